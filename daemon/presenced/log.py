@@ -1,0 +1,81 @@
+"""Structured logs for people on a terminal and for programs in a journal."""
+
+import logging
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, Literal
+
+import structlog
+
+__all__ = ["Throttle", "configure", "get_logger"]
+
+
+def configure(
+    level: str = "info", log_format: Literal["auto", "console", "json"] = "auto"
+) -> None:
+    """Send log lines to standard error, as `console` text or `json`.
+
+    `auto` is console text where standard error is a terminal, else json.
+    """
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        if console
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            *([] if console else [structlog.processors.dict_tracebacks]),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries log through the standard library; only what went wrong in them is of interest.
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
+    )
+
+
+def get_logger(name: str) -> Any:
+    """A logger whose lines carry the name of the part they come from."""
+    return structlog.get_logger().bind(logger=name)
+
+
+class Throttle:
+    """Lets a repeated fault through once per interval and counts what it left out.
+
+    `interval` is in seconds. At most `capacity` different faults are remembered, so that hostile
+    input cannot fill the memory; the one longest unheard of is forgotten first.
+    """
+
+    def __init__(
+        self,
+        interval: float,
+        *,
+        capacity: int = 256,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._interval = interval
+        self._capacity = capacity
+        self._clock = clock
+        self._seen: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
+
+    def admit(self, key: Hashable) -> int | None:
+        """None when this repeat is to be left out, else how many were since the last one."""
+        now = self._clock()
+        at, left_out = self._seen.get(key, (None, 0))
+        if at is not None and now - at < self._interval:
+            self._seen[key] = (at, left_out + 1)
+            return None
+        self._seen[key] = (now, 0)
+        self._seen.move_to_end(key)
+        if len(self._seen) > self._capacity:
+            self._seen.popitem(last=False)
+        return left_out

@@ -1,0 +1,1 @@
+"""Where messages come from: one Source protocol, two MQTT transports, recordings."""

@@ -1,0 +1,97 @@
+"""The bounded hand-over from a transport's threads to the event loop."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from presenced.mqtt.message import Message
+
+__all__ = ["Inbox"]
+
+
+class Inbox:
+    """Collects messages from any thread and hands them to the event loop in batches.
+
+    However many messages arrive before the loop gets round to them, the loop is woken once.
+    One turn of the loop takes at most `batch` messages, so that timers and scrapes are served in
+    between. `capacity` bounds the messages that nobody can slow down, those of QoS 0: beyond it
+    `put` refuses them. QoS 1 messages are always taken; the broker bounds them itself, because it
+    waits for acknowledgements (MQTT 5 section 4.9).
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deliver: Callable[[list[Message]], None],
+        *,
+        capacity: int = 100_000,
+        batch: int = 500,
+    ) -> None:
+        self._loop = loop
+        self._deliver = deliver
+        self._capacity = capacity
+        self._batch = batch
+        self._lock = threading.Lock()
+        self._waiting: deque[Message] = deque()
+        self._awake = False
+        self._closed = False
+
+    @property
+    def backlog(self) -> int:
+        """Messages received and not yet handed over."""
+        return len(self._waiting)
+
+    @property
+    def oldest(self) -> float | None:
+        """Monotonic time of the oldest message not yet handed over, in seconds.
+
+        Deadlines later than this must wait: the message may be the connect that cancels them.
+        """
+        with self._lock:
+            return self._waiting[0].moment if self._waiting else None
+
+    def put(self, message: Message) -> bool:
+        """Take a message from any thread, without blocking.
+
+        Returns False when the message was refused: a QoS 0 message beyond the capacity, or any
+        message after `close`. The caller counts it; a refused message is not acknowledged.
+        """
+        with self._lock:
+            if self._closed or (message.qos == 0 and len(self._waiting) >= self._capacity):
+                return False
+            self._waiting.append(message)
+            if self._awake:
+                return True
+            self._awake = True
+            # Under the lock: close() then cannot fall between the check and the call, which
+            # raises RuntimeError once the loop is closed.
+            self._loop.call_soon_threadsafe(self._turn)
+        return True
+
+    def drain(self) -> None:
+        """Hand over all that waits, now; called on the loop."""
+        while self._waiting:
+            self._hand_over()
+
+    def close(self) -> None:
+        """Hand over what waits and refuse what comes later; called on the loop."""
+        with self._lock:
+            self._closed = True
+        self.drain()
+
+    def _turn(self) -> None:
+        try:
+            self._hand_over()
+        finally:
+            with self._lock:
+                self._awake = bool(self._waiting)
+                if self._awake:
+                    self._loop.call_soon(self._turn)
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            take = min(self._batch, len(self._waiting))
+            batch = [self._waiting.popleft() for _ in range(take)]
+        if batch:
+            self._deliver(batch)

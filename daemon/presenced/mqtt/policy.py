@@ -1,0 +1,37 @@
+"""The AWS IoT policy statements that let a connection do what it must."""
+
+import json
+import re
+
+__all__ = ["subscribe_remedy", "subscribe_statements"]
+
+_ENDPOINT = re.compile(r"\.iot\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?P<china>\.cn)?$")
+
+
+def subscribe_statements(topic_filter: str, endpoint: str) -> list[dict[str, str]]:
+    """Statements that allow a subscription and the messages that come of it.
+
+    `iot:Subscribe` is granted on `topicfilter/`, `iot:Receive` on `topic/`; a missing
+    `iot:Receive` fails without a word. In policies `*` is the wildcard and `#` and `+` are
+    literal characters ("AWS IoT Core policy resources" in the AWS IoT developer guide).
+    """
+    resource = topic_filter.replace("#", "*").replace("+", "*")
+    prefix = _arn_prefix(endpoint)
+    return [
+        {"Effect": "Allow", "Action": "iot:Subscribe", "Resource": f"{prefix}topicfilter/{resource}"},
+        {"Effect": "Allow", "Action": "iot:Receive", "Resource": f"{prefix}topic/{resource}"},
+    ]
+
+
+def subscribe_remedy(topic_filter: str, endpoint: str) -> str:
+    """A sentence for people that holds the statements."""
+    statements = " and ".join(json.dumps(s) for s in subscribe_statements(topic_filter, endpoint))
+    return f"On AWS, add to the policy of the client certificate: {statements}"
+
+
+def _arn_prefix(endpoint: str) -> str:
+    match = _ENDPOINT.search(endpoint)
+    if match is None:
+        return "arn:aws:iot:REGION:ACCOUNT:"
+    partition = "aws-cn" if match["china"] else "aws"
+    return f"arn:{partition}:iot:{match['region']}:ACCOUNT:"

@@ -1,0 +1,62 @@
+"""What every transport is: one MQTT connection that fills an inbox."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from presenced.mqtt.status import ConnectionStatus
+
+__all__ = ["Source", "SourceOptions", "TlsFiles"]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files of a TLS connection; `cert` and `key` come together or not at all.
+
+    Without `ca` the system's trust store verifies the server.
+    """
+
+    cert: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """What one connection needs to know. Durations are in seconds.
+
+    `session_expiry` 0 means a clean session (MQTT 5 section 3.1.2.11.2). `protocol` is for the
+    aiomqtt transport; awscrt speaks MQTT 5 only. `reconnect_min` and `reconnect_max` bound the
+    full-jitter back-off.
+    """
+
+    endpoint: str
+    port: int
+    client_id: str
+    filters: Sequence[str]
+    tls: TlsFiles | None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    protocol: Literal["3.1.1", "5"] = "5"
+    qos: Literal[0, 1] = 1
+    keep_alive: float = 30.0
+    session_expiry: float = 3600.0
+    reconnect_min: float = 1.0
+    reconnect_max: float = 60.0
+
+
+class Source(Protocol):
+    """One MQTT connection that fills an inbox until it is stopped.
+
+    All methods are called on the event loop. Being disconnected is a state that `status` tells,
+    never an exception.
+    """
+
+    status: ConnectionStatus
+
+    async def start(self) -> None:
+        """Begin to connect, and return without waiting for it."""
+
+    async def stop(self) -> None:
+        """Send DISCONNECT if connected, and return when no more messages will come."""
