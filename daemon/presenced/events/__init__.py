@@ -1,0 +1,42 @@
+"""Topics and payloads of AWS IoT Core event messages, made into typed events. Pure."""
+
+from presenced.events.decode import decode
+from presenced.events.model import (
+    EVENT_TYPES,
+    CertificateEvent,
+    CommandExecutionEvent,
+    ConnectFailedEvent,
+    Event,
+    JobEvent,
+    JobExecutionEvent,
+    LifecycleEvent,
+    SubscriptionEvent,
+    ThingEvent,
+    ThingGroupEvent,
+    ThingGroupHierarchyEvent,
+    ThingGroupMembershipEvent,
+    ThingTypeAssociationEvent,
+    ThingTypeEvent,
+)
+from presenced.events.rejection import Rejected, RejectionReason
+
+__all__ = [
+    "EVENT_TYPES",
+    "CertificateEvent",
+    "CommandExecutionEvent",
+    "ConnectFailedEvent",
+    "Event",
+    "JobEvent",
+    "JobExecutionEvent",
+    "LifecycleEvent",
+    "Rejected",
+    "RejectionReason",
+    "SubscriptionEvent",
+    "ThingEvent",
+    "ThingGroupEvent",
+    "ThingGroupHierarchyEvent",
+    "ThingGroupMembershipEvent",
+    "ThingTypeAssociationEvent",
+    "ThingTypeEvent",
+    "decode",
+]

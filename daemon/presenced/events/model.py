@@ -1,0 +1,205 @@
+"""Typed events, one class for each thing that AWS IoT Core tells.
+
+The families and their types are those of the topics below `$aws/events/` ("Event messages" and
+"Lifecycle events" in the AWS IoT developer guide).
+"""
+
+from types import MappingProxyType
+from typing import ClassVar
+
+import msgspec
+
+__all__ = [
+    "EVENT_TYPES",
+    "CertificateEvent",
+    "CommandExecutionEvent",
+    "ConnectFailedEvent",
+    "Event",
+    "JobEvent",
+    "JobExecutionEvent",
+    "LifecycleEvent",
+    "SubscriptionEvent",
+    "ThingEvent",
+    "ThingGroupEvent",
+    "ThingGroupHierarchyEvent",
+    "ThingGroupMembershipEvent",
+    "ThingTypeAssociationEvent",
+    "ThingTypeEvent",
+]
+
+_CHANGED = ("created", "updated", "deleted")
+_LINKED = ("added", "removed")
+
+EVENT_TYPES = MappingProxyType(
+    {
+        "presence": ("connected", "disconnected", "connect_failed"),
+        "subscriptions": ("subscribed", "unsubscribed"),
+        "thing": _CHANGED,
+        "thing_type": _CHANGED,
+        "thing_type_association": _LINKED,
+        "thing_group": _CHANGED,
+        "thing_group_membership": _LINKED,
+        "thing_group_hierarchy": _LINKED,
+        "job": (
+            "completed",
+            "canceled",
+            "deleted",
+            "cancellation_in_progress",
+            "deletion_in_progress",
+        ),
+        "job_execution": (
+            "succeeded",
+            "failed",
+            "rejected",
+            "canceled",
+            "timed_out",
+            "removed",
+            "deleted",
+        ),
+        "certificate": ("registered",),
+        "command_execution": (
+            "created",
+            "in_progress",
+            "succeeded",
+            "failed",
+            "timed_out",
+            "rejected",
+            "other",
+        ),
+    }
+)
+"""The types of each family; `other` stands for every value of an open set that is not listed."""
+
+
+class Event(msgspec.Struct, kw_only=True, gc=False):
+    """What every event has.
+
+    `type` is one of `EVENT_TYPES[family]`. `timestamp` is the event time in milliseconds since the
+    epoch, None where the message carries none. `topic_disagrees` says that topic and payload named
+    different types or families; the payload's was taken.
+    """
+
+    family: ClassVar[str]
+    type: str
+    timestamp: int | None = None
+    topic_disagrees: bool = False
+
+
+class LifecycleEvent(Event, kw_only=True, gc=False):
+    """A client connected or disconnected.
+
+    `(session, version)` are the same for the connect and the disconnect of one connection.
+    `reason` and `client_initiated` are None on connects, and where AWS leaves them out.
+    `timestamp` is the received time where the message carries no event time: `untimed` tells.
+    """
+
+    family = "presence"
+    client_id: str
+    connected: bool
+    timestamp: int
+    untimed: bool = False
+    version: int | None = None
+    session: str | None = None
+    reason: str | None = None
+    client_initiated: bool | None = None
+    thing_name: str | None = None
+
+
+class ConnectFailedEvent(Event, kw_only=True, gc=False):
+    """A client was refused; it says nothing about whether the client is online."""
+
+    family = "presence"
+    client_id: str
+    reason: str | None = None
+
+
+class SubscriptionEvent(Event, kw_only=True, gc=False):
+    """A client subscribed or unsubscribed. It carries no version."""
+
+    family = "subscriptions"
+    client_id: str
+    session: str | None = None
+    thing_name: str | None = None
+
+
+class ThingEvent(Event, kw_only=True):
+    """A thing of the registry changed; `version` is the registry's, unrelated to presence."""
+
+    family = "thing"
+    thing_name: str
+    version: int | None = None
+    thing_type: str | None = None
+    attributes: dict[str, str | None] = {}
+
+
+class ThingTypeEvent(Event, kw_only=True):
+    """A thing type changed; deprecation comes as `updated`."""
+
+    family = "thing_type"
+    thing_type: str
+    deprecated: bool = False
+    searchable_attributes: list[str] = []
+    propagating_attributes: list[str] = []
+
+
+class ThingTypeAssociationEvent(Event, kw_only=True, gc=False):
+    """A thing was given a type, or lost it."""
+
+    family = "thing_type_association"
+    thing_name: str
+    thing_type: str
+
+
+class ThingGroupEvent(Event, kw_only=True):
+    """A thing group changed; `parent` is None at the top."""
+
+    family = "thing_group"
+    thing_group: str
+    version: int | None = None
+    parent: str | None = None
+    attributes: dict[str, str | None] = {}
+
+
+class ThingGroupMembershipEvent(Event, kw_only=True, gc=False):
+    """A thing was put into a group, or taken out."""
+
+    family = "thing_group_membership"
+    thing_group: str
+    thing_name: str
+
+
+class ThingGroupHierarchyEvent(Event, kw_only=True, gc=False):
+    """A group was put below another, or taken away from it."""
+
+    family = "thing_group_hierarchy"
+    thing_group: str
+    child: str
+
+
+class JobEvent(Event, kw_only=True, gc=False):
+    """A job ended, or is about to."""
+
+    family = "job"
+    job_id: str
+
+
+class JobExecutionEvent(Event, kw_only=True, gc=False):
+    """One thing's execution of a job ended."""
+
+    family = "job_execution"
+    job_id: str
+    thing_name: str | None = None
+
+
+class CertificateEvent(Event, kw_only=True, gc=False):
+    """A certificate was registered by just-in-time registration."""
+
+    family = "certificate"
+    ca_certificate_id: str
+
+
+class CommandExecutionEvent(Event, kw_only=True, gc=False):
+    """The execution of a command changed its status."""
+
+    family = "command_execution"
+    command_id: str

@@ -1,0 +1,115 @@
+"""What is remembered of a client whose events do not tell their order by themselves.
+
+Few clients need it: those whose events carry no version, and those whose last two disconnects
+could stand either way round. For all others `order` alone decides, from the last accepted event.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from presenced.presence.client import Client
+from presenced.presence.ordering import Ordering, OrderingRules, Stamp, in_doubt, order
+
+__all__ = ["Doubts", "judge"]
+
+_MOST_SEEN = 64
+_MOST_LOSERS = 8
+
+
+class _Mark(NamedTuple):
+    """An event as far as ordering looks at it; equal marks are the same message delivered twice."""
+
+    connected: bool
+    timestamp: int
+    version: int | None
+    session: str | None
+
+
+def judge(event: Stamp, client: Client, rules: OrderingRules) -> Ordering:
+    """How an event stands to all that is known of a client that has had events before.
+
+    Where doubts are settled against an event that seemed later, the client's last accepted event
+    is set right on the way.
+    """
+    if client.doubts is None:
+        if not _doubtful(event, client, rules):
+            return order(event, client, rules)
+        client.doubts = Doubts(client)
+    return client.doubts.judge(event, client, rules)
+
+
+class Doubts:
+    """The messages seen, and the disconnects that lost where their place was in doubt.
+
+    Seen messages make a duplicate a duplicate even where order of receipt decided between two
+    events; else each repetition would turn the decision round.
+
+    Disconnects that lost are heard again as if they were delivered again, which is always sound,
+    because any message may be. It matters when the connect of such a connection arrives after its
+    disconnect: that connection is over already.
+    """
+
+    __slots__ = ("_losers", "_newest", "_seen")
+
+    def __init__(self, client: Client) -> None:
+        self._seen: dict[_Mark, None] = {_mark(client): None}
+        self._newest = client.timestamp
+        self._losers: list[_Mark] = []
+
+    def judge(self, event: Stamp, client: Client, rules: OrderingRules) -> Ordering:
+        """As the function `judge`."""
+        mark = _mark(event)
+        if mark in self._seen:
+            return Ordering.DUPLICATE
+        ordering = order(event, client, rules)
+        if event.version is None or client.version is None:
+            ordering = self._bounded(ordering, event, rules)
+        elif in_doubt(event, client, rules):
+            self._lose(_mark(client) if ordering.is_later else mark)
+        elif ordering.is_later:
+            ordering = self._again(ordering, event, client, rules)
+        self._remember(mark, rules)
+        return ordering
+
+    def _bounded(self, ordering: Ordering, event: Stamp, rules: OrderingRules) -> Ordering:
+        """Event times further apart than they can be wrong decide, against all accepted events."""
+        if event.timestamp < self._newest - 2 * rules.timestamp_accuracy:
+            return Ordering.STALE
+        if ordering.is_later:
+            self._newest = max(self._newest, event.timestamp)
+        return ordering
+
+    def _lose(self, mark: _Mark) -> None:
+        self._losers = [*(m for m in self._losers if m != mark), mark][-_MOST_LOSERS:]
+
+    def _again(
+        self, ordering: Ordering, event: Stamp, client: Client, rules: OrderingRules
+    ) -> Ordering:
+        """What becomes of an event that seemed later, once those that lost are heard again."""
+        unsettled = [mark for mark in self._losers if in_doubt(mark, event, rules)]
+        for mark in self._losers:
+            if mark not in unsettled and order(mark, event, rules).is_later:
+                client.connected, client.timestamp, client.version, client.session = mark
+                return Ordering.STALE
+        self._losers = unsettled
+        return ordering
+
+    def _remember(self, mark: _Mark, rules: OrderingRules) -> None:
+        self._seen[mark] = None
+        if len(self._seen) > _MOST_SEEN:
+            oldest = self._newest - 2 * rules.timestamp_accuracy
+            kept = [seen for seen in self._seen if seen.timestamp >= oldest]
+            self._seen = dict.fromkeys(kept[-_MOST_SEEN:])
+
+
+def _doubtful(event: Stamp, client: Client, rules: OrderingRules) -> bool:
+    if event.version is None or client.version is None:
+        return True
+    if event.version == client.version:
+        return event.timestamp == client.timestamp and event.session != client.session
+    return in_doubt(event, client, rules)
+
+
+def _mark(event: Stamp) -> _Mark:
+    return _Mark(event.connected, event.timestamp, event.version, event.session)

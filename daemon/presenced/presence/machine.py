@@ -1,0 +1,273 @@
+"""The presence state machine, over all clients.
+
+Two clocks come in as arguments: `received` is wall-clock time in seconds since the epoch and is
+what people are shown; `now` is monotonic time in seconds and is what deadlines run on.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from presenced.events import LifecycleEvent
+from presenced.presence.client import Client, ConnectionKey, Replaced, State
+from presenced.presence.counts import DISCONNECT_REASONS, PresenceCounts
+from presenced.presence.deadlines import Deadlines
+from presenced.presence.doubts import judge
+from presenced.presence.ordering import Ordering, OrderingRules, same_connection
+
+__all__ = ["Presence", "PresenceRules", "Transition"]
+
+_REMEMBERED_DISCONNECTS = 32
+_KNOWN_REASONS = frozenset(DISCONNECT_REASONS)
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceRules:
+    """What decides how long a disconnect must stand. Durations are in seconds.
+
+    `forget_offline_after` None keeps offline clients for ever.
+    """
+
+    offline_delay: float = 5.0
+    offline_delay_by_reason: Mapping[str, float] = field(default_factory=dict)
+    forget_offline_after: float | None = None
+    ordering: OrderingRules = field(default_factory=OrderingRules)
+
+    def delay(self, reason: str | None) -> float:
+        """The offline delay of a disconnect with this reason."""
+        if reason is None:
+            return self.offline_delay
+        return self.offline_delay_by_reason.get(reason, self.offline_delay)
+
+
+class Transition(NamedTuple):
+    """A client went online or offline.
+
+    `since` is the received time of the event that led to it, `time` the moment at which it was
+    confirmed, both in seconds since the epoch.
+    """
+
+    time: float
+    since: float
+    client_id: str
+    previous: State
+    state: State
+    reason: str | None
+
+
+def _no_one(*_: object) -> None:
+    """Nobody listens."""
+
+
+class Presence:
+    """Every client's presence, made from lifecycle events and time.
+
+    `on_transition` is told each transition and whose it is, `on_forget` each client that is
+    dropped.
+    """
+
+    def __init__(
+        self,
+        rules: PresenceRules,
+        *,
+        on_transition: Callable[[Client, Transition], None] = _no_one,
+        on_forget: Callable[[Client], None] = _no_one,
+    ) -> None:
+        self.rules = rules
+        self.clients: dict[str, Client] = {}
+        self.counts = PresenceCounts()
+        self._deadlines: Deadlines[Client | Replaced] = Deadlines()
+        self._on_transition = on_transition
+        self._on_forget = on_forget
+
+    @property
+    def next_deadline(self) -> float | None:
+        """Monotonic time at which `advance` has something to do."""
+        return self._deadlines.next
+
+    @property
+    def pending_deadlines(self) -> int:
+        """How many deadlines are scheduled."""
+        return len(self._deadlines)
+
+    def apply(self, event: LifecycleEvent, received: float, now: float) -> Ordering:
+        """Take one lifecycle event into account, and tell how it stood to what was known.
+
+        Deadlines that are due at `now` must have been fired: see `advance`.
+        """
+        client = self.clients.get(event.client_id)
+        if client is None:
+            client = self._meet(event.client_id)
+        first = client.state is State.UNKNOWN
+        ordering = Ordering.LATER if first else judge(event, client, self.rules.ordering)
+        if ordering.is_later:
+            self._accept(event, client, received, now, ordering)
+        else:
+            self._disregard(event, client, ordering)
+        return ordering
+
+    def advance(self, now: float, offset: float) -> None:
+        """Fire every deadline that is due at `now`, in order.
+
+        `offset` is what turns monotonic into wall-clock time.
+        """
+        for when, item in self._deadlines.due(now):
+            if isinstance(item, Replaced):
+                self._miss_disconnect(item)
+            elif item.state is State.PENDING:
+                item.deadline = None
+                self._go_offline(item, when + offset, when)
+            else:
+                item.deadline = None
+                self.counts.forgotten["expired"] += 1
+                self.forget(item.client_id)
+
+    def forget(self, client_id: str) -> None:
+        """Drop all that is known about a client; a client not known is none to forget."""
+        client = self.clients.pop(client_id, None)
+        if client is None:
+            return
+        self._unschedule(client)
+        for replaced in client.replaced or ():
+            if replaced.deadline is not None:
+                self._deadlines.cancel(replaced.deadline)
+        self.counts.clients[client.state] -= 1
+        self._on_forget(client)
+
+    def _meet(self, client_id: str) -> Client:
+        client = self.clients[client_id] = Client(client_id)
+        self.counts.clients[State.UNKNOWN] += 1
+        return client
+
+    def _accept(
+        self, event: LifecycleEvent, client: Client, received: float, now: float, how: Ordering
+    ) -> None:
+        if how is Ordering.LATER_AFTER_RESET:
+            self.counts.version_resets += 1
+        if event.connected:
+            self._connect(event, client, received, now)
+        else:
+            self._disconnect(event, client, received, now)
+
+    def _connect(self, event: LifecycleEvent, client: Client, received: float, now: float) -> None:
+        state = client.state
+        if state is State.ONLINE:
+            self.counts.connections_replaced += 1
+            self._await_disconnect(client, now)
+        self._take(event, client)
+        client.reason = None
+        if state is State.PENDING:
+            self.counts.flaps_suppressed += 1
+            self._unschedule(client)
+            self._enter(client, State.ONLINE)
+            client.since = client.transition
+        elif state is not State.ONLINE:
+            if state is State.OFFLINE and client.since is not None:
+                self.counts.offline_duration.observe(received - client.since)
+            self._unschedule(client)
+            client.since = received
+            self._change(client, State.ONLINE, received)
+
+    def _disconnect(
+        self, event: LifecycleEvent, client: Client, received: float, now: float
+    ) -> None:
+        state = client.state
+        if client.connected and same_connection(event, client):
+            self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
+        else:
+            self.counts.missed["connected"] += 1
+        self._count_disconnect(event, client)
+        self._take(event, client)
+        client.reason = event.reason
+        if state is State.ONLINE:
+            client.since = received
+            self._enter(client, State.PENDING)
+            delay = self.rules.delay(event.reason)
+            if delay > 0:
+                client.deadline = self._deadlines.schedule(now + delay, client)
+            else:
+                self._go_offline(client, received, now)
+        elif state is State.UNKNOWN:
+            client.since = received
+            self._go_offline(client, received, now)
+
+    def _disregard(self, event: LifecycleEvent, client: Client, ordering: Ordering) -> None:
+        self.counts.ignored[ordering.value] += 1
+        if ordering is Ordering.STALE and not event.connected:
+            self._count_disconnect(event, client)
+
+    def _take(self, event: LifecycleEvent, client: Client) -> None:
+        client.connected = event.connected
+        client.timestamp = event.timestamp
+        client.version = event.version
+        client.session = event.session
+
+    def _count_disconnect(self, event: LifecycleEvent, client: Client) -> None:
+        """Count a disconnect once, also one that changes nothing any more."""
+        key = _key(event)
+        if key in client.disconnects:
+            return
+        client.disconnects = (*client.disconnects, key)[-_REMEMBERED_DISCONNECTS:]
+        self._arrived(event, client)
+        reason = event.reason if event.reason in _KNOWN_REASONS else "other"
+        initiated = event.client_initiated
+        if initiated is None:
+            initiated = event.reason == "CLIENT_INITIATED_DISCONNECT"
+        self.counts.disconnects[reason, "client" if initiated else "server"] += 1
+
+    def _await_disconnect(self, client: Client, now: float) -> None:
+        """Expect the disconnect of a connection that was replaced, within the offline delay."""
+        replaced = Replaced(client, client.key)
+        replaced.deadline = self._deadlines.schedule(now + self.rules.offline_delay, replaced)
+        client.replaced = [*(client.replaced or ()), replaced]
+
+    def _arrived(self, event: LifecycleEvent, client: Client) -> None:
+        """The disconnect of a replaced connection has come, if it is one."""
+        for replaced in client.replaced or ():
+            if replaced.key.version == event.version and (
+                event.session is None or replaced.key.session in (None, event.session)
+            ):
+                if replaced.deadline is not None:
+                    self._deadlines.cancel(replaced.deadline)
+                self._drop_replaced(client, replaced)
+                return
+
+    def _miss_disconnect(self, replaced: Replaced) -> None:
+        self.counts.missed["disconnected"] += 1
+        self._drop_replaced(replaced.client, replaced)
+
+    def _drop_replaced(self, client: Client, replaced: Replaced) -> None:
+        client.replaced = [r for r in client.replaced or () if r is not replaced] or None
+
+    def _go_offline(self, client: Client, confirmed: float, now: float) -> None:
+        self._change(client, State.OFFLINE, confirmed)
+        if self.rules.forget_offline_after is not None:
+            client.deadline = self._deadlines.schedule(
+                now + self.rules.forget_offline_after, client
+            )
+
+    def _change(self, client: Client, state: State, confirmed: float) -> None:
+        previous = State.ONLINE if client.state is State.PENDING else client.state
+        since = client.since if client.since is not None else confirmed
+        self._enter(client, state)
+        client.transition = since
+        self.counts.transitions[state] += 1
+        self._on_transition(
+            client, Transition(confirmed, since, client.client_id, previous, state, client.reason)
+        )
+
+    def _enter(self, client: Client, state: State) -> None:
+        self.counts.clients[client.state] -= 1
+        self.counts.clients[state] += 1
+        client.state = state
+
+    def _unschedule(self, client: Client) -> None:
+        if client.deadline is not None:
+            self._deadlines.cancel(client.deadline)
+            client.deadline = None
+
+
+def _key(event: LifecycleEvent) -> ConnectionKey:
+    if event.version is None and event.session is None:
+        return ConnectionKey(None, event.timestamp)
+    return ConnectionKey(event.version, event.session)

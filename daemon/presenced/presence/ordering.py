@@ -1,0 +1,119 @@
+"""Which of two lifecycle events of one client is the later one. The only place that decides.
+
+AWS delivers lifecycle events late, twice and out of order; event times are approximate, version
+numbers rise with every connection but reset after about an hour offline ("Lifecycle events" in
+the AWS IoT developer guide). Below, A is the accuracy of event times and R the least time offline
+after which versions reset.
+
+Within 2A event times prove nothing, but no reset fits there, so versions decide; beyond 2A event
+times are certain. Connects and disconnects differ, because the disconnect of a connection that
+was taken over may be stamped minutes after the connect that took over, and belongs before it.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+__all__ = ["Ordering", "OrderingRules", "Stamp", "in_doubt", "order", "same_connection"]
+
+
+class Stamp(Protocol):
+    """What ordering looks at in a lifecycle event; `timestamp` is in milliseconds."""
+
+    @property
+    def connected(self) -> bool: ...  # noqa: D102
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102
+    @property
+    def version(self) -> int | None: ...  # noqa: D102
+    @property
+    def session(self) -> str | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class OrderingRules:
+    """The two lengths of time that ordering rests on, in milliseconds like event times."""
+
+    timestamp_accuracy: int = 120_000
+    version_reset_after: int = 3_600_000
+
+
+class Ordering(Enum):
+    """How an event stands to the last accepted one of its client."""
+
+    LATER = "later"
+    LATER_AFTER_RESET = "later_after_reset"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+
+    @property
+    def is_later(self) -> bool:
+        """Whether the event is the later one."""
+        return self in (Ordering.LATER, Ordering.LATER_AFTER_RESET)
+
+
+def order(event: Stamp, last: Stamp, rules: OrderingRules) -> Ordering:
+    """How `event` stands to `last`; of two that nothing tells apart, `event` is the later."""
+    if event.version is None or last.version is None:
+        return _order_without_versions(event, last, rules)
+    if event.version > last.version:
+        return Ordering.STALE if _reset_between(event, last, rules) else Ordering.LATER
+    if event.version < last.version:
+        if _reset_between(last, event, rules):
+            return Ordering.LATER_AFTER_RESET
+        return Ordering.STALE
+    if _same_session(event, last) or event.session is None or last.session is None:
+        return _order_in_connection(event, last)
+    return Ordering.LATER if event.timestamp >= last.timestamp else Ordering.STALE
+
+
+def in_doubt(event: Stamp, last: Stamp, rules: OrderingRules) -> bool:
+    """Whether two disconnects could stand the other way round than `order` says.
+
+    So it is where the one with the lower version bears an event time that is later by more than
+    2A, and by less than a reset needs: it may be the late disconnect of a connection that was
+    taken over, as `order` supposes, or the first after a reset that followed such a late one.
+    """
+    if event.connected or last.connected or event.version is None or last.version is None:
+        return False
+    if event.version == last.version:
+        return False
+    high, low = (event, last) if event.version > last.version else (last, event)
+    slack = 2 * rules.timestamp_accuracy
+    return slack < low.timestamp - high.timestamp < rules.version_reset_after - slack
+
+
+def same_connection(one: Stamp, other: Stamp) -> bool:
+    """Whether two events tell of the same connection.
+
+    `(session, version)` is its key: a persistent session keeps its identifier over reconnects.
+    What is missing in either does not speak against it.
+    """
+    if one.version is not None and other.version is not None and one.version != other.version:
+        return False
+    return one.session is None or other.session is None or one.session == other.session
+
+
+def _reset_between(before: Stamp, after: Stamp, rules: OrderingRules) -> bool:
+    """Whether versions were reset between `before` and `after`, which has the lower version."""
+    slack = 2 * rules.timestamp_accuracy
+    if after.connected:
+        return before.timestamp < after.timestamp - slack
+    return before.timestamp <= after.timestamp - (rules.version_reset_after - slack)
+
+
+def _order_in_connection(event: Stamp, last: Stamp) -> Ordering:
+    if event.connected == last.connected:
+        return Ordering.DUPLICATE
+    return Ordering.STALE if event.connected else Ordering.LATER
+
+
+def _order_without_versions(event: Stamp, last: Stamp, rules: OrderingRules) -> Ordering:
+    apart = event.timestamp - last.timestamp
+    if abs(apart) <= 2 * rules.timestamp_accuracy and _same_session(event, last):
+        return _order_in_connection(event, last)
+    return Ordering.LATER if apart >= 0 else Ordering.STALE
+
+
+def _same_session(one: Stamp, other: Stamp) -> bool:
+    return one.session is not None and one.session == other.session
