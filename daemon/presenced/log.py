@@ -12,9 +12,7 @@ import structlog
 __all__ = ["Throttle", "configure", "get_logger"]
 
 
-def configure(
-    level: str = "info", log_format: Literal["auto", "console", "json"] = "auto"
-) -> None:
+def configure(level: str = "info", log_format: Literal["auto", "console", "json"] = "auto") -> None:
     """Send log lines to standard error, as `console` text or `json`.
 
     `auto` is console text where standard error is a terminal, else json.

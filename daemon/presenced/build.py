@@ -1,0 +1,51 @@
+"""From settings to the parts of the river."""
+
+from presenced.mqtt.source import SourceOptions, TlsFiles
+from presenced.pipeline import ClientFilter
+from presenced.presence import OrderingRules, PresenceRules
+from presenced.settings import MqttSettings, PresenceSettings, Settings, read_password
+
+__all__ = ["client_filter", "presence_rules", "source_options"]
+
+
+def presence_rules(presence: PresenceSettings) -> PresenceRules:
+    """The rules of presence that the settings make."""
+    return PresenceRules(
+        offline_delay=presence.offline_delay,
+        offline_delay_by_reason=dict(presence.offline_delay_by_reason),
+        forget_offline_after=presence.forget_offline_after,
+        ordering=OrderingRules(
+            timestamp_accuracy=round(presence.timestamp_accuracy * 1000),
+            version_reset_after=round(presence.version_reset_after * 1000),
+        ),
+    )
+
+
+def client_filter(settings: Settings) -> ClientFilter:
+    """The filter that leaves out the daemon's own clients and those of the settings' patterns."""
+    return ClientFilter(settings.mqtt.client_ids, settings.presence.ignore_clients)
+
+
+def source_options(mqtt: MqttSettings) -> list[SourceOptions]:
+    """The options of each connection.
+
+    Raises SettingsError when the password file cannot be read.
+    """
+    password = read_password(mqtt)
+    tls = TlsFiles(mqtt.tls.cert, mqtt.tls.key, mqtt.tls.ca) if mqtt.tls else None
+    return [
+        SourceOptions(
+            endpoint=mqtt.endpoint,
+            port=mqtt.port,
+            client_id=client_id,
+            filters=filters,
+            tls=tls,
+            username=mqtt.username,
+            password=password,
+            protocol=mqtt.protocol,
+            qos=mqtt.qos,
+            keep_alive=mqtt.keep_alive,
+            session_expiry=mqtt.session_expiry,
+        )
+        for client_id, filters in zip(mqtt.client_ids, mqtt.connections, strict=True)
+    ]

@@ -1,0 +1,283 @@
+"""The command line: parse, call, print."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from presenced import __version__, log
+from presenced.certificates import check_tls_files
+from presenced.http.server import ListenerError
+from presenced.mqtt.recording import read_recording
+from presenced.replay import Replay
+from presenced.service import Service, settings_without_effect
+from presenced.settings import FLAGS, Problem, Settings, SettingsError, load_settings
+
+__all__ = ["main"]
+
+DEFAULT_CONFIG = Path("/etc/presenced/presenced.yaml")
+DONE, FAILED, WRONG = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns the exit status: 0 done, 1 failed, 2 wrong usage or configuration.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.command(options)
+    except SettingsError as error:
+        for problem in error.problems:
+            _say(f"presenced: {problem}")
+        return WRONG
+    except BrokenPipeError:
+        # Whoever read our output has heard enough; Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="presenced",
+        description="Which devices of an AWS IoT Core fleet are online, as Prometheus metrics.",
+    )
+    parser.add_argument("--version", action="version", version=f"presenced {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_check(commands)
+    _add_demo(commands)
+    _add_replay(commands)
+    return parser
+
+
+def _add_run(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "run",
+        "run the daemon",
+        "Connect to AWS IoT Core and serve presence as Prometheus metrics. Flags override the "
+        "environment, the environment overrides the file; the file may be left out when they "
+        "suffice. SIGHUP reloads, SIGTERM and Ctrl-C stop.",
+        _run,
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help=f"default {DEFAULT_CONFIG}")
+    helps = {
+        "--endpoint": ("HOST", "host name of the AWS IoT Core data endpoint"),
+        "--cert": ("FILE", "client certificate, PEM"),
+        "--key": ("FILE", "its private key, PEM"),
+        "--ca": ("FILE", "authority that signed the broker's certificate, PEM"),
+        "--client-id": ("ID", "MQTT client ID of the daemon"),
+        "--listen": ("ADDRESS", "where to serve metrics, such as :9883 or 127.0.0.1:9883"),
+    }
+    for key, flag in FLAGS.items():
+        metavar, text = helps[flag]
+        parser.add_argument(flag, dest=key, metavar=metavar, help=text)
+
+
+def _add_check(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "check",
+        "validate the configuration",
+        "Validate the configuration and the certificate files that it names. Nothing is contacted.",
+        _check,
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", default=DEFAULT_CONFIG, help="default %(default)s"
+    )
+
+
+def _add_demo(commands: Any) -> None:
+    from presenced.emulator.arguments import add_arguments
+
+    parser = _command(
+        commands,
+        "demo",
+        "show it on an embedded broker",
+        "Run the daemon on an embedded broker with simulated devices. Needs nothing else.",
+        _demo,
+    )
+    add_arguments(parser)
+
+
+def _add_replay(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "replay",
+        "run a recording through the daemon's pipeline",
+        "Run a recording (JSON Lines of received, topic and payload) through the daemon's "
+        "decoding and state machine on a virtual clock. Results go to standard output.",
+        _replay,
+    )
+    parser.add_argument("file", metavar="FILE", help="the recording, or - for standard input")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings to run it with")
+    parser.add_argument(
+        "--print",
+        choices=("transitions", "clients", "metrics"),
+        default="transitions",
+        dest="shown",
+        help="what to print (default %(default)s)",
+    )
+    parser.add_argument(
+        "--no-settle",
+        action="store_false",
+        dest="settle",
+        help="stop at the last line, instead of letting time run on until no client is pending",
+    )
+
+
+def _command(
+    commands: Any,
+    name: str,
+    summary: str,
+    description: str,
+    call: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=description
+    )
+    parser.set_defaults(command=call)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    overrides = {key: getattr(options, key) for key in FLAGS}
+    load = partial(_load_for_run, options.config, overrides)
+    settings = load()
+    log.configure(settings.log.level, settings.log.format)
+    try:
+        asyncio.run(_serve(settings, load))
+    except ListenerError as error:
+        _say(f"presenced: {error}")
+        return FAILED
+    return DONE
+
+
+def _load_for_run(config: Path | None, overrides: Mapping[str, Any]) -> Settings:
+    """The settings, with the certificate files there to be read; else SettingsError.
+
+    The default file may be missing. What is wrong inside certificate files is no reason not to
+    run: it is a state of the connection, and mending it is noticed.
+    """
+    if config is None and DEFAULT_CONFIG.exists():
+        config = DEFAULT_CONFIG
+    settings = load_settings(config, overrides=overrides)
+    problems = [p for p in _tls_problems(settings) if p.kind in ("missing", "unreadable")]
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+async def _serve(settings: Settings, load: Callable[[], Settings]) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    service = Service(settings, load)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def ask_to_stop() -> None:
+        if stop.is_set():
+            raise SystemExit(FAILED)  # asked twice: leave at once
+        stop.set()
+
+    def reload() -> None:
+        task = loop.create_task(service.reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGTERM, ask_to_stop)
+    loop.add_signal_handler(signal.SIGINT, ask_to_stop)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    await service.run(stop)
+
+
+def _check(options: argparse.Namespace) -> int:
+    settings = load_settings(options.config)
+    problems = _tls_problems(settings)
+    for problem in problems:
+        _say(f"presenced: {problem.severity}: {problem}")
+    for key in settings_without_effect(settings):
+        _say(f"presenced: warning: {key} has no effect in this version")
+    if any(problem.severity == "error" for problem in problems):
+        return WRONG
+    print(f"{options.config} is valid.")
+    return DONE
+
+
+def _tls_problems(settings: Settings) -> list[Problem]:
+    if not settings.mqtt.tls:
+        return []
+    return check_tls_files(settings.mqtt.tls, now=datetime.now(UTC))
+
+
+def _demo(options: argparse.Namespace) -> int:
+    try:
+        from presenced.emulator.demo import run_demo
+    except ModuleNotFoundError as error:
+        _say(
+            f"presenced: the demo needs {error.name}, which is not installed.\n"
+            "Install it with: pip install 'presenced[demo]'"
+        )
+        return FAILED
+    return asyncio.run(
+        run_demo(
+            devices=options.devices,
+            duration=options.duration,
+            listen=options.listen,
+            seed=options.seed,
+        )
+    )
+
+
+def _replay(options: argparse.Namespace) -> int:
+    settings = load_settings(options.config, require_endpoint=False)
+    log.configure("warning", settings.log.format)
+    bad_lines = 0
+
+    def report(number: int, why: str) -> None:
+        nonlocal bad_lines
+        bad_lines += 1
+        _say(f"presenced: {options.file}:{number}: left out, not a line of a recording: {why}")
+
+    with ExitStack() as stack:
+        try:
+            recording = (
+                sys.stdin.buffer
+                if options.file == "-"
+                else stack.enter_context(Path(options.file).open("rb"))
+            )
+        except OSError as error:
+            _say(f"presenced: cannot read {options.file}: {error.strerror}")
+            return FAILED
+        replay = Replay(settings, sys.stdout.buffer, options.shown)
+        replay.run(read_recording(_with_progress(recording), report), settle=options.settle)
+    sys.stdout.buffer.flush()
+    return FAILED if bad_lines else DONE
+
+
+def _with_progress(recording: BinaryIO) -> Iterator[bytes]:
+    """The lines of a recording; how many have been read is shown where a terminal shows it."""
+    if not sys.stderr.isatty():
+        yield from recording
+        return
+    shown_at = time.monotonic()
+    number = 0
+    for number, line in enumerate(recording, 1):
+        yield line
+        if time.monotonic() - shown_at > 0.2:
+            shown_at = time.monotonic()
+            print(f"\r{number:,} lines", end="", file=sys.stderr, flush=True)
+    print(f"\r{number:,} lines", file=sys.stderr)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

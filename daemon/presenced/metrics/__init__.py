@@ -1,0 +1,1 @@
+"""What Prometheus sees: one table of names, a collector for totals, text kept per client."""

@@ -1,0 +1,178 @@
+"""Totals of the daemon, read from where they are kept, when Prometheus asks."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
+from typing import TYPE_CHECKING, TypeVar
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from presenced import __version__
+from presenced.metrics.catalog import CATALOG
+from presenced.pipeline import CONNECT_FAILURE_REASONS
+from presenced.presence.counts import DISCONNECT_REASONS, Distribution
+
+if TYPE_CHECKING:
+    from presenced.metrics.exposition import View
+
+__all__ = ["TotalsCollector"]
+
+Samples = Iterable[tuple[tuple[str, ...], float]]
+Label = TypeVar("Label", bound=str)
+
+
+class TotalsCollector(Collector):
+    """Everything that is not per client, in the order of the catalog."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of the catalog with their present values."""
+        for name, read in _READERS.items():
+            yield _simple(name, read(self._view))
+        presence = self._view.pipeline.presence.counts
+        for name, distribution in (
+            ("iot_client_session_duration_seconds", presence.session_duration),
+            ("iot_client_offline_duration_seconds", presence.offline_duration),
+        ):
+            yield _histogram(name, {(): distribution})
+        delays = self._view.pipeline.counts.delays
+        yield _histogram(
+            "iot_event_delay_seconds", {(family,): delay for family, delay in delays.items()}
+        )
+
+
+def _simple(name: str, samples: Samples) -> Metric:
+    metric = CATALOG[name]
+    family_type = GaugeMetricFamily if metric.kind == "gauge" else CounterMetricFamily
+    family = family_type(name, metric.help, labels=metric.labels)
+    for labels, value in samples:
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(name: str, distributions: Mapping[tuple[str, ...], Distribution]) -> Metric:
+    metric = CATALOG[name]
+    family = HistogramMetricFamily(name, metric.help, labels=metric.labels)
+    for labels, distribution in distributions.items():
+        bounds = [*map(floatToGoString, distribution.bounds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(distribution.buckets), strict=True))
+        family.add_metric(labels, buckets, distribution.sum)
+    return family
+
+
+def _one(value: float) -> Samples:
+    return [((), value)]
+
+
+def _by_label(values: Mapping[Label, int]) -> Samples:
+    return [((str(label),), value) for label, value in values.items()]
+
+
+def _disconnects(view: View) -> Samples:
+    counted = view.pipeline.presence.counts.disconnects
+    return [
+        ((reason, by), counted[reason, by])
+        for reason in (*DISCONNECT_REASONS, "other")
+        for by in ("client", "server")
+    ]
+
+
+def _connect_failures(view: View) -> Samples:
+    counted = view.pipeline.counts.connect_failures
+    return [((reason,), counted[reason]) for reason in (*CONNECT_FAILURE_REASONS, "other")]
+
+
+def _build_info(view: View) -> Samples:
+    return [((__version__, platform.python_version(), view.transport), 1)]
+
+
+def _connects(view: View) -> Samples:
+    return [
+        ((status.client_id, session), count)
+        for status in view.connections
+        for session, count in status.connects.items()
+    ]
+
+
+def _failures(view: View) -> Samples:
+    return [
+        ((status.client_id, reason.value), count)
+        for status in view.connections
+        for reason, count in status.failures.items()
+    ]
+
+
+def _granted(view: View) -> Samples:
+    return [
+        ((status.client_id, topic_filter), granted)
+        for status in view.connections
+        for topic_filter, granted in status.granted.items()
+    ]
+
+
+def _messages(view: View) -> Samples:
+    return [
+        ((connection, str(qos)), count)
+        for connection, traffic in view.pipeline.traffic.items()
+        for qos, count in traffic.messages.items()
+    ]
+
+
+def _last_message(view: View) -> Samples:
+    return [((c,), traffic.last_message or 0) for c, traffic in view.pipeline.traffic.items()]
+
+
+def _saturated(view: View) -> Samples:
+    return [((c,), traffic.saturated_seconds) for c, traffic in view.pipeline.traffic.items()]
+
+
+_READERS: dict[str, Callable[[View], Samples]] = {
+    "iot_clients": lambda v: _by_label(v.pipeline.presence.counts.clients),
+    "iot_client_transitions_total": lambda v: _by_label(v.pipeline.presence.counts.transitions),
+    "iot_client_disconnects_total": _disconnects,
+    "iot_client_flaps_suppressed_total": lambda v: _one(
+        v.pipeline.presence.counts.flaps_suppressed
+    ),
+    "iot_client_connections_replaced_total": lambda v: _one(
+        v.pipeline.presence.counts.connections_replaced
+    ),
+    "iot_client_connect_failures_total": _connect_failures,
+    "iot_clients_forgotten_total": lambda v: _by_label(v.pipeline.presence.counts.forgotten),
+    "iot_events_total": lambda v: list(v.pipeline.counts.decoded.items()),
+    "iot_events_rejected_total": lambda v: _by_label(v.pipeline.counts.rejected),
+    "iot_events_ignored_total": lambda v: _by_label(
+        v.pipeline.presence.counts.ignored | v.pipeline.counts.ignored
+    ),
+    "iot_event_topic_disagreements_total": lambda v: _one(v.pipeline.counts.topic_disagreements),
+    "iot_event_version_resets_total": lambda v: _one(v.pipeline.presence.counts.version_resets),
+    "iot_events_missed_total": lambda v: _by_label(v.pipeline.presence.counts.missed),
+    "presenced_build_info": _build_info,
+    "presenced_mqtt_connected": lambda v: [((s.client_id,), s.connected) for s in v.connections],
+    "presenced_mqtt_connects_total": _connects,
+    "presenced_mqtt_connection_failures_total": _failures,
+    "presenced_mqtt_subscription_granted": _granted,
+    "presenced_mqtt_messages_total": _messages,
+    "presenced_mqtt_messages_dropped_total": lambda v: [
+        ((s.client_id,), s.messages_dropped) for s in v.connections
+    ],
+    "presenced_mqtt_last_message_timestamp_seconds": _last_message,
+    "presenced_mqtt_saturated_seconds_total": _saturated,
+    "presenced_pipeline_backlog_messages": lambda v: _one(v.backlog()),
+    "presenced_clients_without_series": lambda v: _one(v.clients_without_series),
+    "presenced_certificate_expiry_timestamp_seconds": lambda v: [
+        ((which,), at) for which, at in v.certificate_expiry.items()
+    ],
+    "presenced_config_last_reload_successful": lambda v: _one(v.reload_successful),
+    "presenced_config_last_reload_success_timestamp_seconds": lambda v: _one(v.reloaded_at),
+}

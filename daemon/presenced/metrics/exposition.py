@@ -1,0 +1,72 @@
+"""The answer to a scrape, in the text format or as OpenMetrics."""
+
+import gzip
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import CollectorRegistry
+
+from presenced.metrics.collector import TotalsCollector
+from presenced.metrics.series import ClientSeries
+from presenced.mqtt.status import ConnectionStatus
+from presenced.pipeline import Pipeline
+from presenced.presence import State
+
+__all__ = ["Exposition", "View"]
+
+_EOF = b"# EOF\n"
+
+
+def _no_backlog() -> int:
+    return 0
+
+
+@dataclass(slots=True)
+class View:
+    """What metrics are read from. `certificate_expiry` and `reloaded_at` are epoch seconds."""
+
+    pipeline: Pipeline
+    series: ClientSeries
+    transport: str
+    connections: Sequence[ConnectionStatus] = ()
+    backlog: Callable[[], int] = _no_backlog
+    certificate_expiry: dict[str, float] = field(default_factory=dict)
+    reload_successful: bool = True
+    reloaded_at: float = field(default_factory=time.time)
+
+    @property
+    def clients_without_series(self) -> int:
+        """Clients that should have series of their own and have none for want of room."""
+        if not self.series.enabled:
+            return 0
+        clients = self.pipeline.presence.counts.clients
+        return sum(clients.values()) - clients[State.UNKNOWN] - self.series.shown
+
+
+class Exposition:
+    """Renders scrapes of one view."""
+
+    def __init__(self, view: View, *, process_metrics: bool = True) -> None:
+        self._view = view
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(TotalsCollector(view))
+        if process_metrics:
+            ProcessCollector(registry=self._registry)
+            PlatformCollector(registry=self._registry)
+            GCCollector(registry=self._registry)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition and its content type, as the `Accept` header asks for it."""
+        encode, content_type = choose_encoder(accept)
+        body = encode(self._registry)
+        ending = _EOF if body.endswith(_EOF) else b""
+        clients = self._view.series.render().encode()
+        return body.removesuffix(_EOF) + clients + ending, content_type
+
+    def render_gzip(self, accept: str = "") -> tuple[bytes, str]:
+        """As `render`, compressed."""
+        body, content_type = self.render(accept)
+        return gzip.compress(body, compresslevel=1), content_type

@@ -1,0 +1,174 @@
+"""The walk from messages to presence: decode, count, apply.
+
+The daemon and `replay` run the same code; only where messages and time come from differs.
+"""
+
+import fnmatch
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from presenced.events import (
+    EVENT_TYPES,
+    ConnectFailedEvent,
+    Event,
+    LifecycleEvent,
+    Rejected,
+    RejectionReason,
+    SubscriptionEvent,
+    decode,
+)
+from presenced.log import Throttle, get_logger
+from presenced.mqtt.message import Message
+from presenced.presence import Distribution, Presence
+
+__all__ = ["CONNECT_FAILURE_REASONS", "ClientFilter", "EventCounts", "Pipeline", "Traffic"]
+
+CONNECT_FAILURE_REASONS = ("AUTHORIZATION_FAILED",)
+"""`connectFailureReason` as the AWS IoT developer guide lists it ("Lifecycle events"); open."""
+
+_SHOWN_OF_TOPIC = 256  # AWS allows no longer ones
+
+_DELAY_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600)
+
+
+class EventCounts:
+    """What the pipeline has counted: every message once, decoded or rejected."""
+
+    def __init__(self) -> None:
+        self.decoded: dict[tuple[str, str], int] = {
+            (family, event_type): 0 for family, types in EVENT_TYPES.items() for event_type in types
+        }
+        self.rejected = dict.fromkeys(RejectionReason, 0)
+        self.ignored = {"own_client": 0, "ignored_client": 0}
+        self.topic_disagreements = 0
+        self.connect_failures: Counter[str] = Counter()
+        self.delays = {family: Distribution(_DELAY_BUCKETS) for family in EVENT_TYPES}
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What came over one MQTT connection."""
+
+    max_message_rate: int
+    messages: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
+    last_message: float | None = None
+    saturated_seconds: int = 0
+    _second: int = -1
+    _in_second: int = 0
+
+    def count(self, message: Message) -> None:
+        """Count a message; the one that fills its second makes that second a saturated one."""
+        self.messages[message.qos] = self.messages.get(message.qos, 0) + 1
+        self.last_message = message.received
+        second = int(message.moment)
+        if second != self._second:
+            self._second, self._in_second = second, 0
+        self._in_second += 1
+        if self._in_second == self.max_message_rate:
+            self.saturated_seconds += 1
+
+
+class ClientFilter:
+    """Tells which clients are left out of presence: the daemon's own, and those of patterns.
+
+    Patterns are shell-style, as in `fnmatch`, and tell upper from lower case.
+    """
+
+    def __init__(self, own: Collection[str] = (), patterns: Sequence[str] = ()) -> None:
+        self._own = frozenset(own)
+        self._matches = (
+            re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns)).match
+            if patterns
+            else None
+        )
+
+    def why_ignored(self, client_id: str) -> str | None:
+        """`own_client`, `ignored_client`, or None for a client of the fleet."""
+        if client_id in self._own:
+            return "own_client"
+        if self._matches is not None and self._matches(client_id):
+            return "ignored_client"
+        return None
+
+
+class Pipeline:
+    """Takes batches of messages in the order of their arrival and keeps `presence` up to date.
+
+    `client_filter` and the rules of `presence` may be replaced between batches.
+    """
+
+    def __init__(self, presence: Presence, client_filter: ClientFilter) -> None:
+        self.presence = presence
+        self.client_filter = client_filter
+        self.counts = EventCounts()
+        self.traffic: dict[str, Traffic] = {}
+        self._throttle = Throttle(interval=60.0)
+        self._log = get_logger("presenced.pipeline")
+
+    def process(self, batch: Iterable[Message]) -> None:
+        """Apply messages, each after the deadlines that were due when it arrived."""
+        for message in batch:
+            self.advance(message.moment, message.received - message.moment)
+            traffic = self.traffic.get(message.connection)
+            if traffic is not None:
+                traffic.count(message)
+            self._handle(message)
+
+    def advance(self, now: float, offset: float) -> None:
+        """Fire the deadlines due at the monotonic time `now`; `offset` makes it wall-clock time."""
+        deadline = self.presence.next_deadline
+        if deadline is not None and deadline <= now:
+            self.presence.advance(now, offset)
+
+    def _handle(self, message: Message) -> None:
+        try:
+            event = decode(message.topic, message.payload, message.received)
+        except Rejected as rejected:
+            self.counts.rejected[rejected.reason] += 1
+            self._warn(
+                "message rejected",
+                (rejected.reason, rejected.detail),
+                reason=rejected.reason.value,
+                detail=rejected.detail,
+                topic=message.topic[:_SHOWN_OF_TOPIC],
+            )
+            return
+        self.counts.decoded[event.family, event.type] += 1
+        if event.topic_disagrees:
+            self.counts.topic_disagreements += 1
+            self._warn(
+                "topic and payload disagree; the payload decides",
+                ("disagrees", event.family, event.type),
+                family=event.family,
+                type=event.type,
+            )
+        self._time(event, message.received)
+        self._apply(event, message)
+
+    def _time(self, event: Event, received: float) -> None:
+        if event.timestamp is None or (isinstance(event, LifecycleEvent) and event.untimed):
+            return
+        self.counts.delays[event.family].observe(received - event.timestamp / 1000)
+
+    def _apply(self, event: Event, message: Message) -> None:
+        if not isinstance(event, LifecycleEvent | ConnectFailedEvent | SubscriptionEvent):
+            return
+        why = self.client_filter.why_ignored(event.client_id)
+        if why is not None:
+            self.counts.ignored[why] += 1
+        elif isinstance(event, LifecycleEvent):
+            self.presence.apply(event, message.received, message.moment)
+        elif isinstance(event, ConnectFailedEvent):
+            known = event.reason in CONNECT_FAILURE_REASONS
+            self.counts.connect_failures[str(event.reason) if known else "other"] += 1
+
+    def _warn(self, line: str, key: tuple[str, ...], **fields: Any) -> None:
+        left_out = self._throttle.admit(key)
+        if left_out is None:
+            return
+        if left_out:
+            fields["repeats_left_out"] = left_out
+        self._log.warning(line, **fields)

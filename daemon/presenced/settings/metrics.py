@@ -1,0 +1,116 @@
+"""The settings of what Prometheus sees."""
+
+import re
+from collections import Counter
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+
+from presenced.settings.base import Flag, Number, PathName, Section
+from presenced.settings.hosts import ListenAddress, parse_listen
+from presenced.settings.problems import InvalidValue
+
+__all__ = ["MetricsSettings"]
+
+_LABEL = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
+_OWN_LABELS = frozenset({"client_id", "state"})
+# "ThingAttributes" of CreateThing in the AWS IoT API reference.
+_ATTRIBUTE = re.compile("[a-zA-Z0-9_.,@/:#-]{1,128}")
+
+
+def _listen(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InvalidValue("must be HOST:PORT, or :PORT for every interface", nearest='":9883"')
+    parse_listen(str(value))
+    return str(value)
+
+
+def _client_id_pattern(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        pattern = re.compile(value)
+    except re.error as error:
+        raise InvalidValue(_explain(error)) from error
+    _check_labels(pattern)
+    return pattern
+
+
+def _explain(error: re.error) -> str:
+    place = f" at character {error.pos + 1}" if error.pos is not None else ""
+    hint = "; a named group is written (?P<name>...)" if "?<" in error.msg else ""
+    return f"is not a regular expression: {error.msg}{place}{hint}"
+
+
+def _check_labels(pattern: re.Pattern[str]) -> None:
+    if not pattern.groupindex:
+        raise InvalidValue(
+            "has no named group, and so no effect: name what shall become a label, such as"
+            " (?P<site>[a-z]+)-.*"
+        )
+    for name in pattern.groupindex:
+        if _LABEL.fullmatch(name) is None or name.startswith("__"):
+            raise InvalidValue(f"has the group {name}, which is no name for a Prometheus label")
+        if name in _OWN_LABELS:
+            raise InvalidValue(f"has the group {name}, but presenced has a label of that name")
+
+
+def _attribute(text: str) -> str:
+    if _ATTRIBUTE.fullmatch(text) is None:
+        raise InvalidValue("is no attribute name of AWS IoT: 1 to 128 of a-z A-Z 0-9 _.,@/:#-")
+    return text
+
+
+class MetricsSettings(Section):
+    """Where metrics are served, and which series there are per client."""
+
+    listen: Annotated[str, BeforeValidator(_listen)] = ":9883"
+    """Address of the HTTP listener that Prometheus scrapes: "HOST:PORT", or ":PORT" for every
+    interface, or "[::1]:9883" for IPv6. Port 0 takes a free one."""
+
+    per_client: Flag = True
+    """Whether each client has series of its own, such as iot_client_connected. Without them only
+    totals are served."""
+
+    max_clients: Annotated[Number, Field(ge=0)] = 20000
+    """How many clients may have series of their own. Totals count those beyond it too, and
+    presenced_clients_without_series tells how many they are."""
+
+    client_id_pattern: Annotated[re.Pattern[str] | None, BeforeValidator(_client_id_pattern)] = None
+    """Regular expression (Python's) for client IDs that tell something, such as
+    (?P<site>[a-z]+)-(?P<line>[0-9]+)-.*: its named groups become labels of the series of each
+    client and of iot_class_clients."""
+
+    thing_attributes: tuple[Annotated[str, AfterValidator(_attribute)], ...] = ()
+    """Attributes of things in the AWS IoT registry that are shown as labels of
+    iot_client_info. This version does not know the registry yet: they are accepted, and have no
+    effect."""
+
+    web_config: PathName | None = None
+    """Web configuration file in the format of the Prometheus exporter toolkit, for TLS and basic
+    authentication of the listener. This version cannot serve them, so it must stay null: put a
+    reverse proxy in front instead."""
+
+    @property
+    def listen_address(self) -> ListenAddress:
+        """Host and port of `listen`."""
+        return parse_listen(self.listen)
+
+    @field_validator("thing_attributes")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            raise InvalidValue(f"names {', '.join(repeated)} more than once")
+        return names
+
+    @field_validator("web_config")
+    @classmethod
+    def _not_served(cls, value: object) -> object:
+        if value is not None:
+            raise InvalidValue(
+                "must be null: this version cannot serve TLS or basic authentication, and would"
+                " serve without protection. Put a reverse proxy in front, and listen on"
+                ' "127.0.0.1:9883" only'
+            )
+        return value

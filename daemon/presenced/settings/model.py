@@ -1,0 +1,52 @@
+"""The whole configuration as typed, validated values."""
+
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from presenced.settings.base import PathName, Section, written
+from presenced.settings.metrics import MetricsSettings
+from presenced.settings.mqtt import MqttSettings
+from presenced.settings.presence import PresenceSettings
+
+__all__ = ["LogSettings", "Settings", "StateSettings"]
+
+
+class StateSettings(Section):
+    """What outlives a restart."""
+
+    path: PathName | None = None
+    """SQLite file that keeps presence over restarts. null takes $STATE_DIRECTORY/presenced.db where
+    systemd sets that variable, and else keeps nothing. This version keeps no state yet: a path
+    is accepted, and has no effect."""
+
+
+class LogSettings(Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines to write."""
+
+    format: Literal["auto", "console", "json"] = "auto"
+    """`console` is text for people, `json` one object per line for programs; `auto` is console
+    on a terminal, else json."""
+
+
+class Settings(Section):
+    """The configuration of presenced.
+
+    Every key can be overridden by an environment variable: PRESENCED_ and the key's path joined
+    by __, such as PRESENCED_MQTT__ENDPOINT.
+    """
+
+    mqtt: MqttSettings = written({})
+    presence: PresenceSettings = written({})
+    metrics: MetricsSettings = written({})
+    state: StateSettings = written({})
+    log: LogSettings = written({})
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_section(cls, value: Any) -> Any:
+        # A section whose keys are all commented out is null in YAML.
+        return {} if value is None else value
