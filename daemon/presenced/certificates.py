@@ -126,7 +126,11 @@ class _Inspection:
             self.report(key, path, *wrong)
 
     def _check_mode(self, path: Path) -> None:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError:
+            # Taken away since it was read; whoever opens it next will say so.
+            return
         if mode & (stat.S_IROTH | stat.S_IWOTH):
             message = f"is open to every user (mode {mode:03o}): chmod o-rwx {path}"
             self.report(_KEY, path, "exposed", message, "warning")

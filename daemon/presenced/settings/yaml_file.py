@@ -14,6 +14,12 @@ from presenced.settings.problems import Kind, Problem, SettingsError
 __all__ = ["parse_value", "read_file"]
 
 
+_HINTS = (
+    ("'\\t'", "; indent with spaces, not tabs"),
+    ("cannot start any token", "; put the value in quotes"),
+    ("mapping values are not allowed", "; put a value that holds ': ' in quotes"),
+    ("<block mapping start>", "; keys of one mapping begin in the same column"),
+)
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -181,7 +187,7 @@ class _Reader:
 
 def _explain(error: yaml.MarkedYAMLError) -> str:
     parts = [part for part in (error.context, error.problem) if part]
-    hint = "; indent with spaces, not tabs" if "'\\t'" in (error.problem or "") else ""
+    hint = next((hint for sign, hint in _HINTS if sign in (error.problem or "")), "")
     return f"is not YAML: {', '.join(parts)}{hint}"
 
 

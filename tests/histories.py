@@ -1,0 +1,110 @@
+"""True histories of one client, as AWS IoT Core could have told them."""
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from presenced.events import LifecycleEvent
+
+A = 120_000
+R = 3_600_000
+LATEST_TAKEOVER = 30 * 60_000
+MILLISECOND = 1
+START = 1_700_000_000_000
+
+
+@dataclass(frozen=True)
+class History:
+    """Events in their true order, and whether the last connection still stands."""
+
+    events: tuple[LifecycleEvent, ...]
+    online: bool
+
+    @property
+    def last(self) -> LifecycleEvent:
+        return self.events[-1]
+
+
+def lifecycle(
+    *,
+    connected: bool,
+    timestamp: int,
+    version: int | None,
+    session: str | None,
+    reason: str | None = None,
+    client_id: str = "client",
+) -> LifecycleEvent:
+    return LifecycleEvent(
+        type="connected" if connected else "disconnected",
+        client_id=client_id,
+        connected=connected,
+        timestamp=timestamp,
+        version=version,
+        session=session,
+        reason=reason,
+    )
+
+
+@st.composite
+def histories(
+    draw: st.DrawFn, *, most_connections: int = 6, reset_after_late: bool = True
+) -> History:
+    """Connections one after another: flaps, takeovers, long absences, version gaps and resets.
+
+    Event times are off by up to A. The disconnect of a connection that was taken over happens up
+    to 30 minutes after the new connect. Versions may reset once a client has been away for R:
+    counted from the true end of its last connection with `reset_after_late`, else from the moment
+    at which the last disconnect was noticed, too.
+    """
+    off = st.integers(-A, A) | st.sampled_from([-A, 0, A])
+    now = noticed = START
+    version = draw(st.integers(0, 3))
+    session = 0
+    events: list[LifecycleEvent] = []
+
+    def tell(*, connected: bool, at: int, reason: str | None = None) -> None:
+        stamp = at + draw(off)
+        events.append(
+            lifecycle(
+                connected=connected,
+                timestamp=stamp,
+                version=version,
+                session=f"s{session}",
+                reason=reason,
+            )
+        )
+
+    for left in reversed(range(draw(st.integers(1, most_connections)))):
+        tell(connected=True, at=now)
+        now += draw(st.sampled_from([0, MILLISECOND, 1000]) | st.integers(0, 2 * R))
+        end = draw(st.sampled_from(["taken over", "ended", "away"]))
+        if left == 0:
+            online = draw(st.booleans())
+            if not online:
+                tell(connected=False, at=now, reason="CONNECTION_LOST")
+            break
+        if end == "taken over":
+            late = draw(st.integers(0, LATEST_TAKEOVER) | st.just(LATEST_TAKEOVER))
+            noticed = max(noticed, now + late)
+            tell(connected=False, at=now + late, reason="DUPLICATE_CLIENTID")
+            version += draw(st.integers(1, 3))
+        else:
+            noticed = max(noticed, now)
+            tell(connected=False, at=now, reason="CONNECTION_LOST")
+            if end == "away":
+                now = (now if reset_after_late else noticed) + R + draw(st.integers(0, 3 * R))
+                version = draw(st.integers(0, 3) | st.just(version + 1))
+                session += 1
+                continue
+            now += draw(st.sampled_from([0, MILLISECOND]) | st.integers(0, R - 1))
+            version += draw(st.integers(1, 3))
+        if draw(st.booleans()):  # a persistent session keeps its identifier
+            session += 1
+    return History(tuple(events), online)
+
+
+@st.composite
+def arrivals(draw: st.DrawFn, history: History) -> list[LifecycleEvent]:
+    """The history's events in any order, any of them any number of times."""
+    again = draw(st.lists(st.sampled_from(history.events), max_size=8))
+    return draw(st.permutations([*history.events, *again]))

@@ -1,0 +1,181 @@
+"""Whatever AWS does to the delivery of a true history, the end is the true state."""
+
+import itertools
+from collections.abc import Iterable
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from histories import A, History, arrivals, histories, lifecycle
+from presenced.events import LifecycleEvent
+from presenced.presence import OrderingRules, Presence, PresenceRules, State, Transition
+
+RULES = PresenceRules(ordering=OrderingRules(timestamp_accuracy=A))
+LONG = 10**6
+MANY = settings(max_examples=1500)
+
+
+def deliver(events: Iterable[LifecycleEvent], apart: float = 0.01) -> tuple[Presence, list]:
+    """Presence after events that come `apart` seconds one after another, once all has settled."""
+    transitions: list[Transition] = []
+    presence = Presence(RULES, on_transition=lambda _, transition: transitions.append(transition))
+    now = 0.0
+    for event in events:
+        presence.advance(now, 0.0)
+        presence.apply(event, now, now)
+        now += apart
+    presence.advance(now + LONG, 0.0)
+    return presence, transitions
+
+
+def check_truth(presence: Presence, history: History) -> None:
+    client = presence.clients["client"]
+    assert (client.state is State.ONLINE) == history.online
+    if history.online:
+        assert (client.version, client.session) == (history.last.version, history.last.session)
+
+
+@given(data=st.data())
+@MANY
+def test_any_delivery_ends_in_the_true_state(data: st.DataObject) -> None:
+    history = data.draw(histories(reset_after_late=False))
+    presence, _ = deliver(data.draw(arrivals(history)))
+    check_truth(presence, history)
+    client = presence.clients["client"]
+    assert (client.version, client.session) == (history.last.version, history.last.session)
+
+
+@given(data=st.data())
+@MANY
+def test_so_it_does_where_a_reset_follows_a_takeover_noticed_late(data: st.DataObject) -> None:
+    history = data.draw(histories(reset_after_late=True))
+    presence, _ = deliver(data.draw(arrivals(history)))
+    check_truth(presence, history)
+
+
+def minutes(value: float) -> int:
+    return round(value * 60_000)
+
+
+def event(connected: bool, at: float, version: int) -> LifecycleEvent:
+    return lifecycle(
+        connected=connected,
+        timestamp=minutes(10_000 + at),
+        version=version,
+        session=f"s{version}",
+        reason=None if connected else "CONNECTION_LOST",
+    )
+
+
+def test_a_connect_whose_disconnect_lost_in_doubt_does_not_bring_a_client_online() -> None:
+    """Version 5 was taken over by 6, noticed 30 minutes late; then an hour away, and a reset.
+
+    From the last accepted event alone, the disconnect of version 0 is stale after that of 5, and
+    the connect of version 0 is then the later one: online, wrongly.
+    """
+    taken_over = event(False, 30, 5)
+    ended = event(False, 62, 0)
+    presence, transitions = deliver([taken_over, ended, event(True, 61, 0)])
+    assert presence.clients["client"].state is State.OFFLINE
+    assert [t.state for t in transitions] == [State.OFFLINE]
+
+
+def test_losers_in_doubt_among_themselves_are_all_remembered() -> None:
+    """Found by generated histories when one loser was remembered only."""
+    late, ended, between = event(False, 30, 2), event(False, 67, 0), event(False, -1.5, 5)
+    connects = [event(True, -2, 5), event(True, 65, 0), event(True, 0, 2)]
+    presence, _ = deliver([late, ended, between, *connects])
+    assert presence.clients["client"].state is State.OFFLINE
+
+
+@given(data=st.data())
+@MANY
+def test_transitions_are_justified(data: st.DataObject) -> None:
+    """Online and offline take turns, and each follows from an event that was accepted."""
+    history = data.draw(histories())
+    deliveries = data.draw(arrivals(history))
+    accepted: list[tuple[float, bool]] = []
+    transitions: list[Transition] = []
+    presence = Presence(RULES, on_transition=lambda _, transition: transitions.append(transition))
+    now = 0.0
+    for delivered in deliveries:
+        presence.advance(now, 0.0)
+        if presence.apply(delivered, now, now).is_later:
+            accepted.append((now, delivered.connected))
+        now += data.draw(st.sampled_from([0.0, 1.0, 4.0, 5.0, 60.0]))
+    presence.advance(now + LONG, 0.0)
+    for before, after in itertools.pairwise(transitions):
+        assert after.previous is before.state
+        assert after.state is not before.state
+        assert after.time >= before.time
+    for transition in transitions:
+        assert (transition.since, transition.state is State.ONLINE) in accepted
+    # A disconnect makes a transition if, and only if, no later connect came within the delay.
+    assert [(t.since, t.state is State.ONLINE) for t in transitions] == naive(accepted)
+
+
+def naive(accepted: list[tuple[float, bool]]) -> list[tuple[float, bool]]:
+    """The transitions that accepted events justify, with an offline delay of 5 s."""
+    result: list[tuple[float, bool]] = []
+    down_since: float | None = None
+    for at, connected in accepted:
+        if down_since is not None and at >= down_since + 5:
+            result.append((down_since, False))
+            down_since = None
+        online = bool(result) and result[-1][1]
+        if connected:
+            down_since = None
+            if not online:
+                result.append((at, True))
+        elif not result:
+            result.append((at, False))
+        elif online and down_since is None:
+            down_since = at
+    if down_since is not None:
+        result.append((down_since, False))
+    return result
+
+
+UNVERSIONED = st.builds(
+    lifecycle,
+    connected=st.booleans(),
+    timestamp=st.integers(10**12, 10**12 + 6 * A) | st.just(10**12),
+    version=st.none(),
+    session=st.sampled_from([None, "a", "b"]),
+)
+
+
+@given(data=st.data())
+@MANY
+def test_duplicates_change_nothing_where_versions_are_missing(data: st.DataObject) -> None:
+    """An event that came before may come again at any later time, without effect."""
+    first_events = data.draw(
+        st.lists(UNVERSIONED, max_size=8, unique_by=lambda e: (e.connected, e.timestamp, e.session))
+    )
+    with_duplicates: list[LifecycleEvent] = []
+    for index, first in enumerate(first_events):
+        with_duplicates.append(first)
+        with_duplicates += data.draw(
+            st.lists(st.sampled_from(first_events[: index + 1]), max_size=3)
+        )
+    assert end(first_events) == end(with_duplicates)
+
+
+def end(events: list[LifecycleEvent]) -> object:
+    presence, _ = deliver(events)
+    return [
+        (c.state, c.connected, c.timestamp, c.version, c.session) for c in presence.clients.values()
+    ]
+
+
+@given(delays=st.lists(st.floats(0, 1800), min_size=2, max_size=2), swap=st.booleans())
+@example(delays=[1800.0, 0.0], swap=True)
+def test_takeover_whatever_comes_first(delays: list[float], swap: bool) -> None:
+    """The old connection's disconnect, before or up to 30 minutes after the new connect."""
+    old = [event(True, 0, 7), event(False, 10 + delays[0] / 60, 7)]
+    new = event(True, 10, 8)
+    order = [old[0], new, old[1]] if swap else [*old, new]
+    presence, transitions = deliver(order, apart=delays[1])
+    assert presence.clients["client"].state is State.ONLINE
+    offline = [t for t in transitions if t.state is State.OFFLINE]
+    assert not offline or (not swap and delays[1] >= 5)

@@ -1,0 +1,274 @@
+"""The state table, and what is counted on the way."""
+
+import pytest
+
+from histories import lifecycle
+from presenced.events import LifecycleEvent
+from presenced.presence import Client, Presence, PresenceRules, State, Transition
+
+MINUTE = 60_000
+
+
+class Bench:
+    """Presence with a clock that the test moves."""
+
+    def __init__(self, **rules: object) -> None:
+        self.transitions: list[Transition] = []
+        self.forgotten: list[str] = []
+        self.presence = Presence(
+            PresenceRules(**rules),
+            on_transition=lambda _, transition: self.transitions.append(transition),
+            on_forget=lambda client: self.forgotten.append(client.client_id),
+        )
+        self.now = 1000.0
+        self.counts = self.presence.counts
+
+    def connect(self, version: int = 1, session: str = "s", **fields: object) -> None:
+        self.apply(connected=True, version=version, session=session, **fields)
+
+    def disconnect(self, version: int = 1, session: str = "s", **fields: object) -> None:
+        fields.setdefault("reason", "CONNECTION_LOST")
+        self.apply(connected=False, version=version, session=session, **fields)
+
+    def apply(self, *, client_initiated: bool | None = None, **fields: object) -> None:
+        fields.setdefault("timestamp", round(self.now * 1000))
+        event: LifecycleEvent = lifecycle(**fields)  # type: ignore[arg-type]
+        event.client_initiated = client_initiated
+        self.presence.apply(event, self.now, self.now)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.presence.advance(self.now, 0.0)
+
+    @property
+    def client(self) -> Client:
+        return self.presence.clients["client"]
+
+    @property
+    def went(self) -> list[tuple[float, float, str, str, str | None]]:
+        return [(t.time, t.since, t.previous, t.state, t.reason) for t in self.transitions]
+
+
+def test_connect_of_an_unknown_client() -> None:
+    bench = Bench()
+    bench.connect()
+    assert bench.client.state is State.ONLINE
+    assert bench.went == [(1000.0, 1000.0, "unknown", "online", None)]
+    assert bench.counts.clients == {"online": 1, "pending": 0, "offline": 0, "unknown": 0}
+
+
+def test_disconnect_of_an_unknown_client_needs_no_delay() -> None:
+    bench = Bench()
+    bench.disconnect()
+    assert bench.went == [(1000.0, 1000.0, "unknown", "offline", "CONNECTION_LOST")]
+    assert bench.counts.missed == {"connected": 1, "disconnected": 0}
+
+
+def test_a_disconnect_stands_for_the_offline_delay() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.wait(60)
+    bench.disconnect()
+    bench.wait(4.999)
+    assert bench.client.state is State.PENDING
+    assert bench.client.since == 1060.0
+    assert len(bench.transitions) == 1
+    bench.wait(0.001)
+    assert bench.went[1] == (1065.0, 1060.0, "online", "offline", "CONNECTION_LOST")
+    assert bench.client.since == 1060.0
+
+
+def test_a_late_look_at_the_clock_confirms_at_the_deadline() -> None:
+    bench = Bench()
+    bench.connect()
+    bench.disconnect()
+    bench.wait(3600)
+    assert bench.transitions[1].time == 1005.0
+
+
+def test_a_connect_within_the_delay_is_a_suppressed_flap() -> None:
+    bench = Bench()
+    bench.connect(1)
+    bench.wait(60)
+    bench.disconnect(1)
+    bench.wait(4)
+    bench.connect(2, "t")
+    bench.wait(100)
+    assert bench.client.state is State.ONLINE
+    assert bench.client.since == 1000.0, "online since before the flap"
+    assert bench.client.reason is None
+    assert len(bench.transitions) == 1
+    assert bench.counts.flaps_suppressed == 1
+    assert bench.counts.connections_replaced == 0
+
+
+def test_pending_keeps_its_timer_and_takes_the_new_reason() -> None:
+    bench = Bench()
+    bench.connect(1)
+    bench.disconnect(1)
+    bench.wait(3)
+    bench.disconnect(2, "t", reason="THROTTLED")
+    bench.wait(2)
+    assert bench.went[1] == (1005.0, 1000.0, "online", "offline", "THROTTLED")
+    assert bench.counts.missed["connected"] == 1
+
+
+def test_offline_stays_offline_and_takes_the_new_reason() -> None:
+    bench = Bench()
+    bench.disconnect(1)
+    bench.wait(60)
+    bench.disconnect(2, "t", reason="THROTTLED")
+    assert (bench.client.state, bench.client.since) == (State.OFFLINE, 1000.0)
+    assert bench.client.reason == "THROTTLED"
+    assert len(bench.transitions) == 1
+
+
+def test_offline_and_back() -> None:
+    bench = Bench()
+    bench.connect(1)
+    bench.disconnect(1)
+    bench.wait(100)
+    bench.connect(2, "t")
+    assert [t.state for t in bench.transitions] == ["online", "offline", "online"]
+    assert bench.counts.offline_duration.sum == 100.0
+    assert bench.counts.transitions == {"online": 2, "offline": 1}
+
+
+def test_delay_by_reason() -> None:
+    bench = Bench(offline_delay_by_reason={"CLIENT_INITIATED_DISCONNECT": 0.0, "THROTTLED": 30.0})
+    bench.connect(1)
+    bench.disconnect(1, reason="CLIENT_INITIATED_DISCONNECT")
+    assert bench.went[1][:2] == (1000.0, 1000.0), "0 s means at once"
+    bench.connect(2, "t")
+    bench.disconnect(2, "t", reason="THROTTLED")
+    bench.wait(29.9)
+    assert bench.client.state is State.PENDING
+    bench.wait(0.1)
+    assert bench.client.state is State.OFFLINE
+
+
+def test_a_replaced_connection_whose_disconnect_comes() -> None:
+    bench = Bench()
+    bench.connect(1)
+    bench.connect(2, "t")
+    assert bench.counts.connections_replaced == 1
+    bench.wait(3)
+    bench.disconnect(1, reason="DUPLICATE_CLIENTID")
+    bench.wait(100)
+    assert bench.client.state is State.ONLINE
+    assert len(bench.transitions) == 1
+    assert bench.counts.missed["disconnected"] == 0
+    assert bench.counts.disconnects["DUPLICATE_CLIENTID", "server"] == 1
+    assert bench.counts.ignored == {"duplicate": 0, "stale": 1}
+
+
+def test_a_replaced_connection_whose_disconnect_is_missed() -> None:
+    bench = Bench()
+    bench.connect(1)
+    bench.connect(2, "t")
+    bench.wait(4.9)
+    assert bench.counts.missed["disconnected"] == 0
+    bench.wait(0.1)
+    assert bench.counts.missed["disconnected"] == 1
+    bench.disconnect(1)
+    assert bench.counts.disconnects["CONNECTION_LOST", "server"] == 1, "late is not never"
+
+
+def test_a_replaced_connection_of_a_persistent_session_is_told_by_its_version() -> None:
+    bench = Bench()
+    bench.connect(1)
+    bench.connect(2)
+    bench.connect(3)
+    bench.disconnect(2)
+    bench.wait(10)
+    assert bench.counts.missed["disconnected"] == 1, "that of version 1"
+
+
+def test_each_disconnect_is_counted_once() -> None:
+    bench = Bench()
+    bench.connect(1)
+    bench.disconnect(1)
+    bench.disconnect(1)
+    bench.connect(2, "t")
+    bench.disconnect(1)
+    bench.connect(4, "v")
+    bench.disconnect(3, "u")
+    bench.disconnect(3, "u")
+    bench.disconnect(2, "t")
+    assert sum(bench.counts.disconnects.values()) == 3
+    assert bench.counts.ignored == {"duplicate": 1, "stale": 4}
+
+
+def test_who_initiated_a_disconnect() -> None:
+    bench = Bench()
+    told = [(True, "CONNECTION_LOST"), (False, "CLIENT_INITIATED_DISCONNECT")]
+    guessed = [(None, "CLIENT_INITIATED_DISCONNECT"), (None, None), (None, "A_NEW_REASON")]
+    for version, (initiated, reason) in enumerate([*told, *guessed]):
+        bench.disconnect(version, f"s{version}", reason=reason, client_initiated=initiated)
+    assert bench.counts.disconnects == {
+        ("CONNECTION_LOST", "client"): 1,
+        ("CLIENT_INITIATED_DISCONNECT", "server"): 1,
+        ("CLIENT_INITIATED_DISCONNECT", "client"): 1,
+        ("other", "server"): 2,
+    }
+
+
+def test_session_durations_are_those_of_event_times() -> None:
+    bench = Bench()
+    bench.connect(1, timestamp=0)
+    bench.wait(500)
+    bench.disconnect(1, timestamp=90_000)
+    assert bench.counts.session_duration.sum == 90.0
+    bench.disconnect(2, "t", timestamp=10 * MINUTE)
+    assert sum(bench.counts.session_duration.buckets) == 1, "its connect was never seen"
+
+
+def test_a_reset_is_counted() -> None:
+    bench = Bench()
+    bench.connect(7)
+    bench.disconnect(7)
+    bench.wait(2 * 3600)
+    bench.connect(0, "t")
+    assert bench.client.state is State.ONLINE
+    assert bench.counts.version_resets == 1
+
+
+def test_an_offline_client_is_forgotten() -> None:
+    bench = Bench(forget_offline_after=86400.0)
+    bench.connect(1)
+    bench.disconnect(1)
+    bench.wait(5 + 86399)
+    assert bench.forgotten == []
+    bench.wait(1)
+    assert bench.forgotten == ["client"]
+    assert bench.presence.clients == {}
+    assert bench.counts.clients == dict.fromkeys(State, 0)
+    assert bench.counts.forgotten == {"expired": 1}
+
+
+@pytest.mark.parametrize("then", ["online", "pending"])
+def test_a_client_that_came_back_is_not_forgotten(then: str) -> None:
+    bench = Bench(forget_offline_after=86400.0, offline_delay_by_reason={"THROTTLED": 10.0**9})
+    bench.connect(1)
+    bench.disconnect(1)
+    bench.wait(86400)
+    bench.connect(2, "t")
+    if then == "pending":
+        bench.disconnect(2, "t", reason="THROTTLED")
+    bench.wait(10 * 86400)
+    assert bench.client.state == then
+    assert bench.forgotten == []
+
+
+def test_forgetting_leaves_no_deadline_behind() -> None:
+    bench = Bench()
+    bench.connect(1)
+    bench.connect(2)
+    bench.disconnect(2)
+    assert bench.presence.pending_deadlines == 2
+    bench.presence.forget("client")
+    bench.presence.forget("a client that nobody knows")
+    assert bench.presence.pending_deadlines == 0
+    assert bench.presence.next_deadline is None
+    bench.wait(100)
+    assert bench.counts.missed["disconnected"] == 0

@@ -1,0 +1,103 @@
+"""Each rule of ordering, at its bounds."""
+
+from typing import NamedTuple
+
+import pytest
+
+from presenced.presence.ordering import Ordering, OrderingRules, in_doubt, order, same_connection
+
+A, R = 120_000, 3_600_000
+RULES = OrderingRules(timestamp_accuracy=A, version_reset_after=R)
+LATER, RESET = Ordering.LATER, Ordering.LATER_AFTER_RESET
+STALE, DUPLICATE = Ordering.STALE, Ordering.DUPLICATE
+
+
+class Stamp(NamedTuple):
+    connected: bool
+    timestamp: int
+    version: int | None
+    session: str | None
+
+
+def connect(at: int = 0, version: int | None = 1, session: str | None = "s") -> Stamp:
+    return Stamp(True, at, version, session)
+
+
+def disconnect(at: int = 0, version: int | None = 1, session: str | None = "s") -> Stamp:
+    return Stamp(False, at, version, session)
+
+
+@pytest.mark.parametrize(
+    ("event", "last", "expected"),
+    [
+        # One connection.
+        (connect(5), connect(), DUPLICATE),
+        (disconnect(5), disconnect(), DUPLICATE),
+        (disconnect(-R), connect(), LATER),
+        (connect(R), disconnect(), STALE),
+        (disconnect(session=None), connect(), LATER),
+        (connect(session=None), disconnect(), STALE),
+        (connect(), connect(session=None), DUPLICATE),
+        # A higher version is later, unless a reset lies between and it comes before.
+        (connect(-2 * A, version=2), connect(), LATER),
+        (connect(-2 * A - 1, version=2), connect(), STALE),
+        (disconnect(-2 * A, version=2), connect(), LATER),
+        (disconnect(-2 * A - 1, version=2), connect(), STALE),
+        (connect(-(R - 2 * A) + 1, version=2), disconnect(), LATER),
+        (connect(-(R - 2 * A), version=2), disconnect(), STALE),
+        (disconnect(-(R - 2 * A) + 1, version=2), disconnect(), LATER),
+        (disconnect(-(R - 2 * A), version=2), disconnect(), STALE),
+        # A lower version is stale, unless a reset lies between and it comes after.
+        (connect(2 * A, version=0), connect(), STALE),
+        (connect(2 * A + 1, version=0), connect(), RESET),
+        (connect(2 * A, version=0), disconnect(), STALE),
+        (connect(2 * A + 1, version=0), disconnect(), RESET),
+        (disconnect(R - 2 * A - 1, version=0), connect(), STALE),
+        (disconnect(R - 2 * A, version=0), connect(), RESET),
+        (disconnect(R - 2 * A - 1, version=0), disconnect(), STALE),
+        (disconnect(R - 2 * A, version=0), disconnect(), RESET),
+        # The same version of different sessions: event time, then order of receipt.
+        (connect(1, session="t"), disconnect(), LATER),
+        (connect(0, session="t"), disconnect(), LATER),
+        (connect(-1, session="t"), disconnect(), STALE),
+        # A version is missing: far apart event times decide.
+        (connect(2 * A + 1, version=None), disconnect(), LATER),
+        (disconnect(-2 * A - 1, version=None), connect(), STALE),
+        (connect(2 * A + 1), connect(version=None), LATER),
+        # Near ones: within one session a disconnect is later than a connect.
+        (disconnect(-2 * A, version=None), connect(), LATER),
+        (connect(2 * A, version=None), disconnect(), STALE),
+        (connect(2 * A, version=None), connect(version=None), DUPLICATE),
+        # Else event time, then order of receipt.
+        (connect(1, version=None, session="t"), disconnect(), LATER),
+        (connect(0, version=None, session="t"), disconnect(), LATER),
+        (connect(-1, version=None, session="t"), disconnect(), STALE),
+        (connect(0, version=None, session=None), disconnect(version=None, session=None), LATER),
+    ],
+)
+def test_order(event: Stamp, last: Stamp, expected: Ordering) -> None:
+    assert order(event, last, RULES) is expected
+
+
+@pytest.mark.parametrize(
+    ("gap", "doubt"), [(2 * A, False), (2 * A + 1, True), (R - 2 * A - 1, True), (R - 2 * A, False)]
+)
+def test_two_disconnects_are_in_doubt_whichever_comes_first(gap: int, doubt: bool) -> None:
+    high, low = disconnect(0, version=5), disconnect(gap, version=1)
+    assert in_doubt(high, low, RULES) is doubt
+    assert in_doubt(low, high, RULES) is doubt
+
+
+def test_only_disconnects_of_different_versions_are_in_doubt() -> None:
+    low = disconnect(10 * A, version=1)
+    assert not in_doubt(connect(version=5), low, RULES)
+    assert not in_doubt(low, connect(version=5), RULES)
+    assert not in_doubt(disconnect(version=1), low, RULES)
+    assert not in_doubt(disconnect(version=None), low, RULES)
+
+
+def test_a_connection_is_known_by_session_and_version() -> None:
+    assert same_connection(connect(), disconnect())
+    assert same_connection(connect(), disconnect(session=None))
+    assert not same_connection(connect(), disconnect(version=2)), "a persistent session"
+    assert not same_connection(connect(), disconnect(session="t")), "a version after a reset"

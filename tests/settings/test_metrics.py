@@ -1,0 +1,44 @@
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "message"),
+    [
+        ("listen: 9883", "listen", "= 9883: must be HOST:PORT, or :PORT for every interface; did"),
+        ("listen:", "listen", 'did you mean ":9883"?'),
+        ("listen: ::1:9883", "listen", "an IPv6 address stands in brackets"),
+        ("per_client: yes", "per_client", '= "yes": must be true or false'),
+        ("per_client: 1", "per_client", "must be true or false"),
+        ("max_clients: -1", "max_clients", "must be at least 0"),
+        ("max_clients: 1e5", "max_clients", "= 1e5: must be a whole number"),
+        ("client_id_pattern: '(?P<a>x'", "client_id_pattern", "unterminated subpattern at"),
+        ("client_id_pattern: '(?P<a>x)*+*'", "client_id_pattern", "at character 11"),
+        ("client_id_pattern: '(?<a>x)'", "client_id_pattern", "named group is written (?P<name>"),
+        ("client_id_pattern: '.*'", "client_id_pattern", "has no named group, and so no effect"),
+        ("client_id_pattern: '(?P<é>x)'", "client_id_pattern", "no name for a Prometheus label"),
+        ("client_id_pattern: '(?P<__a>x)'", "client_id_pattern", "no name for a Prometheus label"),
+        ("client_id_pattern: '(?P<state>x)'", "client_id_pattern", "has a label of that name"),
+        ("client_id_pattern: '(?P<client_id>x)'", "client_id_pattern", "has a label of that name"),
+        ("client_id_pattern: 5", "client_id_pattern", "must be text"),
+        ("thing_attributes: [a, b, a]", "thing_attributes", "names a more than once"),
+        ("thing_attributes: [a b]", "thing_attributes[0]", "is no attribute name of AWS IoT"),
+        ("web_config: web.yml", "web_config", "cannot serve TLS or basic authentication"),
+        ("web_config: web.yml", "web_config", "Put a reverse proxy in front"),
+    ],
+)
+def test_bad_values_are_explained(load, keys, key, message):
+    problem = load.problem(f"metrics:\n  {keys}\n")
+    assert problem.key == f"metrics.{key}"
+    assert message in str(problem)
+
+
+@pytest.mark.parametrize("listen", [":9883", '":9883"', "'[::1]:0'", "localhost:80"])
+def test_listen_addresses(load, listen):
+    metrics = load(f"metrics:\n  listen: {listen}\n").metrics
+    assert metrics.listen == listen.strip("\"'")
+    assert metrics.listen_address.port in (9883, 0, 80)
+
+
+def test_pattern_is_compiled(load):
+    pattern = load("metrics: {client_id_pattern: '(?P<site>[a-z]+)-.*'}").metrics.client_id_pattern
+    assert pattern.match("berlin-3")["site"] == "berlin"

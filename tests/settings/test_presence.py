@@ -1,0 +1,72 @@
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "message"),
+    [
+        ("offline_delay: 5", "offline_delay", "= 5: has no unit: write 5s if seconds are meant"),
+        ("offline_delay: 1.5", "offline_delay", "has no unit: write 1.5s"),
+        ("offline_delay: -5", "offline_delay", "must not be negative"),
+        ("offline_delay: true", "offline_delay", "is not a duration: write it as 500ms"),
+        ("offline_delay:", "offline_delay", "is not a duration"),
+        ("offline_delay: [5s]", "offline_delay", "is not a duration"),
+        ("offline_delay: .inf", "offline_delay", "is not a duration"),
+        ("offline_delay: 1:30", "offline_delay", '"1:30": is not a duration'),
+        ("offline_delay_by_reason:", "offline_delay_by_reason", "did you mean {}?"),
+        ("offline_delay_by_reason: 5s", "offline_delay_by_reason", "must be a mapping"),
+        ("version_reset_after: 8m", "version_reset_after", "here 8m: else a client"),
+        ("timestamp_accuracy: 15m", "version_reset_after", "presence.timestamp_accuracy, here 1h"),
+        ("forget_offline_after: 0", "forget_offline_after", "write 36500d to never forget"),
+        ("ignore_clients: x-*", "ignore_clients", 'must be a list; did you mean ["x-*"]?'),
+        ("ignore_clients:", "ignore_clients", "must be a list; did you mean []?"),
+        ('ignore_clients: [""]', "ignore_clients[0]", "must not be empty"),
+    ],
+)
+def test_bad_values_are_explained(load, keys, key, message):
+    problem = load.problem(f"presence:\n  {keys}\n")
+    assert problem.key == f"presence.{key}"
+    assert message in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("CONNECTON_LOST", "did you mean CONNECTION_LOST?"),
+        ("CLIENT_INITIATED_DISCONECT", "did you mean CLIENT_INITIATED_DISCONNECT?"),
+        ("DUPLICATE_CLIENT_ID", "did you mean DUPLICATE_CLIENTID?"),
+        ("AUTH_ERR", "did you mean AUTH_ERROR?"),
+        ("connection_lost", "did you mean CONNECTION_LOST?"),
+        ("Connection-Lost", "did you mean CONNECTION_LOST?"),
+        ("throtled", "did you mean THROTTLED?"),
+        ("gone", "capital letters and underscores"),
+        ('""', "capital letters and underscores"),
+    ],
+)
+def test_misspelt_reasons_are_explained(load, reason, message):
+    problem = load.problem(f"presence: {{offline_delay_by_reason: {{{reason}: 5s}}}}")
+    assert problem.key.startswith("presence.offline_delay_by_reason.")
+    assert str(problem).endswith(message)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "API_INITIATED_DISCONNECT",
+        "ADMIN_INITIATED_DISCONNECT",
+        "USER_INITIATED_DISCONNECT",
+        "X509_REVOKED",
+        "UNKNOWN",
+    ],
+)
+def test_reasons_that_aws_may_add_pass(load, reason):
+    settings = load(f"presence: {{offline_delay_by_reason: {{{reason}: 500ms}}}}")
+    assert settings.presence.offline_delay_by_reason == {reason: 0.5}
+
+
+def test_bad_delay_of_a_reason_is_named(load):
+    problem = load.problem("presence: {offline_delay_by_reason: {THROTTLED: 5}}")
+    assert "presence.offline_delay_by_reason.THROTTLED = 5: has no unit" in str(problem)
+
+
+def test_zero_is_at_once(load):
+    assert load("presence: {offline_delay: 0}").presence.offline_delay == 0
