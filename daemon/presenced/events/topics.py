@@ -84,18 +84,21 @@ def normal_type(family: str, name: str) -> str | None:
 
 
 def _registry_route(head: str, rest: list[str]) -> Route:
-    family, form = _FORMS_BY_SHAPE.get((head, len(rest) + 1), ("", ()))
+    found = _FORMS_BY_SHAPE.get((head, len(rest) + 1))
+    if found is None:
+        raise _unknown("no event topic has this form")
+    family, form = found
     names: list[str] = []
     event_type: str | None = ""
-    for level, wanted in zip(rest, form[1:], strict=False):
-        if wanted == "{}" and level:
-            names.append(level)
-        elif wanted == "{type}":
+    for level, wanted in zip(rest, form[1:], strict=True):
+        if wanted == "{type}":
             event_type = normal_type(family, level)
+        elif wanted == "{}" and level:
+            names.append(level)
         elif level != wanted:
-            family = ""
-    if not family or event_type is None:
-        raise _unknown("no event topic has this form")
+            raise _unknown("no event topic has this form")
+    if event_type is None:
+        raise _unknown(f"{head} has no such type")
     return Route(family, event_type, tuple(names))
 
 

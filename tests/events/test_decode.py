@@ -1,0 +1,359 @@
+"""Topics and payloads, one by one."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from presenced.events import (
+    EVENT_TYPES,
+    CertificateEvent,
+    CommandExecutionEvent,
+    ConnectFailedEvent,
+    JobEvent,
+    JobExecutionEvent,
+    LifecycleEvent,
+    Rejected,
+    SubscriptionEvent,
+    ThingEvent,
+    ThingGroupEvent,
+    ThingGroupHierarchyEvent,
+    ThingGroupMembershipEvent,
+    ThingTypeAssociationEvent,
+    ThingTypeEvent,
+    decode,
+)
+from presenced.events.decode import MAX_PAYLOAD
+
+NOW = 1_700_000_000.5
+CONNECTED = "$aws/events/presence/connected/"
+DISCONNECTED = "$aws/events/presence/disconnected/"
+FIXTURES = Path(__file__).parent / "fixtures.jsonl"
+
+
+def told(topic: str, payload: object) -> msgspec.Struct:
+    return decode(topic, json.dumps(payload).encode(), NOW)
+
+
+def reason(topic: str, payload: bytes) -> str:
+    with pytest.raises(Rejected) as rejected:
+        decode(topic, payload, NOW)
+    return rejected.value.reason.value
+
+
+def test_connected() -> None:
+    payload = {
+        "clientId": "a",
+        "timestamp": 1672742949382,
+        "eventType": "connected",
+        "sessionIdentifier": "s",
+        "principalIdentifier": "p",
+        "ipAddress": None,
+        "versionNumber": 8,
+        "thingName": "t",
+        "clientInitiatedDisconnect": False,
+        "a new field": {"of": ["any", "shape"]},
+    }
+    assert told(CONNECTED + "a", payload) == LifecycleEvent(
+        type="connected",
+        client_id="a",
+        connected=True,
+        timestamp=1672742949382,
+        version=8,
+        session="s",
+        thing_name="t",
+    )
+
+
+def test_disconnected() -> None:
+    payload = {
+        "clientId": "a",
+        "timestamp": 1672742949397,
+        "eventType": "disconnected",
+        "sessionIdentifier": "s",
+        "disconnectReason": "CONNECTION_LOST",
+        "clientInitiatedDisconnect": False,
+        "versionNumber": 8,
+    }
+    assert told(DISCONNECTED + "a", payload) == LifecycleEvent(
+        type="disconnected",
+        client_id="a",
+        connected=False,
+        timestamp=1672742949397,
+        version=8,
+        session="s",
+        reason="CONNECTION_LOST",
+        client_initiated=False,
+    )
+
+
+def test_other_events_of_clients() -> None:
+    failed = told(
+        "$aws/events/presence/connect_failed/a", {"connectFailureReason": "AUTHORIZATION_FAILED"}
+    )
+    assert failed == ConnectFailedEvent(
+        type="connect_failed", client_id="a", reason="AUTHORIZATION_FAILED"
+    )
+    for kind in ("subscribed", "unsubscribed"):
+        event = told(f"$aws/events/subscriptions/{kind}/a/b", {"topics": ["x"], "timestamp": 5})
+        assert event == SubscriptionEvent(type=kind, client_id="a/b", timestamp=5)
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload_id", "expected"),
+    [
+        ("a/b c/d", None, "a/b c/d"),
+        ("", "x", "x"),
+        ("topic", "payload", "payload"),
+        ("topic", "", "topic"),
+        ("ü/\N{SNOWMAN}", None, "ü/\N{SNOWMAN}"),
+    ],
+)
+def test_client_id_comes_from_the_payload_else_from_the_topic(
+    topic: str, payload_id: str | None, expected: str
+) -> None:
+    payload = {} if payload_id is None else {"clientId": payload_id}
+    assert told(CONNECTED + topic, payload).client_id == expected
+
+
+@pytest.mark.parametrize(
+    ("payload", "connected"),
+    [({"eventType": "disconnected"}, False), ({"eventType": "CONNECTED"}, True), ({}, True)],
+)
+def test_the_payload_decides_where_the_topic_disagrees(payload: dict, connected: bool) -> None:
+    event = told(CONNECTED + "a", payload)
+    assert event.connected is connected
+    assert event.topic_disagrees is not connected
+
+
+def test_a_subscription_on_a_presence_topic_is_one() -> None:
+    event = told(CONNECTED + "a", {"eventType": "subscribed"})
+    assert (event.family, event.type, event.topic_disagrees) == (
+        "subscriptions",
+        "subscribed",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "timestamp"),
+    [
+        (1672742949382, 1672742949382),
+        ("1672742949382", 1672742949382),
+        (1672742949382.0, 1672742949382),
+        (1672742949, 1672742949000),
+        ("1672742949", 1672742949000),
+        (1672742949.5, 1672742949500),
+        (9_999_999_999, 9_999_999_999_000),
+        (10_000_000_000, 10_000_000_000),
+        (999_999_999, 999_999_999),
+        (0, 0),
+    ],
+)
+def test_timestamps(written: object, timestamp: int) -> None:
+    assert told(CONNECTED + "a", {"timestamp": written}).timestamp == timestamp
+
+
+def test_a_lifecycle_event_without_timestamp_happened_when_it_was_received() -> None:
+    event = told(CONNECTED + "a", {"timestamp": None})
+    assert (event.timestamp, event.untimed) == (1_700_000_000_500, True)
+
+
+@pytest.mark.parametrize(
+    ("written", "version"),
+    [
+        (0, 0),
+        ("0", 0),
+        ("120", 120),
+        (8.0, 8),
+        (None, None),
+        (2**63 - 1, 2**63 - 1),
+        ("9223372036854775807", 2**63 - 1),
+    ],
+)
+def test_versions(written: object, version: int | None) -> None:
+    assert told(CONNECTED + "a", {"versionNumber": written}).version == version
+
+
+@pytest.mark.parametrize("key", ["event", "Event"])
+def test_events_wrapped_by_a_rule(key: str) -> None:
+    inner = {"clientId": "in", "eventType": "connected", "versionNumber": 3, "timestamp": 10**12}
+    event = told(CONNECTED + "out", {key: inner, "clientId": "out", "timestamp": 5})
+    assert (event.client_id, event.version, event.timestamp) == ("in", 3, 10**12)
+    assert told(CONNECTED + "out", {key: "no object"}).client_id == "out"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"clientId": 5},
+        {"clientId": ["a"]},
+        {"clientId": "a" * 1025},
+        {"clientId": "nul\0"},
+        {"timestamp": True},
+        {"timestamp": "2026-03-09T12:00:00Z"},
+        {"timestamp": -1},
+        {"timestamp": 10**15},
+        {"timestamp": 10**40},
+        {"timestamp": "1e400"},
+        {"timestamp": "nan"},
+        {"timestamp": {}},
+        {"versionNumber": -1},
+        {"versionNumber": 2**63},
+        {"versionNumber": 8.5},
+        {"versionNumber": "8a"},
+        {"versionNumber": False},
+        {"eventType": "hello"},
+        {"eventType": 1},
+        {"sessionIdentifier": 1},
+        {"disconnectReason": []},
+        {"clientInitiatedDisconnect": 1, "eventType": "disconnected"},
+        {"clientInitiatedDisconnect": "perhaps", "eventType": "disconnected"},
+        {"event": {"clientId": 5}},
+        [],
+        "text",
+        5,
+        None,
+        {"versionNumber": 10**30},
+    ],
+)
+def test_json_that_is_no_event(payload: object) -> None:
+    assert reason(CONNECTED + "a", json.dumps(payload).encode()) == "invalid_payload"
+
+
+def test_no_client_id_anywhere() -> None:
+    assert reason(CONNECTED, b'{"clientId":""}') == "invalid_payload"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"not json",
+        b'{"clientId": "a",}',
+        b'{"clientId": "a"',
+        b"{'clientId': 'a'}",
+        b'{"clientId": "\xff"}',
+        b'{"clientId": "\\ud800"}',
+        b'{"clientId": "a"} {}',
+        b'{"timestamp": NaN}',
+        b'{"clientId": 5, nonsense',
+        b"\xef\xbb\xbf{}",
+        b"\x00",
+    ],
+)
+def test_what_is_no_json(payload: bytes) -> None:
+    assert reason(CONNECTED + "a", payload) == "malformed_json"
+
+
+def test_nesting_without_end_is_survived() -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    assert reason(CONNECTED + "a", b'{"x":' + deep[:60_000] + deep[-60_000:] + b"}") in (
+        "invalid_payload",
+        "malformed_json",
+    )
+    assert reason(CONNECTED + "a", b'{"clientId":5,"x":' + b"[" * 120_000) in (
+        "invalid_payload",
+        "malformed_json",
+    )
+
+
+def test_size() -> None:
+    payload = b'{"clientId":"a","x":"' + b"x" * (MAX_PAYLOAD - 23) + b'"}'
+    assert len(payload) == MAX_PAYLOAD
+    assert decode(CONNECTED + "a", payload, NOW).type == "connected"
+    assert reason(CONNECTED + "a", payload + b" ") == "too_large"
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "",
+        "$aws/events",
+        "$aws/events/",
+        "$aws/events/presence",
+        "$aws/events/presence/connected",
+        "$aws/events/presence/reconnected/a",
+        "$aws/events/subscriptions/connected/a",
+        "$aws/events/thing/a",
+        "$aws/events/thing/a/renamed",
+        "$aws/events/thing//created",
+        "$aws/events/thing/a/b/created",
+        "$aws/events/thingTypeAssociation/thing/a/type/b/added",
+        "$aws/events/job/a/finished",
+        "$aws/events/certificates/revoked/a",
+        "$aws/events/policy/a/created",
+        "$events/presence/connected/a",
+        "aws/events/presence/connected/a",
+        "$AWS/events/presence/connected/a",
+    ],
+)
+def test_topics_of_no_event(topic: str) -> None:
+    assert reason(topic, b"{}") == "unknown_topic"
+    assert reason(topic, b"x" * (MAX_PAYLOAD + 1)) == "unknown_topic", "routed by topic first"
+
+
+def samples() -> list[tuple[str, dict, str]]:
+    """Topic, payload and expected event of each family, operation and older form."""
+    lines = FIXTURES.read_text().splitlines()
+    return [(s["topic"], s["payload"], s["event"]) for s in map(json.loads, lines)]
+
+
+CLASSES = {
+    cls.__name__: cls
+    for cls in (
+        CertificateEvent,
+        CommandExecutionEvent,
+        JobEvent,
+        JobExecutionEvent,
+        ThingEvent,
+        ThingGroupEvent,
+        ThingGroupHierarchyEvent,
+        ThingGroupMembershipEvent,
+        ThingTypeAssociationEvent,
+        ThingTypeEvent,
+    )
+}
+
+
+@pytest.mark.parametrize(("topic", "payload", "event"), samples())
+def test_registry_jobs_certificates_and_commands(topic: str, payload: dict, event: dict) -> None:
+    expected = dict(event)
+    cls = CLASSES[expected.pop("class")]
+    assert told(topic, payload) == cls(**expected)
+
+
+def test_the_fixtures_hold_every_family_and_type() -> None:
+    seen = {(CLASSES[e["class"]].family, e["type"]) for _, _, e in samples()}
+    wanted = {
+        (family, kind)
+        for family, kinds in EVENT_TYPES.items()
+        for kind in kinds
+        if family not in ("presence", "subscriptions")
+    }
+    assert seen == wanted
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        ("thing/a/created", {"operation": "CREATED|UPDATED|DELETED"}),
+        ("thing/a/created", {"eventType": "NO_SUCH_EVENT"}),
+        ("thing/a/created", {"attributes": ["x"]}),
+        ("thingType/a/updated", {"isDeprecated": "yes"}),
+        ("thing/a/created", {"eventType": "THING_GROUP_EVENT", "operation": "CREATED"}),
+        ("thingTypeAssociation/thing/a/b", {}),
+        ("job/a/completed", {"operation": "succeeded|failed"}),
+        ("job/a/completed", {"eventType": "THING_EVENT"}),
+    ],
+)
+def test_other_families_that_say_nothing_sound(topic: str, payload: dict) -> None:
+    assert reason("$aws/events/" + topic, json.dumps(payload).encode()) == "invalid_payload"
+
+
+def test_rejections_do_not_quote_the_payload() -> None:
+    with pytest.raises(Rejected) as rejected:
+        decode(CONNECTED + "a", b'{"clientId": {"secret": "203.0.113.1"}}', NOW)
+    assert "203" not in str(rejected.value)
+    assert "secret" not in str(rejected.value)
