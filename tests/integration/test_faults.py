@@ -1,0 +1,70 @@
+"""What can be wrong with a connection is told apart in the log and in `/-/ready`."""
+
+from typing import Any
+
+import pytest
+
+from brokers import Mosquitto
+from certificates import Certificates
+from daemons import Daemon
+from waiting import wait_for
+
+
+@pytest.fixture(params=["awscrt", "aiomqtt"])
+def transport(request: pytest.FixtureRequest) -> dict[str, str]:
+    return {"transport": request.param}
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "told"),
+    [
+        ("mismatched_key", "tls_files", "does not belong"),
+        ("expired_client", "tls_client_certificate", "expired"),
+        ("foreign_client", "tls_client_certificate", "client certificate"),
+        ("wrong_ca", "tls_server_certificate", "does not vouch"),
+    ],
+)
+def test_certificates(
+    broker_of: Any,
+    daemon_of: Any,
+    certificates: Certificates,
+    transport: dict[str, str],
+    fault: str,
+    reason: str,
+    told: str,
+) -> None:
+    broker: Mosquitto = broker_of(certificates=certificates)
+    daemon: Daemon = daemon_of(broker=broker, tls=getattr(certificates, fault), mqtt=transport)
+
+    def counted() -> float:
+        labels = {"connection": "presenced", "reason": reason}
+        return daemon.value("presenced_mqtt_connection_failures_total", **labels) or 0
+
+    wait_for(counted, what=f"{reason} in metrics")
+    wait_for(lambda: told in daemon.get("/-/ready")[1], what=f"{told} in /-/ready")
+    assert daemon.get("/-/ready")[0] == 503
+    wait_for(
+        lambda: any(line.get("reason") == reason and told in str(line) for line in daemon.log),
+        what=f"{told} in the log",
+    )
+
+
+def test_a_refused_filter(broker_of: Any, daemon_of: Any, transport: dict[str, str]) -> None:
+    refused = "$aws/events/thing/#"
+    broker: Mosquitto = broker_of(refused_filters=[refused])
+    filters = [["$aws/events/presence/#", refused]]
+    daemon: Daemon = daemon_of(broker=broker, mqtt={**transport, "connections": filters})
+    labels = {"connection": "presenced", "filter": "$aws/events/presence/#"}
+    wait_for(lambda: daemon.value("presenced_mqtt_subscription_granted", **labels) == 1)
+    status, text = daemon.get("/-/ready")
+    assert status == 503
+    assert refused in text
+    assert '"Action": "iot:Subscribe"' in text
+    assert "topicfilter/$aws/events/thing/*" in text
+    assert '"Action": "iot:Receive"' in text
+    labels = {"connection": "presenced", "filter": refused}
+    assert daemon.value("presenced_mqtt_subscription_granted", **labels) == 0
+    assert any(
+        line.get("filter") == refused and "iot:Subscribe" in line.get("remedy", "")
+        for line in daemon.log
+    )

@@ -1,0 +1,151 @@
+"""A real Prometheus scrapes the daemon; promtool reads what it scrapes."""
+
+import gzip
+import json
+import shutil
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokers import Mosquitto, free_port, missing
+from daemons import Daemon
+from waiting import wait_for
+
+DELAY = 3.0
+
+
+def tool(name: str) -> str:
+    return shutil.which(name) or missing(f"{name} is not installed: apt-get install prometheus")
+
+
+def message(kind: str, version: int) -> tuple[str, bytes]:
+    payload = {
+        "clientId": "pump",
+        "timestamp": 1_700_000_000_000 + version,
+        "sessionIdentifier": f"s{version}",
+        "versionNumber": version,
+    }
+    return f"$aws/events/presence/{kind}/pump", json.dumps(payload).encode()
+
+
+class Prometheus:
+    """A Prometheus that scrapes one target ten times a second."""
+
+    def __init__(self, directory: Path, target: int) -> None:
+        self.port = free_port()
+        config = directory / "prometheus.yml"
+        config.write_text(
+            "global: {scrape_interval: 100ms}\n"
+            "scrape_configs:\n"
+            "  - job_name: presenced\n"
+            f"    static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n"
+        )
+        with (directory / "prometheus.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    tool("prometheus"),
+                    f"--config.file={config}",
+                    f"--storage.tsdb.path={directory / 'data'}",
+                    f"--web.listen-address=127.0.0.1:{self.port}",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+
+    def query(self, expression: str) -> float | None:
+        """The one value of an instant query, None where there is none."""
+        query = urllib.parse.urlencode({"query": expression})
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}/api/v1/query?{query}", timeout=10
+            ) as answer:
+                result = json.load(answer)["data"]["result"]
+        except OSError:
+            return None
+        return float(result[0]["value"][1]) if result else None
+
+
+@pytest.fixture
+def stage(
+    broker_of: Any, daemon_of: Any, tmp_path: Path
+) -> Iterator[tuple[Mosquitto, Daemon, Prometheus]]:
+    tool("prometheus")
+    broker: Mosquitto = broker_of()
+    daemon: Daemon = daemon_of(broker=broker, presence={"offline_delay": f"{DELAY}s"})
+    daemon.wait_until_ready()
+    prometheus = Prometheus(tmp_path, daemon.port)
+    yield broker, daemon, prometheus
+    prometheus.process.terminate()
+    prometheus.process.wait(10)
+
+
+def test_prometheus_tells_presence(stage: tuple[Mosquitto, Daemon, Prometheus]) -> None:
+    broker, daemon, prometheus = stage
+    connected = 'iot_client_connected{client_id="pump"}'
+    broker.publish([message("connected", 1)])
+    wait_for(lambda: prometheus.query(connected) == 1, timeout=30, what="online in Prometheus")
+
+    # A disconnect shorter than the offline delay: pending is seen, offline never.
+    broker.publish([message("disconnected", 1)])
+    wait_for(lambda: prometheus.query('iot_clients{state="pending"}') == 1)
+    broker.publish([message("connected", 2)])
+    wait_for(lambda: prometheus.query("iot_client_flaps_suppressed_total") == 1)
+    assert prometheus.query(f"min_over_time({connected}[10m])") == 1
+
+    # A longer one.
+    before = time.time()
+    broker.publish([message("disconnected", 2)])
+    wait_for(lambda: prometheus.query(connected) == 0, timeout=30, what="offline in Prometheus")
+    since = prometheus.query('iot_client_last_transition_timestamp_seconds{client_id="pump"}')
+    assert before - 1 <= since <= time.time() - DELAY
+    assert prometheus.query('iot_client_transitions_total{to="offline"}') == 1
+    assert daemon.value("iot_client_connected", client_id="pump") == 0
+
+
+@pytest.fixture(scope="module")
+def hostile_names() -> list[str]:
+    return ['quote"', "back\\slash", "new\nline", "snow \N{SNOWMAN}", "a/b c", "{brace}"]
+
+
+def test_promtool_and_both_formats(
+    broker_of: Any, daemon_of: Any, hostile_names: list[str]
+) -> None:
+    broker: Mosquitto = broker_of()
+    daemon: Daemon = daemon_of(broker=broker)
+    daemon.wait_until_ready()
+    broker.publish(
+        [
+            ("$aws/events/presence/connected/x", json.dumps({"clientId": name}).encode())
+            for name in hostile_names
+        ]
+    )
+    wait_for(lambda: daemon.value("iot_clients", state="online") == len(hostile_names))
+    for name in hostile_names:
+        assert daemon.value("iot_client_connected", client_id=name) == 1
+
+    promtool = tool("promtool")
+    text = daemon.get("/metrics")[1]
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{daemon.port}/metrics",
+        headers={
+            "Accept": "application/openmetrics-text;version=1.0.0",
+            "Accept-Encoding": "gzip",
+        },
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+        openmetrics = gzip.decompress(answer.read()).decode()
+    assert openmetrics.endswith("# EOF\n")
+    assert openmetrics.count("# EOF") == 1
