@@ -1,7 +1,7 @@
 # make demo    the daemon on an embedded broker with simulated devices; Ctrl-C ends it
 # make test    all tests, with their own virtual environment and, as root, their Debian packages
 # make check   ruff and mypy --strict
-# make schema  config/presenced.schema.json anew from the settings' models
+# make docs    docs/metrics.md and config/presenced.schema.json anew from the code
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +10,7 @@ BIN = $(VENV)/bin
 TOOLS = mosquitto:mosquitto prometheus:promtool
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check schema tools clean
+.PHONY: help demo test check docs tools clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -26,8 +26,9 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-schema: $(VENV)/.test
+docs: $(VENV)/.test
 	$(BIN)/python -m presenced.settings.schema > config/presenced.schema.json
+	$(BIN)/python -m presenced.metrics.reference > docs/metrics.md
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

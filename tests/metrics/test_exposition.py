@@ -1,0 +1,102 @@
+"""The whole exposition, and that the catalog is all there is."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from histories import lifecycle
+from presenced.events import EVENT_TYPES
+from presenced.metrics.catalog import CATALOG, PER_CLIENT
+from presenced.metrics.exposition import Exposition, View
+from presenced.metrics.reference import reference
+from presenced.metrics.series import ClientSeries
+from presenced.mqtt.status import ConnectionStatus
+from presenced.pipeline import ClientFilter, Pipeline, Traffic
+from presenced.presence import Presence, PresenceRules
+
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+
+
+@pytest.fixture
+def view() -> View:
+    series = ClientSeries(max_clients=2)
+    presence = Presence(PresenceRules(), on_transition=lambda client, _: series.show(client))
+    pipeline = Pipeline(presence, ClientFilter())
+    pipeline.traffic["presenced"] = Traffic(100)
+    for number in range(3):
+        event = lifecycle(
+            connected=True, timestamp=0, version=1, session="s", client_id=f"c{number}"
+        )
+        presence.apply(event, 10.0, 10.0)
+    return View(
+        pipeline=pipeline,
+        series=series,
+        transport="awscrt",
+        connections=[ConnectionStatus("presenced", ["$aws/events/#"])],
+        certificate_expiry={"client": 5.0},
+    )
+
+
+def family_name(name: str) -> str:
+    return name.removesuffix("_total")
+
+
+def test_the_catalog_is_what_is_exposed(view: View) -> None:
+    body, content_type = Exposition(view, process_metrics=False).render()
+    assert content_type == "text/plain; version=0.0.4; charset=utf-8"
+    families = list(parse_text(body.decode()))
+    wanted = CATALOG | PER_CLIENT
+    assert {f.name for f in families} == {family_name(name) for name in wanted}
+    for family in families:
+        metric = wanted.get(family.name) or wanted[family.name + "_total"]
+        assert (family.type, family.documentation) == (metric.kind, metric.help)
+        assert family.samples, f"{family.name} has no sample from the start"
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(metric.labels)
+
+
+def test_openmetrics_says_the_same(view: View) -> None:
+    exposition = Exposition(view, process_metrics=False)
+    text = {
+        (s.name, tuple(sorted(s.labels.items())), s.value)
+        for f in parse_text(exposition.render()[0].decode())
+        for s in f.samples
+    }
+    body, content_type = exposition.render(OPENMETRICS)
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    openmetrics = {
+        (s.name, tuple(sorted(s.labels.items())), s.value)
+        for f in parse_openmetrics(body.decode())
+        for s in f.samples
+    }
+    assert openmetrics == text
+
+
+def test_values(view: View) -> None:
+    body, _ = Exposition(view).render()
+    lines = body.decode().splitlines()
+    assert 'iot_clients{state="online"} 3.0' in lines
+    assert "presenced_clients_without_series 1.0" in lines
+    assert 'iot_client_connected{client_id="c0"} 1' in lines
+    assert 'presenced_certificate_expiry_timestamp_seconds{certificate="client"} 5.0' in lines
+    for family, types in EVENT_TYPES.items():
+        for event_type in types:
+            assert f'iot_events_total{{family="{family}",type="{event_type}"}} 0.0' in lines
+
+
+def test_gzip(view: View) -> None:
+    exposition = Exposition(view, process_metrics=False)
+    compressed, content_type = exposition.render_gzip(OPENMETRICS)
+    assert gzip.decompress(compressed).decode() == exposition.render(OPENMETRICS)[0].decode()
+    assert content_type.startswith("application/openmetrics-text")
+
+
+def test_the_documentation_is_current() -> None:
+    """Mend with `make docs`."""
+    written = Path(__file__).parents[2] / "docs" / "metrics.md"
+    assert written.read_text() == reference()

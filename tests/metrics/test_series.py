@@ -1,0 +1,89 @@
+"""Text of the per-client series."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from presenced.metrics.series import ClientSeries
+from presenced.presence import Client, State
+
+
+def client(client_id: str, state: State = State.ONLINE, transition: float = 1.5) -> Client:
+    made = Client(client_id)
+    made.state, made.transition = state, transition
+    return made
+
+
+def samples(series: ClientSeries) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(series.render())
+        for sample in family.samples
+    }
+
+
+def test_what_a_client_shows() -> None:
+    series = ClientSeries()
+    series.show(client("a", State.PENDING, 1672742949.25))
+    series.show(client("b", State.OFFLINE, 2.0))
+    assert samples(series) == {
+        ("iot_client_connected", (("client_id", "a"),)): 1,
+        ("iot_client_connected", (("client_id", "b"),)): 0,
+        ("iot_client_last_transition_timestamp_seconds", (("client_id", "a"),)): 1672742949.25,
+        ("iot_client_last_transition_timestamp_seconds", (("client_id", "b"),)): 2.0,
+    }
+
+
+def test_a_change_shows_and_a_forgotten_client_does_not() -> None:
+    series = ClientSeries()
+    series.show(client("a"))
+    assert samples(series)["iot_client_connected", (("client_id", "a"),)] == 1
+    series.show(client("a", State.OFFLINE))
+    assert samples(series)["iot_client_connected", (("client_id", "a"),)] == 0
+    series.drop(client("a"))
+    series.drop(client("never shown"))
+    assert samples(series) == {}
+
+
+def test_nothing_is_shown_where_series_are_off() -> None:
+    series = ClientSeries(enabled=False)
+    assert not series.show(client("a"))
+    assert series.render() == ""
+
+
+def test_a_full_house_takes_clients_when_others_leave() -> None:
+    series = ClientSeries(max_clients=2)
+    assert [series.show(client(name)) for name in "abc"] == [True, True, False]
+    assert series.show(client("a", State.OFFLINE)), "those inside stay"
+    series.drop(client("b"))
+    assert series.show(client("c"))
+    assert series.shown == 2
+
+
+def test_named_groups_become_labels() -> None:
+    series = ClientSeries(pattern=re.compile(r"^(?P<kind>[a-z]+)-(?P<site>\w+)?"))
+    series.show(client("pump-north"))
+    series.show(client("pump-"))
+    series.show(client("7"))
+    shown = [dict(labels) for name, labels in samples(series) if name == "iot_client_connected"]
+    assert shown == [
+        {"client_id": "pump-north", "kind": "pump", "site": "north"},
+        {"client_id": "pump-", "kind": "pump"},
+        {"client_id": "7"},
+    ]
+
+
+@given(st.sets(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)))
+def test_any_client_id_survives_the_format(names: set[str]) -> None:
+    # The parser of prometheus_client splits at more line ends than the format knows.
+    names = {name for name in names if len(name.splitlines() or [name]) == 1 or "\n" in name}
+    names = {n for n in names if not set(n) & set("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")}
+    series = ClientSeries()
+    for name in names:
+        series.show(client(name))
+    shown = {
+        dict(labels)["client_id"] for name, labels in samples(series) if name.endswith("connected")
+    }
+    assert shown == names

@@ -1,0 +1,54 @@
+"""Logs: levels, formats, and repeated faults left out."""
+
+import json
+
+import pytest
+
+from presenced import log
+from presenced.log import Throttle
+
+
+def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    log.get_logger("part").info("it happened", client_id="a\nb")
+    log.get_logger("part").debug("not this")
+    (line,) = capsys.readouterr().err.splitlines()
+    shown = json.loads(line)
+    assert shown.pop("timestamp").endswith("Z")
+    assert shown == {
+        "event": "it happened",
+        "level": "info",
+        "logger": "part",
+        "client_id": "a\nb",
+    }
+
+
+def test_console_text(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("warning", "console")
+    log.get_logger("part").warning("it happened", client_id="a\nb")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "it happened" in line
+    assert r"client_id='a\nb'" in line
+
+
+def test_auto_is_json_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "auto")
+    log.get_logger("part").info("it happened")
+    assert json.loads(capsys.readouterr().err)["event"] == "it happened"
+
+
+def test_repeats_are_left_out_and_counted() -> None:
+    now = 0.0
+    throttle = Throttle(60.0, clock=lambda: now)
+    assert throttle.admit("fault") == 0
+    assert [throttle.admit("fault") for _ in range(5)] == [None] * 5
+    assert throttle.admit("another fault") == 0
+    now = 60.0
+    assert throttle.admit("fault") == 5
+    assert throttle.admit("fault") is None
+
+
+def test_different_faults_do_not_fill_the_memory() -> None:
+    throttle = Throttle(60.0, capacity=10, clock=lambda: 0.0)
+    assert [throttle.admit(number) for number in range(1000)] == [0] * 1000
+    assert len(throttle._seen) == 10

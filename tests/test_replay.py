@@ -1,0 +1,197 @@
+"""`presenced replay`, as a program reads it."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CONNECTED = "$aws/events/presence/connected/"
+DISCONNECTED = "$aws/events/presence/disconnected/"
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
+
+
+def line(received: float, topic: str, payload: Any) -> str:
+    return json.dumps({"received": received, "topic": topic, "payload": payload}) + "\n"
+
+
+def event(version: int, **fields: Any) -> dict[str, Any]:
+    return {"sessionIdentifier": f"s{version}", "versionNumber": version, **fields}
+
+
+RECORDING = (
+    line(100.5, CONNECTED + "a", event(1, timestamp=100_500))
+    + line(110, DISCONNECTED + "a", json.dumps(event(1, disconnectReason="CONNECTION_LOST")))
+    + "\n"
+    + line(112, CONNECTED + "b", {"base64": "eyJ2ZXJzaW9uTnVtYmVyIjogN30="})
+    + line(111, DISCONNECTED + "b", event(7, sessionIdentifier=None))
+    + line(113, CONNECTED + "c", {"base64": "/w=="})
+)
+
+
+def replay(*arguments: str, recording: str = RECORDING) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "presenced", "replay", *arguments, "-"],
+        input=recording,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+    )
+
+
+def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    assert done.returncode == 0, done.stderr
+    return [json.loads(text) for text in done.stdout.splitlines()]
+
+
+def test_transitions_in_order() -> None:
+    assert lines(replay()) == [
+        {
+            "time": 100.5,
+            "since": 100.5,
+            "client_id": "a",
+            "from": "unknown",
+            "to": "online",
+            "reason": None,
+        },
+        {
+            "time": 112,
+            "since": 112,
+            "client_id": "b",
+            "from": "unknown",
+            "to": "online",
+            "reason": None,
+        },
+        {
+            "time": 115,
+            "since": 110,
+            "client_id": "a",
+            "from": "online",
+            "to": "offline",
+            "reason": "CONNECTION_LOST",
+        },
+        {
+            "time": 117,
+            "since": 112,
+            "client_id": "b",
+            "from": "online",
+            "to": "offline",
+            "reason": None,
+        },
+    ]
+
+
+def test_without_settling_pending_clients_stay_pending() -> None:
+    assert lines(replay("--no-settle", "--print", "clients")) == [
+        {
+            "client_id": "a",
+            "state": "pending",
+            "since": 110,
+            "version": 1,
+            "session": "s1",
+            "reason": "CONNECTION_LOST",
+        },
+        {
+            "client_id": "b",
+            "state": "pending",
+            "since": 112,
+            "version": 7,
+            "session": None,
+            "reason": None,
+        },
+    ]
+
+
+def test_clients_are_sorted() -> None:
+    names = ["z", "a/b", "Z", "é"]
+    recording = "".join(line(1, CONNECTED + name, {}) for name in names)
+    shown = lines(replay("--print", "clients", recording=recording))
+    assert [client["client_id"] for client in shown] == sorted(names)
+
+
+def test_metrics() -> None:
+    done = replay("--print", "metrics")
+    assert 'iot_clients{state="offline"} 2.0\n' in done.stdout
+    assert 'iot_events_rejected_total{reason="malformed_json"} 1.0\n' in done.stdout
+    assert 'iot_client_connected{client_id="a"} 0\n' in done.stdout
+
+
+def test_settings_apply(tmp_path: Path) -> None:
+    config = tmp_path / "presenced.yaml"
+    config.write_text("presence: {offline_delay_by_reason: {CONNECTION_LOST: 1m}}\n")
+    times = [shown["time"] for shown in lines(replay("--config", str(config)))]
+    assert times == [100.5, 112, 117, 170]
+
+
+def test_a_file(tmp_path: Path) -> None:
+    recording = tmp_path / "recording.jsonl"
+    recording.write_text(RECORDING)
+    done = subprocess.run(
+        [sys.executable, "-m", "presenced", "replay", str(recording)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=ENVIRONMENT,
+    )
+    assert done.stdout == replay().stdout
+
+
+def test_lines_that_are_none_are_told_and_the_rest_is_replayed() -> None:
+    broken = RECORDING + '{"received": "soon", "topic": "t", "payload": {}}\nnonsense\n'
+    done = replay(recording=broken)
+    assert done.returncode == 1
+    assert done.stdout == replay().stdout
+    assert "-:7:" in done.stderr
+    assert "-:8:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '{"topic": "t", "payload": {}}',
+        '{"received": 1, "payload": {}}',
+        '{"received": 1, "topic": "t"}',
+        '{"received": true, "topic": "t", "payload": {}}',
+        '{"received": 1, "topic": "t", "payload": {"base64": "!"}}',
+        "[]",
+    ],
+)
+def test_bad_lines(bad: str) -> None:
+    done = replay(recording=bad + "\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "-:1: left out" in done.stderr
+
+
+def test_a_file_that_is_not_there() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "presenced", "replay", "/nowhere/recording"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+    )
+    assert done.returncode == 1
+    assert "/nowhere/recording: No such file or directory" in done.stderr
+
+
+def test_progress_on_a_terminal(tmp_path: Path) -> None:
+    recording = tmp_path / "recording.jsonl"
+    recording.write_text(RECORDING)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "presenced", "replay", str(recording)],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=ENVIRONMENT,
+    )
+    os.close(theirs)
+    out, _ = process.communicate(timeout=30)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "6 lines" in shown
+    assert len(out.splitlines()) == 4, "progress does not mix with results"
