@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -106,6 +107,25 @@ def test_prometheus_tells_presence(stage: tuple[Mosquitto, Daemon, Prometheus]) 
     assert before - 1 <= since <= time.time() - DELAY
     assert prometheus.query('iot_client_transitions_total{to="offline"}') == 1
     assert daemon.value("iot_client_connected", client_id="pump") == 0
+
+
+def test_the_queries_of_the_readme(
+    stage: tuple[Mosquitto, Daemon, Prometheus],
+) -> None:
+    """Each is valid and, once a device has disconnected, has an answer where one is due."""
+    broker, _, prometheus = stage
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = re.findall(r"```promql\n(.*?)```", readme, re.DOTALL)
+    queries = [q for q in block.strip().splitlines() if q and not q.startswith("#")]
+    assert len(queries) == 3
+    broker.publish([message("connected", 1)])
+    wait_for(lambda: prometheus.query(queries[0]) == 1, what="the whole fleet online")
+    broker.publish([message("disconnected", 1)])
+    wait_for(lambda: prometheus.query('iot_clients{state="offline"}') == 1)
+    assert prometheus.query(queries[0]) == 0
+    assert prometheus.query(queries[1]) is None, "not for ten minutes yet"
+    assert prometheus.query(queries[1].replace("600", "1 - 1")) == 0
+    wait_for(lambda: (prometheus.query(f"max({queries[2]})") or 0) > 0, what="a rate of disconnects")
 
 
 @pytest.fixture(scope="module")

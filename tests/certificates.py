@@ -1,0 +1,65 @@
+"""Throw-away certificates: good ones, and each kind of bad one."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import trustme
+
+from presenced.mqtt.source import TlsFiles
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """PEM files under one directory; `client` is what a healthy daemon uses."""
+
+    ca: Path
+    server_cert: Path
+    server_key: Path
+    client: TlsFiles
+    expired_client: TlsFiles
+    future_client: TlsFiles
+    mismatched_key: TlsFiles
+    foreign_client: TlsFiles
+    wrong_ca: TlsFiles
+    expired_server: tuple[Path, Path]
+    other_name_server: tuple[Path, Path]
+
+
+def issue(
+    ca: trustme.CA, directory: Path, name: str, *identities: str, **more
+) -> tuple[Path, Path]:
+    """Write NAME.crt and NAME.key, signed by the CA."""
+    pair = ca.issue_cert(*identities, common_name=name, **more)
+    cert, key = directory / f"{name}.crt", directory / f"{name}.key"
+    for blob in pair.cert_chain_pems[:1]:
+        blob.write_to_path(str(cert))
+    pair.private_key_pem.write_to_path(str(key))
+    return cert, key
+
+
+def make_certificates(directory: Path) -> Certificates:
+    """Issue all of them from one CA, and some from another that nobody trusts."""
+    ca, stranger = trustme.CA(), trustme.CA()
+    ca_file, stranger_file = directory / "ca.pem", directory / "stranger.pem"
+    ca.cert_pem.write_to_path(str(ca_file))
+    stranger.cert_pem.write_to_path(str(stranger_file))
+    now = datetime.now(UTC)
+    past = {"not_before": now - timedelta(days=30), "not_after": now - timedelta(days=1)}
+    future = {"not_before": now + timedelta(days=1), "not_after": now + timedelta(days=30)}
+    names = ("localhost", "127.0.0.1")
+    server = issue(ca, directory, "server", *names)
+    client = issue(ca, directory, "client", "client")
+    return Certificates(
+        ca=ca_file,
+        server_cert=server[0],
+        server_key=server[1],
+        client=TlsFiles(*client, ca_file),
+        expired_client=TlsFiles(*issue(ca, directory, "expired", "client", **past), ca_file),
+        future_client=TlsFiles(*issue(ca, directory, "future", "client", **future), ca_file),
+        mismatched_key=TlsFiles(client[0], server[1], ca_file),
+        foreign_client=TlsFiles(*issue(stranger, directory, "foreign", "client"), ca_file),
+        wrong_ca=TlsFiles(*client, stranger_file),
+        expired_server=issue(ca, directory, "expired-server", *names, **past),
+        other_name_server=issue(ca, directory, "other-server", "elsewhere.example"),
+    )

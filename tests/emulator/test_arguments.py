@@ -1,0 +1,54 @@
+import argparse
+
+import pytest
+
+from presenced.emulator.arguments import add_arguments
+
+
+def parse(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def test_defaults() -> None:
+    assert vars(parse()) == {
+        "devices": 50,
+        "duration": None,
+        "listen": "127.0.0.1:9883",
+        "seed": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("20", 20), ("20s", 20), ("2m", 120), ("1m30s", 90), ("500ms", 0.5)]
+)
+def test_duration(text: str, seconds: float) -> None:
+    assert parse("--duration", text).duration == seconds
+
+
+def test_all() -> None:
+    options = parse("--devices", "7", "--listen", ":9000", "--seed", "3")
+    assert (options.devices, options.listen, options.seed) == (7, ":9000", 3)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--devices", "0"),
+        ("--devices", "-1"),
+        ("--devices", "many"),
+        ("--duration", "soon"),
+        ("--duration", "0"),
+        ("--duration=-5s",),
+        ("--listen", "9883"),
+        ("--listen", "127.0.0.1:0"),
+        ("--listen", "127.0.0.1:99999"),
+        ("--listen", ":http"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        parse(*arguments)
+    assert exit_info.value.code == 2
+    assert arguments[0].partition("=")[0] in capsys.readouterr().err

@@ -1,0 +1,39 @@
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from presenced.emulator.delivery import LONGEST_DELAY, SHORTEST_DELAY, delays
+from presenced.emulator.lifecycle import DisconnectReason, Event, Ledger
+
+
+def event(reason: DisconnectReason) -> Event:
+    book = Ledger(random.Random(1))
+    connection = book.open("a", principal="ab", ip_address="192.0.2.7")
+    return book.disconnected(connection, reason, 0.0)
+
+
+LOST = event(DisconnectReason.CONNECTION_LOST)
+TAKEN_OVER = event(DisconnectReason.DUPLICATE_CLIENTID)
+
+
+@given(st.integers(), st.sampled_from([LOST, TAKEN_OVER]))
+def test_once_or_twice_and_soon(seed: int, message: Event) -> None:
+    moments = delays(message, random.Random(seed))
+    assert len(moments) in (1, 2)
+    assert all(at == 0 or SHORTEST_DELAY <= at <= LONGEST_DELAY for at in moments)
+    assert LONGEST_DELAY < 5  # the demo's offline delay must not pass meanwhile
+
+
+def test_most_come_once_and_at_once() -> None:
+    rng = random.Random(1)
+    many = [delays(LOST, rng) for _ in range(2000)]
+    assert 0.85 < sum(moments == (0.0,) for moments in many) / len(many) < 0.95
+    assert any(len(moments) == 2 for moments in many)
+    assert any(moments[0] > 0 for moments in many)
+
+
+def test_disconnect_of_the_taken_over_mostly_comes_late() -> None:
+    rng = random.Random(1)
+    late = sum(delays(TAKEN_OVER, rng)[0] > 0 for _ in range(2000)) / 2000
+    assert 0.65 < late < 0.85

@@ -1,0 +1,94 @@
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from presenced.emulator.report import Scrape, Tally, agree, report_line
+from presenced.emulator.truth import Truth
+
+names = st.frozensets(st.sampled_from("abcdefgh"))
+
+METRICS = """\
+# HELP iot_clients Clients by state.
+# TYPE iot_clients gauge
+iot_clients{state="online"} 2
+iot_clients{state="pending"} 1
+iot_clients{state="offline"} 1
+iot_clients{state="unknown"} 0
+# TYPE iot_client_connected gauge
+iot_client_connected{client_id="a"} 1
+iot_client_connected{client_id="plant/\\"b\\""} 1
+iot_client_connected{client_id="c"} 1
+iot_client_connected{client_id="d"} 0
+# TYPE iot_events_total counter
+iot_events_total{family="presence",type="connected"} 9
+"""
+
+
+def scrape(online: set[str] | frozenset[str], pending: set[str] | None = None) -> Scrape:
+    pending = pending or set()
+    return Scrape(len(online), len(pending), 0, frozenset(online | pending))
+
+
+def truth(connected: set[str] | frozenset[str], in_flight: set[str] | None = None) -> Truth:
+    return Truth(frozenset(connected), frozenset(in_flight or ()))
+
+
+def test_parse() -> None:
+    assert Scrape.parse(METRICS) == Scrape(2, 1, 1, frozenset({"a", 'plant/"b"', "c"}))
+
+
+@given(names, names)
+def test_the_exact_truth_agrees(connected: frozenset[str], gone: frozenset[str]) -> None:
+    now = truth(connected)
+    assert agree(scrape(connected, set(gone - connected)), now, now)
+
+
+@given(names, names)
+def test_another_number_disagrees(connected: frozenset[str], shown: frozenset[str]) -> None:
+    now = truth(connected)
+    assert agree(scrape(shown), now, now) is (shown == connected)
+
+
+@given(names, names, names)
+def test_what_is_in_flight_may_be_told_either_way(
+    before: frozenset[str], after: frozenset[str], shown: frozenset[str]
+) -> None:
+    changing = before ^ after
+    told = (before & after) | (shown & changing)
+    assert agree(scrape(told), truth(before), truth(after))
+    assert agree(scrape(told), truth(before), truth(before, set(changing)))
+
+
+def test_pending_is_not_connected() -> None:
+    now = truth({"a"})
+    assert agree(scrape({"a"}, {"b"}), now, now)
+    assert not agree(scrape({"a", "b"}), now, now)
+    assert not agree(scrape(set(), {"a"}), now, now)
+
+
+def test_two_mistakes_do_not_cancel_out() -> None:
+    now = truth({"a", "b"})
+    assert not agree(scrape({"a", "c"}), now, now)
+
+
+def test_line() -> None:
+    now = datetime(2026, 11, 21, 12, 0, 4, tzinfo=UTC)
+    told = scrape({"a", "b"}, {"c"})
+    line = report_line(now, told, truth({"a", "b"}, {"c"}), agreed=True)
+    assert " ".join(line.split()) == (
+        "12:00:04 presenced: online 2 pending 1 offline 0 | broker: connected 2 in flight 1 | agree"
+    )
+    assert report_line(now, told, truth({"a"}), agreed=False).endswith("| settling")
+
+
+def test_truth_without_the_daemon() -> None:
+    whole = truth({"a", "presenced"}, {"presenced"})
+    assert whole.without("presenced") == truth({"a"})
+
+
+def test_tally() -> None:
+    tally = Tally()
+    tally.count(agreed=True)
+    tally.count(agreed=False)
+    assert str(tally) == "presenced and the broker agreed in 1 of 2 samples"

@@ -1,0 +1,126 @@
+"""`presenced demo` as a user runs it: the real daemon on the embedded broker."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import stat
+import sys
+import urllib.request
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+DEADLINE = 60.0
+
+LINE = re.compile(
+    r"\d\d:\d\d:\d\d  presenced: online +(\d+)  pending +(\d+)  offline +(\d+)"
+    r" \| broker: connected +(\d+)  in flight +(\d+) \| (agree|settling)"
+)
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@asynccontextmanager
+async def demo(port: int, temporary: Path, *options: str) -> AsyncIterator[Process]:
+    """The demo in a process group of its own, as a shell would start it."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "presenced", "demo", "--devices", "20", "--seed", "1"),
+        *("--listen", f"127.0.0.1:{port}", *options),
+        env={**os.environ, "TMPDIR": str(temporary), "PRESENCED_MQTT__ENDPOINT": "example.net"},
+        stdout=PIPE,
+        stderr=PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(DEADLINE):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def line_with(process: Process, text: str) -> str:
+    """The next line of the demo's output that holds this text."""
+    assert process.stdout is not None
+    async for raw in process.stdout:
+        if text in (line := raw.decode()):
+            return line
+    assert process.stderr is not None
+    pytest.fail(f"no line with {text!r}: {(await process.stderr.read()).decode()}")
+
+
+def assert_nothing_left(port: int, temporary: Path) -> None:
+    assert not list(temporary.iterdir())
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert str(temporary).encode() not in command.read_bytes()
+        except OSError:
+            continue  # it ended while we looked
+
+
+def test_daemon_and_broker_agree(port: int, tmp_path: Path) -> None:
+    async def scenario() -> tuple[int | None, str, str]:
+        async with demo(port, tmp_path, "--duration", "20s") as process:
+            out, err = await process.communicate()
+            return process.returncode, out.decode(), err.decode()
+
+    status, out, err = asyncio.run(scenario())
+
+    assert status == 0, err
+    assert err == ""
+    samples = [match.groups() for match in map(LINE.match, out.splitlines()) if match]
+    verdicts = [verdict for *_, verdict in samples]
+    agreed, total = verdicts.count("agree"), len(verdicts)
+    assert total >= 2
+    assert agreed > total / 2, out
+    assert max(int(connected) for *_, connected, _, _ in samples) > 10
+    assert out.endswith(f"agreed in {agreed} of {total} samples\n")
+    assert_nothing_left(port, tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ends_cleanly_when_asked(port: int, tmp_path: Path, number: signal.Signals) -> None:
+    async def scenario() -> tuple[int | None, str, str]:
+        async with demo(port, tmp_path) as process:
+            config = Path((await line_with(process, "Configuration:")).split(maxsplit=1)[1].strip())
+            url = (await line_with(process, "Metrics:")).split()[1]
+            await line_with(process, "| broker: connected")
+            assert "transport: aiomqtt" in config.read_text()
+            assert stat.S_IMODE(config.parent.stat().st_mode) == 0o700
+            metrics = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read())
+            os.killpg(process.pid, number)  # Ctrl-C reaches the whole process group
+            _, err = await process.communicate()
+        return process.returncode, metrics.decode(), err.decode()
+
+    status, metrics, err = asyncio.run(scenario())
+
+    assert status == 0, err
+    assert err == ""
+    assert 'iot_clients{state="online"}' in metrics
+    assert_nothing_left(port, tmp_path)
+
+
+def test_taken_port_is_told(tmp_path: Path) -> None:
+    async def scenario(port: int) -> tuple[int | None, bytes]:
+        async with demo(port, tmp_path) as process:
+            _, err = await process.communicate()
+        return process.returncode, err
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        status, err = asyncio.run(scenario(server.getsockname()[1]))
+    assert status == 1
+    assert b"Address already in use" in err
+    assert b"Traceback" not in err
+    assert not list(tmp_path.iterdir())

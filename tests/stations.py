@@ -1,0 +1,76 @@
+"""A source with its inbox, as the service has them, for tests of the transports."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from presenced.mqtt.inbox import Inbox
+from presenced.mqtt.message import Message
+from presenced.mqtt.source import SourceOptions
+from presenced.mqtt.sources import build_source
+
+# Transport and MQTT version.
+KINDS = [("awscrt", "5"), ("aiomqtt", "5"), ("aiomqtt", "3.1.1")]
+FILTER = "$aws/events/#"
+
+
+class Station:
+    """A source and what it has delivered; `holding` keeps the acknowledgements back."""
+
+    def __init__(
+        self, kind: tuple[str, str], port: int, *, capacity: int = 100_000, **options: Any
+    ) -> None:
+        transport, protocol = kind
+        settings = {
+            "endpoint": "localhost",
+            "client_id": "presenced",
+            "filters": [FILTER],
+            "tls": None,
+            "reconnect_min": 0.05,
+            "reconnect_max": 0.3,
+            **options,
+        }
+        self.options = SourceOptions(port=port, protocol=protocol, **settings)
+        self.received: list[Message] = []
+        self.holding = False
+        self.on_batch: Callable[[list[Message]], None] = lambda batch: None
+        self.inbox = Inbox(asyncio.get_running_loop(), self._deliver, capacity=capacity)
+        self.source = build_source(transport, self.options, self.inbox)
+        self.status = self.source.status
+
+    @property
+    def topics(self) -> list[str]:
+        return [message.topic for message in self.received]
+
+    @property
+    def ready(self) -> bool:
+        return self.status.problem is None
+
+    def failures(self) -> dict[str, int]:
+        return {str(reason): count for reason, count in self.status.failures.items() if count}
+
+    def acknowledge_all(self) -> None:
+        """Let go of what was held, and hold nothing from now on."""
+        self.holding = False
+        for message in self.received:
+            if message.acknowledge is not None:
+                message.acknowledge()
+
+    def _deliver(self, batch: list[Message]) -> None:
+        self.on_batch(batch)
+        self.received.extend(batch)
+        for message in batch:
+            if message.acknowledge is not None and not self.holding:
+                message.acknowledge()
+
+
+@contextlib.asynccontextmanager
+async def running(kind: tuple[str, str], port: int, **options: Any) -> AsyncIterator[Station]:
+    """A station that is started and, however the test ends, stopped."""
+    station = Station(kind, port, **options)
+    await station.source.start()
+    try:
+        yield station
+    finally:
+        await station.source.stop()

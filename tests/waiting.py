@@ -1,0 +1,21 @@
+"""Waiting for something to become true, with a deadline and never by luck."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+
+def wait_for(condition: Callable[[], object], timeout: float = 20.0, what: str = "") -> None:
+    """Block until the condition holds; AssertionError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what or condition}"
+        time.sleep(0.01)
+
+
+async def until(condition: Callable[[], object], timeout: float = 20.0, what: str = "") -> None:
+    """Let the loop run until the condition holds; AssertionError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what or condition}"
+        await asyncio.sleep(0.01)
