@@ -5,10 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from brokers import Mosquitto
 from certificates import Certificates, make_certificates
 from daemons import Daemon
+
+
+@pytest.fixture(autouse=True)
+def fresh_logging() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

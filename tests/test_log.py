@@ -18,7 +18,7 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown == {
         "event": "it happened",
         "level": "info",
-        "logger": "part",
+        "component": "part",
         "client_id": "a\nb",
     }
 
@@ -37,6 +37,15 @@ def test_auto_is_json_where_there_is_no_terminal(capsys: pytest.CaptureFixture[s
     assert json.loads(capsys.readouterr().err)["event"] == "it happened"
 
 
+def test_loggers_follow_a_new_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("warning", "json")
+    logger = log.get_logger("part")
+    logger.info("not yet")
+    log.configure("info", "json")
+    logger.info("now")
+    assert json.loads(capsys.readouterr().err)["event"] == "now"
+
+
 def test_repeats_are_left_out_and_counted() -> None:
     now = 0.0
     throttle = Throttle(60.0, clock=lambda: now)
@@ -52,3 +61,18 @@ def test_different_faults_do_not_fill_the_memory() -> None:
     throttle = Throttle(60.0, capacity=10, clock=lambda: 0.0)
     assert [throttle.admit(number) for number in range(1000)] == [0] * 1000
     assert len(throttle._seen) == 10
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_tracebacks_do_not_show_what_variables_hold(
+    capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    log.configure("info", log_format)
+    payload = "principal" + "-of-somebody"
+    try:
+        1 / len(payload[:0])
+    except ZeroDivisionError:
+        log.get_logger("part").exception("it broke")
+    shown = capsys.readouterr().err
+    assert "ZeroDivisionError" in shown
+    assert payload not in shown

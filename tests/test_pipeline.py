@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from presenced import log
 from presenced.mqtt.message import Message
 from presenced.pipeline import ClientFilter, Pipeline, Traffic
 from presenced.presence import Presence, PresenceRules, State, Transition
@@ -115,3 +118,20 @@ def test_seconds_at_the_rate_limit() -> None:
     assert traffic.saturated_seconds == 2
     assert traffic.messages == {0: 0, 1: 11}
     assert traffic.last_message == 3.99
+
+
+def test_a_fault_of_ours_does_not_take_the_batch_with_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: object, transition: Transition) -> None:
+        if transition.client_id == "b":
+            raise ZeroDivisionError
+
+    log.configure("info", "json")
+    pipeline = Pipeline(Presence(PresenceRules(), on_transition=fail), ClientFilter())
+    pipeline.process([message("connected", name) for name in "abc"])
+    assert sorted(pipeline.presence.clients) == ["a", "b", "c"]
+    assert pipeline.presence.counts.clients[State.ONLINE] == 3
+    line = json.loads(capsys.readouterr().err)
+    assert line["event"] == "a message could not be applied"
+    assert "ZeroDivisionError" in str(line["exception"])

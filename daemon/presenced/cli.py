@@ -194,10 +194,17 @@ async def _serve(settings: Settings, load: Callable[[], Settings]) -> None:
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
+    loop.set_exception_handler(_report_fault)
     loop.add_signal_handler(signal.SIGTERM, ask_to_stop)
     loop.add_signal_handler(signal.SIGINT, ask_to_stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
     await service.run(stop)
+
+
+def _report_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what went wrong in a callback or task that nobody waits for."""
+    error = context.get("exception")
+    log.get_logger("presenced").error("unexpected fault", what=context["message"], exc_info=error)
 
 
 def _check(options: argparse.Namespace) -> int:

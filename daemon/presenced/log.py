@@ -11,15 +11,20 @@ import structlog
 
 __all__ = ["Throttle", "configure", "get_logger"]
 
+_TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
 
 def configure(level: str = "info", log_format: Literal["auto", "console", "json"] = "auto") -> None:
     """Send log lines to standard error, as `console` text or `json`.
 
     `auto` is console text where standard error is a terminal, else json.
     """
+    # Tracebacks without local variables: those hold payloads, with principals and IP addresses.
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         if console
         else structlog.processors.JSONRenderer()
     )
@@ -28,7 +33,7 @@ def configure(level: str = "info", log_format: Literal["auto", "console", "json"
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
-            *([] if console else [structlog.processors.dict_tracebacks]),
+            *([] if console else [structlog.processors.ExceptionRenderer(_TRACEBACK)]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -41,9 +46,12 @@ def configure(level: str = "info", log_format: Literal["auto", "console", "json"
     )
 
 
-def get_logger(name: str) -> Any:
-    """A logger whose lines carry the name of the part they come from."""
-    return structlog.get_logger().bind(logger=name)
+def get_logger(name: str, **context: Any) -> Any:
+    """A logger whose lines carry the name of the part they come from, and its context.
+
+    It follows later calls of `configure`; what its own `bind` makes does not.
+    """
+    return structlog.get_logger(component=name, **context)
 
 
 class Throttle:

@@ -52,7 +52,7 @@ class EventCounts:
 class Traffic:
     """What came over one MQTT connection."""
 
-    max_message_rate: int
+    max_message_rate: int = 100
     messages: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
     last_message: float | None = None
     saturated_seconds: int = 0
@@ -115,7 +115,10 @@ class Pipeline:
             traffic = self.traffic.get(message.connection)
             if traffic is not None:
                 traffic.count(message)
-            self._handle(message)
+            try:
+                self._handle(message)
+            except Exception:  # noqa: BLE001 - a fault of ours must not take the batch with it
+                self._log.exception("a message could not be applied", topic=message.topic)
 
     def advance(self, now: float, offset: float) -> None:
         """Fire the deadlines due at the monotonic time `now`; `offset` makes it wall-clock time."""

@@ -126,10 +126,12 @@ class Service:
     async def _start(self, sources: list[Source]) -> None:
         self._sources = sources
         mqtt = self._settings.mqtt
-        for source in sources:
-            self._pipeline.traffic.setdefault(
-                source.status.client_id, Traffic(mqtt.max_message_rate)
-            ).max_message_rate = mqtt.max_message_rate
+        before = self._pipeline.traffic
+        self._pipeline.traffic = {
+            client_id: before.get(client_id) or Traffic() for client_id in mqtt.client_ids
+        }
+        for traffic in self._pipeline.traffic.values():
+            traffic.max_message_rate = mqtt.max_message_rate
         self._view.transport = mqtt.transport
         self._view.connections = [source.status for source in sources]
         self._view.certificate_expiry = _certificate_expiry(self._settings)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from presenced.emulator import daemon as module
-from presenced.emulator.daemon import Daemon, DaemonError, clean_environment, url_of
+from presenced.emulator.daemon import Daemon, DemoError, clean_environment, url_of
 from presenced.settings.hosts import parse_listen
 
 NOWHERE = "http://127.0.0.1:9"
@@ -60,7 +60,7 @@ def test_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
         async with Daemon(Path("unused"), NOWHERE) as daemon:
             await daemon.ready()
 
-    with pytest.raises(DaemonError, match="did not get ready: no answer"):
+    with pytest.raises(DemoError, match="did not get ready: no answer"):
         asyncio.run(scenario())
 
 
@@ -71,7 +71,7 @@ def test_no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
         async with Daemon(Path("unused"), NOWHERE) as daemon:
             await daemon.metrics()
 
-    with pytest.raises(DaemonError, match="no metrics"):
+    with pytest.raises(DemoError, match="no metrics"):
         asyncio.run(scenario())
 
 
@@ -82,7 +82,7 @@ def test_early_end_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         async with Daemon(Path("unused"), NOWHERE) as daemon:
             await daemon.died()
 
-    with pytest.raises(DaemonError, match="status 3"):
+    with pytest.raises(DemoError, match="status 3"):
         asyncio.run(scenario())
 
 

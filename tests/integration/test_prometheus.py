@@ -125,7 +125,9 @@ def test_the_queries_of_the_readme(
     assert prometheus.query(queries[0]) == 0
     assert prometheus.query(queries[1]) is None, "not for ten minutes yet"
     assert prometheus.query(queries[1].replace("600", "1 - 1")) == 0
-    wait_for(lambda: (prometheus.query(f"max({queries[2]})") or 0) > 0, what="a rate of disconnects")
+    wait_for(
+        lambda: (prometheus.query(f"max({queries[2]})") or 0) > 0, what="a rate of disconnects"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,14 @@
 """The small parts that both transports are made of."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import threading
 
 import pytest
+from scripted import CONNECT, scripted_broker
+from stations import Station
 
 from presenced.mqtt.background import Tasks, in_thread
 from presenced.mqtt.backoff import Backoff
@@ -80,6 +83,24 @@ def test_tasks_report_what_they_raise_and_are_cancelled_together():
     assert seen == [("first", "cause")]
 
 
+def test_a_task_that_swallows_its_cancellation_is_cancelled_again(monkeypatch):
+    monkeypatch.setattr("presenced.mqtt.background._PATIENCE", 0.01)
+
+    async def stubborn():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def scenario():
+        tasks = Tasks(lambda name, error: None)
+        task = tasks.spawn(stubborn(), "stubborn")
+        await asyncio.sleep(0)
+        await tasks.cancel()
+        assert task.cancelled()
+
+    asyncio.run(scenario())
+
+
 def test_reason_names():
     assert reason_name(135) == "not authorized, 135"
     assert reason_name(199) == "unknown reason, 199"
@@ -140,6 +161,28 @@ asyncio.run(main())
 assert {transport!r} in sys.modules and {other!r} not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_stop_at_any_moment_of_an_attempt_ends():
+    """Cancellation must not be lost, whichever step of connecting it meets."""
+
+    async def script(peer):
+        await peer.expect(CONNECT)
+
+    async def stop_after(turns, port):
+        station = Station(("aiomqtt", "5"), port)
+        await station.source.start()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(2.5):  # less than the patience of Tasks.cancel
+            await station.source.stop()
+
+    async def scenario():
+        async with scripted_broker(script) as port:
+            for turns in range(0, 300, 3):
+                await stop_after(turns, port)
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("transport", ["awscrt", "aiomqtt"])
