@@ -1,0 +1,153 @@
+"""An MQTT broker on loopback that publishes lifecycle events as AWS IoT Core does.
+
+amqtt does the MQTT (3.1.1 only). What AWS does beyond it stands here: client certificates are
+required, a silent client is dropped, a client ID that connects again takes over from its old
+connection, and each of these is told in an event message under `$aws/events/`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from typing import Self
+
+from amqtt.broker import Broker
+from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
+
+from presenced.emulator.certificates import Certificates, server_context
+from presenced.emulator.lifecycle import DisconnectReason, Ledger
+from presenced.emulator.peer import Peer
+from presenced.emulator.plugin import LifecyclePlugin, PeerReader, PeerWriter, serving
+from presenced.emulator.post import Post
+from presenced.emulator.tasks import race
+from presenced.emulator.truth import Truth
+
+__all__ = ["EmulatedBroker"]
+
+ADDRESS = "127.0.0.1"
+LISTENER = "default"
+HANDSHAKE_TIMEOUT = 20.0
+SHUTDOWN_TIMEOUT = 1.0
+
+
+class EmulatedBroker:
+    """An async context manager: the broker runs inside it, on a free port of the loopback.
+
+    `seed` decides how messages are delayed, doubled and misdated.
+    """
+
+    def __init__(self, certificates: Certificates, *, seed: int) -> None:
+        rng = random.Random(f"{seed}/events")  # noqa: S311  # repeatable, not secret
+        self._certificates = certificates
+        self._ledger = Ledger(rng)
+        self._post = Post(rng, self._publish)
+        self._serving: dict[asyncio.Task[None], Peer] = {}
+        self._holders: dict[str, Peer] = {}
+
+    @property
+    def port(self) -> int:
+        """The TCP port that the broker listens on."""
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def truth(self) -> Truth:
+        """Say who is connected right now."""
+        connected = (name for name, peer in self._holders.items() if peer.connection)
+        return Truth(frozenset(connected), self._post.in_flight)
+
+    async def __aenter__(self) -> Self:
+        """Start to listen."""
+        # amqtt reports on every packet, and as errors what clients do here on purpose.
+        logging.getLogger("amqtt").setLevel(logging.CRITICAL)
+        self._amqtt = Broker(_amqtt_config())
+        await self._amqtt.start()
+        self._server = await asyncio.start_server(
+            self._serve,
+            ADDRESS,
+            0,
+            ssl=server_context(self._certificates),
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+            ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
+        )
+        self._postman = asyncio.create_task(self._post.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Drop the clients that are left and stop."""
+        self._server.close()
+        for peer in self._serving.values():
+            peer.end(DisconnectReason.SERVER_INITIATED_DISCONNECT)
+        if self._serving:
+            await asyncio.wait(self._serving)
+        self._postman.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._postman
+        await self._amqtt.shutdown()
+
+    async def admit(self, peer: Peer, client_id: str, keep_alive: int) -> None:
+        """Give the client ID to this connection and drop the one that has it.
+
+        Waits for the old connection's end: amqtt may share one session object between both.
+        """
+        peer.client_id = client_id
+        peer.expect(keep_alive)
+        rival = self._holders.get(client_id)
+        self._holders[client_id] = peer
+        if rival:
+            rival.end(DisconnectReason.DUPLICATE_CLIENTID)
+            await rival.gone.wait()
+
+    def connected(self, peer: Peer, *, clean_session: bool) -> None:
+        """Open a new version for the connection and tell that the client connected."""
+        if not peer.client_id or peer.gone.is_set():
+            return
+        peer.connection = self._ledger.open(
+            peer.client_id,
+            principal=peer.principal,
+            ip_address=peer.ip_address,
+            clean_session=clean_session,
+        )
+        self._post.send(self._ledger.connected(peer.connection, time.time()))
+
+    def subscribed(self, peer: Peer, topic: str) -> None:
+        """Tell that the client subscribed."""
+        if peer.connection:
+            self._post.send(self._ledger.subscribed(peer.connection, [topic], time.time()))
+
+    def unsubscribed(self, peer: Peer, topic: str) -> None:
+        """Tell that the client unsubscribed."""
+        if peer.connection:
+            self._post.send(self._ledger.unsubscribed(peer.connection, [topic], time.time()))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # a coroutine runs in a task
+        peer = self._serving[task] = Peer(writer)
+        serving.set((self, peer))
+        session = self._amqtt.external_connected(
+            PeerReader(reader, peer), PeerWriter(writer), LISTENER
+        )
+        try:
+            # amqtt can miss the end of a connection that is lost just when it begins.
+            await race(session, peer.abandoned())
+        finally:
+            del self._serving[task]
+            self._left(peer)
+
+    def _left(self, peer: Peer) -> None:
+        if peer.client_id and self._holders.get(peer.client_id) is peer:
+            del self._holders[peer.client_id]
+        if peer.connection:
+            event = self._ledger.disconnected(peer.connection, peer.reason, time.time())
+            self._post.send(event)
+        peer.leave()
+
+    async def _publish(self, topic: str, payload: bytes) -> None:
+        await self._amqtt.internal_message_broadcast(topic, payload)
+
+
+def _amqtt_config() -> BrokerConfig:
+    plugin = f"{LifecyclePlugin.__module__}.{LifecyclePlugin.__qualname__}"
+    return BrokerConfig(
+        listeners={LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)}, plugins={plugin: {}}
+    )

@@ -1,0 +1,136 @@
+"""What AWS IoT Core says about a connection: version numbers, sessions and event messages.
+
+Pure: the moment and the randomness are arguments. The fields are those of the page "Lifecycle
+events" in the AWS IoT developer guide.
+"""
+
+import json
+import random
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Connection", "DisconnectReason", "Event", "Ledger", "has_lifecycle_events"]
+
+TIMESTAMP_ERROR_MS = 1000
+SKIPPED_VERSION_RATE = 0.1
+
+
+class DisconnectReason(StrEnum):
+    """Why a connection ended, in the words of `disconnectReason`."""
+
+    CLIENT_INITIATED_DISCONNECT = "CLIENT_INITIATED_DISCONNECT"
+    CONNECTION_LOST = "CONNECTION_LOST"
+    DUPLICATE_CLIENTID = "DUPLICATE_CLIENTID"
+    MQTT_KEEP_ALIVE_TIMEOUT = "MQTT_KEEP_ALIVE_TIMEOUT"
+    SERVER_INITIATED_DISCONNECT = "SERVER_INITIATED_DISCONNECT"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One connect and its one disconnect, known by `(session, version)`."""
+
+    client_id: str
+    session: str
+    version: int
+    principal: str
+    ip_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event message: where it is published and what it says."""
+
+    client_id: str
+    topic: str
+    fields: dict[str, Any]
+
+    @property
+    def is_presence(self) -> bool:
+        """Whether the message tells that a client connected or disconnected."""
+        return "versionNumber" in self.fields
+
+    @property
+    def payload(self) -> bytes:
+        """The message body: JSON, `clientId` first."""
+        return json.dumps(self.fields).encode()
+
+
+def has_lifecycle_events(client_id: str) -> bool:
+    """Whether AWS publishes lifecycle events for this client ID: wildcards in it forbid that."""
+    return not {"#", "+"} & set(client_id)
+
+
+class Ledger:
+    """Numbers the connections of a fleet and writes their event messages.
+
+    Versions rise by connection of a client ID and now and then skip a value. A session identifier
+    is new for every clean session and stays for a persistent one. Event times are off by up to a
+    second.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._versions: dict[str, int] = {}
+        self._persistent: dict[str, str] = {}
+
+    def open(
+        self, client_id: str, *, principal: str, ip_address: str, clean_session: bool = True
+    ) -> Connection:
+        """Enter a new connection; its version is above all earlier ones of the client ID."""
+        skipped = int(self._rng.random() < SKIPPED_VERSION_RATE)
+        version = self._versions.get(client_id, -1) + 1 + skipped
+        self._versions[client_id] = version
+        session = self._session(client_id, clean_session=clean_session)
+        return Connection(client_id, session, version, principal, ip_address)
+
+    def connected(self, connection: Connection, now: float) -> Event:
+        """Write the event that says that the client connected; `now` is in seconds."""
+        return self._event(
+            connection,
+            "presence/connected",
+            now,
+            ipAddress=connection.ip_address,
+            versionNumber=connection.version,
+        )
+
+    def disconnected(self, connection: Connection, reason: DisconnectReason, now: float) -> Event:
+        """Write the event that says that the connection ended, and why."""
+        by_client = reason is DisconnectReason.CLIENT_INITIATED_DISCONNECT
+        return self._event(
+            connection,
+            "presence/disconnected",
+            now,
+            clientInitiatedDisconnect=by_client,
+            disconnectReason=reason.value,
+            versionNumber=connection.version,
+        )
+
+    def subscribed(self, connection: Connection, topics: Sequence[str], now: float) -> Event:
+        """Write the event that says that the client subscribed to these topic filters."""
+        return self._event(connection, "subscriptions/subscribed", now, topics=list(topics))
+
+    def unsubscribed(self, connection: Connection, topics: Sequence[str], now: float) -> Event:
+        """Write the event that says that the client unsubscribed from these topic filters."""
+        return self._event(connection, "subscriptions/unsubscribed", now, topics=list(topics))
+
+    def _session(self, client_id: str, *, clean_session: bool) -> str:
+        new = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        if clean_session:
+            self._persistent.pop(client_id, None)
+            return new
+        return self._persistent.setdefault(client_id, new)
+
+    def _event(self, connection: Connection, kind: str, now: float, **extra: Any) -> Event:
+        error = self._rng.randint(-TIMESTAMP_ERROR_MS, TIMESTAMP_ERROR_MS)
+        fields = {
+            "clientId": connection.client_id,
+            "timestamp": round(now * 1000) + error,
+            "eventType": kind.rpartition("/")[2],
+            "sessionIdentifier": connection.session,
+            "principalIdentifier": connection.principal,
+            **extra,
+        }
+        return Event(connection.client_id, f"$aws/events/{kind}/{connection.client_id}", fields)
