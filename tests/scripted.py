@@ -29,6 +29,8 @@ class Peer:
                 break
         body = await self._reader.readexactly(length)
         if first >> 4 == CONNECT:
+            if body[2:6] != b"MQTT":  # a TLS ClientHello begins like a CONNECT
+                raise ConnectionError("this is no MQTT")
             self.version = body[6]
         self.received.append(first >> 4)
         return first >> 4, body
@@ -83,7 +85,9 @@ async def scripted_broker(script: Script) -> AsyncIterator[int]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(reader, writer)
         tasks.add(asyncio.current_task())
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        # Cancelled tasks too end quietly: asyncio's streams would log a traceback of each.
+        endings = (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError)
+        with contextlib.suppress(*endings):
             await script(peer)
         peer.close()
 

@@ -7,8 +7,6 @@ import sys
 import threading
 
 import pytest
-from scripted import CONNECT, scripted_broker
-from stations import Station
 
 from presenced.mqtt.background import Tasks, in_thread
 from presenced.mqtt.backoff import Backoff
@@ -18,6 +16,8 @@ from presenced.mqtt.source import SourceOptions
 from presenced.mqtt.sources import build_source
 from presenced.mqtt.status import ConnectionStatus
 from presenced.mqtt.subscriber import subscribe_until_granted
+from scripted import CONNECT, SUBSCRIBE, scripted_broker
+from stations import KINDS, Station
 
 
 def upper(_, high):
@@ -163,26 +163,39 @@ assert {transport!r} in sys.modules and {other!r} not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_stop_at_any_moment_of_an_attempt_ends():
+async def hang_up(peer):
+    await peer.expect(CONNECT)
+
+
+async def welcome(peer):
+    await peer.expect(CONNECT)
+    peer.connack()
+    peer.suback(await peer.expect(SUBSCRIBE), 1)
+    await peer.until_closed()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+@pytest.mark.parametrize("script", [hang_up, welcome])
+def test_stop_at_any_moment_ends_soon(kind, script, caplog):
     """Cancellation must not be lost, whichever step of connecting it meets."""
 
-    async def script(peer):
-        await peer.expect(CONNECT)
-
     async def stop_after(turns, port):
-        station = Station(("aiomqtt", "5"), port)
+        station = Station(kind, port)
         await station.source.start()
         for _ in range(turns):
             await asyncio.sleep(0)
         async with asyncio.timeout(2.5):  # less than the patience of Tasks.cancel
             await station.source.stop()
+        assert station.status.callback_errors == 0
+        assert not station.status.connected
 
     async def scenario():
         async with scripted_broker(script) as port:
-            for turns in range(0, 300, 3):
+            for turns in range(0, 150, 3):
                 await stop_after(turns, port)
 
     asyncio.run(scenario())
+    assert not caplog.records  # asyncio logs what went wrong in its callbacks
 
 
 @pytest.mark.parametrize("transport", ["awscrt", "aiomqtt"])

@@ -2,9 +2,11 @@
 
 import asyncio
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 
+from presenced.log import get_logger
 from presenced.mqtt.message import Message
 
 __all__ = ["Inbox"]
@@ -18,6 +20,10 @@ class Inbox:
     between. `capacity` bounds the messages that nobody can slow down, those of QoS 0: beyond it
     `put` refuses them. QoS 1 messages are always taken; the broker bounds them itself, because it
     waits for acknowledgements (MQTT 5 section 4.9).
+
+    `deliver` is not expected to raise. When it does all the same, the failure is logged, its
+    batch counted in `undelivered` and acknowledged: messages that fail would fail again, and
+    unacknowledged they would fill the broker's in-flight window until it falls silent.
     """
 
     def __init__(
@@ -28,6 +34,7 @@ class Inbox:
         capacity: int = 100_000,
         batch: int = 500,
     ) -> None:
+        self.undelivered = 0
         self._loop = loop
         self._deliver = deliver
         self._capacity = capacity
@@ -36,6 +43,7 @@ class Inbox:
         self._waiting: deque[Message] = deque()
         self._awake = False
         self._closed = False
+        self._log = get_logger("presenced.mqtt")
 
     @property
     def backlog(self) -> int:
@@ -55,18 +63,18 @@ class Inbox:
         """Take a message from any thread, without blocking.
 
         Returns False when the message was refused: a QoS 0 message beyond the capacity, or any
-        message after `close`. The caller counts it; a refused message is not acknowledged.
+        message after `close` or the end of the loop. The caller counts it; a refused message is
+        not acknowledged.
         """
         with self._lock:
-            if self._closed or (message.qos == 0 and len(self._waiting) >= self._capacity):
+            if self._closed or self._loop.is_closed():
+                return False
+            if message.qos == 0 and len(self._waiting) >= self._capacity:
+                return False
+            # Under the lock: close() then cannot fall between the check and the call.
+            if not self._awake and not self._wake():
                 return False
             self._waiting.append(message)
-            if self._awake:
-                return True
-            self._awake = True
-            # Under the lock: close() then cannot fall between the check and the call, which
-            # raises RuntimeError once the loop is closed.
-            self._loop.call_soon_threadsafe(self._turn)
         return True
 
     def drain(self) -> None:
@@ -80,18 +88,36 @@ class Inbox:
             self._closed = True
         self.drain()
 
-    def _turn(self) -> None:
+    def _wake(self) -> bool:
         try:
-            self._hand_over()
-        finally:
-            with self._lock:
-                self._awake = bool(self._waiting)
-                if self._awake:
-                    self._loop.call_soon(self._turn)
+            self._loop.call_soon_threadsafe(self._turn)
+        except RuntimeError:  # the loop was closed at this very moment
+            return False
+        self._awake = True
+        return True
+
+    def _turn(self) -> None:
+        self._hand_over()
+        with self._lock:
+            self._awake = bool(self._waiting)
+            if self._awake:
+                self._loop.call_soon(self._turn)
 
     def _hand_over(self) -> None:
         with self._lock:
             take = min(self._batch, len(self._waiting))
             batch = [self._waiting.popleft() for _ in range(take)]
-        if batch:
+        if not batch:
+            return
+        try:
             self._deliver(batch)
+        except Exception as error:  # noqa: BLE001 - logged and counted
+            self._give_up(batch, error)
+
+    def _give_up(self, batch: list[Message], error: Exception) -> None:
+        self.undelivered += len(batch)
+        trace = "".join(traceback.format_exception(error))
+        self._log.error("messages could not be applied", messages=len(batch), traceback=trace)
+        for message in batch:
+            if message.acknowledge is not None:
+                message.acknowledge()

@@ -3,7 +3,7 @@
 import json
 import re
 
-__all__ = ["subscribe_remedy", "subscribe_statements"]
+__all__ = ["connect_remedy", "connect_statement", "subscribe_remedy", "subscribe_statements"]
 
 _ENDPOINT = re.compile(r"\.iot\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?P<china>\.cn)?$")
 
@@ -18,7 +18,11 @@ def subscribe_statements(topic_filter: str, endpoint: str) -> list[dict[str, str
     resource = topic_filter.replace("#", "*").replace("+", "*")
     prefix = _arn_prefix(endpoint)
     return [
-        {"Effect": "Allow", "Action": "iot:Subscribe", "Resource": f"{prefix}topicfilter/{resource}"},
+        {
+            "Effect": "Allow",
+            "Action": "iot:Subscribe",
+            "Resource": f"{prefix}topicfilter/{resource}",
+        },
         {"Effect": "Allow", "Action": "iot:Receive", "Resource": f"{prefix}topic/{resource}"},
     ]
 
@@ -27,6 +31,22 @@ def subscribe_remedy(topic_filter: str, endpoint: str) -> str:
     """A sentence for people that holds the statements."""
     statements = " and ".join(json.dumps(s) for s in subscribe_statements(topic_filter, endpoint))
     return f"On AWS, add to the policy of the client certificate: {statements}"
+
+
+def connect_statement(client_id: str, endpoint: str) -> dict[str, str]:
+    """The statement that allows a connection under this client ID.
+
+    `iot:Connect` is granted on `client/` ("AWS IoT Core policy resources" in the AWS IoT
+    developer guide).
+    """
+    resource = f"{_arn_prefix(endpoint)}client/{client_id}"
+    return {"Effect": "Allow", "Action": "iot:Connect", "Resource": resource}
+
+
+def connect_remedy(client_id: str, endpoint: str) -> str:
+    """A sentence for people that holds the statement."""
+    statement = json.dumps(connect_statement(client_id, endpoint))
+    return f"On AWS, add to the policy of the client certificate: {statement}"
 
 
 def _arn_prefix(endpoint: str) -> str:

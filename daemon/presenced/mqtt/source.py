@@ -7,7 +7,12 @@ from typing import Literal, Protocol
 
 from presenced.mqtt.status import ConnectionStatus
 
-__all__ = ["Source", "SourceOptions", "TlsFiles"]
+__all__ = ["ALPN_PORT", "ALPN_PROTOCOL", "Source", "SourceOptions", "TlsFiles"]
+
+# AWS IoT Core speaks MQTT with client certificates on port 443 where the client asks for it
+# ("Device communication protocols" in the AWS IoT developer guide).
+ALPN_PORT = 443
+ALPN_PROTOCOL = "x-amzn-mqtt-ca"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,22 @@ class SourceOptions:
     session_expiry: float = 3600.0
     reconnect_min: float = 1.0
     reconnect_max: float = 60.0
+
+    @property
+    def address(self) -> str:
+        """Host and port, for people."""
+        host = f"[{self.endpoint}]" if ":" in self.endpoint else self.endpoint
+        return f"{host}:{self.port}"
+
+    @property
+    def alpn(self) -> list[str]:
+        """The protocols to offer in the TLS handshake; none on ports other than 443."""
+        return [ALPN_PROTOCOL] if self.port == ALPN_PORT else []
+
+    @property
+    def session_kept(self) -> bool:
+        """Whether the broker is to keep the session while this client is away."""
+        return self.session_expiry >= 1
 
 
 class Source(Protocol):

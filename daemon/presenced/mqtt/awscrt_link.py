@@ -1,0 +1,158 @@
+"""The thread side of the awscrt transport: one client object of the library and its callbacks."""
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from awscrt import mqtt5
+
+from presenced.mqtt.awscrt_client import build_client
+from presenced.mqtt.inbox import Inbox
+from presenced.mqtt.message import Message
+from presenced.mqtt.source import SourceOptions
+from presenced.mqtt.status import ConnectionStatus
+
+__all__ = ["AwscrtLink"]
+
+Callback = Callable[[Any], None]
+
+
+class AwscrtLink:
+    """One client object of the library, from its start to its stop.
+
+    The library calls back on threads of its own. A callback never blocks and does one of two
+    things: a message goes into the inbox, a lifecycle event goes to the loop, where `attempting`,
+    `connected`, `failed` and `disconnected` take the library's data. What fails in them is logged
+    and counted.
+    """
+
+    def __init__(
+        self,
+        options: SourceOptions,
+        inbox: Inbox,
+        status: ConnectionStatus,
+        *,
+        attempting: Callback,
+        connected: Callback,
+        failed: Callback,
+        disconnected: Callback,
+    ) -> None:
+        """Raises what the library raises for certificate files that it cannot use."""
+        self._options = options
+        self._inbox = inbox
+        self._status = status
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        self._closed = False
+        self._client = build_client(
+            options,
+            on_publish_callback_fn=self._seen(self._on_publish),
+            on_lifecycle_event_attempting_connect_fn=self._on_loop(attempting),
+            on_lifecycle_event_connection_success_fn=self._on_loop(connected),
+            on_lifecycle_event_connection_failure_fn=self._on_loop(failed),
+            on_lifecycle_event_disconnection_fn=self._on_loop(disconnected),
+            on_lifecycle_event_stopped_fn=self._seen(self._on_stopped),
+        )
+
+    def start(self) -> None:
+        """Let the library connect, and connect again, until `stop`."""
+        self._client.start()  # type: ignore[no-untyped-call]
+
+    async def stop(self, timeout: float) -> None:  # noqa: ASYNC109 - the bound is the point
+        """Send DISCONNECT, wait at most `timeout` seconds, and let nothing through any more."""
+        self._closed = True
+        reason = mqtt5.DisconnectReasonCode.NORMAL_DISCONNECTION
+        self._client.stop(mqtt5.DisconnectPacket(reason_code=reason))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._ended.wait()
+
+    async def subscribe(self, filters: list[str], answered: Callable[[list[int]], None]) -> None:
+        """Send one SUBSCRIBE and call `answered` with the reason codes of its SUBACK.
+
+        Raises AwsCrtError when none comes.
+        """
+        qos = mqtt5.QoS(self._options.qos)
+        packet = mqtt5.SubscribePacket(
+            subscriptions=[mqtt5.Subscription(topic_filter=each, qos=qos) for each in filters]
+        )
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def settle(suback: Future[mqtt5.SubackPacket]) -> None:
+            if done.done():  # nobody waits any more
+                return
+            if (error := suback.exception()) is not None:
+                done.set_exception(error)
+                return
+            answered([int(code) for code in suback.result().reason_codes])
+            done.set_result(None)
+
+        # Straight to the loop, in the order of the library's lifecycle events.
+        self._client.subscribe(packet).add_done_callback(self._forwarded(settle, "subscribe"))
+        await done
+
+    def _on_publish(self, data: mqtt5.PublishReceivedData) -> None:
+        # Taken first: whatever fails below, the library does not acknowledge the message for us.
+        take: Callable[[], Any] | None = data.acquire_publish_acknowledgement_control
+        acknowledge = functools.partial(self._acknowledge, take()) if take else None
+        if self._closed:
+            return
+        packet = data.publish_packet
+        message = Message(
+            topic=packet.topic,
+            payload=bytes(packet.payload or b""),
+            qos=int(packet.qos),
+            received=time.time(),
+            moment=time.monotonic(),
+            connection=self._options.client_id,
+            acknowledge=acknowledge,
+        )
+        if not self._inbox.put(message):
+            self._status.refused(message)
+
+    def _acknowledge(self, handle: mqtt5.PublishAcknowledgementControlHandle) -> None:
+        """Send the PUBACK; after the end of its connection the library leaves it out."""
+        try:
+            self._client.invoke_publish_acknowledgement(handle)
+        except Exception as error:  # noqa: BLE001 - nothing that the pipeline could mend
+            self._status.callback_failed("acknowledge", error)
+
+    def _on_stopped(self, _: mqtt5.LifecycleStoppedData) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _on_loop(self, handle: Callback) -> Callback:
+        """A callback that has `handle` called on the loop, unless the link was closed."""
+
+        def run(data: Any) -> None:
+            if not self._closed:
+                handle(data)
+
+        return self._forwarded(self._seen(run, handle.__name__), handle.__name__)
+
+    def _forwarded(self, handle: Callback, name: str) -> Callback:
+        """A callback for the library's threads that has `handle` called on the loop."""
+
+        def forward(data: Any) -> None:
+            self._loop.call_soon_threadsafe(handle, data)
+
+        return self._seen(forward, name)
+
+    def _seen(self, callback: Callback, name: str = "") -> Callback:
+        """The same callback, except that a failure in it is logged and counted.
+
+        The library would swallow it, and acknowledge the message.
+        """
+
+        def guarded(data: Any) -> None:
+            try:
+                callback(data)
+            except Exception as error:  # noqa: BLE001 - logged and counted
+                # At the end of the process the loop closes before the library's threads do.
+                if not self._loop.is_closed():
+                    self._status.callback_failed(name or callback.__name__, error)
+
+        return guarded

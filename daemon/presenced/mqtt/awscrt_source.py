@@ -1,0 +1,186 @@
+"""The transport for AWS IoT Core: MQTT 5 by the AWS Common Runtime."""
+
+import asyncio
+import time
+
+from awscrt import mqtt5
+
+from presenced.mqtt.awscrt_errors import connect_symptom, loss_fault
+from presenced.mqtt.awscrt_link import AwscrtLink
+from presenced.mqtt.background import Tasks
+from presenced.mqtt.backoff import Backoff
+from presenced.mqtt.diagnosis import Diagnostician
+from presenced.mqtt.faults import Fault, FaultReason
+from presenced.mqtt.inbox import Inbox
+from presenced.mqtt.reasons import connack_fault, disconnect_fault
+from presenced.mqtt.source import SourceOptions
+from presenced.mqtt.status import ConnectionStatus
+from presenced.mqtt.subscriber import subscribe_until_granted
+from presenced.mqtt.tls_files import examine_files, stamps
+
+__all__ = ["AwscrtSource"]
+
+# For the DISCONNECT to go out. Without a connection there is nothing to wait for, and the library
+# may be busy for long: s2n-tls sits out up to 30 s after each failed handshake (its "blinding").
+_STOP_TIMEOUT = 2.5
+_STOP_TIMEOUT_UNCONNECTED = 0.2
+_LOOK_CLOSER_AFTER = 3.0
+# Nothing more needs to be looked for where the library itself names the cause.
+_CLEAR = frozenset({FaultReason.NAME_RESOLUTION, FaultReason.UNREACHABLE})
+
+
+class AwscrtSource:
+    """One MQTT 5 connection that fills an inbox; see `Source`.
+
+    QoS 1 messages are acknowledged by `Message.acknowledge` only, so that the broker never has
+    more than its in-flight limit of messages outstanding (100 on AWS IoT Core). The library
+    reconnects by itself, with full jitter; subscribing again is done here. Certificate files that
+    change on disk while the connection is down are read anew.
+    """
+
+    def __init__(
+        self, options: SourceOptions, inbox: Inbox, status: ConnectionStatus | None = None
+    ) -> None:
+        self.status = status or ConnectionStatus(
+            options.client_id, options.filters, endpoint=options.endpoint
+        )
+        self._options = options
+        self._inbox = inbox
+        self._diagnostician = Diagnostician(options)
+        self._tasks = Tasks(self.status.callback_failed)
+        self._subscribing: asyncio.Task[None] | None = None
+        self._link: AwscrtLink | None = None
+        self._closer_look: asyncio.TimerHandle | None = None
+        self._read_from = stamps(options.tls)
+        self._running = False
+
+    async def start(self) -> None:
+        """Begin to connect, and return without waiting for it."""
+        self._running = True
+        if not self._start_link():
+            self._tasks.spawn(self._start_link_later(), "awscrt start")
+
+    async def stop(self) -> None:
+        """Send DISCONNECT if connected, and return when no more messages will come.
+
+        What has arrived is handed over first: acknowledged now, it does not come a second time.
+        """
+        if not self._running:
+            return
+        self._running = False
+        self._inbox.drain()
+        await self._tasks.cancel()
+        await self._stop_link()
+        self.status.closed()
+
+    def _start_link(self) -> bool:
+        """Start a client of the library; False when its files cannot be used."""
+        self._read_from = stamps(self._options.tls)
+        try:
+            self._link = AwscrtLink(
+                self._options,
+                self._inbox,
+                self.status,
+                attempting=self._on_attempt,
+                connected=self._on_connected,
+                failed=self._on_failure,
+                disconnected=self._on_disconnected,
+            )
+        except Exception as error:  # noqa: BLE001 - AwsCrtError, OSError, ValueError and others
+            self.status.failed(self._unusable(error))
+            return False
+        self._link.start()
+        return True
+
+    async def _start_link_later(self) -> None:
+        backoff = Backoff(self._options.reconnect_min, self._options.reconnect_max)
+        while True:
+            await asyncio.sleep(backoff.next())
+            if self._start_link():
+                return
+
+    async def _stop_link(self) -> None:
+        link, self._link = self._link, None
+        self._attempt_over()
+        if link is not None:
+            connected = self.status.connected
+            await link.stop(_STOP_TIMEOUT if connected else _STOP_TIMEOUT_UNCONNECTED)
+
+    async def _renew_link(self) -> None:
+        await self._stop_link()
+        if not self._start_link():
+            await self._start_link_later()
+
+    def _unusable(self, error: Exception) -> Fault:
+        found = examine_files(self._options.tls) if self._options.tls else None
+        return found or Fault(
+            FaultReason.TLS_FILES if self._options.tls else FaultReason.OTHER,
+            f"the connection to {self._options.address} cannot be set up"
+            f" ({getattr(error, 'message', None) or error})",
+        )
+
+    def _on_attempt(self, _: mqtt5.LifecycleAttemptingConnectData) -> None:
+        self._attempt_over()
+        if self._options.tls:
+            loop = asyncio.get_running_loop()
+            self._closer_look = loop.call_later(_LOOK_CLOSER_AFTER, self._look_closer)
+
+    def _attempt_over(self) -> None:
+        if self._closer_look is not None:
+            self._closer_look.cancel()
+            self._closer_look = None
+
+    def _look_closer(self) -> None:
+        self._tasks.spawn(self._suspect(), "awscrt diagnosis")
+
+    async def _suspect(self) -> None:
+        symptom = Fault(FaultReason.TLS, f"no TLS connection to {self._options.address} so far")
+        cause = await self._diagnostician.explain(symptom)
+        if cause is not symptom and self._closer_look is not None:
+            self.status.suspected(cause)
+
+    def _on_connected(self, data: mqtt5.LifecycleConnectSuccessData) -> None:
+        assert self._link is not None  # noqa: S101 - only a link calls this
+        self._attempt_over()
+        self.status.up(resumed=bool(data.negotiated_settings.rejoined_session))
+        # Also when the session was resumed: a broker may have lost its subscriptions all the same.
+        self._subscribing = self._tasks.spawn(
+            subscribe_until_granted(self._link.subscribe, self.status), "awscrt subscribe"
+        )
+
+    def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
+        self._attempt_over()
+        connack: mqtt5.ConnackPacket | None = data.connack_packet
+        if connack is not None:
+            code = int(connack.reason_code)
+            self.status.failed(connack_fault(code, self._options, connack.reason_string))
+        else:
+            self._report(connect_symptom(data.exception, self._options))
+        if stamps(self._options.tls) != self._read_from:
+            self._read_from = stamps(self._options.tls)
+            self._tasks.spawn(self._renew_link(), "awscrt renewal")
+
+    def _on_disconnected(self, data: mqtt5.LifecycleDisconnectData) -> None:
+        if self._subscribing is not None:
+            self._subscribing.cancel()
+        packet: mqtt5.DisconnectPacket | None = data.disconnect_packet
+        if packet is not None:
+            code = int(packet.reason_code)
+            fault = disconnect_fault(code, self._options, packet.reason_string)
+        else:
+            fault = loss_fault(data.exception, self._options)
+        self.status.lost(fault, time.monotonic())
+
+    def _report(self, symptom: Fault) -> None:
+        if symptom.reason in _CLEAR:
+            self.status.failed(symptom)
+        else:
+            self._tasks.spawn(self._explain(symptom), "awscrt diagnosis")
+
+    async def _explain(self, symptom: Fault) -> None:
+        cause = symptom
+        try:
+            cause = await self._diagnostician.explain(symptom)
+        finally:
+            # Each attempt counts once, also when it is stop() that ends the search.
+            self.status.failed(cause)

@@ -1,0 +1,66 @@
+"""Keeps the topic filters of one connection subscribed."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+from presenced.mqtt.backoff import Backoff
+from presenced.mqtt.reasons import is_refusal, reason_name
+from presenced.mqtt.status import ConnectionStatus
+
+__all__ = ["subscribe_until_granted"]
+
+# AWS IoT Core: topic filters per SUBSCRIBE ("AWS IoT Core message broker quotas").
+_FILTERS_PER_SUBSCRIBE = 8
+_RETRY_MIN = 5.0
+_RETRY_MAX = 120.0
+
+Answered = Callable[[Sequence[int]], None]
+Subscribe = Callable[[list[str], Answered], Awaitable[None]]
+
+
+async def subscribe_until_granted(
+    subscribe: Subscribe, status: ConnectionStatus, *, backoff: Backoff | None = None
+) -> None:
+    """Subscribe to all filters, and again to those refused, until the broker grants them all.
+
+    `subscribe` sends one SUBSCRIBE, calls its second argument with the SUBACK's reason codes the
+    moment they are there, and returns then; what it raises counts as no answer. A broker may
+    refuse and hang up in one breath, hence the call: a result that wakes a task would come after
+    the news of the lost connection.
+
+    Trying again heals a connection whose policy is mended while it is up. To be cancelled when
+    the connection ends.
+    """
+    backoff = backoff or Backoff(_RETRY_MIN, _RETRY_MAX)
+    missing = list(status.filters)
+    while missing:
+        for some in _in_packets(missing):
+            await _subscribe(subscribe, some, status)
+        missing = [topic_filter for topic_filter in missing if not status.granted[topic_filter]]
+        if missing:
+            await asyncio.sleep(backoff.next())
+
+
+async def _subscribe(subscribe: Subscribe, filters: list[str], status: ConnectionStatus) -> None:
+    """Send one SUBSCRIBE and report each filter's answer."""
+
+    def answered(codes: Sequence[int]) -> None:
+        for topic_filter, code in zip(filters, codes, strict=False):
+            if is_refusal(code):
+                status.filter_refused(topic_filter, reason_name(code))
+            else:
+                status.filter_granted(topic_filter, code)
+
+    status.subscribing(time.monotonic())
+    try:
+        await subscribe(filters, answered)
+    except Exception as error:  # noqa: BLE001 - each library has its own; none may end the retries
+        status.subscription_unanswered(filters, f"{type(error).__name__}: {error}")
+
+
+def _in_packets(filters: list[str]) -> Iterator[list[str]]:
+    rest = iter(filters)
+    while some := list(itertools.islice(rest, _FILTERS_PER_SUBSCRIBE)):
+        yield some
