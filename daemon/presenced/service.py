@@ -151,13 +151,11 @@ class Service:
             self._log.warning("a connection did not stop in time", connections=len(late))
 
     def _deliver(self, batch: list[Message]) -> None:
-        try:
-            self._pipeline.process(batch)
-        finally:
-            for message in batch:
-                if message.acknowledge is not None:
-                    message.acknowledge()
-            self._timer.arm()
+        self._pipeline.process(batch)
+        for message in batch:
+            if message.acknowledge is not None:
+                message.acknowledge()
+        self._timer.arm()
 
     def _fire(self) -> None:
         now = time.monotonic()

@@ -1,0 +1,118 @@
+"""How messages, deadlines and acknowledgements meet on the loop."""
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from presenced.mqtt.message import Message
+from presenced.presence import State
+from presenced.service import Service
+from presenced.settings import Settings, load_settings
+from presenced.timer import DeadlineTimer
+from waiting import until
+
+
+def settings(**presence: str) -> Settings:
+    environ = {
+        "PRESENCED_MQTT__ENDPOINT": "localhost",
+        "PRESENCED_MQTT__TLS": "false",
+        "PRESENCED_METRICS__LISTEN": "127.0.0.1:0",
+    } | {f"PRESENCED_PRESENCE__{key.upper()}": value for key, value in presence.items()}
+    return load_settings(None, environ=environ)
+
+
+def make(**presence: str) -> Service:
+    return Service(settings(**presence), load=lambda: settings(**presence))
+
+
+def message(kind: str, version: int, age: float, acknowledged: list[int]) -> Message:
+    return Message(
+        topic=f"$aws/events/presence/{kind}/a",
+        payload=json.dumps({"versionNumber": version, "sessionIdentifier": f"s{version}"}).encode(),
+        qos=1,
+        received=time.time() - age,
+        moment=time.monotonic() - age,
+        connection="presenced",
+        acknowledge=lambda: acknowledged.append(version),
+    )
+
+
+def test_a_connect_that_waits_in_the_backlog_came_in_time() -> None:
+    """Its disconnect's deadline is over by the clock, but it was received before that."""
+
+    async def run() -> None:
+        service = make()
+        acknowledged: list[int] = []
+        service._inbox.put(message("connected", 1, 100, acknowledged))
+        service._inbox.put(message("disconnected", 1, 10, acknowledged))
+        service._inbox.drain()
+        service._inbox.put(message("connected", 2, 6, acknowledged))
+        service._fire()
+        client = service._presence.clients["a"]
+        assert client.state is State.PENDING
+        service._inbox.drain()
+        assert client.state is State.ONLINE
+        assert service._presence.counts.flaps_suppressed == 1
+        assert acknowledged == [1, 1, 2]
+
+    asyncio.run(run())
+
+
+def test_a_deadline_fires_when_nothing_waits() -> None:
+    async def run() -> None:
+        service = make(offline_delay="50ms")
+        service._inbox.put(message("connected", 1, 0, []))
+        service._inbox.put(message("disconnected", 1, 0, []))
+        service._inbox.drain()
+        client = service._presence.clients["a"]
+        assert client.state is State.PENDING
+        await until(lambda: client.state is State.OFFLINE)
+        service._timer.stop()
+
+    asyncio.run(run())
+
+
+def test_messages_are_acknowledged_even_where_applying_them_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A message that trips over a fault of ours would come back for ever."""
+
+    async def run() -> None:
+        service = make()
+        acknowledged: list[int] = []
+
+        def fail(_: list[Message]) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(service._pipeline, "process", fail)
+        service._inbox.put(message("connected", 1, 0, acknowledged))
+        service._inbox.drain()
+        assert acknowledged == [1]
+
+    asyncio.run(run())
+
+
+def test_the_timer_follows_the_earliest_deadline() -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        deadlines: list[float] = []
+        fired: list[float] = []
+
+        def fire() -> None:
+            fired.append(deadlines.pop(0))
+
+        timer = DeadlineTimer(loop, lambda: min(deadlines, default=None), fire)
+        timer.arm()
+        assert timer._handle is None
+        deadlines.append(loop.time() + 3600)
+        timer.arm()
+        deadlines.insert(0, loop.time() + 0.01)
+        timer.arm()
+        await until(lambda: len(fired) == 1)
+        assert timer._handle is not None, "armed again for the one that is left"
+        timer.stop()
+        assert timer._handle is None
+
+    asyncio.run(run())
