@@ -61,15 +61,6 @@ def test_a_failure_told_late_does_not_spoil_the_present(status):
     assert status.problem is None
 
 
-def test_a_suspicion_is_told_but_not_counted(status):
-    status.suspected(Fault(FaultReason.TLS, "it will fail"))
-    assert status.problem == "it will fail"
-    assert count(status) == {}
-    status.up(resumed=False)
-    status.suspected(Fault(FaultReason.TLS, "too late"))
-    assert "grant" in status.problem
-
-
 def test_a_lost_connection_grants_nothing(status):
     live_and_lose(status, 0.0, granted=["a/#", "b/#"], after=100.0)
     assert status.granted == {"a/#": False, "b/#": False}

@@ -25,6 +25,14 @@ __all__ = ["AwscrtSource"]
 _STOP_TIMEOUT = 2.5
 _STOP_TIMEOUT_UNCONNECTED = 0.2
 _LOOK_CLOSER_AFTER = 3.0
+# A connection cannot come about in the face of these.
+_CERTAIN = frozenset(
+    {
+        FaultReason.TLS_SERVER_CERTIFICATE,
+        FaultReason.TLS_CLIENT_CERTIFICATE,
+        FaultReason.TLS_FILES,
+    }
+)
 # Nothing more needs to be looked for where the library itself names the cause.
 _CLEAR = frozenset({FaultReason.NAME_RESOLUTION, FaultReason.UNREACHABLE})
 
@@ -51,6 +59,7 @@ class AwscrtSource:
         self._subscribing: asyncio.Task[None] | None = None
         self._link: AwscrtLink | None = None
         self._closer_look: asyncio.TimerHandle | None = None
+        self._judged = False
         self._read_from = stamps(options.tls)
         self._running = False
 
@@ -121,6 +130,7 @@ class AwscrtSource:
 
     def _on_attempt(self, _: mqtt5.LifecycleAttemptingConnectData) -> None:
         self._attempt_over()
+        self._judged = False
         if self._options.tls:
             loop = asyncio.get_running_loop()
             self._closer_look = loop.call_later(_LOOK_CLOSER_AFTER, self._look_closer)
@@ -131,13 +141,15 @@ class AwscrtSource:
             self._closer_look = None
 
     def _look_closer(self) -> None:
-        self._tasks.spawn(self._suspect(), "awscrt diagnosis")
+        self._tasks.spawn(self._judge_early(), "awscrt diagnosis")
 
-    async def _suspect(self) -> None:
+    async def _judge_early(self) -> None:
+        """Tell now why the attempt under way fails, where that is certain."""
         symptom = Fault(FaultReason.TLS, f"no TLS connection to {self._options.address} so far")
         cause = await self._diagnostician.explain(symptom)
-        if cause is not symptom and self._closer_look is not None:
-            self.status.suspected(cause)
+        if cause.reason in _CERTAIN and self._closer_look is not None:
+            self._judged = True
+            self.status.failed(cause)
 
     def _on_connected(self, data: mqtt5.LifecycleConnectSuccessData) -> None:
         assert self._link is not None  # noqa: S101 - only a link calls this
@@ -154,6 +166,8 @@ class AwscrtSource:
         if connack is not None:
             code = int(connack.reason_code)
             self.status.failed(connack_fault(code, self._options, connack.reason_string))
+        elif self._judged:  # and counted, when the closer look found the cause
+            self._judged = False
         else:
             self._report(connect_symptom(data.exception, self._options))
         if stamps(self._options.tls) != self._read_from:

@@ -103,12 +103,6 @@ class ConnectionStatus:
         """
         self._count(fault, "connection attempt failed")
 
-    def suspected(self, fault: Fault) -> None:
-        """A look ahead found why the attempt under way will fail; it counts once it has."""
-        if not self.connected:
-            self._fault = fault
-            self._warn("connection attempt in trouble", fault)
-
     def lost(self, fault: Fault, now: float) -> None:
         """An accepted connection ended against our will."""
         self._drops = self._drops + 1 if self._dropped_after_subscribe(fault, now) else 0
