@@ -40,7 +40,7 @@ def test_certificates(
         labels = {"connection": "presenced", "reason": reason}
         return daemon.value("presenced_mqtt_connection_failures_total", **labels) or 0
 
-    wait_for(counted, what=f"{reason} in metrics")
+    wait_for(counted, timeout=60, what=f"{reason} in metrics")
     wait_for(lambda: told in daemon.get("/-/ready")[1], what=f"{told} in /-/ready")
     assert daemon.get("/-/ready")[0] == 503
     wait_for(
