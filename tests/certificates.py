@@ -17,6 +17,7 @@ class Certificates:
     server_cert: Path
     server_key: Path
     client: TlsFiles
+    second_client: TlsFiles
     expired_client: TlsFiles
     future_client: TlsFiles
     mismatched_key: TlsFiles
@@ -46,6 +47,7 @@ def make_certificates(directory: Path) -> Certificates:
     stranger.cert_pem.write_to_path(str(stranger_file))
     now = datetime.now(UTC)
     past = {"not_before": now - timedelta(days=30), "not_after": now - timedelta(days=1)}
+    present = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=30)}
     future = {"not_before": now + timedelta(days=1), "not_after": now + timedelta(days=30)}
     names = ("localhost", "127.0.0.1")
     server = issue(ca, directory, "server", *names)
@@ -55,6 +57,7 @@ def make_certificates(directory: Path) -> Certificates:
         server_cert=server[0],
         server_key=server[1],
         client=TlsFiles(*client, ca_file),
+        second_client=TlsFiles(*issue(ca, directory, "second", "client", **present), ca_file),
         expired_client=TlsFiles(*issue(ca, directory, "expired", "client", **past), ca_file),
         future_client=TlsFiles(*issue(ca, directory, "future", "client", **future), ca_file),
         mismatched_key=TlsFiles(client[0], server[1], ca_file),

@@ -38,7 +38,7 @@ def source_options(mqtt: MqttSettings) -> list[SourceOptions]:
             endpoint=mqtt.endpoint,
             port=mqtt.port,
             client_id=client_id,
-            filters=filters,
+            filters=tuple(filters),
             tls=tls,
             username=mqtt.username,
             password=password,

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -19,11 +19,17 @@ from presenced.http.server import ListenerError
 from presenced.mqtt.recording import read_recording
 from presenced.replay import Replay
 from presenced.service import Service, settings_without_effect
-from presenced.settings import FLAGS, Problem, Settings, SettingsError, load_settings
+from presenced.settings import (
+    DEFAULT_CONFIG,
+    FLAGS,
+    Problem,
+    Settings,
+    SettingsError,
+    load_settings,
+)
 
 __all__ = ["main"]
 
-DEFAULT_CONFIG = Path("/etc/presenced/presenced.yaml")
 DONE, FAILED, WRONG = 0, 1, 2
 
 
@@ -153,26 +159,34 @@ def _command(
 def _run(options: argparse.Namespace) -> int:
     overrides = {key: getattr(options, key) for key in FLAGS}
     load = partial(_load_for_run, options.config, overrides)
-    settings = load()
+    settings = load(("missing", "unreadable"))
     log.configure(settings.log.level, settings.log.format)
     try:
-        asyncio.run(_serve(settings, load))
+        # At a reload a wrong file of any kind leaves the running configuration in place.
+        asyncio.run(_serve(settings, partial(load, None)))
     except ListenerError as error:
         _say(f"presenced: {error}")
         return FAILED
     return DONE
 
 
-def _load_for_run(config: Path | None, overrides: Mapping[str, Any]) -> Settings:
-    """The settings, with the certificate files there to be read; else SettingsError.
+def _load_for_run(
+    config: Path | None, overrides: Mapping[str, Any], fatal: Collection[str] | None
+) -> Settings:
+    """The settings, unless something is wrong with the certificate files; else SettingsError.
 
-    The default file may be missing. What is wrong inside certificate files is no reason not to
-    run: it is a state of the connection, and mending it is noticed.
+    The default file may be missing. `fatal` are the kinds of problems that count, None all. At
+    start only missing files do: what is wrong inside them is no reason not to run, but a state of
+    the connection, and mending it is noticed.
     """
     if config is None and DEFAULT_CONFIG.exists():
         config = DEFAULT_CONFIG
     settings = load_settings(config, overrides=overrides)
-    problems = [p for p in _tls_problems(settings) if p.kind in ("missing", "unreadable")]
+    problems = [
+        problem
+        for problem in _tls_problems(settings)
+        if problem.severity == "error" and (fatal is None or problem.kind in fatal)
+    ]
     if problems:
         raise SettingsError(problems)
     return settings

@@ -9,21 +9,22 @@ from datetime import UTC, datetime
 from presenced import log
 from presenced.build import client_filter, presence_rules, source_options
 from presenced.certificates import certificate_expiry, check_tls_files
+from presenced.connections import Connections
 from presenced.http.server import Listener, Readiness
 from presenced.metrics.exposition import Exposition, View
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.inbox import Inbox
 from presenced.mqtt.message import Message
-from presenced.mqtt.source import Source
-from presenced.mqtt.sources import build_source
+from presenced.mqtt.source import SourceOptions
 from presenced.pipeline import Pipeline, Traffic
 from presenced.presence import Client, Presence, Transition
-from presenced.settings import Settings, SettingsError
+from presenced.settings import MqttSettings, Settings, SettingsError
+from presenced.supervision import Supervision, status_line
 from presenced.timer import DeadlineTimer
 
 __all__ = ["Service"]
 
-_STOP_SOURCES_WITHIN = 3.0
+_LOOK_AGAIN_AFTER = 300.0
 
 
 class Service:
@@ -38,7 +39,7 @@ class Service:
         self._log = log.get_logger("presenced")
         self._loop = asyncio.get_running_loop()
         self._stopping = False
-        self._sources: list[Source] = []
+        self._changing = asyncio.Lock()
         metrics = settings.metrics
         self._series = ClientSeries(
             enabled=metrics.per_client,
@@ -52,6 +53,7 @@ class Service:
         )
         self._pipeline = Pipeline(self._presence, client_filter(settings))
         self._inbox = Inbox(self._loop, self._deliver)
+        self._connections = Connections(self._inbox)
         self._timer = DeadlineTimer(self._loop, lambda: self._presence.next_deadline, self._fire)
         self._view = View(
             pipeline=self._pipeline,
@@ -59,6 +61,7 @@ class Service:
             transport=settings.mqtt.transport,
             backlog=lambda: self._inbox.backlog,
         )
+        self._supervision = Supervision(lambda: self._readiness().ready, self._status)
         address = metrics.listen_address
         self._listener = Listener(
             address.host, address.port, Exposition(self._view), self._readiness
@@ -70,29 +73,43 @@ class Service:
         Raises ListenerError when the address of the listener is not to be had, SettingsError when
         the password file cannot be read. A broker that is down is neither: metrics tell it.
         """
-        sources = self._build_sources(self._settings)
+        options = source_options(self._settings.mqtt)
         await self._listener.open()
         self._log.info("listening", address=self._settings.metrics.listen, port=self._listener.port)
         self._warn_of_settings(self._settings)
+        watch = asyncio.create_task(self._watch_certificates())
         try:
-            await self._start(sources)
+            await self._connect(self._settings.mqtt, options)
+            self._supervision.start()
             await stop.wait()
         finally:
             self._stopping = True
+            self._supervision.stop()
             self._log.info("stopping")
-            await self._stop_sources()
+            watch.cancel()
+            async with self._changing:
+                await self._connections.stop()
             self._inbox.close()
             self._timer.stop()
             await self._listener.close()
             self._log.info("stopped")
 
     async def reload(self) -> None:
-        """Read the settings anew and take them on; wrong ones leave everything as it is."""
+        """Read the settings anew and take them on; wrong ones leave everything as it is.
+
+        Presence is kept. Only connections whose own options changed, or whose certificate files
+        did, reconnect.
+        """
+        async with self._changing:
+            if self._stopping:
+                return
+            with self._supervision.reloading():
+                await self._reload()
+
+    async def _reload(self) -> None:
         try:
             settings = self._load()
-            sources = (
-                self._build_sources(settings) if settings.mqtt != self._settings.mqtt else None
-            )
+            options = source_options(settings.mqtt)
         except SettingsError as error:
             self._view.reload_successful = False
             self._log.error(
@@ -101,10 +118,9 @@ class Service:
             )
             return
         self._take_on(settings)
-        if sources is not None and not self._stopping:
-            await self._stop_sources()
-            await self._start(sources)
-        self._log.info("configuration reloaded", reconnected=sources is not None)
+        reconnected = await self._connect(settings.mqtt, options)
+        reconnected += await self._connections.renew()
+        self._log.info("configuration reloaded", reconnected=reconnected)
 
     def _take_on(self, settings: Settings) -> None:
         if settings.metrics != self._settings.metrics:
@@ -117,38 +133,28 @@ class Service:
         self._view.reloaded_at = time.time()
         self._warn_of_settings(settings)
 
-    def _build_sources(self, settings: Settings) -> list[Source]:
-        return [
-            build_source(settings.mqtt.transport, options, self._inbox)
-            for options in source_options(settings.mqtt)
-        ]
-
-    async def _start(self, sources: list[Source]) -> None:
-        self._sources = sources
-        mqtt = self._settings.mqtt
+    async def _connect(self, mqtt: MqttSettings, options: list[SourceOptions]) -> int:
         before = self._pipeline.traffic
         self._pipeline.traffic = {
             client_id: before.get(client_id) or Traffic() for client_id in mqtt.client_ids
         }
         for traffic in self._pipeline.traffic.values():
             traffic.max_message_rate = mqtt.max_message_rate
+        begun = await self._connections.use(mqtt.transport, options)
         self._view.transport = mqtt.transport
-        self._view.connections = [source.status for source in sources]
-        self._view.certificate_expiry = _certificate_expiry(self._settings)
-        await asyncio.gather(*(source.start() for source in sources))
+        self._view.connections = self._connections.statuses
+        self._view.certificate_expiry = _certificate_expiry(mqtt)
+        return begun
 
-    async def _stop_sources(self) -> None:
-        stops = [asyncio.ensure_future(source.stop()) for source in self._sources]
-        if not stops:
-            return
-        done, late = await asyncio.wait(stops, timeout=_STOP_SOURCES_WITHIN)
-        for stop in late:
-            stop.cancel()
-        for stop in done:
-            if (error := stop.exception()) is not None:
-                self._log.error("a connection did not stop cleanly", error=repr(error))
-        if late:
-            self._log.warning("a connection did not stop in time", connections=len(late))
+    async def _watch_certificates(self) -> None:
+        """Take renewed certificate files within `mqtt.tls.refresh` of their appearing."""
+        while True:
+            tls = self._settings.mqtt.tls
+            await asyncio.sleep(tls.refresh if tls else _LOOK_AGAIN_AFTER)
+            async with self._changing:
+                if await self._connections.renew():
+                    self._log.info("certificate files renewed")
+                self._view.certificate_expiry = _certificate_expiry(self._settings.mqtt)
 
     def _deliver(self, batch: list[Message]) -> None:
         self._pipeline.process(batch)
@@ -174,17 +180,19 @@ class Service:
             reason=transition.reason,
         )
 
+    def _status(self) -> str:
+        status = status_line(self._presence.counts.clients, self._view.connections)
+        if not self._view.reload_successful:
+            status += "; the last reload failed and changed nothing"
+        return status
+
     def _readiness(self) -> Readiness:
         if self._stopping:
             return Readiness(ready=False, text="stopping")
-        statuses = [source.status for source in self._sources]
-        problems = [(s.client_id, s.problem) for s in statuses if s.problem is not None]
-        if problems:
-            return Readiness(
-                ready=False, text="\n".join(f"{client_id}: {why}" for client_id, why in problems)
-            )
-        if not statuses:
+        if not self._connections.statuses:
             return Readiness(ready=False, text="starting")
+        if problems := self._connections.problems:
+            return Readiness(ready=False, text="\n".join(problems))
         return Readiness(ready=True, text="ready: every connection is up, every filter granted")
 
     def _warn_of_settings(self, settings: Settings) -> None:
@@ -205,9 +213,9 @@ def settings_without_effect(settings: Settings) -> list[str]:
     return keys
 
 
-def _certificate_expiry(settings: Settings) -> dict[str, float]:
+def _certificate_expiry(mqtt: MqttSettings) -> dict[str, float]:
     """When the certificates expire; those that cannot be read are left out."""
-    tls = settings.mqtt.tls
+    tls = mqtt.tls
     paths = {"client": tls.cert, "ca": tls.ca} if tls else {}
     expiry = {}
     for name, path in paths.items():

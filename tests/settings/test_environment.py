@@ -17,6 +17,7 @@ VALUES = {
     "mqtt.tls.cert": ("/c", Path("/c")),
     "mqtt.tls.key": ("/k", Path("/k")),
     "mqtt.tls.ca": ("", None),
+    "mqtt.tls.refresh": ("30s", 30.0),
     "mqtt.connections": (
         '[["$aws/events/presence/#"], ["$aws/events/job/#"]]',
         (("$aws/events/presence/#",), ("$aws/events/job/#",)),
@@ -36,7 +37,8 @@ VALUES = {
     "metrics.max_clients": ("0", 0),
     "metrics.client_id_pattern": ("null", None),
     "metrics.thing_attributes": ("[site]", ("site",)),
-    "metrics.web_config": ("", None),
+    "metrics.web_config": ("/w.yml", Path("/w.yml")),
+    "metrics.health_listen": ("127.0.0.1:9884", "127.0.0.1:9884"),
     "state.path": ("/s.db", Path("/s.db")),
     "log.level": ("debug", "debug"),
     "log.format": ("json", "json"),
@@ -142,7 +144,7 @@ def test_variables_of_kubernetes_services_are_none_of_ours(load):
         ("PRESENCED_MQTT__KEEP_ALIVE", "", 'mqtt.keep_alive = "": is not a duration'),
         ("PRESENCED_MQTT__KEEP_ALIVE", "30", "has no unit: write 30s"),
         ("PRESENCED_MQTT__TLS", "null", "must be a mapping with cert, key and ca, or false"),
-        ("PRESENCED_METRICS__WEB_CONFIG", "web.yml", "cannot serve TLS"),
+        ("PRESENCED_METRICS__HEALTH_LISTEN", "9884", "must be HOST:PORT"),
     ],
 )
 def test_bad_values_name_the_variable(load, name, value, message):

@@ -19,7 +19,13 @@ from presenced.mqtt.status import ConnectionStatus
 from presenced.mqtt.subscriber import subscribe_until_granted
 from presenced.mqtt.symptoms import closed_before_connack, network_fault, no_connack
 from presenced.mqtt.tls_errors import tls_fault
-from presenced.mqtt.tls_files import client_context, examine_files
+from presenced.mqtt.tls_files import (
+    Stamps,
+    client_context,
+    examine_files,
+    renewed,
+    stamps,
+)
 
 __all__ = ["AiomqttSource"]
 
@@ -31,9 +37,10 @@ _HELD_LONG_ENOUGH = 30.0
 class AiomqttSource:
     """One MQTT connection that fills an inbox; see `Source`.
 
-    Each attempt to connect reads the certificate files anew. QoS 1 messages are acknowledged by
-    `Message.acknowledge` only. The broker's in-flight limit then bounds them: with MQTT 5 that
-    which we ask for (Receive Maximum 100), with 3.1.1 whatever the broker is set to.
+    An attempt to connect reads certificate files that have changed, and are complete. QoS 1
+    messages are acknowledged by `Message.acknowledge` only. The broker's in-flight limit then
+    bounds them: with MQTT 5 that which we ask for (Receive Maximum 100), with 3.1.1 whatever the
+    broker is set to.
     """
 
     def __init__(
@@ -46,12 +53,23 @@ class AiomqttSource:
         self._inbox = inbox
         self._diagnostician = Diagnostician(options)
         self._tasks = Tasks(self.status.callback_failed)
+        self._read_from: Stamps = ()
+        self._tls_context: ssl.SSLContext | None = None
         self._running = False
 
     async def start(self) -> None:
         """Begin to connect, and return without waiting for it."""
         self._running = True
         self._tasks.spawn(self._keep_connected(), "aiomqtt connection")
+
+    async def renew(self) -> bool:
+        """Reconnect if the certificate files have changed, and are complete; see `Source`."""
+        if not self._running or not renewed(self._options.tls, self._read_from):
+            return False
+        await self._tasks.cancel()
+        self.status.closed()
+        self._tasks.spawn(self._keep_connected(), "aiomqtt connection")
+        return True
 
     async def stop(self) -> None:
         """Send DISCONNECT if connected, and return when no more messages will come.
@@ -112,9 +130,16 @@ class AiomqttSource:
         return time.monotonic() - begun
 
     async def _context(self) -> ssl.SSLContext | None:
-        if self._options.tls is None:
+        """The TLS context of the newest files that were fit to be used."""
+        tls = self._options.tls
+        if tls is None:
             return None
-        return await in_thread(lambda: client_context(self._options), name="mqtt files")
+        if self._tls_context is None or renewed(tls, self._read_from):
+            self._read_from = stamps(tls)
+            self._tls_context = await in_thread(
+                lambda: client_context(self._options), name="mqtt files"
+            )
+        return self._tls_context
 
     def _unusable(self, error: OSError) -> Fault:
         found = examine_files(self._options.tls) if self._options.tls else None

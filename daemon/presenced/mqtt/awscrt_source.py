@@ -16,7 +16,7 @@ from presenced.mqtt.reasons import connack_fault, disconnect_fault
 from presenced.mqtt.source import SourceOptions
 from presenced.mqtt.status import ConnectionStatus
 from presenced.mqtt.subscriber import subscribe_until_granted
-from presenced.mqtt.tls_files import examine_files, stamps
+from presenced.mqtt.tls_files import examine_files, renewed, stamps
 
 __all__ = ["AwscrtSource"]
 
@@ -43,7 +43,7 @@ class AwscrtSource:
     QoS 1 messages are acknowledged by `Message.acknowledge` only, so that the broker never has
     more than its in-flight limit of messages outstanding (100 on AWS IoT Core). The library
     reconnects by itself, with full jitter; subscribing again is done here. Certificate files that
-    change on disk while the connection is down are read anew.
+    have changed on disk, and are complete, are read when the connection is lost or fails.
     """
 
     def __init__(
@@ -68,6 +68,14 @@ class AwscrtSource:
         self._running = True
         if not self._start_link():
             self._tasks.spawn(self._start_link_later(), "awscrt start")
+
+    async def renew(self) -> bool:
+        """Reconnect if the certificate files have changed, and are complete; see `Source`."""
+        if not self._running or not renewed(self._options.tls, self._read_from):
+            return False
+        await self._tasks.cancel()
+        await self._renew_link()
+        return True
 
     async def stop(self) -> None:
         """Send DISCONNECT if connected, and return when no more messages will come.
@@ -117,8 +125,15 @@ class AwscrtSource:
 
     async def _renew_link(self) -> None:
         await self._stop_link()
+        if self.status.connected:
+            self.status.closed()
         if not self._start_link():
-            await self._start_link_later()
+            self._tasks.spawn(self._start_link_later(), "awscrt start")
+
+    def _renew_if_changed(self) -> None:
+        if renewed(self._options.tls, self._read_from):
+            self._read_from = stamps(self._options.tls)
+            self._tasks.spawn(self._renew_link(), "awscrt renewal")
 
     def _unusable(self, error: Exception) -> Fault:
         found = examine_files(self._options.tls) if self._options.tls else None
@@ -170,9 +185,7 @@ class AwscrtSource:
             self._judged = False
         else:
             self._report(connect_symptom(data.exception, self._options))
-        if stamps(self._options.tls) != self._read_from:
-            self._read_from = stamps(self._options.tls)
-            self._tasks.spawn(self._renew_link(), "awscrt renewal")
+        self._renew_if_changed()
 
     def _on_disconnected(self, data: mqtt5.LifecycleDisconnectData) -> None:
         if self._subscribing is not None:
@@ -184,6 +197,7 @@ class AwscrtSource:
         else:
             fault = loss_fault(data.exception, self._options)
         self.status.lost(fault, time.monotonic())
+        self._renew_if_changed()
 
     def _report(self, symptom: Fault) -> None:
         if symptom.reason in _CLEAR:

@@ -19,7 +19,7 @@ from presenced.mqtt.symptoms import network_fault
 from presenced.mqtt.tls_errors import alpn_fault, tls_fault
 from presenced.mqtt.tls_files import client_context, examine_files, stamps
 
-__all__ = ["Diagnostician", "diagnose"]
+__all__ = ["Diagnostician", "diagnose", "handshake"]
 
 _STEP_TIMEOUT = 5.0
 _ALERT_TIMEOUT = 1.0
@@ -73,13 +73,24 @@ def diagnose(options: SourceOptions) -> Fault | None:
     except OSError as error:
         return network_fault(error, options)
     with connection:
-        return _handshake(connection, options) if options.tls else _is_tls(connection, options)
+        return handshake(connection, options) if options.tls else _is_tls(connection, options)
 
 
-def _handshake(connection: socket.socket, options: SourceOptions) -> Fault | None:
+def handshake(
+    connection: socket.socket,
+    options: SourceOptions,
+    *,
+    met: Callable[[ssl.SSLSocket], None] = lambda _: None,
+) -> Fault | None:
+    """Negotiate TLS and wait for what the server says of our certificate; None if all is well.
+
+    `met` is called between the two, when the server's certificate has been found good. Whatever
+    comes of it, the connection cannot be used afterwards.
+    """
     try:
         context = client_context(options)
         with context.wrap_socket(connection, server_hostname=options.endpoint) as secured:
+            met(secured)
             if options.alpn and secured.selected_alpn_protocol() is None:
                 return alpn_fault(options)
             return _verdict(secured, options)

@@ -1,6 +1,5 @@
 """What every transport is: one MQTT connection that fills an inbox."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -39,7 +38,7 @@ class SourceOptions:
     endpoint: str
     port: int
     client_id: str
-    filters: Sequence[str]
+    filters: tuple[str, ...]
     tls: TlsFiles | None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -78,6 +77,13 @@ class Source(Protocol):
 
     async def start(self) -> None:
         """Begin to connect, and return without waiting for it."""
+
+    async def renew(self) -> bool:
+        """Reconnect if the certificate files have changed since they were read, and are complete.
+
+        Returns whether it did. A pair that is half written, does not match or is not valid now is
+        left alone; the connection goes on with the one it has.
+        """
 
     async def stop(self) -> None:
         """Send DISCONNECT if connected, and return when no more messages will come."""

@@ -9,7 +9,9 @@ from cryptography import x509
 from presenced.mqtt.faults import Fault, FaultReason
 from presenced.mqtt.source import SourceOptions, TlsFiles
 
-__all__ = ["client_context", "examine_files", "stamps"]
+__all__ = ["Stamps", "client_context", "examine_files", "renewed", "stamps"]
+
+Stamps = tuple[tuple[int, int] | None, ...]
 
 _RENEW = "Create or renew the certificate and put the new files in its place"
 
@@ -44,11 +46,19 @@ def client_context(options: SourceOptions) -> ssl.SSLContext:
     return context
 
 
-def stamps(tls: TlsFiles | None) -> tuple[tuple[int, int] | None, ...]:
+def stamps(tls: TlsFiles | None) -> Stamps:
     """Time of change and size of each file, to see whether someone replaced one."""
     if tls is None:
         return ()
     return tuple(_stamp(path) for path in (tls.cert, tls.key, tls.ca))
+
+
+def renewed(tls: TlsFiles | None, read: Stamps) -> bool:
+    """Whether the files differ from those that were `read`, and are fit to be used.
+
+    Reads the files only where they differ.
+    """
+    return tls is not None and stamps(tls) != read and examine_files(tls) is None
 
 
 def _stamp(path: Path | None) -> tuple[int, int] | None:

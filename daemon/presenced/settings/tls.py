@@ -8,6 +8,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from presenced.settings.base import PathName, Section, written
+from presenced.settings.durations import Duration, within
 from presenced.settings.problems import InvalidValue
 
 __all__ = ["OptionalTls", "TlsSettings"]
@@ -31,6 +32,10 @@ class TlsSettings(Section):
     """Certificate authority that must have signed the broker's certificate; for AWS IoT Core it
     is https://www.amazontrust.com/repository/AmazonRootCA1.pem. null trusts the authorities that
     the operating system trusts."""
+
+    refresh: Annotated[Duration, within("1s", "1d")] = written("5m")
+    """How often to look whether the files have been replaced, from 1s to 1d. A new pair that is
+    complete is taken then, with one reconnect; at every reconnect it is taken anyway."""
 
     @field_validator("key")
     @classmethod

@@ -1,0 +1,77 @@
+"""The MQTT connections of the daemon, as one thing that starts, changes and stops."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+from presenced.log import get_logger
+from presenced.mqtt.inbox import Inbox
+from presenced.mqtt.source import Source, SourceOptions
+from presenced.mqtt.sources import build_source
+from presenced.mqtt.status import ConnectionStatus
+
+__all__ = ["Connections"]
+
+Transport = Literal["awscrt", "aiomqtt"]
+
+_STOP_WITHIN = 3.0
+
+
+class Connections:
+    """All connections, each with the options that it was made of, filling one inbox."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._sources: list[tuple[Transport, SourceOptions, Source]] = []
+        self._log = get_logger("presenced.mqtt")
+
+    @property
+    def statuses(self) -> list[ConnectionStatus]:
+        """What is known of each connection, in the order of the settings."""
+        return [source.status for _, _, source in self._sources]
+
+    @property
+    def problems(self) -> list[str]:
+        """Why connections are not ready, one text each; empty when all are."""
+        return [
+            f"{status.client_id}: {status.problem}"
+            for status in self.statuses
+            if status.problem is not None
+        ]
+
+    async def use(self, transport: Transport, wanted: Sequence[SourceOptions]) -> int:
+        """Have exactly the wanted connections; those that are there already stay as they are.
+
+        Returns how many were begun anew. One that changes is stopped before its successor starts:
+        with the same client ID they would throw each other out.
+        """
+        kept = {options: source for kind, options, source in self._sources if kind == transport}
+        await self._stop([s for _, o, s in self._sources if o not in wanted or o not in kept])
+        self._sources = [
+            (transport, options, kept.get(options) or build_source(transport, options, self._inbox))
+            for options in wanted
+        ]
+        fresh = [source for _, options, source in self._sources if options not in kept]
+        await asyncio.gather(*(source.start() for source in fresh))
+        return len(fresh)
+
+    async def renew(self) -> int:
+        """Take certificate files that changed and are complete; returns how many reconnected."""
+        return sum([await source.renew() for _, _, source in self._sources])
+
+    async def stop(self) -> None:
+        """Disconnect all, within some seconds."""
+        await self._stop([source for _, _, source in self._sources])
+
+    async def _stop(self, sources: Sequence[Source]) -> None:
+        stops = [asyncio.ensure_future(source.stop()) for source in sources]
+        if not stops:
+            return
+        done, late = await asyncio.wait(stops, timeout=_STOP_WITHIN)
+        for stop in late:
+            stop.cancel()
+        for stop in done:
+            if (error := stop.exception()) is not None:
+                self._log.error("a connection did not stop cleanly", error=repr(error))
+        if late:
+            self._log.warning("a connection did not stop in time", connections=len(late))
