@@ -135,3 +135,4 @@ def test_a_fault_of_ours_does_not_take_the_batch_with_it(
     line = json.loads(capsys.readouterr().err)
     assert line["event"] == "a message could not be applied"
     assert "ZeroDivisionError" in str(line["exception"])
+    assert pipeline.counts.faults == 1

@@ -158,6 +158,9 @@ def test_lines_that_are_none_are_told_and_the_rest_is_replayed() -> None:
         '{"received": 1, "topic": "t"}',
         '{"received": true, "topic": "t", "payload": {}}',
         '{"received": 1, "topic": "t", "payload": {"base64": "!"}}',
+        '{"received": 1, "topic": "t", "payload": {"base64": "é"}}',
+        '{"received": 1e306, "topic": "t", "payload": {}}',
+        '{"received": -1, "topic": "t", "payload": {}}',
         "[]",
     ],
 )

@@ -47,8 +47,20 @@ class Connections:
         """
         kept = {options: source for kind, options, source in self._sources if kind == transport}
         await self._stop([s for _, o, s in self._sources if o not in wanted or o not in kept])
+        # What has been counted of a connection goes on counting.
+        statuses = {(s.client_id, s.filters, s.endpoint): s for s in self.statuses}
         self._sources = [
-            (transport, options, kept.get(options) or build_source(transport, options, self._inbox))
+            (
+                transport,
+                options,
+                kept.get(options)
+                or build_source(
+                    transport,
+                    options,
+                    self._inbox,
+                    statuses.get((options.client_id, options.filters, options.endpoint)),
+                ),
+            )
             for options in wanted
         ]
         fresh = [source for _, options, source in self._sources if options not in kept]
@@ -57,7 +69,7 @@ class Connections:
 
     async def renew(self) -> int:
         """Take certificate files that changed and are complete; returns how many reconnected."""
-        return sum([await source.renew() for _, _, source in self._sources])
+        return sum(await asyncio.gather(*(source.renew() for _, _, source in self._sources)))
 
     async def stop(self) -> None:
         """Disconnect all, within some seconds."""

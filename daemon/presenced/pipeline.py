@@ -44,6 +44,7 @@ class EventCounts:
         self.rejected = dict.fromkeys(RejectionReason, 0)
         self.ignored = {"own_client": 0, "ignored_client": 0}
         self.topic_disagreements = 0
+        self.faults = 0
         self.connect_failures: Counter[str] = Counter()
         self.delays = {family: Distribution(_DELAY_BUCKETS) for family in EVENT_TYPES}
 
@@ -111,29 +112,36 @@ class Pipeline:
     def process(self, batch: Iterable[Message]) -> None:
         """Apply messages, each after the deadlines that were due when it arrived."""
         for message in batch:
-            self.advance(message.moment, message.received - message.moment)
-            traffic = self.traffic.get(message.connection)
-            if traffic is not None:
-                traffic.count(message)
             try:
+                self.advance(message.moment, message.received - message.moment)
+                traffic = self.traffic.get(message.connection)
+                if traffic is not None:
+                    traffic.count(message)
                 self._handle(message)
             except Exception:  # noqa: BLE001 - a fault of ours must not take the batch with it
-                self._log.exception("a message could not be applied", topic=message.topic)
+                self.counts.faults += 1
+                left_out = self._throttle.admit("fault")
+                if left_out is not None:
+                    self._log.exception("a message could not be applied", left_out=left_out)
 
-    def advance(self, now: float, offset: float) -> None:
-        """Fire the deadlines due at the monotonic time `now`; `offset` makes it wall-clock time."""
+    def advance(self, now: float, offset: float, most: int | None = None) -> None:
+        """Fire the deadlines due at the monotonic time `now`, or the first `most` of them.
+
+        `offset` makes it wall-clock time.
+        """
         deadline = self.presence.next_deadline
         if deadline is not None and deadline <= now:
-            self.presence.advance(now, offset)
+            self.presence.advance(now, offset, most)
 
     def _handle(self, message: Message) -> None:
         try:
             event = decode(message.topic, message.payload, message.received)
         except Rejected as rejected:
             self.counts.rejected[rejected.reason] += 1
+            # The detail tells where in the payload: as part of the key it would defeat the limit.
             self._warn(
                 "message rejected",
-                (rejected.reason, rejected.detail),
+                rejected.reason,
                 reason=rejected.reason.value,
                 detail=rejected.detail,
                 topic=message.topic[:_SHOWN_OF_TOPIC],
@@ -144,7 +152,7 @@ class Pipeline:
             self.counts.topic_disagreements += 1
             self._warn(
                 "topic and payload disagree; the payload decides",
-                ("disagrees", event.family, event.type),
+                f"disagrees {event.family}",
                 family=event.family,
                 type=event.type,
             )
@@ -168,7 +176,7 @@ class Pipeline:
             known = event.reason in CONNECT_FAILURE_REASONS
             self.counts.connect_failures[str(event.reason) if known else "other"] += 1
 
-    def _warn(self, line: str, key: tuple[str, ...], **fields: Any) -> None:
+    def _warn(self, line: str, key: str, **fields: Any) -> None:
         left_out = self._throttle.admit(key)
         if left_out is None:
             return

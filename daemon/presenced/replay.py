@@ -6,6 +6,7 @@ from typing import BinaryIO, Literal
 import msgspec
 
 from presenced.build import client_filter, presence_rules
+from presenced.metrics.classes import ClassCounts
 from presenced.metrics.exposition import Exposition, View
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.message import Message
@@ -29,9 +30,11 @@ class Replay:
             max_clients=settings.metrics.max_clients,
             pattern=settings.metrics.client_id_pattern,
         )
+        self._classes = ClassCounts(settings.metrics.client_id_pattern)
         self._presence = Presence(
             presence_rules(settings.presence),
             on_transition=self._changed,
+            on_count=self._classes.count,
             on_forget=self._series.drop,
         )
         self._pipeline = Pipeline(self._presence, client_filter(settings))
@@ -78,7 +81,12 @@ class Replay:
             )
 
     def _print_metrics(self) -> None:
-        view = View(pipeline=self._pipeline, series=self._series, transport=self._transport)
+        view = View(
+            pipeline=self._pipeline,
+            series=self._series,
+            classes=self._classes,
+            transport=self._transport,
+        )
         self._out.write(Exposition(view).render()[0])
 
     def _line(self, fields: dict[str, object]) -> None:

@@ -182,6 +182,7 @@ def test_events_wrapped_by_a_rule(key: str) -> None:
     event = told(CONNECTED + "out", {key: inner, "clientId": "out", "timestamp": 5})
     assert (event.client_id, event.version, event.timestamp) == ("in", 3, 10**12)
     assert told(CONNECTED + "out", {key: "no object"}).client_id == "out"
+    assert told(CONNECTED + "out", {"event": None, "Event": inner}).client_id == "in"
 
 
 @pytest.mark.parametrize(
@@ -216,10 +217,18 @@ def test_events_wrapped_by_a_rule(key: str) -> None:
         5,
         None,
         {"versionNumber": 10**30},
+        {"versionNumber": "0" * 5000 + "1"},
+        {"timestamp": "1" * 5000},
     ],
 )
 def test_json_that_is_no_event(payload: object) -> None:
     assert reason(CONNECTED + "a", json.dumps(payload).encode()) == "invalid_payload"
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1e400", "-" + "9" * 5000])
+def test_numbers_beyond_all_bounds_are_json_all_the_same(number: str) -> None:
+    payload = '{"versionNumber": ' + number + "}"
+    assert reason(CONNECTED + "a", payload.encode()) == "invalid_payload"
 
 
 def test_no_client_id_anywhere() -> None:

@@ -3,10 +3,12 @@
 import json
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from presenced.events import EVENT_TYPES, Event, Rejected, decode
+from presenced import log
+from presenced.events import EVENT_TYPES, Event, Rejected, RejectionReason, decode
 from presenced.mqtt.message import Message
 from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import Presence, PresenceRules, State
@@ -67,7 +69,9 @@ def mutations(rng: random.Random) -> bytes:
             return payload[:at] + rng.randbytes(1) + payload[at + 1 :]
         case 3:
             key = rng.choice(list(VALID))
-            value = rng.choice([None, True, -1, 10**40, 1e308, "", "x" * 5000, [], {}, "\ud800"])
+            value = rng.choice(
+                [None, True, -1, 10**40, 1e308, "", "x" * 5000, "0" * 5000, [], {}, "\ud800"]
+            )
             return json.dumps({**VALID, key: value}).encode()
         case 4:
             depth = rng.choice([10, 5000])
@@ -80,7 +84,8 @@ def mutations(rng: random.Random) -> bytes:
             return b'{"clientId":"' + b"y" * rng.randrange(200_000 if rng.random() < 0.01 else 99)
 
 
-def test_a_hundred_thousand_hostile_payloads() -> None:
+def test_a_hundred_thousand_hostile_payloads(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
     rng = random.Random(7)
     presence = Presence(PresenceRules())
     pipeline = Pipeline(presence, ClientFilter())
@@ -100,4 +105,7 @@ def test_a_hundred_thousand_hostile_payloads() -> None:
     counted = sum(pipeline.counts.decoded.values()) + sum(pipeline.counts.rejected.values())
     assert counted == HOSTILE
     assert all(pipeline.counts.rejected.values()), "every reason occurs"
+    assert pipeline.counts.faults == 0
+    shown = capsys.readouterr().err.splitlines()
+    assert len([line for line in shown if "message rejected" in line]) == len(RejectionReason)
     assert presence.clients["the valid one"].state is State.ONLINE

@@ -1,6 +1,7 @@
 """The whole exposition, and that the catalog is all there is."""
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from histories import lifecycle
 from presenced.events import EVENT_TYPES
 from presenced.metrics.catalog import CATALOG, PER_CLIENT
+from presenced.metrics.classes import ClassCounts
 from presenced.metrics.exposition import Exposition, View
 from presenced.metrics.reference import reference
 from presenced.metrics.series import ClientSeries
@@ -25,7 +27,12 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 @pytest.fixture
 def view() -> View:
     series = ClientSeries(max_clients=2)
-    presence = Presence(PresenceRules(), on_transition=lambda client, _: series.show(client))
+    classes = ClassCounts(re.compile(r"(?P<kind>c)(?P<number>[01])?"))
+    presence = Presence(
+        PresenceRules(),
+        on_transition=lambda client, _: series.show(client),
+        on_count=classes.count,
+    )
     pipeline = Pipeline(presence, ClientFilter())
     pipeline.traffic["presenced"] = Traffic(100)
     for number in range(3):
@@ -36,6 +43,7 @@ def view() -> View:
     return View(
         pipeline=pipeline,
         series=series,
+        classes=classes,
         transport="awscrt",
         connections=[ConnectionStatus("presenced", ["$aws/events/#"])],
         certificate_expiry={"client": 5.0},
@@ -57,7 +65,28 @@ def test_the_catalog_is_what_is_exposed(view: View) -> None:
         assert (family.type, family.documentation) == (metric.kind, metric.help)
         assert family.samples, f"{family.name} has no sample from the start"
         for sample in family.samples:
-            assert set(sample.labels) - {"le"} == set(metric.labels)
+            assert set(sample.labels) - {"le", "kind", "number"} == set(metric.labels)
+
+
+# SPEC.md, the contract: presence of the fleet, events, the daemon itself.
+CONTRACT = """
+iot_clients iot_client_connected iot_client_last_transition_timestamp_seconds
+iot_client_transitions_total iot_client_disconnects_total iot_client_flaps_suppressed_total
+iot_client_connections_replaced_total iot_client_connect_failures_total
+iot_client_session_duration_seconds iot_client_offline_duration_seconds iot_class_clients
+iot_events_total iot_events_rejected_total iot_events_ignored_total iot_event_version_resets_total
+iot_events_missed_total iot_event_delay_seconds
+presenced_build_info presenced_mqtt_connected presenced_mqtt_connects_total
+presenced_mqtt_connection_failures_total presenced_mqtt_subscription_granted
+presenced_mqtt_messages_total presenced_mqtt_last_message_timestamp_seconds
+presenced_mqtt_saturated_seconds_total presenced_pipeline_backlog_messages
+presenced_clients_without_series presenced_certificate_expiry_timestamp_seconds
+presenced_config_last_reload_successful presenced_config_last_reload_success_timestamp_seconds
+"""
+
+
+def test_no_metric_of_the_contract_is_missing() -> None:
+    assert set(CONTRACT.split()) <= set(CATALOG | PER_CLIENT)
 
 
 def test_openmetrics_says_the_same(view: View) -> None:
@@ -83,6 +112,8 @@ def test_values(view: View) -> None:
     assert 'iot_clients{state="online"} 3.0' in lines
     assert "presenced_clients_without_series 1.0" in lines
     assert 'iot_client_connected{client_id="c0"} 1' in lines
+    assert 'iot_class_clients{kind="c",number="0",state="online"} 1.0' in lines
+    assert 'iot_class_clients{kind="c",number="",state="online"} 1.0' in lines
     assert 'presenced_certificate_expiry_timestamp_seconds{certificate="client"} 5.0' in lines
     for family, types in EVENT_TYPES.items():
         for event_type in types:

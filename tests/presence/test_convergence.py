@@ -179,3 +179,59 @@ def test_takeover_whatever_comes_first(delays: list[float], swap: bool) -> None:
     assert presence.clients["client"].state is State.ONLINE
     offline = [t for t in transitions if t.state is State.OFFLINE]
     assert not offline or (not swap and delays[1] >= 5)
+
+
+@given(data=st.data())
+@MANY
+def test_each_disconnect_counts_once_in_any_delivery(data: st.DataObject) -> None:
+    history = data.draw(histories())
+    presence, _ = deliver(data.draw(arrivals(history)))
+    true = sum(not event.connected for event in history.events)
+    assert sum(presence.counts.disconnects.values()) == true
+
+
+MIXED = st.builds(
+    lifecycle,
+    connected=st.booleans(),
+    timestamp=st.integers(0, 80).map(minutes),
+    version=st.none() | st.integers(0, 5),
+    session=st.sampled_from([None, "a", "b"]),
+)
+
+
+@given(events=st.lists(MIXED, max_size=8))
+@MANY
+def test_state_follows_the_last_accepted_event_whatever_comes(events: list[LifecycleEvent]) -> None:
+    """Also where some events carry a version and some do not, and none of it makes sense."""
+    presence, _ = deliver(events)
+    for client in presence.clients.values():
+        assert (client.state is State.ONLINE) == client.connected
+
+
+def test_an_unversioned_connect_settles_what_was_in_doubt_before() -> None:
+    """Found by generated histories: a disconnect that had lost was heard while online."""
+    told = [
+        (False, 4, 3, "b"),
+        (False, 12, 2, "b"),
+        (True, 10, None, "a"),
+        (True, 32, 5, "a"),
+        (True, 69, 2, "b"),
+    ]
+    events = [
+        lifecycle(connected=connected, timestamp=minutes(at), version=version, session=session)
+        for connected, at, version, session in told
+    ]
+    presence, _ = deliver(events)
+    client = presence.clients["client"]
+    assert (client.state is State.ONLINE) == client.connected
+
+
+def test_memory_of_events_without_versions_is_that_of_the_last_minutes() -> None:
+    hourly = [
+        lifecycle(connected=hour % 2 == 0, timestamp=minutes(60 * hour), version=None, session=None)
+        for hour in range(50)
+    ]
+    presence, _ = deliver(hourly)
+    doubts = presence.clients["client"].doubts
+    assert doubts is not None
+    assert len(doubts._seen) == 1

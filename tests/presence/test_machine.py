@@ -272,3 +272,71 @@ def test_forgetting_leaves_no_deadline_behind() -> None:
     assert bench.presence.next_deadline is None
     bench.wait(100)
     assert bench.counts.missed["disconnected"] == 0
+
+
+def test_disconnects_after_a_reset_count_though_their_versions_come_again() -> None:
+    bench = Bench()
+    for _ in range(3):
+        for version in range(3):
+            bench.connect(version)
+            bench.wait(60)
+            bench.disconnect(version)
+            bench.wait(60)
+        bench.wait(2 * 3600)
+    assert bench.counts.transitions[State.OFFLINE] == 9
+    assert sum(bench.counts.disconnects.values()) == 9
+    assert bench.counts.version_resets == 2
+
+
+def test_the_length_of_a_session_that_was_taken_over_counts_too() -> None:
+    bench = Bench()
+    bench.connect(1, timestamp=0)
+    bench.connect(2, "t", timestamp=60_000)
+    bench.disconnect(1, timestamp=61_000)
+    assert bench.counts.session_duration.sum == 61.0
+
+
+def test_connects_without_end_cost_no_more_than_the_first() -> None:
+    """Two devices that share a client ID, and no disconnect ever delivered."""
+    bench = Bench(offline_delay=10.0**6)
+    for version in range(1000):
+        bench.connect(version)
+    assert len(bench.client.replaced) == 64
+    assert bench.counts.missed["disconnected"] == 999 - 64
+    assert bench.presence.pending_deadlines == 64
+    bench.wait(10.0**6)
+    assert bench.counts.missed["disconnected"] == 999
+    assert bench.client.replaced is None
+
+
+def test_deadlines_may_be_fired_some_at_a_time() -> None:
+    bench = Bench()
+    for number in range(5):
+        bench.connect(1, client_id=f"c{number}")
+        bench.disconnect(1, client_id=f"c{number}")
+    bench.presence.advance(2000.0, 0.0, 2)
+    assert bench.counts.clients[State.OFFLINE] == 2
+    assert bench.presence.next_deadline == 1005.0
+    bench.presence.advance(2000.0, 0.0)
+    assert bench.counts.clients[State.OFFLINE] == 5
+
+
+def test_states_are_told_as_they_are_entered_and_left() -> None:
+    told: list[tuple[str, int]] = []
+    presence = Presence(
+        PresenceRules(), on_count=lambda _, state, change: told.append((state, change))
+    )
+    for event in (
+        lifecycle(connected=True, timestamp=0, version=1, session="s"),
+        lifecycle(connected=False, timestamp=1, version=1, session="s"),
+    ):
+        presence.apply(event, 1.0, 1.0)
+    presence.forget("client")
+    assert told == [
+        ("unknown", 1),
+        ("unknown", -1),
+        ("online", 1),
+        ("online", -1),
+        ("pending", 1),
+        ("pending", -1),
+    ]

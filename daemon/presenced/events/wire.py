@@ -12,6 +12,7 @@ Number = int | float | str | None
 """A number as senders write it: JSON integer, float, or text."""
 
 _MAX_NAME = 1024  # characters; AWS allows 128 bytes in a client ID, other brokers more
+_MAX_DIGITS = 64
 _MAX_VERSION = 2**63 - 1
 _MAX_MILLISECONDS = 253_402_300_799_999  # the last millisecond of the year 9999
 _SECONDS = (1_000_000_000, 10_000_000_000)
@@ -38,14 +39,15 @@ def decode_payload(decoder: "msgspec.json.Decoder[P]", payload: bytes) -> P:
     """
     try:
         fields = decoder.decode(payload)
-        wrapped = bytes(fields.event) or bytes(fields.wrapped_event)
-        return decoder.decode(wrapped) if wrapped.startswith(b"{") else fields
+        candidates = (bytes(fields.event), bytes(fields.wrapped_event))
+        wrapped = next((raw for raw in candidates if raw.startswith(b"{")), None)
+        return decoder.decode(wrapped) if wrapped else fields
     except msgspec.ValidationError as error:
         # The types are looked at while the text is still being read: it may yet be no JSON.
         _check_json(payload)
         raise invalid(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Rejected(RejectionReason.MALFORMED_JSON, str(error)) from None
+        raise _no_json(error) from None
     except RecursionError:
         raise invalid("nested too deeply") from None
 
@@ -75,8 +77,9 @@ def version(value: Number) -> int | None:
         if value is None:
             return None
         number = _number(value, "versionNumber")
-        if number != int(number):
+        if not number.is_integer():
             raise invalid("versionNumber is not whole")
+        # Text is read anew: a float does not hold every version.
         value = int(value) if isinstance(value, str) and value.isdecimal() else int(number)
     if not 0 <= value <= _MAX_VERSION:
         raise invalid("versionNumber is out of range")
@@ -104,6 +107,8 @@ def invalid(detail: str) -> Rejected:
 
 
 def _number(value: int | float | str, field: str) -> float:
+    if isinstance(value, str) and len(value) > _MAX_DIGITS:
+        raise invalid(f"{field} is too long for a number")
     try:
         number = float(value)
     except (ValueError, OverflowError):
@@ -117,6 +122,13 @@ def _check_json(payload: bytes) -> None:
     try:
         msgspec.json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Rejected(RejectionReason.MALFORMED_JSON, str(error)) from None
+        raise _no_json(error) from None
     except RecursionError:
         raise invalid("nested too deeply") from None
+
+
+def _no_json(error: Exception) -> Rejected:
+    # JSON knows no bounds for numbers (RFC 8259 section 6); the decoder does.
+    if "out of range" in str(error):
+        return invalid("a number is out of range")
+    return Rejected(RejectionReason.MALFORMED_JSON, str(error))

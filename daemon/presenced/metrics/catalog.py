@@ -27,6 +27,13 @@ CATALOG: dict[str, Metric] = {
             "delay.",
         ),
         Metric(
+            "iot_class_clients",
+            "gauge",
+            ("state",),
+            "Clients by class, which is what the named groups of metrics.client_id_pattern hold, "
+            "and presence; each group is one more label.",
+        ),
+        Metric(
             "iot_client_transitions_total",
             "counter",
             ("to",),
@@ -156,6 +163,12 @@ CATALOG: dict[str, Metric] = {
             "QoS 0 messages dropped because the backlog was full.",
         ),
         Metric(
+            "presenced_mqtt_callback_errors_total",
+            "counter",
+            _CONNECTION,
+            "Faults of presenced itself in callbacks of the MQTT library; the log has each.",
+        ),
+        Metric(
             "presenced_mqtt_last_message_timestamp_seconds",
             "gauge",
             _CONNECTION,
@@ -173,6 +186,12 @@ CATALOG: dict[str, Metric] = {
             "gauge",
             (),
             "Messages received but not yet applied.",
+        ),
+        Metric(
+            "presenced_pipeline_faults_total",
+            "counter",
+            (),
+            "Messages that could not be applied for a fault of presenced itself; the log has it.",
         ),
         Metric(
             "presenced_clients_without_series",

@@ -40,6 +40,9 @@ class TotalsCollector(Collector):
         """The families of the catalog with their present values."""
         for name, read in _READERS.items():
             yield _simple(name, read(self._view))
+        if groups := self._view.classes.labels:
+            labels = (*groups, "state")
+            yield _simple("iot_class_clients", self._view.classes.samples(), labels)
         presence = self._view.pipeline.presence.counts
         for name, distribution in (
             ("iot_client_session_duration_seconds", presence.session_duration),
@@ -52,12 +55,12 @@ class TotalsCollector(Collector):
         )
 
 
-def _simple(name: str, samples: Samples) -> Metric:
+def _simple(name: str, samples: Samples, labels: tuple[str, ...] | None = None) -> Metric:
     metric = CATALOG[name]
     family_type = GaugeMetricFamily if metric.kind == "gauge" else CounterMetricFamily
-    family = family_type(name, metric.help, labels=metric.labels)
-    for labels, value in samples:
-        family.add_metric(labels, value)
+    family = family_type(name, metric.help, labels=labels or metric.labels)
+    for values, value in samples:
+        family.add_metric(values, value)
     return family
 
 
@@ -166,9 +169,13 @@ _READERS: dict[str, Callable[[View], Samples]] = {
     "presenced_mqtt_messages_dropped_total": lambda v: [
         ((s.client_id,), s.messages_dropped) for s in v.connections
     ],
+    "presenced_mqtt_callback_errors_total": lambda v: [
+        ((s.client_id,), s.callback_errors) for s in v.connections
+    ],
     "presenced_mqtt_last_message_timestamp_seconds": _last_message,
     "presenced_mqtt_saturated_seconds_total": _saturated,
     "presenced_pipeline_backlog_messages": lambda v: _one(v.backlog()),
+    "presenced_pipeline_faults_total": lambda v: _one(v.pipeline.counts.faults),
     "presenced_clients_without_series": lambda v: _one(v.clients_without_series),
     "presenced_certificate_expiry_timestamp_seconds": lambda v: [
         ((which,), at) for which, at in v.certificate_expiry.items()

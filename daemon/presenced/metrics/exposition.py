@@ -9,6 +9,7 @@ from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 
+from presenced.metrics.classes import ClassCounts
 from presenced.metrics.collector import TotalsCollector
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.status import ConnectionStatus
@@ -31,6 +32,7 @@ class View:
     pipeline: Pipeline
     series: ClientSeries
     transport: str
+    classes: ClassCounts = field(default_factory=ClassCounts)
     connections: Sequence[ConnectionStatus] = ()
     backlog: Callable[[], int] = _no_backlog
     certificate_expiry: dict[str, float] = field(default_factory=dict)

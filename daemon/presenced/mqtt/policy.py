@@ -2,8 +2,17 @@
 
 import json
 import re
+from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["connect_remedy", "connect_statement", "subscribe_remedy", "subscribe_statements"]
+__all__ = [
+    "connect_remedy",
+    "connect_statement",
+    "daemon_policy",
+    "receive_remedy",
+    "subscribe_remedy",
+    "subscribe_statements",
+]
 
 _ENDPOINT = re.compile(r"\.iot\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?P<china>\.cn)?$")
 
@@ -33,6 +42,15 @@ def subscribe_remedy(topic_filter: str, endpoint: str) -> str:
     return f"On AWS, add to the policy of the client certificate: {statements}"
 
 
+def receive_remedy(filters: Sequence[str], endpoint: str) -> str:
+    """A sentence for people whose filters are granted and bring nothing."""
+    statements = " and ".join(json.dumps(subscribe_statements(f, endpoint)[1]) for f in filters)
+    return (
+        "AWS grants a subscription and then delivers nothing of it where the policy of the client"
+        f" certificate lacks iot:Receive: see that it holds {statements}"
+    )
+
+
 def connect_statement(client_id: str, endpoint: str) -> dict[str, str]:
     """The statement that allows a connection under this client ID.
 
@@ -47,6 +65,22 @@ def connect_remedy(client_id: str, endpoint: str) -> str:
     """A sentence for people that holds the statement."""
     statement = json.dumps(connect_statement(client_id, endpoint))
     return f"On AWS, add to the policy of the client certificate: {statement}"
+
+
+def daemon_policy(client_id: str, filters: Sequence[str], endpoint: str = "") -> dict[str, Any]:
+    """The least that a daemon with this client ID and these filters needs, as a whole document.
+
+    Its other connections, and those of `presenced doctor`, append `-` and more to the client ID.
+    """
+    connect = connect_statement(client_id, endpoint)
+    more = connect_statement(f"{client_id}-*", endpoint)
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {**connect, "Resource": [connect["Resource"], more["Resource"]]},
+            *(s for f in filters for s in subscribe_statements(f, endpoint)),
+        ],
+    }
 
 
 def _arn_prefix(endpoint: str) -> str:

@@ -1,8 +1,8 @@
 """Recordings: what arrived, as JSON Lines, to be run through the pipeline again."""
 
 import base64
-import binascii
 from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated
 
 import msgspec
 
@@ -11,8 +11,13 @@ from presenced.mqtt.message import Message
 __all__ = ["BadLine", "read_recording"]
 
 
+_LAST_SECOND = 253_402_300_799  # of the year 9999
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=_LAST_SECOND)]
+
+
 class _Line(msgspec.Struct, gc=False):
-    received: float
+    received: Seconds
     topic: str
     payload: msgspec.Raw
 
@@ -74,5 +79,5 @@ def _payload(raw: bytes) -> bytes:
         return base64.b64decode(_BASE64.decode(raw).base64, validate=True)
     except msgspec.ValidationError:
         return raw
-    except binascii.Error as error:
+    except ValueError as error:
         raise BadLine(f"payload is not base64: {error}") from None

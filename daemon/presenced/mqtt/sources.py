@@ -15,10 +15,10 @@ def build_source(
     inbox: Inbox,
     status: ConnectionStatus | None = None,
 ) -> Source:
-    """A source of the named transport; to be called on the event loop.
+    """A source of the named transport, with a new status or the given one.
 
-    It reports to `status`, else to one of its own making.
-    Each library is imported only where it is used: together they double the start-up time.
+    To be called on the event loop. Each library is imported only where it is used: together they
+    double the start-up time.
     """
     if transport == "awscrt":
         from presenced.mqtt.awscrt_source import AwscrtSource

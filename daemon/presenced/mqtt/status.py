@@ -1,13 +1,15 @@
 """What is known about one MQTT connection of ours, told to metrics, logs and `/-/ready`."""
 
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from presenced.log import Throttle, get_logger
 from presenced.mqtt.faults import Fault, FaultReason
 from presenced.mqtt.message import Message
 from presenced.mqtt.policy import subscribe_remedy
+from presenced.mqtt.takeover import TakeoverWatch
 
 __all__ = ["ConnectionStatus", "Fault", "FaultReason"]
 
@@ -25,7 +27,14 @@ class ConnectionStatus:
     `now` arguments are monotonic seconds.
     """
 
-    def __init__(self, client_id: str, filters: Sequence[str], *, endpoint: str = "") -> None:
+    def __init__(
+        self,
+        client_id: str,
+        filters: Sequence[str],
+        *,
+        endpoint: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.client_id = client_id
         self.filters = tuple(filters)
         self.endpoint = endpoint
@@ -39,6 +48,8 @@ class ConnectionStatus:
         self._refusals: dict[str, Fault] = {}
         self._subscribed_at: float | None = None
         self._drops = 0
+        self._takeovers = TakeoverWatch(client_id)
+        self._clock = clock
         self._throttle = Throttle(interval=60.0)
         self._drop_throttle = Throttle(interval=60.0)
         self._callback_throttle = Throttle(interval=60.0)
@@ -48,11 +59,11 @@ class ConnectionStatus:
     def problem(self) -> str | None:
         """Why this connection is not ready, for people; None when it is."""
         missing = [topic_filter for topic_filter, granted in self.granted.items() if not granted]
+        # A connection in a loop of drops is up now and then, and still not the better for it.
+        if self._fault and (not self.connected or self._in_loop):
+            return str(self._fault)
         if self.connected and not missing:
             return None
-        # A connection in a loop of drops is up now and then, and still not the better for it.
-        if self._fault and (not self.connected or self._in_drop_loop):
-            return str(self._fault)
         if not self.connected:
             return f"connecting to {self.endpoint}"
         if self._refusals:
@@ -108,6 +119,8 @@ class ConnectionStatus:
         self._drops = self._drops + 1 if self._dropped_after_subscribe(fault, now) else 0
         if self._in_drop_loop:
             fault = self._loop_fault(fault)
+        elif all(self.granted.values()):
+            fault = self._takeovers.judge(fault, now)
         self._down()
         self._count(fault, "connection lost")
 
@@ -145,6 +158,10 @@ class ConnectionStatus:
         self._log.error(
             "failure inside a callback", callback=where, repeats_left_out=left_out, traceback=trace
         )
+
+    @property
+    def _in_loop(self) -> bool:
+        return self._in_drop_loop or self._takeovers.certain(self._clock())
 
     @property
     def _in_drop_loop(self) -> bool:

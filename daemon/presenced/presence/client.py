@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,24 +23,34 @@ class State(StrEnum):
 
 
 class ConnectionKey(NamedTuple):
-    """What the connect and the disconnect of one connection share.
-
-    Where there is no version and no session to share, the event time stands in.
-    """
+    """What tells connections of a client apart; the same version may come back after a reset."""
 
     version: int | None
-    session: str | int | None
+    session: str | None
+    timestamp: int
 
 
 class Replaced:
-    """A connection that another one took the place of, and whose disconnect is still to come."""
+    """A connection that another one took the place of, and whose disconnect is still to come.
 
-    __slots__ = ("client", "deadline", "key")
+    It is the stamp of its connect.
+    """
 
-    def __init__(self, client: Client, key: ConnectionKey) -> None:
+    __slots__ = ("client", "deadline", "session", "timestamp", "version")
+
+    connected = True
+
+    def __init__(self, client: Client) -> None:
         self.client = client
-        self.key = key
+        self.timestamp = client.timestamp
+        self.version = client.version
+        self.session = client.session
         self.deadline: Deadline[Client | Replaced] | None = None
+
+    @property
+    def key(self) -> ConnectionKey:
+        """What tells it from the other connections of its client."""
+        return ConnectionKey(self.version, self.session, self.timestamp)
 
 
 class Client:
@@ -47,8 +58,9 @@ class Client:
 
     `connected`, `timestamp` (milliseconds), `version` and `session` are those of the event.
     `since` is when the present state began, by received time, in seconds since the epoch: for a
-    pending client its disconnect, for an online one its last transition. `online_since` and
-    `transition` are None until there was one.
+    pending client its disconnect, for an online one its last transition. `transition` is the time
+    of the last transition, None until there was one. `disconnects` are hashes of those counted
+    last, and `replaced` the connections whose disconnect is awaited.
     """
 
     __slots__ = (
@@ -78,11 +90,6 @@ class Client:
         self.version: int | None = None
         self.session: str | None = None
         self.deadline: Deadline[Client | Replaced] | None = None
-        self.disconnects: tuple[ConnectionKey, ...] = ()
-        self.replaced: list[Replaced] | None = None
+        self.disconnects = array("q")
+        self.replaced: dict[ConnectionKey, Replaced] | None = None
         self.doubts: Doubts | None = None
-
-    @property
-    def key(self) -> ConnectionKey:
-        """The connection that the last accepted event tells of."""
-        return ConnectionKey(self.version, self.session)

@@ -43,9 +43,9 @@ class Deadlines(Generic[T]):
         heappush(self._heap, (when, self._sequence, deadline))
         return deadline
 
-    def cancel(self, deadline: Deadline[T]) -> None:
-        """Take a deadline out; one that has fired or been cancelled already stays as it is."""
-        if deadline.item is None:
+    def cancel(self, deadline: Deadline[T] | None) -> None:
+        """Take a deadline out; none, or one that has fired or been cancelled, is none to take."""
+        if deadline is None or deadline.item is None:
             return
         deadline.item = None
         self._dead += 1

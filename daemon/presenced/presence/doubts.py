@@ -32,11 +32,15 @@ def judge(event: Stamp, client: Client, rules: OrderingRules) -> Ordering:
     Where doubts are settled against an event that seemed later, the client's last accepted event
     is set right on the way.
     """
-    if client.doubts is None:
+    doubts = client.doubts
+    if doubts is None:
         if not _doubtful(event, client, rules):
             return order(event, client, rules)
-        client.doubts = Doubts(client)
-    return client.doubts.judge(event, client, rules)
+        doubts = client.doubts = Doubts(client)
+    ordering = doubts.judge(event, client, rules)
+    if doubts.settled:
+        client.doubts = None
+    return ordering
 
 
 class Doubts:
@@ -50,15 +54,16 @@ class Doubts:
     disconnect: that connection is over already.
     """
 
-    __slots__ = ("_losers", "_newest", "_seen")
+    __slots__ = ("_losers", "_newest", "_seen", "settled")
 
     def __init__(self, client: Client) -> None:
         self._seen: dict[_Mark, None] = {_mark(client): None}
         self._newest = client.timestamp
         self._losers: list[_Mark] = []
+        self.settled = False
 
     def judge(self, event: Stamp, client: Client, rules: OrderingRules) -> Ordering:
-        """As the function `judge`."""
+        """As the function `judge`. Afterwards `settled` tells whether no doubt is left."""
         mark = _mark(event)
         if mark in self._seen:
             return Ordering.DUPLICATE
@@ -69,6 +74,7 @@ class Doubts:
             self._lose(_mark(client) if ordering.is_later else mark)
         elif ordering.is_later:
             ordering = self._again(ordering, event, client, rules)
+            self.settled = ordering.is_later and not self._losers and _differ(event, client)
         self._remember(mark, rules)
         return ordering
 
@@ -78,6 +84,7 @@ class Doubts:
             return Ordering.STALE
         if ordering.is_later:
             self._newest = max(self._newest, event.timestamp)
+            self._losers = []
         return ordering
 
     def _lose(self, mark: _Mark) -> None:
@@ -96,19 +103,25 @@ class Doubts:
         return ordering
 
     def _remember(self, mark: _Mark, rules: OrderingRules) -> None:
-        self._seen[mark] = None
-        if len(self._seen) > _MOST_SEEN:
-            oldest = self._newest - 2 * rules.timestamp_accuracy
-            kept = [seen for seen in self._seen if seen.timestamp >= oldest]
-            self._seen = dict.fromkeys(kept[-_MOST_SEEN:])
+        """Remember a message; those too old to be taken for the later one need not be known."""
+        oldest = self._newest - 2 * rules.timestamp_accuracy
+        kept = [seen for seen in self._seen if seen.timestamp >= oldest]
+        self._seen = dict.fromkeys([*kept, mark][-_MOST_SEEN:])
 
 
 def _doubtful(event: Stamp, client: Client, rules: OrderingRules) -> bool:
     if event.version is None or client.version is None:
         return True
-    if event.version == client.version:
-        return event.timestamp == client.timestamp and event.session != client.session
-    return in_doubt(event, client, rules)
+    return not _differ(event, client) or in_doubt(event, client, rules)
+
+
+def _differ(event: Stamp, last: Stamp) -> bool:
+    """Whether more than the order of receipt tells two events of different sessions apart."""
+    return (
+        event.version != last.version
+        or event.timestamp != last.timestamp
+        or event.session == last.session
+    )
 
 
 def _mark(event: Stamp) -> _Mark:

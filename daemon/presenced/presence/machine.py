@@ -6,18 +6,20 @@ what people are shown; `now` is monotonic time in seconds and is what deadlines 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from presenced.events import LifecycleEvent
-from presenced.presence.client import Client, ConnectionKey, Replaced, State
+from presenced.presence.client import Client, Replaced, State
 from presenced.presence.counts import DISCONNECT_REASONS, PresenceCounts
 from presenced.presence.deadlines import Deadlines
 from presenced.presence.doubts import judge
-from presenced.presence.ordering import Ordering, OrderingRules, same_connection
+from presenced.presence.ordering import Ordering, OrderingRules, Stamp, same_connection
 
 __all__ = ["Presence", "PresenceRules", "Transition"]
 
-_REMEMBERED_DISCONNECTS = 32
+_REMEMBERED_DISCONNECTS = 16
+_AWAITED_DISCONNECTS = 64
 _KNOWN_REASONS = frozenset(DISCONNECT_REASONS)
 
 
@@ -62,8 +64,8 @@ def _no_one(*_: object) -> None:
 class Presence:
     """Every client's presence, made from lifecycle events and time.
 
-    `on_transition` is told each transition and whose it is, `on_forget` each client that is
-    dropped.
+    `on_transition` is told each transition and whose it is, `on_count` each client that enters
+    (1) or leaves (-1) a state, `on_forget` each client that is dropped.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Presence:
         rules: PresenceRules,
         *,
         on_transition: Callable[[Client, Transition], None] = _no_one,
+        on_count: Callable[[Client, State, int], None] = _no_one,
         on_forget: Callable[[Client], None] = _no_one,
     ) -> None:
         self.rules = rules
@@ -78,6 +81,7 @@ class Presence:
         self.counts = PresenceCounts()
         self._deadlines: Deadlines[Client | Replaced] = Deadlines()
         self._on_transition = on_transition
+        self._on_count = on_count
         self._on_forget = on_forget
 
     @property
@@ -106,12 +110,12 @@ class Presence:
             self._disregard(event, client, ordering)
         return ordering
 
-    def advance(self, now: float, offset: float) -> None:
-        """Fire every deadline that is due at `now`, in order.
+    def advance(self, now: float, offset: float, most: int | None = None) -> None:
+        """Fire every deadline that is due at `now`, in order, or the first `most` of them.
 
         `offset` is what turns monotonic into wall-clock time.
         """
-        for when, item in self._deadlines.due(now):
+        for when, item in islice(self._deadlines.due(now), most):
             if isinstance(item, Replaced):
                 self._miss_disconnect(item)
             elif item.state is State.PENDING:
@@ -128,15 +132,14 @@ class Presence:
         if client is None:
             return
         self._unschedule(client)
-        for replaced in client.replaced or ():
-            if replaced.deadline is not None:
-                self._deadlines.cancel(replaced.deadline)
-        self.counts.clients[client.state] -= 1
+        for replaced in (client.replaced or {}).values():
+            self._deadlines.cancel(replaced.deadline)
+        self._count(client.state, -1, client)
         self._on_forget(client)
 
     def _meet(self, client_id: str) -> Client:
         client = self.clients[client_id] = Client(client_id)
-        self.counts.clients[State.UNKNOWN] += 1
+        self._count(State.UNKNOWN, 1, client)
         return client
 
     def _accept(
@@ -173,7 +176,7 @@ class Presence:
     ) -> None:
         state = client.state
         if client.connected and same_connection(event, client):
-            self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
+            self._observe_session(event, client)
         else:
             self.counts.missed["connected"] += 1
         self._count_disconnect(event, client)
@@ -204,10 +207,11 @@ class Presence:
 
     def _count_disconnect(self, event: LifecycleEvent, client: Client) -> None:
         """Count a disconnect once, also one that changes nothing any more."""
-        key = _key(event)
+        key = hash((event.version, event.session, event.timestamp))
         if key in client.disconnects:
             return
-        client.disconnects = (*client.disconnects, key)[-_REMEMBERED_DISCONNECTS:]
+        client.disconnects.append(key)
+        del client.disconnects[:-_REMEMBERED_DISCONNECTS]
         self._arrived(event, client)
         reason = event.reason if event.reason in _KNOWN_REASONS else "other"
         initiated = event.client_initiated
@@ -217,34 +221,42 @@ class Presence:
 
     def _await_disconnect(self, client: Client, now: float) -> None:
         """Expect the disconnect of a connection that was replaced, within the offline delay."""
-        replaced = Replaced(client, client.key)
+        awaited = client.replaced = client.replaced or {}
+        if len(awaited) >= _AWAITED_DISCONNECTS:
+            self._miss_disconnect(next(iter(awaited.values())))
+        replaced = Replaced(client)
         replaced.deadline = self._deadlines.schedule(now + self.rules.offline_delay, replaced)
-        client.replaced = [*(client.replaced or ()), replaced]
+        awaited[replaced.key] = replaced
 
     def _arrived(self, event: LifecycleEvent, client: Client) -> None:
-        """The disconnect of a replaced connection has come, if it is one."""
-        for replaced in client.replaced or ():
-            if replaced.key.version == event.version and (
-                event.session is None or replaced.key.session in (None, event.session)
-            ):
-                if replaced.deadline is not None:
-                    self._deadlines.cancel(replaced.deadline)
-                self._drop_replaced(client, replaced)
+        """Take note of the disconnect of a replaced connection, if it is one."""
+        for replaced in (client.replaced or {}).values():
+            if same_connection(event, replaced):
+                self._deadlines.cancel(replaced.deadline)
+                self._observe_session(event, replaced)
+                self._drop_replaced(replaced)
                 return
 
-    def _miss_disconnect(self, replaced: Replaced) -> None:
-        self.counts.missed["disconnected"] += 1
-        self._drop_replaced(replaced.client, replaced)
+    def _observe_session(self, event: LifecycleEvent, connect: Stamp) -> None:
+        self.counts.session_duration.observe((event.timestamp - connect.timestamp) / 1000)
 
-    def _drop_replaced(self, client: Client, replaced: Replaced) -> None:
-        client.replaced = [r for r in client.replaced or () if r is not replaced] or None
+    def _miss_disconnect(self, replaced: Replaced) -> None:
+        self._deadlines.cancel(replaced.deadline)
+        self.counts.missed["disconnected"] += 1
+        self._drop_replaced(replaced)
+
+    def _drop_replaced(self, replaced: Replaced) -> None:
+        awaited = replaced.client.replaced or {}
+        awaited.pop(replaced.key, None)
+        if not awaited:
+            replaced.client.replaced = None
 
     def _go_offline(self, client: Client, confirmed: float, now: float) -> None:
-        self._change(client, State.OFFLINE, confirmed)
         if self.rules.forget_offline_after is not None:
             client.deadline = self._deadlines.schedule(
                 now + self.rules.forget_offline_after, client
             )
+        self._change(client, State.OFFLINE, confirmed)
 
     def _change(self, client: Client, state: State, confirmed: float) -> None:
         previous = State.ONLINE if client.state is State.PENDING else client.state
@@ -257,17 +269,14 @@ class Presence:
         )
 
     def _enter(self, client: Client, state: State) -> None:
-        self.counts.clients[client.state] -= 1
-        self.counts.clients[state] += 1
+        self._count(client.state, -1, client)
         client.state = state
+        self._count(state, 1, client)
+
+    def _count(self, state: State, change: int, client: Client) -> None:
+        self.counts.clients[state] += change
+        self._on_count(client, state, change)
 
     def _unschedule(self, client: Client) -> None:
-        if client.deadline is not None:
-            self._deadlines.cancel(client.deadline)
-            client.deadline = None
-
-
-def _key(event: LifecycleEvent) -> ConnectionKey:
-    if event.version is None and event.session is None:
-        return ConnectionKey(None, event.timestamp)
-    return ConnectionKey(event.version, event.session)
+        self._deadlines.cancel(client.deadline)
+        client.deadline = None

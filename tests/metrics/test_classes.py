@@ -1,0 +1,46 @@
+"""Clients by class."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from presenced.metrics.classes import ClassCounts
+from presenced.presence import Client, State
+
+
+def test_no_pattern_makes_no_classes() -> None:
+    classes = ClassCounts()
+    classes.count(Client("a"), State.ONLINE, 1)
+    assert (classes.labels, list(classes.samples())) == ((), [])
+
+
+def test_groups_and_states() -> None:
+    classes = ClassCounts(re.compile(r"^(?P<kind>[a-z]+)-(?P<site>\w+)?"))
+    for client_id in ("pump-north", "pump-north", "pump-", "7"):
+        classes.count(Client(client_id), State.ONLINE, 1)
+    classes.count(Client("pump-north"), State.ONLINE, -1)
+    classes.count(Client("pump-north"), State.PENDING, 1)
+    assert classes.labels == ("kind", "site")
+    assert {labels: n for labels, n in classes.samples() if n} == {
+        ("pump", "north", "online"): 1,
+        ("pump", "north", "pending"): 1,
+        ("pump", "", "online"): 1,
+    }
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=60))
+def test_a_cap_on_classes_never_loses_a_client(steps: list[tuple[int, bool]]) -> None:
+    """More classes than there is room for: the rest is `other`, and counts come back to 0."""
+    classes = ClassCounts(re.compile("(?P<number>[0-9]+)"), most=5)
+    here: list[int] = []
+    for number, arrives in steps:
+        if arrives:
+            here.append(number)
+            classes.count(Client(str(number)), State.ONLINE, 1)
+        elif here:
+            classes.count(Client(str(here.pop())), State.ONLINE, -1)
+    shown = dict(classes.samples())
+    assert len({labels[0] for labels in shown}) <= 6
+    assert sum(shown.values()) == len(here)
+    assert min(shown.values(), default=0) >= 0
