@@ -1,5 +1,6 @@
 """From settings to the parts of the river."""
 
+from presenced.doctor.identity import visitors
 from presenced.mqtt.source import SourceOptions, TlsFiles
 from presenced.pipeline import ClientFilter
 from presenced.presence import OrderingRules, PresenceRules
@@ -22,8 +23,12 @@ def presence_rules(presence: PresenceSettings) -> PresenceRules:
 
 
 def client_filter(settings: Settings) -> ClientFilter:
-    """The filter that leaves out the daemon's own clients and those of the settings' patterns."""
-    return ClientFilter(settings.mqtt.client_ids, settings.presence.ignore_clients)
+    """The filter that leaves out the daemon's own clients and those of the settings' patterns.
+
+    The clients of `presenced doctor` are the daemon's own, too.
+    """
+    own = (*settings.mqtt.client_ids, *visitors(settings.mqtt))
+    return ClientFilter(own, settings.presence.ignore_clients)
 
 
 def source_options(mqtt: MqttSettings) -> list[SourceOptions]:

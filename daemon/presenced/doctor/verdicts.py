@@ -1,0 +1,77 @@
+"""What the doctor says of a broker that refuses, drops, or falls silent."""
+
+from dataclasses import replace
+
+from presenced.doctor.identity import probe_client_id
+from presenced.doctor.report import Finding, Status
+from presenced.mqtt.faults import Fault, FaultReason
+from presenced.mqtt.policy import receive_remedy, subscribe_remedy
+from presenced.mqtt.source import SourceOptions
+from presenced.mqtt.symptoms import no_connack
+from presenced.settings import format_duration
+from presenced.settings.filters import overlapping_filters
+
+__all__ = ["dropped", "no_answer", "refused", "silent"]
+
+# What a broker that does not like a client ID looks like.
+_REFUSALS = frozenset({FaultReason.NOT_AUTHORIZED, FaultReason.CONNECT_REFUSED})
+
+
+def refused(fault: Fault | None, options: SourceOptions, stands_in_for: str | None) -> Finding:
+    """No connection came about, perhaps only because of the name.
+
+    `stands_in_for` is the daemon's client ID where the doctor does not use it.
+    """
+    finding = Finding.of(fault or no_connack(options))
+    if stands_in_for is None or (fault and fault.reason not in _REFUSALS):
+        return finding
+    why = (
+        f"The doctor connects as {options.client_id} so as not to end the daemon's connection; if"
+        " the broker knows the daemon's client ID only, stop the daemon and run the doctor with"
+        f" --client-id {stands_in_for}"
+    )
+    return replace(finding, remedy=f"{finding.remedy}. {why}".removeprefix(". "))
+
+
+def dropped(fault: Fault, topic_filter: str, options: SourceOptions) -> Finding:
+    """The connection ended before the SUBACK."""
+    return Finding(
+        Status.FAILED,
+        f"the broker ended the connection instead of answering SUBSCRIBE ({fault.detail})",
+        "AWS IoT Core does so when the policy does not allow the subscription."
+        f" {subscribe_remedy(topic_filter, options.endpoint)}",
+    )
+
+
+def no_answer(topic_filter: str, options: SourceOptions) -> Finding:
+    """Neither a SUBACK came nor the end."""
+    return Finding(
+        Status.FAILED,
+        f"the broker at {options.address} did not answer the SUBSCRIBE to {topic_filter}",
+        "Ask those who run the broker; its log may say why",
+    )
+
+
+def silent(options: SourceOptions, limit: float, *, probed: bool) -> Finding:
+    """Every filter is granted, and no message came within `limit` seconds.
+
+    With `probed` a second connection was made and ended meanwhile, of which AWS tells.
+    """
+    waited = format_duration(limit)
+    probe = probe_client_id(options.client_id)
+    topic = f"$aws/events/presence/connected/{probe}"
+    receive = receive_remedy(options.filters, options.endpoint)
+    if probed and any(overlapping_filters([options.filters, [topic]])):
+        return Finding(
+            Status.FAILED,
+            f"granted but silent: no message came within {waited}, though {probe} connected"
+            f" meanwhile, which AWS IoT Core tells on {topic}",
+            f"{receive}. Brokers other than AWS tell nothing of it: there, wait for a device to"
+            " connect, with --timeout 5m",
+        )
+    return Finding(
+        Status.FAILED,
+        f"granted but silent: no message came within {waited}, perhaps because nothing happened"
+        " that these filters match",
+        f"Wait longer, with --timeout 5m, and cause such an event. {receive}",
+    )

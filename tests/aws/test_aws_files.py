@@ -1,0 +1,212 @@
+"""What config/aws/ creates is the same by every way, and what the daemon's own remedies say."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import pytest
+import yaml
+
+from presenced.mqtt.policy import daemon_policy
+from presenced.settings import load_settings
+
+ROOT = Path(__file__).parents[2]
+AWS = ROOT / "config" / "aws"
+TEMPLATE = AWS / "cloudformation.yaml"
+TERRAFORM = AWS / "terraform"
+MOST_CHARACTERS = 2048  # of a policy document, by AWS IoT Core's quotas
+
+POLICY: dict[str, Any] = json.loads((AWS / "policy.json").read_text())
+EVENTS: dict[str, Any] = json.loads((AWS / "event-configurations.json").read_text())
+
+
+def test_the_policy_is_what_the_default_configuration_needs() -> None:
+    mqtt = load_settings(None, environ={}, require_endpoint=False).mqtt
+    [filters] = mqtt.connections
+    assert daemon_policy(mqtt.client_id, filters) == POLICY
+
+
+def test_the_policy_fits_with_the_longest_names() -> None:
+    text = json.dumps(POLICY).replace("REGION", "ap-southeast-99").replace("ACCOUNT", "1" * 12)
+    assert len(text.replace("client/presenced", f"client/{'x' * 120}")) < MOST_CHARACTERS
+
+
+def test_the_readme_shows_the_policy() -> None:
+    blocks = re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    shown = [json.loads(block) for block in blocks if '"Statement"' in block]
+    assert shown == [POLICY]
+
+
+class _Template(yaml.SafeLoader):
+    """Reads CloudFormation's short forms as {"Sub": ...} and so on."""
+
+
+_Template.add_multi_constructor(
+    "!",
+    lambda loader, suffix, node: {
+        suffix: loader.construct_sequence(node)
+        if isinstance(node, yaml.SequenceNode)
+        else loader.construct_scalar(node)
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def resources() -> dict[str, Any]:
+    template: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Template)
+    return template["Resources"]
+
+
+def substituted(value: Any) -> Any:
+    """The value with every !Sub done."""
+    if isinstance(value, list):
+        return [substituted(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) != {"Sub"}:
+        return {key: substituted(each) for key, each in value.items()}
+    text = value["Sub"]
+    for name, known in (
+        ("AWS::Partition", "aws"),
+        ("AWS::Region", "REGION"),
+        ("AWS::AccountId", "ACCOUNT"),
+        ("ClientId", "presenced"),
+    ):
+        text = text.replace(f"${{{name}}}", known)
+    return text
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    lint = Path(sys.executable).parent / "cfn-lint"
+    done = subprocess.run([lint, TEMPLATE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_stack_has_the_same_policy_and_events(resources: dict[str, Any]) -> None:
+    assert substituted(resources["Policy"]["Properties"]["PolicyDocument"]) == POLICY
+    assert resources["EventTypes"]["Properties"]["EventTypes"] == list(EVENTS)
+
+
+@pytest.fixture
+def lambda_call(resources: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Calls the stack's function; gives what it asked of AWS and what it answered."""
+
+    def call(request: str, *, fails: bool = False) -> tuple[list[Any], list[Any]]:
+        asked: list[Any] = []
+        answered: list[Any] = []
+
+        def update(**arguments: Any) -> None:
+            if fails:
+                raise RuntimeError("throttled")
+            asked.append(arguments)
+
+        client = types.SimpleNamespace(update_event_configurations=update)
+        boto3: Any = types.ModuleType("boto3")
+        boto3.client = {"iot": client}.__getitem__
+        cfnresponse: Any = types.ModuleType("cfnresponse")
+        cfnresponse.SUCCESS, cfnresponse.FAILED = "SUCCESS", "FAILED"
+        cfnresponse.send = lambda *arguments: answered.append(arguments[2])
+        monkeypatch.setitem(sys.modules, "boto3", boto3)
+        monkeypatch.setitem(sys.modules, "cfnresponse", cfnresponse)
+        function: dict[str, Any] = {}
+        exec(resources["EventTypesFunction"]["Properties"]["Code"]["ZipFile"], function)
+        function["handler"](
+            {
+                "RequestType": request,
+                "ResourceProperties": {"EventTypes": list(EVENTS)},
+            },
+            None,
+        )
+        return asked, answered
+
+    return call
+
+
+@pytest.mark.parametrize("request_type", ["Create", "Update"])
+def test_the_stack_enables_events(lambda_call: Any, request_type: str) -> None:
+    assert lambda_call(request_type) == ([{"eventConfigurations": EVENTS}], ["SUCCESS"])
+
+
+def test_a_stack_that_goes_leaves_events_alone(lambda_call: Any) -> None:
+    assert lambda_call("Delete") == ([], ["SUCCESS"])
+
+
+def test_the_function_always_answers(lambda_call: Any) -> None:
+    assert lambda_call("Create", fails=True) == ([], ["FAILED"])
+
+
+def test_the_terraform_module_creates_the_same() -> None:
+    resources: dict[str, Any] = {}
+    for file in TERRAFORM.glob("*.tf"):
+        with file.open() as text:
+            for block in hcl2.load(text).get("resource", []):
+                resources.update({kind.strip('"'): body for kind, body in block.items()})
+    assert set(resources) == {
+        "aws_iot_policy",
+        "aws_iot_thing",
+        "aws_iot_policy_attachment",
+        "aws_iot_thing_principal_attachment",
+        "aws_iot_event_configurations",
+    }
+
+
+def terraform(*arguments: str, at: Path, ask: str = "") -> subprocess.CompletedProcess[str]:
+    """Run Terraform, which no package registry has: without it the test is skipped, CI or not."""
+    path = shutil.which("terraform")
+    if path is None:
+        pytest.skip("terraform is not installed: see developer.hashicorp.com/terraform/install")
+    return subprocess.run(
+        [path, *arguments],
+        cwd=at,
+        input=ask,
+        env={"TF_CLI_CONFIG_FILE": "/dev/null", "CHECKPOINT_DISABLE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_terraform_finds_the_module_well_formed() -> None:
+    done = terraform("fmt", "-check", "-diff", "-no-color", at=TERRAFORM)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_terraform_computes_the_same_policy_and_events(tmp_path: Path) -> None:
+    """Its expressions, with what the provider would look up put in by hand."""
+    for file in ("policy.json", "event-configurations.json"):
+        shutil.copy(AWS / file, tmp_path)
+    module = tmp_path / "terraform"
+    module.mkdir()
+    main = (TERRAFORM / "main.tf").read_text()
+    [expression] = re.findall(r"event_configurations = (merge\(.*?\n  \))", main, re.DOTALL)
+    text = main[main.index("locals {") : main.index("resource ")]
+    for looked_up, value in (
+        ("data.aws_partition.current.partition", "aws"),
+        ("data.aws_region.current.id", "eu-west-1"),
+        ("data.aws_caller_identity.current.account_id", "1"),
+    ):
+        text = text.replace(looked_up, f'"{value}"')
+    (module / "main.tf").write_text(f"{text}\nlocals {{\n  events = {expression}\n}}\n")
+    shutil.copy(TERRAFORM / "variables.tf", module)
+    certificate = f"certificate_arn=arn:aws:iot:eu-west-1:{'1' * 12}:cert/{'a' * 64}"
+
+    def value(local: str) -> Any:
+        ask = f"jsonencode({local})\n"
+        arguments = ("console", "-var", certificate, "-var", "client_id=p")
+        done = terraform(*arguments, at=module, ask=ask)
+        assert done.returncode == 0, done.stderr
+        return json.loads(json.loads(done.stdout))
+
+    expected = json.dumps(POLICY).replace("REGION:ACCOUNT", "eu-west-1:1")
+    assert json.loads(value("local.policy")) == json.loads(
+        expected.replace("client/presenced", "client/p")
+    )
+    others = {"POLICY": False, "CA_CERTIFICATE": False}
+    assert value("local.events") == {**dict.fromkeys(EVENTS, True), **others}
