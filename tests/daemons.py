@@ -47,6 +47,8 @@ class Daemon:
         }
         for section, keys in sections.items():
             self.settings.setdefault(section, {}).update(keys)
+        health = self.settings["metrics"].get("health_listen")
+        self.health_port = int(health.rpartition(":")[2]) if health else self.port
         self.write()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -68,13 +70,20 @@ class Daemon:
         assert self._process is not None
         assert self._process.poll() is None, f"presenced ended: {self.log_file.read_text()}"
         try:
-            return self.get("/-/healthy")[0] == 200
+            return self.get("/-/healthy", self.health_port)[0] == 200
         except OSError:
             return False
 
-    def get(self, path: str, **headers: str) -> tuple[int, str]:
+    def get(self, path: str, port: int | None = None, **headers: str) -> tuple[int, str]:
         """Status and text of an answer."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+        url = f"http://127.0.0.1:{port or self.port}{path}"
+        return self._ask(urllib.request.Request(url, headers=headers))
+
+    def post(self, path: str) -> tuple[int, str]:
+        """Status and text of the answer to a POST without body."""
+        return self._ask(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", b""))
+
+    def _ask(self, request: urllib.request.Request) -> tuple[int, str]:
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, answer.read().decode()

@@ -163,8 +163,8 @@ def test_binary_files_say_how_to_convert_them(files, name, command):
 
 def test_swapped_files_are_recognised(files):
     cert, key = files.problems(cert="key", key="cert")
-    assert "holds a private key, not a certificate: perhaps mqtt.tls.cert and" in cert.message
-    assert "holds a certificate, not a private key: perhaps mqtt.tls.cert and" in key.message
+    assert "holds a private key, not a certificate: perhaps certificate and key" in cert.message
+    assert "holds a certificate, not a private key: perhaps certificate and key" in key.message
 
 
 def test_the_public_key_is_not_the_private_one(files):

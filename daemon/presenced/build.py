@@ -1,12 +1,19 @@
 """From settings to the parts of the river."""
 
 from presenced.doctor.identity import visitors
+from presenced.metrics.series import ClientSeries
 from presenced.mqtt.source import SourceOptions, TlsFiles
 from presenced.pipeline import ClientFilter
 from presenced.presence import OrderingRules, PresenceRules
-from presenced.settings import MqttSettings, PresenceSettings, Settings, read_password
+from presenced.settings import (
+    MetricsSettings,
+    MqttSettings,
+    PresenceSettings,
+    Settings,
+    read_password,
+)
 
-__all__ = ["client_filter", "presence_rules", "source_options"]
+__all__ = ["client_filter", "client_series", "presence_rules", "source_options"]
 
 
 def presence_rules(presence: PresenceSettings) -> PresenceRules:
@@ -29,6 +36,15 @@ def client_filter(settings: Settings) -> ClientFilter:
     """
     own = (*settings.mqtt.client_ids, *visitors(settings.mqtt))
     return ClientFilter(own, settings.presence.ignore_clients)
+
+
+def client_series(metrics: MetricsSettings) -> ClientSeries:
+    """The series of clients that the settings ask for, still without any client."""
+    return ClientSeries(
+        enabled=metrics.per_client,
+        max_clients=metrics.max_clients,
+        pattern=metrics.client_id_pattern,
+    )
 
 
 def source_options(mqtt: MqttSettings) -> list[SourceOptions]:

@@ -1,19 +1,13 @@
 """The certificate files of the connection to the broker, and what is wrong with them."""
 
-import re
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
 
+from presenced.pem import BadFile, belong_together, parse_certificates, parse_private_key
 from presenced.settings.files import read_named_file
 from presenced.settings.problems import Kind, Problem, Severity
 from presenced.settings.tls import TlsSettings
@@ -21,16 +15,7 @@ from presenced.settings.tls import TlsSettings
 __all__ = ["certificate_expiry", "check_tls_files"]
 
 _CERT, _KEY, _CA = "mqtt.tls.cert", "mqtt.tls.key", "mqtt.tls.ca"
-_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 _AMAZON_CA = "https://www.amazontrust.com/repository/AmazonRootCA1.pem"
-_DER_SEQUENCE = b"\x30"
-
-
-class _BadFile(ValueError):  # noqa: N818 -- a state of a file
-    def __init__(self, message: str, kind: Kind = "malformed") -> None:
-        super().__init__(message)
-        self.kind: Kind = kind
 
 
 def check_tls_files(tls: TlsSettings, *, now: datetime) -> list[Problem]:
@@ -42,7 +27,7 @@ def check_tls_files(tls: TlsSettings, *, now: datetime) -> list[Problem]:
     inspection = _Inspection(now)
     certificate = inspection.certificate(tls.cert) if tls.cert else None
     key = inspection.private_key(tls.key) if tls.key else None
-    if tls.key and certificate and key and not _match(certificate, key):
+    if tls.key and certificate and key and not belong_together(certificate, key):
         message = f"is not the private key of the certificate in {tls.cert}"
         inspection.report(_KEY, tls.key, "mismatch", message)
     if tls.ca:
@@ -56,7 +41,7 @@ def certificate_expiry(path: Path, *, bundle: bool = False) -> float:
     It is when its first certificate does, which is ours; in the `bundle` of an authority it is
     when the first of them all does. Raises OSError or ValueError when no certificate can be read.
     """
-    ends = [c.not_valid_after_utc.timestamp() for c in _certificates(path.read_bytes())]
+    ends = [c.not_valid_after_utc.timestamp() for c in parse_certificates(path.read_bytes())]
     return min(ends) if bundle else ends[0]
 
 
@@ -87,8 +72,8 @@ class _Inspection:
             return None
         self._check_mode(path)
         try:
-            return _private_key(content)
-        except _BadFile as error:
+            return parse_private_key(content)
+        except BadFile as error:
             self.report(_KEY, path, error.kind, str(error))
             return None
 
@@ -116,8 +101,8 @@ class _Inspection:
         if content is None:
             return []
         try:
-            return _certificates(content)
-        except _BadFile as error:
+            return parse_certificates(content)
+        except BadFile as error:
             self.report(key, path, error.kind, str(error))
             return []
 
@@ -134,62 +119,6 @@ class _Inspection:
         if mode & (stat.S_IROTH | stat.S_IWOTH):
             message = f"is open to every user (mode {mode:03o}): chmod o-rwx {path}"
             self.report(_KEY, path, "exposed", message, "warning")
-
-
-def _certificates(content: bytes) -> list[x509.Certificate]:
-    """At least one certificate; raises _BadFile."""
-    blocks = _blocks(content, "CERTIFICATE")
-    if not blocks:
-        raise _BadFile(_not_a("certificate", "CERTIFICATE", content))
-    try:
-        return [x509.load_pem_x509_certificate(block) for block in blocks]
-    except ValueError as error:
-        raise _BadFile("holds a damaged certificate") from error
-
-
-def _private_key(content: bytes) -> PrivateKeyTypes:
-    """The first private key; raises _BadFile."""
-    blocks = _blocks(content, "PRIVATE KEY")
-    if not blocks:
-        raise _BadFile(_not_a("private key", "PRIVATE KEY", content))
-    if b"ENCRYPTED" in blocks[0]:
-        raise _BadFile(
-            "is encrypted with a passphrase, and nobody is there to enter it: decrypt it with"
-            " `openssl pkey -in ENCRYPTED -out DECRYPTED`",
-            "encrypted",
-        )
-    try:
-        return load_pem_private_key(blocks[0], password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise _BadFile("holds a damaged private key, or one of an unknown kind") from error
-
-
-def _blocks(content: bytes, label: str) -> list[bytes]:
-    """The PEM blocks of a kind; `RSA PRIVATE KEY` and its like are a PRIVATE KEY."""
-    return [
-        block[0]
-        for block in _BLOCK.finditer(content)
-        if block[1].decode() == label or (label == "PRIVATE KEY" and block[1].endswith(b" KEY"))
-        if not block[1].endswith(b"PUBLIC KEY")
-    ]
-
-
-def _not_a(wanted: str, label: str, content: bytes) -> str:
-    found = [name.decode() for name in _BEGIN.findall(content)]
-    if any(name.endswith(label) for name in found):
-        return f"is cut off: the {wanted} has no end"
-    if found:
-        return f"holds a {found[0].lower()}, not a {wanted}{_swap(found[0])}"
-    if content.startswith(_DER_SEQUENCE):
-        command = "x509" if wanted == "certificate" else "pkey"
-        return f"is binary (DER), not PEM: convert it with `openssl {command} -inform der`"
-    return f"is not PEM: a {wanted} begins with -----BEGIN {label}-----"
-
-
-def _swap(label: str) -> str:
-    if label.endswith("PRIVATE KEY") or label == "CERTIFICATE":
-        return ": perhaps mqtt.tls.cert and mqtt.tls.key are swapped"
-    return ""
 
 
 def _validity(certificate: x509.Certificate, now: datetime) -> tuple[Kind, str] | None:
@@ -218,12 +147,3 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         # Extensions that cannot be read are for the TLS library to judge.
         return True
     return constraints.value.ca
-
-
-def _match(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    try:
-        return certificate.public_key().public_bytes(*form) == key.public_key().public_bytes(*form)
-    except (ValueError, UnsupportedAlgorithm):
-        # Of a kind that only the TLS library knows.
-        return True

@@ -5,10 +5,9 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from presenced.build import client_filter, presence_rules
+from presenced.build import client_filter, client_series, presence_rules
 from presenced.metrics.classes import ClassCounts
 from presenced.metrics.exposition import Exposition, View
-from presenced.metrics.series import ClientSeries
 from presenced.mqtt.message import Message
 from presenced.pipeline import Pipeline
 from presenced.presence import Client, Presence, State, Transition
@@ -25,11 +24,7 @@ class Replay:
     def __init__(self, settings: Settings, out: BinaryIO, shown: Print) -> None:
         self._out = out
         self._shown = shown
-        self._series = ClientSeries(
-            enabled=settings.metrics.per_client,
-            max_clients=settings.metrics.max_clients,
-            pattern=settings.metrics.client_id_pattern,
-        )
+        self._series = client_series(settings.metrics)
         self._classes = ClassCounts(settings.metrics.client_id_pattern)
         self._presence = Presence(
             presence_rules(settings.presence),

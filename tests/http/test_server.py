@@ -104,6 +104,9 @@ def test_other_paths_and_methods(path: str, method: str, status: int) -> None:
         ("*", True),
         ("br", False),
         ("identity, *;q=0", False),
+        ("*;q=0, gzip", True),
+        ("gzip;q=0.0000", False),
+        ("gzip;q=nonsense", False),
     ],
 )
 def test_gzip_where_accepted(accepts: str, compressed: bool) -> None:

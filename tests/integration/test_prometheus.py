@@ -3,10 +3,8 @@
 import gzip
 import json
 import re
-import shutil
 import subprocess
 import time
-import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +12,12 @@ from typing import Any
 
 import pytest
 
-from brokers import Mosquitto, free_port, missing
+from brokers import Mosquitto
 from daemons import Daemon
+from prometheus_server import Prometheus, tool
 from waiting import wait_for
 
 DELAY = 3.0
-
-
-def tool(name: str) -> str:
-    return shutil.which(name) or missing(f"{name} is not installed: apt-get install prometheus")
 
 
 def message(kind: str, version: int) -> tuple[str, bytes]:
@@ -35,43 +30,6 @@ def message(kind: str, version: int) -> tuple[str, bytes]:
     return f"$aws/events/presence/{kind}/pump", json.dumps(payload).encode()
 
 
-class Prometheus:
-    """A Prometheus that scrapes one target ten times a second."""
-
-    def __init__(self, directory: Path, target: int) -> None:
-        self.port = free_port()
-        config = directory / "prometheus.yml"
-        config.write_text(
-            "global: {scrape_interval: 100ms}\n"
-            "scrape_configs:\n"
-            "  - job_name: presenced\n"
-            f"    static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n"
-        )
-        with (directory / "prometheus.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    tool("prometheus"),
-                    f"--config.file={config}",
-                    f"--storage.tsdb.path={directory / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{self.port}",
-                ],
-                stdout=log,
-                stderr=log,
-            )
-
-    def query(self, expression: str) -> float | None:
-        """The one value of an instant query, None where there is none."""
-        query = urllib.parse.urlencode({"query": expression})
-        try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.port}/api/v1/query?{query}", timeout=10
-            ) as answer:
-                result = json.load(answer)["data"]["result"]
-        except OSError:
-            return None
-        return float(result[0]["value"][1]) if result else None
-
-
 @pytest.fixture
 def stage(
     broker_of: Any, daemon_of: Any, tmp_path: Path
@@ -82,8 +40,7 @@ def stage(
     daemon.wait_until_ready()
     prometheus = Prometheus(tmp_path, daemon.port)
     yield broker, daemon, prometheus
-    prometheus.process.terminate()
-    prometheus.process.wait(10)
+    prometheus.stop()
 
 
 def test_prometheus_tells_presence(stage: tuple[Mosquitto, Daemon, Prometheus]) -> None:

@@ -204,6 +204,38 @@ def test_sighup_reloads(broker_of: Any, daemon_of: Any) -> None:
     assert daemon.value("iot_client_connected", client_id="a") == 0, "presence is kept"
 
 
+def test_reload_over_http(broker_of: Any, daemon_of: Any) -> None:
+    broker: Mosquitto = broker_of()
+    daemon: Daemon = daemon_of(broker=broker)
+    daemon.wait_until_ready()
+    assert daemon.post("/-/reload")[0] == 404, "off by default"
+    broker.publish([event("pump-1", "connected", 1)])
+    wait_for(lambda: daemon.value("iot_client_connected", client_id="pump-1") == 1)
+
+    daemon.settings["metrics"]["enable_reload_endpoint"] = True
+    daemon.settings["metrics"]["client_id_pattern"] = "^(?P<kind>[a-z]+)-"
+    daemon.write()
+    daemon.signal(signal.SIGHUP)
+    wait_for(lambda: daemon.get("/-/reload")[0] == 405)
+    assert daemon.value("iot_client_connected", client_id="pump-1", kind="pump") == 1
+    assert daemon.value("iot_class_clients", kind="pump", state="online") == 1
+    broker.publish([event("pump-2", "connected", 1)])
+    wait_for(lambda: daemon.value("iot_class_clients", kind="pump", state="online") == 2)
+
+    daemon.settings["metrics"]["per_client"] = False
+    daemon.settings["presence"] = {"offline_delay": "soon"}
+    daemon.write()
+    status, text = daemon.post("/-/reload")
+    assert status == 500
+    assert "presence.offline_delay" in text
+    assert daemon.value("iot_client_connected", client_id="pump-1", kind="pump") == 1
+    del daemon.settings["presence"]
+    daemon.write()
+    assert daemon.post("/-/reload") == (200, "The configuration was reloaded.\n")
+    assert daemon.value("iot_client_connected", client_id="pump-1", kind="pump") is None
+    assert daemon.value("iot_class_clients", kind="pump", state="online") == 2
+
+
 def test_a_taken_address_is_told(daemon_of: Any) -> None:
     first: Daemon = daemon_of()
     second: Daemon = daemon_of(start=False)

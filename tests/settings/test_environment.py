@@ -39,6 +39,7 @@ VALUES = {
     "metrics.thing_attributes": ("[site]", ("site",)),
     "metrics.web_config": ("/w.yml", Path("/w.yml")),
     "metrics.health_listen": ("127.0.0.1:9884", "127.0.0.1:9884"),
+    "metrics.enable_reload_endpoint": ("true", True),
     "state.path": ("/s.db", Path("/s.db")),
     "log.level": ("debug", "debug"),
     "log.format": ("json", "json"),

@@ -52,6 +52,7 @@ def test_defaults_are_those_of_the_contract():
             "thing_attributes": [],
             "web_config": None,
             "health_listen": None,
+            "enable_reload_endpoint": False,
         },
         "state": {"path": None},
         "log": {"level": "info", "format": "auto"},

@@ -22,8 +22,9 @@ import pytest
         ("client_id_pattern: 5", "client_id_pattern", "must be text"),
         ("thing_attributes: [a, b, a]", "thing_attributes", "names a more than once"),
         ("thing_attributes: [a b]", "thing_attributes[0]", "is no attribute name of AWS IoT"),
-        ("web_config: web.yml", "web_config", "cannot serve TLS or basic authentication"),
-        ("web_config: web.yml", "web_config", "Put a reverse proxy in front"),
+        ("health_listen: 9884", "health_listen", "= 9884: must be HOST:PORT, or :PORT for every"),
+        ("health_listen: ''", "health_listen", "must be HOST:PORT, or :PORT for every interface"),
+        ("web_config: ''", "web_config", "must not be empty"),
     ],
 )
 def test_bad_values_are_explained(load, keys, key, message):
@@ -42,3 +43,12 @@ def test_listen_addresses(load, listen):
 def test_pattern_is_compiled(load):
     pattern = load("metrics: {client_id_pattern: '(?P<site>[a-z]+)-.*'}").metrics.client_id_pattern
     assert pattern.match("berlin-3")["site"] == "berlin"
+
+
+def test_health_has_an_address_of_its_own_where_asked_for(load):
+    assert load("").metrics.health_address is None
+    assert load("metrics: {health_listen: ':9884'}").metrics.health_address == (None, 9884)
+
+
+def test_web_config_is_relative_to_the_file(load):
+    assert load("metrics: {web_config: web.yml}").metrics.web_config == load.path.parent / "web.yml"

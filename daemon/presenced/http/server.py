@@ -1,15 +1,21 @@
 """What the daemon answers over HTTP."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from aiohttp import web
 
 from presenced import __version__
+from presenced.http.endpoint import Endpoint, ListenerError
+from presenced.http.gate import Gate
+from presenced.http.handshakes import live_context
+from presenced.http.passwords import PasswordCheck
+from presenced.http.protection import Watch
 from presenced.metrics.exposition import Exposition
+from presenced.settings import ListenAddress
 
-__all__ = ["Listener", "ListenerError", "Readiness"]
+__all__ = ["Listener", "ListenerError", "Readiness", "Reload"]
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -27,6 +33,9 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+Reload = Callable[[], Awaitable[Sequence[str]]]
+"""Reloads the configuration; returns what is wrong with it, nothing where it was taken on."""
+
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -41,14 +50,12 @@ class Readiness:
     text: str
 
 
-class ListenerError(Exception):
-    """The address cannot be listened on."""
-
-
 class Listener:
-    """Serves one exposition on `host` and `port` until closed.
+    """Serves one exposition on `host` and `port` until closed, to those whom `watch` lets in.
 
-    No host means all addresses; port 0 takes a free one, which `port` then tells.
+    No host means all addresses; port 0 takes a free one, which `port` then tells. At `health`, an
+    address of its own, health and readiness are served to everybody. `reload` answers
+    POST /-/reload and may be changed at any time; without it that path does not exist.
     """
 
     def __init__(
@@ -57,39 +64,60 @@ class Listener:
         port: int,
         exposition: Exposition,
         readiness: Callable[[], Readiness],
+        *,
+        watch: Watch | None = None,
+        health: ListenAddress | None = None,
+        reload: Reload | None = None,
     ) -> None:
-        self.port = port
-        self._host = host
         self._exposition = exposition
         self._readiness = readiness
+        self._watch = watch or Watch(None)
+        self._passwords = PasswordCheck()
+        self.reload = reload
         app = web.Application()
-        app.add_routes(
-            [
-                web.get("/", self._page),
-                web.get("/metrics", self._metrics),
-                web.get("/-/healthy", self._healthy),
-                web.get("/-/ready", self._ready),
-            ]
-        )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        app.add_routes([web.get("/", self._page), web.get("/metrics", self._metrics)])
+        app.add_routes([*self._health_routes(), web.route("*", "/-/reload", self._reload)])
+        Gate(self._watch, self._passwords).attach(app)
+        context = live_context(self._watch)
+        address = ListenAddress(host, port)
+        self._main = Endpoint(app, address, key="metrics.listen", context=context)
+        self._health = self._health_endpoint(health) if health else None
+
+    @property
+    def port(self) -> int:
+        """The port that metrics are served on."""
+        return self._main.port
+
+    @property
+    def health_port(self) -> int | None:
+        """The port that health alone is served on, None where there is none."""
+        return self._health.port if self._health else None
 
     async def open(self) -> None:
         """Begin to listen; raises `ListenerError` that says why it cannot."""
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self.port)
+        await self._main.open()
+        if self._health is None:
+            return
         try:
-            await site.start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise ListenerError(
-                f"cannot listen on {self._host or ''}:{self.port}: {error.strerror or error}. "
-                "Stop what uses the address, or set metrics.listen to another"
-            ) from error
-        self.port = self._runner.addresses[0][1]
+            await self._health.open()
+        except ListenerError:
+            await self._main.close()
+            raise
 
     async def close(self) -> None:
         """Stop listening."""
-        await self._runner.cleanup()
+        await self._main.close()
+        if self._health is not None:
+            await self._health.close()
+        self._passwords.close()
+
+    def _health_routes(self) -> list[web.RouteDef]:
+        return [web.get("/-/healthy", self._healthy), web.get("/-/ready", self._ready)]
+
+    def _health_endpoint(self, address: ListenAddress) -> Endpoint:
+        app = web.Application()
+        app.add_routes(self._health_routes())
+        return Endpoint(app, address, key="metrics.health_listen")
 
     async def _page(self, _: web.Request) -> web.Response:
         readiness = self._readiness()
@@ -111,15 +139,34 @@ class Listener:
     async def _healthy(self, _: web.Request) -> web.Response:
         return web.Response(text="presenced is healthy.\n")
 
+    async def _reload(self, request: web.Request) -> web.Response:
+        if self.reload is None:
+            raise web.HTTPNotFound
+        if request.method != "POST":
+            raise web.HTTPMethodNotAllowed(request.method, ["POST"])
+        problems = await self.reload()
+        if problems:
+            told = "\n".join(
+                ["The configuration was not reloaded; the running one stays.", *problems]
+            )
+            return web.Response(text=told + "\n", status=500)
+        return web.Response(text="The configuration was reloaded.\n")
+
     async def _ready(self, _: web.Request) -> web.Response:
         readiness = self._readiness()
         return web.Response(text=readiness.text + "\n", status=200 if readiness.ready else 503)
 
 
 def _accepts_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is accepted with a weight above 0 (RFC 9110 section 12.5.3)."""
-    for offer in accept_encoding.split(","):
+    """Whether gzip is accepted, by name or else by `*`, with a weight above 0.
+
+    As RFC 9110 section 12.5.3 has it; a weight that is none counts as 0.
+    """
+    weights: dict[str, float] = {}
+    for offer in accept_encoding.lower().split(","):
         coding, _, weight = offer.partition(";")
-        if coding.strip().lower() in ("gzip", "*"):
-            return weight.replace(" ", "").lower() not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
+        try:
+            weights[coding.strip()] = float(weight.strip().removeprefix("q=") or 1)
+        except ValueError:
+            weights[coding.strip()] = 0.0
+    return weights.get("gzip", weights.get("*", 0.0)) > 0

@@ -2,7 +2,7 @@
 
 from presenced.settings.durations import format_duration, parse_duration
 from presenced.settings.hosts import ListenAddress
-from presenced.settings.loading import FLAGS, load_settings
+from presenced.settings.loading import DEFAULT_CONFIG, FLAGS, load_settings
 from presenced.settings.metrics import MetricsSettings
 from presenced.settings.model import LogSettings, Settings, StateSettings
 from presenced.settings.mqtt import MqttSettings
@@ -12,6 +12,7 @@ from presenced.settings.problems import Problem, SettingsError
 from presenced.settings.tls import TlsSettings
 
 __all__ = [
+    "DEFAULT_CONFIG",
     "FLAGS",
     "ListenAddress",
     "LogSettings",

@@ -10,21 +10,25 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from presenced.settings.draft import Draft, KeyPath
-from presenced.settings.keys import KEYS, dotted, nearest_key
+from presenced.settings.keys import KEYS, Key, dotted, nearest_key
 from presenced.settings.problems import InvalidValue, Problem
 
 __all__ = ["problems_of"]
 
 _LONGEST_VALUE = 80
-_SECRETS = frozenset({"password"})
 # Where a URL is written by mistake, it may hold a password.
 _ENDPOINT = ("mqtt", "endpoint")
 
 
-def problems_of(error: ValidationError, draft: Draft) -> list[Problem]:
-    """Everything that validation found, with where it was written."""
+def problems_of(
+    error: ValidationError, draft: Draft, keys: Mapping[str, Key] = KEYS
+) -> list[Problem]:
+    """Everything that validation found, with where it was written.
+
+    `keys` are those that the file may hold.
+    """
     found = error.errors(include_url=False)
-    return [_problem(details, draft) for details in found if not _follows(details, found)]
+    return [_problem(details, draft, keys) for details in found if not _follows(details, found)]
 
 
 def _follows(details: ErrorDetails, found: Sequence[ErrorDetails]) -> bool:
@@ -35,24 +39,29 @@ def _follows(details: ErrorDetails, found: Sequence[ErrorDetails]) -> bool:
     )
 
 
-def _problem(details: ErrorDetails, draft: Draft) -> Problem:
+def _problem(details: ErrorDetails, draft: Draft, keys: Mapping[str, Key]) -> Problem:
     # pydantic marks an error in a mapping's key with one more part.
     path = tuple(part for part in details["loc"] if part != "[key]")
     source = draft.source(path)
-    message, nearest = _explain(details, path)
+    message, nearest = _explain(details, path, keys)
     return Problem(
         key=dotted(path),
-        value=_shown(details, path, draft),
+        value=None if _is_secret(path, keys) else _shown(details, path, draft),
         message=message,
         nearest=nearest,
         origin=source.origin if source else None,
     )
 
 
+def _is_secret(path: KeyPath, keys: Mapping[str, Key]) -> bool:
+    around = (keys.get(dotted(path[:length])) for length in range(1, len(path) + 1))
+    return any(key.secret for key in around if key)
+
+
 def _shown(details: ErrorDetails, path: KeyPath, draft: Draft) -> str | None:
     value = details["input"]
     # The value of an unknown key is not shown: it may be a misspelt secret.
-    if details["type"] == "extra_forbidden" or path[-1] in _SECRETS:
+    if details["type"] == "extra_forbidden":
         return None
     if details["loc"][-1] == "[key]" or not isinstance(value, str | int | float | bool | None):
         return None
@@ -68,11 +77,13 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _explain(details: ErrorDetails, path: KeyPath) -> tuple[str, str | None]:
+def _explain(
+    details: ErrorDetails, path: KeyPath, keys: Mapping[str, Key]
+) -> tuple[str, str | None]:
     context = details.get("ctx", {})
     kind, value = details["type"], details["input"]
     if kind == "extra_forbidden":
-        return _unknown_key(dotted(path))
+        return _unknown_key(dotted(path), keys)
     if kind == "value_error":
         error = context["error"]
         return str(error), error.nearest if isinstance(error, InvalidValue) else None
@@ -108,10 +119,10 @@ _MESSAGES: Mapping[str, str] = {
 }
 
 
-def _unknown_key(key: str) -> tuple[str, str | None]:
-    nearest = nearest_key(key)
+def _unknown_key(key: str, keys: Mapping[str, Key]) -> tuple[str, str | None]:
+    nearest = nearest_key(key, keys)
     section = key.rpartition(".")[0]
-    siblings = [name for name in KEYS if name.rpartition(".")[0] == section]
+    siblings = [name for name in keys if name.rpartition(".")[0] == section]
     if nearest or not siblings:
         return "unknown key", nearest
     return f"unknown key; known here are {', '.join(siblings)}", None

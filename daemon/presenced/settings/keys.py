@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 
 from presenced.settings.model import Settings
 
-__all__ = ["KEYS", "Key", "dotted", "nearest_key"]
+__all__ = ["KEYS", "Key", "dotted", "keys_of", "nearest_key"]
 
 Holds = Literal["section", "path", "text", "data"]
 
@@ -23,13 +23,14 @@ class Key(NamedTuple):
 
     `holds` is `section` for a mapping that is always there, `path` for a file name, `text` for
     other values that are written as text, `data` for all others. `open` marks a mapping whose
-    keys are the user's own.
+    keys are the user's own. What is `secret` is never shown.
     """
 
     path: tuple[str, ...]
     holds: Holds
     nullable: bool
     open: bool
+    secret: bool
 
 
 def _keys(model: type[BaseModel], parent: tuple[str, ...] = ()) -> Iterator[Key]:
@@ -38,7 +39,9 @@ def _keys(model: type[BaseModel], parent: tuple[str, ...] = ()) -> Iterator[Key]
         kind, nullable = _core(field.annotation)
         section = isinstance(kind, type) and issubclass(kind, BaseModel)
         holds = "section" if section and not nullable else _holds(kind)
-        yield Key(path, holds, nullable, open=get_origin(kind) is Mapping)
+        is_open = get_origin(kind) is Mapping
+        secret = SecretStr in (kind, *(_core(part)[0] for part in get_args(kind)))
+        yield Key(path, holds, nullable, open=is_open, secret=secret)
         if section:
             yield from _keys(kind, path)
 
@@ -67,16 +70,21 @@ def dotted(path: Iterable[str | int]) -> str:
     return text.removeprefix(".")
 
 
-KEYS = {dotted(key.path): key for key in _keys(Settings)}
-"""Every key by its dotted path."""
+def keys_of(model: type[BaseModel]) -> dict[str, Key]:
+    """Every key of a file that holds such a model, by its dotted path."""
+    return {dotted(key.path): key for key in _keys(model)}
 
 
-def nearest_key(path: str) -> str | None:
+KEYS = keys_of(Settings)
+"""Every key of the configuration file by its dotted path."""
+
+
+def nearest_key(path: str, keys: Mapping[str, Key] = KEYS) -> str | None:
     """The known key that an unknown one resembles: in its own section first, then elsewhere."""
     section, _, name = path.rpartition(".")
     name = name.lower().replace("-", "_")
-    siblings = {k.rpartition(".")[2]: k for k in KEYS if k.rpartition(".")[0] == section}
-    everywhere = {k.rpartition(".")[2]: k for k in reversed(KEYS)}
+    siblings = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == section}
+    everywhere = {k.rpartition(".")[2]: k for k in reversed(list(keys))}
     for names, likeness in (
         (siblings, _LIKELY),
         (everywhere, 1.0),

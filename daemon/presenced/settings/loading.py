@@ -15,7 +15,10 @@ from presenced.settings.mqtt import ENDPOINT_REQUIRED
 from presenced.settings.problems import SettingsError
 from presenced.settings.yaml_file import read_file
 
-__all__ = ["FLAGS", "load_settings"]
+__all__ = ["DEFAULT_CONFIG", "FLAGS", "load_settings"]
+
+DEFAULT_CONFIG = Path("/etc/presenced/presenced.yaml")
+"""The file that is read where none is named, if it is there."""
 
 FLAGS = {
     "mqtt.endpoint": "--endpoint",

@@ -25,6 +25,10 @@ def _listen(value: Any) -> str:
     return str(value)
 
 
+def _optional_listen(value: Any) -> str | None:
+    return None if value is None else _listen(value)
+
+
 def _client_id_pattern(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -88,13 +92,25 @@ class MetricsSettings(Section):
 
     web_config: PathName | None = None
     """Web configuration file in the format of the Prometheus exporter toolkit, for TLS and basic
-    authentication of the listener. This version cannot serve them, so it must stay null: put a
-    reverse proxy in front instead."""
+    authentication of the listener. It is watched, as are the certificate files that it names."""
+
+    health_listen: Annotated[str | None, BeforeValidator(_optional_listen)] = None
+    """A second address, for /-/healthy and /-/ready alone, which web_config does not protect:
+    for local checks, such as "127.0.0.1:9884", that have no password or client certificate."""
+
+    enable_reload_endpoint: Flag = False
+    """Whether POST /-/reload reloads the configuration, as SIGHUP does. Everybody who may scrape
+    may then reload."""
 
     @property
     def listen_address(self) -> ListenAddress:
         """Host and port of `listen`."""
         return parse_listen(self.listen)
+
+    @property
+    def health_address(self) -> ListenAddress | None:
+        """Host and port of `health_listen`, None where there is none."""
+        return None if self.health_listen is None else parse_listen(self.health_listen)
 
     @field_validator("thing_attributes")
     @classmethod
@@ -103,14 +119,3 @@ class MetricsSettings(Section):
         if repeated:
             raise InvalidValue(f"names {', '.join(repeated)} more than once")
         return names
-
-    @field_validator("web_config")
-    @classmethod
-    def _not_served(cls, value: object) -> object:
-        if value is not None:
-            raise InvalidValue(
-                "must be null: this version cannot serve TLS or basic authentication, and would"
-                " serve without protection. Put a reverse proxy in front, and listen on"
-                ' "127.0.0.1:9883" only'
-            )
-        return value

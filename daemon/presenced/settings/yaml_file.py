@@ -1,14 +1,14 @@
 """Reading the YAML file, with the line of every key."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
 from presenced.settings.draft import Draft, KeyPath, Source
-from presenced.settings.keys import KEYS, dotted
+from presenced.settings.keys import KEYS, Key, dotted
 from presenced.settings.problems import Kind, Problem, SettingsError
 
 __all__ = ["parse_value", "read_file"]
@@ -45,13 +45,13 @@ for _tag, _regex, _first in (
     )
 
 
-def read_file(path: Path) -> Draft:
-    """Read a configuration file into a draft; relative paths in it are relative to the file.
+def read_file(path: Path, keys: Mapping[str, Key] = KEYS) -> Draft:
+    """Read a file that may hold these keys; relative paths in it are relative to the file.
 
     Raises SettingsError when there is no mapping to be had from it. What is wrong with single
     keys is left in the draft.
     """
-    return _Reader(path).read()
+    return _Reader(path, keys).read()
 
 
 def parse_value(text: str) -> Any:
@@ -64,8 +64,9 @@ class _Reader:
 
     _loader: _Loader
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: Mapping[str, Key]) -> None:
         self._path = path
+        self._keys = keys
         self._draft = Draft()
         self._open: list[yaml.Node] = []
         self._checked: set[yaml.Node] = set()
@@ -103,9 +104,8 @@ class _Reader:
         if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
             return
         if not isinstance(node, yaml.MappingNode):
-            self._fail_at(
-                node.start_mark, f"must hold a mapping with the keys {', '.join(_sections())}"
-            )
+            sections = ", ".join(name for name, key in self._keys.items() if len(key.path) == 1)
+            self._fail_at(node.start_mark, f"must hold a mapping with the keys {sections}")
         self._draft.tree = self._mapping(node, ())
 
     def _value(self, node: yaml.Node, path: KeyPath) -> Any:
@@ -165,7 +165,7 @@ class _Reader:
         self._draft.sources[path] = Source(f"{self._path}:{mark.line + 1}", text)
 
     def _anchor_paths(self) -> None:
-        for key in KEYS.values():
+        for key in self._keys.values():
             if key.holds == "path":
                 self._anchor(self._draft.tree, key.path)
 
@@ -189,7 +189,3 @@ def _explain(error: yaml.MarkedYAMLError) -> str:
     parts = [part for part in (error.context, error.problem) if part]
     hint = next((hint for sign, hint in _HINTS if sign in (error.problem or "")), "")
     return f"is not YAML: {', '.join(parts)}{hint}"
-
-
-def _sections() -> Iterator[str]:
-    return (name for name, key in KEYS.items() if len(key.path) == 1)
