@@ -19,17 +19,17 @@ def tool(name: str) -> str:
 
 
 class Prometheus:
-    """A Prometheus that scrapes one target ten times a second.
+    """A Prometheus that scrapes loopback ports ten times a second.
 
     `scrape` is what its scrape_config holds besides.
     """
 
-    def __init__(self, directory: Path, target: int, **scrape: Any) -> None:
+    def __init__(self, directory: Path, *targets: int, **scrape: Any) -> None:
         self.port = free_port()
         config = directory / "prometheus.yml"
         job = {
             "job_name": "presenced",
-            "static_configs": [{"targets": [f"127.0.0.1:{target}"]}],
+            "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in targets]}],
             **scrape,
         }
         config.write_text(
@@ -49,6 +49,11 @@ class Prometheus:
 
     def query(self, expression: str) -> float | None:
         """The one value of an instant query, None where there is none."""
+        values = self.values(expression)
+        return values[0] if values else None
+
+    def values(self, expression: str) -> list[float] | None:
+        """The values of an instant query, None while Prometheus does not answer."""
         query = urllib.parse.urlencode({"query": expression})
         try:
             with urllib.request.urlopen(
@@ -57,7 +62,7 @@ class Prometheus:
                 result = json.load(answer)["data"]["result"]
         except OSError:
             return None
-        return float(result[0]["value"][1]) if result else None
+        return [float(sample["value"][1]) for sample in result]
 
     def stop(self) -> None:
         """End it."""

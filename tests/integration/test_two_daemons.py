@@ -1,13 +1,16 @@
 """High availability: two daemons, each with its own client ID; and two by mistake with one."""
 
 import json
+import re
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from brokers import Mosquitto
 from daemons import Daemon
+from prometheus_server import Prometheus
 from waiting import wait_for
 
 CLIENTS = 40
@@ -60,6 +63,42 @@ def test_one_is_killed_and_presence_stays_right(broker_of: Any, daemon_of: Any) 
     assert merged([first, second]) == online
     broker.publish([message("disconnected", client, 2) for client in half])
     wait_for(lambda: merged([first, second]) == truth)
+
+
+def test_the_documented_queries_merge_two(broker_of: Any, daemon_of: Any, tmp_path: Path) -> None:
+    """With a real Prometheus, over a device's life and the death of one daemon."""
+    page = (Path(__file__).parents[2] / "docs" / "high-availability.md").read_text()
+    queries = re.findall(r"```promql\n\s*(.*?)\n\s*```", page, re.DOTALL)
+    presence, fleet, offline_for, disconnects, differing = queries
+    broker: Mosquitto = broker_of()
+    first, second = (
+        daemon_of(broker=broker, mqtt={"client_id": name}, presence={"offline_delay": "0s"})
+        for name in ("presenced-a", "presenced-b")
+    )
+    for daemon in (first, second):
+        daemon.wait_until_ready()
+    prometheus = Prometheus(tmp_path, first.port, second.port)
+    try:
+        broker.publish([message("connected", 1, 1)])
+        wait_for(lambda: prometheus.values("iot_client_connected") == [1, 1], timeout=30)
+        assert prometheus.values(presence) == [1]
+        assert prometheus.values(fleet.replace("(iot", '(iot_clients{state="online"} and iot')) == [
+            1
+        ]
+        assert prometheus.values(differing) == []
+
+        first.signal(signal.SIGKILL)
+        first.wait(timeout=5)
+        wait_for(lambda: prometheus.values("iot_client_connected") == [1], timeout=30)
+        assert prometheus.values(presence) == [1]
+        broker.publish([message("disconnected", 1, 1)])
+        wait_for(lambda: prometheus.values(presence) == [0], timeout=30)
+        assert prometheus.values(offline_for) == []
+        assert prometheus.values(offline_for.replace("- 600", "+ 600")) == [0]
+        wait_for(lambda: max(prometheus.values(disconnects) or [0]) > 0, timeout=30)
+    finally:
+        prometheus.process.terminate()
+        prometheus.process.wait(10)
 
 
 @pytest.mark.parametrize("transport", ["awscrt", "aiomqtt"])
