@@ -2,15 +2,43 @@
 # make test    all tests, with their own virtual environment and, as root, their Debian packages
 # make check   ruff and mypy --strict
 # make docs    docs/metrics.md and config/presenced.schema.json anew from the code
+# make install      as a service below PREFIX (/usr/local), staged in DESTDIR where that is given
+# make uninstall    removes what install put there, and nothing else
+# make test-system  the service on a Debian with systemd in a container of its own; as root
+# make image       the container image `presenced`; ENGINE=podman builds it without Docker
+# make test-image  the image, built on a base of Debian packages and run by podman; as root
+# make lock        requirements*.lock as pyproject.toml demands; ARGS=--upgrade takes the newest
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Real servers that the tests run: package and the command that shows it is there.
 TOOLS = mosquitto:mosquitto prometheus:promtool
+IMAGE_TOOLS = buildah:buildah podman:podman runc:runc mmdebstrap:mmdebstrap
+SYSTEM_TOOLS = systemd-container:systemd-nspawn mmdebstrap:mmdebstrap
+
+PREFIX ?= /usr/local
+LIBDIR = $(PREFIX)/lib/presenced
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+UNITS = presenced.service presenced@.service
+# The service may not look into /home and /root, where pyenv and its like keep their Python.
+INSTALL_PYTHON ?= $(if $(filter file,$(origin PYTHON)),$(firstword $(wildcard /usr/bin/python3) \
+    $(PYTHON)),$(PYTHON))
+SYSTEMD_VERSION ?= $(shell systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+
+ENGINE ?= docker
+VERSION = $$(sed -n 's/^__version__ = "\(.*\)"/\1/p' daemon/presenced/__init__.py)
+REVISION = $$(git rev-parse HEAD 2>/dev/null || echo unknown)
+
+# One lock for every platform and every Python that has wheels of all of it.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --custom-compile-command 'make lock' $(ARGS)
+LOCK_PYTHONS = 3.11 3.12 3.13
+LOCK_PLATFORMS = x86_64-manylinux_2_36 aarch64-manylinux_2_36
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs tools clean
+.PHONY: help demo test test-system test-image check docs image lock tools \
+    system-tools image-tools install uninstall clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -21,6 +49,13 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test tools
 	$(BIN)/python -m pytest $(ARGS)
 
+# Its name keeps it out of `make test`: norecursedirs in pyproject.toml.
+test-system: $(VENV)/.test system-tools
+	$(BIN)/python -m pytest tests/system $(ARGS)
+
+test-image: $(VENV)/.test image-tools
+	$(BIN)/python -m pytest tests/image $(ARGS)
+
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -30,11 +65,60 @@ docs: $(VENV)/.test
 	$(BIN)/python -m presenced.settings.schema > config/presenced.schema.json
 	$(BIN)/python -m presenced.metrics.reference > docs/metrics.md
 
+image:
+	$(ENGINE) build --tag presenced --build-arg VERSION="$(VERSION)" \
+	    --build-arg REVISION="$(REVISION)" .
+
+lock: $(BIN)/uv
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) pyproject.toml --extra demo --constraints requirements.lock \
+	    --output-file requirements.demo.lock
+	echo 'hatchling>=1.26' | $(LOCK) - --output-file requirements.build.lock
+	@for python in $(LOCK_PYTHONS); do for platform in $(LOCK_PLATFORMS); do \
+	    $(BIN)/uv pip install --quiet --dry-run --target build/nowhere --only-binary :all: \
+	        --require-hashes --python-version $$python --python-platform $$platform \
+	        --requirements requirements.demo.lock || exit 1; \
+	done; done
+
+install: build/venv/.done
+	@LIBDIR="$(LIBDIR)" TARGET="$(DESTDIR)$(LIBDIR)" sh systemd/install-venv build/venv
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(UNITDIR)" "$(DESTDIR)/etc/presenced"
+	ln -sfn ../lib/presenced/bin/presenced "$(DESTDIR)$(PREFIX)/bin/presenced"
+	for unit in $(UNITS); do \
+	    sed 's#/usr/local/bin/#$(PREFIX)/bin/#' systemd/$$unit > "$(DESTDIR)$(UNITDIR)/$$unit" && \
+	    chmod 644 "$(DESTDIR)$(UNITDIR)/$$unit" || exit 1; \
+	done
+	if [ "$(or $(SYSTEMD_VERSION),0)" -ge 254 ]; then for unit in $(UNITS); do \
+	    install -D -m 644 systemd/backoff.conf "$(DESTDIR)$(UNITDIR)/$$unit.d/backoff.conf"; \
+	done; fi
+	install -m 644 config/presenced.yaml "$(DESTDIR)/etc/presenced/presenced.yaml.example"
+	install -m 644 config/presenced.schema.json "$(DESTDIR)/etc/presenced/presenced.schema.json"
+
+uninstall:
+	rm -rf "$(DESTDIR)$(LIBDIR)"
+	rm -f "$(DESTDIR)$(PREFIX)/bin/presenced"
+	for unit in $(UNITS); do \
+	    rm -f "$(DESTDIR)$(UNITDIR)/$$unit" "$(DESTDIR)$(UNITDIR)/$$unit.d/backoff.conf"; \
+	    rmdir "$(DESTDIR)$(UNITDIR)/$$unit.d" 2>/dev/null || true; \
+	done
+	rm -f "$(DESTDIR)/etc/presenced/presenced.yaml.example"
+	rm -f "$(DESTDIR)/etc/presenced/presenced.schema.json"
+	rmdir "$(DESTDIR)/etc/presenced" 2>/dev/null || true
+
+build/venv/.done: pyproject.toml $(shell find daemon/presenced -name '*.py')
+	$(call need_python,$(INSTALL_PYTHON))
+	rm -rf build/venv
+	umask 022 && $(INSTALL_PYTHON) -m venv build/venv && \
+	    build/venv/bin/pip install --quiet --no-compile . && \
+	    build/venv/bin/pip uninstall --quiet --yes pip setuptools
+	@touch $@
+
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo "presenced needs Python 3.11 or newer: make PYTHON=python3.11 ..." >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(call install,python3-venv)
-	$(PYTHON) -m venv $(VENV)
+	$(call need_python,$(PYTHON))
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(BIN)/uv: | $(BIN)/python
+	$(BIN)/pip install --quiet uv
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[demo]'
@@ -46,9 +130,22 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 
 # Without root, or without apt, the tests that need a missing tool are skipped and say so.
 tools:
-	@for tool in $(TOOLS); do \
-	    PATH="$$PATH:/usr/sbin" command -v "$${tool#*:}" >/dev/null || $(call install,$${tool%:*}); \
-	done
+	@for tool in $(TOOLS); do $(need_tool); done
+
+system-tools: tools
+	@for tool in $(SYSTEM_TOOLS); do $(need_tool); done
+
+image-tools: tools
+	@for tool in $(IMAGE_TOOLS); do $(need_tool); done
+
+need_tool = PATH="$$PATH:/usr/sbin" command -v "$${tool\#*:}" >/dev/null || \
+    $(call install,$${tool%:*})
+
+define need_python
+@$(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "presenced needs Python 3.11 or newer: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(1) -c 'import ensurepip' 2>/dev/null || $(call install,python3-venv)
+endef
 
 # RUNLEVEL=1 keeps Debian from starting a server that it has just installed.
 define install

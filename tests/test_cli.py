@@ -36,7 +36,7 @@ def config(tmp_path: Path, certificates: Certificates) -> Path:
 
 def test_help_and_version() -> None:
     assert presenced("--version").stdout == f"presenced {__version__}\n"
-    for command in ([], ["run"], ["check"], ["demo"], ["replay"]):
+    for command in ([], ["run"], ["check"], ["doctor"], ["demo"], ["replay"]):
         done = presenced(*command, "--help")
         assert done.returncode == 0
         assert done.stdout.startswith("usage: presenced")
@@ -116,3 +116,53 @@ def test_flags_override_the_environment_which_overrides_the_file(config: Path) -
     )
     assert (done.returncode, wrong in done.stderr) == (2, False)
     assert "--endpoint" in done.stderr
+
+
+@pytest.fixture
+def web(config: Path, certificates: Certificates) -> Path:
+    """A web configuration file that the configuration names."""
+    path = config.parent / "web.yml"
+    pair = {"cert_file": str(certificates.server_cert), "key_file": str(certificates.server_key)}
+    path.write_text(yaml.safe_dump({"tls_server_config": pair}))
+    settings = yaml.safe_load(config.read_text())
+    settings["metrics"] = {"web_config": "web.yml", "listen": "127.0.0.1:0"}
+    config.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def test_check_reads_the_web_configuration_too(config: Path, web: Path) -> None:
+    assert presenced("check", "--config", str(config)).returncode == 0
+    web.write_text("tls_server_config:\n  cert_fil: x\nrate_limit: {interval: 1}\n")
+    done = presenced("check", "--config", str(config))
+    assert done.returncode == 2
+    assert f"error: {web}:2: tls_server_config.cert_fil: unknown key" in done.stderr
+    assert "did you mean tls_server_config.cert_file?" in done.stderr
+    assert f"error: {web}:3: rate_limit.interval = 1: has no unit: write 1s" in done.stderr
+
+
+def test_check_warns_of_what_is_served_all_the_same(config: Path, web: Path) -> None:
+    web.write_text(web.read_text() + "http_server_config: {http2: true}\n")
+    done = presenced("check", "--config", str(config))
+    assert done.returncode == 0
+    assert "warning: http_server_config.http2 = true: is not spoken" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tls_server_config: {cert_file: a, key_file: b}\n", "tls_server_config.cert_file = "),
+        ("tls_server_confg: {}\n", "did you mean tls_server_config?"),
+        (None, "metrics.web_config = "),
+    ],
+)
+def test_run_refuses_a_bad_web_configuration(
+    config: Path, web: Path, text: str | None, message: str
+) -> None:
+    if text is None:
+        web.unlink()
+    else:
+        web.write_text(text)
+    done = presenced("run", "--config", str(config))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,6 +1,7 @@
 """Logs: levels, formats, and repeated faults left out."""
 
 import json
+import os
 
 import pytest
 
@@ -29,6 +30,26 @@ def test_console_text(capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = capsys.readouterr().err.splitlines()
     assert "it happened" in line
     assert r"client_id='a\nb'" in line
+
+
+def test_console_text_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "console")
+    log.get_logger("part").info("it happened", client_id="\x1b]0;title\x07\x1b[2Jgone")
+    shown = capsys.readouterr().err
+    assert "\x1b" not in shown
+    assert r"\x1b]0;title" in shown
+
+
+def test_a_broken_standard_error_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", buffering=1) as broken:
+        monkeypatch.setattr("sys.stderr", broken)
+        log.configure("info", "json")
+        log.get_logger("part").info("nobody reads this")
+        broken_pipe = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(broken_pipe, writer)  # so that closing it can flush
+        os.close(broken_pipe)
 
 
 def test_auto_is_json_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

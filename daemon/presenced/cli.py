@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import faulthandler
 import os
 import signal
 import sys
@@ -15,7 +16,9 @@ from typing import Any, BinaryIO
 
 from presenced import __version__, log
 from presenced.certificates import check_tls_files
+from presenced.http.protection import read_protection
 from presenced.http.server import ListenerError
+from presenced.journal import is_journal
 from presenced.mqtt.recording import read_recording
 from presenced.replay import Replay
 from presenced.service import Service, settings_without_effect
@@ -61,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
     _add_check(commands)
+    _add_doctor(commands)
     _add_demo(commands)
     _add_replay(commands)
     return parser
@@ -101,6 +105,23 @@ def _add_check(commands: Any) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", default=DEFAULT_CONFIG, help="default %(default)s"
     )
+
+
+def _add_doctor(commands: Any) -> None:
+    from presenced.doctor.arguments import add_arguments
+
+    parser = _command(
+        commands,
+        "doctor",
+        "examine the connection step by step",
+        "Connect as the daemon does, beside it, and tell of each step up to the first message "
+        "whether it succeeds, and if not, why and what to do. Exit status 1 when a step fails.",
+        _doctor,
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", default=DEFAULT_CONFIG, help="default %(default)s"
+    )
+    add_arguments(parser)
 
 
 def _add_demo(commands: Any) -> None:
@@ -161,6 +182,8 @@ def _run(options: argparse.Namespace) -> int:
     load = partial(_load_for_run, options.config, overrides)
     settings = load(("missing", "unreadable"))
     log.configure(settings.log.level, settings.log.format)
+    # A watchdog ends a hung daemon by SIGABRT: then tell where every thread stood.
+    faulthandler.enable()
     try:
         # At a reload a wrong file of any kind leaves the running configuration in place.
         asyncio.run(_serve(settings, partial(load, None)))
@@ -196,7 +219,7 @@ async def _serve(settings: Settings, load: Callable[[], Settings]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     service = Service(settings, load)
-    reloads: set[asyncio.Task[None]] = set()
+    reloads: set[asyncio.Task[list[str]]] = set()
 
     def ask_to_stop() -> None:
         if stop.is_set():
@@ -223,7 +246,7 @@ def _report_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 
 def _check(options: argparse.Namespace) -> int:
     settings = load_settings(options.config)
-    problems = _tls_problems(settings)
+    problems = [*_tls_problems(settings), *_web_problems(settings)]
     for problem in problems:
         _say(f"presenced: {problem.severity}: {problem}")
     for key in settings_without_effect(settings):
@@ -240,13 +263,36 @@ def _tls_problems(settings: Settings) -> list[Problem]:
     return check_tls_files(settings.mqtt.tls, now=datetime.now(UTC))
 
 
+def _web_problems(settings: Settings) -> Sequence[Problem]:
+    try:
+        return read_protection(settings.metrics.web_config).warnings
+    except SettingsError as error:
+        return error.problems
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from presenced.doctor.command import run_doctor
+
+    try:
+        well = run_doctor(
+            options.config,
+            wait=options.timeout,
+            client_id=options.client_id,
+            as_json=options.json,
+            say=partial(print, flush=True),
+        )
+    except KeyboardInterrupt:
+        return FAILED
+    return DONE if well else FAILED
+
+
 def _demo(options: argparse.Namespace) -> int:
     try:
         from presenced.emulator.demo import run_demo
     except ModuleNotFoundError as error:
         _say(
             f"presenced: the demo needs {error.name}, which is not installed.\n"
-            "Install it with: pip install 'presenced[demo]'"
+            "Install it from the project's folder: pip install '.[demo]'"
         )
         return FAILED
     return asyncio.run(
@@ -301,4 +347,6 @@ def _with_progress(recording: BinaryIO) -> Iterator[bytes]:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    # The journal takes lines for information unless they say otherwise (sd-daemon(3)).
+    level = "<3>" if is_journal(sys.stderr) else ""
+    print(f"{level}{text}", file=sys.stderr)

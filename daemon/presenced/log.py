@@ -5,9 +5,12 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Any, Literal, TextIO
 
 import structlog
+
+from presenced.journal import Journal, JournalHandler, JournalLogger, is_journal, render_entry
 
 __all__ = ["Throttle", "configure", "get_logger"]
 
@@ -17,13 +20,20 @@ _TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 def configure(level: str = "info", log_format: Literal["auto", "console", "json"] = "auto") -> None:
     """Send log lines to standard error, as `console` text or `json`.
 
-    `auto` is console text where standard error is a terminal, else json.
+    `auto` is entries with fields where standard error is the systemd journal, console text where it
+    is a terminal, else json.
     """
+    if log_format == "auto" and is_journal(sys.stderr):
+        _configure_journal(level, Journal())
+        return
     # Tracebacks without local variables: those hold payloads, with principals and IP addresses.
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderer: Any = (
         structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,
+            # Client IDs are anybody's; quoted, they cannot command a terminal.
+            repr_native_str=True,
         )
         if console
         else structlog.processors.JSONRenderer()
@@ -37,13 +47,38 @@ def configure(level: str = "info", log_format: Literal["auto", "console", "json"
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _StreamLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
     # Libraries log through the standard library; only what went wrong in them is of interest.
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
     )
+
+
+def _configure_journal(level: str, journal: Journal) -> None:
+    """Entries of the journal. It adds the time, and its standard traceback has no variables."""
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, render_entry],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: JournalLogger(journal),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[JournalHandler(journal)])
+
+
+class _StreamLogger:
+    """What structlog wraps: writes lines. One that cannot be written must not stop the daemon."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        with suppress(OSError):
+            print(line, file=self._stream, flush=True)
+
+    debug = info = warning = error = critical = msg
 
 
 def get_logger(name: str, **context: Any) -> Any:

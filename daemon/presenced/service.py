@@ -7,24 +7,28 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from presenced import log
-from presenced.build import client_filter, presence_rules, source_options
+from presenced.build import client_filter, client_series, presence_rules, source_options
 from presenced.certificates import certificate_expiry, check_tls_files
 from presenced.connections import Connections
+from presenced.http.protection import Protection, Watch, read_protection
 from presenced.http.server import Listener, Readiness
+from presenced.metrics.classes import ClassCounts
 from presenced.metrics.exposition import Exposition, View
-from presenced.metrics.series import ClientSeries
 from presenced.mqtt.inbox import Inbox
 from presenced.mqtt.message import Message
 from presenced.mqtt.source import SourceOptions
 from presenced.pipeline import Pipeline, Traffic
 from presenced.presence import Client, Presence, Transition
-from presenced.settings import MqttSettings, Settings, SettingsError
+from presenced.settings import MetricsSettings, MqttSettings, Settings, SettingsError
 from presenced.supervision import Supervision, status_line
 from presenced.timer import DeadlineTimer
 
 __all__ = ["Service"]
 
 _LOOK_AGAIN_AFTER = 300.0
+_DISCONNECT_WITHIN = 3.5
+_MOST_DEADLINES_A_TURN = 500
+_SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern")
 
 
 class Service:
@@ -40,16 +44,13 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._changing = asyncio.Lock()
+        self._reloading: asyncio.Future[list[str]] | None = None
         metrics = settings.metrics
-        self._series = ClientSeries(
-            enabled=metrics.per_client,
-            max_clients=metrics.max_clients,
-            pattern=metrics.client_id_pattern,
-        )
         self._presence = Presence(
             presence_rules(settings.presence),
             on_transition=self._transition,
-            on_forget=self._series.drop,
+            on_count=lambda client, state, change: self._view.classes.count(client, state, change),
+            on_forget=lambda client: self._view.series.drop(client),
         )
         self._pipeline = Pipeline(self._presence, client_filter(settings))
         self._inbox = Inbox(self._loop, self._deliver)
@@ -57,14 +58,20 @@ class Service:
         self._timer = DeadlineTimer(self._loop, lambda: self._presence.next_deadline, self._fire)
         self._view = View(
             pipeline=self._pipeline,
-            series=self._series,
+            series=client_series(metrics),
+            classes=ClassCounts(metrics.client_id_pattern),
             transport=settings.mqtt.transport,
             backlog=lambda: self._inbox.backlog,
         )
         self._supervision = Supervision(lambda: self._readiness().ready, self._status)
-        address = metrics.listen_address
+        self._watch = Watch(metrics.web_config)
         self._listener = Listener(
-            address.host, address.port, Exposition(self._view), self._readiness
+            *metrics.listen_address,
+            Exposition(self._view),
+            self._readiness,
+            watch=self._watch,
+            health=metrics.health_address,
+            reload=self.reload if metrics.enable_reload_endpoint else None,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -75,7 +82,7 @@ class Service:
         """
         options = source_options(self._settings.mqtt)
         await self._listener.open()
-        self._log.info("listening", address=self._settings.metrics.listen, port=self._listener.port)
+        self._tell_listener()
         self._warn_of_settings(self._settings)
         watch = asyncio.create_task(self._watch_certificates())
         try:
@@ -87,44 +94,66 @@ class Service:
             self._supervision.stop()
             self._log.info("stopping")
             watch.cancel()
-            async with self._changing:
-                await self._connections.stop()
+            await self._disconnect()
             self._inbox.close()
             self._timer.stop()
             await self._listener.close()
             self._log.info("stopped")
 
-    async def reload(self) -> None:
+    async def _disconnect(self) -> None:
+        """Stop the connections in time, also when a reload is in the middle of changing them."""
+        if self._reloading is not None:
+            self._reloading.cancel()
+        try:
+            async with asyncio.timeout(_DISCONNECT_WITHIN), self._changing:
+                await self._connections.stop()
+        except TimeoutError:
+            self._log.warning("the connections did not stop in time")
+
+    async def reload(self) -> list[str]:
         """Read the settings anew and take them on; wrong ones leave everything as it is.
 
-        Presence is kept. Only connections whose own options changed, or whose certificate files
-        did, reconnect.
+        Returns what is wrong with them. Presence is kept. Only connections whose own options
+        changed, or whose certificate files did, reconnect.
         """
         async with self._changing:
             if self._stopping:
-                return
+                return ["presenced is stopping"]
             with self._supervision.reloading():
-                await self._reload()
+                self._reloading = asyncio.ensure_future(self._reload())
+                await asyncio.wait([self._reloading])
+                if self._reloading.cancelled():
+                    return ["presenced is stopping"]
+                return self._reloading.result()
 
-    async def _reload(self) -> None:
+    async def _reload(self) -> list[str]:
         try:
             settings = self._load()
             options = source_options(settings.mqtt)
+            protection = read_protection(settings.metrics.web_config)
         except SettingsError as error:
             self._view.reload_successful = False
-            self._log.error(
-                "configuration not reloaded; the running one stays",
-                problems=[str(problem) for problem in error.problems],
-            )
-            return
-        self._take_on(settings)
+            problems = [str(problem) for problem in error.problems]
+            self._log.error("configuration not reloaded; the running one stays", problems=problems)
+            return problems
+        self._take_on(settings, protection)
         reconnected = await self._connect(settings.mqtt, options)
         reconnected += await self._connections.renew()
         self._log.info("configuration reloaded", reconnected=reconnected)
+        return []
 
-    def _take_on(self, settings: Settings) -> None:
-        if settings.metrics != self._settings.metrics:
-            self._log.warning("changes below metrics take effect at the next start")
+    def _take_on(self, settings: Settings, protection: Protection) -> None:
+        metrics, before = settings.metrics, self._settings.metrics
+        for key in ("listen", "health_listen"):
+            if getattr(metrics, key) != getattr(before, key):
+                self._log.warning("a change takes effect at the next start", key=f"metrics.{key}")
+        if any(getattr(metrics, key) != getattr(before, key) for key in _SERIES_KEYS):
+            self._show_clients(metrics)
+        self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
+        if not self._watch.follow(settings.metrics.web_config, protection):
+            self._log.warning(
+                "metrics.web_config turns TLS on or off, which takes effect at the next start"
+            )
         log.configure(settings.log.level, settings.log.format)
         self._presence.rules = presence_rules(settings.presence)
         self._pipeline.client_filter = client_filter(settings)
@@ -132,6 +161,15 @@ class Service:
         self._view.reload_successful = True
         self._view.reloaded_at = time.time()
         self._warn_of_settings(settings)
+
+    def _show_clients(self, metrics: MetricsSettings) -> None:
+        """Give all clients series and classes anew."""
+        series, classes = client_series(metrics), ClassCounts(metrics.client_id_pattern)
+        for client in self._presence.clients.values():
+            if client.transition is not None:
+                series.show(client)
+            classes.count(client, client.state, 1)
+        self._view.series, self._view.classes = series, classes
 
     async def _connect(self, mqtt: MqttSettings, options: list[SourceOptions]) -> int:
         before = self._pipeline.traffic
@@ -151,27 +189,33 @@ class Service:
         while True:
             tls = self._settings.mqtt.tls
             await asyncio.sleep(tls.refresh if tls else _LOOK_AGAIN_AFTER)
-            async with self._changing:
-                if await self._connections.renew():
-                    self._log.info("certificate files renewed")
-                self._view.certificate_expiry = _certificate_expiry(self._settings.mqtt)
+            try:
+                async with self._changing:
+                    if await self._connections.renew():
+                        self._log.info("certificate files renewed")
+                    self._view.certificate_expiry = _certificate_expiry(self._settings.mqtt)
+            except Exception:  # noqa: BLE001 - the next look may go better
+                self._log.exception("could not look for renewed certificate files")
 
     def _deliver(self, batch: list[Message]) -> None:
-        self._pipeline.process(batch)
-        for message in batch:
-            if message.acknowledge is not None:
-                message.acknowledge()
-        self._timer.arm()
+        try:
+            self._pipeline.process(batch)
+            for message in batch:
+                if message.acknowledge is not None:
+                    message.acknowledge()
+        finally:
+            self._timer.arm()
 
     def _fire(self) -> None:
         now = time.monotonic()
         offset = time.time() - now
         # A message that waits may be the connect that comes in time for a deadline.
         oldest = self._inbox.oldest
-        self._pipeline.advance(now if oldest is None else min(now, oldest), offset)
+        until = now if oldest is None else min(now, oldest)
+        self._pipeline.advance(until, offset, most=_MOST_DEADLINES_A_TURN)
 
     def _transition(self, client: Client, transition: Transition) -> None:
-        self._series.show(client)
+        self._view.series.show(client)
         self._log.info(
             "client went " + transition.state,
             client_id=transition.client_id,
@@ -194,6 +238,16 @@ class Service:
         if problems := self._connections.problems:
             return Readiness(ready=False, text="\n".join(problems))
         return Readiness(ready=True, text="ready: every connection is up, every filter granted")
+
+    def _tell_listener(self) -> None:
+        metrics, listener = self._settings.metrics, self._listener
+        self._log.info(
+            "listening",
+            address=metrics.listen,
+            port=listener.port,
+            health_port=listener.health_port,
+            **self._watch.current.summary,
+        )
 
     def _warn_of_settings(self, settings: Settings) -> None:
         if settings.mqtt.tls:

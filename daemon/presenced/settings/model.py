@@ -29,7 +29,7 @@ class LogSettings(Section):
 
     format: Literal["auto", "console", "json"] = "auto"
     """`console` is text for people, `json` one object per line for programs; `auto` is console
-    on a terminal, else json."""
+    on a terminal, entries with fields in the systemd journal, else json."""
 
 
 class Settings(Section):
