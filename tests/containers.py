@@ -1,0 +1,167 @@
+"""The image without a registry: its base from Debian packages, built by buildah, run by podman."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from brokers import missing
+from debian import PROJECT, call, digest, os_release, package_sources
+from waiting import wait_for
+
+WORK = PROJECT / "build" / "image"
+STORE = ("--root", str(WORK / "store"), "--runroot", str(WORK / "run"))
+TOOLS = ("buildah", "podman", "runc", "mmdebstrap")
+LOCKS = ("requirements.demo.lock", "requirements.build.lock")
+VERSION, REVISION = "1.2.3", "0123456789abcdef"
+
+_PACKAGES = "python3,python3-venv"
+# As slim as the images that the Dockerfile is made for, and like them without bytecode.
+_SLIM = (
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    '--customize-hook=find "$1/usr" -name "*.pyc" -delete',
+)
+# podman asks for more of both than a sandbox may have.
+_LIMITS = ("--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096")
+
+
+def need_root_and_tools() -> None:
+    """Skip without what it takes to build images, and fail without it in CI."""
+    if os.geteuid() != 0:
+        missing("building an image from packages needs root: sudo make test-image")
+    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if absent:
+        missing(f"not installed: apt-get install --no-install-recommends {' '.join(absent)}")
+
+
+def podman(*words: str) -> str:
+    """Run podman on the tests' own store."""
+    return call(*_podman(words))
+
+
+def _podman(words: Sequence[str]) -> list[str]:
+    # runc knows every arrangement of control groups, crun of Debian 12 does not.
+    return ["podman", *STORE, "--cgroup-manager=cgroupfs", "--runtime=runc", *words]
+
+
+def base_name() -> str:
+    """The Dockerfile's default for its base, as it is called in full."""
+    (name,) = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", (PROJECT / "Dockerfile").read_text(), re.M)
+    return f"docker.io/library/{name}"
+
+
+def make_base() -> None:
+    """Make an image of that name from packages; the archive is kept for the next time."""
+    sources = package_sources()
+    recipe = digest(sources, _PACKAGES, *_SLIM)
+    archive = WORK / f"base-{recipe}.tar"
+    if not archive.exists():
+        part = archive.with_suffix(".part.tar")
+        call(
+            *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", *_SLIM),
+            *(os_release()["VERSION_CODENAME"], str(part), "-"),
+            input=sources,
+        )
+        part.rename(archive)
+    imported = f"localhost/presenced-base:{recipe}"
+    if podman("images", "--quiet", imported) == "":
+        podman("import", str(archive), imported)
+    podman("tag", imported, base_name())
+
+
+def make_wheels() -> Path:
+    """Download what the locks name for the base's Python, by pip as it is set up here."""
+    python = podman("run", "--rm", *_LIMITS, base_name(), "python3", "--version").split()[1]
+    locks = [str(PROJECT / name) for name in LOCKS]
+    wheels = WORK / f"wheels-{digest(python, *(Path(lock).read_text() for lock in locks))}"
+    if not wheels.exists():
+        part = wheels.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        for lock in locks:
+            call(
+                *(sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes"),
+                *("--only-binary=:all:", "--python-version", python),
+                *("--dest", str(part), "--requirement", lock),
+            )
+        part.rename(wheels)
+    return wheels
+
+
+def build(target: str, directory: Path) -> str:
+    """Build a target of the Dockerfile; returns the image's name."""
+    name = f"localhost/presenced-test:{target}"
+    pip = directory / "pip.conf"
+    pip.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
+    environment = {name: value for name, value in os.environ.items() if "PIP" not in name}
+    call(
+        *("buildah", *STORE, "build", "--isolation=chroot", "--format=docker", "--pull-never"),
+        *("--layers", "--target", target, "--tag", name, "--secret", f"id=pip.conf,src={pip}"),
+        *("--volume", f"{make_wheels()}:/wheels:ro"),
+        *("--build-arg", f"VERSION={VERSION}", "--build-arg", f"REVISION={REVISION}"),
+        *("--file", str(PROJECT / "Dockerfile"), str(PROJECT)),
+        env=environment,
+    )
+    return name
+
+
+def inspect(image: str) -> dict[str, Any]:
+    """What `inspect` says of an image."""
+    (found,) = json.loads(podman("image", "inspect", image))
+    return found
+
+
+def run(image: str, *arguments: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess:
+    """Run an image to its end."""
+    words = _podman(["run", "--rm", "--no-healthcheck", *_LIMITS, *options, image, *arguments])
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+
+
+STRICT = (
+    "--read-only",
+    "--read-only-tmpfs=false",
+    "--cap-drop=all",
+    "--security-opt=no-new-privileges",
+)
+"""As little as a container can have: nothing to write to, and no capability."""
+
+
+class Container:
+    """A container in the background."""
+
+    def __init__(self, image: str, *arguments: str, options: Sequence[str] = STRICT) -> None:
+        # Where podman finds no systemd it cannot time health checks: the tests make them.
+        detached = ("run", "--detach", "--network=host", "--health-interval=disable")
+        self.id = podman(*detached, *_LIMITS, *options, image, *arguments)
+
+    def healthy(self) -> bool:
+        """Whether the image's own health check says so."""
+        words = _podman(["healthcheck", "run", self.id])
+        return subprocess.run(words, capture_output=True, check=False, timeout=60).returncode == 0
+
+    def wait_until_healthy(self) -> None:
+        wait_for(self.healthy, timeout=30, what=f"health of the container: {self.log}")
+
+    def signal(self, number: signal.Signals) -> None:
+        podman("kill", f"--signal={number.name}", self.id)
+
+    def wait(self) -> int:
+        """The exit status, once it has ended."""
+        return int(podman("wait", self.id))
+
+    @property
+    def log(self) -> str:
+        """Both of its outputs."""
+        words = _podman(["logs", self.id])
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    def remove(self) -> None:
+        podman("rm", "--force", "--time=0", self.id)
