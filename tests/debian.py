@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,34 +27,41 @@ def call(*words: str, **more: Any) -> str:
 def make_tree(directory: Path, packages: Sequence[str]) -> Path:
     """A root directory with these packages, made once for each set of packages and sources."""
     sources, release = package_sources(), os_release()
-    tree = directory / f"tree-{digest(sources, *packages)}"
-    if not tree.exists():
-        part = directory / f"{tree.name}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        directory.mkdir(parents=True, exist_ok=True)
+
+    def make(tree: Path) -> None:
         call(
             *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}"),
-            *(release["VERSION_CODENAME"], str(part), "-"),
+            *(release["VERSION_CODENAME"], str(tree), "-"),
             input=sources,
         )
-        part.rename(tree)
-    return tree
+
+    return _kept(directory, "tree", digest(sources, *packages), make)
 
 
 def make_wheels(directory: Path, python: str) -> Path:
     """A directory of wheels of all that the project needs to be built and run on that Python."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
     needed = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
-    wheels = directory / f"wheels-{digest(python, *needed)}"
-    if not wheels.exists():
-        part = directory / f"{wheels.name}.part"
-        shutil.rmtree(part, ignore_errors=True)
+
+    def make(wheels: Path) -> None:
         call(
             *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"),
-            *("--python-version", python, "--dest", str(part), *needed),
+            *("--python-version", python, "--dest", str(wheels), *needed),
         )
-        part.rename(wheels)
-    return wheels
+
+    return _kept(directory, "wheels", digest(python, *needed), make)
+
+
+def _kept(directory: Path, kind: str, recipe: str, make: Callable[[Path], None]) -> Path:
+    """The directory that `make` makes, from an earlier run where the recipe is the same."""
+    place, part = directory / f"{kind}-{recipe}", directory / f"{kind}.part"
+    if not place.exists():
+        for stale in (part, *directory.glob(f"{kind}-*")):
+            shutil.rmtree(stale, ignore_errors=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        make(part)
+        part.rename(place)
+    return place
 
 
 def package_sources() -> str:

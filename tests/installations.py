@@ -32,11 +32,11 @@ SETTINGS = "mqtt:\n  endpoint: localhost\n"
 NO_BROKER = "mqtt:\n  endpoint: localhost\n  port: 9\nmetrics:\n  listen: 127.0.0.1:9890\n"
 
 
-def readme_commands() -> list[str]:
-    """The blocks of shell commands of the README's section "Run as a service"."""
+def readme_blocks(language: str) -> list[str]:
+    """The blocks in one language of the README's section "Run as a service"."""
     readme = (PROJECT / "README.md").read_text()
     (section,) = re.findall(r"^## Run as a service\n(.*?)^## ", readme, re.MULTILINE | re.DOTALL)
-    return re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
 
 
 def in_clone(script: str) -> str:

@@ -64,6 +64,8 @@ class Machine:
 
     def _command(self) -> list[str]:
         return [
+            # Tests that are killed must not leave the machine running.
+            *("setpriv", "--pdeathsig=TERM"),
             *("systemd-nspawn", "--quiet", "--boot", "--notify-ready=yes", "--volatile=overlay"),
             *("--register=no", "--private-network", "--console=pipe", "--link-journal=no"),
             # Where systemd does not run this machine, nobody can give it a unit.

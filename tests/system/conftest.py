@@ -18,7 +18,7 @@ from installations import (
     copy_clone,
     files,
     in_clone,
-    readme_commands,
+    readme_blocks,
 )
 from machines import Machine
 from waiting import wait_for
@@ -54,7 +54,7 @@ def installed(bare: Machine, files_before: set[str]) -> Machine:
 
     One instance, which never finds a broker, is left alone until the last test looks at it.
     """
-    bare.run(in_clone(readme_commands()[0]))
+    bare.run(in_clone(readme_blocks("sh")[0]))
     bare.run("systemctl start --no-block presenced@late")
     return bare
 

@@ -8,13 +8,19 @@ import json
 import re
 import time
 
-from installations import CLONE, SETTINGS, files, in_clone, readme_commands
+from certificates import Certificates
+from installations import CLONE, SETTINGS, files, in_clone, readme_blocks
 from machines import Machine
 from waiting import wait_for
 
 UNIT = "presenced.service"
 READY = "http://localhost:9883/-/ready"
 METRICS = "http://localhost:9883/metrics"
+WEB = """\
+tls_server_config:
+  cert_file: tls.crt
+  key_file: /run/credentials/presenced.service/tls.key
+"""
 # Writes one line for each directory that this user may write to, /proc aside.
 FIND_WRITABLE = """
 import os
@@ -218,6 +224,31 @@ def test_another_fleet_beside_it(running: Machine) -> None:
     running.run("systemctl stop presenced@second")
 
 
+def test_a_broker_without_tls(running: Machine) -> None:
+    (drop_in,) = readme_blocks("ini")
+    running.write("/run/systemd/system/presenced.service.d/plain.conf", drop_in)
+    running.write("/etc/presenced/presenced.yaml", SETTINGS + "  port: 1883\n  tls: false\n")
+    running.run("mv /etc/presenced/certs /etc/presenced/away; systemctl daemon-reload")
+    running.run(f"systemctl restart {UNIT}")
+    assert running.get(READY)[0] == 200
+    running.run("mv /etc/presenced/away /etc/presenced/certs")
+    running.run("rm -r /run/systemd/system/presenced.service.d; systemctl daemon-reload")
+    running.run(f"systemctl stop {UNIT}")
+
+
+def test_the_key_of_the_listener(running: Machine, certificates: Certificates) -> None:
+    key = "LoadCredential=tls.key:/etc/presenced/tls.key"
+    running.write("/run/systemd/system/presenced.service.d/key.conf", f"[Service]\n{key}\n")
+    running.write("/etc/presenced/tls.key", certificates.server_key.read_text(), mode=0o600)
+    running.write("/etc/presenced/tls.crt", certificates.server_cert.read_text())
+    running.write("/etc/presenced/web.yml", WEB)
+    running.write("/etc/presenced/presenced.yaml", SETTINGS + "metrics: {web_config: web.yml}\n")
+    running.run(f"systemctl daemon-reload; systemctl restart {UNIT}")
+    assert running.get("--insecure " + READY.replace("http", "https"))[0] == 200
+    running.run("rm -r /run/systemd/system/presenced.service.d /etc/presenced/tls.* ")
+    running.run(f"rm /etc/presenced/web.yml; systemctl daemon-reload; systemctl stop {UNIT}")
+
+
 def test_without_a_broker_active_after_a_minute_and_no_failure(installed: Machine) -> None:
     late = "presenced@late.service"
     wait_for(lambda: state(installed, late) == "active", timeout=75, what="active")
@@ -231,7 +262,7 @@ def test_without_a_broker_active_after_a_minute_and_no_failure(installed: Machin
 
 
 def test_the_readme_word_for_word(running: Machine) -> None:
-    _, start, look, _ = readme_commands()
+    _, start, look, _ = readme_blocks("sh")
     running.run(in_clone(start))
     assert running.run("systemctl is-enabled presenced") == "enabled"
     assert "sensor-0017" in running.run(in_clone(look))
@@ -251,7 +282,7 @@ def test_uninstall_removes_what_install_put_there(
         "/usr/local/lib/systemd/system/presenced.service",
         "/usr/local/lib/systemd/system/presenced@.service",
     ]
-    installed.run(in_clone(readme_commands()[-1]))
+    installed.run(in_clone(readme_blocks("sh")[-1]))
     assert files(installed) - files_before == {"/etc/presenced/second.yaml"}
 
 

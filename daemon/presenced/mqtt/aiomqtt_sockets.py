@@ -6,6 +6,7 @@ packet per turn of the loop; and leaves a socket that is closed at the wrong mom
 
 import asyncio
 import ssl
+from abc import abstractmethod
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
@@ -49,9 +50,9 @@ class SocketClient(aiomqtt.Client):
         if not self._dialling:  # else paho is in the hands of the thread, and `_adopt` hangs up
             self._client._sock_close()  # noqa: SLF001 - paho offers no other way
 
+    @abstractmethod
     def broken(self, where: str, error: Exception) -> None:
         """Called when the library fails on this connection, which is closed already."""
-        raise NotImplementedError
 
     def _dial(self) -> None:
         try:
