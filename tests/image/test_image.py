@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import time
 import urllib.request
@@ -15,13 +16,13 @@ import yaml
 import containers
 from brokers import Mosquitto, free_port
 from certificates import Certificates
-from containers import STRICT
+from containers import STRICT, Container
 from presenced import __version__
 from waiting import wait_for
 
 USER = 65532
 MEGABYTE = 1_000_000
-# What the image adds to its base; it was 65 MB, 23 MB compressed, when this was written.
+# What the image adds to its base; it was 64 MB, 20 MB compressed, when this was written.
 MOST_BYTES, MOST_COMPRESSED = 80 * MEGABYTE, 30 * MEGABYTE
 
 
@@ -226,3 +227,38 @@ def test_the_demo(demo_image: str, container_of: Any) -> None:
     )
     container.signal(signal.SIGTERM)
     assert container.wait() == 0, container.log
+
+
+def test_the_commands_of_the_readme(
+    image: str, settings: Path, certificates: Certificates, broker_of: Any
+) -> None:
+    """Word for word, but for the engine, the network, the directory and the image's name."""
+    broker: Mosquitto = broker_of(certificates=certificates)
+    port = free_port()
+    configure(settings, port=broker.port, listen=f"127.0.0.1:{port}")
+    start, check, health, reload, stop = readme_commands()
+    assert start[:2] == ["docker", "run"]
+    directory = ["--volume", "/etc/presenced:/etc/presenced:ro"]
+    at = start.index(directory[0])
+    assert start[at : at + 2] == directory
+    start[at + 1] = f"{settings}:/etc/presenced:ro"
+    try:
+        container = Container(image, options=start[2:-1])
+        container.wait_until_healthy()
+        wait_for(lambda: answer(port, "/-/ready"), what=f"readiness: {container.log}")
+        assert "is valid" in containers.podman(*check[1:])
+        assert containers.podman(*health[1:]) == "healthy"
+        containers.podman(*reload[1:])
+        wait_for(lambda: "configuration reloaded" in container.log, what=container.log)
+        containers.podman(*stop[1:])
+        wait_for(lambda: broker.saw_disconnect("presenced"), what="a DISCONNECT")
+        assert container.wait() == 0
+    finally:
+        containers.podman("rm", "--force", "--ignore", "--time=0", "presenced")
+
+
+def readme_commands() -> list[list[str]]:
+    """The README's lines that start with `docker`, Compose's left out."""
+    text = (containers.PROJECT / "README.md").read_text().replace("\\\n", " ")
+    lines = re.findall(r"^docker (?!compose).*$", text, re.MULTILINE)
+    return [shlex.split(line) for line in lines]
