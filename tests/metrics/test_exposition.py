@@ -131,3 +131,4 @@ def test_the_documentation_is_current() -> None:
     """Mend with `make docs`."""
     written = Path(__file__).parents[2] / "docs" / "metrics.md"
     assert written.read_text() == reference()
+    assert all(f"| `{name}` |" in reference() for name in CATALOG | PER_CLIENT)

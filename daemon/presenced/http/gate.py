@@ -82,7 +82,7 @@ class Gate:
             return
         left_out = self._throttle.admit((what, request.remote))
         if left_out is not None and self._lines.take():
-            self._log.warning(what, address=request.remote, left_out=left_out)
+            self._log.warning(what, left_out=left_out)
 
     async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(self._watch.current.config.http_server_config.headers)

@@ -18,7 +18,7 @@ client in Python.
 """
 _HEADER = "| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n"
 _SECTIONS = {
-    "The fleet": ("iot_client",),
+    "The fleet": ("iot_client", "iot_class"),
     "Events": ("iot_event",),
     "The daemon": ("presenced_",),
 }
