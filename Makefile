@@ -1,7 +1,7 @@
 # make demo    the daemon on an embedded broker with simulated devices; Ctrl-C ends it
 # make test    all tests, with their own virtual environment and, as root, their Debian packages
 # make check   ruff and mypy --strict
-# make docs    docs/metrics.md and config/presenced.schema.json anew from the code
+# make docs    docs/metrics.md, README's metrics and config/presenced.schema.json from the code
 # make install      as a service below PREFIX (/usr/local), staged in DESTDIR where that is given
 # make uninstall    removes what install put there, and nothing else
 # make test-system  the service on a Debian with systemd in a container of its own; as root
@@ -64,6 +64,7 @@ check: $(VENV)/.test
 docs: $(VENV)/.test
 	$(BIN)/python -m presenced.settings.schema > config/presenced.schema.json
 	$(BIN)/python -m presenced.metrics.reference > docs/metrics.md
+	$(BIN)/python -m presenced.metrics.reference README.md
 
 image:
 	$(ENGINE) build --tag presenced --build-arg VERSION="$(VERSION)" \

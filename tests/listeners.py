@@ -12,13 +12,14 @@ from typing import Any
 import aiohttp
 import yaml
 
+from presenced.fleet import Fleet
 from presenced.http.protection import Watch
 from presenced.http.server import Listener, Readiness
 from presenced.metrics.exposition import Exposition, View
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.source import TlsFiles
 from presenced.pipeline import ClientFilter, Pipeline
-from presenced.presence import Presence, PresenceRules
+from presenced.presence import PresenceRules
 from presenced.settings import ListenAddress
 
 
@@ -95,7 +96,7 @@ async def listening(
     """A listener on a free loopback port with this web configuration file."""
     file = directory / "web.yml"
     file.write_text(yaml.safe_dump(config))
-    pipeline = Pipeline(Presence(PresenceRules()), ClientFilter())
+    pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
     view = View(pipeline=pipeline, series=ClientSeries(), transport="awscrt")
     readiness = Readiness(ready=True, text="ready")
     listener = Listener(

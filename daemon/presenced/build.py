@@ -1,6 +1,7 @@
 """From settings to the parts of the river."""
 
 from presenced.doctor.identity import visitors
+from presenced.fleet import Fleet
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.source import SourceOptions, TlsFiles
 from presenced.pipeline import ClientFilter
@@ -38,12 +39,14 @@ def client_filter(settings: Settings) -> ClientFilter:
     return ClientFilter(own, settings.presence.ignore_clients)
 
 
-def client_series(metrics: MetricsSettings) -> ClientSeries:
-    """The series of clients that the settings ask for, still without any client."""
+def client_series(metrics: MetricsSettings, fleet: Fleet) -> ClientSeries:
+    """The series of the fleet's clients that the settings ask for, still without any client."""
     return ClientSeries(
         enabled=metrics.per_client,
         max_clients=metrics.max_clients,
         pattern=metrics.client_id_pattern,
+        attributes=metrics.thing_attributes,
+        describe=fleet.describe,
     )
 
 

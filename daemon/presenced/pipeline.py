@@ -15,19 +15,44 @@ from presenced.events import (
     ConnectFailedEvent,
     Event,
     LifecycleEvent,
+    RegistryEvent,
     Rejected,
     RejectionReason,
     SubscriptionEvent,
     decode,
 )
+from presenced.fleet import Fleet
 from presenced.log import Throttle, get_logger
 from presenced.mqtt.message import Message
 from presenced.presence import Distribution, Presence
+from presenced.registry import Outcome
+from presenced.repeats import Repeats
 
-__all__ = ["CONNECT_FAILURE_REASONS", "ClientFilter", "EventCounts", "Pipeline", "Traffic"]
+__all__ = [
+    "CONNECT_FAILURE_REASONS",
+    "REGISTRY_FAMILIES",
+    "TALLIED_FAMILIES",
+    "ClientFilter",
+    "EventCounts",
+    "Pipeline",
+    "Traffic",
+]
 
 CONNECT_FAILURE_REASONS = ("AUTHORIZATION_FAILED",)
 """`connectFailureReason` as the AWS IoT developer guide lists it ("Lifecycle events"); open."""
+
+REGISTRY_FAMILIES = (
+    "thing",
+    "thing_type",
+    "thing_type_association",
+    "thing_group",
+    "thing_group_membership",
+    "thing_group_hierarchy",
+)
+"""The families of events that tell of changes of the registry."""
+
+TALLIED_FAMILIES = ("job", "job_execution", "certificate", "command_execution")
+"""The families of events that are counted, each event once, and have no other effect."""
 
 _SHOWN_OF_TOPIC = 256  # AWS allows no longer ones
 
@@ -38,15 +63,25 @@ class EventCounts:
     """What the pipeline has counted: every message once, decoded or rejected."""
 
     def __init__(self) -> None:
-        self.decoded: dict[tuple[str, str], int] = {
-            (family, event_type): 0 for family, types in EVENT_TYPES.items() for event_type in types
-        }
+        self.decoded = _by_type(EVENT_TYPES)
         self.rejected = dict.fromkeys(RejectionReason, 0)
-        self.ignored = {"own_client": 0, "ignored_client": 0}
+        self.ignored = {
+            "duplicate": 0,
+            "stale": 0,
+            "own_client": 0,
+            "ignored_client": 0,
+            "excess": 0,
+        }
+        self.registry_changes = _by_type(REGISTRY_FAMILIES)
+        self.tallied = _by_type(TALLIED_FAMILIES)
         self.topic_disagreements = 0
         self.faults = 0
         self.connect_failures: Counter[str] = Counter()
         self.delays = {family: Distribution(_DELAY_BUCKETS) for family in EVENT_TYPES}
+
+
+def _by_type(families: Iterable[str]) -> dict[tuple[str, str], int]:
+    return {(family, each): 0 for family in families for each in EVENT_TYPES[family]}
 
 
 @dataclass(slots=True)
@@ -96,18 +131,33 @@ class ClientFilter:
 
 
 class Pipeline:
-    """Takes batches of messages in the order of their arrival and keeps `presence` up to date.
+    """Takes batches of messages in the order of their arrival and keeps `fleet` up to date.
 
-    `client_filter` and the rules of `presence` may be replaced between batches.
+    The rules of presence may be replaced between batches, and the filter by `use_filter`.
     """
 
-    def __init__(self, presence: Presence, client_filter: ClientFilter) -> None:
-        self.presence = presence
-        self.client_filter = client_filter
+    def __init__(self, fleet: Fleet, client_filter: ClientFilter) -> None:
+        self.fleet = fleet
         self.counts = EventCounts()
         self.traffic: dict[str, Traffic] = {}
+        self._client_filter = client_filter
+        self._repeats = Repeats()
+        fleet.admits = self._admits
         self._throttle = Throttle(interval=60.0)
         self._log = get_logger("presenced.pipeline")
+
+    @property
+    def presence(self) -> Presence:
+        """The presence of the fleet's clients."""
+        return self.fleet.presence
+
+    def use_filter(self, client_filter: ClientFilter) -> None:
+        """Leave out other clients from now on; those that have been counted stay."""
+        self._client_filter = client_filter
+        self.fleet.reconsider()
+
+    def _admits(self, client_id: str) -> bool:
+        return self._client_filter.why_ignored(client_id) is None
 
     def process(self, batch: Iterable[Message]) -> None:
         """Apply messages, each after the deadlines that were due when it arrived."""
@@ -165,14 +215,31 @@ class Pipeline:
         self.counts.delays[event.family].observe(received - event.timestamp / 1000)
 
     def _apply(self, event: Event, message: Message) -> None:
-        if not isinstance(event, LifecycleEvent | ConnectFailedEvent | SubscriptionEvent):
-            return
-        why = self.client_filter.why_ignored(event.client_id)
-        if why is not None:
-            self.counts.ignored[why] += 1
-        elif isinstance(event, LifecycleEvent):
-            self.presence.apply(event, message.received, message.moment)
-        elif isinstance(event, ConnectFailedEvent):
+        if isinstance(event, LifecycleEvent | ConnectFailedEvent | SubscriptionEvent):
+            why = self._client_filter.why_ignored(event.client_id)
+            if why is None:
+                self._apply_to_client(event, message)
+            else:
+                self.counts.ignored[why] += 1
+        elif isinstance(event, RegistryEvent):
+            outcome = self.fleet.learn(event, message.received)
+            if outcome is Outcome.APPLIED:
+                self.counts.registry_changes[event.family, event.type] += 1
+            else:
+                self.counts.ignored[outcome.value] += 1
+        elif self._repeats.is_repeat(message):
+            self.counts.ignored["duplicate"] += 1
+        else:
+            self.counts.tallied[event.family, event.type] += 1
+
+    def _apply_to_client(
+        self, event: LifecycleEvent | ConnectFailedEvent | SubscriptionEvent, message: Message
+    ) -> None:
+        if isinstance(event, LifecycleEvent):
+            self.fleet.apply(event, message.received, message.moment)
+        elif isinstance(event, SubscriptionEvent):
+            self.fleet.hear_subscription(event, message.received)
+        else:
             known = event.reason in CONNECT_FAILURE_REASONS
             self.counts.connect_failures[str(event.reason) if known else "other"] += 1
 

@@ -6,11 +6,12 @@ from typing import BinaryIO, Literal
 import msgspec
 
 from presenced.build import client_filter, client_series, presence_rules
+from presenced.fleet import Fleet
 from presenced.metrics.classes import ClassCounts
 from presenced.metrics.exposition import Exposition, View
 from presenced.mqtt.message import Message
 from presenced.pipeline import Pipeline
-from presenced.presence import Client, Presence, State, Transition
+from presenced.presence import Client, State, Transition
 from presenced.settings import Settings
 
 __all__ = ["Print", "Replay"]
@@ -24,15 +25,17 @@ class Replay:
     def __init__(self, settings: Settings, out: BinaryIO, shown: Print) -> None:
         self._out = out
         self._shown = shown
-        self._series = client_series(settings.metrics)
         self._classes = ClassCounts(settings.metrics.client_id_pattern)
-        self._presence = Presence(
+        fleet = Fleet(
             presence_rules(settings.presence),
             on_transition=self._changed,
             on_count=self._classes.count,
-            on_forget=self._series.drop,
+            on_forget=lambda client: self._series.drop(client),
+            on_describe=lambda client: self._series.describe(client),
         )
-        self._pipeline = Pipeline(self._presence, client_filter(settings))
+        self._series = client_series(settings.metrics, fleet)
+        self._presence = fleet.presence
+        self._pipeline = Pipeline(fleet, client_filter(settings))
         self._transport = settings.mqtt.transport
 
     def run(self, messages: Iterable[Message], *, settle: bool) -> None:

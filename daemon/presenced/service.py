@@ -10,6 +10,7 @@ from presenced import log
 from presenced.build import client_filter, client_series, presence_rules, source_options
 from presenced.certificates import certificate_expiry, check_tls_files
 from presenced.connections import Connections
+from presenced.fleet import Fleet
 from presenced.http.protection import Protection, Watch, read_protection
 from presenced.http.server import Listener, Readiness
 from presenced.metrics.classes import ClassCounts
@@ -18,7 +19,7 @@ from presenced.mqtt.inbox import Inbox
 from presenced.mqtt.message import Message
 from presenced.mqtt.source import SourceOptions
 from presenced.pipeline import Pipeline, Traffic
-from presenced.presence import Client, Presence, Transition
+from presenced.presence import Client, Transition
 from presenced.settings import MetricsSettings, MqttSettings, Settings, SettingsError
 from presenced.supervision import Supervision, status_line
 from presenced.timer import DeadlineTimer
@@ -28,7 +29,7 @@ __all__ = ["Service"]
 _LOOK_AGAIN_AFTER = 300.0
 _DISCONNECT_WITHIN = 3.5
 _MOST_DEADLINES_A_TURN = 500
-_SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern")
+_SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern", "thing_attributes")
 
 
 class Service:
@@ -46,19 +47,21 @@ class Service:
         self._changing = asyncio.Lock()
         self._reloading: asyncio.Future[list[str]] | None = None
         metrics = settings.metrics
-        self._presence = Presence(
+        self._fleet = Fleet(
             presence_rules(settings.presence),
             on_transition=self._transition,
             on_count=lambda client, state, change: self._view.classes.count(client, state, change),
             on_forget=lambda client: self._view.series.drop(client),
+            on_describe=lambda client: self._view.series.describe(client),
         )
-        self._pipeline = Pipeline(self._presence, client_filter(settings))
+        self._presence = self._fleet.presence
+        self._pipeline = Pipeline(self._fleet, client_filter(settings))
         self._inbox = Inbox(self._loop, self._deliver)
         self._connections = Connections(self._inbox)
         self._timer = DeadlineTimer(self._loop, lambda: self._presence.next_deadline, self._fire)
         self._view = View(
             pipeline=self._pipeline,
-            series=client_series(metrics),
+            series=client_series(metrics, self._fleet),
             classes=ClassCounts(metrics.client_id_pattern),
             transport=settings.mqtt.transport,
             backlog=lambda: self._inbox.backlog,
@@ -156,7 +159,8 @@ class Service:
             )
         log.configure(settings.log.level, settings.log.format)
         self._presence.rules = presence_rules(settings.presence)
-        self._pipeline.client_filter = client_filter(settings)
+        if _left_out(settings) != _left_out(self._settings):
+            self._pipeline.use_filter(client_filter(settings))
         self._settings = settings
         self._view.reload_successful = True
         self._view.reloaded_at = time.time()
@@ -164,7 +168,8 @@ class Service:
 
     def _show_clients(self, metrics: MetricsSettings) -> None:
         """Give all clients series and classes anew."""
-        series, classes = client_series(metrics), ClassCounts(metrics.client_id_pattern)
+        series = client_series(metrics, self._fleet)
+        classes = ClassCounts(metrics.client_id_pattern)
         for client in self._presence.clients.values():
             if client.transition is not None:
                 series.show(client)
@@ -262,9 +267,12 @@ def settings_without_effect(settings: Settings) -> list[str]:
     keys = []
     if settings.state.path is not None:
         keys.append("state.path")
-    if settings.metrics.thing_attributes:
-        keys.append("metrics.thing_attributes")
     return keys
+
+
+def _left_out(settings: Settings) -> tuple[object, ...]:
+    """What decides which clients are left out of presence."""
+    return (settings.presence.ignore_clients, settings.mqtt.client_ids)
 
 
 def _certificate_expiry(mqtt: MqttSettings) -> dict[str, float]:

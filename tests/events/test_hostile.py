@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from presenced import log
 from presenced.events import EVENT_TYPES, Event, Rejected, RejectionReason, decode
+from presenced.fleet import Fleet
 from presenced.mqtt.message import Message
 from presenced.pipeline import ClientFilter, Pipeline
-from presenced.presence import Presence, PresenceRules, State
+from presenced.presence import PresenceRules, State
 
 VALID = {
     "clientId": "a",
@@ -87,8 +88,7 @@ def mutations(rng: random.Random) -> bytes:
 def test_a_hundred_thousand_hostile_payloads(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("info", "json")
     rng = random.Random(7)
-    presence = Presence(PresenceRules())
-    pipeline = Pipeline(presence, ClientFilter())
+    pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
     kinds = ["connected/h", "disconnected/h", "connect_failed/h", "nonsense/h", "connected/", ""]
 
     def hostile() -> Message:
@@ -108,4 +108,4 @@ def test_a_hundred_thousand_hostile_payloads(capsys: pytest.CaptureFixture[str])
     assert pipeline.counts.faults == 0
     shown = capsys.readouterr().err.splitlines()
     assert len([line for line in shown if "message rejected" in line]) == len(RejectionReason)
-    assert presence.clients["the valid one"].state is State.ONLINE
+    assert pipeline.presence.clients["the valid one"].state is State.ONLINE

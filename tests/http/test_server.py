@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 import pytest
 
+from presenced.fleet import Fleet
 from presenced.http.server import Listener, ListenerError, Readiness
 from presenced.metrics.exposition import Exposition, View
 from presenced.metrics.series import ClientSeries
 from presenced.pipeline import ClientFilter, Pipeline
-from presenced.presence import Presence, PresenceRules
+from presenced.presence import PresenceRules
 
 Get = Callable[..., Awaitable[aiohttp.ClientResponse]]
 
@@ -23,7 +24,7 @@ def serve(
     """Run `use` with a function that asks a listener."""
 
     async def run() -> None:
-        pipeline = Pipeline(Presence(PresenceRules()), ClientFilter())
+        pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
         view = View(pipeline=pipeline, series=ClientSeries(), transport="awscrt")
         listener = Listener("127.0.0.1", 0, Exposition(view), lambda: readiness)
         await listener.open()
@@ -134,7 +135,7 @@ def test_formats() -> None:
 
 def test_an_address_that_is_taken() -> None:
     async def run() -> None:
-        pipeline = Pipeline(Presence(PresenceRules()), ClientFilter())
+        pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
         view = View(pipeline=pipeline, series=ClientSeries(), transport="awscrt")
         ready = Readiness(ready=True, text="")
         first = Listener("127.0.0.1", 0, Exposition(view), lambda: ready)

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from histories import lifecycle
 from presenced.events import EVENT_TYPES
+from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG, PER_CLIENT
 from presenced.metrics.classes import ClassCounts
 from presenced.metrics.exposition import Exposition, View
@@ -19,27 +20,32 @@ from presenced.metrics.reference import reference
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.status import ConnectionStatus
 from presenced.pipeline import ClientFilter, Pipeline, Traffic
-from presenced.presence import Presence, PresenceRules
+from presenced.presence import PresenceRules
+from registries import member, thing
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
 
 @pytest.fixture
 def view() -> View:
-    series = ClientSeries(max_clients=2)
+    series = ClientSeries(max_clients=2, describe=lambda client: fleet.describe(client))
     classes = ClassCounts(re.compile(r"(?P<kind>c)(?P<number>[01])?"))
-    presence = Presence(
+    fleet = Fleet(
         PresenceRules(),
         on_transition=lambda client, _: series.show(client),
         on_count=classes.count,
+        on_describe=series.describe,
     )
-    pipeline = Pipeline(presence, ClientFilter())
+    pipeline = Pipeline(fleet, ClientFilter())
     pipeline.traffic["presenced"] = Traffic(100)
     for number in range(3):
         event = lifecycle(
             connected=True, timestamp=0, version=1, session="s", client_id=f"c{number}"
         )
-        presence.apply(event, 10.0, 10.0)
+        fleet.apply(event, 10.0, 10.0)
+    fleet.learn(thing("c1", "valve"), 10.0)
+    fleet.learn(member("plants", "c1"), 10.0)
+    fleet.learn(thing("spare", "valve"), 10.0)
     return View(
         pipeline=pipeline,
         series=series,
@@ -76,6 +82,9 @@ iot_client_connections_replaced_total iot_client_connect_failures_total
 iot_client_session_duration_seconds iot_client_offline_duration_seconds iot_class_clients
 iot_events_total iot_events_rejected_total iot_events_ignored_total iot_event_version_resets_total
 iot_events_missed_total iot_event_delay_seconds
+iot_things iot_thing_groups iot_thing_types iot_registry_changes_total iot_thing_type_clients
+iot_thing_group_clients iot_client_info iot_job_events_total iot_job_executions_total
+iot_certificates_registered_total iot_command_executions_total iot_clients_forgotten_total
 presenced_build_info presenced_mqtt_connected presenced_mqtt_connects_total
 presenced_mqtt_connection_failures_total presenced_mqtt_subscription_granted
 presenced_mqtt_messages_total presenced_mqtt_last_message_timestamp_seconds
@@ -114,6 +123,12 @@ def test_values(view: View) -> None:
     assert 'iot_client_connected{client_id="c0"} 1' in lines
     assert 'iot_class_clients{kind="c",number="0",state="online"} 1.0' in lines
     assert 'iot_class_clients{kind="c",number="",state="online"} 1.0' in lines
+    assert 'iot_clients{state="unknown"} 1.0' in lines, "the spare"
+    assert 'iot_thing_type_clients{state="online",thing_type="valve"} 1.0' in lines
+    assert 'iot_thing_type_clients{state="unknown",thing_type="valve"} 1.0' in lines
+    assert 'iot_thing_group_clients{state="online",thing_group="plants"} 1.0' in lines
+    assert 'iot_client_info{client_id="c1",thing_type="valve"} 1' in lines
+    assert "iot_things 2.0" in lines
     assert 'presenced_certificate_expiry_timestamp_seconds{certificate="client"} 5.0' in lines
     for family, types in EVENT_TYPES.items():
         for event_type in types:

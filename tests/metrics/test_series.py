@@ -31,6 +31,8 @@ def test_what_a_client_shows() -> None:
     assert samples(series) == {
         ("iot_client_connected", (("client_id", "a"),)): 1,
         ("iot_client_connected", (("client_id", "b"),)): 0,
+        ("iot_client_info", (("client_id", "a"), ("thing_type", ""))): 1,
+        ("iot_client_info", (("client_id", "b"), ("thing_type", ""))): 1,
         ("iot_client_last_transition_timestamp_seconds", (("client_id", "a"),)): 1672742949.25,
         ("iot_client_last_transition_timestamp_seconds", (("client_id", "b"),)): 2.0,
     }

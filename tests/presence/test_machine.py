@@ -243,7 +243,7 @@ def test_an_offline_client_is_forgotten() -> None:
     assert bench.forgotten == ["client"]
     assert bench.presence.clients == {}
     assert bench.counts.clients == dict.fromkeys(State, 0)
-    assert bench.counts.forgotten == {"expired": 1}
+    assert bench.counts.forgotten == {"expired": 1, "thing_deleted": 0}
 
 
 @pytest.mark.parametrize("then", ["online", "pending"])
@@ -266,8 +266,8 @@ def test_forgetting_leaves_no_deadline_behind() -> None:
     bench.connect(2)
     bench.disconnect(2)
     assert bench.presence.pending_deadlines == 2
-    bench.presence.forget("client")
-    bench.presence.forget("a client that nobody knows")
+    bench.presence.forget("client", "expired")
+    bench.presence.forget("a client that nobody knows", "expired")
     assert bench.presence.pending_deadlines == 0
     assert bench.presence.next_deadline is None
     bench.wait(100)
@@ -331,7 +331,7 @@ def test_states_are_told_as_they_are_entered_and_left() -> None:
         lifecycle(connected=False, timestamp=1, version=1, session="s"),
     ):
         presence.apply(event, 1.0, 1.0)
-    presence.forget("client")
+    presence.forget("client", "expired")
     assert told == [
         ("unknown", 1),
         ("unknown", -1),

@@ -17,6 +17,7 @@ class Model:
     def __init__(self) -> None:
         self.version = 0
         self.connected = False
+        self.at = 0.0
         self.state = State.UNKNOWN
         self.since = 0.0
         self.offline_at = 0.0
@@ -48,8 +49,9 @@ class PresenceMachine(RuleBasedStateMachine):
         self.told: dict[str, list] = {}
         self.expected: dict[str, list] = {}
         self.model: dict[str, Model] = {}
+        self.departed: dict[str, Model] = {}
         self.versions: dict[str, int] = {}
-        self.forgotten = 0
+        self.forgotten = {"expired": 0, "thing_deleted": 0}
         self.presence = Presence(
             PresenceRules(offline_delay=DELAY, forget_offline_after=FORGET),
             on_transition=lambda _, transition: self.hear(transition),
@@ -58,10 +60,12 @@ class PresenceMachine(RuleBasedStateMachine):
     def hear(self, t: Transition) -> None:
         self.told.setdefault(t.client_id, []).append((t.time, t.since, t.previous, t.state))
 
-    def apply(self, client_id: str, *, connected: bool, version: int) -> None:
+    def apply(
+        self, client_id: str, *, connected: bool, version: int, at: float | None = None
+    ) -> None:
         event = lifecycle(
             connected=connected,
-            timestamp=round(self.now * 1000),
+            timestamp=round((self.now if at is None else at) * 1000),
             version=version,
             session=f"s{version}",
             client_id=client_id,
@@ -73,25 +77,27 @@ class PresenceMachine(RuleBasedStateMachine):
         version = self.versions[client_id] = self.versions.get(client_id, 0) + 1
         self.apply(client_id, connected=True, version=version)
         model = self.model.setdefault(client_id, Model())
-        model.version, model.connected = version, True
+        self.departed.pop(client_id, None)
+        model.version, model.connected, model.at = version, True, self.now
         model.connect(self.now, self.expected.setdefault(client_id, []))
 
     @rule(client_id=CLIENTS)
     def disconnect(self, client_id: str) -> None:
         version = self.versions.get(client_id, 0)
         self.apply(client_id, connected=False, version=version)
-        known = self.model.get(client_id)
+        known = self.model.get(client_id) or self.departed.get(client_id)
         if known is not None and known.version == version and not known.connected:
             return  # a duplicate
         model = self.model.setdefault(client_id, Model())
-        model.version, model.connected = version, False
+        self.departed.pop(client_id, None)
+        model.version, model.connected, model.at = version, False, self.now
         model.disconnect(self.now, self.expected.setdefault(client_id, []))
 
     @rule(client_id=CLIENTS)
     def connect_of_an_older_connection(self, client_id: str) -> None:
-        known = self.model.get(client_id)
+        known = self.model.get(client_id) or self.departed.get(client_id)
         if known is not None and known.version > 0:
-            self.apply(client_id, connected=True, version=known.version - 1)
+            self.apply(client_id, connected=True, version=known.version - 1, at=known.at)
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 4.0, 5.0, 60.0, 99.0, 100.0, 105.0]))
     def wait(self, seconds: float) -> None:
@@ -99,13 +105,16 @@ class PresenceMachine(RuleBasedStateMachine):
         self.presence.advance(self.now, 0.0)
         for client_id, model in list(self.model.items()):
             if model.look(self.now, self.expected[client_id]):
-                del self.model[client_id]
-                self.forgotten += 1
+                self.departed[client_id] = self.model.pop(client_id)
+                self.forgotten["expired"] += 1
 
     @rule(client_id=CLIENTS)
     def forget(self, client_id: str) -> None:
-        self.presence.forget(client_id)
-        self.model.pop(client_id, None)
+        self.presence.forget(client_id, "thing_deleted")
+        model = self.model.pop(client_id, None)
+        if model is not None:
+            self.departed[client_id] = model
+            self.forgotten["thing_deleted"] += 1
 
     @invariant()
     def agrees(self) -> None:
@@ -117,7 +126,7 @@ class PresenceMachine(RuleBasedStateMachine):
         assert {k: v for k, v in self.told.items() if v} == {
             k: v for k, v in self.expected.items() if v
         }
-        assert self.presence.counts.forgotten["expired"] == self.forgotten
+        assert self.presence.counts.forgotten == self.forgotten
 
 
 PresenceMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=40)

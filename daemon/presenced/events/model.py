@@ -18,6 +18,7 @@ __all__ = [
     "JobEvent",
     "JobExecutionEvent",
     "LifecycleEvent",
+    "RegistryEvent",
     "SubscriptionEvent",
     "ThingEvent",
     "ThingGroupEvent",
@@ -122,27 +123,38 @@ class SubscriptionEvent(Event, kw_only=True, gc=False):
     thing_name: str | None = None
 
 
-class ThingEvent(Event, kw_only=True):
-    """A thing of the registry changed; `version` is the registry's, unrelated to presence."""
+class RegistryEvent(Event, kw_only=True):
+    """Something in the registry changed: a thing, a type, a group, or how they hang together."""
+
+    family = ""
+
+
+class ThingEvent(RegistryEvent, kw_only=True):
+    """A thing of the registry changed; `version` is the registry's, unrelated to presence.
+
+    `thing_id` is new for each thing, also for one that takes the name of a deleted one.
+    """
 
     family = "thing"
     thing_name: str
+    thing_id: str | None = None
     version: int | None = None
     thing_type: str | None = None
     attributes: dict[str, str | None] = {}
 
 
-class ThingTypeEvent(Event, kw_only=True):
+class ThingTypeEvent(RegistryEvent, kw_only=True):
     """A thing type changed; deprecation comes as `updated`."""
 
     family = "thing_type"
     thing_type: str
+    thing_type_id: str | None = None
     deprecated: bool = False
     searchable_attributes: list[str] = []
     propagating_attributes: list[str] = []
 
 
-class ThingTypeAssociationEvent(Event, kw_only=True, gc=False):
+class ThingTypeAssociationEvent(RegistryEvent, kw_only=True, gc=False):
     """A thing was given a type, or lost it."""
 
     family = "thing_type_association"
@@ -150,17 +162,18 @@ class ThingTypeAssociationEvent(Event, kw_only=True, gc=False):
     thing_type: str
 
 
-class ThingGroupEvent(Event, kw_only=True):
+class ThingGroupEvent(RegistryEvent, kw_only=True):
     """A thing group changed; `parent` is None at the top."""
 
     family = "thing_group"
     thing_group: str
+    thing_group_id: str | None = None
     version: int | None = None
     parent: str | None = None
     attributes: dict[str, str | None] = {}
 
 
-class ThingGroupMembershipEvent(Event, kw_only=True, gc=False):
+class ThingGroupMembershipEvent(RegistryEvent, kw_only=True, gc=False):
     """A thing was put into a group, or taken out."""
 
     family = "thing_group_membership"
@@ -168,7 +181,7 @@ class ThingGroupMembershipEvent(Event, kw_only=True, gc=False):
     thing_name: str
 
 
-class ThingGroupHierarchyEvent(Event, kw_only=True, gc=False):
+class ThingGroupHierarchyEvent(RegistryEvent, kw_only=True, gc=False):
     """A group was put below another, or taken away from it."""
 
     family = "thing_group_hierarchy"

@@ -5,6 +5,7 @@ own here and has nothing to do with presence.
 """
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -33,6 +34,11 @@ __all__ = ["DECODERS"]
 
 Attributes = dict[str, str | None]
 
+# "AWS IoT Core thing resource limits": what is beyond them is no attribute of AWS's.
+_MOST_ATTRIBUTES = 50
+_LONGEST_ATTRIBUTE_NAME = 128
+_LONGEST_ATTRIBUTE_VALUE = 800
+
 # Payloads of 2019 say "thingEvent" where later ones say "THING_EVENT"; without underscores and
 # case both are the same.
 _FAMILIES = {
@@ -51,14 +57,17 @@ class _PropagatingAttribute(msgspec.Struct, rename="camel", gc=False):
 
 class _RegistryPayload(Payload, rename="camel"):
     thing_name: str | None = None
+    thing_id: str | None = None
     thing_arn: str | None = None
     thing_type_name: str | None = None
+    thing_type_id: str | None = None
     version_number: Number = None
     attributes: Attributes | None = None
     is_deprecated: bool | None = None
     searchable_attributes: list[str] | None = None
     propagating_attributes: list[_PropagatingAttribute] | None = None
     thing_group_name: str | None = None
+    thing_group_id: str | None = None
     group_arn: str | None = None
     parent_group_name: str | None = None
     child_group_name: str | None = None
@@ -94,9 +103,10 @@ def _decode_registry_event(route: Route, payload: bytes, _received: float) -> Ev
 def _thing(fields: _RegistryPayload, names: tuple[str, ...], **common: Any) -> Event:
     return ThingEvent(
         thing_name=name(fields.thing_name, names[0]),
+        thing_id=fields.thing_id or None,
         version=version(fields.version_number),
         thing_type=fields.thing_type_name or None,
-        attributes=fields.attributes or {},
+        attributes=_attributes(fields.attributes),
         **common,
     )
 
@@ -105,6 +115,7 @@ def _thing_type(fields: _RegistryPayload, names: tuple[str, ...], **common: Any)
     propagating = [a.user_property_key for a in fields.propagating_attributes or ()]
     return ThingTypeEvent(
         thing_type=name(fields.thing_type_name, names[0]),
+        thing_type_id=fields.thing_type_id or None,
         deprecated=bool(fields.is_deprecated),
         searchable_attributes=fields.searchable_attributes or [],
         propagating_attributes=[key for key in propagating if key],
@@ -123,9 +134,10 @@ def _association(fields: _RegistryPayload, names: tuple[str, ...], **common: Any
 def _thing_group(fields: _RegistryPayload, names: tuple[str, ...], **common: Any) -> Event:
     return ThingGroupEvent(
         thing_group=name(fields.thing_group_name, names[0]),
+        thing_group_id=fields.thing_group_id or None,
         version=version(fields.version_number),
         parent=fields.parent_group_name or None,
-        attributes=fields.attributes or {},
+        attributes=_attributes(fields.attributes),
         **common,
     )
 
@@ -144,6 +156,15 @@ def _hierarchy(fields: _RegistryPayload, names: tuple[str, ...], **common: Any) 
         child=name(fields.child_group_name, names[1]),
         **common,
     )
+
+
+def _attributes(told: Attributes | None) -> Attributes:
+    return dict(islice(filter(_within_limits, (told or {}).items()), _MOST_ATTRIBUTES))
+
+
+def _within_limits(attribute: tuple[str, str | None]) -> bool:
+    key, value = attribute
+    return len(key) <= _LONGEST_ATTRIBUTE_NAME and len(value or "") <= _LONGEST_ATTRIBUTE_VALUE
 
 
 def _name_of_arn(arn: str | None) -> str | None:

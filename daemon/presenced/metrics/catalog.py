@@ -6,12 +6,16 @@ __all__ = ["CATALOG", "PER_CLIENT", "Metric"]
 
 
 class Metric(NamedTuple):
-    """A metric as Prometheus knows it; `name` is that of its samples."""
+    """A metric as Prometheus knows it; `name` is that of its samples.
+
+    `query` is an example of what to ask of it, in PromQL.
+    """
 
     name: str
     kind: Literal["gauge", "counter", "histogram"]
     labels: tuple[str, ...]
     help: str
+    query: str
 
 
 _CONNECTION = ("connection",)
@@ -25,6 +29,7 @@ CATALOG: dict[str, Metric] = {
             ("state",),
             "Clients by presence; pending ones have disconnected and are inside their offline "
             "delay.",
+            'sum(iot_clients{state=~"online|pending"}) / sum(iot_clients{state!="unknown"})',
         ),
         Metric(
             "iot_class_clients",
@@ -32,6 +37,7 @@ CATALOG: dict[str, Metric] = {
             ("state",),
             "Clients by class, which is what the named groups of metrics.client_id_pattern hold, "
             "and presence; each group is one more label.",
+            'sum(iot_class_clients{state="offline"})',
         ),
         Metric(
             "iot_client_transitions_total",
@@ -39,61 +45,89 @@ CATALOG: dict[str, Metric] = {
             ("to",),
             "Changes of clients to online or to offline; a disconnect that did not outlast its "
             "offline delay is none.",
+            "sum by (to) (increase(iot_client_transitions_total[1h]))",
         ),
         Metric(
             "iot_client_disconnects_total",
             "counter",
             ("reason", "initiated_by"),
             "Disconnects, each counted once, also of connections that were taken over or replaced.",
+            "topk(3, sum by (reason) (rate(iot_client_disconnects_total[5m])) * 60)",
         ),
         Metric(
             "iot_client_flaps_suppressed_total",
             "counter",
             (),
             "Disconnects that were followed by a connect within the offline delay.",
+            "rate(iot_client_flaps_suppressed_total[5m]) * 60",
         ),
         Metric(
             "iot_client_connections_replaced_total",
             "counter",
             (),
             "Connects of clients that were online already.",
+            "increase(iot_client_connections_replaced_total[1h])",
         ),
         Metric(
             "iot_client_connect_failures_total",
             "counter",
             ("reason",),
             "Connection attempts of clients that AWS IoT Core refused.",
+            "sum by (reason) (increase(iot_client_connect_failures_total[15m])) > 0",
         ),
         Metric(
             "iot_client_session_duration_seconds",
             "histogram",
             (),
             "Length of connections, from connect to disconnect by event time.",
+            "histogram_quantile(0.5, sum by (le) "
+            "(rate(iot_client_session_duration_seconds_bucket[1h])))",
         ),
         Metric(
             "iot_client_offline_duration_seconds",
             "histogram",
             (),
             "Time that clients were offline until they came back online.",
+            "histogram_quantile(0.9, sum by (le) "
+            "(rate(iot_client_offline_duration_seconds_bucket[1d])))",
         ),
         Metric(
             "iot_clients_forgotten_total",
             "counter",
             ("reason",),
             "Clients dropped from memory, with their series.",
+            'increase(iot_clients_forgotten_total{reason="expired"}[1d])',
         ),
-        Metric("iot_events_total", "counter", ("family", "type"), "Event messages decoded."),
+        Metric(
+            "iot_clients_supposed_online_total",
+            "counter",
+            (),
+            "Clients first known by a subscribed event, which shows that they are online; their "
+            "connect came before presenced, or was lost.",
+            "increase(iot_clients_supposed_online_total[1h])",
+        ),
+        Metric(
+            "iot_events_total",
+            "counter",
+            ("family", "type"),
+            "Event messages decoded.",
+            "sum by (family) (rate(iot_events_total[5m]))",
+        ),
         Metric(
             "iot_events_rejected_total",
             "counter",
             ("reason",),
             "Messages that are no event messages.",
+            "sum by (reason) (increase(iot_events_rejected_total[1h])) > 0",
         ),
         Metric(
             "iot_events_ignored_total",
             "counter",
             ("reason",),
-            "Event messages that were decoded but had no effect.",
+            "Event messages that were decoded but had no effect; excess is a thing in more groups, "
+            "or with more types, than AWS allows.",
+            "sum by (reason) (rate(iot_events_ignored_total[5m])) "
+            "/ ignoring(reason) group_left sum(rate(iot_events_total[5m]))",
         ),
         Metric(
             "iot_event_topic_disagreements_total",
@@ -101,78 +135,152 @@ CATALOG: dict[str, Metric] = {
             (),
             "Event messages whose payload named another type than their topic; the payload was "
             "believed.",
+            "increase(iot_event_topic_disagreements_total[1d]) > 0",
         ),
         Metric(
             "iot_event_version_resets_total",
             "counter",
             (),
             "Resets of a client's version number that were recognised.",
+            "increase(iot_event_version_resets_total[1d])",
         ),
         Metric(
             "iot_events_missed_total",
             "counter",
             ("type",),
             "Lifecycle events that must have been lost, inferred from those that came.",
+            "sum by (type) (increase(iot_events_missed_total[1h]))",
         ),
         Metric(
             "iot_event_delay_seconds",
             "histogram",
             ("family",),
             "Received time minus event time, not below 0; event times are approximate.",
+            "histogram_quantile(0.99, sum by (le) "
+            '(rate(iot_event_delay_seconds_bucket{family="presence"}[5m])))',
+        ),
+        Metric("iot_things", "gauge", (), "Things of the registry that are known.", "iot_things"),
+        Metric(
+            "iot_thing_groups",
+            "gauge",
+            (),
+            "Thing groups that are known.",
+            "delta(iot_thing_groups[1d])",
+        ),
+        Metric("iot_thing_types", "gauge", (), "Thing types that are known.", "iot_thing_types"),
+        Metric(
+            "iot_registry_changes_total",
+            "counter",
+            ("object", "operation"),
+            "Changes of the registry that events told; duplicates and stale events are none.",
+            "sum by (object, operation) (increase(iot_registry_changes_total[1h])) > 0",
+        ),
+        Metric(
+            "iot_thing_type_clients",
+            "gauge",
+            ("thing_type", "state"),
+            "Clients by thing type and presence.",
+            'sum by (thing_type) (iot_thing_type_clients{state=~"online|pending"}) / '
+            "sum by (thing_type) (iot_thing_type_clients)",
+        ),
+        Metric(
+            "iot_thing_group_clients",
+            "gauge",
+            ("thing_group", "state"),
+            "Clients by thing group and presence. A group's subgroups are included, and a client "
+            "counts once, however many ways lead to it.",
+            'topk(5, iot_thing_group_clients{state="offline"})',
+        ),
+        Metric(
+            "iot_job_events_total",
+            "counter",
+            ("operation",),
+            "Events of jobs, each counted once.",
+            'increase(iot_job_events_total{operation="canceled"}[1d])',
+        ),
+        Metric(
+            "iot_job_executions_total",
+            "counter",
+            ("status",),
+            "Job executions that ended, each counted once.",
+            "sum by (status) (increase(iot_job_executions_total[1h]))",
+        ),
+        Metric(
+            "iot_certificates_registered_total",
+            "counter",
+            (),
+            "Certificates registered by just-in-time registration.",
+            "increase(iot_certificates_registered_total[1d])",
+        ),
+        Metric(
+            "iot_command_executions_total",
+            "counter",
+            ("status",),
+            "Changes of the status of command executions, each counted once.",
+            "sum by (status) (increase(iot_command_executions_total[1h]))",
         ),
         Metric(
             "presenced_build_info",
             "gauge",
             ("version", "python_version", "transport"),
             "Always 1; the labels tell what is running.",
+            "count by (version) (presenced_build_info)",
         ),
         Metric(
             "presenced_mqtt_connected",
             "gauge",
             _CONNECTION,
             "Whether the MQTT connection is up.",
+            "presenced_mqtt_connected == 0",
         ),
         Metric(
             "presenced_mqtt_connects_total",
             "counter",
             ("connection", "session"),
             "Connects that the broker accepted, with a new or a resumed session.",
+            'increase(presenced_mqtt_connects_total{session="new"}[1h]) > 0',
         ),
         Metric(
             "presenced_mqtt_connection_failures_total",
             "counter",
             ("connection", "reason"),
             "Connection attempts refused, connections lost, and subscriptions refused.",
+            "increase(presenced_mqtt_connection_failures_total[15m]) > 0",
         ),
         Metric(
             "presenced_mqtt_subscription_granted",
             "gauge",
             ("connection", "filter"),
             "Whether the broker has granted the subscription to a topic filter.",
+            "presenced_mqtt_subscription_granted == 0",
         ),
         Metric(
             "presenced_mqtt_messages_total",
             "counter",
             ("connection", "qos"),
             "Messages taken from the MQTT connection.",
+            "sum by (connection) (rate(presenced_mqtt_messages_total[1m]))",
         ),
         Metric(
             "presenced_mqtt_messages_dropped_total",
             "counter",
             _CONNECTION,
             "QoS 0 messages dropped because the backlog was full.",
+            "increase(presenced_mqtt_messages_dropped_total[1h]) > 0",
         ),
         Metric(
             "presenced_mqtt_callback_errors_total",
             "counter",
             _CONNECTION,
             "Faults of presenced itself in callbacks of the MQTT library; the log has each.",
+            "increase(presenced_mqtt_callback_errors_total[1h]) > 0",
         ),
         Metric(
             "presenced_mqtt_last_message_timestamp_seconds",
             "gauge",
             _CONNECTION,
             "When the last message came; 0 before the first.",
+            "time() - presenced_mqtt_last_message_timestamp_seconds > 3600",
         ),
         Metric(
             "presenced_mqtt_saturated_seconds_total",
@@ -180,42 +288,49 @@ CATALOG: dict[str, Metric] = {
             _CONNECTION,
             "Seconds in which messages came at mqtt.max_message_rate or more: AWS IoT Core has "
             "probably discarded some.",
+            "increase(presenced_mqtt_saturated_seconds_total[5m]) > 0",
         ),
         Metric(
             "presenced_pipeline_backlog_messages",
             "gauge",
             (),
             "Messages received but not yet applied.",
+            "max_over_time(presenced_pipeline_backlog_messages[5m])",
         ),
         Metric(
             "presenced_pipeline_faults_total",
             "counter",
             (),
             "Messages that could not be applied for a fault of presenced itself; the log has it.",
+            "increase(presenced_pipeline_faults_total[1h]) > 0",
         ),
         Metric(
             "presenced_clients_without_series",
             "gauge",
             (),
             "Clients beyond metrics.max_clients, which have no series of their own.",
+            "presenced_clients_without_series > 0",
         ),
         Metric(
             "presenced_certificate_expiry_timestamp_seconds",
             "gauge",
             ("certificate",),
             "When the certificate expires; of several in the file, the first to do so.",
+            "presenced_certificate_expiry_timestamp_seconds - time() < 30 * 86400",
         ),
         Metric(
             "presenced_config_last_reload_successful",
             "gauge",
             (),
             "Whether the configuration was good when it was last read.",
+            "presenced_config_last_reload_successful == 0",
         ),
         Metric(
             "presenced_config_last_reload_success_timestamp_seconds",
             "gauge",
             (),
             "When a good configuration was last read.",
+            "time() - presenced_config_last_reload_success_timestamp_seconds",
         ),
     )
 }
@@ -228,12 +343,23 @@ PER_CLIENT: dict[str, Metric] = {
             "gauge",
             ("client_id",),
             "1 while the client is online or pending, 0 while it is offline.",
+            "iot_client_connected == 0",
         ),
         Metric(
             "iot_client_last_transition_timestamp_seconds",
             "gauge",
             ("client_id",),
             "When the client last went online or offline.",
+            "time() - iot_client_last_transition_timestamp_seconds > 600 "
+            "and iot_client_connected == 0",
+        ),
+        Metric(
+            "iot_client_info",
+            "gauge",
+            ("client_id", "thing_type"),
+            "Always 1; the labels tell what the registry says of the client: its thing type, and "
+            "the attributes that metrics.thing_attributes names.",
+            "iot_client_connected * on(client_id) group_left(thing_type) iot_client_info",
         ),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +18,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from presenced import __version__
+from presenced.events import EVENT_TYPES
 from presenced.metrics.catalog import CATALOG
 from presenced.pipeline import CONNECT_FAILURE_REASONS
 from presenced.presence.counts import DISCONNECT_REASONS, Distribution
@@ -96,6 +98,17 @@ def _connect_failures(view: View) -> Samples:
     return [((reason,), counted[reason]) for reason in (*CONNECT_FAILURE_REASONS, "other")]
 
 
+def _ignored(view: View) -> Samples:
+    ignored = Counter(view.pipeline.counts.ignored)
+    ignored.update(view.pipeline.presence.counts.ignored)
+    return _by_label(ignored)
+
+
+def _tallied(view: View, family: str) -> Samples:
+    counted = view.pipeline.counts.tallied
+    return [((each,), counted[family, each]) for each in EVENT_TYPES[family]]
+
+
 def _build_info(view: View) -> Samples:
     return [((__version__, platform.python_version(), view.transport), 1)]
 
@@ -152,14 +165,29 @@ _READERS: dict[str, Callable[[View], Samples]] = {
     ),
     "iot_client_connect_failures_total": _connect_failures,
     "iot_clients_forgotten_total": lambda v: _by_label(v.pipeline.presence.counts.forgotten),
+    "iot_clients_supposed_online_total": lambda v: _one(v.pipeline.presence.counts.supposed_online),
     "iot_events_total": lambda v: list(v.pipeline.counts.decoded.items()),
     "iot_events_rejected_total": lambda v: _by_label(v.pipeline.counts.rejected),
-    "iot_events_ignored_total": lambda v: _by_label(
-        v.pipeline.presence.counts.ignored | v.pipeline.counts.ignored
-    ),
+    "iot_events_ignored_total": _ignored,
     "iot_event_topic_disagreements_total": lambda v: _one(v.pipeline.counts.topic_disagreements),
     "iot_event_version_resets_total": lambda v: _one(v.pipeline.presence.counts.version_resets),
     "iot_events_missed_total": lambda v: _by_label(v.pipeline.presence.counts.missed),
+    "iot_things": lambda v: _one(len(v.pipeline.fleet.inventory.things.live)),
+    "iot_thing_groups": lambda v: _one(len(v.pipeline.fleet.inventory.groups.live)),
+    "iot_thing_types": lambda v: _one(len(v.pipeline.fleet.inventory.types.live)),
+    "iot_registry_changes_total": lambda v: list(v.pipeline.counts.registry_changes.items()),
+    "iot_thing_type_clients": lambda v: v.pipeline.fleet.thing_types.samples(
+        v.pipeline.fleet.inventory.types.live
+    ),
+    "iot_thing_group_clients": lambda v: v.pipeline.fleet.thing_groups.samples(
+        v.pipeline.fleet.inventory.groups.live
+    ),
+    "iot_job_events_total": lambda v: _tallied(v, "job"),
+    "iot_job_executions_total": lambda v: _tallied(v, "job_execution"),
+    "iot_certificates_registered_total": lambda v: _one(
+        v.pipeline.counts.tallied["certificate", "registered"]
+    ),
+    "iot_command_executions_total": lambda v: _tallied(v, "command_execution"),
     "presenced_build_info": _build_info,
     "presenced_mqtt_connected": lambda v: [((s.client_id,), s.connected) for s in v.connections],
     "presenced_mqtt_connects_total": _connects,

@@ -14,7 +14,6 @@ from presenced.metrics.collector import TotalsCollector
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.status import ConnectionStatus
 from presenced.pipeline import Pipeline
-from presenced.presence import State
 
 __all__ = ["Exposition", "View"]
 
@@ -42,10 +41,7 @@ class View:
     @property
     def clients_without_series(self) -> int:
         """Clients that should have series of their own and have none for want of room."""
-        if not self.series.enabled:
-            return 0
-        clients = self.pipeline.presence.counts.clients
-        return sum(clients.values()) - clients[State.UNKNOWN] - self.series.shown
+        return self.series.waiting
 
 
 class Exposition:

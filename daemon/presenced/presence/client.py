@@ -60,7 +60,9 @@ class Client:
     `since` is when the present state began, by received time, in seconds since the epoch: for a
     pending client its disconnect, for an online one its last transition. `transition` is the time
     of the last transition, None until there was one. `disconnects` are hashes of those counted
-    last, and `replaced` the connections whose disconnect is awaited.
+    last, and `replaced` the connections whose disconnect is awaited. `supposed` says that it is
+    taken for online though no lifecycle event of it is known. `thing_name` is the thing that it
+    belongs to where lifecycle events name one, None where its client ID is the thing's name.
     """
 
     __slots__ = (
@@ -74,6 +76,8 @@ class Client:
         "session",
         "since",
         "state",
+        "supposed",
+        "thing_name",
         "timestamp",
         "transition",
         "version",
@@ -85,6 +89,8 @@ class Client:
         self.since: float | None = None
         self.transition: float | None = None
         self.reason: str | None = None
+        self.supposed = False
+        self.thing_name: str | None = None
         self.connected = False
         self.timestamp = 0
         self.version: int | None = None
@@ -93,3 +99,13 @@ class Client:
         self.disconnects = array("q")
         self.replaced: dict[ConnectionKey, Replaced] | None = None
         self.doubts: Doubts | None = None
+
+    @property
+    def thing(self) -> str:
+        """The name of the thing that it is, if there is such a thing."""
+        return self.thing_name or self.client_id
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a lifecycle event of it has been accepted, so that ordering has a say."""
+        return self.state is not State.UNKNOWN and not self.supposed

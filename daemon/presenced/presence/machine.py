@@ -4,10 +4,11 @@ Two clocks come in as arguments: `received` is wall-clock time in seconds since 
 what people are shown; `now` is monotonic time in seconds and is what deadlines run on.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from presenced.events import LifecycleEvent
 from presenced.presence.client import Client, Replaced, State
@@ -16,10 +17,13 @@ from presenced.presence.deadlines import Deadlines
 from presenced.presence.doubts import judge
 from presenced.presence.ordering import Ordering, OrderingRules, Stamp, same_connection
 
-__all__ = ["Presence", "PresenceRules", "Transition"]
+__all__ = ["ForgetReason", "Presence", "PresenceRules", "Transition"]
+
+ForgetReason = Literal["expired", "thing_deleted"]
 
 _REMEMBERED_DISCONNECTS = 16
 _AWAITED_DISCONNECTS = 64
+_REMEMBERED_DEPARTED = 20_000
 _KNOWN_REASONS = frozenset(DISCONNECT_REASONS)
 
 
@@ -79,6 +83,7 @@ class Presence:
         self.rules = rules
         self.clients: dict[str, Client] = {}
         self.counts = PresenceCounts()
+        self._departed: OrderedDict[str, Client] = OrderedDict()
         self._deadlines: Deadlines[Client | Replaced] = Deadlines()
         self._on_transition = on_transition
         self._on_count = on_count
@@ -100,15 +105,40 @@ class Presence:
         Deadlines that are due at `now` must have been fired: see `advance`.
         """
         client = self.clients.get(event.client_id)
-        if client is None:
-            client = self._meet(event.client_id)
-        first = client.state is State.UNKNOWN
-        ordering = Ordering.LATER if first else judge(event, client, self.rules.ordering)
+        if client is None or client.state is State.UNKNOWN:
+            departed = self._departed.get(event.client_id)
+            if departed is not None:
+                return self._apply_to_departed(event, departed, received, now)
+            client = self.know(event.client_id)
+        ordering = judge(event, client, self.rules.ordering) if client.is_known else Ordering.LATER
         if ordering.is_later:
             self._accept(event, client, received, now, ordering)
         else:
             self._disregard(event, client, ordering)
         return ordering
+
+    def know(self, client_id: str) -> Client:
+        """The client of this ID; one not heard of before is unknown from now on."""
+        client = self.clients.get(client_id)
+        if client is None:
+            client = self.clients[client_id] = Client(client_id)
+            self._count(State.UNKNOWN, 1, client)
+        return client
+
+    def suppose_online(self, client_id: str, received: float) -> bool:
+        """Take a client for online of which nothing is known, until a lifecycle event of it comes.
+
+        That event overrules this, whatever it says. Returns whether nothing was known.
+        """
+        client = self.clients.get(client_id)
+        if client_id in self._departed or (client and client.state is not State.UNKNOWN):
+            return False
+        client = self.know(client_id)
+        client.supposed = True
+        client.since = received
+        self.counts.supposed_online += 1
+        self._change(client, State.ONLINE, received)
+        return True
 
     def advance(self, now: float, offset: float, most: int | None = None) -> None:
         """Fire every deadline that is due at `now`, in order, or the first `most` of them.
@@ -123,24 +153,57 @@ class Presence:
                 self._go_offline(item, when + offset, when)
             else:
                 item.deadline = None
-                self.counts.forgotten["expired"] += 1
-                self.forget(item.client_id)
+                self.forget(item.client_id, "expired")
 
-    def forget(self, client_id: str) -> None:
-        """Drop all that is known about a client; a client not known is none to forget."""
-        client = self.clients.pop(client_id, None)
+    def forget(self, client_id: str, reason: ForgetReason) -> None:
+        """Drop a client, with its series; a client not known is none to forget.
+
+        What ordering needs is kept for the clients forgotten last, so that a late or second copy
+        of an old event does not bring one back.
+        """
+        client = self._drop(client_id)
         if client is None:
             return
+        self.counts.forgotten[reason] += 1
+        if client.is_known:
+            self._departed[client_id] = client
+            if len(self._departed) > _REMEMBERED_DEPARTED:
+                self._departed.popitem(last=False)
+        self._on_forget(client)
+
+    def disown(self, client_id: str) -> None:
+        """Drop a client that is still unknown, because no thing stands for it any more."""
+        client = self.clients.get(client_id)
+        if client is not None and client.state is State.UNKNOWN:
+            self._drop(client_id)
+            self._on_forget(client)
+
+    def _drop(self, client_id: str) -> Client | None:
+        client = self.clients.pop(client_id, None)
+        if client is None:
+            return None
         self._unschedule(client)
         for replaced in (client.replaced or {}).values():
             self._deadlines.cancel(replaced.deadline)
+        client.replaced = None
         self._count(client.state, -1, client)
-        self._on_forget(client)
-
-    def _meet(self, client_id: str) -> Client:
-        client = self.clients[client_id] = Client(client_id)
-        self._count(State.UNKNOWN, 1, client)
         return client
+
+    def _apply_to_departed(
+        self, event: LifecycleEvent, departed: Client, received: float, now: float
+    ) -> Ordering:
+        """Take an event of a forgotten client into account: only a later one brings it back."""
+        ordering = judge(event, departed, self.rules.ordering)
+        if not ordering.is_later:
+            self._disregard(event, departed, ordering)
+            return ordering
+        del self._departed[departed.client_id]
+        client = self.know(departed.client_id)
+        client.connected, client.timestamp = departed.connected, departed.timestamp
+        client.version, client.session = departed.version, departed.session
+        client.disconnects, client.doubts = departed.disconnects, departed.doubts
+        self._accept(event, client, received, now, ordering)
+        return ordering
 
     def _accept(
         self, event: LifecycleEvent, client: Client, received: float, now: float, how: Ordering
@@ -154,7 +217,9 @@ class Presence:
 
     def _connect(self, event: LifecycleEvent, client: Client, received: float, now: float) -> None:
         state = client.state
-        if state is State.ONLINE:
+        if client.supposed:
+            client.supposed = False
+        elif state is State.ONLINE:
             self.counts.connections_replaced += 1
             self._await_disconnect(client, now)
         self._take(event, client)
@@ -180,6 +245,7 @@ class Presence:
         else:
             self.counts.missed["connected"] += 1
         self._count_disconnect(event, client)
+        client.supposed = False
         self._take(event, client)
         client.reason = event.reason
         if state is State.ONLINE:

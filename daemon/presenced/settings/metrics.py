@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
+from presenced.metrics.labels import RESERVED
 from presenced.settings.base import Flag, Number, PathName, Section
 from presenced.settings.hosts import ListenAddress, parse_listen
 from presenced.settings.problems import InvalidValue
@@ -13,7 +14,6 @@ from presenced.settings.problems import InvalidValue
 __all__ = ["MetricsSettings"]
 
 _LABEL = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
-_OWN_LABELS = frozenset({"client_id", "state"})
 # "ThingAttributes" of CreateThing in the AWS IoT API reference.
 _ATTRIBUTE = re.compile("[a-zA-Z0-9_.,@/:#-]{1,128}")
 
@@ -55,8 +55,8 @@ def _check_labels(pattern: re.Pattern[str]) -> None:
     for name in pattern.groupindex:
         if _LABEL.fullmatch(name) is None or name.startswith("__"):
             raise InvalidValue(f"has the group {name}, which is no name for a Prometheus label")
-        if name in _OWN_LABELS:
-            raise InvalidValue(f"has the group {name}, but presenced has a label of that name")
+        if name in RESERVED:
+            raise InvalidValue(f"has the group {name}, but that label has a meaning already")
 
 
 def _attribute(text: str) -> str:
@@ -78,7 +78,8 @@ class MetricsSettings(Section):
 
     max_clients: Annotated[Number, Field(ge=0)] = 20000
     """How many clients may have series of their own. Totals count those beyond it too, and
-    presenced_clients_without_series tells how many they are."""
+    presenced_clients_without_series tells how many they are. They take the places of clients that
+    are forgotten."""
 
     client_id_pattern: Annotated[re.Pattern[str] | None, BeforeValidator(_client_id_pattern)] = None
     """Regular expression (Python's) for client IDs that tell something, such as
@@ -86,9 +87,8 @@ class MetricsSettings(Section):
     client and of iot_class_clients."""
 
     thing_attributes: tuple[Annotated[str, AfterValidator(_attribute)], ...] = ()
-    """Attributes of things in the AWS IoT registry that are shown as labels of
-    iot_client_info. This version does not know the registry yet: they are accepted, and have no
-    effect."""
+    """Attributes of things in the AWS IoT registry that become labels of iot_client_info. What
+    Prometheus does not allow in a label's name becomes an underscore: site-id is site_id."""
 
     web_config: PathName | None = None
     """Web configuration file in the format of the Prometheus exporter toolkit, for TLS and basic

@@ -1,0 +1,197 @@
+"""Presence and the registry side by side, and what follows from both.
+
+A thing is its client when their names are equal, or when the client's lifecycle events name it
+(`thingName`). A thing whose client never connected is an unknown client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from presenced.presence import Client, Presence, PresenceRules, State, Transition
+from presenced.registry import Inventory, Outcome, Thing
+from presenced.registry.headcount import Headcount
+from presenced.registry.objects import NO_ATTRIBUTES, Attributes
+
+if TYPE_CHECKING:
+    from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
+    from presenced.presence.ordering import Ordering
+
+__all__ = ["Description", "Fleet"]
+
+
+class Description(NamedTuple):
+    """What the registry says about a client; empty where it says nothing."""
+
+    thing_type: str
+    attributes: Attributes
+
+
+_NOTHING = Description("", NO_ATTRIBUTES)
+
+
+def _no_one(*_: object) -> None:
+    """Nobody listens."""
+
+
+def _everybody(_: str) -> bool:
+    return True
+
+
+class Fleet:
+    """Every client's presence, what the registry holds, and how many clients each part of it has.
+
+    `on_transition`, `on_count` and `on_forget` are as those of `Presence`; `on_describe` is told
+    each client of which the registry may say something else now. `admits` tells whether a client
+    ID is one of the fleet's: for others no thing makes a client.
+    """
+
+    def __init__(
+        self,
+        rules: PresenceRules,
+        *,
+        on_transition: Callable[[Client, Transition], None] = _no_one,
+        on_count: Callable[[Client, State, int], None] = _no_one,
+        on_forget: Callable[[Client], None] = _no_one,
+        on_describe: Callable[[Client], None] = _no_one,
+    ) -> None:
+        self.presence = Presence(
+            rules,
+            on_transition=self._transition,
+            on_count=self._count,
+            on_forget=self._forgotten,
+        )
+        self.inventory = Inventory(on_leave=self._leave, on_enter=self._enter)
+        self.thing_types = Headcount()
+        self.thing_groups = Headcount()
+        self.admits: Callable[[str], bool] = _everybody
+        self._named: dict[str, set[str]] = {}
+        self._on_transition = on_transition
+        self._on_count = on_count
+        self._on_forget = on_forget
+        self._on_describe = on_describe
+
+    def apply(self, event: LifecycleEvent, received: float, now: float) -> Ordering:
+        """Take a lifecycle event into account; the clocks are those of `Presence.apply`."""
+        ordering = self.presence.apply(event, received, now)
+        client = self.presence.clients.get(event.client_id)
+        # A disconnect that names no thing leaves it at the one that the connect named.
+        if client and ordering.is_later and (event.connected or event.thing_name):
+            self._rename(client, event.thing_name)
+        return ordering
+
+    def hear_subscription(self, event: SubscriptionEvent, received: float) -> None:
+        """Take a subscription for a sign of life of a client of which nothing else is known."""
+        if event.type == "subscribed" and self.presence.suppose_online(event.client_id, received):
+            self._rename(self.presence.clients[event.client_id], event.thing_name)
+
+    def learn(self, event: RegistryEvent, received: float) -> Outcome:
+        """Take an event of the registry into account; without event time it counts as just now."""
+        at = round(received * 1000) if event.timestamp is None else event.timestamp
+        return self.inventory.apply(event, at)
+
+    def describe(self, client: Client) -> Description:
+        """What the registry says about a client."""
+        thing = self.inventory.things.live.get(client.thing)
+        return Description(thing.type, thing.attributes) if thing else _NOTHING
+
+    def reconsider(self) -> None:
+        """Make and drop unknown clients after `admits` has changed."""
+        for client in list(self.presence.clients.values()):
+            if client.state is State.UNKNOWN and not self.admits(client.client_id):
+                self.presence.disown(client.client_id)
+        for name in self.inventory.things.live:
+            self._stand_for(name)
+
+    def _transition(self, client: Client, transition: Transition) -> None:
+        self._on_transition(client, transition)
+        if transition.state is State.OFFLINE and self._is_deleted(client.thing):
+            self.presence.forget(client.client_id, "thing_deleted")
+
+    def _forgotten(self, client: Client) -> None:
+        if client.thing_name:
+            self._unname(client.thing_name, client.client_id)
+        self._on_forget(client)
+        self._stand_for(client.thing)
+
+    def _count(self, client: Client, state: State, change: int) -> None:
+        self._on_count(client, state, change)
+        thing = self.inventory.things.live.get(client.thing)
+        if thing is not None:
+            self._count_in(thing, state, change)
+
+    def _count_in(self, thing: Thing, state: State, change: int) -> None:
+        if kind := thing.type:
+            self.thing_types.count(kind, state, change)
+        for group in self.inventory.groups_of(thing):
+            self.thing_groups.count(group, state, change)
+
+    def _leave(self, thing: Thing) -> None:
+        for client in self._clients_of(thing.name):
+            self._count_in(thing, client.state, -1)
+
+    def _enter(self, thing: Thing) -> None:
+        for client in self._clients_of(thing.name):
+            self._count_in(thing, client.state, 1)
+        if thing.exists:
+            self._stand_for(thing.name)
+        else:
+            self._release(thing)
+        for client in self._clients_of(thing.name):
+            self._on_describe(client)
+
+    def _release(self, thing: Thing) -> None:
+        """Let go of the clients of a thing that is no more, but for those that are online."""
+        for client in list(self._clients_of(thing.name)):
+            if thing.deleted and client.state in (State.OFFLINE, State.UNKNOWN):
+                self.presence.forget(client.client_id, "thing_deleted")
+            else:
+                self.presence.disown(client.client_id)
+
+    def _is_deleted(self, name: str) -> bool:
+        thing = self.inventory.things.get(name)
+        return thing is not None and thing.deleted and not thing.exists
+
+    def _stand_for(self, name: str) -> None:
+        """See to it that a thing has a client: an unknown one, until one of its own connects."""
+        if name in self.inventory.things.live and self.admits(name):
+            if next(self._clients_of(name), None) is None:
+                self.presence.know(name)
+            elif name in self._named:
+                self.presence.disown(name)
+
+    def _clients_of(self, name: str) -> Iterator[Client]:
+        client = self.presence.clients.get(name)
+        if client is not None and client.thing == name:
+            yield client
+        for client_id in self._named.get(name, ()):
+            yield self.presence.clients[client_id]
+
+    def _rename(self, client: Client, thing_name: str | None) -> None:
+        """Let a client be another thing's."""
+        named = thing_name if thing_name != client.client_id else None
+        if named == client.thing_name:
+            return
+        before = client.thing
+        self._count_for(client, -1)
+        if client.thing_name:
+            self._unname(client.thing_name, client.client_id)
+        client.thing_name = named
+        if named:
+            self._named.setdefault(named, set()).add(client.client_id)
+        self._count_for(client, 1)
+        for name in (before, client.thing):
+            self._stand_for(name)
+        self._on_describe(client)
+
+    def _count_for(self, client: Client, change: int) -> None:
+        thing = self.inventory.things.live.get(client.thing)
+        if thing is not None:
+            self._count_in(thing, client.state, change)
+
+    def _unname(self, thing_name: str, client_id: str) -> None:
+        clients = self._named[thing_name]
+        clients.discard(client_id)
+        if not clients:
+            del self._named[thing_name]

@@ -1,0 +1,207 @@
+"""The registry as its events tell it: the same inventory, in whatever order they arrive."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from presenced.events import (
+    RegistryEvent,
+    ThingEvent,
+    ThingGroupEvent,
+    ThingGroupHierarchyEvent,
+    ThingGroupMembershipEvent,
+    ThingTypeAssociationEvent,
+    ThingTypeEvent,
+)
+from presenced.registry.facts import Fact, known, learn, since
+from presenced.registry.hierarchy import Hierarchy
+from presenced.registry.objects import NO_ATTRIBUTES, Thing, ThingGroup, ThingType
+from presenced.registry.ordering import Mark, Outcome, stand
+from presenced.registry.shelf import Shelf
+
+__all__ = ["Inventory"]
+
+
+def _no_one(_: Thing) -> None:
+    """Nobody listens."""
+
+
+class Inventory:
+    """Things, thing types and thing groups, and how they hang together.
+
+    Whatever changes a thing's existence, type, attributes or groups is told in two steps, before
+    to `on_leave` and afterwards to `on_enter`, so that who counts things takes them out and puts
+    them back. Event times, `at`, are in milliseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_leave: Callable[[Thing], None] = _no_one,
+        on_enter: Callable[[Thing], None] = _no_one,
+    ) -> None:
+        self.things = Shelf(Thing)
+        self.types = Shelf(ThingType)
+        self.groups = Shelf(ThingGroup)
+        self._hierarchy = Hierarchy(self.groups)
+        self._on_leave = on_leave
+        self._on_enter = on_enter
+        self._appliers: dict[type[RegistryEvent], Callable[..., Outcome]] = {
+            ThingEvent: self._thing,
+            ThingTypeEvent: self._type,
+            ThingTypeAssociationEvent: self._association,
+            ThingGroupEvent: self._group,
+            ThingGroupMembershipEvent: self._membership,
+            ThingGroupHierarchyEvent: self._link,
+        }
+
+    def apply(self, event: RegistryEvent, at: int) -> Outcome:
+        """Take an event into account. `at` is its event time, or what stands in for it."""
+        return self._appliers[type(event)](event, at)
+
+    def groups_of(self, thing: Thing) -> set[str]:
+        """The groups of a thing: those that it is a direct member of, and all above them."""
+        return {each for group in thing.groups for each in self._hierarchy.lineage(group)}
+
+    def _thing(self, event: ThingEvent, at: int) -> Outcome:
+        thing = self.things.take(event.thing_name)
+        mark = Mark(event.thing_id, event.version, at, deleted=event.type == "deleted")
+        outcome = stand(mark, thing.mark)
+        ended = mark.deleted and at > thing.ended
+        if outcome is Outcome.APPLIED or ended:
+            with self._changing([thing]):
+                if outcome is Outcome.APPLIED:
+                    thing.mark = mark
+                    thing.told_type = None if mark.deleted else event.thing_type
+                    thing.attributes = NO_ATTRIBUTES if mark.deleted else event.attributes
+                    thing.type_facts = since(thing.type_facts, at)
+                if ended:
+                    self._end_thing(thing, at)
+        return outcome
+
+    def _end_thing(self, thing: Thing, at: int) -> None:
+        thing.ended = at
+        thing.type_facts = since(thing.type_facts, at + 1)
+        for name in thing.groups:
+            self._keep_member(thing, self.groups.take(name))
+        thing.memberships = since(thing.memberships, at + 1)
+
+    def _type(self, event: ThingTypeEvent, at: int) -> Outcome:
+        kind = self.types.take(event.thing_type)
+        mark = Mark(event.thing_type_id, None, at, deleted=event.type == "deleted")
+        told = (
+            event.deprecated,
+            tuple(event.searchable_attributes),
+            tuple(event.propagating_attributes),
+        )
+        outcome = stand(mark, kind.mark)
+        if outcome is Outcome.DUPLICATE and not mark.deleted and told != kind.told:
+            outcome = Outcome.APPLIED  # of one moment: the later received
+        if outcome is Outcome.APPLIED:
+            kind.mark = mark
+            kind.deprecated, kind.searchable, kind.propagating = told
+            self.types.settle(kind)
+        return outcome
+
+    def _association(self, event: ThingTypeAssociationEvent, at: int) -> Outcome:
+        thing = self.things.take(event.thing_name)
+        if at < thing.told_at or at <= thing.ended:
+            return Outcome.STALE
+        fact = Fact(event.thing_type, at, present=event.type == "added")
+        outcome, facts = learn(thing.type_facts, fact)
+        if outcome is Outcome.APPLIED:
+            with self._changing([thing]):
+                thing.type_facts = facts
+        return outcome
+
+    def _membership(self, event: ThingGroupMembershipEvent, at: int) -> Outcome:
+        thing, group = self.things.take(event.thing_name), self.groups.take(event.thing_group)
+        if at <= thing.ended or at <= group.ended:
+            return Outcome.STALE
+        fact = Fact(group.name, at, present=event.type == "added")
+        outcome, facts = learn(thing.memberships, fact)
+        if outcome is Outcome.APPLIED:
+            with self._changing([thing]):
+                thing.memberships = facts
+                self._keep_member(thing, group)
+        return outcome
+
+    def _group(self, event: ThingGroupEvent, at: int) -> Outcome:
+        group = self.groups.take(event.thing_group)
+        mark = Mark(event.thing_group_id, event.version, at, deleted=event.type == "deleted")
+        outcome = stand(mark, group.mark)
+        if outcome is Outcome.APPLIED:
+            group.mark = mark
+            group.told_parent = None if mark.deleted else event.parent
+            group.attributes = NO_ATTRIBUTES if mark.deleted else event.attributes
+            group.parent_facts = since(group.parent_facts, at)
+        if mark.deleted and at > group.ended:
+            self._end_group(group, at)
+        elif outcome is Outcome.APPLIED:
+            self._move(group)
+        return outcome
+
+    def _end_group(self, group: ThingGroup, at: int) -> None:
+        group.ended = at
+        group.parent_facts = since(group.parent_facts, at + 1)
+        with self._changing(self._below(group)):
+            for name in list(group.members):
+                self._keep_member(self.things.take(name), group)
+            for name in list(group.children):
+                self._hierarchy.relink(self.groups.take(name))
+            self._hierarchy.relink(group)
+
+    def _link(self, event: ThingGroupHierarchyEvent, at: int) -> Outcome:
+        parent, child = self.groups.take(event.thing_group), self.groups.take(event.child)
+        if at < child.told_at or at <= child.ended or at <= parent.ended:
+            return Outcome.STALE
+        fact = Fact(parent.name, at, present=event.type == "added")
+        outcome, facts = learn(child.parent_facts, fact)
+        if outcome is Outcome.APPLIED:
+            child.parent_facts = facts
+            self._move(child)
+        return outcome
+
+    def _move(self, group: ThingGroup) -> None:
+        """Put a group where it belongs now; only where that is elsewhere does it cost."""
+        moved = self._hierarchy.parent_of(group) != group.parent
+        with self._changing(self._below(group) if moved else []):
+            self._hierarchy.relink(group)
+
+    def _keep_member(self, thing: Thing, group: ThingGroup) -> None:
+        """Let a group's members, and a thing's memberships, be what is still valid of them."""
+        membership = known(thing.memberships, group.name)
+        if membership is not None and membership.at <= max(thing.ended, group.ended):
+            thing.memberships = tuple(f for f in thing.memberships if f is not membership)
+            membership = None
+        if membership is not None and membership.present:
+            group.members.add(thing.name)
+        else:
+            group.members.discard(thing.name)
+        self.groups.settle(group)
+
+    def _below(self, group: ThingGroup) -> list[Thing]:
+        return [self.things.take(name) for name in self._hierarchy.members_below(group)]
+
+    @contextmanager
+    def _changing(self, things: list[Thing]) -> Iterator[None]:
+        """Tell of things before and after they change, and see to their types and shelves."""
+        types = [thing.type for thing in things]
+        for thing in things:
+            self._on_leave(thing)
+        try:
+            yield
+        finally:
+            for thing, before in zip(things, types, strict=True):
+                self._retype(before, thing.type)
+                self.things.settle(thing)
+            for thing in things:
+                self._on_enter(thing)
+
+    def _retype(self, before: str, now: str) -> None:
+        if before == now:
+            return
+        for name, change in ((before, -1), (now, 1)):
+            if name:
+                kind = self.types.take(name)
+                kind.things += change
+                self.types.settle(kind)
