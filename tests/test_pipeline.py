@@ -9,6 +9,7 @@ from presenced.fleet import Fleet
 from presenced.mqtt.message import Message
 from presenced.pipeline import ClientFilter, Pipeline, Traffic
 from presenced.presence import PresenceRules, State, Transition
+from presenced.repeats import Repeats
 
 
 def message(
@@ -89,6 +90,87 @@ def test_every_message_counts_once() -> None:
     assert counts.connect_failures == {"AUTHORIZATION_FAILED": 1, "other": 1}
     assert pipeline.presence.counts.ignored == {"duplicate": 1, "stale": 0}
     assert sorted(pipeline.presence.clients) == ["ME", "a"]
+
+
+def told(topic: str, **payload: object) -> Message:
+    return Message(
+        topic=f"$aws/events/{topic}",
+        payload=json.dumps(payload).encode(),
+        qos=1,
+        received=0.0,
+        moment=0.0,
+        connection="presenced",
+    )
+
+
+def membership(operation: str, group: str, at: int) -> Message:
+    return told(
+        f"thingGroupMembership/thingGroup/{group}/thing/a/{operation}",
+        operation=operation.upper(),
+        timestamp=at,
+    )
+
+
+def test_changes_of_the_registry_are_counted_by_what_they_change() -> None:
+    pipeline, _ = make()
+    pipeline.process(
+        [
+            membership("added", "g", 5_000_000_000_000),
+            membership("added", "g", 5_000_000_000_000),
+            membership("removed", "g", 4_000_000_000_000),
+            *(membership("added", f"g{number}", 5_000_000_000_000) for number in range(64)),
+            told("thing/a/created", timestamp=5_000_000_000_000),
+        ]
+    )
+    counts = pipeline.counts
+    assert {key: n for key, n in counts.registry_changes.items() if n} == {
+        ("thing_group_membership", "added"): 64,
+        ("thing", "created"): 1,
+    }
+    assert {why: n for why, n in counts.ignored.items() if n} == {
+        "duplicate": 1,
+        "stale": 1,
+        "excess": 1,
+    }
+    assert sum(counts.decoded.values()) == 68, "each message once"
+
+
+def test_jobs_certificates_and_commands_count_once_each() -> None:
+    pipeline, _ = make()
+    job = told("job/j/completed", eventType="JOB", operation="completed", jobId="j")
+    failed = told("jobExecution/j/failed", operation="failed", jobId="j", thingArn="x/a")
+    pipeline.process(
+        [
+            job,
+            failed,
+            told("jobExecution/j/failed", operation="failed", jobId="j", thingArn="x/b"),
+            job,
+            told("certificates/registered/ca", certificateId="c"),
+            told("commandExecution/c/SUCCEEDED", executionId="c"),
+            told("commandExecution/c/A_STATUS_OF_TOMORROW", executionId="c"),
+            failed,
+        ]
+    )
+    assert {key: n for key, n in pipeline.counts.tallied.items() if n} == {
+        ("job", "completed"): 1,
+        ("job_execution", "failed"): 2,
+        ("certificate", "registered"): 1,
+        ("command_execution", "succeeded"): 1,
+        ("command_execution", "other"): 1,
+    }
+    assert pipeline.counts.ignored["duplicate"] == 2
+
+
+def test_repeats_are_told_among_the_last_messages_only() -> None:
+    repeats = Repeats(most=2)
+    one, two, three = (told(f"job/{number}/completed") for number in range(3))
+    assert [repeats.is_repeat(each) for each in (one, two, one, three, one)] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_no_pattern_ignores_nobody() -> None:

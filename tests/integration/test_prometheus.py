@@ -72,7 +72,7 @@ def test_the_queries_of_the_readme(
     """Each is valid and, once a device has disconnected, has an answer where one is due."""
     broker, _, prometheus = stage
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (block,) = re.findall(r"```promql\n(.*?)```", readme, re.DOTALL)
+    block = re.findall(r"```promql\n(.*?)```", readme, re.DOTALL)[0]
     queries = [q for q in block.strip().splitlines() if q and not q.startswith("#")]
     assert len(queries) == 3
     broker.publish([message("connected", 1)])

@@ -29,6 +29,15 @@ def test_groups_and_states() -> None:
     }
 
 
+def test_a_million_distinct_values() -> None:
+    classes = ClassCounts(re.compile("(?P<serial>.+)"))
+    for number in range(1_000_000):
+        classes.count(Client(f"c{number}"), State.ONLINE, 1)
+    shown = dict(classes.samples())
+    assert len({labels[0] for labels in shown}) == 1001
+    assert shown["other", "online"] == 1_000_000 - 1000
+
+
 @given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=60))
 def test_a_cap_on_classes_never_loses_a_client(steps: list[tuple[int, bool]]) -> None:
     """More classes than there is room for: the rest is `other`, and counts come back to 0."""

@@ -1,11 +1,15 @@
 """Text of the per-client series."""
 
+import json
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from presenced import log
+from presenced.fleet import Description
 from presenced.metrics.series import ClientSeries
 from presenced.presence import Client, State
 
@@ -62,6 +66,48 @@ def test_a_full_house_takes_clients_when_others_leave() -> None:
     series.drop(client("b"))
     assert series.show(client("c"))
     assert series.shown == 2
+
+
+def test_those_without_series_wait_for_places_that_come_free(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure("info", "json")
+    series = ClientSeries(max_clients=2)
+    for name in "abcde":
+        series.show(client(name))
+    assert (series.shown, series.waiting) == (2, 3)
+    series.show(client("c", State.OFFLINE))
+    assert series.waiting == 3, "each waits once"
+    series.drop(client("d"))
+    assert series.waiting == 2, "who is forgotten waits no more"
+    series.drop(client("a"))
+    assert (series.shown, series.waiting) == (2, 1)
+    assert samples(series)["iot_client_connected", (("client_id", "c"),)] == 0, "as it is now"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["value"] == 2
+    series.drop(client("b"))
+    series.show(client("f"))
+    series.show(client("g"))
+    assert len(capsys.readouterr().err.splitlines()) == 1, "the cap has begun again"
+
+
+def test_what_the_registry_says_is_shown_as_it_is_now() -> None:
+    said = {"a": Description("pump", {"site": "north", "x": None})}
+    series = ClientSeries(
+        attributes=["site", "x", "client-id"],
+        describe=lambda client: said.get(client.client_id, Description("", {})),
+    )
+    series.show(client("a"))
+
+    def info() -> list[dict[str, str]]:
+        return [dict(labels) for name, labels in samples(series) if name == "iot_client_info"]
+
+    empty = {"client_id": "a", "client_id_2": "", "site": "", "thing_type": "", "x": ""}
+    assert info() == [empty | {"site": "north", "thing_type": "pump"}]
+    said["a"] = Description("valve", {"client-id": "7"})
+    series.describe(client("a"))
+    series.describe(client("without series"))
+    assert info() == [empty | {"client_id_2": "7", "thing_type": "valve"}]
 
 
 def test_named_groups_become_labels() -> None:

@@ -17,8 +17,16 @@ import pytest
         ("client_id_pattern: '.*'", "client_id_pattern", "has no named group, and so no effect"),
         ("client_id_pattern: '(?P<é>x)'", "client_id_pattern", "no name for a Prometheus label"),
         ("client_id_pattern: '(?P<__a>x)'", "client_id_pattern", "no name for a Prometheus label"),
-        ("client_id_pattern: '(?P<state>x)'", "client_id_pattern", "has a label of that name"),
-        ("client_id_pattern: '(?P<client_id>x)'", "client_id_pattern", "has a label of that name"),
+        (
+            "client_id_pattern: '(?P<state>x)'",
+            "client_id_pattern",
+            "that label has a meaning already",
+        ),
+        (
+            "client_id_pattern: '(?P<client_id>x)'",
+            "client_id_pattern",
+            "that label has a meaning already",
+        ),
         ("client_id_pattern: 5", "client_id_pattern", "must be text"),
         ("thing_attributes: [a, b, a]", "thing_attributes", "names a more than once"),
         ("thing_attributes: [a b]", "thing_attributes[0]", "is no attribute name of AWS IoT"),

@@ -26,7 +26,7 @@ def label_names(names: Iterable[str], taken: Collection[str] = RESERVED) -> dict
         number = 1
         while label in used:
             number += 1
-            label = f"{stem}_{number}"
+            label = f"{stem.rstrip('_')}_{number}"
         used.add(label)
         labels[name] = label
     return labels

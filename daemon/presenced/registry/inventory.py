@@ -152,7 +152,8 @@ class Inventory:
 
     def _link(self, event: ThingGroupHierarchyEvent, at: int) -> Outcome:
         parent, child = self.groups.take(event.thing_group), self.groups.take(event.child)
-        if at < child.told_at or at <= child.ended or at <= parent.ended:
+        # A link to a parent deleted since is void, but shows that older ones are not valid either.
+        if at < child.told_at or at <= child.ended:
             return Outcome.STALE
         fact = Fact(parent.name, at, present=event.type == "added")
         outcome, facts = learn(child.parent_facts, fact)

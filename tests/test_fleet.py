@@ -1,0 +1,389 @@
+"""Presence and the registry together: whose client a thing is, and who counts where."""
+
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+
+from histories import lifecycle
+from presenced.events import RegistryEvent, SubscriptionEvent
+from presenced.fleet import Description, Fleet
+from presenced.metrics.exposition import Exposition, View
+from presenced.metrics.series import ClientSeries
+from presenced.pipeline import ClientFilter, Pipeline
+from presenced.presence import Client, PresenceRules, State
+from registries import group, link, member, thing
+from registry.life import Registry
+
+DELAY = 5.0
+
+
+class Bench:
+    """A fleet with a clock; registry and lifecycle events are stamped by it."""
+
+    def __init__(self, **filters: Any) -> None:
+        self.now = 1000.0
+        self.told: list[tuple[str, State]] = []
+        self.described: list[str] = []
+        self.forgotten: list[str] = []
+        self.counted: Counter[State] = Counter()
+        self.fleet = Fleet(
+            PresenceRules(offline_delay=DELAY, forget_offline_after=86400.0),
+            on_transition=lambda client, t: self.told.append((client.client_id, t.state)),
+            on_count=self._count,
+            on_forget=lambda client: self.forgotten.append(client.client_id),
+            on_describe=lambda client: self.described.append(client.client_id),
+        )
+        self.pipeline = Pipeline(self.fleet, ClientFilter(**filters))
+        self.versions: dict[str, int] = {}
+
+    def _count(self, _: Client, state: State, change: int) -> None:
+        self.counted[state] += change
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {c.client_id: c.state.value for c in self.fleet.presence.clients.values()}
+
+    @property
+    def by_type(self) -> dict[tuple[str, str], int]:
+        types = self.fleet.inventory.types.live
+        return {key: n for key, n in self.fleet.thing_types.samples(types) if n}
+
+    @property
+    def by_group(self) -> dict[tuple[str, str], int]:
+        groups = self.fleet.inventory.groups.live
+        return {key: n for key, n in self.fleet.thing_groups.samples(groups) if n}
+
+    def learn(self, *events: RegistryEvent) -> None:
+        for event in events:
+            self.fleet.learn(event, self.now)
+
+    def lifecycle(self, client_id: str, *, connected: bool, thing_name: str | None = None) -> None:
+        version = self.versions.get(client_id, 0) + connected
+        self.versions[client_id] = version
+        event = lifecycle(
+            connected=connected,
+            timestamp=round(self.now * 1000),
+            version=version,
+            session=f"s{version}",
+            client_id=client_id,
+        )
+        event.thing_name = thing_name
+        self.fleet.apply(event, self.now, self.now)
+
+    def connect(self, client_id: str, thing_name: str | None = None) -> None:
+        self.lifecycle(client_id, connected=True, thing_name=thing_name)
+
+    def disconnect(self, client_id: str) -> None:
+        self.lifecycle(client_id, connected=False)
+
+    def subscribe(self, client_id: str, kind: str = "subscribed", **fields: Any) -> None:
+        event = SubscriptionEvent(type=kind, client_id=client_id, timestamp=None, **fields)
+        self.fleet.hear_subscription(event, self.now)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.fleet.presence.advance(self.now, 0.0)
+
+
+def test_a_thing_that_never_connected_is_unknown() -> None:
+    bench = Bench()
+    bench.learn(thing("a", "pump"), member("hall", "a"))
+    assert bench.states == {"a": "unknown"}
+    assert bench.by_type == {("pump", "unknown"): 1}
+    assert bench.by_group == {("hall", "unknown"): 1}
+    assert bench.told == [], "no transition"
+    bench.connect("a")
+    assert bench.by_group == {("hall", "online"): 1}
+
+
+def test_a_client_counts_once_in_each_group_and_in_those_above() -> None:
+    bench = Bench()
+    bench.learn(
+        link("site", "hall"), link("site", "yard"), member("hall", "a"), member("yard", "a")
+    )
+    bench.connect("a")
+    assert bench.by_group == {(name, "online"): 1 for name in ("hall", "yard", "site")}
+    bench.learn(member("yard", "a", 1, added=False))
+    assert bench.by_group == {(name, "online"): 1 for name in ("hall", "site")}
+
+
+def test_groups_know_states_as_they_change() -> None:
+    bench = Bench()
+    bench.learn(member("hall", "a"))
+    seen = []
+    bench.connect("a")
+    seen.append(bench.by_group)
+    bench.disconnect("a")
+    seen.append(bench.by_group)
+    bench.wait(DELAY)
+    seen.append(bench.by_group)
+    assert seen == [{("hall", state): 1} for state in ("online", "pending", "offline")]
+
+
+def test_a_client_is_the_thing_that_its_events_name() -> None:
+    bench = Bench()
+    bench.learn(thing("pump-7", "pump"))
+    assert bench.states == {"pump-7": "unknown"}
+    bench.connect("line/7", "pump-7")
+    assert bench.states == {"line/7": "online"}, "the thing is known by its own client"
+    assert bench.by_type == {("pump", "online"): 1}
+    assert bench.fleet.describe(bench.fleet.presence.clients["line/7"]).thing_type == "pump"
+    bench.disconnect("line/7")
+    assert bench.by_type == {("pump", "pending"): 1}, "a disconnect need not name it again"
+
+
+def test_two_clients_may_be_one_thing() -> None:
+    bench = Bench()
+    bench.learn(thing("a", "pump"))
+    bench.connect("a")
+    bench.connect("b", "a")
+    assert bench.by_type == {("pump", "online"): 2}
+
+
+def test_a_client_that_becomes_another_thing_leaves_the_first_one_unknown() -> None:
+    bench = Bench()
+    bench.learn(thing("one", "pump"), thing("two", "valve"))
+    bench.connect("c", "one")
+    bench.connect("c", "two")
+    assert bench.by_type == {("pump", "unknown"): 1, ("valve", "online"): 1}
+    assert bench.states == {"one": "unknown", "c": "online"}
+
+
+@pytest.mark.parametrize("state", ["offline", "unknown"])
+def test_a_deleted_thing_that_is_not_online_is_forgotten(state: str) -> None:
+    bench = Bench()
+    bench.learn(thing("a", "pump"), member("hall", "a"))
+    if state == "offline":
+        bench.connect("a")
+        bench.disconnect("a")
+        bench.wait(DELAY)
+    assert bench.states == {"a": state}
+    bench.learn(thing("a", at=9, type="deleted"))
+    assert bench.states == bench.by_type == bench.by_group == {}
+    assert bench.forgotten == ["a"]
+    assert bench.fleet.presence.counts.forgotten == {"expired": 0, "thing_deleted": 1}
+    assert not +bench.counted
+
+
+def test_a_deleted_thing_that_is_online_is_forgotten_when_it_goes_offline() -> None:
+    bench = Bench()
+    bench.connect("a")
+    bench.learn(thing("a", "pump"), thing("a", at=9, type="deleted"))
+    assert bench.states == {"a": "online"}
+    assert bench.by_type == {}, "it has no type any more"
+    bench.disconnect("a")
+    assert bench.states == {"a": "pending"}
+    bench.wait(DELAY)
+    assert bench.states == {}
+    assert bench.told[-1] == ("a", State.OFFLINE), "the transition is told first"
+    assert bench.fleet.presence.counts.forgotten["thing_deleted"] == 1
+
+
+def test_a_late_copy_does_not_bring_back_a_client_whose_thing_was_deleted() -> None:
+    bench = Bench()
+    bench.learn(thing("a"))
+    bench.connect("a")
+    bench.disconnect("a")
+    bench.wait(DELAY)
+    bench.learn(thing("a", at=9, type="deleted"))
+    bench.disconnect("a")
+    assert bench.states == {}
+    assert bench.fleet.presence.counts.ignored["duplicate"] == 1
+    bench.connect("a")
+    assert bench.states == {"a": "online"}, "a new connection does"
+
+
+def test_a_deletion_that_comes_before_the_creation() -> None:
+    bench = Bench()
+    bench.learn(thing("a", at=9, type="deleted"), thing("a", "pump", 1))
+    assert bench.states == bench.by_type == {}
+
+
+def test_an_expired_client_whose_thing_exists_is_unknown_again() -> None:
+    bench = Bench()
+    bench.learn(thing("a", "pump"))
+    bench.connect("a")
+    bench.disconnect("a")
+    bench.wait(DELAY)
+    bench.wait(86400)
+    assert bench.forgotten == ["a"]
+    assert bench.fleet.presence.counts.forgotten["expired"] == 1
+    assert bench.by_type == {("pump", "unknown"): 1}
+
+
+def test_an_online_client_never_expires() -> None:
+    bench = Bench()
+    bench.connect("a")
+    bench.wait(10 * 86400)
+    assert bench.states == {"a": "online"}
+
+
+def test_clients_that_do_not_count_are_made_by_no_thing() -> None:
+    bench = Bench(own=["presenced"], patterns=["test-*"])
+    bench.learn(thing("presenced"), thing("test-1"), thing("a"))
+    assert bench.states == {"a": "unknown"}
+    bench.pipeline.use_filter(ClientFilter(patterns=["a"]))
+    assert bench.states == {"presenced": "unknown", "test-1": "unknown"}
+
+
+def test_attributes_and_type_are_told_where_they_change() -> None:
+    bench = Bench()
+    bench.connect("a")
+    client = bench.fleet.presence.clients["a"]
+    assert bench.fleet.describe(client) == Description("", {})
+    bench.learn(thing("a", "pump", attributes={"site": "north"}))
+    assert bench.described[-1] == "a"
+    assert bench.fleet.describe(client) == Description("pump", {"site": "north"})
+    bench.learn(thing("a", at=9, type="deleted"))
+    assert bench.fleet.describe(client) == Description("", {})
+
+
+def test_a_subscription_shows_that_an_unknown_client_is_online() -> None:
+    bench = Bench()
+    bench.learn(thing("a", "pump"))
+    bench.subscribe("a")
+    bench.subscribe("b")
+    bench.subscribe("c", "unsubscribed")
+    assert bench.states == {"a": "online", "b": "online"}
+    assert bench.by_type == {("pump", "online"): 1}
+    assert bench.fleet.presence.counts.supposed_online == 2
+    assert [state for _, state in bench.told] == [State.ONLINE] * 2
+
+
+def test_a_subscription_names_the_thing_too() -> None:
+    bench = Bench()
+    bench.learn(thing("pump-7", "pump"))
+    bench.subscribe("line/7", thing_name="pump-7")
+    assert bench.by_type == {("pump", "online"): 1}
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_any_lifecycle_event_overrules_a_subscription(*, connected: bool) -> None:
+    bench = Bench()
+    bench.subscribe("a")
+    bench.lifecycle("a", connected=connected)
+    assert bench.states == {"a": "online" if connected else "pending"}
+    counts = bench.fleet.presence.counts
+    assert counts.connections_replaced == 0, "nothing was known to be replaced"
+    assert len(bench.told) == 1
+
+
+def test_a_subscription_says_nothing_new_of_a_client_that_is_known() -> None:
+    bench = Bench()
+    bench.connect("a")
+    bench.disconnect("a")
+    bench.wait(DELAY)
+    bench.subscribe("a")
+    assert bench.states == {"a": "offline"}
+    bench.learn(thing("a", at=9, type="deleted"))
+    bench.subscribe("a")
+    assert bench.states == {}, "known, though forgotten"
+    assert bench.fleet.presence.counts.supposed_online == 0
+
+
+class Company:
+    """A large registry with devices that come and go, and a daemon that hears of both."""
+
+    def __init__(self, random: Random, *, things: int, groups: int) -> None:
+        self.random = random
+        self.registry = Registry(
+            random,
+            things=tuple(f"t{number}" for number in range(things)),
+            groups=tuple(f"g{number}" for number in range(groups)),
+            types=("pump", "valve", "sensor"),
+        )
+        self.bench = Bench()
+        self._things, self._groups = things, groups
+
+    def found(self) -> None:
+        """Types, groups six levels deep, and things in them."""
+        registry = self.registry
+        for kind in ("pump", "valve", "sensor"):
+            registry.change_type(kind)
+        levels: list[list[str]] = [[""]]
+        for number in range(self._groups):
+            depth = number % 6 if number > 12 else 0
+            parents = levels[min(depth, len(levels) - 1)]
+            name = f"g{number}"
+            registry.create_group(name, self.random.choice(parents))
+            level = len(registry.lineage(name))
+            if level == len(levels):
+                levels.append([])
+            levels[level].append(name)
+        assert len(levels) == 7, "six levels, and the top"
+        for number in range(self._things):
+            registry.create_thing(f"t{number}")
+            for _ in range(self.random.randrange(3)):
+                registry.now += 1
+                registry.toggle_membership(f"t{number}")
+
+    def live(self, changes: int) -> None:
+        """Let things, groups and devices change, and the events arrive in any order, some twice."""
+        for _ in range(changes):
+            self.registry.now += 1
+            if self.random.random() < 0.01:
+                self.registry.change_group(f"g{self.random.randrange(self._groups)}")
+            else:
+                self.registry.change_thing(f"t{self.random.randrange(self._things)}")
+        self.deliver()
+        for _ in range(changes):
+            number = self.random.randrange(self._things)
+            client_id, named = f"t{number}", None
+            if number % 10 == 0:
+                client_id, named = f"line/{number}", f"t{number}"
+            self.bench.lifecycle(client_id, connected=self.random.random() < 0.6, thing_name=named)
+        self.bench.wait(self.random.choice([1.0, DELAY]))
+
+    def deliver(self) -> None:
+        events = self.registry.events
+        events += self.random.choices(events, k=len(events) // 10)
+        self.random.shuffle(events)
+        self.bench.learn(*events)
+        events.clear()
+
+    def recount(self) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
+        """Clients by type and by group, from the true registry and each client's presence."""
+        types: Counter[tuple[str, str]] = Counter()
+        groups: Counter[tuple[str, str]] = Counter()
+        for client in self.bench.fleet.presence.clients.values():
+            one = self.registry.things.get(client.thing_name or client.client_id)
+            if one is None:
+                continue
+            state = client.state.value
+            if one.kind:
+                types[one.kind, state] += 1
+            for name in {each for g in one.groups for each in self.registry.lineage(g)}:
+                groups[name, state] += 1
+        return types, groups
+
+
+def test_a_large_fleet_counts_right_after_every_batch() -> None:
+    company = Company(Random(11), things=20_000, groups=500)
+    company.found()
+    company.deliver()
+    bench = company.bench
+    states = set()
+    for _ in range(12):
+        company.live(1_500)
+        assert (bench.by_type, bench.by_group) == company.recount()
+        assert set(bench.fleet.inventory.groups.live) == set(company.registry.groups)
+        represented = {c.thing for c in bench.fleet.presence.clients.values()}
+        assert represented >= set(company.registry.things), "each thing has a client"
+        states |= {state for _, state in bench.by_group}
+    assert bench.counted == bench.fleet.presence.counts.clients
+    assert states == set(State)
+    assert bench.fleet.presence.counts.forgotten["thing_deleted"] > 100
+    view = View(pipeline=bench.pipeline, series=ClientSeries(), transport="awscrt")
+    text = Exposition(view, process_metrics=False).render()[0].decode()
+    for (name, state), count in company.recount()[1].items():
+        line = f'iot_thing_group_clients{{state="{state}",thing_group="{name}"}} {float(count)}'
+        assert line in text
+
+
+def test_a_group_of_the_whole_fleet_moves() -> None:
+    bench = Bench()
+    bench.learn(*(member("hall", f"t{number}") for number in range(10_000)))
+    bench.learn(group("hall", "site", 2))
+    assert bench.by_group[("site", "unknown")] == 10_000
