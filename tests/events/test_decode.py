@@ -366,3 +366,25 @@ def test_rejections_do_not_quote_the_payload() -> None:
         decode(CONNECTED + "a", b'{"clientId": {"secret": "203.0.113.1"}}', NOW)
     assert "203" not in str(rejected.value)
     assert "secret" not in str(rejected.value)
+
+
+def test_attributes_beyond_what_aws_allows_are_left_out() -> None:
+    attributes = {
+        "n" * 128: "v" * 800,
+        "n" * 129: "a name too long",
+        "value too long": "v" * 801,
+        **{f"a{number}": "" for number in range(60)},
+    }
+    event = told("$aws/events/thing/a/created", {"attributes": attributes})
+    assert len(event.attributes) == 50
+    assert event.attributes["n" * 128] == "v" * 800
+    assert not {"n" * 129, "value too long"} & event.attributes.keys()
+
+
+def test_names_of_the_registry_at_their_limit() -> None:
+    name = "g" * 1024
+    assert told(f"$aws/events/thingGroup/{name}/created", {}).thing_group == name
+    assert reason(f"$aws/events/thingGroup/{name}g/created", b"{}") == "invalid_payload"
+    assert reason(
+        "$aws/events/thing/a/created", json.dumps({"thingName": name + "g"}).encode()
+    ) == ("invalid_payload")
