@@ -17,6 +17,7 @@ from presenced.registry.objects import NO_ATTRIBUTES, Attributes
 if TYPE_CHECKING:
     from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
     from presenced.presence.ordering import Ordering
+    from presenced.touched import Touched
 
 __all__ = ["Description", "Fleet"]
 
@@ -72,6 +73,19 @@ class Fleet:
         self._on_forget = on_forget
         self._on_describe = on_describe
 
+    def track(self, touched: Touched) -> None:
+        """Have everything that changes from now on noted."""
+        self.presence.on_change = touched.clients.add
+        self.inventory.things.on_change = touched.things.add
+        self.inventory.types.on_change = touched.thing_types.add
+        self.inventory.groups.on_change = touched.thing_groups.add
+
+    def adopt(self, client: Client) -> None:
+        """Let a client that presence restored count by the registry, which must be there before."""
+        if client.thing_name:
+            self._named.setdefault(client.thing_name, set()).add(client.client_id)
+        self._count_for(client, 1)
+
     def apply(self, event: LifecycleEvent, received: float, now: float) -> Ordering:
         """Take a lifecycle event into account; the clocks are those of `Presence.apply`."""
         ordering = self.presence.apply(event, received, now)
@@ -82,9 +96,18 @@ class Fleet:
         return ordering
 
     def hear_subscription(self, event: SubscriptionEvent, received: float) -> None:
-        """Take a subscription for a sign of life of a client of which nothing else is known."""
-        if event.type == "subscribed" and self.presence.suppose_online(event.client_id, received):
+        """Take a subscription for a sign of life.
+
+        Of a client of which nothing else is known it shows that it is online, and of one that is
+        taken for online after a gap that it is so still.
+        """
+        if event.type != "subscribed":
+            return
+        if self.presence.suppose_online(event.client_id, received):
             self._rename(self.presence.clients[event.client_id], event.thing_name)
+        else:
+            at = received if event.timestamp is None else event.timestamp / 1000
+            self.presence.confirm_online(event.client_id, at)
 
     def learn(self, event: RegistryEvent, received: float) -> Outcome:
         """Take an event of the registry into account; without event time it counts as just now."""
@@ -183,6 +206,7 @@ class Fleet:
         self._count_for(client, 1)
         for name in (before, client.thing):
             self._stand_for(name)
+        self.presence.on_change(client.client_id)
         self._on_describe(client)
 
     def _count_for(self, client: Client, change: int) -> None:

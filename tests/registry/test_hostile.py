@@ -99,11 +99,11 @@ def test_a_thing_in_more_groups_than_there_is_room_for() -> None:
 
 
 def test_only_the_last_of_those_that_are_gone_are_remembered() -> None:
-    dropped: list[str] = []
-    shelf = Shelf(Thing, most_gone=2, on_drop=dropped.append)
+    changed: list[str] = []
+    shelf = Shelf(Thing, most_gone=2, on_change=changed.append)
     for name in "abc":
         shelf.settle(shelf.take(name))
-    assert (shelf.gone, dropped) == (2, ["a"])
+    assert (shelf.gone, changed) == (2, ["a", "b", "a", "c"]), "who is dropped has changed"
     assert shelf.get("a") is None
     assert shelf.get("c") is not None
 

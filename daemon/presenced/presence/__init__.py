@@ -2,12 +2,14 @@
 
 from presenced.presence.client import Client, State
 from presenced.presence.counts import Distribution, PresenceCounts
-from presenced.presence.machine import Presence, PresenceRules, Transition
+from presenced.presence.machine import ForgetReason, Presence, Transition
 from presenced.presence.ordering import OrderingRules
+from presenced.presence.rules import PresenceRules
 
 __all__ = [
     "Client",
     "Distribution",
+    "ForgetReason",
     "OrderingRules",
     "Presence",
     "PresenceCounts",

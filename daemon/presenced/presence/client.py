@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from array import array
 from enum import StrEnum
+from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from presenced.presence.deadlines import Deadline
     from presenced.presence.doubts import Doubts
+    from presenced.presence.ordering import Stamp
 
 __all__ = ["Client", "ConnectionKey", "Replaced", "State"]
+
+_DIGEST = 8  # bytes
+_REMEMBERED_DISCONNECTS = 16
 
 
 class State(StrEnum):
@@ -33,18 +37,16 @@ class ConnectionKey(NamedTuple):
 class Replaced:
     """A connection that another one took the place of, and whose disconnect is still to come.
 
-    It is the stamp of its connect.
+    It is the stamp of its connect, which `key` tells.
     """
 
     __slots__ = ("client", "deadline", "session", "timestamp", "version")
 
     connected = True
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, key: ConnectionKey) -> None:
         self.client = client
-        self.timestamp = client.timestamp
-        self.version = client.version
-        self.session = client.session
+        self.version, self.session, self.timestamp = key
         self.deadline: Deadline[Client | Replaced] | None = None
 
     @property
@@ -59,10 +61,11 @@ class Client:
     `connected`, `timestamp` (milliseconds), `version` and `session` are those of the event.
     `since` is when the present state began, by received time, in seconds since the epoch: for a
     pending client its disconnect, for an online one its last transition. `transition` is the time
-    of the last transition, None until there was one. `disconnects` are hashes of those counted
+    of the last transition, None until there was one. `disconnects` are digests of those counted
     last, and `replaced` the connections whose disconnect is awaited. `supposed` says that it is
     taken for online though no lifecycle event of it is known. `thing_name` is the thing that it
     belongs to where lifecycle events name one, None where its client ID is the thing's name.
+    `gaps` is how many gaps in what was received there had been when it was last heard of.
     """
 
     __slots__ = (
@@ -71,6 +74,7 @@ class Client:
         "deadline",
         "disconnects",
         "doubts",
+        "gaps",
         "reason",
         "replaced",
         "session",
@@ -96,9 +100,29 @@ class Client:
         self.version: int | None = None
         self.session: str | None = None
         self.deadline: Deadline[Client | Replaced] | None = None
-        self.disconnects = array("q")
+        self.disconnects = b""
         self.replaced: dict[ConnectionKey, Replaced] | None = None
         self.doubts: Doubts | None = None
+        self.gaps = 0
+
+    @property
+    def key(self) -> ConnectionKey:
+        """What tells the connection of its last accepted event from its others."""
+        return ConnectionKey(self.version, self.session, self.timestamp)
+
+    def remember_disconnect(self, event: Stamp) -> bool:
+        """Remember a disconnect; False where it is among those remembered already.
+
+        Digests are kept, and such as are the same in every process: the state file holds them.
+        """
+        told = f"{event.version}/{event.session}/{event.timestamp}"
+        # A lone surrogate is nothing that UTF-8 has, but JSON may carry one.
+        digest = blake2b(told.encode(errors="surrogatepass"), digest_size=_DIGEST).digest()
+        known = self.disconnects
+        if any(known.startswith(digest, at) for at in range(0, len(known), _DIGEST)):
+            return False
+        self.disconnects = (known + digest)[-_DIGEST * _REMEMBERED_DISCONNECTS :]
+        return True
 
     @property
     def thing(self) -> str:

@@ -60,5 +60,6 @@ class PresenceCounts:
         self.missed = {"connected": 0, "disconnected": 0}
         self.forgotten = {"expired": 0, "thing_deleted": 0}
         self.supposed_online = 0
+        self.unverified = 0
         self.session_duration = Distribution(_SESSION_BUCKETS)
         self.offline_duration = Distribution(_OFFLINE_BUCKETS)

@@ -4,46 +4,25 @@ Two clocks come in as arguments: `received` is wall-clock time in seconds since 
 what people are shown; `now` is monotonic time in seconds and is what deadlines run on.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Literal, NamedTuple
 
 from presenced.events import LifecycleEvent
-from presenced.presence.client import Client, Replaced, State
+from presenced.presence.client import Client, ConnectionKey, Replaced, State
 from presenced.presence.counts import DISCONNECT_REASONS, PresenceCounts
 from presenced.presence.deadlines import Deadlines
+from presenced.presence.departed import Departed
 from presenced.presence.doubts import judge
-from presenced.presence.ordering import Ordering, OrderingRules, Stamp, same_connection
+from presenced.presence.ordering import Ordering, Stamp, same_connection
+from presenced.presence.rules import PresenceRules
 
-__all__ = ["ForgetReason", "Presence", "PresenceRules", "Transition"]
+__all__ = ["ForgetReason", "Presence", "Transition"]
 
 ForgetReason = Literal["expired", "thing_deleted"]
 
-_REMEMBERED_DISCONNECTS = 16
 _AWAITED_DISCONNECTS = 64
-_REMEMBERED_DEPARTED = 20_000
 _KNOWN_REASONS = frozenset(DISCONNECT_REASONS)
-
-
-@dataclass(frozen=True, slots=True)
-class PresenceRules:
-    """What decides how long a disconnect must stand. Durations are in seconds.
-
-    `forget_offline_after` None keeps offline clients for ever.
-    """
-
-    offline_delay: float = 5.0
-    offline_delay_by_reason: Mapping[str, float] = field(default_factory=dict)
-    forget_offline_after: float | None = None
-    ordering: OrderingRules = field(default_factory=OrderingRules)
-
-    def delay(self, reason: str | None) -> float:
-        """The offline delay of a disconnect with this reason."""
-        if reason is None:
-            return self.offline_delay
-        return self.offline_delay_by_reason.get(reason, self.offline_delay)
 
 
 class Transition(NamedTuple):
@@ -69,7 +48,10 @@ class Presence:
     """Every client's presence, made from lifecycle events and time.
 
     `on_transition` is told each transition and whose it is, `on_count` each client that enters
-    (1) or leaves (-1) a state, `on_forget` each client that is dropped.
+    (1) or leaves (-1) a state, `on_forget` each client that is dropped, and `on_change` the client
+    ID of each of which something else is known now.
+
+    `gaps` is how many gaps in what was received there have been: see `doubt`.
     """
 
     def __init__(
@@ -79,15 +61,19 @@ class Presence:
         on_transition: Callable[[Client, Transition], None] = _no_one,
         on_count: Callable[[Client, State, int], None] = _no_one,
         on_forget: Callable[[Client], None] = _no_one,
+        on_change: Callable[[str], None] = _no_one,
     ) -> None:
         self.rules = rules
         self.clients: dict[str, Client] = {}
+        self.departed = Departed(on_drop=lambda client_id: self.on_change(client_id))
         self.counts = PresenceCounts()
-        self._departed: OrderedDict[str, Client] = OrderedDict()
+        self.gaps = 0
+        self._doubted_at = 0.0
         self._deadlines: Deadlines[Client | Replaced] = Deadlines()
         self._on_transition = on_transition
         self._on_count = on_count
         self._on_forget = on_forget
+        self.on_change = on_change
 
     @property
     def next_deadline(self) -> float | None:
@@ -106,7 +92,7 @@ class Presence:
         """
         client = self.clients.get(event.client_id)
         if client is None or client.state is State.UNKNOWN:
-            departed = self._departed.get(event.client_id)
+            departed = self.departed.get(event.client_id)
             if departed is not None:
                 return self._apply_to_departed(event, departed, received, now)
             client = self.know(event.client_id)
@@ -115,6 +101,8 @@ class Presence:
             self._accept(event, client, received, now, ordering)
         else:
             self._disregard(event, client, ordering)
+        if ordering is not Ordering.DUPLICATE or client.doubts is not None:
+            self.on_change(event.client_id)
         return ordering
 
     def know(self, client_id: str) -> Client:
@@ -122,7 +110,9 @@ class Presence:
         client = self.clients.get(client_id)
         if client is None:
             client = self.clients[client_id] = Client(client_id)
+            client.gaps = self.gaps
             self._count(State.UNKNOWN, 1, client)
+            self.on_change(client_id)
         return client
 
     def suppose_online(self, client_id: str, received: float) -> bool:
@@ -131,14 +121,57 @@ class Presence:
         That event overrules this, whatever it says. Returns whether nothing was known.
         """
         client = self.clients.get(client_id)
-        if client_id in self._departed or (client and client.state is not State.UNKNOWN):
+        if client_id in self.departed or (client and client.state is not State.UNKNOWN):
             return False
         client = self.know(client_id)
         client.supposed = True
         client.since = received
         self.counts.supposed_online += 1
         self._change(client, State.ONLINE, received)
+        self.on_change(client_id)
         return True
+
+    def doubt(self, at: float) -> None:
+        """Take note of a gap: events from before `at`, wall-clock seconds, may have been lost.
+
+        What is known of each client stays, as the best there is. Those that are online or pending
+        are unverified (`PresenceCounts.unverified`) until an event confirms or changes that.
+        """
+        self.gaps += 1
+        self._doubted_at = at
+        clients = self.counts.clients
+        self.counts.unverified = clients[State.ONLINE] + clients[State.PENDING]
+
+    def is_unverified(self, client: Client) -> bool:
+        """Whether a gap leaves a doubt about a client that is online or pending."""
+        return client.gaps != self.gaps and client.state in (State.ONLINE, State.PENDING)
+
+    def confirm_online(self, client_id: str, at: float) -> None:
+        """Take a sign of life at `at`, wall-clock seconds: an online client is verified by it."""
+        client = self.clients.get(client_id)
+        if client and client.state is State.ONLINE and at >= self._doubted_at:
+            self._verify(client)
+            self.on_change(client_id)
+
+    def restore(
+        self,
+        client: Client,
+        deadline: float | None,
+        awaited: Iterable[tuple[ConnectionKey, float]] = (),
+    ) -> None:
+        """Take a client on that an earlier process kept, without telling anybody.
+
+        `deadline` is when a pending client goes offline or an offline one is forgotten, `awaited`
+        which disconnects of replaced connections are awaited, and until when; all on the clock of
+        `now`. `gaps` must be restored before.
+        """
+        self.clients[client.client_id] = client
+        self.counts.clients[client.state] += 1
+        self.counts.unverified += self.is_unverified(client)
+        if deadline is not None:
+            client.deadline = self._deadlines.schedule(deadline, client)
+        for key, until in awaited:
+            self._await(client, key, until)
 
     def advance(self, now: float, offset: float, most: int | None = None) -> None:
         """Fire every deadline that is due at `now`, in order, or the first `most` of them.
@@ -148,9 +181,11 @@ class Presence:
         for when, item in islice(self._deadlines.due(now), most):
             if isinstance(item, Replaced):
                 self._miss_disconnect(item)
+                self.on_change(item.client.client_id)
             elif item.state is State.PENDING:
                 item.deadline = None
                 self._go_offline(item, when + offset, when)
+                self.on_change(item.client_id)
             else:
                 item.deadline = None
                 self.forget(item.client_id, "expired")
@@ -166,9 +201,7 @@ class Presence:
             return
         self.counts.forgotten[reason] += 1
         if client.is_known:
-            self._departed[client_id] = client
-            if len(self._departed) > _REMEMBERED_DEPARTED:
-                self._departed.popitem(last=False)
+            self.departed.add(client)
         self._on_forget(client)
 
     def disown(self, client_id: str) -> None:
@@ -186,7 +219,9 @@ class Presence:
         for replaced in (client.replaced or {}).values():
             self._deadlines.cancel(replaced.deadline)
         client.replaced = None
+        self._verify(client)
         self._count(client.state, -1, client)
+        self.on_change(client_id)
         return client
 
     def _apply_to_departed(
@@ -196,13 +231,15 @@ class Presence:
         ordering = judge(event, departed, self.rules.ordering)
         if not ordering.is_later:
             self._disregard(event, departed, ordering)
+            self.on_change(event.client_id)
             return ordering
-        del self._departed[departed.client_id]
+        self.departed.remove(departed.client_id)
         client = self.know(departed.client_id)
         client.connected, client.timestamp = departed.connected, departed.timestamp
         client.version, client.session = departed.version, departed.session
         client.disconnects, client.doubts = departed.disconnects, departed.doubts
         self._accept(event, client, received, now, ordering)
+        self.on_change(event.client_id)
         return ordering
 
     def _accept(
@@ -210,6 +247,7 @@ class Presence:
     ) -> None:
         if how is Ordering.LATER_AFTER_RESET:
             self.counts.version_resets += 1
+        self._verify(client)
         if event.connected:
             self._connect(event, client, received, now)
         else:
@@ -273,11 +311,8 @@ class Presence:
 
     def _count_disconnect(self, event: LifecycleEvent, client: Client) -> None:
         """Count a disconnect once, also one that changes nothing any more."""
-        key = hash((event.version, event.session, event.timestamp))
-        if key in client.disconnects:
+        if not client.remember_disconnect(event):
             return
-        client.disconnects.append(key)
-        del client.disconnects[:-_REMEMBERED_DISCONNECTS]
         self._arrived(event, client)
         reason = event.reason if event.reason in _KNOWN_REASONS else "other"
         initiated = event.client_initiated
@@ -287,12 +322,15 @@ class Presence:
 
     def _await_disconnect(self, client: Client, now: float) -> None:
         """Expect the disconnect of a connection that was replaced, within the offline delay."""
-        awaited = client.replaced = client.replaced or {}
+        awaited = client.replaced or {}
         if len(awaited) >= _AWAITED_DISCONNECTS:
             self._miss_disconnect(next(iter(awaited.values())))
-        replaced = Replaced(client)
-        replaced.deadline = self._deadlines.schedule(now + self.rules.offline_delay, replaced)
-        awaited[replaced.key] = replaced
+        self._await(client, client.key, now + self.rules.offline_delay)
+
+    def _await(self, client: Client, key: ConnectionKey, until: float) -> None:
+        awaited = client.replaced = client.replaced or {}
+        replaced = awaited[key] = Replaced(client, key)
+        replaced.deadline = self._deadlines.schedule(until, replaced)
 
     def _arrived(self, event: LifecycleEvent, client: Client) -> None:
         """Take note of the disconnect of a replaced connection, if it is one."""
@@ -317,7 +355,13 @@ class Presence:
         if not awaited:
             replaced.client.replaced = None
 
+    def _verify(self, client: Client) -> None:
+        """Let a client be in doubt no longer."""
+        self.counts.unverified -= self.is_unverified(client)
+        client.gaps = self.gaps
+
     def _go_offline(self, client: Client, confirmed: float, now: float) -> None:
+        self._verify(client)
         if self.rules.forget_offline_after is not None:
             client.deadline = self._deadlines.schedule(
                 now + self.rules.forget_offline_after, client

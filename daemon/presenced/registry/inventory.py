@@ -1,6 +1,6 @@
 """The registry as its events tell it: the same inventory, in whatever order they arrive."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from presenced.events import (
@@ -57,6 +57,30 @@ class Inventory:
     def apply(self, event: RegistryEvent, at: int) -> Outcome:
         """Take an event into account. `at` is its event time, or what stands in for it."""
         return self._appliers[type(event)](event, at)
+
+    def restore(
+        self, things: Iterable[Thing], types: Iterable[ThingType], groups: Iterable[ThingGroup]
+    ) -> None:
+        """Take on what an earlier process kept, without telling anybody.
+
+        What follows from it (who is in a group, below it, of a type) is worked out here.
+        """
+        known = {group.name: group for group in groups}
+        for kind in types:
+            self.types.place(kind)
+        for thing in things:
+            self.things.place(thing)
+            for name in thing.groups:
+                known.setdefault(name, ThingGroup(name)).members.add(thing.name)
+            if thing.type:
+                kind = self.types.take(thing.type)
+                kind.things += 1
+                self.types.place(kind)
+        for group in known.values():
+            self.groups.place(group)
+        for group in known.values():
+            if group.parent_facts or group.told_parent:
+                self._hierarchy.relink(group)
 
     def groups_of(self, thing: Thing) -> set[str]:
         """The groups of a thing: those that it is a direct member of, and all above them."""

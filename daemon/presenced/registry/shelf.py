@@ -24,8 +24,8 @@ class Shelf(Generic[T]):
 
     `live` are those that exist. What is known of others (that they were deleted, mostly) is kept
     as long as there is room for it, so that a late event does not bring them back; the one that
-    changed longest ago is dropped first. `on_settle` is told each object that changed, and each
-    that was dropped.
+    changed longest ago is dropped first. `on_change` is told the name of each object that may have
+    changed or was dropped.
     """
 
     def __init__(
@@ -33,15 +33,13 @@ class Shelf(Generic[T]):
         make: Callable[[str], T],
         *,
         most_gone: int = _MOST_GONE,
-        on_settle: Callable[[T], None] = lambda _: None,
-        on_drop: Callable[[str], None] = lambda _: None,
+        on_change: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.live: dict[str, T] = {}
         self._gone: OrderedDict[str, T] = OrderedDict()
         self._make = make
         self._most_gone = most_gone
-        self._on_settle = on_settle
-        self._on_drop = on_drop
+        self.on_change = on_change
 
     def get(self, name: str) -> T | None:
         """What is known under a name, whether it exists or not."""
@@ -53,6 +51,11 @@ class Shelf(Generic[T]):
 
     def settle(self, item: T) -> None:
         """Put an object that may have changed where it belongs."""
+        self.place(item)
+        self.on_change(item.name)
+
+    def place(self, item: T) -> None:
+        """Put an object where it belongs, and tell nobody."""
         name = item.name
         if item.exists:
             self._gone.pop(name, None)
@@ -63,8 +66,7 @@ class Shelf(Generic[T]):
             self._gone.move_to_end(name)
             if len(self._gone) > self._most_gone:
                 dropped, _ = self._gone.popitem(last=False)
-                self._on_drop(dropped)
-        self._on_settle(item)
+                self.on_change(dropped)
 
     @property
     def gone(self) -> int:
