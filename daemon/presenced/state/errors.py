@@ -15,6 +15,7 @@ __all__ = [
     "StateMissingError",
     "StateMovedError",
     "StateNewerError",
+    "StateOlderError",
     "StateUnusableError",
     "cause_of",
     "is_damage",
@@ -89,6 +90,16 @@ class StateNewerError(StateError):
             f"the state file {path} was written by a newer presenced (its format is {found}, this "
             f"version knows up to {known}): install the newer version again, or move the file "
             "aside to begin without it"
+        )
+
+
+class StateOlderError(StateError):
+    """The file has not been brought to this version yet."""
+
+    def __init__(self, path: object, found: int, known: int) -> None:
+        super().__init__(
+            f"the state file {path} has the older format {found}, this version reads {known}: "
+            "start presenced, which brings it up to date"
         )
 
 

@@ -74,9 +74,9 @@ class StateFile:
     def open(cls, path: Path) -> Self:
         """Open a state file, or make it, and bring it to the present version.
 
-        A damaged one is moved aside. Raises StateLockedError where another process has it, StateNewerError
-        and StateForeignError where it is not for this version to touch, and StateUnusableError where file
-        or directory cannot be used as they are now.
+        A damaged one is moved aside. Raises StateLockedError where another process has it,
+        StateNewerError and StateForeignError where it is not for this version to touch, and
+        StateUnusableError where file or directory cannot be used as they are now.
         """
         if not path.parent.is_dir():
             remedy = "make that directory, for the user that presenced runs as, or mend state.path"
@@ -156,15 +156,22 @@ class StateFile:
 
 
 def read_rows(connection: sqlite3.Connection, row_type: type[R], path: Path) -> Iterator[list[R]]:
-    """As `StateFile.read`, from any connection."""
+    """As `StateFile.read`, from any connection.
+
+    Each list is read by itself, so that nobody is kept from writing, nor the log from being cut.
+    """
     table = next(table for table in TABLES if table.row is row_type)
+    keys, places = ", ".join(table.key), ", ".join("?" * table.key_width)
+    columns = ", ".join(table.columns)
+    select = f"SELECT {columns} FROM {table.name}"  # noqa: S608 - our own names
+    rest = f"ORDER BY {keys} LIMIT {_CHUNK}"
     try:
-        cursor = connection.execute(
-            f"SELECT {', '.join(table.columns)} "  # noqa: S608 - our own names
-            f"FROM {table.name} ORDER BY {', '.join(table.key)}"
-        )
-        while rows := cursor.fetchmany(_CHUNK):
+        rows = connection.execute(f"{select} {rest}").fetchall()
+        while rows:
             yield list(map(row_type._make, rows))
+            last = rows[-1][: table.key_width]
+            after = f"{select} WHERE ({keys}) > ({places}) {rest}"
+            rows = connection.execute(after, last).fetchall() if len(rows) == _CHUNK else []
     except sqlite3.Error as error:
         if is_damage(error):
             raise StateDamagedError(path, error) from error

@@ -2,13 +2,16 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from presenced.state.errors import StateLockedError
 
-__all__ = ["Lock", "beside"]
+__all__ = ["Lock", "beside", "holder_of"]
 
 _LONGEST_PID = 20
+_PATIENCE = 1.0
+_PAUSE = 0.05
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -21,7 +24,8 @@ class Lock:
 
     The lock lies on a file of its own, `<path>.lock`, so that SQLite's own locks, and whoever only
     reads, are left alone. That file stays: removing it could give two processes a lock each.
-    Raises StateLockedError where another one holds it, and OSError where the file cannot be made.
+    Raises StateLockedError where another one holds it for longer than a command would, up to a
+    second, and OSError where the file cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,14 +43,42 @@ class Lock:
             self._descriptor = -1
 
     def _take(self, path: Path) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(self._descriptor, _LONGEST_PID).decode("ascii", "replace").strip()
-            raise StateLockedError(path, holder) from None
+        patience = time.monotonic() + _PATIENCE
+        while not _locked(self._descriptor):
+            if time.monotonic() >= patience:
+                raise StateLockedError(path, _holder(self._descriptor))
+            time.sleep(_PAUSE)
         _give_to_owner(self._descriptor, path)
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, b"%d\n" % os.getpid())
+
+
+def holder_of(path: Path) -> str | None:
+    """The process that has a state file, as a number; None where nobody has it.
+
+    It is empty where that is not to be found out. Raises OSError.
+    """
+    try:
+        descriptor = os.open(beside(path, ".lock"), os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        return None if _locked(descriptor) else _holder(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Take the lock, unless another process has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, _LONGEST_PID, 0).decode("ascii", "replace").strip()
 
 
 def _give_to_owner(descriptor: int, path: Path) -> None:
