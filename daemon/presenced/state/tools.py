@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import time
@@ -79,20 +80,23 @@ class Forgotten(NamedTuple):
 def summary(path: Path) -> Summary:
     """What a file holds. Raises StateError."""
     with _reading(path) as connection:
-        states = connection.execute(
-            "SELECT state, count(*) FROM clients WHERE NOT departed GROUP BY state"
-        )
-        clients: dict[str, int] = dict(states.fetchall())
-        unverified = _number(
-            connection, "SELECT count(*) FROM clients WHERE unverified AND NOT departed"
-        )
-        departed = _number(connection, "SELECT count(*) FROM clients WHERE departed")
+        groups = connection.execute(
+            "SELECT state, unverified, departed, count(*) FROM clients GROUP BY 1, 2, 3"
+        ).fetchall()
         rows = {
             table.name: _number(connection, f"SELECT count(*) FROM {table.name}")  # noqa: S608
             for table in TABLES
             if table.row is not ClientRow
         }
         version = version_of(connection, path)
+    clients: Counter[str] = Counter()
+    unverified = departed = 0
+    for state, is_unverified, is_departed, number in groups:
+        if is_departed:
+            departed += number
+        else:
+            clients[state] += number
+            unverified += number if is_unverified else 0
     return Summary(version, _size(path), _holder(path), clients, unverified, departed, rows)
 
 
