@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     _add_demo(commands)
     _add_replay(commands)
+    _add_state(commands)
     return parser
 
 
@@ -161,6 +162,19 @@ def _add_replay(commands: Any) -> None:
         dest="settle",
         help="stop at the last line, instead of letting time run on until no client is pending",
     )
+
+
+def _add_state(commands: Any) -> None:
+    from presenced.state.arguments import add_arguments
+
+    parser = _command(
+        commands,
+        "state",
+        "look into the state file, or forget clients",
+        "Look into the state file of a running or a stopped daemon, or have clients forgotten.",
+        _state,
+    )
+    add_arguments(parser)
 
 
 def _command(
@@ -329,6 +343,19 @@ def _replay(options: argparse.Namespace) -> int:
         replay.run(read_recording(_with_progress(recording), report), settle=options.settle)
     sys.stdout.buffer.flush()
     return FAILED if bad_lines else DONE
+
+
+def _state(options: argparse.Namespace) -> int:
+    from presenced.state.command import run_state
+    from presenced.state.errors import StateError
+
+    try:
+        found_all = run_state(options, print, sys.stdout.buffer.write)
+    except StateError as error:
+        _say(f"presenced: {error}")
+        return FAILED
+    sys.stdout.flush()
+    return DONE if found_all else FAILED
 
 
 def _with_progress(recording: BinaryIO) -> Iterator[bytes]:

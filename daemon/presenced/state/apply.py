@@ -1,0 +1,109 @@
+"""Changes into tables, with few statements.
+
+Around each step of a statement the sqlite3 module lets go of the GIL and must get it back, which
+takes up to 5 ms (`sys.getswitchinterval`) while another thread computes. Hence one statement for
+many rows, where `executemany` would take a step for each.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from presenced.state.changes import Changes
+from presenced.state.rows import TABLES, Table
+
+__all__ = ["commit"]
+
+_MOST_ROWS = 128
+_MOST_VARIABLES = 16_000
+# What a value can have that SQLite does not take: too large, not encodable, of a wrong type or
+# against a rule of the table. It would fail again and again, and keep everything else from disk.
+_REFUSALS = (
+    OverflowError,
+    UnicodeError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    sqlite3.DataError,
+)
+
+_Values = tuple[Any, ...]
+
+
+def commit(connection: sqlite3.Connection, changes: Changes) -> int:
+    """Write changes in one transaction; how many rows had to be left out because of their values.
+
+    Raises sqlite3.Error, and has then changed nothing.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        refused = sum(_write(connection, table, getattr(changes, table.name)) for table in TABLES)
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+    return refused
+
+
+def _write(connection: sqlite3.Connection, table: Table, rows: dict[Any, _Values | None]) -> int:
+    if not rows:
+        return 0
+    put = [row for row in rows.values() if row is not None]
+    gone = [key if isinstance(key, tuple) else (key,) for key, row in rows.items() if row is None]
+    return _run(connection, _putting, table, put) + _run(connection, _deleting, table, gone)
+
+
+def _run(
+    connection: sqlite3.Connection,
+    statement: Callable[[Table, int], str],
+    table: Table,
+    rows: Sequence[_Values],
+) -> int:
+    refused = 0
+    for chunk in _chunks(rows, min(_MOST_ROWS, _MOST_VARIABLES // len(table.columns))):
+        try:
+            connection.execute(statement(table, len(chunk)), [v for row in chunk for v in row])
+        except _REFUSALS:
+            refused += _one_by_one(connection, statement(table, 1), chunk)
+    return refused
+
+
+def _one_by_one(connection: sqlite3.Connection, statement: str, rows: Sequence[_Values]) -> int:
+    refused = 0
+    for row in rows:
+        try:
+            connection.execute(statement, row)
+        except _REFUSALS:
+            refused += 1
+    return refused
+
+
+def _chunks(rows: Sequence[_Values], most: int) -> Iterator[Sequence[_Values]]:
+    """The rows in slices of `most`, then of smaller powers of two: few statements to prepare."""
+    start = 0
+    size = most
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        yield rows[start : start + size]
+        start += size
+
+
+@cache
+def _putting(table: Table, count: int) -> str:
+    places = _places(len(table.columns), count)
+    return f"REPLACE INTO {table.name} VALUES {places}"  # noqa: S608 - our own names
+
+
+@cache
+def _deleting(table: Table, count: int) -> str:
+    places = _places(table.key_width, count)
+    keys = ", ".join(table.key)
+    return f"DELETE FROM {table.name} WHERE ({keys}) IN (VALUES {places})"  # noqa: S608
+
+
+def _places(width: int, count: int) -> str:
+    return ", ".join([f"({', '.join('?' * width)})"] * count)

@@ -1,0 +1,115 @@
+"""The `state` command, from its options to its output."""
+
+import argparse
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from presenced.settings import load_settings
+from presenced.state.errors import StateError
+from presenced.state.file import default_path
+from presenced.state.rows import ClientRow
+from presenced.state.tools import Forgotten, Summary, client, export, forget, summary
+
+__all__ = ["run_state"]
+
+_TIMES = {"since", "transition", "deadline"}
+_FLAGS = {"supposed", "connected", "unverified", "departed"}
+
+
+def run_state(
+    options: argparse.Namespace, say: Callable[[str], None], write: Callable[[bytes], object]
+) -> bool:
+    """Run an action of `presenced state`; whether all that it was asked for was found.
+
+    Text for people goes to `say`, line by line, and an export to `write`. Raises StateError and
+    SettingsError.
+    """
+    path = options.file or _configured(options.config)
+    if options.action == "export":
+        for lines in export(path):
+            write(lines)
+        return True
+    if options.action == "forget":
+        return _tell_forgotten(forget(path, options.client_ids), say)
+    if options.client_id is None:
+        _tell_summary(path, summary(path), say)
+        return True
+    row = client(path, options.client_id)
+    if row is None:
+        say(f"{path} knows no client {_printable(options.client_id)}.")
+        return False
+    _tell_client(row, say)
+    return True
+
+
+def _configured(config: Path) -> Path:
+    settings = load_settings(config, require_endpoint=False)
+    path = settings.state.path or default_path(os.environ)
+    if path is None:
+        raise StateError(
+            f"{config} names no state file: set state.path, or name the file by --file; that of "
+            "the systemd service is /var/lib/presenced/presenced.db"
+        )
+    return path
+
+
+def _tell_summary(path: Path, found: Summary, say: Callable[[str], None]) -> None:
+    if found.holder is None:
+        use = "not in use"
+    else:
+        use = f"in use by process {found.holder}" if found.holder else "maybe in use"
+    say(f"{path}: format {found.version}, {found.size / 1e6:,.1f} MB, {use}")
+    _tell_number("clients", sum(found.clients.values()), say)
+    for state in ("online", "pending", "offline", "unknown"):
+        _tell_number(f"  {state}", found.clients.get(state, 0), say)
+    _tell_number("  unverified", found.unverified, say)
+    _tell_number("forgotten clients", found.departed, say)
+    for table, number in found.rows.items():
+        _tell_number(table.replace("_", " "), number, say)
+
+
+def _tell_number(what: str, number: int, say: Callable[[str], None]) -> None:
+    say(f"{what:<20}{number:>12,}")
+
+
+def _tell_client(row: ClientRow, say: Callable[[str], None]) -> None:
+    for column, value in row._asdict().items():
+        say(f"{column:<12}{_in_words(column, value)}")
+
+
+def _in_words(column: str, value: str | float | None) -> str:
+    if value is None:
+        return "-"
+    if column in _FLAGS:
+        return "yes" if value else "no"
+    if column in _TIMES and isinstance(value, float):
+        return _moment(value)
+    if column == "event_time" and isinstance(value, int):
+        return _moment(value / 1000)
+    return _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Text with what a terminal might obey escaped: names come from whoever may connect."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def _moment(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
+
+
+def _tell_forgotten(result: Forgotten, say: Callable[[str], None]) -> bool:
+    for client_id in result.known:
+        done = "the running daemon will forget it" if result.asked else "forgotten"
+        say(f"{_printable(client_id)}: {done}")
+    for client_id in result.unknown:
+        say(f"{_printable(client_id)}: not known")
+    return not result.unknown
