@@ -63,7 +63,7 @@ def test_device_comes_back_when_dropped(stage: OpenStage) -> None:
 def test_fleet_connects_and_says_goodbye(stage: OpenStage) -> None:
     async def scenario() -> None:
         async with stage() as on:
-            running = asyncio.create_task(run_fleet(12, on.devices, 1))
+            running = asyncio.create_task(run_fleet(12, on.broker, on.devices, 1))
             for client_id in client_ids(12):
                 await on.event(client_id, "connected")
             running.cancel()
