@@ -148,7 +148,7 @@ def test_a_group_is_updated_in_its_place() -> None:
 
 def test_a_deleted_group_leaves_its_things_without_it() -> None:
     registry = tree()
-    deleted, unlinked = registry.delete_group("hall", NOW)
+    unlinked, deleted = registry.delete_group("hall", NOW)
     assert told(deleted).type == "deleted"
     assert (told(unlinked).type, told(unlinked).thing_group) == ("removed", "north")
     assert deleted.things == unlinked.things == {"a"}

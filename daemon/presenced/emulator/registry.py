@@ -70,11 +70,11 @@ class Registry:
         group = self.groups.pop(name)
         for member in members:
             del self.things[member].groups[name]
-        events = [self._write.group("deleted", group, self._ancestors(group), at, members)]
+        events = []
         if group.parent:
             parent = self.groups[group.parent]
             events.append(self._write.hierarchy("removed", parent, group, at, members))
-        return events
+        return [*events, self._write.group("deleted", group, self._ancestors(group), at, members)]
 
     def create_thing(
         self, name: str, now: float, *, kind: str = "", attributes: Mapping[str, str]
