@@ -59,6 +59,7 @@ def found(life: Life) -> None:
         created = registry.create_group(hall, life.now, parent=site, attributes={"site": site})
         life.tell(created, late=late, again=45)
     life.tell(registry.create_group("watched", life.now, attributes={}))
+    life.tell(registry.create_group("annex", life.now, parent="south", attributes={}))
     life.wait(5)
     for name, (kind, hall) in FLEET.items():
         late = 25 if name in ("sensor-3", "spare-10") else 0
@@ -163,7 +164,7 @@ def delete(life: Life) -> None:
 
 
 def move_a_hall(life: Life) -> None:
-    """Move a hall to the other site as AWS allows it, anew and filled again, and delete a group."""
+    """Move a hall to the other site as AWS allows it, anew and filled again, and delete groups."""
     registry = life.registry
     members = registry.members_of("hall-2")
     life.tell(registry.delete_group("hall-2", life.now), late=35)
@@ -173,7 +174,8 @@ def move_a_hall(life: Life) -> None:
     for name in members[1:]:  # the first one is left without a hall
         life.tell(registry.regroup(name, life.now, into="hall-2"))
         life.tell(registry.update_thing(name, life.now, attributes={"site": "south"}))
-    life.tell(registry.delete_group("watched", life.now))
+    for group in ("watched", "annex"):
+        life.tell(registry.delete_group(group, life.now))
     life.wait(MINUTE)
 
 
