@@ -27,6 +27,7 @@ FLEET = {
     "plant-pump-8": ("actuator", "hall-3"),
     "camera-9": ("legacy", "hall-2"),
     "spare-10": ("sensor", "hall-3"),
+    "sensor-12": ("sensor", "hall-1"),
 }
 
 
@@ -84,7 +85,7 @@ def connect(life: Life) -> None:
     for client_id in ("sensor-1", "sensor-2", "sensor-3", "sensor-4", "gateway-5", "gateway-6"):
         life.connect(client_id)
         life.wait(0.5)
-    for client_id in ("plant/pump-7", "plant/pump-7/backup", "camera-9", "visitor"):
+    for client_id in ("plant/pump-7", "plant/pump-7/backup", "camera-9", "sensor-12", "visitor"):
         life.connect(client_id)
         life.wait(0.5)
     life.wait(MINUTE)
@@ -102,9 +103,11 @@ def move(life: Life) -> None:
     """Move and change things; the older of two changes is told after the newer one."""
     registry = life.registry
     life.tell(registry.regroup("sensor-2", life.now, out_of="hall-1", into="hall-3"), late=50)
-    life.tell(registry.update_thing("sensor-2", life.now, attributes={"site": "south"}), late=20)
+    for name in ("sensor-2", "sensor-3"):
+        life.tell(registry.update_thing(name, life.now, attributes={"site": "south"}), late=20)
     life.wait(10)
-    life.tell(registry.update_thing("sensor-2", life.now, attributes={"model": "s2"}))
+    for name in ("sensor-2", "sensor-3"):
+        life.tell(registry.update_thing(name, life.now, attributes={"model": "s2"}))
     life.wait(5)
     # Away and back again: what is told last is not what is true.
     life.tell(registry.regroup("gateway-5", life.now, out_of="hall-2", into="hall-1"), late=55)
@@ -137,13 +140,17 @@ def delete(life: Life) -> None:
     """Delete things that are offline, online and unknown, and create some of them anew."""
     registry = life.registry
     life.tell(registry.update_thing("gateway-6", life.now, attributes={"model": "g2"}), again=40)
+    moved = registry.regroup("sensor-2", life.now, out_of="hall-3", into="hall-2")
+    life.tell(moved, late=40)  # when the next one of this name is in another hall
     life.wait(1)
     life.delete_thing("gateway-6", again=60)  # offline: forgotten
-    life.delete_thing("sensor-1")  # online: without a thing for the rest of the recording
-    life.delete_thing("sensor-2", again=30)  # online, and goes offline
+    life.delete_thing("sensor-1")  # online, and stays so for the rest of the recording
+    life.delete_thing("sensor-12")  # online, and goes offline
+    life.delete_thing("sensor-2", again=30)  # the same, but another one takes its name
     life.delete_thing("plant-pump-8", late=20)  # never connected
     life.wait(10)
     life.disconnect("sensor-2")
+    life.disconnect("sensor-12")
     life.wait(10)
     for name in ("sensor-2", "gateway-6"):
         attributes = {"site": "north", "model": "new"}
@@ -166,12 +173,15 @@ def delete(life: Life) -> None:
 def move_a_hall(life: Life) -> None:
     """Move a hall to the other site as AWS allows it, anew and filled again, and delete groups."""
     registry = life.registry
+    late = registry.regroup("sensor-4", life.now, out_of="hall-3", into="hall-2")
+    life.tell(late, late=25)  # when there is another hall of this name
     members = registry.members_of("hall-2")
+    left_out = {"sensor-3", "sensor-4"}
     life.tell(registry.delete_group("hall-2", life.now), late=35)
     life.wait(3)
     created = registry.create_group("hall-2", life.now, parent="south", attributes={})
     life.tell(created, late=15)
-    for name in members[1:]:  # the first one is left without a hall
+    for name in [each for each in members if each not in left_out]:
         life.tell(registry.regroup(name, life.now, into="hall-2"))
         life.tell(registry.update_thing(name, life.now, attributes={"site": "south"}))
     for group in ("watched", "annex"):
