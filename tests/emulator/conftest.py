@@ -68,6 +68,10 @@ class Stage:
                 await asyncio.sleep(0.02)
 
     @property
+    def topics(self) -> list[str]:
+        return [topic for topic, _ in self.messages]
+
+    @property
     def connected(self) -> set[str]:
         return set(self.broker.truth().without("presenced").connected)
 

@@ -27,3 +27,4 @@ def test_the_daemon_accepts_it(tmp_path: Path, name: str) -> None:
     assert Path(str(settings.mqtt.tls.ca)) == certificates.ca
     assert settings.presence.offline_delay == 5
     assert settings.metrics.listen == ":9884"
+    assert settings.metrics.thing_attributes == ("site", "model")

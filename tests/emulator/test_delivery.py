@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced.emulator.delivery import LONGEST_DELAY, SHORTEST_DELAY, delays
-from presenced.emulator.lifecycle import DisconnectReason, Event, Ledger
+from presenced.emulator.event import Event
+from presenced.emulator.lifecycle import DisconnectReason, Ledger
 
 
 def event(reason: DisconnectReason) -> Event:

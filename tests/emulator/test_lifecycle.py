@@ -66,8 +66,7 @@ def test_pair_of_events(seed: int, name: str, reason: DisconnectReason) -> None:
 
     assert begin.topic == f"$aws/events/presence/connected/{name}"
     assert end.topic == f"$aws/events/presence/disconnected/{name}"
-    assert begin.is_presence
-    assert end.is_presence
+    assert begin.clients == end.clients == {name}
     first, second = json.loads(begin.payload), json.loads(end.payload)
     assert next(iter(first)) == "clientId"
     for same in ("clientId", "sessionIdentifier", "versionNumber", "principalIdentifier"):
@@ -98,7 +97,19 @@ def test_subscription_events_have_no_version() -> None:
         assert event.topic == f"$aws/events/subscriptions/{kind}/a"
         assert event.fields["eventType"] == kind
         assert event.fields["topics"] == ["x/#"]
-        assert not event.is_presence
+        assert not event.clients
+
+
+def test_events_name_the_exclusive_thing() -> None:
+    book = ledger()
+    connection = book.open("plant/pump-1", thing_name="plant-pump-1", **WHO)
+    events = [
+        book.connected(connection, NOW),
+        book.subscribed(connection, ["x"], NOW),
+        book.disconnected(connection, DisconnectReason.CONNECTION_LOST, NOW),
+    ]
+    assert [event.fields["thingName"] for event in events] == ["plant-pump-1"] * 3
+    assert "thingName" not in book.connected(book.open("a", **WHO), NOW).fields
 
 
 def test_wildcards_have_no_lifecycle_events() -> None:

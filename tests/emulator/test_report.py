@@ -1,10 +1,11 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced.emulator.report import Scrape, Tally, agree, report_line
-from presenced.emulator.truth import Truth
+from presenced.emulator.truth import Roll, Truth
 
 names = st.frozensets(st.sampled_from("abcdefgh"))
 
@@ -87,8 +88,22 @@ def test_truth_without_the_daemon() -> None:
     assert whole.without("presenced") == truth({"a"})
 
 
+def test_truth_without_the_daemon_keeps_the_roll() -> None:
+    roll = Roll({}, {"plant/a": "a"})
+    whole = replace(truth({"a", "presenced"}), roll=roll)
+    assert whole.without("presenced") == replace(truth({"a"}), roll=roll)
+
+
+def test_parse_reads_the_breakdown() -> None:
+    told = 'iot_thing_type_clients{thing_type="a",state="online"} 2\n'
+    scrape = Scrape.parse(f"# TYPE iot_thing_type_clients gauge\n{told}{METRICS}")
+    assert scrape.online == 2
+    assert scrape.breakdown.counts == {("thing_type", "a"): {"online": 2}}
+
+
 def test_tally() -> None:
     tally = Tally()
     tally.count(agreed=True)
     tally.count(agreed=False)
     assert str(tally) == "presenced and the broker agreed in 1 of 2 samples"
+    assert str(Tally(3, 4, claim="all went well")) == "all went well in 3 of 4 samples"

@@ -9,11 +9,13 @@ import stat
 import sys
 import urllib.request
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 DEADLINE = 60.0
 
@@ -87,7 +89,75 @@ def test_daemon_and_broker_agree(port: int, tmp_path: Path) -> None:
     assert agreed > total / 2, out
     assert max(int(connected) for *_, connected, _, _ in samples) > 10
     assert out.endswith(f"agreed in {agreed} of {total} samples\n")
+    parts = re.search(r"presence by thing type and group was right in (\d+) of (\d+) samples", out)
+    assert parts is not None, out
+    assert int(parts[2]) == total
+    assert int(parts[1]) > total / 2, out
     assert_nothing_left(port, tmp_path)
+
+
+def test_metrics_show_presence_by_type_and_group(port: int, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        missing = {"a scrape"}
+        try:
+            async with demo(port, tmp_path) as process:
+                url = (await line_with(process, "Metrics:")).split()[1]
+                await line_with(process, "| broker: connected")
+                while missing:
+                    await asyncio.sleep(0.1)
+                    text = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read())
+                    missing = what_is_missing(text.decode())
+                process.terminate()
+                await process.communicate()
+        except TimeoutError:
+            pytest.fail(f"never shown: {missing}")
+
+    asyncio.run(scenario())
+
+
+def what_is_missing(text: str) -> set[str]:
+    """What one scrape does not show of presence by type and group, and of changes until then."""
+    families = text_string_to_metric_families(text)
+    samples = [sample for family in families for sample in family.samples]
+
+    def by_name(metric: str, label: str) -> dict[str, Counter[str]]:
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for sample in samples:
+            if sample.name == metric:
+                name = sample.labels[label]
+                counts[name][sample.labels.get("state", "")] += int(sample.value)
+        return counts
+
+    def total(counts: Iterable[Counter[str]]) -> Counter[str]:
+        return sum(counts, Counter())
+
+    types = by_name("iot_thing_type_clients", "thing_type")
+    groups = by_name("iot_thing_group_clients", "thing_group")
+    changes = by_name("iot_registry_changes_total", "object")
+    whole = +groups["plants"]
+    infos = [sample.labels for sample in samples if sample.name == "iot_client_info"]
+    forgotten = by_name("iot_clients_forgotten_total", "reason")
+    sites = [count for name, count in groups.items() if name.startswith("site-")]
+    halls = [count for name, count in groups.items() if name.startswith("hall-")]
+    shown = {
+        "three types": types.keys() == {"sensor", "gateway", "actuator"},
+        "three levels of groups": (len(groups), len(sites), len(halls)) == (7, 2, 4),
+        "sites that sum up": whole == total(sites),
+        "halls that sum up": whole == total(halls),
+        "types that sum up": whole == total(types.values()),
+        "most devices online": whole["online"] > 10,
+        "unknown spares": whole["unknown"] >= 2,
+        "attributes of a client with another name than its thing's": any(
+            info["client_id"].startswith("plant/pump-")
+            and info["thing_type"] == "actuator"
+            and info["site"] in ("north", "south")
+            and info["model"] in ("P-30", "P-60")
+            for info in infos
+        ),
+        "changes of every family": len(changes) == 6 and all(map(Counter.total, changes.values())),
+        "a deleted device that is forgotten": forgotten["thing_deleted"].total() > 0,
+    }
+    return {what for what, is_shown in shown.items() if not is_shown}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

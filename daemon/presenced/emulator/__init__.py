@@ -1,4 +1,4 @@
-"""A stage for the daemon: a broker that emits lifecycle events as AWS IoT Core does, and a fleet.
+"""A stage for the daemon: a broker that emits event messages as AWS IoT Core does, and a fleet.
 
 Needs the extra `demo`. Nothing outside this package imports it, except the `demo` command.
 """

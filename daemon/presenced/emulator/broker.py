@@ -1,8 +1,9 @@
-"""An MQTT broker on loopback that publishes lifecycle events as AWS IoT Core does.
+"""An MQTT broker on loopback that publishes event messages as AWS IoT Core does.
 
 amqtt does the MQTT (3.1.1 only). What AWS does beyond it stands here: client certificates are
 required, a silent client is dropped, a client ID that connects again takes over from its old
-connection, and each of these is told in an event message under `$aws/events/`.
+connection, and each of these is told in an event message under `$aws/events/`. So is what changes
+in the registry.
 """
 
 import asyncio
@@ -10,18 +11,21 @@ import contextlib
 import logging
 import random
 import time
+from collections.abc import Iterable
 from typing import Self
 
 from amqtt.broker import Broker
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
 
 from presenced.emulator.certificates import Certificates, server_context
-from presenced.emulator.lifecycle import DisconnectReason, Ledger
+from presenced.emulator.event import Event
+from presenced.emulator.lifecycle import DisconnectReason, Ledger, has_lifecycle_events
 from presenced.emulator.peer import Peer
 from presenced.emulator.plugin import LifecyclePlugin, PeerReader, PeerWriter, serving
 from presenced.emulator.post import Post
+from presenced.emulator.registry import Registry
 from presenced.emulator.tasks import race
-from presenced.emulator.truth import Truth
+from presenced.emulator.truth import Roll, Standing, Truth
 
 __all__ = ["EmulatedBroker"]
 
@@ -34,16 +38,19 @@ SHUTDOWN_TIMEOUT = 1.0
 class EmulatedBroker:
     """An async context manager: the broker runs inside it, on a free port of the loopback.
 
-    `seed` decides how messages are delayed, doubled and misdated.
+    `seed` decides how messages are delayed, doubled and misdated. Events of `registry` are told by
+    whoever changes it.
     """
 
     def __init__(self, certificates: Certificates, *, seed: int) -> None:
         rng = random.Random(f"{seed}/events")  # noqa: S311  # repeatable, not secret
+        self.registry = Registry(random.Random(f"{seed}/registry"))  # noqa: S311  # repeatable
         self._certificates = certificates
         self._ledger = Ledger(rng)
         self._post = Post(rng, self._publish)
         self._serving: dict[asyncio.Task[None], Peer] = {}
         self._holders: dict[str, Peer] = {}
+        self._thing_of: dict[str, str] = {}
 
     @property
     def port(self) -> int:
@@ -51,9 +58,25 @@ class EmulatedBroker:
         return int(self._server.sockets[0].getsockname()[1])
 
     def truth(self) -> Truth:
-        """Say who is connected right now."""
-        connected = (name for name, peer in self._holders.items() if peer.connection)
-        return Truth(frozenset(connected), self._post.in_flight)
+        """Say who is connected and what is in the registry right now."""
+        things = {
+            thing.name: Standing(
+                thing.kind, self.registry.groups_of(thing.name), dict(thing.attributes)
+            )
+            for thing in self.registry.things.values()
+        }
+        roll = Roll(things, dict(self._thing_of), self._post.things_in_flight)
+        return Truth(self.connected_clients, self._post.clients_in_flight, roll)
+
+    @property
+    def connected_clients(self) -> frozenset[str]:
+        """The clients that are connected right now."""
+        return frozenset(name for name, peer in self._holders.items() if peer.connection)
+
+    def publish(self, events: Iterable[Event]) -> None:
+        """Tell events of the registry."""
+        for event in events:
+            self._post.send(event)
 
     async def __aenter__(self) -> Self:
         """Start to listen."""
@@ -101,23 +124,28 @@ class EmulatedBroker:
         """Open a new version for the connection and tell that the client connected."""
         if not peer.client_id or peer.gone.is_set():
             return
+        thing_name = self.registry.exclusive_thing(peer.client_id)
+        self._thing_of[peer.client_id] = thing_name or peer.client_id
         peer.connection = self._ledger.open(
             peer.client_id,
             principal=peer.principal,
             ip_address=peer.ip_address,
             clean_session=clean_session,
+            thing_name=thing_name,
         )
-        self._post.send(self._ledger.connected(peer.connection, time.time()))
+        self._tell(peer.client_id, self._ledger.connected(peer.connection, time.time()))
 
     def subscribed(self, peer: Peer, topic: str) -> None:
         """Tell that the client subscribed."""
-        if peer.connection:
-            self._post.send(self._ledger.subscribed(peer.connection, [topic], time.time()))
+        if (connection := peer.connection) is not None:
+            event = self._ledger.subscribed(connection, [topic], time.time())
+            self._tell(connection.client_id, event)
 
     def unsubscribed(self, peer: Peer, topic: str) -> None:
         """Tell that the client unsubscribed."""
-        if peer.connection:
-            self._post.send(self._ledger.unsubscribed(peer.connection, [topic], time.time()))
+        if (connection := peer.connection) is not None:
+            event = self._ledger.unsubscribed(connection, [topic], time.time())
+            self._tell(connection.client_id, event)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -137,10 +165,14 @@ class EmulatedBroker:
     def _left(self, peer: Peer) -> None:
         if peer.client_id and self._holders.get(peer.client_id) is peer:
             del self._holders[peer.client_id]
-        if peer.connection:
-            event = self._ledger.disconnected(peer.connection, peer.reason, time.time())
-            self._post.send(event)
+        if (connection := peer.connection) is not None:
+            event = self._ledger.disconnected(connection, peer.reason, time.time())
+            self._tell(connection.client_id, event)
         peer.leave()
+
+    def _tell(self, client_id: str, event: Event) -> None:
+        if has_lifecycle_events(client_id):
+            self._post.send(event)
 
     async def _publish(self, topic: str, payload: bytes) -> None:
         await self._amqtt.internal_message_broadcast(topic, payload)

@@ -2,6 +2,7 @@
 
 import json
 
+from presenced.emulator.breakdown import ATTRIBUTES
 from presenced.emulator.certificates import HOST, Certificates
 
 __all__ = ["CLIENT_ID", "configuration"]
@@ -30,6 +31,7 @@ presence:
   offline_delay: 5s
 metrics:
   listen: {listen}
+  thing_attributes: {attributes}
 log:
   level: warning
 """
@@ -38,14 +40,15 @@ log:
 def configuration(certificates: Certificates, *, port: int, listen: str) -> str:
     """Write the file's text for a broker on this port and metrics on this address."""
     pair = certificates.daemon
-    values = {
+    values: dict[str, str | tuple[str, ...]] = {
         "endpoint": HOST,
         "client_id": CLIENT_ID,
         "cert": str(pair.cert),
         "key": str(pair.key),
         "ca": str(certificates.ca),
         "listen": listen,
+        "attributes": ATTRIBUTES,
     }
-    # A JSON string is a YAML string, whatever characters a path holds.
+    # JSON is YAML, whatever characters a path holds.
     quoted = {name: json.dumps(value) for name, value in values.items()}
     return TEMPLATE.format(port=port, **quoted)

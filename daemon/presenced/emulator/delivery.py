@@ -2,7 +2,8 @@
 
 import random
 
-from presenced.emulator.lifecycle import DisconnectReason, Event
+from presenced.emulator.event import Event
+from presenced.emulator.lifecycle import DisconnectReason
 
 __all__ = ["LONGEST_DELAY", "delays"]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from presenced.emulator.arguments import add_arguments
+from presenced.emulator.breakdown import is_right
 from presenced.emulator.broker import EmulatedBroker
 from presenced.emulator.certificates import HOST, client_context, issue
 from presenced.emulator.config import CLIENT_ID, configuration
@@ -78,36 +79,53 @@ class Demo:
             await race(daemon.ready(), daemon.died())
             devices = Server(HOST, broker.port, client_context(certificates, certificates.devices))
             await race(
-                run_fleet(self._devices, devices, self._seed),
+                run_fleet(self._devices, broker, devices, self._seed),
                 _watch(broker, daemon, duration),
                 daemon.died(),
             )
 
 
+class Tallies:
+    """How often the daemon told the truth: of presence, and of presence by type and group."""
+
+    def __init__(self) -> None:
+        self._presence = Tally()
+        self._parts = Tally(claim="presence by thing type and group was right")
+
+    def count(self, *, presence: bool, parts: bool) -> None:
+        """Count one sample."""
+        self._presence.count(agreed=presence)
+        self._parts.count(agreed=parts)
+
+    def lines(self) -> list[str]:
+        """What there is to say of all samples; nothing without any."""
+        return [str(each) for each in (self._parts, self._presence) if each.total]
+
+
 async def _watch(broker: EmulatedBroker, daemon: Daemon, duration: float | None) -> None:
-    tally = Tally()
+    tallies = Tallies()
     try:
         async with asyncio.timeout(duration):
             while True:
                 await asyncio.sleep(SAMPLE_EVERY)
-                _say(await _sample(broker, daemon, tally))
+                _say(await _sample(broker, daemon, tallies))
     except TimeoutError:
         pass
     finally:
-        if tally.total:
-            _say(str(tally))
+        for line in tallies.lines():
+            _say(line)
 
 
-async def _sample(broker: EmulatedBroker, daemon: Daemon, tally: Tally) -> str:
+async def _sample(broker: EmulatedBroker, daemon: Daemon, tallies: Tallies) -> str:
     before = broker.truth().without(CLIENT_ID)
     try:
         scrape = Scrape.parse(await daemon.metrics())
     except DemoError as error:
-        tally.count(agreed=False)
+        tallies.count(presence=False, parts=False)
         return str(error)
     after = broker.truth().without(CLIENT_ID)
     agreed = agree(scrape, before, after)
-    tally.count(agreed=agreed)
+    tallies.count(presence=agreed, parts=is_right(scrape.breakdown, before, after))
     return report_line(datetime.now().astimezone(), scrape, after, agreed=agreed)
 
 

@@ -1,17 +1,25 @@
-"""Simulated devices: real MQTT clients that act out their scripts."""
+"""Simulated devices, real MQTT clients that act out their scripts; and their fleet's upkeep."""
 
 import asyncio
-from typing import Never
+import random
+import time
+from collections.abc import Iterable
+from typing import Never, Protocol
 
-from presenced.emulator.behaviour import Ending, client_ids, script
+from presenced.emulator.behaviour import Ending, script
+from presenced.emulator.event import Event
+from presenced.emulator.registry import Registry
+from presenced.emulator.upkeep import Upkeep
 from presenced.emulator.wire import Link, Server
 
-__all__ = ["Device", "run_fleet"]
+__all__ = ["Cloud", "Device", "run_fleet"]
 
 KEEP_ALIVE = 6
 LONGEST_SILENCE = 3.0 * KEEP_ALIVE
 RETRY_AFTER = 1.0
 CONNECTS_PER_SECOND = 50
+FIRST_CONNECT_AFTER = 0.5
+CHANGE_EVERY = 1.5
 
 
 class Device:
@@ -61,10 +69,63 @@ class Device:
         self._link = None
 
 
-async def run_fleet(count: int, server: Server, seed: int) -> Never:
+class Cloud(Protocol):
+    """Where things are registered, and who tells of it."""
+
+    registry: Registry
+
+    @property
+    def connected_clients(self) -> frozenset[str]:
+        """The clients that are connected right now."""
+
+    def publish(self, events: Iterable[Event]) -> None:
+        """Tell events of the registry."""
+
+
+class Fleet:
+    """Devices that run as tasks of `group`, each a thing of the registry before it connects."""
+
+    def __init__(
+        self, group: asyncio.TaskGroup, cloud: Cloud, upkeep: Upkeep, server: Server, seed: int
+    ) -> None:
+        self._group = group
+        self._cloud = cloud
+        self._upkeep = upkeep
+        self._server = server
+        self._seed = seed
+        self._devices: dict[str, asyncio.Task[None]] = {}
+
+    async def install(self) -> None:
+        """Install things one after the other and let the devices among them run."""
+        self._cloud.publish(self._upkeep.found(time.time()))
+        for client_id in self._upkeep.spares:
+            self._cloud.publish(self._upkeep.install(client_id, time.time()))
+        for client_id in self._upkeep.devices:
+            self._cloud.publish(self._upkeep.install(client_id, time.time()))
+            self._start(client_id)
+            await asyncio.sleep(1 / CONNECTS_PER_SECOND)
+
+    async def keep_up(self) -> Never:
+        """Make one change after the other, until cancelled."""
+        while True:
+            await asyncio.sleep(CHANGE_EVERY)
+            change = self._upkeep.change(time.time(), self._cloud.connected_clients)
+            self._cloud.publish(change.events)
+            for client_id in change.stop:
+                self._devices.pop(client_id).cancel()
+            for client_id in change.start:
+                self._start(client_id)
+
+    def _start(self, client_id: str) -> None:
+        device = Device(client_id, self._server).run(self._seed, delay=FIRST_CONNECT_AFTER)
+        self._devices[client_id] = self._group.create_task(device)
+
+
+async def run_fleet(count: int, cloud: Cloud, server: Server, seed: int) -> Never:
     """Run that many devices until cancelled; they begin to connect one after the other."""
+    upkeep = Upkeep(cloud.registry, random.Random(f"{seed}/upkeep"), count)  # noqa: S311
     async with asyncio.TaskGroup() as group:
-        for number, client_id in enumerate(client_ids(count)):
-            device = Device(client_id, server)
-            group.create_task(device.run(seed, delay=number / CONNECTS_PER_SECOND))
-    raise AssertionError("the script of a device has no end")
+        fleet = Fleet(group, cloud, upkeep, server, seed)
+        await fleet.install()
+        await fleet.keep_up()
+    raise AssertionError("the upkeep of a fleet has no end")

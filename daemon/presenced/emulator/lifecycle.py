@@ -4,7 +4,6 @@ Pure: the moment and the randomness are arguments. The fields are those of the p
 events" in the AWS IoT developer guide.
 """
 
-import json
 import random
 import uuid
 from collections.abc import Sequence
@@ -12,7 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Connection", "DisconnectReason", "Event", "Ledger", "has_lifecycle_events"]
+from presenced.emulator.event import Event
+
+__all__ = ["Connection", "DisconnectReason", "Ledger", "has_lifecycle_events"]
 
 TIMESTAMP_ERROR_MS = 1000
 SKIPPED_VERSION_RATE = 0.1
@@ -30,32 +31,17 @@ class DisconnectReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One connect and its one disconnect, known by `(session, version)`."""
+    """One connect and its one disconnect, known by `(session, version)`.
+
+    `thing_name` is the thing that the client is by the exclusive thing feature, None without it.
+    """
 
     client_id: str
     session: str
     version: int
     principal: str
     ip_address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """An event message: where it is published and what it says."""
-
-    client_id: str
-    topic: str
-    fields: dict[str, Any]
-
-    @property
-    def is_presence(self) -> bool:
-        """Whether the message tells that a client connected or disconnected."""
-        return "versionNumber" in self.fields
-
-    @property
-    def payload(self) -> bytes:
-        """The message body: JSON, `clientId` first."""
-        return json.dumps(self.fields).encode()
+    thing_name: str | None = None
 
 
 def has_lifecycle_events(client_id: str) -> bool:
@@ -77,14 +63,20 @@ class Ledger:
         self._persistent: dict[str, str] = {}
 
     def open(
-        self, client_id: str, *, principal: str, ip_address: str, clean_session: bool = True
+        self,
+        client_id: str,
+        *,
+        principal: str,
+        ip_address: str,
+        clean_session: bool = True,
+        thing_name: str | None = None,
     ) -> Connection:
         """Enter a new connection; its version is above all earlier ones of the client ID."""
         skipped = int(self._rng.random() < SKIPPED_VERSION_RATE)
         version = self._versions.get(client_id, -1) + 1 + skipped
         self._versions[client_id] = version
         session = self._session(client_id, clean_session=clean_session)
-        return Connection(client_id, session, version, principal, ip_address)
+        return Connection(client_id, session, version, principal, ip_address, thing_name)
 
     def connected(self, connection: Connection, now: float) -> Event:
         """Write the event that says that the client connected; `now` is in seconds."""
@@ -125,12 +117,15 @@ class Ledger:
 
     def _event(self, connection: Connection, kind: str, now: float, **extra: Any) -> Event:
         error = self._rng.randint(-TIMESTAMP_ERROR_MS, TIMESTAMP_ERROR_MS)
+        client_id, thing_name = connection.client_id, connection.thing_name
         fields = {
-            "clientId": connection.client_id,
+            "clientId": client_id,
+            **({"thingName": thing_name} if thing_name else {}),
             "timestamp": round(now * 1000) + error,
             "eventType": kind.rpartition("/")[2],
             "sessionIdentifier": connection.session,
             "principalIdentifier": connection.principal,
             **extra,
         }
-        return Event(connection.client_id, f"$aws/events/{kind}/{connection.client_id}", fields)
+        told = frozenset({client_id} if kind.startswith("presence/") else ())
+        return Event(f"$aws/events/{kind}/{client_id}", fields, clients=told)

@@ -1,12 +1,13 @@
 """What the daemon says beside what is true. Pure: texts and sets in, verdicts and lines out."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from presenced.emulator.breakdown import Breakdown
 from presenced.emulator.truth import Truth
 
 __all__ = ["Scrape", "Tally", "agree", "report_line"]
@@ -23,19 +24,27 @@ class Scrape:
     pending: int
     offline: int
     shown_online: frozenset[str]
+    breakdown: Breakdown = field(default_factory=Breakdown)
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read the exposition text."""
         states: dict[str, int] = defaultdict(int)
         shown_online = set()
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == "iot_clients":
-                    states[sample.labels["state"]] = int(sample.value)
-                elif sample.name == "iot_client_connected" and sample.value == 1:
-                    shown_online.add(sample.labels["client_id"])
-        return cls(states["online"], states["pending"], states["offline"], frozenset(shown_online))
+        families = text_string_to_metric_families(text)
+        samples = [sample for family in families for sample in family.samples]
+        for sample in samples:
+            if sample.name == "iot_clients":
+                states[sample.labels["state"]] = int(sample.value)
+            elif sample.name == "iot_client_connected" and sample.value == 1:
+                shown_online.add(sample.labels["client_id"])
+        return cls(
+            states["online"],
+            states["pending"],
+            states["offline"],
+            frozenset(shown_online),
+            Breakdown.read(samples),
+        )
 
 
 def agree(scrape: Scrape, before: Truth, after: Truth) -> bool:
@@ -65,10 +74,11 @@ def report_line(now: datetime, scrape: Scrape, truth: Truth, *, agreed: bool) ->
 
 @dataclass(slots=True)
 class Tally:
-    """How often both sides agreed."""
+    """How often both sides agreed, or what else `claim` says."""
 
     agreed: int = 0
     total: int = 0
+    claim: str = "presenced and the broker agreed"
 
     def count(self, *, agreed: bool) -> None:
         """Count one sample."""
@@ -76,4 +86,4 @@ class Tally:
         self.agreed += agreed
 
     def __str__(self) -> str:
-        return f"presenced and the broker agreed in {self.agreed} of {self.total} samples"
+        return f"{self.claim} in {self.agreed} of {self.total} samples"
