@@ -42,7 +42,7 @@ class Client:
             self.version,
             self.session,
             self.deadline,
-            self.unverified,
+            self.gaps,
             self.departed,
             self.extra,
         ) = row

@@ -21,7 +21,7 @@ from presenced.http.server import ListenerError
 from presenced.journal import is_journal
 from presenced.mqtt.recording import read_recording
 from presenced.replay import Replay
-from presenced.service import Service, settings_without_effect
+from presenced.service import Service
 from presenced.settings import (
     DEFAULT_CONFIG,
     FLAGS,
@@ -30,6 +30,7 @@ from presenced.settings import (
     SettingsError,
     load_settings,
 )
+from presenced.state import StateDamagedError, StateError
 
 __all__ = ["main"]
 
@@ -201,7 +202,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         # At a reload a wrong file of any kind leaves the running configuration in place.
         asyncio.run(_serve(settings, partial(load, None)))
-    except ListenerError as error:
+    except (ListenerError, StateError) as error:
         _say(f"presenced: {error}")
         return FAILED
     return DONE
@@ -232,7 +233,7 @@ def _load_for_run(
 async def _serve(settings: Settings, load: Callable[[], Settings]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    service = Service(settings, load)
+    service = _restored(settings, load)
     reloads: set[asyncio.Task[list[str]]] = set()
 
     def ask_to_stop() -> None:
@@ -252,6 +253,18 @@ async def _serve(settings: Settings, load: Callable[[], Settings]) -> None:
     await service.run(stop)
 
 
+def _restored(settings: Settings, load: Callable[[], Settings]) -> Service:
+    """A service with what an earlier one kept. Raises StateError."""
+    service = Service(settings, load)
+    try:
+        service.restore()
+    except StateDamagedError:
+        # The file has been moved aside, and what was read of it goes with that service.
+        service = Service(settings, load)
+        service.restore()
+    return service
+
+
 def _report_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what went wrong in a callback or task that nobody waits for."""
     error = context.get("exception")
@@ -263,8 +276,6 @@ def _check(options: argparse.Namespace) -> int:
     problems = [*_tls_problems(settings), *_web_problems(settings)]
     for problem in problems:
         _say(f"presenced: {problem.severity}: {problem}")
-    for key in settings_without_effect(settings):
-        _say(f"presenced: warning: {key} has no effect in this version")
     if any(problem.severity == "error" for problem in problems):
         return WRONG
     print(f"{options.config} is valid.")
@@ -347,7 +358,6 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _state(options: argparse.Namespace) -> int:
     from presenced.state.command import run_state
-    from presenced.state.errors import StateError
 
     try:
         found_all = run_state(options, print, sys.stdout.buffer.write)

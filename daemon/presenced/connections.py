@@ -8,7 +8,7 @@ from presenced.log import get_logger
 from presenced.mqtt.inbox import Inbox
 from presenced.mqtt.source import Source, SourceOptions
 from presenced.mqtt.sources import build_source
-from presenced.mqtt.status import ConnectionStatus
+from presenced.mqtt.status import ConnectionListener, ConnectionStatus
 
 __all__ = ["Connections"]
 
@@ -18,10 +18,14 @@ _STOP_WITHIN = 3.0
 
 
 class Connections:
-    """All connections, each with the options that it was made of, filling one inbox."""
+    """All connections, each with the options that it was made of, filling one inbox.
 
-    def __init__(self, inbox: Inbox) -> None:
+    `listener` is told of each that comes up or goes down.
+    """
+
+    def __init__(self, inbox: Inbox, listener: ConnectionListener | None = None) -> None:
         self._inbox = inbox
+        self._listener = listener
         self._sources: list[tuple[Transport, SourceOptions, Source]] = []
         self._log = get_logger("presenced.mqtt")
 
@@ -58,7 +62,8 @@ class Connections:
                     transport,
                     options,
                     self._inbox,
-                    statuses.get((options.client_id, options.filters, options.endpoint)),
+                    statuses.get((options.client_id, options.filters, options.endpoint))
+                    or self._status(options),
                 ),
             )
             for options in wanted
@@ -66,6 +71,14 @@ class Connections:
         fresh = [source for _, options, source in self._sources if options not in kept]
         await asyncio.gather(*(source.start() for source in fresh))
         return len(fresh)
+
+    def _status(self, options: SourceOptions) -> ConnectionStatus:
+        return ConnectionStatus(
+            options.client_id,
+            options.filters,
+            endpoint=options.endpoint,
+            listener=self._listener,
+        )
 
     async def renew(self) -> int:
         """Take certificate files that changed and are complete; returns how many reconnected."""

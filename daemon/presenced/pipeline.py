@@ -4,14 +4,16 @@ The daemon and `replay` run the same code; only where messages and time come fro
 """
 
 import fnmatch
+import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from presenced.events import (
     EVENT_TYPES,
+    CertificateEvent,
     ConnectFailedEvent,
     Event,
     LifecycleEvent,
@@ -51,8 +53,8 @@ REGISTRY_FAMILIES = (
 )
 """The families of events that tell of changes of the registry."""
 
-TALLIED_FAMILIES = ("job", "job_execution", "certificate", "command_execution")
-"""The families of events that are counted, each event once, and have no other effect."""
+TALLIED_FAMILIES = ("job", "job_execution", "command_execution")
+"""The families of events that are counted by type, each once, and have no other effect."""
 
 _SHOWN_OF_TOPIC = 256  # AWS allows no longer ones
 
@@ -73,7 +75,10 @@ class EventCounts:
             "excess": 0,
         }
         self.registry_changes = _by_type(REGISTRY_FAMILIES)
-        self.tallied = _by_type(TALLIED_FAMILIES)
+        self.tallied = {
+            family: dict.fromkeys(EVENT_TYPES[family], 0) for family in TALLIED_FAMILIES
+        }
+        self.certificates_registered = 0
         self.topic_disagreements = 0
         self.faults = 0
         self.connect_failures: Counter[str] = Counter()
@@ -91,6 +96,7 @@ class Traffic:
     max_message_rate: int = 100
     messages: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
     last_message: float | None = None
+    last_moment: float | None = None
     saturated_seconds: int = 0
     _second: int = -1
     _in_second: int = 0
@@ -98,13 +104,17 @@ class Traffic:
     def count(self, message: Message) -> None:
         """Count a message; the one that fills its second makes that second a saturated one."""
         self.messages[message.qos] = self.messages.get(message.qos, 0) + 1
-        self.last_message = message.received
+        self.last_message, self.last_moment = message.received, message.moment
         second = int(message.moment)
         if second != self._second:
             self._second, self._in_second = second, 0
         self._in_second += 1
         if self._in_second == self.max_message_rate:
             self.saturated_seconds += 1
+
+    def is_saturated(self, now: float) -> bool:
+        """Whether the present second, or the one before, has reached the limit."""
+        return self._in_second >= self.max_message_rate and now - self._second < 2
 
 
 class ClientFilter:
@@ -133,13 +143,17 @@ class ClientFilter:
 class Pipeline:
     """Takes batches of messages in the order of their arrival and keeps `fleet` up to date.
 
-    The rules of presence may be replaced between batches, and the filter by `use_filter`.
+    The rules of presence may be replaced between batches, and the filter by `use_filter`. No
+    deadline after the monotonic time `held_at` fires. `heard`, where there is one, is told each
+    event.
     """
 
     def __init__(self, fleet: Fleet, client_filter: ClientFilter) -> None:
         self.fleet = fleet
         self.counts = EventCounts()
         self.traffic: dict[str, Traffic] = {}
+        self.held_at = math.inf
+        self.heard: Callable[[Message, Event], None] | None = None
         self._client_filter = client_filter
         self._repeats = Repeats()
         fleet.admits = self._admits
@@ -179,9 +193,16 @@ class Pipeline:
 
         `offset` makes it wall-clock time.
         """
+        now = min(now, self.held_at)
         deadline = self.presence.next_deadline
         if deadline is not None and deadline <= now:
             self.presence.advance(now, offset, most)
+
+    @property
+    def next_deadline(self) -> float | None:
+        """Monotonic time at which `advance` has something to do; None while that is held."""
+        deadline = self.presence.next_deadline
+        return None if deadline is None or deadline > self.held_at else deadline
 
     def _handle(self, message: Message) -> None:
         try:
@@ -208,6 +229,8 @@ class Pipeline:
             )
         self._time(event, message.received)
         self._apply(event, message)
+        if self.heard is not None:
+            self.heard(message, event)
 
     def _time(self, event: Event, received: float) -> None:
         if event.timestamp is None or (isinstance(event, LifecycleEvent) and event.untimed):
@@ -229,8 +252,10 @@ class Pipeline:
                 self.counts.ignored[outcome.value] += 1
         elif self._repeats.is_repeat(message):
             self.counts.ignored["duplicate"] += 1
+        elif isinstance(event, CertificateEvent):
+            self.counts.certificates_registered += 1
         else:
-            self.counts.tallied[event.family, event.type] += 1
+            self.counts.tallied[event.family][event.type] += 1
 
     def _apply_to_client(
         self, event: LifecycleEvent | ConnectFailedEvent | SubscriptionEvent, message: Message

@@ -1,14 +1,16 @@
 """The daemon: builds the river, runs it, reloads it, stops it."""
 
 import asyncio
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from presenced import log
 from presenced.build import client_filter, client_series, presence_rules, source_options
 from presenced.certificates import certificate_expiry, check_tls_files
+from presenced.completeness import Clocks, Completeness
 from presenced.connections import Connections
 from presenced.fleet import Fleet
 from presenced.http.protection import Protection, Watch, read_protection
@@ -21,12 +23,16 @@ from presenced.mqtt.source import SourceOptions
 from presenced.pipeline import Pipeline, Traffic
 from presenced.presence import Client, Transition
 from presenced.settings import MetricsSettings, MqttSettings, Settings, SettingsError
+from presenced.state import default_path
+from presenced.state.keeper import Keeper
 from presenced.supervision import Supervision, status_line
 from presenced.timer import DeadlineTimer
 
 __all__ = ["Service"]
 
 _LOOK_AGAIN_AFTER = 300.0
+_LOOK_FOR_GAPS_EVERY = 0.25
+_ALIVE_EVERY = 10.0
 _DISCONNECT_WITHIN = 3.5
 _MOST_DEADLINES_A_TURN = 500
 _SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern", "thing_attributes")
@@ -56,16 +62,27 @@ class Service:
         )
         self._presence = self._fleet.presence
         self._pipeline = Pipeline(self._fleet, client_filter(settings))
-        self._inbox = Inbox(self._loop, self._deliver)
-        self._connections = Connections(self._inbox)
-        self._timer = DeadlineTimer(self._loop, lambda: self._presence.next_deadline, self._fire)
+        self._completeness = Completeness(
+            self._presence, Clocks(time.monotonic, time.time), on_hold=self._hold
+        )
+        self._keeper = self._make_keeper()
+        self._inbox = Inbox(
+            self._loop,
+            self._deliver,
+            settled=self._keeper.settled if self._keeper else None,
+        )
+        self._connections = Connections(self._inbox, self._completeness)
+        self._timer = DeadlineTimer(self._loop, lambda: self._pipeline.next_deadline, self._fire)
         self._view = View(
             pipeline=self._pipeline,
             series=client_series(metrics, self._fleet),
             classes=ClassCounts(metrics.client_id_pattern),
             transport=settings.mqtt.transport,
             backlog=lambda: self._inbox.backlog,
+            gaps=self._completeness.gaps,
         )
+        if self._keeper is not None:
+            self._view.state = self._keeper.counts
         self._supervision = Supervision(lambda: self._readiness().ready, self._status)
         self._watch = Watch(metrics.web_config)
         self._listener = Listener(
@@ -77,6 +94,16 @@ class Service:
             reload=self.reload if metrics.enable_reload_endpoint else None,
         )
 
+    def restore(self) -> None:
+        """Take on what an earlier process kept, where there is a state file.
+
+        Raises StateError where the file must not be used; StateDamagedError where it was damaged
+        and has been moved aside, and another service is to be built in place of this one.
+        """
+        if self._keeper is not None:
+            self._keeper.open()
+            self._show_clients(self._settings.metrics)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Listen, connect, and serve until `stop` is set; then disconnect cleanly.
 
@@ -87,7 +114,12 @@ class Service:
         await self._listener.open()
         self._tell_listener()
         self._warn_of_settings(self._settings)
-        watch = asyncio.create_task(self._watch_certificates())
+        if self._keeper is not None:
+            self._keeper.start()
+        watches = [
+            asyncio.create_task(self._watch_certificates()),
+            asyncio.create_task(self._watch_for_gaps()),
+        ]
         try:
             await self._connect(self._settings.mqtt, options)
             self._supervision.start()
@@ -96,10 +128,14 @@ class Service:
             self._stopping = True
             self._supervision.stop()
             self._log.info("stopping")
-            watch.cancel()
-            await self._disconnect()
+            for watch in watches:
+                watch.cancel()
+            # From here on nothing is taken that could not be acknowledged any more.
             self._inbox.close()
+            await self._disconnect()
             self._timer.stop()
+            if self._keeper is not None:
+                await self._keeper.close()
             await self._listener.close()
             self._log.info("stopped")
 
@@ -150,6 +186,8 @@ class Service:
         for key in ("listen", "health_listen"):
             if getattr(metrics, key) != getattr(before, key):
                 self._log.warning("a change takes effect at the next start", key=f"metrics.{key}")
+        if settings.state != self._settings.state:
+            self._log.warning("a change takes effect at the next start", key="state")
         if any(getattr(metrics, key) != getattr(before, key) for key in _SERIES_KEYS):
             self._show_clients(metrics)
         self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
@@ -183,6 +221,7 @@ class Service:
         }
         for traffic in self._pipeline.traffic.values():
             traffic.max_message_rate = mqtt.max_message_rate
+        self._completeness.expect(options)
         begun = await self._connections.use(mqtt.transport, options)
         self._view.transport = mqtt.transport
         self._view.connections = self._connections.statuses
@@ -202,14 +241,34 @@ class Service:
             except Exception:  # noqa: BLE001 - the next look may go better
                 self._log.exception("could not look for renewed certificate files")
 
+    async def _watch_for_gaps(self) -> None:
+        alive_at = self._loop.time()
+        while True:
+            await asyncio.sleep(_LOOK_FOR_GAPS_EVERY)
+            self._completeness.look(
+                self._connections.statuses, self._pipeline.traffic, waiting=self._inbox.backlog > 0
+            )
+            if self._loop.time() - alive_at >= _ALIVE_EVERY:
+                alive_at = self._loop.time()
+                self._flush()
+
     def _deliver(self, batch: list[Message]) -> None:
+        self._pipeline.heard = self._completeness.heard if self._completeness.catching_up else None
         try:
             self._pipeline.process(batch)
-            for message in batch:
-                if message.acknowledge is not None:
-                    message.acknowledge()
+            acknowledge = [m.acknowledge for m in batch if m.acknowledge is not None]
+            if self._keeper is None:
+                _call(acknowledge)
+            elif acknowledge:
+                self._keeper.flush(lambda: _call(acknowledge))
+            else:
+                self._keeper.flush()
         finally:
             self._timer.arm()
+
+    def _hold(self, held_at: float) -> None:
+        self._pipeline.held_at = held_at
+        self._timer.arm()
 
     def _fire(self) -> None:
         now = time.monotonic()
@@ -218,6 +277,11 @@ class Service:
         oldest = self._inbox.oldest
         until = now if oldest is None else min(now, oldest)
         self._pipeline.advance(until, offset, most=_MOST_DEADLINES_A_TURN)
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._keeper is not None:
+            self._keeper.flush()
 
     def _transition(self, client: Client, transition: Transition) -> None:
         self._view.series.show(client)
@@ -242,6 +306,9 @@ class Service:
             return Readiness(ready=False, text="starting")
         if problems := self._connections.problems:
             return Readiness(ready=False, text="\n".join(problems))
+        if catching_up := self._completeness.catching_up:
+            text = f"catching up with what was published meanwhile: {', '.join(catching_up)}"
+            return Readiness(ready=False, text=text)
         return Readiness(ready=True, text="ready: every connection is up, every filter granted")
 
     def _tell_listener(self) -> None:
@@ -258,16 +325,18 @@ class Service:
         if settings.mqtt.tls:
             for problem in check_tls_files(settings.mqtt.tls, now=datetime.now(UTC)):
                 self._log.warning("certificate files", problem=str(problem))
-        for key in settings_without_effect(settings):
-            self._log.warning("a setting has no effect in this version", key=key)
+
+    def _make_keeper(self) -> Keeper | None:
+        state = self._settings.state
+        path = state.path or default_path(os.environ)
+        if path is None:
+            return None
+        return Keeper(path, self._pipeline, self._completeness, state.on_error)
 
 
-def settings_without_effect(settings: Settings) -> list[str]:
-    """Keys that are set but that this version does not act on yet."""
-    keys = []
-    if settings.state.path is not None:
-        keys.append("state.path")
-    return keys
+def _call(calls: Iterable[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
 
 
 def _left_out(settings: Settings) -> tuple[object, ...]:

@@ -14,5 +14,7 @@ class Touched:
         self.thing_groups: set[str] = set()
         self.thing_types: set[str] = set()
 
-    def __bool__(self) -> bool:
-        return bool(self.clients or self.things or self.thing_groups or self.thing_types)
+    def clear(self) -> None:
+        """Take all out."""
+        for names in (self.clients, self.things, self.thing_groups, self.thing_types):
+            names.clear()

@@ -35,10 +35,12 @@ def path(tmp_path: Path) -> Path:
 def filled(path, request):
     """A file with a few rows: of a stopped daemon, of a running one, and of one that was killed."""
     changes = of_clients(
-        client_row("a", extra='{"replaced":[]}'),
-        client_row("b", state="offline", connected=0, reason="CONNECTION_LOST", unverified=1),
+        client_row("a", gaps=0, extra='{"replaced":[]}'),
+        client_row("b", state="offline", connected=0, reason="CONNECTION_LOST"),
         client_row("gone", departed=1),
+        client_row("heard of since the gap", gaps=1),
     )
+    changes.note("gaps", "1")
     changes.things["t"] = thing_row("t")
     changes.count("iot_events_total", '{"family":"presence"}', 3)
     file = StateFile.open(path)
@@ -65,7 +67,7 @@ def filled(path, request):
 
 def test_a_summary(filled):
     found = summary(filled)
-    assert found.clients == {"online": 1, "offline": 1}
+    assert found.clients == {"online": 2, "offline": 1}
     assert (found.unverified, found.departed) == (1, 1)
     assert found.rows["things"] == 1
     assert found.rows["counters"] == 1
@@ -91,7 +93,12 @@ def test_an_export_is_json_with_everything(filled):
     by_kind = {}
     for line in lines:
         by_kind.setdefault(line["kind"], []).append(line)
-    assert [line["client_id"] for line in by_kind["client"]] == ["a", "b", "gone"]
+    assert [line["client_id"] for line in by_kind["client"]] == [
+        "a",
+        "b",
+        "gone",
+        "heard of since the gap",
+    ]
     assert by_kind["client"][0]["extra"] == {"replaced": []}
     assert by_kind["client"][1]["extra"] is None
     assert by_kind["thing"][0]["memberships"] == [["g", 1500, True]]

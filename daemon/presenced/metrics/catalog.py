@@ -32,6 +32,14 @@ CATALOG: dict[str, Metric] = {
             'sum(iot_clients{state=~"online|pending"}) / sum(iot_clients{state!="unknown"})',
         ),
         Metric(
+            "iot_clients_unverified",
+            "gauge",
+            (),
+            "Clients shown as online or pending of which nothing has been heard since events may "
+            "have been lost (presenced_gaps_total).",
+            'iot_clients_unverified / on() sum(iot_clients{state=~"online|pending"}) > 0.1',
+        ),
+        Metric(
             "iot_class_clients",
             "gauge",
             ("state",),
@@ -291,6 +299,14 @@ CATALOG: dict[str, Metric] = {
             "increase(presenced_mqtt_saturated_seconds_total[5m]) > 0",
         ),
         Metric(
+            "presenced_gaps_total",
+            "counter",
+            ("reason",),
+            "Times in which events may have been lost: the session was lost, has expired, or is "
+            "not kept (clean_session), messages came at the rate limit, or the backlog was full.",
+            "sum by (reason) (increase(presenced_gaps_total[1h])) > 0",
+        ),
+        Metric(
             "presenced_pipeline_backlog_messages",
             "gauge",
             (),
@@ -310,6 +326,36 @@ CATALOG: dict[str, Metric] = {
             (),
             "Clients beyond metrics.max_clients, which have no series of their own.",
             "presenced_clients_without_series > 0",
+        ),
+        Metric(
+            "presenced_state_commits_total",
+            "counter",
+            (),
+            "Commits to the state file.",
+            "rate(presenced_state_commits_total[5m])",
+        ),
+        Metric(
+            "presenced_state_commit_failures_total",
+            "counter",
+            ("cause",),
+            "Attempts to open or write the state file that failed; the log has cause and remedy.",
+            "sum by (cause) (increase(presenced_state_commit_failures_total[15m])) > 0",
+        ),
+        Metric(
+            "presenced_state_commit_duration_seconds",
+            "histogram",
+            (),
+            "How long commits took, until they were on the disk.",
+            "histogram_quantile(0.99, sum by (le) "
+            "(rate(presenced_state_commit_duration_seconds_bucket[5m])))",
+        ),
+        Metric(
+            "presenced_state_last_commit_timestamp_seconds",
+            "gauge",
+            (),
+            "When the state file was last written; 0 before the first time, or without one.",
+            "time() - presenced_state_last_commit_timestamp_seconds > 60 "
+            "and presenced_state_last_commit_timestamp_seconds > 0",
         ),
         Metric(
             "presenced_certificate_expiry_timestamp_seconds",

@@ -18,7 +18,6 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from presenced import __version__
-from presenced.events import EVENT_TYPES
 from presenced.metrics.catalog import CATALOG
 from presenced.pipeline import CONNECT_FAILURE_REASONS
 from presenced.presence.counts import DISCONNECT_REASONS, Distribution
@@ -52,6 +51,9 @@ class TotalsCollector(Collector):
         ):
             yield _histogram(name, {(): distribution})
         delays = self._view.pipeline.counts.delays
+        yield _histogram(
+            "presenced_state_commit_duration_seconds", {(): self._view.state.durations}
+        )
         yield _histogram(
             "iot_event_delay_seconds", {(family,): delay for family, delay in delays.items()}
         )
@@ -105,8 +107,7 @@ def _ignored(view: View) -> Samples:
 
 
 def _tallied(view: View, family: str) -> Samples:
-    counted = view.pipeline.counts.tallied
-    return [((each,), counted[family, each]) for each in EVENT_TYPES[family]]
+    return _by_label(view.pipeline.counts.tallied[family])
 
 
 def _build_info(view: View) -> Samples:
@@ -155,6 +156,7 @@ def _saturated(view: View) -> Samples:
 
 _READERS: dict[str, Callable[[View], Samples]] = {
     "iot_clients": lambda v: _by_label(v.pipeline.presence.counts.clients),
+    "iot_clients_unverified": lambda v: _one(v.pipeline.presence.counts.unverified),
     "iot_client_transitions_total": lambda v: _by_label(v.pipeline.presence.counts.transitions),
     "iot_client_disconnects_total": _disconnects,
     "iot_client_flaps_suppressed_total": lambda v: _one(
@@ -184,9 +186,7 @@ _READERS: dict[str, Callable[[View], Samples]] = {
     ),
     "iot_job_events_total": lambda v: _tallied(v, "job"),
     "iot_job_executions_total": lambda v: _tallied(v, "job_execution"),
-    "iot_certificates_registered_total": lambda v: _one(
-        v.pipeline.counts.tallied["certificate", "registered"]
-    ),
+    "iot_certificates_registered_total": lambda v: _one(v.pipeline.counts.certificates_registered),
     "iot_command_executions_total": lambda v: _tallied(v, "command_execution"),
     "presenced_build_info": _build_info,
     "presenced_mqtt_connected": lambda v: [((s.client_id,), s.connected) for s in v.connections],
@@ -202,9 +202,13 @@ _READERS: dict[str, Callable[[View], Samples]] = {
     ],
     "presenced_mqtt_last_message_timestamp_seconds": _last_message,
     "presenced_mqtt_saturated_seconds_total": _saturated,
+    "presenced_gaps_total": lambda v: _by_label(v.gaps),
     "presenced_pipeline_backlog_messages": lambda v: _one(v.backlog()),
     "presenced_pipeline_faults_total": lambda v: _one(v.pipeline.counts.faults),
     "presenced_clients_without_series": lambda v: _one(v.clients_without_series),
+    "presenced_state_commits_total": lambda v: _one(v.state.commits),
+    "presenced_state_commit_failures_total": lambda v: _by_label(v.state.failures),
+    "presenced_state_last_commit_timestamp_seconds": lambda v: _one(v.state.last_commit),
     "presenced_certificate_expiry_timestamp_seconds": lambda v: [
         ((which,), at) for which, at in v.certificate_expiry.items()
     ],

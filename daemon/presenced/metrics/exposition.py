@@ -2,7 +2,7 @@
 
 import gzip
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
@@ -13,7 +13,9 @@ from presenced.metrics.classes import ClassCounts
 from presenced.metrics.collector import TotalsCollector
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.status import ConnectionStatus
+from presenced.outages import GapReason
 from presenced.pipeline import Pipeline
+from presenced.state.writer import WriterCounts
 
 __all__ = ["Exposition", "View"]
 
@@ -34,6 +36,8 @@ class View:
     classes: ClassCounts = field(default_factory=ClassCounts)
     connections: Sequence[ConnectionStatus] = ()
     backlog: Callable[[], int] = _no_backlog
+    gaps: Mapping[GapReason, int] = field(default_factory=lambda: dict.fromkeys(GapReason, 0))
+    state: WriterCounts = field(default_factory=WriterCounts)
     certificate_expiry: dict[str, float] = field(default_factory=dict)
     reload_successful: bool = True
     reloaded_at: float = field(default_factory=time.time)

@@ -79,7 +79,7 @@ class AiomqttSource:
         if not self._running:
             return
         self._running = False
-        self._inbox.drain()
+        await self._inbox.settle()
         await self._tasks.cancel()
         self.status.closed()
 

@@ -85,7 +85,7 @@ class AwscrtSource:
         if not self._running:
             return
         self._running = False
-        self._inbox.drain()
+        await self._inbox.settle()
         await self._tasks.cancel()
         await self._stop_link()
         self.status.closed()

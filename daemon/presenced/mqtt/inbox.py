@@ -1,15 +1,18 @@
 """The bounded hand-over from a transport's threads to the event loop."""
 
 import asyncio
+import contextlib
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from presenced.log import get_logger
 from presenced.mqtt.message import Message
 
 __all__ = ["Inbox"]
+
+_SETTLE_WITHIN = 2.0
 
 
 class Inbox:
@@ -20,6 +23,9 @@ class Inbox:
     between. `capacity` bounds the messages that nobody can slow down, those of QoS 0: beyond it
     `put` refuses them. QoS 1 messages are always taken; the broker bounds them itself, because it
     waits for acknowledgements (MQTT 5 section 4.9).
+
+    `settled` returns when all that was handed over has been acknowledged, where that is not so at
+    once.
 
     `deliver` is not expected to raise. When it does all the same, the failure is logged, its
     batch counted in `undelivered` and acknowledged: messages that fail would fail again, and
@@ -33,12 +39,14 @@ class Inbox:
         *,
         capacity: int = 100_000,
         batch: int = 500,
+        settled: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.undelivered = 0
         self._loop = loop
         self._deliver = deliver
         self._capacity = capacity
         self._batch = batch
+        self._settled = settled
         self._lock = threading.Lock()
         self._waiting: deque[Message] = deque()
         self._awake = False
@@ -81,6 +89,17 @@ class Inbox:
         """Hand over all that waits, now; called on the loop."""
         while self._waiting:
             self._hand_over()
+
+    async def settle(self) -> None:
+        """Hand over all that waits, and return when it is acknowledged, or after 2 s.
+
+        A connection that is closed then has nothing outstanding that would be sent again.
+        """
+        self.drain()
+        if self._settled is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SETTLE_WITHIN):
+                    await self._settled()
 
     def close(self) -> None:
         """Hand over what waits and refuse what comes later; called on the loop."""

@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from presenced.log import Throttle, get_logger
 from presenced.mqtt.faults import Fault, FaultReason
@@ -11,12 +11,22 @@ from presenced.mqtt.message import Message
 from presenced.mqtt.policy import subscribe_remedy
 from presenced.mqtt.takeover import TakeoverWatch
 
-__all__ = ["ConnectionStatus", "Fault", "FaultReason"]
+__all__ = ["ConnectionListener", "ConnectionStatus", "Fault", "FaultReason"]
 
 _DROP_WINDOW = 5.0
 _DROPS_THAT_MAKE_A_LOOP = 2
 # These say themselves why the connection ended, however soon after SUBSCRIBE that was.
 _EXPLAINED = frozenset({FaultReason.TAKEN_OVER, FaultReason.KEEP_ALIVE_TIMEOUT})
+
+
+class ConnectionListener(Protocol):
+    """Who is told, on the event loop, that connections come up and go down."""
+
+    def up(self, client_id: str, *, resumed: bool) -> None:
+        """The broker accepted a connection; `resumed` is its Session Present flag."""
+
+    def down(self, client_id: str) -> None:
+        """A connection that was up has ended."""
 
 
 class ConnectionStatus:
@@ -34,6 +44,7 @@ class ConnectionStatus:
         *,
         endpoint: str = "",
         clock: Callable[[], float] = time.monotonic,
+        listener: ConnectionListener | None = None,
     ) -> None:
         self.client_id = client_id
         self.filters = tuple(filters)
@@ -50,6 +61,7 @@ class ConnectionStatus:
         self._drops = 0
         self._takeovers = TakeoverWatch(client_id)
         self._clock = clock
+        self._listener = listener
         self._throttle = Throttle(interval=60.0)
         self._drop_throttle = Throttle(interval=60.0)
         self._callback_throttle = Throttle(interval=60.0)
@@ -76,6 +88,8 @@ class ConnectionStatus:
         self.connects["resumed" if resumed else "new"] += 1
         self._subscribed_at = None
         self._log.info("connected to the broker", endpoint=self.endpoint, session_resumed=resumed)
+        if self._listener is not None:
+            self._listener.up(self.client_id, resumed=resumed)
 
     def subscribing(self, now: float) -> None:
         """A SUBSCRIBE for filters is on its way."""
@@ -186,6 +200,8 @@ class ConnectionStatus:
         )
 
     def _down(self) -> None:
+        if self.connected and self._listener is not None:
+            self._listener.down(self.client_id)
         self.connected = False
         self.granted = dict.fromkeys(self.filters, False)
         self._refusals.clear()

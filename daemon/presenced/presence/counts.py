@@ -58,7 +58,7 @@ class PresenceCounts:
         self.connections_replaced = 0
         self.version_resets = 0
         self.missed = {"connected": 0, "disconnected": 0}
-        self.forgotten = {"expired": 0, "thing_deleted": 0}
+        self.forgotten = {"expired": 0, "thing_deleted": 0, "requested": 0}
         self.supposed_online = 0
         self.unverified = 0
         self.session_duration = Distribution(_SESSION_BUCKETS)

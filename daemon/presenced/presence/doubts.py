@@ -11,7 +11,7 @@ from typing import NamedTuple
 from presenced.presence.client import Client
 from presenced.presence.ordering import Ordering, OrderingRules, Stamp, in_doubt, order
 
-__all__ = ["Doubts", "judge"]
+__all__ = ["Doubts", "Memory", "judge"]
 
 _MOST_SEEN = 64
 _MOST_LOSERS = 8
@@ -26,6 +26,17 @@ class _Mark(NamedTuple):
     session: str | None
 
 
+class Memory(NamedTuple):
+    """All that doubts hold, in a form that can be written down: see `Doubts`.
+
+    `newest` is in milliseconds.
+    """
+
+    seen: list[_Mark]
+    newest: int
+    losers: list[_Mark]
+
+
 def judge(event: Stamp, client: Client, rules: OrderingRules) -> Ordering:
     """How an event stands to all that is known of a client that has had events before.
 
@@ -36,7 +47,7 @@ def judge(event: Stamp, client: Client, rules: OrderingRules) -> Ordering:
     if doubts is None:
         if not _doubtful(event, client, rules):
             return order(event, client, rules)
-        doubts = client.doubts = Doubts(client)
+        doubts = client.doubts = Doubts(Memory([_mark(client)], client.timestamp, []))
     ordering = doubts.judge(event, client, rules)
     if doubts.settled:
         client.doubts = None
@@ -56,11 +67,16 @@ class Doubts:
 
     __slots__ = ("_losers", "_newest", "_seen", "settled")
 
-    def __init__(self, client: Client) -> None:
-        self._seen: dict[_Mark, None] = {_mark(client): None}
-        self._newest = client.timestamp
-        self._losers: list[_Mark] = []
+    def __init__(self, memory: Memory) -> None:
+        self._seen = dict.fromkeys(memory.seen)
+        self._newest = memory.newest
+        self._losers = list(memory.losers)
         self.settled = False
+
+    @property
+    def memory(self) -> Memory:
+        """All that they hold."""
+        return Memory(list(self._seen), self._newest, list(self._losers))
 
     def judge(self, event: Stamp, client: Client, rules: OrderingRules) -> Ordering:
         """As the function `judge`. Afterwards `settled` tells whether no doubt is left."""

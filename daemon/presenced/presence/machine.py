@@ -19,7 +19,7 @@ from presenced.presence.rules import PresenceRules
 
 __all__ = ["ForgetReason", "Presence", "Transition"]
 
-ForgetReason = Literal["expired", "thing_deleted"]
+ForgetReason = Literal["expired", "thing_deleted", "requested"]
 
 _AWAITED_DISCONNECTS = 64
 _KNOWN_REASONS = frozenset(DISCONNECT_REASONS)

@@ -17,8 +17,13 @@ class StateSettings(Section):
 
     path: PathName | None = None
     """SQLite file that keeps presence over restarts. null takes $STATE_DIRECTORY/presenced.db where
-    systemd sets that variable, and else keeps nothing. This version keeps no state yet: a path
-    is accepted, and has no effect."""
+    systemd sets that variable, and else keeps nothing."""
+
+    on_error: Literal["continue", "stall"] = "continue"
+    """What becomes of messages while the file cannot be written, because the disk is full for
+    example. `continue` acknowledges them, so that presence goes on, on memory; a crash then loses
+    what was not written. `stall` acknowledges none, so that the broker keeps them; it stops sending
+    after some, and presence stands still."""
 
 
 class LogSettings(Section):

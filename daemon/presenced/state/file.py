@@ -2,10 +2,10 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from presenced.state import apply
 from presenced.state.changes import Changes
@@ -17,7 +17,7 @@ from presenced.state.errors import (
     is_damage,
 )
 from presenced.state.lock import Lock, beside
-from presenced.state.rows import TABLES, ForgetRow
+from presenced.state.rows import TABLES, ForgetRow, Row
 from presenced.state.schema import migrate
 
 __all__ = ["StateFile", "default_path", "read_rows"]
@@ -37,12 +37,7 @@ _PRAGMAS = (
 )
 
 
-class _RowType(Protocol):
-    @classmethod
-    def _make(cls, iterable: Any, /) -> Self: ...
-
-
-R = TypeVar("R", bound=_RowType)
+R = TypeVar("R", bound=Row)
 
 
 def default_path(environ: Mapping[str, str]) -> Path | None:
@@ -161,6 +156,7 @@ def read_rows(connection: sqlite3.Connection, row_type: type[R], path: Path) -> 
     Each list is read by itself, so that nobody is kept from writing, nor the log from being cut.
     """
     table = next(table for table in TABLES if table.row is row_type)
+    make: Callable[[Any], R] = row_type._make  # type: ignore[assignment]
     keys, places = ", ".join(table.key), ", ".join("?" * table.key_width)
     columns = ", ".join(table.columns)
     select = f"SELECT {columns} FROM {table.name}"  # noqa: S608 - our own names
@@ -168,7 +164,7 @@ def read_rows(connection: sqlite3.Connection, row_type: type[R], path: Path) -> 
     try:
         rows = connection.execute(f"{select} {rest}").fetchall()
         while rows:
-            yield list(map(row_type._make, rows))
+            yield list(map(make, rows))
             last = rows[-1][: table.key_width]
             after = f"{select} WHERE ({keys}) > ({places}) {rest}"
             rows = connection.execute(after, last).fetchall() if len(rows) == _CHUNK else []

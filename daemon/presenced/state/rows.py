@@ -20,10 +20,11 @@ class ClientRow(NamedTuple):
     """A client: its presence and its last accepted lifecycle event.
 
     `since`, `transition` and `deadline` are wall-clock seconds since the epoch; `deadline` is when
-    a pending client goes offline, or when an offline one is forgotten. `connected`, `event_time`
-    (milliseconds), `version` and `session` are those of the event. `departed` is 1 where the
-    client was forgotten and only what orders its events is kept. `extra` is a JSON object of what
-    few clients have, None for all others.
+    a pending client goes offline, or when an offline one is forgotten. `gaps` is how many gaps
+    there had been when it was last heard of: an online or pending client is unverified where the
+    `gaps` of the table `meta` are more. `connected`, `event_time` (milliseconds), `version` and
+    `session` are those of the event. `departed` is 1 where the client was forgotten and only what
+    orders its events is kept. `extra` is a JSON object of what few clients have, None for others.
     """
 
     client_id: str
@@ -38,7 +39,7 @@ class ClientRow(NamedTuple):
     version: int | None
     session: str | None
     deadline: float | None
-    unverified: int
+    gaps: int
     departed: int
     extra: str | None
 

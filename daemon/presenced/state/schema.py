@@ -25,7 +25,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             version INTEGER,
             session TEXT,
             deadline REAL,
-            unverified INTEGER NOT NULL,
+            gaps INTEGER NOT NULL,
             departed INTEGER NOT NULL,
             extra TEXT
         ) WITHOUT ROWID

@@ -81,7 +81,8 @@ def summary(path: Path) -> Summary:
     """What a file holds. Raises StateError."""
     with _reading(path) as connection:
         groups = connection.execute(
-            "SELECT state, unverified, departed, count(*) FROM clients GROUP BY 1, 2, 3"
+            "SELECT state, gaps < (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'gaps') "
+            "AND state IN ('online', 'pending'), departed, count(*) FROM clients GROUP BY 1, 2, 3"
         ).fetchall()
         rows = {
             table.name: _number(connection, f"SELECT count(*) FROM {table.name}")  # noqa: S608

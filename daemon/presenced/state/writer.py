@@ -79,8 +79,9 @@ class Writer:
         loop: asyncio.AbstractEventLoop,
         *,
         on_error: Literal["continue", "stall"] = "continue",
+        counts: WriterCounts | None = None,
     ) -> None:
-        self.counts = WriterCounts()
+        self.counts = counts or WriterCounts()
         self._file = file
         self._listener = listener
         self._loop = loop

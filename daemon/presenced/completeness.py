@@ -1,0 +1,228 @@
+"""Whether all that was published has been received, over all connections; and what follows if not.
+
+Presence is only as good as what was received. Where something may have been lost, the clients that
+are online or pending are unverified from then on; where something may still come, no deadline that
+it could cancel is due.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from presenced.events import Event, LifecycleEvent
+from presenced.log import get_logger
+from presenced.mqtt.message import Message
+from presenced.mqtt.source import SourceOptions
+from presenced.mqtt.status import ConnectionStatus
+from presenced.outages import Gap, GapReason, Outages
+from presenced.pipeline import Traffic
+from presenced.presence import Presence
+
+__all__ = ["Clocks", "Completeness", "Session", "carries_presence"]
+
+_PRESENCE = ("$aws", "events", "presence")
+
+
+class Clocks(NamedTuple):
+    """The clocks of the machine: monotonic, and wall-clock since the epoch; in seconds."""
+
+    monotonic: Callable[[], float]
+    wall: Callable[[], float]
+
+
+class Session(NamedTuple):
+    """An MQTT session that a broker may keep: last in use when, by the wall clock."""
+
+    client_id: str
+    alive_at: float
+
+
+@dataclass(slots=True)
+class _Connection:
+    outages: Outages
+    presence: bool
+    dropped: int = 0
+    saturated: int = 0
+    saturated_since: float | None = None
+
+
+class Completeness:
+    """Watches over all MQTT connections. To be used on the event loop.
+
+    `gaps` counts the gaps by reason. `held_at` is the monotonic time after which no deadline may
+    be due yet, infinity where none is held; `on_hold` is told when it has changed.
+    """
+
+    def __init__(
+        self, presence: Presence, clocks: Clocks, on_hold: Callable[[float], None] = lambda _: None
+    ) -> None:
+        self.gaps = dict.fromkeys(GapReason, 0)
+        self.held_at = math.inf
+        self._presence = presence
+        self._clocks = clocks
+        self._on_hold = on_hold
+        self._connections: dict[str, _Connection] = {}
+        self._earlier: dict[str, Session] = {}
+        self._log = get_logger("presenced.mqtt")
+
+    def remember(self, sessions: Sequence[Session]) -> None:
+        """Know the sessions of an earlier process; to be called before `expect`."""
+        self._earlier = {session.client_id: session for session in sessions}
+
+    @property
+    def sessions(self) -> list[Session]:
+        """The sessions of all connections that have been up, for a later process."""
+        now, wall = self._clocks.monotonic(), self._clocks.wall()
+        return [
+            Session(client_id, wall - (now - (connection.outages.missing_since or now)))
+            for client_id, connection in self._connections.items()
+            if connection.outages.is_up or connection.outages.missing_since is not None
+        ]
+
+    @property
+    def catching_up(self) -> list[str]:
+        """The client IDs of the connections that still receive what was published meanwhile."""
+        return [name for name, each in self._connections.items() if each.outages.catching_up]
+
+    def expect(self, options: Sequence[SourceOptions]) -> None:
+        """Watch over exactly these connections; those known already go on as they are."""
+        before, self._connections = self._connections, {}
+        for each in options:
+            connection = before.get(each.client_id) or self._begin(each)
+            connection.outages.session_expiry = each.session_expiry if each.session_kept else 0.0
+            connection.presence = carries_presence(each.filters)
+            self._connections[each.client_id] = connection
+        self._hold()
+
+    def _begin(self, options: SourceOptions) -> _Connection:
+        """A connection not seen by this process; another client ID has the session of none."""
+        earlier = self._earlier.get(options.client_id)
+        absent_for = None
+        if self._earlier:
+            last = max(session.alive_at for session in self._earlier.values())
+            absent_for = max(0.0, self._clocks.wall() - (earlier.alive_at if earlier else last))
+        now = self._clocks.monotonic()
+        return _Connection(Outages(0.0, absent_for=absent_for, now=now), presence=True)
+
+    def up(self, client_id: str, *, resumed: bool) -> None:
+        """A connection is up; `resumed` says whether the broker had kept its session."""
+        connection = self._connections.get(client_id)
+        if connection is None:
+            return
+        now, wall = self._clocks.monotonic(), self._clocks.wall()
+        gap = connection.outages.up(now, wall, resumed=resumed)
+        if gap is not None:
+            self._note(client_id, connection, gap)
+        self._hold()
+
+    def down(self, client_id: str) -> None:
+        """A connection is down."""
+        connection = self._connections.get(client_id)
+        if connection is not None:
+            connection.outages.down(self._clocks.monotonic())
+            self._hold()
+
+    def heard(self, message: Message, event: Event) -> None:
+        """An event came. Needs to be called only while `catching_up` holds any."""
+        connection = self._connections.get(message.connection)
+        if connection is None or not connection.outages.catching_up:
+            return
+        event_time = None if event.timestamp is None else event.timestamp / 1000
+        own_connect = (
+            isinstance(event, LifecycleEvent)
+            and event.connected
+            and event.client_id == message.connection
+        )
+        connection.outages.heard(event_time, own_connect=own_connect)
+        if not connection.outages.catching_up:
+            self._tell_caught_up(message.connection)
+
+    def look(
+        self,
+        statuses: Sequence[ConnectionStatus],
+        traffic: Mapping[str, Traffic],
+        *,
+        waiting: bool,
+    ) -> None:
+        """See what follows from time, and from what the connections have counted."""
+        now = self._clocks.monotonic()
+        for status in statuses:
+            connection = self._connections.get(status.client_id)
+            if connection is None:
+                continue
+            counted = traffic.get(status.client_id) or Traffic()
+            outages = connection.outages
+            was_catching_up = outages.catching_up
+            outages.look(now, counted.last_moment, waiting=waiting)
+            if was_catching_up and not outages.catching_up:
+                self._tell_caught_up(status.client_id)
+            self._look_for_drops(status, connection)
+            self._look_for_saturation(status.client_id, connection, counted, now)
+        self._hold()
+
+    def _look_for_drops(self, status: ConnectionStatus, connection: _Connection) -> None:
+        if status.messages_dropped > connection.dropped:
+            connection.dropped = status.messages_dropped
+            self._note(status.client_id, connection, Gap(GapReason.BACKLOG_FULL, 0.0))
+
+    def _look_for_saturation(
+        self, client_id: str, connection: _Connection, traffic: Traffic, now: float
+    ) -> None:
+        """Take seconds at the rate limit that follow one another for one gap, told at its end."""
+        if traffic.saturated_seconds > connection.saturated:
+            connection.saturated = traffic.saturated_seconds
+            self._doubt(connection)
+            if connection.saturated_since is None:
+                connection.saturated_since = now
+        elif connection.saturated_since is not None and not traffic.is_saturated(now):
+            gap = Gap(GapReason.RATE_LIMIT, now - connection.saturated_since)
+            connection.saturated_since = None
+            self._note(client_id, connection, gap)
+
+    def _note(self, client_id: str, connection: _Connection, gap: Gap) -> None:
+        self.gaps[gap.reason] += 1
+        self._doubt(connection)
+        self._log.warning(
+            "events may have been lost",
+            connection=client_id,
+            reason=gap.reason.value,
+            gap_seconds=round(gap.seconds, 1),
+            unverified=self._presence.counts.unverified,
+        )
+
+    def _doubt(self, connection: _Connection) -> None:
+        if connection.presence:
+            self._presence.doubt(self._clocks.wall())
+
+    def _tell_caught_up(self, client_id: str) -> None:
+        self._log.info("caught up with what was published meanwhile", connection=client_id)
+        self._hold()
+
+    def _hold(self) -> None:
+        now = self._clocks.monotonic()
+        held = [
+            at
+            for each in self._connections.values()
+            if each.presence and (at := each.outages.holds_from(now)) is not None
+        ]
+        held_at = min(held, default=math.inf)
+        if held_at != self.held_at:
+            self.held_at = held_at
+            self._on_hold(held_at)
+
+
+def carries_presence(filters: Sequence[str]) -> bool:
+    """Whether lifecycle events match one of the topic filters (MQTT 5 section 4.7)."""
+    return any(_may_match(topic_filter.split("/")) for topic_filter in filters)
+
+
+def _may_match(levels: list[str]) -> bool:
+    if levels[0] == "$share":
+        levels = levels[2:]
+    for level, wanted in zip(levels, _PRESENCE, strict=False):
+        if level == "#":
+            return True
+        if level not in ("+", wanted):
+            return False
+    return len(levels) > len(_PRESENCE) or levels[-1] == "#"

@@ -1,0 +1,119 @@
+"""Whether one MQTT connection has missed something, and whether it has made up for it. Pure.
+
+Lifecycle events are not retained: what is published while a connection is down reaches it only by a
+persistent session, whose queue the broker sends when the connection is back (MQTT 5 section 4.4).
+Nothing in MQTT tells where that queue ends and new messages begin. `now` is monotonic seconds,
+other times are wall-clock seconds since the epoch.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+__all__ = ["Gap", "GapReason", "Outages"]
+
+_QUIET = 2.0
+_LIVE_IN_A_ROW = 10
+_CLOCKS_DIFFER_BY = 1.0
+
+
+class GapReason(StrEnum):
+    """Why messages may have been lost."""
+
+    SESSION_LOST = "session_lost"
+    SESSION_EXPIRED = "session_expired"
+    CLEAN_SESSION = "clean_session"
+    RATE_LIMIT = "rate_limit"
+    BACKLOG_FULL = "backlog_full"
+
+
+class Gap(NamedTuple):
+    """A time in which messages may have been lost, and how long it was, in seconds."""
+
+    reason: GapReason
+    seconds: float
+
+
+class Outages:
+    """The times in which one connection was down.
+
+    `session_expiry` 0 is a clean session. `absent_for` is how long ago an earlier process had this
+    session, None where there was none.
+
+    While it is down, and then until the resumed session's queue has been received, something from
+    `missing_since` on may be known to the broker and not yet here.
+    """
+
+    def __init__(self, session_expiry: float, *, absent_for: float | None, now: float) -> None:
+        self.session_expiry = session_expiry
+        self.is_up = False
+        self.catching_up = False
+        self.missing_since: float | None = None if absent_for is None else now - absent_for
+        self._connected_at = 0.0
+        self._up_since = 0.0
+        self._live = 0
+
+    def up(self, now: float, connected_at: float, *, resumed: bool) -> Gap | None:
+        """The connection is up, at `connected_at` by the wall clock; what may have been lost."""
+        gap = self._gap(now, resumed=resumed)
+        self.is_up, self.catching_up = True, resumed
+        self._up_since, self._connected_at, self._live = now, connected_at, 0
+        if not resumed:
+            self.missing_since = None
+        elif self.missing_since is None:
+            self.missing_since = now
+        return gap
+
+    def down(self, now: float) -> None:
+        """The connection is down."""
+        self.is_up = self.catching_up = False
+        if self.missing_since is None:
+            self.missing_since = now
+
+    def heard(self, event_time: float | None, *, own_connect: bool) -> None:
+        """An event was received; the queue is over where it shows that it is a new one.
+
+        AWS IoT Core publishes the daemon's own connect, too, and queues it behind all that waited.
+        Else several events in a row that happened since the connect show it; a single one does
+        not, because event times are approximate.
+        """
+        if event_time is None or event_time < self._connected_at - _CLOCKS_DIFFER_BY:
+            self._live = 0
+            return
+        self._live += 1
+        if own_connect or self._live >= _LIVE_IN_A_ROW:
+            self._caught_up()
+
+    def look(self, now: float, last_message: float | None, *, waiting: bool) -> None:
+        """See whether nothing has come for so long that the queue must be over.
+
+        `last_message` is when the last message came, `waiting` whether some are not applied yet.
+        """
+        if not self.catching_up or waiting:
+            return
+        if now - max(self._up_since, last_message or 0.0) >= _QUIET:
+            self._caught_up()
+
+    def holds_from(self, now: float) -> float | None:
+        """From when on nothing may be concluded yet from something not having come.
+
+        None where all has come that will come: the connection is up and has caught up, or its
+        session is gone, or it never had any.
+        """
+        if self.session_expiry <= 0 or self.missing_since is None:
+            return None
+        if not self.catching_up and now - self.missing_since > self.session_expiry:
+            return None
+        return self.missing_since
+
+    def _gap(self, now: float, *, resumed: bool) -> Gap | None:
+        if self.missing_since is None:
+            return None
+        seconds = now - self.missing_since
+        if self.session_expiry <= 0:
+            return Gap(GapReason.CLEAN_SESSION, seconds)
+        if seconds > self.session_expiry:
+            return Gap(GapReason.SESSION_EXPIRED, seconds)
+        return None if resumed else Gap(GapReason.SESSION_LOST, seconds)
+
+    def _caught_up(self) -> None:
+        self.catching_up, self.missing_since = False, None

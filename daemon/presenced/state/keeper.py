@@ -1,0 +1,244 @@
+"""Keeps what must outlive the process: restores it at start, and writes down what changes."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+from presenced.completeness import Completeness
+from presenced.log import get_logger
+from presenced.mqtt.background import in_thread
+from presenced.pipeline import Pipeline
+from presenced.state.changes import Changes
+from presenced.state.errors import StateDamagedError, StateUnusableError
+from presenced.state.file import StateFile
+from presenced.state.records import client_row, thing_group_row, thing_row, thing_type_row
+from presenced.state.restoration import GAPS, SESSION, restore_fleet, sessions_of
+from presenced.state.rows import ClientRow, CounterRow, ForgetRow
+from presenced.state.tallies import Tallies
+from presenced.state.writer import CommitFailure, Writer, WriterCounts
+from presenced.touched import Touched
+
+__all__ = ["Keeper"]
+
+_LATER = 0.1
+_OPEN_AGAIN_AFTER = 10.0
+_CLOSE_WITHIN = 3.0
+
+Done = Callable[[], None]
+
+
+class Keeper:
+    """The state file of one daemon, and what it holds: presence, registry, totals, sessions.
+
+    `open` comes before anything changes; from `start` on all methods belong to the event loop.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        pipeline: Pipeline,
+        completeness: Completeness,
+        on_error: Literal["continue", "stall"],
+    ) -> None:
+        self.path = path
+        self.counts = WriterCounts()
+        self._pipeline = pipeline
+        self._fleet = pipeline.fleet
+        self._completeness = completeness
+        self._on_error = on_error
+        self._touched = Touched()
+        self._tallies = Tallies(pipeline, completeness)
+        self._noted: dict[str, str] = {}
+        self._requests: list[ForgetRow] = []
+        self._file: StateFile | None = None
+        self._writer: Writer | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._later: asyncio.TimerHandle | None = None
+        self._log = get_logger("presenced.state", path=str(path))
+
+    def open(self) -> None:
+        """Open the file and restore what it holds.
+
+        Raises StateError where it must not be used. One that cannot be used as it is now, because
+        the disk is full for example, is tried again later where `on_error` is `continue`. Raises
+        StateDamagedError where it turns out to be damaged while it is read: it has been moved
+        aside, and what was restored so far is to be thrown away.
+        """
+        try:
+            file = StateFile.open(self.path)
+        except StateUnusableError as error:
+            if self._on_error == "stall":
+                raise
+            self._note_failure(error.cause)
+            self._log.error("presenced runs without its state file for now", detail=str(error))
+        else:
+            self._take_on(file)
+        self._fleet.track(self._touched)
+
+    def start(self) -> None:
+        """Begin to write."""
+        if self._file is None:
+            self._opening = asyncio.create_task(self._open_later())
+        else:
+            self._start_writer(self._file)
+
+    def flush(self, done: Done | None = None) -> None:
+        """Write down what has changed; soon, or at once where `done` waits for it.
+
+        `done` is called when it is in the file, or when it cannot be had to be in it and `on_error`
+        is `continue`.
+        """
+        if done is None:
+            if self._later is None:
+                self._later = asyncio.get_running_loop().call_later(_LATER, self._flush_now)
+        elif self._writer is None:
+            done()
+        else:
+            self._submit(done)
+
+    async def settled(self) -> None:
+        """Return when all that has changed so far is in the file; see `flush`."""
+        written = asyncio.Event()
+        self.flush(written.set)
+        await written.wait()
+
+    async def close(self) -> None:
+        """Write what is left and let go of the file."""
+        if self._later is not None:
+            self._later.cancel()
+        if self._opening is not None:
+            self._opening.cancel()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.submit(self._collect())
+            if not await in_thread(lambda: writer.close(_CLOSE_WITHIN), name="state file"):
+                self._log.error("the last changes could not be written to the state file")
+        elif self._file is not None:
+            self._file.close()
+
+    def commits_fail(self, failure: CommitFailure) -> None:
+        """See `WriterListener`."""
+        self._log.error(
+            "the state file cannot be written; presenced runs on memory and tries again",
+            cause=failure.cause,
+            detail=failure.detail,
+            remedy=failure.remedy,
+            acknowledgements="held back" if self._on_error == "stall" else "go on",
+        )
+
+    def commits_succeed(self, seconds: float) -> None:
+        """See `WriterListener`."""
+        self._log.info("the state file is written again", failed_for=round(seconds, 1))
+
+    def rows_refused(self, count: int) -> None:
+        """See `WriterListener`."""
+        self._log.warning("rows left out of the state file for values it cannot hold", rows=count)
+
+    def forget(self, requests: Sequence[ForgetRow]) -> None:
+        """See `WriterListener`."""
+        for request in requests:
+            self._fleet.presence.forget(request.client_id, "requested")
+        self._requests += requests
+        self._log.info("clients forgotten on request", clients=len(requests))
+        self.flush()
+
+    def _take_on(self, file: StateFile) -> None:
+        began = time.monotonic()
+        try:
+            self._completeness.remember(sessions_of(file))
+            restore_fleet(file, self._fleet, began, time.time() - began)
+            self._tallies.restore(chain.from_iterable(file.read(CounterRow)))
+        except StateDamagedError:
+            moved_aside = file.start_over()
+            self._tell_damaged(moved_aside)
+            file.close()
+            raise
+        self._file = file
+        if file.moved_aside is not None:
+            self._tell_damaged(file.moved_aside)
+        self._log.info(
+            "state restored",
+            clients=len(self._fleet.presence.clients),
+            things=len(self._fleet.inventory.things.live),
+            seconds=round(time.monotonic() - began, 2),
+        )
+
+    def _tell_damaged(self, moved_aside: Path) -> None:
+        self._log.error(
+            "the state file was damaged: presenced starts without what it knew",
+            moved_aside=str(moved_aside),
+        )
+
+    async def _open_later(self) -> None:
+        """Try until the file can be opened, and take on what it holds beside what is known."""
+        while self._file is None:
+            await asyncio.sleep(_OPEN_AGAIN_AFTER)
+            try:
+                self._take_on(StateFile.open(self.path))
+            except StateUnusableError as error:
+                self._note_failure(error.cause)
+            except StateDamagedError:
+                continue  # and moved aside: the next attempt makes a new one
+        self._start_writer(self._file)
+        self.flush()
+
+    def _start_writer(self, file: StateFile) -> None:
+        loop = asyncio.get_running_loop()
+        self._writer = Writer(file, self, loop, on_error=self._on_error, counts=self.counts)
+        self._writer.start()
+
+    def _note_failure(self, cause: str) -> None:
+        self.counts.failures[cause] += 1
+
+    def _flush_now(self) -> None:
+        self._later = None
+        if self._writer is not None:
+            self._submit(None)
+
+    def _submit(self, done: Done | None) -> None:
+        changes = self._collect()
+        if self._writer is not None and (changes or done):
+            self._writer.submit(changes, done)
+
+    def _collect(self) -> Changes:
+        """All that has changed since the last time."""
+        changes = Changes()
+        self._collect_clients(changes)
+        inventory, touched = self._fleet.inventory, self._touched
+        for name in touched.things:
+            thing = inventory.things.get(name)
+            changes.things[name] = None if thing is None else thing_row(thing)
+        for name in touched.thing_groups:
+            group = inventory.groups.get(name)
+            changes.thing_groups[name] = None if group is None else thing_group_row(group)
+        for name in touched.thing_types:
+            kind = inventory.types.get(name)
+            changes.thing_types[name] = None if kind is None else thing_type_row(kind)
+        touched.clear()
+        self._tallies.collect(changes)
+        self._note(changes, GAPS, str(self._fleet.presence.gaps))
+        for session in self._completeness.sessions:
+            self._note(changes, SESSION + session.client_id, f"{session.alive_at:.0f}")
+        for request in self._requests:
+            changes.done(request)
+        self._requests = []
+        return changes
+
+    def _collect_clients(self, changes: Changes) -> None:
+        presence = self._fleet.presence
+        offset = time.time() - time.monotonic()
+        for client_id in self._touched.clients:
+            row: ClientRow | None = None
+            if (client := presence.clients.get(client_id)) is not None:
+                row = client_row(client, offset, departed=False)
+            elif (client := presence.departed.get(client_id)) is not None:
+                row = client_row(client, offset, departed=True)
+            changes.clients[client_id] = row
+
+    def _note(self, changes: Changes, key: str, value: str) -> None:
+        if self._noted.get(key) != value:
+            self._noted[key] = value
+            changes.note(key, value)

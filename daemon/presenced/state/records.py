@@ -1,0 +1,250 @@
+"""Clients, things, types and groups as rows of the state file, and back.
+
+Times that run on the monotonic clock are stored as wall-clock times; `offset` is what turns the one
+into the other.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from presenced.presence import Client, PresenceRules, State
+from presenced.presence.client import ConnectionKey
+from presenced.presence.doubts import Doubts, Memory
+from presenced.registry import Thing, ThingGroup, ThingType
+from presenced.registry.facts import Fact, Facts
+from presenced.registry.objects import NO_ATTRIBUTES, Attributes
+from presenced.registry.ordering import Mark
+from presenced.state.rows import ClientRow, ThingGroupRow, ThingRow, ThingTypeRow
+
+__all__ = [
+    "awaited_of",
+    "client_of",
+    "client_row",
+    "deadline_of",
+    "thing_group_of",
+    "thing_group_row",
+    "thing_of",
+    "thing_row",
+    "thing_type_of",
+    "thing_type_row",
+]
+
+_STATES = {state.value: state for state in State}
+_Awaited = tuple[int | None, str | None, int, float]
+
+
+class _Extra(msgspec.Struct, omit_defaults=True, gc=False):
+    """What few clients have. `disconnects` is in hexadecimal digits."""
+
+    disconnects: str = ""
+    awaited: list[_Awaited] = []
+    doubts: Memory | None = None
+
+
+_EXTRA = msgspec.json.Decoder(_Extra)
+_FACTS = msgspec.json.Decoder(list[tuple[str, int, bool]])
+_ATTRIBUTES = msgspec.json.Decoder(dict[str, str | None])
+_NAMES = msgspec.json.Decoder(list[str])
+
+
+def client_row(client: Client, offset: float, *, departed: bool) -> ClientRow:
+    """A client as a row; `departed` where only what orders its events is to be kept."""
+    deadline = client.deadline
+    return ClientRow(
+        client.client_id,
+        client.state.value,
+        client.since,
+        client.transition,
+        client.reason,
+        client.supposed,
+        client.thing_name,
+        client.connected,
+        client.timestamp,
+        client.version,
+        client.session,
+        None if deadline is None else deadline.when + offset,
+        client.gaps,
+        departed,
+        _extra(client, offset),
+    )
+
+
+def client_of(row: ClientRow, interned: dict[str | None, str | None]) -> Client:
+    """The client of a row, still without deadlines; `interned` holds what many have alike."""
+    client = Client(row.client_id)
+    client.state = _STATES[row.state]
+    client.since = row.since
+    # One float of two that are equal: a fleet of a million has a million less.
+    client.transition = row.since if row.transition == row.since else row.transition
+    client.reason = interned.setdefault(row.reason, row.reason)
+    client.supposed = bool(row.supposed)
+    client.thing_name = row.thing_name
+    client.connected = bool(row.connected)
+    client.timestamp = row.event_time
+    client.version = row.version
+    client.session = row.session
+    client.gaps = row.gaps
+    if row.extra is not None:
+        extra = _EXTRA.decode(row.extra)
+        client.disconnects = bytes.fromhex(extra.disconnects)
+        client.doubts = Doubts(extra.doubts) if extra.doubts else None
+    return client
+
+
+def deadline_of(row: ClientRow, rules: PresenceRules, now: float, offset: float) -> float | None:
+    """When a client goes offline or is forgotten, on the monotonic clock; None for never.
+
+    That is never later than the rules would have it from now on: the wall clock may have been set
+    back meanwhile.
+    """
+    longest: float | None = None
+    if row.state == State.PENDING:
+        longest = rules.delay(row.reason)
+    elif row.state == State.OFFLINE:
+        longest = rules.forget_offline_after
+    if longest is None:
+        return None
+    latest = now + longest
+    return latest if row.deadline is None else min(row.deadline - offset, latest)
+
+
+def awaited_of(
+    row: ClientRow, rules: PresenceRules, now: float, offset: float
+) -> list[tuple[ConnectionKey, float]]:
+    """Connections whose disconnect is awaited, and until when on the monotonic clock."""
+    if row.extra is None:
+        return []
+    latest = now + rules.offline_delay
+    return [
+        (ConnectionKey(version, session, timestamp), min(until - offset, latest))
+        for version, session, timestamp, until in _EXTRA.decode(row.extra).awaited
+    ]
+
+
+def thing_row(thing: Thing) -> ThingRow:
+    """A thing as a row."""
+    object_id, version, at, deleted = _mark_columns(thing.mark)
+    return ThingRow(
+        thing.name,
+        object_id,
+        version,
+        at,
+        deleted,
+        thing.ended,
+        thing.told_type,
+        _json(dict(thing.attributes)),
+        _json(thing.type_facts),
+        _json(thing.memberships),
+    )
+
+
+def thing_of(row: ThingRow) -> Thing:
+    """The thing of a row."""
+    thing = Thing(row.name)
+    thing.mark = _mark(row.thing_id, row.version, row.event_time, row.deleted)
+    thing.ended = row.ended
+    thing.told_type = row.told_type
+    thing.attributes = _attributes(row.attributes)
+    thing.type_facts = _facts(row.type_facts)
+    thing.memberships = _facts(row.memberships)
+    return thing
+
+
+def thing_group_row(group: ThingGroup) -> ThingGroupRow:
+    """A thing group as a row; who is in it and below it follows from others."""
+    object_id, version, at, deleted = _mark_columns(group.mark)
+    return ThingGroupRow(
+        group.name,
+        object_id,
+        version,
+        at,
+        deleted,
+        group.ended,
+        group.told_parent,
+        _json(dict(group.attributes)),
+        _json(group.parent_facts),
+    )
+
+
+def thing_group_of(row: ThingGroupRow) -> ThingGroup:
+    """The thing group of a row."""
+    group = ThingGroup(row.name)
+    group.mark = _mark(row.group_id, row.version, row.event_time, row.deleted)
+    group.ended = row.ended
+    group.told_parent = row.told_parent
+    group.attributes = _attributes(row.attributes)
+    group.parent_facts = _facts(row.parent_facts)
+    return group
+
+
+def thing_type_row(kind: ThingType) -> ThingTypeRow:
+    """A thing type as a row."""
+    object_id, version, at, deleted = _mark_columns(kind.mark)
+    return ThingTypeRow(
+        kind.name,
+        object_id,
+        version,
+        at,
+        deleted,
+        kind.ended,
+        kind.deprecated,
+        _json(kind.searchable),
+        _json(kind.propagating),
+    )
+
+
+def thing_type_of(row: ThingTypeRow) -> ThingType:
+    """The thing type of a row."""
+    kind = ThingType(row.name)
+    kind.mark = _mark(row.type_id, row.version, row.event_time, row.deleted)
+    kind.ended = row.ended
+    kind.deprecated = bool(row.deprecated)
+    kind.searchable = _names(row.searchable)
+    kind.propagating = _names(row.propagating)
+    return kind
+
+
+def _extra(client: Client, offset: float) -> str | None:
+    if not (client.disconnects or client.replaced or client.doubts):
+        return None
+    awaited = [
+        (*replaced.key, replaced.deadline.when + offset)
+        for replaced in (client.replaced or {}).values()
+        if replaced.deadline is not None
+    ]
+    doubts = client.doubts.memory if client.doubts else None
+    return _encode(_Extra(client.disconnects.hex(), awaited, doubts))
+
+
+def _mark_columns(mark: Mark | None) -> tuple[str | None, int | None, int | None, bool]:
+    if mark is None:
+        return None, None, None, False
+    return mark.object_id, mark.version, mark.timestamp, mark.deleted
+
+
+def _mark(object_id: str | None, version: int | None, at: int | None, deleted: int) -> Mark | None:
+    return None if at is None else Mark(object_id, version, at, deleted=bool(deleted))
+
+
+def _json(value: Mapping[str, Any] | Iterable[Any]) -> str | None:
+    return _encode(value) if value else None
+
+
+def _encode(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _attributes(text: str | None) -> Attributes:
+    return NO_ATTRIBUTES if text is None else _ATTRIBUTES.decode(text)
+
+
+def _facts(text: str | None) -> Facts:
+    if text is None:
+        return ()
+    return tuple(Fact(name, at, present) for name, at, present in _FACTS.decode(text))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return () if text is None else tuple(_NAMES.decode(text))
