@@ -274,3 +274,18 @@ def test_the_log_stays_bounded(path):
         await it.close()
 
     run(test)
+
+
+def test_a_log_that_one_large_commit_made_long_is_cut_back(path):
+    log = path.with_name("presenced.db-wal")
+
+    async def test():
+        it = Run(path)
+        await it.committed(rows(0, 80_000))
+        assert log.stat().st_size > 40 << 20
+        for generation in range(3):
+            await it.committed(rows(generation, 1))
+        assert log.stat().st_size <= 32 << 20
+        await it.close()
+
+    run(test)
