@@ -134,6 +134,28 @@ def test_a_second_process_is_refused_until_the_first_ends(path):
     StateFile.open(path).close()
 
 
+def test_a_link_to_a_file_is_the_same_file(path, tmp_path):
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    file = StateFile.open(link)
+    file.commit(of_clients(client_row()))
+    with pytest.raises(StateLockedError):
+        StateFile.open(path)
+    assert file.start_over().parent == path.parent
+    file.close()
+    assert link.is_symlink()
+    assert query(path, "SELECT count(*) FROM clients") == [(0,)]
+
+
+def test_a_lock_that_is_a_link_is_not_followed(path):
+    victim = path.with_name("victim")
+    victim.write_text("precious")
+    path.with_name("presenced.db.lock").symlink_to(victim)
+    with pytest.raises(StateUnusableError):
+        StateFile.open(path)
+    assert victim.read_text() == "precious"
+
+
 def test_a_file_of_a_newer_version_is_refused_and_left_alone(path):
     fill(path, ["a"])
     with sqlite3.connect(path) as connection:

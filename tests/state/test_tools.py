@@ -198,9 +198,12 @@ def as_nobody(code: str, path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_whoever_may_only_read_sees_the_file_of_a_stopped_daemon(path):
+@pytest.mark.parametrize("seen_before", [False, True])
+def test_whoever_may_only_read_sees_the_file_of_a_stopped_daemon(path, seen_before):
     fill(path, ["a"])
     path.chmod(0o644)
+    if seen_before:
+        summary(path)  # by root, who leaves a log of no length
     done = as_nobody("print(summary(Path(sys.argv[1])).clients)", path)
     assert done.stdout == "{'online': 1}\n", done.stderr
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from presenced.state import Changes, ForgetRow, MetaRow, StateFile, StateLockedError
+from presenced.state import (
+    Changes,
+    ForgetRow,
+    MetaRow,
+    StateFile,
+    StateLockedError,
+    StateUnusableError,
+)
 from state_runs import Run
 from statefiles import client_row, clients_in, fill, of_clients, query
 from waiting import until
@@ -174,12 +181,15 @@ def test_what_is_kept_while_writing_fails_is_bounded_by_the_number_of_keys(small
 
 
 def test_a_disk_that_is_full_at_the_start_is_told(small_disk, fill_up):
-    from presenced.state import StateUnusableError
-
-    fill_up()
+    ballast = fill_up()
     with pytest.raises(StateUnusableError, match="make room on the disk") as found:
         StateFile.open(small_disk / "presenced.db")
     assert found.value.cause == "full"
+    ballast.unlink()
+    file = StateFile.open(small_disk / "presenced.db")  # as if it had never been tried
+    file.commit(of_clients(client_row("a")))
+    assert (file.moved_aside, list(clients_in(file))) == (None, ["a"])
+    file.close()
 
 
 def test_a_writer_waits_out_another_ones_lock(path):
@@ -261,6 +271,21 @@ def test_the_log_stays_bounded(path):
             await it.committed(changes)
             largest = max(largest, path.with_name("presenced.db-wal").stat().st_size)
         assert largest < 40 << 20  # 150 times 1 MB went through it
+        await it.close()
+
+    run(test)
+
+
+def test_a_log_that_one_large_commit_made_long_is_cut_back(path):
+    log = path.with_name("presenced.db-wal")
+
+    async def test():
+        it = Run(path)
+        await it.committed(rows(0, 80_000))
+        assert log.stat().st_size > 40 << 20
+        for generation in range(3):
+            await it.committed(rows(generation, 1))
+        assert log.stat().st_size <= 32 << 20
         await it.close()
 
     run(test)

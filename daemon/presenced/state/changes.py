@@ -61,5 +61,15 @@ class Changes:
             if rows:
                 getattr(self, table.name).update(rows)
 
+    def discard(self) -> None:
+        """Let go of all rows one by one.
+
+        A large dictionary that goes at once holds up every other thread: 0.1 s for a million rows.
+        """
+        for table in TABLES:
+            rows: dict[Any, Any] = getattr(self, table.name)
+            while rows:
+                rows.popitem()
+
     def __len__(self) -> int:
         return sum(len(getattr(self, table.name)) for table in TABLES)

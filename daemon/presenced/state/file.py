@@ -31,7 +31,7 @@ _PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = FULL",
     "wal_autocheckpoint = 4000",
-    f"journal_size_limit = {64 << 20}",
+    f"journal_size_limit = {32 << 20}",
     "cache_size = -8000",
     "temp_store = MEMORY",
 )

@@ -15,8 +15,12 @@ _PAUSE = 0.05
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """The path of a file that belongs to another one: the same name with a suffix."""
-    return path.with_name(path.name + suffix)
+    """The path of a file that belongs to another one: the same name with a suffix.
+
+    It lies where the file itself does, as SQLite has it, also where `path` is a symbolic link.
+    """
+    real = path.resolve() if path.is_symlink() else path
+    return real.with_name(real.name + suffix)
 
 
 class Lock:
@@ -29,7 +33,7 @@ class Lock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(beside(path, ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        self._descriptor = _open(path)
         try:
             self._take(path)
         except BaseException:
@@ -48,7 +52,6 @@ class Lock:
             if time.monotonic() >= patience:
                 raise StateLockedError(path, _holder(self._descriptor))
             time.sleep(_PAUSE)
-        _give_to_owner(self._descriptor, path)
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, b"%d\n" % os.getpid())
 
@@ -81,9 +84,17 @@ def _holder(descriptor: int) -> str:
     return os.pread(descriptor, _LONGEST_PID, 0).decode("ascii", "replace").strip()
 
 
-def _give_to_owner(descriptor: int, path: Path) -> None:
-    """Root may run a command on a file of the service's user, who must still get at the lock."""
-    if os.geteuid() != 0:
-        return
-    owner = (path if path.exists() else path.parent).stat()
-    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+def _open(path: Path) -> int:
+    lock = beside(path, ".lock")
+    # Root may run a command in a directory where the service's user makes the files: no links are
+    # followed, and nothing is given away that was there before.
+    flags = os.O_RDWR | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(lock, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(lock, flags)
+    if os.geteuid() == 0:
+        # The service's user must get at the lock later on.
+        owner = (path if path.exists() else path.parent).stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    return descriptor

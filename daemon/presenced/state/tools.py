@@ -98,7 +98,7 @@ def summary(path: Path) -> Summary:
         else:
             clients[state] += number
             unverified += number if is_unverified else 0
-    return Summary(version, _size(path), _holder(path), clients, unverified, departed, rows)
+    return Summary(version, _size(path), _holder(path), dict(clients), unverified, departed, rows)
 
 
 def client(path: Path, client_id: str) -> ClientRow | None:

@@ -108,7 +108,7 @@ class Writer:
         return self._failing_since is not None
 
     def submit(self, changes: Changes, done: Done | None = None) -> None:
-        """Hand over changes, which are the writer's from now on.
+        """Hand over changes, which are the writer's from now on, and which it empties.
 
         `done` is called on the loop once they are committed.
         """
@@ -179,6 +179,7 @@ class Writer:
         self.counts.last_commit = time.time()
         self._due = began + _INTERVAL
         self._tell(*waiting)
+        changes.discard()
         if refused:
             self.counts.rows_refused += refused
             self._tell(lambda: self._listener.rows_refused(refused))
