@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from awscrt import mqtt5
+from awscrt.exceptions import AwsCrtError
 
 from presenced.mqtt.awscrt_client import build_client
 from presenced.mqtt.inbox import Inbox
@@ -70,6 +71,16 @@ class AwscrtLink:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._ended.wait()
+
+    async def flush(self, timeout: float) -> None:  # noqa: ASYNC109 - the bound is the point
+        """Return when all acknowledgements have gone out, or after `timeout` seconds.
+
+        The library sends DISCONNECT before acknowledgements that wait, and SUBSCRIBE after them:
+        the answer to one more, for a filter that is granted already, shows that they are out.
+        """
+        with contextlib.suppress(TimeoutError, AwsCrtError):
+            async with asyncio.timeout(timeout):
+                await self.subscribe(list(self._options.filters[:1]), lambda _: None)
 
     async def subscribe(self, filters: list[str], answered: Callable[[list[int]], None]) -> None:
         """Send one SUBSCRIBE and call `answered` with the reason codes of its SUBACK.

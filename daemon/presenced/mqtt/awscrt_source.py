@@ -24,6 +24,7 @@ __all__ = ["AwscrtSource"]
 # may be busy for long: s2n-tls sits out up to 30 s after each failed handshake (its "blinding").
 _STOP_TIMEOUT = 2.5
 _STOP_TIMEOUT_UNCONNECTED = 0.2
+_FLUSH_TIMEOUT = 0.5
 _LOOK_CLOSER_AFTER = 3.0
 # A connection cannot come about in the face of these.
 _CERTAIN = frozenset(
@@ -87,6 +88,8 @@ class AwscrtSource:
         self._running = False
         await self._inbox.settle()
         await self._tasks.cancel()
+        if self._link is not None and self.status.connected:
+            await self._link.flush(_FLUSH_TIMEOUT)
         await self._stop_link()
         self.status.closed()
 

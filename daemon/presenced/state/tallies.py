@@ -69,13 +69,10 @@ class _Number:
 
 
 class _Numbers:
-    """Totals by label; `open` where other labels than those that are there may come."""
+    """Totals by label; those of `more` are part of the same metric."""
 
     def __init__(
-        self,
-        name: str,
-        numbers: MutableMapping[Any, int],
-        *more: Mapping[Any, int],
+        self, name: str, numbers: MutableMapping[Any, int], *more: Mapping[Any, int]
     ) -> None:
         self.name = name
         self._numbers, self._more = numbers, more
@@ -146,13 +143,13 @@ def _tallies(pipeline: Pipeline, completeness: Completeness) -> Iterator[_Tally]
         ("iot_job_events_total", "job"),
         ("iot_job_executions_total", "job_execution"),
         ("iot_command_executions_total", "command_execution"),
-        ("iot_certificates_registered_total", "certificate"),
     ):
         yield _Numbers(name, events.tallied[family])
     for name, owner, attribute in (
         ("iot_client_flaps_suppressed_total", presence, "flaps_suppressed"),
         ("iot_client_connections_replaced_total", presence, "connections_replaced"),
         ("iot_clients_supposed_online_total", presence, "supposed_online"),
+        ("iot_certificates_registered_total", events, "certificates_registered"),
         ("iot_event_version_resets_total", presence, "version_resets"),
         ("iot_event_topic_disagreements_total", events, "topic_disagreements"),
     ):
