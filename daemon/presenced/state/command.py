@@ -15,7 +15,7 @@ from presenced.state.tools import Forgotten, Summary, client, export, forget, su
 __all__ = ["run_state"]
 
 _TIMES = {"since", "transition", "deadline"}
-_FLAGS = {"supposed", "connected", "departed"}
+_FLAGS = {"connected", "departed"}
 
 
 def run_state(

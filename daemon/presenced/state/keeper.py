@@ -16,7 +16,7 @@ from presenced.state.errors import StateDamagedError, StateUnusableError
 from presenced.state.file import StateFile
 from presenced.state.records import client_row, thing_group_row, thing_row, thing_type_row
 from presenced.state.restoration import GAPS, SESSION, restore_fleet, sessions_of
-from presenced.state.rows import ClientRow, CounterRow, ForgetRow
+from presenced.state.rows import ClientRow, CounterRow, DisconnectRow, ForgetRow
 from presenced.state.tallies import Tallies
 from presenced.state.writer import CommitFailure, Writer, WriterCounts
 from presenced.touched import Touched
@@ -156,6 +156,7 @@ class Keeper:
             self._tell_damaged(moved_aside)
             file.close()
             raise
+        file.release_memory()
         self._file = file
         if file.moved_aside is not None:
             self._tell_damaged(file.moved_aside)
@@ -217,6 +218,10 @@ class Keeper:
         for name in touched.thing_types:
             kind = inventory.types.get(name)
             changes.thing_types[name] = None if kind is None else thing_type_row(kind)
+        changes.counted_disconnects = {
+            number: None if digest is None else DisconnectRow(number, digest)
+            for number, digest in touched.disconnects.items()
+        }
         touched.clear()
         self._tallies.collect(changes)
         self._note(changes, GAPS, str(self._fleet.presence.gaps))

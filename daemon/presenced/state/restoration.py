@@ -17,7 +17,14 @@ from presenced.state.records import (
     thing_of,
     thing_type_of,
 )
-from presenced.state.rows import ClientRow, MetaRow, ThingGroupRow, ThingRow, ThingTypeRow
+from presenced.state.rows import (
+    ClientRow,
+    DisconnectRow,
+    MetaRow,
+    ThingGroupRow,
+    ThingRow,
+    ThingTypeRow,
+)
 
 __all__ = ["GAPS", "SESSION", "restore_fleet", "sessions_of"]
 
@@ -46,6 +53,8 @@ def restore_fleet(file: StateFile, fleet: Fleet, now: float, offset: float) -> N
     )
     if not is_late:
         presence.gaps = int(next((row.value for row in _meta(file) if row.key == GAPS), 0))
+    for number, digest in chain.from_iterable(file.read(DisconnectRow)):
+        presence.disconnects.restore(number, digest)
     interned: dict[str | None, str | None] = {}
     for row in chain.from_iterable(file.read(ClientRow)):
         if row.client_id in presence.clients or row.client_id in presence.departed:
