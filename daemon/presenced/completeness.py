@@ -96,7 +96,9 @@ class Completeness:
             connection = before.get(each.client_id)
             if connection is None:
                 connection = self._begin(alive_at.get(each.client_id, ended_at))
-            connection.outages.session_expiry = each.session_expiry if each.session_kept else 0.0
+            # No broker needs to keep messages of QoS 0 (MQTT 5 section 4.1), and AWS's does not.
+            kept = each.session_kept and each.qos > 0
+            connection.outages.session_expiry = each.session_expiry if kept else 0.0
             connection.presence = carries_presence(each.filters)
             self._connections[each.client_id] = connection
         self._hold()

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from histories import arrivals, histories, lifecycle
 from kept import DELAY, FORGET, Process, Time, check, dumped, known, state_path, stored
 from presenced.events import LifecycleEvent, SubscriptionEvent
+from presenced.presence import State
+from registries import thing
 from registry.life import Registry, seen, truth
 
 CLIENTS = ("t0", "t1", "line/1")
@@ -153,6 +155,26 @@ def test_a_cut_changes_nothing(steps: list[Step], data: st.DataObject) -> None:
         check(cut.process)
         cut.process.end()
         whole.process.end()
+
+
+def test_a_forgotten_client_whose_thing_goes_away_keeps_its_place_in_time() -> None:
+    """It is unknown for as long as the thing is there, over a restart, and then forgotten only."""
+    disconnect = lifecycle(
+        connected=False, timestamp=START, version=3, session="s", client_id="pump"
+    )
+    gone = thing("pump", at=9, type="deleted")
+    with state_path() as path:
+        life = Life(path)
+        life.process.learn(thing("pump", at=1))
+        life.process.apply(disconnect)
+        forgetting("pump")(life.process)
+        for step in (life.cut, life.cut, lambda: life.process.learn(gone), life.cut, life.cut):
+            step()
+            life.process.apply(disconnect)
+            life.process.apply(disconnect)
+            assert life.process.presence.counts.transitions[State.OFFLINE] == 1
+        assert life.process.presence.clients == {}
+        life.process.end()
 
 
 @settings(max_examples=200, deadline=None)

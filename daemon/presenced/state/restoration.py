@@ -55,14 +55,14 @@ def restore_fleet(
         if row.client_id in presence.departed or (known and known.state is not State.UNKNOWN):
             continue
         client = client_of(row, interned)
+        if row.departed:
+            presence.departed.add(client)
+            continue
         if row.state == State.UNKNOWN and row.event_time:
             # It was forgotten, and is known because there is its thing: see `unknown_row`.
             presence.departed.add(client)
             client = Client(row.client_id)
             client.gaps = row.gaps
-        if row.departed:
-            presence.departed.add(client)
-            continue
         presence.restore(
             client,
             deadline_of(row, presence.rules, now, offset),
