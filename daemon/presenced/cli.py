@@ -300,7 +300,11 @@ def _state_problems(settings: Settings) -> list[Problem]:
     if path is None or path.parent.is_dir():
         return []
     message = f"there is no directory {path.parent}: make it, for the user that presenced runs as"
-    return [Problem("state.path", message, value=str(path), severity="warning")]
+    return [
+        Problem(
+            key="state.path", message=message, value=str(path), severity="warning", kind="missing"
+        )
+    ]
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -63,12 +63,12 @@ class Completeness:
         self._clocks = clocks
         self._on_hold = on_hold
         self._connections: dict[str, _Connection] = {}
-        self._earlier: dict[str, Session] = {}
+        self._earlier: list[Session] = []
         self._log = get_logger("presenced.mqtt")
 
     def remember(self, sessions: Sequence[Session]) -> None:
         """Know the sessions of an earlier process; to be called before `expect`."""
-        self._earlier = {session.client_id: session for session in sessions}
+        self._earlier = list(sessions)
 
     @property
     def sessions(self) -> list[Session]:
@@ -87,21 +87,28 @@ class Completeness:
 
     def expect(self, options: Sequence[SourceOptions]) -> None:
         """Watch over exactly these connections; those known already go on as they are."""
+        earlier = self.sessions if self._connections else self._earlier
+        wanted = {each.client_id for each in options}
+        alive_at = {session.client_id: session.alive_at for session in earlier}
+        ended_at = max((alive_at[name] for name in alive_at.keys() - wanted), default=None)
         before, self._connections = self._connections, {}
         for each in options:
-            connection = before.get(each.client_id) or self._begin(each)
-            connection.outages.session_expiry = each.session_expiry if each.session_kept else 0.0
+            connection = before.get(each.client_id)
+            if connection is None:
+                connection = self._begin(alive_at.get(each.client_id, ended_at))
+            # No broker needs to keep messages of QoS 0 (MQTT 5 section 4.1), and AWS's does not.
+            kept = each.session_kept and each.qos > 0
+            connection.outages.session_expiry = each.session_expiry if kept else 0.0
             connection.presence = carries_presence(each.filters)
             self._connections[each.client_id] = connection
         self._hold()
 
-    def _begin(self, options: SourceOptions) -> _Connection:
-        """A connection not seen by this process; another client ID has the session of none."""
-        earlier = self._earlier.get(options.client_id)
-        absent_for = None
-        if self._earlier:
-            last = max(session.alive_at for session in self._earlier.values())
-            absent_for = max(0.0, self._clocks.wall() - (earlier.alive_at if earlier else last))
+    def _begin(self, alive_at: float | None) -> _Connection:
+        """A new connection, in place of one that was last in use at a wall-clock time, if any.
+
+        That was one of the same client ID, or where there was none, one whose ID is used no longer.
+        """
+        absent_for = None if alive_at is None else max(0.0, self._clocks.wall() - alive_at)
         now = self._clocks.monotonic()
         return _Connection(Outages(0.0, absent_for=absent_for, now=now), presence=True)
 
@@ -110,8 +117,7 @@ class Completeness:
         connection = self._connections.get(client_id)
         if connection is None:
             return
-        now, wall = self._clocks.monotonic(), self._clocks.wall()
-        gap = connection.outages.up(now, wall, resumed=resumed)
+        gap = connection.outages.up(self._clocks.monotonic(), resumed=resumed)
         if gap is not None:
             self._note(client_id, connection, gap)
         self._hold()
@@ -128,13 +134,13 @@ class Completeness:
         connection = self._connections.get(message.connection)
         if connection is None or not connection.outages.catching_up:
             return
-        event_time = None if event.timestamp is None else event.timestamp / 1000
+        age = None if event.timestamp is None else self._clocks.wall() - event.timestamp / 1000
         own_connect = (
             isinstance(event, LifecycleEvent)
             and event.connected
             and event.client_id == message.connection
         )
-        connection.outages.heard(event_time, own_connect=own_connect)
+        connection.outages.heard(self._clocks.monotonic(), age, own_connect=own_connect)
         if not connection.outages.catching_up:
             self._tell_caught_up(message.connection)
 
@@ -162,8 +168,8 @@ class Completeness:
         self._hold()
 
     def _look_for_drops(self, status: ConnectionStatus, connection: _Connection) -> None:
-        if status.messages_dropped > connection.dropped:
-            connection.dropped = status.messages_dropped
+        before, connection.dropped = connection.dropped, status.messages_dropped
+        if connection.dropped > before:
             self._note(status.client_id, connection, Gap(GapReason.BACKLOG_FULL, 0.0))
 
     def _look_for_saturation(

@@ -82,10 +82,17 @@ class Fleet:
         self.inventory.groups.on_change = touched.thing_groups.add
 
     def adopt(self, client: Client) -> None:
-        """Let a client that presence restored count by the registry, which must be there before."""
+        """Let a client that presence restored be its thing's; `recount` is to follow."""
         if client.thing_name:
             self._named.setdefault(client.thing_name, set()).add(client.client_id)
-        self._count_for(client, 1)
+
+    def recount(self) -> None:
+        """Count every client anew, and see to it that each thing has one."""
+        self.thing_types.clear()
+        self.thing_groups.clear()
+        for client in self.presence.clients.values():
+            self._count_for(client, 1)
+        self.reconsider()
 
     def apply(self, event: LifecycleEvent, received: float, now: float) -> Ordering:
         """Take a lifecycle event into account; the clocks are those of `Presence.apply`."""
@@ -137,7 +144,8 @@ class Fleet:
         if client.thing_name:
             self._unname(client.thing_name, client.client_id)
         self._on_forget(client)
-        self._stand_for(client.thing)
+        for name in {client.thing, client.client_id}:
+            self._stand_for(name)
 
     def _count(self, client: Client, state: State, change: int) -> None:
         self._on_count(client, state, change)

@@ -2,8 +2,8 @@
 
 Lifecycle events are not retained: what is published while a connection is down reaches it only by a
 persistent session, whose queue the broker sends when the connection is back (MQTT 5 section 4.4).
-Nothing in MQTT tells where that queue ends and new messages begin. `now` is monotonic seconds,
-other times are wall-clock seconds since the epoch.
+Nothing in MQTT tells where that queue ends and new messages begin. `now` is monotonic seconds:
+nothing depends on a wall clock that may be set.
 """
 
 from enum import StrEnum
@@ -48,15 +48,14 @@ class Outages:
         self.is_up = False
         self.catching_up = False
         self.missing_since: float | None = None if absent_for is None else now - absent_for
-        self._connected_at = 0.0
         self._up_since = 0.0
         self._live = 0
 
-    def up(self, now: float, connected_at: float, *, resumed: bool) -> Gap | None:
-        """The connection is up, at `connected_at` by the wall clock; what may have been lost."""
+    def up(self, now: float, *, resumed: bool) -> Gap | None:
+        """The connection is up; what may have been lost."""
         gap = self._gap(now, resumed=resumed)
         self.is_up, self.catching_up = True, resumed
-        self._up_since, self._connected_at, self._live = now, connected_at, 0
+        self._up_since, self._live = now, 0
         if not resumed:
             self.missing_since = None
         elif self.missing_since is None:
@@ -69,14 +68,15 @@ class Outages:
         if self.missing_since is None:
             self.missing_since = now
 
-    def heard(self, event_time: float | None, *, own_connect: bool) -> None:
+    def heard(self, now: float, age: float | None, *, own_connect: bool) -> None:
         """An event was received; the queue is over where it shows that it is a new one.
 
+        `age` is how long ago it happened, in seconds by the wall clock as it stands at `now`.
         AWS IoT Core publishes the daemon's own connect, too, and queues it behind all that waited.
         Else several events in a row that happened since the connect show it; a single one does
         not, because event times are approximate.
         """
-        if event_time is None or event_time < self._connected_at - _CLOCKS_DIFFER_BY:
+        if age is None or age > now - self._up_since + _CLOCKS_DIFFER_BY:
             self._live = 0
             return
         self._live += 1

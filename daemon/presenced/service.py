@@ -62,9 +62,8 @@ class Service:
         )
         self._presence = self._fleet.presence
         self._pipeline = Pipeline(self._fleet, client_filter(settings))
-        self._completeness = Completeness(
-            self._presence, Clocks(time.monotonic, time.time), on_hold=self._hold
-        )
+        self._clocks = Clocks(time.monotonic, time.time)
+        self._completeness = Completeness(self._presence, self._clocks, on_hold=self._hold)
         self._keeper = self._make_keeper()
         self._inbox = Inbox(
             self._loop,
@@ -214,6 +213,10 @@ class Service:
             classes.count(client, client.state, 1)
         self._view.series, self._view.classes = series, classes
 
+    def _show_restored(self) -> None:
+        self._show_clients(self._settings.metrics)
+        self._timer.arm()
+
     async def _connect(self, mqtt: MqttSettings, options: list[SourceOptions]) -> int:
         before = self._pipeline.traffic
         self._pipeline.traffic = {
@@ -222,6 +225,8 @@ class Service:
         for traffic in self._pipeline.traffic.values():
             traffic.max_message_rate = mqtt.max_message_rate
         self._completeness.expect(options)
+        # Also for clients that were restored; not before it is known what may still come for them.
+        self._timer.arm()
         begun = await self._connections.use(mqtt.transport, options)
         self._view.transport = mqtt.transport
         self._view.connections = self._connections.statuses
@@ -331,7 +336,14 @@ class Service:
         path = state.path or default_path(os.environ)
         if path is None:
             return None
-        return Keeper(path, self._pipeline, self._completeness, state.on_error)
+        return Keeper(
+            path,
+            self._pipeline,
+            self._completeness,
+            state.on_error,
+            self._clocks,
+            on_late_restore=self._show_restored,
+        )
 
 
 def _call(calls: Iterable[Callable[[], None]]) -> None:

@@ -1,7 +1,7 @@
 """The disconnects that were counted last, so that each counts once however often it is told."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 from presenced.presence.ordering import Stamp
@@ -40,6 +40,22 @@ class CountedDisconnects:
         digest = _digest(client_id, event)
         if digest in self._known:
             return False
+        self._remember(digest)
+        return True
+
+    def restore(self, remembered: Iterable[tuple[int, int]]) -> None:
+        """Remember the numbers and digests of an earlier process, before those of this one."""
+        later, self._order = self._order, deque()
+        self._known.clear()
+        for number, digest in remembered:
+            if not self._order:
+                self._first = number
+            self._append(digest)
+        for digest in later:
+            if digest not in self._known:
+                self._remember(digest)
+
+    def _remember(self, digest: int) -> None:
         number = self._first + len(self._order)
         self._append(digest)
         self.on_change(number, digest)
@@ -47,13 +63,6 @@ class CountedDisconnects:
             self._known.discard(self._order.popleft())
             self.on_change(self._first, None)
             self._first += 1
-        return True
-
-    def restore(self, number: int, digest: int) -> None:
-        """Remember what an earlier process remembered; to be called in the order of numbers."""
-        if not self._order:
-            self._first = number
-        self._append(digest)
 
     def _append(self, digest: int) -> None:
         self._order.append(digest)

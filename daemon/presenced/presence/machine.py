@@ -52,7 +52,8 @@ class Presence:
     (1) or leaves (-1) a state, `on_forget` each client that is dropped, and `on_change` the client
     ID of each of which something else is known now.
 
-    `gaps` is how many gaps in what was received there have been: see `doubt`.
+    `gaps` is how many gaps in what was received there have been, and `doubted_at` the wall-clock
+    time of the last: see `doubt`.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Presence:
         self.counts = PresenceCounts()
         self.disconnects = CountedDisconnects()
         self.gaps = 0
-        self._doubted_at = 0.0
+        self.doubted_at = 0.0
         self._deadlines: Deadlines[Client | Replaced] = Deadlines()
         self._on_transition = on_transition
         self._on_count = on_count
@@ -126,6 +127,7 @@ class Presence:
         if client_id in self.departed or (client and client.state is not State.UNKNOWN):
             return False
         client = self.know(client_id)
+        self._verify(client)
         client.since = received
         self.counts.supposed_online += 1
         self._change(client, State.ONLINE, received)
@@ -139,7 +141,7 @@ class Presence:
         are unverified (`PresenceCounts.unverified`) until an event confirms or changes that.
         """
         self.gaps += 1
-        self._doubted_at = at
+        self.doubted_at = at
         clients = self.counts.clients
         self.counts.unverified = clients[State.ONLINE] + clients[State.PENDING]
 
@@ -150,9 +152,16 @@ class Presence:
     def confirm_online(self, client_id: str, at: float) -> None:
         """Take a sign of life at `at`, wall-clock seconds: an online client is verified by it."""
         client = self.clients.get(client_id)
-        if client and client.state is State.ONLINE and at >= self._doubted_at:
+        if client and client.state is State.ONLINE and at >= self.doubted_at:
             self._verify(client)
             self.on_change(client_id)
+
+    def count_on(self, gaps: int, doubted_at: float) -> None:
+        """Count the gaps of an earlier process too; clients known by now stay as they are."""
+        for client in self.clients.values():
+            client.gaps += gaps
+        self.gaps += gaps
+        self.doubted_at = max(self.doubted_at, doubted_at)
 
     def restore(
         self,
@@ -162,10 +171,13 @@ class Presence:
     ) -> None:
         """Take a client on that an earlier process kept, without telling anybody.
 
+        It takes the place of one of its ID that is unknown; others must not be known.
         `deadline` is when a pending client goes offline or an offline one is forgotten, `awaited`
         which disconnects of replaced connections are awaited, and until when; all on the clock of
-        `now`. `gaps` must be restored before.
+        `now`. The gaps must be known before: see `count_on`.
         """
+        if client.client_id in self.clients:
+            self.counts.clients[State.UNKNOWN] -= 1
         self.clients[client.client_id] = client
         self.counts.clients[client.state] += 1
         self.counts.unverified += self.is_unverified(client)

@@ -20,6 +20,11 @@ class PresenceRules:
     forget_offline_after: float | None = None
     ordering: OrderingRules = field(default_factory=OrderingRules)
 
+    @property
+    def longest_delay(self) -> float:
+        """The longest offline delay that a disconnect of any reason has."""
+        return max(self.offline_delay, *self.offline_delay_by_reason.values(), 0.0)
+
     def delay(self, reason: str | None) -> float:
         """The offline delay of a disconnect with this reason."""
         if reason is None:

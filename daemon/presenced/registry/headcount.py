@@ -22,6 +22,10 @@ class Headcount:
         if change < 0 and not any(counts.values()):
             del self._counts[name]
 
+    def clear(self) -> None:
+        """Begin anew, with nobody counted."""
+        self._counts.clear()
+
     def samples(self, names: Iterable[str]) -> Iterator[tuple[tuple[str, str], int]]:
         """Name, state and how many, for each of these names; those without clients have 0."""
         nobody = dict.fromkeys(State, 0)

@@ -61,17 +61,21 @@ class Inventory:
     def restore(
         self, things: Iterable[Thing], types: Iterable[ThingType], groups: Iterable[ThingGroup]
     ) -> None:
-        """Take on what an earlier process kept, without telling anybody.
+        """Take on what an earlier process kept and nobody has told since, without telling anybody.
 
-        What follows from it (who is in a group, below it, of a type) is worked out here.
+        What follows from it (who is in a group, below it, of a type) is worked out here. What the
+        iterables raise leaves everything as it is.
         """
         known = {group.name: group for group in groups}
+        types, things = list(types), list(things)
         for kind in types:
             self.types.place(kind)
         for thing in things:
             self.things.place(thing)
             for name in thing.groups:
-                known.setdefault(name, ThingGroup(name)).members.add(thing.name)
+                if name not in known:
+                    known[name] = self.groups.take(name)
+                known[name].members.add(thing.name)
             if thing.type:
                 kind = self.types.take(thing.type)
                 kind.things += 1

@@ -3,19 +3,27 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from presenced.completeness import Completeness
+from presenced.completeness import Clocks, Completeness
 from presenced.log import get_logger
 from presenced.mqtt.background import in_thread
 from presenced.pipeline import Pipeline
+from presenced.presence import State
 from presenced.state.changes import Changes
-from presenced.state.errors import StateDamagedError, StateUnusableError
+from presenced.state.errors import StateDamagedError, StateError, StateUnusableError
 from presenced.state.file import StateFile
-from presenced.state.records import client_row, thing_group_row, thing_row, thing_type_row
-from presenced.state.restoration import GAPS, SESSION, restore_fleet, sessions_of
+from presenced.state.records import (
+    client_row,
+    thing_group_row,
+    thing_row,
+    thing_type_row,
+    unknown_row,
+)
+from presenced.state.restoration import DOUBTED_AT, GAPS, SESSION, restore_fleet, sessions_of
 from presenced.state.rows import ClientRow, CounterRow, DisconnectRow, ForgetRow
 from presenced.state.tallies import Tallies
 from presenced.state.writer import CommitFailure, Writer, WriterCounts
@@ -34,6 +42,8 @@ class Keeper:
     """The state file of one daemon, and what it holds: presence, registry, totals, sessions.
 
     `open` comes before anything changes; from `start` on all methods belong to the event loop.
+    `on_late_restore` is told when a file that could not be used at first has been taken on after
+    all.
     """
 
     def __init__(
@@ -42,6 +52,9 @@ class Keeper:
         pipeline: Pipeline,
         completeness: Completeness,
         on_error: Literal["continue", "stall"],
+        clocks: Clocks,
+        *,
+        on_late_restore: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
         self.counts = WriterCounts()
@@ -49,9 +62,12 @@ class Keeper:
         self._fleet = pipeline.fleet
         self._completeness = completeness
         self._on_error = on_error
+        self._clocks = clocks
+        self._on_late_restore = on_late_restore
         self._touched = Touched()
         self._tallies = Tallies(pipeline, completeness)
         self._noted: dict[str, str] = {}
+        self._trouble = ""
         self._requests: list[ForgetRow] = []
         self._file: StateFile | None = None
         self._writer: Writer | None = None
@@ -68,15 +84,13 @@ class Keeper:
         aside, and what was restored so far is to be thrown away.
         """
         try:
-            file = StateFile.open(self.path)
+            self._take_on(StateFile.open(self.path))
         except StateUnusableError as error:
             if self._on_error == "stall":
                 raise
-            self._note_failure(error.cause)
-            self._log.error("presenced runs without its state file for now", detail=str(error))
-        else:
-            self._take_on(file)
+            self._run_without(error)
         self._fleet.track(self._touched)
+        self._fleet.recount()
 
     def start(self) -> None:
         """Begin to write."""
@@ -145,16 +159,14 @@ class Keeper:
         self._log.info("clients forgotten on request", clients=len(requests))
         self.flush()
 
-    def _take_on(self, file: StateFile) -> None:
+    def _take_on(self, file: StateFile, *, late: bool = False) -> None:
         began = time.monotonic()
         try:
-            self._completeness.remember(sessions_of(file))
-            restore_fleet(file, self._fleet, began, time.time() - began)
-            self._tallies.restore(chain.from_iterable(file.read(CounterRow)))
-        except StateDamagedError:
-            moved_aside = file.start_over()
-            self._tell_damaged(moved_aside)
-            file.close()
+            self._restore(file, late=late)
+        except BaseException as error:
+            with closing(file):
+                if isinstance(error, StateDamagedError):
+                    self._tell_damaged(file.start_over())
             raise
         file.release_memory()
         self._file = file
@@ -167,6 +179,15 @@ class Keeper:
             seconds=round(time.monotonic() - began, 2),
         )
 
+    def _restore(self, file: StateFile, *, late: bool) -> None:
+        now = self._clocks.monotonic()
+        restore_fleet(file, self._fleet, now, self._clocks.wall() - now, late=late)
+        self._tallies.restore(chain.from_iterable(file.read(CounterRow)))
+        sessions = sessions_of(file)
+        self._noted |= {SESSION + session.client_id: "" for session in sessions}
+        if not late:
+            self._completeness.remember(sessions)
+
     def _tell_damaged(self, moved_aside: Path) -> None:
         self._log.error(
             "the state file was damaged: presenced starts without what it knew",
@@ -178,11 +199,14 @@ class Keeper:
         while self._file is None:
             await asyncio.sleep(_OPEN_AGAIN_AFTER)
             try:
-                self._take_on(StateFile.open(self.path))
-            except StateUnusableError as error:
-                self._note_failure(error.cause)
+                file = await in_thread(lambda: StateFile.open(self.path), name="state file")
+                self._take_on(file, late=True)
             except StateDamagedError:
                 continue  # and moved aside: the next attempt makes a new one
+            except StateError as error:
+                self._run_without(error)
+        self._fleet.recount()
+        self._on_late_restore()
         self._start_writer(self._file)
         self.flush()
 
@@ -191,8 +215,12 @@ class Keeper:
         self._writer = Writer(file, self, loop, on_error=self._on_error, counts=self.counts)
         self._writer.start()
 
-    def _note_failure(self, cause: str) -> None:
-        self.counts.failures[cause] += 1
+    def _run_without(self, error: StateError) -> None:
+        """Count that the file cannot be used, and log it where that is news."""
+        self.counts.failures[getattr(error, "cause", "other")] += 1
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            self._log.error("presenced runs without its state file for now", detail=self._trouble)
 
     def _flush_now(self) -> None:
         self._later = None
@@ -225,8 +253,8 @@ class Keeper:
         touched.clear()
         self._tallies.collect(changes)
         self._note(changes, GAPS, str(self._fleet.presence.gaps))
-        for session in self._completeness.sessions:
-            self._note(changes, SESSION + session.client_id, f"{session.alive_at:.0f}")
+        self._note(changes, DOUBTED_AT, repr(self._fleet.presence.doubted_at))
+        self._note_sessions(changes)
         for request in self._requests:
             changes.done(request)
         self._requests = []
@@ -234,14 +262,28 @@ class Keeper:
 
     def _collect_clients(self, changes: Changes) -> None:
         presence = self._fleet.presence
-        offset = time.time() - time.monotonic()
+        offset = self._clocks.wall() - self._clocks.monotonic()
         for client_id in self._touched.clients:
             row: ClientRow | None = None
-            if (client := presence.clients.get(client_id)) is not None:
+            client = presence.clients.get(client_id)
+            forgotten = presence.departed.get(client_id)
+            if client is None:
+                if forgotten is not None:
+                    row = client_row(forgotten, offset, departed=True)
+            elif client.state is State.UNKNOWN and forgotten is not None:
+                row = unknown_row(client, forgotten, offset)
+            else:
                 row = client_row(client, offset, departed=False)
-            elif (client := presence.departed.get(client_id)) is not None:
-                row = client_row(client, offset, departed=True)
             changes.clients[client_id] = row
+
+    def _note_sessions(self, changes: Changes) -> None:
+        sessions = {SESSION + each.client_id: each for each in self._completeness.sessions}
+        for key in [each for each in self._noted if each.startswith(SESSION)]:
+            if key not in sessions:
+                del self._noted[key]
+                changes.meta[key] = None
+        for key, session in sessions.items():
+            self._note(changes, key, f"{session.alive_at:.0f}")
 
     def _note(self, changes: Changes, key: str, value: str) -> None:
         if self._noted.get(key) != value:

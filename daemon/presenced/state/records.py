@@ -29,6 +29,7 @@ __all__ = [
     "thing_row",
     "thing_type_of",
     "thing_type_row",
+    "unknown_row",
 ]
 
 _STATES = {state.value: state for state in State}
@@ -68,6 +69,22 @@ def client_row(client: Client, offset: float, *, departed: bool) -> ClientRow:
     )
 
 
+def unknown_row(client: Client, forgotten: Client, offset: float) -> ClientRow:
+    """An unknown client as a row that also holds what orders its late events.
+
+    Those are of the time before it was forgotten; it is known again because there is its thing.
+    """
+    row = client_row(forgotten, offset, departed=False)
+    return row._replace(
+        state=State.UNKNOWN.value,
+        since=None,
+        transition=None,
+        reason=None,
+        thing_name=None,
+        gaps=client.gaps,
+    )
+
+
 def client_of(row: ClientRow, interned: dict[str | None, str | None]) -> Client:
     """The client of a row, still without deadlines; `interned` holds what many have alike."""
     client = Client(row.client_id)
@@ -91,11 +108,11 @@ def deadline_of(row: ClientRow, rules: PresenceRules, now: float, offset: float)
     """When a client goes offline or is forgotten, on the monotonic clock; None for never.
 
     That is never later than the rules would have it from now on: the wall clock may have been set
-    back meanwhile.
+    back meanwhile. The reason may be that of a later disconnect than the one that it waits for.
     """
     longest: float | None = None
     if row.state == State.PENDING:
-        longest = rules.delay(row.reason)
+        longest = rules.longest_delay
     elif row.state == State.OFFLINE:
         longest = rules.forget_offline_after
     if longest is None:

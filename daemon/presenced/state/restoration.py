@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from presenced.completeness import Session
 from presenced.fleet import Fleet
+from presenced.presence import Client, State
 from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.registry.shelf import Shelf
 from presenced.state.file import StateFile
@@ -26,45 +27,51 @@ from presenced.state.rows import (
     ThingTypeRow,
 )
 
-__all__ = ["GAPS", "SESSION", "restore_fleet", "sessions_of"]
+__all__ = ["DOUBTED_AT", "GAPS", "SESSION", "restore_fleet", "sessions_of"]
 
-GAPS = "gaps"
+GAPS, DOUBTED_AT = "gaps", "doubted_at"
+"""The keys of how many gaps there have been, and when the last one was."""
 SESSION = "session "
 """What the keys of sessions begin with; the MQTT client ID follows."""
 
 T = TypeVar("T", Thing, ThingType, ThingGroup)
 R = TypeVar("R", ThingRow, ThingTypeRow, ThingGroupRow)
 
-_NEVER_HEARD_OF = -1
 
+def restore_fleet(
+    file: StateFile, fleet: Fleet, now: float, offset: float, *, late: bool = False
+) -> None:
+    """Take on what the file holds of clients and the registry; `Fleet.recount` is to follow.
 
-def restore_fleet(file: StateFile, fleet: Fleet, now: float, offset: float) -> None:
-    """Take on what the file holds of clients and the registry, beside what is known already.
-
-    What is known already stays as it is: it is newer. `now` is monotonic time and `offset` makes
-    it wall-clock time, in seconds. Raises StateDamagedError.
+    `late` is beside what is known already. That stays as it is: it is newer. Clients of the file
+    are then unverified. `now` is monotonic time and `offset` makes it wall-clock time, in seconds.
+    Raises StateDamagedError, and StateUnusableError where the file cannot be read now.
     """
     presence, inventory = fleet.presence, fleet.inventory
-    is_late = bool(presence.clients or inventory.things.live)
     inventory.restore(
         _unknown(file, ThingRow, thing_of, inventory.things),
         _unknown(file, ThingTypeRow, thing_type_of, inventory.types),
         _unknown(file, ThingGroupRow, thing_group_of, inventory.groups),
     )
-    if not is_late:
-        presence.gaps = int(next((row.value for row in _meta(file) if row.key == GAPS), 0))
-    for number, digest in chain.from_iterable(file.read(DisconnectRow)):
-        presence.disconnects.restore(number, digest)
+    noted = {row.key: row.value for row in _meta(file)}
+    gaps, doubted_at = int(noted.get(GAPS, 0)), float(noted.get(DOUBTED_AT, 0.0))
+    presence.count_on(gaps + late, now + offset if late else doubted_at)
+    presence.disconnects.restore(chain.from_iterable(file.read(DisconnectRow)))
     interned: dict[str | None, str | None] = {}
     for row in chain.from_iterable(file.read(ClientRow)):
-        if row.client_id in presence.clients or row.client_id in presence.departed:
+        known = presence.clients.get(row.client_id)
+        if row.client_id in presence.departed or (known and known.state is not State.UNKNOWN):
             continue
         client = client_of(row, interned)
-        if is_late:
-            client.gaps = _NEVER_HEARD_OF
         if row.departed:
             presence.departed.add(client)
             continue
+        if row.state == State.UNKNOWN and client.is_known:
+            # It was forgotten, and is known because there is its thing: see `unknown_row`.
+            client.state = State.ONLINE if row.connected else State.OFFLINE
+            presence.departed.add(client)
+            client = Client(row.client_id)
+            client.gaps = row.gaps
         presence.restore(
             client,
             deadline_of(row, presence.rules, now, offset),

@@ -91,8 +91,9 @@ class _Numbers:
     def add(self, row: CounterRow) -> None:
         if row.name != self.name:
             return
-        told = msgspec.json.decode(row.labels, type=dict[str, str])
-        wanted = tuple(told.get(label, "") for label in CATALOG[self.name].labels)
+        wanted = _values(row)
+        if wanted is None:
+            return
         for key in self._numbers:
             if _labels(key) == wanted:
                 self._numbers[key] += int(row.value)
@@ -159,6 +160,16 @@ def _tallies(pipeline: Pipeline, completeness: Completeness) -> Iterator[_Tally]
     yield _Histograms(
         "iot_event_delay_seconds", {(family,): delay for family, delay in events.delays.items()}
     )
+
+
+def _values(row: CounterRow) -> _Labels | None:
+    """The values of a row's labels; None where they are not the labels that the metric has now."""
+    try:
+        told = msgspec.json.decode(row.labels, type=dict[str, str])
+    except msgspec.MsgspecError:
+        return None
+    labels = CATALOG[row.name].labels
+    return tuple(told[label] for label in labels) if told.keys() == set(labels) else None
 
 
 def _labels(key: object) -> _Labels:

@@ -1,0 +1,227 @@
+"""A fleet whose state is kept in a real file, on clocks that a test moves."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from presenced.completeness import Clocks, Completeness
+from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
+from presenced.fleet import Fleet
+from presenced.pipeline import ClientFilter, Pipeline
+from presenced.presence import Client, PresenceRules, State, Transition
+from presenced.state import StateFile
+from presenced.state.changes import Changes
+from presenced.state.keeper import Keeper
+from presenced.state.rows import TABLES, CounterRow
+from presenced.state.tallies import Tallies
+from presenced.touched import Touched
+from registry.life import seen
+
+DELAY = 5.0
+FORGET = 100.0
+RULES = PresenceRules(
+    offline_delay=DELAY,
+    offline_delay_by_reason={"CLIENT_INITIATED_DISCONNECT": 0.0},
+    forget_offline_after=FORGET,
+)
+
+
+@dataclass
+class Time:
+    """Both clocks, in seconds; the offsets are such that sums of them are exact."""
+
+    now: float = 1000.0
+    offset: float = 1_700_000_000.0
+
+    @property
+    def wall(self) -> float:
+        return self.now + self.offset
+
+    @property
+    def clocks(self) -> Clocks:
+        return Clocks(lambda: self.now, lambda: self.wall)
+
+
+class Process:
+    """What one process knows, from its start with the file on."""
+
+    def __init__(
+        self,
+        path: Path,
+        time: Time,
+        *,
+        rules: PresenceRules = RULES,
+        ignored: Iterable[str] = (),
+    ) -> None:
+        self.time = time
+        self.transitions: list[Transition] = []
+        self.fleet = Fleet(rules, on_transition=lambda _, told: self.transitions.append(told))
+        self.presence = self.fleet.presence
+        self.pipeline = Pipeline(self.fleet, ClientFilter(patterns=list(ignored)))
+        self.completeness = Completeness(self.presence, time.clocks)
+        self.keeper = Keeper(path, self.pipeline, self.completeness, "continue", time.clocks)
+        self.keeper.open()
+
+    def apply(self, event: LifecycleEvent) -> None:
+        self.advance()
+        self.fleet.apply(event, self.time.wall, self.time.now)
+
+    def hear(self, event: SubscriptionEvent) -> None:
+        self.fleet.hear_subscription(event, self.time.wall)
+
+    def learn(self, event: RegistryEvent) -> None:
+        self.fleet.learn(event, self.time.wall)
+
+    def advance(self) -> None:
+        self.presence.advance(self.time.now, self.time.offset)
+
+    def flush(self) -> None:
+        """Write what has changed, as the writer's thread would."""
+        assert self.keeper._file is not None
+        assert self.keeper._file.commit(self.keeper._collect()) == 0
+
+    def end(self) -> None:
+        """End without another word to the file."""
+        assert self.keeper._file is not None
+        self.keeper._file.close()
+
+
+@contextmanager
+def state_path() -> Iterator[Path]:
+    """A path for one example of a test; pytest's own directories are one for all examples."""
+    with TemporaryDirectory() as directory:
+        yield Path(directory, "presenced.db")
+
+
+def stored(path: Path) -> dict[str, dict[Any, Any]]:
+    """All rows of a file that nobody has open, by table and key."""
+    file = StateFile.open(path)
+    try:
+        return {
+            table.name: {
+                row[: table.key_width]: row for row in chain.from_iterable(file.read(table.row))
+            }
+            for table in TABLES
+        }
+    finally:
+        file.close()
+
+
+def dumped(process: Process) -> dict[str, dict[Any, Any]]:
+    """The rows of all that a process knows, whether it noted a change of it or not."""
+    fleet, keeper = process.fleet, process.keeper
+    inventory = fleet.inventory
+    everything = Touched()
+    everything.clients |= {*fleet.presence.clients, *fleet.presence.departed._clients}
+    for names, shelf in (
+        (everything.things, inventory.things),
+        (everything.thing_groups, inventory.groups),
+        (everything.thing_types, inventory.types),
+    ):
+        names |= {*shelf.live, *shelf._gone}
+    keeper._touched, touched = everything, keeper._touched
+    keeper._tallies, tallies = Tallies(process.pipeline, process.completeness), keeper._tallies
+    keeper._noted, noted = {}, keeper._noted
+    changes: Changes = keeper._collect()
+    keeper._touched, keeper._tallies, keeper._noted = touched, tallies, noted
+    return {
+        table.name: {
+            row[: table.key_width]: row
+            for row in getattr(changes, table.name).values()
+            if row is not None
+        }
+        for table in TABLES
+    }
+
+
+def totals(process: Process) -> dict[tuple[str, str], float]:
+    """All totals that are not 0."""
+    changes = Changes()
+    Tallies(process.pipeline, process.completeness).collect(changes)
+    rows = [row for row in changes.counters.values() if isinstance(row, CounterRow)]
+    return {(row.name, row.labels): row.value for row in rows}
+
+
+def known(process: Process) -> dict[str, Any]:
+    """All that users or later events could see of what a process knows, times by the wall clock."""
+    fleet, presence = process.fleet, process.presence
+    inventory = fleet.inventory
+    return {
+        "clients": {name: _client(process, client) for name, client in presence.clients.items()},
+        "departed": {name: _order(each) for name, each in presence.departed._clients.items()},
+        "unverified": presence.counts.unverified,
+        "states": presence.counts.clients,
+        "deadlines": presence.pending_deadlines,
+        "registry": seen(inventory),
+        "types": headcount(fleet.thing_types, inventory.types.live),
+        "groups": headcount(fleet.thing_groups, inventory.groups.live),
+        "totals": totals(process),
+    }
+
+
+def headcount(counted: Any, names: Iterable[str]) -> dict[tuple[str, str], int]:
+    """Clients by a name that they share and state, where there are any."""
+    return {key: count for key, count in counted.samples(names) if count}
+
+
+def recount(process: Process) -> tuple[dict[Any, int], dict[Any, int]]:
+    """Clients by type and by group, counted one by one."""
+    types: dict[Any, int] = {}
+    groups: dict[Any, int] = {}
+    inventory = process.fleet.inventory
+    for client in process.presence.clients.values():
+        thing = inventory.things.live.get(client.thing)
+        if thing is None:
+            continue
+        for counts, names in ((types, [thing.type]), (groups, inventory.groups_of(thing))):
+            for name in filter(None, names):
+                counts[name, client.state.value] = counts.get((name, client.state.value), 0) + 1
+    return types, groups
+
+
+def check(process: Process) -> None:
+    """What must hold at any time, whatever happened."""
+    presence, fleet = process.presence, process.fleet
+    states = [client.state for client in presence.clients.values()]
+    assert presence.counts.clients == {state: states.count(state) for state in State}
+    unverified = sum(map(presence.is_unverified, presence.clients.values()))
+    assert presence.counts.unverified == unverified
+    types, groups = recount(process)
+    assert headcount(fleet.thing_types, fleet.inventory.types.live) == types
+    assert headcount(fleet.thing_groups, fleet.inventory.groups.live) == groups
+    for total in totals(process).values():
+        assert total >= 0
+
+
+def _client(process: Process, client: Client) -> tuple[Any, ...]:
+    offset = process.time.offset
+    awaited = {
+        key: replaced.deadline.when + offset
+        for key, replaced in (client.replaced or {}).items()
+        if replaced.deadline is not None
+    }
+    return (
+        client.state,
+        client.since,
+        client.transition,
+        client.reason,
+        client.supposed,
+        client.thing_name,
+        client.deadline and client.deadline.when + offset,
+        process.presence.is_unverified(client),
+        awaited,
+        _order(client),
+    )
+
+
+def _order(client: Client) -> tuple[Any, ...]:
+    return (
+        client.connected,
+        client.key,
+        client.disconnects,
+        client.doubts and client.doubts.memory,
+    )

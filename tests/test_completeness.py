@@ -1,0 +1,510 @@
+"""What follows for the fleet from what connections may have missed."""
+
+import json
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from histories import lifecycle
+from kept import Time
+from presenced import log
+from presenced.completeness import Completeness, Session, carries_presence
+from presenced.events import Event, LifecycleEvent, ThingEvent
+from presenced.mqtt.message import Message
+from presenced.mqtt.source import SourceOptions
+from presenced.mqtt.status import ConnectionStatus
+from presenced.outages import GapReason
+from presenced.pipeline import Traffic
+from presenced.presence import Presence, PresenceRules
+
+EVERYTHING = ("$aws/events/#",)
+REGISTRY = ("$aws/events/thing/#",)
+EXPIRY = 3600.0
+
+
+def options(client_id: str = "me", **changes: Any) -> SourceOptions:
+    made = SourceOptions(
+        endpoint="localhost",
+        port=1883,
+        client_id=client_id,
+        filters=EVERYTHING,
+        tls=None,
+        session_expiry=EXPIRY,
+    )
+    return replace(made, **changes)
+
+
+@dataclass
+class Watcher:
+    """Completeness over a fleet with one client online, on a clock that the test moves."""
+
+    earlier: list[Session] = field(default_factory=list)
+    time: Time = field(default_factory=Time)
+
+    def __post_init__(self) -> None:
+        self.presence = Presence(PresenceRules())
+        self.held: list[float] = []
+        self.all = Completeness(self.presence, self.time.clocks, self.held.append)
+        self.all.remember(self.earlier)
+        self.traffic: dict[str, Traffic] = {}
+        self.statuses: dict[str, ConnectionStatus] = {}
+        event = lifecycle(connected=True, timestamp=0, version=1, session="s", client_id="device")
+        self.presence.apply(event, 0.0, 0.0)
+
+    def expect(self, *wanted: SourceOptions) -> None:
+        self.all.expect(wanted)
+        for each in wanted:
+            self.statuses.setdefault(each.client_id, ConnectionStatus(each.client_id, each.filters))
+            self.traffic.setdefault(each.client_id, Traffic(max_message_rate=10))
+
+    def look(self, *, waiting: bool = False) -> None:
+        self.all.look(list(self.statuses.values()), self.traffic, waiting=waiting)
+
+    def message(self, client_id: str = "me") -> Message:
+        return Message("", b"", 1, self.time.wall, self.time.now, connection=client_id)
+
+    def receive(self, count: int, client_id: str = "me") -> None:
+        for _ in range(count):
+            self.traffic[client_id].count(self.message(client_id))
+
+    def hear(self, event: Event, client_id: str = "me") -> None:
+        self.all.heard(self.message(client_id), event)
+
+    def happening(self, age: float = 0.0, who: str = "device", **fields: Any) -> LifecycleEvent:
+        at = round((self.time.wall - age) * 1000)
+        return lifecycle(
+            **{"connected": True, "timestamp": at, "version": 1, "session": "s", "client_id": who}
+            | fields
+        )
+
+    def outage(self, seconds: float, *, resumed: bool, client_id: str = "me") -> None:
+        self.all.up(client_id, resumed=False)
+        self.all.down(client_id)
+        self.time.now += seconds
+        self.all.up(client_id, resumed=resumed)
+
+    @property
+    def gaps(self) -> dict[str, int]:
+        return {reason.value: count for reason, count in self.all.gaps.items() if count}
+
+    @property
+    def unverified(self) -> int:
+        return self.presence.counts.unverified
+
+
+def watching(*wanted: SourceOptions, earlier: list[Session] | None = None) -> Watcher:
+    watcher = Watcher(earlier or [])
+    watcher.expect(*(wanted or [options()]))
+    return watcher
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("expiry", "seconds", "resumed", "reason"),
+    [
+        (EXPIRY, 10.0, True, None),
+        (EXPIRY, 10.0, False, "session_lost"),
+        (EXPIRY, EXPIRY + 1, False, "session_expired"),
+        (0.0, 10.0, False, "clean_session"),
+    ],
+)
+def test_an_outage_is_a_gap_where_nobody_kept_the_messages(
+    capsys: pytest.CaptureFixture[str],
+    expiry: float,
+    seconds: float,
+    resumed: bool,
+    reason: str | None,
+) -> None:
+    log.configure("info", "json")
+    watcher = watching(options(session_expiry=expiry))
+    watcher.outage(seconds, resumed=resumed)
+    assert watcher.gaps == ({reason: 1} if reason else {})
+    assert watcher.unverified == (reason is not None)
+    told = [line for line in lines(capsys) if line["event"] == "events may have been lost"]
+    assert [(line["reason"], line["gap_seconds"], line["unverified"]) for line in told] == (
+        [(reason, seconds, 1)] if reason else []
+    )
+
+
+def test_a_full_backlog_is_a_gap_each_time_that_it_grows() -> None:
+    watcher = watching()
+    watcher.look()
+    watcher.statuses["me"].messages_dropped = 5
+    watcher.look()
+    watcher.look()
+    assert watcher.gaps == {"backlog_full": 1}
+    watcher.statuses["me"].messages_dropped = 6
+    watcher.look()
+    assert watcher.gaps == {"backlog_full": 2}
+    assert watcher.unverified == 1
+
+
+def test_a_status_that_counts_anew_hides_no_drop() -> None:
+    """A reload that changes a connection's filters gives it another status."""
+    watcher = watching()
+    watcher.statuses["me"].messages_dropped = 500
+    watcher.look()
+    watcher.statuses["me"] = ConnectionStatus("me", EVERYTHING)
+    watcher.look()
+    assert watcher.gaps == {"backlog_full": 1}
+    watcher.statuses["me"].messages_dropped = 3
+    watcher.look()
+    assert watcher.gaps == {"backlog_full": 2}
+
+
+def test_seconds_at_the_rate_limit_in_a_row_are_one_gap(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure("info", "json")
+    watcher = watching()
+    for _ in range(5):
+        watcher.receive(10)
+        watcher.look()
+        assert watcher.unverified == 1, "from the first second on"
+        assert watcher.gaps == {}, "it goes on"
+        watcher.time.now += 1.0
+    watcher.time.now += 1.0
+    watcher.look()
+    watcher.look()
+    assert watcher.gaps == {"rate_limit": 1}
+    (line,) = lines(capsys)
+    assert (line["reason"], line["gap_seconds"]) == ("rate_limit", 6.0)
+    watcher.receive(9)
+    watcher.time.now += 10
+    watcher.look()
+    watcher.receive(10)
+    watcher.look()
+    watcher.time.now += 5
+    watcher.look()
+    assert watcher.gaps == {"rate_limit": 2}, "another one"
+
+
+def test_what_is_heard_during_a_gap_is_in_doubt_again_at_its_end() -> None:
+    watcher = watching()
+    watcher.receive(10)
+    watcher.look()
+    watcher.presence.apply(watcher.happening(version=2, session="t"), 0.0, 0.0)
+    assert watcher.unverified == 0
+    watcher.time.now += 2
+    watcher.look()
+    assert watcher.unverified == 1
+
+
+def test_below_the_rate_limit_nothing_is_missed() -> None:
+    watcher = watching()
+    for _ in range(5):
+        watcher.receive(9)
+        watcher.look()
+        watcher.time.now += 1.0
+    assert watcher.gaps == {}
+
+
+def test_a_connection_without_presence_doubts_nobody_and_holds_nothing() -> None:
+    watcher = watching(options(), options("registry", filters=REGISTRY))
+    watcher.outage(10.0, resumed=False, client_id="registry")
+    watcher.statuses["registry"].messages_dropped = 1
+    watcher.receive(10, "registry")
+    watcher.look()
+    watcher.time.now += 5
+    watcher.look()
+    assert watcher.gaps == {"session_lost": 1, "backlog_full": 1, "rate_limit": 1}
+    assert watcher.unverified == 0
+    watcher.all.down("registry")
+    assert watcher.all.held_at == math.inf
+
+
+def test_connections_that_are_not_watched_are_left_alone() -> None:
+    watcher = watching()
+    watcher.all.up("stranger", resumed=False)
+    watcher.all.down("stranger")
+    watcher.all.up("stranger", resumed=False)
+    watcher.hear(watcher.happening(), "stranger")
+    watcher.statuses["stranger"] = ConnectionStatus("stranger", EVERYTHING)
+    watcher.statuses["stranger"].messages_dropped = 4
+    watcher.look()
+    assert watcher.gaps == {}
+    assert watcher.all.held_at == math.inf
+
+
+def test_deadlines_are_held_from_the_outage_until_all_has_been_received() -> None:
+    watcher = watching()
+    watcher.all.up("me", resumed=False)
+    assert watcher.held == []
+    watcher.all.down("me")
+    down_at = watcher.time.now
+    assert watcher.all.held_at == down_at
+    watcher.time.now += 60
+    watcher.all.up("me", resumed=True)
+    assert watcher.all.catching_up == ["me"]
+    assert watcher.all.held_at == down_at
+    watcher.hear(watcher.happening(who="me"))
+    assert watcher.all.catching_up == []
+    assert watcher.held == [down_at, math.inf]
+
+
+def test_quiet_lets_go_of_deadlines() -> None:
+    watcher = watching()
+    watcher.outage(60.0, resumed=True)
+    watcher.receive(1)
+    watcher.time.now += 2
+    watcher.look(waiting=True)
+    assert watcher.all.catching_up == ["me"]
+    watcher.look()
+    assert watcher.all.catching_up == []
+    assert watcher.held[-1] == math.inf
+
+
+def test_an_expired_session_lets_go_of_deadlines_while_it_is_still_down() -> None:
+    watcher = watching()
+    watcher.all.up("me", resumed=False)
+    watcher.all.down("me")
+    watcher.time.now += EXPIRY
+    watcher.look()
+    assert watcher.all.held_at < math.inf
+    watcher.time.now += 1
+    watcher.look()
+    assert watcher.all.held_at == math.inf
+
+
+@pytest.mark.parametrize("unkept", [{"session_expiry": 0.0}, {"session_expiry": 0.5}, {"qos": 0}])
+def test_nothing_is_held_where_nothing_is_kept(unkept: dict[str, Any]) -> None:
+    """AWS IoT Core keeps messages of QoS 1 only, whatever becomes of the session."""
+    watcher = watching(options(**unkept))
+    watcher.all.up("me", resumed=False)
+    watcher.all.down("me")
+    assert watcher.all.held_at == math.inf
+    watcher.all.up("me", resumed=True)
+    assert watcher.gaps == {"clean_session": 1}
+    assert watcher.unverified == 1
+
+
+def test_the_longest_outage_of_several_connections_holds() -> None:
+    watcher = watching(options("one"), options("two"))
+    for name in ("one", "two"):
+        watcher.all.up(name, resumed=False)
+    watcher.all.down("one")
+    first = watcher.time.now
+    watcher.time.now += 10
+    watcher.all.down("two")
+    watcher.time.now += 10
+    watcher.all.up("one", resumed=True)
+    watcher.all.up("two", resumed=True)
+    assert watcher.all.catching_up == ["one", "two"]
+    watcher.hear(watcher.happening(who="one"), "two")
+    assert watcher.all.catching_up == ["one", "two"], "another one's connect tells it nothing"
+    watcher.hear(watcher.happening(who="two"), "two")
+    assert watcher.all.held_at == first
+    watcher.hear(watcher.happening(who="one"), "one")
+    assert watcher.all.held_at == math.inf
+
+
+def test_ten_live_events_of_any_family_in_a_row_end_the_queue() -> None:
+    watcher = watching()
+    watcher.outage(60.0, resumed=True)
+    live = ThingEvent(type="created", thing_name="t", timestamp=round(watcher.time.wall * 1000))
+    for _ in range(9):
+        watcher.hear(live)
+    watcher.hear(watcher.happening(age=30.0))
+    for _ in range(9):
+        watcher.hear(live)
+    assert watcher.all.catching_up == ["me"]
+    watcher.hear(live)
+    assert watcher.all.catching_up == []
+
+
+def test_a_future_event_does_not_end_the_queue() -> None:
+    watcher = watching()
+    watcher.outage(60.0, resumed=True)
+    watcher.hear(watcher.happening(age=-7200.0))
+    assert watcher.all.catching_up == ["me"]
+    watcher.hear(ThingEvent(type="created", thing_name="t", timestamp=None))
+    assert watcher.all.catching_up == ["me"]
+
+
+@pytest.mark.parametrize("step", [-7200.0, 7200.0])
+def test_a_clock_that_is_set_while_it_catches_up_neither_ends_nor_freezes_that(
+    step: float,
+) -> None:
+    watcher = watching()
+    watcher.outage(60.0, resumed=True)
+    watcher.time.now += 10
+    watcher.time.offset += step
+    for _ in range(20):
+        watcher.hear(watcher.happening(age=30.0))
+    assert watcher.all.catching_up == ["me"], "they are of the outage"
+    for _ in range(10):
+        watcher.hear(watcher.happening(age=1.0))
+    assert watcher.all.catching_up == []
+
+
+def test_sessions_are_those_of_connections_that_have_been_up() -> None:
+    watcher = watching(options("never"), options("up"), options("down"), options("behind"))
+    for name in ("up", "down", "behind"):
+        watcher.all.up(name, resumed=False)
+    watcher.all.down("down")
+    watcher.all.down("behind")
+    watcher.time.now += 30
+    watcher.all.up("behind", resumed=True)
+    watcher.time.now += 30
+    wall = watcher.time.wall
+    assert dict(watcher.all.sessions) == {"up": wall, "down": wall - 60, "behind": wall - 60}
+
+
+def session(age: float, client_id: str = "me") -> Session:
+    return Session(client_id, Time().wall - age)
+
+
+def test_an_earlier_process_held_deadlines_since_it_was_last_alive() -> None:
+    watcher = watching(earlier=[session(40.0)])
+    assert watcher.all.held_at == watcher.time.now - 40
+    watcher.all.up("me", resumed=True)
+    assert watcher.gaps == {}
+    assert watcher.all.catching_up == ["me"]
+
+
+@pytest.mark.parametrize(
+    ("age", "expiry", "reason", "seconds"),
+    [
+        (40.0, EXPIRY, "session_lost", 40.0),
+        (EXPIRY + 5, EXPIRY, "session_expired", EXPIRY + 5),
+        (40.0, 0.0, "clean_session", 40.0),
+        (-9000.0, EXPIRY, "session_lost", 0.0),  # the clock was set back meanwhile
+    ],
+)
+def test_what_was_lost_between_two_processes(
+    capsys: pytest.CaptureFixture[str], age: float, expiry: float, reason: str, seconds: float
+) -> None:
+    log.configure("info", "json")
+    watcher = watching(options(session_expiry=expiry), earlier=[session(age)])
+    assert watcher.all.held_at in (math.inf, watcher.time.now - age, watcher.time.now)
+    watcher.all.up("me", resumed=False)
+    assert watcher.gaps == {reason: 1}
+    assert watcher.unverified == 1
+    (line,) = lines(capsys)
+    assert line["gap_seconds"] == seconds
+
+
+def test_a_renamed_client_id_has_lost_the_session() -> None:
+    watcher = watching(options("new"), earlier=[session(90.0, "older"), session(30.0, "old")])
+    watcher.all.up("new", resumed=False)
+    assert watcher.gaps == {"session_lost": 1}
+    assert watcher.all.held_at == math.inf
+
+
+def test_one_more_connection_has_lost_nothing() -> None:
+    watcher = watching(options(), options("second"), earlier=[session(30.0)])
+    watcher.all.up("me", resumed=True)
+    watcher.all.up("second", resumed=False)
+    assert watcher.gaps == {}
+    watcher.expect(options(), options("second"), options("third"))
+    watcher.all.up("third", resumed=False)
+    assert watcher.gaps == {}
+
+
+def test_a_client_id_that_a_reload_changes_counts_from_the_reload_on() -> None:
+    """And not from when an earlier process had a session, days ago."""
+    watcher = watching(earlier=[session(86400.0)])
+    watcher.all.up("me", resumed=False)
+    assert watcher.gaps == {"session_expired": 1}
+    watcher.time.now += 3600
+    watcher.expect(options("new"))
+    watcher.time.now += 1
+    watcher.all.up("new", resumed=False)
+    assert watcher.gaps == {"session_expired": 1, "session_lost": 1}
+
+
+def test_a_reload_leaves_what_is_known_of_a_connection() -> None:
+    watcher = watching()
+    watcher.all.up("me", resumed=False)
+    watcher.all.down("me")
+    down_at = watcher.time.now
+    watcher.time.now += 5
+    watcher.expect(options(filters=(*EVERYTHING, *REGISTRY)))
+    assert watcher.all.held_at == down_at
+    watcher.all.up("me", resumed=False)
+    assert watcher.gaps == {"session_lost": 1}
+
+
+def test_a_reload_may_take_presence_away_or_bring_it() -> None:
+    watcher = watching(options(filters=REGISTRY))
+    watcher.all.up("me", resumed=False)
+    watcher.all.down("me")
+    assert watcher.all.held_at == math.inf
+    watcher.expect(options())
+    assert watcher.all.held_at == watcher.time.now
+    watcher.expect()
+    assert watcher.all.held_at == math.inf
+
+
+def test_every_reason_can_be_counted() -> None:
+    assert set(watching().all.gaps) == set(GapReason)
+
+
+TOPICS = [
+    f"$aws/events/presence/{kind}/{client_id}"
+    for kind in ("connected", "disconnected")
+    for client_id in ("a", "b")
+]
+LEVELS = st.sampled_from(["$aws", "events", "presence", "connected", "a", "+", "thing", ""])
+FILTERS = st.tuples(
+    st.sampled_from([(), ("$share", "group")]),
+    st.lists(LEVELS, min_size=1, max_size=6)
+    | st.integers(1, 5).flatmap(
+        lambda n: st.tuples(
+            *(st.sampled_from([level, "+"]) for level in TOPICS[0].split("/")[:n])
+        ).map(list)
+    ),
+    st.sampled_from([(), ("#",)]),
+).map(lambda parts: "/".join([*parts[0], *parts[1], *parts[2]]))
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """MQTT 5 section 4.7, level by level."""
+    levels = topic_filter.split("/")
+    if levels[0] == "$share":
+        levels = levels[2:]
+    names = topic.split("/")
+    if names[0].startswith("$") and levels[0] in ("+", "#"):
+        return False
+    while levels:
+        level = levels.pop(0)
+        if level == "#":
+            return True
+        if not names or level not in ("+", names.pop(0)):
+            return False
+    return not names
+
+
+@given(st.lists(FILTERS, min_size=1, max_size=3))
+@example(["$aws/events/presence/#"])
+@example(["$aws/events/presence"])
+@example(["$share/g/$aws/events/presence/+/+"])
+@example(["#"])
+@example(["$aws/events/presence/connected/+"])
+def test_every_filter_that_presence_matches_carries_it(filters: list[str]) -> None:
+    if any(matches(each, topic) for each in filters for topic in TOPICS):
+        assert carries_presence(filters)
+
+
+@pytest.mark.parametrize(
+    "topic_filter",
+    [
+        "$aws/events/thing/#",
+        "$aws/events/subscriptions/#",
+        "$aws/things/#",
+        "$share/group/$aws/events/jobExecution/#",
+        "$aws/events/presence",
+        "$aws/events",
+        "events/presence/#",
+    ],
+)
+def test_filters_of_other_families_do_not(topic_filter: str) -> None:
+    assert not carries_presence([topic_filter])
+    assert carries_presence([topic_filter, "$aws/events/presence/+/+"])
