@@ -1,6 +1,5 @@
 """A life that is cut into several processes ends as one that is not."""
 
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -8,103 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histories import arrivals, histories, lifecycle
-from kept import DELAY, FORGET, Process, Time, check, dumped, known, state_path, stored
-from presenced.events import LifecycleEvent, SubscriptionEvent
+from kept import Process, Time, check, dumped, known, state_path, stored
+from presenced.events import LifecycleEvent
 from presenced.presence import State
 from registries import thing
 from registry.life import Registry, seen, truth
-
-CLIENTS = ("t0", "t1", "line/1")
-START = 1_700_001_000_000
-WAITS = (0.0, 0.5, 4.5, DELAY, 60.0, FORGET, FORGET + DELAY)
-
-Step = Callable[[Process], None]
-
-
-def waiting(seconds: float) -> Step:
-    def step(process: Process) -> None:
-        process.time.now += seconds
-        process.advance()
-
-    return step
-
-
-def applying(event: LifecycleEvent) -> Step:
-    return lambda process: process.apply(event)
-
-
-def hearing(event: SubscriptionEvent) -> Step:
-    return lambda process: process.hear(event)
-
-
-def forgetting(client_id: str) -> Step:
-    return lambda process: process.presence.forget(client_id, "requested")
-
-
-def doubting(process: Process) -> None:
-    process.presence.doubt(process.time.wall)
-
-
-@st.composite
-def lifecycle_steps(draw: st.DrawFn) -> Step:
-    """Any event: takeovers, repetitions, without version, from another session, far in time."""
-    connected = draw(st.booleans())
-    event = lifecycle(
-        connected=connected,
-        timestamp=START + draw(st.sampled_from([0, 1, 1000, 119_000, 500_000, 5_000_000])),
-        version=draw(st.none() | st.integers(0, 3)),
-        session=draw(st.sampled_from([None, "s0", "s1"])),
-        reason=None
-        if connected
-        else draw(st.sampled_from(["CONNECTION_LOST", "CLIENT_INITIATED_DISCONNECT", None])),
-        client_id=draw(st.sampled_from(CLIENTS)),
-    )
-    event.thing_name = draw(st.sampled_from([None, None, "t1", "t2"]))
-    return applying(event)
-
-
-@st.composite
-def subscription_steps(draw: st.DrawFn) -> Step:
-    return hearing(
-        SubscriptionEvent(
-            type="subscribed",
-            client_id=draw(st.sampled_from(CLIENTS)),
-            timestamp=draw(st.none() | st.sampled_from([START - 1000, START + 10_000_000])),
-            thing_name=draw(st.sampled_from([None, "t2"])),
-        )
-    )
-
-
-@st.composite
-def registry_steps(draw: st.DrawFn) -> Step:
-    """Some of what happens to a registry, so that things of the clients come and go."""
-    registry = Registry(
-        Random(draw(st.integers(0, 2**32))), things=("t0", "t1", "t2"), groups=("g0", "g1", "g2")
-    )
-    for _ in range(draw(st.integers(1, 25))):
-        registry.step()
-    events = registry.events[-draw(st.integers(1, 8)) :]
-
-    def step(process: Process) -> None:
-        for event in events:
-            process.learn(event)
-
-    return step
-
-
-STEPS = st.lists(
-    st.one_of(
-        lifecycle_steps(),
-        lifecycle_steps(),
-        st.sampled_from(WAITS).map(waiting),
-        subscription_steps(),
-        registry_steps(),
-        st.sampled_from(CLIENTS).map(forgetting),
-        st.just(doubting),
-    ),
-    min_size=1,
-    max_size=30,
-)
+from state.steps import START, STEPS, WAITS, Step, forgetting, waiting
 
 
 class Life:

@@ -179,6 +179,13 @@ class Keeper:
             seconds=round(time.monotonic() - began, 2),
         )
 
+    def _take_on_late(self, file: StateFile) -> None:
+        try:
+            self._take_on(file, late=True)
+        finally:  # also where it was damaged, and something has been read of it
+            self._fleet.recount()
+            self._on_late_restore()
+
     def _restore(self, file: StateFile, *, late: bool) -> None:
         now = self._clocks.monotonic()
         restore_fleet(file, self._fleet, now, self._clocks.wall() - now, late=late)
@@ -200,13 +207,11 @@ class Keeper:
             await asyncio.sleep(_OPEN_AGAIN_AFTER)
             try:
                 file = await in_thread(lambda: StateFile.open(self.path), name="state file")
-                self._take_on(file, late=True)
+                self._take_on_late(file)
             except StateDamagedError:
                 continue  # and moved aside: the next attempt makes a new one
             except StateError as error:
                 self._run_without(error)
-        self._fleet.recount()
-        self._on_late_restore()
         self._start_writer(self._file)
         self.flush()
 

@@ -1,0 +1,498 @@
+"""The keeper on a running loop, with real files, and disks that fail."""
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from histories import lifecycle
+from kept import RULES, Time, check
+from presenced import log
+from presenced.completeness import Completeness
+from presenced.fleet import Fleet
+from presenced.mqtt.source import SourceOptions
+from presenced.pipeline import ClientFilter, Pipeline
+from presenced.state import (
+    StateDamagedError,
+    StateFile,
+    StateLockedError,
+    StateNewerError,
+    StateUnusableError,
+)
+from presenced.state import keeper as keeping
+from presenced.state.keeper import Keeper
+from presenced.state.tools import forget
+from registries import thing
+from statefiles import client_row, clients_in, of_clients, query
+from waiting import until
+
+AT = 1_700_000_000_000
+
+
+class Run:
+    """A keeper, what it keeps, and what it told."""
+
+    def __init__(self, path: Path, on_error: Literal["continue", "stall"] = "continue") -> None:
+        self.path = path
+        self.time = Time()
+        self.fleet = Fleet(RULES)
+        self.presence = self.fleet.presence
+        pipeline = Pipeline(self.fleet, ClientFilter())
+        self.completeness = Completeness(self.presence, self.time.clocks)
+        self.late_restores = 0
+        self.done: list[str] = []
+        self.keeper = Keeper(
+            path,
+            pipeline,
+            self.completeness,
+            on_error,
+            self.time.clocks,
+            on_late_restore=self._restored,
+        )
+
+    def _restored(self) -> None:
+        self.late_restores += 1
+        check(self)  # type: ignore[arg-type]
+
+    def begin(self) -> "Run":
+        self.keeper.open()
+        self.keeper.start()
+        return self
+
+    def connect(self, *client_ids: str, version: int = 1) -> None:
+        for client_id in client_ids:
+            event = lifecycle(
+                connected=True, timestamp=AT, version=version, session="s", client_id=client_id
+            )
+            self.fleet.apply(event, self.time.wall, self.time.now)
+
+    def acknowledge(self, client_id: str, version: int = 1) -> None:
+        """Apply a message, and acknowledge it when it is kept."""
+        self.connect(client_id, version=version)
+        self.keeper.flush(lambda: self.done.append(client_id))
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.keeper._pipeline
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {name: client.state.value for name, client in self.presence.clients.items()}
+
+
+def in_file(path: Path) -> set[object]:
+    return {row[0] for row in query(path, "SELECT client_id FROM clients")}
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "presenced.db"
+
+
+@pytest.fixture(autouse=True)
+def plain_log() -> None:
+    log.configure("info", "json")
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that cannot be opened is tried again soon."""
+    monkeypatch.setattr(keeping, "_OPEN_AGAIN_AFTER", 0.02)
+
+
+def test_what_changed_is_written_soon_where_nobody_waits(path: Path) -> None:
+    async def scenario() -> None:
+        run = Run(path).begin()
+        run.connect("a")
+        run.keeper.flush()
+        await until(lambda: in_file(path) == {"a"})
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+
+
+def test_done_is_called_once_it_is_in_the_file_and_in_order(path: Path) -> None:
+    async def scenario() -> None:
+        run = Run(path).begin()
+        seen: list[tuple[str, bool]] = []
+        for number in range(200):
+            name = f"c{number}"
+            run.connect(name)
+            run.keeper.flush(lambda name=name: seen.append((name, name in in_file(path))))
+            if number % 7 == 0:
+                await asyncio.sleep(0)
+        await until(lambda: len(seen) == 200)
+        assert seen == [(f"c{number}", True) for number in range(200)]
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("on_error", ["continue", "stall"])
+def test_while_a_commit_takes_its_time_the_loop_goes_on_and_nothing_is_done(
+    path: Path, on_error: Literal["continue", "stall"]
+) -> None:
+    async def scenario() -> None:
+        run = Run(path, on_error).begin()
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        for name in ("a", "b"):
+            run.acknowledge(name)
+        for _ in range(30):
+            await asyncio.sleep(0.01)
+        assert run.done == []
+        assert in_file(path) == set(), "a kill now loses both, and both come again"
+        other.execute("ROLLBACK")
+        other.close()
+        await until(lambda: run.done == ["a", "b"])
+        assert in_file(path) == {"a", "b"}
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+
+
+def test_settled_returns_when_all_is_in_the_file(path: Path) -> None:
+    async def scenario() -> None:
+        run = Run(path).begin()
+        run.connect("a")
+        run.keeper.flush()
+        await run.keeper.settled()
+        assert in_file(path) == {"a"}
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+
+
+def test_closing_writes_what_is_left_and_lets_go_of_the_file(path: Path) -> None:
+    async def scenario() -> None:
+        run = Run(path).begin()
+        run.connect("a")
+        run.keeper.flush()
+        await run.keeper.close()
+        file = StateFile.open(path)
+        assert set(clients_in(file)) == {"a"}
+        file.close()
+        done: list[int] = []
+        run.keeper.flush(lambda: done.append(1))
+        assert done == [1], "nobody waits for ever"
+
+    asyncio.run(scenario())
+
+
+def test_a_keeper_that_never_started_lets_go_of_the_file_too(path: Path) -> None:
+    async def scenario() -> None:
+        run = Run(path)
+        run.keeper.open()
+        await run.keeper.close()
+        StateFile.open(path).close()
+
+    asyncio.run(scenario())
+
+
+def test_a_row_that_cannot_be_stored_keeps_no_other_from_it(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        run = Run(path).begin()
+        run.acknowledge("\ud800")
+        run.acknowledge("b")
+        await until(lambda: run.done == ["\ud800", "b"])
+        assert in_file(path) == {"b"}
+        await run.keeper.settled()
+        assert run.keeper.counts.rows_refused == 1
+        assert run.states == {"\ud800": "online", "b": "online"}
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+    (line,) = (line for line in lines(capsys) if "rows left out" in line["event"])
+    assert line["rows"] == 1
+
+
+def test_clients_are_forgotten_on_request(path: Path) -> None:
+    async def scenario() -> None:
+        run = Run(path).begin()
+        run.connect("a", "b")
+        await run.keeper.settled()
+        assert forget(path, ["a"]).asked
+        await until(lambda: run.states == {"b": "online"})
+        await until(lambda: query(path, "SELECT * FROM forget_requests") == [])
+        assert query(path, "SELECT client_id FROM clients WHERE NOT departed") == [("b",)]
+        assert run.presence.counts.forgotten["requested"] == 1
+        await run.keeper.close()
+        again = Run(path)
+        again.keeper.open()
+        assert again.states == {"b": "online"}
+        assert again.presence.counts.forgotten["requested"] == 1
+        await again.keeper.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_session_of_a_client_id_that_is_used_no_longer_is_dropped(path: Path) -> None:
+    def options(client_id: str) -> SourceOptions:
+        return SourceOptions(
+            endpoint="localhost", port=1883, client_id=client_id, filters=("#",), tls=None
+        )
+
+    async def live(client_id: str) -> list[tuple[object, ...]]:
+        run = Run(path).begin()
+        run.completeness.expect([options(client_id)])
+        run.completeness.up(client_id, resumed=False)
+        await run.keeper.settled()
+        await run.keeper.close()
+        return query(path, "SELECT key FROM meta WHERE key LIKE 'session %'")
+
+    assert asyncio.run(live("old")) == [("session old",)]
+    assert asyncio.run(live("new")) == [("session new",)]
+
+
+def test_a_damaged_file_found_while_reading_is_moved_aside(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(path)
+    run = Run(path)
+    with pytest.raises(StateDamagedError):
+        run.keeper.open()
+    (aside,) = path.parent.glob("presenced.db.corrupt-*Z")
+    assert lines(capsys)[-1]["moved_aside"] == str(aside)
+
+    async def scenario() -> None:
+        again = Run(path).begin()
+        assert again.states == {}
+        again.connect("a")
+        await again.keeper.close()
+
+    asyncio.run(scenario())
+    assert in_file(path) == {"a"}
+
+
+def spoil(path: Path) -> None:
+    """A file that opens, and is damaged further on."""
+    file = StateFile.open(path)
+    file.commit(of_clients(*(client_row(f"client-{number:05}") for number in range(2000))))
+    file.close()
+    content = bytearray(path.read_bytes())
+    pages = range(12 * 4096, len(content) - 8 * 4096, 4096)
+    for start in pages:
+        content[start : start + 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+
+
+def test_a_file_that_cannot_be_had_at_first_is_taken_on_later(
+    path: Path, soon: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        run = Run(path.parent / "later" / path.name).begin()
+        run.acknowledge("b")
+        assert run.done == ["b"], "acknowledgements go on"
+        await until(lambda: run.keeper.counts.failures["other"] > 3)
+        run.path.parent.mkdir()
+        file = StateFile.open(run.path)
+        changes = of_clients(client_row("a"), client_row("b", state="offline"))
+        file.commit(changes)
+        file.close()
+        await until(lambda: run.late_restores == 1)
+        assert run.states == {"a": "online", "b": "online"}
+        assert run.presence.counts.unverified == 1
+        await until(
+            lambda: ("b", "online") in query(run.path, "SELECT client_id, state FROM clients")
+        )
+        run.acknowledge("c")
+        assert run.done == ["b"]
+        await until(lambda: run.done == ["b", "c"])
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+    told = [line for line in lines(capsys) if "without its state file" in line["event"]]
+    assert len(told) == 1, "once, not with each attempt"
+    assert "make that directory" in told[0]["detail"]
+
+
+def test_stall_refuses_to_start_without_its_file(path: Path) -> None:
+    run = Run(path.parent / "absent" / path.name, "stall")
+    with pytest.raises(StateUnusableError, match="make that directory"):
+        run.keeper.open()
+
+
+def test_a_file_of_others_is_waited_for_too_once_the_daemon_runs(path: Path, soon: None) -> None:
+    """Another daemon took it meanwhile, or a newer one wrote it: that may end."""
+
+    async def scenario() -> None:
+        run = Run(path.parent / "later" / path.name).begin()
+        run.connect("b")
+        elsewhere = path.parent / "made"
+        elsewhere.mkdir()
+        other = StateFile.open(elsewhere / path.name)
+        other.commit(of_clients(client_row("a")))
+        other.close()
+        with sqlite3.connect(elsewhere / path.name) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+        elsewhere.rename(run.path.parent)
+        failures = run.keeper.counts.failures.total()
+        await until(lambda: run.keeper.counts.failures.total() > failures + 2)
+        with sqlite3.connect(run.path) as connection:
+            connection.execute("PRAGMA user_version = 1")
+        connection.close()
+        await until(lambda: run.late_restores == 1)
+        assert run.states == {"a": "online", "b": "online"}
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_damaged_file_that_is_found_late_is_moved_aside_too(path: Path, soon: None) -> None:
+    async def scenario() -> None:
+        run = Run(path.parent / "later" / path.name).begin()
+        run.connect("mine")
+        run.fleet.learn(thing("mine", "pump"), 0.0)
+        spoil(path)
+        path.parent.joinpath("made").mkdir()
+        path.rename(path.parent / "made" / path.name)
+        path.parent.joinpath("made").rename(run.path.parent)
+        await until(lambda: list(run.path.parent.glob("*.corrupt-*Z")))
+        run.acknowledge("more")
+        await until(lambda: run.keeper._writer is not None)
+        await run.keeper.settled()
+        assert {"mine", "more"} <= in_file(run.path)
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("refusal", [StateNewerError, StateLockedError])
+def test_a_file_that_is_not_to_be_used_ends_the_start(path: Path, refusal: type[Exception]) -> None:
+    file = StateFile.open(path)
+    if refusal is StateNewerError:
+        file.close()
+        with sqlite3.connect(path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    with pytest.raises(refusal):
+        Run(path).keeper.open()
+    file.close()
+
+
+def test_on_a_disk_that_fills_up_acknowledgements_go_on_and_nothing_is_lost(
+    small_disk: Path, fill_up: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        run = Run(small_disk / "presenced.db").begin()
+        await run.keeper.settled()
+        ballast = fill_up()
+        names = [f"client-{number}" for number in range(3000)]
+        for name in names[:1500]:
+            run.acknowledge(name)
+        await until(lambda: run.keeper.counts.failures["full"])
+        for name in names[1500:]:
+            run.acknowledge(name)
+        await until(lambda: run.done == names)
+        assert len(in_file(run.path)) < 3000
+        ballast.unlink()
+        await until(lambda: in_file(run.path) == set(names))
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+    told = lines(capsys)
+    (failed,) = (line for line in told if "cannot be written" in line["event"])
+    assert failed["cause"] == "full"
+    assert "make room" in failed["remedy"]
+    assert failed["acknowledgements"] == "go on"
+    assert sum("is written again" in line["event"] for line in told) == 1
+
+
+def test_stall_holds_acknowledgements_until_there_is_room(
+    small_disk: Path, fill_up: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        run = Run(small_disk / "presenced.db", "stall").begin()
+        await run.keeper.settled()
+        ballast = fill_up()
+        names = [f"client-{number}" for number in range(3000)]
+        for name in names:
+            run.acknowledge(name)
+        await until(lambda: run.keeper.counts.failures["full"] > 1)
+        assert run.done == []
+        ballast.unlink()
+        await until(lambda: run.done == names)
+        assert in_file(run.path) == set(names)
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+    (failed,) = (line for line in lines(capsys) if "cannot be written" in line["event"])
+    assert failed["acknowledgements"] == "held back"
+
+
+def test_a_disk_that_is_full_at_the_start_is_used_when_there_is_room(
+    small_disk: Path, fill_up: Callable[[], Path], soon: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        ballast = fill_up()
+        run = Run(small_disk / "presenced.db").begin()
+        run.acknowledge("a")
+        assert run.done == ["a"]
+        assert run.keeper.counts.failures["full"] == 1
+        ballast.unlink()
+        await until(lambda: run.late_restores == 1)
+        await run.keeper.settled()
+        assert in_file(run.path) == {"a"}
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+    (told,) = (line for line in lines(capsys) if "without its state file" in line["event"])
+    assert "make room" in told["detail"]
+
+
+def test_a_disk_that_is_full_at_the_start_is_refused_by_stall(
+    small_disk: Path, fill_up: Callable[[], Path]
+) -> None:
+    fill_up()
+    with pytest.raises(StateUnusableError, match="make room"):
+        Run(small_disk / "presenced.db", "stall").keeper.open()
+
+
+def test_a_read_only_file_system_at_the_start(small_disk: Path, soon: None) -> None:
+    def remount(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", str(small_disk)], check=True)
+
+    async def scenario() -> None:
+        path = small_disk / "presenced.db"
+        file = StateFile.open(path)
+        file.commit(of_clients(client_row("kept")))
+        file.close()
+        remount("ro")
+        run = Run(path).begin()
+        assert run.keeper.counts.failures["read_only"] == 1
+        run.acknowledge("a")
+        assert run.done == ["a"]
+        remount("rw")
+        await until(lambda: run.late_restores == 1)
+        assert run.states == {"a": "online", "kept": "online"}
+        await run.keeper.settled()
+        assert in_file(path) == {"a", "kept"}
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_cannot_be_written_in_the_end_is_told(
+    small_disk: Path, fill_up: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        run = Run(small_disk / "presenced.db").begin()
+        await run.keeper.settled()
+        fill_up()
+        run.connect(*(f"client-{number}" for number in range(3000)))
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+    assert any("the last changes could not be written" in line["event"] for line in lines(capsys))

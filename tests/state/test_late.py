@@ -1,0 +1,204 @@
+"""A file that could not be used at first is taken on beside what has become known meanwhile."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from histories import lifecycle
+from kept import FORGET, Process, Time, check, dumped, headcount, known, state_path, stored
+from presenced.presence import State
+from presenced.state import StateFile
+from registries import association, group, link, member, thing
+from state.steps import STEPS, Step
+
+ONE, OTHER = 1_700_001_000_000, 1_700_001_500_000
+
+
+def event(client_id: str, *, connected: bool = True, at: int = ONE, version: int = 1) -> Any:
+    return lifecycle(
+        connected=connected,
+        timestamp=at,
+        version=version,
+        session=f"s{version}",
+        reason=None if connected else "CONNECTION_LOST",
+        client_id=client_id,
+    )
+
+
+class Unkept(Process):
+    """A process that finds no directory for its file at first."""
+
+    def __init__(self, path: Path, time: Time) -> None:
+        self.elsewhere = path.rename(path.with_suffix(".away")) if path.exists() else None
+        self.path = path
+        super().__init__(path.parent / "absent" / path.name, time)
+        assert self.keeper._file is None
+
+    def take_on(self) -> None:
+        """The file can be used after all."""
+        if self.elsewhere is not None:
+            self.elsewhere.rename(self.path)
+        self.keeper._take_on_late(StateFile.open(self.path))
+
+
+def late(path: Path, *before: Any, meanwhile: tuple[Any, ...] = ()) -> Unkept:
+    """A process that took the file late: with these events before, and these in memory."""
+    time = Time()
+    first = Process(path, time)
+    tell(first, *before)
+    first.flush()
+    first.end()
+    second = Unkept(path, time)
+    tell(second, *meanwhile)
+    second.take_on()
+    check(second)
+    return second
+
+
+def tell(process: Process, *events: Any) -> None:
+    for each in events:
+        if hasattr(each, "connected"):
+            process.apply(each)
+        else:
+            process.learn(each)
+
+
+def restarted(process: Unkept) -> Process:
+    process.flush()
+    process.end()
+    again = Process(process.path, process.time)
+    check(again)
+    return again
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "presenced.db"
+
+
+def test_what_is_known_is_newer_than_what_the_file_holds(path: Path) -> None:
+    process = late(
+        path,
+        event("a"),
+        event("b"),
+        meanwhile=(event("a", connected=False, version=1), event("c")),
+    )
+    states = {name: client.state for name, client in process.presence.clients.items()}
+    assert states == {"a": State.OFFLINE, "b": State.ONLINE, "c": State.ONLINE}
+    process.end()
+
+
+def test_clients_of_the_file_are_unverified_also_after_another_restart(path: Path) -> None:
+    process = late(path, event("a"), event("b"), meanwhile=(event("c"),))
+    assert process.presence.counts.unverified == 2
+    again = restarted(process)
+    assert again.presence.counts.unverified == 2
+    assert not again.presence.is_unverified(again.presence.clients["c"])
+    again.apply(event("a", version=2))
+    assert again.presence.counts.unverified == 1
+    again.end()
+
+
+def test_a_client_that_only_its_thing_is_known_of_is_what_the_file_says(path: Path) -> None:
+    process = late(path, event("pump"), meanwhile=(thing("pump", "motor"),))
+    assert process.presence.clients["pump"].state is State.ONLINE
+    assert headcount(process.fleet.thing_types, ["motor"]) == {("motor", "online"): 1}
+    process.end()
+
+
+def test_a_thing_that_a_client_of_the_file_is_has_no_unknown_one_beside_it(path: Path) -> None:
+    connect = event("line/7")
+    connect.thing_name = "pump"
+    process = late(path, connect, meanwhile=(thing("pump", "motor"),))
+    assert set(process.presence.clients) == {"line/7"}
+    process.end()
+
+
+def test_clients_count_by_the_things_that_the_file_brings(path: Path) -> None:
+    process = late(
+        path,
+        thing("a", "motor"),
+        member("hall", "a"),
+        link("site", "hall"),
+        meanwhile=(event("a"),),
+    )
+    assert headcount(process.fleet.thing_groups, ["hall", "site"]) == {
+        ("hall", "online"): 1,
+        ("site", "online"): 1,
+    }
+    tell(process, thing("a", at=9, type="deleted"))
+    check(process)
+    process.end()
+
+
+def test_groups_known_by_now_stay_as_they_are_and_get_members_of_the_file(path: Path) -> None:
+    process = late(
+        path,
+        member("hall", "a"),
+        association("a", "motor"),
+        meanwhile=(
+            group("hall", "site", 5, attributes={"floor": "2"}),
+            link("site", "hall", 5),
+            member("hall", "b", 6),
+        ),
+    )
+    hall = process.fleet.inventory.groups.live["hall"]
+    assert (hall.members, hall.parent, dict(hall.attributes)) == (
+        {"a", "b"},
+        "site",
+        {"floor": "2"},
+    )
+    process.end()
+
+
+def test_deadlines_of_the_file_are_kept(path: Path) -> None:
+    process = late(path, event("a"), event("a", connected=False))
+    assert process.presence.clients["a"].state is State.PENDING
+    process.time.now += 5
+    process.advance()
+    assert process.presence.clients["a"].state is State.OFFLINE
+    process.time.now += FORGET
+    process.advance()
+    assert process.presence.clients == {}
+    process.end()
+
+
+def test_totals_are_those_of_both(path: Path) -> None:
+    process = late(path, event("a"), event("b"), meanwhile=(event("c"),))
+    assert process.presence.counts.transitions[State.ONLINE] == 3
+    process.end()
+
+
+@settings(max_examples=200, deadline=None)
+@given(before=STEPS, meanwhile=STEPS, afterwards=STEPS)
+def test_whatever_happened_before_and_meanwhile_counts_are_right(
+    before: list[Step], meanwhile: list[Step], afterwards: list[Step]
+) -> None:
+    with state_path() as path:
+        time = Time()
+        first = Process(path, time)
+        for step in before:
+            step(first)
+        first.flush()
+        first.end()
+        process = Unkept(path, time)
+        for step in meanwhile:
+            step(process)
+        process.take_on()
+        check(process)
+        process.flush()
+        now = known(process)
+        assert stored_by(process) == dumped(process)
+        again = Process(path, time)
+        assert known(again) == now
+        for step in afterwards:
+            step(again)
+            check(again)
+        again.end()
+
+
+def stored_by(process: Unkept) -> Any:
+    process.end()
+    return stored(process.path)
