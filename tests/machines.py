@@ -42,7 +42,10 @@ def need_root_and_tools() -> None:
 
 
 class Machine:
-    """A machine with loopback network only, whose changes to its tree outlive its reboots, not it."""
+    """A machine with loopback network only.
+
+    What changes in its tree outlives its reboots, and is gone when it is stopped.
+    """
 
     def __init__(self, tree: Path, directory: Path, mounts: Mapping[Path, str]) -> None:
         self._tree = tree
