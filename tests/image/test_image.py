@@ -188,6 +188,8 @@ def test_presence_outlives_the_container(
     wait_for_presence(port, second, {"stays": "1", "leaves": "0"})
     total = 'iot_client_transitions_total{to="online"} 2'
     assert total in (answer(port, "/metrics") or "")
+    shown = containers.podman("exec", second.id, "presenced", "state", "show")
+    assert shown.startswith(f"{STATE}/presenced.db: ")
 
 
 def test_without_a_volume_of_a_name_presence_outlives_restarts(
@@ -309,10 +311,7 @@ def test_the_commands_of_the_readme(
     configure(settings, port=broker.port, listen=f"127.0.0.1:{port}")
     start, check, health, reload, stop = readme_commands()
     assert start[:2] == ["docker", "run"]
-    directory = ["--volume", "/etc/presenced:/etc/presenced:ro"]
-    at = start.index(directory[0])
-    assert start[at : at + 2] == directory
-    start[at + 1] = f"{settings}:/etc/presenced:ro"
+    start[start.index("/etc/presenced:/etc/presenced:ro")] = f"{settings}:/etc/presenced:ro"
     try:
         container = Container(image, options=start[2:-1])
         container.wait_until_healthy()
@@ -325,7 +324,7 @@ def test_the_commands_of_the_readme(
         wait_for(lambda: broker.saw_disconnect("presenced"), what="a DISCONNECT")
         assert container.wait() == 0
     finally:
-        containers.podman("rm", "--force", "--ignore", "--time=0", "presenced")
+        containers.podman("rm", "--force", "--ignore", "--volumes", "--time=0", "presenced")
 
 
 def readme_commands() -> list[list[str]]:
