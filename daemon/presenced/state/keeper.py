@@ -33,7 +33,7 @@ __all__ = ["Keeper"]
 
 _LATER = 0.1
 _OPEN_AGAIN_AFTER = 10.0
-_CLOSE_WITHIN = 3.0
+_CLOSE_WITHIN = 1.4
 
 Done = Callable[[], None]
 
