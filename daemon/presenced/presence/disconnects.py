@@ -51,6 +51,8 @@ class CountedDisconnects:
             if not self._order:
                 self._first = number
             self._append(digest)
+            if later:  # whose numbers these are from now on
+                self.on_change(number, digest)
         for digest in later:
             if digest not in self._known:
                 self._remember(digest)
