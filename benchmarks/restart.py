@@ -34,7 +34,13 @@ def start_broker(directory: Path, port: int) -> subprocess.Popen[bytes]:
     if executable is None:
         raise SystemExit("mosquitto is not installed: apt-get install mosquitto")
     config = directory / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    lines = [
+        f"listener {port} 127.0.0.1",
+        "allow_anonymous true",
+        "max_queued_messages 0",
+        "max_inflight_messages 100",
+    ]
+    config.write_text("\n".join(lines) + "\n")
     return subprocess.Popen(
         [executable, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

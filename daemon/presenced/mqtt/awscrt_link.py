@@ -49,6 +49,7 @@ class AwscrtLink:
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         self._closed = False
+        self._acknowledged = False
         self._client = build_client(
             options,
             on_publish_callback_fn=self._seen(self._on_publish),
@@ -78,6 +79,8 @@ class AwscrtLink:
         The library sends DISCONNECT before acknowledgements that wait, and SUBSCRIBE after them:
         the answer to one more, for a filter that is granted already, shows that they are out.
         """
+        if not self._acknowledged:
+            return
         with contextlib.suppress(TimeoutError, AwsCrtError):
             async with asyncio.timeout(timeout):
                 await self.subscribe(list(self._options.filters[:1]), lambda _: None)
@@ -127,6 +130,7 @@ class AwscrtLink:
 
     def _acknowledge(self, handle: mqtt5.PublishAcknowledgementControlHandle) -> None:
         """Send the PUBACK; after the end of its connection the library leaves it out."""
+        self._acknowledged = True
         try:
             self._client.invoke_publish_acknowledgement(handle)
         except Exception as error:  # noqa: BLE001 - nothing that the pipeline could mend
