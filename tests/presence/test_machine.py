@@ -243,7 +243,7 @@ def test_an_offline_client_is_forgotten() -> None:
     assert bench.forgotten == ["client"]
     assert bench.presence.clients == {}
     assert bench.counts.clients == dict.fromkeys(State, 0)
-    assert bench.counts.forgotten == {"expired": 1, "thing_deleted": 0}
+    assert bench.counts.forgotten == {"expired": 1, "thing_deleted": 0, "requested": 0}
 
 
 @pytest.mark.parametrize("then", ["online", "pending"])

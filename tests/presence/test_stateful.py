@@ -51,7 +51,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.model: dict[str, Model] = {}
         self.departed: dict[str, Model] = {}
         self.versions: dict[str, int] = {}
-        self.forgotten = {"expired": 0, "thing_deleted": 0}
+        self.forgotten = {"expired": 0, "thing_deleted": 0, "requested": 0}
         self.presence = Presence(
             PresenceRules(offline_delay=DELAY, forget_offline_after=FORGET),
             on_transition=lambda _, transition: self.hear(transition),

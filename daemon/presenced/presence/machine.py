@@ -134,7 +134,9 @@ class Presence:
     def confirm_online(self, client_id: str, at: float) -> None:
         """Take a sign of life at `at`, wall-clock seconds: an online client is verified by it."""
         client = self.clients.get(client_id)
-        if client and client.state is State.ONLINE and at >= self.doubted_at:
+        if client is None or client.state is not State.ONLINE or at < self.doubted_at:
+            return
+        if self.is_unverified(client):
             self._verify(client)
             self.on_change(client_id)
 
