@@ -165,6 +165,24 @@ def message(client_id: str, acknowledge: Callable[[], None] | None) -> Any:
     )
 
 
+@pytest.mark.parametrize("step", [-7200.0, 7200.0])
+def test_a_clock_that_is_set_while_it_runs_neither_fires_nor_freezes_deadlines(
+    path: Path, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    wall = time.time
+    write(path, pending("soon", left=0.3), pending("later", left=600.0))
+
+    async def scenario(service: Service) -> None:
+        monkeypatch.setattr(time, "time", lambda: wall() + step)
+        await until(lambda: state_of(service, "soon") == "offline")
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        assert state_of(service, "later") == "pending"
+        monkeypatch.setattr(time, "time", wall)
+
+    run(path, scenario, PRESENCED_PRESENCE__OFFLINE_DELAY="1h", **CLEAN)
+
+
 def test_clients_left_out_by_now_are_not_made_by_things_of_the_file(path: Path) -> None:
     write(path, row("test-1", state="unknown", event_time=0, version=None, session=None))
 
