@@ -227,6 +227,7 @@ def test_clients_are_forgotten_on_request(path: Path) -> None:
         await until(lambda: query(path, "SELECT * FROM forget_requests") == [])
         assert query(path, "SELECT client_id FROM clients WHERE NOT departed") == [("b",)]
         assert run.presence.counts.forgotten["requested"] == 1
+        assert not run.keeper._collect().forget_requests, "it is done with once"
         await run.keeper.close()
         again = Run(path)
         again.keeper.open()
