@@ -23,6 +23,8 @@ RUN tools/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir wh
     tools/bin/pip --python /opt/presenced/bin/python3 install --no-deps --no-index wheel/*.whl
 # Bytecode that never looks at its source's date is the same in every build.
 RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/presenced/lib
+# A new volume takes on the mode of what it is mounted on: any user may write to it.
+RUN install --directory --mode=0777 state/presenced
 
 FROM build AS build-demo
 COPY requirements.demo.lock ./
@@ -56,4 +58,9 @@ CMD ["demo", "--listen", ":9883"]
 
 FROM runtime AS presenced
 COPY --from=build /opt/presenced /opt/presenced
+COPY --from=build /build/state/ /var/lib/
+# The daemon keeps its state here. Without a volume of a name the engine makes one for the container,
+# which outlives its restarts, so that there is a place also where the root is read-only.
+ENV STATE_DIRECTORY=/var/lib/presenced
+VOLUME /var/lib/presenced
 CMD ["run"]

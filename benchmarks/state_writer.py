@@ -35,7 +35,6 @@ class Client:
             self.since,
             self.transition,
             self.reason,
-            self.supposed,
             self.thing_name,
             self.connected,
             self.event_time,
@@ -64,17 +63,19 @@ class Silent:
         pass
 
 
+BEGAN = time.time()
+
+
 def row_of(number: int, generation: int) -> ClientRow:
     """A row as a busy fleet has them; one in four clients is offline."""
     online = (number + generation) % 4 != 0
-    at = 1_700_000_000.123 + generation
+    at = BEGAN - 3600 + generation + number / 1e6
     return ClientRow(
         f"device-{number * 7919 % 10_000_019:08d}",
         "online" if online else "offline",
         at,
         at,
         None if online else "MQTT_KEEP_ALIVE_TIMEOUT",
-        0,
         None,
         int(online),
         int(at * 1000),

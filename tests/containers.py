@@ -130,7 +130,7 @@ STRICT = (
     "--cap-drop=all",
     "--security-opt=no-new-privileges",
 )
-"""As little as a container can have: nothing to write to, and no capability."""
+"""As little as a container can have: nothing but its volumes to write to, and no capability."""
 
 
 class Container:
@@ -149,6 +149,9 @@ class Container:
     def wait_until_healthy(self) -> None:
         wait_for(self.healthy, timeout=30, what=f"health of the container: {self.log}")
 
+    def restart(self) -> None:
+        podman("restart", self.id)
+
     def signal(self, number: signal.Signals) -> None:
         podman("kill", f"--signal={number.name}", self.id)
 
@@ -164,4 +167,5 @@ class Container:
         return done.stdout + done.stderr
 
     def remove(self) -> None:
-        podman("rm", "--force", "--time=0", self.id)
+        """Kill it, and remove it with the volumes that have no name."""
+        podman("rm", "--force", "--ignore", "--volumes", "--time=0", self.id)

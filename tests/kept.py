@@ -123,6 +123,8 @@ def dumped(process: Process) -> dict[str, dict[Any, Any]]:
         (everything.thing_types, inventory.types),
     ):
         names |= {*shelf.live, *shelf._gone}
+    disconnects = fleet.presence.disconnects
+    everything.disconnects.update(enumerate(disconnects._order, disconnects._first))
     keeper._touched, touched = everything, keeper._touched
     keeper._tallies, tallies = Tallies(process.pipeline, process.completeness), keeper._tallies
     keeper._noted, noted = {}, keeper._noted
@@ -160,6 +162,7 @@ def known(process: Process) -> dict[str, Any]:
         "registry": seen(inventory),
         "types": headcount(fleet.thing_types, inventory.types.live),
         "groups": headcount(fleet.thing_groups, inventory.groups.live),
+        "disconnects": list(presence.disconnects._order),
         "totals": totals(process),
     }
 
@@ -201,8 +204,8 @@ def check(process: Process) -> None:
 def _client(process: Process, client: Client) -> tuple[Any, ...]:
     offset = process.time.offset
     awaited = {
-        key: replaced.deadline.when + offset
-        for key, replaced in (client.replaced or {}).items()
+        key: replaced.deadline + offset
+        for key, replaced in client.replaced.items()
         if replaced.deadline is not None
     }
     return (
@@ -210,9 +213,9 @@ def _client(process: Process, client: Client) -> tuple[Any, ...]:
         client.since,
         client.transition,
         client.reason,
-        client.supposed,
+        client.is_known,
         client.thing_name,
-        client.deadline and client.deadline.when + offset,
+        client.deadline and client.deadline + offset,
         process.presence.is_unverified(client),
         awaited,
         _order(client),
@@ -223,6 +226,5 @@ def _order(client: Client) -> tuple[Any, ...]:
     return (
         client.connected,
         client.key,
-        client.disconnects,
         client.doubts and client.doubts.memory,
     )

@@ -18,6 +18,14 @@ from waiting import wait_for
 TOOLS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap"}
 
 _CGROUPS = Path("/sys/fs/cgroup")
+# Holds the machine's tree, with room for changes, where nobody else sees the mounts.
+_HOLD_TREE = """
+mount -t tmpfs tmpfs "$2"
+mkdir "$2/changes" "$2/work" "$2/root"
+mount -t overlay -o "lowerdir=$1,upperdir=$2/changes,workdir=$2/work" overlay "$2/root"
+echo held
+exec sleep infinity
+"""
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -34,24 +42,32 @@ def need_root_and_tools() -> None:
 
 
 class Machine:
-    """A machine with loopback network only, whose changes to its tree are gone when it stops."""
+    """A machine with loopback network only.
+
+    What changes in its tree outlives its reboots, and is gone when it is stopped.
+    """
 
     def __init__(self, tree: Path, directory: Path, mounts: Mapping[Path, str]) -> None:
         self._tree = tree
         self._directory = directory
         self._mounts = mounts
+        self._place = directory / "machine"
         self._name = f"presenced-test-{os.getpid()}"
         self._console = directory / "console.log"
+        self._holder: subprocess.Popen[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
 
     def boot(self) -> None:
         """Start it and return when it is up."""
+        if self._holder is None:
+            self._hold_tree()
         address = self._directory / "notify"
+        address.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
             notified.bind(str(address))
             notified.settimeout(1)
-            with self._console.open("wb") as console:
+            with self._console.open("ab") as console:
                 self._process = subprocess.Popen(
                     self._command(),
                     env={**os.environ, "NOTIFY_SOCKET": str(address)},
@@ -62,16 +78,31 @@ class Machine:
                 )
             self._wait_until_up(notified)
 
+    def _hold_tree(self) -> None:
+        self._place.mkdir()
+        self._holder = subprocess.Popen(
+            [
+                *("setpriv", "--pdeathsig=KILL", "unshare", "--mount"),
+                *("sh", "-ec", _HOLD_TREE, "sh", str(self._tree), str(self._place)),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == "held\n", "it has no tree"
+
     def _command(self) -> list[str]:
+        assert self._holder is not None
         return [
+            *("nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt"),
             # Tests that are killed must not leave the machine running.
             *("setpriv", "--pdeathsig=TERM"),
-            *("systemd-nspawn", "--quiet", "--boot", "--notify-ready=yes", "--volatile=overlay"),
+            *("systemd-nspawn", "--quiet", "--boot", "--notify-ready=yes"),
             *("--register=no", "--private-network", "--console=pipe", "--link-journal=no"),
             # Where systemd does not run this machine, nobody can give it a unit.
             *([] if Path("/run/systemd/system").exists() else ["--keep-unit"]),
             f"--machine={self._name}",
-            f"--directory={self._tree}",
+            f"--directory={self._place / 'root'}",
             *(f"--bind-ro={source}:{target}" for source, target in self._mounts.items()),
         ]
 
@@ -102,7 +133,7 @@ class Machine:
 
     @property
     def console(self) -> str:
-        """What it printed."""
+        """What it printed, over all its boots."""
         return self._console.read_text(errors="replace")
 
     def try_run(self, script: str, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -139,24 +170,41 @@ class Machine:
 
     def journal(self, unit: str) -> list[dict[str, Any]]:
         """The entries of a unit since the machine was booted."""
-        lines = self.run(f"journalctl --unit={unit} --output=json --no-pager --all").splitlines()
+        lines = self.run(f"journalctl --boot --unit={unit} --output=json --all").splitlines()
         return [json.loads(line) for line in lines]
 
+    def reboot(self) -> None:
+        """Shut it down in order and start it again, with all that is in its files."""
+        assert self._shut_down(), f"it did not shut down in time: {self.console}"
+        self.boot()
+
     def stop(self) -> None:
-        """Power it off, whatever state it is in."""
+        """End it, whatever state it is in, and forget its files."""
+        self._shut_down()
+        if self._holder is not None:
+            self._holder.kill()
+            self._holder.wait()
+            self._holder = None
+
+    def _shut_down(self) -> bool:
+        """Whether it ended by itself; else it has been killed."""
         if self._process is None:
-            return
+            return True
+        in_time = True
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
+            in_time = False
             # Killing systemd-nspawn alone would leave the machine running.
             if self._leader:
                 os.kill(self._leader, signal.SIGKILL)
             self._process.kill()
             self._process.wait()
+        self._process = None
         for directory in self._cgroups():
             wait_for(lambda directory=directory: _remove_cgroup(directory), what=str(directory))
+        return in_time
 
 
 def _remove_cgroup(directory: Path) -> bool:

@@ -8,9 +8,7 @@ from presenced.state import Changes, ClientRow, StateFile, ThingRow
 
 
 def client_row(client_id: str = "a", **values: object) -> ClientRow:
-    row = ClientRow(
-        client_id, "online", 1.5, 1.5, None, 0, None, 1, 1500, 7, "s-1", None, 0, 0, None
-    )
+    row = ClientRow(client_id, "online", 1.5, 1.5, None, None, 1, 1500, 7, "s-1", None, 0, 0, None)
     return row._replace(**values)  # type: ignore[arg-type]
 
 

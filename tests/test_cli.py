@@ -86,12 +86,13 @@ def test_check_of_a_file_that_is_not_there() -> None:
     assert "/nowhere/presenced.yaml" in done.stderr
 
 
-def test_check_warns_of_what_has_no_effect(config: Path) -> None:
+def test_check_warns_of_a_state_file_that_cannot_be_made(config: Path) -> None:
     settings = yaml.safe_load(config.read_text())
-    config.write_text(yaml.safe_dump({**settings, "state": {"path": "/tmp/p.db"}}))
-    done = presenced("check", "--config", str(config))
-    assert done.returncode == 0
-    assert "state.path has no effect" in done.stderr
+    for path, warnings in ((config.parent / "p.db", 0), (config.parent / "nowhere/p.db", 1)):
+        config.write_text(yaml.safe_dump({**settings, "state": {"path": str(path)}}))
+        done = presenced("check", "--config", str(config))
+        assert done.returncode == 0
+        assert done.stderr.count(f"there is no directory {path.parent}") == warnings
 
 
 def test_run_needs_an_endpoint() -> None:

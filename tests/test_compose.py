@@ -74,6 +74,14 @@ def test_ports_are_on_loopback_and_presenced_is_confined() -> None:
         assert SERVICES[name]["cap_drop"] == ["ALL"]
 
 
+def test_presence_outlives_the_container() -> None:
+    volume, _, target = SERVICES["aws"]["volumes"][0].partition(":")
+    assert volume in COMPOSE["volumes"]
+    dockerfile = (PROJECT / "Dockerfile").read_text()
+    assert f"\nENV STATE_DIRECTORY={target}\n" in dockerfile
+    assert f"\nVOLUME {target}\n" in dockerfile
+
+
 def test_prometheus_scrapes_what_either_profile_starts() -> None:
     promtool = shutil.which("promtool") or missing(
         "promtool is not installed: apt-get install prometheus"

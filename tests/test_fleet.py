@@ -163,8 +163,11 @@ def test_a_deleted_thing_that_is_not_online_is_forgotten(state: str) -> None:
     bench.learn(thing("a", at=9, type="deleted"))
     assert bench.states == bench.by_type == bench.by_group == {}
     assert bench.forgotten == ["a"]
-    forgotten = bench.fleet.presence.counts.forgotten
-    assert forgotten == {"expired": 0, "thing_deleted": 1, "requested": 0}
+    assert bench.fleet.presence.counts.forgotten == {
+        "expired": 0,
+        "thing_deleted": 1,
+        "requested": 0,
+    }
     assert not +bench.counted
 
 

@@ -66,6 +66,7 @@ def test_an_outage_begins_with_the_first_of_several_failures() -> None:
 def test_an_outage_while_catching_up_goes_on_from_the_one_before() -> None:
     one = resumed()
     one.down(110.0)
+    assert not one.catching_up
     assert one.missing_since == 0.0
     assert one.up(120.0, resumed=False) == Gap(GapReason.SESSION_LOST, 120.0)
 
@@ -138,11 +139,11 @@ def test_live_events_of_the_connection_before_do_not_count() -> None:
 
 def test_quiet_ends_the_queue() -> None:
     one = resumed()
-    one.look(101.9, None, waiting=False)
+    one.look(100.9, None, waiting=False)
     assert one.catching_up
-    one.look(102.0, 101.0, waiting=False)
-    assert one.catching_up, "a message came a second ago"
-    one.look(103.0, 101.0, waiting=False)
+    one.look(101.0, 100.5, waiting=False)
+    assert one.catching_up, "a message came half a second ago"
+    one.look(101.5, 100.5, waiting=False)
     assert not one.catching_up
 
 

@@ -273,7 +273,7 @@ def _report_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 
 def _check(options: argparse.Namespace) -> int:
     settings = load_settings(options.config)
-    problems = [*_tls_problems(settings), *_web_problems(settings)]
+    problems = [*_tls_problems(settings), *_web_problems(settings), *_state_problems(settings)]
     for problem in problems:
         _say(f"presenced: {problem.severity}: {problem}")
     if any(problem.severity == "error" for problem in problems):
@@ -293,6 +293,18 @@ def _web_problems(settings: Settings) -> Sequence[Problem]:
         return read_protection(settings.metrics.web_config).warnings
     except SettingsError as error:
         return error.problems
+
+
+def _state_problems(settings: Settings) -> list[Problem]:
+    path = settings.state.path
+    if path is None or path.parent.is_dir():
+        return []
+    message = f"there is no directory {path.parent}: make it, for the user that presenced runs as"
+    return [
+        Problem(
+            key="state.path", message=message, value=str(path), severity="warning", kind="missing"
+        )
+    ]
 
 
 def _doctor(options: argparse.Namespace) -> int:

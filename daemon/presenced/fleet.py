@@ -76,6 +76,7 @@ class Fleet:
     def track(self, touched: Touched) -> None:
         """Have everything that changes from now on noted."""
         self.presence.on_change = touched.clients.add
+        self.presence.disconnects.on_change = touched.disconnects.__setitem__
         self.inventory.things.on_change = touched.things.add
         self.inventory.types.on_change = touched.thing_types.add
         self.inventory.groups.on_change = touched.thing_groups.add

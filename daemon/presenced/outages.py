@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 __all__ = ["Gap", "GapReason", "Outages"]
 
-_QUIET = 2.0
+_QUIET = 1.0
 _LIVE_IN_A_ROW = 10
 _CLOCKS_DIFFER_BY = 1.0
 

@@ -4,17 +4,23 @@ __all__ = ["Touched"]
 
 
 class Touched:
-    """Names of all that changed, by kind; whoever writes it down takes them out."""
+    """Names of all that changed, by kind; whoever writes it down takes them out.
 
-    __slots__ = ("clients", "thing_groups", "thing_types", "things")
+    `disconnects` are those that are remembered as counted: the digest by number, None where it no
+    longer is.
+    """
+
+    __slots__ = ("clients", "disconnects", "thing_groups", "thing_types", "things")
 
     def __init__(self) -> None:
         self.clients: set[str] = set()
         self.things: set[str] = set()
         self.thing_groups: set[str] = set()
         self.thing_types: set[str] = set()
+        self.disconnects: dict[int, int | None] = {}
 
     def clear(self) -> None:
         """Take all out."""
         for names in (self.clients, self.things, self.thing_groups, self.thing_types):
             names.clear()
+        self.disconnects.clear()

@@ -15,6 +15,7 @@ def base() -> Iterator[str]:
     containers.need_root_and_tools()
     containers.WORK.mkdir(parents=True, exist_ok=True)
     containers.podman("rm", "--all", "--force", "--time=0")
+    containers.podman("volume", "prune", "--force")
     containers.make_base()
     yield containers.base_name()
     containers.podman("image", "prune", "--force", "--filter=until=24h")
@@ -28,6 +29,14 @@ def image(base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def demo_image(base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     return containers.build("demo", tmp_path_factory.mktemp("build"))
+
+
+@pytest.fixture
+def volume() -> Iterator[str]:
+    """A new volume; to be asked for before the containers that use it."""
+    name = containers.podman("volume", "create")
+    yield name
+    containers.podman("volume", "rm", name)
 
 
 @pytest.fixture

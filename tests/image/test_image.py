@@ -21,6 +21,7 @@ from presenced import __version__
 from waiting import wait_for
 
 USER = 65532
+STATE = "/var/lib/presenced"
 MEGABYTE = 1_000_000
 # What the image adds to its base; it was 64 MB, 20 MB compressed, when this was written.
 MOST_BYTES, MOST_COMPRESSED = 80 * MEGABYTE, 30 * MEGABYTE
@@ -77,6 +78,8 @@ def test_what_the_image_says_of_itself(image: str) -> None:
     assert config["Cmd"] == ["run"]
     assert config["StopSignal"] in ("SIGTERM", "15")
     assert list(config["ExposedPorts"]) == ["9883/tcp"]
+    assert list(config["Volumes"]) == [STATE]
+    assert f"STATE_DIRECTORY={STATE}" in config["Env"]
     labels = config["Labels"]
     assert labels["org.opencontainers.image.title"] == "presenced"
     assert labels["org.opencontainers.image.version"] == containers.VERSION
@@ -113,7 +116,7 @@ def test_without_configuration_it_says_what_is_missing(image: str) -> None:
 def test_life_on_a_broker(
     image: str, settings: Path, certificates: Certificates, broker_of: Any, container_of: Any
 ) -> None:
-    """With mutual TLS, nothing to write to and no capability: health, a hang, and the end."""
+    """With mutual TLS, a read-only root and no capability: health, a hang, and the end."""
     broker: Mosquitto = broker_of(certificates=certificates)
     port = free_port()
     mount = configure(settings, port=broker.port, listen=f"127.0.0.1:{port}")
@@ -135,6 +138,76 @@ def test_life_on_a_broker(
     assert container.wait() == 0, container.log
     assert time.monotonic() - before < 5
     wait_for(lambda: broker.saw_disconnect("presenced"), what="a DISCONNECT")
+
+
+def on_plain_broker(broker: Mosquitto, port: int) -> list[str]:
+    """Options of a daemon on a broker without TLS, and without an offline delay."""
+    environment = {
+        "MQTT__ENDPOINT": "localhost",
+        "MQTT__PORT": broker.port,
+        "MQTT__TLS": "false",
+        "METRICS__LISTEN": f"127.0.0.1:{port}",
+        "PRESENCE__OFFLINE_DELAY": "0s",
+    }
+    return [*STRICT, *(f"--env=PRESENCED_{name}={value}" for name, value in environment.items())]
+
+
+def publish(broker: Mosquitto, kind: str, *client_ids: str) -> None:
+    events = [
+        (f"$aws/events/presence/{kind}/{name}", json.dumps({"clientId": name, "versionNumber": 0}))
+        for name in client_ids
+    ]
+    broker.publish([(topic, payload.encode()) for topic, payload in events])
+
+
+def wait_for_presence(port: int, container: Container, wanted: dict[str, str]) -> None:
+    """Wait until the daemon is ready and tells `wanted`: 1 or 0 for each client."""
+    wait_for(lambda: answer(port, "/-/ready"), what=f"readiness: {container.log}")
+    wait_for(lambda: presence(port) == wanted, what=f"{wanted}: {container.log}")
+
+
+def presence(port: int) -> dict[str, str]:
+    series = r'^iot_client_connected\{client_id="(.+)"\} (\d)'
+    return dict(re.findall(series, answer(port, "/metrics") or "", re.MULTILINE))
+
+
+@pytest.mark.parametrize("user", [USER, 12345, 0])
+def test_presence_outlives_the_container(
+    image: str, volume: str, broker_of: Any, container_of: Any, user: int
+) -> None:
+    """Killed, removed, and made anew with the same volume, whoever it runs as."""
+    broker, port = broker_of(), free_port()
+    options = [*on_plain_broker(broker, port), f"--user={user}", f"--volume={volume}:{STATE}"]
+    first = container_of(image, options=options)
+    wait_for_presence(port, first, {})
+    publish(broker, "connected", "stays", "leaves")
+    wait_for_presence(port, first, {"stays": "1", "leaves": "1"})
+    first.remove()
+    publish(broker, "disconnected", "leaves")
+    second = container_of(image, options=options)
+    wait_for_presence(port, second, {"stays": "1", "leaves": "0"})
+    total = 'iot_client_transitions_total{to="online"} 2'
+    assert total in (answer(port, "/metrics") or "")
+    shown = containers.podman("exec", second.id, "presenced", "state", "show")
+    assert shown.startswith(f"{STATE}/presenced.db: ")
+
+
+def test_without_a_volume_of_a_name_presence_outlives_restarts(
+    image: str, broker_of: Any, container_of: Any
+) -> None:
+    broker, port = broker_of(), free_port()
+    container = container_of(image, options=on_plain_broker(broker, port))
+    wait_for_presence(port, container, {})
+    publish(broker, "connected", "stays")
+    wait_for_presence(port, container, {"stays": "1"})
+    container.restart()
+    wait_for_presence(port, container, {"stays": "1"})
+
+
+def test_any_user_may_write_to_a_new_volume(image: str) -> None:
+    """It takes on the mode of the image's own directory."""
+    program = f"import os; print(oct(os.stat('{STATE}').st_mode & 0o7777))"
+    assert python(image, program, "--image-volume=ignore") == "0o777"
 
 
 @pytest.mark.parametrize("how", ["flag", "environment", "file"])
@@ -238,10 +311,7 @@ def test_the_commands_of_the_readme(
     configure(settings, port=broker.port, listen=f"127.0.0.1:{port}")
     start, check, health, reload, stop = readme_commands()
     assert start[:2] == ["docker", "run"]
-    directory = ["--volume", "/etc/presenced:/etc/presenced:ro"]
-    at = start.index(directory[0])
-    assert start[at : at + 2] == directory
-    start[at + 1] = f"{settings}:/etc/presenced:ro"
+    start[start.index("/etc/presenced:/etc/presenced:ro")] = f"{settings}:/etc/presenced:ro"
     try:
         container = Container(image, options=start[2:-1])
         container.wait_until_healthy()
@@ -254,7 +324,7 @@ def test_the_commands_of_the_readme(
         wait_for(lambda: broker.saw_disconnect("presenced"), what="a DISCONNECT")
         assert container.wait() == 0
     finally:
-        containers.podman("rm", "--force", "--ignore", "--time=0", "presenced")
+        containers.podman("rm", "--force", "--ignore", "--volumes", "--time=0", "presenced")
 
 
 def readme_commands() -> list[list[str]]:

@@ -75,13 +75,17 @@ def test_those_without_series_wait_for_places_that_come_free(
     series = ClientSeries(max_clients=2)
     for name in "abcde":
         series.show(client(name))
-    assert (series.shown, series.waiting) == (2, 3)
     series.show(client("c", State.OFFLINE))
-    assert series.waiting == 3, "each waits once"
-    series.drop(client("d"))
-    assert series.waiting == 2, "who is forgotten waits no more"
+    series.drop(client("e"))
+
+    def shown() -> set[str]:
+        return {dict(labels)["client_id"] for name, labels in samples(series)}
+
+    assert shown() == {"a", "b"}
     series.drop(client("a"))
-    assert (series.shown, series.waiting) == (2, 1)
+    assert shown() == {"b", "d"}, "one that waits is taken at once, but none that is forgotten"
+    series.drop(client("d"))
+    assert shown() == {"b", "c"}
     assert samples(series)["iot_client_connected", (("client_id", "c"),)] == 0, "as it is now"
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["value"] == 2
@@ -89,6 +93,16 @@ def test_those_without_series_wait_for_places_that_come_free(
     series.show(client("f"))
     series.show(client("g"))
     assert len(capsys.readouterr().err.splitlines()) == 1, "the cap has begun again"
+
+
+def test_those_who_wait_do_not_take_room_without_end() -> None:
+    series = ClientSeries(max_clients=1)
+    for number in range(30_000):
+        series.show(client(f"c{number}"))
+    assert len(series._waiting) == 10_000
+    for number in range(20_000):
+        series.drop(client(f"c{number}"))
+    assert series.shown == 1
 
 
 def test_what_the_registry_says_is_shown_as_it_is_now() -> None:

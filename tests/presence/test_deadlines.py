@@ -7,39 +7,56 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from presenced.presence.deadlines import Deadlines
 
 
+class Item:
+    def __init__(self, name: object) -> None:
+        self.name = name
+        self.deadline: float | None = None
+
+
 class DeadlinesMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.deadlines: Deadlines[int] = Deadlines()
-        self.handles = {}
+        self.deadlines: Deadlines[Item] = Deadlines()
+        self.items: dict[int, Item] = {}
         self.alive: dict[int, float] = {}
         self.count = 0
         self.now = 0.0
 
-    @rule(when=st.floats(0, 100), many=st.sampled_from([1, 1, 1, 200]))
-    def schedule(self, when: float, many: int) -> None:
+    @rule(when=st.floats(0, 100), many=st.sampled_from([1, 1, 1, 200]), in_turn=st.booleans())
+    def schedule(self, when: float, many: int, *, in_turn: bool) -> None:
         for _ in range(many):
             self.count += 1
-            self.handles[self.count] = self.deadlines.schedule(when, self.count)
+            item = self.items[self.count] = Item(self.count)
+            self.deadlines.schedule(when, item, in_turn=in_turn)
             self.alive[self.count] = when
 
     @rule(data=st.data(), many=st.sampled_from([1, 1, 150]))
     def cancel(self, data: st.DataObject, many: int) -> None:
-        if not self.handles:
+        if not self.items:
             return
-        first = data.draw(st.sampled_from(sorted(self.handles)))
-        for item in range(first, first + many):
-            if item in self.handles:
-                self.deadlines.cancel(self.handles[item])
-                self.alive.pop(item, None)
+        first = data.draw(st.sampled_from(sorted(self.items)))
+        for number in range(first, first + many):
+            if number in self.items:
+                self.deadlines.cancel(self.items[number])
+                self.alive.pop(number, None)
+
+    @rule(data=st.data(), when=st.floats(0, 100))
+    def put_off(self, data: st.DataObject, when: float) -> None:
+        if self.alive:
+            number = data.draw(st.sampled_from(sorted(self.alive)))
+            self.deadlines.schedule(when, self.items[number])
+            self.alive[number] = when
 
     @rule(step=st.floats(0, 50))
     def advance(self, step: float) -> None:
         self.now += step
         expected = sorted((when, item) for item, when in self.alive.items() if when <= self.now)
-        assert list(self.deadlines.due(self.now)) == expected
-        for _, item in expected:
-            del self.alive[item]
+        fired = [(when, item.name) for when, item in self.deadlines.due(self.now)]
+        assert sorted(fired) == expected
+        assert [when for when, _ in fired] == [when for when, _ in expected]
+        for _, number in expected:
+            assert self.items[number].deadline is None
+            del self.alive[number]
 
     @invariant()
     def agrees(self) -> None:
@@ -51,24 +68,34 @@ DeadlinesMachine.TestCase.settings = settings(max_examples=150, stateful_step_co
 TestDeadlines = DeadlinesMachine.TestCase
 
 
+def test_equal_deadlines_fire_in_the_order_in_which_they_were_scheduled() -> None:
+    deadlines: Deadlines[Item] = Deadlines()
+    for number in range(10):
+        deadlines.schedule(5, Item(number))
+    assert [item.name for _, item in deadlines.due(5)] == list(range(10))
+
+
 def test_what_is_scheduled_or_cancelled_while_firing_counts() -> None:
-    deadlines: Deadlines[str] = Deadlines()
-    deadlines.schedule(1, "first")
-    cancelled = deadlines.schedule(2, "cancelled")
+    deadlines: Deadlines[Item] = Deadlines()
+    deadlines.schedule(1, Item("first"))
+    cancelled = Item("cancelled")
+    deadlines.schedule(2, cancelled)
     fired = []
     for when, item in deadlines.due(10):
-        fired.append((when, item))
+        fired.append((when, item.name))
         deadlines.cancel(cancelled)
-        if item == "first":
-            deadlines.schedule(3, "second")
+        if item.name == "first":
+            deadlines.schedule(3, Item("second"))
     assert fired == [(1, "first"), (3, "second")]
 
 
 def test_the_dead_do_not_pile_up() -> None:
     """A client that flaps for ever schedules and cancels for ever."""
-    deadlines: Deadlines[int] = Deadlines()
-    deadlines.schedule(10**9, 0)
+    deadlines: Deadlines[Item] = Deadlines()
+    deadlines.schedule(10**9, Item("far"))
+    flapping = Item("flapping")
     for index in range(10_000):
-        deadlines.cancel(deadlines.schedule(10**6 + index, index))
+        deadlines.schedule(10**6 + index, flapping)
+        deadlines.cancel(flapping)
     assert len(deadlines) == 1
     assert len(deadlines._heap) < 200

@@ -41,6 +41,7 @@ VALUES = {
     "metrics.health_listen": ("127.0.0.1:9884", "127.0.0.1:9884"),
     "metrics.enable_reload_endpoint": ("true", True),
     "state.path": ("/s.db", Path("/s.db")),
+    "state.on_error": ("stall", "stall"),
     "log.level": ("debug", "debug"),
     "log.format": ("json", "json"),
 }

@@ -54,7 +54,7 @@ def test_defaults_are_those_of_the_contract():
             "health_listen": None,
             "enable_reload_endpoint": False,
         },
-        "state": {"path": None},
+        "state": {"path": None, "on_error": "continue"},
         "log": {"level": "info", "format": "auto"},
     }
 

@@ -14,6 +14,7 @@ QUERIES = re.findall(r"-- (.+)\n([^;]+);", re.search(r"```sql\n(.*?)```", TEXT, 
 ROWS = {
     "Who is offline for longest": [("b", "1970-01-01 00:00:01", "CONNECTION_LOST")],
     "Why clients are offline": [("CONNECTION_LOST", 1)],
+    "Unverified clients: events may have been lost since they were last heard of": [("a",)],
     "Members of a thing group that are online; the client ID is the thing's name": [("a",)],
     "Things by an attribute": [("x", 1)],
     "A counter": [('{"to":"online"}', 5.0)],
@@ -24,8 +25,11 @@ ROWS = {
 def test_each_query_finds_what_it_says(tmp_path, what, sql):
     path = tmp_path / "presenced.db"
     changes = of_clients(
-        client_row("a"), client_row("b", state="offline", reason="CONNECTION_LOST")
+        client_row("a"),
+        client_row("b", state="offline", reason="CONNECTION_LOST"),
+        client_row("c", gaps=2),
     )
+    changes.note("gaps", "2")
     changes.things["a"] = thing_row("a", memberships='[["plant-7",1,true],["old",1,false]]')
     changes.count("iot_client_transitions_total", '{"to":"online"}', 5)
     file = StateFile.open(path)

@@ -279,8 +279,8 @@ def test_a_damaged_file_found_while_reading_is_moved_aside(
 @pytest.mark.parametrize(
     "sql",
     [
-        'UPDATE clients SET extra = \'{"disconnects":"00\'',
-        'UPDATE clients SET extra = \'{"disconnects":"zz"}\'',
+        "UPDATE clients SET extra = '{\"awaited\":[[1'",
+        'UPDATE clients SET extra = \'{"awaited":"zz"}\'',
         "UPDATE clients SET state = 'pending', deadline = 'soon'",
         "UPDATE things SET memberships = '[[1]]'",
         "UPDATE meta SET value = 'many'",

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from brokers import missing
+from presenced.settings import DEFAULT_CONFIG
 from presenced.state import (
     Changes,
     StateDamagedError,
@@ -123,7 +124,7 @@ def test_an_export_that_nobody_reads_does_not_keep_the_log_from_being_cut(path):
         )
     log = path.with_name("presenced.db-wal")
     assert log.stat().st_size < 40 << 20
-    assert sum(part.count(b"\n") for part in slow) == 10_000
+    assert sum(part.count(b"\n") for part in slow) == 18_000
     file.close()
 
 
@@ -274,11 +275,23 @@ def test_the_command_forgets_and_exports(path, config):
     done = presenced("forget", "--config", str(config), "a", "x")
     assert done.returncode == 1
     assert done.stdout == "a: forgotten\nx: not known\n"
-    done = presenced("export", STATE_DIRECTORY=str(path.parent), PRESENCED_STATE__PATH="")
-    assert done.returncode == 2  # there is no default configuration here
     config.write_text("{}\n")
     done = presenced("export", "--config", str(config), STATE_DIRECTORY=str(path.parent))
     assert [json.loads(line)["client_id"] for line in done.stdout.splitlines()] == ["b", "c"]
+
+
+def test_the_command_needs_no_configuration_where_the_environment_tells_the_file(path):
+    if DEFAULT_CONFIG.exists():
+        pytest.skip(f"this machine has {DEFAULT_CONFIG}")
+    fill(path, ["a"])
+    assert '"client_id":"a"' in presenced("export", STATE_DIRECTORY=str(path.parent)).stdout
+    assert '"client_id":"a"' in presenced("export", PRESENCED_STATE__PATH=str(path)).stdout
+    done = presenced("show")
+    assert done.returncode == 1
+    assert "set state.path, or name the file by --file" in done.stderr
+    missing = path.with_name("missing.yaml")
+    done = presenced("show", "--config", str(missing), STATE_DIRECTORY=str(path.parent))
+    assert (done.returncode, done.stderr) == (2, f"presenced: {missing}: no such file\n")
 
 
 def test_the_command_tells_what_is_wrong(path, config):

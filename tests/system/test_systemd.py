@@ -1,21 +1,28 @@
 """presenced on a Debian with systemd: the units do what they promise.
 
-The machine is one for all tests, and their order is that of a life, from the first start to the
-removal.
+The machine is one for all tests of this directory, and their order is that of a life: from the
+first start, here, over what outlives reboots to the removal, in the modules that follow.
 """
 
-import json
 import re
 import time
 
 from certificates import Certificates
-from installations import CLONE, SETTINGS, files, in_clone, readme_blocks
+from installations import SETTINGS, readme_blocks
 from machines import Machine
+from units import (
+    METRICS,
+    READY,
+    UNIT,
+    main_pid,
+    publish,
+    restarts,
+    state,
+    status,
+    wait_until_restarted,
+)
 from waiting import wait_for
 
-UNIT = "presenced.service"
-READY = "http://localhost:9883/-/ready"
-METRICS = "http://localhost:9883/metrics"
 WEB = """\
 tls_server_config:
   cert_file: tls.crt
@@ -30,36 +37,6 @@ for directory, inner, _ in os.walk("/"):
     if os.access(directory, os.W_OK):
         print(directory)
 """
-
-
-def status(machine: Machine) -> str:
-    return machine.show(UNIT, "StatusText")["StatusText"]
-
-
-def state(machine: Machine, unit: str = UNIT) -> str:
-    return machine.show(unit, "ActiveState")["ActiveState"]
-
-
-def main_pid(machine: Machine) -> str:
-    return machine.show(UNIT, "MainPID")["MainPID"]
-
-
-def restarts(machine: Machine) -> int:
-    return int(machine.show(UNIT, "NRestarts")["NRestarts"])
-
-
-def publish(machine: Machine, kind: str, client_id: str, version: int) -> None:
-    payload = json.dumps(
-        {"clientId": client_id, "versionNumber": version, "sessionIdentifier": "s"}
-    )
-    topic = f"$aws/events/presence/{kind}/{client_id}"
-    machine.run(f"mosquitto_pub -p 1883 -q 1 -t '{topic}' -m '{payload}'")
-
-
-def wait_until_restarted(machine: Machine, before: int, timeout: float) -> None:
-    wait_for(lambda: restarts(machine) == before + 1, timeout, what="a restart")
-    wait_for(lambda: state(machine) == "active", what="active again")
-    assert machine.get(READY)[0] == 200
 
 
 def as_service(machine: Machine, command: str) -> str:
@@ -169,12 +146,6 @@ def test_confined(running: Machine) -> None:
     assert running.run(f"awk '/^CapEff/ {{print $2}}' /proc/{main_pid(running)}/status") == "0" * 16
 
 
-def test_killed_and_restarted(running: Machine) -> None:
-    before = restarts(running)
-    running.run(f"systemctl kill --signal=KILL {UNIT}")
-    wait_until_restarted(running, before, timeout=20)
-
-
 def test_the_watchdog_restarts_what_hangs(running: Machine) -> None:
     before = restarts(running)
     running.run(f"kill -STOP {main_pid(running)}")
@@ -206,22 +177,6 @@ def test_a_wrong_configuration_is_not_tried_again(installed: Machine) -> None:
     said = [entry for entry in installed.journal(UNIT) if "mqtt.endpoin" in entry["MESSAGE"]]
     assert said[-1]["PRIORITY"] == "3"
     installed.run(f"systemctl reset-failed {UNIT}")
-
-
-def test_another_fleet_beside_it(running: Machine) -> None:
-    running.write(
-        "/etc/presenced/second.yaml",
-        f"{SETTINGS}  client_id: second\nmetrics: {{listen: ':9884'}}\n",
-    )
-    running.run("systemctl start presenced@second")
-    assert running.get("http://localhost:9884/-/ready")[0] == 200
-    assert running.get(READY)[0] == 200
-    assert running.run("ls -d /var/lib/presenced*").splitlines() == [
-        "/var/lib/presenced",
-        "/var/lib/presenced-late",
-        "/var/lib/presenced-second",
-    ]
-    running.run("systemctl stop presenced@second")
 
 
 def test_a_broker_without_tls(running: Machine) -> None:
@@ -259,52 +214,3 @@ def test_without_a_broker_active_after_a_minute_and_no_failure(installed: Machin
     assert 60e6 <= active - begun <= 75e6
     assert "not connected: presenced: " in times["StatusText"]
     installed.run(f"systemctl stop {late}")
-
-
-def test_the_readme_word_for_word(running: Machine) -> None:
-    _, start, look, _ = readme_blocks("sh")
-    running.run(in_clone(start))
-    assert running.run("systemctl is-enabled presenced") == "enabled"
-    assert "sensor-0017" in running.run(in_clone(look))
-
-
-def test_uninstall_removes_what_install_put_there(
-    installed: Machine, files_before: set[str]
-) -> None:
-    added = files(installed) - files_before
-    outside = [name for name in added if not name.startswith("/usr/local/lib/presenced/")]
-    assert sorted(outside) == [
-        "/etc/presenced/presenced.schema.json",
-        "/etc/presenced/presenced.yaml.example",
-        "/etc/presenced/second.yaml",
-        "/etc/systemd/system/multi-user.target.wants/presenced.service",
-        "/usr/local/bin/presenced",
-        "/usr/local/lib/systemd/system/presenced.service",
-        "/usr/local/lib/systemd/system/presenced@.service",
-    ]
-    installed.run(in_clone(readme_blocks("sh")[-1]))
-    assert files(installed) - files_before == {"/etc/presenced/second.yaml"}
-
-
-def test_staged_below_another_prefix(installed: Machine) -> None:
-    made = "DESTDIR=/tmp/stage PREFIX=/opt/fleet SYSTEMD_VERSION=254"
-    installed.run(in_clone(f"make install {made}"))
-    staged = installed.run("find /tmp/stage -type f | grep -v ^/tmp/stage/opt/fleet/lib/presenced/")
-    assert sorted(staged.splitlines()) == [
-        "/tmp/stage/etc/presenced/presenced.schema.json",
-        "/tmp/stage/etc/presenced/presenced.yaml.example",
-        "/tmp/stage/opt/fleet/lib/systemd/system/presenced.service",
-        "/tmp/stage/opt/fleet/lib/systemd/system/presenced.service.d/backoff.conf",
-        "/tmp/stage/opt/fleet/lib/systemd/system/presenced@.service",
-        "/tmp/stage/opt/fleet/lib/systemd/system/presenced@.service.d/backoff.conf",
-    ]
-    assert "/tmp/stage" not in installed.run(
-        f"grep -rl -e /tmp/stage -e {CLONE} /tmp/stage || true"
-    )
-    installed.run("cp -r /tmp/stage/opt/. /opt")
-    assert installed.run("/opt/fleet/bin/presenced --version").startswith("presenced ")
-    assert "ExecStart=/opt/fleet/bin/presenced run " in installed.run(
-        "cat /tmp/stage/opt/fleet/lib/systemd/system/presenced.service"
-    )
-    installed.run(in_clone(f"make uninstall {made}"))
-    assert installed.run("find /tmp/stage -not -type d") == ""

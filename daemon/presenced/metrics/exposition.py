@@ -45,7 +45,8 @@ class View:
     @property
     def clients_without_series(self) -> int:
         """Clients that should have series of their own and have none for want of room."""
-        return self.series.waiting
+        known = self.pipeline.presence.counts.known
+        return max(0, known - self.series.shown) if self.series.enabled else 0
 
 
 class Exposition:

@@ -12,6 +12,8 @@ from presenced.presence import Client, State
 
 __all__ = ["ClientSeries"]
 
+_MOST_WAITING = 10_000
+
 
 def _nothing(_: Client) -> Description:
     return Description("", {})
@@ -20,10 +22,10 @@ def _nothing(_: Client) -> Description:
 class ClientSeries:
     """The samples of every client that has series of its own.
 
-    At most `max_clients` clients have; the others wait, and take the places of those that are
-    forgotten. `pattern`'s named groups become labels. `describe` tells what the registry says of a
-    client, and `attributes` which attributes of things become labels of `iot_client_info`.
-    `enabled` False keeps no series at all.
+    At most `max_clients` clients have; of the others those that changed last wait, and take the
+    places of those that are forgotten. `pattern`'s named groups become labels. `describe` tells
+    what the registry says of a client, and `attributes` which attributes of things become labels
+    of `iot_client_info`. `enabled` False keeps no series at all.
     """
 
     def __init__(
@@ -56,9 +58,9 @@ class ClientSeries:
         return len(self._labels)
 
     @property
-    def waiting(self) -> int:
-        """Clients that have none for want of room."""
-        return len(self._waiting)
+    def enabled(self) -> bool:
+        """Whether clients have series of their own at all."""
+        return self._enabled
 
     def show(self, client: Client) -> bool:
         """Render a client anew; False where there is no room for it."""
@@ -96,7 +98,7 @@ class ClientSeries:
             del samples[client.client_id]
         self._text = None
         if self._waiting and len(self._labels) < self._max_clients:
-            _, waiting = self._waiting.popitem(last=False)
+            _, waiting = self._waiting.popitem()
             self.show(waiting)
 
     def render(self) -> str:
@@ -113,6 +115,8 @@ class ClientSeries:
                 value=self._max_clients,
             )
         self._waiting[client.client_id] = client
+        if len(self._waiting) > _MOST_WAITING:
+            self._waiting.popitem(last=False)
 
     def _families(self) -> Iterable[str]:
         for metric, samples in zip(

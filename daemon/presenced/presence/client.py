@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from hashlib import blake2b
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from presenced.presence.sessions import PackedSession, pack, unpack
+
 if TYPE_CHECKING:
-    from presenced.presence.deadlines import Deadline
     from presenced.presence.doubts import Doubts
-    from presenced.presence.ordering import Stamp
 
-__all__ = ["Client", "ConnectionKey", "Replaced", "State"]
+__all__ = ["Client", "ConnectionKey", "LooseEnds", "Replaced", "State"]
 
-_DIGEST = 8  # bytes
-_REMEMBERED_DISCONNECTS = 16
+
+_NO_EVENT = -1
+_NONE_REPLACED: Mapping[ConnectionKey, Replaced] = MappingProxyType({})
 
 
 class State(StrEnum):
@@ -47,7 +51,7 @@ class Replaced:
     def __init__(self, client: Client, key: ConnectionKey) -> None:
         self.client = client
         self.version, self.session, self.timestamp = key
-        self.deadline: Deadline[Client | Replaced] | None = None
+        self.deadline: float | None = None
 
     @property
     def key(self) -> ConnectionKey:
@@ -55,74 +59,98 @@ class Replaced:
         return ConnectionKey(self.version, self.session, self.timestamp)
 
 
-class Client:
-    """One client: its presence, and its last accepted lifecycle event.
+class LooseEnds:
+    """What is still open about few clients, and about most of those for seconds only.
 
-    `connected`, `timestamp` (milliseconds), `version` and `session` are those of the event.
-    `since` is when the present state began, by received time, in seconds since the epoch: for a
-    pending client its disconnect, for an online one its last transition. `transition` is the time
-    of the last transition, None until there was one. `disconnects` are digests of those counted
-    last, and `replaced` the connections whose disconnect is awaited. `supposed` says that it is
-    taken for online though no lifecycle event of it is known. `thing_name` is the thing that it
-    belongs to where lifecycle events name one, None where its client ID is the thing's name.
-    `gaps` is how many gaps in what was received there had been when it was last heard of.
+    `replaced` are the connections whose disconnect is awaited.
     """
 
-    __slots__ = (
-        "client_id",
-        "connected",
-        "deadline",
-        "disconnects",
-        "doubts",
-        "gaps",
-        "reason",
-        "replaced",
-        "session",
-        "since",
-        "state",
-        "supposed",
-        "thing_name",
-        "timestamp",
-        "transition",
-        "version",
-    )
+    __slots__ = ("doubts", "replaced")
 
-    def __init__(self, client_id: str) -> None:
-        self.client_id = client_id
-        self.state = State.UNKNOWN
-        self.since: float | None = None
-        self.transition: float | None = None
-        self.reason: str | None = None
-        self.supposed = False
-        self.thing_name: str | None = None
-        self.connected = False
-        self.timestamp = 0
-        self.version: int | None = None
-        self.session: str | None = None
-        self.deadline: Deadline[Client | Replaced] | None = None
-        self.disconnects = b""
-        self.replaced: dict[ConnectionKey, Replaced] | None = None
+    def __init__(self) -> None:
+        self.replaced: dict[ConnectionKey, Replaced] = {}
         self.doubts: Doubts | None = None
-        self.gaps = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.replaced) or self.doubts is not None
+
+
+# A fleet of a million has a million of these: a struct that the garbage collector does not follow
+# takes less memory than a class with slots, and no time of a collection; what few have is a struct
+# of its own (`benchmarks/restart.py`). Cycles, through `replaced`, are undone where the client is
+# dropped.
+class Client(msgspec.Struct, gc=False, eq=False):
+    """One client: its presence, and its last accepted lifecycle event.
+
+    `timestamp` (milliseconds), `version` and `session` are those of the event.
+    `since` is when the present state began, by received time, in seconds since the epoch: for a
+    pending client its disconnect, for an online one its last transition. `transition` is the time
+    of the last transition, None until there was one. `deadline` is the monotonic time at which a
+    pending client goes offline, or an offline one is forgotten. `thing_name` is the
+    thing that it belongs to where lifecycle events name one, None where its client ID is the
+    thing's name. `gaps` is how many gaps in what was received there had been when it was last heard
+    of.
+    """
+
+    client_id: str
+    state: State = State.UNKNOWN
+    since: float | None = None
+    transition: float | None = None
+    reason: str | None = None
+    thing_name: str | None = None
+    timestamp: int = _NO_EVENT
+    version: int | None = None
+    packed_session: PackedSession = None
+    deadline: float | None = None
+    loose_ends: LooseEnds | None = None
+    gaps: int = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether its last accepted event was a connect."""
+        return self.state is State.ONLINE and self.is_known
+
+    @property
+    def replaced(self) -> Mapping[ConnectionKey, Replaced]:
+        """Its connections that others took the place of, and whose disconnect is awaited."""
+        return _NONE_REPLACED if self.loose_ends is None else self.loose_ends.replaced
+
+    @property
+    def doubts(self) -> Doubts | None:
+        """What its events do not tell by themselves; None where they tell all."""
+        return None if self.loose_ends is None else self.loose_ends.doubts
+
+    @doubts.setter
+    def doubts(self, doubts: Doubts | None) -> None:
+        if doubts is not None or self.loose_ends is not None:
+            self.opened.doubts = doubts
+            self.tidy()
+
+    @property
+    def opened(self) -> LooseEnds:
+        """Its loose ends, made if there are none; see `tidy`."""
+        if self.loose_ends is None:
+            self.loose_ends = LooseEnds()
+        return self.loose_ends
+
+    def tidy(self) -> None:
+        """Keep no loose ends where none is open any more."""
+        if not self.loose_ends:
+            self.loose_ends = None
+
+    @property
+    def session(self) -> str | None:
+        """The session identifier."""
+        return unpack(self.packed_session)
+
+    @session.setter
+    def session(self, session: str | None) -> None:
+        self.packed_session = pack(session)
 
     @property
     def key(self) -> ConnectionKey:
         """What tells the connection of its last accepted event from its others."""
         return ConnectionKey(self.version, self.session, self.timestamp)
-
-    def remember_disconnect(self, event: Stamp) -> bool:
-        """Remember a disconnect; False where it is among those remembered already.
-
-        Digests are kept, and such as are the same in every process: the state file holds them.
-        """
-        told = f"{event.version}/{event.session}/{event.timestamp}"
-        # A lone surrogate is nothing that UTF-8 has, but JSON may carry one.
-        digest = blake2b(told.encode(errors="surrogatepass"), digest_size=_DIGEST).digest()
-        known = self.disconnects
-        if any(known.startswith(digest, at) for at in range(0, len(known), _DIGEST)):
-            return False
-        self.disconnects = (known + digest)[-_DIGEST * _REMEMBERED_DISCONNECTS :]
-        return True
 
     @property
     def thing(self) -> str:
@@ -131,5 +159,8 @@ class Client:
 
     @property
     def is_known(self) -> bool:
-        """Whether a lifecycle event of it has been accepted, so that ordering has a say."""
-        return self.state is not State.UNKNOWN and not self.supposed
+        """Whether a lifecycle event of it has been accepted, so that ordering has a say.
+
+        Else it is unknown, or taken for online because of something else that was heard of it.
+        """
+        return self.timestamp != _NO_EVENT

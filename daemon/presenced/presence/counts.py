@@ -63,3 +63,8 @@ class PresenceCounts:
         self.unverified = 0
         self.session_duration = Distribution(_SESSION_BUCKETS)
         self.offline_duration = Distribution(_OFFLINE_BUCKETS)
+
+    @property
+    def known(self) -> int:
+        """Clients of which it is known whether they are online."""
+        return sum(self.clients.values()) - self.clients[State.UNKNOWN]

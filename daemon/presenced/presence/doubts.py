@@ -113,7 +113,8 @@ class Doubts:
         unsettled = [mark for mark in self._losers if in_doubt(mark, event, rules)]
         for mark in self._losers:
             if mark not in unsettled and order(mark, event, rules).is_later:
-                client.connected, client.timestamp, client.version, client.session = mark
+                # A disconnect as the other one: the state stays what it is.
+                _, client.timestamp, client.version, client.session = mark
                 return Ordering.STALE
         self._losers = unsettled
         return ordering

@@ -12,6 +12,7 @@ from presenced.presence.client import Client, ConnectionKey, Replaced, State
 from presenced.presence.counts import DISCONNECT_REASONS, PresenceCounts
 from presenced.presence.deadlines import Deadlines
 from presenced.presence.departed import Departed
+from presenced.presence.disconnects import CountedDisconnects
 from presenced.presence.doubts import judge
 from presenced.presence.ordering import Ordering, Stamp, same_connection
 from presenced.presence.rules import PresenceRules
@@ -51,6 +52,7 @@ class Presence:
         self.clients: dict[str, Client] = {}
         self.departed = Departed(on_drop=lambda client_id: self.on_change(client_id))
         self.counts = PresenceCounts()
+        self.disconnects = CountedDisconnects()
         self.gaps = 0
         self.doubted_at = 0.0
         self._deadlines: Deadlines[Client | Replaced] = Deadlines()
@@ -82,7 +84,7 @@ class Presence:
             client = self.know(event.client_id)
         ordering = judge(event, client, self.rules.ordering) if client.is_known else Ordering.LATER
         if ordering.is_later:
-            self._accept(event, client, received, now, ordering)
+            self._accept(event, client, received, now, ordering, was_connected=client.connected)
         else:
             self._disregard(event, client, ordering)
         if ordering is not Ordering.DUPLICATE or client.doubts is not None:
@@ -109,7 +111,6 @@ class Presence:
             return False
         client = self.know(client_id)
         self._verify(client)
-        client.supposed = True
         client.since = received
         self.counts.supposed_online += 1
         self._change(client, State.ONLINE, received)
@@ -166,7 +167,7 @@ class Presence:
         self.counts.clients[client.state] += 1
         self.counts.unverified += self.is_unverified(client)
         if deadline is not None:
-            client.deadline = self._deadlines.schedule(deadline, client)
+            self._deadlines.schedule(deadline, client, in_turn=client.state is State.OFFLINE)
         for key, until in awaited:
             self._await(client, key, until)
 
@@ -180,11 +181,9 @@ class Presence:
                 self._miss_disconnect(item)
                 self.on_change(item.client.client_id)
             elif item.state is State.PENDING:
-                item.deadline = None
                 self._go_offline(item, when + offset, when)
                 self.on_change(item.client_id)
             else:
-                item.deadline = None
                 self.forget(item.client_id, "expired")
 
     def forget(self, client_id: str, reason: ForgetReason) -> None:
@@ -212,10 +211,12 @@ class Presence:
         client = self.clients.pop(client_id, None)
         if client is None:
             return None
-        self._unschedule(client)
-        for replaced in (client.replaced or {}).values():
-            self._deadlines.cancel(replaced.deadline)
-        client.replaced = None
+        self._deadlines.cancel(client)
+        for replaced in client.replaced.values():
+            self._deadlines.cancel(replaced)
+        if client.loose_ends is not None:
+            client.loose_ends.replaced.clear()
+            client.tidy()
         self._verify(client)
         self._count(client.state, -1, client)
         self.on_change(client_id)
@@ -232,15 +233,21 @@ class Presence:
             return ordering
         self.departed.remove(departed.client_id)
         client = self.know(departed.client_id)
-        client.connected, client.timestamp = departed.connected, departed.timestamp
-        client.version, client.session = departed.version, departed.session
-        client.disconnects, client.doubts = departed.disconnects, departed.doubts
-        self._accept(event, client, received, now, ordering)
+        client.timestamp, client.version = departed.timestamp, departed.version
+        client.packed_session, client.doubts = departed.packed_session, departed.doubts
+        self._accept(event, client, received, now, ordering, was_connected=departed.connected)
         self.on_change(event.client_id)
         return ordering
 
     def _accept(
-        self, event: LifecycleEvent, client: Client, received: float, now: float, how: Ordering
+        self,
+        event: LifecycleEvent,
+        client: Client,
+        received: float,
+        now: float,
+        how: Ordering,
+        *,
+        was_connected: bool,
     ) -> None:
         if how is Ordering.LATER_AFTER_RESET:
             self.counts.version_resets += 1
@@ -248,39 +255,42 @@ class Presence:
         if event.connected:
             self._connect(event, client, received, now)
         else:
-            self._disconnect(event, client, received, now)
+            self._disconnect(event, client, received, now, was_connected=was_connected)
 
     def _connect(self, event: LifecycleEvent, client: Client, received: float, now: float) -> None:
         state = client.state
-        if client.supposed:
-            client.supposed = False
-        elif state is State.ONLINE:
+        if state is State.ONLINE and client.is_known:
             self.counts.connections_replaced += 1
             self._await_disconnect(client, now)
         self._take(event, client)
         client.reason = None
         if state is State.PENDING:
             self.counts.flaps_suppressed += 1
-            self._unschedule(client)
+            self._deadlines.cancel(client)
             self._enter(client, State.ONLINE)
             client.since = client.transition
         elif state is not State.ONLINE:
             if state is State.OFFLINE and client.since is not None:
                 self.counts.offline_duration.observe(received - client.since)
-            self._unschedule(client)
+            self._deadlines.cancel(client)
             client.since = received
             self._change(client, State.ONLINE, received)
 
     def _disconnect(
-        self, event: LifecycleEvent, client: Client, received: float, now: float
+        self,
+        event: LifecycleEvent,
+        client: Client,
+        received: float,
+        now: float,
+        *,
+        was_connected: bool,
     ) -> None:
         state = client.state
-        if client.connected and same_connection(event, client):
+        if was_connected and same_connection(event, client):
             self._observe_session(event, client)
         else:
             self.counts.missed["connected"] += 1
         self._count_disconnect(event, client)
-        client.supposed = False
         self._take(event, client)
         client.reason = event.reason
         if state is State.ONLINE:
@@ -288,7 +298,7 @@ class Presence:
             self._enter(client, State.PENDING)
             delay = self.rules.delay(event.reason)
             if delay > 0:
-                client.deadline = self._deadlines.schedule(now + delay, client)
+                self._deadlines.schedule(now + delay, client)
             else:
                 self._go_offline(client, received, now)
         elif state is State.UNKNOWN:
@@ -301,14 +311,13 @@ class Presence:
             self._count_disconnect(event, client)
 
     def _take(self, event: LifecycleEvent, client: Client) -> None:
-        client.connected = event.connected
         client.timestamp = event.timestamp
         client.version = event.version
         client.session = event.session
 
     def _count_disconnect(self, event: LifecycleEvent, client: Client) -> None:
         """Count a disconnect once, also one that changes nothing any more."""
-        if not client.remember_disconnect(event):
+        if not self.disconnects.add(event.client_id, event):
             return
         self._arrived(event, client)
         reason = event.reason if event.reason in _KNOWN_REASONS else "other"
@@ -319,21 +328,20 @@ class Presence:
 
     def _await_disconnect(self, client: Client, now: float) -> None:
         """Expect the disconnect of a connection that was replaced, within the offline delay."""
-        awaited = client.replaced or {}
+        awaited = client.replaced
         if len(awaited) >= _AWAITED_DISCONNECTS:
             self._miss_disconnect(next(iter(awaited.values())))
         self._await(client, client.key, now + self.rules.offline_delay)
 
     def _await(self, client: Client, key: ConnectionKey, until: float) -> None:
-        awaited = client.replaced = client.replaced or {}
-        replaced = awaited[key] = Replaced(client, key)
-        replaced.deadline = self._deadlines.schedule(until, replaced)
+        replaced = client.opened.replaced[key] = Replaced(client, key)
+        self._deadlines.schedule(until, replaced)
 
     def _arrived(self, event: LifecycleEvent, client: Client) -> None:
         """Take note of the disconnect of a replaced connection, if it is one."""
-        for replaced in (client.replaced or {}).values():
+        for replaced in client.replaced.values():
             if same_connection(event, replaced):
-                self._deadlines.cancel(replaced.deadline)
+                self._deadlines.cancel(replaced)
                 self._observe_session(event, replaced)
                 self._drop_replaced(replaced)
                 return
@@ -342,15 +350,14 @@ class Presence:
         self.counts.session_duration.observe((event.timestamp - connect.timestamp) / 1000)
 
     def _miss_disconnect(self, replaced: Replaced) -> None:
-        self._deadlines.cancel(replaced.deadline)
+        self._deadlines.cancel(replaced)
         self.counts.missed["disconnected"] += 1
         self._drop_replaced(replaced)
 
     def _drop_replaced(self, replaced: Replaced) -> None:
-        awaited = replaced.client.replaced or {}
-        awaited.pop(replaced.key, None)
-        if not awaited:
-            replaced.client.replaced = None
+        client = replaced.client
+        client.opened.replaced.pop(replaced.key, None)
+        client.tidy()
 
     def _verify(self, client: Client) -> None:
         """Let a client be in doubt no longer."""
@@ -360,9 +367,8 @@ class Presence:
     def _go_offline(self, client: Client, confirmed: float, now: float) -> None:
         self._verify(client)
         if self.rules.forget_offline_after is not None:
-            client.deadline = self._deadlines.schedule(
-                now + self.rules.forget_offline_after, client
-            )
+            forget_at = now + self.rules.forget_offline_after
+            self._deadlines.schedule(forget_at, client, in_turn=True)
         self._change(client, State.OFFLINE, confirmed)
 
     def _change(self, client: Client, state: State, confirmed: float) -> None:
@@ -383,7 +389,3 @@ class Presence:
     def _count(self, state: State, change: int, client: Client) -> None:
         self.counts.clients[state] += change
         self._on_count(client, state, change)
-
-    def _unschedule(self, client: Client) -> None:
-        self._deadlines.cancel(client.deadline)
-        client.deadline = None

@@ -6,6 +6,7 @@ from presenced.state.rows import (
     TABLES,
     ClientRow,
     CounterRow,
+    DisconnectRow,
     ForgetRow,
     MetaRow,
     ThingGroupRow,
@@ -25,6 +26,7 @@ class Changes:
 
     __slots__ = (
         "clients",
+        "counted_disconnects",
         "counters",
         "forget_requests",
         "meta",
@@ -39,6 +41,7 @@ class Changes:
         self.thing_groups: dict[str, ThingGroupRow | None] = {}
         self.thing_types: dict[str, ThingTypeRow | None] = {}
         self.counters: dict[tuple[str, str], CounterRow | None] = {}
+        self.counted_disconnects: dict[int, DisconnectRow | None] = {}
         self.meta: dict[str, MetaRow | None] = {}
         self.forget_requests: dict[int, None] = {}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from presenced.settings import load_settings
+from presenced.settings import DEFAULT_CONFIG, load_settings
 from presenced.state.errors import StateError
 from presenced.state.file import default_path
 from presenced.state.rows import ClientRow
@@ -15,7 +15,7 @@ from presenced.state.tools import Forgotten, Summary, client, export, forget, su
 __all__ = ["run_state"]
 
 _TIMES = {"since", "transition", "deadline"}
-_FLAGS = {"supposed", "connected", "departed"}
+_FLAGS = {"connected", "departed"}
 
 
 def run_state(
@@ -45,7 +45,9 @@ def run_state(
 
 
 def _configured(config: Path) -> Path:
-    settings = load_settings(config, require_endpoint=False)
+    # As with `presenced run`, the environment may say all: in a container it often does.
+    is_left_out = config == DEFAULT_CONFIG and not config.exists()
+    settings = load_settings(None if is_left_out else config, require_endpoint=False)
     path = settings.state.path or default_path(os.environ)
     if path is None:
         raise StateError(

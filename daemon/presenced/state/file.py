@@ -22,7 +22,7 @@ from presenced.state.schema import migrate
 
 __all__ = ["StateFile", "default_path", "read_rows"]
 
-_CHUNK = 10_000
+_CHUNK = 2_000
 _BUSY = 5.0
 # A commit is on the disk when it returns (FULL: the write-ahead log is synced), because messages
 # are acknowledged upon it. Checkpoints at 16 MB, not SQLite's 4: rows that change again and again
@@ -104,11 +104,15 @@ class StateFile:
         return file
 
     def read(self, row_type: type[R]) -> Iterator[list[R]]:
-        """All rows of a table, in the order of their keys, in lists of up to 10,000.
+        """All rows of a table, in the order of their keys, in lists of up to 2,000.
 
         Raises StateDamagedError where the file's content cannot be read; then `start_over`.
         """
         yield from read_rows(self._connection, row_type, self.path)
+
+    def release_memory(self) -> None:
+        """Give back the memory that reading the whole file has taken."""
+        self._connection.execute("PRAGMA shrink_memory")
 
     def forget_requests(self, after: int) -> list[ForgetRow]:
         """The requests to forget clients with an `id` above `after`. Raises sqlite3.Error."""

@@ -24,7 +24,7 @@ from presenced.state.records import (
     unknown_row,
 )
 from presenced.state.restoration import DOUBTED_AT, GAPS, SESSION, restore_fleet, sessions_of, sound
-from presenced.state.rows import ClientRow, CounterRow, ForgetRow
+from presenced.state.rows import ClientRow, CounterRow, DisconnectRow, ForgetRow
 from presenced.state.tallies import Tallies
 from presenced.state.writer import CommitFailure, Writer, WriterCounts
 from presenced.touched import Touched
@@ -33,7 +33,7 @@ __all__ = ["Keeper"]
 
 _LATER = 0.1
 _OPEN_AGAIN_AFTER = 10.0
-_CLOSE_WITHIN = 3.0
+_CLOSE_WITHIN = 1.4
 
 Done = Callable[[], None]
 
@@ -168,6 +168,7 @@ class Keeper:
                 if isinstance(error, StateDamagedError):
                     self._tell_damaged(file.start_over())
             raise
+        file.release_memory()
         self._file = file
         if file.moved_aside is not None:
             self._tell_damaged(file.moved_aside)
@@ -192,8 +193,7 @@ class Keeper:
             self._tallies.restore(chain.from_iterable(file.read(CounterRow)))
             sessions = sessions_of(file)
         self._noted |= {SESSION + session.client_id: "" for session in sessions}
-        if not late:
-            self._completeness.remember(sessions)
+        self._completeness.remember(sessions)
 
     def _tell_damaged(self, moved_aside: Path) -> None:
         self._log.error(
@@ -251,6 +251,10 @@ class Keeper:
         for name in touched.thing_types:
             kind = inventory.types.get(name)
             changes.thing_types[name] = None if kind is None else thing_type_row(kind)
+        changes.counted_disconnects = {
+            number: None if digest is None else DisconnectRow(number, digest)
+            for number, digest in touched.disconnects.items()
+        }
         touched.clear()
         self._tallies.collect(changes)
         self._note(changes, GAPS, str(self._fleet.presence.gaps))

@@ -37,9 +37,8 @@ _Awaited = tuple[int | None, str | None, int, float]
 
 
 class _Extra(msgspec.Struct, omit_defaults=True, gc=False):
-    """What few clients have. `disconnects` is in hexadecimal digits."""
+    """What few clients have."""
 
-    disconnects: str = ""
     awaited: list[_Awaited] = []
     doubts: Memory | None = None
 
@@ -52,20 +51,18 @@ _NAMES = msgspec.json.Decoder(list[str])
 
 def client_row(client: Client, offset: float, *, departed: bool) -> ClientRow:
     """A client as a row; `departed` where only what orders its events is to be kept."""
-    deadline = client.deadline
     return ClientRow(
         client.client_id,
         client.state.value,
         client.since,
         client.transition,
         client.reason,
-        client.supposed,
         client.thing_name,
         client.connected,
         client.timestamp,
         client.version,
         client.session,
-        None if deadline is None else deadline.when + offset,
+        None if client.deadline is None else client.deadline + offset,
         client.gaps,
         departed,
         _extra(client, offset),
@@ -96,16 +93,13 @@ def client_of(row: ClientRow, interned: dict[str | None, str | None]) -> Client:
     # One float of two that are equal: a fleet of a million has a million less.
     client.transition = row.since if row.transition == row.since else row.transition
     client.reason = interned.setdefault(row.reason, row.reason)
-    client.supposed = bool(row.supposed)
     client.thing_name = row.thing_name
-    client.connected = bool(row.connected)
     client.timestamp = row.event_time
     client.version = row.version
     client.session = row.session
     client.gaps = row.gaps
     if row.extra is not None:
         extra = _EXTRA.decode(row.extra)
-        client.disconnects = bytes.fromhex(extra.disconnects)
         client.doubts = Doubts(extra.doubts) if extra.doubts else None
     return client
 
@@ -224,15 +218,15 @@ def thing_type_of(row: ThingTypeRow) -> ThingType:
 
 
 def _extra(client: Client, offset: float) -> str | None:
-    if not (client.disconnects or client.replaced or client.doubts):
+    if client.loose_ends is None:
         return None
     awaited = [
-        (*replaced.key, replaced.deadline.when + offset)
-        for replaced in (client.replaced or {}).values()
+        (*replaced.key, replaced.deadline + offset)
+        for replaced in client.replaced.values()
         if replaced.deadline is not None
     ]
     doubts = client.doubts.memory if client.doubts else None
-    return _encode(_Extra(client.disconnects.hex(), awaited, doubts))
+    return _encode(_Extra(awaited, doubts))
 
 
 def _mark_columns(mark: Mark | None) -> tuple[str | None, int | None, int | None, bool]:

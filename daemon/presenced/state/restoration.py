@@ -22,7 +22,14 @@ from presenced.state.records import (
     thing_of,
     thing_type_of,
 )
-from presenced.state.rows import ClientRow, MetaRow, ThingGroupRow, ThingRow, ThingTypeRow
+from presenced.state.rows import (
+    ClientRow,
+    DisconnectRow,
+    MetaRow,
+    ThingGroupRow,
+    ThingRow,
+    ThingTypeRow,
+)
 
 __all__ = ["DOUBTED_AT", "GAPS", "SESSION", "restore_fleet", "sessions_of", "sound"]
 
@@ -53,6 +60,7 @@ def restore_fleet(
     noted = {row.key: row.value for row in _meta(file)}
     gaps, doubted_at = int(noted.get(GAPS, 0)), float(noted.get(DOUBTED_AT, 0.0))
     presence.count_on(gaps + late, now + offset if late else doubted_at)
+    presence.disconnects.restore(chain.from_iterable(file.read(DisconnectRow)))
     interned: dict[str | None, str | None] = {}
     for row in chain.from_iterable(file.read(ClientRow)):
         known = presence.clients.get(row.client_id)
@@ -62,8 +70,9 @@ def restore_fleet(
         if row.departed:
             presence.departed.add(client)
             continue
-        if row.state == State.UNKNOWN and row.event_time:
+        if row.state == State.UNKNOWN and client.is_known:
             # It was forgotten, and is known because there is its thing: see `unknown_row`.
+            client.state = State.ONLINE if row.connected else State.OFFLINE
             presence.departed.add(client)
             client = Client(row.client_id)
             client.gaps = row.gaps

@@ -6,6 +6,7 @@ __all__ = [
     "TABLES",
     "ClientRow",
     "CounterRow",
+    "DisconnectRow",
     "ForgetRow",
     "MetaRow",
     "Row",
@@ -23,8 +24,9 @@ class ClientRow(NamedTuple):
     a pending client goes offline, or when an offline one is forgotten. `gaps` is how many gaps
     there had been when it was last heard of: an online or pending client is unverified where the
     `gaps` of the table `meta` are more. `connected`, `event_time` (milliseconds), `version` and
-    `session` are those of the event. `departed` is 1 where the client was forgotten and only what
-    orders its events is kept. `extra` is a JSON object of what few clients have, None for others.
+    `session` are those of the event; `event_time` is -1 before there was one. `departed` is 1
+    where the client was forgotten and only what orders its events is kept. `extra` is a JSON object
+    of what few clients have, None for others.
     """
 
     client_id: str
@@ -32,7 +34,6 @@ class ClientRow(NamedTuple):
     since: float | None
     transition: float | None
     reason: str | None
-    supposed: int
     thing_name: str | None
     connected: int
     event_time: int
@@ -100,6 +101,13 @@ class CounterRow(NamedTuple):
     value: float
 
 
+class DisconnectRow(NamedTuple):
+    """A disconnect that has been counted: numbers rise, and `digest` tells it from others."""
+
+    number: int
+    digest: int
+
+
 class MetaRow(NamedTuple):
     """A single fact about the file or the daemon that wrote it."""
 
@@ -115,7 +123,16 @@ class ForgetRow(NamedTuple):
     requested: float
 
 
-Row = ClientRow | ThingRow | ThingGroupRow | ThingTypeRow | CounterRow | MetaRow | ForgetRow
+Row = (
+    ClientRow
+    | ThingRow
+    | ThingGroupRow
+    | ThingTypeRow
+    | CounterRow
+    | DisconnectRow
+    | MetaRow
+    | ForgetRow
+)
 
 
 class Table(NamedTuple):
@@ -143,6 +160,7 @@ TABLES = (
     Table("thing_groups", ThingGroupRow),
     Table("thing_types", ThingTypeRow),
     Table("counters", CounterRow, key_width=2),
+    Table("counted_disconnects", DisconnectRow),
     Table("meta", MetaRow),
     Table("forget_requests", ForgetRow),
 )

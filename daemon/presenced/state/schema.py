@@ -18,7 +18,6 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             since REAL,
             transition REAL,
             reason TEXT,
-            supposed INTEGER NOT NULL,
             thing_name TEXT,
             connected INTEGER NOT NULL,
             event_time INTEGER NOT NULL,
@@ -78,6 +77,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (name, labels)
         ) WITHOUT ROWID
         """,
+        "CREATE TABLE counted_disconnects (number INTEGER PRIMARY KEY, digest INTEGER NOT NULL)",
         "CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
         # AUTOINCREMENT: an id is never used again, so that what was asked for later is never
         # taken for what has been done already.

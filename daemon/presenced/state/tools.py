@@ -35,6 +35,7 @@ _KINDS = {
     "thing_groups": "thing_group",
     "thing_types": "thing_type",
     "counters": "counter",
+    "counted_disconnects": "counted_disconnect",
     "meta": "meta",
     "forget_requests": "forget_request",
 }
