@@ -185,7 +185,7 @@ def test_a_clock_that_is_set_while_it_runs_neither_fires_nor_freezes_deadlines(
 
 def test_clients_left_out_by_now_are_not_made_by_things_of_the_file(path: Path) -> None:
     write(
-        path, row("test-1", state="unknown", connected=0, event_time=0, version=None, session=None)
+        path, row("test-1", state="unknown", connected=0, event_time=-1, version=None, session=None)
     )
 
     async def scenario(service: Service) -> None:
