@@ -63,12 +63,12 @@ def daemon_of(tmp_path: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB."""
+    """A file system of 32 MB: there is room for all that the state file's log takes by itself."""
     if os.geteuid() != 0:
         missing("mounting a small file system needs root")
     directory = tmp_path / "disk"
     directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "presenced-test", str(directory)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "presenced-test", str(directory)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
     if done.returncode:
         missing(f"a small file system cannot be mounted: {done.stderr.strip()}")

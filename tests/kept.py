@@ -156,6 +156,7 @@ def known(process: Process) -> dict[str, Any]:
         "clients": {name: _client(process, client) for name, client in presence.clients.items()},
         "departed": {name: _order(each) for name, each in presence.departed._clients.items()},
         "unverified": presence.counts.unverified,
+        "doubted_at": presence.doubted_at,
         "states": presence.counts.clients,
         "deadlines": presence.pending_deadlines,
         "registry": seen(inventory),

@@ -249,7 +249,15 @@ def test_deadlines_are_held_from_the_outage_until_all_has_been_received() -> Non
     assert watcher.held == [down_at, math.inf]
 
 
-def test_quiet_lets_go_of_deadlines() -> None:
+def test_its_own_disconnect_says_nothing() -> None:
+    watcher = watching()
+    watcher.outage(60.0, resumed=True)
+    watcher.hear(watcher.happening(who="me", connected=False))
+    assert watcher.all.catching_up == ["me"]
+
+
+def test_quiet_lets_go_of_deadlines(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
     watcher = watching()
     watcher.outage(60.0, resumed=True)
     watcher.receive(1)
@@ -257,8 +265,10 @@ def test_quiet_lets_go_of_deadlines() -> None:
     watcher.look(waiting=True)
     assert watcher.all.catching_up == ["me"]
     watcher.look()
+    watcher.look()
     assert watcher.all.catching_up == []
     assert watcher.held[-1] == math.inf
+    assert sum("caught up" in line["event"] for line in lines(capsys)) == 1
 
 
 def test_an_expired_session_lets_go_of_deadlines_while_it_is_still_down() -> None:

@@ -66,6 +66,7 @@ def test_an_outage_begins_with_the_first_of_several_failures() -> None:
 def test_an_outage_while_catching_up_goes_on_from_the_one_before() -> None:
     one = resumed()
     one.down(110.0)
+    assert not one.catching_up
     assert one.missing_since == 0.0
     assert one.up(120.0, resumed=False) == Gap(GapReason.SESSION_LOST, 120.0)
 

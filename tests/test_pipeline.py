@@ -1,6 +1,7 @@
 """Messages in, presence and counts out."""
 
 import json
+import math
 
 import pytest
 
@@ -222,3 +223,58 @@ def test_a_fault_of_ours_does_not_take_the_batch_with_it(
     assert line["event"] == "a message could not be applied"
     assert "ZeroDivisionError" in str(line["exception"])
     assert pipeline.counts.faults == 1
+
+
+def test_held_deadlines_fire_neither_by_time_nor_by_messages() -> None:
+    pipeline, transitions = make()
+    pipeline.process([message("connected", at=0), message("disconnected", at=10)])
+    assert pipeline.next_deadline == 15
+    pipeline.held_at = 14.0
+    assert pipeline.next_deadline is None, "no timer needs to wake for it"
+    pipeline.advance(100.0, 0.0)
+    pipeline.process([message("connected", "b", at=100)])
+    assert [t.client_id for t in transitions] == ["a", "b"]
+    pipeline.process([message("connected", version=2, at=101)])
+    assert pipeline.presence.counts.flaps_suppressed == 1, "it had come back meanwhile"
+
+
+def test_deadlines_of_before_the_hold_fire() -> None:
+    pipeline, transitions = make()
+    pipeline.process([message("connected", at=0), message("disconnected", at=10)])
+    pipeline.held_at = 15.0
+    assert pipeline.next_deadline == 15
+    pipeline.advance(100.0, 0.0)
+    assert [(t.time, t.state) for t in transitions] == [(0, State.ONLINE), (15, State.OFFLINE)]
+
+
+def test_what_was_held_fires_with_its_own_time_once_it_is_let_go() -> None:
+    pipeline, transitions = make()
+    pipeline.process([message("connected", at=0), message("disconnected", at=10)])
+    pipeline.held_at = 12.0
+    pipeline.advance(100.0, 0.0)
+    pipeline.held_at = math.inf
+    pipeline.advance(100.0, 0.0)
+    assert (transitions[-1].time, transitions[-1].since) == (15, 10)
+
+
+def test_events_are_heard_after_they_were_applied_whoever_they_are_of() -> None:
+    pipeline, _ = make(own=["me"])
+    heard: list[tuple[str, bool]] = []
+    pipeline.heard = lambda m, event: heard.append(
+        (event.client_id, "a" in pipeline.presence.clients)
+    )
+    pipeline.process([message("connected"), message("connected", "me"), message("nonsense")])
+    assert heard == [("a", True), ("me", True)]
+
+
+def test_a_connection_is_saturated_while_its_second_lasts_and_the_next() -> None:
+    traffic = Traffic(max_message_rate=2)
+    assert not traffic.is_saturated(0.0)
+    traffic.count(message("connected", at=5.1))
+    assert not traffic.is_saturated(5.2)
+    traffic.count(message("connected", at=5.3))
+    assert traffic.is_saturated(5.4)
+    assert traffic.is_saturated(6.9)
+    assert not traffic.is_saturated(7.0)
+    traffic.count(message("connected", at=6.0))
+    assert not traffic.is_saturated(6.0), "another second, and not at the limit"

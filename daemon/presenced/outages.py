@@ -2,8 +2,8 @@
 
 Lifecycle events are not retained: what is published while a connection is down reaches it only by a
 persistent session, whose queue the broker sends when the connection is back (MQTT 5 section 4.4).
-Nothing in MQTT tells where that queue ends and new messages begin. `now` is monotonic seconds:
-nothing depends on a wall clock that may be set.
+Nothing in MQTT tells where that queue ends and new messages begin. `now` is monotonic seconds;
+there is no other clock, so that it does not matter when that of the machine is set.
 """
 
 from enum import StrEnum

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 
+from presenced.mqtt import inbox as inbox_module
 from presenced.mqtt.inbox import Inbox
 from presenced.mqtt.message import Message
 from waiting import until
@@ -162,3 +163,49 @@ def test_threads_that_outlive_the_loop_are_refused():
 
     asyncio.run(scenario())
     assert refused.wait(20)
+
+
+def settling(settled):
+    """The sizes of the batches of three messages, by the time that `settle` returned."""
+    batches, sizes = [], []
+
+    async def scenario():
+        inbox = Inbox(asyncio.get_running_loop(), batches.append, batch=2, settled=settled)
+        for number in range(3):
+            inbox.put(message(number))
+        await inbox.settle()
+        sizes.extend(len(batch) for batch in batches)
+        assert inbox.put(message()), "it goes on"
+
+    asyncio.run(scenario())
+    return sizes
+
+
+def test_settle_hands_over_all_that_waits():
+    assert settling(None) == [2, 1]
+
+
+def test_settle_waits_until_all_is_acknowledged():
+    waited = []
+
+    async def settled():
+        for _ in range(3):
+            await asyncio.sleep(0)
+        waited.append(True)
+
+    assert settling(settled) == [2, 1]
+    assert waited == [True]
+
+
+def test_settle_does_not_wait_for_ever(monkeypatch):
+    monkeypatch.setattr(inbox_module, "_SETTLE_WITHIN", 0.01)
+    ended = []
+
+    async def never():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    assert settling(never) == [2, 1]
+    assert ended == [True]

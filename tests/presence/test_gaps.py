@@ -165,6 +165,22 @@ def test_gaps_of_an_earlier_process_are_counted_on() -> None:
     assert "restored" in doubted.unverified, "the last gap of both"
 
 
+def test_an_earlier_process_does_not_take_back_when_the_last_gap_was() -> None:
+    doubted = Doubted()
+    doubted.presence.count_on(1, GAP - 10)
+    doubted.subscribe("online", GAP - 5)
+    assert doubted.unverified == {"online", "pending"}
+
+
+def test_a_forgotten_client_that_is_dropped_for_another_is_told() -> None:
+    doubted = Doubted()
+    doubted.presence.departed._most = 1
+    doubted.presence.forget("online", "requested")
+    doubted.presence.forget("pending", "requested")
+    assert doubted.changed == ["online", "pending", "online"]
+    assert "online" not in doubted.presence.departed
+
+
 def test_restoring_tells_nobody() -> None:
     told: list[object] = []
     presence = Presence(

@@ -60,6 +60,23 @@ def lifecycle_steps(draw: st.DrawFn) -> Step:
 
 
 @st.composite
+def orderly_steps(draw: st.DrawFn) -> Step:
+    """An event of a connection among others that follow each other, as devices have them."""
+    version = draw(st.integers(0, 5))
+    connected = draw(st.booleans())
+    return applying(
+        lifecycle(
+            connected=connected,
+            timestamp=START + 1000 * version + (0 if connected else 500),
+            version=version,
+            session=f"s{version}",
+            reason=None if connected else "CONNECTION_LOST",
+            client_id=draw(st.sampled_from(CLIENTS)),
+        )
+    )
+
+
+@st.composite
 def subscription_steps(draw: st.DrawFn) -> Step:
     return hearing(
         SubscriptionEvent(
@@ -91,7 +108,8 @@ def registry_steps(draw: st.DrawFn) -> Step:
 STEPS = st.lists(
     st.one_of(
         lifecycle_steps(),
-        lifecycle_steps(),
+        orderly_steps(),
+        orderly_steps(),
         st.sampled_from(WAITS).map(waiting),
         subscription_steps(),
         registry_steps(),

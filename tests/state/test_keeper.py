@@ -28,7 +28,7 @@ from presenced.state import keeper as keeping
 from presenced.state.keeper import Keeper
 from presenced.state.tools import forget
 from registries import thing
-from statefiles import client_row, clients_in, of_clients, query
+from statefiles import client_row, clients_in, of_clients, query, thing_row
 from waiting import until
 
 AT = 1_700_000_000_000
@@ -227,6 +227,7 @@ def test_clients_are_forgotten_on_request(path: Path) -> None:
         await until(lambda: query(path, "SELECT * FROM forget_requests") == [])
         assert query(path, "SELECT client_id FROM clients WHERE NOT departed") == [("b",)]
         assert run.presence.counts.forgotten["requested"] == 1
+        assert not run.keeper._collect().forget_requests, "it is done with once"
         await run.keeper.close()
         again = Run(path)
         again.keeper.open()
@@ -273,6 +274,35 @@ def test_a_damaged_file_found_while_reading_is_moved_aside(
 
     asyncio.run(scenario())
     assert in_file(path) == {"a"}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE clients SET extra = '{\"awaited\":[[1'",
+        'UPDATE clients SET extra = \'{"awaited":"zz"}\'',
+        "UPDATE clients SET state = 'pending', deadline = 'soon'",
+        "UPDATE things SET memberships = '[[1]]'",
+        "UPDATE meta SET value = 'many'",
+        "UPDATE counters SET value = 'many'",
+    ],
+)
+def test_values_that_were_never_written_are_damage(path: Path, sql: str) -> None:
+    """A bit that turned over inside a value; the daemon would else fail at each start."""
+    file = StateFile.open(path)
+    changes = of_clients(client_row("a"))
+    changes.things["t"] = thing_row("t")
+    changes.count("iot_client_flaps_suppressed_total", "{}", 1.0)
+    changes.note("gaps", "1")
+    file.commit(changes)
+    file.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(sql)
+    connection.close()
+    with pytest.raises(StateDamagedError):
+        Run(path).keeper.open()
+    assert list(path.parent.glob("presenced.db.corrupt-*Z"))
+    Run(path).keeper.open()
 
 
 def spoil(path: Path) -> None:

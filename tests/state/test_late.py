@@ -8,6 +8,7 @@ from hypothesis import given, settings
 
 from histories import lifecycle
 from kept import FORGET, Process, Time, check, dumped, headcount, known, state_path, stored
+from presenced.events import SubscriptionEvent
 from presenced.presence import State
 from presenced.state import StateFile
 from registries import association, group, link, member, thing
@@ -202,3 +203,15 @@ def test_whatever_happened_before_and_meanwhile_counts_are_right(
 def stored_by(process: Unkept) -> Any:
     process.end()
     return stored(process.path)
+
+
+def test_only_a_sign_of_life_since_then_verifies(path: Path) -> None:
+    process = late(path, event("a"), event("b"))
+    wall = process.time.wall
+    for name, at in (("a", wall - 1), ("b", wall + 1)):
+        process.hear(
+            SubscriptionEvent(type="subscribed", client_id=name, timestamp=round(at * 1000))
+        )
+    assert process.presence.is_unverified(process.presence.clients["a"])
+    assert not process.presence.is_unverified(process.presence.clients["b"])
+    process.end()

@@ -2,9 +2,10 @@
 
 from presenced.presence.client import Client, State
 from presenced.presence.counts import Distribution, PresenceCounts
-from presenced.presence.machine import ForgetReason, Presence, Transition
+from presenced.presence.machine import Presence
 from presenced.presence.ordering import OrderingRules
 from presenced.presence.rules import PresenceRules
+from presenced.presence.transition import ForgetReason, Transition
 
 __all__ = [
     "Client",

@@ -6,7 +6,6 @@ what people are shown; `now` is monotonic time in seconds and is what deadlines 
 
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Literal, NamedTuple
 
 from presenced.events import LifecycleEvent
 from presenced.presence.client import Client, ConnectionKey, Replaced, State
@@ -17,28 +16,12 @@ from presenced.presence.disconnects import CountedDisconnects
 from presenced.presence.doubts import judge
 from presenced.presence.ordering import Ordering, Stamp, same_connection
 from presenced.presence.rules import PresenceRules
+from presenced.presence.transition import ForgetReason, Transition
 
-__all__ = ["ForgetReason", "Presence", "Transition"]
-
-ForgetReason = Literal["expired", "thing_deleted", "requested"]
+__all__ = ["Presence"]
 
 _AWAITED_DISCONNECTS = 64
 _KNOWN_REASONS = frozenset(DISCONNECT_REASONS)
-
-
-class Transition(NamedTuple):
-    """A client went online or offline.
-
-    `since` is the received time of the event that led to it, `time` the moment at which it was
-    confirmed, both in seconds since the epoch.
-    """
-
-    time: float
-    since: float
-    client_id: str
-    previous: State
-    state: State
-    reason: str | None
 
 
 def _no_one(*_: object) -> None:
@@ -152,7 +135,9 @@ class Presence:
     def confirm_online(self, client_id: str, at: float) -> None:
         """Take a sign of life at `at`, wall-clock seconds: an online client is verified by it."""
         client = self.clients.get(client_id)
-        if client and client.state is State.ONLINE and at >= self.doubted_at:
+        if client is None or client.state is not State.ONLINE or at < self.doubted_at:
+            return
+        if self.is_unverified(client):
             self._verify(client)
             self.on_change(client_id)
 

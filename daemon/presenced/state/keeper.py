@@ -23,7 +23,7 @@ from presenced.state.records import (
     thing_type_row,
     unknown_row,
 )
-from presenced.state.restoration import DOUBTED_AT, GAPS, SESSION, restore_fleet, sessions_of
+from presenced.state.restoration import DOUBTED_AT, GAPS, SESSION, restore_fleet, sessions_of, sound
 from presenced.state.rows import ClientRow, CounterRow, DisconnectRow, ForgetRow
 from presenced.state.tallies import Tallies
 from presenced.state.writer import CommitFailure, Writer, WriterCounts
@@ -188,12 +188,12 @@ class Keeper:
 
     def _restore(self, file: StateFile, *, late: bool) -> None:
         now = self._clocks.monotonic()
-        restore_fleet(file, self._fleet, now, self._clocks.wall() - now, late=late)
-        self._tallies.restore(chain.from_iterable(file.read(CounterRow)))
-        sessions = sessions_of(file)
+        with sound(file):
+            restore_fleet(file, self._fleet, now, self._clocks.wall() - now, late=late)
+            self._tallies.restore(chain.from_iterable(file.read(CounterRow)))
+            sessions = sessions_of(file)
         self._noted |= {SESSION + session.client_id: "" for session in sessions}
-        if not late:
-            self._completeness.remember(sessions)
+        self._completeness.remember(sessions)
 
     def _tell_damaged(self, moved_aside: Path) -> None:
         self._log.error(

@@ -1,14 +1,18 @@
 """From the state file into presence, registry and totals."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import TypeVar
+
+import msgspec
 
 from presenced.completeness import Session
 from presenced.fleet import Fleet
 from presenced.presence import Client, State
 from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.registry.shelf import Shelf
+from presenced.state.errors import StateDamagedError
 from presenced.state.file import StateFile
 from presenced.state.records import (
     awaited_of,
@@ -27,7 +31,7 @@ from presenced.state.rows import (
     ThingTypeRow,
 )
 
-__all__ = ["DOUBTED_AT", "GAPS", "SESSION", "restore_fleet", "sessions_of"]
+__all__ = ["DOUBTED_AT", "GAPS", "SESSION", "restore_fleet", "sessions_of", "sound"]
 
 GAPS, DOUBTED_AT = "gaps", "doubted_at"
 """The keys of how many gaps there have been, and when the last one was."""
@@ -78,6 +82,15 @@ def restore_fleet(
             awaited_of(row, presence.rules, now, offset),
         )
         fleet.adopt(client)
+
+
+@contextmanager
+def sound(file: StateFile) -> Iterator[None]:
+    """Take values of the file that presenced never wrote for damage: raises StateDamagedError."""
+    try:
+        yield
+    except (msgspec.MsgspecError, ValueError, TypeError, KeyError) as error:
+        raise StateDamagedError(file.path, repr(error)) from error
 
 
 def sessions_of(file: StateFile) -> list[Session]:

@@ -1,0 +1,212 @@
+"""The service and its state file: what is restored, shown, held and let go."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokers import free_port
+from presenced.presence import State
+from presenced.service import Service
+from presenced.settings import Settings, load_settings
+from presenced.state import StateFile
+from presenced.state import keeper as keeping
+from presenced.state.changes import Changes
+from presenced.state.rows import ClientRow
+from statefiles import client_row as row
+from statefiles import clients_in, of_clients
+from waiting import until
+
+
+def settings(path: Path, **values: str) -> Settings:
+    environ = {
+        "PRESENCED_MQTT__ENDPOINT": "localhost",
+        "PRESENCED_MQTT__PORT": str(free_port()),
+        "PRESENCED_MQTT__TLS": "false",
+        "PRESENCED_METRICS__LISTEN": "127.0.0.1:0",
+        "PRESENCED_STATE__PATH": str(path),
+    }
+    return load_settings(None, environ=environ | values)
+
+
+def run(path: Path, scenario: Callable[[Service], Awaitable[None]], **values: str) -> None:
+    """Run a service with a broker that is down, and the scenario beside it."""
+
+    async def main() -> None:
+        made = settings(path, **values)
+        service = Service(made, load=lambda: made)
+        service.restore()
+        stop = asyncio.Event()
+        running = asyncio.create_task(service.run(stop))
+        try:
+            await until(lambda: service._connections.statuses or running.done())
+            await scenario(service)
+        finally:
+            stop.set()
+            await running
+
+    asyncio.run(main())
+
+
+def write(path: Path, *rows: ClientRow, **notes: str) -> None:
+    changes: Changes = of_clients(*rows)
+    for key, value in notes.items():
+        changes.note(key.replace("_", " ", 1), value)
+    file = StateFile.open(path)
+    file.commit(changes)
+    file.close()
+
+
+def pending(client_id: str = "a", *, left: float = 0.2) -> ClientRow:
+    now = time.time()
+    return row(client_id, state="pending", since=now - 1, transition=now - 9, connected=0)._replace(
+        deadline=now + left
+    )
+
+
+def state_of(service: Service, client_id: str = "a") -> str:
+    return service._presence.clients[client_id].state.value
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "presenced.db"
+
+
+CLEAN = {"PRESENCED_MQTT__SESSION_EXPIRY": "0s"}
+
+
+@pytest.mark.parametrize("left", [-60.0, 0.2])
+def test_a_restored_deadline_fires_where_nothing_is_kept_for_it(path: Path, left: float) -> None:
+    """No message comes, and nothing else would wake the timer."""
+    write(path, pending(left=left))
+
+    async def scenario(service: Service) -> None:
+        await until(lambda: state_of(service) == "offline")
+
+    run(path, scenario, **CLEAN)
+
+
+def test_a_restored_deadline_fires_where_the_session_has_expired_long_since(path: Path) -> None:
+    write(path, pending(left=-86000.0), session_presenced=str(time.time() - 86400))
+
+    async def scenario(service: Service) -> None:
+        await until(lambda: state_of(service) == "offline")
+
+    run(path, scenario)
+
+
+def test_a_restored_deadline_is_held_while_the_broker_may_know_better(path: Path) -> None:
+    write(path, pending(left=-3.0), session_presenced=str(time.time() - 10))
+
+    async def scenario(service: Service) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        assert state_of(service) == "pending"
+        service._completeness.up("presenced", resumed=True)
+        assert "catching up" in service._readiness().text or service._connections.problems
+        assert state_of(service) == "pending"
+        service._completeness.look(
+            service._connections.statuses, service._pipeline.traffic, waiting=True
+        )
+        await until(lambda: state_of(service) == "offline", what="it is quiet")
+
+    run(path, scenario)
+
+
+def test_what_a_late_file_holds_is_shown_and_its_deadlines_fire(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "_OPEN_AGAIN_AFTER", 0.02)
+    absent = path.parent / "later" / path.name
+    write(path, row("line-1-b", state="online"), pending("line-1-a"))
+
+    async def scenario(service: Service) -> None:
+        tell(service, "line-1-c")
+        assert service._view.series.shown == 1
+        path.parent.joinpath("made").mkdir()
+        path.rename(path.parent / "made" / path.name)
+        path.parent.joinpath("made").rename(absent.parent)
+        await until(lambda: "line-1-b" in service._presence.clients)
+        assert service._view.series.shown == 3
+        await until(lambda: state_of(service, "line-1-a") == "offline")
+        classes = dict(service._view.classes.samples())
+        assert sum(classes.values()) == 3
+        assert min(classes.values()) >= 0
+
+    run(
+        absent,
+        scenario,
+        PRESENCED_METRICS__CLIENT_ID_PATTERN=r"line-(?P<line>\d+)-.*",
+        **CLEAN,
+    )
+
+
+def tell(service: Service, client_id: str, acknowledge: Callable[[], None] | None = None) -> None:
+    service._inbox.put(message(client_id, acknowledge))
+    service._inbox.drain()
+
+
+def message(client_id: str, acknowledge: Callable[[], None] | None) -> Any:
+    from presenced.mqtt.message import Message
+
+    return Message(
+        topic=f"$aws/events/presence/connected/{client_id}",
+        payload=json.dumps({"versionNumber": 1, "sessionIdentifier": "s"}).encode(),
+        qos=1,
+        received=time.time(),
+        moment=time.monotonic(),
+        connection="presenced",
+        acknowledge=acknowledge,
+    )
+
+
+@pytest.mark.parametrize("step", [-7200.0, 7200.0])
+def test_a_clock_that_is_set_while_it_runs_neither_fires_nor_freezes_deadlines(
+    path: Path, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    wall = time.time
+    write(path, pending("soon", left=0.3), pending("later", left=600.0))
+
+    async def scenario(service: Service) -> None:
+        monkeypatch.setattr(time, "time", lambda: wall() + step)
+        await until(lambda: state_of(service, "soon") == "offline")
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        assert state_of(service, "later") == "pending"
+        monkeypatch.setattr(time, "time", wall)
+
+    run(path, scenario, PRESENCED_PRESENCE__OFFLINE_DELAY="1h", **CLEAN)
+
+
+def test_clients_left_out_by_now_are_not_made_by_things_of_the_file(path: Path) -> None:
+    write(
+        path, row("test-1", state="unknown", connected=0, event_time=-1, version=None, session=None)
+    )
+
+    async def scenario(service: Service) -> None:
+        assert service._presence.clients == {}
+
+    run(path, scenario, PRESENCED_PRESENCE__IGNORE_CLIENTS='["test-*"]')
+    file = StateFile.open(path)
+    assert clients_in(file) == {}
+    file.close()
+
+
+def test_a_message_is_acknowledged_once_its_client_is_in_the_file(path: Path) -> None:
+    async def scenario(service: Service) -> None:
+        acknowledged: list[bool] = []
+
+        def acknowledge() -> None:
+            assert service._presence.clients["a"].state is State.ONLINE
+            acknowledged.append(service._keeper.counts.commits > 0)
+
+        tell(service, "a", acknowledge)
+        assert acknowledged == []
+        await until(lambda: acknowledged == [True])
+
+    run(path, scenario)
