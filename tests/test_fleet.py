@@ -134,6 +134,16 @@ def test_a_client_is_the_thing_that_its_events_name() -> None:
     assert bench.by_type == {("pump", "pending"): 1}, "a disconnect need not name it again"
 
 
+def test_a_forgotten_client_leaves_its_thing_and_that_of_its_own_name_unknown() -> None:
+    bench = Bench()
+    bench.learn(thing("a", "pump"), thing("b", "valve"))
+    bench.connect("a", "b")
+    assert bench.states == {"a": "online"}
+    bench.fleet.presence.forget("a", "requested")
+    assert bench.states == {"a": "unknown", "b": "unknown"}
+    assert bench.by_type == {("pump", "unknown"): 1, ("valve", "unknown"): 1}
+
+
 def test_two_clients_may_be_one_thing() -> None:
     bench = Bench()
     bench.learn(thing("a", "pump"))

@@ -347,6 +347,33 @@ def test_a_file_that_cannot_be_had_at_first_is_taken_on_later(
     assert "make that directory" in told[0]["detail"]
 
 
+def test_a_file_that_fails_while_it_is_read_is_let_go_of_and_tried_again(
+    path: Path, soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = StateFile.open(path)
+    file.commit(of_clients(client_row("a")))
+    file.close()
+    restore, failures = keeping.restore_fleet, 3
+
+    def fail_at_first(*args: Any, **options: Any) -> None:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise StateUnusableError(path, "io", "a disk that comes to itself again")
+        restore(*args, **options)
+
+    monkeypatch.setattr(keeping, "restore_fleet", fail_at_first)
+
+    async def scenario() -> None:
+        run = Run(path).begin()
+        assert run.keeper.counts.failures["io"] == 1
+        await until(lambda: run.states == {"a": "online"})
+        assert run.keeper.counts.failures["io"] == 3
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+
+
 def test_stall_refuses_to_start_without_its_file(path: Path) -> None:
     run = Run(path.parent / "absent" / path.name, "stall")
     with pytest.raises(StateUnusableError, match="make that directory"):
