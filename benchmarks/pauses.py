@@ -28,7 +28,7 @@ from presenced import log
 from presenced.service import Service
 from presenced.settings import Settings
 
-RATE, TICKS, SECONDS, RUNS = 5_000, 50, 10.0, 2
+RATE, TICKS, SECONDS, RUNS = 5_000, 50, 20.0, 3
 
 
 def packets(clients: int, seed: int) -> Iterator[bytes]:

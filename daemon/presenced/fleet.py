@@ -129,9 +129,11 @@ class Fleet:
 
     def reconsider(self) -> None:
         """Make and drop unknown clients after `admits` has changed."""
-        for client in list(self.presence.clients.values()):
-            if client.state is State.UNKNOWN and not self.admits(client.client_id):
-                self.presence.disown(client.client_id)
+        clients = self.presence.clients.values()
+        unknown = [client.client_id for client in clients if client.state is State.UNKNOWN]
+        for client_id in unknown:
+            if not self.admits(client_id):
+                self.presence.disown(client_id)
         for name in self.inventory.things.live:
             self._stand_for(name)
 
