@@ -3,9 +3,7 @@
 import argparse
 import asyncio
 import faulthandler
-import gc
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,8 +19,8 @@ from presenced.http.protection import read_protection
 from presenced.http.server import ListenerError
 from presenced.journal import is_journal
 from presenced.mqtt.recording import read_recording
+from presenced.process import serve
 from presenced.replay import Replay
-from presenced.service import Service
 from presenced.settings import (
     DEFAULT_CONFIG,
     FLAGS,
@@ -31,7 +29,7 @@ from presenced.settings import (
     SettingsError,
     load_settings,
 )
-from presenced.state import StateDamagedError, StateError
+from presenced.state import StateError
 
 __all__ = ["main"]
 
@@ -202,7 +200,7 @@ def _run(options: argparse.Namespace) -> int:
     faulthandler.enable()
     try:
         # At a reload a wrong file of any kind leaves the running configuration in place.
-        asyncio.run(_serve(settings, partial(load, None)))
+        asyncio.run(serve(settings, partial(load, None)))
     except (ListenerError, StateError) as error:
         _say(f"presenced: {error}")
         return FAILED
@@ -229,57 +227,6 @@ def _load_for_run(
     if problems:
         raise SettingsError(problems)
     return settings
-
-
-async def _serve(settings: Settings, load: Callable[[], Settings]) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    service = _restored(settings, load)
-    reloads: set[asyncio.Task[list[str]]] = set()
-
-    def ask_to_stop() -> None:
-        if stop.is_set():
-            raise SystemExit(FAILED)  # asked twice: leave at once
-        stop.set()
-
-    def reload() -> None:
-        task = loop.create_task(service.reload())
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
-    loop.set_exception_handler(_report_fault)
-    loop.add_signal_handler(signal.SIGTERM, ask_to_stop)
-    loop.add_signal_handler(signal.SIGINT, ask_to_stop)
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    await service.run(stop)
-
-
-def _restored(settings: Settings, load: Callable[[], Settings]) -> Service:
-    """A service with what an earlier one kept. Raises StateError.
-
-    What is restored stays for as long as the daemon runs. The garbage collector need not look at it
-    again and again while it is built, nor ever after: with a million clients each look would hold
-    up the event loop for tens of milliseconds.
-    """
-    gc.disable()
-    try:
-        service = Service(settings, load)
-        try:
-            service.restore()
-        except StateDamagedError:
-            # The file has been moved aside, and what was read of it goes with that service.
-            service = Service(settings, load)
-            service.restore()
-    finally:
-        gc.enable()
-    gc.freeze()
-    return service
-
-
-def _report_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what went wrong in a callback or task that nobody waits for."""
-    error = context.get("exception")
-    log.get_logger("presenced").error("unexpected fault", what=context["message"], exc_info=error)
 
 
 def _check(options: argparse.Namespace) -> int:

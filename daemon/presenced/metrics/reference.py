@@ -13,7 +13,7 @@ __all__ = ["reference", "summary"]
 
 _HEAD = """# Metrics
 
-Written by `make docs` from `daemon/presenced/metrics/catalog.py`; a test keeps it current.
+Written by `make docs` from `daemon/presenced/metrics/catalog/`; a test keeps it current.
 
 All known label values are there at 0 from the start, so that `rate()` sees a first event.
 `connection` is the MQTT client ID of one of the daemon's own connections. `state` is `online`,
