@@ -309,7 +309,7 @@ def test_the_commands_of_the_readme(
     broker: Mosquitto = broker_of(certificates=certificates)
     port = free_port()
     configure(settings, port=broker.port, listen=f"127.0.0.1:{port}")
-    start, check, health, reload, stop = readme_commands()
+    start, check, show, health, reload, stop = readme_commands()
     assert start[:2] == ["docker", "run"]
     start[start.index("/etc/presenced:/etc/presenced:ro")] = f"{settings}:/etc/presenced:ro"
     try:
@@ -317,6 +317,7 @@ def test_the_commands_of_the_readme(
         container.wait_until_healthy()
         wait_for(lambda: answer(port, "/-/ready"), what=f"readiness: {container.log}")
         assert "is valid" in containers.podman(*check[1:])
+        assert "/var/lib/presenced/presenced.db: format" in containers.podman(*show[1:])
         assert containers.podman(*health[1:]) == "healthy"
         containers.podman(*reload[1:])
         wait_for(lambda: "configuration reloaded" in container.log, what=container.log)
