@@ -265,6 +265,9 @@ def test_quiet_lets_go_of_deadlines(capsys: pytest.CaptureFixture[str]) -> None:
     watcher.look(waiting=True)
     assert watcher.all.catching_up == ["me"]
     watcher.look()
+    assert watcher.all.catching_up == ["me"], "some have been waiting a moment ago"
+    watcher.time.now += 1
+    watcher.look()
     watcher.look()
     assert watcher.all.catching_up == []
     assert watcher.held[-1] == math.inf

@@ -401,3 +401,20 @@ def test_a_group_of_the_whole_fleet_moves() -> None:
     bench.learn(*(member("hall", f"t{number}") for number in range(10_000)))
     bench.learn(group("hall", "site", 2))
     assert bench.by_group[("site", "unknown")] == 10_000
+
+
+def test_who_is_forgotten_while_a_group_goes_is_counted_once_elsewhere() -> None:
+    """A client of a deleted thing bears the name of another thing, and both are in the group."""
+    bench = Bench()
+    bench.connect("b", "a")
+    bench.disconnect("b")
+    bench.wait(DELAY)
+    bench.learn(
+        thing("b", "pump", 1),
+        member("hall", "a", 20),
+        member("hall", "b", 20),
+        thing("a", at=10, type="deleted"),
+        group("hall", at=30, type="deleted", version=2),
+    )
+    assert bench.states == {"b": "unknown"}
+    assert bench.by_type == {("pump", "unknown"): 1}

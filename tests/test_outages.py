@@ -188,3 +188,13 @@ def test_a_lost_session_holds_nothing() -> None:
     one.down(10.0)
     one.up(20.0, resumed=False)
     assert one.holds_from(20.0) is None
+
+
+def test_the_queue_is_not_over_while_the_broker_waits_for_acknowledgements() -> None:
+    """It sends no more until it has them, and then needs a moment."""
+    one = resumed()
+    one.look(103.0, 100.1, waiting=True)
+    one.look(103.5, 100.1, waiting=False)
+    assert one.catching_up
+    one.look(104.1, 100.1, waiting=False)
+    assert not one.catching_up

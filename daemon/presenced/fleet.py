@@ -63,7 +63,9 @@ class Fleet:
             on_count=self._count,
             on_forget=self._forgotten,
         )
-        self.inventory = Inventory(on_leave=self._leave, on_enter=self._enter)
+        self.inventory = Inventory(
+            on_leave=self._leave, on_enter=self._enter, on_change=self._changed
+        )
         self.thing_types = Headcount()
         self.thing_groups = Headcount()
         self.admits: Callable[[str], bool] = _everybody
@@ -168,6 +170,9 @@ class Fleet:
     def _enter(self, thing: Thing) -> None:
         for client in self._clients_of(thing.name):
             self._count_in(thing, client.state, 1)
+
+    def _changed(self, thing: Thing) -> None:
+        """See to a thing's clients; whatever follows for others finds all things counted."""
         if thing.exists:
             self._stand_for(thing.name)
         else:

@@ -48,6 +48,7 @@ class Outages:
         self.is_up = False
         self.catching_up = False
         self.missing_since: float | None = None if absent_for is None else now - absent_for
+        self._busy_at = 0.0
         self._up_since = 0.0
         self._live = 0
 
@@ -86,11 +87,14 @@ class Outages:
     def look(self, now: float, last_message: float | None, *, waiting: bool) -> None:
         """See whether nothing has come for so long that the queue must be over.
 
-        `last_message` is when the last message came, `waiting` whether some are not applied yet.
+        `last_message` is when the last message came, `waiting` whether some are not applied or not
+        acknowledged yet: the broker may send no more until they are.
         """
+        if waiting:
+            self._busy_at = now
         if not self.catching_up or waiting:
             return
-        if now - max(self._up_since, last_message or 0.0) >= _QUIET:
+        if now - max(self._up_since, self._busy_at, last_message or 0.0) >= _QUIET:
             self._caught_up()
 
     def holds_from(self, now: float) -> float | None:

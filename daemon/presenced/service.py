@@ -50,6 +50,7 @@ class Service:
         self._log = log.get_logger("presenced")
         self._loop = asyncio.get_running_loop()
         self._stopping = False
+        self._unacknowledged = 0
         self._changing = asyncio.Lock()
         self._reloading: asyncio.Future[list[str]] | None = None
         metrics = settings.metrics
@@ -251,7 +252,9 @@ class Service:
         while True:
             await asyncio.sleep(_LOOK_FOR_GAPS_EVERY)
             self._completeness.look(
-                self._connections.statuses, self._pipeline.traffic, waiting=self._inbox.backlog > 0
+                self._connections.statuses,
+                self._pipeline.traffic,
+                waiting=self._inbox.backlog > 0 or self._unacknowledged > 0,
             )
             if self._loop.time() - alive_at >= _ALIVE_EVERY:
                 alive_at = self._loop.time()
@@ -265,11 +268,16 @@ class Service:
             if self._keeper is None:
                 _call(acknowledge)
             elif acknowledge:
-                self._keeper.flush(lambda: _call(acknowledge))
+                self._keeper.flush(lambda: self._acknowledge(acknowledge))
+                self._unacknowledged += len(acknowledge)
             else:
                 self._keeper.flush()
         finally:
             self._timer.arm()
+
+    def _acknowledge(self, calls: list[Callable[[], None]]) -> None:
+        self._unacknowledged -= len(calls)
+        _call(calls)
 
     def _hold(self, held_at: float) -> None:
         self._pipeline.held_at = held_at

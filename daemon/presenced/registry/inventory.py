@@ -30,7 +30,8 @@ class Inventory:
 
     Whatever changes a thing's existence, type, attributes or groups is told in two steps, before
     to `on_leave` and afterwards to `on_enter`, so that who counts things takes them out and puts
-    them back. Event times, `at`, are in milliseconds since the epoch.
+    them back. `on_change` follows, once all that changed at a time is told. Event times, `at`, are
+    in milliseconds since the epoch.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Inventory:
         *,
         on_leave: Callable[[Thing], None] = _no_one,
         on_enter: Callable[[Thing], None] = _no_one,
+        on_change: Callable[[Thing], None] = _no_one,
     ) -> None:
         self.things = Shelf(Thing)
         self.types = Shelf(ThingType)
@@ -45,6 +47,7 @@ class Inventory:
         self._hierarchy = Hierarchy(self.groups)
         self._on_leave = on_leave
         self._on_enter = on_enter
+        self._on_change = on_change
         self._appliers: dict[type[RegistryEvent], Callable[..., Outcome]] = {
             ThingEvent: self._thing,
             ThingTypeEvent: self._type,
@@ -225,6 +228,8 @@ class Inventory:
                 self.things.settle(thing)
             for thing in things:
                 self._on_enter(thing)
+            for thing in things:
+                self._on_change(thing)
 
     def _retype(self, before: str, now: str) -> None:
         if before == now:
