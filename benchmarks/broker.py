@@ -2,6 +2,7 @@
 
 import getpass
 import shutil
+import socket
 from pathlib import Path
 
 from benchmarks.processes import Process, free_port
@@ -39,6 +40,12 @@ class Broker(Process):
         ]
         config.write_text("\n".join(lines) + "\n")
         super().__init__([mosquitto(), "-c", str(config)], directory / "mosquitto.log")
+        wait_for(self._listens, "mosquitto listens")
+
+    def _listens(self) -> bool:
+        self.check()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def wait_for_subscription(self, client_id: str) -> None:
         """Return when a client of this ID has subscribed."""

@@ -115,7 +115,7 @@ class Mqtt2Prometheus(Exporter):
     """Debian's prometheus-mqtt-exporter, which is mqtt2prometheus."""
 
     name = "mqtt2prometheus"
-    counter = "mqtt2prometheus_received_messages"
+    counter = "received_messages"
     executable = "prometheus-mqtt-exporter"
 
     def __init__(self, directory: Path, broker: Broker) -> None:
@@ -141,6 +141,7 @@ class Mqtt2Prometheus(Exporter):
                     "mqtt_name": "eventType",
                     "help": "Whether the client is connected.",
                     "type": "gauge",
+                    "omit_timestamp": True,
                     "string_value_mapping": {"map": {"connected": 1, "disconnected": 0}},
                 },
                 {
@@ -148,6 +149,7 @@ class Mqtt2Prometheus(Exporter):
                     "mqtt_name": "timestamp",
                     "help": "Event time in milliseconds.",
                     "type": "gauge",
+                    "omit_timestamp": True,
                 },
             ],
         }
