@@ -21,10 +21,12 @@ __all__ = [
     "EXPORTERS",
     "PEERS",
     "BareSubscriber",
+    "CustomCollector",
     "Exporter",
     "Mqtt2Prometheus",
     "MqttExporter",
     "Presenced",
+    "Server",
 ]
 
 PEERS = Path("build/peers/bin")
@@ -33,10 +35,45 @@ PEERS = Path("build/peers/bin")
 _TOPICS = "$aws/events/presence/+/+"
 
 
-class Exporter(Process):
-    """A subscriber of lifecycle events, of which Prometheus can scrape how many it has taken."""
+class Server(Process):
+    """A program whose metrics can be scraped at `port`."""
 
     name: str
+
+    def __init__(
+        self,
+        command: list[str],
+        directory: Path,
+        port: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.port = port
+        super().__init__(command, directory / f"{self.name}.log", environment)
+        wait_for(self._listens, f"{self.name} listens")
+
+    def _listens(self) -> bool:
+        self.check()
+        try:
+            scrape(self.port)
+        except OSError:
+            return False
+        return True
+
+
+class CustomCollector(Server):
+    """The per-client series of presenced by a custom collector, behind a server of its own."""
+
+    name = "custom-collector"
+
+    def __init__(self, directory: Path, clients: int) -> None:
+        port = free_port()
+        command = [sys.executable, "-m", "benchmarks.custom_collector", str(clients), str(port)]
+        super().__init__(command, directory, port)
+
+
+class Exporter(Server):
+    """A subscriber of lifecycle events, of which Prometheus can scrape how many it has taken."""
+
     counter: str
 
     def __init__(
@@ -47,19 +84,9 @@ class Exporter(Process):
         port: int,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.port = port
-        super().__init__(command, directory / f"{self.name}.log", environment)
+        super().__init__(command, directory, port, environment)
         broker.wait_for_subscription(self.name)
-        wait_for(self._listens, f"{self.name} listens")
         self.wait_until_idle()
-
-    def _listens(self) -> bool:
-        self.check()
-        try:
-            scrape(self.port)
-        except OSError:
-            return False
-        return True
 
     @property
     def taken(self) -> int:
