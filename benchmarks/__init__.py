@@ -1,0 +1,1 @@
+"""What presenced costs, measured beside its peers and bare limits: `make bench`."""

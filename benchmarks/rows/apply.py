@@ -1,0 +1,85 @@
+"""Decoding and applying one event, without a broker, against `json.loads` of its payload."""
+
+import gc
+import json
+import time
+from collections.abc import Sequence
+
+from benchmarks.events import Event, random_events
+from benchmarks.figures import Bench, Figure, take_turns
+from presenced import log
+from presenced.fleet import Fleet
+from presenced.metrics.series import ClientSeries
+from presenced.mqtt.message import Message
+from presenced.pipeline import ClientFilter, Pipeline, Traffic
+from presenced.presence import PresenceRules
+
+EVENTS, CLIENTS = 100_000, 10_000
+EVENTS_A_SECOND = 1_000  # of virtual time: few clients come back within their offline delay
+BATCH = 500  # as the inbox hands them over
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """Microseconds an event."""
+    log.configure("error", "json")
+    events = random_events(EVENTS, CLIENTS)
+    results = take_turns(
+        bench.runs, {"json.loads": lambda: _loads(events), "apply": lambda: _apply(events)}
+    )
+    return [
+        Figure(
+            "decode and apply one event",
+            "µs",
+            results["apply"],
+            "json.loads of its payload",
+            results["json.loads"],
+            at_least=1.0,
+        )
+    ]
+
+
+def _loads(events: Sequence[Event]) -> float:
+    gc.collect()
+    began = time.perf_counter()
+    for event in events:
+        json.loads(event.payload)
+    return (time.perf_counter() - began) / len(events) * 1e6
+
+
+def _apply(events: Sequence[Event]) -> float:
+    pipeline = _pipeline()
+    wall = time.time()
+    messages = [
+        Message(
+            topic=event.topic,
+            payload=event.payload,
+            qos=0,
+            received=wall + number / EVENTS_A_SECOND,
+            moment=number / EVENTS_A_SECOND,
+            connection="presenced",
+        )
+        for number, event in enumerate(events)
+    ]
+    gc.collect()
+    began = time.perf_counter()
+    for start in range(0, len(messages), BATCH):
+        pipeline.process(messages[start : start + BATCH])
+    took = time.perf_counter() - began
+    applied = sum(pipeline.counts.decoded.values())
+    if applied != len(events):
+        raise SystemExit(f"{applied} of {len(events)} events were applied")
+    return took / len(events) * 1e6
+
+
+def _pipeline() -> Pipeline:
+    """As the daemon has it, with per-client series."""
+    fleet = Fleet(
+        PresenceRules(),
+        on_transition=lambda client, _: series.show(client),
+        on_forget=lambda client: series.drop(client),
+        on_describe=lambda client: series.describe(client),
+    )
+    series = ClientSeries(describe=fleet.describe)
+    pipeline = Pipeline(fleet, ClientFilter(("presenced",), ("iotconsole-*",)))
+    pipeline.traffic["presenced"] = Traffic(10_000_000)
+    return pipeline
