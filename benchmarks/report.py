@@ -80,7 +80,7 @@ def _line(row: str, figure: Figure) -> str:
         _number(figure.value, figure.unit),
         figure.against,
         "" if reference is None else _number(reference, figure.unit),
-        "" if ratio is None else f"{ratio:.2f} ×",
+        "" if ratio is None else f"{ratio:.2f} x",
         _demand(figure),
         "" if figure.met is None else "yes" if figure.met else "**no**",
     )
@@ -94,7 +94,7 @@ def _number(value: float, unit: str) -> str:
 
 def _demand(figure: Figure) -> str:
     if figure.at_least is not None:
-        return f"≥ {figure.at_least:g} ×"
+        return f"≥ {figure.at_least:g} x"
     return "" if figure.at_most is None else f"≤ {_number(figure.at_most, figure.unit)}"
 
 
