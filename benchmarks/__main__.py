@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.figures import Bench, Figure
 from benchmarks.report import machine, table, versions, write
 
-ROWS = ("apply", "ingest", "scrape", "memory", "deadlines", "storm", "pause", "deadline_costs")
+ROWS = ("apply", "ingest", "scrape")
 
 
 def main() -> None:
