@@ -418,3 +418,14 @@ def test_who_is_forgotten_while_a_group_goes_is_counted_once_elsewhere() -> None
     )
     assert bench.states == {"b": "unknown"}
     assert bench.by_type == {("pump", "unknown"): 1}
+
+
+def test_who_is_forgotten_at_once_is_unknown_as_the_thing_of_its_own_name() -> None:
+    bench = Bench()
+    bench.fleet.presence.rules = PresenceRules(offline_delay=0.0)
+    bench.learn(thing("x", "pump"))
+    bench.connect("x", "t")
+    bench.learn(thing("t", at=9, type="deleted"))
+    bench.lifecycle("x", connected=False, thing_name="t")
+    assert bench.states == {"x": "unknown"}
+    assert bench.by_type == {("pump", "unknown"): 1}

@@ -198,3 +198,23 @@ def test_the_queue_is_not_over_while_the_broker_waits_for_acknowledgements() -> 
     assert one.catching_up
     one.look(104.1, 100.1, waiting=False)
     assert not one.catching_up
+
+
+def test_what_the_broker_holds_back_is_waited_for_as_a_queue_is() -> None:
+    one = resumed()
+    one.look(103.0, None, waiting=False)
+    assert one.holds_from(103.0) is None
+    one.hold_back(110.0, 105.0)
+    one.look(110.0, 105.0, waiting=True)
+    assert (one.catching_up, one.holds_from(110.0)) == (True, 105.0)
+    one.look(111.0, 110.5, waiting=False)
+    assert one.catching_up
+    one.look(111.5, 110.5, waiting=False)
+    assert one.holds_from(111.5) is None
+
+
+def test_a_connection_that_is_down_is_not_held_back_besides() -> None:
+    one = resumed()
+    one.down(102.0)
+    one.hold_back(110.0, 105.0)
+    assert not one.catching_up

@@ -1,5 +1,8 @@
 """From settings to the parts of the river."""
 
+from contextlib import suppress
+
+from presenced.certificates import certificate_expiry
 from presenced.doctor.identity import visitors
 from presenced.fleet import Fleet
 from presenced.metrics.series import ClientSeries
@@ -14,7 +17,13 @@ from presenced.settings import (
     read_password,
 )
 
-__all__ = ["client_filter", "client_series", "presence_rules", "source_options"]
+__all__ = [
+    "certificate_expiries",
+    "client_filter",
+    "client_series",
+    "presence_rules",
+    "source_options",
+]
 
 
 def presence_rules(presence: PresenceSettings) -> PresenceRules:
@@ -73,3 +82,16 @@ def source_options(mqtt: MqttSettings) -> list[SourceOptions]:
         )
         for client_id, filters in zip(mqtt.client_ids, mqtt.connections, strict=True)
     ]
+
+
+def certificate_expiries(mqtt: MqttSettings) -> dict[str, float]:
+    """When the certificates expire; those that cannot be read are left out."""
+    tls = mqtt.tls
+    paths = {"client": tls.cert, "ca": tls.ca} if tls else {}
+    expiry = {}
+    for name, path in paths.items():
+        # The connection tells what is wrong with a file that cannot be read.
+        with suppress(OSError, ValueError):
+            if path is not None:
+                expiry[name] = certificate_expiry(path, bundle=name == "ca")
+    return expiry

@@ -122,6 +122,12 @@ class Completeness:
             self._note(client_id, connection, gap)
         self._hold()
 
+    def hold_back(self, since: float) -> None:
+        """Acknowledgements wait on all connections, the oldest since the monotonic time `since`."""
+        for connection in self._connections.values():
+            connection.outages.hold_back(self._clocks.monotonic(), since)
+        self._hold()
+
     def down(self, client_id: str) -> None:
         """A connection is down."""
         connection = self._connections.get(client_id)

@@ -101,7 +101,9 @@ class Fleet:
         ordering = self.presence.apply(event, received, now)
         client = self.presence.clients.get(event.client_id)
         # A disconnect that names no thing leaves it at the one that the connect named.
-        if client and ordering.is_later and (event.connected or event.thing_name):
+        # One that was forgotten on the way may be there anew, for the thing of its own name.
+        is_there = client is not None and client.state is not State.UNKNOWN
+        if client and is_there and ordering.is_later and (event.connected or event.thing_name):
             self._rename(client, event.thing_name)
         return ordering
 

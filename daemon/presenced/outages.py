@@ -63,6 +63,17 @@ class Outages:
             self.missing_since = now
         return gap
 
+    def hold_back(self, now: float, since: float) -> None:
+        """Acknowledgements wait, the oldest since `since`: the broker may be sending no more.
+
+        What it holds back comes when they have gone out, as a session's queue does.
+        """
+        if not self.is_up:
+            return
+        self.catching_up = True
+        self._up_since, self._live = now, 0
+        self.missing_since = since if self.missing_since is None else min(since, self.missing_since)
+
     def down(self, now: float) -> None:
         """The connection is down."""
         self.is_up = self.catching_up = False

@@ -1,15 +1,22 @@
 """The daemon: builds the river, runs it, reloads it, stops it."""
 
 import asyncio
+import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from presenced import log
-from presenced.build import client_filter, client_series, presence_rules, source_options
-from presenced.certificates import certificate_expiry, check_tls_files
+from presenced.build import (
+    certificate_expiries,
+    client_filter,
+    client_series,
+    presence_rules,
+    source_options,
+)
+from presenced.certificates import check_tls_files
 from presenced.completeness import Clocks, Completeness
 from presenced.connections import Connections
 from presenced.fleet import Fleet
@@ -33,6 +40,7 @@ __all__ = ["Service"]
 _LOOK_AGAIN_AFTER = 300.0
 _LOOK_FOR_GAPS_EVERY = 0.25
 _ALIVE_EVERY = 10.0
+_SLOW_COMMIT = 0.5
 _DISCONNECT_WITHIN = 3.5
 _MOST_DEADLINES_A_TURN = 500
 _SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern", "thing_attributes")
@@ -50,7 +58,9 @@ class Service:
         self._log = log.get_logger("presenced")
         self._loop = asyncio.get_running_loop()
         self._stopping = False
-        self._unacknowledged = 0
+        # When messages arrived that wait for a commit; while they do, no deadline after them fires.
+        self._unacknowledged: deque[float] = deque()
+        self._outage_held_at = math.inf
         self._changing = asyncio.Lock()
         self._reloading: asyncio.Future[list[str]] | None = None
         metrics = settings.metrics
@@ -231,7 +241,7 @@ class Service:
         begun = await self._connections.use(mqtt.transport, options)
         self._view.transport = mqtt.transport
         self._view.connections = self._connections.statuses
-        self._view.certificate_expiry = _certificate_expiry(mqtt)
+        self._view.certificate_expiry = certificate_expiries(mqtt)
         return begun
 
     async def _watch_certificates(self) -> None:
@@ -243,7 +253,7 @@ class Service:
                 async with self._changing:
                     if await self._connections.renew():
                         self._log.info("certificate files renewed")
-                    self._view.certificate_expiry = _certificate_expiry(self._settings.mqtt)
+                    self._view.certificate_expiry = certificate_expiries(self._settings.mqtt)
             except Exception:  # noqa: BLE001 - the next look may go better
                 self._log.exception("could not look for renewed certificate files")
 
@@ -251,14 +261,23 @@ class Service:
         alive_at = self._loop.time()
         while True:
             await asyncio.sleep(_LOOK_FOR_GAPS_EVERY)
-            self._completeness.look(
-                self._connections.statuses,
-                self._pipeline.traffic,
-                waiting=self._inbox.backlog > 0 or self._unacknowledged > 0,
-            )
-            if self._loop.time() - alive_at >= _ALIVE_EVERY:
-                alive_at = self._loop.time()
-                self._flush()
+            try:
+                self._look_for_gaps()
+                if self._loop.time() - alive_at >= _ALIVE_EVERY:
+                    alive_at = self._loop.time()
+                    self._flush()
+            except Exception:  # noqa: BLE001 - the next look may go better
+                self._log.exception("could not look for gaps")
+
+    def _look_for_gaps(self) -> None:
+        oldest = self._unacknowledged[0] if self._unacknowledged else math.inf
+        if time.monotonic() - oldest >= _SLOW_COMMIT:
+            self._completeness.hold_back(oldest)
+        self._completeness.look(
+            self._connections.statuses,
+            self._pipeline.traffic,
+            waiting=self._inbox.backlog > 0 or bool(self._unacknowledged),
+        )
 
     def _deliver(self, batch: list[Message]) -> None:
         self._pipeline.heard = self._completeness.heard if self._completeness.catching_up else None
@@ -268,19 +287,32 @@ class Service:
             if self._keeper is None:
                 _call(acknowledge)
             elif acknowledge:
-                self._keeper.flush(lambda: self._acknowledge(acknowledge))
-                self._unacknowledged += len(acknowledge)
+                self._unacknowledged.append(batch[0].moment)
+                self._hold_deadlines()
+                try:
+                    self._keeper.flush(lambda: self._acknowledge(acknowledge))
+                except BaseException:
+                    self._unacknowledged.pop()
+                    raise
             else:
                 self._keeper.flush()
         finally:
             self._timer.arm()
 
     def _acknowledge(self, calls: list[Callable[[], None]]) -> None:
-        self._unacknowledged -= len(calls)
-        _call(calls)
+        self._unacknowledged.popleft()
+        try:
+            _call(calls)
+        finally:
+            self._hold_deadlines()
 
     def _hold(self, held_at: float) -> None:
-        self._pipeline.held_at = held_at
+        self._outage_held_at = held_at
+        self._hold_deadlines()
+
+    def _hold_deadlines(self) -> None:
+        oldest = self._unacknowledged[0] if self._unacknowledged else math.inf
+        self._pipeline.held_at = min(self._outage_held_at, oldest)
         self._timer.arm()
 
     def _fire(self) -> None:
@@ -362,16 +394,3 @@ def _call(calls: Iterable[Callable[[], None]]) -> None:
 def _left_out(settings: Settings) -> tuple[object, ...]:
     """What decides which clients are left out of presence."""
     return (settings.presence.ignore_clients, settings.mqtt.client_ids)
-
-
-def _certificate_expiry(mqtt: MqttSettings) -> dict[str, float]:
-    """When the certificates expire; those that cannot be read are left out."""
-    tls = mqtt.tls
-    paths = {"client": tls.cert, "ca": tls.ca} if tls else {}
-    expiry = {}
-    for name, path in paths.items():
-        # The connection tells what is wrong with a file that cannot be read.
-        with suppress(OSError, ValueError):
-            if path is not None:
-                expiry[name] = certificate_expiry(path, bundle=name == "ca")
-    return expiry

@@ -1,6 +1,7 @@
 """Keeps what must outlive the process: restores it at start, and writes down what changes."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -212,6 +213,8 @@ class Keeper:
                 continue  # and moved aside: the next attempt makes a new one
             except StateError as error:
                 self._run_without(error)
+            except Exception:  # noqa: BLE001 - the next attempt may go better
+                self._log.exception("could not take the state file on")
         self._start_writer(self._file)
         self.flush()
 
@@ -288,7 +291,7 @@ class Keeper:
                 del self._noted[key]
                 changes.meta[key] = None
         for key, session in sessions.items():
-            self._note(changes, key, f"{session.alive_at:.0f}")
+            self._note(changes, key, str(math.floor(session.alive_at)))
 
     def _note(self, changes: Changes, key: str, value: str) -> None:
         if self._noted.get(key) != value:
