@@ -112,7 +112,7 @@ class Presenced(Exporter):
 
     def _is_ready(self) -> bool:
         try:
-            return bool(scrape(self.port, "/-/ready").body)
+            return bool(scrape(self.port, "/-/ready").text)
         except SystemExit:
             return False
 
