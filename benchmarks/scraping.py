@@ -59,10 +59,10 @@ def _content(received: bytes, path: str) -> bytes:
 
 
 def samples(text: bytes, name: str) -> list[float]:
-    """The values of every sample of one name, without labels or with any."""
-    start = name.encode()
+    """The values of every sample of one name, without labels or with any, or of one series."""
+    series = name.encode()
     return [
         float(line.rpartition(b" ")[2])
         for line in text.splitlines()
-        if line.startswith((start + b"{", start + b" "))
+        if line.startswith((series + b"{", series + b" "))
     ]
