@@ -28,6 +28,7 @@ __all__ = [
     "Presenced",
     "ProbedPresenced",
     "Server",
+    "configuration",
 ]
 
 PEERS = Path("build/peers/bin")

@@ -10,9 +10,9 @@ __all__ = ["WentOffline", "went_offline"]
 
 
 class WentOffline(NamedTuple):
-    """A client that went offline: by an event received at `since`, confirmed at `at`; epoch seconds.
+    """A client that went offline: when its disconnect was received, and when that was confirmed.
 
-    The log has `since` in whole milliseconds, rounded down.
+    Both are seconds since the epoch. The log has `since` in whole milliseconds, rounded down.
     """
 
     client_id: str

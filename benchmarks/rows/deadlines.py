@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from benchmarks.broker import Broker
 from benchmarks.events import Event, Lives
@@ -44,7 +45,10 @@ def _stay_away() -> int:
 
 def _lateness(bench: Bench) -> list[float]:
     lives = Lives()
-    sections = {"metrics": {"max_clients": CLIENTS}, "presence": {"offline_delay": f"{DELAY:g}s"}}
+    sections: dict[str, Any] = {
+        "metrics": {"max_clients": CLIENTS},
+        "presence": {"offline_delay": f"{DELAY:g}s"},
+    }
     with (
         Broker(bench.directory) as broker,
         Presenced(bench.directory, broker, qos=1, **sections) as daemon,

@@ -1,5 +1,7 @@
 """Resident memory per client at a million clients, of the daemon as it runs."""
 
+from typing import Any
+
 from benchmarks.broker import Broker
 from benchmarks.events import Lives
 from benchmarks.exporters import Presenced
@@ -36,7 +38,7 @@ def _keep_second(both: tuple[float, float], seconds: list[float]) -> float:
 
 def _bytes_a_client(bench: Bench, *, per_client: bool) -> tuple[float, float]:
     """Once all clients are known, and after a scrape."""
-    sections = {
+    sections: dict[str, Any] = {
         "metrics": {"per_client": per_client, "max_clients": CLIENTS},
         "log": {"level": "warning"},
     }

@@ -6,6 +6,7 @@ Before each scrape some clients change, so that nobody answers with what was mad
 import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
+from typing import Any
 
 from benchmarks.broker import Broker
 from benchmarks.events import Lives
@@ -16,7 +17,7 @@ from benchmarks.scraping import scrape
 from presenced.metrics.catalog import PER_CLIENT
 
 CHANGES = 500  # of clients, before each scrape
-SECTIONS = {
+SECTIONS: dict[str, Any] = {
     # So that every event changes the series of its client.
     "presence": {"offline_delay": "0s"},
     "metrics": {"max_clients": 1_000_000},
