@@ -1,6 +1,7 @@
 # make demo    the daemon on an embedded broker with simulated devices; Ctrl-C ends it
 # make test    all tests, with their own virtual environment and, as root, their Debian packages
 # make check   ruff and mypy --strict
+# make bench   what it costs beside its peers: a table, and build/bench.json (docs/performance.md)
 # make docs    docs/metrics.md, README's metrics and config/presenced.schema.json from the code
 # make install      as a service below PREFIX (/usr/local), staged in DESTDIR where that is given
 # make uninstall    removes what install put there, and nothing else
@@ -14,6 +15,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # Real servers that the tests run: package and the command that shows it is there.
 TOOLS = mosquitto:mosquitto prometheus:promtool
+# mqtt2prometheus is prometheus-mqtt-exporter in Debian.
+BENCH_TOOLS = mosquitto:mosquitto prometheus-mqtt-exporter:prometheus-mqtt-exporter
 IMAGE_TOOLS = buildah:buildah podman:podman runc:runc mmdebstrap:mmdebstrap
 SYSTEM_TOOLS = systemd-container:systemd-nspawn mmdebstrap:mmdebstrap
 
@@ -37,8 +40,8 @@ LOCK_PYTHONS = 3.11 3.12 3.13
 LOCK_PLATFORMS = x86_64-manylinux_2_36 aarch64-manylinux_2_36
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-system test-image check docs image lock tools \
-    system-tools image-tools install uninstall clean
+.PHONY: help demo test test-system test-image bench check docs image lock tools \
+    bench-tools system-tools image-tools install uninstall clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -60,6 +63,9 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.test build/peers/.done bench-tools
+	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.test
 	$(BIN)/python -m presenced.settings.schema > config/presenced.schema.json
@@ -129,9 +135,18 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[test]'
 	@touch $@
 
+# A peer that is written in Python has an environment of its own.
+build/peers/.done: | $(BIN)/python
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/pip install --quiet mqtt-exporter
+	@touch $@
+
 # Without root, or without apt, the tests that need a missing tool are skipped and say so.
 tools:
 	@for tool in $(TOOLS); do $(need_tool); done
+
+bench-tools:
+	@for tool in $(BENCH_TOOLS); do $(need_tool); done
 
 system-tools: tools
 	@for tool in $(SYSTEM_TOOLS); do $(need_tool); done

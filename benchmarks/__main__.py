@@ -9,12 +9,21 @@ from pathlib import Path
 from benchmarks.figures import Bench, Figure
 from benchmarks.report import machine, table, versions, write
 
-ROWS = ("apply", "ingest", "scrape")
+ROWS = (
+    "apply",
+    "ingest",
+    "scrape",
+    "memory",
+    "deadlines",
+    "storm",
+    "pause",
+    "deadline_costs",
+)
 
 
 def main() -> None:
     """Measure, print the table, write the file."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=ROWS, default=ROWS, metavar="NAME")
     parser.add_argument("--runs", type=int, default=5, help="of everything (5)")
     parser.add_argument("--output", type=Path, default=Path("build/bench.json"))

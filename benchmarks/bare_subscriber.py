@@ -38,7 +38,7 @@ def main() -> None:
             on_lifecycle_event_connection_success_fn=lambda _: connected.set(),
         )
     )
-    client.start()
+    client.start()  # type: ignore[no-untyped-call]
     connected.wait()
     client.subscribe(
         mqtt5.SubscribePacket([mqtt5.Subscription(topics, qos=mqtt5.QoS.AT_MOST_ONCE)])

@@ -49,7 +49,7 @@ class Lives:
         for number in clients:
             self._online.discard(number)
             reason = _REASONS[number % len(_REASONS)]
-            details = {
+            details: dict[str, str | bool] = {
                 "clientInitiatedDisconnect": reason == "CLIENT_INITIATED_DISCONNECT",
                 "disconnectReason": reason,
             }

@@ -26,7 +26,9 @@ __all__ = [
     "Mqtt2Prometheus",
     "MqttExporter",
     "Presenced",
+    "ProbedPresenced",
     "Server",
+    "configuration",
 ]
 
 PEERS = Path("build/peers/bin")
@@ -106,15 +108,30 @@ class Presenced(Exporter):
         port = free_port()
         config = directory / "presenced.yaml"
         config.write_text(yaml.safe_dump(configuration(broker, port, qos, **sections)))
-        command = [sys.executable, "-m", "presenced", "run", "--config", str(config)]
-        super().__init__(command, directory, broker, port)
+        super().__init__(self._command(config), directory, broker, port)
         wait_for(self._is_ready, "presenced is ready")
+
+    def _command(self, config: Path) -> list[str]:
+        return [sys.executable, "-m", "presenced", "run", "--config", str(config)]
 
     def _is_ready(self) -> bool:
         try:
-            return bool(scrape(self.port, "/-/ready").body)
+            return bool(scrape(self.port, "/-/ready").text)
         except SystemExit:
             return False
+
+
+class ProbedPresenced(Presenced):
+    """The daemon with a probe in its event loop; see `benchmarks.loop_probe`."""
+
+    def _command(self, config: Path) -> list[str]:
+        self._pauses = config.with_name("pauses")
+        return [sys.executable, "-m", "benchmarks.loop_probe", str(config), str(self._pauses)]
+
+    def longest_pause(self, since: float) -> float:
+        """Seconds of the longest pause that ended after `since`, on `time.perf_counter`."""
+        lines = (line.split() for line in self._pauses.read_text().splitlines())
+        return max((float(pause) for at, pause in lines if float(at) >= since), default=0.0)
 
 
 def configuration(

@@ -76,8 +76,16 @@ class Process:
     @property
     def resident(self) -> int:
         """Resident memory in bytes."""
+        return self._status("VmRSS")
+
+    @property
+    def highest_resident(self) -> int:
+        """The most resident memory that it has had, in bytes."""
+        return self._status("VmHWM")
+
+    def _status(self, key: str) -> int:
         status = Path(f"/proc/{self._child.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+        line = next(line for line in status.splitlines() if line.startswith(f"{key}:"))
         return int(line.split()[1]) * 1024
 
     def wait_until_idle(self, within: float = 600.0) -> float:

@@ -4,27 +4,28 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, islice
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
 from benchmarks import packets
 from benchmarks.events import Event
 
-__all__ = ["Publisher", "encoded", "sink_rate"]
+__all__ = ["Publisher", "encoded", "packed", "sink_rate"]
 
 _EVENTS_A_BLOCK = 1000
 _TICK = 0.01
 
 
+def packed(events: Iterable[Event], qos: int = 0) -> Iterator[bytes]:
+    """A PUBLISH packet of each event."""
+    for number, event in enumerate(events):
+        yield packets.publish(*event, packet_id=number % 65535 + 1 if qos else None)
+
+
 def encoded(events: Iterable[Event], qos: int = 0) -> list[bytes]:
     """Blocks of a thousand PUBLISH packets each, ready to be written."""
-    numbers = count()
-    stream = (
-        packets.publish(*event, packet_id=next(numbers) % 65535 + 1 if qos else None)
-        for event in events
-    )
-    return list(_blocks(stream))
+    return list(_blocks(packed(events, qos)))
 
 
 def _blocks(stream: Iterator[bytes]) -> Iterator[bytes]:
@@ -63,17 +64,13 @@ class Publisher:
             self._connection.sendall(block)
         return time.perf_counter() - began
 
-    def pace(self, events: Iterable[bytes], rate: float) -> None:
+    def pace(self, packets: Sequence[bytes], rate: float) -> None:
         """Write packets at a rate per second, in blocks a hundredth of a second apart."""
-        stream = iter(events)
         began, sent = time.perf_counter(), 0
-        while True:
-            due = int((time.perf_counter() - began) * rate) + 1 - sent
-            block = list(islice(stream, due))
-            if not block:
-                return
-            self._connection.sendall(b"".join(block))
-            sent += len(block)
+        while sent < len(packets):
+            due = int((time.perf_counter() - began) * rate) + 1
+            self._connection.sendall(b"".join(packets[sent:due]))
+            sent = max(sent, due)
             time.sleep(_TICK)
 
     def _swallow(self) -> None:

@@ -1,88 +1,53 @@
-"""What a start with a large state file costs: `python benchmarks/restart.py [CLIENTS]`.
+"""What a start with a large state file costs: `python -m benchmarks.restart [CLIENTS]`.
 
 A mosquitto must be installed. Prints the time from the start of the process until `/-/ready` says
 so, and the resident memory then, beside those of a start with an empty file in the same run.
 """
 
-import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
+from typing import Any
 
 import yaml
-from state_writer import fill
+
+from benchmarks.broker import Broker
+from benchmarks.exporters import configuration
+from benchmarks.processes import Process, free_port
+from benchmarks.scraping import scrape
+from benchmarks.state_writer import fill
+from benchmarks.waiting import wait_for
 
 RUNS = 3
 
 
-def free_port() -> int:
-    """A loopback port that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def start_broker(directory: Path, port: int) -> subprocess.Popen[bytes]:
-    """A mosquitto without TLS."""
-    executable = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/bin")
-    if executable is None:
-        raise SystemExit("mosquitto is not installed: apt-get install mosquitto")
-    config = directory / "mosquitto.conf"
-    lines = [
-        f"listener {port} 127.0.0.1",
-        "allow_anonymous true",
-        "max_queued_messages 0",
-        "max_inflight_messages 100",
-    ]
-    config.write_text("\n".join(lines) + "\n")
-    return subprocess.Popen(
-        [executable, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-
-def measure(directory: Path, broker: int, state: Path, per_client: bool) -> tuple[float, int, int]:
+def measure(
+    directory: Path, broker: Broker, state: Path, per_client: bool
+) -> tuple[float, int, int]:
     """Seconds until ready, and resident memory then and at its highest, in bytes."""
     port = free_port()
-    config = directory / "presenced.yaml"
-    settings = {
-        "mqtt": {"endpoint": "localhost", "port": broker, "tls": False, "client_id": state.stem},
-        "metrics": {"listen": f"127.0.0.1:{port}", "per_client": per_client},
+    sections: dict[str, Any] = {
+        "mqtt": {"client_id": state.stem},
+        "metrics": {"per_client": per_client, "listen": f"127.0.0.1:{port}"},
         "state": {"path": str(state)},
         "log": {"level": "warning"},
     }
-    config.write_text(yaml.safe_dump(settings))
+    config = directory / "presenced.yaml"
+    config.write_text(yaml.safe_dump(configuration(broker, port, qos=1, **sections)))
+    command = [sys.executable, "-m", "presenced", "run", "--config", str(config)]
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "presenced", "run", "--config", str(config)])
-    while not is_ready(port):
-        if process.poll() is not None:
-            raise SystemExit("presenced has ended")
-        time.sleep(0.01)
-    took = time.perf_counter() - began
-    memory = {
-        key: int(value.split()[0]) * 1024
-        for key, _, value in (
-            line.partition(":")
-            for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
-        )
-        if key in ("VmRSS", "VmHWM")
-    }
-    process.terminate()
-    process.wait()
-    return took, memory["VmRSS"], memory["VmHWM"]
+    with Process(command, directory / "presenced.log") as daemon:
+        wait_for(lambda: is_ready(daemon, port), "presenced is ready", within=120.0)
+        return time.perf_counter() - began, daemon.resident, daemon.highest_resident
 
 
-def is_ready(port: int) -> bool:
-    """Whether the daemon answers that it is ready."""
+def is_ready(daemon: Process, port: int) -> bool:
+    """Whether the daemon answers that it is ready; SystemExit if it has ended."""
+    daemon.check()
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        return bool(scrape(port, "/-/ready").text)
+    except (OSError, SystemExit):
         return False
 
 
@@ -94,19 +59,21 @@ def main() -> None:
         full, empty = directory / "full.db", directory / "empty.db"
         fill(full, clients)
         print(f"file of {clients:,} clients: {full.stat().st_size / 1e6:.0f} MB")
-        broker = free_port()
-        mosquitto = start_broker(directory, broker)
         print(f"{'':32}{'ready after':>12}{'memory':>12}{'highest':>12}")
-        for label, state, per_client in (
-            ("empty file", empty, False),
-            ("all clients, no series", full, False),
-            ("all clients, 20,000 with series", full, True),
-        ):
-            runs = [measure(directory, broker, state, per_client) for _ in range(RUNS)]
-            took, memory, highest = sorted(runs)[RUNS // 2]
-            print(f"{label:32}{took:>10.2f} s{memory / 1e6:>9.0f} MB{highest / 1e6:>9.0f} MB")
-        mosquitto.terminate()
-        mosquitto.wait()
+        with Broker(directory) as broker:
+            report(directory, broker, full, empty)
+
+
+def report(directory: Path, broker: Broker, full: Path, empty: Path) -> None:
+    """Print a line for each kind of start."""
+    for label, state, per_client in (
+        ("empty file", empty, False),
+        ("all clients, no series", full, False),
+        ("all clients, 20,000 with series", full, True),
+    ):
+        runs = [measure(directory, broker, state, per_client) for _ in range(RUNS)]
+        took, memory, highest = sorted(runs)[RUNS // 2]
+        print(f"{label:32}{took:>10.2f} s{memory / 1e6:>9.0f} MB{highest / 1e6:>9.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the state file costs: the event loop's pauses, the time to load it, its size.
 
-    python benchmarks/state_writer.py [--clients 1000000] [--seconds 10] [--directory DIR]
+    python -m benchmarks.state_writer [--clients 1000000] [--seconds 10] [--directory DIR]
 
 One event loop makes 5,000 changed rows a second of a file of all clients, first without and then
 with a writer. Its pauses are how late a timer of 1 ms comes. `DIR` should be on the disk that is

@@ -12,7 +12,7 @@ from presenced.fleet import Fleet
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.message import Message
 from presenced.pipeline import ClientFilter, Pipeline, Traffic
-from presenced.presence import PresenceRules
+from presenced.presence import Client, PresenceRules, Transition
 
 EVENTS, CLIENTS = 100_000, 10_000
 EVENTS_A_SECOND = 1_000  # of virtual time: few clients come back within their offline delay
@@ -73,9 +73,13 @@ def _apply(events: Sequence[Event]) -> float:
 
 def _pipeline() -> Pipeline:
     """As the daemon has it, with per-client series."""
+
+    def show(client: Client, _: Transition) -> None:
+        series.show(client)
+
     fleet = Fleet(
         PresenceRules(),
-        on_transition=lambda client, _: series.show(client),
+        on_transition=show,
         on_forget=lambda client: series.drop(client),
         on_describe=lambda client: series.describe(client),
     )

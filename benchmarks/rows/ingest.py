@@ -1,7 +1,9 @@
 """Events applied per second, from a broker, with per-client series."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 from benchmarks.broker import Broker
 from benchmarks.events import random_events
@@ -16,9 +18,8 @@ AT_LEAST = {"mqtt2prometheus": 1.3, "mqtt-exporter": 6.0, "bare-awscrt": 0.75}
 def measure(bench: Bench) -> list[Figure]:
     """Events a second: presenced, its peers, a bare subscriber, and the load generator alone."""
     blocks = encoded(random_events(EVENTS, CLIENTS))
-    subjects = {
-        exporter.name: (lambda exporter=exporter: _rate(bench, exporter, blocks))
-        for exporter in EXPORTERS
+    subjects: dict[str, Callable[[], float]] = {
+        exporter.name: partial(_rate, bench, exporter, blocks) for exporter in EXPORTERS
     }
     subjects["sink"] = lambda: sink_rate(blocks, EVENTS)
     subjects["broker"] = lambda: _broker_rate(bench, blocks)
@@ -47,7 +48,9 @@ def measure(bench: Bench) -> list[Figure]:
     ]
 
 
-def _rate(bench: Bench, exporter: type[Exporter], blocks: Sequence[bytes]) -> float:
+def _rate(
+    bench: Bench, exporter: Callable[[Path, Broker], Exporter], blocks: Sequence[bytes]
+) -> float:
     with Broker(bench.directory) as broker, exporter(bench.directory, broker) as subject:
         with Publisher(broker.port) as publisher:
             before = subject.taken
@@ -57,7 +60,7 @@ def _rate(bench: Bench, exporter: type[Exporter], blocks: Sequence[bytes]) -> fl
             took = subject.wait_until_idle() - began
         taken = subject.taken - before
     if taken != EVENTS:
-        raise SystemExit(f"{exporter.name} took {taken:,} of {EVENTS:,} events")
+        raise SystemExit(f"{subject.name} took {taken:,} of {EVENTS:,} events")
     return EVENTS / took
 
 

@@ -6,6 +6,7 @@ Before each scrape some clients change, so that nobody answers with what was mad
 import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
+from typing import Any
 
 from benchmarks.broker import Broker
 from benchmarks.events import Lives
@@ -16,7 +17,7 @@ from benchmarks.scraping import scrape
 from presenced.metrics.catalog import PER_CLIENT
 
 CHANGES = 500  # of clients, before each scrape
-SECTIONS = {
+SECTIONS: dict[str, Any] = {
     # So that every event changes the series of its client.
     "presence": {"offline_delay": "0s"},
     "metrics": {"max_clients": 1_000_000},
@@ -25,7 +26,7 @@ SECTIONS = {
 
 
 def measure(bench: Bench) -> list[Figure]:
-    """Seconds a scrape, plain and as Prometheus asks for it, with gzip."""
+    """Milliseconds a scrape, plain and as Prometheus asks for it, with gzip."""
     return [*_against_peer(bench, 50_000), *_against_collector(bench, 100_000)]
 
 
@@ -50,7 +51,7 @@ def _against_peer(bench: Bench, clients: int) -> list[Figure]:
     return [
         Figure(
             f"/metrics of {clients:,} clients{how}",
-            "s",
+            "ms",
             results[f"{ours.name}{how}"],
             f"{peer.name}{how}",
             results[f"{peer.name}{how}"],
@@ -73,7 +74,7 @@ def _against_collector(bench: Bench, clients: int) -> list[Figure]:
             bench.runs,
             {
                 "presenced": _scraped(ours, publisher, changes),
-                "collector": lambda: scrape(collector.port).seconds,
+                "collector": lambda: scrape(collector.port).seconds * 1e3,
                 "unchanged": lambda: _again(ours),
                 "join": lambda: _join(lines),
             },
@@ -84,16 +85,16 @@ def _against_collector(bench: Bench, clients: int) -> list[Figure]:
     return [
         Figure(
             what,
-            "s",
+            "ms",
             results["presenced"],
             "prometheus_client custom collector",
             results["collector"],
             at_least=30.0,
         ),
-        Figure(what, "s", results["presenced"], "bytes.join of its lines", results["join"]),
+        Figure(what, "ms", results["presenced"], "bytes.join of its lines", results["join"]),
         Figure(
             f"{what}, nothing changed",
-            "s",
+            "ms",
             results["unchanged"],
             "prometheus_client custom collector",
             results["collector"],
@@ -123,24 +124,24 @@ def _scraped(
     def measure() -> float:
         publisher.send(next(changes))
         exporter.wait_until_idle()
-        return scrape(exporter.port, zipped=zipped).seconds
+        return scrape(exporter.port, zipped=zipped).seconds * 1e3
 
     return measure
 
 
 def _again(exporter: Exporter) -> float:
     scrape(exporter.port)
-    return scrape(exporter.port).seconds
+    return scrape(exporter.port).seconds * 1e3
 
 
 def _lines(exporter: Server) -> list[bytes]:
-    return scrape(exporter.port).body.splitlines(keepends=True)
+    return scrape(exporter.port).text.splitlines(keepends=True)
 
 
 def _join(lines: list[bytes]) -> float:
     began = time.perf_counter()
     b"".join(lines)
-    return time.perf_counter() - began
+    return (time.perf_counter() - began) * 1e3
 
 
 def _see_all(exporter: Server, clients: int) -> None:

@@ -1,0 +1,48 @@
+"""The daemon, and how late a timer of its loop is: `python -m benchmarks.loop_probe CONFIG OUT`.
+
+Each line of the file tells of one pause of more than a millisecond: when it ended, on the monotonic
+clock, and how long it was, in seconds. Nothing else about the daemon is different.
+"""
+
+import asyncio
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from presenced import log
+from presenced.process import serve
+from presenced.settings import load_settings
+
+_EVERY = 0.001
+
+
+async def _probe(output: TextIO) -> None:
+    while True:
+        fell_asleep = time.perf_counter()
+        await asyncio.sleep(_EVERY)
+        now = time.perf_counter()
+        late = now - fell_asleep - _EVERY
+        if late > _EVERY:
+            output.write(f"{now} {late}\n")
+
+
+async def _serve(config: Path, output: TextIO) -> None:
+    settings = load_settings(config)
+    log.configure(settings.log.level, settings.log.format)
+    probe = asyncio.create_task(_probe(output))
+    await serve(settings, lambda: settings)
+    probe.cancel()
+    with suppress(asyncio.CancelledError):
+        await probe
+
+
+def main() -> None:
+    """Serve until ended."""
+    with Path(sys.argv[2]).open("w", buffering=1) as output:
+        asyncio.run(_serve(Path(sys.argv[1]), output))
+
+
+if __name__ == "__main__":
+    main()
