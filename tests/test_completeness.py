@@ -71,7 +71,7 @@ class Watcher:
         for _ in range(count):
             self.traffic[client_id].count(self.message(client_id))
 
-    def hear(self, event: Event, client_id: str = "me") -> None:
+    def hear(self, event: Event | None, client_id: str = "me") -> None:
         self.all.heard(self.message(client_id), event)
 
     def happening(self, age: float = 0.0, who: str = "device", **fields: Any) -> LifecycleEvent:
@@ -80,6 +80,21 @@ class Watcher:
             **{"connected": True, "timestamp": at, "version": 1, "session": "s", "client_id": who}
             | fields
         )
+
+    def quiet(self, *but: str) -> None:
+        """Two seconds in which the connections hear nothing, but for those that hear old events."""
+        for _ in range(8):
+            self.time.now += 0.25
+            for name in but:
+                self.hear(self.happening(age=500.0), name)
+            self.look()
+
+    def live(self, seconds: int, age: float) -> None:
+        """Ten events a second that happened `age` seconds ago."""
+        for _ in range(seconds * 10):
+            self.time.now += 0.1
+            self.hear(self.happening(age=age))
+            self.look()
 
     def outage(self, seconds: float, *, resumed: bool, client_id: str = "me") -> None:
         self.all.up(client_id, resumed=False)
@@ -244,30 +259,36 @@ def test_deadlines_are_held_from_the_outage_until_all_has_been_received() -> Non
     watcher.all.up("me", resumed=True)
     assert watcher.all.catching_up == ["me"]
     assert watcher.all.held_at == down_at
-    watcher.hear(watcher.happening(who="me"))
+    watcher.quiet()
     assert watcher.all.catching_up == []
     assert watcher.held == [down_at, math.inf]
 
 
-def test_its_own_disconnect_says_nothing() -> None:
+@pytest.mark.parametrize(
+    ("who", "connected", "taken"),
+    [("me", True, True), ("me", False, False), ("other", True, False)],
+)
+def test_its_own_connect_and_no_other_event_sets_the_clock_right(
+    who: str, connected: bool, taken: bool
+) -> None:
+    """By this machine's clock all happened 30 s before it did."""
     watcher = watching()
     watcher.outage(60.0, resumed=True)
-    watcher.hear(watcher.happening(who="me", connected=False))
-    assert watcher.all.catching_up == ["me"]
+    watcher.hear(watcher.happening(age=30.0, who=who, connected=connected))
+    watcher.live(seconds=4, age=30.0)
+    assert (watcher.all.catching_up == []) is taken
 
 
 def test_quiet_lets_go_of_deadlines(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("info", "json")
     watcher = watching()
     watcher.outage(60.0, resumed=True)
-    watcher.receive(1)
     watcher.time.now += 2
     watcher.look(waiting=True)
     assert watcher.all.catching_up == ["me"]
     watcher.look()
     assert watcher.all.catching_up == ["me"], "some have been waiting a moment ago"
-    watcher.time.now += 1
-    watcher.look()
+    watcher.quiet()
     watcher.look()
     assert watcher.all.catching_up == []
     assert watcher.held[-1] == math.inf
@@ -310,35 +331,37 @@ def test_the_longest_outage_of_several_connections_holds() -> None:
     watcher.all.up("one", resumed=True)
     watcher.all.up("two", resumed=True)
     assert watcher.all.catching_up == ["one", "two"]
-    watcher.hear(watcher.happening(who="one"), "two")
-    assert watcher.all.catching_up == ["one", "two"], "another one's connect tells it nothing"
-    watcher.hear(watcher.happening(who="two"), "two")
+    watcher.quiet("one")
+    assert watcher.all.catching_up == ["one"]
     assert watcher.all.held_at == first
-    watcher.hear(watcher.happening(who="one"), "one")
+    watcher.quiet()
     assert watcher.all.held_at == math.inf
 
 
-def test_ten_live_events_of_any_family_in_a_row_end_the_queue() -> None:
+@pytest.mark.parametrize(
+    "event",
+    [None, ThingEvent(type="created", thing_name="t", timestamp=None)],
+    ids=["junk", "thing"],
+)
+def test_what_is_of_nobody_knows_when_is_waited_for(event: Event | None) -> None:
     watcher = watching()
     watcher.outage(60.0, resumed=True)
-    live = ThingEvent(type="created", thing_name="t", timestamp=round(watcher.time.wall * 1000))
-    for _ in range(9):
-        watcher.hear(live)
-    watcher.hear(watcher.happening(age=30.0))
-    for _ in range(9):
-        watcher.hear(live)
+    for _ in range(100):
+        watcher.time.now += 0.1
+        watcher.hear(event)
+        watcher.look()
     assert watcher.all.catching_up == ["me"]
-    watcher.hear(live)
+
+
+def test_events_of_any_family_that_happen_now_are_not_waited_for() -> None:
+    watcher = watching()
+    watcher.outage(60.0, resumed=True)
+    for _ in range(40):
+        watcher.time.now += 0.1
+        at = round(watcher.time.wall * 1000)
+        watcher.hear(ThingEvent(type="created", thing_name="t", timestamp=at))
+        watcher.look()
     assert watcher.all.catching_up == []
-
-
-def test_a_future_event_does_not_end_the_queue() -> None:
-    watcher = watching()
-    watcher.outage(60.0, resumed=True)
-    watcher.hear(watcher.happening(age=-7200.0))
-    assert watcher.all.catching_up == ["me"]
-    watcher.hear(ThingEvent(type="created", thing_name="t", timestamp=None))
-    assert watcher.all.catching_up == ["me"]
 
 
 @pytest.mark.parametrize("step", [-7200.0, 7200.0])
@@ -347,13 +370,11 @@ def test_a_clock_that_is_set_while_it_catches_up_neither_ends_nor_freezes_that(
 ) -> None:
     watcher = watching()
     watcher.outage(60.0, resumed=True)
-    watcher.time.now += 10
+    watcher.time.now += 1
     watcher.time.offset += step
-    for _ in range(20):
-        watcher.hear(watcher.happening(age=30.0))
+    watcher.live(seconds=5, age=30.0)
     assert watcher.all.catching_up == ["me"], "they are of the outage"
-    for _ in range(10):
-        watcher.hear(watcher.happening(age=1.0))
+    watcher.live(seconds=4, age=1.0)
     assert watcher.all.catching_up == []
 
 

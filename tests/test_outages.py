@@ -95,68 +95,120 @@ def test_a_session_that_was_there_at_the_first_start_is_caught_up_with() -> None
     assert one.holds_from(8.0) == 7.0
 
 
-def test_its_own_connect_ends_the_queue() -> None:
-    one = resumed()
-    one.heard(101.0, 0.5, own_connect=True)
-    assert not one.catching_up
-    assert one.missing_since is None
-
-
-def test_its_own_connect_of_earlier_does_not() -> None:
-    one = resumed()
-    one.heard(101.0, 30.0, own_connect=True)
-    assert one.catching_up
-
-
-def test_live_events_in_a_row_end_the_queue() -> None:
-    one = resumed()
-    for _ in range(9):
-        one.heard(103.0, 0.1, own_connect=False)
-    assert one.catching_up
-    one.heard(103.0, 0.1, own_connect=False)
-    assert not one.catching_up
-
-
-def test_a_single_event_that_seems_new_does_not() -> None:
-    one = resumed()
-    one.heard(101.0, -3600.0, own_connect=False)
-    for _ in range(50):
-        one.heard(101.0, 60.0, own_connect=False)
-        one.heard(101.0, -3600.0, own_connect=False)
-        one.heard(101.0, None, own_connect=False)
-    assert one.catching_up
-
-
-def test_live_events_of_the_connection_before_do_not_count() -> None:
-    one = resumed()
-    for _ in range(9):
-        one.heard(101.0, 0.1, own_connect=False)
-    one.down(102.0)
-    one.up(103.0, resumed=True)
-    one.heard(103.5, 0.1, own_connect=False)
-    assert one.catching_up
+def look(one: Outages, *times: float) -> None:
+    for now in times:
+        one.look(now, waiting=False)
 
 
 def test_quiet_ends_the_queue() -> None:
     one = resumed()
-    one.look(100.9, None, waiting=False)
+    look(one, 101.9)
     assert one.catching_up
-    one.look(101.0, 100.5, waiting=False)
-    assert one.catching_up, "a message came half a second ago"
-    one.look(101.5, 100.5, waiting=False)
+    one.heard(101.95, 30.0, own_connect=False)
+    look(one, 103.9)
+    assert one.catching_up, "one of the queue came less than two seconds ago"
+    look(one, 104.0)
+    assert not one.catching_up
+    assert one.missing_since is None
+
+
+def stream(one: Outages, begin: float, seconds: float, age: float, *, rate: int = 10) -> float:
+    """Events that each happened `age` seconds ago, looked at as the daemon does."""
+    for step in range(round(seconds * rate)):
+        now = begin + step / rate
+        one.heard(now, age, own_connect=False)
+        look(one, now)
+    return begin + seconds
+
+
+def test_new_events_are_as_quiet_as_none() -> None:
+    one = resumed()
+    stream(one, 100.0, 3.5, age=0.1)
+    assert not one.catching_up
+
+
+def test_new_events_that_overtake_the_queue_do_not_end_it() -> None:
+    """AWS sends what it stored slowly, and what happens meanwhile at once."""
+    one = resumed()
+    for step in range(300):
+        now = 100.0 + step / 10
+        for _ in range(9):
+            one.heard(now, 0.0, own_connect=False)
+        one.heard(now, 20.0 + step / 10, own_connect=False)
+        look(one, now)
+    assert one.catching_up
+    look(one, 132.0)
+    assert not one.catching_up
+
+
+def test_an_event_that_comes_late_now_and_then_is_no_queue() -> None:
+    one = resumed()
+    for step in range(65):
+        now = 100.0 + step / 10
+        one.heard(now, 0.0 if step % 19 else 500.0, own_connect=False)
+        if step > 10:
+            look(one, now)
+    look(one, 108.0)
+    assert not one.catching_up
+
+
+@pytest.mark.parametrize("age", [None, 30.0])
+def test_what_may_be_of_the_queue_is_waited_for(age: float | None) -> None:
+    one = resumed()
+    for step in range(300):
+        one.heard(100.0 + step / 10, age, own_connect=False)
+        look(one, 100.0 + step / 10)
+    assert one.catching_up
+
+
+@pytest.mark.parametrize("ahead", [-50.0, -3.0, 0.0, 3.0, 50.0])
+def test_its_own_connect_tells_how_the_clocks_differ(ahead: float) -> None:
+    one = resumed()
+    one.heard(100.3, 0.3 + ahead, own_connect=True)
+    stored = resumed()
+    stored.heard(100.3, 0.3 + ahead, own_connect=True)
+    for step in range(40):
+        now = 100.4 + step / 10
+        one.heard(now, 0.1 + ahead, own_connect=False)
+        stored.heard(now, step / 10 + 2.0 + ahead, own_connect=False)
+        look(one, now)
+        look(stored, now)
+    assert not one.catching_up
+    assert stored.catching_up
+
+
+def test_an_own_connect_of_an_earlier_time_tells_nothing_of_the_clock() -> None:
+    one = resumed()
+    one.heard(100.3, 150.0, own_connect=True)
+    stream(one, 100.4, 10.0, age=120.0)
+    assert one.catching_up
+
+
+def test_a_clock_far_ahead_prolongs_the_waiting_by_no_more_than_that() -> None:
+    one = resumed()
+    assert stream(one, 100.0, 60.0, age=60.1) == 160.0
+    assert one.catching_up
+    stream(one, 160.0, 3.5, age=60.1)
+    assert not one.catching_up
+
+
+def test_what_was_received_on_the_connection_before_does_not_count() -> None:
+    one = resumed()
+    stream(one, 100.0, 1.0, age=50.0)
+    one.down(101.0)
+    one.up(101.2, resumed=True)
+    look(one, 103.2)
     assert not one.catching_up
 
 
 def test_it_is_not_quiet_while_messages_wait_to_be_applied() -> None:
     one = resumed()
-    one.look(1000.0, 101.0, waiting=True)
+    one.look(1000.0, waiting=True)
     assert one.catching_up
-
-
-def test_a_message_of_before_the_outage_makes_no_quiet() -> None:
-    one = resumed(now=100.0)
-    one.look(100.5, -60.0, waiting=False)
+    look(one, 1001.9)
     assert one.catching_up
+    look(one, 1002.0)
+    assert not one.catching_up
 
 
 def test_only_a_kept_session_holds() -> None:
@@ -178,7 +230,7 @@ def test_a_session_holds_while_it_is_within_its_expiry() -> None:
 def test_what_is_being_received_holds_however_long_it_takes() -> None:
     one = resumed()
     assert one.holds_from(10 * EXPIRY) == 0.0
-    one.heard(10 * EXPIRY, 0.0, own_connect=True)
+    look(one, 10 * EXPIRY)
     assert one.holds_from(10 * EXPIRY) is None
 
 
@@ -190,27 +242,18 @@ def test_a_lost_session_holds_nothing() -> None:
     assert one.holds_from(20.0) is None
 
 
-def test_the_queue_is_not_over_while_the_broker_waits_for_acknowledgements() -> None:
-    """It sends no more until it has them, and then needs a moment."""
-    one = resumed()
-    one.look(103.0, 100.1, waiting=True)
-    one.look(103.5, 100.1, waiting=False)
-    assert one.catching_up
-    one.look(104.1, 100.1, waiting=False)
-    assert not one.catching_up
-
-
 def test_what_the_broker_holds_back_is_waited_for_as_a_queue_is() -> None:
     one = resumed()
-    one.look(103.0, None, waiting=False)
+    look(one, 103.0)
     assert one.holds_from(103.0) is None
     one.hold_back(110.0, 105.0)
-    one.look(110.0, 105.0, waiting=True)
+    one.look(110.0, waiting=True)
     assert (one.catching_up, one.holds_from(110.0)) == (True, 105.0)
-    one.look(111.0, 110.5, waiting=False)
+    one.heard(110.5, 3.0, own_connect=False)
+    look(one, 112.4)
     assert one.catching_up
-    one.look(111.5, 110.5, waiting=False)
-    assert one.holds_from(111.5) is None
+    look(one, 112.5)
+    assert one.holds_from(112.5) is None
 
 
 def test_a_connection_that_is_down_is_not_held_back_besides() -> None:

@@ -257,14 +257,14 @@ def test_what_was_held_fires_with_its_own_time_once_it_is_let_go() -> None:
     assert (transitions[-1].time, transitions[-1].since) == (15, 10)
 
 
-def test_events_are_heard_after_they_were_applied_whoever_they_are_of() -> None:
+def test_messages_are_heard_after_they_were_applied_whoever_they_are_of() -> None:
     pipeline, _ = make(own=["me"])
-    heard: list[tuple[str, bool]] = []
-    pipeline.heard = lambda m, event: heard.append(
-        (event.client_id, "a" in pipeline.presence.clients)
+    heard: list[tuple[str | None, bool]] = []
+    pipeline.heard = lambda _, event: heard.append(
+        (event and event.client_id, "a" in pipeline.presence.clients)
     )
     pipeline.process([message("connected"), message("connected", "me"), message("nonsense")])
-    assert heard == [("a", True), ("me", True)]
+    assert heard == [("a", True), ("me", True), (None, True)]
 
 
 def test_a_connection_is_saturated_while_its_second_lasts_and_the_next() -> None:

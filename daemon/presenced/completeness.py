@@ -135,20 +135,19 @@ class Completeness:
             connection.outages.down(self._clocks.monotonic())
             self._hold()
 
-    def heard(self, message: Message, event: Event) -> None:
-        """An event came. Needs to be called only while `catching_up` holds any."""
+    def heard(self, message: Message, event: Event | None) -> None:
+        """A message came; `event` None says that it is none. Needed while `catching_up` has any."""
         connection = self._connections.get(message.connection)
         if connection is None or not connection.outages.catching_up:
             return
-        age = None if event.timestamp is None else self._clocks.wall() - event.timestamp / 1000
+        timestamp = None if event is None else event.timestamp
+        age = None if timestamp is None else self._clocks.wall() - timestamp / 1000
         own_connect = (
             isinstance(event, LifecycleEvent)
             and event.connected
             and event.client_id == message.connection
         )
         connection.outages.heard(self._clocks.monotonic(), age, own_connect=own_connect)
-        if not connection.outages.catching_up:
-            self._tell_caught_up(message.connection)
 
     def look(
         self,
@@ -166,7 +165,7 @@ class Completeness:
             counted = traffic.get(status.client_id) or Traffic()
             outages = connection.outages
             was_catching_up = outages.catching_up
-            outages.look(now, counted.last_moment, waiting=waiting)
+            outages.look(now, waiting=waiting)
             if was_catching_up and not outages.catching_up:
                 self._tell_caught_up(status.client_id)
             self._look_for_drops(status, connection)

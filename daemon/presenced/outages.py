@@ -2,17 +2,21 @@
 
 Lifecycle events are not retained: what is published while a connection is down reaches it only by a
 persistent session, whose queue the broker sends when the connection is back (MQTT 5 section 4.4).
-Nothing in MQTT tells where that queue ends and new messages begin. `now` is monotonic seconds;
-there is no other clock, so that it does not matter when that of the machine is set.
+Nothing in MQTT tells where that queue ends and new messages begin, and new ones may overtake it:
+AWS IoT Core sends what it stored at 10 messages a second, and all else as it comes (AWS IoT Core
+endpoints and quotas). `now` is monotonic seconds; there is no other clock, so that it does not
+matter when that of the machine is set.
 """
 
+from collections import deque
 from enum import StrEnum
 from typing import NamedTuple
 
 __all__ = ["Gap", "GapReason", "Outages"]
 
-_QUIET = 1.0
-_LIVE_IN_A_ROW = 10
+_QUIET = 2.0
+# A queue sends more than these few in that time; a fleet has events that come late now and then.
+_FEW, _FEW_IN = 3, 6.0
 _CLOCKS_DIFFER_BY = 1.0
 
 
@@ -50,13 +54,17 @@ class Outages:
         self.missing_since: float | None = None if absent_for is None else now - absent_for
         self._busy_at = 0.0
         self._up_since = 0.0
-        self._live = 0
+        self._away = 0.0
+        self._clock_ahead = 0.0
+        self._queued: deque[float] = deque(maxlen=_FEW)
 
     def up(self, now: float, *, resumed: bool) -> Gap | None:
         """The connection is up; what may have been lost."""
         gap = self._gap(now, resumed=resumed)
         self.is_up, self.catching_up = True, resumed
-        self._up_since, self._live = now, 0
+        self._up_since, self._clock_ahead = now, 0.0
+        self._away = 0.0 if self.missing_since is None else now - self.missing_since
+        self._queued.clear()
         if not resumed:
             self.missing_since = None
         elif self.missing_since is None:
@@ -71,7 +79,8 @@ class Outages:
         if not self.is_up:
             return
         self.catching_up = True
-        self._up_since, self._live = now, 0
+        self._up_since = self._busy_at = now
+        self._queued.clear()
         self.missing_since = since if self.missing_since is None else min(since, self.missing_since)
 
     def down(self, now: float) -> None:
@@ -81,32 +90,39 @@ class Outages:
             self.missing_since = now
 
     def heard(self, now: float, age: float | None, *, own_connect: bool) -> None:
-        """An event was received; the queue is over where it shows that it is a new one.
+        """A message was received, an event that happened `age` seconds ago by the wall clock.
 
-        `age` is how long ago it happened, in seconds by the wall clock as it stands at `now`.
-        AWS IoT Core publishes the daemon's own connect, too, and queues it behind all that waited.
-        Else several events in a row that happened since the connect show it; a single one does
-        not, because event times are approximate.
+        One that happened before the connection came up, or of which nobody knows when, may be of
+        the queue. AWS IoT Core publishes the daemon's own connect, too: what its clock says of that
+        moment shows how far the machine's is ahead or behind. A connect less long before this one
+        than the connection was away is this one.
         """
-        if age is None or age > now - self._up_since + _CLOCKS_DIFFER_BY:
-            self._live = 0
+        since_up = now - self._up_since
+        if age is None:
+            self._queued.append(now)
             return
-        self._live += 1
-        if own_connect or self._live >= _LIVE_IN_A_ROW:
-            self._caught_up()
+        if own_connect and abs(age - since_up) < self._away:
+            self._clock_ahead = age - since_up
+        if age - self._clock_ahead > since_up - _CLOCKS_DIFFER_BY:
+            self._queued.append(now)
 
-    def look(self, now: float, last_message: float | None, *, waiting: bool) -> None:
-        """See whether nothing has come for so long that the queue must be over.
+    def look(self, now: float, *, waiting: bool) -> None:
+        """See whether the queue must be over, because for some time next to nothing of it has come.
 
-        `last_message` is when the last message came, `waiting` whether some are not applied or not
-        acknowledged yet: the broker may send no more until they are.
+        `waiting` says whether messages are not applied or not acknowledged yet: the broker may send
+        no more until they are.
         """
         if waiting:
             self._busy_at = now
-        if not self.catching_up or waiting:
-            return
-        if now - max(self._up_since, self._busy_at, last_message or 0.0) >= _QUIET:
-            self._caught_up()
+        elif self.catching_up and self._is_over(now):
+            self.catching_up, self.missing_since = False, None
+
+    def _is_over(self, now: float) -> bool:
+        quiet_for = now - max(self._up_since, self._busy_at)
+        if not self._queued or now - self._queued[-1] >= _QUIET:
+            return quiet_for >= _QUIET
+        few = len(self._queued) < _FEW or now - self._queued[0] >= _FEW_IN
+        return few and quiet_for >= _FEW_IN
 
     def holds_from(self, now: float) -> float | None:
         """From when on nothing may be concluded yet from something not having come.
@@ -129,6 +145,3 @@ class Outages:
         if seconds > self.session_expiry:
             return Gap(GapReason.SESSION_EXPIRED, seconds)
         return None if resumed else Gap(GapReason.SESSION_LOST, seconds)
-
-    def _caught_up(self) -> None:
-        self.catching_up, self.missing_since = False, None

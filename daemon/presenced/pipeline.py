@@ -96,7 +96,6 @@ class Traffic:
     max_message_rate: int = 100
     messages: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
     last_message: float | None = None
-    last_moment: float | None = None
     saturated_seconds: int = 0
     _second: int = -1
     _in_second: int = 0
@@ -104,7 +103,7 @@ class Traffic:
     def count(self, message: Message) -> None:
         """Count a message; the one that fills its second makes that second a saturated one."""
         self.messages[message.qos] = self.messages.get(message.qos, 0) + 1
-        self.last_message, self.last_moment = message.received, message.moment
+        self.last_message = message.received
         second = int(message.moment)
         if second != self._second:
             self._second, self._in_second = second, 0
@@ -145,7 +144,7 @@ class Pipeline:
 
     The rules of presence may be replaced between batches, and the filter by `use_filter`. No
     deadline after the monotonic time `held_at` fires. `heard`, where there is one, is told each
-    event.
+    message, with None where it is no event.
     """
 
     def __init__(self, fleet: Fleet, client_filter: ClientFilter) -> None:
@@ -153,7 +152,7 @@ class Pipeline:
         self.counts = EventCounts()
         self.traffic: dict[str, Traffic] = {}
         self.held_at = math.inf
-        self.heard: Callable[[Message, Event], None] | None = None
+        self.heard: Callable[[Message, Event | None], None] | None = None
         self._client_filter = client_filter
         self._repeats = Repeats()
         fleet.admits = self._admits
@@ -217,6 +216,8 @@ class Pipeline:
                 detail=rejected.detail,
                 topic=message.topic[:_SHOWN_OF_TOPIC],
             )
+            if self.heard is not None:
+                self.heard(message, None)
             return
         self.counts.decoded[event.family, event.type] += 1
         if event.topic_disagrees:

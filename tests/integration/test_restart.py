@@ -5,7 +5,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -133,6 +135,48 @@ def test_what_happens_while_the_daemon_is_down(
     assert daemon.value("iot_client_transitions_total", to="offline") == 2
     assert sum(line["event"] == "client went offline" for line in daemon.log) == 2
     daemon.wait_until_ready()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_it_has_caught_up_though_new_events_never_pause(
+    broker_of: Any, daemon_of: Any, path: Path, transport: str
+) -> None:
+    """And not before what was stored: a device that is back is found there, among 2,000 others."""
+    broker: Mosquitto = broker_of()
+    daemon = with_state(daemon_of, broker, path, mqtt={"transport": transport})
+    daemon.wait_until_ready()
+    broker.publish([event("connected", "a", 1), event("disconnected", "a", 1, 10)])
+    wait_for(lambda: daemon.value("iot_clients", state="pending") == 1)
+    kill(daemon)
+    stored = [event("connected", f"c{number % 50}", number) for number in range(1, 2_000)]
+    broker.publish([*stored, event("connected", "a", 2, 20)])
+    done = threading.Event()
+
+    def happen() -> None:
+        number = 0
+        while not done.wait(0.05):
+            number += 1
+            at = round(time.time() * 1000) - NOW
+            broker.publish([event("connected", "busy", number, at)])
+
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(happen)
+        daemon.start()
+        try:
+            daemon.wait_until_ready()
+            assert daemon.value("iot_client_connected", client_id="a") == 1
+            assert daemon.value("iot_client_transitions_total", to="offline") == 0
+            seen = daemon.value("iot_events_total", family="presence", type="connected") or 0
+            wait_for(
+                lambda: (
+                    (daemon.value("iot_events_total", family="presence", type="connected") or 0)
+                    > seen
+                ),
+                what="events that go on",
+            )
+        finally:
+            done.set()
+        busy.result()
 
 
 def test_an_outage_of_the_connection_is_no_offline_either(
