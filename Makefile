@@ -49,8 +49,9 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/presenced demo $(ARGS)
 
+# More workers than cores: most tests wait for servers most of the time.
 test: $(VENV)/.test tools
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
 
 # Its name keeps it out of `make test`: norecursedirs in pyproject.toml.
 test-system: $(VENV)/.test system-tools

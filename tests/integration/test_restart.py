@@ -423,14 +423,16 @@ def settled(daemon: Daemon, fleet: Fleet) -> bool:
     return presence(daemon) == truth
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_killed_thirty_times_among_fifty_thousand_events(
-    broker_of: Any, daemon_of: Any, path: Path
+    broker_of: Any, daemon_of: Any, path: Path, transport: str
 ) -> None:
     """Presence ends in the truth for every client, and nothing is lost or counted twice."""
     broker: Mosquitto = broker_of()
     fleet = Fleet(seed=5, devices=500)
     delay = {"offline_delay": "200ms", "version_reset_after": "365d"}
-    daemon = with_state(daemon_of, broker, path, presence=delay)
+    mqtt = {"transport": transport}
+    daemon = with_state(daemon_of, broker, path, presence=delay, mqtt=mqtt)
     daemon.wait_until_ready()
     published = 0
     random = Random(9)

@@ -26,7 +26,7 @@ from presenced.state import (
     default_path,
 )
 from presenced.state.schema import APPLICATION_ID, VERSION
-from statefiles import client_row, clients_in, fill, of_clients, query, thing_row
+from statefiles import client_row, clients_in, fill, let_others_in, of_clients, query, thing_row
 
 PAGE = 4096
 
@@ -287,8 +287,7 @@ def test_a_read_only_directory_is_told_with_its_remedy(path, has_file):
     if has_file:
         fill(path, ["a"])
     directory = path.parent
-    for above in (directory, *directory.parents[:2]):
-        above.chmod(0o755)
+    let_others_in(directory)
     directory.chmod(0o555)
     done = subprocess.run(
         [sys.executable, "-c", OPEN_AS_NOBODY, str(path)],

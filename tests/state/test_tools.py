@@ -23,7 +23,7 @@ from presenced.state import (
 )
 from presenced.state.tools import client, export, forget, summary
 from state_runs import Run
-from statefiles import client_row, clients_in, fill, of_clients, query, thing_row
+from statefiles import client_row, clients_in, fill, let_others_in, of_clients, query, thing_row
 from waiting import until
 
 
@@ -183,8 +183,7 @@ def test_a_newer_file_is_not_guessed_at(path):
 def as_nobody(code: str, path: Path) -> subprocess.CompletedProcess[str]:
     if os.geteuid() != 0:
         missing("becoming another user needs root")
-    for above in (path.parent, *path.parents[1:3]):
-        above.chmod(0o755)
+    let_others_in(path.parent)
     # Imports come first: the other user may not be let in where Python lies.
     become = (
         "import os, sys; from pathlib import Path\n"
