@@ -21,6 +21,9 @@ __all__ = ["AwscrtLink"]
 
 Callback = Callable[[Any], None]
 
+# The library gives None for what MQTT does not define; 128 is "unspecified error".
+_UNKNOWN_CODE = 128
+
 
 class AwscrtLink:
     """One client object of the library, from its start to its stop.
@@ -114,7 +117,8 @@ class AwscrtLink:
             if (error := future.exception()) is not None:
                 done.set_exception(error)
                 return
-            answered([int(code) for code in future.result().reason_codes])
+            codes = future.result().reason_codes
+            answered([_UNKNOWN_CODE if code is None else int(code) for code in codes])
             done.set_result(None)
 
         # Straight to the loop, in the order of the library's lifecycle events.
