@@ -49,7 +49,7 @@ class Mosquitto:
     `max_inflight` bounds the unacknowledged QoS 1 messages per client; nothing is ever dropped.
     Subscriptions that match a pattern of `refused_filters` are refused by the broker's dynamic
     security plugin (its ACL file knows nothing of subscriptions). `users` maps names to passwords
-    and makes the listener demand them.
+    and makes the listener demand them. `max_qos` is the most that the listener under test grants.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Mosquitto:
         max_inflight: int = 100,
         refused_filters: Sequence[str] = (),
         users: dict[str, str] | None = None,
+        max_qos: int = 2,
     ) -> None:
         self.executable = need_mosquitto()
         self.directory = directory
@@ -79,6 +80,7 @@ class Mosquitto:
             f"persistence_location {directory}/",
             *(self._refusing(refused_filters) if refused_filters else ()),
             f"listener {self.port} 127.0.0.1",
+            f"max_qos {max_qos}",
             *(self._tls(certificates, server) if certificates else ()),
             *(self._passwords(users) if users else ("allow_anonymous true",)),
             f"listener {self.back_port} 127.0.0.1",

@@ -6,6 +6,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 1, 2, 3, 4, 8, 9
+UNSUBSCRIBE, UNSUBACK = 10, 11
 PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
 
 
@@ -58,6 +59,11 @@ class Peer:
     def suback(self, subscribe: bytes, *codes: int) -> None:
         """Answer a SUBSCRIBE."""
         self.send(SUBACK << 4, subscribe[:2] + (b"\0" if self.version == 5 else b"") + bytes(codes))
+
+    def unsuback(self, unsubscribe: bytes, *codes: int) -> None:
+        """Answer an UNSUBSCRIBE; the answer of MQTT 3.1.1 has no codes."""
+        more = b"\0" + bytes(codes) if self.version == 5 else b""
+        self.send(UNSUBACK << 4, unsubscribe[:2] + more)
 
     def disconnect(self, code: int) -> None:
         """Send the DISCONNECT of MQTT 5."""

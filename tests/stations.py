@@ -9,17 +9,43 @@ from presenced.mqtt.inbox import Inbox
 from presenced.mqtt.message import Message
 from presenced.mqtt.source import SourceOptions
 from presenced.mqtt.sources import build_source
+from presenced.mqtt.status import ConnectionStatus
 
 # Transport and MQTT version.
 KINDS = [("awscrt", "5"), ("aiomqtt", "5"), ("aiomqtt", "3.1.1")]
 FILTER = "$aws/events/#"
 
 
+class KeptSession:
+    """A listener that knows of a session with filters that are not wanted any more."""
+
+    def __init__(self, *held: str) -> None:
+        self.held = list(held)
+
+    def up(self, client_id: str, *, resumed: bool) -> None: ...
+
+    def down(self, client_id: str) -> None: ...
+
+    def granted(self, client_id: str, topic_filter: str, qos: int) -> None: ...
+
+    def unwanted(self, client_id: str) -> list[str]:
+        return self.held
+
+    def unsubscribed(self, client_id: str, topic_filter: str) -> None:
+        self.held = [each for each in self.held if each != topic_filter]
+
+
 class Station:
     """A source and what it has delivered; `holding` keeps the acknowledgements back."""
 
     def __init__(
-        self, kind: tuple[str, str], port: int, *, capacity: int = 100_000, **options: Any
+        self,
+        kind: tuple[str, str],
+        port: int,
+        *,
+        capacity: int = 100_000,
+        session: KeptSession | None = None,
+        **options: Any,
     ) -> None:
         transport, protocol = kind
         settings = {
@@ -36,8 +62,13 @@ class Station:
         self.holding = False
         self.on_batch: Callable[[list[Message]], None] = lambda batch: None
         self.inbox = Inbox(asyncio.get_running_loop(), self._deliver, capacity=capacity)
-        self.source = build_source(transport, self.options, self.inbox)
-        self.status = self.source.status
+        self.status = ConnectionStatus(
+            self.options.client_id,
+            self.options.filters,
+            endpoint=self.options.endpoint,
+            listener=session,
+        )
+        self.source = build_source(transport, self.options, self.inbox, self.status)
 
     @property
     def topics(self) -> list[str]:

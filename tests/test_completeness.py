@@ -388,7 +388,8 @@ def test_sessions_are_those_of_connections_that_have_been_up() -> None:
     watcher.all.up("behind", resumed=True)
     watcher.time.now += 30
     wall = watcher.time.wall
-    assert dict(watcher.all.sessions) == {"up": wall, "down": wall - 60, "behind": wall - 60}
+    alive_at = {session.client_id: session.alive_at for session in watcher.all.sessions}
+    assert alive_at == {"up": wall, "down": wall - 60, "behind": wall - 60}
 
 
 def session(age: float, client_id: str = "me") -> Session:
@@ -542,3 +543,165 @@ def test_every_filter_that_presence_matches_carries_it(filters: list[str]) -> No
 def test_filters_of_other_families_do_not(topic_filter: str) -> None:
     assert not carries_presence([topic_filter])
     assert carries_presence([topic_filter, "$aws/events/presence/+/+"])
+
+
+PRESENCE = ("$aws/events/presence/#",)
+
+
+def grant(watcher: Watcher, topic_filter: str, qos: int = 1) -> None:
+    watcher.all.granted("me", topic_filter, qos)
+    watcher.look()
+
+
+def come_at(watcher: Watcher, qos: int, topic: str = "$aws/events/presence/connected/a") -> None:
+    message = Message(topic, b"", qos, watcher.time.wall, watcher.time.now, connection="me")
+    watcher.traffic["me"].count(message)
+    watcher.look()
+
+
+@pytest.mark.parametrize(("granted", "gaps"), [(1, {}), (0, {"clean_session": 1})])
+def test_an_outage_of_a_filter_granted_at_qos_0_is_a_gap(
+    capsys: pytest.CaptureFixture[str], granted: int, gaps: dict[str, int]
+) -> None:
+    log.configure("info", "json")
+    watcher = watching()
+    watcher.all.up("me", resumed=False)
+    grant(watcher, EVERYTHING[0], granted)
+    told = [line for line in lines(capsys) if line["event"] == "events come at QoS 0"]
+    assert [line["detail"].split(":")[0] for line in told] == (
+        [] if granted else ["the broker granted $aws/events/# at QoS 0 only, though mqtt.qos is 1"]
+    )
+    assert len(watcher.all.warnings) == len(told)
+    watcher.all.down("me")
+    assert math.isfinite(watcher.all.held_at) is bool(granted), "nothing comes that could cancel it"
+    watcher.time.now += 10
+    watcher.all.up("me", resumed=True)
+    assert watcher.gaps == gaps
+    assert watcher.unverified == len(gaps)
+
+
+@pytest.mark.parametrize(
+    ("filters", "asked", "granted", "warned"),
+    [
+        (EVERYTHING, 1, 0, True),
+        (EVERYTHING, 0, 0, False),
+        (REGISTRY, 1, 0, False),
+        (EVERYTHING, 1, 1, False),
+    ],
+)
+def test_people_are_told_where_less_was_granted_than_asked(
+    filters: tuple[str, ...], asked: int, granted: int, warned: bool
+) -> None:
+    watcher = watching(options(filters=filters, qos=asked))
+    watcher.all.up("me", resumed=False)
+    grant(watcher, filters[0], granted)
+    assert bool(watcher.all.warnings) is warned
+    assert all(warning.startswith("me: the broker granted") for warning in watcher.all.warnings)
+
+
+@pytest.mark.parametrize(
+    ("qos", "topic", "gaps"),
+    [
+        (1, "$aws/events/presence/connected/a", {}),
+        (0, "$aws/events/presence/connected/a", {"clean_session": 1}),
+        (0, "$aws/events/thing/a/created", {}),
+    ],
+)
+def test_an_outage_where_events_are_published_at_qos_0_is_a_gap(
+    qos: int, topic: str, gaps: dict[str, int]
+) -> None:
+    watcher = watching()
+    watcher.all.up("me", resumed=False)
+    grant(watcher, EVERYTHING[0])
+    come_at(watcher, qos, topic)
+    assert bool(watcher.all.warnings) is bool(gaps)
+    watcher.all.down("me")
+    watcher.time.now += 10
+    watcher.all.up("me", resumed=True)
+    assert watcher.gaps == gaps
+    grant(watcher, EVERYTHING[0])
+    watcher.all.down("me")
+    watcher.time.now += 10
+    watcher.all.up("me", resumed=True)
+    assert watcher.gaps == gaps, "nothing came in between of which it could be known"
+
+
+def test_a_later_process_knows_that_a_session_kept_nothing() -> None:
+    watcher = watching()
+    watcher.all.up("me", resumed=False)
+    grant(watcher, EVERYTHING[0], 0)
+    later = watching(earlier=watcher.all.sessions)
+    later.all.up("me", resumed=True)
+    assert later.gaps == {"clean_session": 1}
+
+
+def changed(*filters: str, before: dict[str, int] | None) -> Watcher:
+    """A restart with other filters; the broker resumes the session."""
+    watcher = watching(options(filters=filters), earlier=[Session("me", Time().wall - 20, before)])
+    watcher.all.up("me", resumed=True)
+    for each in filters:
+        watcher.all.granted("me", each, 1)
+    return watcher
+
+
+def test_what_a_new_filter_missed_is_a_gap(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    watcher = changed(*PRESENCE, before={REGISTRY[0]: 1})
+    assert watcher.unverified == 1, "at once"
+    watcher.look()
+    watcher.look()
+    assert watcher.gaps == {"filters_changed": 1}
+    (line,) = lines(capsys)
+    assert (line["reason"], line["gap_seconds"]) == ("filters_changed", 20.0)
+    assert watcher.all.unwanted("me") == [REGISTRY[0]]
+    watcher.all.unsubscribed("me", REGISTRY[0])
+    assert watcher.all.unwanted("me") == []
+    assert watcher.all.sessions[0].subscribed == {PRESENCE[0]: 1}
+
+
+def test_several_new_filters_are_one_gap() -> None:
+    connected, disconnected = (f"$aws/events/presence/{each}/#" for each in ("a", "b"))
+    watcher = changed(connected, disconnected, before={REGISTRY[0]: 1})
+    watcher.look()
+    assert watcher.gaps == {"filters_changed": 1}
+
+
+@pytest.mark.parametrize(
+    ("filters", "before"),
+    [
+        (PRESENCE, {EVERYTHING[0]: 1}),
+        (EVERYTHING, {EVERYTHING[0]: 1, REGISTRY[0]: 1}),
+        (REGISTRY, {PRESENCE[0]: 1}),
+        (PRESENCE, None),
+    ],
+    ids=["narrower", "fewer", "no presence", "unknown"],
+)
+def test_filters_that_missed_nothing_are_no_gap(
+    filters: tuple[str, ...], before: dict[str, int] | None
+) -> None:
+    watcher = changed(*filters, before=before)
+    watcher.look()
+    assert watcher.gaps == {}
+    assert watcher.unverified == 0
+    assert watcher.all.unwanted("me") == [each for each in before or () if each not in filters]
+
+
+def test_a_reload_without_a_state_file_knows_the_filters_too() -> None:
+    watcher = watching(options(filters=REGISTRY))
+    watcher.all.up("me", resumed=False)
+    grant(watcher, REGISTRY[0])
+    watcher.expect(options(filters=PRESENCE))
+    watcher.all.down("me")
+    watcher.time.now += 1
+    watcher.all.up("me", resumed=True)
+    assert watcher.all.unwanted("me") == [REGISTRY[0]]
+    grant(watcher, PRESENCE[0])
+    assert watcher.gaps == {"filters_changed": 1}
+
+
+def test_subscriptions_of_unknown_connections_are_left_alone() -> None:
+    watcher = watching()
+    watcher.all.granted("other", EVERYTHING[0], 0)
+    watcher.all.unsubscribed("other", EVERYTHING[0])
+    assert watcher.all.unwanted("other") == []
+    assert watcher.all.warnings == []

@@ -7,21 +7,21 @@ it could cancel is due.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from presenced.events import Event, LifecycleEvent
-from presenced.log import get_logger
+from presenced.log import Throttle, get_logger
 from presenced.mqtt.message import Message
+from presenced.mqtt.qos import Shortfall
 from presenced.mqtt.source import SourceOptions
 from presenced.mqtt.status import ConnectionStatus
 from presenced.outages import Gap, GapReason, Outages
 from presenced.pipeline import Traffic
 from presenced.presence import Presence
+from presenced.subscriptions import Subscriptions, carries_presence
 
 __all__ = ["Clocks", "Completeness", "Session", "carries_presence"]
-
-_PRESENCE = ("$aws", "events", "presence")
 
 
 class Clocks(NamedTuple):
@@ -32,19 +32,32 @@ class Clocks(NamedTuple):
 
 
 class Session(NamedTuple):
-    """An MQTT session that a broker may keep: last in use when, by the wall clock."""
+    """An MQTT session that a broker may keep: last in use when, by the wall clock.
+
+    `subscribed` is `Subscriptions.held`.
+    """
 
     client_id: str
     alive_at: float
+    subscribed: Mapping[str, int] | None = None
 
 
 @dataclass(slots=True)
 class _Connection:
     outages: Outages
     presence: bool
+    subscriptions: Subscriptions = field(default_factory=Subscriptions)
+    session_expiry: float = 0.0
     dropped: int = 0
     saturated: int = 0
     saturated_since: float | None = None
+    at_qos_0: int = 0
+    unsubscribed_before: Gap | None = None
+
+    def judge_session(self) -> None:
+        """Take a session that keeps no lifecycle events for one that is not kept."""
+        keeps = self.subscriptions.keeps_presence
+        self.outages.session_expiry = self.session_expiry if keeps else 0.0
 
 
 class Completeness:
@@ -64,6 +77,7 @@ class Completeness:
         self._on_hold = on_hold
         self._connections: dict[str, _Connection] = {}
         self._earlier: list[Session] = []
+        self._throttle = Throttle(interval=60.0)
         self._log = get_logger("presenced.mqtt")
 
     def remember(self, sessions: Sequence[Session]) -> None:
@@ -75,7 +89,11 @@ class Completeness:
         """The sessions of all connections that have been up, for a later process."""
         now, wall = self._clocks.monotonic(), self._clocks.wall()
         return [
-            Session(client_id, wall - (now - (connection.outages.missing_since or now)))
+            Session(
+                client_id,
+                wall - (now - (connection.outages.missing_since or now)),
+                connection.subscriptions.held,
+            )
             for client_id, connection in self._connections.items()
             if connection.outages.is_up or connection.outages.missing_since is not None
         ]
@@ -85,20 +103,33 @@ class Completeness:
         """The client IDs of the connections that still receive what was published meanwhile."""
         return [name for name, each in self._connections.items() if each.outages.catching_up]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is worse than it was asked for on connections that work, one text each."""
+        return [
+            f"{name}: {shortfall}"
+            for name, connection in self._connections.items()
+            for shortfall in connection.subscriptions.shortfalls.values()
+        ]
+
     def expect(self, options: Sequence[SourceOptions]) -> None:
         """Watch over exactly these connections; those known already go on as they are."""
         earlier = self.sessions if self._connections else self._earlier
         wanted = {each.client_id for each in options}
         alive_at = {session.client_id: session.alive_at for session in earlier}
+        subscribed = {session.client_id: session.subscribed for session in earlier}
         ended_at = max((alive_at[name] for name in alive_at.keys() - wanted), default=None)
         before, self._connections = self._connections, {}
         for each in options:
             connection = before.get(each.client_id)
             if connection is None:
                 connection = self._begin(alive_at.get(each.client_id, ended_at))
+                connection.subscriptions = Subscriptions(subscribed.get(each.client_id))
+            connection.subscriptions.want(each.filters, each.qos)
             # No broker needs to keep messages of QoS 0 (MQTT 5 section 4.1), and AWS's does not.
             kept = each.session_kept and each.qos > 0
-            connection.outages.session_expiry = each.session_expiry if kept else 0.0
+            connection.session_expiry = each.session_expiry if kept else 0.0
+            connection.judge_session()
             connection.presence = carries_presence(each.filters)
             self._connections[each.client_id] = connection
         self._hold()
@@ -118,9 +149,34 @@ class Completeness:
         if connection is None:
             return
         gap = connection.outages.up(self._clocks.monotonic(), resumed=resumed)
+        connection.subscriptions.up(resumed=resumed, whole=gap is None)
         if gap is not None:
             self._note(client_id, connection, gap)
         self._hold()
+
+    def granted(self, client_id: str, topic_filter: str, qos: int) -> None:
+        """The broker granted a topic filter at this QoS."""
+        connection = self._connections.get(client_id)
+        if connection is None:
+            return
+        if connection.subscriptions.granted(topic_filter, qos):
+            self._doubt(connection)  # at once, lest the filter be stored and this not
+            now = self._clocks.monotonic()
+            seconds = now - (connection.outages.missing_since or now)
+            connection.unsubscribed_before = Gap(GapReason.FILTERS_CHANGED, seconds)
+        connection.judge_session()
+        self._warn_of_qos(client_id, connection.subscriptions.shortfalls.get(topic_filter))
+
+    def unwanted(self, client_id: str) -> list[str]:
+        """The topic filters of the connection's session that it is to unsubscribe from."""
+        connection = self._connections.get(client_id)
+        return connection.subscriptions.unwanted if connection is not None else []
+
+    def unsubscribed(self, client_id: str, topic_filter: str) -> None:
+        """The broker has ended a subscription."""
+        connection = self._connections.get(client_id)
+        if connection is not None:
+            connection.subscriptions.unsubscribed(topic_filter)
 
     def hold_back(self, since: float) -> None:
         """Acknowledgements wait on all connections, the oldest since the monotonic time `since`."""
@@ -170,6 +226,8 @@ class Completeness:
                 self._tell_caught_up(status.client_id)
             self._look_for_drops(status, connection)
             self._look_for_saturation(status.client_id, connection, counted, now)
+            self._look_for_new_filters(status.client_id, connection)
+            self._look_for_qos_0(status.client_id, connection, counted)
         self._hold()
 
     def _look_for_drops(self, status: ConnectionStatus, connection: _Connection) -> None:
@@ -190,6 +248,29 @@ class Completeness:
             gap = Gap(GapReason.RATE_LIMIT, now - connection.saturated_since)
             connection.saturated_since = None
             self._note(client_id, connection, gap)
+
+    def _look_for_new_filters(self, client_id: str, connection: _Connection) -> None:
+        """Take all filters that were granted meanwhile for one gap."""
+        gap, connection.unsubscribed_before = connection.unsubscribed_before, None
+        if gap is not None:
+            self._note(client_id, connection, gap)
+
+    def _look_for_qos_0(self, client_id: str, connection: _Connection, traffic: Traffic) -> None:
+        before, connection.at_qos_0 = connection.at_qos_0, traffic.lifecycle_at_qos_0
+        if traffic.lifecycle_at_qos_0 > before and connection.subscriptions.came_at_qos_0():
+            connection.judge_session()
+            for shortfall in connection.subscriptions.shortfalls.values():
+                self._warn_of_qos(client_id, shortfall)
+
+    def _warn_of_qos(self, client_id: str, shortfall: Shortfall | None) -> None:
+        if shortfall is None or self._throttle.admit((client_id, shortfall)) is None:
+            return
+        self._log.warning(
+            "events come at QoS 0",
+            connection=client_id,
+            detail=shortfall.detail,
+            remedy=shortfall.remedy,
+        )
 
     def _note(self, client_id: str, connection: _Connection, gap: Gap) -> None:
         self.gaps[gap.reason] += 1
@@ -221,19 +302,3 @@ class Completeness:
         if held_at != self.held_at:
             self.held_at = held_at
             self._on_hold(held_at)
-
-
-def carries_presence(filters: Sequence[str]) -> bool:
-    """Whether lifecycle events match one of the topic filters (MQTT 5 section 4.7)."""
-    return any(_may_match(topic_filter.split("/")) for topic_filter in filters)
-
-
-def _may_match(levels: list[str]) -> bool:
-    if levels[0] == "$share":
-        levels = levels[2:]
-    for level, wanted in zip(levels, _PRESENCE, strict=False):
-        if level == "#":
-            return True
-        if level not in ("+", wanted):
-            return False
-    return len(levels) > len(_PRESENCE) or levels[-1] == "#"

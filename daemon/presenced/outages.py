@@ -26,6 +26,7 @@ class GapReason(StrEnum):
     SESSION_LOST = "session_lost"
     SESSION_EXPIRED = "session_expired"
     CLEAN_SESSION = "clean_session"
+    FILTERS_CHANGED = "filters_changed"
     RATE_LIMIT = "rate_limit"
     BACKLOG_FULL = "backlog_full"
 

@@ -56,6 +56,7 @@ REGISTRY_FAMILIES = (
 TALLIED_FAMILIES = ("job", "job_execution", "command_execution")
 """The families of events that are counted by type, each once, and have no other effect."""
 
+_LIFECYCLE = "$aws/events/presence/"
 _SHOWN_OF_TOPIC = 256  # AWS allows no longer ones
 
 _DELAY_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600)
@@ -91,12 +92,13 @@ def _by_type(families: Iterable[str]) -> dict[tuple[str, str], int]:
 
 @dataclass(slots=True)
 class Traffic:
-    """What came over one MQTT connection."""
+    """What came over one MQTT connection. A `max_message_rate` of None is no limit."""
 
-    max_message_rate: int = 100
+    max_message_rate: int | None = 100
     messages: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
     last_message: float | None = None
     saturated_seconds: int = 0
+    lifecycle_at_qos_0: int = 0
     _second: int = -1
     _in_second: int = 0
 
@@ -104,6 +106,8 @@ class Traffic:
         """Count a message; the one that fills its second makes that second a saturated one."""
         self.messages[message.qos] = self.messages.get(message.qos, 0) + 1
         self.last_message = message.received
+        if message.qos == 0 and message.topic.startswith(_LIFECYCLE):
+            self.lifecycle_at_qos_0 += 1
         second = int(message.moment)
         if second != self._second:
             self._second, self._in_second = second, 0
@@ -113,7 +117,8 @@ class Traffic:
 
     def is_saturated(self, now: float) -> bool:
         """Whether the present second, or the one before, has reached the limit."""
-        return self._in_second >= self.max_message_rate and now - self._second < 2
+        limit = self.max_message_rate
+        return limit is not None and self._in_second >= limit and now - self._second < 2
 
 
 class ClientFilter:

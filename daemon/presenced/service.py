@@ -234,7 +234,7 @@ class Service:
             client_id: before.get(client_id) or Traffic() for client_id in mqtt.client_ids
         }
         for traffic in self._pipeline.traffic.values():
-            traffic.max_message_rate = mqtt.max_message_rate
+            traffic.max_message_rate = mqtt.message_rate_limit
         self._completeness.expect(options)
         # Also for clients that were restored; not before it is known what may still come for them.
         self._timer.arm()
@@ -354,7 +354,8 @@ class Service:
         if catching_up := self._completeness.catching_up:
             text = f"catching up with what was published meanwhile: {', '.join(catching_up)}"
             return Readiness(ready=False, text=text)
-        return Readiness(ready=True, text="ready: every connection is up, every filter granted")
+        text = "ready: every connection is up, every filter granted"
+        return Readiness(ready=True, text="\n".join([text, *self._completeness.warnings]))
 
     def _tell_listener(self) -> None:
         metrics, listener = self._settings.metrics, self._listener

@@ -58,12 +58,12 @@ def failed_at(steps: Steps) -> dict[str, str]:
     return list(steps.values())[place]
 
 
-def speak(broker: Mosquitto, subscriber: str) -> threading.Thread:
+def speak(broker: Mosquitto, subscriber: str, *, qos: int = 1) -> threading.Thread:
     """Publish one event as soon as the subscriber's subscription is granted."""
 
     def publish() -> None:
         wait_for(lambda: f"Sending SUBACK to {subscriber}" in broker.log)
-        broker.publish(lifecycle_events(1))
+        broker.publish(lifecycle_events(1), qos=qos)
 
     thread = threading.Thread(target=publish, daemon=True)
     thread.start()
@@ -184,14 +184,54 @@ def test_granted_but_silent(
 ) -> None:
     broker = broker_of()
     daemon = daemon_of(start=False, broker=broker, mqtt=transport)
-    status, [steps] = doctor(daemon, "--timeout", "3s")
-    step = failed_at(steps)
-    assert (status, step["step"]) == (1, "first message")
-    assert "granted but silent: no message came within 3s" in step["detail"]
+    # On a busy machine the probe needs longer, and the doctor says that there was none.
+    for timeout in ("3s", "15s", "1m"):
+        status, [steps] = doctor(daemon, "--timeout", timeout)
+        step = failed_at(steps)
+        assert (status, step["step"]) == (1, "first message")
+        assert f"granted but silent: no message came within {timeout}" in step["detail"]
+        if "presenced-doctor-probe connected meanwhile" in step["detail"]:
+            break
     assert "presenced-doctor-probe connected meanwhile" in step["detail"]
     assert broker.saw_disconnect("presenced-doctor-probe")
     assert '"iot:Receive"' in step["remedy"]
     assert "topic/$aws/events/*" in step["remedy"]
+
+
+def test_a_grant_at_qos_0_is_a_warning(
+    broker_of: Any, daemon_of: Any, transport: dict[str, str], doctor: Any
+) -> None:
+    broker = broker_of(max_qos=0)
+    publisher = speak(broker, "presenced-doctor")
+    daemon = daemon_of(start=False, broker=broker, mqtt=transport)
+    status, [steps] = doctor(daemon, "--timeout", "20s")
+    publisher.join(20)
+    assert status == 0
+    step = steps[f"SUBACK {FILTER}"]
+    assert step["status"] == "warning"
+    assert f"granted {FILTER} at QoS 0 only, though mqtt.qos is 1" in step["detail"]
+    assert "each outage is a gap" in step["detail"]
+    assert "max_qos" in step["remedy"]
+    assert steps["first message"]["status"] == "ok", "told once"
+    daemon.settings["mqtt"]["qos"] = 0
+    daemon.write()
+    _, [steps] = doctor(daemon, "--timeout", "0s")
+    assert steps[f"SUBACK {FILTER}"]["status"] == "ok", "as it was asked for"
+
+
+def test_an_event_published_at_qos_0_is_a_warning(
+    broker_of: Any, daemon_of: Any, transport: dict[str, str], doctor: Any
+) -> None:
+    broker = broker_of()
+    publisher = speak(broker, "presenced-doctor", qos=0)
+    daemon = daemon_of(start=False, broker=broker, mqtt=transport)
+    status, [steps] = doctor(daemon, "--timeout", "20s")
+    publisher.join(20)
+    assert status == 0
+    assert steps[f"SUBACK {FILTER}"]["status"] == "ok"
+    step = steps["first message"]
+    assert step["status"] == "warning"
+    assert "$aws/events/presence/connected/device-0 come at QoS 0" in step["detail"]
 
 
 def test_silence_that_may_be_quiet(broker_of: Any, daemon_of: Any, doctor: Any) -> None:

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 from awscrt.exceptions import from_code
 
-from stations import running
+from scripted import CONNECT, SUBSCRIBE, scripted_broker
+from stations import FILTER, running
 from waiting import until
 
 FAILED_HANDSHAKE = SimpleNamespace(connack_packet=None, exception=from_code(1029))
@@ -26,5 +27,23 @@ def test_an_attempt_judged_early_is_not_counted_again(broker_of, certificates, m
             # Another attempt, that fails faster than the closer look comes.
             station.source._on_failure(FAILED_HANDSHAKE)
             await until(lambda: station.failures() == {"tls_server_certificate": 2})
+
+    asyncio.run(scenario())
+
+
+def test_a_code_that_mqtt_does_not_define_is_a_refusal_and_tried_again(monkeypatch):
+    monkeypatch.setattr("presenced.mqtt.subscriber._RETRY_MIN", 0.05)
+
+    async def script(peer):
+        await peer.expect(CONNECT)
+        peer.connack()
+        for code in (200, 1):
+            peer.suback(await peer.expect(SUBSCRIBE), code)
+        await peer.until_closed()
+
+    async def scenario():
+        async with scripted_broker(script) as port, running(("awscrt", "5"), port) as station:
+            await until(lambda: station.status.granted[FILTER])
+            assert station.failures() == {"filter_refused": 1}
 
     asyncio.run(scenario())

@@ -17,7 +17,7 @@ from presenced.mqtt.sources import build_source
 from presenced.mqtt.status import ConnectionStatus
 from presenced.mqtt.subscriber import subscribe_until_granted
 from scripted import CONNECT, SUBSCRIBE, scripted_broker
-from stations import KINDS, Station
+from stations import KINDS, KeptSession, Station
 
 
 def upper(_, high):
@@ -107,9 +107,9 @@ def test_reason_names():
     assert [is_refusal(code) for code in (0, 1, 2, 127, 128, 135)] == [False] * 4 + [True] * 2
 
 
-def subscribe_with(answers, filters=("a", "b")):
+def subscribe_with(answers, filters=("a", "b"), *, held=()):
     """Run a subscriber against scripted answers; returns its status and what was sent."""
-    status, sent = ConnectionStatus("c", filters), []
+    status, sent = ConnectionStatus("c", filters, listener=KeptSession(*held)), []
 
     async def subscribe(some, answered):
         sent.append(some)
@@ -118,8 +118,12 @@ def subscribe_with(answers, filters=("a", "b")):
             raise answer
         answered(answer)
 
+    async def unsubscribe(some, answered):
+        await subscribe(some, answered)
+        sent[-1] = ("no more", *some)
+
     backoff = Backoff(0.0, 0.0)
-    asyncio.run(subscribe_until_granted(subscribe, status, backoff=backoff))
+    asyncio.run(subscribe_until_granted(subscribe, unsubscribe, status, backoff=backoff))
     return status, sent
 
 
@@ -141,6 +145,30 @@ def test_nine_filters_make_two_packets():
     filters = [str(number) for number in range(9)]
     _, sent = subscribe_with([[1] * 8, [1]], filters)
     assert sent == [filters[:8], filters[8:]]
+
+
+def test_what_is_not_wanted_any_more_ends_after_the_new_filters_began():
+    _, sent = subscribe_with([[1, 1], [0, 17]], held=("old", "unknown to the broker"))
+    assert sent == [["a", "b"], ("no more", "old", "unknown to the broker")]
+
+
+def test_a_refused_filter_holds_up_no_unsubscribing():
+    _, sent = subscribe_with([[1, 135], [0], [1]], held=["old"])
+    assert sent == [["a", "b"], ("no more", "old"), ["b"]]
+
+
+def test_what_the_broker_does_not_end_is_tried_again_and_told(capsys):
+    _, sent = subscribe_with([[1, 1], [0, 135], [0]], held=["old", "older"])
+    assert sent == [["a", "b"], ("no more", "old", "older"), ("no more", "older")]
+    told = capsys.readouterr().out
+    assert "the broker goes on sending what is not configured any more" in told
+    assert "not authorized, 135" in told
+
+
+def test_nine_filters_end_in_two_packets():
+    held = [str(number) for number in range(9)]
+    _, sent = subscribe_with([[1, 1], [0] * 8, [0]], held=held)
+    assert sent[1:] == [("no more", *held[:8]), ("no more", *held[8:])]
 
 
 @pytest.mark.parametrize("transport", ["awscrt", "aiomqtt"])

@@ -5,8 +5,8 @@ import itertools
 
 import pytest
 
-from scripted import CONNECT, SUBSCRIBE, scripted_broker
-from stations import FILTER, KINDS, running
+from scripted import CONNECT, SUBSCRIBE, UNSUBSCRIBE, scripted_broker
+from stations import FILTER, KINDS, KeptSession, running
 from waiting import until
 
 NEW_KINDS = [kind for kind in KINDS if kind[1] == "5"]
@@ -264,3 +264,36 @@ def test_each_failed_attempt_counts_once(kind):
     failures, connected = asyncio.run(scenario())
     assert failures == {"connect_refused": 4}
     assert connected
+
+
+@every_kind
+def test_an_unsubscribe_is_repeated_until_the_broker_accepts_it(kind, monkeypatch, capsys):
+    monkeypatch.setattr("presenced.mqtt.subscriber._RETRY_MIN", 0.05)
+    session = KeptSession("old/#", "older/#")
+    asked = []
+
+    async def script(peer):
+        await peer.expect(CONNECT)
+        peer.connack(session_present=True)
+        peer.suback(await peer.expect(SUBSCRIBE), 1)
+        for codes in ([17, 135], [0]):
+            asked.append(await peer.expect(UNSUBSCRIBE))
+            peer.unsuback(asked[-1], *codes)
+        await peer.until_closed()
+
+    async def scenario():
+        async with (
+            scripted_broker(script) as port,
+            running(kind, port, session=session) as station,
+        ):
+            await until(lambda: station.ready and not session.held)
+            assert station.status.callback_errors == 0
+
+    asyncio.run(scenario())
+    assert b"old/#" in asked[0]
+    assert b"older/#" in asked[0]
+    if kind[1] == "5":
+        assert b"old/#" not in asked[1].replace(b"older/#", b"")
+        assert "not authorized, 135" in capsys.readouterr().out
+    else:
+        assert len(asked) == 1, "a broker of MQTT 3.1.1 cannot refuse"

@@ -152,3 +152,29 @@ def test_passwords_are_not_shown_in_problems(load, text):
 def test_password_from_the_environment_is_text_as_it_stands(load):
     environ = {"PRESENCED_MQTT__USERNAME": "u", "PRESENCED_MQTT__PASSWORD": "0123"}
     assert load("", environ).mqtt.password.get_secret_value() == "0123"
+
+
+AWS_ENDPOINT = "abc-ats.iot.eu-west-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("keys", "limit"),
+    [
+        ("", 100),
+        ("transport: aiomqtt, ", None),
+        (f"transport: aiomqtt, endpoint: {AWS_ENDPOINT}, ", 100),
+        ("transport: aiomqtt, max_message_rate: 100, ", 100),
+        ("transport: aiomqtt, max_message_rate: null, ", None),
+        ("max_message_rate: null, ", None),
+        ("max_message_rate: 500, ", 500),
+    ],
+)
+def test_the_message_rate_is_limited_on_aws_or_where_it_is_set(load, keys, limit):
+    endpoint = "" if "endpoint" in keys else "endpoint: broker.example, "
+    settings = load(f"mqtt: {{{keys}{endpoint}port: 8883}}")
+    assert settings.mqtt.message_rate_limit == limit
+
+
+def test_no_limit_of_the_message_rate_by_environment(load):
+    variable = "PRESENCED_MQTT__MAX_MESSAGE_RATE"
+    assert load("", {variable: "null"}).mqtt.message_rate_limit is None

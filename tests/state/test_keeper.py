@@ -256,6 +256,47 @@ def test_the_session_of_a_client_id_that_is_used_no_longer_is_dropped(path: Path
     assert asyncio.run(live("new")) == [("session new",)]
 
 
+def test_the_filters_of_a_session_are_kept_with_it(path: Path) -> None:
+    def options(*filters: str) -> SourceOptions:
+        return SourceOptions(
+            endpoint="localhost", port=1883, client_id="me", filters=filters, tls=None
+        )
+
+    async def first() -> None:
+        run = Run(path).begin()
+        run.completeness.expect([options("old/#", "both/#")])
+        run.completeness.up("me", resumed=False)
+        run.completeness.granted("me", "old/#", 0)
+        run.completeness.granted("me", "both/#", 1)
+        await run.keeper.settled()
+        await run.keeper.close()
+
+    async def second() -> None:
+        run = Run(path).begin()
+        run.completeness.expect([options("both/#")])
+        run.completeness.up("me", resumed=True)
+        assert run.completeness.unwanted("me") == ["old/#"]
+        run.completeness.unsubscribed("me", "old/#")
+        await run.keeper.close()
+
+    async def third() -> None:
+        run = Run(path).begin()
+        run.completeness.expect([options("new/#")])
+        run.completeness.up("me", resumed=True)
+        assert run.completeness.unwanted("me") == ["both/#"]
+        run.completeness.up("me", resumed=False)
+        assert run.completeness.unwanted("me") == []
+        await run.keeper.close()
+
+    noted = "SELECT key, value FROM meta WHERE key LIKE 'filters %'"
+    asyncio.run(first())
+    assert query(path, noted) == [("filters me", '{"old/#":0,"both/#":1}')]
+    asyncio.run(second())
+    assert query(path, noted) == [("filters me", '{"both/#":1}')]
+    asyncio.run(third())
+    assert query(path, noted) == [], "a new session has none"
+
+
 def test_a_damaged_file_found_while_reading_is_moved_aside(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

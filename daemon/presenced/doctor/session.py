@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from presenced.doctor.identity import probe_client_id
 from presenced.doctor.report import Finding, Status
-from presenced.doctor.verdicts import dropped, no_answer, refused, silent
+from presenced.doctor.verdicts import came, dropped, granted, no_answer, refused, silent
 from presenced.doctor.watch import Watch
 from presenced.mqtt.inbox import Inbox
 from presenced.mqtt.message import Message
@@ -65,7 +65,7 @@ class Session:
         await watch.until(lambda: topic_filter in watch.answers, _PATIENCE)
         answer = watch.answers.get(topic_filter)
         if isinstance(answer, int):
-            return Finding(Status.OK, f"granted with QoS {answer}")
+            return granted(answer, topic_filter, self._options)
         if answer is not None:
             return Finding.of(answer)
         if watch.ended is not None:
@@ -83,8 +83,7 @@ class Session:
             probing.cancel()
             await asyncio.wait({probing})
         if self._first is not None:
-            topic = "".join(c if c.isprintable() else "?" for c in self._first.topic[:256])
-            return Finding(Status.OK, f"{topic}, QoS {self._first.qos}")
+            return came(self._first, self._watch.answers, self._options)
         if self._watch.ended is not None:
             return Finding.of(self._watch.ended)
         return silent(self._options, limit, probed=self._probed)

@@ -1,17 +1,20 @@
-"""What the doctor says of a broker that refuses, drops, or falls silent."""
+"""What the doctor says of a broker that grants, refuses, drops, or falls silent."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from presenced.doctor.identity import probe_client_id
 from presenced.doctor.report import Finding, Status
 from presenced.mqtt.faults import Fault, FaultReason
+from presenced.mqtt.message import Message
 from presenced.mqtt.policy import receive_remedy, subscribe_remedy
+from presenced.mqtt.qos import granted_qos_0, published_at_qos_0
 from presenced.mqtt.source import SourceOptions
 from presenced.mqtt.symptoms import no_connack
 from presenced.settings import format_duration
 from presenced.settings.filters import overlapping_filters
 
-__all__ = ["dropped", "no_answer", "refused", "silent"]
+__all__ = ["came", "dropped", "granted", "no_answer", "refused", "silent"]
 
 # What a broker that does not like a client ID looks like.
 _REFUSALS = frozenset({FaultReason.NOT_AUTHORIZED, FaultReason.CONNECT_REFUSED})
@@ -31,6 +34,24 @@ def refused(fault: Fault | None, options: SourceOptions, stands_in_for: str | No
         f" --client-id {stands_in_for}"
     )
     return replace(finding, remedy=f"{finding.remedy}. {why}".removeprefix(". "))
+
+
+def granted(qos: int, topic_filter: str, options: SourceOptions) -> Finding:
+    """The broker granted a filter with this QoS."""
+    if qos < options.qos:
+        return Finding(Status.WARNING, *granted_qos_0(topic_filter))
+    return Finding(Status.OK, f"granted with QoS {qos}")
+
+
+def came(message: Message, answers: Mapping[str, int | Fault], options: SourceOptions) -> Finding:
+    """A message came; `answers` is what the broker said to the filters.
+
+    Where it granted them as they were asked for, a lower QoS is that of the publisher.
+    """
+    topic = "".join(c if c.isprintable() else "?" for c in message.topic[:256])
+    if message.qos < options.qos and 0 not in answers.values():
+        return Finding(Status.WARNING, *published_at_qos_0(topic))
+    return Finding(Status.OK, f"{topic}, QoS {message.qos}")
 
 
 def dropped(fault: Fault, topic_filter: str, options: SourceOptions) -> Finding:

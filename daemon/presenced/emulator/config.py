@@ -26,7 +26,7 @@ mqtt:
   qos: 1
   keep_alive: 30s
   session_expiry: 0s
-  max_message_rate: 100000  # only AWS discards what comes faster than 100 messages a second
+  max_message_rate: null    # only AWS discards what comes faster than 100 messages a second
 presence:
   offline_delay: 5s
 metrics:

@@ -79,6 +79,7 @@ class AiomqttLink(SocketClient):
         self._resumed = False
         self._loss: asyncio.Future[Fault] = self._loop.create_future()
         self._answered: Callable[[list[int]], None] | None = None
+        self._unsubscribed: Callable[[list[int]], None] | None = None
         self.said: str | None = None
         # From here on paho sends no PUBACK of its own.
         self._client.manual_ack_set(on=True)
@@ -104,6 +105,17 @@ class AiomqttLink(SocketClient):
             await self.subscribe([(each, SubscribeOptions(qos=qos)) for each in filters])
         else:
             await self.subscribe([(each, int(qos)) for each in filters])
+
+    async def unsubscribe_from(
+        self, filters: list[str], answered: Callable[[list[int]], None]
+    ) -> None:
+        """Send one UNSUBSCRIBE and call `answered` with the reason codes of its UNSUBACK.
+
+        MQTT 3.1.1 has none, and a broker cannot refuse (section 3.11). Only one at a time. Raises
+        aiomqtt.MqttError when no answer comes.
+        """
+        self._unsubscribed = lambda codes: answered(codes or [0] * len(filters))
+        await self.unsubscribe(filters)
 
     @property
     def ended(self) -> bool:
@@ -184,6 +196,19 @@ class AiomqttLink(SocketClient):
         if answered is not None and mid in self._pending_subscribes:
             answered([code.value for code in reason_codes])
         super()._on_subscribe(client, userdata, mid, reason_codes, properties)
+
+    def _on_unsubscribe(
+        self,
+        client: Any,
+        userdata: Any,
+        mid: int,
+        reason_codes: list[ReasonCode],
+        properties: Properties | None = None,
+    ) -> None:
+        answered, self._unsubscribed = self._unsubscribed, None
+        if answered is not None and mid in self._pending_unsubscribes:
+            answered([code.value for code in reason_codes])
+        super()._on_unsubscribe(client, userdata, mid, reason_codes, properties)
 
     def _on_disconnect(
         self,

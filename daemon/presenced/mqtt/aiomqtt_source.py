@@ -120,7 +120,8 @@ class AiomqttSource:
         begun = time.monotonic()
         self.status.up(resumed=resumed)
         subscribing = self._tasks.spawn(
-            subscribe_until_granted(link.subscribe_to, self.status), "aiomqtt subscribe"
+            subscribe_until_granted(link.subscribe_to, link.unsubscribe_from, self.status),
+            "aiomqtt subscribe",
         )
         try:
             fault = await link.lost()

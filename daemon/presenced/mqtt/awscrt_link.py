@@ -21,6 +21,9 @@ __all__ = ["AwscrtLink"]
 
 Callback = Callable[[Any], None]
 
+# The library gives None for what MQTT does not define; 128 is "unspecified error".
+_UNKNOWN_CODE = 128
+
 
 class AwscrtLink:
     """One client object of the library, from its start to its stop.
@@ -94,19 +97,32 @@ class AwscrtLink:
         packet = mqtt5.SubscribePacket(
             subscriptions=[mqtt5.Subscription(topic_filter=each, qos=qos) for each in filters]
         )
+        await self._answer(self._client.subscribe(packet), answered)
+
+    async def unsubscribe(self, filters: list[str], answered: Callable[[list[int]], None]) -> None:
+        """Send one UNSUBSCRIBE and call `answered` with the reason codes of its UNSUBACK.
+
+        Raises AwsCrtError when none comes.
+        """
+        packet = mqtt5.UnsubscribePacket(topic_filters=filters)
+        await self._answer(self._client.unsubscribe(packet), answered)
+
+    async def _answer(self, coming: Future[Any], answered: Callable[[list[int]], None]) -> None:
+        """Wait for a SUBACK or UNSUBACK and hand over its reason codes."""
         done: asyncio.Future[None] = self._loop.create_future()
 
-        def settle(suback: Future[mqtt5.SubackPacket]) -> None:
+        def settle(future: Future[Any]) -> None:
             if done.done():  # nobody waits any more
                 return
-            if (error := suback.exception()) is not None:
+            if (error := future.exception()) is not None:
                 done.set_exception(error)
                 return
-            answered([int(code) for code in suback.result().reason_codes])
+            codes = future.result().reason_codes
+            answered([_UNKNOWN_CODE if code is None else int(code) for code in codes])
             done.set_result(None)
 
         # Straight to the loop, in the order of the library's lifecycle events.
-        self._client.subscribe(packet).add_done_callback(self._forwarded(settle, "subscribe"))
+        coming.add_done_callback(self._forwarded(settle, "answer"))
         await done
 
     def _on_publish(self, data: mqtt5.PublishReceivedData) -> None:

@@ -175,7 +175,8 @@ class AwscrtSource:
         self.status.up(resumed=bool(data.negotiated_settings.rejoined_session))
         # Also when the session was resumed: a broker may have lost its subscriptions all the same.
         self._subscribing = self._tasks.spawn(
-            subscribe_until_granted(self._link.subscribe, self.status), "awscrt subscribe"
+            subscribe_until_granted(self._link.subscribe, self._link.unsubscribe, self.status),
+            "awscrt subscribe",
         )
 
     def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:

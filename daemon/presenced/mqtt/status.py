@@ -20,13 +20,22 @@ _EXPLAINED = frozenset({FaultReason.TAKEN_OVER, FaultReason.KEEP_ALIVE_TIMEOUT})
 
 
 class ConnectionListener(Protocol):
-    """Who is told, on the event loop, that connections come up and go down."""
+    """Who is told, on the event loop, of connections and what they subscribe to."""
 
     def up(self, client_id: str, *, resumed: bool) -> None:
         """The broker accepted a connection; `resumed` is its Session Present flag."""
 
     def down(self, client_id: str) -> None:
         """A connection that was up has ended."""
+
+    def granted(self, client_id: str, topic_filter: str, qos: int) -> None:
+        """The broker granted a topic filter with this maximum QoS."""
+
+    def unwanted(self, client_id: str) -> list[str]:
+        """The topic filters that the connection's session still has and should not."""
+
+    def unsubscribed(self, client_id: str, topic_filter: str) -> None:
+        """The broker has ended a subscription."""
 
 
 class ConnectionStatus:
@@ -107,6 +116,8 @@ class ConnectionStatus:
         self._log.info("subscription granted", filter=topic_filter, qos=qos)
         if all(self.granted.values()):
             self._drops = 0
+        if self._listener is not None:
+            self._listener.granted(self.client_id, topic_filter, qos)
 
     def filter_refused(self, topic_filter: str, detail: str) -> None:
         """The SUBACK refused a filter; `detail` names its reason code."""
@@ -119,6 +130,26 @@ class ConnectionStatus:
         )
         self._refusals[topic_filter] = fault
         self._warn("subscription refused", fault, filter=topic_filter)
+
+    @property
+    def unwanted(self) -> list[str]:
+        """The topic filters of an earlier configuration that the session still holds."""
+        return [] if self._listener is None else self._listener.unwanted(self.client_id)
+
+    def unsubscribed(self, topic_filter: str) -> None:
+        """The UNSUBACK said that the session does not hold a filter any more."""
+        self._log.info("unsubscribed from a filter that is not configured", filter=topic_filter)
+        if self._listener is not None:
+            self._listener.unsubscribed(self.client_id, topic_filter)
+
+    def still_subscribed(self, filters: Sequence[str], detail: str) -> None:
+        """An UNSUBSCRIBE was refused or not answered; `detail` says why. It is tried again."""
+        if self._throttle.admit(("unsubscribe", tuple(filters))) is not None:
+            self._log.warning(
+                "the broker goes on sending what is not configured any more",
+                filters=list(filters),
+                detail=detail,
+            )
 
     def failed(self, fault: Fault) -> None:
         """An attempt to connect failed before the broker accepted it.

@@ -17,33 +17,37 @@ _RETRY_MIN = 5.0
 _RETRY_MAX = 120.0
 
 Answered = Callable[[Sequence[int]], None]
-Subscribe = Callable[[list[str], Answered], Awaitable[None]]
+Ask = Callable[[list[str], Answered], Awaitable[None]]
 
 
 async def subscribe_until_granted(
-    subscribe: Subscribe, status: ConnectionStatus, *, backoff: Backoff | None = None
+    subscribe: Ask, unsubscribe: Ask, status: ConnectionStatus, *, backoff: Backoff | None = None
 ) -> None:
     """Subscribe to all filters, and again to those refused, until the broker grants them all.
 
     `subscribe` sends one SUBSCRIBE, calls its second argument with the SUBACK's reason codes the
     moment they are there, and returns then; what it raises counts as no answer. A broker may
     refuse and hang up in one breath, hence the call: a result that wakes a task would come after
-    the news of the lost connection.
+    the news of the lost connection. `unsubscribe` does the same by UNSUBSCRIBE, for filters that
+    a resumed session holds and that are not wanted any more.
 
     Trying again heals a connection whose policy is mended while it is up. To be cancelled when
     the connection ends.
     """
     backoff = backoff or Backoff(_RETRY_MIN, _RETRY_MAX)
     missing = list(status.filters)
-    while missing:
+    while missing or status.unwanted:
         for some in _in_packets(missing):
             await _subscribe(subscribe, some, status)
+        # Not before: what matches an old filter and a new one must never match neither.
+        for some in _in_packets(status.unwanted):
+            await _unsubscribe(unsubscribe, some, status)
         missing = [topic_filter for topic_filter in missing if not status.granted[topic_filter]]
-        if missing:
+        if missing or status.unwanted:
             await asyncio.sleep(backoff.next())
 
 
-async def _subscribe(subscribe: Subscribe, filters: list[str], status: ConnectionStatus) -> None:
+async def _subscribe(subscribe: Ask, filters: list[str], status: ConnectionStatus) -> None:
     """Send one SUBSCRIBE and report each filter's answer."""
 
     def answered(codes: Sequence[int]) -> None:
@@ -58,6 +62,22 @@ async def _subscribe(subscribe: Subscribe, filters: list[str], status: Connectio
         await subscribe(filters, answered)
     except Exception as error:  # noqa: BLE001 - each library has its own; none may end the retries
         status.subscription_unanswered(filters, f"{type(error).__name__}: {error}")
+
+
+async def _unsubscribe(unsubscribe: Ask, filters: list[str], status: ConnectionStatus) -> None:
+    """Send one UNSUBSCRIBE and report each filter's answer."""
+
+    def answered(codes: Sequence[int]) -> None:
+        for topic_filter, code in zip(filters, codes, strict=False):
+            if is_refusal(code):
+                status.still_subscribed([topic_filter], reason_name(code))
+            else:
+                status.unsubscribed(topic_filter)
+
+    try:
+        await unsubscribe(filters, answered)
+    except Exception as error:  # noqa: BLE001 - each library has its own; none may end the retries
+        status.still_subscribed(filters, f"{type(error).__name__}: {error}")
 
 
 def _in_packets(filters: list[str]) -> Iterator[list[str]]:

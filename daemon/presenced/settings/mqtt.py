@@ -47,6 +47,10 @@ def _client_ids(first: str, count: int) -> tuple[str, ...]:
     return (first, *(f"{first}-{number}" for number in range(2, count + 1)))
 
 
+def _is_aws(endpoint: str) -> bool:
+    return endpoint.lower().rstrip(".").endswith(_AWS)
+
+
 def _qos(value: Any) -> Any:
     if type(value) is int and value in (0, 1):
         return value
@@ -137,9 +141,18 @@ class MqttSettings(Section):
     """How long the broker keeps the session and its undelivered messages after the connection is
     lost. Whole seconds, at most 7d; 0s starts afresh at every connect."""
 
-    max_message_rate: Annotated[Number, Field(ge=1)] = 100
+    max_message_rate: Annotated[Number, Field(ge=1)] | None = 100
     """Messages per second and connection beyond which the broker discards. It limits nothing by
-    itself: seconds at this rate are counted in presenced_mqtt_saturated_seconds_total."""
+    itself: seconds at this rate are counted in presenced_mqtt_saturated_seconds_total, and are a
+    gap. null is no limit. The default is AWS IoT Core's limit; where this key is left out it holds
+    with the transport awscrt or an endpoint of AWS, and elsewhere there is none."""
+
+    @property
+    def message_rate_limit(self) -> int | None:
+        """The `max_message_rate` that holds with this broker; None is no limit."""
+        given = "max_message_rate" in self.model_fields_set
+        aws = self.transport == "awscrt" or _is_aws(self.endpoint)
+        return self.max_message_rate if given or aws else None
 
     @property
     def client_ids(self) -> tuple[str, ...]:
@@ -179,7 +192,7 @@ class MqttSettings(Section):
     @field_validator("tls")
     @classmethod
     def _aws_needs_tls(cls, tls: object, info: ValidationInfo) -> object:
-        if tls is None and info.data.get("endpoint", "").lower().rstrip(".").endswith(_AWS):
+        if tls is None and _is_aws(info.data.get("endpoint", "")):
             raise InvalidValue("must name certificate files, as AWS IoT Core accepts TLS only")
         return tls
 

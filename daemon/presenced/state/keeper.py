@@ -9,6 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from presenced.completeness import Clocks, Completeness
 from presenced.log import get_logger
 from presenced.mqtt.background import in_thread
@@ -24,7 +26,15 @@ from presenced.state.records import (
     thing_type_row,
     unknown_row,
 )
-from presenced.state.restoration import DOUBTED_AT, GAPS, SESSION, restore_fleet, sessions_of, sound
+from presenced.state.restoration import (
+    DOUBTED_AT,
+    FILTERS,
+    GAPS,
+    SESSION,
+    restore_fleet,
+    sessions_of,
+    sound,
+)
 from presenced.state.rows import ClientRow, CounterRow, DisconnectRow, ForgetRow
 from presenced.state.tallies import Tallies
 from presenced.state.writer import CommitFailure, Writer, WriterCounts
@@ -193,7 +203,8 @@ class Keeper:
             restore_fleet(file, self._fleet, now, self._clocks.wall() - now, late=late)
             self._tallies.restore(chain.from_iterable(file.read(CounterRow)))
             sessions = sessions_of(file)
-        self._noted |= {SESSION + session.client_id: "" for session in sessions}
+        for prefix in (SESSION, FILTERS):
+            self._noted |= {prefix + session.client_id: "" for session in sessions}
         self._completeness.remember(sessions)
 
     def _tell_damaged(self, moved_aside: Path) -> None:
@@ -285,13 +296,17 @@ class Keeper:
             changes.clients[client_id] = row
 
     def _note_sessions(self, changes: Changes) -> None:
-        sessions = {SESSION + each.client_id: each for each in self._completeness.sessions}
-        for key in [each for each in self._noted if each.startswith(SESSION)]:
-            if key not in sessions:
+        notes: dict[str, str] = {}
+        for each in self._completeness.sessions:
+            notes[SESSION + each.client_id] = str(math.floor(each.alive_at))
+            if each.subscribed is not None:
+                notes[FILTERS + each.client_id] = msgspec.json.encode(each.subscribed).decode()
+        for key in [each for each in self._noted if each.startswith((SESSION, FILTERS))]:
+            if key not in notes:
                 del self._noted[key]
                 changes.meta[key] = None
-        for key, session in sessions.items():
-            self._note(changes, key, str(math.floor(session.alive_at)))
+        for key, value in notes.items():
+            self._note(changes, key, value)
 
     def _note(self, changes: Changes, key: str, value: str) -> None:
         if self._noted.get(key) != value:

@@ -31,12 +31,14 @@ from presenced.state.rows import (
     ThingTypeRow,
 )
 
-__all__ = ["DOUBTED_AT", "GAPS", "SESSION", "restore_fleet", "sessions_of", "sound"]
+__all__ = ["DOUBTED_AT", "FILTERS", "GAPS", "SESSION", "restore_fleet", "sessions_of", "sound"]
 
 GAPS, DOUBTED_AT = "gaps", "doubted_at"
 """The keys of how many gaps there have been, and when the last one was."""
 SESSION = "session "
 """What the keys of sessions begin with; the MQTT client ID follows."""
+FILTERS = "filters "
+"""The same of their topic filters: a JSON object with the QoS of each."""
 
 T = TypeVar("T", Thing, ThingType, ThingGroup)
 R = TypeVar("R", ThingRow, ThingTypeRow, ThingGroupRow)
@@ -95,11 +97,21 @@ def sound(file: StateFile) -> Iterator[None]:
 
 def sessions_of(file: StateFile) -> list[Session]:
     """The MQTT sessions that the daemon had."""
+    noted = {row.key: row.value for row in _meta(file)}
     return [
-        Session(row.key.removeprefix(SESSION), float(row.value))
-        for row in _meta(file)
-        if row.key.startswith(SESSION)
+        Session(client_id, float(value), _filters(noted.get(FILTERS + client_id)))
+        for client_id, value in _with_prefix(noted, SESSION)
     ]
+
+
+def _filters(noted: str | None) -> dict[str, int] | None:
+    return None if noted is None else msgspec.json.decode(noted, type=dict[str, int])
+
+
+def _with_prefix(noted: dict[str, str], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, value in noted.items():
+        if key.startswith(prefix):
+            yield key.removeprefix(prefix), value
 
 
 def _meta(file: StateFile) -> Iterator[MetaRow]:

@@ -75,7 +75,7 @@ DAEMON = (
         "counter",
         _CONNECTION,
         "Seconds in which messages came at mqtt.max_message_rate or more: AWS IoT Core has "
-        "probably discarded some.",
+        "probably discarded some. Always 0 where there is no limit.",
         "increase(presenced_mqtt_saturated_seconds_total[5m]) > 0",
     ),
     Metric(
@@ -83,7 +83,8 @@ DAEMON = (
         "counter",
         ("reason",),
         "Times in which events may have been lost: the session was lost, has expired, or is "
-        "not kept (clean_session), messages came at the rate limit, or the backlog was full.",
+        "not kept (clean_session) or not for a filter that is new (filters_changed), messages "
+        "came at the rate limit, or the backlog was full.",
         "sum by (reason) (increase(presenced_gaps_total[1h])) > 0",
     ),
     Metric(
