@@ -397,9 +397,7 @@ def test_what_is_kept_of_each_client_is_kept_short() -> None:
     assert (event.session, event.reason) == ("s" * 128, "R" * 64)
     subscribed = told("$aws/events/subscriptions/subscribed/a", payload)
     assert subscribed.session == "s" * 128
-    refused = told(
-        "$aws/events/presence/connect_failed/a", {"connectFailureReason": "R" * 100_000}
-    )
+    refused = told("$aws/events/presence/connect_failed/a", {"connectFailureReason": "R" * 100_000})
     assert refused.reason == "R" * 64
     long_name = json.dumps({"thingName": "t" * 1025}).encode()
     for topic in (CONNECTED, "$aws/events/subscriptions/subscribed/"):
