@@ -4,7 +4,8 @@ import asyncio
 import json
 import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from presenced.state import (
 )
 from presenced.state import keeper as keeping
 from presenced.state.keeper import Keeper
+from presenced.state.rows import ClientRow
 from presenced.state.tools import forget
 from registries import thing
 from statefiles import client_row, clients_in, of_clients, query, thing_row
@@ -42,20 +44,22 @@ class Run:
         self.time = Time()
         self.fleet = Fleet(RULES)
         self.presence = self.fleet.presence
-        pipeline = Pipeline(self.fleet, ClientFilter())
+        self.pipeline = Pipeline(self.fleet, ClientFilter())
         self.completeness = Completeness(self.presence, self.time.clocks)
         self.late_restores = 0
         self.done: list[str] = []
         self.keeper = Keeper(
             path,
-            pipeline,
+            self.pipeline,
             self.completeness,
             on_error,
             self.time.clocks,
-            on_late_restore=self._restored,
+            standstill=self._standstill,
         )
 
-    def _restored(self) -> None:
+    @contextmanager
+    def _standstill(self) -> Iterator[None]:
+        yield
         self.late_restores += 1
         check(self)  # type: ignore[arg-type]
 
@@ -75,10 +79,6 @@ class Run:
         """Apply a message, and acknowledge it when it is kept."""
         self.connect(client_id, version=version)
         self.keeper.flush(lambda: self.done.append(client_id))
-
-    @property
-    def pipeline(self) -> Pipeline:
-        return self.keeper._pipeline
 
     @property
     def states(self) -> dict[str, str]:
@@ -227,7 +227,7 @@ def test_clients_are_forgotten_on_request(path: Path) -> None:
         await until(lambda: query(path, "SELECT * FROM forget_requests") == [])
         assert query(path, "SELECT client_id FROM clients WHERE NOT departed") == [("b",)]
         assert run.presence.counts.forgotten["requested"] == 1
-        assert not run.keeper._collect().forget_requests, "it is done with once"
+        assert not run.keeper._collector.collect().forget_requests, "it is done with once"
         await run.keeper.close()
         again = Run(path)
         again.keeper.open()
@@ -353,16 +353,16 @@ def test_a_file_that_fails_while_it_is_read_is_let_go_of_and_tried_again(
     file = StateFile.open(path)
     file.commit(of_clients(client_row("a")))
     file.close()
-    restore, failures = keeping.restore_fleet, 3
+    read, failures = StateFile.read, 3
 
-    def fail_at_first(*args: Any, **options: Any) -> None:
+    def fail_at_first(file: StateFile, row_type: Any) -> Any:
         nonlocal failures
-        failures -= 1
-        if failures >= 0:
+        failures -= row_type is ClientRow
+        if failures >= 0 and row_type is ClientRow:
             raise StateUnusableError(path, "io", "a disk that comes to itself again")
-        restore(*args, **options)
+        return read(file, row_type)
 
-    monkeypatch.setattr(keeping, "restore_fleet", fail_at_first)
+    monkeypatch.setattr(StateFile, "read", fail_at_first)
 
     async def scenario() -> None:
         run = Run(path).begin()
@@ -398,7 +398,7 @@ def test_a_file_of_others_is_waited_for_too_once_the_daemon_runs(path: Path, soo
         failures = run.keeper.counts.failures.total()
         await until(lambda: run.keeper.counts.failures.total() > failures + 2)
         with sqlite3.connect(run.path) as connection:
-            connection.execute("PRAGMA user_version = 1")
+            connection.execute("PRAGMA user_version = 2")
         connection.close()
         await until(lambda: run.late_restores == 1)
         assert run.states == {"a": "online", "b": "online"}

@@ -1,5 +1,6 @@
 """A file that could not be used at first is taken on beside what has become known meanwhile."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Unkept(Process):
     def __init__(self, path: Path, time: Time) -> None:
         self.elsewhere = path.rename(path.with_suffix(".away")) if path.exists() else None
         self.path = path
+        self.loop = asyncio.new_event_loop()
         super().__init__(path.parent / "absent" / path.name, time)
         assert self.keeper._file is None
 
@@ -41,7 +43,22 @@ class Unkept(Process):
         """The file can be used after all."""
         if self.elsewhere is not None:
             self.elsewhere.rename(self.path)
-        self.keeper._take_on_late(StateFile.open(self.path))
+        self.loop.run_until_complete(self._take_on())
+
+    async def _take_on(self) -> None:
+        await self.keeper._take_on_late(StateFile.open(self.path))
+        assert self.keeper._writer is not None
+        await self.keeper.settled()
+
+    def flush(self) -> None:
+        """Write what has changed."""
+        self.loop.run_until_complete(self.keeper.settled())
+
+    def end(self) -> None:
+        """End without another word to the file."""
+        assert self.keeper._writer is not None
+        assert self.keeper._writer.close(timeout=20)
+        self.loop.close()
 
 
 def late(path: Path, *before: Any, meanwhile: tuple[Any, ...] = ()) -> Unkept:

@@ -15,6 +15,7 @@ from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.registry.facts import Fact
 from presenced.registry.ordering import Mark
 from presenced.state.records import (
+    Offsets,
     awaited_of,
     client_of,
     client_row,
@@ -55,7 +56,7 @@ def clients(draw: st.DrawFn) -> Client:
 
 @given(clients())
 def test_a_client_comes_back_as_it_was(client: Client) -> None:
-    again = client_of(client_row(client, 5.0, departed=False), {})
+    again = client_of(client_row(client, Offsets(5.0, 3.0), departed=False), {})
     for name in Client.__struct_fields__:
         if name != "loose_ends":
             assert getattr(again, name) == getattr(client, name), name
@@ -107,6 +108,7 @@ RULED = PresenceRules(
     offline_delay=5.0, offline_delay_by_reason={"SLOW": 60.0, "FAST": 0.0}, forget_offline_after=900
 )
 NOW, OFFSET = 100.0, 1_000_000.0
+OFFSETS = Offsets(wall=OFFSET, lived=5000.0)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +120,6 @@ NOW, OFFSET = 100.0, 1_000_000.0
         ("pending", "FAST", 4.0, 4.0),  # told while it was pending already
         ("pending", None, 7200.0, 60.0),  # the clock was set back by two hours
         ("pending", None, None, 60.0),
-        ("offline", None, 800.0, 800.0),
-        ("offline", None, 7200.0, 900.0),
-        ("offline", None, None, 900.0),  # forgetting was turned on meanwhile
         ("online", None, 3.0, None),
         ("unknown", None, None, None),
     ],
@@ -130,22 +129,32 @@ def test_no_deadline_is_later_than_the_rules_would_have_it(
 ) -> None:
     deadline = None if left is None else NOW + OFFSET + left
     row = stored_row(state=state, reason=reason, deadline=deadline)
-    due = deadline_of(row, RULED, NOW, OFFSET)
+    due = deadline_of(row, RULED, NOW, OFFSETS)
     assert due == (None if expected is None else NOW + expected)
 
 
-def test_who_is_to_be_kept_for_ever_has_no_deadline() -> None:
-    row = stored_row(state="offline", deadline=NOW + OFFSET)
-    assert deadline_of(row, PresenceRules(), NOW, OFFSET) is None
+@pytest.mark.parametrize(
+    ("offline_at", "expected"),
+    [
+        (5060.0, 60.0),
+        (5110.0, NOW),  # a crash took back when that was
+        (None, NOW),  # an older presenced wrote it
+    ],
+)
+def test_since_when_a_client_is_offline_is_told_by_the_time_that_the_daemon_has_run(
+    offline_at: float | None, expected: float
+) -> None:
+    row = stored_row(state="offline", offline_at=offline_at, deadline=1.0)
+    assert deadline_of(row, RULED, NOW, OFFSETS) == expected
 
 
 def test_awaited_disconnects_are_not_awaited_for_longer_than_the_delay() -> None:
     extra = f'{{"awaited":[[1,"s",7,{NOW + OFFSET + 2}],[null,null,8,{NOW + OFFSET + 7200}]]}}'
-    assert awaited_of(stored_row(extra=extra), RULED, NOW, OFFSET) == [
+    assert awaited_of(stored_row(extra=extra), RULED, NOW, OFFSETS) == [
         (ConnectionKey(1, "s", 7), NOW + 2),
         (ConnectionKey(None, None, 8), NOW + 5),
     ]
-    assert awaited_of(stored_row(), RULED, NOW, OFFSET) == []
+    assert awaited_of(stored_row(), RULED, NOW, OFFSETS) == []
 
 
 def told(connected: bool, version: int) -> object:

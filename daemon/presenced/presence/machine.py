@@ -147,9 +147,7 @@ class Presence:
             self.on_change(client_id)
 
     def count_on(self, gaps: int, doubted_at: float) -> None:
-        """Count the gaps of an earlier process too; clients known by now stay as they are."""
-        for client in self.clients.values():
-            client.gaps += gaps
+        """Count the gaps of an earlier process too; clients known by now are to count them, too."""
         self.gaps += gaps
         self.doubted_at = max(self.doubted_at, doubted_at)
 
