@@ -18,16 +18,19 @@ from presenced.completeness import Completeness
 from presenced.fleet import Fleet
 from presenced.mqtt.source import SourceOptions
 from presenced.pipeline import ClientFilter, Pipeline
+from presenced.presence import Client
 from presenced.state import (
     StateDamagedError,
     StateFile,
     StateLockedError,
     StateNewerError,
     StateUnusableError,
+    collector,
 )
 from presenced.state import keeper as keeping
 from presenced.state.keeper import Keeper
 from presenced.state.rows import ClientRow
+from presenced.state.tallies import Tallies
 from presenced.state.tools import forget
 from registries import thing
 from statefiles import client_row, clients_in, of_clients, query, thing_row
@@ -215,6 +218,60 @@ def test_a_row_that_cannot_be_stored_keeps_no_other_from_it(
     asyncio.run(scenario())
     (line,) = (line for line in lines(capsys) if "rows left out" in line["event"])
     assert line["rows"] == 1
+
+
+@pytest.mark.parametrize("on_error", ["continue", "stall"])
+def test_a_fault_in_one_row_keeps_no_other_from_the_file(
+    path: Path,
+    on_error: Literal["continue", "stall"],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make = collector.client_row
+
+    def fail(client: Client, *args: Any, **options: Any) -> ClientRow:
+        if client.client_id.startswith("bad"):
+            raise ZeroDivisionError
+        return make(client, *args, **options)
+
+    monkeypatch.setattr(collector, "client_row", fail)
+
+    async def scenario() -> None:
+        run = Run(path, on_error).begin()
+        run.connect("good-1", "bad-1", "bad-2")
+        run.fleet.learn(thing("good-2", "pump"), 0.0)
+        run.acknowledge("good-3")
+        await until(lambda: run.done == ["good-3"])
+        assert in_file(path) == {"good-1", "good-2", "good-3"}
+        assert query(path, "SELECT name FROM things") == [("good-2",)]
+        assert query(path, "SELECT value FROM counters WHERE name LIKE '%transitions%'") == [(4,)]
+        assert run.keeper.counts.failures["other"] == 2
+        run.acknowledge("good-4")
+        await until(lambda: run.done == ["good-3", "good-4"])
+        assert run.keeper.counts.failures["other"] == 2, "not again until it changes again"
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+    (line,) = (line for line in lines(capsys) if "fault" in line["event"])
+    assert (line["kind"], line["name"][:3]) == ("client", "bad")
+
+
+def test_a_fault_in_what_is_no_row_keeps_none_from_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Tallies, "collect", fail)
+
+    async def scenario() -> None:
+        run = Run(path, "stall").begin()
+        run.acknowledge("a")
+        await until(lambda: run.done == ["a"])
+        assert in_file(path) == {"a"}
+        await run.keeper.close()
+
+    asyncio.run(scenario())
 
 
 def test_clients_are_forgotten_on_request(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Clients and objects of the registry as rows, and back; and deadlines over clocks that are set."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,93 @@ def test_a_clock_that_was_set_between_two_processes_freezes_no_deadline(
     second.advance()
     assert second.presence.clients == {}
     second.end()
+
+
+YEARS = 10 * 365 * 86400.0
+
+
+def offline(process: Process) -> None:
+    """One client that has just gone offline."""
+    process.apply(told(True, 1))
+    process.apply(told(False, 1))
+    process.time.now += DELAY
+    process.advance()
+    assert process.presence.clients["a"].state is State.OFFLINE
+
+
+def restarted(process: Process, *, down_for: float = 0.0, clock_set_by: float = 0.0) -> Process:
+    process.flush()
+    process.end()
+    process.time.offset += down_for + clock_set_by
+    return Process(process.keeper.path, process.time)
+
+
+@pytest.mark.parametrize("step", [-YEARS, -3600.0, 3600.0, YEARS])
+def test_a_clock_that_is_wrong_at_a_restart_makes_no_client_forgotten(
+    tmp_path: Path, step: float
+) -> None:
+    """It is set right later, or was wrong when the client went offline; both are the same."""
+    process = Process(tmp_path / "presenced.db", Time())
+    offline(process)
+    process = restarted(process, clock_set_by=step)
+    process.time.offset -= step
+    process.time.now += FORGET - 1
+    process.advance()
+    process = restarted(process)
+    process.advance()
+    assert process.presence.clients
+    process.time.now += 1
+    process.advance()
+    assert not process.presence.clients
+    process.end()
+
+
+@pytest.mark.parametrize("step", [-YEARS, YEARS])
+def test_a_clock_that_is_set_right_while_it_runs_makes_no_client_forgotten_at_a_restart(
+    tmp_path: Path, step: float
+) -> None:
+    process = Process(tmp_path / "presenced.db", Time())
+    offline(process)
+    process.flush()
+    process.time.offset += step
+    process.time.now += FORGET - 1
+    process = restarted(process)
+    process.advance()
+    assert process.presence.clients
+    process.time.now += 1
+    process.advance()
+    assert not process.presence.clients
+    process.end()
+
+
+def test_the_time_that_the_daemon_is_down_does_not_make_a_client_forgotten(tmp_path: Path) -> None:
+    process = Process(tmp_path / "presenced.db", Time())
+    offline(process)
+    process.time.now += FORGET / 2
+    for _ in range(3):
+        process = restarted(process, down_for=FORGET)
+        process.advance()
+        assert process.presence.clients
+    process.time.now += FORGET / 2
+    process.advance()
+    assert not process.presence.clients
+    process.end()
+
+
+def test_another_rule_at_a_restart_holds_for_those_that_are_offline_already(
+    tmp_path: Path,
+) -> None:
+    process = Process(tmp_path / "presenced.db", Time())
+    offline(process)
+    process.time.now += 50
+    process.flush()
+    process.end()
+    process = Process(
+        process.keeper.path, process.time, rules=replace(RULES, forget_offline_after=50.0)
+    )
+    process.advance()
+    assert not process.presence.clients
+    process.end()
 
 
 STEPS_OF_CLOCK = st.sampled_from([-7200.0, -1.0, 1.0, 7200.0])
