@@ -44,6 +44,7 @@ class Client:
             self.gaps,
             self.departed,
             self.extra,
+            self.offline_at,
         ) = row
 
 

@@ -15,10 +15,11 @@ from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import Client, PresenceRules, State, Transition
 from presenced.state import StateFile
 from presenced.state.changes import Changes
+from presenced.state.collector import Collector
 from presenced.state.keeper import Keeper
+from presenced.state.late import touch_all
 from presenced.state.rows import TABLES, CounterRow
 from presenced.state.tallies import Tallies
-from presenced.touched import Touched
 from registry.life import seen
 
 DELAY = 5.0
@@ -82,7 +83,7 @@ class Process:
     def flush(self) -> None:
         """Write what has changed, as the writer's thread would."""
         assert self.keeper._file is not None
-        assert self.keeper._file.commit(self.keeper._collect()) == 0
+        assert self.keeper._file.commit(self.keeper._collector.collect()) == 0
 
     def end(self) -> None:
         """End without another word to the file."""
@@ -113,23 +114,12 @@ def stored(path: Path) -> dict[str, dict[Any, Any]]:
 
 def dumped(process: Process) -> dict[str, dict[Any, Any]]:
     """The rows of all that a process knows, whether it noted a change of it or not."""
-    fleet, keeper = process.fleet, process.keeper
-    inventory = fleet.inventory
-    everything = Touched()
-    everything.clients |= {*fleet.presence.clients, *fleet.presence.departed._clients}
-    for names, shelf in (
-        (everything.things, inventory.things),
-        (everything.thing_groups, inventory.groups),
-        (everything.thing_types, inventory.types),
-    ):
-        names |= {*shelf.live, *shelf._gone}
-    disconnects = fleet.presence.disconnects
-    everything.disconnects.update(enumerate(disconnects._order, disconnects._first))
-    keeper._touched, touched = everything, keeper._touched
-    keeper._tallies, tallies = Tallies(process.pipeline, process.completeness), keeper._tallies
-    keeper._noted, noted = {}, keeper._noted
-    changes: Changes = keeper._collect()
-    keeper._touched, keeper._tallies, keeper._noted = touched, tallies, noted
+    collector = Collector(process.pipeline, process.completeness, process.time.clocks)
+    collector.go_on_from(process.keeper._collector.offsets.lived + process.time.now, [])
+    touch_all(process.fleet, collector.touched)
+    disconnects = process.presence.disconnects
+    collector.touched.disconnects.update(enumerate(disconnects._order, disconnects._first))
+    changes: Changes = collector.collect()
     return {
         table.name: {
             row[: table.key_width]: row
@@ -216,6 +206,7 @@ def _client(process: Process, client: Client) -> tuple[Any, ...]:
         client.is_known,
         client.thing_name,
         client.deadline and client.deadline + offset,
+        client.offline_at and client.offline_at + offset,
         process.presence.is_unverified(client),
         awaited,
         _order(client),

@@ -13,12 +13,12 @@ from brokers import free_port
 from presenced.presence import State
 from presenced.service import Service
 from presenced.settings import Settings, load_settings
-from presenced.state import StateFile
+from presenced.state import StateFile, late
 from presenced.state import keeper as keeping
 from presenced.state.changes import Changes
 from presenced.state.rows import ClientRow
 from statefiles import client_row as row
-from statefiles import clients_in, of_clients
+from statefiles import clients_in, of_clients, query
 from waiting import until
 
 
@@ -146,16 +146,97 @@ def test_what_a_late_file_holds_is_shown_and_its_deadlines_fire(
     )
 
 
+async def half_restored(service: Service, path: Path, absent: Path) -> None:
+    """Put the file where it was expected, and return when it is being taken on."""
+    path.parent.joinpath("made").mkdir()
+    path.rename(path.parent / "made" / path.name)
+    path.parent.joinpath("made").rename(absent.parent)
+    async with asyncio.timeout(20):
+        while len(service._presence.clients) < 10:
+            await asyncio.sleep(0)
+
+
+def test_messages_that_come_while_a_late_file_is_taken_on_wait_and_are_kept(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "_OPEN_AGAIN_AFTER", 0.02)
+    monkeypatch.setattr(late, "_SLICE", 0.0)
+    absent = path.parent / "later" / path.name
+    write(path, *(row(f"kept-{number}") for number in range(50)), pending("kept-p", left=-9.0))
+
+    async def scenario(service: Service) -> None:
+        acknowledged: list[bool] = []
+
+        def acknowledge() -> None:
+            acknowledged.append(("new",) in query(absent, "SELECT client_id FROM clients"))
+
+        assert service._fleet.presence.clients == {}
+        await half_restored(service, path, absent)
+        service._inbox.put(message("new", acknowledge))
+        assert service._pipeline.next_deadline is None
+        while len(service._presence.clients) < 51:
+            await asyncio.sleep(0)
+            assert "new" not in service._presence.clients
+        assert state_of(service, "kept-p") == "pending"
+        await until(lambda: acknowledged == [True])
+        await until(lambda: state_of(service, "kept-p") == "offline")
+
+    run(absent, scenario, **CLEAN)
+
+
+def test_what_waits_at_a_stop_while_a_late_file_is_taken_on_is_not_acknowledged(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "_OPEN_AGAIN_AFTER", 0.02)
+    monkeypatch.setattr(late, "_SLICE", 0.0)
+    absent = path.parent / "later" / path.name
+    write(path, *(row(f"kept-{number}") for number in range(2000)))
+    acknowledged: list[bool] = []
+
+    async def scenario(service: Service) -> None:
+        await half_restored(service, path, absent)
+        service._inbox.put(message("new", lambda: acknowledged.append(True)))
+
+    run(absent, scenario, **CLEAN)
+    assert acknowledged == []
+    file = StateFile.open(absent)
+    assert len(clients_in(file)) == 2000
+    file.close()
+
+
+def test_a_reload_with_another_rule_forgets_those_that_have_been_offline_for_longer(
+    path: Path,
+) -> None:
+    made = settings(path)
+
+    async def main() -> None:
+        service = Service(
+            made, load=lambda: settings(path, PRESENCED_PRESENCE__FORGET_OFFLINE_AFTER="50ms")
+        )
+        stop = asyncio.Event()
+        running = asyncio.create_task(service.run(stop))
+        await until(lambda: service._connections.statuses)
+        service._inbox.put(message("a", None, "disconnected"))
+        await until(lambda: "a" in service._presence.clients)
+        assert await service.reload() == []
+        await until(lambda: "a" not in service._presence.clients)
+        stop.set()
+        await running
+
+    write(path)
+    asyncio.run(main())
+
+
 def tell(service: Service, client_id: str, acknowledge: Callable[[], None] | None = None) -> None:
     service._inbox.put(message(client_id, acknowledge))
     service._inbox.drain()
 
 
-def message(client_id: str, acknowledge: Callable[[], None] | None) -> Any:
+def message(client_id: str, acknowledge: Callable[[], None] | None, what: str = "connected") -> Any:
     from presenced.mqtt.message import Message
 
     return Message(
-        topic=f"$aws/events/presence/connected/{client_id}",
+        topic=f"$aws/events/presence/{what}/{client_id}",
         payload=json.dumps({"versionNumber": 1, "sessionIdentifier": "s"}).encode(),
         qos=1,
         received=time.time(),

@@ -6,7 +6,7 @@ A thing is its client when their names are equal, or when the client's lifecycle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from presenced.presence import Client, Presence, PresenceRules, State, Transition
@@ -16,6 +16,7 @@ from presenced.registry.objects import NO_ATTRIBUTES, Attributes
 
 if TYPE_CHECKING:
     from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
+    from presenced.presence.client import ConnectionKey
     from presenced.presence.ordering import Ordering
     from presenced.touched import Touched
 
@@ -44,7 +45,8 @@ class Fleet:
     """Every client's presence, what the registry holds, and how many clients each part of it has.
 
     `on_transition`, `on_count` and `on_forget` are as those of `Presence`; `on_describe` is told
-    each client of which the registry may say something else now. `admits` tells whether a client
+    each client of which the registry may say something else now, and `on_restore` each that
+    `take_on` took on. `admits` tells whether a client
     ID is one of the fleet's: for others no thing makes a client.
     """
 
@@ -56,6 +58,7 @@ class Fleet:
         on_count: Callable[[Client, State, int], None] = _no_one,
         on_forget: Callable[[Client], None] = _no_one,
         on_describe: Callable[[Client], None] = _no_one,
+        on_restore: Callable[[Client], None] = _no_one,
     ) -> None:
         self.presence = Presence(
             rules,
@@ -74,6 +77,7 @@ class Fleet:
         self._on_count = on_count
         self._on_forget = on_forget
         self._on_describe = on_describe
+        self._on_restore = on_restore
 
     def track(self, touched: Touched) -> None:
         """Have everything that changes from now on noted."""
@@ -83,10 +87,49 @@ class Fleet:
         self.inventory.types.on_change = touched.thing_types.add
         self.inventory.groups.on_change = touched.thing_groups.add
 
-    def adopt(self, client: Client) -> None:
-        """Let a client that presence restored be its thing's; `recount` is to follow."""
+    def untrack(self) -> None:
+        """Have nothing noted that changes from now on."""
+        presence, inventory = self.presence, self.inventory
+        presence.on_change = presence.disconnects.on_change = _no_one
+        for shelf in (inventory.things, inventory.types, inventory.groups):
+            shelf.on_change = _no_one
+
+    def restore(
+        self,
+        client: Client,
+        deadline: float | None,
+        awaited: Iterable[tuple[ConnectionKey, float]],
+    ) -> None:
+        """Take on a client as `Presence.restore` does; `recount` is to follow."""
+        self.presence.restore(client, deadline, awaited)
         if client.thing_name:
             self._named.setdefault(client.thing_name, set()).add(client.client_id)
+
+    def take_on(
+        self,
+        client: Client,
+        deadline: float | None,
+        awaited: Iterable[tuple[ConnectionKey, float]],
+    ) -> None:
+        """Take on a client as `Presence.restore` does, beside others that are known already.
+
+        It counts at once, and `on_restore` is told. No other but an unknown one of its ID may be
+        known.
+        """
+        if client.state is State.UNKNOWN and not self.admits(client.client_id):
+            self.presence.on_change(client.client_id)  # let it be dropped from the file, too
+            return
+        unknown = self.presence.clients.get(client.client_id)
+        if unknown is not None:
+            self._count(unknown, State.UNKNOWN, -1)
+        self.restore(client, deadline, awaited)
+        self._count(client, client.state, 1)
+        for name in {client.thing, client.client_id}:
+            self._stand_for(name)
+        if client.state is State.OFFLINE and self._is_deleted(client.thing):
+            self.presence.forget(client.client_id, "thing_deleted")
+        else:
+            self._on_restore(client)
 
     def recount(self) -> None:
         """Count every client anew, and see to it that each thing has one."""

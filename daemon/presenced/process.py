@@ -1,12 +1,12 @@
 """The daemon as a process: what it restores at its start, and the signals that it obeys."""
 
 import asyncio
-import gc
 import signal
 from collections.abc import Callable
 from typing import Any
 
 from presenced import log
+from presenced.garbage import lasting
 from presenced.service import Service
 from presenced.settings import Settings
 from presenced.state import StateDamagedError
@@ -43,14 +43,8 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
 
 
 def _restored(settings: Settings, load: Callable[[], Settings]) -> Service:
-    """A service with what an earlier one kept. Raises StateError.
-
-    What is restored stays for as long as the daemon runs. The garbage collector need not look at it
-    again and again while it is built, nor ever after: with a million clients each look would hold
-    up the event loop for tens of milliseconds.
-    """
-    gc.disable()
-    try:
+    """A service with what an earlier one kept. Raises StateError."""
+    with lasting():
         service = Service(settings, load)
         try:
             service.restore()
@@ -58,10 +52,7 @@ def _restored(settings: Settings, load: Callable[[], Settings]) -> Service:
             # The file has been moved aside, and what was read of it goes with that service.
             service = Service(settings, load)
             service.restore()
-    finally:
-        gc.enable()
-    gc.freeze()
-    return service
+        return service
 
 
 def _report_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -5,7 +5,8 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from presenced import log
@@ -60,6 +61,7 @@ class Service:
         self._stopping = False
         # When messages arrived that wait for a commit; while they do, no deadline after them fires.
         self._unacknowledged: deque[float] = deque()
+        self._standstill = False
         self._outage_held_at = math.inf
         self._changing = asyncio.Lock()
         self._reloading: asyncio.Future[list[str]] | None = None
@@ -70,6 +72,7 @@ class Service:
             on_count=lambda client, state, change: self._view.classes.count(client, state, change),
             on_forget=lambda client: self._view.series.drop(client),
             on_describe=lambda client: self._view.series.describe(client),
+            on_restore=self._show,
         )
         self._presence = self._fleet.presence
         self._pipeline = Pipeline(self._fleet, client_filter(settings))
@@ -218,15 +221,30 @@ class Service:
         """Give all clients series and classes anew."""
         series = client_series(metrics, self._fleet)
         classes = ClassCounts(metrics.client_id_pattern)
-        for client in self._presence.clients.values():
-            if client.transition is not None:
-                series.show(client)
-            classes.count(client, client.state, 1)
         self._view.series, self._view.classes = series, classes
+        for client in self._presence.clients.values():
+            self._show(client)
+            classes.count(client, client.state, 1)
 
-    def _show_restored(self) -> None:
-        self._show_clients(self._settings.metrics)
-        self._timer.arm()
+    def _show(self, client: Client) -> None:
+        """Give a client that was restored its series."""
+        if client.transition is not None:
+            self._view.series.show(client)
+
+    @contextmanager
+    def _standing_still(self) -> Iterator[None]:
+        """Apply no message and fire no deadline; what comes meanwhile waits, as for a slow disk."""
+        oldest = self._inbox.oldest
+        self._inbox.pause()
+        self._unacknowledged.append(time.monotonic() if oldest is None else oldest)
+        self._standstill = True
+        self._hold_deadlines()
+        try:
+            yield
+        finally:
+            self._standstill = False
+            self._acknowledge([])
+            self._inbox.resume()
 
     async def _connect(self, mqtt: MqttSettings, options: list[SourceOptions]) -> int:
         before = self._pipeline.traffic
@@ -312,7 +330,8 @@ class Service:
 
     def _hold_deadlines(self) -> None:
         oldest = self._unacknowledged[0] if self._unacknowledged else math.inf
-        self._pipeline.held_at = min(self._outage_held_at, oldest)
+        held_at = min(self._outage_held_at, oldest)
+        self._pipeline.held_at = -math.inf if self._standstill else held_at
         self._timer.arm()
 
     def _fire(self) -> None:
@@ -383,7 +402,7 @@ class Service:
             self._completeness,
             state.on_error,
             self._clocks,
-            on_late_restore=self._show_restored,
+            standstill=self._standing_still,
         )
 
 

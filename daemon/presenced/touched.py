@@ -24,3 +24,8 @@ class Touched:
         for names in (self.clients, self.things, self.thing_groups, self.thing_types):
             names.clear()
         self.disconnects.clear()
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.clients or self.things or self.thing_groups or self.thing_types or self.disconnects
+        )

@@ -388,3 +388,17 @@ def test_names_of_the_registry_at_their_limit() -> None:
     assert reason(
         "$aws/events/thing/a/created", json.dumps({"thingName": name + "g"}).encode()
     ) == ("invalid_payload")
+
+
+def test_what_is_kept_of_each_client_is_kept_short() -> None:
+    """A hostile sender must not fill the memory with it, nor the state file."""
+    payload = {"sessionIdentifier": "s" * 50_000, "disconnectReason": "R" * 50_000}
+    event = told(DISCONNECTED + "a", payload)
+    assert (event.session, event.reason) == ("s" * 128, "R" * 64)
+    subscribed = told("$aws/events/subscriptions/subscribed/a", payload)
+    assert subscribed.session == "s" * 128
+    refused = told("$aws/events/presence/connect_failed/a", {"connectFailureReason": "R" * 100_000})
+    assert refused.reason == "R" * 64
+    long_name = json.dumps({"thingName": "t" * 1025}).encode()
+    for topic in (CONNECTED, "$aws/events/subscriptions/subscribed/"):
+        assert reason(topic + "a", long_name) == "invalid_payload"

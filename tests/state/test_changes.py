@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from presenced.state import Changes, ClientRow, CounterRow, StateFile, ThingRow
+from presenced.state.rows import DisconnectRow
 from statefiles import client_row, thing_row
 
 texts = st.text(
@@ -83,4 +84,54 @@ def test_any_number_of_rows_is_written_and_deleted(written, deleted):
         left = {str(number) for number in range(deleted, written)}
         assert {row.client_id for rows in file.read(ClientRow) for row in rows} == left
         assert {row.labels for rows in file.read(CounterRow) for row in rows} == left
+        file.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 5), st.booleans()), max_size=12))
+def test_of_disconnects_that_came_and_went_unwritten_nothing_is_left(submissions):
+    """Numbers rise, and the lowest goes first; some are in the file, from earlier commits."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = StateFile.open(Path(directory, "presenced.db"))
+        pending, first, following, written = Changes(), 0, 0, 0
+        for count, commits in submissions:
+            changes = Changes()
+            for _ in range(count):
+                changes.counted_disconnects[following] = DisconnectRow(following, 7)
+                following += 1
+            while following - first > 3:  # as many as are remembered
+                if changes.counted_disconnects.pop(first, None) is None:
+                    changes.counted_disconnects[first] = None
+                first += 1
+            pending.merge(changes)
+            assert len(pending.counted_disconnects) <= 3 + written
+            if commits:
+                file.commit(pending)
+                pending, written = Changes(), following - first
+        file.commit(pending)
+        held = [row.number for rows in file.read(DisconnectRow) for row in rows]
+        assert held == list(range(first, following))
+        file.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 200), st.integers(0, 200))
+def test_deletions_of_what_is_not_in_the_file_are_left_out(written, deleted):
+    with tempfile.TemporaryDirectory() as directory:
+        file = StateFile.open(Path(directory, "presenced.db"))
+        changes, deletions = Changes(), Changes()
+        for number in range(written):
+            changes.clients[str(number)] = client_row(str(number))
+            changes.count("n", str(number), number)
+        file.commit(changes)
+        for number in range(100, 100 + deleted):
+            deletions.clients[str(number)] = None
+            deletions.counters["n", str(number)] = None
+        deletions.clients["\ud800"] = None
+        deletions.things["put"] = thing_row("put")
+        file.drop_needless(deletions)
+        left = {str(number) for number in range(100, min(written, 100 + deleted))}
+        assert deletions.clients.keys() == left
+        assert {labels for _, labels in deletions.counters} == left
+        assert deletions.things
         file.close()

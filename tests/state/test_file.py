@@ -25,7 +25,7 @@ from presenced.state import (
     ThingTypeRow,
     default_path,
 )
-from presenced.state.schema import APPLICATION_ID, VERSION
+from presenced.state.schema import _MIGRATIONS, APPLICATION_ID, VERSION
 from statefiles import client_row, clients_in, fill, let_others_in, of_clients, query, thing_row
 
 PAGE = 4096
@@ -318,3 +318,19 @@ def test_changes_know_how_many_rows_they_hold():
     changes.things["t"] = None
     assert len(changes) == 3
     assert not Changes()
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date(path):
+    connection = sqlite3.connect(path)
+    for statement in _MIGRATIONS[0]:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    row = client_row("a", state="offline")
+    connection.execute(f"INSERT INTO clients VALUES ({', '.join('?' * 14)})", row[:14])
+    connection.commit()
+    connection.close()
+    file = StateFile.open(path)
+    assert clients_in(file) == {"a": row}
+    file.close()
+    assert query(path, "PRAGMA user_version") == [(VERSION,)]

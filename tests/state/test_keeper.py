@@ -4,7 +4,8 @@ import asyncio
 import json
 import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,15 +18,19 @@ from presenced.completeness import Completeness
 from presenced.fleet import Fleet
 from presenced.mqtt.source import SourceOptions
 from presenced.pipeline import ClientFilter, Pipeline
+from presenced.presence import Client
 from presenced.state import (
     StateDamagedError,
     StateFile,
     StateLockedError,
     StateNewerError,
     StateUnusableError,
+    collector,
 )
 from presenced.state import keeper as keeping
 from presenced.state.keeper import Keeper
+from presenced.state.rows import ClientRow
+from presenced.state.tallies import Tallies
 from presenced.state.tools import forget
 from registries import thing
 from statefiles import client_row, clients_in, of_clients, query, thing_row
@@ -42,20 +47,22 @@ class Run:
         self.time = Time()
         self.fleet = Fleet(RULES)
         self.presence = self.fleet.presence
-        pipeline = Pipeline(self.fleet, ClientFilter())
+        self.pipeline = Pipeline(self.fleet, ClientFilter())
         self.completeness = Completeness(self.presence, self.time.clocks)
         self.late_restores = 0
         self.done: list[str] = []
         self.keeper = Keeper(
             path,
-            pipeline,
+            self.pipeline,
             self.completeness,
             on_error,
             self.time.clocks,
-            on_late_restore=self._restored,
+            standstill=self._standstill,
         )
 
-    def _restored(self) -> None:
+    @contextmanager
+    def _standstill(self) -> Iterator[None]:
+        yield
         self.late_restores += 1
         check(self)  # type: ignore[arg-type]
 
@@ -75,10 +82,6 @@ class Run:
         """Apply a message, and acknowledge it when it is kept."""
         self.connect(client_id, version=version)
         self.keeper.flush(lambda: self.done.append(client_id))
-
-    @property
-    def pipeline(self) -> Pipeline:
-        return self.keeper._pipeline
 
     @property
     def states(self) -> dict[str, str]:
@@ -217,6 +220,60 @@ def test_a_row_that_cannot_be_stored_keeps_no_other_from_it(
     assert line["rows"] == 1
 
 
+@pytest.mark.parametrize("on_error", ["continue", "stall"])
+def test_a_fault_in_one_row_keeps_no_other_from_the_file(
+    path: Path,
+    on_error: Literal["continue", "stall"],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make = collector.client_row
+
+    def fail(client: Client, *args: Any, **options: Any) -> ClientRow:
+        if client.client_id.startswith("bad"):
+            raise ZeroDivisionError
+        return make(client, *args, **options)
+
+    monkeypatch.setattr(collector, "client_row", fail)
+
+    async def scenario() -> None:
+        run = Run(path, on_error).begin()
+        run.connect("good-1", "bad-1", "bad-2")
+        run.fleet.learn(thing("good-2", "pump"), 0.0)
+        run.acknowledge("good-3")
+        await until(lambda: run.done == ["good-3"])
+        assert in_file(path) == {"good-1", "good-2", "good-3"}
+        assert query(path, "SELECT name FROM things") == [("good-2",)]
+        assert query(path, "SELECT value FROM counters WHERE name LIKE '%transitions%'") == [(4,)]
+        assert run.keeper.counts.failures["other"] == 2
+        run.acknowledge("good-4")
+        await until(lambda: run.done == ["good-3", "good-4"])
+        assert run.keeper.counts.failures["other"] == 2, "not again until it changes again"
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+    (line,) = (line for line in lines(capsys) if "fault" in line["event"])
+    assert (line["kind"], line["name"][:3]) == ("client", "bad")
+
+
+def test_a_fault_in_what_is_no_row_keeps_none_from_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Tallies, "collect", fail)
+
+    async def scenario() -> None:
+        run = Run(path, "stall").begin()
+        run.acknowledge("a")
+        await until(lambda: run.done == ["a"])
+        assert in_file(path) == {"a"}
+        await run.keeper.close()
+
+    asyncio.run(scenario())
+
+
 def test_clients_are_forgotten_on_request(path: Path) -> None:
     async def scenario() -> None:
         run = Run(path).begin()
@@ -227,7 +284,7 @@ def test_clients_are_forgotten_on_request(path: Path) -> None:
         await until(lambda: query(path, "SELECT * FROM forget_requests") == [])
         assert query(path, "SELECT client_id FROM clients WHERE NOT departed") == [("b",)]
         assert run.presence.counts.forgotten["requested"] == 1
-        assert not run.keeper._collect().forget_requests, "it is done with once"
+        assert not run.keeper._collector.collect().forget_requests, "it is done with once"
         await run.keeper.close()
         again = Run(path)
         again.keeper.open()
@@ -394,16 +451,16 @@ def test_a_file_that_fails_while_it_is_read_is_let_go_of_and_tried_again(
     file = StateFile.open(path)
     file.commit(of_clients(client_row("a")))
     file.close()
-    restore, failures = keeping.restore_fleet, 3
+    read, failures = StateFile.read, 3
 
-    def fail_at_first(*args: Any, **options: Any) -> None:
+    def fail_at_first(file: StateFile, row_type: Any) -> Any:
         nonlocal failures
-        failures -= 1
-        if failures >= 0:
+        failures -= row_type is ClientRow
+        if failures >= 0 and row_type is ClientRow:
             raise StateUnusableError(path, "io", "a disk that comes to itself again")
-        restore(*args, **options)
+        return read(file, row_type)
 
-    monkeypatch.setattr(keeping, "restore_fleet", fail_at_first)
+    monkeypatch.setattr(StateFile, "read", fail_at_first)
 
     async def scenario() -> None:
         run = Run(path).begin()
@@ -439,7 +496,7 @@ def test_a_file_of_others_is_waited_for_too_once_the_daemon_runs(path: Path, soo
         failures = run.keeper.counts.failures.total()
         await until(lambda: run.keeper.counts.failures.total() > failures + 2)
         with sqlite3.connect(run.path) as connection:
-            connection.execute("PRAGMA user_version = 1")
+            connection.execute("PRAGMA user_version = 2")
         connection.close()
         await until(lambda: run.late_restores == 1)
         assert run.states == {"a": "online", "b": "online"}

@@ -1,5 +1,6 @@
 """Clients and objects of the registry as rows, and back; and deadlines over clocks that are set."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.registry.facts import Fact
 from presenced.registry.ordering import Mark
 from presenced.state.records import (
+    Offsets,
     awaited_of,
     client_of,
     client_row,
@@ -55,7 +57,7 @@ def clients(draw: st.DrawFn) -> Client:
 
 @given(clients())
 def test_a_client_comes_back_as_it_was(client: Client) -> None:
-    again = client_of(client_row(client, 5.0, departed=False), {})
+    again = client_of(client_row(client, Offsets(5.0, 3.0), departed=False), {})
     for name in Client.__struct_fields__:
         if name != "loose_ends":
             assert getattr(again, name) == getattr(client, name), name
@@ -107,6 +109,7 @@ RULED = PresenceRules(
     offline_delay=5.0, offline_delay_by_reason={"SLOW": 60.0, "FAST": 0.0}, forget_offline_after=900
 )
 NOW, OFFSET = 100.0, 1_000_000.0
+OFFSETS = Offsets(wall=OFFSET, lived=5000.0)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +121,6 @@ NOW, OFFSET = 100.0, 1_000_000.0
         ("pending", "FAST", 4.0, 4.0),  # told while it was pending already
         ("pending", None, 7200.0, 60.0),  # the clock was set back by two hours
         ("pending", None, None, 60.0),
-        ("offline", None, 800.0, 800.0),
-        ("offline", None, 7200.0, 900.0),
-        ("offline", None, None, 900.0),  # forgetting was turned on meanwhile
         ("online", None, 3.0, None),
         ("unknown", None, None, None),
     ],
@@ -130,22 +130,32 @@ def test_no_deadline_is_later_than_the_rules_would_have_it(
 ) -> None:
     deadline = None if left is None else NOW + OFFSET + left
     row = stored_row(state=state, reason=reason, deadline=deadline)
-    due = deadline_of(row, RULED, NOW, OFFSET)
+    due = deadline_of(row, RULED, NOW, OFFSETS)
     assert due == (None if expected is None else NOW + expected)
 
 
-def test_who_is_to_be_kept_for_ever_has_no_deadline() -> None:
-    row = stored_row(state="offline", deadline=NOW + OFFSET)
-    assert deadline_of(row, PresenceRules(), NOW, OFFSET) is None
+@pytest.mark.parametrize(
+    ("offline_at", "expected"),
+    [
+        (5060.0, 60.0),
+        (5110.0, NOW),  # a crash took back when that was
+        (None, NOW),  # an older presenced wrote it
+    ],
+)
+def test_since_when_a_client_is_offline_is_told_by_the_time_that_the_daemon_has_run(
+    offline_at: float | None, expected: float
+) -> None:
+    row = stored_row(state="offline", offline_at=offline_at, deadline=1.0)
+    assert deadline_of(row, RULED, NOW, OFFSETS) == expected
 
 
 def test_awaited_disconnects_are_not_awaited_for_longer_than_the_delay() -> None:
     extra = f'{{"awaited":[[1,"s",7,{NOW + OFFSET + 2}],[null,null,8,{NOW + OFFSET + 7200}]]}}'
-    assert awaited_of(stored_row(extra=extra), RULED, NOW, OFFSET) == [
+    assert awaited_of(stored_row(extra=extra), RULED, NOW, OFFSETS) == [
         (ConnectionKey(1, "s", 7), NOW + 2),
         (ConnectionKey(None, None, 8), NOW + 5),
     ]
-    assert awaited_of(stored_row(), RULED, NOW, OFFSET) == []
+    assert awaited_of(stored_row(), RULED, NOW, OFFSETS) == []
 
 
 def told(connected: bool, version: int) -> object:
@@ -182,6 +192,93 @@ def test_a_clock_that_was_set_between_two_processes_freezes_no_deadline(
     second.advance()
     assert second.presence.clients == {}
     second.end()
+
+
+YEARS = 10 * 365 * 86400.0
+
+
+def offline(process: Process) -> None:
+    """One client that has just gone offline."""
+    process.apply(told(True, 1))
+    process.apply(told(False, 1))
+    process.time.now += DELAY
+    process.advance()
+    assert process.presence.clients["a"].state is State.OFFLINE
+
+
+def restarted(process: Process, *, down_for: float = 0.0, clock_set_by: float = 0.0) -> Process:
+    process.flush()
+    process.end()
+    process.time.offset += down_for + clock_set_by
+    return Process(process.keeper.path, process.time)
+
+
+@pytest.mark.parametrize("step", [-YEARS, -3600.0, 3600.0, YEARS])
+def test_a_clock_that_is_wrong_at_a_restart_makes_no_client_forgotten(
+    tmp_path: Path, step: float
+) -> None:
+    """It is set right later, or was wrong when the client went offline; both are the same."""
+    process = Process(tmp_path / "presenced.db", Time())
+    offline(process)
+    process = restarted(process, clock_set_by=step)
+    process.time.offset -= step
+    process.time.now += FORGET - 1
+    process.advance()
+    process = restarted(process)
+    process.advance()
+    assert process.presence.clients
+    process.time.now += 1
+    process.advance()
+    assert not process.presence.clients
+    process.end()
+
+
+@pytest.mark.parametrize("step", [-YEARS, YEARS])
+def test_a_clock_that_is_set_right_while_it_runs_makes_no_client_forgotten_at_a_restart(
+    tmp_path: Path, step: float
+) -> None:
+    process = Process(tmp_path / "presenced.db", Time())
+    offline(process)
+    process.flush()
+    process.time.offset += step
+    process.time.now += FORGET - 1
+    process = restarted(process)
+    process.advance()
+    assert process.presence.clients
+    process.time.now += 1
+    process.advance()
+    assert not process.presence.clients
+    process.end()
+
+
+def test_the_time_that_the_daemon_is_down_does_not_make_a_client_forgotten(tmp_path: Path) -> None:
+    process = Process(tmp_path / "presenced.db", Time())
+    offline(process)
+    process.time.now += FORGET / 2
+    for _ in range(3):
+        process = restarted(process, down_for=FORGET)
+        process.advance()
+        assert process.presence.clients
+    process.time.now += FORGET / 2
+    process.advance()
+    assert not process.presence.clients
+    process.end()
+
+
+def test_another_rule_at_a_restart_holds_for_those_that_are_offline_already(
+    tmp_path: Path,
+) -> None:
+    process = Process(tmp_path / "presenced.db", Time())
+    offline(process)
+    process.time.now += 50
+    process.flush()
+    process.end()
+    process = Process(
+        process.keeper.path, process.time, rules=replace(RULES, forget_offline_after=50.0)
+    )
+    process.advance()
+    assert not process.presence.clients
+    process.end()
 
 
 STEPS_OF_CLOCK = st.sampled_from([-7200.0, -1.0, 1.0, 7200.0])

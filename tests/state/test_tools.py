@@ -21,6 +21,7 @@ from presenced.state import (
     StateNewerError,
     StateUnusableError,
 )
+from presenced.state.schema import VERSION
 from presenced.state.tools import client, export, forget, summary
 from state_runs import Run
 from statefiles import client_row, clients_in, fill, let_others_in, of_clients, query, thing_row
@@ -256,7 +257,7 @@ def test_the_command_shows(path, config):
     fill(path, ["a", "esc\x1b[31m"])
     done = presenced("show", "--config", str(config))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"{path}: format 1, ")
+    assert done.stdout.startswith(f"{path}: format {VERSION}, ")
     assert "not in use" in done.stdout
     assert ["online", "2"] in [line.split() for line in done.stdout.splitlines()]
     done = presenced("show", "--config", str(config), "a")

@@ -289,3 +289,25 @@ def test_a_log_that_one_large_commit_made_long_is_cut_back(path):
         await it.close()
 
     run(test)
+
+
+def test_while_nothing_can_be_written_what_came_and_went_takes_no_memory(path):
+    async def test():
+        it = Run(path)
+        await it.committed(of_clients(client_row("kept"), client_row("gone")))
+        away = path.rename(path.with_suffix(".away"))
+        for number in range(5000):
+            gone = Changes()
+            gone.clients[f"client-{number}"] = None
+            it.writer.submit(of_clients(client_row(f"client-{number}")))
+            it.writer.submit(gone)
+        gone = Changes()
+        gone.clients["gone"] = None
+        it.writer.submit(gone)
+        await until(lambda: len(it.writer._pending) == 1)
+        assert it.writer.failing
+        away.rename(path)
+        await until(lambda: query(path, "SELECT client_id FROM clients") == [("kept",)])
+        await it.close()
+
+    run(test)

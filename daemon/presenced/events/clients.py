@@ -22,6 +22,10 @@ __all__ = ["DECODERS"]
 
 _TYPES = frozenset({"connected", "disconnected", "connect_failed", "subscribed", "unsubscribed"})
 _BOOLEANS = {"true": True, "false": False}
+# Kept with each client, so nobody may make them long. AWS's session identifiers are UUIDs (36
+# characters), its longest disconnectReason has 27; a cut one is as good as any that is unknown.
+_MAX_SESSION = 128
+_MAX_REASON = 64
 
 
 class _ClientPayload(Payload, rename="camel", gc=False):
@@ -57,11 +61,11 @@ def _decode_client_event(route: Route, payload: bytes, received: float) -> Event
             client_id=client_id,
             connected=not disconnected,
             version=version(fields.version_number),
-            session=fields.session_identifier or None,
+            session=_cut(fields.session_identifier, _MAX_SESSION),
             # A connected event of 2019 carries clientInitiatedDisconnect, too.
-            reason=(fields.disconnect_reason or None) if disconnected else None,
+            reason=_cut(fields.disconnect_reason, _MAX_REASON) if disconnected else None,
             client_initiated=_initiated(fields) if disconnected else None,
-            thing_name=fields.thing_name or None,
+            thing_name=name(fields.thing_name) if fields.thing_name else None,
         )
     if event_type == "connect_failed":
         return ConnectFailedEvent(
@@ -69,16 +73,20 @@ def _decode_client_event(route: Route, payload: bytes, received: float) -> Event
             timestamp=timestamp,
             topic_disagrees=disagrees,
             client_id=client_id,
-            reason=fields.connect_failure_reason or None,
+            reason=_cut(fields.connect_failure_reason, _MAX_REASON),
         )
     return SubscriptionEvent(
         type=event_type,
         timestamp=timestamp,
         topic_disagrees=disagrees,
         client_id=client_id,
-        session=fields.session_identifier or None,
-        thing_name=fields.thing_name or None,
+        session=_cut(fields.session_identifier, _MAX_SESSION),
+        thing_name=name(fields.thing_name) if fields.thing_name else None,
     )
+
+
+def _cut(text: str | None, longest: int) -> str | None:
+    return text[:longest] if text else None
 
 
 def _initiated(fields: _ClientPayload) -> bool | None:

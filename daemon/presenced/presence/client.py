@@ -86,7 +86,7 @@ class Client(msgspec.Struct, gc=False, eq=False):
     `since` is when the present state began, by received time, in seconds since the epoch: for a
     pending client its disconnect, for an online one its last transition. `transition` is the time
     of the last transition, None until there was one. `deadline` is the monotonic time at which a
-    pending client goes offline, or an offline one is forgotten. `thing_name` is the
+    pending client goes offline, `offline_at` that at which an offline one did. `thing_name` is the
     thing that it belongs to where lifecycle events name one, None where its client ID is the
     thing's name. `gaps` is how many gaps in what was received there had been when it was last heard
     of.
@@ -102,6 +102,7 @@ class Client(msgspec.Struct, gc=False, eq=False):
     version: int | None = None
     packed_session: PackedSession = None
     deadline: float | None = None
+    offline_at: float | None = None
     loose_ends: LooseEnds | None = None
     gaps: int = 0
 

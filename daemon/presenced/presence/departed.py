@@ -1,7 +1,7 @@
 """The clients that were forgotten last, as far as ordering needs them."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from presenced.presence.client import Client
 
@@ -23,6 +23,9 @@ class Departed:
 
     def __contains__(self, client_id: str) -> bool:
         return client_id in self._clients
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._clients)
 
     def get(self, client_id: str) -> Client | None:
         """What is kept of a client."""

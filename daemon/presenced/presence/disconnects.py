@@ -37,27 +37,25 @@ class CountedDisconnects:
 
     def add(self, client_id: str, event: Stamp) -> bool:
         """Remember a disconnect; False where it is among those remembered already."""
-        digest = _digest(client_id, event)
-        if digest in self._known:
-            return False
-        self._remember(digest)
-        return True
+        return self.remember(_digest(client_id, event))
+
+    def set_aside(self) -> Iterable[int]:
+        """Forget all digests, and return them: those of an earlier process are to come first."""
+        aside, self._order = self._order, deque()
+        self._known = set()
+        return aside
 
     def restore(self, remembered: Iterable[tuple[int, int]]) -> None:
-        """Remember the numbers and digests of an earlier process, before those of this one."""
-        later, self._order = self._order, deque()
-        self._known.clear()
+        """Remember the numbers and digests of an earlier process; nothing else may be known."""
         for number, digest in remembered:
             if not self._order:
                 self._first = number
             self._append(digest)
-            if later:  # whose numbers these are from now on
-                self.on_change(number, digest)
-        for digest in later:
-            if digest not in self._known:
-                self._remember(digest)
 
-    def _remember(self, digest: int) -> None:
+    def remember(self, digest: int) -> bool:
+        """Remember a digest; False where it is remembered already."""
+        if digest in self._known:
+            return False
         number = self._first + len(self._order)
         self._append(digest)
         self.on_change(number, digest)
@@ -65,6 +63,7 @@ class CountedDisconnects:
             self._known.discard(self._order.popleft())
             self.on_change(self._first, None)
             self._first += 1
+        return True
 
     def _append(self, digest: int) -> None:
         self._order.append(digest)

@@ -4,7 +4,7 @@ Two clocks come in as arguments: `received` is wall-clock time in seconds since 
 what people are shown; `now` is monotonic time in seconds and is what deadlines run on.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from presenced.events import LifecycleEvent
@@ -14,6 +14,7 @@ from presenced.presence.deadlines import Deadlines
 from presenced.presence.departed import Departed
 from presenced.presence.disconnects import CountedDisconnects
 from presenced.presence.doubts import judge
+from presenced.presence.offline import OfflineClients
 from presenced.presence.ordering import Ordering, Stamp, same_connection
 from presenced.presence.rules import PresenceRules
 from presenced.presence.transition import ForgetReason, Transition
@@ -56,6 +57,7 @@ class Presence:
         self.gaps = 0
         self.doubted_at = 0.0
         self._deadlines: Deadlines[Client | Replaced] = Deadlines()
+        self._offline = OfflineClients()
         self._on_transition = on_transition
         self._on_count = on_count
         self._on_forget = on_forget
@@ -64,12 +66,15 @@ class Presence:
     @property
     def next_deadline(self) -> float | None:
         """Monotonic time at which `advance` has something to do."""
-        return self._deadlines.next
+        deadline, forgetting = self._deadlines.next, self._next_forgetting
+        if deadline is None or forgetting is None:
+            return forgetting if deadline is None else deadline
+        return min(deadline, forgetting)
 
     @property
     def pending_deadlines(self) -> int:
         """How many deadlines are scheduled."""
-        return len(self._deadlines)
+        return len(self._deadlines) + len(self._offline)
 
     def apply(self, event: LifecycleEvent, received: float, now: float) -> Ordering:
         """Take one lifecycle event into account, and tell how it stood to what was known.
@@ -142,9 +147,7 @@ class Presence:
             self.on_change(client_id)
 
     def count_on(self, gaps: int, doubted_at: float) -> None:
-        """Count the gaps of an earlier process too; clients known by now stay as they are."""
-        for client in self.clients.values():
-            client.gaps += gaps
+        """Count the gaps of an earlier process too; clients known by now are to count them, too."""
         self.gaps += gaps
         self.doubted_at = max(self.doubted_at, doubted_at)
 
@@ -157,34 +160,46 @@ class Presence:
         """Take a client on that an earlier process kept, without telling anybody.
 
         It takes the place of one of its ID that is unknown; others must not be known.
-        `deadline` is when a pending client goes offline or an offline one is forgotten, `awaited`
-        which disconnects of replaced connections are awaited, and until when; all on the clock of
-        `now`. The gaps must be known before: see `count_on`.
+        `deadline` is when a pending client goes offline or since when an offline one is so,
+        `awaited` which disconnects of replaced connections are awaited, and until when; all on the
+        clock of `now`. The gaps must be known before: see `count_on`.
         """
         if client.client_id in self.clients:
             self.counts.clients[State.UNKNOWN] -= 1
         self.clients[client.client_id] = client
         self.counts.clients[client.state] += 1
         self.counts.unverified += self.is_unverified(client)
-        if deadline is not None:
-            self._deadlines.schedule(deadline, client, in_turn=client.state is State.OFFLINE)
+        if deadline is not None and client.state is State.OFFLINE:
+            self._offline.add(client, deadline)
+        elif deadline is not None:
+            self._deadlines.schedule(deadline, client)
         for key, until in awaited:
             self._await(client, key, until)
 
     def advance(self, now: float, offset: float, most: int | None = None) -> None:
         """Fire every deadline that is due at `now`, in order, or the first `most` of them.
 
-        `offset` is what turns monotonic into wall-clock time.
+        Whoever has been offline for too long is forgotten after that, `most` at a time. `offset`
+        is what turns monotonic into wall-clock time.
         """
         for when, item in islice(self._deadlines.due(now), most):
             if isinstance(item, Replaced):
                 self._miss_disconnect(item)
                 self.on_change(item.client.client_id)
-            elif item.state is State.PENDING:
+            else:
                 self._go_offline(item, when + offset, when)
                 self.on_change(item.client_id)
-            else:
-                self.forget(item.client_id, "expired")
+        for client in islice(self._expired(now), most):
+            self.forget(client.client_id, "expired")
+
+    @property
+    def _next_forgetting(self) -> float | None:
+        after, went_offline = self.rules.forget_offline_after, self._offline.earliest
+        return None if after is None or went_offline is None else went_offline + after
+
+    def _expired(self, now: float) -> Iterator[Client]:
+        while (at := self._next_forgetting) is not None and at <= now:
+            yield self._offline.pop()
 
     def forget(self, client_id: str, reason: ForgetReason) -> None:
         """Drop a client, with its series; a client not known is none to forget.
@@ -212,6 +227,7 @@ class Presence:
         if client is None:
             return None
         self._deadlines.cancel(client)
+        self._offline.discard(client)
         for replaced in client.replaced.values():
             self._deadlines.cancel(replaced)
         if client.loose_ends is not None:
@@ -272,7 +288,7 @@ class Presence:
         elif state is not State.ONLINE:
             if state is State.OFFLINE and client.since is not None:
                 self.counts.offline_duration.observe(received - client.since)
-            self._deadlines.cancel(client)
+            self._offline.discard(client)
             client.since = received
             self._change(client, State.ONLINE, received)
 
@@ -366,9 +382,7 @@ class Presence:
 
     def _go_offline(self, client: Client, confirmed: float, now: float) -> None:
         self._verify(client)
-        if self.rules.forget_offline_after is not None:
-            forget_at = now + self.rules.forget_offline_after
-            self._deadlines.schedule(forget_at, client, in_turn=True)
+        self._offline.add(client, now)
         self._change(client, State.OFFLINE, confirmed)
 
     def _change(self, client: Client, state: State, confirmed: float) -> None:

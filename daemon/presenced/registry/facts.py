@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from presenced.registry.ordering import Outcome
 
-__all__ = ["Fact", "Facts", "known", "learn", "since", "target"]
+__all__ = ["Fact", "Facts", "known", "learn", "merged", "since", "target"]
 
 # AWS IoT Core puts a thing into at most 10 static groups, a group below one parent, and gives a
 # thing one type ("AWS IoT Core thing resource limits").
@@ -47,6 +47,13 @@ def learn(facts: Facts, fact: Fact) -> tuple[Outcome, Facts]:
     if fact.at < last.at:
         return Outcome.STALE, facts
     return Outcome.APPLIED, (*(each for each in facts if each.name != fact.name), fact)
+
+
+def merged(earlier: Facts, later: Facts) -> Facts:
+    """All facts of both, the later about each name; a tie goes to `later`."""
+    for fact in later:
+        _, earlier = learn(earlier, fact)
+    return earlier
 
 
 def since(facts: Facts, at: int) -> Facts:

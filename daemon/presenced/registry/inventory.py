@@ -12,6 +12,7 @@ from presenced.events import (
     ThingTypeAssociationEvent,
     ThingTypeEvent,
 )
+from presenced.registry import merging
 from presenced.registry.facts import Fact, known, learn, since
 from presenced.registry.hierarchy import Hierarchy
 from presenced.registry.objects import NO_ATTRIBUTES, Thing, ThingGroup, ThingType
@@ -64,7 +65,7 @@ class Inventory:
     def restore(
         self, things: Iterable[Thing], types: Iterable[ThingType], groups: Iterable[ThingGroup]
     ) -> None:
-        """Take on what an earlier process kept and nobody has told since, without telling anybody.
+        """Take on what an earlier process kept, without telling anybody; nothing must be known yet.
 
         What follows from it (who is in a group, below it, of a type) is worked out here. What the
         iterables raise leaves everything as it is.
@@ -88,6 +89,37 @@ class Inventory:
         for group in known.values():
             if group.parent_facts or group.told_parent:
                 self._hierarchy.relink(group)
+
+    def merge_thing(self, stored: Thing) -> None:
+        """Take on what an earlier process kept of a thing, beside what is known of it by now.
+
+        It is told as any change is, but that `things.on_change` is told only where more follows
+        than was stored. Groups are to be merged first.
+        """
+        thing = self.things.take(stored.name)
+        named = {fact.name for fact in (*stored.memberships, *thing.memberships)}
+        with self._changing([thing], settle=self.things.place):
+            merging.merge_thing(stored, thing)
+            for name in named:
+                self._keep_member(thing, self.groups.take(name))
+        if thing.told != stored.told:
+            self.things.on_change(thing.name)
+
+    def merge_group(self, stored: ThingGroup) -> None:
+        """Take on what an earlier process kept of a group, beside what is known of it by now."""
+        group = self.groups.take(stored.name)
+        ended = group.ended
+        merging.merge_group(stored, group)
+        if group.ended > ended:
+            self._end_group(group, group.ended)
+        else:
+            self._move(group)
+
+    def merge_type(self, stored: ThingType) -> None:
+        """Take on what an earlier process kept of a type, beside what is known of it by now."""
+        kind = self.types.take(stored.name)
+        merging.merge_type(stored, kind)
+        self.types.settle(kind)
 
     def groups_of(self, thing: Thing) -> set[str]:
         """The groups of a thing: those that it is a direct member of, and all above them."""
@@ -215,7 +247,9 @@ class Inventory:
         return [self.things.take(name) for name in self._hierarchy.members_below(group)]
 
     @contextmanager
-    def _changing(self, things: list[Thing]) -> Iterator[None]:
+    def _changing(
+        self, things: list[Thing], settle: Callable[[Thing], None] | None = None
+    ) -> Iterator[None]:
         """Tell of things before and after they change, and see to their types and shelves."""
         types = [thing.type for thing in things]
         for thing in things:
@@ -225,7 +259,7 @@ class Inventory:
         finally:
             for thing, before in zip(things, types, strict=True):
                 self._retype(before, thing.type)
-                self.things.settle(thing)
+                (settle or self.things.settle)(thing)
             for thing in things:
                 self._on_enter(thing)
             for thing in things:

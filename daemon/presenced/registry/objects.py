@@ -67,6 +67,18 @@ class Thing(_Object):
         self.memberships: Facts = ()
 
     @property
+    def told(self) -> tuple[object, ...]:
+        """All that events have told of it."""
+        return (
+            self.mark,
+            self.ended,
+            self.told_type,
+            self.attributes,
+            self.type_facts,
+            self.memberships,
+        )
+
+    @property
     def type(self) -> str:
         """Its thing type; empty when it has none."""
         if not self.type_facts:

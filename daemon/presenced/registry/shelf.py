@@ -1,7 +1,7 @@
 """Objects of the registry by name: those that exist, and the last ones that do not."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Generic, Protocol, TypeVar
 
 __all__ = ["Shelf"]
@@ -69,6 +69,6 @@ class Shelf(Generic[T]):
                 self.on_change(dropped)
 
     @property
-    def gone(self) -> int:
-        """How many objects are remembered that do not exist."""
-        return len(self._gone)
+    def gone(self) -> Collection[str]:
+        """The names of the objects that are remembered and do not exist."""
+        return self._gone.keys()

@@ -15,7 +15,7 @@ from typing import Any
 from presenced.state.changes import Changes
 from presenced.state.rows import TABLES, Table
 
-__all__ = ["commit"]
+__all__ = ["commit", "drop_needless"]
 
 # A power of two. With the 15 columns of clients it stays below the 999 values that SQLite took in a
 # statement before 3.32.
@@ -48,6 +48,31 @@ def commit(connection: sqlite3.Connection, changes: Changes) -> int:
             connection.execute("ROLLBACK")
         raise
     return refused
+
+
+def drop_needless(connection: sqlite3.Connection, changes: Changes) -> None:
+    """Leave out deletions of rows that the file does not have. Raises sqlite3.Error."""
+    for table in TABLES:
+        rows: dict[Any, _Values | None] = getattr(changes, table.name)
+        gone = iter([key for key, row in rows.items() if row is None])
+        while batch := list(islice(gone, _MOST_ROWS)):
+            held = _held(connection, table, [k if isinstance(k, tuple) else (k,) for k in batch])
+            for key in batch:
+                if (key if isinstance(key, tuple) else (key,)) not in held:
+                    del rows[key]
+
+
+def _held(connection: sqlite3.Connection, table: Table, keys: list[_Values]) -> set[_Values]:
+    """Those keys of which there is a row."""
+    columns = ", ".join(table.key)
+    places = _places(table.key_width, len(keys))
+    select = f"SELECT {columns} FROM {table.name} WHERE ({columns}) IN (VALUES {places})"  # noqa: S608
+    try:
+        return set(connection.execute(select, [value for key in keys for value in key]))
+    except (OverflowError, UnicodeError):  # what SQLite does not take has no row
+        if len(keys) == 1:
+            return set()
+        return {key for each in keys for key in _held(connection, table, [each])}
 
 
 def _write(connection: sqlite3.Connection, table: Table, rows: dict[Any, _Values | None]) -> int:

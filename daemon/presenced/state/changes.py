@@ -58,7 +58,14 @@ class Changes:
         self.forget_requests[request.id] = None
 
     def merge(self, later: "Changes") -> None:
-        """Add what changed later; of the same key it replaces what was to be written before."""
+        """Add what changed later; of the same key it replaces what was to be written before.
+
+        Of a counted disconnect that was still to be written, and is remembered no longer, nothing
+        is left: their numbers rise, so that it is in no file.
+        """
+        mine, counted = self.counted_disconnects, later.counted_disconnects
+        for number in [n for n, row in counted.items() if row is None and mine.get(n)]:
+            del mine[number], counted[number]
         for table in TABLES:
             rows: dict[Any, Any] = getattr(later, table.name)
             if rows:

@@ -133,6 +133,10 @@ class StateFile:
             raise StateMovedError(self.path)
         return apply.commit(self._connection, changes)
 
+    def drop_needless(self, changes: Changes) -> None:
+        """Leave out deletions of rows that the file does not have. Raises sqlite3.Error."""
+        apply.drop_needless(self._connection, changes)
+
     def start_over(self) -> Path:
         """Move the damaged file aside and begin with an empty one; where the old one is now.
 

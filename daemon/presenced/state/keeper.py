@@ -1,50 +1,32 @@
 """Keeps what must outlive the process: restores it at start, and writes down what changes."""
 
 import asyncio
-import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from presenced.completeness import Clocks, Completeness
+from presenced.garbage import lasting
 from presenced.log import get_logger
 from presenced.mqtt.background import in_thread
 from presenced.pipeline import Pipeline
-from presenced.presence import State
-from presenced.state.changes import Changes
+from presenced.state.collector import Collector
 from presenced.state.errors import StateDamagedError, StateError, StateUnusableError
 from presenced.state.file import StateFile
-from presenced.state.records import (
-    client_row,
-    thing_group_row,
-    thing_row,
-    thing_type_row,
-    unknown_row,
-)
-from presenced.state.restoration import (
-    DOUBTED_AT,
-    FILTERS,
-    GAPS,
-    SESSION,
-    restore_fleet,
-    sessions_of,
-    sound,
-)
-from presenced.state.rows import ClientRow, CounterRow, DisconnectRow, ForgetRow
-from presenced.state.tallies import Tallies
+from presenced.state.late import Pace, restore_beside, rows_of, touch_all
+from presenced.state.restoration import Notes, notes_of, restore_fleet, sound
+from presenced.state.rows import CounterRow, ForgetRow, MetaRow
 from presenced.state.writer import CommitFailure, Writer, WriterCounts
-from presenced.touched import Touched
 
 __all__ = ["Keeper"]
 
 _LATER = 0.1
 _OPEN_AGAIN_AFTER = 10.0
 _CLOSE_WITHIN = 1.4
+_ROWS_A_SLICE = 200
 
 Done = Callable[[], None]
 
@@ -53,8 +35,8 @@ class Keeper:
     """The state file of one daemon, and what it holds: presence, registry, totals, sessions.
 
     `open` comes before anything changes; from `start` on all methods belong to the event loop.
-    `on_late_restore` is told when a file that could not be used at first has been taken on after
-    all.
+    `standstill` is entered while a file that could not be used at first is taken on after all: no
+    message may be applied within, and no deadline fire.
     """
 
     def __init__(
@@ -65,21 +47,17 @@ class Keeper:
         on_error: Literal["continue", "stall"],
         clocks: Clocks,
         *,
-        on_late_restore: Callable[[], None] = lambda: None,
+        standstill: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.path = path
         self.counts = WriterCounts()
-        self._pipeline = pipeline
         self._fleet = pipeline.fleet
         self._completeness = completeness
         self._on_error = on_error
         self._clocks = clocks
-        self._on_late_restore = on_late_restore
-        self._touched = Touched()
-        self._tallies = Tallies(pipeline, completeness)
-        self._noted: dict[str, str] = {}
+        self._standstill = standstill
+        self._collector = Collector(pipeline, completeness, clocks, on_fault=self._count_fault)
         self._trouble = ""
-        self._requests: list[ForgetRow] = []
         self._file: StateFile | None = None
         self._writer: Writer | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -100,7 +78,8 @@ class Keeper:
             if self._on_error == "stall":
                 raise
             self._run_without(error)
-        self._fleet.track(self._touched)
+            return
+        self._fleet.track(self._collector.touched)
         self._fleet.recount()
 
     def start(self) -> None:
@@ -136,9 +115,10 @@ class Keeper:
             self._later.cancel()
         if self._opening is not None:
             self._opening.cancel()
+            await asyncio.wait([self._opening])
         writer, self._writer = self._writer, None
         if writer is not None:
-            writer.submit(self._collect())
+            writer.submit(self._collector.collect())
             if not await in_thread(lambda: writer.close(_CLOSE_WITHIN), name="state file"):
                 self._log.error("the last changes could not be written to the state file")
         elif self._file is not None:
@@ -166,19 +146,72 @@ class Keeper:
         """See `WriterListener`."""
         for request in requests:
             self._fleet.presence.forget(request.client_id, "requested")
-        self._requests += requests
+        self._collector.requests += requests
         self._log.info("clients forgotten on request", clients=len(requests))
         self.flush()
 
-    def _take_on(self, file: StateFile, *, late: bool = False) -> None:
+    def _take_on(self, file: StateFile) -> None:
         began = time.monotonic()
+        with self._letting_go(file), sound(file):
+            notes = notes_of(chain.from_iterable(file.read(MetaRow)))
+            self._go_on_from(notes)
+            now = self._clocks.monotonic()
+            restore_fleet(file, self._fleet, notes, now, self._collector.offsets)
+            self._collector.tallies.restore(chain.from_iterable(file.read(CounterRow)))
+        self._taken_on(file, began)
+
+    async def _take_on_late(self, file: StateFile) -> None:
+        """Take on what a file holds beside what is known, and hand all that to the writer."""
+        began = time.monotonic()
+        with self._standstill(), lasting():
+            with self._touching_all(), self._letting_go(file), sound(file):
+                pace = Pace()
+                notes = notes_of([row async for row in rows_of(file, MetaRow, pace)])
+                counters = [row async for row in rows_of(file, CounterRow, pace)]
+                self._go_on_from(notes)
+                now = self._clocks.monotonic()
+                await restore_beside(file, self._fleet, notes, now, self._collector.offsets)
+                self._collector.tallies.restore(counters)
+            self._taken_on(file, began)
+            self._start_writer(file)
+            pace = Pace()
+            while self._collector.touched and self._writer is not None:
+                self._writer.submit(self._collector.collect_rows(_ROWS_A_SLICE))
+                await pace.keep()
+            self.flush()
+
+    @contextmanager
+    def _touching_all(self) -> Iterator[None]:
+        """Note all that is known as touched, and what changes from now on; nothing on a failure.
+
+        Until a file can be written none is noted, which would grow and grow.
+        """
+        touched = self._collector.touched
+        touch_all(self._fleet, touched)
+        self._fleet.track(touched)
         try:
-            self._restore(file, late=late)
+            yield
+        except BaseException:
+            self._fleet.untrack()
+            touched.clear()
+            raise
+
+    @contextmanager
+    def _letting_go(self, file: StateFile) -> Iterator[None]:
+        """Close a file that cannot be restored, and move it aside where it is damaged."""
+        try:
+            yield
         except BaseException as error:
             with closing(file):
                 if isinstance(error, StateDamagedError):
                     self._tell_damaged(file.start_over())
             raise
+
+    def _go_on_from(self, notes: Notes) -> None:
+        self._collector.go_on_from(notes.lived, notes.sessions)
+        self._completeness.remember(notes.sessions)
+
+    def _taken_on(self, file: StateFile, began: float) -> None:
         file.release_memory()
         self._file = file
         if file.moved_aside is not None:
@@ -189,23 +222,6 @@ class Keeper:
             things=len(self._fleet.inventory.things.live),
             seconds=round(time.monotonic() - began, 2),
         )
-
-    def _take_on_late(self, file: StateFile) -> None:
-        try:
-            self._take_on(file, late=True)
-        finally:  # also where it was damaged, and something has been read of it
-            self._fleet.recount()
-            self._on_late_restore()
-
-    def _restore(self, file: StateFile, *, late: bool) -> None:
-        now = self._clocks.monotonic()
-        with sound(file):
-            restore_fleet(file, self._fleet, now, self._clocks.wall() - now, late=late)
-            self._tallies.restore(chain.from_iterable(file.read(CounterRow)))
-            sessions = sessions_of(file)
-        for prefix in (SESSION, FILTERS):
-            self._noted |= {prefix + session.client_id: "" for session in sessions}
-        self._completeness.remember(sessions)
 
     def _tell_damaged(self, moved_aside: Path) -> None:
         self._log.error(
@@ -219,15 +235,13 @@ class Keeper:
             await asyncio.sleep(_OPEN_AGAIN_AFTER)
             try:
                 file = await in_thread(lambda: StateFile.open(self.path), name="state file")
-                self._take_on_late(file)
+                await self._take_on_late(file)
             except StateDamagedError:
                 continue  # and moved aside: the next attempt makes a new one
             except StateError as error:
                 self._run_without(error)
             except Exception:  # noqa: BLE001 - the next attempt may go better
                 self._log.exception("could not take the state file on")
-        self._start_writer(self._file)
-        self.flush()
 
     def _start_writer(self, file: StateFile) -> None:
         loop = asyncio.get_running_loop()
@@ -241,74 +255,15 @@ class Keeper:
             self._trouble = str(error)
             self._log.error("presenced runs without its state file for now", detail=self._trouble)
 
+    def _count_fault(self) -> None:
+        self.counts.failures["other"] += 1
+
     def _flush_now(self) -> None:
         self._later = None
         if self._writer is not None:
             self._submit(None)
 
     def _submit(self, done: Done | None) -> None:
-        changes = self._collect()
+        changes = self._collector.collect()
         if self._writer is not None and (changes or done):
             self._writer.submit(changes, done)
-
-    def _collect(self) -> Changes:
-        """All that has changed since the last time."""
-        changes = Changes()
-        self._collect_clients(changes)
-        inventory, touched = self._fleet.inventory, self._touched
-        for name in touched.things:
-            thing = inventory.things.get(name)
-            changes.things[name] = None if thing is None else thing_row(thing)
-        for name in touched.thing_groups:
-            group = inventory.groups.get(name)
-            changes.thing_groups[name] = None if group is None else thing_group_row(group)
-        for name in touched.thing_types:
-            kind = inventory.types.get(name)
-            changes.thing_types[name] = None if kind is None else thing_type_row(kind)
-        changes.counted_disconnects = {
-            number: None if digest is None else DisconnectRow(number, digest)
-            for number, digest in touched.disconnects.items()
-        }
-        touched.clear()
-        self._tallies.collect(changes)
-        self._note(changes, GAPS, str(self._fleet.presence.gaps))
-        self._note(changes, DOUBTED_AT, repr(self._fleet.presence.doubted_at))
-        self._note_sessions(changes)
-        for request in self._requests:
-            changes.done(request)
-        self._requests = []
-        return changes
-
-    def _collect_clients(self, changes: Changes) -> None:
-        presence = self._fleet.presence
-        offset = self._clocks.wall() - self._clocks.monotonic()
-        for client_id in self._touched.clients:
-            row: ClientRow | None = None
-            client = presence.clients.get(client_id)
-            forgotten = presence.departed.get(client_id)
-            if client is None:
-                if forgotten is not None:
-                    row = client_row(forgotten, offset, departed=True)
-            elif client.state is State.UNKNOWN and forgotten is not None:
-                row = unknown_row(client, forgotten, offset)
-            else:
-                row = client_row(client, offset, departed=False)
-            changes.clients[client_id] = row
-
-    def _note_sessions(self, changes: Changes) -> None:
-        notes: dict[str, str] = {}
-        for each in self._completeness.sessions:
-            notes[SESSION + each.client_id] = str(math.floor(each.alive_at))
-            if each.subscribed is not None:
-                notes[FILTERS + each.client_id] = msgspec.json.encode(each.subscribed).decode()
-        for key in [each for each in self._noted if each.startswith((SESSION, FILTERS))]:
-            if key not in notes:
-                del self._noted[key]
-                changes.meta[key] = None
-        for key, value in notes.items():
-            self._note(changes, key, value)
-
-    def _note(self, changes: Changes, key: str, value: str) -> None:
-        if self._noted.get(key) != value:
-            self._noted[key] = value
-            changes.note(key, value)

@@ -1,11 +1,11 @@
 """Clients, things, types and groups as rows of the state file, and back.
 
-Times that run on the monotonic clock are stored as wall-clock times; `offset` is what turns the one
-into the other.
+Times that run on the monotonic clock are stored as wall-clock times, or as the time that the daemon
+had run in all; `Offsets` are what turns the one into the others.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,7 @@ from presenced.registry.ordering import Mark
 from presenced.state.rows import ClientRow, ThingGroupRow, ThingRow, ThingTypeRow
 
 __all__ = [
+    "Offsets",
     "awaited_of",
     "client_of",
     "client_row",
@@ -36,6 +37,17 @@ _STATES = {state.value: state for state in State}
 _Awaited = tuple[int | None, str | None, int, float]
 
 
+class Offsets(NamedTuple):
+    """What to add to monotonic time, in seconds.
+
+    `wall` makes it wall-clock time, `lived` the time that the daemon has run in all, over its
+    restarts. A client is forgotten by the latter: no clock that is set makes that come early.
+    """
+
+    wall: float
+    lived: float
+
+
 class _Extra(msgspec.Struct, omit_defaults=True, gc=False):
     """What few clients have."""
 
@@ -49,7 +61,7 @@ _ATTRIBUTES = msgspec.json.Decoder(dict[str, str | None])
 _NAMES = msgspec.json.Decoder(list[str])
 
 
-def client_row(client: Client, offset: float, *, departed: bool) -> ClientRow:
+def client_row(client: Client, offsets: Offsets, *, departed: bool) -> ClientRow:
     """A client as a row; `departed` where only what orders its events is to be kept."""
     return ClientRow(
         client.client_id,
@@ -62,19 +74,20 @@ def client_row(client: Client, offset: float, *, departed: bool) -> ClientRow:
         client.timestamp,
         client.version,
         client.session,
-        None if client.deadline is None else client.deadline + offset,
+        None if client.deadline is None else client.deadline + offsets.wall,
         client.gaps,
         departed,
-        _extra(client, offset),
+        _extra(client, offsets.wall),
+        None if client.offline_at is None else client.offline_at + offsets.lived,
     )
 
 
-def unknown_row(client: Client, forgotten: Client, offset: float) -> ClientRow:
+def unknown_row(client: Client, forgotten: Client, offsets: Offsets) -> ClientRow:
     """An unknown client as a row that also holds what orders its late events.
 
     Those are of the time before it was forgotten; it is known again because there is its thing.
     """
-    row = client_row(forgotten, offset, departed=False)
+    row = client_row(forgotten, offsets, departed=False)
     return row._replace(
         state=State.UNKNOWN.value,
         since=None,
@@ -104,32 +117,30 @@ def client_of(row: ClientRow, interned: dict[str | None, str | None]) -> Client:
     return client
 
 
-def deadline_of(row: ClientRow, rules: PresenceRules, now: float, offset: float) -> float | None:
-    """When a client goes offline or is forgotten, on the monotonic clock; None for never.
+def deadline_of(row: ClientRow, rules: PresenceRules, now: float, offsets: Offsets) -> float | None:
+    """When a pending client goes offline or an offline one did, on the monotonic clock; else None.
 
-    That is never later than the rules would have it from now on: the wall clock may have been set
-    back meanwhile. The reason may be that of a later disconnect than the one that it waits for.
+    A client goes offline no later than the rules would have it from now on: the wall clock may have
+    been set back meanwhile. The reason may be that of a later disconnect than the one that it waits
+    for. Where it is not known when it did, it did just now.
     """
-    longest: float | None = None
     if row.state == State.PENDING:
-        longest = rules.longest_delay
-    elif row.state == State.OFFLINE:
-        longest = rules.forget_offline_after
-    if longest is None:
-        return None
-    latest = now + longest
-    return latest if row.deadline is None else min(row.deadline - offset, latest)
+        latest = now + rules.longest_delay
+        return latest if row.deadline is None else min(row.deadline - offsets.wall, latest)
+    if row.state == State.OFFLINE:
+        return now if row.offline_at is None else min(row.offline_at - offsets.lived, now)
+    return None
 
 
 def awaited_of(
-    row: ClientRow, rules: PresenceRules, now: float, offset: float
+    row: ClientRow, rules: PresenceRules, now: float, offsets: Offsets
 ) -> list[tuple[ConnectionKey, float]]:
     """Connections whose disconnect is awaited, and until when on the monotonic clock."""
     if row.extra is None:
         return []
     latest = now + rules.offline_delay
     return [
-        (ConnectionKey(version, session, timestamp), min(until - offset, latest))
+        (ConnectionKey(version, session, timestamp), min(until - offsets.wall, latest))
         for version, session, timestamp, until in _EXTRA.decode(row.extra).awaited
     ]
 

@@ -21,7 +21,8 @@ class ClientRow(NamedTuple):
     """A client: its presence and its last accepted lifecycle event.
 
     `since`, `transition` and `deadline` are wall-clock seconds since the epoch; `deadline` is when
-    a pending client goes offline, or when an offline one is forgotten. `gaps` is how many gaps
+    a pending client goes offline. `offline_at` is when an offline one did, in seconds that the
+    daemon had run in all: see `lived` of `meta`. `gaps` is how many gaps
     there had been when it was last heard of: an online or pending client is unverified where the
     `gaps` of the table `meta` are more. `connected`, `event_time` (milliseconds), `version` and
     `session` are those of the event; `event_time` is -1 before there was one. `departed` is 1
@@ -43,6 +44,7 @@ class ClientRow(NamedTuple):
     gaps: int
     departed: int
     extra: str | None
+    offline_at: float | None = None
 
 
 class ThingRow(NamedTuple):

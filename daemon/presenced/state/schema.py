@@ -89,6 +89,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    ("ALTER TABLE clients ADD COLUMN offline_at REAL",),
 )
 
 VERSION = len(_MIGRATIONS)

@@ -65,8 +65,9 @@ class Writer:
 
     A commit begins at most 100 ms after a submission, and at once when one waits for it to be done.
     What cannot be written is kept and tried again after 0.1 to 30 seconds; of each row only the
-    latest is kept, so that memory is bounded by the number of keys. While writing fails, `continue`
-    calls what waits as if it were done, `stall` holds it back.
+    latest is kept, and nothing of those that came and went meanwhile, so that memory is bounded by
+    what the file and presence hold. While writing fails, `continue` calls what waits as if it were
+    done, `stall` holds it back.
 
     `submit` belongs to the event loop, and everything is told there. The file belongs to the
     writer, which closes it in the end.
@@ -194,6 +195,8 @@ class Writer:
         now = time.monotonic()
         self._retry_after = min(max(2 * self._retry_after, _FIRST_RETRY), _LONGEST_RETRY)
         self._due = now + self._retry_after
+        with contextlib.suppress(sqlite3.Error):  # a file that cannot be read either
+            self._file.drop_needless(changes)
         with self._wake:
             changes.merge(self._pending)
             self._pending = changes
