@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from struct import Struct
 
 from presenced.presence.ordering import Stamp
 
@@ -10,6 +11,8 @@ __all__ = ["CountedDisconnects"]
 
 # AWS IoT Core delivers a copy within minutes, and one connection receives 100 messages a second.
 _MOST = 131_072
+
+_signed_64 = Struct(">q").unpack
 
 
 class CountedDisconnects:
@@ -74,5 +77,6 @@ class CountedDisconnects:
 def _digest(client_id: str, event: Stamp) -> int:
     told = f"{client_id}\0{event.version}/{event.session}/{event.timestamp}"
     # A lone surrogate is nothing that UTF-8 has, but JSON may carry one.
-    digest = blake2b(told.encode(errors="surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    digest = blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    number: int = _signed_64(digest)[0]
+    return number
