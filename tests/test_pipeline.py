@@ -201,7 +201,7 @@ def test_topic_disagreements_are_counted() -> None:
 def test_seconds_at_the_rate_limit() -> None:
     traffic = Traffic(max_message_rate=3)
     for moment in (0.1, 0.2, 1.0, 1.1, 1.2, 1.3, 2.0, 2.5, 3.0, 3.9, 3.99):
-        traffic.count(message("connected", at=moment))
+        traffic.count([message("connected", at=moment)])
     assert traffic.saturated_seconds == 2
     assert traffic.messages == {0: 0, 1: 11}
     assert traffic.last_message == 3.99
@@ -270,11 +270,11 @@ def test_events_are_heard_after_they_were_applied_whoever_they_are_of() -> None:
 def test_a_connection_is_saturated_while_its_second_lasts_and_the_next() -> None:
     traffic = Traffic(max_message_rate=2)
     assert not traffic.is_saturated(0.0)
-    traffic.count(message("connected", at=5.1))
+    traffic.count([message("connected", at=5.1)])
     assert not traffic.is_saturated(5.2)
-    traffic.count(message("connected", at=5.3))
+    traffic.count([message("connected", at=5.3)])
     assert traffic.is_saturated(5.4)
     assert traffic.is_saturated(6.9)
     assert not traffic.is_saturated(7.0)
-    traffic.count(message("connected", at=6.0))
+    traffic.count([message("connected", at=6.0)])
     assert not traffic.is_saturated(6.0), "another second, and not at the limit"

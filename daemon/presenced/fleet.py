@@ -99,6 +99,9 @@ class Fleet:
     def apply(self, event: LifecycleEvent, received: float, now: float) -> Ordering:
         """Take a lifecycle event into account; the clocks are those of `Presence.apply`."""
         ordering = self.presence.apply(event, received, now)
+        thing_name = event.thing_name
+        if not self._named and (thing_name is None or thing_name == event.client_id):
+            return ordering  # the client is, as all are, the thing of its own name
         client = self.presence.clients.get(event.client_id)
         # A disconnect that names no thing leaves it at the one that the connect named.
         # One that was forgotten on the way may be there anew, for the thing of its own name.

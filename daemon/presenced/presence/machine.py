@@ -59,7 +59,7 @@ class Presence:
         self.disconnects = CountedDisconnects()
         self.gaps = 0
         self.doubted_at = 0.0
-        self._deadlines: Deadlines[Client | Replaced] = Deadlines()
+        self.deadlines: Deadlines[Client | Replaced] = Deadlines()
         self._on_transition = on_transition
         self.on_count = on_count
         self._on_forget = on_forget
@@ -68,17 +68,17 @@ class Presence:
     @property
     def earliest_deadline(self) -> float:
         """No later than `next_deadline`, and quicker; infinity where there is none."""
-        return self._deadlines.earliest
+        return self.deadlines.earliest
 
     @property
     def next_deadline(self) -> float | None:
         """Monotonic time at which `advance` has something to do."""
-        return self._deadlines.next
+        return self.deadlines.next
 
     @property
     def pending_deadlines(self) -> int:
         """How many deadlines are scheduled."""
-        return len(self._deadlines)
+        return len(self.deadlines)
 
     def apply(self, event: LifecycleEvent, received: float, now: float) -> Ordering:
         """Take one lifecycle event into account, and tell how it stood to what was known.
@@ -213,7 +213,7 @@ class Presence:
         if deadline is not None:
             is_offline = client.state is State.OFFLINE
             ahead = self.rules.forget_offline_after if is_offline else None
-            self._deadlines.schedule(deadline, client, ahead=ahead)
+            self.deadlines.schedule(deadline, client, ahead=ahead)
         for key, until in awaited:
             self._await(client, key, until)
 
@@ -223,7 +223,7 @@ class Presence:
         `offset` is what turns monotonic into wall-clock time. Returns how many fired.
         """
         fired = 0
-        for when, item in islice(self._deadlines.due(now), most):
+        for when, item in islice(self.deadlines.due(now), most):
             fired += 1
             if isinstance(item, Replaced):
                 self._miss_disconnect(item)
@@ -260,9 +260,9 @@ class Presence:
         client = self.clients.pop(client_id, None)
         if client is None:
             return None
-        self._deadlines.cancel(client)
+        self.deadlines.cancel(client)
         for replaced in client.replaced.values():
-            self._deadlines.cancel(replaced)
+            self.deadlines.cancel(replaced)
         if client.loose_ends is not None:
             client.loose_ends.replaced.clear()
             client.tidy()
@@ -319,13 +319,13 @@ class Presence:
         state = client.state
         if state is _PENDING:
             self.counts.flaps_suppressed += 1
-            self._deadlines.cancel(client)
+            self.deadlines.cancel(client)
             self._enter(client, _ONLINE)
             client.since = client.transition
         elif state is not _ONLINE:
             if state is _OFFLINE and client.since is not None:
                 self.counts.offline_duration.observe(received - client.since)
-            self._deadlines.cancel(client)
+            self.deadlines.cancel(client)
             client.since = received
             self._change(client, _ONLINE, received)
 
@@ -357,7 +357,7 @@ class Presence:
         self._enter(client, _PENDING)
         delay = self.rules.delay(event.reason)
         if delay > 0:
-            self._deadlines.schedule(now + delay, client, ahead=delay)
+            self.deadlines.schedule(now + delay, client, ahead=delay)
         else:
             self._go_offline(client, received, now)
 
@@ -392,13 +392,13 @@ class Presence:
 
     def _await(self, client: Client, key: ConnectionKey, until: float) -> None:
         replaced = client.opened.replaced[key] = Replaced(client, key)
-        self._deadlines.schedule(until, replaced, ahead=self.rules.offline_delay)
+        self.deadlines.schedule(until, replaced, ahead=self.rules.offline_delay)
 
     def _arrived(self, event: LifecycleEvent, client: Client) -> None:
         """Take note of the disconnect of a replaced connection, if it is one."""
         for replaced in client.replaced.values():
             if same_connection(event, replaced):
-                self._deadlines.cancel(replaced)
+                self.deadlines.cancel(replaced)
                 self._observe_session(event, replaced)
                 self._drop_replaced(replaced)
                 return
@@ -407,7 +407,7 @@ class Presence:
         self.counts.session_duration.observe((event.timestamp - connect.timestamp) / 1000)
 
     def _miss_disconnect(self, replaced: Replaced) -> None:
-        self._deadlines.cancel(replaced)
+        self.deadlines.cancel(replaced)
         self.counts.missed["disconnected"] += 1
         self._drop_replaced(replaced)
 
@@ -425,7 +425,7 @@ class Presence:
         self._verify(client)
         ahead = self.rules.forget_offline_after
         if ahead is not None:
-            self._deadlines.schedule(now + ahead, client, ahead=ahead)
+            self.deadlines.schedule(now + ahead, client, ahead=ahead)
         self._change(client, _OFFLINE, confirmed)
 
     def _change(self, client: Client, state: State, confirmed: float) -> None:
