@@ -53,14 +53,13 @@ class Fleet:
         rules: PresenceRules,
         *,
         on_transition: Callable[[Client, Transition], None] = _no_one,
-        on_count: Callable[[Client, State, int], None] = _no_one,
+        on_count: Callable[[Client, State, int], None] | None = None,
         on_forget: Callable[[Client], None] = _no_one,
         on_describe: Callable[[Client], None] = _no_one,
     ) -> None:
         self.presence = Presence(
             rules,
             on_transition=self._transition,
-            on_count=self._count,
             on_forget=self._forgotten,
         )
         self.inventory = Inventory(
@@ -71,9 +70,19 @@ class Fleet:
         self.admits: Callable[[str], bool] = _everybody
         self._named: dict[str, set[str]] = {}
         self._on_transition = on_transition
-        self._on_count = on_count
         self._on_forget = on_forget
         self._on_describe = on_describe
+        self.use_count(on_count)
+
+    def use_count(self, on_count: Callable[[Client, State, int], None] | None) -> None:
+        """Tell another one from now on what `on_count` is told; None is no one."""
+        self._on_count = on_count
+        self._count_moves()
+
+    def _count_moves(self) -> None:
+        """Be told of clients that change their state, but where nobody counts them: it costs 1 µs."""
+        counts = self._on_count is not None or bool(self.inventory.things.live)
+        self.presence.on_count = self._count if counts else None
 
     def track(self, touched: Touched) -> None:
         """Have everything that changes from now on noted."""
@@ -92,6 +101,7 @@ class Fleet:
         """Count every client anew, and see to it that each thing has one."""
         self.thing_types.clear()
         self.thing_groups.clear()
+        self._count_moves()
         for client in self.presence.clients.values():
             self._count_for(client, 1)
         self.reconsider()
@@ -157,7 +167,8 @@ class Fleet:
             self._stand_for(name)
 
     def _count(self, client: Client, state: State, change: int) -> None:
-        self._on_count(client, state, change)
+        if self._on_count is not None:
+            self._on_count(client, state, change)
         thing = self.inventory.things.live.get(client.thing)
         if thing is not None:
             self._count_in(thing, state, change)
@@ -173,6 +184,7 @@ class Fleet:
             self._count_in(thing, client.state, -1)
 
     def _enter(self, thing: Thing) -> None:
+        self._count_moves()
         for client in self._clients_of(thing.name):
             self._count_in(thing, client.state, 1)
 

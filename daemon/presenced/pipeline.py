@@ -198,7 +198,9 @@ class Pipeline:
     def _admits(self, client_id: str) -> bool:
         return self._client_filter.why_ignored(client_id) is None
 
-    def process(self, batch: Iterable[Message], most: int = sys.maxsize) -> int:
+    def process(  # noqa: C901 - see within
+        self, batch: Iterable[Message], most: int = sys.maxsize
+    ) -> int:
         """Apply messages, each after the deadlines that were due when it arrived.
 
         Returns how many were applied. Those are not all where `most` deadlines have fired and more

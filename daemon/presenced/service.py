@@ -67,7 +67,6 @@ class Service:
         self._fleet = Fleet(
             presence_rules(settings.presence),
             on_transition=self._transition,
-            on_count=lambda client, state, change: self._view.classes.count(client, state, change),
             on_forget=lambda client: self._view.series.drop(client),
             on_describe=lambda client: self._view.series.describe(client),
         )
@@ -93,6 +92,7 @@ class Service:
         )
         if self._keeper is not None:
             self._view.state = self._keeper.counts
+        self._fleet.use_count(self._view.classes.count if self._view.classes.labels else None)
         self._supervision = Supervision(lambda: self._readiness().ready, self._status)
         self._watch = Watch(metrics.web_config)
         self._listener = Listener(
@@ -223,6 +223,7 @@ class Service:
                 series.show(client)
             classes.count(client, client.state, 1)
         self._view.series, self._view.classes = series, classes
+        self._fleet.use_count(classes.count if classes.labels else None)
 
     def _show_restored(self) -> None:
         self._show_clients(self._settings.metrics)

@@ -19,15 +19,16 @@ class CountedDisconnects:
     """Remembers the last `most` disconnects of the fleet by digests, and not by client.
 
     Digests are the same in every process, because the state file holds them: as `number`, which
-    rises with each, and `digest`, a signed 64-bit integer. `on_change` is told the number and the
-    digest of each that is remembered, and the number and None of each that no longer is.
+    rises with each, and `digest`, a signed 64-bit integer. `on_change`, where there is one, is told
+    the number and the digest of each that is remembered, and the number and None of each that no
+    longer is.
     """
 
     def __init__(
         self,
         *,
         most: int = _MOST,
-        on_change: Callable[[int, int | None], None] = lambda _number, _digest: None,
+        on_change: Callable[[int, int | None], None] | None = None,
     ) -> None:
         self.on_change = on_change
         self._most = most
@@ -53,25 +54,25 @@ class CountedDisconnects:
         for number, digest in remembered:
             if not self._order:
                 self._first = number
-            self._append(digest)
-            if later:  # whose numbers these are from now on
+            self._order.append(digest)
+            self._known.add(digest)
+            if later and self.on_change is not None:  # whose numbers these are from now on
                 self.on_change(number, digest)
         for digest in later:
             if digest not in self._known:
                 self._remember(digest)
 
     def _remember(self, digest: int) -> None:
-        number = self._first + len(self._order)
-        self._append(digest)
-        self.on_change(number, digest)
-        if len(self._order) > self._most:
-            self._known.discard(self._order.popleft())
-            self.on_change(self._first, None)
-            self._first += 1
-
-    def _append(self, digest: int) -> None:
-        self._order.append(digest)
+        order = self._order
+        if self.on_change is not None:
+            self.on_change(self._first + len(order), digest)
+        order.append(digest)
         self._known.add(digest)
+        if len(order) > self._most:
+            self._known.discard(order.popleft())
+            if self.on_change is not None:
+                self.on_change(self._first, None)
+            self._first += 1
 
 
 def _digest(client_id: str, event: Stamp) -> int:

@@ -422,7 +422,8 @@ class Presence:
         client.gaps = self.gaps
 
     def _go_offline(self, client: Client, confirmed: float, now: float) -> None:
-        self._verify(client)
+        if client.gaps != self.gaps:
+            self._verify(client)
         ahead = self.rules.forget_offline_after
         if ahead is not None:
             self.deadlines.schedule(now + ahead, client, ahead=ahead)
