@@ -174,6 +174,29 @@ def test_repeats_are_told_among_the_last_messages_only() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "client_id", "ignored"),
+    [
+        ("iot*", "iotconsole-7", True),
+        ("iot*", "IOT", False),
+        ("iot*", "iot\n", True),
+        ("iot*", "an iot", False),
+        ("*", "", True),
+        ("*-console", "a-console", True),
+        ("a?c*", "abcd", True),
+        ("a?c*", "a?c", True),
+        ("a?c*", "ac", False),
+        ("[ab]*", "b", True),
+        ("[ab]*", "[ab]", False),
+        ("plain", "plain", True),
+        ("plain", "plainer", False),
+    ],
+)
+def test_patterns_are_those_of_a_shell(pattern: str, client_id: str, *, ignored: bool) -> None:
+    why = ClientFilter(patterns=["never-*", pattern]).why_ignored(client_id)
+    assert why == ("ignored_client" if ignored else None)
+
+
 def test_no_pattern_ignores_nobody() -> None:
     assert ClientFilter().why_ignored("anyone") is None
 
@@ -245,6 +268,47 @@ def test_deadlines_of_before_the_hold_fire() -> None:
     assert pipeline.next_deadline == 15
     pipeline.advance(100.0, 0.0)
     assert [(t.time, t.state) for t in transitions] == [(0, State.ONLINE), (15, State.OFFLINE)]
+
+
+def test_many_deadlines_that_are_let_go_at_once_take_turns_before_the_message() -> None:
+    """50,000 that were held back, released by one message, held up the loop for 175 ms."""
+    pipeline, transitions = make()
+    many = [str(number) for number in range(12)]
+    pipeline.process([message("connected", name, at=0) for name in many])
+    pipeline.process([message("disconnected", name, at=10) for name in many])
+    transitions.clear()
+    batch = [message("connected", "late", at=100), message("connected", "later", at=100)]
+    fired = []
+    while pipeline.process(batch, most=5) == 0:
+        fired.append(len(transitions))
+        assert "late" not in pipeline.presence.clients
+    assert fired == [5, 10]
+    assert [t.client_id for t in transitions] == [*many, "late", "later"]
+
+
+def test_the_bound_of_deadlines_is_one_for_the_whole_batch() -> None:
+    pipeline, transitions = make()
+    pipeline.process([message("connected", name, at=0) for name in "abc"])
+    pipeline.process([message("disconnected", name, at=10 + n) for n, name in enumerate("abc")])
+    batch = [message("connected", name, at=15 + n) for n, name in enumerate("xyz")]
+    assert pipeline.process(batch, most=2) == 2
+    assert pipeline.process(batch[2:], most=2) == 1
+    assert [t.client_id for t in transitions[3:]] == ["a", "x", "b", "y", "c", "z"]
+
+
+def test_a_fault_at_a_deadline_stops_neither_the_others_nor_the_message() -> None:
+    def fail(_: object, transition: Transition) -> None:
+        if transition.state is State.OFFLINE and transition.client_id == "b":
+            raise ZeroDivisionError
+
+    log.configure("critical", "json")
+    pipeline = Pipeline(Fleet(PresenceRules(), on_transition=fail), ClientFilter())
+    pipeline.process([message("connected", name) for name in "abc"])
+    pipeline.process([message("disconnected", name) for name in "abc"])
+    pipeline.process([message("connected", "d", at=100)])
+    assert pipeline.counts.faults == 1
+    assert pipeline.presence.counts.clients[State.OFFLINE] == 3
+    assert pipeline.presence.clients["d"].state is State.ONLINE
 
 
 def test_what_was_held_fires_with_its_own_time_once_it_is_let_go() -> None:

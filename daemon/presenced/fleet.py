@@ -80,7 +80,7 @@ class Fleet:
         self._count_moves()
 
     def _count_moves(self) -> None:
-        """Be told of clients that change their state, but where nobody counts them: it costs 1 µs."""
+        """Be told of clients that change their state where somebody counts them; it costs 1 µs."""
         counts = self._on_count is not None or bool(self.inventory.things.live)
         self.presence.on_count = self._count if counts else None
 

@@ -280,11 +280,11 @@ class Service:
             waiting=self._inbox.backlog > 0 or bool(self._unacknowledged),
         )
 
-    def _deliver(self, batch: list[Message]) -> None:
+    def _deliver(self, batch: list[Message]) -> int:
         self._pipeline.heard = self._completeness.heard if self._completeness.catching_up else None
         try:
-            self._pipeline.process(batch)
-            acknowledge = [m.acknowledge for m in batch if m.acknowledge is not None]
+            applied = self._pipeline.process(batch, _MOST_DEADLINES_A_TURN)
+            acknowledge = [m.acknowledge for m in batch[:applied] if m.acknowledge is not None]
             if self._keeper is None:
                 _call(acknowledge)
             elif acknowledge:
@@ -299,6 +299,7 @@ class Service:
                 self._keeper.flush()
         finally:
             self._timer.arm()
+        return applied
 
     def _acknowledge(self, calls: list[Callable[[], None]]) -> None:
         self._unacknowledged.popleft()
