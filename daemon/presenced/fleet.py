@@ -55,7 +55,7 @@ class Fleet:
         rules: PresenceRules,
         *,
         on_transition: Callable[[Client, Transition], None] = _no_one,
-        on_count: Callable[[Client, State, int], None] = _no_one,
+        on_count: Callable[[Client, State, int], None] | None = None,
         on_forget: Callable[[Client], None] = _no_one,
         on_describe: Callable[[Client], None] = _no_one,
         on_restore: Callable[[Client], None] = _no_one,
@@ -63,7 +63,6 @@ class Fleet:
         self.presence = Presence(
             rules,
             on_transition=self._transition,
-            on_count=self._count,
             on_forget=self._forgotten,
         )
         self.inventory = Inventory(
@@ -74,10 +73,20 @@ class Fleet:
         self.admits: Callable[[str], bool] = _everybody
         self._named: dict[str, set[str]] = {}
         self._on_transition = on_transition
-        self._on_count = on_count
         self._on_forget = on_forget
         self._on_describe = on_describe
         self._on_restore = on_restore
+        self.use_count(on_count)
+
+    def use_count(self, on_count: Callable[[Client, State, int], None] | None) -> None:
+        """Tell another one from now on what `on_count` is told; None is no one."""
+        self._on_count = on_count
+        self._count_moves()
+
+    def _count_moves(self) -> None:
+        """Be told of clients that change their state where somebody counts them; it costs 1 µs."""
+        counts = self._on_count is not None or bool(self.inventory.things.live)
+        self.presence.on_count = self._count if counts else None
 
     def track(self, touched: Touched) -> None:
         """Have everything that changes from now on noted."""
@@ -90,7 +99,7 @@ class Fleet:
     def untrack(self) -> None:
         """Have nothing noted that changes from now on."""
         presence, inventory = self.presence, self.inventory
-        presence.on_change = presence.disconnects.on_change = _no_one
+        presence.on_change, presence.disconnects.on_change = _no_one, None
         for shelf in (inventory.things, inventory.types, inventory.groups):
             shelf.on_change = _no_one
 
@@ -135,6 +144,7 @@ class Fleet:
         """Count every client anew, and see to it that each thing has one."""
         self.thing_types.clear()
         self.thing_groups.clear()
+        self._count_moves()
         for client in self.presence.clients.values():
             self._count_for(client, 1)
         self.reconsider()
@@ -142,6 +152,9 @@ class Fleet:
     def apply(self, event: LifecycleEvent, received: float, now: float) -> Ordering:
         """Take a lifecycle event into account; the clocks are those of `Presence.apply`."""
         ordering = self.presence.apply(event, received, now)
+        thing_name = event.thing_name
+        if not self._named and (thing_name is None or thing_name == event.client_id):
+            return ordering  # the client is, as all are, the thing of its own name
         client = self.presence.clients.get(event.client_id)
         # A disconnect that names no thing leaves it at the one that the connect named.
         # One that was forgotten on the way may be there anew, for the thing of its own name.
@@ -197,7 +210,8 @@ class Fleet:
             self._stand_for(name)
 
     def _count(self, client: Client, state: State, change: int) -> None:
-        self._on_count(client, state, change)
+        if self._on_count is not None:
+            self._on_count(client, state, change)
         thing = self.inventory.things.live.get(client.thing)
         if thing is not None:
             self._count_in(thing, state, change)
@@ -213,6 +227,7 @@ class Fleet:
             self._count_in(thing, client.state, -1)
 
     def _enter(self, thing: Thing) -> None:
+        self._count_moves()
         for client in self._clients_of(thing.name):
             self._count_in(thing, client.state, 1)
 

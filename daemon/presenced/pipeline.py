@@ -6,9 +6,13 @@ The daemon and `replay` run the same code; only where messages and time come fro
 import fnmatch
 import math
 import re
+import sys
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from presenced.events import (
@@ -57,7 +61,16 @@ TALLIED_FAMILIES = ("job", "job_execution", "command_execution")
 """The families of events that are counted by type, each once, and have no other effect."""
 
 _LIFECYCLE = "$aws/events/presence/"
+_connection_of, _qos_of = attrgetter("connection"), attrgetter("qos")
+
+
+def _is_lifecycle_at_qos_0(message: Message) -> bool:
+    return message.qos == 0 and message.topic.startswith(_LIFECYCLE)
+
+
 _SHOWN_OF_TOPIC = 256  # AWS allows no longer ones
+
+_BEGINNING = re.compile(r"[^*?[]*\*", re.DOTALL)
 
 _DELAY_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600)
 
@@ -92,7 +105,10 @@ def _by_type(families: Iterable[str]) -> dict[tuple[str, str], int]:
 
 @dataclass(slots=True)
 class Traffic:
-    """What came over one MQTT connection. A `max_message_rate` of None is no limit."""
+    """What came over one MQTT connection. A `max_message_rate` of None is no limit.
+
+    `lifecycle_at_qos_0` is how many batches had a lifecycle event of QoS 0 in them.
+    """
 
     max_message_rate: int | None = 100
     messages: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
@@ -102,17 +118,30 @@ class Traffic:
     _second: int = -1
     _in_second: int = 0
 
-    def count(self, message: Message) -> None:
-        """Count a message; the one that fills its second makes that second a saturated one."""
-        self.messages[message.qos] = self.messages.get(message.qos, 0) + 1
-        self.last_message = message.received
-        if message.qos == 0 and message.topic.startswith(_LIFECYCLE):
+    def count(self, messages: Sequence[Message]) -> None:
+        """Count messages in the order of their arrival, at least one.
+
+        The one that fills its second makes that second a saturated one.
+        """
+        by_qos = Counter(map(_qos_of, messages))
+        for qos, many in by_qos.items():
+            self.messages[qos] = self.messages.get(qos, 0) + many
+        if 0 in by_qos and any(map(_is_lifecycle_at_qos_0, messages)):
             self.lifecycle_at_qos_0 += 1
-        second = int(message.moment)
+        last = messages[-1]
+        self.last_message = last.received
+        if int(messages[0].moment) == int(last.moment):
+            self._count_in(int(last.moment), len(messages))
+        else:
+            for message in messages:
+                self._count_in(int(message.moment), 1)
+
+    def _count_in(self, second: int, many: int) -> None:
         if second != self._second:
             self._second, self._in_second = second, 0
-        self._in_second += 1
-        if self._in_second == self.max_message_rate:
+        before, limit = self._in_second, self.max_message_rate
+        self._in_second += many
+        if limit is not None and before < limit <= self._in_second:
             self.saturated_seconds += 1
 
     def is_saturated(self, now: float) -> bool:
@@ -129,9 +158,12 @@ class ClientFilter:
 
     def __init__(self, own: Collection[str] = (), patterns: Sequence[str] = ()) -> None:
         self._own = frozenset(own)
+        # Most patterns are a beginning and "*", for which no regular expression is needed.
+        self._beginnings = tuple(p[:-1] for p in patterns if _BEGINNING.fullmatch(p))
+        others = [pattern for pattern in patterns if not _BEGINNING.fullmatch(pattern)]
         self._matches = (
-            re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns)).match
-            if patterns
+            re.compile("|".join(fnmatch.translate(pattern) for pattern in others)).match
+            if others
             else None
         )
 
@@ -139,6 +171,8 @@ class ClientFilter:
         """`own_client`, `ignored_client`, or None for a client of the fleet."""
         if client_id in self._own:
             return "own_client"
+        if client_id.startswith(self._beginnings):
+            return "ignored_client"
         if self._matches is not None and self._matches(client_id):
             return "ignored_client"
         return None
@@ -177,20 +211,81 @@ class Pipeline:
     def _admits(self, client_id: str) -> bool:
         return self._client_filter.why_ignored(client_id) is None
 
-    def process(self, batch: Iterable[Message]) -> None:
-        """Apply messages, each after the deadlines that were due when it arrived."""
+    def process(  # noqa: C901 - see within
+        self, batch: Iterable[Message], most: int = sys.maxsize
+    ) -> int:
+        """Apply messages, each after the deadlines that were due when it arrived.
+
+        Returns how many were applied. Those are not all where `most` deadlines have fired and more
+        are due before the next message: it is to be brought again, with those that follow.
+        """
+        applied = 0
+        deadlines, heard = self.presence.deadlines, self.heard
+        apply_event, why_ignored = self.fleet.apply, self._client_filter.why_ignored
+        delays, ignored = self.counts.delays["presence"], self.counts.ignored
+        bounds, buckets = delays.bounds, delays.buckets
+        connects = disconnects = 0
+        delayed = 0.0
         for message in batch:
+            moment, received = message.moment, message.received
+            if moment >= deadlines.earliest:
+                most = self._fire_before(message, most)
+                if most < 0:
+                    break
+            applied += 1
+            # The ordinary way of a lifecycle event is written out here: calls cost a microsecond.
             try:
-                self.advance(message.moment, message.received - message.moment)
-                traffic = self.traffic.get(message.connection)
-                if traffic is not None:
-                    traffic.count(message)
-                self._handle(message)
+                event = decode(message.topic, message.payload, received)
+                if isinstance(event, LifecycleEvent):
+                    if event.connected:
+                        connects += 1
+                    else:
+                        disconnects += 1
+                    if event.topic_disagrees:
+                        self._tell_disagreement(event)
+                    if not event.untimed:
+                        delay = received - event.timestamp / 1000
+                        buckets[bisect_left(bounds, delay)] += 1
+                        if delay > 0:
+                            delayed += delay
+                    why = why_ignored(event.client_id)
+                    if why is None:
+                        apply_event(event, received, moment)
+                    else:
+                        ignored[why] += 1
+                else:
+                    self._handle(event, message)
+                if heard is not None:
+                    heard(message, event)
+            except Rejected as rejected:
+                self._reject(message, rejected)
+                if heard is not None:
+                    heard(message, None)
             except Exception:  # noqa: BLE001 - a fault of ours must not take the batch with it
-                self.counts.faults += 1
-                left_out = self._throttle.admit("fault")
-                if left_out is not None:
-                    self._log.exception("a message could not be applied", left_out=left_out)
+                self._tell_fault()
+        self.counts.decoded["presence", "connected"] += connects
+        self.counts.decoded["presence", "disconnected"] += disconnects
+        delays.sum += delayed
+        if self.traffic and isinstance(batch, Sequence):
+            self._count_traffic(batch[:applied])
+        return applied
+
+    def _fire_before(self, message: Message, most: int) -> int:
+        """Fire what was due when a message arrived, but no more than `most`.
+
+        Returns how many more may fire, -1 where some of them had to be left.
+        """
+        offset = message.received - message.moment
+        while self.presence.earliest_deadline <= (until := min(message.moment, self.held_at)):
+            if most <= 0:
+                deadline = self.presence.next_deadline
+                return 0 if deadline is None or deadline > until else -1
+            try:
+                most -= self.presence.advance(until, offset, most)
+            except Exception:  # noqa: BLE001 - the others must fire all the same
+                most -= 1
+                self._tell_fault()
+        return most
 
     def advance(self, now: float, offset: float, most: int | None = None) -> None:
         """Fire the deadlines due at the monotonic time `now`, or the first `most` of them.
@@ -198,8 +293,7 @@ class Pipeline:
         `offset` makes it wall-clock time.
         """
         now = min(now, self.held_at)
-        deadline = self.presence.next_deadline
-        if deadline is not None and deadline <= now:
+        if self.presence.earliest_deadline <= now:
             self.presence.advance(now, offset, most)
 
     @property
@@ -208,43 +302,14 @@ class Pipeline:
         deadline = self.presence.next_deadline
         return None if deadline is None or deadline > self.held_at else deadline
 
-    def _handle(self, message: Message) -> None:
-        try:
-            event = decode(message.topic, message.payload, message.received)
-        except Rejected as rejected:
-            self.counts.rejected[rejected.reason] += 1
-            # The detail tells where in the payload: as part of the key it would defeat the limit.
-            self._warn(
-                "message rejected",
-                rejected.reason,
-                reason=rejected.reason.value,
-                detail=rejected.detail,
-                topic=message.topic[:_SHOWN_OF_TOPIC],
-            )
-            if self.heard is not None:
-                self.heard(message, None)
-            return
+    def _handle(self, event: Event, message: Message) -> None:
+        """Take an event into account that is not a lifecycle event."""
         self.counts.decoded[event.family, event.type] += 1
         if event.topic_disagrees:
-            self.counts.topic_disagreements += 1
-            self._warn(
-                "topic and payload disagree; the payload decides",
-                f"disagrees {event.family}",
-                family=event.family,
-                type=event.type,
-            )
-        self._time(event, message.received)
-        self._apply(event, message)
-        if self.heard is not None:
-            self.heard(message, event)
-
-    def _time(self, event: Event, received: float) -> None:
-        if event.timestamp is None or (isinstance(event, LifecycleEvent) and event.untimed):
-            return
-        self.counts.delays[event.family].observe(received - event.timestamp / 1000)
-
-    def _apply(self, event: Event, message: Message) -> None:
-        if isinstance(event, LifecycleEvent | ConnectFailedEvent | SubscriptionEvent):
+            self._tell_disagreement(event)
+        if event.timestamp is not None:
+            self.counts.delays[event.family].observe(message.received - event.timestamp / 1000)
+        if isinstance(event, ConnectFailedEvent | SubscriptionEvent):
             why = self._client_filter.why_ignored(event.client_id)
             if why is None:
                 self._apply_to_client(event, message)
@@ -264,15 +329,46 @@ class Pipeline:
             self.counts.tallied[event.family][event.type] += 1
 
     def _apply_to_client(
-        self, event: LifecycleEvent | ConnectFailedEvent | SubscriptionEvent, message: Message
+        self, event: ConnectFailedEvent | SubscriptionEvent, message: Message
     ) -> None:
-        if isinstance(event, LifecycleEvent):
-            self.fleet.apply(event, message.received, message.moment)
-        elif isinstance(event, SubscriptionEvent):
+        if isinstance(event, SubscriptionEvent):
             self.fleet.hear_subscription(event, message.received)
         else:
             known = event.reason in CONNECT_FAILURE_REASONS
             self.counts.connect_failures[str(event.reason) if known else "other"] += 1
+
+    def _count_traffic(self, messages: Sequence[Message]) -> None:
+        for connection, own in groupby(messages, _connection_of):
+            traffic = self.traffic.get(connection)
+            if traffic is not None:
+                traffic.count(list(own))
+
+    def _reject(self, message: Message, rejected: Rejected) -> None:
+        self.counts.rejected[rejected.reason] += 1
+        # The detail tells where in the payload: as part of the key it would defeat the limit.
+        self._warn(
+            "message rejected",
+            rejected.reason,
+            reason=rejected.reason.value,
+            detail=rejected.detail,
+            topic=message.topic[:_SHOWN_OF_TOPIC],
+        )
+
+    def _tell_disagreement(self, event: Event) -> None:
+        self.counts.topic_disagreements += 1
+        self._warn(
+            "topic and payload disagree; the payload decides",
+            f"disagrees {event.family}",
+            family=event.family,
+            type=event.type,
+        )
+
+    def _tell_fault(self) -> None:
+        """Log the exception that is being handled."""
+        self.counts.faults += 1
+        left_out = self._throttle.admit("fault")
+        if left_out is not None:
+            self._log.exception("a message could not be applied", left_out=left_out)
 
     def _warn(self, line: str, key: str, **fields: Any) -> None:
         left_out = self._throttle.admit(key)

@@ -29,7 +29,7 @@ class Replay:
         fleet = Fleet(
             presence_rules(settings.presence),
             on_transition=self._changed,
-            on_count=self._classes.count,
+            on_count=self._classes.count if self._classes.labels else None,
             on_forget=lambda client: self._series.drop(client),
             on_describe=lambda client: self._series.describe(client),
         )

@@ -69,7 +69,6 @@ class Service:
         self._fleet = Fleet(
             presence_rules(settings.presence),
             on_transition=self._transition,
-            on_count=lambda client, state, change: self._view.classes.count(client, state, change),
             on_forget=lambda client: self._view.series.drop(client),
             on_describe=lambda client: self._view.series.describe(client),
             on_restore=self._show,
@@ -96,6 +95,7 @@ class Service:
         )
         if self._keeper is not None:
             self._view.state = self._keeper.counts
+        self._fleet.use_count(self._view.classes.count if self._view.classes.labels else None)
         self._supervision = Supervision(lambda: self._readiness().ready, self._status)
         self._watch = Watch(metrics.web_config)
         self._listener = Listener(
@@ -225,6 +225,7 @@ class Service:
         for client in self._presence.clients.values():
             self._show(client)
             classes.count(client, client.state, 1)
+        self._fleet.use_count(classes.count if classes.labels else None)
 
     def _show(self, client: Client) -> None:
         """Give a client that was restored its series."""
@@ -297,11 +298,11 @@ class Service:
             waiting=self._inbox.backlog > 0 or bool(self._unacknowledged),
         )
 
-    def _deliver(self, batch: list[Message]) -> None:
+    def _deliver(self, batch: list[Message]) -> int:
         self._pipeline.heard = self._completeness.heard if self._completeness.catching_up else None
         try:
-            self._pipeline.process(batch)
-            acknowledge = [m.acknowledge for m in batch if m.acknowledge is not None]
+            applied = self._pipeline.process(batch, _MOST_DEADLINES_A_TURN)
+            acknowledge = [m.acknowledge for m in batch[:applied] if m.acknowledge is not None]
             if self._keeper is None:
                 _call(acknowledge)
             elif acknowledge:
@@ -316,6 +317,7 @@ class Service:
                 self._keeper.flush()
         finally:
             self._timer.arm()
+        return applied
 
     def _acknowledge(self, calls: list[Callable[[], None]]) -> None:
         self._unacknowledged.popleft()

@@ -1,6 +1,7 @@
 """What is peculiar to the awscrt transport."""
 
 import asyncio
+import threading
 from types import SimpleNamespace
 
 from awscrt.exceptions import from_code
@@ -47,3 +48,26 @@ def test_a_code_that_mqtt_does_not_define_is_a_refusal_and_tried_again(monkeypat
             assert station.failures() == {"filter_refused": 1}
 
     asyncio.run(scenario())
+
+
+def test_the_thread_of_the_library_is_known_to_python_from_one_message_to_the_next(broker_of):
+    broker = broker_of()
+    thread = threading.local()  # which a thread loses together with its state in Python
+    known = []
+
+    async def scenario():
+        async with running(("awscrt", "5"), broker.port) as station:
+            await until(lambda: station.ready)
+            put = station.inbox.put
+
+            def watched(message):
+                known.append(hasattr(thread, "seen"))
+                thread.seen = True
+                return put(message)
+
+            station.inbox.put = watched
+            await asyncio.to_thread(broker.publish, [("$aws/events/a", b"")] * 3)
+            await until(lambda: len(station.received) == 3)
+
+    asyncio.run(scenario())
+    assert known == [False, True, True]

@@ -19,6 +19,7 @@ class CountingLoop:
     def __init__(self):
         self.wakeups = 0
         self.turns = []
+        self.delays = []
 
     def is_closed(self):
         return False
@@ -28,6 +29,10 @@ class CountingLoop:
         self.turns.append(turn)
 
     def call_soon(self, turn):
+        self.turns.append(turn)
+
+    def call_later(self, delay, turn):
+        self.delays.append(delay)
         self.turns.append(turn)
 
     def run(self):
@@ -44,9 +49,58 @@ def test_many_messages_wake_the_loop_once():
     assert (loop.wakeups, inbox.backlog) == (1, 100)
     loop.run()
     assert [len(batch) for batch in batches] == [100]
-    assert (inbox.backlog, loop.turns) == (0, [])
+    assert inbox.backlog == 0
+    loop.run()
+    assert loop.turns == []
     inbox.put(message())
     assert loop.wakeups == 2
+
+
+def test_a_busy_inbox_is_looked_after_without_being_woken():
+    loop, batches = CountingLoop(), []
+    inbox = Inbox(loop, batches.append)
+    for number in range(10):
+        inbox.put(message(number))
+        loop.run()
+    assert [len(batch) for batch in batches] == [1] * 10
+    assert loop.wakeups == 1
+    assert all(0 < delay < 0.01 for delay in loop.delays), "soon"
+    loop.run()
+    assert loop.turns == [], "nothing has come any more"
+
+
+def test_what_was_not_taken_comes_again_before_what_came_later():
+    loop, brought = CountingLoop(), []
+
+    def deliver(batch):
+        brought.append([m.topic for m in batch])
+        return min(len(batch), 2)
+
+    inbox = Inbox(loop, deliver, batch=3)
+    for number in range(4):
+        inbox.put(message(number, moment=float(number)))
+    loop.run()
+    assert inbox.oldest == 2.0
+    inbox.put(message(4))
+    while loop.turns:
+        loop.run()
+    assert brought == [["0", "1", "2"], ["2", "3", "4"], ["4"]]
+    assert inbox.backlog == 0
+
+
+def test_close_hands_over_until_all_is_taken():
+    taken = []
+
+    def deliver(batch):
+        if batch[0].topic in taken:
+            return len(batch)
+        taken.append(batch[0].topic)
+        return 0  # deadlines first, for example
+
+    inbox = Inbox(CountingLoop(), deliver)
+    inbox.put(message(1))
+    inbox.close()
+    assert inbox.backlog == 0
 
 
 def test_one_turn_takes_one_batch_and_lets_others_in_between():

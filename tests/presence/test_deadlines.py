@@ -1,5 +1,7 @@
 """Deadlines against a dictionary that is sorted every time."""
 
+import math
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -22,13 +24,21 @@ class DeadlinesMachine(RuleBasedStateMachine):
         self.count = 0
         self.now = 0.0
 
-    @rule(when=st.floats(0, 100), many=st.sampled_from([1, 1, 1, 200]), in_turn=st.booleans())
-    def schedule(self, when: float, many: int, *, in_turn: bool) -> None:
+    @rule(
+        when=st.floats(0, 100),
+        many=st.sampled_from([1, 1, 1, 200]),
+        ahead=st.sampled_from([None, 5.0, 30.0]),
+    )
+    def schedule(self, when: float, many: int, ahead: float | None) -> None:
         for _ in range(many):
             self.count += 1
             item = self.items[self.count] = Item(self.count)
-            self.deadlines.schedule(when, item, in_turn=in_turn)
+            self.deadlines.schedule(when, item, ahead=ahead)
             self.alive[self.count] = when
+
+    @rule(delay=st.sampled_from([5.0, 30.0]), many=st.sampled_from([1, 200]))
+    def schedule_ahead(self, delay: float, many: int) -> None:
+        self.schedule(self.now + delay, many, delay)
 
     @rule(data=st.data(), many=st.sampled_from([1, 1, 150]))
     def cancel(self, data: st.DataObject, many: int) -> None:
@@ -61,7 +71,9 @@ class DeadlinesMachine(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         assert len(self.deadlines) == len(self.alive)
-        assert self.deadlines.next == min(self.alive.values(), default=None)
+        earliest = min(self.alive.values(), default=math.inf)
+        assert self.deadlines.earliest <= earliest
+        assert self.deadlines.next == (None if earliest == math.inf else earliest)
 
 
 DeadlinesMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=30)

@@ -4,11 +4,17 @@ Fields as in "Lifecycle events" of the AWS IoT developer guide. Principal and IP
 even read.
 """
 
+from typing import Annotated, Literal
+
 import msgspec
 
 from presenced.events.model import ConnectFailedEvent, Event, LifecycleEvent, SubscriptionEvent
 from presenced.events.topics import Route
 from presenced.events.wire import (
+    MAX_MILLISECONDS,
+    MAX_NAME,
+    MAX_VERSION,
+    SECONDS,
     Number,
     Payload,
     decode_payload,
@@ -18,7 +24,7 @@ from presenced.events.wire import (
     version,
 )
 
-__all__ = ["DECODERS"]
+__all__ = ["DECODERS", "decode_published"]
 
 _TYPES = frozenset({"connected", "disconnected", "connect_failed", "subscribed", "unsubscribed"})
 _BOOLEANS = {"true": True, "false": False}
@@ -39,6 +45,66 @@ class _ClientPayload(Payload, rename="camel", gc=False):
 
 
 _DECODER = msgspec.json.Decoder(_ClientPayload)
+
+_CONNECTED = "$aws/events/presence/connected/"
+_DISCONNECTED = "$aws/events/presence/disconnected/"
+
+
+class _Published(msgspec.Struct, rename="camel", gc=False):
+    """A lifecycle event in just the form that AWS publishes, not wrapped, and nothing left out.
+
+    It has every field of `_ClientPayload`, and takes no value that `_ClientPayload` does not take.
+    """
+
+    client_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
+    timestamp: Annotated[int, msgspec.Meta(ge=SECONDS[1], le=MAX_MILLISECONDS)]
+    event_type: Literal["connected", "disconnected"]
+    session_identifier: Annotated[str, msgspec.Meta(min_length=1)]
+    version_number: Annotated[int, msgspec.Meta(ge=0, le=MAX_VERSION)]
+    client_initiated_disconnect: bool | None = None
+    disconnect_reason: str | None = None
+    thing_name: str | None = None
+    connect_failure_reason: str | None = None
+    operation: str | None = None
+    event: None = None
+    wrapped_event: None = msgspec.field(default=None, name="Event")
+
+
+_decode_exactly = msgspec.json.Decoder(_Published).decode
+
+
+def decode_published(topic: str, payload: bytes) -> LifecycleEvent | None:
+    """The lifecycle event that a message tells in just the form that AWS publishes.
+
+    None for all others, which the tolerant way is for; it would make the same of this one, but
+    takes four times as long.
+    """
+    if topic.startswith(_CONNECTED):
+        connected = True
+    elif topic.startswith(_DISCONNECTED):
+        connected = False
+    else:
+        return None
+    try:
+        told = _decode_exactly(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    client_id, event_type = told.client_id, told.event_type
+    if (event_type == "connected") is not connected or "\0" in client_id:
+        return None
+    # By position: by name it takes 0.2 µs more.
+    return LifecycleEvent(
+        told.timestamp,
+        client_id,
+        connected,
+        False,  # noqa: FBT003 - not untimed
+        told.version_number,
+        told.session_identifier,
+        None if connected else told.disconnect_reason or None,
+        None if connected else told.client_initiated_disconnect,
+        told.thing_name or None,
+        type=event_type,
+    )
 
 
 def _decode_client_event(route: Route, payload: bytes, received: float) -> Event:

@@ -21,6 +21,8 @@ def decode(topic: str, payload: bytes, received: float) -> Event:
     for the event time of a lifecycle event that carries none. Raises `Rejected` for everything that
     is no event, and nothing else, whatever the bytes are.
     """
+    if len(payload) <= MAX_PAYLOAD and (event := clients.decode_published(topic, payload)):
+        return event
     found = route(topic)
     if len(payload) > MAX_PAYLOAD:
         raise Rejected(

@@ -86,7 +86,7 @@ class Event(msgspec.Struct, kw_only=True, gc=False):
     topic_disagrees: bool = False
 
 
-class LifecycleEvent(Event, kw_only=True, gc=False):
+class LifecycleEvent(Event, gc=False):
     """A client connected or disconnected.
 
     `(session, version)` are the same for the connect and the disconnect of one connection.

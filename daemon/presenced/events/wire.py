@@ -6,16 +6,28 @@ import msgspec
 
 from presenced.events.rejection import Rejected, RejectionReason
 
-__all__ = ["Number", "Payload", "decode_payload", "event_time", "name", "version"]
+__all__ = [
+    "MAX_MILLISECONDS",
+    "MAX_NAME",
+    "MAX_VERSION",
+    "SECONDS",
+    "Number",
+    "Payload",
+    "decode_payload",
+    "event_time",
+    "name",
+    "version",
+]
 
 Number = int | float | str | None
 """A number as senders write it: JSON integer, float, or text."""
 
-_MAX_NAME = 1024  # characters; AWS allows 128 bytes in a client ID, other brokers more
+MAX_NAME = 1024  # characters; AWS allows 128 bytes in a client ID, other brokers more
 _MAX_DIGITS = 64
-_MAX_VERSION = 2**63 - 1
-_MAX_MILLISECONDS = 253_402_300_799_999  # the last millisecond of the year 9999
-_SECONDS = (1_000_000_000, 10_000_000_000)
+MAX_VERSION = 2**63 - 1
+MAX_MILLISECONDS = 253_402_300_799_999  # the last millisecond of the year 9999
+SECONDS = (1_000_000_000, 10_000_000_000)
+"""Timestamps from the first to below the second are in seconds, as all of 10 digits are."""
 
 
 class Payload(msgspec.Struct, rename="camel", gc=False):
@@ -64,9 +76,9 @@ def event_time(value: Number) -> int | None:
         return None
     else:
         number = _number(value, "timestamp")
-    if _SECONDS[0] <= number < _SECONDS[1]:
+    if SECONDS[0] <= number < SECONDS[1]:
         number *= 1000
-    if not 0 <= number <= _MAX_MILLISECONDS:
+    if not 0 <= number <= MAX_MILLISECONDS:
         raise invalid("timestamp is out of range")
     return round(number)
 
@@ -81,7 +93,7 @@ def version(value: Number) -> int | None:
             raise invalid("versionNumber is not whole")
         # Text is read anew: a float does not hold every version.
         value = int(value) if isinstance(value, str) and value.isdecimal() else int(number)
-    if not 0 <= value <= _MAX_VERSION:
+    if not 0 <= value <= MAX_VERSION:
         raise invalid("versionNumber is out of range")
     return value
 
@@ -93,8 +105,8 @@ def name(*candidates: str | None) -> str:
     """
     for candidate in candidates:
         if candidate:
-            if len(candidate) > _MAX_NAME:
-                raise invalid(f"a name is longer than {_MAX_NAME} characters")
+            if len(candidate) > MAX_NAME:
+                raise invalid(f"a name is longer than {MAX_NAME} characters")
             if "\0" in candidate:
                 raise invalid("a name holds U+0000")
             return candidate

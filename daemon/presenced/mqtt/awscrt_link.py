@@ -12,6 +12,7 @@ from awscrt import mqtt5
 from awscrt.exceptions import AwsCrtError
 
 from presenced.mqtt.awscrt_client import build_client
+from presenced.mqtt.awscrt_threads import keep_thread_state
 from presenced.mqtt.inbox import Inbox
 from presenced.mqtt.message import Message
 from presenced.mqtt.source import SourceOptions
@@ -57,7 +58,7 @@ class AwscrtLink:
             options,
             on_publish_callback_fn=self._seen(self._on_publish),
             on_lifecycle_event_attempting_connect_fn=self._on_loop(attempting),
-            on_lifecycle_event_connection_success_fn=self._on_loop(connected),
+            on_lifecycle_event_connection_success_fn=self._on_thread(self._on_loop(connected)),
             on_lifecycle_event_connection_failure_fn=self._on_loop(failed),
             on_lifecycle_event_disconnection_fn=self._on_loop(disconnected),
             on_lifecycle_event_stopped_fn=self._seen(self._on_stopped),
@@ -154,6 +155,15 @@ class AwscrtLink:
 
     def _on_stopped(self, _: mqtt5.LifecycleStoppedData) -> None:
         self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _on_thread(self, callback: Callback) -> Callback:
+        """The same callback, after which the library's thread is one that Python knows."""
+
+        def run(data: Any) -> None:
+            keep_thread_state()
+            callback(data)
+
+        return self._seen(run, "connected")
 
     def _on_loop(self, handle: Callback) -> Callback:
         """A callback that has `handle` called on the loop, unless the link was closed."""

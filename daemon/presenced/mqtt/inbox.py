@@ -13,6 +13,7 @@ from presenced.mqtt.message import Message
 __all__ = ["Inbox"]
 
 _SETTLE_WITHIN = 2.0
+_PACE = 0.002
 
 
 class Inbox:
@@ -20,22 +21,28 @@ class Inbox:
 
     However many messages arrive before the loop gets round to them, the loop is woken once.
     One turn of the loop takes at most `batch` messages, so that timers and scrapes are served in
-    between. `capacity` bounds the messages that nobody can slow down, those of QoS 0: beyond it
-    `put` refuses them. QoS 1 messages are always taken; the broker bounds them itself, because it
-    waits for acknowledgements (MQTT 5 section 4.9).
+    between. A message that comes to an idle loop is taken at once. After a turn that took all, the
+    loop looks again 2 ms later by itself: a thread that wakes it with every few messages contends
+    with it for the interpreter, which costs more than the messages do.
+
+    `capacity` bounds the messages that nobody can slow down, those of QoS 0: beyond it `put`
+    refuses them. QoS 1 messages are always taken; the broker bounds them itself, because it waits
+    for acknowledgements (MQTT 5 section 4.9).
 
     `settled` returns when all that was handed over has been acknowledged, where that is not so at
     once.
 
-    `deliver` is not expected to raise. When it does all the same, the failure is logged, its
-    batch counted in `undelivered` and acknowledged: messages that fail would fail again, and
-    unacknowledged they would fill the broker's in-flight window until it falls silent.
+    `deliver` returns how many of its messages it has taken, None for all; it is brought the others
+    again in the next turn, before those that came later. It is not expected to raise. When it does
+    all the same, the failure is logged, its batch counted in `undelivered` and acknowledged:
+    messages that fail would fail again, and unacknowledged they would fill the broker's in-flight
+    window until it falls silent.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        deliver: Callable[[list[Message]], None],
+        deliver: Callable[[list[Message]], int | None],
         *,
         capacity: int = 100_000,
         batch: int = 500,
@@ -135,22 +142,33 @@ class Inbox:
         if self._paused:
             self._turn_is_due = True
             return
-        self._hand_over()
+        taken = self._hand_over()
         with self._lock:
-            self._awake = bool(self._waiting)
-            if self._awake:
+            if self._waiting:
                 self._loop.call_soon(self._turn)
+            elif taken and not self._closed:
+                self._loop.call_later(_PACE, self._turn)
+            else:
+                self._awake = False
 
-    def _hand_over(self) -> None:
+    def _hand_over(self) -> int:
+        """Hand over a batch; how many messages were taken."""
         with self._lock:
             take = min(self._batch, len(self._waiting))
             batch = [self._waiting.popleft() for _ in range(take)]
         if not batch:
-            return
+            return 0
         try:
-            self._deliver(batch)
+            taken = self._deliver(batch)
         except Exception as error:  # noqa: BLE001 - logged and counted
             self._give_up(batch, error)
+            return len(batch)
+        if taken is None:
+            return len(batch)
+        if taken < len(batch):
+            with self._lock:
+                self._waiting.extendleft(reversed(batch[taken:]))
+        return taken
 
     def _give_up(self, batch: list[Message], error: Exception) -> None:
         self.undelivered += len(batch)

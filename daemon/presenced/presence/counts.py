@@ -41,7 +41,8 @@ class Distribution:
 
     def observe(self, value: float) -> None:
         """Count one observation; negative ones, which only clocks make, count as 0."""
-        value = max(value, 0.0)
+        if value < 0:
+            value = 0.0
         self.buckets[bisect_left(self.bounds, value)] += 1
         self.sum += value
 

@@ -1,5 +1,6 @@
 """Many deadlines in one structure, so that one timer serves them all."""
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
@@ -19,37 +20,79 @@ T = TypeVar("T", bound=Timed)
 _REBUILD_ABOVE = 64
 
 
+class _Lane(Generic[T]):
+    """Deadlines that are scheduled in the order in which they are due, and so need no heap.
+
+    Two queues side by side take 16 bytes for each, where a tuple in one takes 72.
+    """
+
+    __slots__ = ("items", "whens")
+
+    def __init__(self) -> None:
+        self.items: deque[T] = deque()
+        self.whens: deque[float] = deque()
+
+    def append(self, when: float, item: T) -> None:
+        self.items.append(item)
+        self.whens.append(when)
+
+    def pop(self) -> T:
+        self.whens.popleft()
+        return self.items.popleft()
+
+    def drop_dead(self) -> int:
+        """Drop the dead that come first; how many those were."""
+        items, whens, dropped = self.items, self.whens, 0
+        while items and items[0].deadline != whens[0]:
+            self.pop()
+            dropped += 1
+        return dropped
+
+
 class Deadlines(Generic[T]):
     """Deadlines with lazy deletion; each item has one at most, and holds it itself.
 
-    Scheduling and firing cost O(log n). Cancelling costs O(1): the entry stays where it is, dead,
-    until it comes up, or until the dead outnumber the living and all is built anew.
+    Those that lie equally far ahead when they are scheduled cost O(1) each to schedule and to fire,
+    others O(log n). Cancelling costs O(1): the entry stays where it is, dead, until it comes up, or
+    until the dead outnumber the living and all is built anew.
+
+    `earliest` is no later than the earliest deadline, which may have been cancelled; infinity where
+    there is none.
     """
 
     def __init__(self) -> None:
+        self.earliest = math.inf
+        self._lanes: dict[float, _Lane[T]] = {}
         self._heap: list[tuple[float, int, T]] = []
-        # Those that are scheduled in the order in which they are due need no heap. Two queues side
-        # by side take 16 bytes for each, where a tuple in one takes 72.
-        self._queue: deque[T] = deque()
-        self._queue_whens: deque[float] = deque()
         self._sequence = 0
+        self._living = 0
         self._dead = 0
 
     def __len__(self) -> int:
-        return len(self._heap) + len(self._queue) - self._dead
+        return self._living
 
-    def schedule(self, when: float, item: T, *, in_turn: bool = False) -> None:
-        """Let an item be due at `when`; of equal deadlines the first scheduled comes first.
+    def schedule(self, when: float, item: T, *, ahead: float | None = None) -> None:
+        """Let an item be due at `when`.
 
-        A deadline that it has already is cancelled. `in_turn` is for deadlines that are due after
-        all others that were so scheduled, as those are that lie one and the same time ahead.
+        A deadline that it has already is cancelled. `ahead` is how far ahead of now that is: of
+        those that lie equally far ahead the first scheduled comes first, and so it is with equal
+        deadlines for which it is not told.
         """
-        self.cancel(item)
+        if item.deadline is not None:
+            self.cancel(item)
         item.deadline = when
-        if in_turn and (not self._queue or self._queue_whens[-1] <= when):
-            self._queue.append(item)
-            self._queue_whens.append(when)
-            return
+        self._living += 1
+        if when < self.earliest:
+            self.earliest = when
+        if ahead is not None:
+            lane = self._lanes.get(ahead)
+            if lane is None:
+                lane = self._lanes[ahead] = _Lane()
+            # Not so where they were told of by two threads, or by another process.
+            if not lane.whens or lane.whens[-1] <= when:
+                lane.items.append(item)
+                lane.whens.append(when)
+                return
         self._sequence += 1
         heappush(self._heap, (when, self._sequence, item))
 
@@ -58,51 +101,55 @@ class Deadlines(Generic[T]):
         if item.deadline is None:
             return
         item.deadline = None
+        self._living -= 1
         self._dead += 1
-        if self._dead > _REBUILD_ABOVE and self._dead > len(self):
+        if self._dead > _REBUILD_ABOVE and self._dead > self._living:
             self._rebuild()
 
     @property
     def next(self) -> float | None:
         """When the earliest deadline is due; None where there is none."""
-        self._drop_dead()
-        heap, whens = self._heap, self._queue_whens
-        if not whens:
-            return heap[0][0] if heap else None
-        return min(heap[0][0], whens[0]) if heap else whens[0]
+        self._find_earliest()
+        return None if self.earliest == math.inf else self.earliest
 
     def due(self, now: float) -> Iterator[tuple[float, T]]:
         """Take out, in order, every `(when, item)` that is due at `now`.
 
         Items scheduled or cancelled while the iteration goes on are taken into account.
         """
-        while (when := self.next) is not None and when <= now:
-            if self._heap and self._heap[0][0] == when:
-                item = heappop(self._heap)[2]
-            else:
-                item = self._take_from_queue()
+        while self.earliest <= now:
+            lane = self._find_earliest()
+            when = self.earliest
+            if when > now:
+                return
+            item = heappop(self._heap)[2] if lane is None else lane.pop()
             item.deadline = None
+            self._living -= 1
             yield when, item
 
-    def _drop_dead(self) -> None:
-        while self._heap and self._heap[0][2].deadline != self._heap[0][0]:
-            heappop(self._heap)
+    def _find_earliest(self) -> _Lane[T] | None:
+        """The lane of the earliest deadline, None where that is in the heap or nowhere."""
+        heap, found = self._heap, None
+        while heap and heap[0][2].deadline != heap[0][0]:
+            heappop(heap)
             self._dead -= 1
-        while self._queue and self._queue[0].deadline != self._queue_whens[0]:
-            self._take_from_queue()
-            self._dead -= 1
-
-    def _take_from_queue(self) -> T:
-        self._queue_whens.popleft()
-        return self._queue.popleft()
+        earliest = heap[0][0] if heap else math.inf
+        for lane in self._lanes.values():
+            self._dead -= lane.drop_dead()
+            if lane.whens and lane.whens[0] < earliest:
+                earliest, found = lane.whens[0], lane
+        self.earliest = earliest
+        return found
 
     def _rebuild(self) -> None:
         self._heap = [entry for entry in self._heap if entry[2].deadline == entry[0]]
         heapify(self._heap)
-        items, self._queue = self._queue, deque()
-        whens, self._queue_whens = self._queue_whens, deque()
-        for item, when in zip(items, whens, strict=True):
-            if item.deadline == when:
-                self._queue.append(item)
-                self._queue_whens.append(when)
+        lanes, self._lanes = self._lanes, {}
+        for ahead, before in lanes.items():
+            lane: _Lane[T] = _Lane()
+            for item, when in zip(before.items, before.whens, strict=True):
+                if item.deadline == when:
+                    lane.append(when, item)
+            if lane.items:
+                self._lanes[ahead] = lane
         self._dead = 0

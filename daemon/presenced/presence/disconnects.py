@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from struct import Struct
 
 from presenced.presence.ordering import Stamp
 
@@ -11,20 +12,23 @@ __all__ = ["CountedDisconnects"]
 # AWS IoT Core delivers a copy within minutes, and one connection receives 100 messages a second.
 _MOST = 131_072
 
+_signed_64 = Struct(">q").unpack
+
 
 class CountedDisconnects:
     """Remembers the last `most` disconnects of the fleet by digests, and not by client.
 
     Digests are the same in every process, because the state file holds them: as `number`, which
-    rises with each, and `digest`, a signed 64-bit integer. `on_change` is told the number and the
-    digest of each that is remembered, and the number and None of each that no longer is.
+    rises with each, and `digest`, a signed 64-bit integer. `on_change`, where there is one, is told
+    the number and the digest of each that is remembered, and the number and None of each that no
+    longer is.
     """
 
     def __init__(
         self,
         *,
         most: int = _MOST,
-        on_change: Callable[[int, int | None], None] = lambda _number, _digest: None,
+        on_change: Callable[[int, int | None], None] | None = None,
     ) -> None:
         self.on_change = on_change
         self._most = most
@@ -56,12 +60,13 @@ class CountedDisconnects:
         """Remember a digest; False where it is remembered already."""
         if digest in self._known:
             return False
-        number = self._first + len(self._order)
+        if self.on_change is not None:
+            self.on_change(self._first + len(self._order), digest)
         self._append(digest)
-        self.on_change(number, digest)
         if len(self._order) > self._most:
             self._known.discard(self._order.popleft())
-            self.on_change(self._first, None)
+            if self.on_change is not None:
+                self.on_change(self._first, None)
             self._first += 1
         return True
 
@@ -73,5 +78,6 @@ class CountedDisconnects:
 def _digest(client_id: str, event: Stamp) -> int:
     told = f"{client_id}\0{event.version}/{event.session}/{event.timestamp}"
     # A lone surrogate is nothing that UTF-8 has, but JSON may carry one.
-    digest = blake2b(told.encode(errors="surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    digest = blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    number: int = _signed_64(digest)[0]
+    return number

@@ -1,22 +1,20 @@
 """Session identifiers in little memory: AWS IoT Core's are UUIDs, and a number takes half."""
 
+import re
+
 __all__ = ["PackedSession", "pack", "unpack"]
 
 PackedSession = int | str | None
 
-_LENGTH = 36  # of a UUID in digits and dashes (RFC 9562 section 4)
+# In lower-case digits and dashes (RFC 9562 section 4); what is written otherwise stays as it is.
+_as_uuid = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 
 
 def pack(session: str | None) -> PackedSession:
     """A session identifier, as a number where it is a UUID as AWS writes it."""
-    if session is None or len(session) != _LENGTH:
+    if session is None or _as_uuid(session) is None:
         return session
-    try:
-        number = int(session.replace("-", ""), 16)
-    except ValueError:
-        return session
-    # Whatever else Python takes for a number, or writes it another way, stays as it is.
-    return number if unpack(number) == session else session
+    return int(session.replace("-", ""), 16)
 
 
 def unpack(packed: PackedSession) -> str | None:

@@ -1,6 +1,8 @@
 """What becomes of a client, as others are told it."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 from presenced.presence.client import State
 
@@ -9,7 +11,7 @@ __all__ = ["ForgetReason", "Transition"]
 ForgetReason = Literal["expired", "thing_deleted", "requested"]
 
 
-class Transition(NamedTuple):
+class Transition(msgspec.Struct, frozen=True, gc=False):
     """A client went online or offline.
 
     `since` is the received time of the event that led to it, `time` the moment at which it was

@@ -1,0 +1,117 @@
+"""The strict way of decoding makes nothing that the tolerant way would not make."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from presenced.events.clients import DECODERS, decode_published
+from presenced.events.topics import route
+
+CONNECTED, DISCONNECTED = "$aws/events/presence/connected/", "$aws/events/presence/disconnected/"
+ORDINARY = {
+    "clientId": "a",
+    "timestamp": 1672742949382,
+    "eventType": "connected",
+    "sessionIdentifier": "f7a2c3d4-0000-4000-8000-0123456789ab",
+    "principalIdentifier": "p",
+    "ipAddress": "192.0.2.1",
+    "versionNumber": 8,
+    "thingName": "t",
+    "clientInitiatedDisconnect": False,
+    "disconnectReason": "CONNECTION_LOST",
+    "connectFailureReason": None,
+    "operation": None,
+    "event": None,
+    "Event": None,
+}
+FIXTURES = [
+    (line["topic"], line["payload"])
+    for line in map(json.loads, (Path(__file__).parent / "fixtures.jsonl").read_text().splitlines())
+]
+
+odd = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([0, 10**9, 10**10 - 1, 10**10, 2**63 - 1, 2**63, 253_402_300_799_999]),
+    st.sampled_from([253_402_300_800_000, 10**40, -1, 8.0, 8.5, 1e18, 1672742949382.0, 1e300]),
+    st.sampled_from(["connected", "disconnected", "CONNECTED", "8", "true", "", "a\0b"]),
+    st.sampled_from(["x" * 1024, "x" * 1025, "\ud800", "ü" * 1024]),
+    st.floats(allow_nan=True),
+    st.text(max_size=4),
+    st.just({}),
+    st.just({"clientId": "b", "versionNumber": 3}),
+    st.lists(st.integers(), max_size=2),
+)
+
+
+def texts(fields: dict[str, object]) -> st.SearchStrategy[bytes]:
+    """A payload as it is, or with one byte replaced, or with something after it."""
+    text = json.dumps(fields).encode()
+    return st.one_of(
+        st.just(text),
+        st.builds(
+            lambda at, byte: text[:at] + bytes([byte]) + text[at + 1 :],
+            st.integers(0, len(text) - 1),
+            st.integers(0, 255),
+        ),
+        st.sampled_from([text + b" ", text + b"}", text[:-1] + b', "clientId": 5}', text * 2]),
+    )
+
+
+payloads = st.builds(
+    lambda changed, left_out: {
+        key: value for key, value in {**ORDINARY, **changed}.items() if key not in left_out
+    },
+    st.dictionaries(st.sampled_from([*ORDINARY, "untimed", "connected", "type"]), odd, max_size=3),
+    st.sets(st.sampled_from(sorted(ORDINARY)), max_size=3),
+).flatmap(texts)
+
+
+def agree(topic: str, payload: bytes) -> bool:
+    """Whether the strict way took it; what it made is compared."""
+    event = decode_published(topic, payload)
+    if event is None:
+        return False
+    found = route(topic)
+    assert event == DECODERS[found.family](found, payload, 0.0)
+    return True
+
+
+@given(topic=st.sampled_from([CONNECTED + "a", DISCONNECTED + "a/b", CONNECTED]), payload=payloads)
+@example(CONNECTED + "a", json.dumps(ORDINARY).encode())
+@settings(max_examples=3000)
+def test_what_the_strict_way_takes_the_tolerant_way_takes_alike(topic: str, payload: bytes) -> None:
+    agree(topic, payload)
+
+
+@pytest.mark.parametrize(("topic", "payload"), FIXTURES)
+def test_recorded_events_come_out_alike(topic: str, payload: object) -> None:
+    agree(topic, payload.encode() if isinstance(payload, str) else json.dumps(payload).encode())
+
+
+@pytest.mark.parametrize(
+    ("topic", "kind"), [(CONNECTED, "connected"), (DISCONNECTED, "disconnected")]
+)
+def test_ordinary_events_go_the_strict_way(topic: str, kind: str) -> None:
+    assert agree(topic + "a", json.dumps({**ORDINARY, "eventType": kind}).encode())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"eventType": "disconnected"},
+        {"event": {"clientId": "b"}},
+        {"Event": {"clientId": "b"}},
+        {"clientId": "a\0"},
+        {"clientId": ""},
+        {"operation": 5},
+        {"timestamp": 1672742949},
+    ],
+    ids=str,
+)
+def test_others_are_left_to_the_tolerant_way(change: dict[str, object]) -> None:
+    assert decode_published(CONNECTED + "a", json.dumps({**ORDINARY, **change}).encode()) is None
