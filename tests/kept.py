@@ -17,7 +17,6 @@ from presenced.state import StateFile
 from presenced.state.changes import Changes
 from presenced.state.collector import Collector
 from presenced.state.keeper import Keeper
-from presenced.state.late import touch_all
 from presenced.state.rows import TABLES, CounterRow
 from presenced.state.tallies import Tallies
 from registry.life import seen
@@ -116,8 +115,15 @@ def dumped(process: Process) -> dict[str, dict[Any, Any]]:
     """The rows of all that a process knows, whether it noted a change of it or not."""
     collector = Collector(process.pipeline, process.completeness, process.time.clocks)
     collector.go_on_from(process.keeper._collector.offsets.lived + process.time.now, [])
-    touch_all(process.fleet, collector.touched)
-    disconnects = process.presence.disconnects
+    inventory, presence = process.fleet.inventory, process.presence
+    collector.touched.clients |= {*presence.clients, *presence.departed}
+    for names, shelf in (
+        (collector.touched.things, inventory.things),
+        (collector.touched.thing_groups, inventory.groups),
+        (collector.touched.thing_types, inventory.types),
+    ):
+        names |= {*shelf.live, *shelf.gone}
+    disconnects = presence.disconnects
     collector.touched.disconnects.update(enumerate(disconnects._order, disconnects._first))
     changes: Changes = collector.collect()
     return {

@@ -1,28 +1,36 @@
 """From settings to the parts of the river."""
 
-from contextlib import suppress
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 
 from presenced.certificates import certificate_expiry
+from presenced.completeness import Clocks, Completeness
 from presenced.doctor.identity import visitors
 from presenced.fleet import Fleet
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.source import SourceOptions, TlsFiles
-from presenced.pipeline import ClientFilter
+from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import OrderingRules, PresenceRules
 from presenced.settings import (
     MetricsSettings,
     MqttSettings,
     PresenceSettings,
     Settings,
+    StateSettings,
     read_password,
 )
+from presenced.state import default_path
+from presenced.state.keeper import Keeper
 
 __all__ = [
     "certificate_expiries",
     "client_filter",
     "client_series",
+    "left_out",
     "presence_rules",
     "source_options",
+    "state_keeper",
 ]
 
 
@@ -48,6 +56,11 @@ def client_filter(settings: Settings) -> ClientFilter:
     return ClientFilter(own, settings.presence.ignore_clients)
 
 
+def left_out(settings: Settings) -> tuple[object, ...]:
+    """What decides which clients are left out of presence."""
+    return (settings.presence.ignore_clients, settings.mqtt.client_ids)
+
+
 def client_series(metrics: MetricsSettings, fleet: Fleet) -> ClientSeries:
     """The series of the fleet's clients that the settings ask for, still without any client."""
     return ClientSeries(
@@ -57,6 +70,20 @@ def client_series(metrics: MetricsSettings, fleet: Fleet) -> ClientSeries:
         attributes=metrics.thing_attributes,
         describe=fleet.describe,
     )
+
+
+def state_keeper(
+    state: StateSettings,
+    pipeline: Pipeline,
+    completeness: Completeness,
+    clocks: Clocks,
+    standstill: Callable[[], AbstractContextManager[None]],
+) -> Keeper | None:
+    """What keeps the daemon's state, None where there is no file for it; see `Keeper`."""
+    path = state.path or default_path(os.environ)
+    if path is None:
+        return None
+    return Keeper(path, pipeline, completeness, state.on_error, clocks, standstill=standstill)
 
 
 def source_options(mqtt: MqttSettings) -> list[SourceOptions]:

@@ -6,6 +6,7 @@ A thing is its client when their names are equal, or when the client's lifecycle
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -145,8 +146,17 @@ class Fleet:
         self.thing_types.clear()
         self.thing_groups.clear()
         self._count_moves()
+        # Most things have their type and groups in common with many: those are looked at once.
+        alike: Counter[tuple[str, tuple[str, ...], State]] = Counter()
         for client in self.presence.clients.values():
-            self._count_for(client, 1)
+            thing = self.inventory.things.live.get(client.thing)
+            if thing is not None:
+                alike[thing.type, tuple(thing.groups), client.state] += 1
+        for (kind, groups, state), number in alike.items():
+            if kind:
+                self.thing_types.count(kind, state, number)
+            for group in self.inventory.and_above(groups):
+                self.thing_groups.count(group, state, number)
         self.reconsider()
 
     def apply(self, event: LifecycleEvent, received: float, now: float) -> Ordering:
@@ -254,6 +264,9 @@ class Fleet:
 
     def _stand_for(self, name: str) -> None:
         """See to it that a thing has a client: an unknown one, until one of its own connects."""
+        client = self.presence.clients.get(name)
+        if client is not None and client.thing == name and name not in self._named:
+            return
         if name in self.inventory.things.live and self.admits(name):
             if next(self._clients_of(name), None) is None:
                 self.presence.know(name)

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,8 +13,10 @@ from presenced.build import (
     certificate_expiries,
     client_filter,
     client_series,
+    left_out,
     presence_rules,
     source_options,
+    state_keeper,
 )
 from presenced.certificates import check_tls_files
 from presenced.completeness import Clocks, Completeness
@@ -31,8 +32,6 @@ from presenced.mqtt.source import SourceOptions
 from presenced.pipeline import Pipeline, Traffic
 from presenced.presence import Client, Transition
 from presenced.settings import MetricsSettings, MqttSettings, Settings, SettingsError
-from presenced.state import default_path
-from presenced.state.keeper import Keeper
 from presenced.supervision import Supervision, status_line
 from presenced.timer import DeadlineTimer
 
@@ -77,7 +76,9 @@ class Service:
         self._pipeline = Pipeline(self._fleet, client_filter(settings))
         self._clocks = Clocks(time.monotonic, time.time)
         self._completeness = Completeness(self._presence, self._clocks, on_hold=self._hold)
-        self._keeper = self._make_keeper()
+        self._keeper = state_keeper(
+            settings.state, self._pipeline, self._completeness, self._clocks, self._standing_still
+        )
         self._inbox = Inbox(
             self._loop,
             self._deliver,
@@ -210,7 +211,7 @@ class Service:
             )
         log.configure(settings.log.level, settings.log.format)
         self._presence.rules = presence_rules(settings.presence)
-        if _left_out(settings) != _left_out(self._settings):
+        if left_out(settings) != left_out(self._settings):
             self._pipeline.use_filter(client_filter(settings))
         self._settings = settings
         self._view.reload_successful = True
@@ -393,26 +394,7 @@ class Service:
             for problem in check_tls_files(settings.mqtt.tls, now=datetime.now(UTC)):
                 self._log.warning("certificate files", problem=str(problem))
 
-    def _make_keeper(self) -> Keeper | None:
-        state = self._settings.state
-        path = state.path or default_path(os.environ)
-        if path is None:
-            return None
-        return Keeper(
-            path,
-            self._pipeline,
-            self._completeness,
-            state.on_error,
-            self._clocks,
-            standstill=self._standing_still,
-        )
-
 
 def _call(calls: Iterable[Callable[[], None]]) -> None:
     for call in calls:
         call()
-
-
-def _left_out(settings: Settings) -> tuple[object, ...]:
-    """What decides which clients are left out of presence."""
-    return (settings.presence.ignore_clients, settings.mqtt.client_ids)

@@ -212,7 +212,7 @@ class Presence:
             self.on_change(client_id)
 
     def count_on(self, gaps: int, doubted_at: float) -> None:
-        """Count the gaps of an earlier process too; clients known by now are to count them, too."""
+        """Count the gaps of an earlier process, too; each client known by now is to, as well."""
         self.gaps += gaps
         self.doubted_at = max(self.doubted_at, doubted_at)
 

@@ -14,7 +14,7 @@ class Headcount:
         self._counts: dict[str, dict[State, int]] = {}
 
     def count(self, name: str, state: State, change: int) -> None:
-        """Take into account that a client of this name enters (1) or leaves (-1) a state."""
+        """Take into account that clients of this name enter a state, or leave it (negative)."""
         counts = self._counts.get(name)
         if counts is None:
             counts = self._counts[name] = dict.fromkeys(State, 0)

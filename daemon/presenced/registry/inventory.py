@@ -71,19 +71,19 @@ class Inventory:
         iterables raise leaves everything as it is.
         """
         known = {group.name: group for group in groups}
-        types, things = list(types), list(things)
-        for kind in types:
-            self.types.place(kind)
-        for thing in things:
+        kinds = {kind.name: kind for kind in types}
+        for thing in list(things):
             self.things.place(thing)
             for name in thing.groups:
                 if name not in known:
                     known[name] = self.groups.take(name)
                 known[name].members.add(thing.name)
-            if thing.type:
-                kind = self.types.take(thing.type)
-                kind.things += 1
-                self.types.place(kind)
+            if name := thing.type:
+                if name not in kinds:
+                    kinds[name] = self.types.take(name)
+                kinds[name].things += 1
+        for kind in kinds.values():
+            self.types.place(kind)
         for group in known.values():
             self.groups.place(group)
         for group in known.values():
@@ -123,7 +123,11 @@ class Inventory:
 
     def groups_of(self, thing: Thing) -> set[str]:
         """The groups of a thing: those that it is a direct member of, and all above them."""
-        return {each for group in thing.groups for each in self._hierarchy.lineage(group)}
+        return self.and_above(thing.groups)
+
+    def and_above(self, groups: Iterable[str]) -> set[str]:
+        """These groups and all above them."""
+        return {each for group in groups for each in self._hierarchy.lineage(group)}
 
     def _thing(self, event: ThingEvent, at: int) -> Outcome:
         thing = self.things.take(event.thing_name)

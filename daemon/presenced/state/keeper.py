@@ -164,8 +164,10 @@ class Keeper:
         """Take on what a file holds beside what is known, and hand all that to the writer."""
         began = time.monotonic()
         with self._standstill(), lasting():
-            with self._touching_all(), self._letting_go(file), sound(file):
+            with self._touching(), self._letting_go(file), sound(file):
                 pace = Pace()
+                # Until now nothing was noted as touched.
+                await touch_all(self._fleet, self._collector.touched, pace)
                 notes = notes_of([row async for row in rows_of(file, MetaRow, pace)])
                 counters = [row async for row in rows_of(file, CounterRow, pace)]
                 self._go_on_from(notes)
@@ -174,20 +176,18 @@ class Keeper:
                 self._collector.tallies.restore(counters)
             self._taken_on(file, began)
             self._start_writer(file)
-            pace = Pace()
             while self._collector.touched and self._writer is not None:
                 self._writer.submit(self._collector.collect_rows(_ROWS_A_SLICE))
                 await pace.keep()
             self.flush()
 
     @contextmanager
-    def _touching_all(self) -> Iterator[None]:
-        """Note all that is known as touched, and what changes from now on; nothing on a failure.
+    def _touching(self) -> Iterator[None]:
+        """Note what is touched from now on, but no longer after a failure.
 
-        Until a file can be written none is noted, which would grow and grow.
+        As long as no file can be written to, that would grow and grow.
         """
         touched = self._collector.touched
-        touch_all(self._fleet, touched)
         self._fleet.track(touched)
         try:
             yield

@@ -45,16 +45,18 @@ class Pace:
             self._until = time.perf_counter() + _SLICE
 
 
-def touch_all(fleet: Fleet, touched: Touched) -> None:
+async def touch_all(fleet: Fleet, touched: Touched, pace: Pace) -> None:
     """Have all that is known written down."""
     presence, inventory = fleet.presence, fleet.inventory
-    for names, *known in (
-        (touched.clients, presence.clients, presence.departed),
-        (touched.things, inventory.things.live, inventory.things.gone),
-        (touched.thing_groups, inventory.groups.live, inventory.groups.gone),
-        (touched.thing_types, inventory.types.live, inventory.types.gone),
+    for names, known in (
+        (touched.clients, [*presence.clients, *presence.departed]),
+        (touched.things, [*inventory.things.live, *inventory.things.gone]),
+        (touched.thing_groups, [*inventory.groups.live, *inventory.groups.gone]),
+        (touched.thing_types, [*inventory.types.live, *inventory.types.gone]),
     ):
-        names.update(*known)
+        for name in known:
+            await pace.keep()
+            names.add(name)
 
 
 async def rows_of(file: StateFile, row_type: type[R], pace: Pace) -> AsyncIterator[R]:

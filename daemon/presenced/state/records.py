@@ -12,6 +12,7 @@ import msgspec
 from presenced.presence import Client, PresenceRules, State
 from presenced.presence.client import ConnectionKey
 from presenced.presence.doubts import Doubts, Memory
+from presenced.presence.sessions import pack
 from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.registry.facts import Fact, Facts
 from presenced.registry.objects import NO_ATTRIBUTES, Attributes
@@ -56,7 +57,7 @@ class _Extra(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 _EXTRA = msgspec.json.Decoder(_Extra)
-_FACTS = msgspec.json.Decoder(list[tuple[str, int, bool]])
+_FACTS = msgspec.json.Decoder(tuple[Fact, ...])
 _ATTRIBUTES = msgspec.json.Decoder(dict[str, str | None])
 _NAMES = msgspec.json.Decoder(list[str])
 
@@ -100,17 +101,19 @@ def unknown_row(client: Client, forgotten: Client, offsets: Offsets) -> ClientRo
 
 def client_of(row: ClientRow, interned: dict[str | None, str | None]) -> Client:
     """The client of a row, still without deadlines; `interned` holds what many have alike."""
-    client = Client(row.client_id)
-    client.state = _STATES[row.state]
-    client.since = row.since
-    # One float of two that are equal: a fleet of a million has a million less.
-    client.transition = row.since if row.transition == row.since else row.transition
-    client.reason = interned.setdefault(row.reason, row.reason)
-    client.thing_name = row.thing_name
-    client.timestamp = row.event_time
-    client.version = row.version
-    client.session = row.session
-    client.gaps = row.gaps
+    client = Client(
+        row.client_id,
+        _STATES[row.state],
+        row.since,
+        # One float of two that are equal: a fleet of a million has a million less.
+        row.since if row.transition == row.since else row.transition,
+        interned.setdefault(row.reason, row.reason),
+        row.thing_name,
+        row.event_time,
+        row.version,
+        pack(row.session),
+        gaps=row.gaps,
+    )
     if row.extra is not None:
         extra = _EXTRA.decode(row.extra)
         client.doubts = Doubts(extra.doubts) if extra.doubts else None
@@ -263,9 +266,7 @@ def _attributes(text: str | None) -> Attributes:
 
 
 def _facts(text: str | None) -> Facts:
-    if text is None:
-        return ()
-    return tuple(Fact(name, at, present) for name, at, present in _FACTS.decode(text))
+    return () if text is None else _FACTS.decode(text)
 
 
 def _names(text: str | None) -> tuple[str, ...]:
