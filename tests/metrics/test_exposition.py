@@ -18,6 +18,7 @@ from presenced.metrics.classes import ClassCounts
 from presenced.metrics.exposition import Exposition, View
 from presenced.metrics.reference import reference, summary
 from presenced.metrics.series import ClientSeries
+from presenced.metrics.zipping import gzip_parts
 from presenced.mqtt.status import ConnectionStatus
 from presenced.pipeline import ClientFilter, Pipeline, Traffic
 from presenced.presence import PresenceRules
@@ -137,7 +138,8 @@ def test_values(view: View) -> None:
 
 def test_gzip(view: View) -> None:
     exposition = Exposition(view, process_metrics=False)
-    compressed, content_type = exposition.render_gzip(OPENMETRICS)
+    blocks, content_type = exposition.blocks(OPENMETRICS)
+    compressed = b"".join(gzip_parts(blocks))
     assert gzip.decompress(compressed).decode() == exposition.render(OPENMETRICS)[0].decode()
     assert content_type.startswith("application/openmetrics-text")
 

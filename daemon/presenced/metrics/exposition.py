@@ -1,6 +1,5 @@
 """The answer to a scrape, in the text format or as OpenMetrics."""
 
-import gzip
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from presenced.metrics.classes import ClassCounts
 from presenced.metrics.collector import TotalsCollector
+from presenced.metrics.lines import Block
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.status import ConnectionStatus
 from presenced.outages import GapReason
@@ -61,15 +61,19 @@ class Exposition:
             PlatformCollector(registry=self._registry)
             GCCollector(registry=self._registry)
 
-    def render(self, accept: str = "") -> tuple[bytes, str]:
-        """The exposition and its content type, as the `Accept` header asks for it."""
+    def blocks(self, accept: str = "") -> tuple[list[Block], str]:
+        """The exposition and its content type, as the `Accept` header asks for it.
+
+        Whatever changes later, the blocks stay as they are: all tell of one moment. Those that
+        nothing has changed in are the same as at the last scrape.
+        """
         encode, content_type = choose_encoder(accept)
         body = encode(self._registry)
         ending = _EOF if body.endswith(_EOF) else b""
-        clients = self._view.series.render().encode()
-        return body.removesuffix(_EOF) + clients + ending, content_type
+        totals = Block(body.removesuffix(_EOF))
+        return [totals, *self._view.series.blocks(), Block(ending)], content_type
 
-    def render_gzip(self, accept: str = "") -> tuple[bytes, str]:
-        """As `render`, compressed."""
-        body, content_type = self.render(accept)
-        return gzip.compress(body, compresslevel=1), content_type
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """As `blocks`, in one piece."""
+        blocks, content_type = self.blocks(accept)
+        return b"".join(block.text for block in blocks), content_type
