@@ -31,16 +31,18 @@ class Family:
     """
 
     def __init__(self, metric: Metric) -> None:
-        self.name = metric.name.encode()
+        self._name = metric.name
         head = f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n"
         self._head = Block(head.encode())
         self._chunks: list[_Chunk] = []
 
-    def put(self, place: int, line: bytes) -> None:
-        """Have a line at a place, instead of what was there; an empty one frees it."""
-        if place >> _BITS == len(self._chunks):
-            self._chunks.append(_Chunk())
-        self._chunks[place >> _BITS].put(place & _SLOT, line)
+    def put(self, place: int, labels: str, value: bytes) -> None:
+        """Have a sample at a place, instead of what was there."""
+        self._put(place, f"{self._name}{{{labels}}} ".encode() + value + b"\n")
+
+    def free(self, place: int) -> None:
+        """Have nothing at a place."""
+        self._put(place, b"")
 
     def set_value(self, place: int, value: bytes) -> None:
         """Change the value of the sample at a place."""
@@ -51,6 +53,11 @@ class Family:
         yield self._head
         for chunk in self._chunks:
             yield chunk.block
+
+    def _put(self, place: int, line: bytes) -> None:
+        if place >> _BITS == len(self._chunks):
+            self._chunks.append(_Chunk())
+        self._chunks[place >> _BITS].put(place & _SLOT, line)
 
 
 class _Chunk:
@@ -88,7 +95,8 @@ class _Chunk:
                 starts[later] += grown
 
     def set_value(self, slot: int, value: bytes) -> None:
-        text, starts = self._thawed(), self._starts
+        text = self._text if self._block is None else self._thawed()
+        starts = self._starts
         end = starts[slot + 1] - 1
         at = text.rindex(b" ", starts[slot], end) + 1
         if end - at == len(value):

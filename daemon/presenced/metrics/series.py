@@ -136,9 +136,9 @@ class ClientSeries:
         self._places[client_id] = place
         self._shown.add(client_id)
         labels = self._labels(client_id)
-        values = _values(client)
-        for family, value in zip((self._connected, self._transitions), values, strict=True):
-            family.put(place, b"%b{%b} %b\n" % (family.name, labels, value))
+        connected, transition = _values(client)
+        self._connected.put(place, labels, connected)
+        self._transitions.put(place, labels, transition)
         self._put_info(place, client, labels)
 
     def _clear(self, client_id: str) -> None:
@@ -146,23 +146,22 @@ class ClientSeries:
         self._shown.discard(client_id)
         self._free.append(place)
         for family in (self._connected, self._transitions, self._info):
-            family.put(place, b"")
+            family.free(place)
 
-    def _put_info(self, place: int, client: Client, labels: bytes) -> None:
+    def _put_info(self, place: int, client: Client, labels: str) -> None:
         description = self._describe(client)
         registry = {"thing_type": description.thing_type} | {
             label: description.attributes.get(attribute) or ""
             for attribute, label in self._attributes.items()
         }
-        more = label_text(registry).encode()
-        self._info.put(place, b"%b{%b,%b} 1\n" % (self._info.name, labels, more))
+        self._info.put(place, f"{labels},{label_text(registry)}", b"1")
 
-    def _labels(self, client_id: str) -> bytes:
+    def _labels(self, client_id: str) -> str:
         labels = {"client_id": client_id}
         match = self._pattern.search(client_id) if self._pattern else None
         if match:
             labels |= {name: value for name, value in match.groupdict().items() if value}
-        return label_text(labels).encode()
+        return label_text(labels)
 
 
 def _values(client: Client) -> tuple[bytes, bytes]:
