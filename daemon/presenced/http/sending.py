@@ -13,7 +13,7 @@ _TURN = 16
 
 
 async def send(
-    request: web.Request, parts: Sequence[bytes], headers: Mapping[str, str]
+    request: web.Request, parts: Sequence[bytes | bytearray], headers: Mapping[str, str]
 ) -> web.StreamResponse:
     """Answer with a body that the parts make, without putting all of it together in memory."""
     response = web.StreamResponse(headers=headers)
@@ -30,9 +30,9 @@ async def send(
     return response
 
 
-def _pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
+def _pieces(parts: Iterable[bytes | bytearray]) -> Iterator[bytes]:
     """Parts joined to pieces of about a size that caches hold and one call can send."""
-    joined: list[bytes] = []
+    joined: list[bytes | bytearray] = []
     size = 0
     for part in parts:
         joined.append(part)

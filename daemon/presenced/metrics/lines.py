@@ -9,17 +9,17 @@ __all__ = ["CHUNK", "Block", "Family"]
 
 _BITS = 7
 CHUNK = 1 << _BITS
-"""Lines that are frozen and compressed together. Fewer cost a scrape more calls, more cost a change
+"""Lines that are copied and compressed together. Fewer cost a scrape more calls, more cost a change
 more bytes to copy and to compress anew (`benchmarks/rows/scrape.py`)."""
 _SLOT = CHUNK - 1
 
 
 class Block:
-    """Text that stays as it is, and its compressed form once somebody has made that."""
+    """Text that nobody changes any more, and its compressed form once somebody has made that."""
 
     __slots__ = ("deflated", "text")
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes | bytearray) -> None:
         self.text = text
         self.deflated: bytes | None = None
 
@@ -63,26 +63,25 @@ class Family:
 class _Chunk:
     """Up to `CHUNK` lines.
 
-    They are a block from when that is asked for up to the next change, else an array of bytes: so
-    changes are made in place, what was given out stays as it was, and there is one copy of it.
+    Changes are made in place until the text is given out, which costs nothing, and in a copy from
+    then on: so what was given out stays as it was, and nothing is kept twice.
     """
 
     __slots__ = ("_block", "_starts", "_text")
 
     def __init__(self) -> None:
-        self._block: Block | None = None
         self._text = bytearray()
+        self._block: Block | None = None
         self._starts = array("I", [0])
 
     @property
     def block(self) -> Block:
         if self._block is None:
-            self._block = Block(bytes(self._text))
-            self._text = bytearray()
+            self._block = Block(self._text)
         return self._block
 
     def put(self, slot: int, line: bytes) -> None:
-        text, starts = self._thawed(), self._starts
+        text, starts = self._own(), self._starts
         if slot + 1 == len(starts):
             text += line
             starts.append(len(text))
@@ -95,7 +94,7 @@ class _Chunk:
                 starts[later] += grown
 
     def set_value(self, slot: int, value: bytes) -> None:
-        text = self._text if self._block is None else self._thawed()
+        text = self._text if self._block is None else self._own()
         starts = self._starts
         end = starts[slot + 1] - 1
         at = text.rindex(b" ", starts[slot], end) + 1
@@ -104,8 +103,9 @@ class _Chunk:
         else:
             self.put(slot, bytes(text[starts[slot] : at]) + value + b"\n")
 
-    def _thawed(self) -> bytearray:
+    def _own(self) -> bytearray:
+        """The text as nobody else has it."""
         if self._block is not None:
-            self._text = bytearray(self._block.text)
+            self._text = self._text.copy()
             self._block = None
         return self._text
