@@ -113,11 +113,12 @@ class ClientSeries:
         if not self._enabled or client.transition is None:
             return False
         if len(self._places) >= self._max_clients:
-            last = self._shown.last if self._shown else ""
-            self._wait(max(last, client.client_id))
+            last = self._shown.last if self._places else ""
             if client.client_id >= last:
+                self._wait(client.client_id)
                 return False
             self._clear(last)
+            self._wait(last)
         self._render(client)
         return True
 
