@@ -14,7 +14,7 @@ from presenced.http.handshakes import live_context
 from presenced.http.passwords import PasswordCheck
 from presenced.http.protection import Watch
 from presenced.http.sending import send
-from presenced.metrics.exposition import Exposition
+from presenced.metrics.exposition import Exposition, Snapshot
 from presenced.metrics.zipping import gzip_parts
 from presenced.settings import ListenAddress
 
@@ -130,13 +130,13 @@ class Listener:
         return web.Response(text=page, content_type="text/html", headers=_HEADERS)
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        blocks, content_type = self._exposition.blocks(request.headers.get("Accept", ""))
-        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        snapshot = self._exposition.collect(request.headers.get("Accept", ""))
+        headers = {"Content-Type": snapshot.content_type, "Vary": "Accept, Accept-Encoding"}
         if not _accepts_gzip(request.headers.get("Accept-Encoding", "")):
-            return await send(request, [block.text for block in blocks], headers)
+            return await send(request, await asyncio.to_thread(_plain, snapshot), headers)
         # One after the other: what the first compresses, the others need not.
         async with self._zipping:
-            parts = await asyncio.to_thread(gzip_parts, blocks)
+            parts = await asyncio.to_thread(_zipped, snapshot)
         return await send(request, parts, headers | {"Content-Encoding": "gzip"})
 
     async def _healthy(self, _: web.Request) -> web.Response:
@@ -158,6 +158,14 @@ class Listener:
     async def _ready(self, _: web.Request) -> web.Response:
         readiness = self._readiness()
         return web.Response(text=readiness.text + "\n", status=200 if readiness.ready else 503)
+
+
+def _plain(snapshot: Snapshot) -> list[bytes | bytearray]:
+    return [block.text for block in snapshot.blocks()]
+
+
+def _zipped(snapshot: Snapshot) -> list[bytes]:
+    return gzip_parts(snapshot.blocks())
 
 
 def _accepts_gzip(accept_encoding: str) -> bool:
