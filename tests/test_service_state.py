@@ -246,6 +246,22 @@ def message(client_id: str, acknowledge: Callable[[], None] | None, what: str = 
     )
 
 
+def test_above_max_clients_the_same_clients_have_series_after_a_restart(path: Path) -> None:
+    shown: list[bytes] = []
+
+    async def scenario(service: Service) -> None:
+        for client_id in "dbeac" if not shown else "":
+            tell(service, client_id)
+        assert service._view.clients_without_series == 3
+        text = b"".join(block.text for block in service._view.series.blocks())
+        shown.append(b"\n".join(sorted(text.splitlines())))
+
+    for _ in range(2):
+        run(path, scenario, PRESENCED_METRICS__MAX_CLIENTS="2", **CLEAN)
+    assert shown[0] == shown[1]
+    assert all(f'{{client_id="{name}"}} 1'.encode() in shown[0] for name in "ab")
+
+
 @pytest.mark.parametrize("step", [-7200.0, 7200.0])
 def test_a_clock_that_is_set_while_it_runs_neither_fires_nor_freezes_deadlines(
     path: Path, monkeypatch: pytest.MonkeyPatch, step: float

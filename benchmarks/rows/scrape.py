@@ -5,7 +5,7 @@ Before each scrape some clients change, so that nobody answers with what was mad
 
 import time
 from collections.abc import Callable, Iterator
-from itertools import cycle
+from random import Random
 from typing import Any
 
 from benchmarks.broker import Broker
@@ -103,15 +103,18 @@ def _against_collector(bench: Bench, clients: int) -> list[Figure]:
 
 
 def _filled(clients: int, publisher: Publisher, *exporters: Exporter) -> Iterator[list[bytes]]:
-    """Have all clients online; the changes to make, time after time."""
+    """Have all clients online; the changes to make, of clients at random, time after time."""
     lives = Lives()
     publisher.send(encoded(lives.connect(range(clients))))
     for exporter in exporters:
         exporter.wait_until_idle()
-    return (
-        encoded(lives.turn(range(start, start + CHANGES)))
-        for start in cycle(range(0, clients - CHANGES, CHANGES))
-    )
+    return _changes(lives, clients)
+
+
+def _changes(lives: Lives, clients: int) -> Iterator[list[bytes]]:
+    random = Random(1)
+    while True:
+        yield encoded(lives.turn(random.sample(range(clients), CHANGES)))
 
 
 def _scraped(

@@ -69,6 +69,7 @@ def client_series(metrics: MetricsSettings, fleet: Fleet) -> ClientSeries:
         pattern=metrics.client_id_pattern,
         attributes=metrics.thing_attributes,
         describe=fleet.describe,
+        find=fleet.presence.clients.get,
     )
 
 

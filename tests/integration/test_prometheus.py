@@ -14,20 +14,21 @@ import pytest
 
 from brokers import Mosquitto
 from daemons import Daemon
+from presenced.metrics.lines import CHUNK
 from prometheus_server import Prometheus, tool
 from waiting import wait_for
 
 DELAY = 3.0
 
 
-def message(kind: str, version: int) -> tuple[str, bytes]:
+def message(kind: str, version: int, client_id: str = "pump") -> tuple[str, bytes]:
     payload = {
-        "clientId": "pump",
+        "clientId": client_id,
         "timestamp": 1_700_000_000_000 + version,
         "sessionIdentifier": f"s{version}",
         "versionNumber": version,
     }
-    return f"$aws/events/presence/{kind}/pump", json.dumps(payload).encode()
+    return f"$aws/events/presence/{kind}/{client_id}", json.dumps(payload).encode()
 
 
 @pytest.fixture
@@ -64,6 +65,27 @@ def test_prometheus_tells_presence(stage: tuple[Mosquitto, Daemon, Prometheus]) 
     assert before - 1 <= since <= time.time() - DELAY
     assert prometheus.query('iot_client_transitions_total{to="offline"}') == 1
     assert daemon.value("iot_client_connected", client_id="pump") == 0
+
+
+def test_prometheus_sees_each_of_many_clients_change(
+    stage: tuple[Mosquitto, Daemon, Prometheus],
+) -> None:
+    broker, _, prometheus = stage
+    names = [f"pump-{number}" for number in range(2 * CHUNK + 1)]
+    broker.publish([message("connected", 1, name) for name in names])
+    wait_for(
+        lambda: prometheus.query("sum(iot_client_connected)") == len(names),
+        timeout=30,
+        what="all online in Prometheus",
+    )
+    broker.publish([message("disconnected", 1, name) for name in names[::CHUNK]])
+    wait_for(
+        lambda: prometheus.query("count(iot_client_connected == 0)") == 3,
+        timeout=30,
+        what="one client in each block offline in Prometheus",
+    )
+    assert prometheus.query("count(iot_client_connected)") == len(names)
+    assert prometheus.query("count(iot_client_info)") == len(names)
 
 
 def test_the_queries_of_the_readme(

@@ -18,6 +18,7 @@ from presenced.metrics.classes import ClassCounts
 from presenced.metrics.exposition import Exposition, View
 from presenced.metrics.reference import reference, summary
 from presenced.metrics.series import ClientSeries
+from presenced.metrics.zipping import gzip_parts
 from presenced.mqtt.status import ConnectionStatus
 from presenced.pipeline import ClientFilter, Pipeline, Traffic
 from presenced.presence import PresenceRules
@@ -137,9 +138,23 @@ def test_values(view: View) -> None:
 
 def test_gzip(view: View) -> None:
     exposition = Exposition(view, process_metrics=False)
-    compressed, content_type = exposition.render_gzip(OPENMETRICS)
+    snapshot = exposition.collect(OPENMETRICS)
+    compressed = b"".join(gzip_parts(snapshot.blocks()))
     assert gzip.decompress(compressed).decode() == exposition.render(OPENMETRICS)[0].decode()
-    assert content_type.startswith("application/openmetrics-text")
+    assert snapshot.content_type.startswith("application/openmetrics-text")
+
+
+def test_a_snapshot_tells_of_the_moment_at_which_it_was_collected(view: View) -> None:
+    exposition = Exposition(view, process_metrics=False)
+    before, _ = exposition.render()
+    snapshot = exposition.collect()
+    event = lifecycle(connected=True, timestamp=0, version=1, session="s", client_id="c00")
+    view.pipeline.fleet.apply(event, 20.0, 20.0)
+    event = lifecycle(connected=False, timestamp=0, version=1, session="s", client_id="c0")
+    view.pipeline.fleet.apply(event, 20.0, 20.0)
+    view.pipeline.presence.advance(100.0, 0.0)
+    assert exposition.render()[0] != before
+    assert b"".join(block.text for block in snapshot.blocks()) == before
 
 
 def test_the_documentation_is_current() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,9 @@ def client(client_id: str, state: State = State.ONLINE, transition: float = 1.5)
 def samples(series: ClientSeries) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(series.render())
+        for family in text_string_to_metric_families(
+            b"".join(block.text for block in series.blocks()).decode()
+        )
         for sample in family.samples
     }
 
@@ -56,7 +59,7 @@ def test_a_change_shows_and_a_forgotten_client_does_not() -> None:
 def test_nothing_is_shown_where_series_are_off() -> None:
     series = ClientSeries(enabled=False)
     assert not series.show(client("a"))
-    assert series.render() == ""
+    assert list(series.blocks()) == []
 
 
 def test_a_full_house_takes_clients_when_others_leave() -> None:
@@ -68,41 +71,65 @@ def test_a_full_house_takes_clients_when_others_leave() -> None:
     assert series.shown == 2
 
 
+def ids(series: ClientSeries) -> set[str]:
+    return {dict(labels)["client_id"] for _, labels in samples(series)}
+
+
 def test_those_without_series_wait_for_places_that_come_free(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log.configure("info", "json")
-    series = ClientSeries(max_clients=2)
+    clients = {name: client(name) for name in "abcdefg"}
+    series = ClientSeries(max_clients=2, find=clients.get)
     for name in "abcde":
-        series.show(client(name))
-    series.show(client("c", State.OFFLINE))
-    series.drop(client("e"))
-
-    def shown() -> set[str]:
-        return {dict(labels)["client_id"] for name, labels in samples(series)}
-
-    assert shown() == {"a", "b"}
-    series.drop(client("a"))
-    assert shown() == {"b", "d"}, "one that waits is taken at once, but none that is forgotten"
-    series.drop(client("d"))
-    assert shown() == {"b", "c"}
-    assert samples(series)["iot_client_connected", (("client_id", "c"),)] == 0, "as it is now"
+        series.show(clients[name])
+    clients["d"].state = State.OFFLINE
+    series.show(clients["d"])
+    series.drop(clients.pop("c"))
+    assert ids(series) == {"a", "b"}
+    series.drop(clients.pop("a"))
+    assert ids(series) == {"b", "d"}, "one that waits is taken at once, but none that is forgotten"
+    assert samples(series)["iot_client_connected", (("client_id", "d"),)] == 0, "as it is now"
+    series.drop(clients.pop("d"))
+    assert ids(series) == {"b", "e"}
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["value"] == 2
-    series.drop(client("b"))
-    series.show(client("f"))
-    series.show(client("g"))
+    series.drop(clients.pop("b"))
+    series.show(clients["f"])
+    series.show(clients["g"])
     assert len(capsys.readouterr().err.splitlines()) == 1, "the cap has begun again"
 
 
-def test_those_who_wait_do_not_take_room_without_end() -> None:
-    series = ClientSeries(max_clients=1)
-    for number in range(30_000):
-        series.show(client(f"c{number}"))
-    assert len(series._waiting) == 10_000
-    for number in range(20_000):
-        series.drop(client(f"c{number}"))
-    assert series.shown == 1
+names = st.text("ab-", max_size=3)
+
+
+@given(
+    st.integers(0, 4),
+    st.lists(st.tuples(st.sampled_from(["show", "drop"]), names), max_size=60),
+    st.randoms(use_true_random=False),
+)
+def test_who_has_series_depends_on_neither_order_nor_restart(
+    most: int, steps: list[tuple[str, str]], random: Random
+) -> None:
+    clients: dict[str, Client] = {}
+    series = ClientSeries(max_clients=most, find=clients.get)
+    for step, name in steps:
+        if step == "show":
+            series.show(clients.setdefault(name, client(name)))
+        elif name in clients:
+            series.drop(clients.pop(name))
+        assert ids(series) == set(sorted(clients)[:most])
+        assert series.shown == len(ids(series))
+    restarted = ClientSeries(max_clients=most, find=clients.get)
+    for restored in random.sample(sorted(clients), len(clients)):
+        restarted.show(clients[restored])
+    assert ids(restarted) == ids(series)
+
+
+def test_nobody_has_series_without_a_transition() -> None:
+    series = ClientSeries()
+    assert not series.show(Client("a"))
+    assert samples(series) == {}
 
 
 def test_what_the_registry_says_is_shown_as_it_is_now() -> None:

@@ -1,5 +1,6 @@
 """What the daemon answers over HTTP."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,7 +13,9 @@ from presenced.http.gate import Gate
 from presenced.http.handshakes import live_context
 from presenced.http.passwords import PasswordCheck
 from presenced.http.protection import Watch
-from presenced.metrics.exposition import Exposition
+from presenced.http.sending import send
+from presenced.metrics.exposition import Exposition, Snapshot
+from presenced.metrics.zipping import gzip_parts
 from presenced.settings import ListenAddress
 
 __all__ = ["Listener", "ListenerError", "Readiness", "Reload"]
@@ -73,6 +76,7 @@ class Listener:
         self._readiness = readiness
         self._watch = watch or Watch(None)
         self._passwords = PasswordCheck()
+        self._zipping = asyncio.Lock()
         self.reload = reload
         app = web.Application()
         app.add_routes([web.get("/", self._page), web.get("/metrics", self._metrics)])
@@ -125,16 +129,15 @@ class Listener:
         page = _PAGE.format(version=escape(__version__), state=escape(state))
         return web.Response(text=page, content_type="text/html", headers=_HEADERS)
 
-    async def _metrics(self, request: web.Request) -> web.Response:
-        accept = request.headers.get("Accept", "")
-        headers = {"Vary": "Accept, Accept-Encoding"}
-        if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
-            body, content_type = self._exposition.render_gzip(accept)
-            headers["Content-Encoding"] = "gzip"
-        else:
-            body, content_type = self._exposition.render(accept)
-        headers["Content-Type"] = content_type
-        return web.Response(body=body, headers=headers)
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        snapshot = self._exposition.collect(request.headers.get("Accept", ""))
+        headers = {"Content-Type": snapshot.content_type, "Vary": "Accept, Accept-Encoding"}
+        if not _accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            return await send(request, await asyncio.to_thread(_plain, snapshot), headers)
+        # One after the other: what the first compresses, the others need not.
+        async with self._zipping:
+            parts = await asyncio.to_thread(_zipped, snapshot)
+        return await send(request, parts, headers | {"Content-Encoding": "gzip"})
 
     async def _healthy(self, _: web.Request) -> web.Response:
         return web.Response(text="presenced is healthy.\n")
@@ -155,6 +158,14 @@ class Listener:
     async def _ready(self, _: web.Request) -> web.Response:
         readiness = self._readiness()
         return web.Response(text=readiness.text + "\n", status=200 if readiness.ready else 503)
+
+
+def _plain(snapshot: Snapshot) -> list[bytes | bytearray]:
+    return [block.text for block in snapshot.blocks()]
+
+
+def _zipped(snapshot: Snapshot) -> list[bytes]:
+    return gzip_parts(snapshot.blocks())
 
 
 def _accepts_gzip(accept_encoding: str) -> bool:

@@ -1,23 +1,24 @@
 """The answer to a scrape, in the text format or as OpenMetrics."""
 
-import gzip
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector, CollectorRegistry
 
 from presenced.metrics.classes import ClassCounts
 from presenced.metrics.collector import TotalsCollector
+from presenced.metrics.lines import Block
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.status import ConnectionStatus
 from presenced.outages import GapReason
 from presenced.pipeline import Pipeline
 from presenced.state.writer import WriterCounts
 
-__all__ = ["Exposition", "View"]
+__all__ = ["Exposition", "Snapshot", "View"]
 
 _EOF = b"# EOF\n"
 
@@ -49,6 +50,35 @@ class View:
         return max(0, known - self.series.shown) if self.series.enabled else 0
 
 
+class _Collected(Collector):
+    """Families as they were when they were collected."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = list(families)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is shown at one moment. Whatever changes later, it stays as it is.
+
+    The blocks of `clients` in which nothing has changed are the same as at the last scrape.
+    """
+
+    content_type: str
+    encode: Callable[[CollectorRegistry], bytes]
+    totals: CollectorRegistry
+    clients: Sequence[Block]
+
+    def blocks(self) -> list[Block]:
+        """The exposition. May run in a thread: prometheus_client takes 10 us for a sample."""
+        body = self.encode(self.totals)
+        ending = _EOF if body.endswith(_EOF) else b""
+        return [Block(body.removesuffix(_EOF)), *self.clients, Block(ending)]
+
+
 class Exposition:
     """Renders scrapes of one view."""
 
@@ -61,15 +91,14 @@ class Exposition:
             PlatformCollector(registry=self._registry)
             GCCollector(registry=self._registry)
 
-    def render(self, accept: str = "") -> tuple[bytes, str]:
-        """The exposition and its content type, as the `Accept` header asks for it."""
+    def collect(self, accept: str = "") -> Snapshot:
+        """What is shown now, in the format that the `Accept` header asks for."""
         encode, content_type = choose_encoder(accept)
-        body = encode(self._registry)
-        ending = _EOF if body.endswith(_EOF) else b""
-        clients = self._view.series.render().encode()
-        return body.removesuffix(_EOF) + clients + ending, content_type
+        totals = CollectorRegistry(auto_describe=False)
+        totals.register(_Collected(self._registry.collect()))
+        return Snapshot(content_type, encode, totals, list(self._view.series.blocks()))
 
-    def render_gzip(self, accept: str = "") -> tuple[bytes, str]:
-        """As `render`, compressed."""
-        body, content_type = self.render(accept)
-        return gzip.compress(body, compresslevel=1), content_type
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition in one piece, and its content type."""
+        snapshot = self.collect(accept)
+        return b"".join(block.text for block in snapshot.blocks()), snapshot.content_type

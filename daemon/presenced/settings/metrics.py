@@ -78,8 +78,9 @@ class MetricsSettings(Section):
 
     max_clients: Annotated[Number, Field(ge=0)] = 20000
     """How many clients may have series of their own. Totals count those beyond it too, and
-    presenced_clients_without_series tells how many they are. They take the places of clients that
-    are forgotten."""
+    presenced_clients_without_series tells how many they are. The first by client ID have series, so
+    that it is the same clients after a restart, and those of a second daemon; one that is new among
+    them takes the place of the last."""
 
     client_id_pattern: Annotated[re.Pattern[str] | None, BeforeValidator(_client_id_pattern)] = None
     """Regular expression (Python's) for client IDs that tell something, such as

@@ -1,0 +1,152 @@
+"""Text in blocks: whatever changes, it is what rendering everything anew gives, zipped too."""
+
+import gzip
+import shutil
+import subprocess
+import zlib
+from itertools import chain
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from presenced.fleet import Description
+from presenced.metrics.catalog import PER_CLIENT
+from presenced.metrics.lines import CHUNK, Block
+from presenced.metrics.series import ClientSeries
+from presenced.metrics.zipping import gzip_parts
+from presenced.presence import Client, State
+
+BEFORE = CHUNK + 3
+# The clients that are there before, some in each chunk, and a few that are not.
+names = st.one_of(
+    st.sampled_from(["0", "1", str(CHUNK // 2), str(CHUNK - 1), str(CHUNK), str(BEFORE - 1)]),
+    st.sampled_from(["x", "long " * 30, 'quoted" 1', "ünïcode"]),
+)
+steps = st.one_of(
+    st.tuples(
+        st.just("show"),
+        names,
+        st.sampled_from([State.ONLINE, State.OFFLINE]),
+        st.sampled_from([0.0, 7.5, 1672742949.123, 1672742950.0, 1e12]),
+    ),
+    st.tuples(st.just("describe"), names, st.sampled_from(["", "valve", "pump of any length"])),
+    st.tuples(st.just("drop"), names),
+    st.tuples(st.just("scrape")),
+)
+
+
+class World:
+    """Series, and the clients that they are of."""
+
+    def __init__(self) -> None:
+        self.clients: dict[str, Client] = {}
+        self.types: dict[str, str] = {}
+        self.series = ClientSeries(
+            describe=lambda client: Description(self.types.get(client.client_id, ""), {})
+        )
+        for number in range(BEFORE):
+            self.show(str(number), State.ONLINE, number / 8)
+
+    def show(self, name: str, state: State, transition: float) -> None:
+        client = self.clients.setdefault(name, Client(name))
+        client.state, client.transition = state, transition
+        self.series.show(client)
+
+    def describe(self, name: str, thing_type: str) -> None:
+        self.types[name] = thing_type
+        self.series.describe(self.clients.get(name, Client(name)))
+
+    def drop(self, name: str) -> None:
+        self.series.drop(self.clients.pop(name, Client(name)))
+
+    def rendered(self) -> list[tuple[str, ...]]:
+        """Each family as head and samples, all made anew."""
+        values = (
+            lambda client: f"}} {1 if client.state is State.ONLINE else 0}",
+            lambda client: f"}} {client.transition:.3f}",
+            lambda client: f',thing_type="{self.types.get(client.client_id, "")}"}} 1',
+        )
+        return [
+            (
+                f"# HELP {metric.name} {metric.help}",
+                f"# TYPE {metric.name} {metric.kind}",
+                *sorted(
+                    f'{metric.name}{{client_id="{escaped(client.client_id)}"{value(client)}'
+                    for client in self.clients.values()
+                ),
+            )
+            for metric, value in zip(PER_CLIENT.values(), values, strict=True)
+        ]
+
+
+def escaped(client_id: str) -> str:
+    return client_id.replace('"', '\\"')
+
+
+def families(text: str) -> list[tuple[str, ...]]:
+    """What stands between one HELP and the next: the head as it is, the samples in order."""
+    lines = text.split("\n")
+    assert lines.pop() == ""
+    starts = [at for at, line in enumerate(lines) if line.startswith("# HELP")]
+    return [
+        (lines[start], lines[start + 1], *sorted(lines[start + 2 : end]))
+        for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)
+    ]
+
+
+def unzipped(blocks: list[Block]) -> bytes:
+    """By a strict reader: one member, nothing after it, length and checksum right."""
+    reader = zlib.decompressobj(31)
+    text = reader.decompress(b"".join(gzip_parts(blocks)))
+    assert reader.eof
+    assert reader.unused_data == b""
+    return text
+
+
+@settings(deadline=None)
+@given(st.lists(steps, max_size=30))
+def test_text_is_as_if_rendered_anew(changes: list[tuple[str, ...]]) -> None:
+    world = World()
+    scraped: list[tuple[list[Block], bytes]] = []
+    for name, *arguments in [*changes, ("scrape",)]:
+        if name != "scrape":
+            getattr(world, name)(*arguments)
+            continue
+        blocks = list(world.series.blocks())
+        text = b"".join(block.text for block in blocks)
+        assert families(text.decode()) == world.rendered()
+        assert unzipped(blocks) == text
+        scraped.append((blocks, text))
+    for blocks, text in scraped:
+        assert b"".join(block.text for block in blocks) == text, "it is of its moment"
+        assert unzipped(blocks) == text
+
+
+def test_what_has_not_changed_is_neither_rendered_nor_compressed_again() -> None:
+    world = World()
+    before = list(world.series.blocks())
+    gzip_parts(before)
+    world.show("0", State.OFFLINE, 9.0)
+    after = list(world.series.blocks())
+    kept = [block for block in after if any(block is one for one in before)]
+    assert len(after) == len(before) == len(kept) + 2, "its state and its transition"
+    assert [block.deflated is None for block in after].count(True) == 2
+
+
+@given(st.lists(st.binary(max_size=2000), max_size=8))
+def test_any_texts_make_one_gzip_member(texts: list[bytes]) -> None:
+    blocks = [Block(text) for text in texts]
+    for order in (blocks, blocks[::-1], list(chain(blocks, blocks))):
+        assert unzipped(order) == b"".join(block.text for block in order)
+
+
+@pytest.mark.skipif(shutil.which("gzip") is None, reason="apt-get install gzip")
+def test_other_programs_read_it() -> None:
+    world = World()
+    blocks = list(world.series.blocks())
+    zipped = b"".join(gzip_parts(blocks))
+    text = b"".join(block.text for block in blocks)
+    assert gzip.decompress(zipped) == text
+    told = subprocess.run(["gzip", "-dc"], input=zipped, capture_output=True, check=True)
+    assert told.stdout == text
