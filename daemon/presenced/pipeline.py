@@ -261,7 +261,7 @@ class Pipeline:
         Returns how many more may fire, -1 where some of them had to be left.
         """
         offset = message.received - message.moment
-        while self.presence.earliest_deadline <= (until := min(message.moment, self.held_at)):
+        while self.presence.deadlines.earliest <= (until := min(message.moment, self.held_at)):
             if most <= 0:
                 deadline = self.presence.next_deadline
                 return 0 if deadline is None or deadline > until else -1
@@ -278,7 +278,7 @@ class Pipeline:
         `offset` makes it wall-clock time.
         """
         now = min(now, self.held_at)
-        if self.presence.earliest_deadline <= now:
+        if self.presence.deadlines.earliest <= now:
             self.presence.advance(now, offset, most)
 
     @property
