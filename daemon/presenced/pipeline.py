@@ -204,7 +204,8 @@ class Pipeline:
         """Apply messages, each after the deadlines that were due when it arrived.
 
         Returns how many were applied. Those are not all where `most` deadlines have fired and more
-        are due before the next message: it is to be brought again, with those that follow.
+        are due before the next message: it is to be brought again, with those that follow. What
+        came over connections is counted of sequences; a recording has none.
         """
         applied = 0
         deadlines, heard = self.presence.deadlines, self.heard
