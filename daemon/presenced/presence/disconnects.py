@@ -41,7 +41,12 @@ class CountedDisconnects:
 
     def add(self, client_id: str, event: Stamp) -> bool:
         """Remember a disconnect; False where it is among those remembered already."""
-        digest = _digest(client_id, event)
+        told = f"{client_id}\0{event.version}/{event.session}/{event.timestamp}"
+        # A lone surrogate is nothing that UTF-8 has, but JSON may carry one.
+        digest: int
+        (digest,) = _signed_64(
+            blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        )
         if digest in self._known:
             return False
         self._remember(digest)
@@ -73,11 +78,3 @@ class CountedDisconnects:
             if self.on_change is not None:
                 self.on_change(self._first, None)
             self._first += 1
-
-
-def _digest(client_id: str, event: Stamp) -> int:
-    told = f"{client_id}\0{event.version}/{event.session}/{event.timestamp}"
-    # A lone surrogate is nothing that UTF-8 has, but JSON may carry one.
-    digest = blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    number: int = _signed_64(digest)[0]
-    return number
