@@ -12,7 +12,7 @@ import structlog
 
 from presenced.journal import Journal, JournalHandler, JournalLogger, is_journal, render_entry
 
-__all__ = ["Throttle", "configure", "get_logger"]
+__all__ = ["Throttle", "configure", "get_logger", "json_stream", "shows", "write"]
 
 _TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
@@ -75,10 +75,28 @@ class _StreamLogger:
 
     def msg(self, line: str) -> None:
         """Write one line."""
-        with suppress(OSError):
-            print(line, file=self._stream, flush=True)
+        write(self._stream, line + "\n")
 
     debug = info = warning = error = critical = msg
+
+
+def json_stream() -> TextIO | None:
+    """Where lines go, if they are json; None where they have another format."""
+    renderer = structlog.get_config()["processors"][-1]
+    return sys.stderr if isinstance(renderer, structlog.processors.JSONRenderer) else None
+
+
+def shows(level: Literal["info", "warning"]) -> bool:
+    """Whether lines of this level are written."""
+    shown: bool = get_logger("").is_enabled_for(logging.getLevelName(level.upper()))
+    return shown
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write text that ends with a line; what cannot be written is lost."""
+    with suppress(OSError):
+        stream.write(text)
+        stream.flush()
 
 
 def get_logger(name: str, **context: Any) -> Any:

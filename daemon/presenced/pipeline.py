@@ -217,7 +217,8 @@ class Pipeline:
         """Apply messages, each after the deadlines that were due when it arrived.
 
         Returns how many were applied. Those are not all where `most` deadlines have fired and more
-        are due before the next message: it is to be brought again, with those that follow.
+        are due before the next message: it is to be brought again, with those that follow. What
+        came over connections is counted of sequences; a recording has none.
         """
         applied = 0
         deadlines, heard = self.presence.deadlines, self.heard
@@ -276,7 +277,7 @@ class Pipeline:
         Returns how many more may fire, -1 where some of them had to be left.
         """
         offset = message.received - message.moment
-        while self.presence.earliest_deadline <= (until := min(message.moment, self.held_at)):
+        while self.presence.deadlines.earliest <= (until := min(message.moment, self.held_at)):
             if most <= 0:
                 deadline = self.presence.next_deadline
                 return 0 if deadline is None or deadline > until else -1
@@ -293,7 +294,7 @@ class Pipeline:
         `offset` makes it wall-clock time.
         """
         now = min(now, self.held_at)
-        if self.presence.earliest_deadline <= now:
+        if self.presence.deadlines.earliest <= now:
             self.presence.advance(now, offset, most)
 
     @property

@@ -34,6 +34,7 @@ from presenced.presence import Client, Transition
 from presenced.settings import MetricsSettings, MqttSettings, Settings, SettingsError
 from presenced.supervision import Supervision, status_line
 from presenced.timer import DeadlineTimer
+from presenced.transition_log import TransitionLog
 
 __all__ = ["Service"]
 
@@ -57,6 +58,7 @@ class Service:
         self._load = load
         self._log = log.get_logger("presenced")
         self._loop = asyncio.get_running_loop()
+        self._transitions = TransitionLog(self._loop)
         self._stopping = False
         # When messages arrived that wait for a commit; while they do, no deadline after them fires.
         self._unacknowledged: deque[float] = deque()
@@ -151,6 +153,7 @@ class Service:
             if self._keeper is not None:
                 await self._keeper.close()
             await self._listener.close()
+            self._transitions.flush()
             self._log.info("stopped")
 
     async def _disconnect(self) -> None:
@@ -210,6 +213,7 @@ class Service:
                 "metrics.web_config turns TLS on or off, which takes effect at the next start"
             )
         log.configure(settings.log.level, settings.log.format)
+        self._transitions.follow()
         self._presence.rules = presence_rules(settings.presence)
         if left_out(settings) != left_out(self._settings):
             self._pipeline.use_filter(client_filter(settings))
@@ -352,13 +356,7 @@ class Service:
 
     def _transition(self, client: Client, transition: Transition) -> None:
         self._view.series.show(client)
-        self._log.info(
-            "client went " + transition.state,
-            client_id=transition.client_id,
-            previous=str(transition.previous),
-            since=datetime.fromtimestamp(transition.since, UTC).isoformat(timespec="milliseconds"),
-            reason=transition.reason,
-        )
+        self._transitions.add(transition)
 
     def _status(self) -> str:
         status = status_line(self._presence.counts.clients, self._view.connections)

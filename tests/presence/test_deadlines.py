@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -101,13 +102,24 @@ def test_what_is_scheduled_or_cancelled_while_firing_counts() -> None:
     assert fired == [(1, "first"), (3, "second")]
 
 
-def test_the_dead_do_not_pile_up() -> None:
+@pytest.mark.parametrize("ahead", [None, 10**6])
+def test_the_dead_do_not_pile_up(ahead: float | None) -> None:
     """A client that flaps for ever schedules and cancels for ever."""
     deadlines: Deadlines[Item] = Deadlines()
     deadlines.schedule(10**9, Item("far"))
     flapping = Item("flapping")
     for index in range(10_000):
-        deadlines.schedule(10**6 + index, flapping)
+        deadlines.schedule(10**6 + index, flapping, ahead=ahead)
         deadlines.cancel(flapping)
     assert len(deadlines) == 1
-    assert len(deadlines._heap) < 200
+    assert len(deadlines._heap) + sum(len(lane.items) for lane in deadlines._lanes.values()) < 200
+
+
+def test_delays_that_are_used_no_more_leave_nothing_behind() -> None:
+    deadlines: Deadlines[Item] = Deadlines()
+    items = [Item(number) for number in range(1000)]
+    for delay, item in enumerate(items):
+        deadlines.schedule(1000 + delay, item, ahead=delay)
+    for item in items:
+        deadlines.cancel(item)
+    assert len(deadlines._lanes) < 100

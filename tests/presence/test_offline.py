@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from histories import lifecycle
 from presenced.presence import Client, Presence, PresenceRules, State
+from presenced.presence.deadlines import Deadlines
 from presenced.presence.offline import OfflineClients
 
 DAY = 86400.0
@@ -23,7 +24,8 @@ RULES = PresenceRules(offline_delay=5.0, forget_offline_after=30 * DAY)
     )
 )
 def test_who_has_been_offline_for_longest_comes_first(steps: list[tuple[int, str, int]]) -> None:
-    offline, clients = OfflineClients(), [Client(str(number)) for number in range(100)]
+    offline = OfflineClients(Deadlines(), None)
+    clients = [Client(str(number)) for number in range(100)]
     model: dict[int, float] = {}
     for number, what, at in steps:
         if what == "add" and number not in model:

@@ -59,11 +59,11 @@ class _Published(msgspec.Struct, rename="camel", gc=False):
     client_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
     timestamp: Annotated[int, msgspec.Meta(ge=SECONDS[1], le=MAX_MILLISECONDS)]
     event_type: Literal["connected", "disconnected"]
-    session_identifier: Annotated[str, msgspec.Meta(min_length=1)]
+    session_identifier: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_SESSION)]
     version_number: Annotated[int, msgspec.Meta(ge=0, le=MAX_VERSION)]
     client_initiated_disconnect: bool | None = None
-    disconnect_reason: str | None = None
-    thing_name: str | None = None
+    disconnect_reason: Annotated[str, msgspec.Meta(max_length=_MAX_REASON)] | None = None
+    thing_name: Annotated[str, msgspec.Meta(max_length=MAX_NAME)] | None = None
     connect_failure_reason: str | None = None
     operation: str | None = None
     event: None = None
@@ -89,8 +89,10 @@ def decode_published(topic: str, payload: bytes) -> LifecycleEvent | None:
         told = _decode_exactly(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    client_id, event_type = told.client_id, told.event_type
+    client_id, event_type, thing_name = told.client_id, told.event_type, told.thing_name or None
     if (event_type == "connected") is not connected or "\0" in client_id:
+        return None
+    if thing_name is not None and "\0" in thing_name:
         return None
     # By position: by name it takes 0.2 µs more.
     return LifecycleEvent(
@@ -102,7 +104,7 @@ def decode_published(topic: str, payload: bytes) -> LifecycleEvent | None:
         told.session_identifier,
         None if connected else told.disconnect_reason or None,
         None if connected else told.client_initiated_disconnect,
-        told.thing_name or None,
+        thing_name,
         type=event_type,
     )
 

@@ -160,8 +160,8 @@ class AwscrtLink:
         """The same callback, after which the library's thread is one that Python knows."""
 
         def run(data: Any) -> None:
-            keep_thread_state()
             callback(data)
+            keep_thread_state()
 
         return self._seen(run, "connected")
 

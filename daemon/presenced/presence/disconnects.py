@@ -41,7 +41,13 @@ class CountedDisconnects:
 
     def add(self, client_id: str, event: Stamp) -> bool:
         """Remember a disconnect; False where it is among those remembered already."""
-        return self.remember(_digest(client_id, event))
+        told = f"{client_id}\0{event.version}/{event.session}/{event.timestamp}"
+        # A lone surrogate is nothing that UTF-8 has, but JSON may carry one.
+        digest: int
+        (digest,) = _signed_64(
+            blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        )
+        return self.remember(digest)
 
     def set_aside(self) -> Iterable[int]:
         """Forget all digests, and return them: those of an earlier process are to come first."""
@@ -73,11 +79,3 @@ class CountedDisconnects:
     def _append(self, digest: int) -> None:
         self._order.append(digest)
         self._known.add(digest)
-
-
-def _digest(client_id: str, event: Stamp) -> int:
-    told = f"{client_id}\0{event.version}/{event.session}/{event.timestamp}"
-    # A lone surrogate is nothing that UTF-8 has, but JSON may carry one.
-    digest = blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    number: int = _signed_64(digest)[0]
-    return number

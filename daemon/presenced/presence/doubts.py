@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from presenced.presence.client import Client
+from presenced.presence.client import Client, State
 from presenced.presence.ordering import Ordering, OrderingRules, Stamp, in_doubt, order
+from presenced.presence.sessions import PackedSession
 
-__all__ = ["Doubts", "Memory", "judge"]
+__all__ = ["Doubts", "Memory", "follows", "judge"]
 
+# The name of a module costs a fifth of what a member of an enumeration does.
+_ONLINE, _PENDING, _OFFLINE = State.ONLINE, State.PENDING, State.OFFLINE
 _MOST_SEEN = 64
 _MOST_LOSERS = 8
 
@@ -35,6 +38,24 @@ class Memory(NamedTuple):
     seen: list[_Mark]
     newest: int
     losers: list[_Mark]
+
+
+def follows(event: Stamp, client: Client, session: PackedSession) -> bool:
+    """Whether an event follows upon a client's last one as in ordinary life.
+
+    That is a connect with a higher version and no earlier event time, of a client that is not
+    online, or the disconnect of the very connection by which it is; nearly all events are. `judge`
+    finds each of them later, by any rules of which R is more than 2A, and it leaves no doubt.
+    `session` is the event's, packed.
+    """
+    version, before = event.version, client.version
+    if version is None or before is None or client.loose_ends is not None:
+        return False
+    if event.connected:
+        if version <= before or event.timestamp < client.timestamp:
+            return False
+        return client.state is _PENDING or client.state is _OFFLINE
+    return client.state is _ONLINE and version == before and session == client.packed_session
 
 
 def judge(event: Stamp, client: Client, rules: OrderingRules) -> Ordering:

@@ -8,22 +8,21 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 from presenced.events import LifecycleEvent
+from presenced.presence.awaited import AwaitedDisconnects
 from presenced.presence.client import Client, ConnectionKey, Replaced, State
-from presenced.presence.counts import DISCONNECT_REASONS, PresenceCounts
+from presenced.presence.counts import PresenceCounts
 from presenced.presence.deadlines import Deadlines
 from presenced.presence.departed import Departed
 from presenced.presence.disconnects import CountedDisconnects
-from presenced.presence.doubts import judge
+from presenced.presence.doubts import follows, judge
 from presenced.presence.offline import OfflineClients
-from presenced.presence.ordering import Ordering, Stamp, same_connection
+from presenced.presence.ordering import Ordering, same_connection
 from presenced.presence.rules import PresenceRules
 from presenced.presence.sessions import pack
 from presenced.presence.transition import ForgetReason, Transition
 
 __all__ = ["Presence"]
 
-_AWAITED_DISCONNECTS = 64
-_KNOWN_REASONS = frozenset(DISCONNECT_REASONS)
 # A name of a module costs a fifth of what a member of an enumeration does.
 _ONLINE, _PENDING, _OFFLINE, _UNKNOWN = State.ONLINE, State.PENDING, State.OFFLINE, State.UNKNOWN
 _LATER = Ordering.LATER
@@ -33,15 +32,6 @@ def _no_one(*_: object) -> None:
     """Nobody listens."""
 
 
-class _Forgetting:
-    """Its deadline is that at which whoever has been offline for longest is forgotten."""
-
-    __slots__ = ("deadline",)
-
-    def __init__(self) -> None:
-        self.deadline: float | None = None
-
-
 class Presence:
     """Every client's presence, made from lifecycle events and time.
 
@@ -49,8 +39,8 @@ class Presence:
     (1) or leaves (-1) a state, where it is not None, `on_forget` each client that is dropped, and
     `on_change` the client ID of each of which something else is known now.
 
-    `gaps` is how many gaps in what was received there have been, and `doubted_at` the wall-clock
-    time of the last: see `doubt`.
+    `deadlines` are all that it has. `gaps` is how many gaps in what was received there have been,
+    and `doubted_at` the wall-clock time of the last: see `doubt`.
     """
 
     def __init__(
@@ -69,9 +59,9 @@ class Presence:
         self.disconnects = CountedDisconnects()
         self.gaps = 0
         self.doubted_at = 0.0
-        self.deadlines: Deadlines[Client | Replaced | _Forgetting] = Deadlines()
-        self._offline = OfflineClients()
-        self._forgetting = _Forgetting()
+        self.deadlines: Deadlines[Client | Replaced | OfflineClients] = Deadlines()
+        self._awaited = AwaitedDisconnects(self.deadlines, self.counts)
+        self._offline = OfflineClients(self.deadlines, rules.forget_offline_after)
         self._on_transition = on_transition
         self.on_count = on_count
         self._on_forget = on_forget
@@ -89,12 +79,7 @@ class Presence:
     @rules.setter
     def rules(self, rules: PresenceRules) -> None:
         self._rules = rules
-        self._expect_forgetting()
-
-    @property
-    def earliest_deadline(self) -> float:
-        """No later than `next_deadline`, and quicker; infinity where there is none."""
-        return self.deadlines.earliest
+        self._offline.forget_after(rules.forget_offline_after)
 
     @property
     def next_deadline(self) -> float | None:
@@ -104,7 +89,7 @@ class Presence:
     @property
     def pending_deadlines(self) -> int:
         """How many deadlines are scheduled."""
-        return len(self.deadlines) + len(self._offline) - (self._forgetting.deadline is not None)
+        return len(self.deadlines) + len(self._offline) - (self._offline.deadline is not None)
 
     def apply(self, event: LifecycleEvent, received: float, now: float) -> Ordering:
         """Take one lifecycle event into account, and tell how it stood to what was known.
@@ -112,9 +97,13 @@ class Presence:
         Deadlines that are due at `now` must have been fired: see `advance`.
         """
         client = self.clients.get(event.client_id)
-        if client is not None and self._follow(event, client, received, now):
-            self.on_change(event.client_id)
-            return _LATER
+        if client is not None:
+            session = pack(event.session)
+            if follows(event, client, session):
+                client.packed_session = session
+                self._follow(event, client, received, now)
+                self.on_change(event.client_id)
+                return _LATER
         if client is None or client.state is _UNKNOWN:
             departed = self.departed.get(event.client_id)
             if departed is not None:
@@ -129,37 +118,19 @@ class Presence:
             self.on_change(event.client_id)
         return ordering
 
-    def _follow(self, event: LifecycleEvent, client: Client, received: float, now: float) -> bool:
-        """Take an event into account that follows upon the last one as in ordinary life.
-
-        That is a connect with a higher version and no earlier event time, of a client that is not
-        online, or the disconnect of the very connection by which it is. Nothing is in doubt then:
-        `judge` would find it the later one, and `_accept` do the same. This is one straight way
-        for nearly all events, and halves what one costs. False where it is anything else.
-        """
-        version, before = event.version, client.version
-        if version is None or before is None or client.loose_ends is not None:
-            return False
-        state, session = client.state, pack(event.session)
-        if event.connected:
-            if version <= before or event.timestamp < client.timestamp:
-                return False
-            if state is not _PENDING and state is not _OFFLINE:
-                return False
-        elif state is not _ONLINE or version != before or session != client.packed_session:
-            return False
+    def _follow(self, event: LifecycleEvent, client: Client, received: float, now: float) -> None:
+        """Take an event into account that `follows`: as `_accept` would, in half the time."""
         if client.gaps != self.gaps:
             self._verify(client)
         if event.connected:
-            client.timestamp, client.version = event.timestamp, version
-            client.packed_session, client.reason = session, None
+            client.timestamp, client.version = event.timestamp, event.version
+            client.reason = None
             self._come_back(client, received)
         else:
-            self._observe_session(event, client)
+            self.counts.observe_session(event.timestamp - client.timestamp)
             self._count_disconnect(event, client)
             client.timestamp, client.reason = event.timestamp, event.reason
             self._leave(event, client, received, now)
-        return True
 
     def know(self, client_id: str) -> Client:
         """The client of this ID; one not heard of before is unknown from now on."""
@@ -235,11 +206,11 @@ class Presence:
         self.counts.clients[client.state] += 1
         self.counts.unverified += self.is_unverified(client)
         if deadline is not None and client.state is State.OFFLINE:
-            self._enter_offline(client, deadline)
+            self._offline.add(client, deadline)
         elif deadline is not None:
             self.deadlines.schedule(deadline, client)
         for key, until in awaited:
-            self._await(client, key, until)
+            self._awaited.expect(client, key, until)
 
     def advance(self, now: float, offset: float, most: int | None = None) -> int:
         """Fire every deadline that is due at `now`, in order, or the first `most` of them.
@@ -250,41 +221,14 @@ class Presence:
         for when, item in islice(self.deadlines.due(now), most):
             fired += 1
             if isinstance(item, Replaced):
-                self._miss_disconnect(item)
+                self._awaited.miss(item)
                 self.on_change(item.client.client_id)
             elif isinstance(item, Client):
                 self._go_offline(item, when + offset, when)
                 self.on_change(item.client_id)
-            else:
-                self._forget_longest_offline(when)
+            elif (client := item.take_expired(when)) is not None:
+                self.forget(client.client_id, "expired")
         return fired
-
-    def _forget_longest_offline(self, now: float) -> None:
-        """Forget the one that has been offline for longest, if that is too long."""
-        after, at = self._rules.forget_offline_after, self._offline.earliest
-        try:
-            if after is not None and at is not None and at + after <= now:
-                self.forget(self._offline.pop().client_id, "expired")
-        finally:
-            self._expect_forgetting()
-
-    def _expect_forgetting(self) -> None:
-        after, at = self._rules.forget_offline_after, self._offline.earliest
-        if after is None or at is None:
-            self.deadlines.cancel(self._forgetting)
-        else:
-            self.deadlines.schedule(at + after, self._forgetting)
-
-    def _enter_offline(self, client: Client, at: float) -> None:
-        self._offline.add(client, at)
-        after, next_one = self._rules.forget_offline_after, self._forgetting.deadline
-        if after is not None and (next_one is None or at + after < next_one):
-            self.deadlines.schedule(at + after, self._forgetting)
-
-    def _leave_offline(self, client: Client) -> None:
-        self._offline.discard(client)
-        if not self._offline:
-            self.deadlines.cancel(self._forgetting)
 
     def forget(self, client_id: str, reason: ForgetReason) -> None:
         """Drop a client, with its series; a client not known is none to forget.
@@ -312,12 +256,8 @@ class Presence:
         if client is None:
             return None
         self.deadlines.cancel(client)
-        self._leave_offline(client)
-        for replaced in client.replaced.values():
-            self.deadlines.cancel(replaced)
-        if client.loose_ends is not None:
-            client.loose_ends.replaced.clear()
-            client.tidy()
+        self._offline.discard(client)
+        self._awaited.forget(client)
         self._verify(client)
         self._count(client.state, -1, client)
         self.on_change(client_id)
@@ -361,8 +301,9 @@ class Presence:
     def _connect(self, event: LifecycleEvent, client: Client, received: float, now: float) -> None:
         if client.state is _ONLINE and client.is_known:
             self.counts.connections_replaced += 1
-            self._await_disconnect(client, now)
-        self._take(event, client)
+            ahead = self._rules.offline_delay
+            self._awaited.expect(client, client.key, now + ahead, ahead=ahead)
+        _take(event, client)
         client.reason = None
         self._come_back(client, received)
 
@@ -377,7 +318,7 @@ class Presence:
         elif state is not _ONLINE:
             if state is _OFFLINE and client.since is not None:
                 self.counts.offline_duration.observe(received - client.since)
-            self._leave_offline(client)
+            self._offline.discard(client)
             client.since = received
             self._change(client, _ONLINE, received)
 
@@ -391,11 +332,11 @@ class Presence:
         was_connected: bool,
     ) -> None:
         if was_connected and same_connection(event, client):
-            self._observe_session(event, client)
+            self.counts.observe_session(event.timestamp - client.timestamp)
         else:
             self.counts.missed["connected"] += 1
         self._count_disconnect(event, client)
-        self._take(event, client)
+        _take(event, client)
         client.reason = event.reason
         if client.state is _ONLINE:
             self._leave(event, client, received, now)
@@ -418,55 +359,13 @@ class Presence:
         if ordering is Ordering.STALE and not event.connected:
             self._count_disconnect(event, client)
 
-    def _take(self, event: LifecycleEvent, client: Client) -> None:
-        client.timestamp = event.timestamp
-        client.version = event.version
-        client.session = event.session
-
     def _count_disconnect(self, event: LifecycleEvent, client: Client) -> None:
         """Count a disconnect once, also one that changes nothing any more."""
         if not self.disconnects.add(event.client_id, event):
             return
         if client.loose_ends is not None:
-            self._arrived(event, client)
-        reason = event.reason if event.reason in _KNOWN_REASONS else "other"
-        initiated = event.client_initiated
-        if initiated is None:
-            initiated = event.reason == "CLIENT_INITIATED_DISCONNECT"
-        self.counts.disconnects[reason, "client" if initiated else "server"] += 1
-
-    def _await_disconnect(self, client: Client, now: float) -> None:
-        """Expect the disconnect of a connection that was replaced, within the offline delay."""
-        awaited = client.replaced
-        if len(awaited) >= _AWAITED_DISCONNECTS:
-            self._miss_disconnect(next(iter(awaited.values())))
-        self._await(client, client.key, now + self._rules.offline_delay)
-
-    def _await(self, client: Client, key: ConnectionKey, until: float) -> None:
-        replaced = client.opened.replaced[key] = Replaced(client, key)
-        self.deadlines.schedule(until, replaced, ahead=self._rules.offline_delay)
-
-    def _arrived(self, event: LifecycleEvent, client: Client) -> None:
-        """Take note of the disconnect of a replaced connection, if it is one."""
-        for replaced in client.replaced.values():
-            if same_connection(event, replaced):
-                self.deadlines.cancel(replaced)
-                self._observe_session(event, replaced)
-                self._drop_replaced(replaced)
-                return
-
-    def _observe_session(self, event: LifecycleEvent, connect: Stamp) -> None:
-        self.counts.session_duration.observe((event.timestamp - connect.timestamp) / 1000)
-
-    def _miss_disconnect(self, replaced: Replaced) -> None:
-        self.deadlines.cancel(replaced)
-        self.counts.missed["disconnected"] += 1
-        self._drop_replaced(replaced)
-
-    def _drop_replaced(self, replaced: Replaced) -> None:
-        client = replaced.client
-        client.opened.replaced.pop(replaced.key, None)
-        client.tidy()
+            self._awaited.arrived(event, client)
+        self.counts.count_disconnect(event.reason, client_initiated=event.client_initiated)
 
     def _verify(self, client: Client) -> None:
         """Let a client be in doubt no longer."""
@@ -476,7 +375,7 @@ class Presence:
     def _go_offline(self, client: Client, confirmed: float, now: float) -> None:
         if client.gaps != self.gaps:
             self._verify(client)
-        self._enter_offline(client, now)
+        self._offline.add(client, now)
         self._change(client, _OFFLINE, confirmed)
 
     def _change(self, client: Client, state: State, confirmed: float) -> None:
@@ -503,3 +402,7 @@ class Presence:
         self.counts.clients[state] += change
         if self.on_count is not None:
             self.on_count(client, state, change)
+
+
+def _take(event: LifecycleEvent, client: Client) -> None:
+    client.timestamp, client.version, client.session = event.timestamp, event.version, event.session

@@ -3,8 +3,10 @@
 from collections import deque
 from heapq import heapify, heappop, heappush
 from itertools import count
+from typing import Any
 
 from presenced.presence.client import Client
+from presenced.presence.deadlines import Deadlines
 
 __all__ = ["OfflineClients"]
 
@@ -14,11 +16,15 @@ _REBUILD_ABOVE = 64
 class OfflineClients:
     """Who has been offline for longest; each client holds itself since when, as `offline_at`.
 
-    How long a client may be offline before it is forgotten is left to whoever asks, so that another
-    rule needs no look at each of a million. Deletion is lazy, as that of `Deadlines`.
+    It is one item of `deadlines`, due when the first of them has been offline for `forget_after`
+    seconds, None being for ever: so another length of time needs no look at each of a million.
+    Deletion is lazy, as that of `Deadlines`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deadlines: Deadlines[Any], forget_after: float | None) -> None:
+        self.deadline: float | None = None
+        self._deadlines = deadlines
+        self._forget_after = forget_after
         # Clients go offline one after the other, which two queues side by side hold in 16 bytes
         # for each; those of a state file come in another order.
         self._clients: deque[Client] = deque()
@@ -38,6 +44,9 @@ class OfflineClients:
             self._times.append(at)
         else:
             heappush(self._out_of_turn, (at, next(self._numbers), client))
+        after = self._forget_after
+        if after is not None and (self.deadline is None or at + after < self.deadline):
+            self._deadlines.schedule(at + after, self)
 
     def discard(self, client: Client) -> None:
         """Let a client go, if it is there."""
@@ -45,8 +54,33 @@ class OfflineClients:
             return
         client.offline_at = None
         self._dead += 1
+        if not len(self):
+            self._deadlines.cancel(self)
         if self._dead > _REBUILD_ABOVE and self._dead > len(self):
             self._rebuild()
+
+    def forget_after(self, seconds: float | None) -> None:
+        """Let clients be offline for so long from now on, None being for ever."""
+        self._forget_after = seconds
+        self._expect()
+
+    def take_expired(self, now: float) -> Client | None:
+        """Take out the one that has been offline for longest, if that is too long at `now`.
+
+        To be called when it was due. It is due again for the next one.
+        """
+        after, at = self._forget_after, self.earliest
+        expired = after is not None and at is not None and at + after <= now
+        client = self.pop() if expired else None
+        self._expect()
+        return client
+
+    def _expect(self) -> None:
+        after, at = self._forget_after, self.earliest
+        if after is None or at is None:
+            self._deadlines.cancel(self)
+        else:
+            self._deadlines.schedule(at + after, self)
 
     @property
     def earliest(self) -> float | None:

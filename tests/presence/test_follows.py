@@ -1,0 +1,91 @@
+"""The straight way of ordinary events ends where the long way does, whatever comes."""
+
+from unittest.mock import patch
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from histories import A, arrivals, histories, lifecycle
+from presenced.events import LifecycleEvent
+from presenced.presence import Distribution, OrderingRules, Presence, PresenceRules, State
+from presenced.presence.doubts import follows
+from presenced.presence.sessions import pack
+
+UUID = "f7a2c3d4-0000-4000-8000-0123456789ab"
+RULES = PresenceRules(
+    offline_delay_by_reason={"CLIENT_INITIATED_DISCONNECT": 0.0, "CONNECTION_LOST": 30.0},
+    forget_offline_after=120.0,
+    ordering=OrderingRules(),
+)
+REASONS = [None, "CLIENT_INITIATED_DISCONNECT", "CONNECTION_LOST", "SOMETHING_NEW"]
+
+odd_events = st.builds(
+    lifecycle,
+    connected=st.booleans(),
+    timestamp=st.integers(0, 5).map(lambda step: 10**12 + step * A),
+    version=st.sampled_from([None, 0, 1, 1, 2, 2, 3]),
+    session=st.sampled_from([None, "a", UUID, UUID.upper()]),
+    reason=st.sampled_from(REASONS),
+)
+true_events = histories().flatmap(arrivals)
+steps = st.tuples(st.sampled_from([0.0, 1.0, 4.9, 5.0, 31.0, 200.0]), st.integers(0, 9))
+
+
+@given(
+    events=true_events | st.lists(odd_events, max_size=12),
+    more=st.lists(steps, min_size=24, max_size=24),
+)
+@settings(max_examples=600)
+def test_both_ways_end_alike(events: list[LifecycleEvent], more: list[tuple[float, int]]) -> None:
+    straight = life(events, more)
+    with patch("presenced.presence.machine.follows", lambda *_: False):
+        assert straight == life(events, more)
+
+
+def life(events: list[LifecycleEvent], more: list[tuple[float, int]]) -> object:
+    """All that there is to know of a presence that was told these events, with other things."""
+    told: list[object] = []
+    presence = Presence(
+        RULES,
+        on_transition=lambda _, transition: told.append(transition),
+        on_count=lambda _, state, change: told.append((state, change)),
+        on_forget=lambda client: told.append(client.client_id),
+        on_change=told.append,
+    )
+    presence.disconnects.on_change = lambda *change: told.append(change)
+    now = 1000.0
+    for each, (wait, chance) in zip(events, more, strict=False):
+        now += wait
+        presence.advance(now, 1e9)
+        if chance == 0:
+            presence.doubt(now)
+        elif chance == 1:
+            presence.suppose_online("client", now)
+        elif chance == 2:
+            presence.forget("client", "requested")
+        told.append(presence.apply(each, now + 1e9, now))
+    told.append(presence.next_deadline)
+    presence.advance(now + 1000, 1e9)
+    counts = {
+        name: (value.buckets, value.sum) if isinstance(value, Distribution) else value
+        for name, value in vars(presence.counts).items()
+    }
+    clients = [
+        {name: getattr(client, name) for name in client.__struct_fields__ if name != "loose_ends"}
+        for client in presence.clients.values()
+    ]
+    return told, counts, clients
+
+
+def test_the_turns_of_an_ordinary_life_are_straight() -> None:
+    presence = Presence(PresenceRules())
+    for number in range(10):
+        connected = number % 2 == 0
+        each = lifecycle(
+            connected=connected, timestamp=10**12 + number, version=number // 2, session=UUID
+        )
+        if number:
+            assert follows(each, presence.clients["client"], pack(each.session))
+        presence.apply(each, number * 3.0, number * 3.0)
+    assert presence.clients["client"].state is State.PENDING
+    assert presence.counts.ignored == {"duplicate": 0, "stale": 0}
