@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 from panel_data import Series, Source
@@ -69,6 +70,9 @@ def lines(panel: Panel, box: Box, source: Source) -> Iterator[str]:
     tops = layers or [dict(series.points) for _, series in found]
     top = _round_up(max((value for layer in tops for value in layer.values()), default=1.0))
     yield from _axes(plot, top, defaults["unit"], source)
+    if not found:
+        middle = plot.left + plot.width / 2
+        yield text(middle, plot.top + plot.height / 2, "No data", more='text-anchor="middle"')
 
     def place(at: float, value: float) -> tuple[float, float]:
         x = plot.right - (source.end - at) / source.span * plot.width
@@ -109,6 +113,7 @@ def heat(panel: Panel, box: Box, source: Source) -> Iterator[str]:
         for at, value in cells[row].items():
             if value > 0:
                 x = plot.right - (source.end - at) / source.span * plot.width - width
+                x = max(x, plot.left)
                 ink = f'fill-opacity="{0.15 + 0.85 * value / most:.2f}"'
                 yield rect(Box(x, y, width - 0.5, height - 1), colour("orange"), ink)
     yield from _times(plot, source)
@@ -141,10 +146,15 @@ def timeline(panel: Panel, box: Box, source: Source) -> Iterator[str]:
     for place, (name, series) in enumerate(found):
         top = plot.top + place * height
         yield text(plot.left, top + 12, name)
-        for at, value in series.points:
-            x = plot.right - (source.end - at) / source.span * plot.width - width
+        for value, run in groupby(series.points, key=lambda point: point[1]):
+            times = [at for at, _ in run]
+            left, right = (
+                plot.right - (source.end - at) / source.span * plot.width
+                for at in (times[0], times[-1])
+            )
+            left = max(left - width, plot.left)
             ink = colour(meaning[f"{value:g}"]["color"])
-            yield rect(Box(max(x, plot.left), top + 17, width + 0.3, height - 22), ink)
+            yield rect(Box(left, top + 17, right - left, height - 22), ink)
     yield from _times(plot, source)
 
 
@@ -203,7 +213,7 @@ def _places(box: Box, names: list[str]) -> list[tuple[float, int]]:
     """Where each name of a legend stands: x, and its line."""
     places, x, line = [], 0.0, 0
     for name in names:
-        width = 24 + 6.2 * len(name)
+        width = 24 + sum(8.0 if letter.isupper() else 6.2 for letter in name)
         if x + width > box.width and x:
             x, line = 0.0, line + 1
         places.append((x, line))

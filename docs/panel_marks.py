@@ -58,7 +58,7 @@ def number(value: float, unit: str, now: float) -> str:
     if unit == "bytes":
         return f"{value / 1e6:.0f} MB"
     if unit == "s":
-        size, name = next(((s, n) for s, n in SECONDS if abs(value) >= s), SECONDS[-1])
+        size, name = next(((s, n) for s, n in SECONDS if abs(value) >= s), (1, "s"))
         return f"{_short(value / size)} {name}"
     return _short(value) + SUFFIXES.get(unit, "")
 

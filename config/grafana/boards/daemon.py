@@ -177,12 +177,9 @@ def _traffic(made: building.Dashboard) -> None:
             "Duplicates, stale ones and the daemon's own; messages that are no events; and events "
             "that must have been lost.",
             "cpm",
-            query(f"sum by (reason) ({_rate('iot_events_ignored_total')}) * 60", "{{reason}}"),
-            query(
-                f"sum by (reason) ({_rate('iot_events_rejected_total')}) * 60",
-                "rejected: {{reason}}",
-            ),
-            query(f"sum by (type) ({_rate('iot_events_missed_total')}) * 60", "missed: {{type}}"),
+            query(_seen("iot_events_ignored_total", "reason", times=60), "{{reason}}"),
+            query(_seen("iot_events_rejected_total", "reason", times=60), "rejected: {{reason}}"),
+            query(_seen("iot_events_missed_total", "type", times=60), "missed: {{type}}"),
         )
     )
 
