@@ -25,7 +25,7 @@ DOCS = Path(__file__).parent
 DASHBOARDS = DOCS.parent / "config" / "grafana" / "dashboards"
 WIDTH, COLUMN, ROW = 1200, 50, 30
 SPAN, RATE_INTERVAL = 180, 20
-SEED, DEMO, PROMETHEUS = 11, "127.0.0.1:9983", "127.0.0.1:9990"
+SEED, DEVICES, DEMO, PROMETHEUS = 11, 200, "127.0.0.1:9983", "127.0.0.1:9990"
 KINDS = {
     "stat": stat,
     "timeseries": lines,
@@ -86,7 +86,8 @@ def _running(directory: Path) -> Iterator[None]:
         "scrape_configs": [{"job_name": "presenced", "static_configs": [{"targets": [DEMO]}]}],
     }
     (directory / "prometheus.yml").write_text(json.dumps(config))
-    demo = [sys.executable, "-m", "presenced", "demo", "--listen", DEMO, "--seed", str(SEED)]
+    demo = [sys.executable, "-m", "presenced", "demo", "--listen", DEMO]
+    demo += ["--seed", str(SEED), "--devices", str(DEVICES)]
     prometheus = [
         shutil.which("prometheus") or "prometheus",
         f"--config.file={directory / 'prometheus.yml'}",
