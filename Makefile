@@ -3,6 +3,7 @@
 # make check   ruff and mypy --strict
 # make bench   what it costs beside its peers: a table, and build/bench.json (docs/performance.md)
 # make docs    docs/metrics.md, README's metrics and config/presenced.schema.json from the code
+# make dashboards  config/grafana/dashboards from the code in config/grafana/boards
 # make install      as a service below PREFIX (/usr/local), staged in DESTDIR where that is given
 # make uninstall    removes what install put there, and nothing else
 # make test-system  the service on a Debian with systemd in a container of its own; as root
@@ -40,7 +41,7 @@ LOCK_PYTHONS = 3.11 3.12 3.13
 LOCK_PLATFORMS = x86_64-manylinux_2_36 aarch64-manylinux_2_36
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-system test-image bench check docs image lock tools \
+.PHONY: help demo test test-system test-image bench check docs dashboards image lock tools \
     bench-tools system-tools image-tools install uninstall clean
 
 help:
@@ -72,6 +73,9 @@ docs: $(VENV)/.test
 	$(BIN)/python -m presenced.settings.schema > config/presenced.schema.json
 	$(BIN)/python -m presenced.metrics.reference > docs/metrics.md
 	$(BIN)/python -m presenced.metrics.reference README.md
+
+dashboards: $(VENV)/.test
+	PYTHONPATH=config/grafana $(BIN)/python -m boards config/grafana/dashboards
 
 image:
 	$(ENGINE) build --tag presenced --build-arg VERSION="$(VERSION)" \

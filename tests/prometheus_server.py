@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import urllib.parse
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,15 @@ def tool(name: str) -> str:
 class Prometheus:
     """A Prometheus that scrapes loopback ports ten times a second.
 
-    `scrape` is what its scrape_config holds besides.
+    `rules` are files of rules, evaluated every second; `scrape` is what its scrape_config holds
+    besides.
     """
 
-    def __init__(self, directory: Path, *targets: int, **scrape: Any) -> None:
+    def __init__(
+        self, directory: Path, *targets: int, rules: Iterable[Path] = (), **scrape: Any
+    ) -> None:
         self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         config = directory / "prometheus.yml"
         job = {
             "job_name": "presenced",
@@ -33,7 +38,13 @@ class Prometheus:
             **scrape,
         }
         config.write_text(
-            yaml.safe_dump({"global": {"scrape_interval": "100ms"}, "scrape_configs": [job]})
+            yaml.safe_dump(
+                {
+                    "global": {"scrape_interval": "100ms", "evaluation_interval": "1s"},
+                    "rule_files": [str(file) for file in rules],
+                    "scrape_configs": [job],
+                }
+            )
         )
         with (directory / "prometheus.log").open("wb") as log:
             self.process = subprocess.Popen(
@@ -54,15 +65,17 @@ class Prometheus:
 
     def values(self, expression: str) -> list[float] | None:
         """The values of an instant query, None while Prometheus does not answer."""
-        query = urllib.parse.urlencode({"query": expression})
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.port}/api/v1/query?{query}", timeout=10
-            ) as answer:
-                result = json.load(answer)["data"]["result"]
+            result = self.get("query", query=expression)["result"]
         except OSError:
             return None
         return [float(sample["value"][1]) for sample in result]
+
+    def get(self, endpoint: str, **words: str) -> Any:
+        """The data of an answer of its API; raises OSError while there is none."""
+        url = f"{self.url}/api/v1/{endpoint}?{urllib.parse.urlencode(words)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]
 
     def stop(self) -> None:
         """End it."""

@@ -1,0 +1,280 @@
+"""The dashboard presenced: whether the daemons themselves are well."""
+
+from grafana_foundation_sdk.builders import dashboard as building
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from boards.parts import (
+    CHOSEN,
+    GOOD_IF_NONE,
+    board,
+    lines,
+    number,
+    query,
+    stacked,
+    timeline,
+    words,
+)
+
+__all__ = ["dashboard"]
+
+_DAY = 86400.0
+_UP = {"1": ("up", "green"), "0": ("down", "red")}
+_GRANTED = {"1": ("granted", "green"), "0": ("not granted", "red")}
+
+
+def dashboard() -> Dashboard:
+    """The dashboard presenced; it needs no series per client."""
+    made = board(
+        "presenced-daemon",
+        "presenced",
+        "Whether the daemons themselves are well: connections, rates against AWS's limit, delays, "
+        "backlog, state file, memory.",
+        span="6h",
+    ).with_variable(
+        building.TextBoxVariable("limit")
+        .label("Messages a second allowed")
+        .description("mqtt.max_message_rate; AWS IoT Core's limit is 100 for each connection.")
+        .default_value("100")
+    )
+    _now(made)
+    _connections(made)
+    _traffic(made)
+    _delays(made)
+    _state(made)
+    _process(made)
+    return made.build()
+
+
+def _now(made: building.Dashboard) -> None:
+    made.with_panel(
+        words(
+            "Connections",
+            "Whether all MQTT connections are up.",
+            f"min({_of('presenced_mqtt_connected')})",
+            {"1": ("all up", "green"), "0": ("down", "red")},
+        ).span(4)
+    )
+    made.with_panel(
+        words(
+            "Filters",
+            "Whether the broker has granted every topic filter.",
+            f"min({_of('presenced_mqtt_subscription_granted')})",
+            {"1": ("all granted", "green"), "0": ("not granted", "red")},
+        ).span(4)
+    )
+    made.with_panel(
+        number(
+            "Gaps",
+            "How often events may have been lost in the time that is shown.",
+            f"sum(increase({_of('presenced_gaps_total')}[$__range]))",
+            steps=GOOD_IF_NONE,
+        )
+        .decimals(0)
+        .span(4)
+    )
+    made.with_panel(
+        number(
+            "Clients without series",
+            "Clients beyond metrics.max_clients: totals count them, series of clients do not.",
+            f"max({_of('presenced_clients_without_series')})",
+            steps=GOOD_IF_NONE,
+        ).span(4)
+    )
+    made.with_panel(
+        number(
+            "Certificate expires in",
+            "The first of all client and CA certificates to do so.",
+            f"min({_of('presenced_certificate_expiry_timestamp_seconds')}) - time()",
+            "s",
+            (("red", None), ("orange", 7 * _DAY), ("green", 30 * _DAY)),
+        ).span(4)
+    )
+    made.with_panel(
+        words(
+            "Configuration",
+            "Whether the configuration was good when it was last read.",
+            f"min({_of('presenced_config_last_reload_successful')})",
+            {"1": ("good", "green"), "0": ("refused", "red")},
+        ).span(4)
+    )
+
+
+def _connections(made: building.Dashboard) -> None:
+    made.with_panel(
+        timeline(
+            "MQTT connections",
+            "When each connection was up.",
+            _UP,
+            query(_of("presenced_mqtt_connected"), "{{instance}} {{connection}}"),
+        )
+    )
+    made.with_panel(
+        timeline(
+            "Topic filters",
+            "When each filter was granted.",
+            _GRANTED,
+            query(
+                _of("presenced_mqtt_subscription_granted"), "{{instance}} {{connection}} {{filter}}"
+            ),
+        )
+    )
+    failures = "presenced_mqtt_connection_failures_total"
+    made.with_panel(
+        lines(
+            "Connection failures per minute, by reason",
+            "Attempts refused, connections lost, filters refused. taken_over: a second daemon uses "
+            "this client ID.",
+            "cpm",
+            query(_seen(failures, "instance, reason", times=60), "{{instance}} {{reason}}"),
+        )
+    )
+    made.with_panel(
+        lines(
+            "Connects per minute, by session",
+            "With a resumed session nothing was lost meanwhile; a new one may be a gap.",
+            "cpm",
+            query(
+                f"sum by (instance, session) ({_rate('presenced_mqtt_connects_total')}) * 60",
+                "{{instance}} {{session}}",
+            ),
+        )
+    )
+
+
+def _traffic(made: building.Dashboard) -> None:
+    messages = _rate("presenced_mqtt_messages_total")
+    made.with_panel(
+        lines(
+            "Messages per second against the limit",
+            "For each connection. Beyond the limit AWS IoT Core discards messages. Bursts within a "
+            "scrape interval are higher than their average.",
+            "mps",
+            query(f"sum by (instance, connection) ({messages})", "{{instance}} {{connection}}"),
+            query("vector($limit)", "limit"),
+        )
+    )
+    made.with_panel(
+        lines(
+            "Share of the time at the limit",
+            "Of each connection. Above 0 AWS IoT Core has probably discarded messages.",
+            "percentunit",
+            query(_rate("presenced_mqtt_saturated_seconds_total"), "{{instance}} {{connection}}"),
+        )
+    )
+    made.with_panel(
+        stacked(
+            lines(
+                "Events per second, by family",
+                "What was decoded.",
+                "eps",
+                query(_seen("iot_events_total", "family"), "{{family}}"),
+            )
+        )
+    )
+    made.with_panel(
+        lines(
+            "Events without effect, per minute",
+            "Duplicates, stale ones and the daemon's own; messages that are no events; and events "
+            "that must have been lost.",
+            "cpm",
+            query(_seen("iot_events_ignored_total", "reason", times=60), "{{reason}}"),
+            query(_seen("iot_events_rejected_total", "reason", times=60), "rejected: {{reason}}"),
+            query(_seen("iot_events_missed_total", "type", times=60), "missed: {{type}}"),
+        )
+    )
+
+
+def _delays(made: building.Dashboard) -> None:
+    buckets = _rate("iot_event_delay_seconds_bucket", 'family="presence",')
+    made.with_panel(
+        lines(
+            "Delay of lifecycle events",
+            "Received time minus event time, which AWS calls approximate: half of them, and 99 of "
+            "100, came sooner.",
+            "s",
+            query(
+                f"histogram_quantile(0.5, sum by (instance, le) ({buckets}))", "{{instance}} half"
+            ),
+            query(
+                f"histogram_quantile(0.99, sum by (instance, le) ({buckets}))",
+                "{{instance}} 99 of 100",
+            ),
+        )
+    )
+    made.with_panel(
+        lines(
+            "Backlog",
+            "The most messages that were received but not yet applied, and QoS 0 messages dropped "
+            "because there were too many.",
+            "short",
+            query(
+                f"max_over_time({_of('presenced_pipeline_backlog_messages')}[$__rate_interval])",
+                "{{instance}} waiting",
+            ),
+            query(
+                f"increase({_of('presenced_mqtt_messages_dropped_total')}[$__rate_interval])",
+                "{{instance}} {{connection}} dropped",
+            ),
+        )
+    )
+
+
+def _state(made: building.Dashboard) -> None:
+    failures = "presenced_state_commit_failures_total"
+    made.with_panel(
+        lines(
+            "Commits to the state file per second",
+            "0 without a state file. Failures are named by their cause.",
+            "cps",
+            query(_rate("presenced_state_commits_total"), "{{instance}} commits"),
+            query(_seen(failures, "instance, cause"), "{{instance}} failed: {{cause}}"),
+        )
+    )
+    buckets = _rate("presenced_state_commit_duration_seconds_bucket")
+    made.with_panel(
+        lines(
+            "Duration of commits",
+            "Until they were on the disk: half of them, and 99 of 100, took less.",
+            "s",
+            query(
+                f"histogram_quantile(0.5, sum by (instance, le) ({buckets}))", "{{instance}} half"
+            ),
+            query(
+                f"histogram_quantile(0.99, sum by (instance, le) ({buckets}))",
+                "{{instance}} 99 of 100",
+            ),
+        )
+    )
+
+
+def _process(made: building.Dashboard) -> None:
+    made.with_panel(
+        lines(
+            "Memory",
+            "Resident memory of the process.",
+            "bytes",
+            query(_of("process_resident_memory_bytes"), "{{instance}}"),
+        )
+    )
+    made.with_panel(
+        lines(
+            "Processor",
+            "Seconds of processor time a second. presenced applies messages on one core.",
+            "percentunit",
+            query(_rate("process_cpu_seconds_total"), "{{instance}}"),
+        )
+    )
+
+
+def _of(metric: str) -> str:
+    return f"{metric}{{{CHOSEN}}}"
+
+
+def _rate(metric: str, more: str = "") -> str:
+    return f"rate({metric}{{{more}{CHOSEN}}}[$__rate_interval])"
+
+
+def _seen(metric: str, labels: str, *, times: int = 1) -> str:
+    """The rate by these labels, of those only that rose in the time that is shown."""
+    rate = f"sum by ({labels}) ({_rate(metric)})" + (f" * {times}" if times > 1 else "")
+    return f"{rate} and sum by ({labels}) (increase({_of(metric)}[$__range])) > 0"

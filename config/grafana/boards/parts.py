@@ -1,0 +1,345 @@
+"""What the dashboards have in common: variables, links, colours, and kinds of panels.
+
+Queries pick daemons by `CHOSEN` and merge those that watch the same fleet by `merged`: `max`, as
+docs/high-availability.md has it. A fleet is what all labels of a target but `instance` tell.
+"""
+
+import json
+from collections.abc import Sequence
+from string import ascii_uppercase
+
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    dashboard,
+    heatmap,
+    prometheus,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
+from grafana_foundation_sdk.builders import common as building
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import common
+from grafana_foundation_sdk.models.dashboard import (
+    Dashboard,
+    DashboardCursorSync,
+    DashboardLinkType,
+    DataSourceRef,
+    DynamicConfigValue,
+    FieldColorModeId,
+    Threshold,
+    ThresholdsMode,
+    ValueMap,
+    ValueMapping,
+    ValueMappingResult,
+    VariableOption,
+    VariableRefresh,
+    VariableSort,
+)
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+__all__ = [
+    "CHOSEN",
+    "GOOD_IF_MANY",
+    "GOOD_IF_NONE",
+    "KNOWN",
+    "NO_SERIES",
+    "ONLINE",
+    "SHARE_ONLINE",
+    "STATES",
+    "Query",
+    "as_json",
+    "bars",
+    "board",
+    "coloured",
+    "device_link",
+    "heat",
+    "lines",
+    "listing",
+    "merged",
+    "number",
+    "query",
+    "query_variable",
+    "stacked",
+    "timeline",
+    "words",
+]
+
+CHOSEN = 'job=~"$job",instance=~"$instance"'
+KNOWN = 'state!="unknown"'
+ONLINE = 'state=~"online|pending"'
+NO_SERIES = "No series per client: see metrics.per_client"
+
+Steps = Sequence[tuple[str, float | None]]
+Query = prometheus.Dataquery
+
+GOOD_IF_MANY: Steps = (("red", None), ("orange", 0.8), ("green", 0.95))
+GOOD_IF_NONE: Steps = (("green", None), ("orange", 1.0))
+STATES = {"online": "green", "pending": "yellow", "offline": "red", "unknown": "text"}
+
+_SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+_NEUTRAL: Steps = (("text", None),)
+_LEGEND = (
+    building.VizLegendOptions()
+    .display_mode(common.LegendDisplayMode.LIST)
+    .placement(common.LegendPlacement.BOTTOM)
+    .show_legend(show_legend=True)
+)
+_LAST = building.ReduceDataOptions().calcs(["lastNotNull"])
+
+
+def as_json(made: Dashboard) -> str:
+    """The text of a dashboard's file; panels and queries get the names that Grafana wants."""
+    document = json.loads(JSONEncoder().encode(made))
+    for number, panel in enumerate(document["panels"], start=1):
+        panel["id"] = number
+        for letter, asked in zip(ascii_uppercase, panel.get("targets", ()), strict=False):
+            asked["refId"] = asked["refId"] or letter
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def merged(expression: str) -> str:
+    """One answer of all daemons that watch the same fleet."""
+    return f"max without (instance) ({expression})"
+
+
+def _clients(states: str) -> str:
+    return f"sum({merged(f'sum without (state) (iot_clients{{{states},{CHOSEN}}})')})"
+
+
+SHARE_ONLINE = f"{_clients(ONLINE)} / {_clients(KNOWN)}"
+
+
+def board(uid: str, title: str, description: str, *, span: str) -> dashboard.Dashboard:
+    """A dashboard with the variables that all have, and links to the others; `span` such as 6h."""
+    return (
+        dashboard.Dashboard(title)
+        .uid(uid)
+        .description(description)
+        .tags(["presenced"])
+        .editable()
+        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .refresh("30s")
+        .time(f"now-{span}", "now")
+        .timezone("browser")
+        .link(
+            dashboard.DashboardLink("presenced")
+            .type(DashboardLinkType.DASHBOARDS)
+            .tooltip("The other dashboards of presenced")
+            .tags(["presenced"])
+            .include_vars(include_vars=True)
+            .keep_time(keep_time=True)
+        )
+        .with_variable(
+            dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
+        )
+        .with_variable(_choice("job", "Job", "label_values(presenced_build_info, job)"))
+        .with_variable(
+            _choice(
+                "instance",
+                "Instance",
+                'label_values(presenced_build_info{job=~"$job"}, instance)',
+            )
+        )
+    )
+
+
+def _choice(name: str, label: str, asked: str) -> dashboard.QueryVariable:
+    return (
+        query_variable(name, label, asked)
+        .multi(multi=True)
+        .include_all(include_all=True)
+        .all_value(".*")
+        .current(VariableOption(text=["All"], value=["$__all"]))
+    )
+
+
+def query_variable(name: str, label: str, asked: str) -> dashboard.QueryVariable:
+    """A variable whose values Prometheus knows; one of them is chosen."""
+    return (
+        dashboard.QueryVariable(name)
+        .label(label)
+        .datasource(_SOURCE)
+        .query({"query": asked, "refId": name})
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(VariableSort.NATURAL_ASC)
+    )
+
+
+def query(expression: str, legend: str = "") -> Query:
+    """A query over the time that is shown."""
+    asked = prometheus.Dataquery().expr(expression).legend_format(legend).range()
+    return asked.datasource(_SOURCE)
+
+
+def device_link(column: str) -> dashboard.DashboardLink:
+    """From a table's row to the dashboard of its client; `column` holds the client ID."""
+    client = f"${{__data.fields.{column}:percentencode}}"
+    chosen = "${datasource:queryparam}&${job:queryparam}"
+    url = f"/d/presenced-device/device?var-client_id={client}&{chosen}"
+    return dashboard.DashboardLink("The story of this device").url(url)
+
+
+def number(
+    title: str, description: str, expression: str, unit: str = "none", steps: Steps = _NEUTRAL
+) -> stat.Panel:
+    """One number as it is now; it may have the colour of the step that it has reached."""
+    return (
+        stat.Panel()
+        .title(title)
+        .description(description)
+        .datasource(_SOURCE)
+        .unit(unit)
+        .thresholds(_thresholds(steps))
+        .color_scheme(_by_thresholds())
+        .reduce_options(_LAST)
+        .graph_mode(common.BigValueGraphMode.NONE)
+        .height(4)
+        .with_target(query(expression))
+    )
+
+
+def words(
+    title: str, description: str, expression: str, meaning: dict[str, tuple[str, str]]
+) -> stat.Panel:
+    """A word and its colour in the place of a number."""
+    return number(title, description, expression).mappings(_mappings(meaning))
+
+
+def lines(title: str, description: str, unit: str, *queries: Query) -> timeseries.Panel:
+    """Lines over time, with their last values in the legend."""
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(description)
+        .datasource(_SOURCE)
+        .unit(unit)
+        .min(0)
+        .thresholds(_thresholds(_NEUTRAL))
+        .fill_opacity(10)
+        .show_points(common.VisibilityMode.NEVER)
+        .legend(_LEGEND)
+        .tooltip(building.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI))
+        .height(8)
+        .span(12)
+    )
+    for asked in queries:
+        panel.with_target(asked)
+    return panel
+
+
+def stacked(panel: timeseries.Panel) -> timeseries.Panel:
+    """The same with each series on top of the last one."""
+    stacking = building.StackingConfig().mode(common.StackingMode.NORMAL)
+    return panel.stacking(stacking).fill_opacity(50).line_width(1)
+
+
+def coloured(panel: timeseries.Panel, colours: dict[str, str]) -> timeseries.Panel:
+    """The same with a fixed colour for each series of such a name."""
+    for name, colour in colours.items():
+        fixed = {"mode": "fixed", "fixedColor": colour}
+        panel.override_by_name(name, [DynamicConfigValue(id_val="color", value=fixed)])
+    return panel
+
+
+def bars(title: str, description: str, unit: str, steps: Steps, asked: Query) -> bargauge.Panel:
+    """A bar for each series as it is now."""
+    return (
+        bargauge.Panel()
+        .title(title)
+        .description(description)
+        .datasource(_SOURCE)
+        .unit(unit)
+        .min(0)
+        .max(1)
+        .thresholds(_thresholds(steps))
+        .color_scheme(_by_thresholds())
+        .orientation(common.VizOrientation.HORIZONTAL)
+        .display_mode(common.BarGaugeDisplayMode.BASIC)
+        .reduce_options(_LAST)
+        .height(8)
+        .span(12)
+        .with_target(asked.instant())
+    )
+
+
+def heat(title: str, description: str, unit: str, expression: str) -> heatmap.Panel:
+    """The buckets of a histogram over time; the expression keeps the label `le`."""
+    return (
+        heatmap.Panel()
+        .title(title)
+        .description(description)
+        .datasource(_SOURCE)
+        .calculate(calculate=False)
+        .y_axis(heatmap.YAxisConfig().unit(unit))
+        .color(
+            heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64)
+        )
+        .cell_gap(1)
+        .unit("short")
+        .thresholds(_thresholds(_NEUTRAL))
+        .height(8)
+        .span(12)
+        .with_target(query(expression, "{{le}}").format(PromQueryFormat.HEATMAP))
+    )
+
+
+def timeline(
+    title: str, description: str, meaning: dict[str, tuple[str, str]], asked: Query
+) -> statetimeline.Panel:
+    """Which of a few values each series had when."""
+    return (
+        statetimeline.Panel()
+        .title(title)
+        .description(description)
+        .datasource(_SOURCE)
+        .unit("none")
+        .thresholds(_thresholds(_NEUTRAL))
+        .mappings(_mappings(meaning))
+        .show_value(common.VisibilityMode.NEVER)
+        .merge_values(merge_values=True)
+        .row_height(0.8)
+        .legend(_LEGEND)
+        .height(6)
+        .span(12)
+        .with_target(asked)
+    )
+
+
+def listing(title: str, description: str, unit: str, *queries: Query) -> table.Panel:
+    """A table with a row for each series or moment."""
+    panel = (
+        table.Panel()
+        .title(title)
+        .description(description)
+        .datasource(_SOURCE)
+        .unit(unit)
+        .thresholds(_thresholds(_NEUTRAL))
+        .height(8)
+        .span(12)
+    )
+    for asked in queries:
+        panel.with_target(asked.format(PromQueryFormat.TABLE))
+    return panel
+
+
+def _by_thresholds() -> dashboard.FieldColor:
+    return dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS)
+
+
+def _thresholds(steps: Steps) -> dashboard.ThresholdsConfig:
+    made = [Threshold(color=colour, value=value) for colour, value in steps]
+    return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(made)
+
+
+def _mappings(meaning: dict[str, tuple[str, str]]) -> list[ValueMapping]:
+    return [
+        ValueMap(
+            {
+                value: ValueMappingResult(text=text, color=colour, index=index)
+                for index, (value, (text, colour)) in enumerate(meaning.items())
+            }
+        )
+    ]
