@@ -224,10 +224,28 @@ def test_topic_disagreements_are_counted() -> None:
 def test_seconds_at_the_rate_limit() -> None:
     traffic = Traffic(max_message_rate=3)
     for moment in (0.1, 0.2, 1.0, 1.1, 1.2, 1.3, 2.0, 2.5, 3.0, 3.9, 3.99):
-        traffic.count([message("connected", at=moment)])
+        traffic.count(message("connected", at=moment))
     assert traffic.saturated_seconds == 2
     assert traffic.messages == {0: 0, 1: 11}
     assert traffic.last_message == 3.99
+
+
+def test_a_batch_is_counted_by_connection_and_second() -> None:
+    """As its messages would be one by one; some of a batch may be of another connection."""
+    pipeline, _ = make()
+    together, alone = Traffic(max_message_rate=3), Traffic(max_message_rate=3)
+    pipeline.traffic = {"presenced": together, "other": Traffic()}
+    batch = [message("connected", at=at) for at in (0.1, 0.2, 0.9, 1.0, 1.1, 2.5, 2.6, 2.7, 2.8)]
+    batch[1].connection, batch[4].connection, batch[5].qos = "other", "unheard of", 0
+    pipeline.process(batch[:5])
+    pipeline.process(batch[5:])
+    for each in batch:
+        if each.connection == "presenced":
+            alone.count(each)
+    assert together == alone
+    assert alone.saturated_seconds == 1
+    assert alone.messages == {0: 1, 1: 6}
+    assert pipeline.traffic["other"].messages == {0: 0, 1: 1}
 
 
 def test_a_fault_of_ours_does_not_take_the_batch_with_it(
@@ -334,13 +352,13 @@ def test_messages_are_heard_after_they_were_applied_whoever_they_are_of() -> Non
 def test_a_connection_is_saturated_while_its_second_lasts_and_the_next() -> None:
     traffic = Traffic(max_message_rate=2)
     assert not traffic.is_saturated(0.0)
-    traffic.count([message("connected", at=5.1)])
+    traffic.count(message("connected", at=5.1))
     assert not traffic.is_saturated(5.2)
-    traffic.count([message("connected", at=5.3)])
+    traffic.count(message("connected", at=5.3))
     assert traffic.is_saturated(5.4)
     assert traffic.is_saturated(6.9)
     assert not traffic.is_saturated(7.0)
-    traffic.count([message("connected", at=6.0)])
+    traffic.count(message("connected", at=6.0))
     assert not traffic.is_saturated(6.0), "another second, and not at the limit"
 
 

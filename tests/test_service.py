@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 
 import pytest
@@ -83,13 +84,46 @@ def test_messages_are_acknowledged_even_where_applying_them_fails(
         service = make()
         acknowledged: list[int] = []
 
-        def fail(_: list[Message]) -> None:
+        def fail(_: list[Message], __: int) -> None:
             raise ZeroDivisionError
 
         monkeypatch.setattr(service._pipeline, "process", fail)
         service._inbox.put(message("connected", 1, 0, acknowledged))
         service._inbox.drain()
         assert acknowledged == [1]
+
+    asyncio.run(run())
+
+
+def test_deadlines_that_are_let_go_leave_the_loop_to_others_and_the_message_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All that were held, before one message, in one turn: that held up the loop."""
+    monkeypatch.setattr("presenced.service._MOST_DEADLINES_A_TURN", 10)
+
+    async def run() -> None:
+        service = make()
+        counts = service._presence.counts.clients
+        service._hold(0.0)
+        for kind, age in (("connected", 100), ("disconnected", 50)):
+            for number in range(35):
+                each = message(kind, 1, age, [])
+                each.topic += str(number)
+                service._inbox.put(each)
+        service._inbox.drain()
+        assert counts[State.PENDING] == 35
+        service._timer.stop()
+        service._outage_held_at = service._pipeline.held_at = math.inf
+        acknowledged: list[int] = []
+        service._inbox.put(message("connected", 7, 0, acknowledged))
+        seen = []
+        while not acknowledged:
+            await asyncio.sleep(0)
+            service._timer.stop()
+            seen.append(counts[State.OFFLINE])
+        assert set(seen) >= {10, 20, 30}, "other things had their turns in between"
+        assert counts == {"online": 1, "pending": 0, "offline": 35, "unknown": 0}
+        assert service._inbox.backlog == 0
 
     asyncio.run(run())
 

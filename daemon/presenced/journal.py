@@ -11,6 +11,7 @@ import socket
 import time
 import traceback
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -131,6 +132,7 @@ def _field(name: str, value: str) -> bytes:
     return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
 
 
+@lru_cache(maxsize=256)
 def _name(key: str) -> str:
     """A field name: capitals, digits and underscores, at most 64 (systemd.journal-fields(7))."""
     return ("PRESENCED_" + re.sub("[^A-Z0-9_]", "_", key.upper()))[:64]
@@ -148,4 +150,6 @@ def _shown(value: object) -> str:
 
 
 def _one_line(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else " " for char in text)

@@ -118,7 +118,7 @@ class Traffic:
     _second: int = -1
     _in_second: int = 0
 
-    def count(self, messages: Sequence[Message]) -> None:
+    def count(self, *messages: Message) -> None:
         """Count messages in the order of their arrival, at least one.
 
         The one that fills its second makes that second a saturated one.
@@ -342,7 +342,7 @@ class Pipeline:
         for connection, own in groupby(messages, _connection_of):
             traffic = self.traffic.get(connection)
             if traffic is not None:
-                traffic.count(list(own))
+                traffic.count(*own)
 
     def _reject(self, message: Message, rejected: Rejected) -> None:
         self.counts.rejected[rejected.reason] += 1
