@@ -3,7 +3,6 @@
 from contextlib import suppress
 
 from presenced.certificates import certificate_expiry
-from presenced.doctor.identity import visitors
 from presenced.fleet import Fleet
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.source import SourceOptions, TlsFiles
@@ -16,6 +15,7 @@ from presenced.settings import (
     Settings,
     read_password,
 )
+from presenced.visitors import visitors
 
 __all__ = [
     "certificate_expiries",
@@ -42,7 +42,7 @@ def presence_rules(presence: PresenceSettings) -> PresenceRules:
 def client_filter(settings: Settings) -> ClientFilter:
     """The filter that leaves out the daemon's own clients and those of the settings' patterns.
 
-    The clients of `presenced doctor` are the daemon's own, too.
+    Those of commands that connect beside the daemon are the daemon's own, too.
     """
     own = (*settings.mqtt.client_ids, *visitors(settings.mqtt))
     return ClientFilter(own, settings.presence.ignore_clients)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from presenced.doctor.identity import probe_client_id
 from presenced.doctor.report import Finding, Status
 from presenced.mqtt.faults import Fault, FaultReason
 from presenced.mqtt.policy import receive_remedy, subscribe_remedy
@@ -10,6 +9,7 @@ from presenced.mqtt.source import SourceOptions
 from presenced.mqtt.symptoms import no_connack
 from presenced.settings import format_duration
 from presenced.settings.filters import overlapping_filters
+from presenced.visitors import probe_client_id
 
 __all__ = ["dropped", "no_answer", "refused", "silent"]
 
