@@ -84,7 +84,7 @@ def _add_delivery(parser: argparse.ArgumentParser) -> None:
         type=_share,
         default=0.05,
         metavar="PERCENT",
-        help="messages that are late, so that later ones overtake them (default 5%%); with any, most"
+        help="messages that are late, so that others overtake them (default 5%%); with any, most"
         " disconnects of connections that were taken over are late, as on AWS",
     )
     add(

@@ -14,6 +14,7 @@ from presenced.build import source_options
 from presenced.emulator.delivery import Manners
 from presenced.mqtt.source import SourceOptions
 from presenced.progress import Progress
+from presenced.settings import Problem, SettingsError
 from presenced.simulate.aws import refuse_aws
 from presenced.simulate.life import Life
 from presenced.simulate.plan import Plan
@@ -44,13 +45,14 @@ def run_simulate(options: argparse.Namespace, say: Callable[[str], None]) -> Non
 
 def _plan(options: argparse.Namespace) -> Plan:
     if (options.flaps or 0.0) + (options.takeovers or 0.0) > 1:
-        raise SimulationError("--flaps and --takeovers are more than 100% together")
+        message = "must not be more than 100% together with --takeovers"
+        raise SettingsError([Problem(key="--flaps", message=message)])
     seed = random.randrange(10**6) if options.seed is None else options.seed  # noqa: S311
     return Plan(
         devices=options.devices,
         duration=options.duration,
         seed=seed,
-        start=time.time() if options.start is None else options.start,
+        start=round(time.time(), 3) if options.start is None else options.start,
         rate=options.rate,
         flaps=options.flaps,
         takeovers=options.takeovers,
@@ -73,7 +75,8 @@ async def _simulate(
     await refuse_aws(source.endpoint)
     life = Life(plan)
     async with Publisher(source) as publisher:
-        begin = datetime.fromtimestamp(plan.start, UTC).isoformat().replace("+00:00", "Z")
+        begin = datetime.fromtimestamp(plan.start, UTC).isoformat(timespec="milliseconds")
+        begin = begin.replace("+00:00", "Z")
         say(f"{plan.devices} devices on {source.address}: --seed {plan.seed} --start {begin}")
         progress = Progress(lambda: f"{publisher.published:,} messages")
         with stop_signals() as stop:

@@ -35,12 +35,11 @@ class _Source(AiomqttSource):
         self.refusal: ReasonCode | None = None
 
     async def _live(self, link: AiomqttLink) -> float:
-        passed_on = link._client.on_publish  # noqa: SLF001 - aiomqtt keeps the answer to itself
+        passed_on = link._on_publish  # noqa: SLF001 - aiomqtt keeps the answer to itself
 
         def answered(client: Any, userdata: Any, mid: int, code: Any, properties: Any) -> None:
             self._note(code)
-            if passed_on is not None:
-                passed_on(client, userdata, mid, code, properties)
+            passed_on(client, userdata, mid, code, properties)
 
         link._client.on_publish = answered  # noqa: SLF001
         self.link = link
