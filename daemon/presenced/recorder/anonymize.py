@@ -19,6 +19,7 @@ __all__ = ["Anonymizer"]
 
 _WRAPPERS = ("event", "Event")
 _NO_RAW = msgspec.Raw()
+_DIGITS = 32
 
 # What the names in a topic are, outermost first.
 _NAMES = {
@@ -109,7 +110,8 @@ class Anonymizer:
                 break
         else:
             fields = self._changed(outer)
-        return msgspec.json.encode({**fields, "original": self._pseudonyms.digest("all", payload)})
+        original = self._pseudonyms.digest("payload", payload)[:_DIGITS]
+        return msgspec.json.encode({**fields, "original": original})
 
     def _changed(self, told: Any) -> dict[str, Any]:
         changed = {

@@ -86,8 +86,11 @@ def _template(pattern: str) -> Callable[[str], str]:
 
 def _member(bracket: str) -> str:
     """A character that a bracket of a pattern matches; itself where there is none."""
-    printable = string.ascii_letters + string.digits + "-_.:"
-    return next((each for each in printable if fnmatch.fnmatchcase(each, bracket)), bracket)
+    printable = string.ascii_letters + string.digits + string.punctuation
+    return next(
+        (each for each in printable if each not in "*?" and fnmatch.fnmatchcase(each, bracket)),
+        bracket,
+    )
 
 
 def _refusal(message: str, value: str | None = None) -> SettingsError:
