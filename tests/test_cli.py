@@ -36,7 +36,8 @@ def config(tmp_path: Path, certificates: Certificates) -> Path:
 
 def test_help_and_version() -> None:
     assert presenced("--version").stdout == f"presenced {__version__}\n"
-    for command in ([], ["run"], ["check"], ["doctor"], ["demo"], ["replay"], ["state"]):
+    commands = ("run", "check", "doctor", "demo", "record", "replay", "simulate", "state")
+    for command in ([], *([each] for each in commands)):
         done = presenced(*command, "--help")
         assert done.returncode == 0
         assert done.stdout.startswith("usage: presenced")
