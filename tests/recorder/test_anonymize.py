@@ -187,9 +187,8 @@ def metrics(text: str, rename: Callable[[str, str], str]) -> Iterator[tuple[Any,
                 yield sample.name, tuple(sorted(labels.items())), sample.value
 
 
-@given(recordings())
-@settings(max_examples=400, deadline=None)
-def test_a_replay_gives_the_same_but_for_the_names(messages: list[Message]) -> None:
+def compare(messages: list[Message]) -> None:
+    """Compare a replay of messages with one of what stands for them."""
     wanted = the_settings()
     anonymizer = Anonymizer(wanted)
     anonymous = [parse_line(recording_line(anonymizer(each))) for each in messages]
@@ -210,6 +209,55 @@ def test_a_replay_gives_the_same_but_for_the_names(messages: list[Message]) -> N
 
     was = sorted(metrics(replayed(messages, "metrics", wanted), anonymizer.name))
     assert was == sorted(metrics(replayed(anonymous, "metrics", wanted), lambda _, name: name))
+
+
+@given(recordings())
+@settings(max_examples=400, deadline=None)
+def test_a_replay_gives_the_same_but_for_the_names(messages: list[Message]) -> None:
+    compare(messages)
+
+
+def test_messages_that_differ_in_what_is_left_out_are_no_copies_of_each_other() -> None:
+    """Jobs carry nothing to order them by: only copies to the last byte count once."""
+    topic = "$aws/events/job/j/completed"
+    payloads = [b'{"comment": "one"}', b'{"comment": "two"}', b'{"comment": "one"}', b"{ }", b"{}"]
+    compare([message(topic, payload) for payload in payloads])
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {**{f"key-{n}": "x" for n in range(50)}, "site": "north"},
+        {**{f"key-{n}": "x" for n in range(49)}, "site": "north"},
+        {**{"k" * (129 + n): "x" for n in range(50)}, "site": "north"},
+        {"site": "v" * 801},
+        {"site": "v" * 800},
+        {"site": None},
+    ],
+    ids=len,
+)
+def test_attributes_within_the_limits_of_aws_count(attributes: dict[str, str | None]) -> None:
+    thing = {"eventType": "THING_EVENT", "thingName": "a", "attributes": attributes}
+    connected, lifecycle = CLIENT_SAMPLES[0]
+    assert "/connected/" in connected
+    lifecycle = {key: value for key, value in lifecycle.items() if key != "thingName"}
+    compare(
+        [
+            message("$aws/events/thing/a/created", json.dumps(thing).encode()),
+            message(connected, json.dumps(lifecycle).encode()),
+        ]
+    )
+
+
+def test_own_and_ignored_clients_stay_so() -> None:
+    topic, fields = CLIENT_SAMPLES[0]
+    compare(
+        [
+            message(topic, json.dumps({**fields, "clientId": name, "thingName": None}).encode())
+            for name in NAMES
+            if name
+        ]
+    )
 
 
 SECRET = "Secr3t"

@@ -30,12 +30,12 @@ from presenced.events.wire import (
     version,
 )
 
-__all__ = ["DECODERS", "MOST_ATTRIBUTES", "within_limits"]
+__all__ = ["DECODERS", "within_limits"]
 
 Attributes = dict[str, str | None]
 
 # "AWS IoT Core thing resource limits": what is beyond them is no attribute of AWS's.
-MOST_ATTRIBUTES = 50
+_MOST_ATTRIBUTES = 50
 _LONGEST_ATTRIBUTE_NAME = 128
 _LONGEST_ATTRIBUTE_VALUE = 800
 
@@ -159,7 +159,7 @@ def _hierarchy(fields: _RegistryPayload, names: tuple[str, ...], **common: Any) 
 
 
 def _attributes(told: Attributes | None) -> Attributes:
-    return dict(islice(filter(within_limits, (told or {}).items()), MOST_ATTRIBUTES))
+    return dict(islice(filter(within_limits, (told or {}).items()), _MOST_ATTRIBUTES))
 
 
 def within_limits(attribute: tuple[str, str | None]) -> bool:

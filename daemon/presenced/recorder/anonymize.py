@@ -115,7 +115,9 @@ class Anonymizer:
 
     def _changed(self, told: Any) -> dict[str, Any]:
         changed = {
-            name: change(_value(getattr(told, name))) for name, change in self._changes.items()
+            name: change(_value(raw))
+            for name, change in self._changes.items()
+            if (raw := getattr(told, name)) is not _NO_RAW
         }
         return {name: value for name, value in changed.items() if value is not LEFT_OUT}
 
@@ -130,6 +132,6 @@ def _raw_decoder(kept: Mapping[str, Change]) -> "msgspec.json.Decoder[Any]":
 def _value(raw: msgspec.Raw) -> Any:
     """The value of a field; that of one which the daemon does not read may be unreadable."""
     try:
-        return msgspec.json.decode(raw) if bytes(raw) else LEFT_OUT
+        return msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return LEFT_OUT

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from presenced.events import EVENT_TYPES
-from presenced.events.registry import MOST_ATTRIBUTES, within_limits
+from presenced.events.registry import within_limits
 from presenced.pipeline import CONNECT_FAILURE_REASONS
 from presenced.presence.counts import DISCONNECT_REASONS
 from presenced.recorder.pseudonyms import Pseudonyms
@@ -165,12 +165,11 @@ def _attributes(key: Callable[[str], str], change: Change) -> Change:
     def of_attributes(value: Any) -> Any:
         if not isinstance(value, dict):
             return _null(value)
-        taken = [
-            (key(name), change(told))
+        return {
+            key(name): change(told)
             for name, told in value.items()
             if (told is None or isinstance(told, str)) and within_limits((name, told))
-        ]
-        return dict(taken[:MOST_ATTRIBUTES])
+        }
 
     return of_attributes
 
