@@ -141,6 +141,16 @@ def test_no_device_connects_twice_or_goes_twice_whatever_storms_there_are() -> N
             online[client_id] = kind == "connected"
 
 
+def test_a_storm_is_the_end_of_a_stay_and_not_one_more() -> None:
+    plan = plan_of(
+        duration=400.0, storms=40, storm_share=1.0, outage=0.5, takeovers=0.0, manners=IN_ORDER
+    )
+    posts = list(Life(plan).messages())
+    times = [post.at for post in posts if "/disconnected/" in post.topic]
+    others = [at for at in times if at not in plan.storm_times]
+    assert 0 < len(others) < 1.2 * 20 * 400 / 30, "devices stay for 30 s on average"
+
+
 def test_shares_of_endings() -> None:
     wanted: dict[str, Any] = {"devices": 50, "duration": 600.0, "manners": IN_ORDER}
     all_taken_over = disconnects(lived(**wanted, takeovers=1.0, flaps=0.0)[1])
