@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from presenced.mqtt.message import Message
@@ -21,6 +21,7 @@ def message(topic: str, payload: bytes, received: float = 1.5) -> Message:
     return Message(topic=topic, payload=payload, qos=1, received=received, moment=9.0)
 
 
+@settings(deadline=None)
 @given(
     topic=st.text(max_size=40),
     payload=st.binary(max_size=60)

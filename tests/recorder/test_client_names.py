@@ -1,7 +1,7 @@
 """Pseudonyms of clients: left out of presence where the client was, and nobody else."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from presenced.pipeline import ClientFilter
@@ -15,6 +15,7 @@ def names_of(*patterns: str, own: tuple[str, ...] = ()) -> tuple[ClientNames, Cl
     return ClientNames(Pseudonyms(), client_filter, patterns), client_filter
 
 
+@settings(deadline=None)
 @given(
     st.text(max_size=12) | st.sampled_from(["own", "lab-1", "client-1", "x[1", "a-b-c", "]9"]),
     st.lists(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from presenced.recorder.files import RecordingError, RecordingFiles
@@ -30,6 +30,7 @@ def test_the_next_file_is_begun_where_a_line_does_not_fit(tmp_path: Path) -> Non
     assert (files.count, files.total) == (4, 36)
 
 
+@settings(deadline=None)
 @given(
     batches=st.lists(st.lists(st.binary(max_size=9).map(lambda data: data.hex().encode() + b"\n"))),
     max_size=st.integers(1, 60),
