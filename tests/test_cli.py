@@ -36,10 +36,19 @@ def config(tmp_path: Path, certificates: Certificates) -> Path:
 
 def test_help_and_version() -> None:
     assert presenced("--version").stdout == f"presenced {__version__}\n"
-    for command in ([], ["run"], ["check"], ["doctor"], ["demo"], ["replay"], ["state"]):
+    commands = ("run", "check", "doctor", "demo", "record", "replay", "simulate", "state")
+    for command in ([], *([each] for each in commands)):
         done = presenced(*command, "--help")
         assert done.returncode == 0
         assert done.stdout.startswith("usage: presenced")
+
+
+def test_simulate_needs_nothing_that_the_extra_of_the_demo_brings() -> None:
+    code = (
+        "import sys; sys.modules['amqtt'] = sys.modules['trustme'] = None;"
+        "import presenced.simulate.command"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["run", "--fly"], ["replay"]])

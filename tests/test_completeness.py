@@ -69,7 +69,7 @@ class Watcher:
 
     def receive(self, count: int, client_id: str = "me") -> None:
         for _ in range(count):
-            self.traffic[client_id].count([self.message(client_id)])
+            self.traffic[client_id].count(self.message(client_id))
 
     def hear(self, event: Event | None, client_id: str = "me") -> None:
         self.all.heard(self.message(client_id), event)
@@ -555,7 +555,7 @@ def grant(watcher: Watcher, topic_filter: str, qos: int = 1) -> None:
 
 def come_at(watcher: Watcher, qos: int, topic: str = "$aws/events/presence/connected/a") -> None:
     message = Message(topic, b"", qos, watcher.time.wall, watcher.time.now, connection="me")
-    watcher.traffic["me"].count([message])
+    watcher.traffic["me"].count(message)
     watcher.look()
 
 

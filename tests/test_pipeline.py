@@ -365,7 +365,7 @@ def test_a_connection_is_saturated_while_its_second_lasts_and_the_next() -> None
 def test_without_a_limit_no_second_is_saturated() -> None:
     traffic = Traffic(max_message_rate=None)
     for _ in range(1000):
-        traffic.count([Message("", b"", 0, 5.0, 5.0)])
+        traffic.count(Message("", b"", 0, 5.0, 5.0))
     assert traffic.saturated_seconds == 0
     assert not traffic.is_saturated(5.0)
 
@@ -373,5 +373,5 @@ def test_without_a_limit_no_second_is_saturated() -> None:
 def test_lifecycle_events_at_qos_0_are_counted_by_themselves() -> None:
     traffic = Traffic()
     for topic, qos in (("presence/connected/a", 0), ("presence/connected/a", 1), ("job/a/b", 0)):
-        traffic.count([Message(f"$aws/events/{topic}", b"", qos, 5.0, 5.0)])
+        traffic.count(Message(f"$aws/events/{topic}", b"", qos, 5.0, 5.0))
     assert traffic.lifecycle_at_qos_0 == 1

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, suppress
 
 from presenced.certificates import certificate_expiry
 from presenced.completeness import Clocks, Completeness
-from presenced.doctor.identity import visitors
 from presenced.fleet import Fleet
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.source import SourceOptions, TlsFiles
@@ -22,6 +21,7 @@ from presenced.settings import (
 )
 from presenced.state import default_path
 from presenced.state.keeper import Keeper
+from presenced.visitors import visitors
 
 __all__ = [
     "certificate_expiries",
@@ -50,7 +50,7 @@ def presence_rules(presence: PresenceSettings) -> PresenceRules:
 def client_filter(settings: Settings) -> ClientFilter:
     """The filter that leaves out the daemon's own clients and those of the settings' patterns.
 
-    The clients of `presenced doctor` are the daemon's own, too.
+    Those of commands that connect beside the daemon are the daemon's own, too.
     """
     own = (*settings.mqtt.client_ids, *visitors(settings.mqtt))
     return ClientFilter(own, settings.presence.ignore_clients)

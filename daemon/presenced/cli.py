@@ -5,13 +5,12 @@ import asyncio
 import faulthandler
 import os
 import sys
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from presenced import __version__, log
 from presenced.certificates import check_tls_files
@@ -20,6 +19,7 @@ from presenced.http.server import ListenerError
 from presenced.journal import is_journal
 from presenced.mqtt.recording import read_recording
 from presenced.process import serve
+from presenced.progress import count_lines
 from presenced.replay import Replay
 from presenced.settings import (
     DEFAULT_CONFIG,
@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_doctor(commands)
     _add_demo(commands)
+    _add_record(commands)
     _add_replay(commands)
+    _add_simulate(commands)
     _add_state(commands)
     return parser
 
@@ -138,6 +140,20 @@ def _add_demo(commands: Any) -> None:
     add_arguments(parser)
 
 
+def _add_record(commands: Any) -> None:
+    from presenced.recorder.arguments import add_arguments
+
+    parser = _command(
+        commands,
+        "record",
+        "write what arrives to a recording",
+        "Connect as the daemon does, beside it, and write what arrives to a recording that replay"
+        " reads. Nothing is overwritten. Ctrl-C and SIGTERM stop.",
+        _record,
+    )
+    add_arguments(parser)
+
+
 def _add_replay(commands: Any) -> None:
     parser = _command(
         commands,
@@ -162,6 +178,20 @@ def _add_replay(commands: Any) -> None:
         dest="settle",
         help="stop at the last line, instead of letting time run on until no client is pending",
     )
+
+
+def _add_simulate(commands: Any) -> None:
+    from presenced.simulate.arguments import add_arguments
+
+    parser = _command(
+        commands,
+        "simulate",
+        "publish the events of a fleet that is made up",
+        "Publish the events of a made-up fleet to a broker of your own, so that alerts can be tried"
+        " out. Never to AWS IoT Core, which lets nobody publish to its $aws/events topics.",
+        _simulate,
+    )
+    add_arguments(parser)
 
 
 def _add_state(commands: Any) -> None:
@@ -300,6 +330,18 @@ def _demo(options: argparse.Namespace) -> int:
     )
 
 
+def _record(options: argparse.Namespace) -> int:
+    from presenced.recorder.command import run_record
+    from presenced.recorder.files import RecordingError
+
+    try:
+        connected = run_record(options, _say)
+    except RecordingError as error:
+        _say(f"presenced: {error}")
+        return FAILED
+    return DONE if connected else FAILED
+
+
 def _replay(options: argparse.Namespace) -> int:
     settings = load_settings(options.config, require_endpoint=False)
     log.configure("warning", settings.log.format)
@@ -321,9 +363,20 @@ def _replay(options: argparse.Namespace) -> int:
             _say(f"presenced: cannot read {options.file}: {error.strerror}")
             return FAILED
         replay = Replay(settings, sys.stdout.buffer, options.shown)
-        replay.run(read_recording(_with_progress(recording), report), settle=options.settle)
+        replay.run(read_recording(count_lines(recording), report), settle=options.settle)
     sys.stdout.buffer.flush()
     return FAILED if bad_lines else DONE
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from presenced.simulate.command import SimulationError, run_simulate
+
+    try:
+        run_simulate(options, print)
+    except SimulationError as error:
+        _say(f"presenced: {error}")
+        return FAILED
+    return DONE
 
 
 def _state(options: argparse.Namespace) -> int:
@@ -336,21 +389,6 @@ def _state(options: argparse.Namespace) -> int:
         return FAILED
     sys.stdout.flush()
     return DONE if found_all else FAILED
-
-
-def _with_progress(recording: BinaryIO) -> Iterator[bytes]:
-    """The lines of a recording; how many have been read is shown where a terminal shows it."""
-    if not sys.stderr.isatty():
-        yield from recording
-        return
-    shown_at = time.monotonic()
-    number = 0
-    for number, line in enumerate(recording, 1):
-        yield line
-        if time.monotonic() - shown_at > 0.2:
-            shown_at = time.monotonic()
-            print(f"\r{number:,} lines", end="", file=sys.stderr, flush=True)
-    print(f"\r{number:,} lines", file=sys.stderr)
 
 
 def _say(text: str) -> None:

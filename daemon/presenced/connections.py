@@ -10,7 +10,7 @@ from presenced.mqtt.source import Source, SourceOptions
 from presenced.mqtt.sources import build_source
 from presenced.mqtt.status import ConnectionListener, ConnectionStatus
 
-__all__ = ["Connections"]
+__all__ = ["Connections", "Transport"]
 
 Transport = Literal["awscrt", "aiomqtt"]
 

@@ -11,10 +11,10 @@ from presenced.build import client_filter
 from presenced.doctor.files import check_files
 from presenced.doctor.report import Finding, Report, Status, Step, in_words
 from presenced.doctor.verdicts import refused, silent
-from presenced.doctor.visit import undisturbing
 from presenced.mqtt.faults import Fault, FaultReason
 from presenced.mqtt.source import SourceOptions, TlsFiles
 from presenced.settings import TlsSettings, load_settings
+from presenced.visitors import undisturbing
 
 OPTIONS = SourceOptions(
     endpoint="abc-ats.iot.eu-west-1.amazonaws.com",
@@ -73,17 +73,21 @@ def test_files_need_not_be_given(now: datetime) -> None:
 def test_nothing_is_taken_from_the_daemon() -> None:
     shared = replace(OPTIONS, filters=("$share/g/$aws/events/#", "$aws/events/job/#"))
     assert OPTIONS.session_kept
-    assert not undisturbing(shared).session_kept
-    assert undisturbing(shared).filters == ("$share/g-doctor/$aws/events/#", "$aws/events/job/#")
+    assert not undisturbing(shared, "doctor").session_kept
+    assert undisturbing(shared, "doctor").filters == (
+        "$share/g-doctor/$aws/events/#",
+        "$aws/events/job/#",
+    )
 
 
-def test_the_daemon_takes_no_doctor_for_a_device() -> None:
+def test_the_daemon_takes_no_visitor_for_a_device() -> None:
     connections = [["$aws/events/presence/#"], ["$aws/events/job/#"]]
     overrides = {"mqtt.tls": False, "mqtt.client_id": "p", "mqtt.connections": connections}
     settings = load_settings(None, environ={}, overrides=overrides, require_endpoint=False)
     ignores = client_filter(settings).why_ignored
     doctors = ("p-doctor", "p-doctor-2", "p-doctor-probe", "p-doctor-2-probe", "p-probe")
-    for client_id in ("p", "p-2", *doctors):
+    others = ("p-record", "p-record-2", "p-simulate")
+    for client_id in ("p", "p-2", *doctors, *others):
         assert ignores(client_id) == "own_client"
     assert ignores("p-doctor-3") is None
 

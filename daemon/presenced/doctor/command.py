@@ -7,8 +7,8 @@ from pathlib import Path
 from presenced import log
 from presenced.doctor.examination import examine
 from presenced.doctor.report import Report, Status, Step, in_words
-from presenced.doctor.visit import load_for_visit
 from presenced.mqtt.source import SourceOptions
+from presenced.visitors import load_for_visit
 
 __all__ = ["run_doctor"]
 
@@ -25,7 +25,7 @@ def run_doctor(
 
     What is found goes to `say`, line by line. Raises SettingsError.
     """
-    settings, stands_in_for = load_for_visit(config, client_id)
+    settings, stands_in_for = load_for_visit(config, client_id, "doctor")
     # Refusals are what the steps tell; the log is for what is wrong with this program.
     log.configure("error", settings.log.format)
 

@@ -11,10 +11,10 @@ from presenced.doctor.files import check_files
 from presenced.doctor.report import Finding, Report, Status, Step
 from presenced.doctor.road import Road
 from presenced.doctor.session import Session
-from presenced.doctor.visit import undisturbing
 from presenced.mqtt.background import in_thread
 from presenced.mqtt.source import SourceOptions
 from presenced.settings import Settings
+from presenced.visitors import undisturbing
 
 __all__ = ["examine"]
 
@@ -31,7 +31,7 @@ async def examine(
     with None and then with its steps, one connection after the other; with the first one's steps
     as they are done. Raises SettingsError where the password file cannot be read.
     """
-    options = [undisturbing(each) for each in source_options(settings.mqtt)]
+    options = [undisturbing(each, "doctor") for each in source_options(settings.mqtt)]
     queues: list[asyncio.Queue[Step | None]] = [asyncio.Queue() for _ in options]
     found: dict[str, Sequence[Step]] = {}
     async with asyncio.TaskGroup() as group:

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, Self
 
-from presenced.doctor.identity import probe_client_id
 from presenced.doctor.report import Finding, Status
 from presenced.doctor.verdicts import came, dropped, granted, no_answer, refused, silent
-from presenced.doctor.watch import Watch
 from presenced.mqtt.inbox import Inbox
 from presenced.mqtt.message import Message
 from presenced.mqtt.source import Source, SourceOptions
 from presenced.mqtt.sources import build_source
+from presenced.mqtt.watch import Watch
+from presenced.visitors import probe_client_id
 
 __all__ = ["Session", "Transport"]
 

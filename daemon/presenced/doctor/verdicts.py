@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from presenced.doctor.identity import probe_client_id
 from presenced.doctor.report import Finding, Status
 from presenced.mqtt.faults import Fault, FaultReason
 from presenced.mqtt.message import Message
@@ -13,6 +12,7 @@ from presenced.mqtt.source import SourceOptions
 from presenced.mqtt.symptoms import no_connack
 from presenced.settings import format_duration
 from presenced.settings.filters import overlapping_filters
+from presenced.visitors import probe_client_id
 
 __all__ = ["came", "dropped", "granted", "no_answer", "refused", "silent"]
 

@@ -1,11 +1,11 @@
 """What simulated devices do with their lives. Pure: the randomness is an argument."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-__all__ = ["Act", "Ending", "client_ids", "script"]
+__all__ = ["AWAY", "KINDS", "MEAN_STAY", "Act", "Ending", "client_ids", "script"]
 
 MEAN_STAY = 30.0
 SHORTEST_STAY = 0.5
@@ -58,10 +58,13 @@ def client_ids(count: int) -> list[str]:
     return [f"{kinds[n % len(kinds)]}-{n + 1:04}" for n in range(count)]
 
 
-def script(client_id: str, seed: int) -> Iterator[Act]:
-    """Make up the acts of one device, without end; the same seed gives the same life."""
+def script(client_id: str, seed: int, weights: Sequence[float] | None = None) -> Iterator[Act]:
+    """Make up the acts of one device, without end; the same seed gives the same life.
+
+    `weights` are the shares of each ending, in the order of `Ending`; None for those of its kind.
+    """
     rng = random.Random(f"{seed}/{client_id}")  # noqa: S311  # repeatable, not secret
-    weights = KINDS[client_id.rpartition("-")[0]]
+    weights = weights or KINDS[client_id.rpartition("-")[0]]
     while True:
         (ending,) = rng.choices(list(Ending), weights)
         stay = max(SHORTEST_STAY, rng.expovariate(1 / MEAN_STAY))

@@ -24,8 +24,8 @@ from presenced.emulator.peer import Peer
 from presenced.emulator.plugin import LifecyclePlugin, PeerReader, PeerWriter, serving
 from presenced.emulator.post import Post
 from presenced.emulator.registry import Registry
-from presenced.emulator.tasks import race
 from presenced.emulator.truth import Roll, Standing, Truth
+from presenced.tasks import race
 
 __all__ = ["EmulatedBroker"]
 

@@ -18,9 +18,9 @@ from presenced.emulator.config import CLIENT_ID, configuration
 from presenced.emulator.daemon import Daemon, DemoError, url_of
 from presenced.emulator.fleet import run_fleet
 from presenced.emulator.report import Scrape, Tally, agree, report_line
-from presenced.emulator.tasks import race, stop_signals
 from presenced.emulator.wire import Server
 from presenced.settings.hosts import parse_listen
+from presenced.tasks import race, stop_signals
 
 __all__ = ["add_arguments", "run_demo"]
 

@@ -54,11 +54,12 @@ class Ledger:
 
     Versions rise by connection of a client ID and now and then skip a value. A session identifier
     is new for every clean session and stays for a persistent one. Event times are off by up to a
-    second.
+    second. `first_version` is that of a client ID's first connection, or one less.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, first_version: int = 0) -> None:
         self._rng = rng
+        self._before_first = first_version - 1
         self._versions: dict[str, int] = {}
         self._persistent: dict[str, str] = {}
 
@@ -73,7 +74,7 @@ class Ledger:
     ) -> Connection:
         """Enter a new connection; its version is above all earlier ones of the client ID."""
         skipped = int(self._rng.random() < SKIPPED_VERSION_RATE)
-        version = self._versions.get(client_id, -1) + 1 + skipped
+        version = self._versions.get(client_id, self._before_first) + 1 + skipped
         self._versions[client_id] = version
         session = self._session(client_id, clean_session=clean_session)
         return Connection(client_id, session, version, principal, ip_address, thing_name)

@@ -30,7 +30,7 @@ from presenced.events.wire import (
     version,
 )
 
-__all__ = ["DECODERS"]
+__all__ = ["DECODERS", "within_limits"]
 
 Attributes = dict[str, str | None]
 
@@ -159,10 +159,11 @@ def _hierarchy(fields: _RegistryPayload, names: tuple[str, ...], **common: Any) 
 
 
 def _attributes(told: Attributes | None) -> Attributes:
-    return dict(islice(filter(_within_limits, (told or {}).items()), _MOST_ATTRIBUTES))
+    return dict(islice(filter(within_limits, (told or {}).items()), _MOST_ATTRIBUTES))
 
 
-def _within_limits(attribute: tuple[str, str | None]) -> bool:
+def within_limits(attribute: tuple[str, str | None]) -> bool:
+    """Whether a thing may have such an attribute, a name and a value; others are left out."""
     key, value = attribute
     return len(key) <= _LONGEST_ATTRIBUTE_NAME and len(value or "") <= _LONGEST_ATTRIBUTE_VALUE
 

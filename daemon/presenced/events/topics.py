@@ -8,7 +8,7 @@ from typing import NamedTuple
 from presenced.events.model import EVENT_TYPES
 from presenced.events.rejection import Rejected, RejectionReason
 
-__all__ = ["Route", "normal_type", "route"]
+__all__ = ["Route", "normal_type", "route", "topic_of"]
 
 _PREFIX = "$aws/events/"
 
@@ -71,6 +71,20 @@ def route(topic: str) -> Route:
             raise _unknown(f"{head} has no such type")
         return Route(head, event_type, (client_id,))
     return _registry_route(head, rest.split("/"))
+
+
+def topic_of(found: Route) -> str:
+    """The topic that names this; the other way round than `route`."""
+    if found.family in ("presence", "subscriptions"):
+        return f"{_PREFIX}{found.family}/{found.type}/{found.names[0]}"
+    form = next(
+        form
+        for family, form in _FORMS
+        if family == found.family and ("{type}" in form) == bool(found.type)
+    )
+    names = iter(found.names)
+    levels = (next(names) if level == "{}" else level for level in form)
+    return _PREFIX + "/".join(found.type if level == "{type}" else level for level in levels)
 
 
 def normal_type(family: str, name: str) -> str | None:

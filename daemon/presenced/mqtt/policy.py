@@ -70,7 +70,7 @@ def connect_remedy(client_id: str, endpoint: str) -> str:
 def daemon_policy(client_id: str, filters: Sequence[str], endpoint: str = "") -> dict[str, Any]:
     """The least that a daemon with this client ID and these filters needs, as a whole document.
 
-    Its other connections, and those of `presenced doctor`, append `-` and more to the client ID.
+    Its other connections, and those of commands beside it, append `-` and more to the client ID.
     """
     connect = connect_statement(client_id, endpoint)
     more = connect_statement(f"{client_id}-*", endpoint)

@@ -8,7 +8,7 @@ import msgspec
 
 from presenced.mqtt.message import Message
 
-__all__ = ["BadLine", "read_recording"]
+__all__ = ["BadLine", "read_recording", "recording_line"]
 
 
 _LAST_SECOND = 253_402_300_799  # of the year 9999
@@ -67,6 +67,36 @@ def parse_line(line: bytes) -> Message:
     return Message(
         topic=fields.topic, payload=payload, qos=0, received=fields.received, moment=fields.received
     )
+
+
+def recording_line(message: Message) -> bytes:
+    """The line of a recording that holds a message, with the newline at its end.
+
+    `parse_line` makes the same topic, payload and received time of it, to the last byte.
+    """
+    head = msgspec.json.encode({"received": message.received, "topic": message.topic})
+    return b'%s,"payload":%s}\n' % (head[:-1], _written(message.payload))
+
+
+def _written(payload: bytes) -> bytes:
+    """A payload as it stands in a line: an object where it is one, else text, else base64."""
+    if payload.startswith(b"{") and _stands_for_itself(payload):
+        return payload
+    try:
+        return msgspec.json.encode(payload.decode())
+    except UnicodeDecodeError:
+        return msgspec.json.encode({"base64": base64.b64encode(payload).decode()})
+
+
+def _stands_for_itself(payload: bytes) -> bool:
+    """Whether it is one line of JSON that any program reads, and is not taken for base64."""
+    if b"\n" in payload or b"\r" in payload or not payload.endswith(b"}"):
+        return False
+    try:
+        fields = msgspec.json.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return list(fields) != ["base64"]
 
 
 def _payload(raw: bytes) -> bytes:

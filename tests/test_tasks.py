@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from presenced.emulator.tasks import race, stop_signals
+from presenced.tasks import race, stop_signals
 
 
 def test_race_ends_with_the_first_and_cancels_the_others() -> None:

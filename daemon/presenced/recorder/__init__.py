@@ -1,0 +1,1 @@
+"""The `record` command: what arrives, written into files that `replay` reads."""

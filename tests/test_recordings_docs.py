@@ -1,0 +1,105 @@
+"""docs/recordings.md: every command in it runs, and does what the text says."""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from brokers import Mosquitto, free_port, lifecycle_events, missing, need_mosquitto
+from presenced.mqtt.recording import read_recording
+from presenced.recorder.arguments import add_arguments as add_record_arguments
+from presenced.simulate.arguments import add_arguments as add_simulate_arguments
+from waiting import wait_for
+
+TEXT = (Path(__file__).parents[1] / "docs" / "recordings.md").read_text()
+RECORD, LARGE, ANONYMOUS, TRIAL, COMPARISON = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+END_OF_TRIAL = "trap 'kill $(jobs -p); wait' EXIT\n"
+
+
+def run(directory: Path, script: str) -> subprocess.Popen[str]:
+    """The commands as a reader would type them, in a directory of their own."""
+    tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
+    return subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=directory,
+        stdin=subprocess.PIPE,
+        env={**clean, "PATH": tools},
+        stdout=subprocess.PIPE,
+        stderr=(directory / "stderr").open("w"),
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("block", [RECORD, LARGE, ANONYMOUS])
+def test_recording(broker_of: Any, tmp_path: Path, block: str) -> None:
+    broker: Mosquitto = broker_of()
+    settings = {"endpoint": "localhost", "port": broker.port, "tls": False}
+    (tmp_path / "presenced.yaml").write_text(yaml.safe_dump({"mqtt": settings}))
+    process = run(tmp_path, block)
+    wait_for(lambda: "Sending SUBACK to presenced-record" in broker.log)
+    broker.publish(lifecycle_events(30))
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, (tmp_path / "stderr").read_text()
+    if block is ANONYMOUS:
+        assert 'iot_clients{state="online"} 30.0' in out
+        assert "device-" not in (tmp_path / "anonymous.jsonl").read_text()
+    else:
+        assert out.count('"online"') == 30
+    assert len(list(tmp_path.glob("large.jsonl*"))) == (3 if block is LARGE else 0)
+
+
+def test_trying_out_alerts(tmp_path: Path) -> None:
+    need_mosquitto()
+    if shutil.which("curl") is None:
+        missing("curl is not installed: apt-get install curl")
+    trial, comparison = END_OF_TRIAL + TRIAL + "read -r _\n", COMPARISON
+    for port in ("1883", "9885"):
+        assert port in trial
+        free = str(free_port())
+        trial, comparison = trial.replace(port, free), comparison.replace(port, free)
+    wait, comparison = comparison.split("\n", 1)
+    assert wait == "sleep 6", "more than the offline delay: here it is waited for"
+
+    def agreed() -> bool:
+        out, _ = run(tmp_path, comparison).communicate(timeout=30)
+        shown, true = map(int, out.split())
+        return shown == true and 0 < true <= 100
+
+    process = run(tmp_path, trial)
+    assert process.stdout is not None
+    try:
+        wait_for(lambda: "online: " in process.stdout.readline(), timeout=60, what="the truth")
+        wait_for(agreed, what="the truth in the daemon")
+    finally:
+        process.communicate("\n", timeout=30)
+    assert process.returncode == 0, (tmp_path / "stderr").read_text()
+
+
+def test_the_samples_are_what_they_show() -> None:
+    line, truth = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    assert [message.topic for message in read_recording([line.encode()], print)]
+    assert list(json.loads(truth)) == [
+        "client_id",
+        "state",
+        "since",
+        "version",
+        "session",
+        "reason",
+    ]
+
+
+@pytest.mark.parametrize("add_arguments", [add_record_arguments, add_simulate_arguments])
+def test_every_option_is_explained(add_arguments: Any) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for option in re.findall(r"--[a-z-]+", parser.format_help()):
+        assert option in TEXT or option == "--help"
