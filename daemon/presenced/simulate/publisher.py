@@ -90,8 +90,12 @@ class Publisher:
     async def send(self, topic: str, payload: bytes) -> None:
         """Publish a message once there is room for one more under way.
 
-        Raises SimulationError when an earlier one could not be published.
+        The first goes alone: a broker that refuses it may close the connection, and the refusal
+        is lost where it closes upon others that it has not read. Raises SimulationError when an
+        earlier one could not be published.
         """
+        if self._tasks and not self.published:
+            await self.drain()
         await self._room.acquire()
         self._check()
         task = asyncio.create_task(self._publish(topic, payload))
