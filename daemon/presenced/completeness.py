@@ -19,7 +19,7 @@ from presenced.outages import Gap, GapReason, Outages
 from presenced.pipeline import Traffic
 from presenced.presence import Presence
 
-__all__ = ["Clocks", "Completeness", "Session", "carries_presence"]
+__all__ = ["Clocks", "Completeness", "LastGap", "Session", "carries_presence"]
 
 _PRESENCE = ("$aws", "events", "presence")
 
@@ -38,6 +38,14 @@ class Session(NamedTuple):
     alive_at: float
 
 
+class LastGap(NamedTuple):
+    """The gap that leaves clients unverified: of which connection, why, and when, epoch seconds."""
+
+    connection: str
+    reason: GapReason
+    at: float
+
+
 @dataclass(slots=True)
 class _Connection:
     outages: Outages
@@ -51,7 +59,8 @@ class Completeness:
     """Watches over all MQTT connections. To be used on the event loop.
 
     `gaps` counts the gaps by reason. `held_at` is the monotonic time after which no deadline may
-    be due yet, infinity where none is held; `on_hold` is told when it has changed.
+    be due yet, infinity where none is held; `on_hold` is told when it has changed. `last_gap` is
+    the last one in which lifecycle events may have been lost, None before there was one.
     """
 
     def __init__(
@@ -59,6 +68,7 @@ class Completeness:
     ) -> None:
         self.gaps = dict.fromkeys(GapReason, 0)
         self.held_at = math.inf
+        self.last_gap: LastGap | None = None
         self._presence = presence
         self._clocks = clocks
         self._on_hold = on_hold
@@ -183,7 +193,7 @@ class Completeness:
         """Take seconds at the rate limit that follow one another for one gap, told at its end."""
         if traffic.saturated_seconds > connection.saturated:
             connection.saturated = traffic.saturated_seconds
-            self._doubt(connection)
+            self._doubt(client_id, connection, GapReason.RATE_LIMIT)
             if connection.saturated_since is None:
                 connection.saturated_since = now
         elif connection.saturated_since is not None and not traffic.is_saturated(now):
@@ -193,7 +203,7 @@ class Completeness:
 
     def _note(self, client_id: str, connection: _Connection, gap: Gap) -> None:
         self.gaps[gap.reason] += 1
-        self._doubt(connection)
+        self._doubt(client_id, connection, gap.reason)
         self._log.warning(
             "events may have been lost",
             connection=client_id,
@@ -202,9 +212,11 @@ class Completeness:
             unverified=self._presence.counts.unverified,
         )
 
-    def _doubt(self, connection: _Connection) -> None:
+    def _doubt(self, client_id: str, connection: _Connection, reason: GapReason) -> None:
         if connection.presence:
-            self._presence.doubt(self._clocks.wall())
+            at = self._clocks.wall()
+            self.last_gap = LastGap(client_id, reason, at)
+            self._presence.doubt(at)
 
     def _tell_caught_up(self, client_id: str) -> None:
         self._log.info("caught up with what was published meanwhile", connection=client_id)

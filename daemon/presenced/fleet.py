@@ -131,6 +131,13 @@ class Fleet:
         thing = self.inventory.things.live.get(client.thing)
         return Description(thing.type, thing.attributes) if thing else _NOTHING
 
+    def is_in_group(self, client: Client, group: str) -> bool:
+        """Whether a client is in a group, or in one below it; with no name, whether in none."""
+        thing = self.inventory.things.live.get(client.thing)
+        if not group:
+            return thing is None or not thing.groups
+        return thing is not None and self.inventory.is_in(thing, group)
+
     def reconsider(self) -> None:
         """Make and drop unknown clients after `admits` has changed."""
         clients = self.presence.clients.values()

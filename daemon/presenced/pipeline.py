@@ -26,7 +26,8 @@ from presenced.events import (
 from presenced.fleet import Fleet
 from presenced.log import Throttle, get_logger
 from presenced.mqtt.message import Message
-from presenced.presence import Distribution, Presence
+from presenced.presence import Distribution, Presence, State
+from presenced.presence.ordering import Ordering
 from presenced.registry import Outcome
 from presenced.repeats import Repeats
 
@@ -34,6 +35,7 @@ __all__ = [
     "CONNECT_FAILURE_REASONS",
     "REGISTRY_FAMILIES",
     "TALLIED_FAMILIES",
+    "ClientEvent",
     "ClientFilter",
     "EventCounts",
     "Pipeline",
@@ -55,6 +57,9 @@ REGISTRY_FAMILIES = (
 
 TALLIED_FAMILIES = ("job", "job_execution", "command_execution")
 """The families of events that are counted by type, each once, and have no other effect."""
+
+ClientEvent = LifecycleEvent | ConnectFailedEvent | SubscriptionEvent
+Witness = Callable[[ClientEvent, float, State, Ordering | None], None]
 
 _SHOWN_OF_TOPIC = 256  # AWS allows no longer ones
 
@@ -144,7 +149,9 @@ class Pipeline:
 
     The rules of presence may be replaced between batches, and the filter by `use_filter`. No
     deadline after the monotonic time `held_at` fires. `heard`, where there is one, is told each
-    message, with None where it is no event.
+    message, with None where it is no event. `witness` is told each event of a client of the fleet
+    once it is applied: when it was received, the state that events had told before, and how the
+    event stood to what was known, None for one that is not set in order.
     """
 
     def __init__(self, fleet: Fleet, client_filter: ClientFilter) -> None:
@@ -153,6 +160,7 @@ class Pipeline:
         self.traffic: dict[str, Traffic] = {}
         self.held_at = math.inf
         self.heard: Callable[[Message, Event | None], None] | None = None
+        self.witness: Witness | None = None
         self._client_filter = client_filter
         self._repeats = Repeats()
         fleet.admits = self._admits
@@ -239,7 +247,7 @@ class Pipeline:
         self.counts.delays[event.family].observe(received - event.timestamp / 1000)
 
     def _apply(self, event: Event, message: Message) -> None:
-        if isinstance(event, LifecycleEvent | ConnectFailedEvent | SubscriptionEvent):
+        if isinstance(event, ClientEvent):
             why = self._client_filter.why_ignored(event.client_id)
             if why is None:
                 self._apply_to_client(event, message)
@@ -258,16 +266,21 @@ class Pipeline:
         else:
             self.counts.tallied[event.family][event.type] += 1
 
-    def _apply_to_client(
-        self, event: LifecycleEvent | ConnectFailedEvent | SubscriptionEvent, message: Message
-    ) -> None:
+    def _apply_to_client(self, event: ClientEvent, message: Message) -> None:
+        before, ordering = self._told_state(event.client_id) if self.witness else None, None
         if isinstance(event, LifecycleEvent):
-            self.fleet.apply(event, message.received, message.moment)
+            ordering = self.fleet.apply(event, message.received, message.moment)
         elif isinstance(event, SubscriptionEvent):
             self.fleet.hear_subscription(event, message.received)
         else:
             known = event.reason in CONNECT_FAILURE_REASONS
             self.counts.connect_failures[str(event.reason) if known else "other"] += 1
+        if self.witness is not None and before is not None:
+            self.witness(event, message.received, before, ordering)
+
+    def _told_state(self, client_id: str) -> State:
+        client = self.presence.clients.get(client_id)
+        return client.state if client is not None and client.is_known else State.UNKNOWN
 
     def _warn(self, line: str, key: str, **fields: Any) -> None:
         left_out = self._throttle.admit(key)

@@ -93,6 +93,10 @@ class Inventory:
         """The groups of a thing: those that it is a direct member of, and all above them."""
         return {each for group in thing.groups for each in self._hierarchy.lineage(group)}
 
+    def is_in(self, thing: Thing, group: str) -> bool:
+        """Whether a thing is a member of a group, or of one below it."""
+        return any(group in self._hierarchy.lineage(each) for each in thing.groups)
+
     def _thing(self, event: ThingEvent, at: int) -> Outcome:
         thing = self.things.take(event.thing_name)
         mark = Mark(event.thing_id, event.version, at, deleted=event.type == "deleted")
