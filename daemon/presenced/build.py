@@ -1,26 +1,34 @@
 """From settings to the parts of the river."""
 
+import os
+from collections.abc import Callable
 from contextlib import suppress
 
 from presenced.certificates import certificate_expiry
+from presenced.completeness import Clocks, Completeness
 from presenced.doctor.identity import visitors
 from presenced.fleet import Fleet
 from presenced.metrics.series import ClientSeries
 from presenced.mqtt.source import SourceOptions, TlsFiles
-from presenced.pipeline import ClientFilter
+from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import OrderingRules, PresenceRules
 from presenced.settings import (
     MetricsSettings,
     MqttSettings,
     PresenceSettings,
     Settings,
+    StateSettings,
     read_password,
 )
+from presenced.state import default_path
+from presenced.state.keeper import Keeper
 
 __all__ = [
     "certificate_expiries",
     "client_filter",
     "client_series",
+    "keeper",
+    "left_out",
     "presence_rules",
     "source_options",
 ]
@@ -46,6 +54,27 @@ def client_filter(settings: Settings) -> ClientFilter:
     """
     own = (*settings.mqtt.client_ids, *visitors(settings.mqtt))
     return ClientFilter(own, settings.presence.ignore_clients)
+
+
+def left_out(settings: Settings) -> tuple[object, ...]:
+    """What decides which clients are left out of presence."""
+    return (settings.presence.ignore_clients, settings.mqtt.client_ids)
+
+
+def keeper(
+    state: StateSettings,
+    pipeline: Pipeline,
+    completeness: Completeness,
+    clocks: Clocks,
+    on_late_restore: Callable[[], None],
+) -> Keeper | None:
+    """The keeper of the state file, where there is one."""
+    path = state.path or default_path(os.environ)
+    if path is None:
+        return None
+    return Keeper(
+        path, pipeline, completeness, state.on_error, clocks, on_late_restore=on_late_restore
+    )
 
 
 def client_series(metrics: MetricsSettings, fleet: Fleet) -> ClientSeries:

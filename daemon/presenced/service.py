@@ -2,17 +2,20 @@
 
 import asyncio
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from presenced import log
+from presenced.api.application import Api, Sources
+from presenced.audience import Audience
 from presenced.build import (
     certificate_expiries,
     client_filter,
     client_series,
+    keeper,
+    left_out,
     presence_rules,
     source_options,
 )
@@ -30,8 +33,6 @@ from presenced.mqtt.source import SourceOptions
 from presenced.pipeline import Pipeline, Traffic
 from presenced.presence import Client, Transition
 from presenced.settings import MetricsSettings, MqttSettings, Settings, SettingsError
-from presenced.state import default_path
-from presenced.state.keeper import Keeper
 from presenced.supervision import Supervision, status_line
 from presenced.timer import DeadlineTimer
 
@@ -64,18 +65,21 @@ class Service:
         self._changing = asyncio.Lock()
         self._reloading: asyncio.Future[list[str]] | None = None
         metrics = settings.metrics
+        self._audience = Audience()
         self._fleet = Fleet(
             presence_rules(settings.presence),
             on_transition=self._transition,
-            on_count=lambda client, state, change: self._view.classes.count(client, state, change),
-            on_forget=lambda client: self._view.series.drop(client),
-            on_describe=lambda client: self._view.series.describe(client),
+            on_count=self._audience.count,
+            on_forget=self._audience.forget,
+            on_describe=self._audience.describe,
         )
         self._presence = self._fleet.presence
         self._pipeline = Pipeline(self._fleet, client_filter(settings))
         self._clocks = Clocks(time.monotonic, time.time)
         self._completeness = Completeness(self._presence, self._clocks, on_hold=self._hold)
-        self._keeper = self._make_keeper()
+        self._keeper = keeper(
+            settings.state, self._pipeline, self._completeness, self._clocks, self._show_late
+        )
         self._inbox = Inbox(
             self._loop,
             self._deliver,
@@ -93,6 +97,9 @@ class Service:
         )
         if self._keeper is not None:
             self._view.state = self._keeper.counts
+        sources = Sources(self._pipeline, self._completeness, self._clocks, self._readiness)
+        self._api = Api(sources, metrics, settings.history) if metrics.api else None
+        self._audience.view, self._audience.api = self._view, self._api
         self._supervision = Supervision(lambda: self._readiness().ready, self._status)
         self._watch = Watch(metrics.web_config)
         self._listener = Listener(
@@ -102,6 +109,7 @@ class Service:
             watch=self._watch,
             health=metrics.health_address,
             reload=self.reload if metrics.enable_reload_endpoint else None,
+            api=self._api.application() if self._api else None,
         )
 
     def restore(self) -> None:
@@ -112,7 +120,7 @@ class Service:
         """
         if self._keeper is not None:
             self._keeper.open()
-            self._show_clients(self._settings.metrics)
+            self._show_restored()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Listen, connect, and serve until `stop` is set; then disconnect cleanly.
@@ -193,13 +201,16 @@ class Service:
 
     def _take_on(self, settings: Settings, protection: Protection) -> None:
         metrics, before = settings.metrics, self._settings.metrics
-        for key in ("listen", "health_listen"):
+        for key in ("listen", "health_listen", "api"):
             if getattr(metrics, key) != getattr(before, key):
                 self._log.warning("a change takes effect at the next start", key=f"metrics.{key}")
-        if settings.state != self._settings.state:
-            self._log.warning("a change takes effect at the next start", key="state")
+        for section in ("history", "state"):
+            if getattr(settings, section) != getattr(self._settings, section):
+                self._log.warning("a change takes effect at the next start", key=section)
         if any(getattr(metrics, key) != getattr(before, key) for key in _SERIES_KEYS):
             self._show_clients(metrics)
+            if self._api is not None:
+                self._api.use(metrics)
         self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
         if not self._watch.follow(settings.metrics.web_config, protection):
             self._log.warning(
@@ -207,7 +218,7 @@ class Service:
             )
         log.configure(settings.log.level, settings.log.format)
         self._presence.rules = presence_rules(settings.presence)
-        if _left_out(settings) != _left_out(self._settings):
+        if left_out(settings) != left_out(self._settings):
             self._pipeline.use_filter(client_filter(settings))
         self._settings = settings
         self._view.reload_successful = True
@@ -226,6 +237,11 @@ class Service:
 
     def _show_restored(self) -> None:
         self._show_clients(self._settings.metrics)
+        if self._api is not None:
+            self._api.restored()
+
+    def _show_late(self) -> None:
+        self._show_restored()
         self._timer.arm()
 
     async def _connect(self, mqtt: MqttSettings, options: list[SourceOptions]) -> int:
@@ -329,7 +345,7 @@ class Service:
             self._keeper.flush()
 
     def _transition(self, client: Client, transition: Transition) -> None:
-        self._view.series.show(client)
+        self._audience.transition(client, transition)
         self._log.info(
             "client went " + transition.state,
             client_id=transition.client_id,
@@ -371,26 +387,7 @@ class Service:
             for problem in check_tls_files(settings.mqtt.tls, now=datetime.now(UTC)):
                 self._log.warning("certificate files", problem=str(problem))
 
-    def _make_keeper(self) -> Keeper | None:
-        state = self._settings.state
-        path = state.path or default_path(os.environ)
-        if path is None:
-            return None
-        return Keeper(
-            path,
-            self._pipeline,
-            self._completeness,
-            state.on_error,
-            self._clocks,
-            on_late_restore=self._show_restored,
-        )
-
 
 def _call(calls: Iterable[Callable[[], None]]) -> None:
     for call in calls:
         call()
-
-
-def _left_out(settings: Settings) -> tuple[object, ...]:
-    """What decides which clients are left out of presence."""
-    return (settings.presence.ignore_clients, settings.mqtt.client_ids)

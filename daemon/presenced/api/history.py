@@ -1,4 +1,4 @@
-"""What is remembered of the events of each client, so that its story can be told. In memory only."""
+"""What is remembered of the events of clients, in memory, so that their stories can be told."""
 
 from __future__ import annotations
 
@@ -140,7 +140,8 @@ class History:
         """Take an event down that has been applied.
 
         `before` is the state of its client that events had told before, unknown where they had
-        told none. `ordering` is how it stood to what was known, None for one that is not set in order.
+        told none. `ordering` is how the event stood to what was known, None for one that is not set
+        in order.
         """
         client = self._find(event.client_id)
         if client is None or not self._most:

@@ -1,8 +1,8 @@
 """Pages of clients, sorted and filtered, that cost what is on them.
 
-Client IDs are kept sorted always. Any other choice or order of clients is made when it is asked for
-first, in slices, as a view that is kept up to date for as long as somebody asks for it. What changes
-a client costs a mark in a set, and that only while there is a view.
+Client IDs are kept sorted always. Any other choice or order of clients is made when it is asked
+for first, in slices, as a view that is kept up to date for as long as somebody asks for it. What
+changes a client costs a mark in a set, and that only while there is a view.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from presenced.api.selection import Order, Selection, client_id_of, selector
+from presenced.api.selection import client_id_of, selector
 from presenced.api.view import View, ViewKey
+from presenced.api.walk import Page, Request, Walk
 
 if TYPE_CHECKING:
     from presenced.api.pace import Pace, Turn
-    from presenced.api.selection import Key, Selects
+    from presenced.api.selection import Selects
     from presenced.fleet import Fleet
     from presenced.presence import Client
 
-__all__ = ["BusyError", "Page", "Request", "Roster"]
+__all__ = ["BusyError", "Roster"]
 
 _STEP = 200
 # As many clients are looked at one after the other before a view of those that are wanted is made.
@@ -34,22 +35,6 @@ _SETTLE_EVERY = 0.25
 
 class BusyError(Exception):
     """As many views are being made as may be at the same time."""
-
-
-class Request(NamedTuple):
-    """A page: which clients, in which order, how many, and after which key."""
-
-    selection: Selection
-    order: Order
-    most: int
-    after: Key | None = None
-
-
-class Page(NamedTuple):
-    """Clients, and the key after which the next page begins; None where there is no more."""
-
-    clients: list[Client]
-    next: Key | None
 
 
 class Roster:
@@ -98,8 +83,10 @@ class Roster:
         self._all.drop(client.client_id)
 
     def restock(self) -> None:
-        """Take on all clients that there are, which holds up the loop by a tenth of a second a
-        million where they come sorted."""
+        """Take on all clients that there are.
+
+        That holds up the loop, for a tenth of a second a million where they come sorted.
+        """
         self._all.restock(self._clients)
         self._drop_views()
 
@@ -138,7 +125,7 @@ class Roster:
         self, view: View, request: Request, selects: Selects, most: int | None
     ) -> Page | None:
         """The page, as a view shows it; None where it is not full after looking at `most`."""
-        walk = _Walk(self._clients, view, request, selects, own=view is not self._all)
+        walk = Walk(self._clients, view, request, selects, own=view is not self._all)
         async with self._pace.turn() as turn:
             while not walk.step():
                 if most is not None and walk.looked_at >= most:
@@ -244,77 +231,3 @@ class Roster:
     def _drop_views(self) -> None:
         """Show nothing any more that was made up to now."""
         self._views.clear()
-
-
-class _Walk:
-    """A walk along a view, until a page is full. What is not true any more is dropped on the way,
-    and, from a view of its `own`, what is not chosen any more."""
-
-    def __init__(
-        self,
-        clients: dict[str, Client],
-        view: View,
-        request: Request,
-        selects: Selects,
-        *,
-        own: bool,
-    ) -> None:
-        self.looked_at = 0
-        self._clients = clients
-        self._view = view
-        self._selects = selects
-        self._own = own
-        self._most = request.most
-        self._descending = request.order.descending
-        self._prefix = "" if request.order.by_since else request.selection.prefix
-        self._at, self._inclusive = _start(request)
-        self._found: list[tuple[Key, Client]] = []
-
-    @property
-    def page(self) -> Page:
-        """What has been found."""
-        more = len(self._found) > self._most
-        found = self._found[: self._most]
-        return Page([client for _, client in found], found[-1][0] if more else None)
-
-    def step(self) -> bool:
-        """Look at some more; True once there is nothing more to look at."""
-        keys = self._view.next(
-            self._at, _STEP, descending=self._descending, inclusive=self._inclusive
-        )
-        self.looked_at += len(keys)
-        for key in keys:
-            client_id = client_id_of(key)
-            if not client_id.startswith(self._prefix):
-                return True
-            client = self._clients.get(client_id)
-            if client is None or self._view.key(client) != key:
-                self._view.drop(key)
-            elif self._selects(client):
-                self._found.append((key, client))
-                if len(self._found) > self._most:
-                    return True
-            elif self._own:
-                self._view.drop(key)
-        if keys:
-            self._at, self._inclusive = keys[-1], False
-        return len(keys) < _STEP
-
-
-def _start(request: Request) -> tuple[Key | None, bool]:
-    """Where a walk begins, and whether that itself is to be looked at."""
-    after, prefix = request.after, request.selection.prefix
-    if request.order.by_since or not prefix:
-        return after, False
-    if request.order.descending:
-        end = _end(prefix)
-        begins_here = after is None or (end is not None and client_id_of(after) > end)
-        return (end if begins_here else after), False
-    begins_here = after is None or client_id_of(after) < prefix
-    return (prefix if begins_here else after), begins_here
-
-
-def _end(prefix: str) -> str | None:
-    """The first text after all that begin with a prefix; None where there is none."""
-    kept = prefix.rstrip("\U0010ffff")
-    return kept[:-1] + chr(ord(kept[-1]) + 1) if kept else None

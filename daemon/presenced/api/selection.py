@@ -63,7 +63,7 @@ class Selection(NamedTuple):
 
     @property
     def is_range(self) -> bool:
-        """Whether it chooses neighbours in the order of client IDs, and nothing between them not."""
+        """Whether it chooses all clients between two client IDs."""
         return self == Selection(prefix=self.prefix)
 
 
