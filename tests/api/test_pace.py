@@ -1,4 +1,5 @@
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_the_loop_goes_round_between_any_two_slices():
     log = asyncio.run(run())
     assert {name: log.count(name) for name in "abc"} == dict.fromkeys("abc", 20)
     worked = [place for place, name in enumerate(log) if name != "loop"]
-    assert all(after - before > 1 for before, after in zip(worked, worked[1:], strict=False))
+    assert all(after - before > 1 for before, after in pairwise(worked))
 
 
 def test_work_that_fits_into_a_slice_is_not_interrupted():

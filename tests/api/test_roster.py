@@ -257,9 +257,7 @@ def test_the_least_used_view_makes_room():
     async def run() -> None:
         fleet, roster = make()
         fleet.hear("connected", "a", at=0)
-        requests = [
-            Request(Selection(prefix=f"a{number}"), Order.SINCE, 5) for number in range(12)
-        ]
+        requests = [Request(Selection(prefix=f"a{number}"), Order.SINCE, 5) for number in range(12)]
         for request in requests:
             await roster.page(request)
         assert roster.views == 8

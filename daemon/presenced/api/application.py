@@ -104,7 +104,7 @@ class Api:
         app.add_routes(
             [
                 web.get("/clients", self._list),
-                web.get(_CLIENTS + "{rest:.+}", self._one),
+                web.get(_CLIENTS + "{rest:(?s:.+)}", self._one),
                 web.get("/summary", self._summary),
                 web.get("/events", self._events),
                 web.get("/openapi.json", self._describe),
