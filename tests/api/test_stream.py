@@ -78,6 +78,7 @@ def test_an_id_of_another_life_tells_that_nobody_knows_what_was_missed(last):
     hub = Hub()
     hub.tell(transition())
     subscriber = listen(hub, last.format(name=hub.now.partition("-")[0]))
+    asyncio.run(subscriber.wait(math.inf))  # which returns, because there is something to tell
     assert subscriber.take(10) == (math.inf, [])
 
 

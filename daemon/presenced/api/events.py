@@ -73,10 +73,12 @@ def _subscribe(request: web.Request, hub: Hub, wanted: Wanted) -> Subscriber:
 async def _tell(
     subscriber: Subscriber, hub: Hub, response: web.StreamResponse, heartbeat: float
 ) -> None:
-    while not subscriber.closed:
+    while True:
         await subscriber.wait(heartbeat)
         lost, told = subscriber.take(_AT_ONCE)
         text = "".join(_events(lost, told, hub))
+        if subscriber.closed and not text:
+            return
         # The ID goes on, also where nothing is told of what others want.
         await _send(response, text or f"id: {hub.now}\n: still here\n\n")
 

@@ -51,13 +51,13 @@ class Told(NamedTuple):
 class Subscriber:
     """Somebody who listens: what waits for him, and how much he has lost because it was too much.
 
-    `is_open` tells whether he is still there. `lost` is infinite where nobody knows how much.
+    `is_open` tells whether he is still there.
     """
 
     def __init__(self, wanted: Wanted, is_open: Callable[[], bool]) -> None:
         self.is_open = is_open
         self.closed = False
-        self.lost: float = 0
+        self._lost: float = 0
         self._wanted = wanted
         self._waiting: deque[Told] = deque()
         self._woken = asyncio.Event()
@@ -68,9 +68,15 @@ class Subscriber:
             return
         if len(self._waiting) >= _MOST_WAITING:
             self._waiting.popleft()
-            self.lost += 1
+            self._lost += 1
         self._waiting.append(told)
         self._woken.set()
+
+    def lose(self, count: float) -> None:
+        """Take so many for lost; infinity where nobody knows how many."""
+        self._lost += count
+        if count:
+            self._woken.set()
 
     def close(self) -> None:
         """Let him go."""
@@ -86,8 +92,8 @@ class Subscriber:
             return
 
     def take(self, most: int) -> tuple[float, list[Told]]:
-        """How much was lost since this was last asked, and what comes after it."""
-        lost, self.lost = self.lost, 0
+        """How much was lost since this was last asked, see `lose`, and what comes after it."""
+        lost, self._lost = self._lost, 0
         told = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
         if not self._waiting and not self.closed:
             self._woken.clear()
@@ -158,10 +164,10 @@ class Hub:
         name, _, number = last.rpartition("-")
         known = name == self._name and number.isascii() and number.isdigit() and len(number) < 20
         if not known or int(number) > self._number:
-            subscriber.lost = math.inf
+            subscriber.lose(math.inf)
             return
         oldest = self._number - len(self._recent)
-        subscriber.lost = max(0, oldest - int(number))
+        subscriber.lose(max(0, oldest - int(number)))
         for told in self._recent:
             if told.number > int(number):
                 subscriber.offer(told)
