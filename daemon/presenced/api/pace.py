@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 __all__ = ["Pace", "Turn"]
 
-_SLICE = 0.004
+# A task that waits for a timer may have to wait for three slices.
+_SLICE = 0.002
 
 
 class Turn:

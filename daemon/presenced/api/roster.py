@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BusyError", "Roster"]
 
-_STEP = 200
+_STEP = 100
 # As many clients are looked at one after the other before a view of those that are wanted is made.
 _EASY = 5000
 _MOST_VIEWS = 8

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Page", "Request", "Walk"]
 
-_STEP = 200
+_STEP = 100
 
 
 class Request(NamedTuple):
