@@ -18,6 +18,7 @@ ROWS = (
     "storm",
     "pause",
     "deadline_costs",
+    "api",
 )
 
 

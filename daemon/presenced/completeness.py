@@ -21,7 +21,7 @@ from presenced.pipeline import Traffic
 from presenced.presence import Presence
 from presenced.subscriptions import Subscriptions, carries_presence
 
-__all__ = ["Clocks", "Completeness", "Session", "carries_presence"]
+__all__ = ["Clocks", "Completeness", "LastGap", "Session", "carries_presence"]
 
 
 class Clocks(NamedTuple):
@@ -40,6 +40,14 @@ class Session(NamedTuple):
     client_id: str
     alive_at: float
     subscribed: Mapping[str, int] | None = None
+
+
+class LastGap(NamedTuple):
+    """The gap that leaves clients unverified: of which connection, why, and when, epoch seconds."""
+
+    connection: str
+    reason: GapReason
+    at: float
 
 
 @dataclass(slots=True)
@@ -64,7 +72,8 @@ class Completeness:
     """Watches over all MQTT connections. To be used on the event loop.
 
     `gaps` counts the gaps by reason. `held_at` is the monotonic time after which no deadline may
-    be due yet, infinity where none is held; `on_hold` is told when it has changed.
+    be due yet, infinity where none is held; `on_hold` is told when it has changed. `last_gap` is
+    the last one in which lifecycle events may have been lost, None before there was one.
     """
 
     def __init__(
@@ -72,6 +81,7 @@ class Completeness:
     ) -> None:
         self.gaps = dict.fromkeys(GapReason, 0)
         self.held_at = math.inf
+        self.last_gap: LastGap | None = None
         self._presence = presence
         self._clocks = clocks
         self._on_hold = on_hold
@@ -160,10 +170,13 @@ class Completeness:
         if connection is None:
             return
         if connection.subscriptions.granted(topic_filter, qos):
-            self._doubt(connection)  # at once, lest the filter be stored and this not
+            reason = GapReason.FILTERS_CHANGED
+            self._doubt(
+                client_id, connection, reason
+            )  # at once, lest the filter be stored, not this
             now = self._clocks.monotonic()
             seconds = now - (connection.outages.missing_since or now)
-            connection.unsubscribed_before = Gap(GapReason.FILTERS_CHANGED, seconds)
+            connection.unsubscribed_before = Gap(reason, seconds)
         connection.judge_session()
         self._warn_of_qos(client_id, connection.subscriptions.shortfalls.get(topic_filter))
 
@@ -241,7 +254,7 @@ class Completeness:
         """Take seconds at the rate limit that follow one another for one gap, told at its end."""
         if traffic.saturated_seconds > connection.saturated:
             connection.saturated = traffic.saturated_seconds
-            self._doubt(connection)
+            self._doubt(client_id, connection, GapReason.RATE_LIMIT)
             if connection.saturated_since is None:
                 connection.saturated_since = now
         elif connection.saturated_since is not None and not traffic.is_saturated(now):
@@ -274,7 +287,7 @@ class Completeness:
 
     def _note(self, client_id: str, connection: _Connection, gap: Gap) -> None:
         self.gaps[gap.reason] += 1
-        self._doubt(connection)
+        self._doubt(client_id, connection, gap.reason)
         self._log.warning(
             "events may have been lost",
             connection=client_id,
@@ -283,9 +296,11 @@ class Completeness:
             unverified=self._presence.counts.unverified,
         )
 
-    def _doubt(self, connection: _Connection) -> None:
+    def _doubt(self, client_id: str, connection: _Connection, reason: GapReason) -> None:
         if connection.presence:
-            self._presence.doubt(self._clocks.wall())
+            at = self._clocks.wall()
+            self.last_gap = LastGap(client_id, reason, at)
+            self._presence.doubt(at)
 
     def _tell_caught_up(self, client_id: str) -> None:
         self._log.info("caught up with what was published meanwhile", connection=client_id)

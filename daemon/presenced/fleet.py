@@ -45,10 +45,10 @@ def _everybody(_: str) -> bool:
 class Fleet:
     """Every client's presence, what the registry holds, and how many clients each part of it has.
 
-    `on_transition`, `on_count` and `on_forget` are as those of `Presence`; `on_describe` is told
-    each client of which the registry may say something else now, and `on_restore` each that
-    `take_on` took on. `admits` tells whether a client
-    ID is one of the fleet's: for others no thing makes a client.
+    `on_transition`, `on_count`, `on_enter` and `on_forget` are as those of `Presence`;
+    `on_describe` is told each client of which the registry may say something else now, and
+    `on_restore` each that `take_on` took on. `admits` tells whether a client ID is one of the
+    fleet's: for others no thing makes a client.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Fleet:
         *,
         on_transition: Callable[[Client, Transition], None] = _no_one,
         on_count: Callable[[Client, State, int], None] | None = None,
+        on_enter: Callable[[Client], None] = _no_one,
         on_forget: Callable[[Client], None] = _no_one,
         on_describe: Callable[[Client], None] = _no_one,
         on_restore: Callable[[Client], None] = _no_one,
@@ -64,6 +65,7 @@ class Fleet:
         self.presence = Presence(
             rules,
             on_transition=self._transition,
+            on_enter=on_enter,
             on_forget=self._forgotten,
         )
         self.inventory = Inventory(
@@ -196,6 +198,13 @@ class Fleet:
         """What the registry says about a client."""
         thing = self.inventory.things.live.get(client.thing)
         return Description(thing.type, thing.attributes) if thing else _NOTHING
+
+    def is_in_group(self, client: Client, group: str) -> bool:
+        """Whether a client is in a group, or in one below it; with no name, whether in none."""
+        thing = self.inventory.things.live.get(client.thing)
+        if not group:
+            return thing is None or not thing.groups
+        return thing is not None and self.inventory.is_in(thing, group)
 
     def reconsider(self) -> None:
         """Make and drop unknown clients after `admits` has changed."""

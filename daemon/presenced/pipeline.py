@@ -30,7 +30,8 @@ from presenced.events import (
 from presenced.fleet import Fleet
 from presenced.log import Throttle, get_logger
 from presenced.mqtt.message import Message
-from presenced.presence import Distribution, Presence
+from presenced.presence import Distribution, Presence, State
+from presenced.presence.ordering import Ordering
 from presenced.registry import Outcome
 from presenced.repeats import Repeats
 
@@ -38,6 +39,7 @@ __all__ = [
     "CONNECT_FAILURE_REASONS",
     "REGISTRY_FAMILIES",
     "TALLIED_FAMILIES",
+    "ClientEvent",
     "ClientFilter",
     "EventCounts",
     "Pipeline",
@@ -67,6 +69,9 @@ _connection_of, _qos_of = attrgetter("connection"), attrgetter("qos")
 def _is_lifecycle_at_qos_0(message: Message) -> bool:
     return message.qos == 0 and message.topic.startswith(_LIFECYCLE)
 
+
+ClientEvent = LifecycleEvent | ConnectFailedEvent | SubscriptionEvent
+Witness = Callable[[ClientEvent, float, State, Ordering | None], None]
 
 _SHOWN_OF_TOPIC = 256  # AWS allows no longer ones
 
@@ -183,7 +188,9 @@ class Pipeline:
 
     The rules of presence may be replaced between batches, and the filter by `use_filter`. No
     deadline after the monotonic time `held_at` fires. `heard`, where there is one, is told each
-    message, with None where it is no event.
+    message, with None where it is no event. `witness` is told each event of a client of the fleet
+    once it is applied: when it was received, the state that events had told before, and how the
+    event stood to what was known, None for one that is not set in order.
     """
 
     def __init__(self, fleet: Fleet, client_filter: ClientFilter) -> None:
@@ -192,6 +199,7 @@ class Pipeline:
         self.traffic: dict[str, Traffic] = {}
         self.held_at = math.inf
         self.heard: Callable[[Message, Event | None], None] | None = None
+        self.witness: Witness | None = None
         self._client_filter = client_filter
         self._repeats = Repeats()
         fleet.admits = self._admits
@@ -221,7 +229,7 @@ class Pipeline:
         came over connections is counted of sequences; a recording has none.
         """
         applied = 0
-        deadlines, heard = self.presence.deadlines, self.heard
+        deadlines, heard, witness = self.presence.deadlines, self.heard, self.witness
         apply_event, why_ignored = self.fleet.apply, self._client_filter.why_ignored
         delays, ignored = self.counts.delays["presence"], self.counts.ignored
         bounds, buckets = delays.bounds, delays.buckets
@@ -250,10 +258,12 @@ class Pipeline:
                         if delay > 0:
                             delayed += delay
                     why = why_ignored(event.client_id)
-                    if why is None:
+                    if why is not None:
+                        ignored[why] += 1
+                    elif witness is None:
                         apply_event(event, received, moment)
                     else:
-                        ignored[why] += 1
+                        self._apply_witnessed(event, message, witness)
                 else:
                     self._handle(event, message)
                 if heard is not None:
@@ -332,11 +342,23 @@ class Pipeline:
     def _apply_to_client(
         self, event: ConnectFailedEvent | SubscriptionEvent, message: Message
     ) -> None:
+        before = self._told_state(event.client_id)
         if isinstance(event, SubscriptionEvent):
             self.fleet.hear_subscription(event, message.received)
         else:
             known = event.reason in CONNECT_FAILURE_REASONS
             self.counts.connect_failures[str(event.reason) if known else "other"] += 1
+        if self.witness is not None:
+            self.witness(event, message.received, before, None)
+
+    def _apply_witnessed(self, event: LifecycleEvent, message: Message, witness: Witness) -> None:
+        before = self._told_state(event.client_id)
+        ordering = self.fleet.apply(event, message.received, message.moment)
+        witness(event, message.received, before, ordering)
+
+    def _told_state(self, client_id: str) -> State:
+        client = self.presence.clients.get(client_id)
+        return client.state if client is not None and client.is_known else State.UNKNOWN
 
     def _count_traffic(self, messages: Sequence[Message]) -> None:
         for connection, own in groupby(messages, _connection_of):

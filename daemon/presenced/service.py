@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from presenced import log
+from presenced.api.application import Api, Sources
+from presenced.audience import Audience
 from presenced.build import (
     certificate_expiries,
     client_filter,
@@ -67,12 +69,14 @@ class Service:
         self._changing = asyncio.Lock()
         self._reloading: asyncio.Future[list[str]] | None = None
         metrics = settings.metrics
+        self._audience = Audience()
         self._fleet = Fleet(
             presence_rules(settings.presence),
             on_transition=self._transition,
-            on_forget=lambda client: self._view.series.drop(client),
-            on_describe=lambda client: self._view.series.describe(client),
-            on_restore=self._show,
+            on_enter=self._audience.enter,
+            on_forget=self._audience.forget,
+            on_describe=self._audience.describe,
+            on_restore=self._audience.restore,
         )
         self._presence = self._fleet.presence
         self._pipeline = Pipeline(self._fleet, client_filter(settings))
@@ -98,7 +102,9 @@ class Service:
         )
         if self._keeper is not None:
             self._view.state = self._keeper.counts
-        self._fleet.use_count(self._view.classes.count if self._view.classes.labels else None)
+        sources = Sources(self._pipeline, self._completeness, self._clocks, self._readiness)
+        self._api = Api(sources, metrics, settings.history) if metrics.api else None
+        self._audience.join(self._fleet, self._view, self._api)
         self._supervision = Supervision(lambda: self._readiness().ready, self._status)
         self._watch = Watch(metrics.web_config)
         self._listener = Listener(
@@ -108,6 +114,7 @@ class Service:
             watch=self._watch,
             health=metrics.health_address,
             reload=self.reload if metrics.enable_reload_endpoint else None,
+            api=self._api.application() if self._api else None,
         )
 
     def restore(self) -> None:
@@ -119,6 +126,8 @@ class Service:
         if self._keeper is not None:
             self._keeper.open()
             self._show_clients(self._settings.metrics)
+            if self._api is not None:
+                self._api.restored()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Listen, connect, and serve until `stop` is set; then disconnect cleanly.
@@ -200,13 +209,16 @@ class Service:
 
     def _take_on(self, settings: Settings, protection: Protection) -> None:
         metrics, before = settings.metrics, self._settings.metrics
-        for key in ("listen", "health_listen"):
+        for key in ("listen", "health_listen", "api"):
             if getattr(metrics, key) != getattr(before, key):
                 self._log.warning("a change takes effect at the next start", key=f"metrics.{key}")
-        if settings.state != self._settings.state:
-            self._log.warning("a change takes effect at the next start", key="state")
+        for section in ("history", "state"):
+            if getattr(settings, section) != getattr(self._settings, section):
+                self._log.warning("a change takes effect at the next start", key=section)
         if any(getattr(metrics, key) != getattr(before, key) for key in _SERIES_KEYS):
             self._show_clients(metrics)
+            if self._api is not None:
+                self._api.use(metrics)
         self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
         if not self._watch.follow(settings.metrics.web_config, protection):
             self._log.warning(
@@ -228,14 +240,10 @@ class Service:
         classes = ClassCounts(metrics.client_id_pattern)
         self._view.series, self._view.classes = series, classes
         for client in self._presence.clients.values():
-            self._show(client)
+            if client.transition is not None:
+                series.show(client)
             classes.count(client, client.state, 1)
-        self._fleet.use_count(classes.count if classes.labels else None)
-
-    def _show(self, client: Client) -> None:
-        """Give a client that was restored its series."""
-        if client.transition is not None:
-            self._view.series.show(client)
+        self._audience.listen()
 
     @contextmanager
     def _standing_still(self) -> Iterator[None]:
@@ -355,7 +363,7 @@ class Service:
             self._keeper.flush()
 
     def _transition(self, client: Client, transition: Transition) -> None:
-        self._view.series.show(client)
+        self._audience.transition(client, transition)
         self._transitions.add(transition)
 
     def _status(self) -> str:

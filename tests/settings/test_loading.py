@@ -53,7 +53,9 @@ def test_defaults_are_those_of_the_contract():
             "web_config": None,
             "health_listen": None,
             "enable_reload_endpoint": False,
+            "api": True,
         },
+        "history": {"clients": 10_000, "per_client": 20},
         "state": {"path": None, "on_error": "continue"},
         "log": {"level": "info", "format": "auto"},
     }
@@ -135,7 +137,8 @@ def test_unknown_key_that_resembles_none_lists_those_known(load):
     assert load.problem("log: {xyzzy: 1}").message == (
         "unknown key; known here are log.level, log.format"
     )
-    assert "known here are mqtt, presence, metrics, state, log" in load.problem("xyzzy: 1").message
+    known = "known here are mqtt, presence, metrics, history, state, log"
+    assert known in load.problem("xyzzy: 1").message
 
 
 @pytest.mark.parametrize("text", ["- mqtt", "mqtt", "5"])

@@ -28,6 +28,7 @@ ACCEPTED = [
     "presence: {offline_delay: 0.5s, forget_offline_after: 1d2h3m4s5ms}",
     "presence: {offline_delay_by_reason: {CONNECTION_LOST: 30s, NEW_ONE: 0}}",
     'metrics: {client_id_pattern: "(?P<site>[a-z]+)-.*", max_clients: 0, per_client: false}',
+    "metrics: {api: false}\nhistory: {clients: 0, per_client: 1}",
     "metrics: {listen: '[::1]:0', thing_attributes: [a]}\nlog: {level: debug, format: json}",
 ]
 REJECTED = [
@@ -55,6 +56,9 @@ REJECTED = [
     "metrics: {listen: 9883}",
     "metrics: {per_client: 'yes'}",
     "metrics: {max_clients: -1}",
+    "metrics: {api: 1}",
+    "history: {clients: -1}",
+    "history: {per_client: 0}",
     "log: {level: warn}",
 ]
 

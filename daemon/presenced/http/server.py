@@ -57,7 +57,8 @@ class Listener:
     """Serves one exposition on `host` and `port` until closed, to those whom `watch` lets in.
 
     No host means all addresses; port 0 takes a free one, which `port` then tells. At `health`, an
-    address of its own, health and readiness are served to everybody. `reload` answers
+    address of its own, health and readiness are served to everybody. `api`, where there is one, is
+    served below /api/v1. `reload` answers
     POST /-/reload and may be changed at any time; without it that path does not exist.
     """
 
@@ -71,6 +72,7 @@ class Listener:
         watch: Watch | None = None,
         health: ListenAddress | None = None,
         reload: Reload | None = None,
+        api: web.Application | None = None,
     ) -> None:
         self._exposition = exposition
         self._readiness = readiness
@@ -81,6 +83,8 @@ class Listener:
         app = web.Application()
         app.add_routes([web.get("/", self._page), web.get("/metrics", self._metrics)])
         app.add_routes([*self._health_routes(), web.route("*", "/-/reload", self._reload)])
+        if api is not None:
+            app.add_subapp("/api/v1", api)
         Gate(self._watch, self._passwords).attach(app)
         context = live_context(self._watch)
         address = ListenAddress(host, port)

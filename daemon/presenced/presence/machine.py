@@ -36,8 +36,9 @@ class Presence:
     """Every client's presence, made from lifecycle events and time.
 
     `on_transition` is told each transition and whose it is, `on_count` each client that enters
-    (1) or leaves (-1) a state, where it is not None, `on_forget` each client that is dropped, and
-    `on_change` the client ID of each of which something else is known now.
+    (1) or leaves (-1) a state, where it is not None, `on_enter` each client that was not known,
+    `on_forget` each client that is dropped, and `on_change` the client ID of each of which
+    something else is known now.
 
     `deadlines` are all that it has. `gaps` is how many gaps in what was received there have been,
     and `doubted_at` the wall-clock time of the last: see `doubt`.
@@ -49,6 +50,7 @@ class Presence:
         *,
         on_transition: Callable[[Client, Transition], None] = _no_one,
         on_count: Callable[[Client, State, int], None] | None = None,
+        on_enter: Callable[[Client], None] = _no_one,
         on_forget: Callable[[Client], None] = _no_one,
         on_change: Callable[[str], None] = _no_one,
     ) -> None:
@@ -64,6 +66,7 @@ class Presence:
         self._offline = OfflineClients(self.deadlines, rules.forget_offline_after)
         self._on_transition = on_transition
         self.on_count = on_count
+        self._on_enter = on_enter
         self._on_forget = on_forget
         self.on_change = on_change
 
@@ -90,6 +93,13 @@ class Presence:
     def pending_deadlines(self) -> int:
         """How many deadlines are scheduled."""
         return len(self.deadlines) + len(self._offline) - (self._offline.deadline is not None)
+
+    def deadline(self, client: Client) -> float | None:
+        """Monotonic time at which a client goes offline or is forgotten; None where it is not."""
+        forget_after = self._rules.forget_offline_after
+        if client.offline_at is not None and forget_after is not None:
+            return client.offline_at + forget_after
+        return client.deadline
 
     def apply(self, event: LifecycleEvent, received: float, now: float) -> Ordering:
         """Take one lifecycle event into account, and tell how it stood to what was known.
@@ -139,6 +149,7 @@ class Presence:
             client = self.clients[client_id] = Client(client_id)
             client.gaps = self.gaps
             self._count(State.UNKNOWN, 1, client)
+            self._on_enter(client)
             self.on_change(client_id)
         return client
 

@@ -129,6 +129,10 @@ class Inventory:
         """These groups and all above them."""
         return {each for group in groups for each in self._hierarchy.lineage(group)}
 
+    def is_in(self, thing: Thing, group: str) -> bool:
+        """Whether a thing is a member of a group, or of one below it."""
+        return any(group in self._hierarchy.lineage(each) for each in thing.groups)
+
     def _thing(self, event: ThingEvent, at: int) -> Outcome:
         thing = self.things.take(event.thing_name)
         mark = Mark(event.thing_id, event.version, at, deleted=event.type == "deleted")

@@ -4,7 +4,7 @@ from presenced.settings.durations import format_duration, parse_duration
 from presenced.settings.hosts import ListenAddress
 from presenced.settings.loading import DEFAULT_CONFIG, FLAGS, load_settings
 from presenced.settings.metrics import MetricsSettings
-from presenced.settings.model import LogSettings, Settings, StateSettings
+from presenced.settings.model import HistorySettings, LogSettings, Settings, StateSettings
 from presenced.settings.mqtt import MqttSettings
 from presenced.settings.passwords import read_password
 from presenced.settings.presence import PresenceSettings
@@ -14,6 +14,7 @@ from presenced.settings.tls import TlsSettings
 __all__ = [
     "DEFAULT_CONFIG",
     "FLAGS",
+    "HistorySettings",
     "ListenAddress",
     "LogSettings",
     "MetricsSettings",

@@ -103,6 +103,10 @@ class MetricsSettings(Section):
     """Whether POST /-/reload reloads the configuration, as SIGHUP does. Everybody who may scrape
     may then reload."""
 
+    api: Flag = True
+    """Whether the listener answers below /api/v1/ too: the clients, their history and their
+    transitions as they happen, as JSON. Without it none of what that needs is kept."""
+
     @property
     def listen_address(self) -> ListenAddress:
         """Host and port of `listen`."""

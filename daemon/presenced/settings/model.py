@@ -1,15 +1,15 @@
 """The whole configuration as typed, validated values."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
-from presenced.settings.base import PathName, Section, written
+from presenced.settings.base import Number, PathName, Section, written
 from presenced.settings.metrics import MetricsSettings
 from presenced.settings.mqtt import MqttSettings
 from presenced.settings.presence import PresenceSettings
 
-__all__ = ["LogSettings", "Settings", "StateSettings"]
+__all__ = ["HistorySettings", "LogSettings", "Settings", "StateSettings"]
 
 
 class StateSettings(Section):
@@ -24,6 +24,18 @@ class StateSettings(Section):
     example. `continue` acknowledges them, so that presence goes on, on memory; a crash then loses
     what was not written. `stall` acknowledges none, so that the broker keeps them; it stops sending
     after some, and presence stands still."""
+
+
+class HistorySettings(Section):
+    """What the API remembers of the events of each client, in memory: see `metrics.api`."""
+
+    clients: Annotated[Number, Field(ge=0)] = 10_000
+    """How many clients have a history: those of which an event came last. The history of a client
+    takes about 250 bytes, and 250 more for each of its events."""
+
+    per_client: Annotated[Number, Field(ge=1, le=1000)] = 20
+    """How many events of each of them are remembered: the last ones, those included that were
+    ignored."""
 
 
 class LogSettings(Section):
@@ -47,6 +59,7 @@ class Settings(Section):
     mqtt: MqttSettings = written({})
     presence: PresenceSettings = written({})
     metrics: MetricsSettings = written({})
+    history: HistorySettings = written({})
     state: StateSettings = written({})
     log: LogSettings = written({})
 

@@ -1,0 +1,138 @@
+"""A fleet on a virtual clock, and the API that tells of it."""
+
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from presenced.api.application import Api, Sources
+from presenced.audience import Audience
+from presenced.completeness import Clocks, Completeness
+from presenced.fleet import Fleet
+from presenced.http.server import Listener, Readiness
+from presenced.metrics.exposition import Exposition, View
+from presenced.metrics.series import ClientSeries
+from presenced.mqtt.message import Message
+from presenced.pipeline import ClientFilter, Pipeline
+from presenced.presence import PresenceRules
+from presenced.settings import HistorySettings, MetricsSettings
+
+START = 1_700_000_000.0
+"""2023-11-14 22:13:20 UTC."""
+
+Get = Callable[..., Awaitable[tuple[int, Any]]]
+
+
+class ApiFleet:
+    """Events go in by `hear`, at seconds after the start; `api` answers about what follows."""
+
+    def __init__(
+        self,
+        rules: PresenceRules | None = None,
+        metrics: dict[str, Any] | None = None,
+        **history: int,
+    ) -> None:
+        self.now = START
+        self.audience = Audience()
+        fleet = Fleet(
+            rules or PresenceRules(),
+            on_transition=self.audience.transition,
+            on_enter=self.audience.enter,
+            on_forget=self.audience.forget,
+            on_describe=self.audience.describe,
+        )
+        self.pipeline = Pipeline(fleet, ClientFilter(own=["presenced"]))
+        self.presence = fleet.presence
+        clocks = Clocks(lambda: self.now, lambda: self.now)
+        self.completeness = Completeness(fleet.presence, clocks)
+        self.readiness = Readiness(ready=True, text="ready")
+        self.view = View(pipeline=self.pipeline, series=ClientSeries(), transport="awscrt")
+        self.api = Api(
+            Sources(self.pipeline, self.completeness, clocks, lambda: self.readiness),
+            MetricsSettings.model_validate(metrics or {}),
+            HistorySettings.model_validate(history),
+        )
+        self.audience.join(fleet, self.view, self.api)
+
+    def hear(
+        self,
+        kind: str,
+        client_id: str = "a",
+        version: int | None = 1,
+        *,
+        at: float,
+        happened: float | None = None,
+        **fields: Any,
+    ) -> None:
+        """Let a client's event come `at` so many seconds; it `happened` just then or before."""
+        payload = {
+            "clientId": client_id,
+            "timestamp": round((START + (at if happened is None else happened)) * 1000),
+            **fields,
+        }
+        if version is not None:
+            payload |= {"versionNumber": version, "sessionIdentifier": f"s{version}"}
+        family = "subscriptions" if "subscribed" in kind else "presence"
+        self.receive(f"{family}/{kind}/{client_id}", payload, at)
+
+    def receive(self, topic: str, payload: dict[str, Any], at: float) -> None:
+        """Let any event come."""
+        self.wait(at)
+        encoded = json.dumps(payload).encode()
+        self.pipeline.process(
+            [Message(f"$aws/events/{topic}", encoded, 1, self.now, self.now, "presenced")]
+        )
+
+    def wait(self, until: float) -> None:
+        """Let time go by, to so many seconds after the start."""
+        self.now = START + until
+        self.pipeline.advance(self.now, 0.0)
+
+    def thing(self, name: str, at: float, version: int = 1, **fields: Any) -> None:
+        """Let a thing be created, or updated where the version is not 1."""
+        operation = "created" if version == 1 else "updated"
+        payload = {
+            "thingName": name,
+            "thingId": name,
+            "versionNumber": version,
+            "timestamp": round((START + at) * 1000),
+            **fields,
+        }
+        self.receive(f"thing/{name}/{operation}", payload, at)
+
+    def join(self, thing: str, group: str, at: float, operation: str = "added") -> None:
+        """Let a thing be put into a group, or taken out."""
+        payload = {"timestamp": round((START + at) * 1000), "operation": operation.upper()}
+        topic = f"thingGroupMembership/thingGroup/{group}/thing/{thing}/{operation}"
+        self.receive(topic, payload, at)
+
+    def nest(self, child: str, parent: str, at: float) -> None:
+        """Let a group be put below another."""
+        topic = f"thingGroupHierarchy/thingGroup/{parent}/childThingGroup/{child}/added"
+        self.receive(topic, {"timestamp": round((START + at) * 1000)}, at)
+
+    @asynccontextmanager
+    async def served(self) -> Iterator[Get]:
+        """A function that asks the API: path, and headers; it returns status and JSON."""
+        exposition = Exposition(self.view, process_metrics=False)
+        api = self.api.application()
+        listener = Listener("127.0.0.1", 0, exposition, lambda: self.readiness, api=api)
+        await listener.open()
+        try:
+            async with aiohttp.ClientSession() as session:
+
+                async def get(path: str, method: str = "GET") -> tuple[int, Any]:
+                    url = f"http://127.0.0.1:{listener.port}/api/v1{path}"
+                    target = aiohttp.client.URL(url, encoded=True)
+                    async with session.request(method, target) as answer:
+                        assert answer.headers["Cache-Control"] == "no-store"
+                        body = await answer.read()
+                        kind = "application/json" if answer.ok else "application/problem+json"
+                        assert answer.content_type == kind
+                        return answer.status, json.loads(body) if body else None
+
+                yield get
+        finally:
+            await listener.close()
