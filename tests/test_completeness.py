@@ -61,8 +61,8 @@ class Watcher:
             self.statuses.setdefault(each.client_id, ConnectionStatus(each.client_id, each.filters))
             self.traffic.setdefault(each.client_id, Traffic(max_message_rate=10))
 
-    def look(self, *, waiting: bool = False) -> None:
-        self.all.look(list(self.statuses.values()), self.traffic, waiting=waiting)
+    def look(self, *, stalled: bool = False) -> None:
+        self.all.look(list(self.statuses.values()), self.traffic, stalled=stalled)
 
     def message(self, client_id: str = "me") -> Message:
         return Message("", b"", 1, self.time.wall, self.time.now, connection=client_id)
@@ -284,7 +284,7 @@ def test_quiet_lets_go_of_deadlines(capsys: pytest.CaptureFixture[str]) -> None:
     watcher = watching()
     watcher.outage(60.0, resumed=True)
     watcher.time.now += 2
-    watcher.look(waiting=True)
+    watcher.look(stalled=True)
     assert watcher.all.catching_up == ["me"]
     watcher.look()
     assert watcher.all.catching_up == ["me"], "some have been waiting a moment ago"
@@ -340,8 +340,18 @@ def test_the_longest_outage_of_several_connections_holds() -> None:
 
 @pytest.mark.parametrize(
     "event",
-    [None, ThingEvent(type="created", thing_name="t", timestamp=None)],
-    ids=["junk", "thing"],
+    [
+        None,
+        ThingEvent(type="created", thing_name="t", timestamp=None),
+        LifecycleEvent(  # whose time is that of receipt
+            type="connected",
+            client_id="device",
+            connected=True,
+            timestamp=4_000_000_000_000,
+            untimed=True,
+        ),
+    ],
+    ids=["junk", "thing", "untimed"],
 )
 def test_what_is_of_nobody_knows_when_is_waited_for(event: Event | None) -> None:
     watcher = watching()
@@ -388,8 +398,23 @@ def test_sessions_are_those_of_connections_that_have_been_up() -> None:
     watcher.all.up("behind", resumed=True)
     watcher.time.now += 30
     wall = watcher.time.wall
-    alive_at = {session.client_id: session.alive_at for session in watcher.all.sessions}
-    assert alive_at == {"up": wall, "down": wall - 60, "behind": wall - 60}
+    sessions = {
+        session.client_id: (session.alive_at, session.missing_since)
+        for session in watcher.all.sessions
+    }
+    assert sessions == {
+        "up": (wall, None),
+        "down": (wall - 60, wall - 60),
+        "behind": (wall, wall - 60),
+    }
+
+
+def test_what_an_earlier_process_had_not_caught_up_with_is_still_to_come() -> None:
+    wall = Time().wall
+    watcher = watching(earlier=[Session("me", wall - 10, missing_since=wall - 5000)])
+    assert watcher.all.held_at == watcher.time.now - 5000
+    watcher.all.up("me", resumed=True)
+    assert watcher.gaps == {}, "it was in use ten seconds ago"
 
 
 def session(age: float, client_id: str = "me") -> Session:

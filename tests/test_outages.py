@@ -97,7 +97,7 @@ def test_a_session_that_was_there_at_the_first_start_is_caught_up_with() -> None
 
 def look(one: Outages, *times: float) -> None:
     for now in times:
-        one.look(now, waiting=False)
+        one.look(now, stalled=False)
 
 
 def test_quiet_ends_the_queue() -> None:
@@ -192,18 +192,54 @@ def test_a_clock_far_ahead_prolongs_the_waiting_by_no_more_than_that() -> None:
     assert not one.catching_up
 
 
-def test_what_was_received_on_the_connection_before_does_not_count() -> None:
+def test_each_connection_waits_anew() -> None:
     one = resumed()
-    stream(one, 100.0, 1.0, age=50.0)
+    look(one, 101.0)
     one.down(101.0)
     one.up(101.2, resumed=True)
+    look(one, 103.1)
+    assert one.catching_up
     look(one, 103.2)
     assert not one.catching_up
 
 
-def test_it_is_not_quiet_while_messages_wait_to_be_applied() -> None:
+def test_what_one_connection_learned_of_the_clock_does_not_count_on_the_next() -> None:
+    """It may have been set since."""
     one = resumed()
-    one.look(1000.0, waiting=True)
+    one.heard(100.3, 50.3, own_connect=True)
+    one.down(101.0)
+    one.up(161.0, resumed=True)
+    for step in range(100):
+        one.heard(161.0 + step / 10, step / 10 + 30.0, own_connect=False)
+        look(one, 161.0 + step / 10)
+    assert one.catching_up
+
+
+def test_the_own_connect_of_a_flap_lies_in_the_queue_and_tells_nothing() -> None:
+    """Down at 0, up for a second at 60, down again for ten."""
+    one = resumed(now=60.0)
+    one.down(61.0)
+    one.up(71.0, resumed=True)
+    one.heard(71.1, 11.1, own_connect=True)
+    for step in range(100):
+        one.heard(71.2 + step / 10, step / 10 + 5.0, own_connect=False)
+        look(one, 71.2 + step / 10)
+    assert one.catching_up
+
+
+def test_its_own_connect_tells_the_same_behind_a_slow_disk() -> None:
+    one = resumed()
+    one.hold_back(105.0, 100.5)
+    one.heard(105.1, 5.1, own_connect=True)
+    for step in range(100):
+        one.heard(105.2 + step / 10, step / 10 + 2.0, own_connect=False)
+        look(one, 105.2 + step / 10)
+    assert one.catching_up, "what was held back goes on coming"
+
+
+def test_it_is_not_quiet_while_the_broker_waits_for_acknowledgements() -> None:
+    one = resumed()
+    one.look(1000.0, stalled=True)
     assert one.catching_up
     look(one, 1001.9)
     assert one.catching_up
@@ -234,6 +270,24 @@ def test_what_is_being_received_holds_however_long_it_takes() -> None:
     assert one.holds_from(10 * EXPIRY) is None
 
 
+def test_a_broker_counts_the_expiry_from_the_last_use() -> None:
+    one = outages()
+    one.up(0.0, resumed=False)
+    one.down(100.0)
+    one.up(3000.0, resumed=True)
+    one.down(3001.0)
+    assert one.holds_from(3001.0 + EXPIRY) == 100.0
+    assert one.up(3001.0 + EXPIRY, resumed=True) is None
+    one.down(6700.0)
+    assert one.up(6701.0 + EXPIRY, resumed=True) == Gap(GapReason.SESSION_EXPIRED, 10201.0)
+
+
+def test_what_an_earlier_process_had_missed_holds_from_then_on() -> None:
+    one = Outages(EXPIRY, absent_for=10.0, missing_for=5000.0, now=0.0)
+    assert one.holds_from(0.0) == -5000.0
+    assert one.up(0.0, resumed=True) is None
+
+
 def test_a_lost_session_holds_nothing() -> None:
     one = outages()
     one.up(0.0, resumed=False)
@@ -247,13 +301,25 @@ def test_what_the_broker_holds_back_is_waited_for_as_a_queue_is() -> None:
     look(one, 103.0)
     assert one.holds_from(103.0) is None
     one.hold_back(110.0, 105.0)
-    one.look(110.0, waiting=True)
+    one.look(110.0, stalled=True)
     assert (one.catching_up, one.holds_from(110.0)) == (True, 105.0)
     one.heard(110.5, 3.0, own_connect=False)
     look(one, 112.4)
     assert one.catching_up
     look(one, 112.5)
     assert one.holds_from(112.5) is None
+
+
+def test_what_the_broker_holds_back_is_waited_for_without_a_session_too() -> None:
+    one = outages(0.0)
+    one.up(0.0, resumed=False)
+    one.hold_back(10.0, 8.0)
+    assert one.holds_from(10.0) == 8.0
+    look(one, 12.0)
+    assert one.holds_from(12.0) is None
+    one.hold_back(20.0, 18.0)
+    one.down(21.0)
+    assert one.holds_from(21.0) is None
 
 
 def test_a_connection_that_is_down_is_not_held_back_besides() -> None:

@@ -34,12 +34,14 @@ class Clocks(NamedTuple):
 class Session(NamedTuple):
     """An MQTT session that a broker may keep: last in use when, by the wall clock.
 
-    `subscribed` is `Subscriptions.held`.
+    `subscribed` is `Subscriptions.held`. `missing_since` is from when on something of it was
+    missing then, None where nothing was.
     """
 
     client_id: str
     alive_at: float
     subscribed: Mapping[str, int] | None = None
+    missing_since: float | None = None
 
 
 class LastGap(NamedTuple):
@@ -97,15 +99,17 @@ class Completeness:
     @property
     def sessions(self) -> list[Session]:
         """The sessions of all connections that have been up, for a later process."""
-        now, wall = self._clocks.monotonic(), self._clocks.wall()
+        now = self._clocks.monotonic()
+        offset = self._clocks.wall() - now
         return [
             Session(
                 client_id,
-                wall - (now - (connection.outages.missing_since or now)),
+                (now if outages.unused_since is None else outages.unused_since) + offset,
                 connection.subscriptions.held,
+                None if outages.missing_since is None else outages.missing_since + offset,
             )
             for client_id, connection in self._connections.items()
-            if connection.outages.is_up or connection.outages.missing_since is not None
+            if (outages := connection.outages).is_up or outages.missing_since is not None
         ]
 
     @property
@@ -126,15 +130,16 @@ class Completeness:
         """Watch over exactly these connections; those known already go on as they are."""
         earlier = self.sessions if self._connections else self._earlier
         wanted = {each.client_id for each in options}
-        alive_at = {session.client_id: session.alive_at for session in earlier}
-        subscribed = {session.client_id: session.subscribed for session in earlier}
-        ended_at = max((alive_at[name] for name in alive_at.keys() - wanted), default=None)
+        sessions = {session.client_id: session for session in earlier}
+        gone = [each for each in earlier if each.client_id not in wanted]
+        last_gone = max(gone, key=lambda each: each.alive_at, default=None)
         before, self._connections = self._connections, {}
         for each in options:
             connection = before.get(each.client_id)
             if connection is None:
-                connection = self._begin(alive_at.get(each.client_id, ended_at))
-                connection.subscriptions = Subscriptions(subscribed.get(each.client_id))
+                own = sessions.get(each.client_id)
+                connection = self._begin(own or last_gone)
+                connection.subscriptions = Subscriptions(own and own.subscribed)
             connection.subscriptions.want(each.filters, each.qos)
             # No broker needs to keep messages of QoS 0 (MQTT 5 section 4.1), and AWS's does not.
             kept = each.session_kept and each.qos > 0
@@ -144,14 +149,22 @@ class Completeness:
             self._connections[each.client_id] = connection
         self._hold()
 
-    def _begin(self, alive_at: float | None) -> _Connection:
-        """A new connection, in place of one that was last in use at a wall-clock time, if any.
+    def _begin(self, session: Session | None) -> _Connection:
+        """A new connection, in place of one that had an MQTT session, if any.
 
         That was one of the same client ID, or where there was none, one whose ID is used no longer.
         """
-        absent_for = None if alive_at is None else max(0.0, self._clocks.wall() - alive_at)
         now = self._clocks.monotonic()
-        return _Connection(Outages(0.0, absent_for=absent_for, now=now), presence=True)
+        if session is None:
+            return _Connection(Outages(0.0, absent_for=None, now=now), presence=True)
+        wall = self._clocks.wall()
+        outages = Outages(
+            0.0,
+            absent_for=max(0.0, wall - session.alive_at),
+            now=now,
+            missing_for=0.0 if session.missing_since is None else wall - session.missing_since,
+        )
+        return _Connection(outages, presence=True)
 
     def up(self, client_id: str, *, resumed: bool) -> None:
         """A connection is up; `resumed` says whether the broker had kept its session."""
@@ -210,6 +223,8 @@ class Completeness:
         if connection is None or not connection.outages.catching_up:
             return
         timestamp = None if event is None else event.timestamp
+        if isinstance(event, LifecycleEvent) and event.untimed:
+            timestamp = None
         age = None if timestamp is None else self._clocks.wall() - timestamp / 1000
         own_connect = (
             isinstance(event, LifecycleEvent)
@@ -223,9 +238,12 @@ class Completeness:
         statuses: Sequence[ConnectionStatus],
         traffic: Mapping[str, Traffic],
         *,
-        waiting: bool,
+        stalled: bool,
     ) -> None:
-        """See what follows from time, and from what the connections have counted."""
+        """See what follows from time, and from what the connections have counted.
+
+        `stalled` as in `Outages.look`.
+        """
         now = self._clocks.monotonic()
         for status in statuses:
             connection = self._connections.get(status.client_id)
@@ -234,7 +252,7 @@ class Completeness:
             counted = traffic.get(status.client_id) or Traffic()
             outages = connection.outages
             was_catching_up = outages.catching_up
-            outages.look(now, waiting=waiting)
+            outages.look(now, stalled=stalled)
             if was_catching_up and not outages.catching_up:
                 self._tell_caught_up(status.client_id)
             self._look_for_drops(status, connection)

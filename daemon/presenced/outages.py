@@ -39,22 +39,38 @@ class Gap(NamedTuple):
 
 
 class Outages:
-    """The times in which one connection was down.
+    """The times in which one connection was down, or behind.
 
     `session_expiry` 0 is a clean session. `absent_for` is how long ago an earlier process had this
-    session, None where there was none.
+    session in use, None where there was none, and `missing_for` since when something of it had been
+    missing then, where that is longer; in seconds.
 
     While it is down, and then until the resumed session's queue has been received, something from
-    `missing_since` on may be known to the broker and not yet here.
+    `missing_since` on may be known to the broker and not yet here. `unused_since` is when it was
+    last up, as long as it is down: a broker counts the expiry from there (MQTT 5 section
+    3.1.2.11.2).
     """
 
-    def __init__(self, session_expiry: float, *, absent_for: float | None, now: float) -> None:
+    def __init__(
+        self,
+        session_expiry: float,
+        *,
+        absent_for: float | None,
+        now: float,
+        missing_for: float = 0.0,
+    ) -> None:
         self.session_expiry = session_expiry
         self.is_up = False
         self.catching_up = False
-        self.missing_since: float | None = None if absent_for is None else now - absent_for
-        self._busy_at = 0.0
-        self._up_since = 0.0
+        self.unused_since: float | None = None if absent_for is None else now - absent_for
+        self.missing_since: float | None = None
+        if absent_for is not None:
+            self.missing_since = now - max(absent_for, missing_for)
+        self._held_back = False
+        self._connected_at = 0.0
+        self._new_from = 0.0
+        self._stalled_at = 0.0
+        self._went_down_at: float | None = None
         self._away = 0.0
         self._clock_ahead = 0.0
         self._queued: deque[float] = deque(maxlen=_FEW)
@@ -62,10 +78,11 @@ class Outages:
     def up(self, now: float, *, resumed: bool) -> Gap | None:
         """The connection is up; what may have been lost."""
         gap = self._gap(now, resumed=resumed)
-        self.is_up, self.catching_up = True, resumed
-        self._up_since, self._clock_ahead = now, 0.0
-        self._away = 0.0 if self.missing_since is None else now - self.missing_since
-        self._queued.clear()
+        self.is_up, self.catching_up, self._held_back = True, resumed, False
+        self._connected_at = self._new_from = now
+        self._away = 0.0 if self._went_down_at is None else now - self._went_down_at
+        self._clock_ahead = 0.0
+        self.unused_since = None
         if not resumed:
             self.missing_since = None
         elif self.missing_since is None:
@@ -79,14 +96,17 @@ class Outages:
         """
         if not self.is_up:
             return
-        self.catching_up = True
-        self._up_since = self._busy_at = now
-        self._queued.clear()
+        self.catching_up = self._held_back = True
+        self._new_from = now
         self.missing_since = since if self.missing_since is None else min(since, self.missing_since)
 
     def down(self, now: float) -> None:
         """The connection is down."""
-        self.is_up = self.catching_up = False
+        if self.is_up:
+            self._went_down_at = now
+        if self.is_up or self.unused_since is None:
+            self.unused_since = now
+        self.is_up = self.catching_up = self._held_back = False
         if self.missing_since is None:
             self.missing_since = now
 
@@ -96,30 +116,31 @@ class Outages:
         One that happened before the connection came up, or of which nobody knows when, may be of
         the queue. AWS IoT Core publishes the daemon's own connect, too: what its clock says of that
         moment shows how far the machine's is ahead or behind. A connect less long before this one
-        than the connection was away is this one.
+        than the connection was down is this one.
         """
-        since_up = now - self._up_since
         if age is None:
             self._queued.append(now)
             return
-        if own_connect and abs(age - since_up) < self._away:
-            self._clock_ahead = age - since_up
-        if age - self._clock_ahead > since_up - _CLOCKS_DIFFER_BY:
+        ahead = age - (now - self._connected_at)
+        if own_connect and abs(ahead) < self._away:
+            self._clock_ahead = ahead
+        if age - self._clock_ahead > now - self._new_from - _CLOCKS_DIFFER_BY:
             self._queued.append(now)
 
-    def look(self, now: float, *, waiting: bool) -> None:
+    def look(self, now: float, *, stalled: bool) -> None:
         """See whether the queue must be over, because for some time next to nothing of it has come.
 
-        `waiting` says whether messages are not applied or not acknowledged yet: the broker may send
-        no more until they are.
+        `stalled` says whether a message has not been applied or acknowledged for so long that the
+        broker may be sending no more for want of it.
         """
-        if waiting:
-            self._busy_at = now
+        if stalled:
+            self._stalled_at = now
         elif self.catching_up and self._is_over(now):
-            self.catching_up, self.missing_since = False, None
+            self.catching_up = self._held_back = False
+            self.missing_since = None
 
     def _is_over(self, now: float) -> bool:
-        quiet_for = now - max(self._up_since, self._busy_at)
+        quiet_for = now - max(self._new_from, self._stalled_at)
         if not self._queued or now - self._queued[-1] >= _QUIET:
             return quiet_for >= _QUIET
         few = len(self._queued) < _FEW or now - self._queued[0] >= _FEW_IN
@@ -131,11 +152,14 @@ class Outages:
         None where all has come that will come: the connection is up and has caught up, or its
         session is gone, or it never had any.
         """
+        if self._held_back:
+            return self.missing_since
         if self.session_expiry <= 0 or self.missing_since is None:
             return None
-        if not self.catching_up and now - self.missing_since > self.session_expiry:
-            return None
-        return self.missing_since
+        return None if self._has_expired(now) else self.missing_since
+
+    def _has_expired(self, now: float) -> bool:
+        return self.unused_since is not None and now - self.unused_since > self.session_expiry
 
     def _gap(self, now: float, *, resumed: bool) -> Gap | None:
         if self.missing_since is None:
@@ -143,6 +167,6 @@ class Outages:
         seconds = now - self.missing_since
         if self.session_expiry <= 0:
             return Gap(GapReason.CLEAN_SESSION, seconds)
-        if seconds > self.session_expiry:
+        if self._has_expired(now):
             return Gap(GapReason.SESSION_EXPIRED, seconds)
         return None if resumed else Gap(GapReason.SESSION_LOST, seconds)

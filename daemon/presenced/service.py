@@ -43,7 +43,7 @@ __all__ = ["Service"]
 _LOOK_AGAIN_AFTER = 300.0
 _LOOK_FOR_GAPS_EVERY = 0.25
 _ALIVE_EVERY = 10.0
-_SLOW_COMMIT = 0.5
+_STALLED_AFTER = 0.5
 _DISCONNECT_WITHIN = 3.5
 _MOST_DEADLINES_A_TURN = 500
 _SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern", "thing_attributes")
@@ -302,13 +302,15 @@ class Service:
                 self._log.exception("could not look for gaps")
 
     def _look_for_gaps(self) -> None:
-        oldest = self._unacknowledged[0] if self._unacknowledged else math.inf
-        if time.monotonic() - oldest >= _SLOW_COMMIT:
-            self._completeness.hold_back(oldest)
+        now = time.monotonic()
+        unacknowledged = self._unacknowledged[0] if self._unacknowledged else now
+        if now - unacknowledged >= _STALLED_AFTER:
+            self._completeness.hold_back(unacknowledged)
+        oldest = min(unacknowledged, self._inbox.oldest or now)
         self._completeness.look(
             self._connections.statuses,
             self._pipeline.traffic,
-            waiting=self._inbox.backlog > 0 or bool(self._unacknowledged),
+            stalled=now - oldest >= _STALLED_AFTER,
         )
 
     def _deliver(self, batch: list[Message]) -> int:

@@ -154,10 +154,10 @@ def test_it_has_caught_up_though_new_events_never_pause(
 
     def happen() -> None:
         number = 0
-        while not done.wait(0.05):
-            number += 1
+        while not done.wait(0.001):
             at = round(time.time() * 1000) - NOW
-            broker.publish([event("connected", "busy", number, at)])
+            broker.publish([event("connected", f"busy-{number + i}", 1, at) for i in range(3)])
+            number += 3
 
     with ThreadPoolExecutor(1) as pool:
         busy = pool.submit(happen)

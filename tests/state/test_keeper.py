@@ -313,6 +313,32 @@ def test_the_session_of_a_client_id_that_is_used_no_longer_is_dropped(path: Path
     assert asyncio.run(live("new")) == [("session new",)]
 
 
+def test_what_a_session_had_not_caught_up_with_is_still_to_come_after_a_restart(path: Path) -> None:
+    me = SourceOptions(
+        endpoint="localhost",
+        port=1883,
+        client_id="me",
+        filters=("#",),
+        tls=None,
+        session_expiry=99.0,
+    )
+
+    async def live(seconds_down: float) -> float:
+        run = Run(path).begin()
+        run.completeness.expect([me])
+        held_for = run.time.now - run.completeness.held_at
+        run.completeness.up("me", resumed=False)
+        run.completeness.down("me")
+        run.time.now += seconds_down
+        run.completeness.up("me", resumed=True)
+        await run.keeper.settled()
+        await run.keeper.close()
+        return held_for
+
+    asyncio.run(live(30.0))
+    assert asyncio.run(live(0.0)) == pytest.approx(30.0, abs=1.5)
+
+
 def test_the_filters_of_a_session_are_kept_with_it(path: Path) -> None:
     def options(*filters: str) -> SourceOptions:
         return SourceOptions(

@@ -166,7 +166,10 @@ class Collector:
     def _collect_sessions(self, changes: Changes) -> None:
         notes: dict[str, str] = {}
         for each in self._completeness.sessions:
-            notes[SESSION + each.client_id] = str(math.floor(each.alive_at))
+            times = [each.alive_at]
+            if each.missing_since is not None:
+                times.append(each.missing_since)
+            notes[SESSION + each.client_id] = " ".join(str(math.floor(at)) for at in times)
             if each.subscribed is not None:
                 notes[FILTERS + each.client_id] = msgspec.json.encode(each.subscribed).decode()
         for key in [each for each in self._noted if each.startswith((SESSION, FILTERS))]:

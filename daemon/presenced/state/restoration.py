@@ -77,7 +77,7 @@ def notes_of(rows: Iterable[MetaRow]) -> Notes:
         float(noted.get(DOUBTED_AT, 0.0)),
         float(noted.get(LIVED, 0.0)),
         [
-            Session(client_id, float(value), _filters(noted.get(FILTERS + client_id)))
+            _session(client_id, value, noted.get(FILTERS + client_id))
             for client_id, value in _with_prefix(noted, SESSION)
         ],
     )
@@ -144,6 +144,12 @@ def _with_prefix(noted: dict[str, str], prefix: str) -> Iterator[tuple[str, str]
     for key, value in noted.items():
         if key.startswith(prefix):
             yield key.removeprefix(prefix), value
+
+
+def _session(client_id: str, times: str, filters: str | None) -> Session:
+    alive_at, _, missing_since = times.partition(" ")
+    missing = float(missing_since) if missing_since else None
+    return Session(client_id, float(alive_at), _filters(filters), missing)
 
 
 def _filters(noted: str | None) -> dict[str, int] | None:
