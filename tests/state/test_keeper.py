@@ -323,8 +323,10 @@ def test_what_a_session_had_not_caught_up_with_is_still_to_come_after_a_restart(
         session_expiry=99.0,
     )
 
-    async def live(seconds_down: float) -> float:
-        run = Run(path).begin()
+    async def live(at: float, seconds_down: float) -> float:
+        run = Run(path)
+        run.time.now = at
+        run.begin()
         run.completeness.expect([me])
         held_for = run.time.now - run.completeness.held_at
         run.completeness.up("me", resumed=False)
@@ -335,8 +337,8 @@ def test_what_a_session_had_not_caught_up_with_is_still_to_come_after_a_restart(
         await run.keeper.close()
         return held_for
 
-    asyncio.run(live(30.0))
-    assert asyncio.run(live(0.0)) == pytest.approx(30.0, abs=1.5)
+    asyncio.run(live(1000.0, 30.0))
+    assert asyncio.run(live(1030.0, 0.0)) == pytest.approx(30.0, abs=1.5)
 
 
 def test_the_filters_of_a_session_are_kept_with_it(path: Path) -> None:
