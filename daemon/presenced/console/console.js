@@ -1,0 +1,217 @@
+// The console: what the address asks for, as the API beside this page tells it, kept up to date.
+
+import { ask, Refusal } from "./api.js";
+import { clientOf, showClient, showName } from "./client.js";
+import { pageOf, showNumbers, showPage, Strip } from "./fleet.js";
+import { Stream } from "./stream.js";
+import { $, clock, el, fill, now, plural, setClock, tellAges, visible } from "./text.js";
+
+const SOON = 1000, REGULARLY = 10000, TYPING = 200, STRIP_EVERY = 250, AGES_EVERY = 1000;
+const FIELDS = ["prefix", "state", "sort"];
+
+/** What the address asks for: a client by `id`, or else a choice of the fleet by `query`. */
+function place() {
+  const [path, query] = location.hash.slice(1).split("?");
+  const id = path.match(/^\/clients\/(.+)$/s)?.[1];
+  return { id: id && decoded(id), query: new URLSearchParams(id ? "" : query) };
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // somebody wrote it by hand
+  }
+}
+
+const texts = new Map();
+
+/** Show a notice of its kind; an empty text takes it away. */
+function notice(kind, text) {
+  texts.set(kind, text.split("\n").map((line) => visible(line)).join("\n"));
+  const shown = [...texts.values()].filter(Boolean);
+  fill($("notices"), ...shown.map((each) => el("p", { class: "notice" }, each)));
+}
+
+/** Says whether the page is up to date, by what became of questions and of the stream. */
+class Link {
+  constructor() {
+    this.asked = this.streaming = false;
+    this.downSince = null;
+  }
+
+  answered(error) {
+    this.asked = !error || error instanceof Refusal;
+    this.show(null);
+  }
+
+  stream(is, error) {
+    this.streaming = is;
+    this.show(error);
+  }
+
+  show(error) {
+    if (this.asked) this.downSince = null;
+    else this.downSince ??= now();
+    const lost = this.downSince !== null;
+    const live = this.asked && this.streaming;
+    const text = live ? "Live" : lost ? `Connection lost at ${clock(this.downSince)}` : "Not live";
+    fill($("link-text"), text);
+    $("link").firstElementChild.dataset.state = live ? "online" : lost ? "offline" : "pending";
+    document.body.classList.toggle("stale", lost);
+    notice("lost", lost
+      ? `The connection to presenced is lost. What is shown is as of ${clock(this.downSince)}.` +
+        " It comes back by itself."
+      : "");
+    if (live || lost) notice("stream", "");
+    else if (error instanceof Refusal) {
+      notice("stream", `Transitions cannot be followed: ${error.message}.`);
+    }
+  }
+}
+
+/** Asks for what the address names, again and again. */
+class Page {
+  constructor(link) {
+    this.link = link;
+    this.turn = 0;
+    this.busy = this.again = false;
+    this.due = Infinity;
+    this.notBefore = 0;
+    this.at = null;
+  }
+
+  /** The address is another one. */
+  go() {
+    const before = this.at;
+    this.at = place();
+    const { id, query } = this.at;
+    const isClient = id !== undefined;
+    $("fleet").hidden = isClient;
+    $("device").hidden = !isClient;
+    document.title = `${isClient ? visible(id, 80) : "Fleet"} · presenced`;
+    if (isClient && id !== before?.id) showName(id);
+    if (!isClient) {
+      $("back").href = `#/?${query}`;
+      showFields(query);
+    }
+    notice("refused", "");
+    if (before) focusOn(before, this.at);
+    this.refresh();
+  }
+
+  /** Something has happened. */
+  soon() {
+    if (this.busy) this.again = true;
+    else this.refreshIn(SOON);
+  }
+
+  refreshIn(wait) {
+    const due = Math.max(Date.now() + wait, this.notBefore);
+    if (document.hidden || due >= this.due) return;
+    this.due = due;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.refresh(), due - Date.now());
+  }
+
+  async refresh() {
+    clearTimeout(this.timer);
+    this.due = Infinity;
+    this.busy = true;
+    this.again = false;
+    const turn = ++this.turn;
+    const { id, query } = this.at;
+    const view = id === undefined ? pageOf(query) : clientOf(id);
+    const [summary, shown] = await Promise.allSettled([ask("summary"), view]);
+    if (turn !== this.turn) return; // somebody went elsewhere meanwhile
+    this.busy = false;
+    const errors = [shown, summary].map((each) => each.reason).filter(Boolean);
+    this.notBefore = Date.now() + Math.max(0, ...errors.map((error) => error.wait ?? 0));
+    this.refreshIn(this.again ? SOON : REGULARLY);
+    this.link.answered(errors.find((error) => !(error instanceof Refusal)));
+    const refused = errors.find((error) => error instanceof Refusal);
+    notice("refused", refused ? `No answer: ${refused.message}.` : "");
+    if (summary.value) showSummary(summary.value);
+    if (shown.reason?.status === 404) showName(id);
+    if (shown.value) id === undefined ? showPage(shown.value, query) : showClient(shown.value);
+  }
+}
+
+function showSummary(told) {
+  setClock(told.time);
+  fill($("version"), told.version);
+  showNumbers(told);
+  const catchingUp = told.readiness.startsWith("catching up");
+  notice("unready", told.ready ? "" : catchingUp
+    ? `presenced is ${told.readiness}. Until that has come, nobody goes offline.`
+    : `presenced is not ready: ${told.readiness}\nWhat is shown is the last that is known.`);
+  notice("gap", told.unverified
+    ? `Events may have been lost in a gap: of ${plural(told.unverified, "client")} the last known` +
+      " state is shown, as unverified, until something is heard."
+    : "");
+}
+
+/** Let the keyboard go where the eyes go. */
+function focusOn(before, at) {
+  if (before.id !== at.id) {
+    scrollTo(0, 0);
+    $(at.id === undefined ? "fleet-title" : "device-title").focus();
+  } else if (at.id === undefined && before.query.get("cursor") !== at.query.get("cursor")) {
+    $("list-title").focus();
+  }
+}
+
+function showFields(query) {
+  for (const id of FIELDS) {
+    const value = query.get(id) ?? "";
+    if ($(id).value !== value) $(id).value = value;
+  }
+}
+
+function follow(page) {
+  const query = new URLSearchParams();
+  for (const id of FIELDS) if ($(id).value) query.set(id, $(id).value);
+  history.replaceState(null, "", `#/?${query}`);
+  page.go();
+}
+
+function begin() {
+  const link = new Link();
+  const page = new Page(link);
+  const strip = new Strip();
+  let typing;
+  $("search").addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => follow(page), TYPING);
+  });
+  $("search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    clearTimeout(typing);
+    follow(page);
+  });
+  addEventListener("hashchange", () => /^(#\/|$)/.test(location.hash) && page.go());
+  document.addEventListener("visibilitychange", () => page.soon());
+  setInterval(() => strip.show(), STRIP_EVERY);
+  setInterval(tellAges, AGES_EVERY);
+  page.go();
+  new Stream({
+    opened() {
+      link.stream(true);
+      page.soon();
+    },
+    down(error) {
+      link.stream(false, error);
+      page.soon();
+    },
+    transition(told) {
+      strip.transition(told);
+      page.soon();
+    },
+    lost(count) {
+      strip.lost(count);
+      page.soon();
+    },
+  }).run();
+}
+
+begin();
