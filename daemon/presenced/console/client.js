@@ -2,7 +2,7 @@
 
 import { ask, Refusal } from "./api.js";
 import {
-  $, badge, clock, code, duration, el, facts, fill, mark, moment, name, now, plural, showShare, since,
+  $, age, badge, clock, code, duration, el, facts, fill, mark, moment, name, now, plural, showShare, since,
   unverified, visible,
 } from "./text.js";
 
@@ -44,7 +44,7 @@ export function showName(id) {
 /** Show all about a client. */
 export function showClient({ story, history }) {
   const parts = [badge(story.state), " "];
-  if (story.since !== null) parts.push("since ", since(story.since), " ");
+  if (story.since !== null) parts.push("for ", age(story.since), " ");
   if (!story.verified) parts.push(unverified());
   fill($("badge"), ...parts);
   fill($("story"), visible(story.explanation));
@@ -119,10 +119,16 @@ function words(entry) {
     case "duplicate":
       return `A second copy of a ${what} was ignored.`;
     case "stale":
-      return `A ${what} was ignored: ${rival(entry.against)}.`;
+      return `${late(entry)} was ignored: ${rival(entry.against)}.`;
     default:
       return entry.type === "connect_failed" ? "An attempt to connect failed." : `Noted: ${what}.`;
   }
+}
+
+/** What an event is that tells of something before the event that decided. */
+function late({ type, against }) {
+  const ofEarlier = type === "disconnected" && against?.type === "connected";
+  return ofEarlier ? "The disconnect of an earlier connection" : `A ${nounOf(type)}`;
 }
 
 const rival = (against) =>

@@ -60,8 +60,11 @@ export class Strip {
 
   transition(told) {
     this.heard += 1;
-    const why = told.state === "offline" && told.reason ? code(told.reason) : "";
-    const parts = [moment(told.since), badge(told.state), link(told.client_id), why];
+    const parts = [moment(told.confirmed_at), badge(told.state), link(told.client_id)];
+    if (told.since !== told.confirmed_at) {
+      parts.push(el("span", { class: "quiet" }, "since ", moment(told.since)));
+    }
+    if (told.state === "offline" && told.reason) parts.push(code(told.reason));
     this.add(el("li", {}, ...parts));
   }
 

@@ -88,18 +88,21 @@ export const moment = (time) =>
     day(time) === day(now()) ? clock(time) : `${day(time)} ${clock(time)}`);
 
 /** A time and how long ago that is. */
-export function since(time) {
+export const since = (time) => el("span", {}, moment(time), el("span", { class: "quiet" }, " ", age(time), " ago"));
+
+/** How much time has passed since then. */
+export function age(time) {
   const at = Date.parse(time);
-  return el("span", {}, moment(time), " ", el("span", { class: "age", "data-at": at }, ago(at)));
+  return el("span", { class: "age", "data-at": at }, grown(at));
 }
 
-const ago = (at) => `${duration(Math.max(0, now() - at))} ago`;
+const grown = (at) => duration(Math.max(0, now() - at));
 
 /** Let ages grow. */
 export function tellAges() {
-  for (const age of document.querySelectorAll("[data-at]")) {
-    const text = ago(Number(age.dataset.at));
-    if (age.textContent !== text) age.textContent = text;
+  for (const each of document.querySelectorAll("[data-at]")) {
+    const text = grown(Number(each.dataset.at));
+    if (each.textContent !== text) each.textContent = text;
   }
 }
 
