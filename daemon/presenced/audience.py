@@ -21,8 +21,8 @@ class Audience:
     def count(self, client: Client, state: State, change: int) -> None:
         """A client enters (1) or leaves (-1) a state."""
         self.view.classes.count(client, state, change)
-        if self.api is not None:
-            self.api.entered_state(client, state, change)
+        if change > 0 and self.api is not None:
+            self.api.entered(client, state)
 
     def transition(self, client: Client, transition: Transition) -> None:
         """A client went online or offline."""

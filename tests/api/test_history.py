@@ -10,7 +10,7 @@ from presenced.presence import PresenceRules
 def told(fleet: ApiFleet, client_id: str = "a") -> list[tuple[float, str, str]]:
     """Each entry as seconds after the start, type, and what it did."""
     lines = []
-    for entry in fleet.api._history.get(client_id).entries:
+    for entry in reversed(fleet.api._history.entries(client_id)):
         if isinstance(entry, Confirmation):
             lines.append((entry.time - START, "confirmed", entry.reason))
         else:
@@ -103,11 +103,13 @@ def test_an_event_without_a_time_is_not_late():
     assert fleet.api._history.get("a").decided.late is None
 
 
-def test_only_the_last_events_of_a_client_are_kept():
-    fleet = ApiFleet(per_client=3)
-    for number in range(10):
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_only_the_last_events_of_a_client_are_kept(most):
+    fleet = ApiFleet(per_client=most)
+    for number in range(100):
         fleet.hear("connected", version=number, at=number)
-    assert [at for at, _, _ in told(fleet)] == [7, 8, 9]
+        assert fleet.api._history.get("a").length <= most + 8
+    assert [at for at, _, _ in told(fleet)] == [97, 98, 99][-most:]
 
 
 def test_only_the_clients_heard_of_last_are_kept():
@@ -145,9 +147,9 @@ def test_entries_are_in_order_of_time():
     fleet.hear("connected", version=2, at=30)
     times = [
         entry.received if isinstance(entry, Arrival) else entry.time
-        for entry in fleet.api._history.get("a").entries
+        for entry in fleet.api._history.entries("a")
     ]
-    assert times == [START, START + 1, START + 6, START + 30]
+    assert times == [START + 30, START + 6, START + 1, START]
 
 
 def test_what_cannot_be_told_from_before_is_left_out():

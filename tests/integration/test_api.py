@@ -2,10 +2,14 @@
 
 import http.client
 import json
+import re
+import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import bcrypt
@@ -17,8 +21,9 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from brokers import Mosquitto
+from brokers import Mosquitto, free_port, missing
 from daemons import Daemon
+from presenced.api.history import Effect
 from waiting import wait_for
 
 METRICS = {"client_id_pattern": "(?P<site>[a-z]+)/(?P<line>[0-9]+)", "thing_attributes": ["room"]}
@@ -273,7 +278,7 @@ def test_the_web_configuration_protects_the_api(daemon_of: Any, tmp_path: Any) -
     hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
     web = tmp_path / "web.yml"
     web.write_text(yaml.safe_dump({"basic_auth_users": {"prometheus": hashed}}))
-    health = f"127.0.0.1:{free()}"
+    health = f"127.0.0.1:{free_port()}"
     daemon = daemon_of(metrics={"web_config": str(web), "health_listen": health})
     for path in ("/clients", "/clients/a", "/summary", "/events", "/openapi.json", "/nothing"):
         assert daemon.get(f"/api/v1{path}")[0] == 401
@@ -283,10 +288,38 @@ def test_the_web_configuration_protects_the_api(daemon_of: Any, tmp_path: Any) -
     assert daemon.get("/api/v1/clients", daemon.health_port)[0] == 404
 
 
-def free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def commands() -> list[str]:
+    """The commands of docs/api.md."""
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_commands_of_the_docs(daemon_of: Any, broker_of: Any) -> None:
+    if shutil.which("curl") is None:
+        missing("curl is not installed: apt-get install curl")
+    pattern = {"metrics": {"client_id_pattern": "(?P<site>[a-z]+)-.*"}}
+    with fleet_of(daemon_of, broker_of, **pattern) as (daemon, broker):
+        broker.publish([event("plant/camera-0003", "connected", 1)])
+        wait_for(lambda: taken(daemon) == 1)
+        assert len(commands()) == 9
+        for command in commands():
+            here = command.replace("localhost:9883", f"127.0.0.1:{daemon.port}")
+            done = subprocess.run(here, shell=True, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, command
+            if "/events" not in command:
+                assert json.loads(done.stdout)
+
+
+def test_the_docs_name_every_parameter_path_and_effect(daemon: Daemon) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    document = get(daemon, "/openapi.json")
+    named = [f"`{path}`" for path in document["paths"]]
+    for path in document["paths"].values():
+        named += [f"`{parameter['name']}`" for parameter in path["get"]["parameters"]]
+    named += [f"`{effect}`" for effect in Effect]
+    assert [name for name in named if name not in text and name != "`client_id`"] == []
 
 
 def test_without_the_api_nothing_answers_below_it(daemon_of: Any) -> None:

@@ -51,7 +51,7 @@ class Sources(NamedTuple):
 class Api:
     """Answers questions about a fleet, below a path of the listener.
 
-    It is to be told by `entered_state`, `forgotten`, `described` and `went` what `Fleet` tells, and
+    It is to be told by `entered`, `forgotten`, `described` and `went` what `Fleet` tells, and
     by `restored` of clients that it was not told of.
     """
 
@@ -78,9 +78,9 @@ class Api:
         """Take on all clients that there are."""
         self._roster.restock()
 
-    def entered_state(self, client: Client, state: State, change: int) -> None:
-        """Take note of a client that enters (1) or leaves (-1) a state."""
-        if change > 0 and state is State.UNKNOWN:
+    def entered(self, client: Client, state: State) -> None:
+        """Take note of a client that enters a state, which for a new one is unknown."""
+        if state is State.UNKNOWN:
             self._roster.entered(client)
         self._roster.changed(client)
 
@@ -137,9 +137,10 @@ class Api:
         if client is None:
             detail = "no such client is known; one is once an event names it"
             raise ProblemError(404, detail, parameter="client_id", value=client_id)
-        record = self._history.get(client_id)
         if of_history:
-            return _answer(history_document(client_id, record, self._history.per_client))
+            history = self._history
+            entries = history.entries(client_id)
+            return _answer(history_document(client_id, entries, history.per_client))
         return _answer(self._documents.story(self._story(client)))
 
     async def _summary(self, request: web.Request) -> web.Response:

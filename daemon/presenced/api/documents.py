@@ -84,12 +84,11 @@ class Documents:
         return {name: told.get(name) or "" for name in self._attributes if name in told}
 
 
-def history_document(client_id: str, record: Record | None, per_client: int) -> Document:
-    """What is remembered of a client's events, the newest first."""
-    entries = record.entries if record else ()
+def history_document(client_id: str, entries: Sequence[Entry], per_client: int) -> Document:
+    """What is remembered of a client's events."""
     return {
         "client_id": client_id,
-        "entries": [_entry(entry) for entry in reversed(entries)],
+        "entries": [_entry(entry) for entry in entries],
         "kept_per_client": per_client,
     }
 

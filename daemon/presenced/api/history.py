@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from presenced.events import ConnectFailedEvent, LifecycleEvent, SubscriptionEvent
 from presenced.presence import Client, State, Transition
+from presenced.presence.ordering import Ordering
 from presenced.presence.sessions import PackedSession, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator
 
     from presenced.pipeline import ClientEvent
-    from presenced.presence.ordering import Ordering
 
 __all__ = ["Arrival", "Confirmation", "Effect", "Entry", "History", "Record", "Rival"]
+
+_FEW = 8
 
 
 class Effect(StrEnum):
@@ -53,11 +56,11 @@ class Rival(msgspec.Struct, frozen=True, gc=False):
     session: PackedSession
 
 
-class Arrival(msgspec.Struct, frozen=True, gc=False):
+class Arrival(msgspec.Struct, eq=False, gc=False):
     """An event, as it arrived at `received`, epoch seconds.
 
     `timestamp` is its event time in milliseconds, None where it carries none. `against` is what it
-    was measured against, where it was ignored.
+    was measured against, where it was ignored. `earlier` is the entry before it.
     """
 
     received: float
@@ -68,6 +71,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     session: PackedSession = None
     reason: str | None = None
     against: Rival | None = None
+    earlier: Entry | None = None
 
     @property
     def late(self) -> float | None:
@@ -75,34 +79,65 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
         return None if self.timestamp is None else self.received - self.timestamp / 1000
 
 
-class Confirmation(msgspec.Struct, frozen=True, gc=False):
+class Confirmation(msgspec.Struct, eq=False, gc=False):
     """A client was taken for offline at `time`, once its disconnect had stood since `since`."""
 
     time: float
     since: float
     reason: str | None
+    earlier: Entry | None = None
 
 
 Entry = Arrival | Confirmation
 
 
-# Neither this nor what is in it is followed by the garbage collector, which would look at all of it
-# again and again.
-class Record(msgspec.Struct, gc=False):
-    """What is remembered of one client: `entries`, oldest first, and the last event of each type.
+# Entries are a chain, so that one more touches no other; a list would be looked at by the garbage
+# collector time and again, with all that is in it.
+class Record(msgspec.Struct, eq=False, gc=False):
+    """What is remembered of one client: a chain of entries, and the last of the other events.
 
     `decided` is the event that its state follows from, None where that came before the record.
     """
 
-    entries: tuple[Entry, ...] = ()
-    last: dict[str, Arrival] = {}
+    newest: Entry | None = None
+    length: int = 0
     decided: Arrival | None = None
+    others: dict[str, Arrival] = {}
+
+    def add(self, entry: Entry, most: int) -> None:
+        """Put an entry before the others, of which `most` stay, or a few more."""
+        entry.earlier = self.newest
+        self.newest = entry
+        self.length += 1
+        if self.length > most + _FEW:
+            last = entry
+            for _ in range(most - 1):
+                last = last.earlier or last
+            last.earlier = None
+            self.length = most
 
     @property
-    def ignored(self) -> Sequence[Arrival]:
-        """What was ignored since the event that decided."""
-        ignored = []
-        for entry in reversed(self.entries):
+    def entries(self) -> Iterator[Entry]:
+        """The entries, the newest first."""
+        entry = self.newest
+        while entry is not None:
+            yield entry
+            entry = entry.earlier
+
+    @property
+    def last(self) -> dict[str, Arrival]:
+        """The last event of each type, as far as they are remembered."""
+        last = dict(self.others)
+        for entry in self.entries:
+            if isinstance(entry, Arrival):
+                last.setdefault(entry.type, entry)
+        return last
+
+    @property
+    def ignored(self) -> list[Arrival]:
+        """What was ignored since the event that decided, the oldest first."""
+        ignored: list[Arrival] = []
+        for entry in self.entries:
             if entry is self.decided:
                 break
             if isinstance(entry, Arrival) and entry.effect.is_ignored:
@@ -134,6 +169,11 @@ class History:
         """What is remembered of a client."""
         return self._records.get(client_id)
 
+    def entries(self, client_id: str) -> list[Entry]:
+        """The last entries of a client, the newest first."""
+        record = self._records.get(client_id)
+        return list(islice(record.entries, self._per_client)) if record else []
+
     def heard(
         self, event: ClientEvent, received: float, before: State, ordering: Ordering | None
     ) -> None:
@@ -147,13 +187,32 @@ class History:
         if client is None or not self._most:
             return
         record = self._record(event.client_id)
-        arrival = _arrival(event, received, before, client, ordering)
-        record.last[arrival.type] = arrival
-        if isinstance(event, SubscriptionEvent) and arrival.effect is Effect.NOTED:
-            return  # several come with each connect; they would push out all else
-        if ordering is not None and not arrival.effect.is_ignored:
+        if not isinstance(event, LifecycleEvent) or ordering is None:
+            self._heard_other(record, event, received, before, client)
+            return
+        if ordering is Ordering.DUPLICATE:
+            arrival = _ignored(event, received, client, Effect.DUPLICATE)
+        elif ordering is Ordering.STALE:
+            arrival = _ignored(event, received, client, Effect.STALE)
+        else:
+            arrival = _accepted(event, received, before, client)
             record.decided = arrival
-        self._add(record, arrival)
+        record.add(arrival, self._per_client)
+
+    def _heard_other(
+        self,
+        record: Record,
+        event: ClientEvent,
+        received: float,
+        before: State,
+        client: Client,
+    ) -> None:
+        arrival = _other(event, received, before, client)
+        # Several subscriptions come with each connect; they would push out all else.
+        if isinstance(event, ConnectFailedEvent) or arrival.effect is not Effect.NOTED:
+            record.add(arrival, self._per_client)
+        else:
+            record.others[arrival.type] = arrival
 
     def confirmed(self, client: Client, transition: Transition) -> None:
         """Take down that a client went offline, where it was not by an event at once."""
@@ -161,7 +220,7 @@ class History:
             record = self._records.get(client.client_id)
             if record is not None:
                 entry = Confirmation(transition.time, transition.since, transition.reason)
-                self._add(record, entry)
+                record.add(entry, self._per_client)
 
     def forget(self, client: Client) -> None:
         """Remember nothing of a client."""
@@ -177,25 +236,22 @@ class History:
             self._records.move_to_end(client_id)
         return record
 
-    def _add(self, record: Record, entry: Entry) -> None:
-        record.entries = (*record.entries, entry)[-self._per_client :]
+
+def _accepted(event: LifecycleEvent, received: float, before: State, client: Client) -> Arrival:
+    """A lifecycle event from which the state of its client follows."""
+    return Arrival(
+        received,
+        event.type,
+        _effect(event.type, received, before, client),
+        None if event.untimed else event.timestamp,
+        event.version,
+        client.packed_session,
+        event.reason,
+    )
 
 
-def _arrival(
-    event: ClientEvent, received: float, before: State, client: Client, ordering: Ordering | None
-) -> Arrival:
-    if not isinstance(event, LifecycleEvent):
-        session = pack(event.session) if isinstance(event, SubscriptionEvent) else None
-        reason = event.reason if isinstance(event, ConnectFailedEvent) else None
-        return Arrival(
-            received,
-            event.type,
-            Effect.WENT_ONLINE if _has_come(client, before, received) else Effect.NOTED,
-            event.timestamp,
-            session=session,
-            reason=reason,
-        )
-    effect = _effect(event, received, before, client, ordering)
+def _ignored(event: LifecycleEvent, received: float, client: Client, effect: Effect) -> Arrival:
+    """A lifecycle event that is not later than what is known."""
     return Arrival(
         received,
         event.type,
@@ -204,25 +260,30 @@ def _arrival(
         event.version,
         pack(event.session),
         event.reason,
-        _rival(client) if effect.is_ignored else None,
+        _rival(client),
     )
 
 
-def _effect(
-    event: LifecycleEvent,
-    received: float,
-    before: State,
-    client: Client,
-    ordering: Ordering | None,
-) -> Effect:
-    if ordering is not None and not ordering.is_later:
-        return Effect(ordering.value)
-    if client.state is before:
-        is_replaced = event.connected and before is State.ONLINE
+def _other(event: ClientEvent, received: float, before: State, client: Client) -> Arrival:
+    """An event that is not set in order with others."""
+    return Arrival(
+        received,
+        event.type,
+        Effect.WENT_ONLINE if _has_come(client, before, received) else Effect.NOTED,
+        event.timestamp,
+        session=pack(event.session) if isinstance(event, SubscriptionEvent) else None,
+        reason=event.reason if isinstance(event, ConnectFailedEvent) else None,
+    )
+
+
+def _effect(kind: str, received: float, before: State, client: Client) -> Effect:
+    after = client.state
+    if after is before:
+        is_replaced = after is State.ONLINE and kind == "connected"
         return Effect.CONNECTION_REPLACED if is_replaced else Effect.NOTED
-    if client.state is State.PENDING:
+    if after is State.PENDING:
         return Effect.BEGAN_DELAY
-    if client.state is State.OFFLINE:
+    if after is State.OFFLINE:
         return Effect.WENT_OFFLINE
     if before is State.PENDING:
         return Effect.FLAP_SUPPRESSED

@@ -109,7 +109,7 @@ class Hub:
     def __init__(self) -> None:
         self._name = secrets.token_hex(4)
         self._number = 0
-        self._recent: deque[Told] = deque(maxlen=_REMEMBERED)
+        self._recent: deque[Transition] = deque(maxlen=_REMEMBERED)
         self._subscribers: list[Subscriber] = []
         self._closed = False
 
@@ -119,10 +119,11 @@ class Hub:
     def tell(self, transition: Transition) -> None:
         """Tell a transition to whoever wants it."""
         self._number += 1
-        told = Told(self._number, transition)
-        self._recent.append(told)
-        for subscriber in self._subscribers:
-            subscriber.offer(told)
+        self._recent.append(transition)
+        if self._subscribers:
+            told = Told(self._number, transition)
+            for subscriber in self._subscribers:
+                subscriber.offer(told)
 
     def id_of(self, number: int) -> str:
         """The ID of what was told, by which one may come back."""
@@ -166,8 +167,8 @@ class Hub:
         if not known or int(number) > self._number:
             subscriber.lose(math.inf)
             return
-        oldest = self._number - len(self._recent)
-        subscriber.lose(max(0, oldest - int(number)))
-        for told in self._recent:
-            if told.number > int(number):
-                subscriber.offer(told)
+        forgotten = self._number - len(self._recent)
+        subscriber.lose(max(0, forgotten - int(number)))
+        for each, transition in enumerate(self._recent, forgotten + 1):
+            if each > int(number):
+                subscriber.offer(Told(each, transition))

@@ -31,7 +31,7 @@ class HistorySettings(Section):
 
     clients: Annotated[Number, Field(ge=0)] = 10_000
     """How many clients have a history: those of which an event came last. The history of a client
-    takes about 1 kB, and 250 bytes more for each of its events."""
+    takes about 250 bytes, and 250 more for each of its events."""
 
     per_client: Annotated[Number, Field(ge=1, le=1000)] = 20
     """How many events of each of them are remembered: the last ones, those included that were
