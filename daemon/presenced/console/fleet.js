@@ -52,6 +52,7 @@ const registry = ({ things, thing_types: types, thing_groups: groups }) =>
 export class Strip {
   constructor() {
     this.heard = 0;
+    this.missed = 0;
     this.paused = false;
     this.waiting = [];
     this.leftOut = 0;
@@ -68,9 +69,9 @@ export class Strip {
     this.add(el("li", {}, ...parts));
   }
 
+  /** Transitions were not told because too many waited; null where nobody knows how many. */
   lost(number) {
-    const what = number === null ? "Some transitions" : plural(number, "transition");
-    this.add(el("li", { class: "warn" }, `${what} could not be told: too many waited.`));
+    this.missed = number === null || this.missed === null ? null : this.missed + number;
   }
 
   add(item) {
@@ -84,10 +85,20 @@ export class Strip {
     this.show();
   }
 
+  note() {
+    const heard = this.heard ? plural(this.heard, "transition") : "None";
+    const missed = this.missed === null ? "some" : this.missed && count(this.missed);
+    return [
+      `${heard} since this page was opened`,
+      missed ? `; ${missed} more were missed, for too many came` : "",
+      this.paused ? "; paused" : "",
+      ".",
+    ].join("");
+  }
+
   /** Show what has come since this was last called. */
   show() {
-    const heard = this.heard ? plural(this.heard, "transition") : "None";
-    const note = `${heard} since this page was opened${this.paused ? "; paused" : ""}.`;
+    const note = this.note();
     if ($("strip-note").textContent !== note) $("strip-note").textContent = note;
     if (this.paused || !this.waiting.length) return;
     if (this.leftOut) {
