@@ -1,6 +1,7 @@
 """Takes the pictures of the console in docs/ from a run of the demo: `python docs/draw_console.py`.
 
-Needs Chromium and its driver (`apt-get install chromium chromium-driver`), and the extra `test`.
+Needs Chromium and its driver (`apt-get install chromium chromium-driver`), the extra `test`, and
+Pillow, which packs the pictures (`pip install pillow`).
 """
 
 import json
@@ -9,18 +10,26 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 from urllib.request import urlopen
 
+from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 DOCS = Path(__file__).parent
 LISTEN = "127.0.0.1:9984"
 URL = f"http://{LISTEN}"
 DEVICES, SEED, AFTER = 40, 11, 100
-DESKTOP, PHONE = (1200, 800, 1.0), (390, 780, 1.0)
-OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
+DESKTOP, PHONE = (1120, 720), (390, 720)
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--hide-scrollbars",
+)
 
 
 def main() -> None:
@@ -31,7 +40,8 @@ def main() -> None:
         for scheme in ("light", "dark"):
             take(driver, f"console-fleet-{scheme}", "", scheme, DESKTOP)
             take(driver, f"console-device-{scheme}", device, scheme, DESKTOP)
-        take(driver, "console-phone", "", "light", PHONE)
+        take(driver, "console-phone", "", "dark", PHONE)
+        take(driver, "console-phone-device", device, "light", PHONE)
 
 
 @contextmanager
@@ -78,17 +88,18 @@ def ask(path: str) -> dict[str, list[dict[str, str]]]:
         return told
 
 
-def take(driver: Chrome, name: str, place: str, scheme: str, size: tuple[int, int, float]) -> None:
+def take(driver: Chrome, name: str, place: str, scheme: str, size: tuple[int, int]) -> None:
     """Take one picture, once some transitions are in it."""
-    width, height, scale = size
-    view = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
+    width, height = size
+    view = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", view)
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     driver.get("about:blank")
     driver.get(f"{URL}/{place}")
     time.sleep(3 if place else 12)
-    driver.save_screenshot(str(DOCS / f"{name}.png"))
+    with Image.open(BytesIO(driver.get_screenshot_as_png())) as taken:
+        taken.convert("RGB").quantize(256).save(DOCS / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

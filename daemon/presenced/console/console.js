@@ -36,37 +36,35 @@ function notice(kind, text) {
 /** Says whether the page is up to date, by what became of questions and of the stream. */
 class Link {
   constructor() {
-    this.asked = this.streaming = false;
     this.downSince = null;
+    this.streaming = false;
+    this.refusal = null;
   }
 
-  answered(error) {
-    this.asked = !error || error instanceof Refusal;
-    this.show(null);
+  /** Questions were answered, or nobody is there to answer. */
+  answered(is) {
+    this.downSince = is ? null : this.downSince ?? now();
+    this.show();
   }
 
-  stream(is, error) {
+  /** The stream was opened, or ended by an error. */
+  stream(is, error = null) {
     this.streaming = is;
-    this.show(error);
+    this.refusal = error instanceof Refusal ? error.message : null;
+    this.show();
   }
 
-  show(error) {
-    if (this.asked) this.downSince = null;
-    else this.downSince ??= now();
+  show() {
     const lost = this.downSince !== null;
-    const live = this.asked && this.streaming;
-    const text = live ? "Live" : lost ? `Connection lost at ${clock(this.downSince)}` : "Not live";
-    fill($("link-text"), text);
-    $("link").firstElementChild.dataset.state = live ? "online" : lost ? "offline" : "pending";
+    const state = lost ? "offline" : this.streaming ? "online" : "pending";
+    const since = lost && clock(this.downSince);
+    const text = { online: "Live", pending: "Not live", offline: `Connection lost at ${since}` };
+    fill($("link-text"), text[state]);
+    $("link").firstElementChild.dataset.state = state;
     document.body.classList.toggle("stale", lost);
-    notice("lost", lost
-      ? `The connection to presenced is lost. What is shown is as of ${clock(this.downSince)}.` +
-        " It comes back by itself."
-      : "");
-    if (live || lost) notice("stream", "");
-    else if (error instanceof Refusal) {
-      notice("stream", `Transitions cannot be followed: ${error.message}.`);
-    }
+    const down = `The connection to presenced is lost. What is shown is as of ${since}; trying again.`;
+    const refused = `Transitions cannot be followed: ${this.refusal}. The rest is renewed meanwhile.`;
+    notice("link", lost ? down : this.refusal === null ? "" : refused);
   }
 }
 
@@ -128,7 +126,7 @@ class Page {
     const errors = [shown, summary].map((each) => each.reason).filter(Boolean);
     this.notBefore = Date.now() + Math.max(0, ...errors.map((error) => error.wait ?? 0));
     this.refreshIn(this.again ? SOON : REGULARLY);
-    this.link.answered(errors.find((error) => !(error instanceof Refusal)));
+    this.link.answered(errors.every((error) => error instanceof Refusal));
     const refused = errors.find((error) => error instanceof Refusal);
     notice("refused", refused ? `No answer: ${refused.message}.` : "");
     if (summary.value) showSummary(summary.value);
