@@ -133,7 +133,7 @@ def test_what_was_lost_is_told(page: Page, stage: Stage) -> None:
 
     stage.call(flood)
     page.wait(lambda: page.all("#strip li"))
-    page.wait_for_text("#strip-note", "1,000 transitions since this page was opened; 500 more")
+    page.wait_for_text("#strip-note", "1,000 since this page was opened; 500 more")
     shown = page.texts("#strip li")
     assert len(shown) == 30
     assert "c1499" in shown[0]

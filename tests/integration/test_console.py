@@ -185,7 +185,7 @@ def test_a_transition_comes_by_itself(page: Page, broker: Mosquitto) -> None:
     assert "offline" in page.text("#strip li")
     page.one("#pause").click()
     broker.publish([event("pump-001", "connected", 2)])
-    page.wait_for_text("#strip-note", "2 transitions since this page was opened; paused.")
+    page.wait_for_text("#strip-note", "2 since this page was opened; paused.")
     assert len(page.all("#strip li")) == 1
     page.one("#pause").click()
     page.wait(lambda: len(page.all("#strip li")) == 2)

@@ -86,7 +86,7 @@ export class Strip {
   }
 
   note() {
-    const heard = this.heard ? plural(this.heard, "transition") : "None";
+    const heard = this.heard ? count(this.heard) : "None";
     const missed = this.missed === null ? "some" : this.missed && count(this.missed);
     return [
       `${heard} since this page was opened`,
