@@ -3,14 +3,17 @@
 import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import bcrypt
 import pytest
+import yaml
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.keys import Keys
 
-from brokers import Mosquitto
+from brokers import Mosquitto, free_port
 from daemons import Daemon
 from pages import Page, chromium
 from waiting import wait_for
@@ -247,9 +250,8 @@ def test_everything_is_reached_by_the_keyboard(page: Page) -> None:
     ]
     press(Keys.ENTER)
     page.wait(lambda: focused() == "device-title")
-    press(Keys.TAB)
     page.driver.back()
-    page.wait(lambda: focused() == "fleet-title")
+    page.wait(lambda: page.text(f"{IDS} a") and focused() == page.text(f"{IDS} a"))
 
 
 def test_the_focus_stays_where_it_is_while_a_list_changes(page: Page, broker: Mosquitto) -> None:
@@ -298,6 +300,21 @@ def test_a_lost_connection_is_told_and_comes_back(
     page.wait_for_text("#link", "Live")
     page.wait(lambda: "is lost" not in page.text("#notices"))
     page.complaints()  # of what could not be reached
+
+
+def test_a_password_that_the_browser_knows_is_enough(
+    browser: Chrome, daemon_of: Any, tmp_path: Path
+) -> None:
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    web = tmp_path / "web.yml"
+    web.write_text(yaml.safe_dump({"basic_auth_users": {"somebody": hashed}}))
+    health = f"127.0.0.1:{free_port()}"
+    daemon = daemon_of(metrics={"web_config": str(web), "health_listen": health})
+    page = Page(browser, f"http://somebody:secret@127.0.0.1:{daemon.port}/")
+    page.complaints()
+    show(page)
+    page.wait_for_text("#notices", "presenced is not ready")
+    assert page.complaints() == []
 
 
 def test_without_the_api_the_page_says_what_is_left(browser: Chrome, daemon_of: Any) -> None:

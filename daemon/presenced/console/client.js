@@ -86,7 +86,8 @@ function showTimeline({ entries, kept_per_client: kept }) {
   $("presence").hidden = $("span").hidden = !steps.length;
   if (steps.length) {
     const told = spans.map(([state, span]) => `${state} for ${duration(span)}`);
-    $("presence").ariaLabel = `From ${clock(timeOf(steps[0]))} on: ${told.join(", ")}`;
+    const label = `From ${clock(timeOf(steps[0]))} on: ${told.join(", ")}`;
+    $("presence").setAttribute("aria-label", label);
     fill($("span"), moment(timeOf(steps[0])), el("span", {}, "now"));
   }
   $("bounds").textContent = bounds(entries.length, kept);

@@ -4,7 +4,7 @@ import { ask, Refusal } from "./api.js";
 import { clientOf, showClient, showName } from "./client.js";
 import { pageOf, showNumbers, showPage, Strip } from "./fleet.js";
 import { Stream } from "./stream.js";
-import { $, clock, el, fill, now, plural, setClock, tellAges, visible } from "./text.js";
+import { $, address, clock, el, fill, now, plural, setClock, tellAges, visible } from "./text.js";
 
 const SOON = 1000, REGULARLY = 10000, TYPING = 200, STRIP_EVERY = 250, AGES_EVERY = 1000;
 const FIELDS = ["prefix", "state", "sort"];
@@ -151,9 +151,13 @@ function showSummary(told) {
 
 /** Let the keyboard go where the eyes go. */
 function focusOn(before, at) {
-  if (before.id !== at.id) {
+  if (at.id !== undefined && before.id !== at.id) {
     scrollTo(0, 0);
-    $(at.id === undefined ? "fleet-title" : "device-title").focus();
+    $("device-title").focus();
+  } else if (before.id !== at.id) {
+    const links = [...$("clients").querySelectorAll("a")];
+    const from = links.find((each) => each.getAttribute("href") === address(before.id));
+    (from ?? $("fleet-title")).focus();
   } else if (at.id === undefined && before.query.get("cursor") !== at.query.get("cursor")) {
     $("list-title").focus();
   }

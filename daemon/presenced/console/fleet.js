@@ -16,7 +16,8 @@ export function showNumbers(told) {
   const numbers = share.map(([state, number]) => el("li", {}, numberOf(state, number)));
   fill($("numbers"), ...numbers);
   showShare($("share"), share);
-  $("share").ariaLabel = share.map(([state, number]) => `${count(number)} ${state}`).join(", ");
+  const words = share.map(([state, number]) => `${count(number)} ${state}`);
+  $("share").setAttribute("aria-label", words.join(", "));
   fill($("totals"), ...facts([
     ["Share online", shareOnline(clients)],
     ["Unverified", told.unverified ? count(told.unverified) : ""],
@@ -61,22 +62,13 @@ export class Strip {
 
   transition(told) {
     this.heard += 1;
-    const parts = [moment(told.confirmed_at), badge(told.state), link(told.client_id)];
-    if (told.since !== told.confirmed_at) {
-      parts.push(el("span", { class: "quiet" }, "since ", moment(told.since)));
-    }
-    if (told.state === "offline" && told.reason) parts.push(code(told.reason));
-    this.add(el("li", {}, ...parts));
+    this.waiting.unshift(told);
+    this.leftOut += this.waiting.splice(SHOWN).length;
   }
 
   /** Transitions were not told because too many waited; null where nobody knows how many. */
   lost(number) {
     this.missed = number === null || this.missed === null ? null : this.missed + number;
-  }
-
-  add(item) {
-    this.waiting.unshift(item);
-    this.leftOut += this.waiting.splice(SHOWN).length;
   }
 
   pause() {
@@ -101,15 +93,23 @@ export class Strip {
     const note = this.note();
     if ($("strip-note").textContent !== note) $("strip-note").textContent = note;
     if (this.paused || !this.waiting.length) return;
+    const items = this.waiting.map(transition);
     if (this.leftOut) {
       const text = `${plural(this.leftOut, "earlier transition")} left out here.`;
-      this.waiting.push(el("li", { class: "quiet" }, text));
+      items.push(el("li", { class: "quiet" }, text));
     }
-    $("strip").prepend(...this.waiting);
+    $("strip").prepend(...items);
     this.waiting = [];
     this.leftOut = 0;
     while ($("strip").children.length > SHOWN) $("strip").lastChild.remove();
   }
+}
+
+function transition({ client_id: id, state, since: began, confirmed_at: confirmed, reason }) {
+  const parts = [moment(confirmed), badge(state), link(id)];
+  if (began !== confirmed) parts.push(el("span", { class: "quiet" }, "since ", moment(began)));
+  if (state === "offline" && reason) parts.push(code(reason));
+  return el("li", {}, ...parts);
 }
 
 /** What is asked of the API for a page that is chosen by the address. */
