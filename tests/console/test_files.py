@@ -59,4 +59,4 @@ def test_nothing_comes_from_elsewhere_and_no_text_is_taken_for_html(name: str) -
     assert [url for url in outside if url != "http://www.w3.org/2000/svg"] == []
     assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text) == []
     # An address that begins with a slash would miss a console below a path.
-    assert re.findall(r"""(?:href|src|action)="/|(?:fetch|ask)\([`"']/""", text) == []
+    assert re.findall(r"""(?:href|src|action)="/|(?:fetch|ask|at)\([`"']/""", text) == []

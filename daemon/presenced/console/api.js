@@ -19,9 +19,12 @@ export async function refusal(answer) {
   return new Refusal(answer.status, detail, 1000 * (answer.headers.get("Retry-After") ?? 0));
 }
 
+/** The address of a path of the API. `fetch` refuses one that has a password, as this page's may. */
+export const at = (path) => new URL(`api/v1/${path}`, location.origin + location.pathname);
+
 /** The document at a path of the API; throws Refusal, or what `fetch` throws. */
 export async function ask(path) {
-  const answer = await fetch(`api/v1/${path}`, { signal: AbortSignal.timeout(PATIENCE) });
+  const answer = await fetch(at(path), { signal: AbortSignal.timeout(PATIENCE) });
   if (!answer.ok) throw await refusal(answer);
   return answer.json();
 }

@@ -1,6 +1,6 @@
 // Transitions as they happen.
 
-import { refusal } from "./api.js";
+import { at, refusal } from "./api.js";
 
 const SOON = 1000, LONG_ENOUGH = 10000, LONGEST_WAIT = 30000, SILENCE = 40000;
 
@@ -65,7 +65,7 @@ export class Stream {
     try {
       alive();
       const headers = this.last === null ? {} : { "Last-Event-ID": this.last };
-      const answer = await fetch("api/v1/events", { headers, signal: control.signal });
+      const answer = await fetch(at("events"), { headers, signal: control.signal });
       if (!answer.ok) throw await refusal(answer);
       this.heard.opened();
       for await (const block of blocks(answer.body, alive)) this.take(block);
