@@ -57,7 +57,7 @@ def test_the_first_after_a_key_in_both_directions(first, changes, start, most, i
 
 
 def test_a_collection_never_has_many_blocks_to_look_at():
-    """The collector counts what is made less what is freed, and a block that is replaced is both."""
+    """The collector counts what is made less what is freed: a replaced block is both."""
     keys = SortedKeys(f"{number:05}" for number in range(0, 40_000, 2))
     gc.collect()
     gc.disable()
