@@ -15,7 +15,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Real servers that the tests run: package and the command that shows it is there.
-TOOLS = mosquitto:mosquitto prometheus:promtool
+TOOLS = mosquitto:mosquitto prometheus:promtool chromium:chromium chromium-driver:chromedriver
 # mqtt2prometheus is prometheus-mqtt-exporter in Debian.
 BENCH_TOOLS = mosquitto:mosquitto prometheus-mqtt-exporter:prometheus-mqtt-exporter
 IMAGE_TOOLS = buildah:buildah podman:podman runc:runc mmdebstrap:mmdebstrap
@@ -117,7 +117,7 @@ uninstall:
 	rm -f "$(DESTDIR)/etc/presenced/presenced.schema.json"
 	rmdir "$(DESTDIR)/etc/presenced" 2>/dev/null || true
 
-build/venv/.done: pyproject.toml $(shell find daemon/presenced -name '*.py')
+build/venv/.done: pyproject.toml $(shell find daemon/presenced -type f -not -path "*/__pycache__/*")
 	$(call need_python,$(INSTALL_PYTHON))
 	rm -rf build/venv
 	umask 022 && $(INSTALL_PYTHON) -m venv build/venv && \

@@ -1,3 +1,5 @@
+import gc
+import random
 from bisect import bisect_left, bisect_right
 
 import pytest
@@ -52,3 +54,18 @@ def test_the_first_after_a_key_in_both_directions(first, changes, start, most, i
     )
     backwards = keys.next(start, most, descending=True, inclusive=inclusive)
     assert backwards == ordered[:end][::-1][:most]
+
+
+def test_a_collection_never_has_many_blocks_to_look_at():
+    """The collector counts what is made less what is freed: a replaced block is both."""
+    keys = SortedKeys(f"{number:05}" for number in range(0, 40_000, 2))
+    gc.collect()
+    gc.disable()
+    try:
+        for number in random.Random(1).sample(range(1, 40_000, 2), 5000):
+            keys.add(f"{number:05}")
+        young = [each for each in gc.get_objects(0) if type(each) is tuple and len(each) > 1]
+    finally:
+        gc.enable()
+    assert len(young) < 1000
+    assert len(keys) == 25_000

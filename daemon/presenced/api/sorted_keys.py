@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from bisect import bisect_left, bisect_right
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -14,6 +15,7 @@ __all__ = ["SortedKeys"]
 K = TypeVar("K", bound=Any)
 
 _FIRST, _FULL = 48, 64
+_MOST_YOUNG = 200
 
 
 class SortedKeys(Generic[K]):
@@ -22,6 +24,8 @@ class SortedKeys(Generic[K]):
     They lie in blocks, which are tuples: of tuples of text and numbers the garbage collector soon
     knows that they are no part of a cycle. It would look at every key in a list again and again,
     which holds up the event loop for tens of milliseconds a million (sortedcontainers has lists).
+    New blocks take the place of old ones, which the collector does not count as growth: it is
+    called before there are so many that its look at them would take long.
     """
 
     def __init__(self, keys: Iterable[K] = ()) -> None:
@@ -31,6 +35,7 @@ class SortedKeys(Generic[K]):
             tuple(ordered[start : start + _FIRST]) for start in range(0, len(ordered), _FIRST)
         ]
         self._lasts = [block[-1] for block in self._blocks]
+        self._young = 0
 
     def __len__(self) -> int:
         return self._length
@@ -106,3 +111,8 @@ class SortedKeys(Generic[K]):
         else:
             self._blocks[index] = block
             self._lasts[index] = block[-1]
+            if index < len(self._blocks) - 1:  # at the end it is mostly the same block
+                self._young += 1
+                if self._young >= _MOST_YOUNG:
+                    self._young = 0
+                    gc.collect(0)

@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from aiohttp import web
 
-from presenced import __version__
+from presenced.console.pages import console_routes, plain_routes
 from presenced.http.endpoint import Endpoint, ListenerError
 from presenced.http.gate import Gate
 from presenced.http.handshakes import live_context
@@ -20,29 +19,8 @@ from presenced.settings import ListenAddress
 
 __all__ = ["Listener", "ListenerError", "Readiness", "Reload"]
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark"><title>presenced</title></head>
-<body>
-<h1>presenced {version}</h1>
-<p>Presence of an AWS IoT Core fleet as Prometheus metrics.</p>
-<p>{state}</p>
-<ul>
-<li><a href="/metrics">Metrics</a></li>
-<li><a href="/-/ready">Readiness</a></li>
-<li><a href="/-/healthy">Health</a></li>
-</ul>
-</body>
-</html>
-"""
 Reload = Callable[[], Awaitable[Sequence[str]]]
 """Reloads the configuration; returns what is wrong with it, nothing where it was taken on."""
-
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +36,7 @@ class Listener:
 
     No host means all addresses; port 0 takes a free one, which `port` then tells. At `health`, an
     address of its own, health and readiness are served to everybody. `api`, where there is one, is
-    served below /api/v1. `reload` answers
+    served below /api/v1, and `/` is a console that asks it. `reload` answers
     POST /-/reload and may be changed at any time; without it that path does not exist.
     """
 
@@ -81,7 +59,8 @@ class Listener:
         self._zipping = asyncio.Lock()
         self.reload = reload
         app = web.Application()
-        app.add_routes([web.get("/", self._page), web.get("/metrics", self._metrics)])
+        app.add_routes(plain_routes(readiness) if api is None else console_routes())
+        app.add_routes([web.get("/metrics", self._metrics)])
         app.add_routes([*self._health_routes(), web.route("*", "/-/reload", self._reload)])
         if api is not None:
             app.add_subapp("/api/v1", api)
@@ -126,12 +105,6 @@ class Listener:
         app = web.Application()
         app.add_routes(self._health_routes())
         return Endpoint(app, address, key="metrics.health_listen")
-
-    async def _page(self, _: web.Request) -> web.Response:
-        readiness = self._readiness()
-        state = "Ready." if readiness.ready else f"Not ready: {readiness.text}"
-        page = _PAGE.format(version=escape(__version__), state=escape(state))
-        return web.Response(text=page, content_type="text/html", headers=_HEADERS)
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         snapshot = self._exposition.collect(request.headers.get("Accept", ""))

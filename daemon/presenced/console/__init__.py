@@ -1,0 +1,1 @@
+"""The console: the page at `/` for people, without anything from elsewhere."""

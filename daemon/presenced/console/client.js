@@ -1,0 +1,151 @@
+// One client: its story in words, and what has happened to it.
+
+import { ask, Refusal } from "./api.js";
+import {
+  $, age, badge, clock, code, duration, el, facts, fill, mark, moment, name, now, plural, showShare, since,
+  unverified, visible,
+} from "./text.js";
+
+/** The states that entries of a history lead to; others change nothing. */
+const LEADS_TO = {
+  went_online: "online",
+  flap_suppressed: "online",
+  connection_replaced: "online",
+  began_delay: "pending",
+  went_offline: "offline",
+  confirmed_offline: "offline",
+};
+const IGNORED = ["stale", "duplicate"];
+
+const effectOf = (entry) => (entry.kind === "confirmed_offline" ? entry.kind : entry.effect);
+const stateOf = (entry) => LEADS_TO[effectOf(entry)];
+const timeOf = (entry) => entry.received_at ?? entry.at;
+const nounOf = (type) => ({ connected: "connect", disconnected: "disconnect" })[type] ?? type;
+const versionOf = (event) => (event.version === null ? "" : ` of version ${event.version}`);
+
+/** Story and history of a client; throws what `ask` throws. */
+export async function clientOf(id) {
+  // A browser takes these for steps of a path.
+  if (id === "." || id === "..") {
+    throw new Refusal(404, "no browser can ask for a client of this name; curl --path-as-is can");
+  }
+  const path = `clients/${encodeURIComponent(id)}`;
+  const [story, history] = await Promise.all([ask(path), ask(`${path}/history`)]);
+  return { story, history };
+}
+
+/** Show whose page this is, before anything is known. */
+export function showName(id) {
+  fill($("device-title"), name(id));
+  for (const part of ["badge", "story", "timeline", "bounds", "facts", "last-events"]) fill($(part));
+  showShare($("presence"), []);
+}
+
+/** Show all about a client. */
+export function showClient({ story, history }) {
+  const parts = [badge(story.state), " "];
+  if (story.since !== null) parts.push("for ", age(story.since), " ");
+  if (!story.verified) parts.push(unverified());
+  fill($("badge"), ...parts);
+  fill($("story"), visible(story.explanation));
+  showFacts(story);
+  showTimeline(history);
+}
+
+function showFacts(story) {
+  fill($("facts"), ...facts([
+    ["Last transition", story.last_transition === null ? "" : since(story.last_transition)],
+    ["Reason", story.reason === null ? "" : code(story.reason)],
+    ["Version", story.version === null ? "" : code(`${story.version}`)],
+    ["Session", story.session === null ? "" : code(story.session, Infinity)],
+    ["Deadline", story.deadline === null ? "" : deadline(story.deadline)],
+    ["Awaited disconnects", story.awaited_disconnects ? `${story.awaited_disconnects}` : ""],
+    ["Thing", visible(story.thing)],
+    ["Thing type", visible(story.thing_type)],
+    ["Groups", visible(story.thing_groups.join(", "))],
+    ...Object.entries({ ...story.classes, ...story.attributes })
+      .map(([key, value]) => [visible(key), visible(value)]),
+  ]));
+  const last = Object.entries(story.last_events);
+  fill($("last-events"), ...facts(last.map(([type, event]) =>
+    [type, el("span", {}, since(event.received_at), " ", details(event))])));
+  $("last-title").hidden = !last.length;
+}
+
+function deadline({ then, at, held }) {
+  if (held) return `${then}, but not before the backlog has come`;
+  return el("span", {}, `${then} at `, at === null ? "no time soon" : moment(at));
+}
+
+function showTimeline({ entries, kept_per_client: kept }) {
+  fill($("timeline"), ...entries.map(item));
+  const steps = entries.filter(stateOf).reverse();
+  const ends = [...steps.slice(1).map((entry) => Date.parse(timeOf(entry))), now()];
+  const spans = steps.map((entry, at) => [stateOf(entry), ends[at] - Date.parse(timeOf(entry))]);
+  showShare($("presence"), spans);
+  $("presence").hidden = $("span").hidden = !steps.length;
+  if (steps.length) {
+    const told = spans.map(([state, span]) => `${state} for ${duration(span)}`);
+    const label = `From ${clock(timeOf(steps[0]))} on: ${told.join(", ")}`;
+    $("presence").setAttribute("aria-label", label);
+    fill($("span"), moment(timeOf(steps[0])), el("span", {}, "now"));
+  }
+  $("bounds").textContent = bounds(entries.length, kept);
+}
+
+function item(entry) {
+  const ignored = IGNORED.includes(effectOf(entry));
+  return el("li", ignored ? { class: "ignored" } : {},
+    moment(timeOf(entry)),
+    mark(stateOf(entry) ?? "none"),
+    el("span", {}, words(entry), " ", details(entry)));
+}
+
+/** What an entry of a history says. */
+function words(entry) {
+  const what = nounOf(entry.type);
+  switch (effectOf(entry)) {
+    case "confirmed_offline":
+      return `Offline: it did not come back within ${duration(Date.parse(entry.at) - Date.parse(entry.since))}.`;
+    case "went_online":
+      return what === "connect" ? "Connected: online." : "Taken for online, for it subscribed.";
+    case "went_offline":
+      return "Disconnected: offline at once.";
+    case "began_delay":
+      return "Disconnected; the offline delay began.";
+    case "flap_suppressed":
+      return "Connected again within the offline delay: a flap, it stayed online.";
+    case "connection_replaced":
+      return "Connected while another connection was open, which this one replaced.";
+    case "duplicate":
+      return `A second copy of a ${what} was ignored.`;
+    case "stale":
+      return `${late(entry)} was ignored: ${rival(entry.against)}.`;
+    default:
+      return entry.type === "connect_failed" ? "An attempt to connect failed." : `Noted: ${what}.`;
+  }
+}
+
+/** What an event is that tells of something before the event that decided. */
+function late({ type, against }) {
+  const ofEarlier = type === "disconnected" && against?.type === "connected";
+  return ofEarlier ? "The disconnect of an earlier connection" : `A ${nounOf(type)}`;
+}
+
+const rival = (against) =>
+  against ? `the ${nounOf(against.type)}${versionOf(against)} is later` : "a later event is known";
+
+/** What else came with an event, in one line. */
+function details(event) {
+  const late = event.late_seconds >= 1 ? `came ${duration(1000 * event.late_seconds)} late` : null;
+  const version = (event.version ?? null) === null ? null : `version ${event.version}`;
+  return code([event.reason, version, late].filter(Boolean).join(" · "), 160);
+}
+
+function bounds(number, kept) {
+  const bound =
+    `At most ${plural(kept, "event")} of a client are kept, in memory and since presenced was` +
+    " started, and only of those clients that were heard of last.";
+  if (!number) return `No event of it is remembered. ${bound}`;
+  return number < kept ? bound : `Earlier events of it are no longer remembered. ${bound}`;
+}

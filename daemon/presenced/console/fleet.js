@@ -1,0 +1,157 @@
+// The fleet: its numbers, what happens in it, and its clients page by page.
+
+import { ask } from "./api.js";
+import {
+  $, badge, code, count, el, facts, fill, link, moment, plural, showShare, since, unverified, visible,
+} from "./text.js";
+
+const STATES = ["online", "pending", "offline", "unknown"];
+const PAGE = 50, SHOWN = 30;
+const CHOICES = ["prefix", "state", "sort", "cursor"];
+
+/** Show the fleet in numbers. */
+export function showNumbers(told) {
+  const { clients } = told;
+  const share = STATES.map((state) => [state, clients[state]]);
+  const numbers = share.map(([state, number]) => el("li", {}, numberOf(state, number)));
+  fill($("numbers"), ...numbers);
+  showShare($("share"), share);
+  const words = share.map(([state, number]) => `${count(number)} ${state}`);
+  $("share").setAttribute("aria-label", words.join(", "));
+  fill($("totals"), ...facts([
+    ["Share online", shareOnline(clients)],
+    ["Unverified", told.unverified ? count(told.unverified) : ""],
+    ["Went online", count(told.transitions.online)],
+    ["Went offline", count(told.transitions.offline)],
+    ["Flaps suppressed", count(told.flaps_suppressed)],
+    ["Disconnects", disconnects(told.disconnects)],
+    ["Registry", registry(told)],
+  ]));
+}
+
+const numberOf = (state, number) =>
+  el("a", { href: `#/?state=${state}` }, el("b", {}, count(number)), " ", badge(state));
+
+function shareOnline({ online, pending, offline }) {
+  const known = online + pending + offline;
+  return known ? `${((100 * (online + pending)) / known).toFixed(1)} %` : "";
+}
+
+function disconnects(byReason) {
+  const leading = Object.entries(byReason).filter(([, number]) => number);
+  leading.sort((a, b) => b[1] - a[1]);
+  const told = leading.slice(0, 3).map(([reason, number]) => `${visible(reason)} ${count(number)}`);
+  return told.length ? el("span", { class: "code" }, told.join(", ")) : "";
+}
+
+const registry = ({ things, thing_types: types, thing_groups: groups }) =>
+  things || types || groups
+    ? `${plural(things, "thing")}, ${plural(types, "type")}, ${plural(groups, "group")}`
+    : "";
+
+/** The strip of transitions, the newest first. */
+export class Strip {
+  constructor() {
+    this.heard = 0;
+    this.missed = 0;
+    this.paused = false;
+    this.waiting = [];
+    this.leftOut = 0;
+    $("pause").addEventListener("click", () => this.pause());
+  }
+
+  transition(told) {
+    this.heard += 1;
+    this.waiting.unshift(told);
+    this.leftOut += this.waiting.splice(SHOWN).length;
+  }
+
+  /** Transitions were not told because too many waited; null where nobody knows how many. */
+  lost(number) {
+    this.missed = number === null || this.missed === null ? null : this.missed + number;
+  }
+
+  pause() {
+    this.paused = !this.paused;
+    $("pause").setAttribute("aria-pressed", this.paused);
+    this.show();
+  }
+
+  note() {
+    const heard = this.heard ? count(this.heard) : "None";
+    const missed = this.missed === null ? "some" : this.missed && count(this.missed);
+    return [
+      `${heard} since this page was opened`,
+      missed ? `; ${missed} more were missed, for too many came` : "",
+      this.paused ? "; paused" : "",
+      ".",
+    ].join("");
+  }
+
+  /** Show what has come since this was last called. */
+  show() {
+    const note = this.note();
+    if ($("strip-note").textContent !== note) $("strip-note").textContent = note;
+    if (this.paused || !this.waiting.length) return;
+    const items = this.waiting.map(transition);
+    if (this.leftOut) {
+      const text = `${plural(this.leftOut, "earlier transition")} left out here.`;
+      items.push(el("li", { class: "quiet" }, text));
+    }
+    $("strip").prepend(...items);
+    this.waiting = [];
+    this.leftOut = 0;
+    while ($("strip").children.length > SHOWN) $("strip").lastChild.remove();
+  }
+}
+
+function transition({ client_id: id, state, since: began, confirmed_at: confirmed, reason }) {
+  const parts = [moment(confirmed), badge(state), link(id)];
+  if (began !== confirmed) parts.push(el("span", { class: "quiet" }, "since ", moment(began)));
+  if (state === "offline" && reason) parts.push(code(reason));
+  return el("li", {}, ...parts);
+}
+
+/** What is asked of the API for a page that is chosen by the address. */
+export function pageOf(query) {
+  const asked = new URLSearchParams({ limit: PAGE });
+  for (const key of CHOICES) if (query.get(key)) asked.set(key, query.get(key));
+  return ask(`clients?${asked}`);
+}
+
+/** Show a page of clients. */
+export function showPage(page, query) {
+  fill($("clients").tBodies[0], ...page.clients.map(row));
+  lead("first-page", query, query.has("cursor") ? "" : null);
+  lead("next-page", query, page.next_cursor);
+  $("list-note").textContent = note(page, query);
+}
+
+function row(client) {
+  return el("tr", {},
+    el("th", { scope: "row" }, link(client.client_id)),
+    el("td", {}, badge(client.state), client.verified ? "" : " ", client.verified ? "" : unverified()),
+    el("td", { class: "time" }, client.since === null ? "" : since(client.since)),
+    el("td", { class: "wide" }, client.reason ? code(client.reason) : ""),
+    el("td", { class: "wide" }, visible(client.thing_type, 64)),
+    el("td", { class: "wide" }, visible(client.thing_groups.join(", "), 80)));
+}
+
+/** Let a link lead to the page after a cursor, the first one where it is empty; null hides it. */
+function lead(id, query, cursor) {
+  $(id).hidden = cursor === null;
+  const next = new URLSearchParams(query);
+  next.delete("cursor");
+  if (cursor) next.set("cursor", cursor);
+  $(id).href = `#/?${next}`;
+}
+
+function note({ clients, next_cursor: next }, query) {
+  if (clients.length) {
+    return `${plural(clients.length, "client")} on this page${next ? "; more follow" : ""}.`;
+  }
+  if (next) return "None so far; more follow.";
+  if (query.has("cursor")) return "No more clients.";
+  if (query.get("prefix") || query.get("state")) return "No client is like that.";
+  return "No client is known yet. One is as soon as it connects or disconnects.";
+}

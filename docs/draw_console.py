@@ -1,0 +1,106 @@
+"""Takes the pictures of the console in docs/ from a run of the demo: `python docs/draw_console.py`.
+
+Needs Chromium and its driver (`apt-get install chromium chromium-driver`), the extra `test`, and
+Pillow, which packs the pictures (`pip install pillow`).
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import quote
+from urllib.request import urlopen
+
+from PIL import Image
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+DOCS = Path(__file__).parent
+LISTEN = "127.0.0.1:9984"
+URL = f"http://{LISTEN}"
+DEVICES, SEED, AFTER = 40, 11, 100
+DESKTOP, PHONE = (1120, 720), (390, 720)
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--hide-scrollbars",
+)
+
+
+def main() -> None:
+    """Run the demo for a while, and take all pictures of it."""
+    with demo(), browser() as driver:
+        time.sleep(AFTER)
+        device = f"#/clients/{quote(eventful(), safe='')}"
+        for scheme in ("light", "dark"):
+            take(driver, f"console-fleet-{scheme}", "", scheme, DESKTOP)
+            take(driver, f"console-device-{scheme}", device, scheme, DESKTOP)
+        take(driver, "console-phone", "", "dark", PHONE)
+        take(driver, "console-phone-device", device, "light", PHONE)
+
+
+@contextmanager
+def demo() -> Iterator[None]:
+    """The demo, for as long as this is entered."""
+    command = [sys.executable, "-m", "presenced", "demo", "--listen", LISTEN]
+    options = ["--devices", str(DEVICES), "--seed", str(SEED)]
+    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)  # noqa: S603
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def browser() -> Iterator[Chrome]:
+    """A browser without a window."""
+    options = ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for option in OPTIONS:
+        options.add_argument(option)
+    driver = Chrome(options, ChromeService("/usr/bin/chromedriver"))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def eventful() -> str:
+    """The client with the longest story."""
+
+    def story(client_id: str) -> int:
+        told = ask(f"clients/{quote(client_id, safe='')}")
+        return len(told["explanation"]) + 100 * len(told["ignored"])
+
+    return max((client["client_id"] for client in ask("clients")["clients"]), key=story)
+
+
+def ask(path: str) -> dict[str, list[dict[str, str]]]:
+    """What the API of the demo tells."""
+    with urlopen(f"{URL}/api/v1/{path}") as answer:  # noqa: S310
+        told: dict[str, list[dict[str, str]]] = json.load(answer)
+        return told
+
+
+def take(driver: Chrome, name: str, place: str, scheme: str, size: tuple[int, int]) -> None:
+    """Take one picture, once some transitions are in it."""
+    width, height = size
+    view = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", view)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    driver.get("about:blank")
+    driver.get(f"{URL}/{place}")
+    time.sleep(3 if place else 12)
+    with Image.open(BytesIO(driver.get_screenshot_as_png())) as taken:
+        taken.convert("RGB").quantize(256).save(DOCS / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()

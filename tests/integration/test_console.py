@@ -1,0 +1,329 @@
+"""The console of `presenced run` in a real Chromium, with clients that a mosquitto told of."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import bcrypt
+import pytest
+import yaml
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.keys import Keys
+
+from brokers import Mosquitto, free_port
+from daemons import Daemon
+from pages import Page, chromium
+from waiting import wait_for
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "\"'><script>alert(1)</script>",
+    "javascript:alert(1)",
+    "a/b//c/history",
+    "100%25%2F?x=1&y#z",
+    "\u202egnp.exe\u200f",
+    "\U0001f69c\U0001f468\u200d\U0001f33e",
+    "${alert(1)}{{1+1}}",
+    "__proto__",
+    "x" * 900,
+    " two  spaces ",
+)
+
+
+def event(client_id: str, kind: str, version: int, **fields: Any) -> tuple[str, bytes]:
+    payload = {"clientId": client_id, "versionNumber": version, "sessionIdentifier": f"s{version}"}
+    # The topic has room for less than a client ID may hold.
+    return f"$aws/events/presence/{kind}/x", json.dumps(payload | fields).encode()
+
+
+def life() -> Iterator[tuple[str, bytes]]:
+    for client_id in HOSTILE:
+        yield event(client_id, "connected", 1)
+    for number in range(120):
+        yield event(f"pump-{number:03}", "connected", 1)
+        if number % 4 == 0:
+            yield event(f"pump-{number:03}", "disconnected", 1, disconnectReason="CONNECTION_LOST")
+    yield event("taken", "connected", 1)
+    yield event("taken", "connected", 3)
+    yield event("taken", "disconnected", 1, disconnectReason="DUPLICATE_CLIENTID")
+
+
+def taken(daemon: Daemon) -> float:
+    return sum(value for (name, _), value in daemon.scrape().items() if name == "iot_events_total")
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    made = Mosquitto(tmp_path_factory.mktemp("broker"))
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def daemon(broker: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    made = Daemon(
+        tmp_path_factory.mktemp("daemon"), broker=broker, presence={"offline_delay": "0s"}
+    )
+    try:
+        made.start()
+        made.wait_until_ready()
+        events = list(life())
+        broker.publish(events)
+        wait_for(lambda: taken(made) == len(events), what="all events")
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    with chromium() as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(browser: Chrome, daemon: Daemon) -> Iterator[Page]:
+    """The console, of which nothing may be complained about in the end."""
+    page = Page(browser, f"http://127.0.0.1:{daemon.port}/")
+    page.emulate()
+    page.complaints()
+    yield page
+    assert page.complaints() == []
+
+
+IDS = "#clients tbody th"
+
+
+def show(page: Page, place: str = "") -> None:
+    page.open(place)
+    page.wait_for_text("#link", "Live")
+
+
+def test_the_fleet_in_numbers(page: Page, daemon: Daemon) -> None:
+    show(page)
+    online, offline = (daemon.value("iot_clients", state=each) for each in ("online", "offline"))
+    page.wait_for_text("#numbers", f"{online:.0f} online")
+    assert f"{offline:.0f} offline" in page.text("#numbers")
+    assert f"Share online {100 * online / (online + offline):.1f} %" in page.text("#totals")
+    assert "CONNECTION_LOST 30" in page.text("#totals")
+
+
+def test_all_clients_are_there_page_by_page(page: Page, daemon: Daemon) -> None:
+    show(page)
+    seen: list[str] = []
+
+    def is_new() -> bool:
+        shown = page.texts(IDS)
+        return bool(shown) and shown[0] not in seen
+
+    while True:
+        page.wait(is_new, "the next page")
+        seen += page.texts(IDS)
+        if not page.one("#next-page").is_displayed():
+            break
+        page.one("#next-page").click()
+    assert len(seen) == len(set(seen)) == len(HOSTILE) + 121
+    page.driver.back()
+    page.wait(lambda: page.texts(IDS)[0] in seen[:-1] and page.one("#next-page").is_displayed())
+    page.one("#first-page").click()
+    page.wait(lambda: page.texts(IDS)[0] == seen[0])
+
+
+def test_search_by_prefix_state_and_order_is_kept_by_the_address(page: Page) -> None:
+    show(page)
+    page.one("#prefix").send_keys("pump-00")
+    page.wait(lambda: page.texts(IDS) == [f"pump-{number:03}" for number in range(10)])
+    page.one("#state").send_keys("offline")
+    page.wait(lambda: page.texts(IDS) == ["pump-000", "pump-004", "pump-008"])
+    page.one("#sort").send_keys("latest")
+    page.wait(lambda: page.texts(IDS) == ["pump-008", "pump-004", "pump-000"])
+    page.driver.refresh()
+    page.wait(lambda: page.texts(IDS) == ["pump-008", "pump-004", "pump-000"])
+    assert page.one("#prefix").get_attribute("value") == "pump-00"
+    page.one("#prefix").send_keys("-nothing")
+    page.wait_for_text("#list-note", "No client is like that.")
+
+
+def test_a_number_leads_to_its_clients(page: Page) -> None:
+    show(page)
+    page.wait(lambda: page.all("#numbers a"))
+    page.all("#numbers a")[2].click()
+    page.wait(lambda: page.text("#list-note") == "30 clients on this page.")
+    assert page.one("#state").get_attribute("value") == "offline"
+
+
+def test_the_story_of_a_client(page: Page) -> None:
+    show(page, "#/clients/taken")
+    page.wait_for_text("#story", "Online since")
+    assert "was ignored: the connect of version 3 is later." in page.text("#story")
+    timeline = page.texts("#timeline li")
+    assert len(timeline) == 3
+    assert "The disconnect of an earlier connection was ignored" in timeline[0]
+    assert "DUPLICATE_CLIENTID · version 1" in timeline[0]
+    assert "Connected while another connection was open" in timeline[1]
+    assert "Connected: online." in timeline[2]
+    assert "At most 20 events" in page.text("#bounds")
+    assert page.one("#presence").get_attribute("aria-label").startswith("From ")
+    assert "Session s3" in page.text("#facts")
+
+
+def test_a_client_that_is_not_known(page: Page) -> None:
+    show(page, "#/clients/nobody")
+    page.wait_for_text("#notices", "no such client is known")
+    assert page.text("#device-title") == "nobody"
+    # The browser itself writes of every answer that is none.
+    assert all("404" in line for line in page.complaints())
+    show(page, "#/clients/..")
+    page.wait_for_text("#notices", "no browser can ask")
+
+
+def test_a_transition_comes_by_itself(page: Page, broker: Mosquitto) -> None:
+    show(page)
+    broker.publish([event("pump-001", "disconnected", 1, disconnectReason="CONNECTION_LOST")])
+    page.wait_for_text("#strip li", "pump-001")
+    assert "offline" in page.text("#strip li")
+    page.one("#pause").click()
+    broker.publish([event("pump-001", "connected", 2)])
+    page.wait_for_text("#strip-note", "2 since this page was opened; paused.")
+    assert len(page.all("#strip li")) == 1
+    page.one("#pause").click()
+    page.wait(lambda: len(page.all("#strip li")) == 2)
+    assert "online" in page.text("#strip li")
+
+
+def test_a_list_and_a_story_follow_what_happens(page: Page, broker: Mosquitto) -> None:
+    show(page, "#/?prefix=newcomer")
+    page.wait_for_text("#list-note", "No client is like that.")
+    broker.publish([event("newcomer", "connected", 1)])
+    page.wait(lambda: page.texts(IDS) == ["newcomer"])
+    page.one(f"{IDS} a").click()
+    page.wait_for_text("#badge", "online")
+    broker.publish([event("newcomer", "disconnected", 1)])
+    page.wait_for_text("#badge", "offline")
+    page.one("#back").click()
+    page.wait(lambda: page.texts(IDS) == ["newcomer"])
+
+
+@pytest.mark.parametrize("client_id", HOSTILE, ids=ascii)
+def test_a_hostile_client_id_is_only_text(page: Page, client_id: str) -> None:
+    show(page, f"#/?{quote('prefix')}={quote(client_id, safe='')}")
+    page.wait(lambda: len(page.all(f"{IDS} a")) == 1, "its row")
+    page.one(f"{IDS} a").click()
+    page.wait_for_text("#badge", "online")
+    raw = page.run("return document.querySelector('#device-title').textContent")
+    assert raw == client_id.replace("\u202e", "\\u{202e}").replace("\u200f", "\\u{200f}")
+    assert page.all("main img") == page.all("main script") == []
+    assert "Connected: online." in page.text("#timeline")
+    page.driver.refresh()
+    page.wait_for_text("#badge", "online")
+    width = page.run("return document.documentElement.scrollWidth - innerWidth")
+    assert width <= 0
+
+
+def test_everything_is_reached_by_the_keyboard(page: Page) -> None:
+    show(page)
+    page.wait(lambda: page.all(f"{IDS} a"))
+
+    def focused() -> Any:
+        return page.run("return document.activeElement.id || document.activeElement.innerText")
+
+    def press(*keys: str) -> None:
+        page.driver.switch_to.active_element.send_keys(*keys)
+
+    met = []
+    while focused() != page.text(f"{IDS} a"):
+        press(Keys.TAB)
+        met.append(focused())
+        outline = page.run("return getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", met
+        assert len(met) < 60, met
+    assert met[0] == "Skip to the content"
+    assert [each for each in met if each in ("pause", "prefix", "state", "sort")] == [
+        "pause",
+        "prefix",
+        "state",
+        "sort",
+    ]
+    press(Keys.ENTER)
+    page.wait(lambda: focused() == "device-title")
+    page.driver.back()
+    page.wait(lambda: page.text(f"{IDS} a") and focused() == page.text(f"{IDS} a"))
+
+
+def test_the_focus_stays_where_it_is_while_a_list_changes(page: Page, broker: Mosquitto) -> None:
+    show(page, "#/?prefix=taken")
+    page.wait(lambda: page.texts(IDS) == ["taken"])
+    page.run("document.querySelector('#clients tbody a').focus()")
+    broker.publish([event("taken-2", "connected", 1)])
+    page.wait(lambda: page.texts(IDS) == ["taken", "taken-2"])
+    assert page.run("return document.activeElement.innerText") == "taken"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 360])
+def test_nothing_keeps_people_out(page: Page, broker: Mosquitto, scheme: str, width: int) -> None:
+    page.emulate(width=width, scheme=scheme)
+    show(page)
+    ground = page.run("return getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
+    version = {1200: 10, 360: 20}[width] + (scheme == "dark")
+    broker.publish([event("pump-002", "disconnected", version), event("a-b", "connected", version)])
+    broker.publish([event("pump-002", "connected", version + 1)])
+    page.wait(lambda: page.all("#strip li") and page.all(f"{IDS} a"))
+    assert page.barriers() == []
+    assert page.run("return document.documentElement.scrollWidth - innerWidth") <= 0
+    show(page, "#/clients/taken")
+    page.wait_for_text("#timeline", "Connected")
+    assert page.barriers() == []
+    assert page.run("return document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_a_lost_connection_is_told_and_comes_back(
+    browser: Chrome, daemon_of: Any, broker_of: Any
+) -> None:
+    broker = broker_of()
+    daemon = daemon_of(broker=broker)
+    daemon.wait_until_ready()
+    page = Page(browser, f"http://127.0.0.1:{daemon.port}/")
+    show(page)
+    broker.stop()
+    page.wait_for_text("#notices", "presenced is not ready")
+    daemon.signal(signal.SIGTERM)
+    daemon.wait(timeout=5)
+    page.wait_for_text("#link", "Connection lost at")
+    assert "The connection to presenced is lost." in page.text("#notices")
+    daemon.start()
+    page.wait_for_text("#link", "Live")
+    page.wait(lambda: "is lost" not in page.text("#notices"))
+    page.complaints()  # of what could not be reached
+
+
+def test_a_password_that_the_browser_knows_is_enough(
+    browser: Chrome, daemon_of: Any, tmp_path: Path
+) -> None:
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    web = tmp_path / "web.yml"
+    web.write_text(yaml.safe_dump({"basic_auth_users": {"somebody": hashed}}))
+    health = f"127.0.0.1:{free_port()}"
+    daemon = daemon_of(metrics={"web_config": str(web), "health_listen": health})
+    page = Page(browser, f"http://somebody:secret@127.0.0.1:{daemon.port}/")
+    page.complaints()
+    show(page)
+    page.wait_for_text("#notices", "presenced is not ready")
+    assert page.complaints() == []
+
+
+def test_without_the_api_the_page_says_what_is_left(browser: Chrome, daemon_of: Any) -> None:
+    daemon = daemon_of(metrics={"api": False})
+    page = Page(browser, f"http://127.0.0.1:{daemon.port}/")
+    page.complaints()
+    page.open()
+    assert "metrics.api is false" in page.text("main")
+    links = [link.get_attribute("href") for link in page.all("main a")]
+    assert links == [page.url + path for path in ("metrics", "-/ready", "-/healthy")]
+    assert page.barriers() == []
+    assert page.complaints() == []
