@@ -111,7 +111,7 @@ def test_a_restored_deadline_is_held_while_the_broker_may_know_better(path: Path
         assert "catching up" in service._readiness().text or service._connections.problems
         assert state_of(service) == "pending"
         service._completeness.look(
-            service._connections.statuses, service._pipeline.traffic, waiting=True
+            service._connections.statuses, service._pipeline.traffic, stalled=True
         )
         await until(lambda: state_of(service) == "offline", what="it is quiet")
 
