@@ -170,8 +170,8 @@ def test_clients_that_were_restored_are_there():
     async def run() -> None:
         fleet, roster = make()
         fleet.hear("connected", "b", at=0)
-        fleet.presence.restore(Client("a"), None)
         assert await pages(roster, Selection(), Order.CLIENT_ID, 10) == ["b"]
+        fleet.presence.restore(Client("a"), None)
         fleet.api.restored()
         assert await pages(roster, Selection(), Order.CLIENT_ID, 10) == ["a", "b"]
 
@@ -298,9 +298,11 @@ def test_those_who_ask_at_the_same_time_share_a_view():
 def test_nothing_is_left_of_those_who_are_forgotten():
     async def run() -> None:
         fleet, roster = make()
+        assert await pages(roster, Selection(), Order.CLIENT_ID, 10) == []
         for number in range(20):
             fleet.hear("connected", f"a{number}", at=number)
             fleet.presence.forget(f"a{number}", "requested")
+        assert roster._all is not None
         assert roster._all.next(None, 50) == []
 
     asyncio.run(run())

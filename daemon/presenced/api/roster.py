@@ -1,8 +1,9 @@
 """Pages of clients, sorted and filtered, that cost what is on them.
 
-Client IDs are kept sorted always. Any other choice or order of clients is made when it is asked
-for first, in slices, as a view that is kept up to date for as long as somebody asks for it. What
-changes a client costs a mark in a set, and that only while there is a view.
+Client IDs are sorted when somebody asks for a page first, in slices, and kept so from then on. Any
+other choice or order of clients is made when it is asked for, as a view that is kept up to date for
+as long as somebody asks for it. What changes a client costs a mark in a set, and that only while
+there is a view.
 """
 
 from __future__ import annotations
@@ -59,11 +60,13 @@ class Roster:
         self._pace = pace
         self._pattern = pattern
         self._clock = clock
-        self._all = View(lambda _: True, by_since=False)
+        self._all: View | None = None
+        self._stocked = False
         self._views: dict[ViewKey, View] = {}
         self._builds: dict[ViewKey, asyncio.Task[None]] = {}
         self._building = asyncio.Lock()
         self._settling = asyncio.Lock()
+        self._stocking = asyncio.Lock()
         self._marks: set[str] | None = None
         self._upkeep: asyncio.Task[None] | None = None
 
@@ -79,7 +82,8 @@ class Roster:
 
     def entered(self, client: Client) -> None:
         """Take note of a new client."""
-        self._all.consider(client)
+        if self._all is not None:
+            self._all.consider(client)
 
     def changed(self, client: Client) -> None:
         """Take note that something about a client may be different."""
@@ -88,14 +92,12 @@ class Roster:
 
     def left(self, client: Client) -> None:
         """Take note that a client is forgotten."""
-        self._all.drop(client.client_id)
+        if self._all is not None:
+            self._all.drop(client.client_id)
 
     def restock(self) -> None:
-        """Take on all clients that there are.
-
-        That holds up the loop, for a tenth of a second a million where they come sorted.
-        """
-        self._all.restock(self._clients)
+        """Look at all clients that there are anew."""
+        self._all, self._stocked = None, False
         self._drop_views()
 
     def use_pattern(self, pattern: re.Pattern[str] | None) -> None:
@@ -119,15 +121,33 @@ class Roster:
         """
         selects = selector(request.selection, self._fleet, self._pattern)
         key = (request.selection, request.order.by_since)
+        everybody = await self._everybody()
         if key not in self._views and not request.order.by_since:
             most = None if request.selection.is_range else _EASY
-            page = await self._walk(self._all, request, selects, most)
+            page = await self._walk(everybody, request, selects, most)
             if page is not None:
                 return page
         view = await self._view(key, selects)
         await self._settle()
         page = await self._walk(view, request, selects, None)
         return page or Page([], None)
+
+    async def _everybody(self) -> View:
+        """All clients, in the order of their IDs."""
+        async with self._stocking:
+            while self._all is None or not self._stocked:
+                view = self._all = View(lambda _: True, by_since=False)
+                await self._stock(view)
+                self._stocked = self._all is view  # else they were restocked meanwhile
+            return self._all
+
+    async def _stock(self, view: View) -> None:
+        client_ids = list(self._clients)
+        async with self._pace.turn() as turn:
+            for start in range(0, len(client_ids), _STEP):
+                some = map(self._clients.get, client_ids[start : start + _STEP])
+                view.fill(client for client in some if client is not None)
+                await turn.breathe()
 
     async def _walk(
         self, view: View, request: Request, selects: Selects, most: int | None
@@ -165,8 +185,9 @@ class Roster:
 
     async def _build(self, key: ViewKey, view: View) -> None:
         try:
+            everybody = await self._everybody()
             async with self._building, self._pace.turn() as turn:
-                await self._fill(view, key[0].prefix, turn)
+                await self._fill(view, everybody, key[0].prefix, turn)
                 while view.late:
                     self._consider(view, view.late)
                     await turn.breathe()
@@ -183,15 +204,15 @@ class Roster:
         if len(ready) > _MOST_VIEWS:
             del self._views[min(ready, key=lambda key: self._views[key].used_at)]
 
-    async def _fill(self, view: View, prefix: str, turn: Turn) -> None:
-        keys = self._all.next(prefix or None, _STEP, inclusive=True)
+    async def _fill(self, view: View, everybody: View, prefix: str, turn: Turn) -> None:
+        keys = everybody.next(prefix or None, _STEP, inclusive=True)
         while keys:
             found = (self._clients.get(client_id_of(key)) for key in keys)
             view.fill(client for client in found if client is not None)
             if not client_id_of(keys[-1]).startswith(prefix):
                 return
             await turn.breathe()
-            keys = self._all.next(keys[-1], _STEP)
+            keys = everybody.next(keys[-1], _STEP)
 
     def _consider(self, view: View, client_ids: set[str]) -> None:
         for _ in range(min(_STEP, len(client_ids))):

@@ -37,10 +37,6 @@ class View:
         self._order = Order.SINCE if by_since else Order.CLIENT_ID
         self._keys: SortedKeys[Any] = SortedKeys()
 
-    def restock(self, keys: Iterable[Key]) -> None:
-        """Hold exactly these keys."""
-        self._keys = SortedKeys(keys)
-
     def finish(self) -> None:
         """Be complete."""
         self.late = None
