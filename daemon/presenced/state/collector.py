@@ -77,11 +77,21 @@ class Collector:
     def collect(self) -> Changes:
         """All that has changed."""
         changes = self.collect_rows()
-        self._attempt("totals", "", lambda: self.tallies.collect(changes))
-        self._attempt("notes", "", lambda: self._collect_notes(changes))
+        changes.merge(self.collect_figures())
         for request in self.requests:
             changes.done(request)
         self.requests = []
+        return changes
+
+    def collect_figures(self) -> Changes:
+        """The totals and notes that have changed.
+
+        They tell what rows mean, such as which clients are unverified: where rows are written bit
+        by bit, these come first.
+        """
+        changes = Changes()
+        self._attempt("totals", "", lambda: self.tallies.collect(changes))
+        self._attempt("notes", "", lambda: self._collect_notes(changes))
         return changes
 
     def collect_rows(self, most: int | None = None) -> Changes:

@@ -175,7 +175,10 @@ class Keeper:
                 await restore_beside(file, self._fleet, notes, now, self._collector.offsets)
                 self._collector.tallies.restore(counters)
             self._taken_on(file, began)
-            self._start_writer(file)
+            writer = self._start_writer(file)
+            # Before any row: a crash between two slices then neither loses what has been counted
+            # nor turns round which clients are unverified.
+            writer.submit(self._collector.collect_figures())
             while self._collector.touched and self._writer is not None:
                 self._writer.submit(self._collector.collect_rows(_ROWS_A_SLICE))
                 await pace.keep()
@@ -243,10 +246,12 @@ class Keeper:
             except Exception:  # noqa: BLE001 - the next attempt may go better
                 self._log.exception("could not take the state file on")
 
-    def _start_writer(self, file: StateFile) -> None:
+    def _start_writer(self, file: StateFile) -> Writer:
         loop = asyncio.get_running_loop()
-        self._writer = Writer(file, self, loop, on_error=self._on_error, counts=self.counts)
-        self._writer.start()
+        writer = Writer(file, self, loop, on_error=self._on_error, counts=self.counts)
+        self._writer = writer
+        writer.start()
+        return writer
 
     def _run_without(self, error: StateError) -> None:
         """Count that the file cannot be used, and log it where that is news."""
