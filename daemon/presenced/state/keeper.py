@@ -10,7 +10,7 @@ from typing import Literal
 
 from presenced.completeness import Clocks, Completeness
 from presenced.garbage import lasting
-from presenced.log import get_logger
+from presenced.log import Throttle, get_logger
 from presenced.mqtt.background import in_thread
 from presenced.pipeline import Pipeline
 from presenced.state.collector import Collector
@@ -62,6 +62,7 @@ class Keeper:
         self._writer: Writer | None = None
         self._opening: asyncio.Task[None] | None = None
         self._later: asyncio.TimerHandle | None = None
+        self._throttle = Throttle(interval=60.0)
         self._log = get_logger("presenced.state", path=str(path))
 
     def open(self) -> None:
@@ -102,6 +103,21 @@ class Keeper:
             done()
         else:
             self._submit(done)
+
+    def flush_failed(self) -> bool:
+        """Log and count the failure that `flush` just raised; whether to go on as if it were done.
+
+        What it did not write goes out with the next flush.
+        """
+        self._count_fault()
+        left_out = self._throttle.admit("flush")
+        if left_out is not None:
+            self._log.exception(
+                "what changed could not be handed to the state file for a fault of presenced",
+                acknowledgements="held back" if self._on_error == "stall" else "go on",
+                repeats_left_out=left_out,
+            )
+        return self._on_error == "continue"
 
     async def settled(self) -> None:
         """Return when all that has changed so far is in the file; see `flush`."""
