@@ -188,7 +188,8 @@ class Keeper:
                 counters = [row async for row in rows_of(file, CounterRow, pace)]
                 self._go_on_from(notes)
                 now = self._clocks.monotonic()
-                await restore_beside(file, self._fleet, notes, now, self._collector.offsets)
+                wall, offsets = self._clocks.wall(), self._collector.offsets
+                await restore_beside(file, self._fleet, notes, now, wall, offsets)
                 self._collector.tallies.restore(counters)
             self._taken_on(file, began)
             writer = self._start_writer(file)
@@ -227,7 +228,7 @@ class Keeper:
             raise
 
     def _go_on_from(self, notes: Notes) -> None:
-        self._collector.go_on_from(notes.lived, notes.sessions)
+        self._collector.go_on_from(notes)
         self._completeness.remember(notes.sessions)
 
     def _taken_on(self, file: StateFile, began: float) -> None:
