@@ -17,6 +17,7 @@ from presenced.state import StateFile
 from presenced.state.changes import Changes
 from presenced.state.collector import Collector
 from presenced.state.keeper import Keeper
+from presenced.state.restoration import Notes
 from presenced.state.rows import TABLES, CounterRow
 from presenced.state.tallies import Tallies
 from registry.life import seen
@@ -114,7 +115,9 @@ def stored(path: Path) -> dict[str, dict[Any, Any]]:
 def dumped(process: Process) -> dict[str, dict[Any, Any]]:
     """The rows of all that a process knows, whether it noted a change of it or not."""
     collector = Collector(process.pipeline, process.completeness, process.time.clocks)
-    collector.go_on_from(process.keeper._collector.offsets.lived + process.time.now, [])
+    kept = process.keeper._collector
+    lived = kept.offsets.lived + process.time.now
+    collector.go_on_from(Notes(0, 0.0, lived, kept.clock_set_by, []))
     inventory, presence = process.fleet.inventory, process.presence
     collector.touched.clients |= {*presence.clients, *presence.departed}
     for names, shelf in (

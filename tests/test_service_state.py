@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import math
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -307,3 +310,70 @@ def test_a_message_is_acknowledged_once_its_client_is_in_the_file(path: Path) ->
         await until(lambda: acknowledged == [True])
 
     run(path, scenario)
+
+
+def test_no_deadline_fires_after_a_message_that_waits_for_its_commit(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker may hold back the connect that would cancel it until this one is acknowledged."""
+    monkeypatch.setattr("presenced.service._STALLED_AFTER", math.inf)
+    commit, disk = StateFile.commit, threading.Event()
+
+    def commit_slowly(file: StateFile, changes: Changes) -> int:
+        disk.wait(20)
+        return commit(file, changes)
+
+    monkeypatch.setattr(StateFile, "commit", commit_slowly)
+
+    async def scenario(service: Service) -> None:
+        acknowledged: list[str] = []
+        for what in ("connected", "disconnected"):
+            note = partial(acknowledged.append, what)
+            service._inbox.put(message("a", note, what))
+        service._inbox.drain()
+        deadline = service._presence.clients["a"].deadline
+        assert deadline is not None
+        await until(lambda: time.monotonic() > deadline)
+        service._fire()
+        assert (state_of(service), acknowledged) == ("pending", [])
+        disk.set()
+        await until(lambda: state_of(service) == "offline")
+        assert acknowledged == ["connected", "disconnected"]
+
+    run(path, scenario, PRESENCED_PRESENCE__OFFLINE_DELAY="50ms", **CLEAN)
+
+
+@pytest.mark.parametrize(
+    ("on_error", "acknowledged"), [("continue", ["a", "b", "c"]), ("stall", ["b", "c"])]
+)
+def test_a_flush_that_fails_lets_nothing_be_acknowledged_that_was_not_applied(
+    path: Path, monkeypatch: pytest.MonkeyPatch, on_error: str, acknowledged: list[str]
+) -> None:
+    async def scenario(service: Service) -> None:
+        assert service._keeper is not None
+        collector, process = service._keeper._collector, service._pipeline.process
+        collect, told = collector.collect, list[str]()
+
+        def fail_once() -> Changes:
+            monkeypatch.setattr(collector, "collect", collect)
+            raise ZeroDivisionError
+
+        def acknowledge(client_id: str) -> None:
+            assert client_id in service._presence.clients
+            told.append(client_id)
+
+        monkeypatch.setattr(collector, "collect", fail_once)
+        monkeypatch.setattr(
+            service._pipeline, "process", lambda some, most: process(some[:1], most)
+        )
+        for name in "abc":
+            service._inbox.put(message(name, partial(acknowledge, name)))
+        service._inbox.drain()
+        assert set(service._presence.clients) == {"a", "b", "c"}
+        await until(lambda: told == acknowledged)
+        assert service._pipeline.held_at == math.inf
+        assert service._inbox.undelivered == 0
+        assert service._keeper.counts.failures["other"] == 1
+        assert query(path, "SELECT count(*) FROM clients") == [(3,)]
+
+    run(path, scenario, PRESENCED_STATE__ON_ERROR=on_error, **CLEAN)

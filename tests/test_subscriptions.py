@@ -70,6 +70,23 @@ def test_what_carries_no_presence_misses_none() -> None:
     assert not subscriptions.granted(THINGS, 1)
 
 
+@pytest.mark.parametrize("others", [[], [THINGS]])
+def test_a_filter_that_has_ended_covers_none_that_is_granted_afterwards(others: list[str]) -> None:
+    subscriptions = wanting(PRESENCE, THINGS, held={EVERYTHING: 1})
+    subscriptions.up(resumed=True, whole=True)
+    for each in others:
+        subscriptions.granted(each, 1)
+    subscriptions.unsubscribed(EVERYTHING)
+    assert subscriptions.granted(PRESENCE, 1)
+
+
+def test_a_filter_that_ends_says_nothing_of_what_the_others_have_kept() -> None:
+    subscriptions = wanting(PRESENCE, held={PRESENCE: 1, THINGS: 1})
+    subscriptions.up(resumed=True, whole=True)
+    subscriptions.unsubscribed(THINGS)
+    assert not subscriptions.granted(PRESENCE, 1)
+
+
 def test_a_session_that_is_not_whole_is_a_gap_already() -> None:
     subscriptions = wanting(PRESENCE, held={THINGS: 1})
     subscriptions.up(resumed=True, whole=False)

@@ -34,6 +34,7 @@ from presenced.mqtt.source import SourceOptions
 from presenced.pipeline import Pipeline, Traffic
 from presenced.presence import Client, Transition
 from presenced.settings import MetricsSettings, MqttSettings, Settings, SettingsError
+from presenced.state.keeper import Keeper
 from presenced.supervision import Supervision, status_line
 from presenced.timer import DeadlineTimer
 from presenced.transition_log import TransitionLog
@@ -320,19 +321,30 @@ class Service:
             acknowledge = [m.acknowledge for m in batch[:applied] if m.acknowledge is not None]
             if self._keeper is None:
                 _call(acknowledge)
-            elif acknowledge:
-                self._unacknowledged.append(batch[0].moment)
-                self._hold_deadlines()
-                try:
-                    self._keeper.flush(lambda: self._acknowledge(acknowledge))
-                except BaseException:
-                    self._unacknowledged.pop()
-                    raise
             else:
-                self._keeper.flush()
+                self._keep(self._keeper, batch[0].moment, acknowledge)
         finally:
             self._timer.arm()
         return applied
+
+    def _keep(self, keeper: Keeper, oldest: float, acknowledge: list[Callable[[], None]]) -> None:
+        """Have written what was applied, and acknowledged then.
+
+        No failure may reach the inbox: it would acknowledge those of the batch, too, that were not
+        applied. They are to be brought again.
+        """
+        if not acknowledge:
+            keeper.flush()
+            return
+        self._unacknowledged.append(oldest)
+        self._hold_deadlines()
+        try:
+            keeper.flush(lambda: self._acknowledge(acknowledge))
+        except Exception:  # noqa: BLE001 - logged and counted
+            self._unacknowledged.pop()
+            self._hold_deadlines()
+            if keeper.flush_failed():
+                _call(acknowledge)
 
     def _acknowledge(self, calls: list[Callable[[], None]]) -> None:
         self._unacknowledged.popleft()

@@ -27,7 +27,7 @@ class Subscriptions:
         self.shortfalls: dict[str, Shortfall] = {}
         self._wanted: Sequence[str] = ()
         self._qos = 1
-        self._before: Mapping[str, int] | None = None
+        self._before: dict[str, int] | None = None
 
     def want(self, filters: Sequence[str], qos: int) -> None:
         """Be about these filters from now on, and the QoS that is asked for."""
@@ -49,7 +49,7 @@ class Subscriptions:
         """A connection is up; `whole` says whether the session has kept all that it held."""
         if not resumed:
             self.held = None
-        self._before = self.held if resumed and whole else None
+        self._before = dict(self.held) if self.held is not None and resumed and whole else None
 
     def granted(self, topic_filter: str, qos: int) -> bool:
         """The broker granted a filter; whether its lifecycle events have been missed until now."""
@@ -67,9 +67,10 @@ class Subscriptions:
         return missed
 
     def unsubscribed(self, topic_filter: str) -> None:
-        """The session does not hold a filter any more."""
-        if self.held is not None:
-            self.held.pop(topic_filter, None)
+        """The session does not hold a filter any more, nor has it what comes from now on."""
+        for filters in (self.held, self._before):
+            if filters is not None:
+                filters.pop(topic_filter, None)
 
     def came_at_qos_0(self) -> bool:
         """A lifecycle event came at QoS 0; whether that is news."""

@@ -18,7 +18,7 @@ from presenced.events import SubscriptionEvent
 from presenced.mqtt.inbox import Inbox
 from presenced.mqtt.message import Message
 from presenced.presence import State
-from presenced.state import StateFile, StateUnusableError, late
+from presenced.state import StateFile, StateUnusableError, Writer, keeper, late
 from presenced.state.rows import DisconnectRow, ThingRow
 from registries import association, group, link, member, thing
 from state.steps import STEPS, Step, doubting
@@ -196,6 +196,48 @@ def test_totals_are_those_of_both(path: Path) -> None:
     process = taken_on(path, event("a"), event("b"), meanwhile=(event("c"),))
     assert process.presence.counts.transitions[State.ONLINE] == 3
     process.end()
+
+
+class CrashError(Exception):
+    """The process is killed."""
+
+
+@pytest.mark.parametrize("written", range(1, 5))
+def test_a_crash_while_it_is_written_loses_no_total_and_doubts_who_is_to_be_doubted(
+    path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """`written` is how many parts reach the file; the rows of memory are three of them."""
+    first = Process(path, Time())
+    tell(first, event("a"), event("b"))
+    first.flush()
+    first.end()
+    process = Unkept(path, first.time)
+    tell(process, event("c"), event("d"), event("e"))
+    submit, left = Writer.submit, written
+
+    def submit_some(writer: Writer, *changes: Any) -> None:
+        nonlocal left
+        if left == 0:
+            raise CrashError
+        left -= 1
+        submit(writer, *changes)
+
+    monkeypatch.setattr(keeper, "_ROWS_A_SLICE", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "submit", submit_some)
+        with pytest.raises(CrashError):
+            process.take_on()
+    process.end()
+    again = Process(path, process.time)
+    assert {"a", "b"} <= set(again.presence.clients)
+    assert unverified(again) == {"a", "b"}
+    assert again.presence.counts.transitions[State.ONLINE] == 5
+    again.end()
+
+
+def unverified(process: Process) -> set[str]:
+    presence = process.presence
+    return {name for name, client in presence.clients.items() if presence.is_unverified(client)}
 
 
 @settings(max_examples=200, deadline=None)
@@ -402,11 +444,14 @@ def test_a_file_that_fails_half_way_is_taken_on_by_the_next_attempt(
         patch.setattr(StateFile, "read", fail)
         with pytest.raises(StateUnusableError):
             process.take_on()
-    assert not process.keeper._collector.touched
+    touched = process.keeper._collector.touched
+    assert not touched
+    tell(process, event("d"), event("d", connected=False), member("yard", "d"))
+    assert not touched, "without a file nothing is noted again"
     process.take_on()
     check(process)
-    assert set(process.presence.clients) == {"a", "b", "c"}
-    assert len(process.presence.disconnects) == 2
-    assert process.presence.counts.transitions[State.ONLINE] == 3
+    assert set(process.presence.clients) == {"a", "b", "c", "d"}
+    assert len(process.presence.disconnects) == 3
+    assert process.presence.counts.transitions[State.ONLINE] == 4
     now = dumped(process)
     assert stored_by(process) == now

@@ -308,6 +308,32 @@ def test_a_clock_that_is_set_at_any_time_makes_no_duration_negative(
         process.end()
 
 
+@pytest.mark.parametrize("steps", [[7200.0], [-7200.0], [7200.0, -3600.0, 1.5], [YEARS]])
+@pytest.mark.parametrize("restarts_between", [False, True])
+def test_a_clock_that_was_set_while_it_ran_moves_no_deadline_at_a_restart(
+    tmp_path: Path, steps: list[float], restarts_between: bool
+) -> None:
+    process = Process(tmp_path / "presenced.db", Time())
+    process.apply(told(True, 1))
+    process.apply(told(True, 2))
+    process.apply(told(False, 2))
+    process.flush()
+    for step in steps:
+        process.time.offset += step
+        process.time.now += 1
+        if restarts_between:
+            process = restarted(process)
+    process = restarted(process, down_for=0.5)
+    client, (awaited,) = process.presence.clients["a"], awaited_by(process)
+    due = process.time.now + DELAY - len(steps) - 0.5
+    assert (client.state, client.deadline, awaited) == (State.PENDING, due, due)
+    process.end()
+
+
+def awaited_by(process: Process) -> list[float | None]:
+    return [each.deadline for each in process.presence.clients["a"].replaced.values()]
+
+
 @pytest.mark.parametrize("step", [-7200.0, 7200.0])
 def test_a_clock_that_is_set_while_a_deadline_runs_neither_fires_nor_freezes_it(
     tmp_path: Path, step: float

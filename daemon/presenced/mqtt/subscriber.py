@@ -29,7 +29,7 @@ async def subscribe_until_granted(
     moment they are there, and returns then; what it raises counts as no answer. A broker may
     refuse and hang up in one breath, hence the call: a result that wakes a task would come after
     the news of the lost connection. `unsubscribe` does the same by UNSUBSCRIBE, for filters that
-    a resumed session holds and that are not wanted any more.
+    a resumed session holds and that are not wanted any more, once all others are granted.
 
     Trying again heals a connection whose policy is mended while it is up. To be cancelled when
     the connection ends.
@@ -39,10 +39,11 @@ async def subscribe_until_granted(
     while missing or status.unwanted:
         for some in _in_packets(missing):
             await _subscribe(subscribe, some, status)
-        # Not before: what matches an old filter and a new one must never match neither.
-        for some in _in_packets(status.unwanted):
-            await _unsubscribe(unsubscribe, some, status)
         missing = [topic_filter for topic_filter in missing if not status.granted[topic_filter]]
+        if not missing:
+            # Not before: what matches an old filter and a new one must never match neither.
+            for some in _in_packets(status.unwanted):
+                await _unsubscribe(unsubscribe, some, status)
         if missing or status.unwanted:
             await asyncio.sleep(backoff.next())
 

@@ -1,12 +1,12 @@
 """What has changed, as rows for the state file."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from presenced.completeness import Clocks, Completeness, Session
+from presenced.completeness import Clocks, Completeness
 from presenced.log import Throttle, get_logger
 from presenced.pipeline import Pipeline
 from presenced.presence import State
@@ -19,7 +19,15 @@ from presenced.state.records import (
     thing_type_row,
     unknown_row,
 )
-from presenced.state.restoration import DOUBTED_AT, FILTERS, GAPS, LIVED, SESSION
+from presenced.state.restoration import (
+    CLOCK_SET_BY,
+    DOUBTED_AT,
+    FILTERS,
+    GAPS,
+    LIVED,
+    SESSION,
+    Notes,
+)
 from presenced.state.rows import (
     ClientRow,
     DisconnectRow,
@@ -58,6 +66,7 @@ class Collector:
         self._clocks = clocks
         self._on_fault = on_fault
         self._lived_offset = -clocks.monotonic()
+        self._wall_offset = clocks.wall() - clocks.monotonic()
         self._noted: dict[str, str] = {}
         self._throttle = Throttle(interval=60.0)
         self._log = get_logger("presenced.state")
@@ -65,23 +74,41 @@ class Collector:
     @property
     def offsets(self) -> Offsets:
         """What turns monotonic time into the times that the file has."""
-        now = self._clocks.monotonic()
-        return Offsets(wall=self._clocks.wall() - now, lived=self._lived_offset)
+        return Offsets(wall=self._wall_offset, lived=self._lived_offset)
 
-    def go_on_from(self, lived: float, sessions: Iterable[Session]) -> None:
-        """Go on from what an earlier process noted: how long it had run, and its sessions."""
-        self._lived_offset = lived - self._clocks.monotonic()
-        for session in sessions:
+    @property
+    def clock_set_by(self) -> float:
+        """By how much the wall clock was set in all while the daemon ran, in seconds."""
+        offset = self._clocks.wall() - self._clocks.monotonic()
+        # Milliseconds, so that what is noted stands still where the clock does; never -0.0.
+        return round(offset - self._wall_offset, 3) + 0.0
+
+    def go_on_from(self, notes: Notes) -> None:
+        """Go on from what an earlier process noted."""
+        now = self._clocks.monotonic()
+        self._lived_offset = notes.lived - now
+        self._wall_offset = self._clocks.wall() - now - notes.clock_set_by
+        for session in notes.sessions:
             self._noted |= {SESSION + session.client_id: "", FILTERS + session.client_id: ""}
 
     def collect(self) -> Changes:
         """All that has changed."""
         changes = self.collect_rows()
-        self._attempt("totals", "", lambda: self.tallies.collect(changes))
-        self._attempt("notes", "", lambda: self._collect_notes(changes))
+        changes.merge(self.collect_figures())
         for request in self.requests:
             changes.done(request)
         self.requests = []
+        return changes
+
+    def collect_figures(self) -> Changes:
+        """The totals and notes that have changed.
+
+        They tell what rows mean, such as which clients are unverified: where rows are written bit
+        by bit, these come first.
+        """
+        changes = Changes()
+        self._attempt("totals", "", lambda: self.tallies.collect(changes))
+        self._attempt("notes", "", lambda: self._collect_notes(changes))
         return changes
 
     def collect_rows(self, most: int | None = None) -> Changes:
@@ -161,6 +188,7 @@ class Collector:
         self._note(changes, GAPS, str(presence.gaps))
         self._note(changes, DOUBTED_AT, repr(presence.doubted_at))
         self._note(changes, LIVED, repr(self._clocks.monotonic() + self._lived_offset))
+        self._note(changes, CLOCK_SET_BY, repr(self.clock_set_by))
         self._collect_sessions(changes)
 
     def _collect_sessions(self, changes: Changes) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from presenced.completeness import Clocks, Completeness
 from presenced.garbage import lasting
-from presenced.log import get_logger
+from presenced.log import Throttle, get_logger
 from presenced.mqtt.background import in_thread
 from presenced.pipeline import Pipeline
 from presenced.state.collector import Collector
@@ -62,6 +62,7 @@ class Keeper:
         self._writer: Writer | None = None
         self._opening: asyncio.Task[None] | None = None
         self._later: asyncio.TimerHandle | None = None
+        self._throttle = Throttle(interval=60.0)
         self._log = get_logger("presenced.state", path=str(path))
 
     def open(self) -> None:
@@ -102,6 +103,21 @@ class Keeper:
             done()
         else:
             self._submit(done)
+
+    def flush_failed(self) -> bool:
+        """Log and count the failure that `flush` just raised; whether to go on as if it were done.
+
+        What it did not write goes out with the next flush.
+        """
+        self._count_fault()
+        left_out = self._throttle.admit("flush")
+        if left_out is not None:
+            self._log.exception(
+                "what changed could not be handed to the state file for a fault of presenced",
+                acknowledgements="held back" if self._on_error == "stall" else "go on",
+                repeats_left_out=left_out,
+            )
+        return self._on_error == "continue"
 
     async def settled(self) -> None:
         """Return when all that has changed so far is in the file; see `flush`."""
@@ -172,10 +188,14 @@ class Keeper:
                 counters = [row async for row in rows_of(file, CounterRow, pace)]
                 self._go_on_from(notes)
                 now = self._clocks.monotonic()
-                await restore_beside(file, self._fleet, notes, now, self._collector.offsets)
+                wall, offsets = self._clocks.wall(), self._collector.offsets
+                await restore_beside(file, self._fleet, notes, now, wall, offsets)
                 self._collector.tallies.restore(counters)
             self._taken_on(file, began)
-            self._start_writer(file)
+            writer = self._start_writer(file)
+            # Before any row: a crash between two slices then neither loses what has been counted
+            # nor turns round which clients are unverified.
+            writer.submit(self._collector.collect_figures())
             while self._collector.touched and self._writer is not None:
                 self._writer.submit(self._collector.collect_rows(_ROWS_A_SLICE))
                 await pace.keep()
@@ -208,7 +228,7 @@ class Keeper:
             raise
 
     def _go_on_from(self, notes: Notes) -> None:
-        self._collector.go_on_from(notes.lived, notes.sessions)
+        self._collector.go_on_from(notes)
         self._completeness.remember(notes.sessions)
 
     def _taken_on(self, file: StateFile, began: float) -> None:
@@ -243,10 +263,12 @@ class Keeper:
             except Exception:  # noqa: BLE001 - the next attempt may go better
                 self._log.exception("could not take the state file on")
 
-    def _start_writer(self, file: StateFile) -> None:
+    def _start_writer(self, file: StateFile) -> Writer:
         loop = asyncio.get_running_loop()
-        self._writer = Writer(file, self, loop, on_error=self._on_error, counts=self.counts)
-        self._writer.start()
+        writer = Writer(file, self, loop, on_error=self._on_error, counts=self.counts)
+        self._writer = writer
+        writer.start()
+        return writer
 
     def _run_without(self, error: StateError) -> None:
         """Count that the file cannot be used, and log it where that is news."""

@@ -78,19 +78,20 @@ async def _read(chunks: Iterator[list[R]]) -> list[R] | None:
 
 
 async def restore_beside(
-    file: StateFile, fleet: Fleet, notes: Notes, now: float, offsets: Offsets
+    file: StateFile, fleet: Fleet, notes: Notes, now: float, wall: float, offsets: Offsets
 ) -> None:
     """Take on what the file holds of clients and the registry beside what is known.
 
     Of a client of which something has been heard that stands: it is newer. Clients of the file are
     unverified. Of things, types and groups each fact is set against those of the file, and the
-    later one stands. `now` is monotonic time, in seconds. Raises StateDamagedError, and
-    StateUnusableError where the file cannot be read now; it may then be tried again.
+    later one stands. `now` is monotonic time, `wall` that of the wall clock, in seconds. Raises
+    StateDamagedError, and StateUnusableError where the file cannot be read now; it may then be
+    tried again.
     """
     pace = Pace()
     # As many as all of the file have seen, and the one that lies between.
     gaps = notes.gaps + 1
-    fleet.presence.count_on(gaps, now + offsets.wall)
+    fleet.presence.count_on(gaps, wall)
     for client in list(fleet.presence.clients.values()):
         await pace.keep()
         client.gaps += gaps

@@ -41,8 +41,10 @@ _Awaited = tuple[int | None, str | None, int, float]
 class Offsets(NamedTuple):
     """What to add to monotonic time, in seconds.
 
-    `wall` makes it wall-clock time, `lived` the time that the daemon has run in all, over its
-    restarts. A client is forgotten by the latter: no clock that is set makes that come early.
+    `wall` makes it wall-clock time, but for what that clock was set by while the daemon ran: each
+    deadline of the file has the same offset, whenever it was written. `lived` makes it the time
+    that the daemon has run in all, over its restarts. A client is forgotten by the latter: no clock
+    that is set makes that come early.
     """
 
     wall: float

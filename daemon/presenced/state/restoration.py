@@ -32,6 +32,7 @@ from presenced.state.rows import (
 )
 
 __all__ = [
+    "CLOCK_SET_BY",
     "DOUBTED_AT",
     "FILTERS",
     "GAPS",
@@ -50,6 +51,8 @@ GAPS, DOUBTED_AT = "gaps", "doubted_at"
 """The keys of how many gaps there have been, and when the last one was."""
 LIVED = "lived"
 """The key of how long the daemon had run in all, in seconds."""
+CLOCK_SET_BY = "clock_set_by"
+"""The key of by how many seconds the wall clock was set in all while the daemon ran."""
 SESSION = "session "
 """What the keys of sessions begin with; the MQTT client ID follows."""
 FILTERS = "filters "
@@ -61,11 +64,12 @@ Take = Callable[[Client, float | None, Iterable[tuple[ConnectionKey, float]]], N
 
 
 class Notes(NamedTuple):
-    """Single facts that an earlier process noted; `lived` in seconds, times by the wall clock."""
+    """Single facts that an earlier process noted; durations in seconds, times by the wall clock."""
 
     gaps: int
     doubted_at: float
     lived: float
+    clock_set_by: float
     sessions: list[Session]
 
 
@@ -76,6 +80,7 @@ def notes_of(rows: Iterable[MetaRow]) -> Notes:
         int(noted.get(GAPS, 0)),
         float(noted.get(DOUBTED_AT, 0.0)),
         float(noted.get(LIVED, 0.0)),
+        float(noted.get(CLOCK_SET_BY, 0.0)),
         [
             _session(client_id, value, noted.get(FILTERS + client_id))
             for client_id, value in _with_prefix(noted, SESSION)

@@ -21,13 +21,13 @@ class ClientRow(NamedTuple):
     """A client: its presence and its last accepted lifecycle event.
 
     `since`, `transition` and `deadline` are wall-clock seconds since the epoch; `deadline` is when
-    a pending client goes offline. `offline_at` is when an offline one did, in seconds that the
-    daemon had run in all: see `lived` of `meta`. `gaps` is how many gaps
-    there had been when it was last heard of: an online or pending client is unverified where the
-    `gaps` of the table `meta` are more. `connected`, `event_time` (milliseconds), `version` and
-    `session` are those of the event; `event_time` is -1 before there was one. `departed` is 1
-    where the client was forgotten and only what orders its events is kept. `extra` is a JSON object
-    of what few clients have, None for others.
+    a pending client goes offline, but for `clock_set_by` of the table `meta`, which is to be added.
+    `offline_at` is when an offline one did, in seconds that the daemon had run in all: see `lived`
+    of `meta`. `gaps` is how many gaps there had been when it was last heard of: an online or
+    pending client is unverified where the `gaps` of `meta` are more. `connected`, `event_time`
+    (milliseconds), `version` and `session` are those of the event; `event_time` is -1 before there
+    was one. `departed` is 1 where the client was forgotten and only what orders its events is kept.
+    `extra` is a JSON object of what few clients have, None for others.
     """
 
     client_id: str
