@@ -66,7 +66,8 @@ class Api:
         self._roster = Roster(self._fleet, Pace(), on_follow=lambda: self.on_follow())
         self._history = History(history.clients, history.per_client, self._clients.get)
         self._hub = Hub()
-        sources.pipeline.witness = self._history.heard
+        if history.clients:  # else it would look at each event to no purpose
+            sources.pipeline.witness = self._history.heard
         self.use(metrics)
 
     def use(self, metrics: MetricsSettings) -> None:
