@@ -46,14 +46,14 @@ def test_a_connect_that_waits_in_the_backlog_came_in_time() -> None:
     async def run() -> None:
         service = make()
         acknowledged: list[int] = []
-        service._inbox.put(message("connected", 1, 100, acknowledged))
-        service._inbox.put(message("disconnected", 1, 10, acknowledged))
-        service._inbox.drain()
-        service._inbox.put(message("connected", 2, 6, acknowledged))
-        service._fire()
+        service._delivery.inbox.put(message("connected", 1, 100, acknowledged))
+        service._delivery.inbox.put(message("disconnected", 1, 10, acknowledged))
+        service._delivery.inbox.drain()
+        service._delivery.inbox.put(message("connected", 2, 6, acknowledged))
+        service._delivery._fire()
         client = service._presence.clients["a"]
         assert client.state is State.PENDING
-        service._inbox.drain()
+        service._delivery.inbox.drain()
         assert client.state is State.ONLINE
         assert service._presence.counts.flaps_suppressed == 1
         assert acknowledged == [1, 1, 2]
@@ -64,13 +64,13 @@ def test_a_connect_that_waits_in_the_backlog_came_in_time() -> None:
 def test_a_deadline_fires_when_nothing_waits() -> None:
     async def run() -> None:
         service = make(offline_delay="50ms")
-        service._inbox.put(message("connected", 1, 0, []))
-        service._inbox.put(message("disconnected", 1, 0, []))
-        service._inbox.drain()
+        service._delivery.inbox.put(message("connected", 1, 0, []))
+        service._delivery.inbox.put(message("disconnected", 1, 0, []))
+        service._delivery.inbox.drain()
         client = service._presence.clients["a"]
         assert client.state is State.PENDING
         await until(lambda: client.state is State.OFFLINE)
-        service._timer.stop()
+        service._delivery.timer.stop()
 
     asyncio.run(run())
 
@@ -88,8 +88,8 @@ def test_messages_are_acknowledged_even_where_applying_them_fails(
             raise ZeroDivisionError
 
         monkeypatch.setattr(service._pipeline, "process", fail)
-        service._inbox.put(message("connected", 1, 0, acknowledged))
-        service._inbox.drain()
+        service._delivery.inbox.put(message("connected", 1, 0, acknowledged))
+        service._delivery.inbox.drain()
         assert acknowledged == [1]
 
     asyncio.run(run())
@@ -99,31 +99,31 @@ def test_deadlines_that_are_let_go_leave_the_loop_to_others_and_the_message_wait
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All that were held, before one message, in one turn: that held up the loop."""
-    monkeypatch.setattr("presenced.service._MOST_DEADLINES_A_TURN", 10)
+    monkeypatch.setattr("presenced.delivery._MOST_DEADLINES_A_TURN", 10)
 
     async def run() -> None:
         service = make()
         counts = service._presence.counts.clients
-        service._hold(0.0)
+        service._delivery.hold(0.0)
         for kind, age in (("connected", 100), ("disconnected", 50)):
             for number in range(35):
                 each = message(kind, 1, age, [])
                 each.topic += str(number)
-                service._inbox.put(each)
-        service._inbox.drain()
+                service._delivery.inbox.put(each)
+        service._delivery.inbox.drain()
         assert counts[State.PENDING] == 35
-        service._timer.stop()
-        service._outage_held_at = service._pipeline.held_at = math.inf
+        service._delivery.timer.stop()
+        service._delivery._outage_held_at = service._pipeline.held_at = math.inf
         acknowledged: list[int] = []
-        service._inbox.put(message("connected", 7, 0, acknowledged))
+        service._delivery.inbox.put(message("connected", 7, 0, acknowledged))
         seen = []
         while not acknowledged:
             await asyncio.sleep(0)
-            service._timer.stop()
+            service._delivery.timer.stop()
             seen.append(counts[State.OFFLINE])
         assert set(seen) >= {10, 20, 30}, "other things had their turns in between"
         assert counts == {"online": 1, "pending": 0, "offline": 35, "unknown": 0}
-        assert service._inbox.backlog == 0
+        assert service._delivery.inbox.backlog == 0
 
     asyncio.run(run())
 

@@ -175,7 +175,7 @@ def test_messages_that_come_while_a_late_file_is_taken_on_wait_and_are_kept(
 
         assert service._fleet.presence.clients == {}
         await half_restored(service, path, absent)
-        service._inbox.put(message("new", acknowledge))
+        service._delivery.inbox.put(message("new", acknowledge))
         assert service._pipeline.next_deadline is None
         while len(service._presence.clients) < 51:
             await asyncio.sleep(0)
@@ -198,7 +198,7 @@ def test_what_waits_at_a_stop_while_a_late_file_is_taken_on_is_not_acknowledged(
 
     async def scenario(service: Service) -> None:
         await half_restored(service, path, absent)
-        service._inbox.put(message("new", lambda: acknowledged.append(True)))
+        service._delivery.inbox.put(message("new", lambda: acknowledged.append(True)))
 
     run(absent, scenario, **CLEAN)
     assert acknowledged == []
@@ -219,7 +219,7 @@ def test_a_reload_with_another_rule_forgets_those_that_have_been_offline_for_lon
         stop = asyncio.Event()
         running = asyncio.create_task(service.run(stop))
         await until(lambda: service._connections.statuses)
-        service._inbox.put(message("a", None, "disconnected"))
+        service._delivery.inbox.put(message("a", None, "disconnected"))
         await until(lambda: "a" in service._presence.clients)
         assert await service.reload() == []
         await until(lambda: "a" not in service._presence.clients)
@@ -231,8 +231,8 @@ def test_a_reload_with_another_rule_forgets_those_that_have_been_offline_for_lon
 
 
 def tell(service: Service, client_id: str, acknowledge: Callable[[], None] | None = None) -> None:
-    service._inbox.put(message(client_id, acknowledge))
-    service._inbox.drain()
+    service._delivery.inbox.put(message(client_id, acknowledge))
+    service._delivery.inbox.drain()
 
 
 def message(client_id: str, acknowledge: Callable[[], None] | None, what: str = "connected") -> Any:
@@ -316,7 +316,7 @@ def test_no_deadline_fires_after_a_message_that_waits_for_its_commit(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker may hold back the connect that would cancel it until this one is acknowledged."""
-    monkeypatch.setattr("presenced.service._STALLED_AFTER", math.inf)
+    monkeypatch.setattr("presenced.delivery._STALLED_AFTER", math.inf)
     commit, disk = StateFile.commit, threading.Event()
 
     def commit_slowly(file: StateFile, changes: Changes) -> int:
@@ -329,12 +329,12 @@ def test_no_deadline_fires_after_a_message_that_waits_for_its_commit(
         acknowledged: list[str] = []
         for what in ("connected", "disconnected"):
             note = partial(acknowledged.append, what)
-            service._inbox.put(message("a", note, what))
-        service._inbox.drain()
+            service._delivery.inbox.put(message("a", note, what))
+        service._delivery.inbox.drain()
         deadline = service._presence.clients["a"].deadline
         assert deadline is not None
         await until(lambda: time.monotonic() > deadline)
-        service._fire()
+        service._delivery._fire()
         assert (state_of(service), acknowledged) == ("pending", [])
         disk.set()
         await until(lambda: state_of(service) == "offline")
@@ -367,12 +367,12 @@ def test_a_flush_that_fails_lets_nothing_be_acknowledged_that_was_not_applied(
             service._pipeline, "process", lambda some, most: process(some[:1], most)
         )
         for name in "abc":
-            service._inbox.put(message(name, partial(acknowledge, name)))
-        service._inbox.drain()
+            service._delivery.inbox.put(message(name, partial(acknowledge, name)))
+        service._delivery.inbox.drain()
         assert set(service._presence.clients) == {"a", "b", "c"}
         await until(lambda: told == acknowledged)
         assert service._pipeline.held_at == math.inf
-        assert service._inbox.undelivered == 0
+        assert service._delivery.inbox.undelivered == 0
         assert service._keeper.counts.failures["other"] == 1
         assert query(path, "SELECT count(*) FROM clients") == [(3,)]
 

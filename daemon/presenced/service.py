@@ -1,11 +1,8 @@
 """The daemon: builds the river, runs it, reloads it, stops it."""
 
 import asyncio
-import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from presenced import log
@@ -23,20 +20,17 @@ from presenced.build import (
 from presenced.certificates import check_tls_files
 from presenced.completeness import Clocks, Completeness
 from presenced.connections import Connections
+from presenced.delivery import Delivery
 from presenced.fleet import Fleet
 from presenced.http.protection import Protection, Watch, read_protection
 from presenced.http.server import Listener, Readiness
 from presenced.metrics.classes import ClassCounts
 from presenced.metrics.exposition import Exposition, View
-from presenced.mqtt.inbox import Inbox
-from presenced.mqtt.message import Message
 from presenced.mqtt.source import SourceOptions
 from presenced.pipeline import Pipeline, Traffic
 from presenced.presence import Client, Transition
 from presenced.settings import MetricsSettings, MqttSettings, Settings, SettingsError
-from presenced.state.keeper import Keeper
 from presenced.supervision import Supervision, status_line
-from presenced.timer import DeadlineTimer
 from presenced.transition_log import TransitionLog
 
 __all__ = ["Service"]
@@ -44,9 +38,7 @@ __all__ = ["Service"]
 _LOOK_AGAIN_AFTER = 300.0
 _LOOK_FOR_GAPS_EVERY = 0.25
 _ALIVE_EVERY = 10.0
-_STALLED_AFTER = 0.5
 _DISCONNECT_WITHIN = 3.5
-_MOST_DEADLINES_A_TURN = 500
 _SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern", "thing_attributes")
 
 
@@ -63,10 +55,6 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._transitions = TransitionLog(self._loop)
         self._stopping = False
-        # When messages arrived that wait for a commit; while they do, no deadline after them fires.
-        self._unacknowledged: deque[float] = deque()
-        self._standstill = False
-        self._outage_held_at = math.inf
         self._changing = asyncio.Lock()
         self._reloading: asyncio.Future[list[str]] | None = None
         metrics = settings.metrics
@@ -82,23 +70,24 @@ class Service:
         self._presence = self._fleet.presence
         self._pipeline = Pipeline(self._fleet, client_filter(settings))
         self._clocks = Clocks(time.monotonic, time.time)
-        self._completeness = Completeness(self._presence, self._clocks, on_hold=self._hold)
+        self._completeness = Completeness(
+            self._presence, self._clocks, on_hold=lambda held_at: self._delivery.hold(held_at)
+        )
         self._keeper = state_keeper(
-            settings.state, self._pipeline, self._completeness, self._clocks, self._standing_still
+            settings.state,
+            self._pipeline,
+            self._completeness,
+            self._clocks,
+            lambda: self._delivery.standing_still(),
         )
-        self._inbox = Inbox(
-            self._loop,
-            self._deliver,
-            settled=self._keeper.settled if self._keeper else None,
-        )
-        self._connections = Connections(self._inbox, self._completeness)
-        self._timer = DeadlineTimer(self._loop, lambda: self._pipeline.next_deadline, self._fire)
+        self._delivery = Delivery(self._loop, self._pipeline, self._completeness, self._keeper)
+        self._connections = Connections(self._delivery.inbox, self._completeness)
         self._view = View(
             pipeline=self._pipeline,
             series=client_series(metrics, self._fleet),
             classes=ClassCounts(metrics.client_id_pattern),
             transport=settings.mqtt.transport,
-            backlog=lambda: self._inbox.backlog,
+            backlog=lambda: self._delivery.inbox.backlog,
             gaps=self._completeness.gaps,
         )
         if self._keeper is not None:
@@ -157,9 +146,9 @@ class Service:
             for watch in watches:
                 watch.cancel()
             # From here on nothing is taken that could not be acknowledged any more.
-            self._inbox.close()
+            self._delivery.inbox.close()
             await self._disconnect()
-            self._timer.stop()
+            self._delivery.timer.stop()
             if self._keeper is not None:
                 await self._keeper.close()
             await self._listener.close()
@@ -246,21 +235,6 @@ class Service:
             classes.count(client, client.state, 1)
         self._audience.listen()
 
-    @contextmanager
-    def _standing_still(self) -> Iterator[None]:
-        """Apply no message and fire no deadline; what comes meanwhile waits, as for a slow disk."""
-        oldest = self._inbox.oldest
-        self._inbox.pause()
-        self._unacknowledged.append(time.monotonic() if oldest is None else oldest)
-        self._standstill = True
-        self._hold_deadlines()
-        try:
-            yield
-        finally:
-            self._standstill = False
-            self._acknowledge([])
-            self._inbox.resume()
-
     async def _connect(self, mqtt: MqttSettings, options: list[SourceOptions]) -> int:
         before = self._pipeline.traffic
         self._pipeline.traffic = {
@@ -270,7 +244,7 @@ class Service:
             traffic.max_message_rate = mqtt.message_rate_limit
         self._completeness.expect(options)
         # Also for clients that were restored; not before it is known what may still come for them.
-        self._timer.arm()
+        self._delivery.timer.arm()
         begun = await self._connections.use(mqtt.transport, options)
         self._view.transport = mqtt.transport
         self._view.connections = self._connections.statuses
@@ -295,86 +269,12 @@ class Service:
         while True:
             await asyncio.sleep(_LOOK_FOR_GAPS_EVERY)
             try:
-                self._look_for_gaps()
+                self._delivery.look(self._connections.statuses)
                 if self._loop.time() - alive_at >= _ALIVE_EVERY:
                     alive_at = self._loop.time()
-                    self._flush()
+                    self._delivery.flush()
             except Exception:  # noqa: BLE001 - the next look may go better
                 self._log.exception("could not look for gaps")
-
-    def _look_for_gaps(self) -> None:
-        now = time.monotonic()
-        unacknowledged = self._unacknowledged[0] if self._unacknowledged else now
-        if now - unacknowledged >= _STALLED_AFTER:
-            self._completeness.hold_back(unacknowledged)
-        oldest = min(unacknowledged, self._inbox.oldest or now)
-        self._completeness.look(
-            self._connections.statuses,
-            self._pipeline.traffic,
-            stalled=now - oldest >= _STALLED_AFTER,
-        )
-
-    def _deliver(self, batch: list[Message]) -> int:
-        self._pipeline.heard = self._completeness.heard if self._completeness.catching_up else None
-        try:
-            applied = self._pipeline.process(batch, _MOST_DEADLINES_A_TURN)
-            acknowledge = [m.acknowledge for m in batch[:applied] if m.acknowledge is not None]
-            if self._keeper is None:
-                _call(acknowledge)
-            else:
-                self._keep(self._keeper, batch[0].moment, acknowledge)
-        finally:
-            self._timer.arm()
-        return applied
-
-    def _keep(self, keeper: Keeper, oldest: float, acknowledge: list[Callable[[], None]]) -> None:
-        """Have written what was applied, and acknowledged then.
-
-        No failure may reach the inbox: it would acknowledge those of the batch, too, that were not
-        applied. They are to be brought again.
-        """
-        if not acknowledge:
-            keeper.flush()
-            return
-        self._unacknowledged.append(oldest)
-        self._hold_deadlines()
-        try:
-            keeper.flush(lambda: self._acknowledge(acknowledge))
-        except Exception:  # noqa: BLE001 - logged and counted
-            self._unacknowledged.pop()
-            self._hold_deadlines()
-            if keeper.flush_failed():
-                _call(acknowledge)
-
-    def _acknowledge(self, calls: list[Callable[[], None]]) -> None:
-        self._unacknowledged.popleft()
-        try:
-            _call(calls)
-        finally:
-            self._hold_deadlines()
-
-    def _hold(self, held_at: float) -> None:
-        self._outage_held_at = held_at
-        self._hold_deadlines()
-
-    def _hold_deadlines(self) -> None:
-        oldest = self._unacknowledged[0] if self._unacknowledged else math.inf
-        held_at = min(self._outage_held_at, oldest)
-        self._pipeline.held_at = -math.inf if self._standstill else held_at
-        self._timer.arm()
-
-    def _fire(self) -> None:
-        now = time.monotonic()
-        offset = time.time() - now
-        # A message that waits may be the connect that comes in time for a deadline.
-        oldest = self._inbox.oldest
-        until = now if oldest is None else min(now, oldest)
-        self._pipeline.advance(until, offset, most=_MOST_DEADLINES_A_TURN)
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._keeper is not None:
-            self._keeper.flush()
 
     def _transition(self, client: Client, transition: Transition) -> None:
         self._audience.transition(client, transition)
@@ -413,8 +313,3 @@ class Service:
         if settings.mqtt.tls:
             for problem in check_tls_files(settings.mqtt.tls, now=datetime.now(UTC)):
                 self._log.warning("certificate files", problem=str(problem))
-
-
-def _call(calls: Iterable[Callable[[], None]]) -> None:
-    for call in calls:
-        call()

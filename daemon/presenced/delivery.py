@@ -1,0 +1,145 @@
+"""From the inbox to what is applied, written down and acknowledged; and how far deadlines may fire.
+
+A broker sends no more than some messages unacknowledged (MQTT 5 section 4.9), and an
+acknowledgement waits until its effect is in the state file. So no deadline fires that lies after the
+oldest message that waits, in the inbox or for its commit: the connect that comes in time for it may
+be the next.
+"""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from presenced.completeness import Completeness
+from presenced.mqtt.inbox import Inbox
+from presenced.mqtt.message import Message
+from presenced.mqtt.status import ConnectionStatus
+from presenced.pipeline import Pipeline
+from presenced.state.keeper import Keeper
+from presenced.timer import DeadlineTimer
+
+__all__ = ["Delivery"]
+
+_STALLED_AFTER = 0.5
+_MOST_DEADLINES_A_TURN = 500
+
+
+class Delivery:
+    """What happens to messages on the event loop, and to deadlines beside them.
+
+    `inbox` is where messages come in. `keeper` is None where nothing is written down.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pipeline: Pipeline,
+        completeness: Completeness,
+        keeper: Keeper | None,
+    ) -> None:
+        self._pipeline = pipeline
+        self._completeness = completeness
+        self._keeper = keeper
+        # When messages arrived that wait for a commit.
+        self._unacknowledged: deque[float] = deque()
+        self._standstill = False
+        self._outage_held_at = math.inf
+        self.inbox = Inbox(loop, self._deliver, settled=keeper.settled if keeper else None)
+        self.timer = DeadlineTimer(loop, lambda: pipeline.next_deadline, self._fire)
+
+    def hold(self, held_at: float) -> None:
+        """Let no deadline fire that lies after this monotonic time, because of an outage."""
+        self._outage_held_at = held_at
+        self._hold_deadlines()
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Apply no message and fire no deadline; what comes meanwhile waits, as for a slow disk."""
+        oldest = self.inbox.oldest
+        self.inbox.pause()
+        self._unacknowledged.append(time.monotonic() if oldest is None else oldest)
+        self._standstill = True
+        self._hold_deadlines()
+        try:
+            yield
+        finally:
+            self._standstill = False
+            self._acknowledge([])
+            self.inbox.resume()
+
+    def look(self, statuses: Sequence[ConnectionStatus]) -> None:
+        """Look for what may have been missed, on connections that are in these states."""
+        now = time.monotonic()
+        unacknowledged = self._unacknowledged[0] if self._unacknowledged else now
+        if now - unacknowledged >= _STALLED_AFTER:
+            self._completeness.hold_back(unacknowledged)
+        oldest = min(unacknowledged, self.inbox.oldest or now)
+        self._completeness.look(
+            statuses, self._pipeline.traffic, stalled=now - oldest >= _STALLED_AFTER
+        )
+
+    def flush(self) -> None:
+        """Have written down what has changed, soon."""
+        if self._keeper is not None:
+            self._keeper.flush()
+
+    def _deliver(self, batch: list[Message]) -> int:
+        self._pipeline.heard = self._completeness.heard if self._completeness.catching_up else None
+        try:
+            applied = self._pipeline.process(batch, _MOST_DEADLINES_A_TURN)
+            acknowledge = [m.acknowledge for m in batch[:applied] if m.acknowledge is not None]
+            if self._keeper is None:
+                _call(acknowledge)
+            else:
+                self._keep(self._keeper, batch[0].moment, acknowledge)
+        finally:
+            self.timer.arm()
+        return applied
+
+    def _keep(self, keeper: Keeper, oldest: float, acknowledge: list[Callable[[], None]]) -> None:
+        """Have written what was applied, and acknowledged then.
+
+        No failure may reach the inbox: it would acknowledge those of the batch, too, that were not
+        applied. They are to be brought again.
+        """
+        if not acknowledge:
+            keeper.flush()
+            return
+        self._unacknowledged.append(oldest)
+        self._hold_deadlines()
+        try:
+            keeper.flush(lambda: self._acknowledge(acknowledge))
+        except Exception:  # noqa: BLE001 - logged and counted
+            self._unacknowledged.pop()
+            self._hold_deadlines()
+            if keeper.flush_failed():
+                _call(acknowledge)
+
+    def _acknowledge(self, calls: list[Callable[[], None]]) -> None:
+        self._unacknowledged.popleft()
+        try:
+            _call(calls)
+        finally:
+            self._hold_deadlines()
+
+    def _hold_deadlines(self) -> None:
+        oldest = self._unacknowledged[0] if self._unacknowledged else math.inf
+        held_at = min(self._outage_held_at, oldest)
+        self._pipeline.held_at = -math.inf if self._standstill else held_at
+        self.timer.arm()
+
+    def _fire(self) -> None:
+        now = time.monotonic()
+        offset = time.time() - now
+        oldest = self.inbox.oldest
+        until = now if oldest is None else min(now, oldest)
+        self._pipeline.advance(until, offset, most=_MOST_DEADLINES_A_TURN)
+        self.flush()
+
+
+def _call(calls: Iterable[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
