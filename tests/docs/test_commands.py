@@ -74,11 +74,11 @@ LISTED = [
     *((page, words) for page, tests in RUN.items() for known in tests.values() for words in known),
     *NOT_RUN,
 ]
-IN_TEXT = [
-    (page, command)
-    for page in PAGES
-    for command in re.findall(r"`presenced ([a-z][^`\n]*)`", prose(page))
-]
+
+
+def in_text(pattern: str) -> list[tuple[str, str]]:
+    """What the pages show within their text, with the page."""
+    return [(page, found) for page in PAGES for found in re.findall(pattern, prose(page))]
 
 
 def test_every_block_is_run_or_a_reason_is_given() -> None:
@@ -93,7 +93,7 @@ def test_what_runs_commands_takes_them_from_a_document(test: str) -> None:
     assert re.search(r"\.md\b|readme_|setup\.sh", (PROJECT / test).read_text())
 
 
-@pytest.mark.parametrize(("page", "command"), IN_TEXT)
+@pytest.mark.parametrize(("page", "command"), in_text(r"`presenced ([a-z][^`\n]*)`"))
 def test_a_command_in_the_text_is_one(
     page: str, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,3 +105,14 @@ def test_a_command_in_the_text_is_one(
     else:
         said = ""
     assert said == "" or "are required" in said, page
+
+
+def test_targets_and_scripts_in_the_text_are_there() -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    targets = {target for _, target in in_text(r"`make ([a-z-]+)")}
+    assert {target for target in targets if f"\n{target}:" not in makefile} == set()
+    scripts = {script for _, script in in_text(r"`python ([\w/]+\.py)")}
+    scripts |= {f"{name.replace('.', '/')}.py" for _, name in in_text(r"`python -m (bench[\w.]+)`")}
+    assert {script for script in scripts if not (PROJECT / script).is_file()} == set()
+    assert len(targets) > 5
+    assert len(scripts) > 2

@@ -2,12 +2,13 @@
 
 import asyncio
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from brokers import free_port
-from documents import block, blocks
+from documents import PROJECT, block, blocks, prose
 from presenced.emulator.broker import EmulatedBroker
 from presenced.emulator.certificates import issue
 from reader import Reader, need
@@ -76,3 +77,16 @@ def test_looking_into_the_state_file(tmp_path: Path, page: str) -> None:
     reader = Reader(tmp_path)
     fill(reader.lib / "presenced.db", ["a", "b"])
     asyncio.run(reader.run(block(page, "sqlite3 -readonly"), answer="SELECT * FROM clients;\n"))
+
+
+def test_what_the_runbook_does_with_the_rules(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    for file in (PROJECT / "config/prometheus/rules").glob("*.yml"):
+        shutil.copy(file, reader.etc)
+    readdress, find_jobs = re.findall(r"`((?:sed|grep) [^`]+)`", prose("docs/runbook.md"))
+    assert "job=~" in asyncio.run(reader.run(find_jobs))
+    asyncio.run(reader.run(readdress))
+    for name in ("alerts.yml", "devices.yml"):
+        text = (reader.etc / name).read_text()
+        assert "https://wiki.example.org/presenced/docs/runbook.md#" in text
+        assert "runbook_url: docs/" not in text
