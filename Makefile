@@ -2,7 +2,7 @@
 # make test    all tests, with their own virtual environment and, as root, their Debian packages
 # make check   ruff and mypy --strict
 # make bench   what it costs beside its peers: a table, and build/bench.json (docs/performance.md)
-# make docs    docs/metrics.md, README's metrics and config/presenced.schema.json from the code
+# make docs    from the code: references in docs/, README's metrics, config/presenced.schema.json
 # make dashboards  config/grafana/dashboards from the code in config/grafana/boards
 # make install      as a service below PREFIX (/usr/local), staged in DESTDIR where that is given
 # make uninstall    removes what install put there, and nothing else
@@ -71,6 +71,7 @@ bench: $(VENV)/.test build/peers/.done bench-tools
 
 docs: $(VENV)/.test
 	$(BIN)/python -m presenced.settings.schema > config/presenced.schema.json
+	$(BIN)/python -m presenced.settings.reference > docs/configuration.md
 	$(BIN)/python -m presenced.metrics.reference > docs/metrics.md
 	$(BIN)/python -m presenced.metrics.reference README.md
 

@@ -1,13 +1,17 @@
 """The PromQL that the documents show."""
 
 import re
-from pathlib import Path
 
-PROJECT = Path(__file__).parents[1]
+from documents import PAGES, PROJECT, blocks
+
+__all__ = ["PAGES_WITH_QUERIES", "PROJECT", "shown"]
 
 
 def shown(page: str) -> list[str]:
     """The queries in a page's code blocks of PromQL: an empty line stands between two of them."""
-    text = (PROJECT / page).read_text()
-    blocks = re.findall(r"^( *)```promql\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
-    return [query for _, block in blocks for query in re.split(r"\n\s*\n", block.strip())]
+    return [
+        query for block in blocks(page, "promql") for query in re.split(r"\n\s*\n", block.strip())
+    ]
+
+
+PAGES_WITH_QUERIES = [page for page in PAGES if shown(page)]

@@ -18,7 +18,7 @@ from draw_dashboards import draw
 from panel_data import PromQLError, Series, Source, queries
 from presenced.metrics.catalog import CATALOG, PER_CLIENT
 from prometheus_server import Prometheus, tool
-from promql import PROJECT, shown
+from promql import PAGES_WITH_QUERIES, PROJECT, shown
 from waiting import wait_for
 
 DASHBOARDS = {
@@ -26,7 +26,6 @@ DASHBOARDS = {
     for file in sorted((PROJECT / "config/grafana/dashboards").glob("*.json"))
 }
 RULES = sorted((PROJECT / "config/prometheus/rules").glob("*.yml"))
-PAGES = ("README.md", "docs/cookbook.md", "docs/runbook.md", "docs/high-availability.md")
 DEADLINE = 90
 RESTLESS = "topk(1, changes(iot_client_connected[1m]) > 1 and on (client_id) iot_client_info)"
 # The demo has no state file, its connection does not fail, it loses no event and sends no other;
@@ -139,10 +138,10 @@ def refused(prometheus: Prometheus) -> list[str]:
     """The queries of the documents that Prometheus does not take."""
     source = source_of(prometheus)
     examples = [metric.query for metric in (CATALOG | PER_CLIENT).values()]
-    in_pages = {page: shown(page) for page in PAGES}
-    assert all(in_pages.values())
+    in_pages = [query for page in PAGES_WITH_QUERIES for query in shown(page)]
+    assert in_pages
     found = []
-    for query in [*examples, *(query for page in in_pages.values() for query in page)]:
+    for query in [*examples, *in_pages]:
         try:
             source.instant(query)
         except PromQLError as error:

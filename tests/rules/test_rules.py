@@ -90,14 +90,6 @@ def test_each_alert_has_its_section_in_the_runbook_and_the_other_way_round() -> 
     assert sorted(sections) == sorted(NAMES)
 
 
-def test_links_inside_the_runbook_lead_somewhere() -> None:
-    heads = re.findall(r"^#+ (.+)$", RUNBOOK, re.MULTILINE)
-    anchors = {head.lower().replace(" ", "-") for head in heads}
-    links = set(re.findall(r"\]\(#([^)]+)\)", RUNBOOK))
-    assert links
-    assert links <= anchors
-
-
 def test_only_the_alerts_on_devices_need_series_per_client() -> None:
     for file in RULES:
         need = [rule for rule in rules(file) if PER_CLIENT.search(rule["expr"])]

@@ -1,0 +1,118 @@
+"""Every shell command that the documents show is run by a test, or a reason is given why not."""
+
+import re
+import shlex
+
+import pytest
+
+from documents import PAGES, PROJECT, blocks, prose
+from presenced.cli import _parser
+
+# The first words of each block, by page and by the test that runs it.
+RUN = {
+    "README.md": {
+        "tests/aws/test_setup.py": ["sh config/aws/setup.sh"],
+        "tests/docs/test_walkthrough.py": [
+            "ENDPOINT=$(aws",
+            "presenced doctor",
+            "presenced run &",
+            "openssl req",
+            "/opt/presenced/bin/python -c",
+            "presenced check",
+            "curl -s -o /dev/null",
+        ],
+        "tests/image/test_image.py": ["make image", "docker exec"],
+        "tests/system/conftest.py": ["make install"],
+        "tests/system/test_uninstall.py": [
+            "systemctl enable",
+            "systemctl reload",
+            "systemctl disable",
+        ],
+    },
+    "docs/api.md": {
+        "tests/integration/test_api.py": [
+            "# all, in the order",
+            "curl -sf 'http://localhost:9883/api/v1/clients/plant",
+            "timeout 3 curl",
+            "curl -sf 'http://localhost:9883/api/v1/summary",
+        ],
+    },
+    "docs/recordings.md": {
+        "tests/test_recordings_docs.py": [
+            "presenced record --config presenced.yaml --duration 5s fleet.jsonl",
+            "presenced record --config presenced.yaml --duration 5s --max-size",
+            "presenced record --config presenced.yaml --duration 5s --anonymize",
+            "cat > trial.yaml",
+            "sleep 6",
+        ],
+    },
+    "docs/runbook.md": {"tests/docs/test_walkthrough.py": ["sqlite3 -readonly"]},
+    "docs/state.md": {"tests/docs/test_walkthrough.py": ["sqlite3 -readonly"]},
+    "docs/upgrading.md": {
+        "tests/docs/test_walkthrough.py": ["curl --silent"],
+        "tests/integration/test_upgrading.py": [
+            "sqlite3 -readonly",
+            "docker exec",
+            "systemctl stop",
+        ],
+    },
+}
+NOT_RUN = {
+    ("README.md", "make demo"): "it is these tests; tests/integration/test_demo.py runs the demo",
+    ("README.md", "python3 -m venv"): "it downloads; tests/system installs from local wheels",
+    (
+        "README.md",
+        "docker compose up",
+    ): "needs Docker Compose; tests/test_compose.py reads its file",
+    ("README.md", "chown 65532"): "needs root and Docker Compose",
+    ("README.md", "kill -HUP"): "would signal every presenced of the machine",
+    ("docs/listener.md", "groupadd"): "needs root, and makes a group",
+    ("docs/upgrading.md", "make install"): "needs root and systemd; tests/system does the same",
+    ("docs/upgrading.md", "make image"): "needs Docker; tests/image does the same",
+}
+LISTED = [
+    *((page, words) for page, tests in RUN.items() for known in tests.values() for words in known),
+    *NOT_RUN,
+]
+
+
+def in_text(pattern: str) -> list[tuple[str, str]]:
+    """What the pages show within their text, with the page."""
+    return [(page, found) for page in PAGES for found in re.findall(pattern, prose(page))]
+
+
+def test_every_block_is_run_or_a_reason_is_given() -> None:
+    shown = [(page, text) for page in PAGES for text in blocks(page, "sh")]
+    for page, text in shown:
+        assert len([w for p, w in LISTED if p == page and text.startswith(w)]) == 1, (page, text)
+    assert len(LISTED) == len(shown)
+
+
+@pytest.mark.parametrize("test", sorted({test for tests in RUN.values() for test in tests}))
+def test_what_runs_commands_takes_them_from_a_document(test: str) -> None:
+    assert re.search(r"\.md\b|readme_|setup\.sh", (PROJECT / test).read_text())
+
+
+@pytest.mark.parametrize(("page", "command"), in_text(r"`presenced ([a-z][^`\n]*)`"))
+def test_a_command_in_the_text_is_one(
+    page: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        _parser().parse_args(shlex.split(command))
+    except SystemExit:
+        # What it is called with is often left out, but all that stands there must be known.
+        said = capsys.readouterr().err
+    else:
+        said = ""
+    assert said == "" or "are required" in said, page
+
+
+def test_targets_and_scripts_in_the_text_are_there() -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    targets = {target for _, target in in_text(r"`make ([a-z-]+)")}
+    assert {target for target in targets if f"\n{target}:" not in makefile} == set()
+    scripts = {script for _, script in in_text(r"`python ([\w/]+\.py)")}
+    scripts |= {f"{name.replace('.', '/')}.py" for _, name in in_text(r"`python -m (bench[\w.]+)`")}
+    assert {script for script in scripts if not (PROJECT / script).is_file()} == set()
+    assert len(targets) > 5
+    assert len(scripts) > 2

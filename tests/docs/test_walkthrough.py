@@ -1,0 +1,92 @@
+"""The commands of the documents that need neither root nor AWS do what the text says."""
+
+import asyncio
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from brokers import free_port
+from documents import PROJECT, block, blocks, prose
+from presenced.emulator.broker import EmulatedBroker
+from presenced.emulator.certificates import issue
+from reader import Reader, need
+from statefiles import fill
+
+PASSWORD = "correct horse"
+END = "trap 'kill $(jobs -p); wait' EXIT\n"
+WAIT = "curl -sf --retry 50 --retry-delay 1 --retry-all-errors http://localhost:9884/-/healthy\n"
+
+
+def test_from_the_configuration_to_the_first_metrics(tmp_path: Path) -> None:
+    need("curl")
+    certificates = issue(tmp_path)
+
+    async def scenario() -> None:
+        async with EmulatedBroker(certificates, seed=1) as broker:
+            reader = Reader(
+                tmp_path,
+                # What the emulator speaks, and where.
+                PRESENCED_MQTT__TRANSPORT="aiomqtt",
+                PRESENCED_MQTT__PROTOCOL="3.1.1",
+                PRESENCED_MQTT__PORT=str(broker.port),
+                PRESENCED_MQTT__SESSION_EXPIRY="0s",
+                PRESENCED_MQTT__TLS__CERT=str(certificates.daemon.cert),
+                PRESENCED_MQTT__TLS__KEY=str(certificates.daemon.key),
+                PRESENCED_MQTT__TLS__CA=str(certificates.ca),
+            )
+            assert "is valid" in await reader.run(block("README.md", "ENDPOINT="))
+            steps = await reader.run(block("README.md", "presenced doctor"))
+            assert "first message" in steps
+            assert "FAILED" not in steps
+            wait = block("docs/upgrading.md", "curl --silent")
+            start, ready, metrics = block("README.md", "presenced run &").splitlines()
+            answers = await reader.run(END + "\n".join([start, ready, wait, metrics]))
+            assert 'presenced_mqtt_connected{connection="presenced"} 1.0' in answers
+
+    asyncio.run(scenario())
+
+
+def test_securing_the_listener(tmp_path: Path) -> None:
+    need("curl", "openssl")
+    reader = Reader(tmp_path, PRESENCED_MQTT__TLS="false", PRESENCED_MQTT__PORT=str(free_port()))
+    (web,) = [text for text in blocks("README.md", "yaml") if "basic_auth_users" in text]
+    (named,) = [text for text in blocks("README.md", "yaml") if "web_config" in text]
+
+    async def scenario() -> None:
+        await reader.run(block("README.md", "openssl req"))
+        make_hash = block("README.md", "/opt/presenced/bin/python -c")
+        hashed = (await reader.run(make_hash, answer=f"{PASSWORD}\n")).splitlines()[-1]
+        (reader.etc / "web.yml").write_text(re.sub(r"\$2b\S+", lambda _: hashed, web))
+        config = "mqtt:\n  endpoint: localhost\n" + reader.adapted(named)
+        (reader.etc / "presenced.yaml").write_text(config)
+        assert "is valid" in await reader.run(block("README.md", "presenced check"))
+        ask = END + "presenced run &\n" + WAIT + block("README.md", "curl -s -o /dev/null")
+        refused, answered = (await reader.run(ask, answer=f"{PASSWORD}\n")).split("401\n")
+        assert "presenced_build_info" not in refused
+        assert "presenced_build_info" in answered
+        assert answered.endswith(refused)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("page", ["docs/state.md", "docs/runbook.md"])
+def test_looking_into_the_state_file(tmp_path: Path, page: str) -> None:
+    need("sqlite3")
+    reader = Reader(tmp_path)
+    fill(reader.lib / "presenced.db", ["a", "b"])
+    asyncio.run(reader.run(block(page, "sqlite3 -readonly"), answer="SELECT * FROM clients;\n"))
+
+
+def test_what_the_runbook_does_with_the_rules(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    for file in (PROJECT / "config/prometheus/rules").glob("*.yml"):
+        shutil.copy(file, reader.etc)
+    readdress, find_jobs = re.findall(r"`((?:sed|grep) [^`]+)`", prose("docs/runbook.md"))
+    assert "job=~" in asyncio.run(reader.run(find_jobs))
+    asyncio.run(reader.run(readdress))
+    for name in ("alerts.yml", "devices.yml"):
+        text = (reader.etc / name).read_text()
+        assert "https://wiki.example.org/presenced/docs/runbook.md#" in text
+        assert "runbook_url: docs/" not in text
