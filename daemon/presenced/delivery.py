@@ -1,9 +1,9 @@
 """From the inbox to what is applied, written down and acknowledged; and how far deadlines may fire.
 
 A broker sends no more than some messages unacknowledged (MQTT 5 section 4.9), and an
-acknowledgement waits until its effect is in the state file. So no deadline fires that lies after the
-oldest message that waits, in the inbox or for its commit: the connect that comes in time for it may
-be the next.
+acknowledgement waits until its effect is in the state file. So no deadline fires that lies after
+the oldest message that waits, in the inbox or for its commit: the connect that comes in time for it
+may be the next.
 """
 
 import asyncio
