@@ -84,6 +84,16 @@ def test_a_summary_tells_who_has_the_file(path):
     file.close()
 
 
+def test_a_deadline_is_told_by_the_clock_as_it_was_set_last(path):
+    changes = of_clients(client_row("a", state="pending", deadline=100.5), client_row("b"))
+    changes.note("clock_set_by", "7200.0")
+    file = StateFile.open(path)
+    file.commit(changes)
+    file.close()
+    assert client(path, "a").deadline == 7300.5
+    assert client(path, "b").deadline is None
+
+
 def test_one_client(filled):
     assert client(filled, "b").reason == "CONNECTION_LOST"
     assert client(filled, "c") is None

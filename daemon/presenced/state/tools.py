@@ -22,6 +22,7 @@ from presenced.state.errors import (
 )
 from presenced.state.file import read_rows
 from presenced.state.lock import Lock, beside, holder_of
+from presenced.state.restoration import CLOCK_SET_BY
 from presenced.state.rows import TABLES, ClientRow, Table
 from presenced.state.schema import VERSION, version_of
 
@@ -103,7 +104,10 @@ def summary(path: Path) -> Summary:
 
 
 def client(path: Path, client_id: str) -> ClientRow | None:
-    """What is known of a client; None where nothing is. Raises StateError."""
+    """What is known of a client; None where nothing is. Raises StateError.
+
+    Its deadline is by the wall clock as it was set last.
+    """
     if not _is_text(client_id):
         return None
     with _reading(path) as connection:
@@ -112,7 +116,14 @@ def client(path: Path, client_id: str) -> ClientRow | None:
             f"SELECT {columns} FROM clients WHERE client_id = ?",  # noqa: S608 - our own names
             (client_id,),
         ).fetchone()
-    return ClientRow._make(row) if row else None
+        by_key = "SELECT value FROM meta WHERE key = ?"
+        set_by = connection.execute(by_key, (CLOCK_SET_BY,)).fetchone()
+    if row is None:
+        return None
+    found = ClientRow._make(row)
+    if found.deadline is None or set_by is None:
+        return found
+    return found._replace(deadline=found.deadline + float(set_by[0]))
 
 
 def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
