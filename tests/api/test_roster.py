@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from api_fleet import ApiFleet
 from presenced.api import roster as roster_module
 from presenced.api import walk as walk_module
+from presenced.api.pace import Pace
 from presenced.api.roster import BusyError, Roster
 from presenced.api.selection import Order, Selection, selector
 from presenced.api.walk import Request
@@ -306,6 +307,29 @@ def test_nothing_is_left_of_those_who_are_forgotten():
         assert roster._all.next(None, 50) == []
 
     asyncio.run(run())
+
+
+def test_a_list_that_is_asked_for_before_a_reload_is_none_of_before():
+    """Whatever the loop was at when other classes began to count."""
+
+    async def run(turns: int) -> None:
+        fleet, _ = make()
+        for number in range(20):
+            fleet.hear("connected", f"a{number:02}", at=number)
+        roster = Roster(fleet.pipeline.fleet, Pace(0.0), PATTERN)  # a slice for each step
+        second_letter = Selection(classes=(("site", "1"),))
+        for order in (Order.CLIENT_ID, Order.SINCE):
+            asked = asyncio.create_task(roster.page(Request(second_letter, order, 5)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            roster.use_pattern(re.compile("(?P<number>.)(?P<site>.)"))
+            await asked
+            assert len(await pages(roster, second_letter, order, 5)) == 10
+            roster.use_pattern(PATTERN)
+        roster.close()
+
+    for turns in range(40):
+        asyncio.run(run(turns))
 
 
 def test_other_classes_make_other_views():

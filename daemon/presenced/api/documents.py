@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from presenced.api.history import Arrival, Confirmation
 from presenced.api.story import explain
 from presenced.api.times import timestamp
-from presenced.presence.sessions import PackedSession, unpack
+from presenced.presence.sessions import unpack
 
 if TYPE_CHECKING:
     import re
@@ -144,9 +144,8 @@ def _decided(client: Client, record: Record | None) -> Document | None:
     """The event that a client's state follows from, also where it is remembered by the state."""
     if not client.is_known:
         return None
-    decided = record.decided if record else None
-    # Where a doubt was settled, it may be another one than was heard last.
-    if decided is not None and _stamp(decided) == (client.version, client.packed_session):
+    decided = record.decided_for(client) if record else None
+    if decided is not None:
         return _event(decided)
     return {
         "type": "connected" if client.connected else "disconnected",
@@ -159,10 +158,6 @@ def _decided(client: Client, record: Record | None) -> Document | None:
         "effect": None,
         "against": None,
     }
-
-
-def _stamp(arrival: Arrival) -> tuple[int | None, PackedSession]:
-    return arrival.version, arrival.session
 
 
 def _deadline(story: Story) -> Document | None:

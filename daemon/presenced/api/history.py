@@ -82,6 +82,11 @@ class Arrival(msgspec.Struct, eq=False, gc=False):
     earlier: Entry | None = None
 
     @property
+    def stamp(self) -> tuple[int | None, PackedSession]:
+        """What tells the connection that it is of."""
+        return self.version, self.session
+
+    @property
     def late(self) -> float | None:
         """Seconds from its event time until it arrived; clocks may make them negative."""
         return None if self.timestamp is None else self.received - self.timestamp / 1000
@@ -140,6 +145,16 @@ class Record(msgspec.Struct, eq=False, gc=False):
             if isinstance(entry, Arrival):
                 last.setdefault(entry.type, entry)
         return last
+
+    def decided_for(self, client: Client) -> Arrival | None:
+        """The event that the client's state follows from, None where it is not remembered.
+
+        Where a doubt was settled, it may be another one than was accepted last.
+        """
+        decided = self.decided
+        if decided is None or decided.stamp != (client.version, client.packed_session):
+            return None
+        return decided
 
     @property
     def ignored(self) -> list[Arrival]:

@@ -20,7 +20,7 @@ from presenced.api.walk import Page, Request, Walk
 
 if TYPE_CHECKING:
     from presenced.api.pace import Pace, Turn
-    from presenced.api.selection import Selects
+    from presenced.api.selection import Selection, Selects
     from presenced.fleet import Fleet
     from presenced.presence import Client
 
@@ -119,17 +119,16 @@ class Roster:
         client once that is chosen all the time and does not move in the order meanwhile. Raises
         BusyError when too many others wait for views, too.
         """
-        selects = selector(request.selection, self._fleet, self._pattern)
         key = (request.selection, request.order.by_since)
         everybody = await self._everybody()
         if key not in self._views and not request.order.by_since:
             most = None if request.selection.is_range else _EASY
-            page = await self._walk(everybody, request, selects, most)
+            page = await self._walk(everybody, request, most)
             if page is not None:
                 return page
-        view = await self._view(key, selects)
+        view = await self._view(key)
         await self._settle()
-        page = await self._walk(view, request, selects, None)
+        page = await self._walk(view, request, None)
         return page or Page([], None)
 
     async def _everybody(self) -> View:
@@ -149,11 +148,12 @@ class Roster:
                 view.fill(client for client in some if client is not None)
                 await turn.breathe()
 
-    async def _walk(
-        self, view: View, request: Request, selects: Selects, most: int | None
-    ) -> Page | None:
+    async def _walk(self, view: View, request: Request, most: int | None) -> Page | None:
         """The page, as a view shows it; None where it is not full after looking at `most`."""
-        walk = Walk(self._clients, view, request, selects, own=view is not self._all)
+        own = view is not self._all
+        # A view goes by its own: the pattern may have changed since, and then it is dropped.
+        selects = view.selects if own else self._selector(request.selection)
+        walk = Walk(self._clients, view, request, selects, own=own)
         async with self._pace.turn() as turn:
             while not walk.step():
                 if most is not None and walk.looked_at >= most:
@@ -161,9 +161,12 @@ class Roster:
                 await turn.breathe()
         return walk.page
 
-    async def _view(self, key: ViewKey, selects: Selects) -> View:
+    def _selector(self, selection: Selection) -> Selects:
+        return selector(selection, self._fleet, self._pattern)
+
+    async def _view(self, key: ViewKey) -> View:
         while True:
-            view = self._views.get(key) or self._begin(key, selects)
+            view = self._views.get(key) or self._begin(key)
             view.used_at = self._clock()
             if view.late is None:
                 return view
@@ -172,10 +175,10 @@ class Roster:
             await asyncio.wait([build])
             build.result()
 
-    def _begin(self, key: ViewKey, selects: Selects) -> View:
+    def _begin(self, key: ViewKey) -> View:
         if len(self._builds) >= _MOST_VIEWS:
             raise BusyError
-        view = self._views[key] = View(selects, by_since=key[1])
+        view = self._views[key] = View(self._selector(key[0]), by_since=key[1])
         view.late = set()
         self._builds[key] = asyncio.create_task(self._build(key, view))
         if self._upkeep is None:

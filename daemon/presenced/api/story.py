@@ -110,7 +110,7 @@ def _pending(deadline: Deadline | None) -> str:
 
 
 def _lateness(story: Story) -> str:
-    decided = story.record.decided if story.record else None
+    decided = story.record and story.record.decided_for(story.client)
     late = decided.late if decided else None
     if late is None or late < _LATE:
         return ""
