@@ -150,3 +150,22 @@ def test_the_timer_follows_the_earliest_deadline() -> None:
         assert timer._handle is None
 
     asyncio.run(run())
+
+
+def test_nothing_is_concluded_once_messages_are_refused() -> None:
+    """The connect that comes while the connection is being ended would have been in time."""
+
+    async def run() -> None:
+        service = make()
+        acknowledged: list[int] = []
+        service._delivery.inbox.put(message("connected", 1, 100, acknowledged))
+        service._delivery.inbox.put(message("disconnected", 1, 0, acknowledged))
+        service._delivery.inbox.drain()
+        assert service._pipeline.next_deadline is not None
+        assert service._delivery.timer._handle is not None
+        service._delivery.close()
+        assert not service._delivery.inbox.put(message("connected", 2, 0, acknowledged))
+        service._delivery.hold(math.inf)  # as an acknowledgement that still comes does
+        assert service._delivery.timer._handle is None
+
+    asyncio.run(run())

@@ -81,6 +81,15 @@ class Delivery:
             statuses, self._pipeline.traffic, stalled=now - oldest >= _STALLED_AFTER
         )
 
+    def close(self) -> None:
+        """Apply what waits, take nothing after that, and let no deadline fire any more.
+
+        What comes from now on is refused, and may be the connect that is in time for a deadline: it
+        comes again to the next process, which fires what is due then.
+        """
+        self.inbox.close()
+        self.timer.stop()
+
     def flush(self) -> None:
         """Have written down what has changed, soon."""
         if self._keeper is not None:

@@ -146,9 +146,8 @@ class Service:
             for watch in watches:
                 watch.cancel()
             # From here on nothing is taken that could not be acknowledged any more.
-            self._delivery.inbox.close()
+            self._delivery.close()
             await self._disconnect()
-            self._delivery.timer.stop()
             if self._keeper is not None:
                 await self._keeper.close()
             await self._listener.close()

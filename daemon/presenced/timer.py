@@ -23,11 +23,12 @@ class DeadlineTimer:
         self._next_deadline = next_deadline
         self._fire = fire
         self._handle: asyncio.TimerHandle | None = None
+        self._stopped = False
 
     def arm(self) -> None:
         """See to it that the timer goes off no later than the earliest deadline."""
         deadline = self._next_deadline()
-        if deadline is None:
+        if deadline is None or self._stopped:
             return
         if self._handle is not None:
             if self._handle.when() <= deadline:
@@ -36,7 +37,8 @@ class DeadlineTimer:
         self._handle = self._loop.call_at(deadline, self._go_off)
 
     def stop(self) -> None:
-        """Let nothing more go off."""
+        """Let nothing more go off, for good."""
+        self._stopped = True
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

@@ -90,8 +90,9 @@ class AwscrtSource:
         await self._tasks.cancel()
         if self._link is not None and self.status.connected:
             await self._link.flush(_FLUSH_TIMEOUT)
-        await self._stop_link()
+        connected = self.status.connected
         self.status.closed()
+        await self._stop_link(connected=connected)
 
     def _start_link(self) -> bool:
         """Start a client of the library; False when its files cannot be used."""
@@ -119,17 +120,21 @@ class AwscrtSource:
             if self._start_link():
                 return
 
-    async def _stop_link(self) -> None:
+    async def _stop_link(self, *, connected: bool) -> None:
+        """Stop the client of the library, which throws away what comes from now on.
+
+        The status must say before that the connection is down: else deadlines would fire meanwhile.
+        """
         link, self._link = self._link, None
         self._attempt_over()
         if link is not None:
-            connected = self.status.connected
             await link.stop(_STOP_TIMEOUT if connected else _STOP_TIMEOUT_UNCONNECTED)
 
     async def _renew_link(self) -> None:
-        await self._stop_link()
-        if self.status.connected:
+        connected = self.status.connected
+        if connected:
             self.status.closed()
+        await self._stop_link(connected=connected)
         if not self._start_link():
             self._tasks.spawn(self._start_link_later(), "awscrt start")
 

@@ -58,6 +58,7 @@ class Keeper:
         self._standstill = standstill
         self._collector = Collector(pipeline, completeness, clocks, on_fault=self._count_fault)
         self._trouble = ""
+        self._taking_on = False
         self._file: StateFile | None = None
         self._writer: Writer | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -193,12 +194,16 @@ class Keeper:
                 self._collector.tallies.restore(counters)
             self._taken_on(file, began)
             writer = self._start_writer(file)
+            self._taking_on = True  # all at once would hold up the loop
             # Before any row: a crash between two slices then neither loses what has been counted
             # nor turns round which clients are unverified.
             writer.submit(self._collector.collect_figures())
-            while self._collector.touched and self._writer is not None:
-                self._writer.submit(self._collector.collect_rows(_ROWS_A_SLICE))
-                await pace.keep()
+            try:
+                while self._collector.touched and self._writer is not None:
+                    self._writer.submit(self._collector.collect_rows(_ROWS_A_SLICE))
+                    await pace.keep()
+            finally:
+                self._taking_on = False
             self.flush()
 
     @contextmanager
@@ -282,7 +287,7 @@ class Keeper:
 
     def _flush_now(self) -> None:
         self._later = None
-        if self._writer is not None:
+        if self._writer is not None and not self._taking_on:
             self._submit(None)
 
     def _submit(self, done: Done | None) -> None:
