@@ -409,6 +409,31 @@ def test_the_loop_goes_on_while_a_file_is_taken_on(
     process.end()
 
 
+def test_whatever_else_has_it_written_a_late_file_is_written_in_slices(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Process(path, Time())
+    tell(first, event("a"))
+    first.flush()
+    first.end()
+    process = Unkept(path, first.time)
+    tell(process, *(event(f"client-{number}") for number in range(50)))
+    sizes = []
+    submit = Writer.submit
+
+    def flush_between(writer: Writer, changes: Any, *done: Any) -> None:
+        sizes.append(len(changes.clients))
+        submit(writer, changes, *done)
+        if process.keeper._taking_on:
+            process.keeper._flush_now()  # as a timer of before does
+
+    monkeypatch.setattr(keeper, "_ROWS_A_SLICE", 5)
+    monkeypatch.setattr(Writer, "submit", flush_between)
+    process.take_on()
+    process.end()
+    assert max(sizes) == 5
+
+
 def test_what_is_heard_of_without_a_file_is_not_noted_beside_itself(path: Path) -> None:
     process = Unkept(path, Time())
     for version in range(1, 200):
