@@ -1,6 +1,8 @@
 """Real brokers for tests: mosquitto on loopback, and a fast publisher."""
 
+import contextlib
 import getpass
+import itertools
 import json
 import os
 import shutil
@@ -8,7 +10,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -34,11 +36,23 @@ def missing(what: str) -> None:
     pytest.skip(what)
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports that only this worker of pytest-xdist takes, below those that the system gives out."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw5").removeprefix("gw")) % 6
+    first = 20_000 + 2_000 * worker
+    return itertools.cycle(range(first, first + 2_000))
+
+
+_ports = _own_ports()
+
+
 def free_port() -> int:
-    """A loopback port that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A loopback port that is free at this moment, and that no other worker is given."""
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 class Mosquitto:
