@@ -49,7 +49,7 @@ EXPOSE 9883
 STOPSIGNAL SIGTERM
 # Asks where the daemon's own arguments, environment and configuration say that it listens.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --retries=3 \
-    CMD ["python3", "-m", "presenced.healthcheck"]
+    CMD ["python3", "-m", "presenced.commands.healthcheck"]
 ENTRYPOINT ["presenced"]
 
 FROM runtime AS demo

@@ -70,7 +70,7 @@ bench: $(VENV)/.test build/peers/.done bench-tools
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.test
-	$(BIN)/python -m presenced.settings.schema > config/presenced.schema.json
+	$(BIN)/python -m presenced.settings.reference --schema > config/presenced.schema.json
 	$(BIN)/python -m presenced.settings.reference > docs/configuration.md
 	$(BIN)/python -m presenced.metrics.reference > docs/metrics.md
 	$(BIN)/python -m presenced.metrics.reference README.md

@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from presenced import log
-from presenced.process import serve
+from presenced.commands.run import serve
 from presenced.settings import load_settings
+from presenced.system import log
 
 _EVERY = 0.001
 

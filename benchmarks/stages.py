@@ -12,16 +12,16 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.events import Event, random_events
 from benchmarks.rows.apply import BATCH, CLIENTS, EVENTS, EVENTS_A_SECOND
-from presenced import log
-from presenced.api.history import History
 from presenced.events import decode
 from presenced.events.clients import decode_published
+from presenced.events.message import Message
 from presenced.fleet import Fleet
 from presenced.metrics.series import ClientSeries
-from presenced.mqtt.message import Message
 from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import Client, PresenceRules, Transition
+from presenced.system import log
 from presenced.touched import Touched
+from presenced.web.api.history import History
 
 RUNS = 5
 

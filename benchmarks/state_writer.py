@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from presenced.state import Changes, ClientRow, StateFile, Writer
+from presenced.store import Changes, ClientRow, StateFile, Writer
 
 RATE = 5_000
 BATCHES = 100  # per second

@@ -7,17 +7,20 @@ from typing import Any
 
 import aiohttp
 
-from presenced.api.application import Api, Sources
-from presenced.audience import Audience
-from presenced.completeness import Clocks, Completeness
+from presenced.events.message import Message
 from presenced.fleet import Fleet
-from presenced.http.server import Listener, Readiness
-from presenced.metrics.exposition import Exposition, View
+from presenced.metrics.collector import MetricSources
+from presenced.metrics.exposition import Exposition
 from presenced.metrics.series import ClientSeries
-from presenced.mqtt.message import Message
 from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import PresenceRules
+from presenced.service.observers import Audience
 from presenced.settings import HistorySettings, MetricsSettings
+from presenced.sources.gap_detector import GapDetector
+from presenced.system.loop import Clocks
+from presenced.system.supervision import Readiness
+from presenced.web.api.application import Api, Sources
+from presenced.web.server import Listener
 
 START = 1_700_000_000.0
 """2023-11-14 22:13:20 UTC."""
@@ -46,11 +49,11 @@ class ApiFleet:
         self.pipeline = Pipeline(fleet, ClientFilter(own=["presenced"]))
         self.presence = fleet.presence
         clocks = Clocks(lambda: self.now, lambda: self.now)
-        self.completeness = Completeness(fleet.presence, clocks)
+        self.gap_detector = GapDetector(fleet.presence, clocks)
         self.readiness = Readiness(ready=True, text="ready")
-        self.view = View(pipeline=self.pipeline, series=ClientSeries(), transport="awscrt")
+        self.view = MetricSources(pipeline=self.pipeline, series=ClientSeries(), transport="awscrt")
         self.api = Api(
-            Sources(self.pipeline, self.completeness, clocks, lambda: self.readiness),
+            Sources(self.pipeline, self.gap_detector, clocks, lambda: self.readiness),
             MetricsSettings.model_validate(metrics or {}),
             HistorySettings.model_validate(history),
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trustme
 
-from presenced.mqtt.source import TlsFiles
+from presenced.sources.source import TlsFiles
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import aiohttp
 from aiohttp import web
 
 from api_fleet import ApiFleet
-from presenced.http.server import Listener
 from presenced.metrics.exposition import Exposition
+from presenced.web.server import Listener
 
 Result = TypeVar("Result")
 

@@ -8,18 +8,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from presenced.completeness import Clocks, Completeness
 from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
 from presenced.fleet import Fleet
 from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import Client, PresenceRules, State, Transition
-from presenced.state import StateFile
-from presenced.state.changes import Changes
-from presenced.state.collector import Collector
-from presenced.state.keeper import Keeper
-from presenced.state.restoration import Notes
-from presenced.state.rows import TABLES, CounterRow
-from presenced.state.tallies import Tallies
+from presenced.sources.gap_detector import GapDetector
+from presenced.store import StateFile
+from presenced.store.changes import Changes
+from presenced.store.collector import Collector
+from presenced.store.restoration import Notes
+from presenced.store.schema import TABLES, CounterRow
+from presenced.store.state_store import StateStore
+from presenced.store.tallies import Tallies
+from presenced.system.loop import Clocks
 from registry.life import seen
 
 DELAY = 5.0
@@ -63,9 +64,9 @@ class Process:
         self.fleet = Fleet(rules, on_transition=lambda _, told: self.transitions.append(told))
         self.presence = self.fleet.presence
         self.pipeline = Pipeline(self.fleet, ClientFilter(patterns=list(ignored)))
-        self.completeness = Completeness(self.presence, time.clocks)
-        self.keeper = Keeper(path, self.pipeline, self.completeness, "continue", time.clocks)
-        self.keeper.open()
+        self.gap_detector = GapDetector(self.presence, time.clocks)
+        self.store = StateStore(path, self.pipeline, self.gap_detector, "continue", time.clocks)
+        self.store.open()
 
     def apply(self, event: LifecycleEvent) -> None:
         self.advance()
@@ -82,13 +83,13 @@ class Process:
 
     def flush(self) -> None:
         """Write what has changed, as the writer's thread would."""
-        assert self.keeper._file is not None
-        assert self.keeper._file.commit(self.keeper._collector.collect()) == 0
+        assert self.store._file is not None
+        assert self.store._file.commit(self.store._collector.collect()) == 0
 
     def end(self) -> None:
         """End without another word to the file."""
-        assert self.keeper._file is not None
-        self.keeper._file.close()
+        assert self.store._file is not None
+        self.store._file.close()
 
 
 @contextmanager
@@ -114,8 +115,8 @@ def stored(path: Path) -> dict[str, dict[Any, Any]]:
 
 def dumped(process: Process) -> dict[str, dict[Any, Any]]:
     """The rows of all that a process knows, whether it noted a change of it or not."""
-    collector = Collector(process.pipeline, process.completeness, process.time.clocks)
-    kept = process.keeper._collector
+    collector = Collector(process.pipeline, process.gap_detector, process.time.clocks)
+    kept = process.store._collector
     lived = kept.offsets.lived + process.time.now
     collector.go_on_from(Notes(0, 0.0, lived, kept.clock_set_by, []))
     inventory, presence = process.fleet.inventory, process.presence
@@ -142,7 +143,7 @@ def dumped(process: Process) -> dict[str, dict[Any, Any]]:
 def totals(process: Process) -> dict[tuple[str, str], float]:
     """All totals that are not 0."""
     changes = Changes()
-    Tallies(process.pipeline, process.completeness).collect(changes)
+    Tallies(process.pipeline, process.gap_detector).collect(changes)
     rows = [row for row in changes.counters.values() if isinstance(row, CounterRow)]
     return {(row.name, row.labels): row.value for row in rows}
 

@@ -13,14 +13,16 @@ import aiohttp
 import yaml
 
 from presenced.fleet import Fleet
-from presenced.http.protection import Watch
-from presenced.http.server import Listener, Readiness
-from presenced.metrics.exposition import Exposition, View
+from presenced.metrics.collector import MetricSources
+from presenced.metrics.exposition import Exposition
 from presenced.metrics.series import ClientSeries
-from presenced.mqtt.source import TlsFiles
 from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import PresenceRules
 from presenced.settings import ListenAddress
+from presenced.sources.source import TlsFiles
+from presenced.system.supervision import Readiness
+from presenced.web.protection import Watch
+from presenced.web.server import Listener
 
 
 def client_context(ca: Path, pair: TlsFiles | None = None, **versions: Any) -> ssl.SSLContext:
@@ -97,7 +99,7 @@ async def listening(
     file = directory / "web.yml"
     file.write_text(yaml.safe_dump(config))
     pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
-    view = View(pipeline=pipeline, series=ClientSeries(), transport="awscrt")
+    view = MetricSources(pipeline=pipeline, series=ClientSeries(), transport="awscrt")
     readiness = Readiness(ready=True, text="ready")
     listener = Listener(
         "127.0.0.1", 0, Exposition(view), lambda: readiness, watch=Watch(file), health=health

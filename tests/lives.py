@@ -9,10 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from presenced.emulator.delivery import delays
-from presenced.emulator.event import Event
-from presenced.emulator.lifecycle import Connection, DisconnectReason, Ledger
-from presenced.emulator.registry import Registry
+from presenced_emulator.events import Event
+from presenced_emulator.lifecycle import Connection, DisconnectReason, Ledger, delays
+from presenced_emulator.registry import Registry
 
 __all__ = ["Life"]
 

@@ -6,8 +6,8 @@
 import sys
 
 from lives import Life
-from presenced.emulator.lifecycle import DisconnectReason
-from presenced.emulator.registry_events import thing_arn
+from presenced_emulator.events import thing_arn
+from presenced_emulator.lifecycle import DisconnectReason
 
 __all__ = ["live"]
 

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from presenced.state import CommitFailure, ForgetRow, StateFile, Writer
+from presenced.store import CommitFailure, ForgetRow, StateFile, Writer
 from waiting import until
 
 

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from presenced.state import Changes, ClientRow, StateFile, ThingRow
+from presenced.store import Changes, ClientRow, StateFile, ThingRow
 
 
 def client_row(client_id: str = "a", **values: object) -> ClientRow:

@@ -5,11 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from presenced.mqtt.inbox import Inbox
-from presenced.mqtt.message import Message
-from presenced.mqtt.source import SourceOptions
-from presenced.mqtt.sources import build_source
-from presenced.mqtt.status import ConnectionStatus
+from presenced.events.message import Message
+from presenced.sources.connections import build_source
+from presenced.sources.inbox import Inbox
+from presenced.sources.source import SourceOptions
+from presenced.sources.status import ConnectionStatus
 
 # Transport and MQTT version.
 KINDS = [("awscrt", "5"), ("aiomqtt", "5"), ("aiomqtt", "3.1.1")]

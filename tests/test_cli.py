@@ -46,7 +46,7 @@ def test_help_and_version() -> None:
 def test_simulate_needs_nothing_that_the_extra_of_the_demo_brings() -> None:
     code = (
         "import sys; sys.modules['amqtt'] = sys.modules['trustme'] = None;"
-        "import presenced.simulate.command"
+        "import presenced_emulator.simulate.command"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -9,7 +9,8 @@ import pytest
 from histories import lifecycle
 from presenced.events import RegistryEvent, SubscriptionEvent
 from presenced.fleet import Description, Fleet
-from presenced.metrics.exposition import Exposition, View
+from presenced.metrics.collector import MetricSources
+from presenced.metrics.exposition import Exposition
 from presenced.metrics.series import ClientSeries
 from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import Client, PresenceRules, State
@@ -389,7 +390,7 @@ def test_a_large_fleet_counts_right_after_every_batch() -> None:
     assert bench.counted == bench.fleet.presence.counts.clients
     assert states == set(State)
     assert bench.fleet.presence.counts.forgotten["thing_deleted"] > 100
-    view = View(pipeline=bench.pipeline, series=ClientSeries(), transport="awscrt")
+    view = MetricSources(pipeline=bench.pipeline, series=ClientSeries(), transport="awscrt")
     text = Exposition(view, process_metrics=False).render()[0].decode()
     for (name, state), count in company.recount()[1].items():
         line = f'iot_thing_group_clients{{state="{state}",thing_group="{name}"}} {float(count)}'

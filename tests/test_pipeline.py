@@ -5,12 +5,11 @@ import math
 
 import pytest
 
-from presenced import log
+from presenced.events.message import Message
 from presenced.fleet import Fleet
-from presenced.mqtt.message import Message
-from presenced.pipeline import ClientFilter, Pipeline, Traffic
+from presenced.pipeline import ClientFilter, Pipeline, Repeats, Traffic
 from presenced.presence import PresenceRules, State, Transition
-from presenced.repeats import Repeats
+from presenced.system import log
 
 
 def message(

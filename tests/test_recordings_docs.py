@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from brokers import Mosquitto, free_port, lifecycle_events, missing, need_mosquitto
-from presenced.mqtt.recording import read_recording
-from presenced.recorder.arguments import add_arguments as add_record_arguments
-from presenced.simulate.arguments import add_arguments as add_simulate_arguments
+from presenced.commands.recorder.command import add_arguments as add_record_arguments
+from presenced.sources.recording import read_recording
+from presenced_emulator.arguments import add_simulate_arguments
 from waiting import wait_for
 
 TEXT = (Path(__file__).parents[1] / "docs" / "recordings.md").read_text()

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from benchmarks.events import Event, random_events
 from benchmarks.figures import Bench, Figure, take_turns
-from presenced import log
+from presenced.events.message import Message
 from presenced.fleet import Fleet
 from presenced.metrics.series import ClientSeries
-from presenced.mqtt.message import Message
 from presenced.pipeline import ClientFilter, Pipeline, Traffic
 from presenced.presence import Client, PresenceRules, Transition
+from presenced.system import log
 
 EVENTS, CLIENTS = 100_000, 10_000
 EVENTS_A_SECOND = 1_000  # of virtual time: few clients come back within their offline delay

@@ -12,15 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from presenced import __version__, log
-from presenced.certificates import check_tls_files
-from presenced.http.protection import read_protection
-from presenced.http.server import ListenerError
-from presenced.journal import is_journal
-from presenced.mqtt.recording import read_recording
-from presenced.process import serve
-from presenced.progress import count_lines
-from presenced.replay import Replay
+from presenced import __version__
+from presenced.commands.replay import Replay
+from presenced.commands.run import serve
 from presenced.settings import (
     DEFAULT_CONFIG,
     FLAGS,
@@ -29,9 +23,14 @@ from presenced.settings import (
     SettingsError,
     load_settings,
 )
-from presenced.state import StateError
-
-__all__ = ["main"]
+from presenced.settings.pem import check_tls_files
+from presenced.sources.recording import read_recording
+from presenced.store import StateError
+from presenced.system import log
+from presenced.system.journal import is_journal
+from presenced.system.progress import count_lines
+from presenced.web.protection import read_protection
+from presenced.web.server import ListenerError
 
 DONE, FAILED, WRONG = 0, 1, 2
 
@@ -111,7 +110,7 @@ def _add_check(commands: Any) -> None:
 
 
 def _add_doctor(commands: Any) -> None:
-    from presenced.doctor.arguments import add_arguments
+    from presenced.commands.doctor.command import add_arguments
 
     parser = _command(
         commands,
@@ -128,7 +127,7 @@ def _add_doctor(commands: Any) -> None:
 
 
 def _add_demo(commands: Any) -> None:
-    from presenced.emulator.arguments import add_arguments
+    from presenced_emulator.arguments import add_demo_arguments
 
     parser = _command(
         commands,
@@ -137,11 +136,11 @@ def _add_demo(commands: Any) -> None:
         "Run the daemon on an embedded broker with simulated devices. Needs nothing else.",
         _demo,
     )
-    add_arguments(parser)
+    add_demo_arguments(parser)
 
 
 def _add_record(commands: Any) -> None:
-    from presenced.recorder.arguments import add_arguments
+    from presenced.commands.recorder.command import add_arguments
 
     parser = _command(
         commands,
@@ -181,7 +180,7 @@ def _add_replay(commands: Any) -> None:
 
 
 def _add_simulate(commands: Any) -> None:
-    from presenced.simulate.arguments import add_arguments
+    from presenced_emulator.arguments import add_simulate_arguments
 
     parser = _command(
         commands,
@@ -191,11 +190,11 @@ def _add_simulate(commands: Any) -> None:
         " out. Never to AWS IoT Core, which lets nobody publish to its $aws/events topics.",
         _simulate,
     )
-    add_arguments(parser)
+    add_simulate_arguments(parser)
 
 
 def _add_state(commands: Any) -> None:
-    from presenced.state.arguments import add_arguments
+    from presenced.commands.state import add_arguments
 
     parser = _command(
         commands,
@@ -296,7 +295,7 @@ def _state_problems(settings: Settings) -> list[Problem]:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from presenced.doctor.command import run_doctor
+    from presenced.commands.doctor.command import run_doctor
 
     try:
         well = run_doctor(
@@ -313,7 +312,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     try:
-        from presenced.emulator.demo import run_demo
+        from presenced_emulator.demo import run_demo
     except ModuleNotFoundError as error:
         _say(
             f"presenced: the demo needs {error.name}, which is not installed.\n"
@@ -331,8 +330,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _record(options: argparse.Namespace) -> int:
-    from presenced.recorder.command import run_record
-    from presenced.recorder.files import RecordingError
+    from presenced.commands.recorder.command import run_record
+    from presenced.commands.recorder.files import RecordingError
 
     try:
         connected = run_record(options, _say)
@@ -369,7 +368,8 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from presenced.simulate.command import SimulationError, run_simulate
+    from presenced_emulator.simulate.command import run_simulate
+    from presenced_emulator.simulate.publisher import SimulationError
 
     try:
         run_simulate(options, print)
@@ -380,7 +380,7 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 def _state(options: argparse.Namespace) -> int:
-    from presenced.state.command import run_state
+    from presenced.commands.state import run_state
 
     try:
         found_all = run_state(options, print, sys.stdout.buffer.write)

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
 from presenced.presence import Client, Presence, PresenceRules, State, Transition
+from presenced.presence.client import ConnectionKey
+from presenced.presence.counts import StateCounts
+from presenced.presence.ordering import Ordering
 from presenced.registry import Inventory, Outcome, Thing
-from presenced.registry.headcount import Headcount
 from presenced.registry.objects import NO_ATTRIBUTES, Attributes
-
-if TYPE_CHECKING:
-    from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
-    from presenced.presence.client import ConnectionKey
-    from presenced.presence.ordering import Ordering
-    from presenced.touched import Touched
-
-__all__ = ["Description", "Fleet"]
+from presenced.touched import Touched
 
 
 class Description(NamedTuple):
@@ -71,8 +67,8 @@ class Fleet:
         self.inventory = Inventory(
             on_leave=self._leave, on_enter=self._enter, on_change=self._changed
         )
-        self.thing_types = Headcount()
-        self.thing_groups = Headcount()
+        self.thing_types = StateCounts()
+        self.thing_groups = StateCounts()
         self.admits: Callable[[str], bool] = _everybody
         self._named: dict[str, set[str]] = {}
         self._on_transition = on_transition

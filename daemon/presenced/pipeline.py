@@ -1,6 +1,8 @@
 """The walk from messages to presence: decode, count, apply.
 
 The daemon and `replay` run the same code; only where messages and time come from differs.
+
+Tells second copies of messages that carry nothing to order them by.
 """
 
 import fnmatch
@@ -8,7 +10,7 @@ import math
 import re
 import sys
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -27,40 +29,36 @@ from presenced.events import (
     SubscriptionEvent,
     decode,
 )
+from presenced.events.message import Message
+from presenced.events.model import CONNECT_FAILURE_REASONS, REGISTRY_FAMILIES, TALLIED_FAMILIES
 from presenced.fleet import Fleet
-from presenced.log import Throttle, get_logger
-from presenced.mqtt.message import Message
 from presenced.presence import Distribution, Presence, State
 from presenced.presence.ordering import Ordering
 from presenced.registry import Outcome
-from presenced.repeats import Repeats
+from presenced.system.log import Throttle, get_logger
 
-__all__ = [
-    "CONNECT_FAILURE_REASONS",
-    "REGISTRY_FAMILIES",
-    "TALLIED_FAMILIES",
-    "ClientEvent",
-    "ClientFilter",
-    "EventCounts",
-    "Pipeline",
-    "Traffic",
-]
 
-CONNECT_FAILURE_REASONS = ("AUTHORIZATION_FAILED",)
-"""`connectFailureReason` as the AWS IoT developer guide lists it ("Lifecycle events"); open."""
+class Repeats:
+    """Remembers the last messages, so that each counts once however often it is delivered.
 
-REGISTRY_FAMILIES = (
-    "thing",
-    "thing_type",
-    "thing_type_association",
-    "thing_group",
-    "thing_group_membership",
-    "thing_group_hierarchy",
-)
-"""The families of events that tell of changes of the registry."""
+    Copies are alike to the last byte; of each only a hash is kept. AWS IoT Core delivers a copy
+    within minutes, so that `most` needs to be no more than the messages of that time.
+    """
 
-TALLIED_FAMILIES = ("job", "job_execution", "command_execution")
-"""The families of events that are counted by type, each once, and have no other effect."""
+    def __init__(self, most: int = 10_000) -> None:
+        self._most = most
+        self._seen: OrderedDict[int, None] = OrderedDict()
+
+    def is_repeat(self, message: Message) -> bool:
+        """Whether this message came before; it is remembered either way."""
+        key = hash((message.topic, message.payload))
+        if key in self._seen:
+            return True
+        self._seen[key] = None
+        if len(self._seen) > self._most:
+            self._seen.popitem(last=False)
+        return False
+
 
 _LIFECYCLE = "$aws/events/presence/"
 _connection_of, _qos_of = attrgetter("connection"), attrgetter("qos")

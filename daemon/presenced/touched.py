@@ -1,7 +1,5 @@
 """What has changed since it was last written down."""
 
-__all__ = ["Touched"]
-
 
 class Touched:
     """Names of all that changed, by kind; whoever writes it down takes them out.

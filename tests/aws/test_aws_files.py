@@ -13,8 +13,8 @@ import hcl2
 import pytest
 import yaml
 
-from presenced.mqtt.policy import daemon_policy
 from presenced.settings import load_settings
+from presenced.sources.faults import daemon_policy
 
 ROOT = Path(__file__).parents[2]
 AWS = ROOT / "config" / "aws"

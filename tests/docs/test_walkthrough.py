@@ -9,8 +9,8 @@ import pytest
 
 from brokers import free_port
 from documents import PROJECT, block, blocks, prose
-from presenced.emulator.broker import EmulatedBroker
-from presenced.emulator.certificates import issue
+from presenced_emulator.broker import EmulatedBroker
+from presenced_emulator.certificates import issue
 from reader import Reader, need
 from statefiles import fill
 

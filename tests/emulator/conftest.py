@@ -10,9 +10,9 @@ from typing import Any
 import aiomqtt
 import pytest
 
-from presenced.emulator.broker import EmulatedBroker
-from presenced.emulator.certificates import Certificates, client_context, issue
-from presenced.emulator.wire import Server
+from presenced_emulator.broker import EmulatedBroker
+from presenced_emulator.certificates import Certificates, client_context, issue
+from presenced_emulator.wire import Server
 
 DEADLINE = 20.0
 

@@ -2,12 +2,12 @@ import argparse
 
 import pytest
 
-from presenced.emulator.arguments import add_arguments
+from presenced_emulator.arguments import add_demo_arguments
 
 
 def parse(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
+    add_demo_arguments(parser)
     return parser.parse_args(arguments)
 
 

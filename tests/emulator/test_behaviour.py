@@ -3,7 +3,7 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.emulator.behaviour import AWAY, KINDS, Act, Ending, client_ids, script
+from presenced_emulator.devices import AWAY, KINDS, Act, Ending, client_ids, script
 
 fleets = st.integers(1, 40).map(client_ids)
 

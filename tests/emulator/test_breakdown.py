@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from presenced.emulator.breakdown import Breakdown, is_right
-from presenced.emulator.truth import Roll, Standing, Truth
+from presenced_emulator.truth import Breakdown, Roll, Standing, Truth, is_right
 
 TYPES = ("sensor", "gateway")
 GROUPS = (frozenset({"plants", "hall-1"}), frozenset({"plants", "hall-2"}), frozenset())

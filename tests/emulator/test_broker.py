@@ -9,9 +9,9 @@ from typing import Any
 import aiomqtt
 import pytest
 
-from presenced.emulator.broker import EmulatedBroker
-from presenced.emulator.certificates import Certificates, client_context
-from presenced.emulator.wire import Link, Server, connect_packet
+from presenced_emulator.broker import EmulatedBroker
+from presenced_emulator.certificates import Certificates, client_context
+from presenced_emulator.wire import Link, Server, connect_packet
 
 OpenStage = Callable[[], Any]
 

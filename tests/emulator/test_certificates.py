@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from presenced.emulator.certificates import HOST, Certificates, issue, server_context
+from presenced_emulator.certificates import HOST, Certificates, issue, server_context
 
 
 def test_keys_are_private_and_the_authority_has_none(tmp_path: Path) -> None:

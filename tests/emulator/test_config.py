@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from presenced.emulator.certificates import issue
-from presenced.emulator.config import configuration
 from presenced.settings import load_settings
+from presenced_emulator.certificates import issue
+from presenced_emulator.daemon import configuration
 
 
 @pytest.mark.parametrize("name", ["plain", "with space: #and 'quotes' \"too\""])

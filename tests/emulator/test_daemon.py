@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from presenced.emulator import daemon as module
-from presenced.emulator.daemon import Daemon, DemoError, clean_environment, url_of
-from presenced.settings.hosts import parse_listen
+from presenced.settings.values import parse_listen
+from presenced_emulator import daemon as module
+from presenced_emulator.daemon import Daemon, DemoError, clean_environment, url_of
 
 NOWHERE = "http://127.0.0.1:9"
 SLEEP = "import time; time.sleep(60)"

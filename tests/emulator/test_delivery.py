@@ -3,9 +3,14 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.emulator.delivery import LONGEST_DELAY, SHORTEST_DELAY, delays
-from presenced.emulator.event import Event
-from presenced.emulator.lifecycle import DisconnectReason, Ledger
+from presenced_emulator.events import Event
+from presenced_emulator.lifecycle import (
+    LONGEST_DELAY,
+    SHORTEST_DELAY,
+    DisconnectReason,
+    Ledger,
+    delays,
+)
 
 
 def event(reason: DisconnectReason) -> Event:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from presenced.emulator import daemon, demo
-from presenced.emulator.demo import run_demo
+from presenced_emulator import daemon, demo
+from presenced_emulator.demo import run_demo
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from presenced.emulator import fleet, plants
-from presenced.emulator.behaviour import Act, Ending, client_ids
-from presenced.emulator.fleet import Device, run_fleet
-from presenced.emulator.lifecycle import TIMESTAMP_ERROR_MS, DisconnectReason
+from presenced_emulator import devices as plants
+from presenced_emulator import fleet
+from presenced_emulator.devices import Act, Ending, client_ids
+from presenced_emulator.fleet import Device, run_fleet
+from presenced_emulator.lifecycle import TIMESTAMP_ERROR_MS, DisconnectReason
 
 OpenStage = Callable[[], Any]
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.emulator.lifecycle import (
+from presenced_emulator.lifecycle import (
     TIMESTAMP_ERROR_MS,
     Connection,
     DisconnectReason,

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from presenced.emulator import plants
-from presenced.emulator.behaviour import KINDS, client_ids
+from presenced_emulator import devices as plants
+from presenced_emulator.devices import KINDS, client_ids
 
 
 def test_there_are_three_types_and_every_kind_has_one() -> None:

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.emulator.event import Event
-from presenced.emulator.registry import Registry
 from presenced.events import (
     ThingEvent,
     ThingGroupEvent,
@@ -20,6 +18,8 @@ from presenced.events import (
     ThingTypeEvent,
     decode,
 )
+from presenced_emulator.events import Event
+from presenced_emulator.registry import Registry
 
 NOW = 1_700_000_000.0
 AT = 1_700_000_000_000

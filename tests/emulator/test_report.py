@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.emulator.report import Scrape, Tally, agree, report_line
-from presenced.emulator.truth import Roll, Truth
+from presenced_emulator.truth import Roll, Scrape, Tally, Truth, agree, report_line
 
 names = st.frozensets(st.sampled_from("abcdefgh"))
 

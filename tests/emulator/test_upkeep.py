@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.emulator import plants
-from presenced.emulator.event import Event
-from presenced.emulator.registry import Registry
-from presenced.emulator.upkeep import Change, Upkeep
+from presenced_emulator import devices as plants
+from presenced_emulator.events import Event
+from presenced_emulator.registry import Registry
+from presenced_emulator.upkeep import Change, Upkeep
 
 NOW = 1_700_000_000.0
 DEVICES = 20

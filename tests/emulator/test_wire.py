@@ -6,12 +6,7 @@ from amqtt.mqtt.subscribe import SubscribePacket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.emulator.wire import (
-    connect_packet,
-    encode_packet,
-    read_packet,
-    subscribe_packet,
-)
+from presenced_emulator.wire import connect_packet, encode_packet, read_packet, subscribe_packet
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 

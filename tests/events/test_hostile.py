@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from presenced import log
 from presenced.events import EVENT_TYPES, Event, Rejected, RejectionReason, decode
+from presenced.events.message import Message
 from presenced.fleet import Fleet
-from presenced.mqtt.message import Message
 from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import PresenceRules, State
+from presenced.system import log
 
 VALID = {
     "clientId": "a",

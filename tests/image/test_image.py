@@ -85,7 +85,12 @@ def test_what_the_image_says_of_itself(image: str) -> None:
     assert labels["org.opencontainers.image.version"] == containers.VERSION
     assert labels["org.opencontainers.image.revision"] == containers.REVISION
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
-    assert found["Healthcheck"]["Test"] == ["CMD", "python3", "-m", "presenced.healthcheck"]
+    assert found["Healthcheck"]["Test"] == [
+        "CMD",
+        "python3",
+        "-m",
+        "presenced.commands.healthcheck",
+    ]
 
 
 @pytest.mark.parametrize("user", [None, "12345:12345", "0:0"])

@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from brokers import Mosquitto, free_port, missing
 from daemons import Daemon
-from presenced.api.history import Effect
+from presenced.web.api.history import Effect
 from waiting import wait_for
 
 METRICS = {"client_id_pattern": "(?P<site>[a-z]+)/(?P<line>[0-9]+)", "thing_attributes": ["room"]}

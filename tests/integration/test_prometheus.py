@@ -14,7 +14,7 @@ import pytest
 
 from brokers import Mosquitto
 from daemons import Daemon
-from presenced.metrics.lines import CHUNK
+from presenced.metrics.metric import CHUNK
 from prometheus_server import Prometheus, tool
 from waiting import wait_for
 

@@ -10,8 +10,8 @@ import pytest
 from brokers import Mosquitto
 from certificates import Certificates
 from daemons import Daemon
-from presenced.certificates import certificate_expiry
-from presenced.mqtt.source import TlsFiles
+from presenced.settings.pem import certificate_expiry
+from presenced.sources.source import TlsFiles
 from waiting import wait_for
 
 

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from brokers import connect_packet, lifecycle_events, read_exactly
-from presenced.mqtt.source import TlsFiles
+from presenced.sources.source import TlsFiles
 from stations import FILTER, KINDS, Station, running
 from waiting import until
 
@@ -215,7 +215,7 @@ SERVER_FAULTS = {
 @pytest.mark.parametrize("fault", SERVER_FAULTS)
 def test_server_certificates_are_told_apart(kind, fault, broker_of, certificates, monkeypatch):
     # awscrt itself tells of a failed handshake only after up to 30 s.
-    monkeypatch.setattr("presenced.mqtt.awscrt_source._LOOK_CLOSER_AFTER", 0.2)
+    monkeypatch.setattr("presenced.sources.mqtt.awscrt_source._LOOK_CLOSER_AFTER", 0.2)
     files, server, words = SERVER_FAULTS[fault]
     broker = broker_of(
         certificates=certificates, server=getattr(certificates, server) if server else None
@@ -371,7 +371,7 @@ def test_a_takeover_is_told_and_answered(kind, broker_of):
             return failures
 
     failures = asyncio.run(scenario())
-    # Not every version of mosquitto says why; tests/mqtt/test_refusals.py has one that does.
+    # Not every version of mosquitto says why; tests/sources/test_refusals.py has one that does.
     assert failures in ({"taken_over": 1}, {"connection_lost": 1})
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from presenced.fleet import Description
 from presenced.metrics.catalog import PER_CLIENT
-from presenced.metrics.lines import CHUNK, Block
+from presenced.metrics.exposition import gzip_parts
+from presenced.metrics.metric import CHUNK, Block
 from presenced.metrics.series import ClientSeries
-from presenced.metrics.zipping import gzip_parts
 from presenced.presence import Client, State
 
 BEFORE = CHUNK + 3

@@ -14,21 +14,20 @@ from histories import lifecycle
 from presenced.events import EVENT_TYPES
 from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG, PER_CLIENT
-from presenced.metrics.classes import ClassCounts
-from presenced.metrics.exposition import Exposition, View
+from presenced.metrics.collector import MetricSources
+from presenced.metrics.exposition import Exposition, gzip_parts
 from presenced.metrics.reference import reference, summary
-from presenced.metrics.series import ClientSeries
-from presenced.metrics.zipping import gzip_parts
-from presenced.mqtt.status import ConnectionStatus
+from presenced.metrics.series import ClassCounts, ClientSeries
 from presenced.pipeline import ClientFilter, Pipeline, Traffic
 from presenced.presence import PresenceRules
+from presenced.sources.status import ConnectionStatus
 from registries import member, thing
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
 
 @pytest.fixture
-def view() -> View:
+def view() -> MetricSources:
     series = ClientSeries(max_clients=2, describe=lambda client: fleet.describe(client))
     classes = ClassCounts(re.compile(r"(?P<kind>c)(?P<number>[01])?"))
     fleet = Fleet(
@@ -47,7 +46,7 @@ def view() -> View:
     fleet.learn(thing("c1", "valve"), 10.0)
     fleet.learn(member("plants", "c1"), 10.0)
     fleet.learn(thing("spare", "valve"), 10.0)
-    return View(
+    return MetricSources(
         pipeline=pipeline,
         series=series,
         classes=classes,
@@ -61,7 +60,7 @@ def family_name(name: str) -> str:
     return name.removesuffix("_total")
 
 
-def test_the_catalog_is_what_is_exposed(view: View) -> None:
+def test_the_catalog_is_what_is_exposed(view: MetricSources) -> None:
     body, content_type = Exposition(view, process_metrics=False).render()
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     families = list(parse_text(body.decode()))
@@ -99,7 +98,7 @@ def test_no_metric_of_the_contract_is_missing() -> None:
     assert set(CONTRACT.split()) <= set(CATALOG | PER_CLIENT)
 
 
-def test_openmetrics_says_the_same(view: View) -> None:
+def test_openmetrics_says_the_same(view: MetricSources) -> None:
     exposition = Exposition(view, process_metrics=False)
     text = {
         (s.name, tuple(sorted(s.labels.items())), s.value)
@@ -116,7 +115,7 @@ def test_openmetrics_says_the_same(view: View) -> None:
     assert openmetrics == text
 
 
-def test_values(view: View) -> None:
+def test_values(view: MetricSources) -> None:
     body, _ = Exposition(view).render()
     lines = body.decode().splitlines()
     assert 'iot_clients{state="online"} 3.0' in lines
@@ -136,7 +135,7 @@ def test_values(view: View) -> None:
             assert f'iot_events_total{{family="{family}",type="{event_type}"}} 0.0' in lines
 
 
-def test_gzip(view: View) -> None:
+def test_gzip(view: MetricSources) -> None:
     exposition = Exposition(view, process_metrics=False)
     snapshot = exposition.collect(OPENMETRICS)
     compressed = b"".join(gzip_parts(snapshot.blocks()))
@@ -144,7 +143,7 @@ def test_gzip(view: View) -> None:
     assert snapshot.content_type.startswith("application/openmetrics-text")
 
 
-def test_a_snapshot_tells_of_the_moment_at_which_it_was_collected(view: View) -> None:
+def test_a_snapshot_tells_of_the_moment_at_which_it_was_collected(view: MetricSources) -> None:
     exposition = Exposition(view, process_metrics=False)
     before, _ = exposition.render()
     snapshot = exposition.collect()

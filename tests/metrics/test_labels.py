@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.metrics.labels import RESERVED, label_names, label_text
+from presenced.metrics.metric import label_names, label_text
+from presenced.settings.values import RESERVED
 
 # What AWS allows in the name of an attribute.
 NAMES = st.text("abzAZ019_.,@/:#=[]-", min_size=1, max_size=6)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.metrics.ranking import Ranking
+from presenced.metrics.series import Ranking
 
 names = st.text("abc", max_size=4)
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from presenced import log
 from presenced.fleet import Description
 from presenced.metrics.series import ClientSeries
 from presenced.presence import Client, State
+from presenced.system import log
 
 
 def client(client_id: str, state: State = State.ONLINE, transition: float = 1.5) -> Client:

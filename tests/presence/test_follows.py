@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from histories import A, arrivals, histories, lifecycle
 from presenced.events import LifecycleEvent
 from presenced.presence import Distribution, OrderingRules, Presence, PresenceRules, State
-from presenced.presence.doubts import follows
-from presenced.presence.sessions import pack
+from presenced.presence.client import follows
+from presenced.presence.ordering import pack
 
 UUID = "f7a2c3d4-0000-4000-8000-0123456789ab"
 RULES = PresenceRules(

@@ -6,7 +6,7 @@ from histories import lifecycle
 from presenced.events import SubscriptionEvent
 from presenced.fleet import Fleet
 from presenced.presence import Client, Presence, PresenceRules, State
-from presenced.presence.departed import Departed
+from presenced.presence.remembered import Departed
 from registries import thing
 
 DELAY, FORGET = 5.0, 100.0

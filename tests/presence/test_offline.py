@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from histories import lifecycle
 from presenced.presence import Client, Presence, PresenceRules, State
-from presenced.presence.deadlines import Deadlines
-from presenced.presence.offline import OfflineClients
+from presenced.presence.deadlines import Deadlines, OfflineClients
 
 DAY = 86400.0
 RULES = PresenceRules(offline_delay=5.0, forget_offline_after=30 * DAY)

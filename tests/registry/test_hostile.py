@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from presenced.events import RegistryEvent
 from presenced.registry import Inventory, Outcome
+from presenced.registry.hierarchy import Shelf
 from presenced.registry.objects import Thing
-from presenced.registry.shelf import Shelf
 from registries import association, group, link, member, thing, thing_type
 from registry.census import Census
 

@@ -4,7 +4,7 @@ import pytest
 
 from presenced.events import RegistryEvent
 from presenced.registry import Outcome
-from presenced.registry.ordering import Mark, stand
+from presenced.registry.objects import Mark, stand
 from registries import association, group, link, member, thing, thing_type
 from registry.census import Census
 

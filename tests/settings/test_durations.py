@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced.settings import format_duration, parse_duration
-from presenced.settings.durations import PATTERN
+from presenced.settings.values import PATTERN
 
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from presenced.settings.environment import variable
 from presenced.settings.keys import KEYS
+from presenced.settings.loading import variable
 
 VALUES = {
     "mqtt.transport": ("aiomqtt", "aiomqtt"),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.settings.filters import check_topic_filter, overlapping_filters
+from presenced.settings.values import check_topic_filter, overlapping_filters
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced.settings import ListenAddress
-from presenced.settings.hosts import check_endpoint, parse_listen
+from presenced.settings.values import check_endpoint, parse_listen
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from presenced.settings import FLAGS, load_settings
-from presenced.settings.environment import variable
 from presenced.settings.keys import KEYS
+from presenced.settings.loading import variable
 from presenced.settings.reference import reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"

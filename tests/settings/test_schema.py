@@ -8,10 +8,10 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from presenced.presence.counts import DISCONNECT_REASONS
+from presenced.events.model import DISCONNECT_REASONS
 from presenced.settings import Settings, SettingsError, load_settings
 from presenced.settings.keys import KEYS
-from presenced.settings.schema import json_schema, schema_text
+from presenced.settings.reference import json_schema, schema_text
 
 CONFIG = Path(__file__).parents[2] / "config"
 EXAMPLE = CONFIG / "presenced.yaml"
@@ -95,7 +95,7 @@ def test_committed_schema_is_current():
 
 
 def test_schema_is_printed():
-    command = [sys.executable, "-W", "error", "-m", "presenced.settings.schema"]
+    command = [sys.executable, "-W", "error", "-m", "presenced.settings.reference", "--schema"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True)
     assert printed.stdout == schema_text()
     assert printed.stderr == ""

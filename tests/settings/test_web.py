@@ -7,8 +7,7 @@ from textwrap import dedent
 import pytest
 
 from presenced.settings import SettingsError
-from presenced.settings.web import WebConfig, read_web_config
-from presenced.settings.web.file import KEYS
+from presenced.settings.web import KEYS, WebConfig, read_web_config
 
 HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
 # The sample file of the exporter toolkit, and what its page documents, taken together.

@@ -11,6 +11,8 @@ from presenced.events.model import (
     JobExecutionEvent,
     LifecycleEvent,
     RegistryEvent,
+    Rejected,
+    RejectionReason,
     SubscriptionEvent,
     ThingEvent,
     ThingGroupEvent,
@@ -19,7 +21,6 @@ from presenced.events.model import (
     ThingTypeAssociationEvent,
     ThingTypeEvent,
 )
-from presenced.events.rejection import Rejected, RejectionReason
 
 __all__ = [
     "EVENT_TYPES",

@@ -24,8 +24,6 @@ from presenced.events.wire import (
     version,
 )
 
-__all__ = ["DECODERS", "decode_published"]
-
 _TYPES = frozenset({"connected", "disconnected", "connect_failed", "subscribed", "unsubscribed"})
 _BOOLEANS = {"true": True, "false": False}
 # Kept with each client, so nobody may make them long. AWS's session identifiers are UUIDs (36

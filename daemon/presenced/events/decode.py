@@ -1,11 +1,8 @@
 """From one MQTT message to one typed event."""
 
 from presenced.events import clients, jobs, registry
-from presenced.events.model import Event
-from presenced.events.rejection import Rejected, RejectionReason
+from presenced.events.model import Event, Rejected, RejectionReason
 from presenced.events.topics import route
-
-__all__ = ["MAX_PAYLOAD", "decode"]
 
 MAX_PAYLOAD = 128 * 1024
 """Largest payload that AWS IoT Core carries, in bytes ("AWS IoT Core quotas")."""

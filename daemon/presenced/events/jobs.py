@@ -16,8 +16,6 @@ from presenced.events.model import (
 from presenced.events.topics import Route, normal_type
 from presenced.events.wire import Payload, decode_payload, event_time, invalid, name
 
-__all__ = ["DECODERS"]
-
 
 class _JobPayload(Payload, rename="camel", gc=False):
     job_id: str | None = None

@@ -2,31 +2,52 @@
 
 The families and their types are those of the topics below `$aws/events/` ("Event messages" and
 "Lifecycle events" in the AWS IoT developer guide).
+
+Why a message was not decoded.
 """
 
+from enum import StrEnum
 from types import MappingProxyType
 from typing import ClassVar
 
 import msgspec
 
-__all__ = [
-    "EVENT_TYPES",
-    "CertificateEvent",
-    "CommandExecutionEvent",
-    "ConnectFailedEvent",
-    "Event",
-    "JobEvent",
-    "JobExecutionEvent",
-    "LifecycleEvent",
-    "RegistryEvent",
-    "SubscriptionEvent",
-    "ThingEvent",
-    "ThingGroupEvent",
-    "ThingGroupHierarchyEvent",
-    "ThingGroupMembershipEvent",
-    "ThingTypeAssociationEvent",
-    "ThingTypeEvent",
-]
+DISCONNECT_REASONS = (
+    "AUTH_ERROR",
+    "CLIENT_INITIATED_DISCONNECT",
+    "CLIENT_ERROR",
+    "CONNECTION_LOST",
+    "DUPLICATE_CLIENTID",
+    "FORBIDDEN_ACCESS",
+    "MQTT_KEEP_ALIVE_TIMEOUT",
+    "SERVER_ERROR",
+    "SERVER_INITIATED_DISCONNECT",
+    "API_INITIATED_DISCONNECT",
+    "THROTTLED",
+    "WEBSOCKET_TTL_EXPIRATION",
+    "CUSTOMAUTH_TTL_EXPIRATION",
+)
+"""`disconnectReason` as the AWS IoT developer guide lists it ("Lifecycle events"); open."""
+
+
+CONNECT_FAILURE_REASONS = ("AUTHORIZATION_FAILED",)
+"""`connectFailureReason` as the AWS IoT developer guide lists it ("Lifecycle events"); open."""
+
+
+REGISTRY_FAMILIES = (
+    "thing",
+    "thing_type",
+    "thing_type_association",
+    "thing_group",
+    "thing_group_membership",
+    "thing_group_hierarchy",
+)
+"""The families of events that tell of changes of the registry."""
+
+
+TALLIED_FAMILIES = ("job", "job_execution", "command_execution")
+"""The families of events that are counted by type, each once, and have no other effect."""
+
 
 _CHANGED = ("created", "updated", "deleted")
 _LINKED = ("added", "removed")
@@ -216,3 +237,24 @@ class CommandExecutionEvent(Event, kw_only=True, gc=False):
 
     family = "command_execution"
     command_id: str
+
+
+class RejectionReason(StrEnum):
+    """The closed set of reasons: the label values of `iot_events_rejected_total`."""
+
+    MALFORMED_JSON = "malformed_json"
+    INVALID_PAYLOAD = "invalid_payload"
+    UNKNOWN_TOPIC = "unknown_topic"
+    TOO_LARGE = "too_large"
+
+
+class Rejected(Exception):  # noqa: N818 - an ordinary outcome of untrusted input, not a fault
+    """A message that is not an event; `reason` is counted and `detail` is for the log.
+
+    `detail` never quotes the payload, which may hold principals and IP addresses.
+    """
+
+    def __init__(self, reason: RejectionReason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail

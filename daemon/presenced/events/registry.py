@@ -30,8 +30,6 @@ from presenced.events.wire import (
     version,
 )
 
-__all__ = ["DECODERS", "within_limits"]
-
 Attributes = dict[str, str | None]
 
 # "AWS IoT Core thing resource limits": what is beyond them is no attribute of AWS's.

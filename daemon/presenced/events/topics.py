@@ -5,10 +5,7 @@ Forms as in "Reserved topics" of the AWS IoT developer guide.
 
 from typing import NamedTuple
 
-from presenced.events.model import EVENT_TYPES
-from presenced.events.rejection import Rejected, RejectionReason
-
-__all__ = ["Route", "normal_type", "route", "topic_of"]
+from presenced.events.model import EVENT_TYPES, Rejected, RejectionReason
 
 _PREFIX = "$aws/events/"
 

@@ -4,20 +4,7 @@ from typing import TypeVar
 
 import msgspec
 
-from presenced.events.rejection import Rejected, RejectionReason
-
-__all__ = [
-    "MAX_MILLISECONDS",
-    "MAX_NAME",
-    "MAX_VERSION",
-    "SECONDS",
-    "Number",
-    "Payload",
-    "decode_payload",
-    "event_time",
-    "name",
-    "version",
-]
+from presenced.events.model import Rejected, RejectionReason
 
 Number = int | float | str | None
 """A number as senders write it: JSON integer, float, or text."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -18,14 +20,42 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from presenced import __version__
+from presenced.events.model import CONNECT_FAILURE_REASONS, DISCONNECT_REASONS
 from presenced.metrics.catalog import CATALOG
-from presenced.pipeline import CONNECT_FAILURE_REASONS
-from presenced.presence.counts import DISCONNECT_REASONS, Distribution
+from presenced.metrics.series import ClassCounts, ClientSeries
+from presenced.pipeline import Pipeline
+from presenced.presence.counts import Distribution
+from presenced.sources.gaps import GapReason
+from presenced.sources.status import ConnectionStatus
+from presenced.store import WriterCounts
 
-if TYPE_CHECKING:
-    from presenced.metrics.exposition import View
 
-__all__ = ["TotalsCollector"]
+def _no_backlog() -> int:
+    return 0
+
+
+@dataclass(slots=True)
+class MetricSources:
+    """What metrics are read from. `certificate_expiry` and `reloaded_at` are epoch seconds."""
+
+    pipeline: Pipeline
+    series: ClientSeries
+    transport: str
+    classes: ClassCounts = field(default_factory=ClassCounts)
+    connections: Sequence[ConnectionStatus] = ()
+    backlog: Callable[[], int] = _no_backlog
+    gaps: Mapping[GapReason, int] = field(default_factory=lambda: dict.fromkeys(GapReason, 0))
+    state: WriterCounts = field(default_factory=WriterCounts)
+    certificate_expiry: dict[str, float] = field(default_factory=dict)
+    reload_successful: bool = True
+    reloaded_at: float = field(default_factory=time.time)
+
+    @property
+    def clients_without_series(self) -> int:
+        """Clients that should have series of their own and have none for want of room."""
+        known = self.pipeline.presence.counts.known
+        return max(0, known - self.series.shown) if self.series.enabled else 0
+
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
 Label = TypeVar("Label", bound=str)
@@ -34,7 +64,7 @@ Label = TypeVar("Label", bound=str)
 class TotalsCollector(Collector):
     """Everything that is not per client, in the order of the catalog."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: MetricSources) -> None:
         self._view = view
 
     def collect(self) -> Iterator[Metric]:
@@ -86,7 +116,7 @@ def _by_label(values: Mapping[Label, int]) -> Samples:
     return [((str(label),), value) for label, value in values.items()]
 
 
-def _disconnects(view: View) -> Samples:
+def _disconnects(view: MetricSources) -> Samples:
     counted = view.pipeline.presence.counts.disconnects
     return [
         ((reason, by), counted[reason, by])
@@ -95,26 +125,26 @@ def _disconnects(view: View) -> Samples:
     ]
 
 
-def _connect_failures(view: View) -> Samples:
+def _connect_failures(view: MetricSources) -> Samples:
     counted = view.pipeline.counts.connect_failures
     return [((reason,), counted[reason]) for reason in (*CONNECT_FAILURE_REASONS, "other")]
 
 
-def _ignored(view: View) -> Samples:
+def _ignored(view: MetricSources) -> Samples:
     ignored = Counter(view.pipeline.counts.ignored)
     ignored.update(view.pipeline.presence.counts.ignored)
     return _by_label(ignored)
 
 
-def _tallied(view: View, family: str) -> Samples:
+def _tallied(view: MetricSources, family: str) -> Samples:
     return _by_label(view.pipeline.counts.tallied[family])
 
 
-def _build_info(view: View) -> Samples:
+def _build_info(view: MetricSources) -> Samples:
     return [((__version__, platform.python_version(), view.transport), 1)]
 
 
-def _connects(view: View) -> Samples:
+def _connects(view: MetricSources) -> Samples:
     return [
         ((status.client_id, session), count)
         for status in view.connections
@@ -122,7 +152,7 @@ def _connects(view: View) -> Samples:
     ]
 
 
-def _failures(view: View) -> Samples:
+def _failures(view: MetricSources) -> Samples:
     return [
         ((status.client_id, reason.value), count)
         for status in view.connections
@@ -130,7 +160,7 @@ def _failures(view: View) -> Samples:
     ]
 
 
-def _granted(view: View) -> Samples:
+def _granted(view: MetricSources) -> Samples:
     return [
         ((status.client_id, topic_filter), granted)
         for status in view.connections
@@ -138,7 +168,7 @@ def _granted(view: View) -> Samples:
     ]
 
 
-def _messages(view: View) -> Samples:
+def _messages(view: MetricSources) -> Samples:
     return [
         ((connection, str(qos)), count)
         for connection, traffic in view.pipeline.traffic.items()
@@ -146,15 +176,15 @@ def _messages(view: View) -> Samples:
     ]
 
 
-def _last_message(view: View) -> Samples:
+def _last_message(view: MetricSources) -> Samples:
     return [((c,), traffic.last_message or 0) for c, traffic in view.pipeline.traffic.items()]
 
 
-def _saturated(view: View) -> Samples:
+def _saturated(view: MetricSources) -> Samples:
     return [((c,), traffic.saturated_seconds) for c, traffic in view.pipeline.traffic.items()]
 
 
-_READERS: dict[str, Callable[[View], Samples]] = {
+_READERS: dict[str, Callable[[MetricSources], Samples]] = {
     "iot_clients": lambda v: _by_label(v.pipeline.presence.counts.clients),
     "iot_clients_unverified": lambda v: _one(v.pipeline.presence.counts.unverified),
     "iot_client_transitions_total": lambda v: _by_label(v.pipeline.presence.counts.transitions),

@@ -1,53 +1,22 @@
-"""The answer to a scrape, in the text format or as OpenMetrics."""
+"""The answer to a scrape, in the text format or as OpenMetrics.
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+Blocks of text as gzip, of which only those that have changed are compressed anew.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from presenced.metrics.classes import ClassCounts
-from presenced.metrics.collector import TotalsCollector
-from presenced.metrics.lines import Block
-from presenced.metrics.series import ClientSeries
-from presenced.mqtt.status import ConnectionStatus
-from presenced.outages import GapReason
-from presenced.pipeline import Pipeline
-from presenced.state.writer import WriterCounts
-
-__all__ = ["Exposition", "Snapshot", "View"]
+from presenced.metrics.collector import MetricSources, TotalsCollector
+from presenced.metrics.metric import Block
 
 _EOF = b"# EOF\n"
-
-
-def _no_backlog() -> int:
-    return 0
-
-
-@dataclass(slots=True)
-class View:
-    """What metrics are read from. `certificate_expiry` and `reloaded_at` are epoch seconds."""
-
-    pipeline: Pipeline
-    series: ClientSeries
-    transport: str
-    classes: ClassCounts = field(default_factory=ClassCounts)
-    connections: Sequence[ConnectionStatus] = ()
-    backlog: Callable[[], int] = _no_backlog
-    gaps: Mapping[GapReason, int] = field(default_factory=lambda: dict.fromkeys(GapReason, 0))
-    state: WriterCounts = field(default_factory=WriterCounts)
-    certificate_expiry: dict[str, float] = field(default_factory=dict)
-    reload_successful: bool = True
-    reloaded_at: float = field(default_factory=time.time)
-
-    @property
-    def clients_without_series(self) -> int:
-        """Clients that should have series of their own and have none for want of room."""
-        known = self.pipeline.presence.counts.known
-        return max(0, known - self.series.shown) if self.series.enabled else 0
 
 
 class _Collected(Collector):
@@ -82,7 +51,7 @@ class Snapshot:
 class Exposition:
     """Renders scrapes of one view."""
 
-    def __init__(self, view: View, *, process_metrics: bool = True) -> None:
+    def __init__(self, view: MetricSources, *, process_metrics: bool = True) -> None:
         self._view = view
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(TotalsCollector(view))
@@ -102,3 +71,29 @@ class Exposition:
         """The exposition in one piece, and its content type."""
         snapshot = self.collect(accept)
         return b"".join(block.text for block in snapshot.blocks()), snapshot.content_type
+
+
+_LEVEL = 1
+# RFC 1952: deflate, no flags, no time, made by the fastest algorithm on an unknown system.
+_HEADER = bytes((0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 4, 255))
+# RFC 1951: a last block that holds nothing.
+_LAST = b"\x03\x00"
+
+
+def gzip_parts(blocks: Iterable[Block]) -> list[bytes]:
+    """One gzip member that holds the texts of all the blocks, in parts that follow on each other.
+
+    What is compressed stays with its block. It refers to nothing before it, because a full flush
+    ends each (zlib's manual, `deflate`), and so stays right whatever changes around it. May run in
+    a thread: nothing but that is written, and the interpreter is free while zlib works.
+    """
+    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    parts = [_HEADER]
+    checksum = size = 0
+    for block in blocks:
+        if block.deflated is None:
+            block.deflated = deflate.compress(block.text) + deflate.flush(zlib.Z_FULL_FLUSH)
+        parts.append(block.deflated)
+        checksum = zlib.crc32(block.text, checksum)
+        size += len(block.text)
+    return [*parts, _LAST, struct.pack("<LL", checksum, size & 0xFFFFFFFF)]

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from presenced.metrics.catalog import CATALOG, PER_CLIENT, Metric
 
-__all__ = ["reference", "summary"]
-
 _HEAD = """# Metrics
 
 Written by `make docs` from `daemon/presenced/metrics/catalog/`; a test keeps it current.

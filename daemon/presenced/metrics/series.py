@@ -1,17 +1,90 @@
-"""Text of the per-client series, rendered when a client changes and put together at scrape."""
+"""Text of the per-client series, rendered when a client changes and put together at scrape.
+
+Names in order.
+
+Clients by class: the named groups of `metrics.client_id_pattern`.
+"""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
 from presenced.fleet import Description
-from presenced.log import get_logger
 from presenced.metrics.catalog import PER_CLIENT
-from presenced.metrics.labels import RESERVED, label_names, label_text
-from presenced.metrics.lines import Block, Family
-from presenced.metrics.ranking import Ranking
+from presenced.metrics.metric import Block, Family, label_names, label_text
 from presenced.presence import Client, State
+from presenced.settings.values import RESERVED
+from presenced.system.log import get_logger
 
-__all__ = ["ClientSeries"]
+_LONGEST = 1000
+
+
+class Ranking:
+    """A set of names that knows its first and its last; a change costs little at any size.
+
+    The names lie in sorted lists of bounded length; the first name of each tells which list a name
+    belongs to.
+    """
+
+    __slots__ = ("_firsts", "_lists")
+
+    def __init__(self) -> None:
+        self._firsts: list[str] = []
+        self._lists: list[list[str]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._lists)
+
+    @property
+    def first(self) -> str:
+        """The least name. Raises IndexError where there is none."""
+        return self._lists[0][0]
+
+    @property
+    def last(self) -> str:
+        """The greatest name. Raises IndexError where there is none."""
+        return self._lists[-1][-1]
+
+    def add(self, name: str) -> None:
+        """Take in a name; one that is there already stays."""
+        if not self._lists:
+            self._insert(0, [name])
+            return
+        number, at, there = self._find(name)
+        if there:
+            return
+        names = self._lists[number]
+        names.insert(at, name)
+        self._firsts[number] = names[0]
+        if len(names) > _LONGEST:
+            # Names that come in order, as from the state file, leave full lists behind.
+            half = _LONGEST if at == _LONGEST else _LONGEST // 2
+            self._insert(number + 1, names[half:])
+            del names[half:]
+
+    def discard(self, name: str) -> None:
+        """Take out a name, if it is there."""
+        number, at, there = self._find(name)
+        if not there:
+            return
+        names = self._lists[number]
+        del names[at]
+        if names:
+            self._firsts[number] = names[0]
+        else:
+            del self._lists[number], self._firsts[number]
+
+    def _insert(self, number: int, names: list[str]) -> None:
+        self._lists.insert(number, names)
+        self._firsts.insert(number, names[0])
+
+    def _find(self, name: str) -> tuple[int, int, bool]:
+        """The number of the list that holds a name, or would, where in it, and whether it does."""
+        number = max(0, bisect_right(self._firsts, name) - 1)
+        names = self._lists[number] if self._lists else []
+        at = bisect_left(names, name)
+        return number, at, at < len(names) and names[at] == name
+
 
 # Looked up once: a member of an enumeration costs more than the comparison.
 _CONNECTED = (State.ONLINE, State.PENDING)
@@ -168,3 +241,41 @@ class ClientSeries:
 def _values(client: Client) -> tuple[bytes, bytes]:
     """Whether it is connected, and its last transition to the millisecond."""
     return b"1" if client.state in _CONNECTED else b"0", b"%.3f" % (client.transition or 0.0)
+
+
+_OTHER = "other"
+
+
+class ClassCounts:
+    """How many clients of each class are in each state, kept up to date with every change.
+
+    A client's class is what the named groups of `pattern` hold in its client ID; a client that does
+    not match has none. Beyond `most` classes the clients of new ones count in one more, whose
+    groups all say `other`, so that client IDs cannot fill the memory.
+    """
+
+    def __init__(self, pattern: re.Pattern[str] | None = None, *, most: int = 1000) -> None:
+        self._pattern = pattern
+        self._most = most
+        self._classes: dict[tuple[str, ...], dict[State, int]] = {}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the groups, in the order of the pattern."""
+        return tuple(self._pattern.groupindex) if self._pattern else ()
+
+    def count(self, client: Client, state: State, change: int) -> None:
+        """Take into account that a client entered (1) or left (-1) a state."""
+        match = self._pattern.search(client.client_id) if self._pattern else None
+        if match is None:
+            return
+        groups = tuple(value or "" for value in match.groupdict().values())
+        if groups not in self._classes and len(self._classes) >= self._most:
+            groups = (_OTHER,) * len(groups)
+        self._classes.setdefault(groups, dict.fromkeys(State, 0))[state] += change
+
+    def samples(self) -> Iterator[tuple[tuple[str, ...], int]]:
+        """Label values, of the groups and then the state, and how many clients."""
+        for groups, states in self._classes.items():
+            for state, count in states.items():
+                yield (*groups, state.value), count

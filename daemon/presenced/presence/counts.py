@@ -1,29 +1,14 @@
-"""Totals that presence keeps up to date, so that nobody has to walk over all clients."""
+"""Totals that presence keeps up to date, so that nobody has to walk over all clients.
+
+How many clients are in which state, by a name that they share.
+"""
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from presenced.events.model import DISCONNECT_REASONS
 from presenced.presence.client import State
-
-__all__ = ["DISCONNECT_REASONS", "Distribution", "PresenceCounts"]
-
-DISCONNECT_REASONS = (
-    "AUTH_ERROR",
-    "CLIENT_INITIATED_DISCONNECT",
-    "CLIENT_ERROR",
-    "CONNECTION_LOST",
-    "DUPLICATE_CLIENTID",
-    "FORBIDDEN_ACCESS",
-    "MQTT_KEEP_ALIVE_TIMEOUT",
-    "SERVER_ERROR",
-    "SERVER_INITIATED_DISCONNECT",
-    "API_INITIATED_DISCONNECT",
-    "THROTTLED",
-    "WEBSOCKET_TTL_EXPIRATION",
-    "CUSTOMAUTH_TTL_EXPIRATION",
-)
-"""`disconnectReason` as the AWS IoT developer guide lists it ("Lifecycle events"); open."""
 
 _KNOWN_REASONS = frozenset(DISCONNECT_REASONS)
 
@@ -84,3 +69,30 @@ class PresenceCounts:
     def known(self) -> int:
         """Clients of which it is known whether they are online."""
         return sum(self.clients.values()) - self.clients[State.UNKNOWN]
+
+
+class StateCounts:
+    """Counts of clients by name and state, kept up to date with every change."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, dict[State, int]] = {}
+
+    def count(self, name: str, state: State, change: int) -> None:
+        """Take into account that clients of this name enter a state, or leave it (negative)."""
+        counts = self._counts.get(name)
+        if counts is None:
+            counts = self._counts[name] = dict.fromkeys(State, 0)
+        counts[state] += change
+        if change < 0 and not any(counts.values()):
+            del self._counts[name]
+
+    def clear(self) -> None:
+        """Begin anew, with nobody counted."""
+        self._counts.clear()
+
+    def samples(self, names: Iterable[str]) -> Iterator[tuple[tuple[str, str], int]]:
+        """Name, state and how many, for each of these names; those without clients have 0."""
+        nobody = dict.fromkeys(State, 0)
+        for name in names:
+            for state, count in self._counts.get(name, nobody).items():
+                yield (name, state.value), count

@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 from presenced.events import LifecycleEvent
-from presenced.presence.awaited import AwaitedDisconnects
-from presenced.presence.client import Client, ConnectionKey, Replaced, State
+from presenced.presence.client import (
+    Client,
+    ConnectionKey,
+    ForgetReason,
+    Replaced,
+    State,
+    Transition,
+    follows,
+    judge,
+)
 from presenced.presence.counts import PresenceCounts
-from presenced.presence.deadlines import Deadlines
-from presenced.presence.departed import Departed
-from presenced.presence.disconnects import CountedDisconnects
-from presenced.presence.doubts import follows, judge
-from presenced.presence.offline import OfflineClients
-from presenced.presence.ordering import Ordering, same_connection
-from presenced.presence.rules import PresenceRules
-from presenced.presence.sessions import pack
-from presenced.presence.transition import ForgetReason, Transition
-
-__all__ = ["Presence"]
+from presenced.presence.deadlines import Deadlines, OfflineClients
+from presenced.presence.ordering import Ordering, PresenceRules, pack, same_connection
+from presenced.presence.remembered import AwaitedDisconnects, CountedDisconnects, Departed
 
 # A name of a module costs a fifth of what a member of an enumeration does.
 _ONLINE, _PENDING, _OFFLINE, _UNKNOWN = State.ONLINE, State.PENDING, State.OFFLINE, State.UNKNOWN

@@ -8,13 +8,17 @@ after which versions reset.
 Within 2A event times prove nothing, but no reset fits there, so versions decide; beyond 2A event
 times are certain. Connects and disconnects differ, because the disconnect of a connection that
 was taken over may be stamped minutes after the connect that took over, and belongs before it.
+
+What decides how presence follows from events, as far as it can be set.
+
+Session identifiers in little memory: AWS IoT Core's are UUIDs, and a number takes half.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
-
-__all__ = ["Ordering", "OrderingRules", "Stamp", "in_doubt", "order", "same_connection"]
 
 
 class Stamp(Protocol):
@@ -117,3 +121,48 @@ def _order_without_versions(event: Stamp, last: Stamp, rules: OrderingRules) -> 
 
 def _same_session(one: Stamp, other: Stamp) -> bool:
     return one.session is not None and one.session == other.session
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceRules:
+    """What decides how long a disconnect must stand. Durations are in seconds.
+
+    `forget_offline_after` None keeps offline clients for ever.
+    """
+
+    offline_delay: float = 5.0
+    offline_delay_by_reason: Mapping[str, float] = field(default_factory=dict)
+    forget_offline_after: float | None = None
+    ordering: OrderingRules = field(default_factory=OrderingRules)
+
+    @property
+    def longest_delay(self) -> float:
+        """The longest offline delay that a disconnect of any reason has."""
+        return max(self.offline_delay, *self.offline_delay_by_reason.values(), 0.0)
+
+    def delay(self, reason: str | None) -> float:
+        """The offline delay of a disconnect with this reason."""
+        if reason is None:
+            return self.offline_delay
+        return self.offline_delay_by_reason.get(reason, self.offline_delay)
+
+
+PackedSession = int | str | None
+
+# In lower-case digits and dashes (RFC 9562 section 4); what is written otherwise stays as it is.
+_as_uuid = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
+
+
+def pack(session: str | None) -> PackedSession:
+    """A session identifier, as a number where it is a UUID as AWS writes it."""
+    if session is None or _as_uuid(session) is None:
+        return session
+    return int(session.replace("-", ""), 16)
+
+
+def unpack(packed: PackedSession) -> str | None:
+    """The session identifier that was packed."""
+    if not isinstance(packed, int):
+        return packed
+    digits = f"{packed:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

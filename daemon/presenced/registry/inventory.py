@@ -1,7 +1,14 @@
-"""The registry as its events tell it: the same inventory, in whatever order they arrive."""
+"""The registry as its events tell it: the same inventory, in whatever order they arrive.
+
+One object as two processes have heard of it: what both know together.
+
+Whatever order events come in, they end in the same. So it is as if the `later` process had begun
+with what the `earlier` one knew.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from presenced.events import (
     RegistryEvent,
@@ -12,14 +19,61 @@ from presenced.events import (
     ThingTypeAssociationEvent,
     ThingTypeEvent,
 )
-from presenced.registry import merging
-from presenced.registry.facts import Fact, known, learn, since
-from presenced.registry.hierarchy import Hierarchy
-from presenced.registry.objects import NO_ATTRIBUTES, Thing, ThingGroup, ThingType
-from presenced.registry.ordering import Mark, Outcome, stand
-from presenced.registry.shelf import Shelf
+from presenced.registry.hierarchy import Hierarchy, Shelf
+from presenced.registry.objects import (
+    NO_ATTRIBUTES,
+    Fact,
+    Mark,
+    Outcome,
+    Thing,
+    ThingGroup,
+    ThingType,
+    known,
+    learn,
+    merged,
+    since,
+    stand,
+)
 
-__all__ = ["Inventory"]
+T = TypeVar("T", Thing, ThingGroup, ThingType)
+
+
+def merge_thing(earlier: Thing, later: Thing) -> None:
+    """Let `later` know what `earlier` does, too; memberships of deleted groups are kept."""
+    own = _own(earlier, later)
+    later.mark, later.told_type, later.attributes = own.mark, own.told_type, own.attributes
+    later.ended = max(earlier.ended, later.ended)
+    later.type_facts = since(
+        merged(earlier.type_facts, later.type_facts), max(later.told_at, later.ended + 1)
+    )
+    later.memberships = since(merged(earlier.memberships, later.memberships), later.ended + 1)
+
+
+def merge_group(earlier: ThingGroup, later: ThingGroup) -> None:
+    """Let `later` know what `earlier` was told, too; not who is in it and below it."""
+    own = _own(earlier, later)
+    later.mark, later.told_parent, later.attributes = own.mark, own.told_parent, own.attributes
+    later.ended = max(earlier.ended, later.ended)
+    later.parent_facts = since(
+        merged(earlier.parent_facts, later.parent_facts), max(later.told_at, later.ended + 1)
+    )
+
+
+def merge_type(earlier: ThingType, later: ThingType) -> None:
+    """Let `later` know what `earlier` was told, too; not how many things are of it."""
+    of_one_moment = later.mark is not None and later.mark == earlier.mark and not later.deleted
+    own = later if of_one_moment else _own(earlier, later)
+    later.mark = own.mark
+    later.deprecated, later.searchable, later.propagating = own.told
+
+
+def _own(earlier: T, later: T) -> T:
+    """The one of both whose own last event stands."""
+    if later.mark is None:
+        return earlier
+    if earlier.mark is None or stand(later.mark, earlier.mark) is Outcome.APPLIED:
+        return later
+    return earlier
 
 
 def _no_one(_: Thing) -> None:
@@ -99,7 +153,7 @@ class Inventory:
         thing = self.things.take(stored.name)
         named = {fact.name for fact in (*stored.memberships, *thing.memberships)}
         with self._changing([thing], settle=self.things.place):
-            merging.merge_thing(stored, thing)
+            merge_thing(stored, thing)
             for name in named:
                 self._keep_member(thing, self.groups.take(name))
         if thing.told != stored.told:
@@ -109,7 +163,7 @@ class Inventory:
         """Take on what an earlier process kept of a group, beside what is known of it by now."""
         group = self.groups.take(stored.name)
         ended = group.ended
-        merging.merge_group(stored, group)
+        merge_group(stored, group)
         if group.ended > ended:
             self._end_group(group, group.ended)
         else:
@@ -118,7 +172,7 @@ class Inventory:
     def merge_type(self, stored: ThingType) -> None:
         """Take on what an earlier process kept of a type, beside what is known of it by now."""
         kind = self.types.take(stored.name)
-        merging.merge_type(stored, kind)
+        merge_type(stored, kind)
         self.types.settle(kind)
 
     def groups_of(self, thing: Thing) -> set[str]:

@@ -1,15 +1,17 @@
 """The YAML file, the environment and the flags as typed, validated settings."""
 
-from presenced.settings.durations import format_duration, parse_duration
-from presenced.settings.hosts import ListenAddress
 from presenced.settings.loading import DEFAULT_CONFIG, FLAGS, load_settings
-from presenced.settings.metrics import MetricsSettings
-from presenced.settings.model import HistorySettings, LogSettings, Settings, StateSettings
-from presenced.settings.mqtt import MqttSettings
-from presenced.settings.passwords import read_password
-from presenced.settings.presence import PresenceSettings
+from presenced.settings.model import (
+    HistorySettings,
+    LogSettings,
+    MetricsSettings,
+    PresenceSettings,
+    Settings,
+    StateSettings,
+)
+from presenced.settings.mqtt import MqttSettings, TlsSettings, read_password
 from presenced.settings.problems import Problem, SettingsError
-from presenced.settings.tls import TlsSettings
+from presenced.settings.values import ListenAddress, format_duration, parse_duration
 
 __all__ = [
     "DEFAULT_CONFIG",

@@ -1,26 +1,100 @@
-"""The settings of the connection to the broker. Durations are read as seconds."""
+"""The settings of the connection to the broker. Durations are read as seconds.
 
-from collections.abc import Iterable
+The certificate files of the connection to the broker.
+
+The password for the broker, from where the settings say it is.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    GetJsonSchemaHandler,
     SecretStr,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from presenced.settings.base import Number, PathName, Section, utf8_length, written
-from presenced.settings.durations import Duration, within
-from presenced.settings.filters import check_topic_filter, overlapping_filters
-from presenced.settings.hosts import HOW_TO_FIND_ENDPOINT, check_endpoint
-from presenced.settings.problems import InvalidValue
-from presenced.settings.tls import OptionalTls
+from presenced.settings.problems import InvalidValue, Problem, SettingsError, read_named_file
+from presenced.settings.values import (
+    HOW_TO_FIND_ENDPOINT,
+    Duration,
+    Number,
+    PathName,
+    Section,
+    check_endpoint,
+    check_topic_filter,
+    overlapping_filters,
+    utf8_length,
+    within,
+    written,
+)
 
-__all__ = ["ENDPOINT_REQUIRED", "MqttSettings"]
+_DIRECTORY = "/etc/presenced/certs"
+
+
+class TlsSettings(Section):
+    """Files that prove who we are and who the broker is, all in PEM format."""
+
+    cert: PathName | None = written(f"{_DIRECTORY}/certificate.pem.crt")
+    """Certificate that presenced shows to the broker: the file that AWS calls
+    `...-certificate.pem.crt`. null, together with `key`, connects without a client certificate,
+    which AWS IoT Core refuses."""
+
+    key: PathName | None = written(f"{_DIRECTORY}/private.pem.key")
+    """Private key of the certificate, not encrypted. Only the daemon's user should be able to
+    read it."""
+
+    ca: PathName | None = written(f"{_DIRECTORY}/AmazonRootCA1.pem")
+    """Certificate authority that must have signed the broker's certificate; for AWS IoT Core it
+    is https://www.amazontrust.com/repository/AmazonRootCA1.pem. null trusts the authorities that
+    the operating system trusts."""
+
+    refresh: Annotated[Duration, within("1s", "1d")] = written("5m")
+    """How often to look whether the files have been replaced, from 1s to 1d. A new pair that is
+    complete is taken then, with one reconnect; at every reconnect it is taken anyway."""
+
+    @field_validator("key")
+    @classmethod
+    def _pair(cls, key: object, info: ValidationInfo) -> object:
+        if "cert" in info.data and (info.data["cert"] is None) != (key is None):
+            raise InvalidValue(
+                "must be null exactly when mqtt.tls.cert is:"
+                f" now mqtt.tls.cert is {'null' if key is not None else 'a file'}"
+            )
+        return key
+
+
+def _read(value: Any) -> Any:
+    if value is False:
+        return None
+    if isinstance(value, Mapping | TlsSettings):
+        return value
+    raise InvalidValue(
+        "must be a mapping with cert, key and ca, or false for a plaintext broker on a trusted"
+        " network"
+    )
+
+
+class _OffSchema:
+    """The file says false where the settings say None."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        choices = handler(schema)["anyOf"]
+        return {"anyOf": [c if "$ref" in c else {"const": False} for c in choices]}
+
+
+OptionalTls = Annotated[TlsSettings | None, BeforeValidator(_read), _OffSchema()]
+"""The files, or None where the file says `tls: false`."""
 
 ENDPOINT_REQUIRED = "endpoint_required"
 """Entry of pydantic's validation context: whether an empty endpoint is an error."""
@@ -225,3 +299,31 @@ def _enumerate(sentences: Iterable[str], shown: int) -> str:
     listed = list(sentences)
     more = f"; and {len(listed) - shown} more" if len(listed) > shown else ""
     return "; ".join(listed[:shown]) + more
+
+
+_KEY = "mqtt.password_file"
+
+
+def read_password(mqtt: MqttSettings) -> str | None:
+    """The password for the broker, or None when there is none.
+
+    Raises SettingsError when `mqtt.password_file` cannot be read or is empty.
+    """
+    if mqtt.password_file is None:
+        return mqtt.password.get_secret_value() if mqtt.password else None
+    content = read_named_file(_KEY, mqtt.password_file)
+    if isinstance(content, Problem):
+        raise SettingsError([content])
+    return _password(mqtt.password_file, content)
+
+
+def _password(path: Path, content: bytes) -> str:
+    try:
+        password = content.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        password = ""
+    if not password:
+        message = "is empty, or not UTF-8 text: it must hold the password"
+        problem = Problem(key=_KEY, value=str(path), message=message, kind="malformed")
+        raise SettingsError([problem])
+    return password

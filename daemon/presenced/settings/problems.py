@@ -1,10 +1,12 @@
-"""What can be wrong with the configuration, told so that the reader can mend it."""
+"""What can be wrong with the configuration, told so that the reader can mend it.
+
+Reading the files that the settings name.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
-
-__all__ = ["InvalidValue", "Kind", "Problem", "SettingsError", "Severity"]
 
 Kind = Literal[
     "setting",
@@ -59,3 +61,27 @@ class SettingsError(Exception):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
+
+
+def read_named_file(key: str, path: Path) -> bytes | Problem:
+    """The content of the file that a key names, or why there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return Problem(
+            key=key, value=str(path), message=f"no such file{_hint(path)}", kind="missing"
+        )
+    except IsADirectoryError:
+        message = "is a directory: name the file in it"
+    except PermissionError:
+        message = "may not be read by this user: check the owner and mode of file and directories"
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+    return Problem(key=key, value=str(path), message=message, kind="unreadable")
+
+
+def _hint(path: Path) -> str:
+    try:
+        return "" if path.parent.is_dir() else f", nor is there a directory {path.parent}"
+    except OSError:
+        return ""

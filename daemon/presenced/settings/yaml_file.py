@@ -7,12 +7,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from presenced.settings.draft import Draft, KeyPath, Source
-from presenced.settings.keys import KEYS, Key, dotted
+from presenced.settings.keys import KEYS, Draft, Key, KeyPath, Source, dotted
 from presenced.settings.problems import Kind, Problem, SettingsError
-
-__all__ = ["parse_value", "read_file"]
-
 
 _HINTS = (
     ("'\\t'", "; indent with spaces, not tabs"),

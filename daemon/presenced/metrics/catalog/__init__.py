@@ -1,11 +1,8 @@
 """Every metric: its name, type, labels and meaning. The only place that names them."""
 
-from presenced.metrics.catalog.clients import CLIENTS
 from presenced.metrics.catalog.daemon import DAEMON
-from presenced.metrics.catalog.events import EVENTS
-from presenced.metrics.catalog.fleet import FLEET
-from presenced.metrics.catalog.metric import Metric
-from presenced.metrics.catalog.registry import REGISTRY
+from presenced.metrics.catalog.fleet import CLIENTS, EVENTS, FLEET, REGISTRY
+from presenced.metrics.metric import Metric
 
 __all__ = ["CATALOG", "PER_CLIENT", "Metric"]
 

@@ -1,8 +1,6 @@
 """Metrics of the daemon itself."""
 
-from presenced.metrics.catalog.metric import Metric
-
-__all__ = ["DAEMON"]
+from presenced.metrics.metric import Metric
 
 _CONNECTION = ("connection",)
 

@@ -1,0 +1,1 @@
+"""The daemon: composed, run, reloaded and stopped."""

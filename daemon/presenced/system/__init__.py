@@ -1,0 +1,1 @@
+"""The process and its surroundings: logs, the journal, the service manager, the event loop."""

@@ -1,0 +1,144 @@
+"""Structured logs for people on a terminal and for programs in a journal."""
+
+import logging
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from typing import Any, Literal, TextIO
+
+import structlog
+
+from presenced.system.journal import (
+    Journal,
+    JournalHandler,
+    JournalLogger,
+    is_journal,
+    render_entry,
+)
+
+_TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
+
+def configure(level: str = "info", log_format: Literal["auto", "console", "json"] = "auto") -> None:
+    """Send log lines to standard error, as `console` text or `json`.
+
+    `auto` is entries with fields where standard error is the systemd journal, console text where it
+    is a terminal, else json.
+    """
+    if log_format == "auto" and is_journal(sys.stderr):
+        _configure_journal(level, Journal())
+        return
+    # Tracebacks without local variables: those hold payloads, with principals and IP addresses.
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,
+            # Client IDs are anybody's; quoted, they cannot command a terminal.
+            repr_native_str=True,
+        )
+        if console
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            *([] if console else [structlog.processors.ExceptionRenderer(_TRACEBACK)]),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: _StreamLogger(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries log through the standard library; only what went wrong in them is of interest.
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
+    )
+
+
+def _configure_journal(level: str, journal: Journal) -> None:
+    """Entries of the journal. It adds the time, and its standard traceback has no variables."""
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, render_entry],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: JournalLogger(journal),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[JournalHandler(journal)])
+
+
+class _StreamLogger:
+    """What structlog wraps: writes lines. One that cannot be written must not stop the daemon."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        write(self._stream, line + "\n")
+
+    debug = info = warning = error = critical = msg
+
+
+def json_stream() -> TextIO | None:
+    """Where lines go, if they are json; None where they have another format."""
+    renderer = structlog.get_config()["processors"][-1]
+    return sys.stderr if isinstance(renderer, structlog.processors.JSONRenderer) else None
+
+
+def shows(level: Literal["info", "warning"]) -> bool:
+    """Whether lines of this level are written."""
+    shown: bool = get_logger("").is_enabled_for(logging.getLevelName(level.upper()))
+    return shown
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write text that ends with a line; what cannot be written is lost."""
+    with suppress(OSError):
+        stream.write(text)
+        stream.flush()
+
+
+def get_logger(name: str, **context: Any) -> Any:
+    """A logger whose lines carry the name of the part they come from, and its context.
+
+    It follows later calls of `configure`; what its own `bind` makes does not.
+    """
+    return structlog.get_logger(component=name, **context)
+
+
+class Throttle:
+    """Lets a repeated fault through once per interval and counts what it left out.
+
+    `interval` is in seconds. At most `capacity` different faults are remembered, so that hostile
+    input cannot fill the memory; the one longest unheard of is forgotten first.
+    """
+
+    def __init__(
+        self,
+        interval: float,
+        *,
+        capacity: int = 256,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._interval = interval
+        self._capacity = capacity
+        self._clock = clock
+        self._seen: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
+
+    def admit(self, key: Hashable) -> int | None:
+        """None when this repeat is to be left out, else how many were since the last one."""
+        now = self._clock()
+        at, left_out = self._seen.get(key, (None, 0))
+        if at is not None and now - at < self._interval:
+            self._seen[key] = (at, left_out + 1)
+            return None
+        self._seen[key] = (now, 0)
+        self._seen.move_to_end(key)
+        if len(self._seen) > self._capacity:
+            self._seen.popitem(last=False)
+        return left_out

@@ -1,0 +1,369 @@
+"""Anonymised messages: nothing of a name in them, and the same to the daemon."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from presenced.commands.recorder.anonymize import Anonymizer
+from presenced.commands.replay import Replay
+from presenced.events import EVENT_TYPES, Rejected, RejectionReason, decode
+from presenced.events.decode import MAX_PAYLOAD
+from presenced.events.message import Message
+from presenced.events.topics import route, topic_of
+from presenced.settings import Settings, load_settings
+from presenced.sources.recording import parse_line, recording_line
+from presenced.system import log
+
+NOW = 1_700_000_000.0
+FIXTURES = Path(__file__).parents[2] / "events" / "fixtures.jsonl"
+SETTINGS = {
+    "presence.offline_delay_by_reason": {"BATTERY_CHANGED": "1m"},
+    "presence.ignore_clients": ["iotconsole-*", "lab-?[a-c]*-x", "spelled-out"],
+    "metrics.thing_attributes": ["site"],
+}
+NAMES = [
+    "a",
+    "b/c d",
+    "caf\N{LATIN SMALL LETTER E WITH ACUTE}",
+    "presenced",
+    "presenced-record",
+    "iotconsole-1",
+    "iotconsole-2",
+    "lab-1b-x",
+    "spelled-out",
+    "",
+]
+
+
+def the_settings(**more: Any) -> Settings:
+    overrides = {**SETTINGS, **more}
+    return load_settings(None, environ={}, overrides=overrides, require_endpoint=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet() -> None:
+    log.configure("critical")
+
+
+def message(topic: str, payload: bytes, received: float = NOW) -> Message:
+    return Message(topic=topic, payload=payload, qos=0, received=received, moment=received)
+
+
+def samples() -> list[tuple[str, dict[str, Any]]]:
+    """A message of every family and type."""
+    lines = FIXTURES.read_text().splitlines()
+    told = [(line["topic"], line["payload"]) for line in map(json.loads, lines)]
+    for kind in (*EVENT_TYPES["presence"], *EVENT_TYPES["subscriptions"]):
+        family = "presence" if kind in EVENT_TYPES["presence"] else "subscriptions"
+        fields = {
+            "clientId": "a",
+            "thingName": "pump-1",
+            "timestamp": 1_700_000_000_000,
+            "eventType": kind,
+            "sessionIdentifier": "s1",
+            "principalIdentifier": "ab" * 32,
+            "ipAddress": "192.0.2.7",
+            "versionNumber": 8,
+            "clientInitiatedDisconnect": True,
+            "disconnectReason": "CONNECTION_LOST",
+            "connectFailureReason": "AUTHORIZATION_FAILED",
+            "topics": ["devices/a/commands"],
+        }
+        told.append((f"$aws/events/{family}/{kind}/a", fields))
+    return [(topic, fields) for topic, fields in told if fields]
+
+
+SAMPLES = samples()
+CLIENT_SAMPLES = [
+    each for each in SAMPLES if "/presence/" in each[0] or "/subscriptions/" in each[0]
+]
+
+names = st.sampled_from(NAMES)
+changed_values = {
+    "clientId": names | st.none() | st.just(7),
+    "thingName": names | st.none(),
+    "thingTypeName": st.sampled_from(["pump", "", "t2"]) | st.none(),
+    "sessionIdentifier": st.sampled_from(["s1", "s2", "", "0" * 32]) | st.none(),
+    "versionNumber": st.integers(0, 9) | st.sampled_from(["8", "x", 1.5, 2**70, True]) | st.none(),
+    "eventType": st.sampled_from(["connected", "disconnected", "Subscribed", "thingEvent", "odd"]),
+    "operation": st.sampled_from(["CREATED", "deleted", "odd", None]),
+    "status": st.sampled_from(["SUCCEEDED", "odd", "", None]),
+    "disconnectReason": st.sampled_from(["BATTERY_CHANGED", "ODD", "SERVER_ERROR", "", 7, None]),
+    "connectFailureReason": st.sampled_from(["ODD", "", None]),
+    "clientInitiatedDisconnect": st.sampled_from([True, "false", "odd", None]),
+    "thingArn": st.sampled_from(["arn:aws:iot:x:1:thing/a", "a", "", "x/", None]),
+    "groupArn": st.sampled_from(["arn:aws:iot:x:1:thinggroup/north", "a", ""]),
+    "attributes": st.dictionaries(
+        st.sampled_from(["site", "model", "k" * 129]),
+        st.sampled_from(["north", "", "v" * 801]) | st.none(),
+    ),
+    "principalIdentifier": st.sampled_from([7, None, "p"]),
+    "ipAddress": st.sampled_from(["::1", "odd", 7, None]),
+    "topics": st.sampled_from([None, 7, ["a", 7]]),
+    "unknown": st.sampled_from([{"deep": [1]}, "text", 2**80]),
+}
+
+
+@st.composite
+def told(draw: st.DrawFn, number: int) -> tuple[str, bytes]:
+    """One message: a sample, with other values, wrapped, or broken."""
+    topic, fields = draw(st.sampled_from(CLIENT_SAMPLES) | st.sampled_from(SAMPLES))
+    fields = deepcopy(fields)
+    for key in draw(st.lists(st.sampled_from(sorted(changed_values)), max_size=3)):
+        fields[key] = draw(changed_values[key])
+    if draw(st.integers(0, 9)) == 0:
+        fields.pop(draw(st.sampled_from(sorted(fields))))
+    if topic in dict(CLIENT_SAMPLES):
+        minutes = draw(st.sampled_from([0, 1, -1, 3, -3, 70]))
+        fields["timestamp"] = round(NOW * 1000) + minutes * 60_000 + number
+        topic = topic[: -len("a")] + draw(names)
+    elif "timestamp" in fields:  # no two of the registry's at once: then names would decide
+        fields["timestamp"] = round(NOW * 1000) + number
+    if draw(st.integers(0, 9)) == 0:
+        topic = draw(st.sampled_from([t for t, _ in SAMPLES]) | st.just("odd/topic"))
+    wrapper = draw(st.sampled_from([None] * 8 + ["event", "Event"]))
+    payload = json.dumps({wrapper: fields, "clientId": "outer"} if wrapper else fields).encode()
+    damage = draw(st.sampled_from([None] * 9 + ["cut", "bytes", "large"]))
+    if damage == "cut":
+        payload = payload[: len(payload) // 2]
+    elif damage == "bytes":
+        payload = draw(st.binary(max_size=20))
+    elif damage == "large":
+        payload += b" " * MAX_PAYLOAD
+    return topic, payload
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> list[Message]:
+    received, messages = NOW, []
+    for number in range(draw(st.integers(1, 25))):
+        received += draw(st.sampled_from([0.0, 0.001, 1.0, 6.0, 90.0]))
+        if messages and draw(st.integers(0, 5)) == 0:
+            earlier = draw(st.sampled_from(messages))
+            topic, payload = earlier.topic, earlier.payload
+        else:
+            topic, payload = draw(told(number))
+        messages.append(message(topic, payload, received))
+    return messages
+
+
+def replayed(messages: list[Message], shown: Any, wanted: Settings) -> str:
+    out = io.BytesIO()
+    Replay(wanted, out, shown).run(iter(messages), settle=True)
+    return out.getvalue().decode()
+
+
+def json_lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def one_to_one(pairs: list[tuple[Any, Any]]) -> bool:
+    """Whether each left one always goes with the same right one, and the other way round."""
+    different = set(pairs)
+    return (
+        len({left for left, _ in different})
+        == len({right for _, right in different})
+        == len(different)
+    )
+
+
+def metrics(text: str, rename: Callable[[str, str], str]) -> Iterator[tuple[Any, ...]]:
+    kinds = {"client_id": "client", "thing_type": "type", "thing_group": "group", "site": "value"}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name.startswith("iot_"):
+                labels = {
+                    label: rename(kinds[label], value) if label in kinds else value
+                    for label, value in sample.labels.items()
+                }
+                yield sample.name, tuple(sorted(labels.items())), sample.value
+
+
+def compare(messages: list[Message]) -> None:
+    """Compare a replay of messages with one of what stands for them."""
+    wanted = the_settings()
+    anonymizer = Anonymizer(wanted)
+    anonymous = [parse_line(recording_line(anonymizer(each))) for each in messages]
+
+    for shown in ("transitions", "clients"):
+        was = json_lines(replayed(messages, shown, wanted))
+        now = json_lines(replayed(anonymous, shown, wanted))
+        for line in was:
+            line["client_id"] = anonymizer.client(line["client_id"])
+        if shown == "clients":
+            was.sort(key=lambda line: line["client_id"])
+        assert len(was) == len(now)
+        for key in ("session", "reason"):
+            assert one_to_one(
+                [(a.pop(key, 0), b.pop(key, 0)) for a, b in zip(was, now, strict=True)]
+            )
+        assert was == now
+
+    was = sorted(metrics(replayed(messages, "metrics", wanted), anonymizer.name))
+    assert was == sorted(metrics(replayed(anonymous, "metrics", wanted), lambda _, name: name))
+
+
+@given(recordings())
+@settings(max_examples=400, deadline=None)
+def test_a_replay_gives_the_same_but_for_the_names(messages: list[Message]) -> None:
+    compare(messages)
+
+
+def test_messages_that_differ_in_what_is_left_out_are_no_copies_of_each_other() -> None:
+    """Jobs carry nothing to order them by: only copies to the last byte count once."""
+    topic = "$aws/events/job/j/completed"
+    payloads = [b'{"comment": "one"}', b'{"comment": "two"}', b'{"comment": "one"}', b"{ }", b"{}"]
+    compare([message(topic, payload) for payload in payloads])
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {**{f"key-{n}": "x" for n in range(50)}, "site": "north"},
+        {**{f"key-{n}": "x" for n in range(49)}, "site": "north"},
+        {**{"k" * (129 + n): "x" for n in range(50)}, "site": "north"},
+        {"site": "v" * 801},
+        {"site": "v" * 800},
+        {"site": None},
+    ],
+    ids=len,
+)
+def test_attributes_within_the_limits_of_aws_count(attributes: dict[str, str | None]) -> None:
+    thing = {"eventType": "THING_EVENT", "thingName": "a", "attributes": attributes}
+    connected, lifecycle = CLIENT_SAMPLES[0]
+    assert "/connected/" in connected
+    lifecycle = {key: value for key, value in lifecycle.items() if key != "thingName"}
+    compare(
+        [
+            message("$aws/events/thing/a/created", json.dumps(thing).encode()),
+            message(connected, json.dumps(lifecycle).encode()),
+        ]
+    )
+
+
+def test_own_and_ignored_clients_stay_so() -> None:
+    topic, fields = CLIENT_SAMPLES[0]
+    compare(
+        [
+            message(topic, json.dumps({**fields, "clientId": name, "thingName": None}).encode())
+            for name in NAMES
+            if name
+        ]
+    )
+
+
+SECRET = "Secr3t"
+secrets = st.sampled_from(
+    [SECRET, f"{SECRET}-1", f"x/{SECRET}/y", f"{SECRET} {{}}", f"AROA:{SECRET}"]
+)
+
+
+@st.composite
+def secretive(draw: st.DrawFn) -> Message:
+    """A message with secrets in all places that may hold any, and broken or not."""
+    topic, fields = draw(st.sampled_from(SAMPLES))
+    kept = {"eventType", "operation", "timestamp", "versionNumber"}
+    replaced = {key: value if key in kept else draw(secrets) for key, value in fields.items()}
+    for key in draw(st.sets(st.sampled_from(sorted(fields)), max_size=3)):
+        replaced[key] = draw(
+            secrets
+            | st.lists(secrets, max_size=2)
+            | st.dictionaries(secrets | st.just("userPropertyKey"), secrets, max_size=2)
+            | st.just(fields[key])
+        )
+    for key in ("attributes", "propagatingAttributes", "isDeprecated", "searchableAttributes"):
+        if key in fields and draw(st.booleans()):
+            replaced[key] = {
+                "attributes": {draw(secrets): draw(secrets), "site": draw(secrets)},
+                "propagatingAttributes": [{"userPropertyKey": draw(secrets), draw(secrets): 1}],
+                "isDeprecated": False,
+                "searchableAttributes": [draw(secrets)],
+            }[key]
+    if "clientInitiatedDisconnect" in fields:
+        replaced["clientInitiatedDisconnect"] = draw(secrets | st.booleans())
+    replaced[draw(secrets)] = draw(secrets)
+    levels = topic.split("/")
+    place = draw(st.integers(2, len(levels) - 1))
+    levels[place] = draw(secrets)
+    topic = draw(st.sampled_from([topic, "/".join(levels), f"{SECRET}/{topic}"]))
+    payload = json.dumps(replaced).encode()
+    if draw(st.booleans()):
+        payload = json.dumps({draw(st.sampled_from(["event", "Event"])): replaced}).encode()
+    damage = draw(st.sampled_from(["none", "none", "none", "cut", "prefix", "large"]))
+    if damage == "cut":
+        payload = payload[:-1]
+    elif damage == "prefix":
+        payload = b"\xff" + payload
+    elif damage == "large":
+        payload += SECRET.encode() * (MAX_PAYLOAD // 6)
+    return message(topic, payload)
+
+
+@given(secretive())
+@settings(max_examples=1500, deadline=None)
+def test_no_name_is_left(told: Message) -> None:
+    line = recording_line(Anonymizer(the_settings())(told))
+    assert SECRET.lower() not in line.decode().lower()
+    assert SECRET.encode().hex() not in line.decode()
+
+
+@pytest.mark.parametrize("reason", list(RejectionReason))
+def test_what_is_rejected_stays_so_for_the_same_reason(reason: RejectionReason) -> None:
+    topic = "$aws/events/presence/connected/a"
+    told = {
+        RejectionReason.MALFORMED_JSON: (topic, b"{a}"),
+        RejectionReason.INVALID_PAYLOAD: (topic, b'{"clientId": 7}'),
+        RejectionReason.UNKNOWN_TOPIC: ("$aws/events/a", b"{}"),
+        RejectionReason.TOO_LARGE: (topic, b"a" * (MAX_PAYLOAD + 1)),
+    }[reason]
+    anonymous = Anonymizer(the_settings())(message(*told))
+    with pytest.raises(Rejected) as rejected:
+        decode(anonymous.topic, anonymous.payload, NOW)
+    assert rejected.value.reason is reason
+
+
+@pytest.mark.parametrize("topic", [topic for topic, _ in SAMPLES])
+def test_a_topic_is_what_it_names(topic: str) -> None:
+    assert route(topic_of(route(topic))) == route(topic)
+
+
+def test_the_same_is_the_same_within_a_recording_and_not_beyond() -> None:
+    told = message("$aws/events/presence/connected/a", json.dumps(CLIENT_SAMPLES[0][1]).encode())
+    anonymizer = Anonymizer(the_settings())
+    assert anonymizer(told) == anonymizer(told)
+    assert anonymizer(told) != Anonymizer(the_settings())(told)
+
+
+def test_what_an_event_says_of_people_is_replaced_and_not_dropped() -> None:
+    topic, fields = CLIENT_SAMPLES[0]
+    anonymous = Anonymizer(the_settings())(message(topic, json.dumps(fields).encode()))
+    told = json.loads(anonymous.payload)
+    assert told.pop("original")
+    assert told.keys() == fields.keys()
+    same = {key for key in fields if told[key] == fields[key]}
+    replaced = {"clientId", "thingName", "sessionIdentifier", "principalIdentifier", "ipAddress"}
+    assert fields.keys() - same == {*replaced, "topics"}
+    assert anonymous.topic.endswith(told["clientId"])
+
+
+def test_addresses_are_those_of_documentation_and_tell_their_version() -> None:
+    topic, fields = CLIENT_SAMPLES[0]
+    anonymizer = Anonymizer(the_settings())
+
+    def address(text: str) -> str:
+        payload = json.dumps({**fields, "ipAddress": text}).encode()
+        return json.loads(anonymizer(message(topic, payload)).payload)["ipAddress"]
+
+    assert address("192.0.2.7").startswith("2001:db8:4:")
+    assert address("2A01::1") == address("2a01:0:0::1")
+    assert address("2a01::1").startswith("2001:db8:6:")
+    assert address("somewhere").startswith("2001:db8:0:")
+    assert address("192.0.2.7") != address("192.0.2.8")

@@ -1,0 +1,42 @@
+"""Simulations keep away from AWS IoT Core."""
+
+import asyncio
+
+import pytest
+
+from presenced.settings import SettingsError
+from presenced_emulator.simulate.command import aws_name, refuse_aws
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "abc-ats.iot.eu-west-1.amazonaws.com",
+        "ABC-ats.IoT.eu-west-1.amazonaws.com.",
+        "abc.ats.iot.cn-north-1.amazonaws.com.cn",
+        "vpce-1.iot.us-east-1.vpce.amazonaws.com",
+    ],
+)
+def test_endpoints_of_aws_are_refused(name: str) -> None:
+    assert aws_name(["broker.example", name]) == name
+    with pytest.raises(SettingsError, match=r"is AWS IoT Core, which lets no client publish") as no:
+        asyncio.run(refuse_aws(name))
+    assert "mosquitto" in str(no.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "localhost",
+        "ec2-192-0-2-1.eu-west-1.compute.amazonaws.com",
+        "abc.elb.eu-west-1.amazonaws.com",
+        "x.iot.eu-west-1.amazonaws.com.example",
+    ],
+)
+def test_brokers_of_ones_own_are_not(name: str) -> None:
+    assert aws_name([name]) is None
+
+
+def test_a_broker_that_is_nowhere_is_for_the_connection_to_tell() -> None:
+    asyncio.run(refuse_aws("nowhere.invalid"))
+    asyncio.run(refuse_aws("localhost"))

@@ -1,0 +1,284 @@
+"""Why a connection fails, found by walking the same way."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from brokers import free_port
+from presenced.sources.faults import Fault, FaultReason
+from presenced.sources.mqtt.diagnosis import Diagnostician, diagnose
+from presenced.sources.mqtt.symptoms import network_fault
+from presenced.sources.mqtt.tls import client_context, examine_files, stamps, tls_fault
+from presenced.sources.source import SourceOptions, TlsFiles
+from stations import FILTER
+
+
+def options(port=8883, tls=None, endpoint="localhost"):
+    return SourceOptions(
+        endpoint=endpoint, port=port, client_id="presenced", filters=[FILTER], tls=tls
+    )
+
+
+@contextlib.contextmanager
+def server(certificates, *, alpn=(), after=None, tls=True):
+    """A server for one connection after another; gives its port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.server_cert, certificates.server_key)
+    context.load_verify_locations(certificates.ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    listener = socket.create_server(("127.0.0.1", 0))
+    stopped = threading.Event()
+
+    def serve():
+        while not stopped.is_set():
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), connection:
+                if not tls:
+                    connection.recv(1)
+                    continue
+                with context.wrap_socket(connection, server_side=True) as secured:
+                    if after == "close":
+                        secured.unwrap()
+                    else:
+                        secured.recv(1)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield listener.getsockname()[1]
+    stopped.set()
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(10)
+
+
+@pytest.fixture(autouse=True)
+def _prompt(monkeypatch):
+    monkeypatch.setattr("presenced.sources.mqtt.diagnosis._ALERT_TIMEOUT", 0.2)
+
+
+def test_good_files_pass(certificates):
+    assert examine_files(certificates.client) is None
+    assert examine_files(TlsFiles()) is None
+    assert examine_files(TlsFiles(ca=certificates.ca)) is None
+
+
+def test_dates_are_judged_at_the_given_time(certificates):
+    now = datetime.now(UTC)
+    assert examine_files(certificates.expired_client, now - timedelta(days=2)) is None
+    fault = examine_files(certificates.expired_client, now)
+    assert fault.reason is FaultReason.TLS_CLIENT_CERTIFICATE
+    assert f"{certificates.expired_client.cert} expired on" in fault.detail
+    fault = examine_files(certificates.future_client, now)
+    assert f"{certificates.future_client.cert} is not valid before" in fault.detail
+
+
+def test_each_unusable_file_is_named(certificates, tmp_path):
+    good = certificates.client
+    missing = tmp_path / "missing.pem"
+    text = tmp_path / "text.pem"
+    text.write_text("just a text")
+    broken = tmp_path / "broken.pem"
+    broken.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    for bad, words in (
+        (missing, "cannot be read (No such file or directory)"),
+        (tmp_path, "cannot be read (Is a directory)"),
+        (text, "is not a PEM file"),
+    ):
+        for field, what in (("cert", "certificate"), ("key", "private key"), ("ca", "CA")):
+            fault = examine_files(replace(good, **{field: bad}))
+            assert fault.reason is FaultReason.TLS_FILES
+            assert f"the {what} file {bad} {words}" in fault.detail
+    for field in ("cert", "key", "ca"):
+        fault = examine_files(replace(good, **{field: broken}))
+        assert fault.reason is FaultReason.TLS_FILES
+        assert str(broken) in fault.detail
+
+
+def test_a_key_of_another_certificate_is_named_with_it(certificates):
+    fault = examine_files(certificates.mismatched_key)
+    assert fault.reason is FaultReason.TLS_FILES
+    assert str(certificates.mismatched_key.key) in fault.detail
+    assert str(certificates.mismatched_key.cert) in fault.detail
+
+
+def test_an_encrypted_key_asks_nobody_for_a_password(certificates, tmp_path):
+    key = serialization.load_pem_private_key(certificates.client.key.read_bytes(), None)
+    encrypted = tmp_path / "encrypted.key"
+    encrypted.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    fault = examine_files(replace(certificates.client, key=encrypted))
+    assert fault.reason is FaultReason.TLS_FILES
+    assert "unencrypted" in fault.remedy
+
+
+def test_stamps_change_with_the_files(tmp_path):
+    path = tmp_path / "cert.pem"
+    files = TlsFiles(cert=path)
+    before = stamps(files)
+    path.write_text("x")
+    assert stamps(files) != before
+    assert stamps(None) == ()
+
+
+def test_only_port_443_offers_alpn(certificates):
+    assert options(443).alpn == ["x-amzn-mqtt-ca"]
+    assert options(8883).alpn == []
+    client_context(options(443, certificates.client))
+
+
+def test_a_way_without_faults(certificates):
+    with server(certificates) as port:
+        assert diagnose(options(port, certificates.client)) is None
+
+
+def test_a_server_that_closes_after_the_handshake(certificates):
+    with server(certificates, after="close") as port:
+        fault = diagnose(options(port, certificates.client))
+    assert fault.reason is FaultReason.TLS_CLIENT_CERTIFICATE
+    assert "right after the TLS handshake" in fault.detail
+
+
+def test_alpn_that_the_server_does_not_take(certificates, monkeypatch):
+    monkeypatch.setattr("presenced.sources.source.ALPN_PORT", 0)
+    with server(certificates) as port:
+        monkeypatch.setattr("presenced.sources.source.ALPN_PORT", port)
+        fault = diagnose(options(port, certificates.client))
+    assert fault.reason is FaultReason.TLS
+    assert "x-amzn-mqtt-ca by ALPN" in fault.detail
+    with server(certificates, alpn=["x-amzn-mqtt-ca"]) as port:
+        monkeypatch.setattr("presenced.sources.source.ALPN_PORT", port)
+        assert diagnose(options(port, certificates.client)) is None
+
+
+def test_a_closed_port_and_an_unknown_name():
+    fault = diagnose(options(free_port()))
+    assert fault.reason is FaultReason.UNREACHABLE
+    assert "refused the TCP connection" in fault.detail
+
+
+def test_plaintext_is_tried_for_tls_only(certificates):
+    with server(certificates) as port:
+        assert "expects TLS" in diagnose(options(port)).detail
+    with server(certificates, tls=False) as port:
+        assert diagnose(options(port)) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "words"),
+    [
+        (socket.gaierror(-2, "unknown"), FaultReason.NAME_RESOLUTION, "cannot be resolved"),
+        (TimeoutError(), FaultReason.UNREACHABLE, "did not answer"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "x"), FaultReason.UNREACHABLE, "refused"),
+        (OSError(errno.ENETUNREACH, "no network"), FaultReason.UNREACHABLE, "no network"),
+    ],
+)
+def test_network_errors(error, reason, words):
+    fault = network_fault(error, options())
+    assert fault.reason is reason
+    assert words in fault.detail
+
+
+def ssl_error(reason):
+    error = ssl.SSLError(1, f"[SSL: {reason}]")
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("alert", "reason", "words"),
+    [
+        ("TLSV1_ALERT_UNKNOWN_CA", FaultReason.TLS_CLIENT_CERTIFICATE, "does not know the CA"),
+        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", FaultReason.TLS_CLIENT_CERTIFICATE, "expired"),
+        ("SSLV3_ALERT_CERTIFICATE_REVOKED", FaultReason.TLS_CLIENT_CERTIFICATE, "revoked"),
+        ("SSLV3_ALERT_BAD_CERTIFICATE", FaultReason.TLS_CLIENT_CERTIFICATE, "bad"),
+        ("TLSV1_ALERT_NO_APPLICATION_PROTOCOL", FaultReason.TLS, "by ALPN"),
+        ("WRONG_VERSION_NUMBER", FaultReason.TLS, "does not speak TLS"),
+        ("SOMETHING_NEW", FaultReason.TLS, "SOMETHING_NEW"),
+    ],
+)
+def test_alerts(alert, reason, words, certificates):
+    fault = tls_fault(ssl_error(alert), options(443, certificates.client))
+    assert fault.reason is reason
+    assert words in fault.detail
+    assert "localhost:443" in fault.detail
+
+
+SYMPTOM = Fault(FaultReason.TLS, "something with TLS")
+CAUSE = Fault(FaultReason.TLS_FILES, "the cause")
+
+
+class Examiner:
+    def __init__(self, *findings):
+        self.findings = list(findings)
+        self.calls = 0
+
+    def __call__(self, _):
+        self.calls += 1
+        return self.findings.pop(0) if self.findings else None
+
+
+def test_one_look_serves_many_attempts_for_a_while():
+    clock = [0.0]
+    examine = Examiner(CAUSE)
+
+    async def scenario():
+        doctor = Diagnostician(
+            options(), examine=examine, repeat_after=60.0, clock=lambda: clock[0]
+        )
+        assert await asyncio.gather(*(doctor.explain(SYMPTOM) for _ in range(5))) == [CAUSE] * 5
+        assert examine.calls == 1
+        clock[0] = 60.0
+        assert await doctor.explain(SYMPTOM) == SYMPTOM
+        assert examine.calls == 2
+
+    asyncio.run(scenario())
+
+
+def test_changed_files_or_another_symptom_are_looked_at_anew(tmp_path):
+    files = TlsFiles(ca=tmp_path / "ca.pem")
+    examine = Examiner(CAUSE, None, CAUSE)
+    other = Fault(FaultReason.CONNECT_REFUSED, "hung up")
+
+    async def scenario():
+        doctor = Diagnostician(options(tls=files), examine=examine)
+        assert await doctor.explain(SYMPTOM) == CAUSE
+        assert await doctor.explain(other) == other
+        files.ca.write_text("new")
+        assert await doctor.explain(other) == CAUSE
+        assert examine.calls == 3
+
+    asyncio.run(scenario())
+
+
+def test_looking_does_not_block_the_loop():
+    released = threading.Event()
+
+    def examine(_):
+        assert released.wait(20)
+        return CAUSE
+
+    async def scenario():
+        look = asyncio.create_task(Diagnostician(options(), examine=examine).explain(SYMPTOM))
+        await asyncio.sleep(0)
+        released.set()  # only a loop that runs on gets here
+        assert await look == CAUSE
+
+    asyncio.run(scenario())

@@ -1,0 +1,251 @@
+"""The small parts that both transports are made of."""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from presenced.sources.connections import build_source
+from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt.subscriber import Backoff, subscribe_until_granted
+from presenced.sources.mqtt.symptoms import is_refusal, reason_name
+from presenced.sources.source import SourceOptions
+from presenced.sources.status import ConnectionStatus
+from presenced.system.loop import Tasks, in_thread
+from scripted import CONNECT, SUBSCRIBE, scripted_broker
+from stations import KINDS, KeptSession, Station
+
+
+def upper(_, high):
+    return high
+
+
+def test_backoff_doubles_up_to_its_maximum():
+    backoff = Backoff(1.0, 10.0, uniform=upper)
+    assert [backoff.next() for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    backoff.reset()
+    assert backoff.next() == 1.0
+
+
+def test_backoff_has_full_jitter():
+    bounds = []
+    backoff = Backoff(1.0, 4.0, uniform=lambda low, high: bounds.append((low, high)) or low)
+    for _ in range(4):
+        backoff.next()
+    assert bounds == [(0.0, 1.0), (0.0, 2.0), (0.0, 4.0), (0.0, 4.0)]
+
+
+def test_in_thread_returns_and_raises():
+    def fail():
+        raise ValueError("from the thread")
+
+    async def scenario():
+        assert await in_thread(threading.get_ident, name="x") != threading.get_ident()
+        with pytest.raises(ValueError, match="from the thread"):
+            await in_thread(fail, name="x")
+
+    asyncio.run(scenario())
+
+
+def test_a_hanging_thread_holds_up_neither_cancellation_nor_exit():
+    code = """
+import asyncio, threading
+from presenced.system.loop import in_thread
+
+async def main():
+    with_thread = asyncio.ensure_future(in_thread(threading.Event().wait, name="hangs"))
+    await asyncio.sleep(0)
+    with_thread.cancel()
+
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_tasks_report_what_they_raise_and_are_cancelled_together():
+    seen = []
+
+    async def fail():
+        raise ValueError("cause")
+
+    async def scenario():
+        tasks = Tasks(lambda name, error: seen.append((name, str(error))))
+        await asyncio.gather(tasks.spawn(fail(), "first"), return_exceptions=True)
+        endless = tasks.spawn(asyncio.Event().wait(), "second")
+        await tasks.cancel()
+        assert endless.cancelled()
+
+    asyncio.run(scenario())
+    assert seen == [("first", "cause")]
+
+
+def test_a_task_that_swallows_its_cancellation_is_cancelled_again(monkeypatch):
+    monkeypatch.setattr("presenced.system.loop._PATIENCE", 0.01)
+
+    async def stubborn():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def scenario():
+        tasks = Tasks(lambda name, error: None)
+        task = tasks.spawn(stubborn(), "stubborn")
+        await asyncio.sleep(0)
+        await tasks.cancel()
+        assert task.cancelled()
+
+    asyncio.run(scenario())
+
+
+def test_reason_names():
+    assert reason_name(135) == "not authorized, 135"
+    assert reason_name(199) == "unknown reason, 199"
+    assert [is_refusal(code) for code in (0, 1, 2, 127, 128, 135)] == [False] * 4 + [True] * 2
+
+
+def subscribe_with(answers, filters=("a", "b"), *, held=()):
+    """Run a subscriber against scripted answers; returns its status and what was sent."""
+    status, sent = ConnectionStatus("c", filters, listener=KeptSession(*held)), []
+
+    async def subscribe(some, answered):
+        sent.append(some)
+        if not answers:
+            pytest.fail(f"asked once too often: {sent}")
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        answered(answer)
+
+    async def unsubscribe(some, answered):
+        await subscribe(some, answered)
+        sent[-1] = ("no more", *some)
+
+    backoff = Backoff(0.0, 0.0)
+    asyncio.run(subscribe_until_granted(subscribe, unsubscribe, status, backoff=backoff))
+    return status, sent
+
+
+def test_only_what_was_refused_is_tried_again():
+    status, sent = subscribe_with([[0, 135], [128], [1]])
+    assert sent == [["a", "b"], ["b"], ["b"]]
+    assert status.granted == {"a": True, "b": True}
+    assert status.failures["filter_refused"] == 2
+
+
+def test_no_answer_and_short_answers_are_tried_again():
+    status, sent = subscribe_with([TimeoutError("no SUBACK"), [1], [1]])
+    assert sent == [["a", "b"], ["a", "b"], ["b"]]
+    assert status.granted == {"a": True, "b": True}
+    assert status.failures["filter_refused"] == 0
+
+
+def test_nine_filters_make_two_packets():
+    filters = [str(number) for number in range(9)]
+    _, sent = subscribe_with([[1] * 8, [1]], filters)
+    assert sent == [filters[:8], filters[8:]]
+
+
+def test_what_is_not_wanted_any_more_ends_after_the_new_filters_began():
+    _, sent = subscribe_with([[1, 1], [0, 17]], held=("old", "unknown to the broker"))
+    assert sent == [["a", "b"], ("no more", "old", "unknown to the broker")]
+
+
+@pytest.mark.parametrize("refusal", [[1, 135], [1], TimeoutError("no SUBACK")])
+def test_nothing_ends_while_a_new_filter_is_not_granted(refusal):
+    """The old one may bring what the new one does not yet."""
+    _, sent = subscribe_with([refusal, [1, 1], [0]], held=["old"])
+    again = ["a", "b"] if isinstance(refusal, Exception) else ["b"]
+    assert sent == [["a", "b"], again, ("no more", "old")]
+
+
+def test_what_the_broker_does_not_end_is_tried_again_and_told(capsys):
+    _, sent = subscribe_with([[1, 1], [0, 135], [0]], held=["old", "older"])
+    assert sent == [["a", "b"], ("no more", "old", "older"), ("no more", "older")]
+    told = capsys.readouterr().out
+    assert "the broker goes on sending what is not configured any more" in told
+    assert "not authorized, 135" in told
+
+
+def test_nine_filters_end_in_two_packets():
+    held = [str(number) for number in range(9)]
+    _, sent = subscribe_with([[1, 1], [0] * 8, [0]], held=held)
+    assert sent[1:] == [("no more", *held[:8]), ("no more", *held[8:])]
+
+
+@pytest.mark.parametrize("transport", ["awscrt", "aiomqtt"])
+def test_build_source_imports_only_what_it_builds(transport):
+    other = {"awscrt": "aiomqtt", "aiomqtt": "awscrt"}[transport]
+    code = f"""
+import asyncio, sys
+from presenced.sources.inbox import Inbox
+from presenced.sources.source import SourceOptions
+from presenced.sources.connections import build_source
+
+async def main():
+    options = SourceOptions(endpoint="h", port=1, client_id="c", filters=["f"], tls=None)
+    source = build_source({transport!r}, options, Inbox(asyncio.get_running_loop(), print))
+    assert source.status.client_id == "c"
+
+asyncio.run(main())
+assert {transport!r} in sys.modules and {other!r} not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+async def hang_up(peer):
+    await peer.expect(CONNECT)
+
+
+async def welcome(peer):
+    await peer.expect(CONNECT)
+    peer.connack()
+    peer.suback(await peer.expect(SUBSCRIBE), 1)
+    await peer.until_closed()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+@pytest.mark.parametrize("script", [hang_up, welcome])
+def test_stop_at_any_moment_ends_soon(kind, script, caplog):
+    """Cancellation must not be lost, whichever step of connecting it meets."""
+
+    async def stop_after(turns, port):
+        station = Station(kind, port)
+        await station.source.start()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(2.5):  # less than the patience of Tasks.cancel
+            await station.source.stop()
+        assert station.status.callback_errors == 0
+        assert not station.status.connected
+
+    async def scenario():
+        async with scripted_broker(script) as port:
+            for turns in range(0, 150, 3):
+                await stop_after(turns, port)
+
+    asyncio.run(scenario())
+    assert not caplog.records  # asyncio logs what went wrong in its callbacks
+
+
+@pytest.mark.parametrize("transport", ["awscrt", "aiomqtt"])
+def test_stop_without_start_and_twice(transport):
+    async def scenario():
+        options = SourceOptions(endpoint="h", port=1, client_id="c", filters=["f"], tls=None)
+        source = build_source(transport, options, Inbox(asyncio.get_running_loop(), print))
+        await source.stop()
+        await source.start()
+        await source.stop()
+        await source.stop()
+
+    asyncio.run(scenario())
+
+
+def test_secrets_stay_out_of_the_options_text():
+    options = SourceOptions(
+        endpoint="h", port=1, client_id="c", filters=["f"], tls=None, password="hidden"
+    )
+    assert "hidden" not in repr(options)
+    assert options.address == "h:1"

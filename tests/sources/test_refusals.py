@@ -1,0 +1,299 @@
+"""Both transports against brokers that refuse, drop, fall silent: what they then tell."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from scripted import CONNECT, SUBSCRIBE, UNSUBSCRIBE, scripted_broker
+from stations import FILTER, KINDS, KeptSession, running
+from waiting import until
+
+NEW_KINDS = [kind for kind in KINDS if kind[1] == "5"]
+
+every_kind = pytest.mark.parametrize("kind", KINDS, ids="-".join)
+every_new_kind = pytest.mark.parametrize("kind", NEW_KINDS, ids="-".join)
+
+
+async def observe(kind, script, **options):
+    """Failures and problem text after the first connection, which the script ends."""
+    connections = itertools.count()
+
+    async def once(peer):
+        # The next one is never answered, so that what the first one left can be read at leisure.
+        await (peer.until_closed() if next(connections) else script(peer))
+
+    async with scripted_broker(once) as port, running(kind, port, **options) as station:
+        await until(station.failures)
+        return station.failures(), station.status.problem
+
+
+# MQTT 5 codes, and those of MQTT 3.1.1 that mean the same.
+CONNACKS = [
+    (135, 5, "not_authorized", "not authorized, 135", '"iot:Connect"'),
+    (134, 4, "not_authorized", "bad user name or password, 134", "password"),
+    (133, 2, "connect_refused", "client identifier not valid, 133", "mqtt.client_id"),
+    (136, 3, "connect_refused", "server unavailable, 136", "keeps trying"),
+    (137, None, "connect_refused", "server busy, 137", "keeps trying"),
+    (138, None, "not_authorized", "banned, 138", "bans"),
+    (151, None, "connect_refused", "quota exceeded, 151", "quotas"),
+    (159, None, "connect_refused", "connection rate exceeded, 159", "one CONNECT per second"),
+]
+
+
+CONNACKS_OF_KINDS = [
+    (kind, new if kind[1] == "5" else old, *rest)
+    for kind in KINDS
+    for new, old, *rest in CONNACKS
+    if kind[1] == "5" or old is not None
+]
+
+
+@pytest.mark.parametrize(("kind", "code", "reason", "name", "remedy"), CONNACKS_OF_KINDS)
+def test_connack_refusals_are_told_apart(kind, code, reason, name, remedy):
+    async def script(peer):
+        await peer.expect(CONNECT)
+        peer.connack(code)
+        await peer.until_closed()
+
+    failures, problem = asyncio.run(observe(kind, script))
+    assert set(failures) == {reason}
+    assert f"refused the connection of presenced ({name})" in problem
+    assert remedy in problem
+
+
+@every_new_kind
+def test_what_the_broker_says_is_passed_on(kind):
+    async def script(peer):
+        await peer.expect(CONNECT)
+        peer.connack(135, said="CONNACK:Not authorized:trace\n")
+        await peer.until_closed()
+
+    _, problem = asyncio.run(observe(kind, script))
+    assert 'the broker said: "CONNACK:Not authorized:trace"' in problem
+    assert "client/presenced" in problem
+
+
+DISCONNECTS = [
+    (142, "taken_over", "session taken over, 142", "its own mqtt.client_id"),
+    (141, "keep_alive_timeout", "keep alive timeout, 141", "mqtt.keep_alive"),
+    (135, "not_authorized", "not authorized, 135", '"iot:Connect"'),
+    (139, "server_disconnect", "server shutting down, 139", "keeps trying"),
+    (152, "server_disconnect", "administrative action, 152", ""),
+]
+
+
+@every_new_kind
+@pytest.mark.parametrize(("code", "reason", "name", "remedy"), DISCONNECTS)
+def test_disconnects_of_the_broker_are_told_apart(kind, code, reason, name, remedy):
+    async def script(peer):
+        await peer.expect(CONNECT)
+        peer.connack()
+        peer.suback(await peer.expect(SUBSCRIBE), 1)
+        peer.disconnect(code)
+        await peer.until_closed()
+
+    failures, problem = asyncio.run(observe(kind, script))
+    assert set(failures) == {reason}
+    assert f"disconnected presenced ({name})" in problem
+    assert remedy in problem
+
+
+@every_kind
+def test_hanging_up_on_connect_is_a_refusal(kind):
+    async def script(peer):
+        await peer.expect(CONNECT)
+
+    failures, problem = asyncio.run(observe(kind, script))
+    assert set(failures) == {"connect_refused"}
+    assert "closed the connection instead of answering CONNECT" in problem
+    assert '"iot:Connect"' in problem
+
+
+@every_kind
+def test_silence_after_connect_is_a_refusal_and_holds_up_no_stop(kind, monkeypatch):
+    monkeypatch.setattr("presenced.sources.mqtt.awscrt_link._CONNACK_TIMEOUT", 0.2)
+    monkeypatch.setattr("presenced.sources.mqtt.aiomqtt_link._TIMEOUT", 0.2)
+
+    async def script(peer):
+        await peer.until_closed()
+
+    async def scenario():
+        async with scripted_broker(script) as port, running(kind, port) as station:
+            await until(station.failures)
+            failures, problem = station.failures(), station.status.problem
+            async with asyncio.timeout(4):
+                await station.source.stop()
+            return failures, problem
+
+    failures, problem = asyncio.run(scenario())
+    assert set(failures) == {"connect_refused"}
+    assert "did not answer CONNECT" in problem
+
+
+@every_kind
+def test_a_loop_of_drops_after_subscribe_is_named(kind):
+    async def script(peer):
+        await peer.expect(CONNECT)
+        peer.connack()
+        await peer.expect(SUBSCRIBE)
+
+    async def scenario():
+        async with scripted_broker(script) as port, running(kind, port) as station:
+            await until(lambda: "dropped_after_subscribe" in station.failures())
+            return station.failures(), station.status.problem
+
+    failures, problem = asyncio.run(scenario())
+    assert failures["connection_lost"] == 1
+    assert f"drops the connection right after SUBSCRIBE to {FILTER}" in problem
+    assert '"iot:Subscribe"' in problem
+
+
+@every_kind
+def test_a_refused_filter_heals_while_the_connection_stays_up(kind, monkeypatch):
+    monkeypatch.setattr("presenced.sources.mqtt.subscriber._RETRY_MIN", 0.05)
+
+    async def script(peer):
+        await peer.expect(CONNECT)
+        peer.connack()
+        peer.suback(await peer.expect(SUBSCRIBE), 1, 0x80)
+        second = await peer.expect(SUBSCRIBE)
+        assert b"a/#" not in second
+        assert b"b/#" in second
+        peer.suback(second, 1)
+        await peer.until_closed()
+
+    async def scenario():
+        async with (
+            scripted_broker(script) as port,
+            running(kind, port, filters=["a/#", "b/#"]) as station,
+        ):
+            await until(lambda: station.ready)
+            return station.failures(), dict(station.status.connects)
+
+    failures, connects = asyncio.run(scenario())
+    assert failures == {"filter_refused": 1}
+    assert connects == {"new": 1, "resumed": 0}
+
+
+@every_kind
+def test_a_refusal_is_heard_though_the_broker_hangs_up_at_once(kind):
+    async def script(peer):
+        await peer.expect(CONNECT)
+        peer.connack()
+        peer.suback(await peer.expect(SUBSCRIBE), 0x80)
+
+    async def scenario():
+        async with scripted_broker(script) as port, running(kind, port) as station:
+            await until(lambda: station.failures().get("connection_lost"))
+            return station.failures()
+
+    assert "filter_refused" in asyncio.run(scenario())
+
+
+@every_kind
+def test_a_resumed_session_is_subscribed_all_the_same(kind):
+    async def script(peer):
+        await peer.expect(CONNECT)
+        peer.connack(session_present=True)
+        peer.suback(await peer.expect(SUBSCRIBE), 1)
+        await peer.until_closed()
+
+    async def scenario():
+        async with scripted_broker(script) as port, running(kind, port) as station:
+            await until(lambda: station.ready)
+            return dict(station.status.connects)
+
+    assert asyncio.run(scenario()) == {"new": 0, "resumed": 1}
+
+
+@every_kind
+def test_unanswered_pings_end_the_connection(kind):
+    async def script(peer):
+        await peer.expect(CONNECT)
+        peer.connack()
+        peer.suback(await peer.expect(SUBSCRIBE), 1)
+        await peer.until_closed()
+
+    failures, problem = asyncio.run(observe(kind, script, keep_alive=1))
+    assert set(failures) == {"keep_alive_timeout"}
+    assert "did not answer a PINGREQ" in problem
+
+
+@every_kind
+def test_garbage_from_the_broker_is_survived(kind):
+    answers = iter([b"\x20\x7f", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff\xff\xff\xff\xff\xff"])
+
+    async def script(peer):
+        await peer.expect(CONNECT)
+        garbage = next(answers, None)
+        if garbage is not None:
+            peer._writer.write(garbage)
+            return
+        peer.connack()
+        peer.suback(await peer.expect(SUBSCRIBE), 1)
+        await peer.until_closed()
+
+    async def scenario():
+        async with scripted_broker(script) as port, running(kind, port) as station:
+            await until(lambda: station.ready)
+            return station.failures()
+
+    assert sum(asyncio.run(scenario()).values()) == 3
+
+
+@every_kind
+def test_each_failed_attempt_counts_once(kind):
+    attempts = 0
+
+    async def script(peer):
+        nonlocal attempts
+        await peer.expect(CONNECT)
+        attempts += 1
+        if attempts <= 4:
+            return
+        peer.connack()
+        peer.suback(await peer.expect(SUBSCRIBE), 1)
+        await peer.until_closed()
+
+    async def scenario():
+        async with scripted_broker(script) as port, running(kind, port) as station:
+            await until(lambda: station.ready and sum(station.failures().values()) >= 4)
+            return station.failures(), station.status.connected
+
+    failures, connected = asyncio.run(scenario())
+    assert failures == {"connect_refused": 4}
+    assert connected
+
+
+@every_kind
+def test_an_unsubscribe_is_repeated_until_the_broker_accepts_it(kind, monkeypatch, capsys):
+    monkeypatch.setattr("presenced.sources.mqtt.subscriber._RETRY_MIN", 0.05)
+    session = KeptSession("old/#", "older/#")
+    asked = []
+
+    async def script(peer):
+        await peer.expect(CONNECT)
+        peer.connack(session_present=True)
+        peer.suback(await peer.expect(SUBSCRIBE), 1)
+        for codes in ([17, 135], [0]):
+            asked.append(await peer.expect(UNSUBSCRIBE))
+            peer.unsuback(asked[-1], *codes)
+        await peer.until_closed()
+
+    async def scenario():
+        async with (
+            scripted_broker(script) as port,
+            running(kind, port, session=session) as station,
+        ):
+            await until(lambda: station.ready and not session.held)
+            assert station.status.callback_errors == 0
+
+    asyncio.run(scenario())
+    assert b"old/#" in asked[0]
+    assert b"older/#" in asked[0]
+    if kind[1] == "5":
+        assert b"old/#" not in asked[1].replace(b"older/#", b"")
+        assert "not authorized, 135" in capsys.readouterr().out
+    else:
+        assert len(asked) == 1, "a broker of MQTT 3.1.1 cannot refuse"

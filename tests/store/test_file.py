@@ -1,0 +1,336 @@
+"""The state file: what it keeps, whom it refuses, and what becomes of a damaged one."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brokers import missing
+from presenced.store import (
+    Changes,
+    ClientRow,
+    CounterRow,
+    MetaRow,
+    StateDamagedError,
+    StateFile,
+    StateForeignError,
+    StateLockedError,
+    StateNewerError,
+    StateUnusableError,
+    ThingGroupRow,
+    ThingRow,
+    ThingTypeRow,
+    default_path,
+)
+from presenced.store.schema import _MIGRATIONS, APPLICATION_ID, VERSION
+from statefiles import client_row, clients_in, fill, let_others_in, of_clients, query, thing_row
+
+PAGE = 4096
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "presenced.db"
+
+
+def test_every_row_comes_back_as_it_was(path):
+    changes = of_clients(client_row("ü/\x00/b c", extra='{"doubts":[1]}', version=2**63 - 1))
+    changes.things["t"] = thing_row("t", event_time=None)
+    changes.thing_groups["g"] = ThingGroupRow("g", None, None, 5, 1, 5, "up", "{}", "[]")
+    changes.thing_types["y"] = ThingTypeRow("y", "id", 1, 5, 0, -1, 1, '["a"]', None)
+    changes.count("iot_events_total", '{"family":"presence"}', 2.5)
+    changes.note("written_by", "1.0")
+    file = StateFile.open(path)
+    assert file.commit(changes) == 0
+    file.close()
+    file = StateFile.open(path)
+    assert file.moved_aside is None
+    assert list(file.read(ClientRow)) == [list(changes.clients.values())]
+    assert list(file.read(ThingRow)) == [[changes.things["t"]]]
+    assert list(file.read(ThingGroupRow)) == [[changes.thing_groups["g"]]]
+    assert list(file.read(ThingTypeRow)) == [[changes.thing_types["y"]]]
+    assert list(file.read(CounterRow)) == [
+        [CounterRow("iot_events_total", '{"family":"presence"}', 2.5)]
+    ]
+    assert list(file.read(MetaRow)) == [[MetaRow("written_by", "1.0")]]
+    file.close()
+
+
+def test_many_rows_are_read_in_lists_without_gap_or_repetition(path):
+    names = [f"d-{number:05}" for number in range(20_000)]
+    fill(path, names)
+    file = StateFile.open(path)
+    lists = list(file.read(ClientRow))
+    file.close()
+    assert [row.client_id for rows in lists for row in rows] == names
+    assert max(map(len, lists)) <= 10_000
+
+
+def test_other_programs_know_the_file_as_ours(path):
+    fill(path, ["a"])
+    assert query(path, "PRAGMA application_id") == [(APPLICATION_ID,)]
+    assert query(path, "PRAGMA user_version") == [(VERSION,)]
+    assert query(path, "SELECT client_id, state FROM clients") == [("a", "online")]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        client_row("bad", version=2**63),
+        client_row("bad", reason="\ud800"),
+        client_row("bad", state="asleep"),
+        client_row("bad", session=object()),
+    ],
+)
+def test_a_row_that_sqlite_does_not_take_keeps_no_other_from_the_file(path, bad):
+    file = StateFile.open(path)
+    names = [f"d-{number}" for number in range(300)]
+    good = [client_row(name) for name in names]
+    assert file.commit(of_clients(*good[:150], bad, *good[150:])) == 1
+    assert sorted(clients_in(file)) == sorted(names)
+    file.close()
+
+
+def test_a_failed_commit_changes_nothing(path):
+    file = StateFile.open(path)
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TABLE things")
+    other.close()
+    changes = of_clients(client_row())
+    changes.things["t"] = thing_row()
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        file.commit(changes)
+    assert clients_in(file) == {}
+    assert file.commit(of_clients(client_row())) == 0  # and the next one can
+    file.close()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from presenced.store import StateFile
+file = StateFile.open(Path(sys.argv[1]))
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_ends(path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        with pytest.raises(StateLockedError, match=f"process {holder.pid}.*stop that one") as found:
+            StateFile.open(path)
+        assert str(path) in str(found.value)
+        holder.kill()
+    StateFile.open(path).close()
+
+
+def test_a_link_to_a_file_is_the_same_file(path, tmp_path):
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    file = StateFile.open(link)
+    file.commit(of_clients(client_row()))
+    with pytest.raises(StateLockedError):
+        StateFile.open(path)
+    assert file.start_over().parent == path.parent
+    file.close()
+    assert link.is_symlink()
+    assert query(path, "SELECT count(*) FROM clients") == [(0,)]
+
+
+def test_a_lock_that_is_a_link_is_not_followed(path):
+    victim = path.with_name("victim")
+    victim.write_text("precious")
+    path.with_name("presenced.db.lock").symlink_to(victim)
+    with pytest.raises(StateUnusableError):
+        StateFile.open(path)
+    assert victim.read_text() == "precious"
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_alone(path):
+    fill(path, ["a"])
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    connection.close()
+    with pytest.raises(StateNewerError, match="newer presenced"):
+        StateFile.open(path)
+    assert query(path, "SELECT client_id FROM clients") == [("a",)]
+    with pytest.raises(StateNewerError):  # and not kept locked
+        StateFile.open(path)
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE clients (name TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StateForeignError, match="another program"):
+        StateFile.open(path)
+    assert path.read_bytes()[100:] == before[100:]
+    assert query(path, "SELECT count(*) FROM clients") == [(0,)]
+
+
+def truncate_header(path):
+    os.truncate(path, 50)
+
+
+def truncate_pages(path):
+    os.truncate(path, path.stat().st_size // 2 // PAGE * PAGE)
+
+
+def garble_header(path):
+    path.write_bytes(b"\xa5" * 100 + path.read_bytes()[100:])
+
+
+def garble_schema(path):
+    content = bytearray(path.read_bytes())
+    content[100:PAGE] = b"\xa5" * (PAGE - 100)
+    path.write_bytes(content)
+
+
+def garble_middle(path):
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2 // PAGE * PAGE
+    content[middle : middle + 4 * PAGE] = b"\xa5" * 4 * PAGE
+    path.write_bytes(content)
+
+
+def garble_text(path):
+    path.write_bytes(path.read_bytes().replace(b"d-10000", b"d-1000\xff"))
+
+
+def not_a_database(path):
+    path.write_text("# presenced's configuration\n" * 100)
+
+
+def read_all(file):
+    try:
+        return clients_in(file)
+    except StateDamagedError:
+        file.start_over()
+        return None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncate_header,
+        truncate_pages,
+        garble_header,
+        garble_schema,
+        garble_middle,
+        garble_text,
+        not_a_database,
+    ],
+)
+def test_a_damaged_file_is_moved_aside_and_a_new_one_made(path, damage):
+    fill(path, [f"d-{number:05}" for number in range(20_000)])
+    damage(path)
+    damaged = path.read_bytes()
+    file = StateFile.open(path)
+    assert file.moved_aside is not None or read_all(file) is None
+    assert file.moved_aside.read_bytes()[100:] == damaged[100:]
+    assert file.moved_aside.name.startswith("presenced.db.corrupt-")
+    assert clients_in(file) == {}
+    file.commit(of_clients(client_row("new")))
+    file.close()
+    file = StateFile.open(path)
+    assert (file.moved_aside, list(clients_in(file))) == (None, ["new"])
+    file.close()
+
+
+def test_whoever_starts_over_keeps_the_lock(path):
+    file = StateFile.open(path)
+    file.start_over()
+    with pytest.raises(StateLockedError):
+        StateFile.open(path)
+    file.close()
+
+
+def test_a_missing_directory_is_named(path):
+    with pytest.raises(StateUnusableError, match="there is no directory") as found:
+        StateFile.open(path.parent / "nowhere" / "presenced.db")
+    assert str(path.parent / "nowhere") in str(found.value)
+
+
+def test_a_directory_in_the_files_place_is_no_state_file(path):
+    path.mkdir()
+    with pytest.raises(StateUnusableError, match=str(path)):
+        StateFile.open(path)
+
+
+OPEN_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from presenced.store import StateFile, StateUnusableError
+os.setgid(65534); os.setuid(65534)
+try:
+    StateFile.open(Path(sys.argv[1]))
+except StateUnusableError as error:
+    print(error.cause, error)
+"""
+
+
+@pytest.mark.parametrize("has_file", [False, True])
+def test_a_read_only_directory_is_told_with_its_remedy(path, has_file):
+    if os.geteuid() != 0:
+        missing("becoming a user who may not write needs root")
+    if has_file:
+        fill(path, ["a"])
+    directory = path.parent
+    let_others_in(directory)
+    directory.chmod(0o555)
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN_AS_NOBODY, str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("read_only "), done.stderr
+    assert f"{path} cannot be used" in done.stdout
+    assert "let the user that presenced runs as write" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, None),
+        ({"STATE_DIRECTORY": ""}, None),
+        ({"STATE_DIRECTORY": "/var/lib/presenced"}, Path("/var/lib/presenced/presenced.db")),
+        ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, Path("/var/lib/a/presenced.db")),
+    ],
+)
+def test_the_default_path_is_in_systemds_state_directory(environ, expected):
+    assert default_path(environ) == expected
+
+
+def test_changes_know_how_many_rows_they_hold():
+    changes = of_clients(client_row("a"), client_row("b"))
+    changes.things["t"] = None
+    assert len(changes) == 3
+    assert not Changes()
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date(path):
+    connection = sqlite3.connect(path)
+    for statement in _MIGRATIONS[0]:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    row = client_row("a", state="offline")
+    connection.execute(f"INSERT INTO clients VALUES ({', '.join('?' * 14)})", row[:14])
+    connection.commit()
+    connection.close()
+    file = StateFile.open(path)
+    assert clients_in(file) == {"a": row}
+    file.close()
+    assert query(path, "PRAGMA user_version") == [(VERSION,)]

@@ -1,0 +1,681 @@
+"""The store on a running loop, with real files, and disks that fail."""
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from histories import lifecycle
+from kept import RULES, Time, check
+from presenced.fleet import Fleet
+from presenced.pipeline import ClientFilter, Pipeline
+from presenced.presence import Client
+from presenced.sources.gap_detector import GapDetector
+from presenced.sources.source import SourceOptions
+from presenced.store import (
+    StateDamagedError,
+    StateFile,
+    StateLockedError,
+    StateNewerError,
+    StateUnusableError,
+    collector,
+)
+from presenced.store import store as keeping
+from presenced.store.schema import ClientRow
+from presenced.store.state_store import StateStore
+from presenced.store.tallies import Tallies
+from presenced.store.tools import forget
+from presenced.system import log
+from registries import thing
+from statefiles import client_row, clients_in, of_clients, query, thing_row
+from waiting import until
+
+AT = 1_700_000_000_000
+
+
+class Run:
+    """A store, what it keeps, and what it told."""
+
+    def __init__(self, path: Path, on_error: Literal["continue", "stall"] = "continue") -> None:
+        self.path = path
+        self.time = Time()
+        self.fleet = Fleet(RULES)
+        self.presence = self.fleet.presence
+        self.pipeline = Pipeline(self.fleet, ClientFilter())
+        self.gap_detector = GapDetector(self.presence, self.time.clocks)
+        self.late_restores = 0
+        self.done: list[str] = []
+        self.store = StateStore(
+            path,
+            self.pipeline,
+            self.gap_detector,
+            on_error,
+            self.time.clocks,
+            standstill=self._standstill,
+        )
+
+    @contextmanager
+    def _standstill(self) -> Iterator[None]:
+        yield
+        self.late_restores += 1
+        check(self)  # type: ignore[arg-type]
+
+    def begin(self) -> "Run":
+        self.store.open()
+        self.store.start()
+        return self
+
+    def connect(self, *client_ids: str, version: int = 1) -> None:
+        for client_id in client_ids:
+            event = lifecycle(
+                connected=True, timestamp=AT, version=version, session="s", client_id=client_id
+            )
+            self.fleet.apply(event, self.time.wall, self.time.now)
+
+    def acknowledge(self, client_id: str, version: int = 1) -> None:
+        """Apply a message, and acknowledge it when it is kept."""
+        self.connect(client_id, version=version)
+        self.store.flush(lambda: self.done.append(client_id))
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {name: client.state.value for name, client in self.presence.clients.items()}
+
+
+def in_file(path: Path) -> set[object]:
+    return {row[0] for row in query(path, "SELECT client_id FROM clients")}
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "presenced.db"
+
+
+@pytest.fixture(autouse=True)
+def plain_log() -> None:
+    log.configure("info", "json")
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that cannot be opened is tried again soon."""
+    monkeypatch.setattr(keeping, "_OPEN_AGAIN_AFTER", 0.02)
+
+
+def test_what_changed_is_written_soon_where_nobody_waits(path: Path) -> None:
+    async def scenario() -> None:
+        run = Run(path).begin()
+        run.connect("a")
+        run.store.flush()
+        await until(lambda: in_file(path) == {"a"})
+        await run.store.close()
+
+    asyncio.run(scenario())
+
+
+def test_done_is_called_once_it_is_in_the_file_and_in_order(path: Path) -> None:
+    async def scenario() -> None:
+        run = Run(path).begin()
+        seen: list[tuple[str, bool]] = []
+        for number in range(200):
+            name = f"c{number}"
+            run.connect(name)
+            run.store.flush(lambda name=name: seen.append((name, name in in_file(path))))
+            if number % 7 == 0:
+                await asyncio.sleep(0)
+        await until(lambda: len(seen) == 200)
+        assert seen == [(f"c{number}", True) for number in range(200)]
+        await run.store.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("on_error", ["continue", "stall"])
+def test_while_a_commit_takes_its_time_the_loop_goes_on_and_nothing_is_done(
+    path: Path, on_error: Literal["continue", "stall"]
+) -> None:
+    async def scenario() -> None:
+        run = Run(path, on_error).begin()
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        for name in ("a", "b"):
+            run.acknowledge(name)
+        for _ in range(30):
+            await asyncio.sleep(0.01)
+        assert run.done == []
+        assert in_file(path) == set(), "a kill now loses both, and both come again"
+        other.execute("ROLLBACK")
+        other.close()
+        await until(lambda: run.done == ["a", "b"])
+        assert in_file(path) == {"a", "b"}
+        await run.store.close()
+
+    asyncio.run(scenario())
+
+
+def test_settled_returns_when_all_is_in_the_file(path: Path) -> None:
+    async def scenario() -> None:
+        run = Run(path).begin()
+        run.connect("a")
+        run.store.flush()
+        await run.store.settled()
+        assert in_file(path) == {"a"}
+        await run.store.close()
+
+    asyncio.run(scenario())
+
+
+def test_closing_writes_what_is_left_and_lets_go_of_the_file(path: Path) -> None:
+    async def scenario() -> None:
+        run = Run(path).begin()
+        run.connect("a")
+        run.store.flush()
+        await run.store.close()
+        file = StateFile.open(path)
+        assert set(clients_in(file)) == {"a"}
+        file.close()
+        done: list[int] = []
+        run.store.flush(lambda: done.append(1))
+        assert done == [1], "nobody waits for ever"
+
+    asyncio.run(scenario())
+
+
+def test_a_keeper_that_never_started_lets_go_of_the_file_too(path: Path) -> None:
+    async def scenario() -> None:
+        run = Run(path)
+        run.store.open()
+        await run.store.close()
+        StateFile.open(path).close()
+
+    asyncio.run(scenario())
+
+
+def test_a_row_that_cannot_be_stored_keeps_no_other_from_it(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        run = Run(path).begin()
+        run.acknowledge("\ud800")
+        run.acknowledge("b")
+        await until(lambda: run.done == ["\ud800", "b"])
+        assert in_file(path) == {"b"}
+        await run.store.settled()
+        assert run.store.counts.rows_refused == 1
+        assert run.states == {"\ud800": "online", "b": "online"}
+        await run.store.close()
+
+    asyncio.run(scenario())
+    (line,) = (line for line in lines(capsys) if "rows left out" in line["event"])
+    assert line["rows"] == 1
+
+
+@pytest.mark.parametrize("on_error", ["continue", "stall"])
+def test_a_fault_in_one_row_keeps_no_other_from_the_file(
+    path: Path,
+    on_error: Literal["continue", "stall"],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make = collector.client_row
+
+    def fail(client: Client, *args: Any, **options: Any) -> ClientRow:
+        if client.client_id.startswith("bad"):
+            raise ZeroDivisionError
+        return make(client, *args, **options)
+
+    monkeypatch.setattr(collector, "client_row", fail)
+
+    async def scenario() -> None:
+        run = Run(path, on_error).begin()
+        run.connect("good-1", "bad-1", "bad-2")
+        run.fleet.learn(thing("good-2", "pump"), 0.0)
+        run.acknowledge("good-3")
+        await until(lambda: run.done == ["good-3"])
+        assert in_file(path) == {"good-1", "good-2", "good-3"}
+        assert query(path, "SELECT name FROM things") == [("good-2",)]
+        assert query(path, "SELECT value FROM counters WHERE name LIKE '%transitions%'") == [(4,)]
+        assert run.store.counts.failures["other"] == 2
+        run.acknowledge("good-4")
+        await until(lambda: run.done == ["good-3", "good-4"])
+        assert run.store.counts.failures["other"] == 2, "not again until it changes again"
+        await run.store.close()
+
+    asyncio.run(scenario())
+    (line,) = (line for line in lines(capsys) if "fault" in line["event"])
+    assert (line["kind"], line["name"][:3]) == ("client", "bad")
+
+
+def test_a_fault_in_what_is_no_row_keeps_none_from_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Tallies, "collect", fail)
+
+    async def scenario() -> None:
+        run = Run(path, "stall").begin()
+        run.acknowledge("a")
+        await until(lambda: run.done == ["a"])
+        assert in_file(path) == {"a"}
+        await run.store.close()
+
+    asyncio.run(scenario())
+
+
+def test_clients_are_forgotten_on_request(path: Path) -> None:
+    async def scenario() -> None:
+        run = Run(path).begin()
+        run.connect("a", "b")
+        await run.store.settled()
+        assert forget(path, ["a"]).asked
+        await until(lambda: run.states == {"b": "online"})
+        await until(lambda: query(path, "SELECT * FROM forget_requests") == [])
+        assert query(path, "SELECT client_id FROM clients WHERE NOT departed") == [("b",)]
+        assert run.presence.counts.forgotten["requested"] == 1
+        assert not run.store._collector.collect().forget_requests, "it is done with once"
+        await run.store.close()
+        again = Run(path)
+        again.store.open()
+        assert again.states == {"b": "online"}
+        assert again.presence.counts.forgotten["requested"] == 1
+        await again.store.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_session_of_a_client_id_that_is_used_no_longer_is_dropped(path: Path) -> None:
+    def options(client_id: str) -> SourceOptions:
+        return SourceOptions(
+            endpoint="localhost", port=1883, client_id=client_id, filters=("#",), tls=None
+        )
+
+    async def live(client_id: str) -> list[tuple[object, ...]]:
+        run = Run(path).begin()
+        run.gap_detector.expect([options(client_id)])
+        run.gap_detector.up(client_id, resumed=False)
+        await run.store.settled()
+        await run.store.close()
+        return query(path, "SELECT key FROM meta WHERE key LIKE 'session %'")
+
+    assert asyncio.run(live("old")) == [("session old",)]
+    assert asyncio.run(live("new")) == [("session new",)]
+
+
+def test_what_a_session_had_not_caught_up_with_is_still_to_come_after_a_restart(path: Path) -> None:
+    me = SourceOptions(
+        endpoint="localhost",
+        port=1883,
+        client_id="me",
+        filters=("#",),
+        tls=None,
+        session_expiry=99.0,
+    )
+
+    async def live(at: float, seconds_down: float) -> float:
+        run = Run(path)
+        run.time.now = at
+        run.begin()
+        run.gap_detector.expect([me])
+        held_for = run.time.now - run.gap_detector.held_at
+        run.gap_detector.up("me", resumed=False)
+        run.gap_detector.down("me")
+        run.time.now += seconds_down
+        run.gap_detector.up("me", resumed=True)
+        await run.store.settled()
+        await run.store.close()
+        return held_for
+
+    asyncio.run(live(1000.0, 30.0))
+    assert asyncio.run(live(1030.0, 0.0)) == pytest.approx(30.0, abs=1.5)
+
+
+def test_the_filters_of_a_session_are_kept_with_it(path: Path) -> None:
+    def options(*filters: str) -> SourceOptions:
+        return SourceOptions(
+            endpoint="localhost", port=1883, client_id="me", filters=filters, tls=None
+        )
+
+    async def first() -> None:
+        run = Run(path).begin()
+        run.gap_detector.expect([options("old/#", "both/#")])
+        run.gap_detector.up("me", resumed=False)
+        run.gap_detector.granted("me", "old/#", 0)
+        run.gap_detector.granted("me", "both/#", 1)
+        await run.store.settled()
+        await run.store.close()
+
+    async def second() -> None:
+        run = Run(path).begin()
+        run.gap_detector.expect([options("both/#")])
+        run.gap_detector.up("me", resumed=True)
+        assert run.gap_detector.unwanted("me") == ["old/#"]
+        run.gap_detector.unsubscribed("me", "old/#")
+        await run.store.close()
+
+    async def third() -> None:
+        run = Run(path).begin()
+        run.gap_detector.expect([options("new/#")])
+        run.gap_detector.up("me", resumed=True)
+        assert run.gap_detector.unwanted("me") == ["both/#"]
+        run.gap_detector.up("me", resumed=False)
+        assert run.gap_detector.unwanted("me") == []
+        await run.store.close()
+
+    noted = "SELECT key, value FROM meta WHERE key LIKE 'filters %'"
+    asyncio.run(first())
+    assert query(path, noted) == [("filters me", '{"old/#":0,"both/#":1}')]
+    asyncio.run(second())
+    assert query(path, noted) == [("filters me", '{"both/#":1}')]
+    asyncio.run(third())
+    assert query(path, noted) == [], "a new session has none"
+
+
+def test_a_damaged_file_found_while_reading_is_moved_aside(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(path)
+    run = Run(path)
+    with pytest.raises(StateDamagedError):
+        run.store.open()
+    (aside,) = path.parent.glob("presenced.db.corrupt-*Z")
+    assert lines(capsys)[-1]["moved_aside"] == str(aside)
+
+    async def scenario() -> None:
+        again = Run(path).begin()
+        assert again.states == {}
+        again.connect("a")
+        await again.store.close()
+
+    asyncio.run(scenario())
+    assert in_file(path) == {"a"}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE clients SET extra = '{\"awaited\":[[1'",
+        'UPDATE clients SET extra = \'{"awaited":"zz"}\'',
+        "UPDATE clients SET state = 'pending', deadline = 'soon'",
+        "UPDATE things SET memberships = '[[1]]'",
+        "UPDATE meta SET value = 'many'",
+        "UPDATE counters SET value = 'many'",
+    ],
+)
+def test_values_that_were_never_written_are_damage(path: Path, sql: str) -> None:
+    """A bit that turned over inside a value; the daemon would else fail at each start."""
+    file = StateFile.open(path)
+    changes = of_clients(client_row("a"))
+    changes.things["t"] = thing_row("t")
+    changes.count("iot_client_flaps_suppressed_total", "{}", 1.0)
+    changes.note("gaps", "1")
+    file.commit(changes)
+    file.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(sql)
+    connection.close()
+    with pytest.raises(StateDamagedError):
+        Run(path).store.open()
+    assert list(path.parent.glob("presenced.db.corrupt-*Z"))
+    Run(path).store.open()
+
+
+def spoil(path: Path) -> None:
+    """A file that opens, and is damaged further on."""
+    file = StateFile.open(path)
+    file.commit(of_clients(*(client_row(f"client-{number:05}") for number in range(2000))))
+    file.close()
+    content = bytearray(path.read_bytes())
+    pages = range(12 * 4096, len(content) - 8 * 4096, 4096)
+    for start in pages:
+        content[start : start + 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+
+
+def test_a_file_that_cannot_be_had_at_first_is_taken_on_later(
+    path: Path, soon: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        run = Run(path.parent / "later" / path.name).begin()
+        run.acknowledge("b")
+        assert run.done == ["b"], "acknowledgements go on"
+        await until(lambda: run.store.counts.failures["other"] > 3)
+        run.path.parent.mkdir()
+        file = StateFile.open(run.path)
+        changes = of_clients(client_row("a"), client_row("b", state="offline"))
+        file.commit(changes)
+        file.close()
+        await until(lambda: run.late_restores == 1)
+        assert run.states == {"a": "online", "b": "online"}
+        assert run.presence.counts.unverified == 1
+        await until(
+            lambda: ("b", "online") in query(run.path, "SELECT client_id, state FROM clients")
+        )
+        run.acknowledge("c")
+        assert run.done == ["b"]
+        await until(lambda: run.done == ["b", "c"])
+        await run.store.close()
+
+    asyncio.run(scenario())
+    told = [line for line in lines(capsys) if "without its state file" in line["event"]]
+    assert len(told) == 1, "once, not with each attempt"
+    assert "make that directory" in told[0]["detail"]
+
+
+def test_a_file_that_fails_while_it_is_read_is_let_go_of_and_tried_again(
+    path: Path, soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = StateFile.open(path)
+    file.commit(of_clients(client_row("a")))
+    file.close()
+    read, failures = StateFile.read, 3
+
+    def fail_at_first(file: StateFile, row_type: Any) -> Any:
+        nonlocal failures
+        failures -= row_type is ClientRow
+        if failures >= 0 and row_type is ClientRow:
+            raise StateUnusableError(path, "io", "a disk that comes to itself again")
+        return read(file, row_type)
+
+    monkeypatch.setattr(StateFile, "read", fail_at_first)
+
+    async def scenario() -> None:
+        run = Run(path).begin()
+        assert run.store.counts.failures["io"] == 1
+        await until(lambda: run.states == {"a": "online"})
+        assert run.store.counts.failures["io"] == 3
+        await run.store.close()
+
+    asyncio.run(scenario())
+
+
+def test_stall_refuses_to_start_without_its_file(path: Path) -> None:
+    run = Run(path.parent / "absent" / path.name, "stall")
+    with pytest.raises(StateUnusableError, match="make that directory"):
+        run.store.open()
+
+
+def test_a_file_of_others_is_waited_for_too_once_the_daemon_runs(path: Path, soon: None) -> None:
+    """Another daemon took it meanwhile, or a newer one wrote it: that may end."""
+
+    async def scenario() -> None:
+        run = Run(path.parent / "later" / path.name).begin()
+        run.connect("b")
+        elsewhere = path.parent / "made"
+        elsewhere.mkdir()
+        other = StateFile.open(elsewhere / path.name)
+        other.commit(of_clients(client_row("a")))
+        other.close()
+        with sqlite3.connect(elsewhere / path.name) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+        elsewhere.rename(run.path.parent)
+        failures = run.store.counts.failures.total()
+        await until(lambda: run.store.counts.failures.total() > failures + 2)
+        with sqlite3.connect(run.path) as connection:
+            connection.execute("PRAGMA user_version = 2")
+        connection.close()
+        await until(lambda: run.late_restores == 1)
+        assert run.states == {"a": "online", "b": "online"}
+        await run.store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_damaged_file_that_is_found_late_is_moved_aside_too(path: Path, soon: None) -> None:
+    async def scenario() -> None:
+        run = Run(path.parent / "later" / path.name).begin()
+        run.connect("mine")
+        run.fleet.learn(thing("mine", "pump"), 0.0)
+        spoil(path)
+        path.parent.joinpath("made").mkdir()
+        path.rename(path.parent / "made" / path.name)
+        path.parent.joinpath("made").rename(run.path.parent)
+        await until(lambda: list(run.path.parent.glob("*.corrupt-*Z")))
+        run.acknowledge("more")
+        await until(lambda: run.store._writer is not None)
+        await run.store.settled()
+        assert {"mine", "more"} <= in_file(run.path)
+        await run.store.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("refusal", [StateNewerError, StateLockedError])
+def test_a_file_that_is_not_to_be_used_ends_the_start(path: Path, refusal: type[Exception]) -> None:
+    file = StateFile.open(path)
+    if refusal is StateNewerError:
+        file.close()
+        with sqlite3.connect(path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    with pytest.raises(refusal):
+        Run(path).store.open()
+    file.close()
+
+
+def test_on_a_disk_that_fills_up_acknowledgements_go_on_and_nothing_is_lost(
+    small_disk: Path, fill_up: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        run = Run(small_disk / "presenced.db").begin()
+        await run.store.settled()
+        ballast = fill_up()
+        names = [f"client-{number}" for number in range(3000)]
+        for name in names[:1500]:
+            run.acknowledge(name)
+        await until(lambda: run.store.counts.failures["full"])
+        for name in names[1500:]:
+            run.acknowledge(name)
+        await until(lambda: run.done == names)
+        assert len(in_file(run.path)) < 3000
+        ballast.unlink()
+        await until(lambda: in_file(run.path) == set(names))
+        await run.store.close()
+
+    asyncio.run(scenario())
+    told = lines(capsys)
+    (failed,) = (line for line in told if "cannot be written" in line["event"])
+    assert failed["cause"] == "full"
+    assert "make room" in failed["remedy"]
+    assert failed["acknowledgements"] == "go on"
+    assert sum("is written again" in line["event"] for line in told) == 1
+
+
+def test_stall_holds_acknowledgements_until_there_is_room(
+    small_disk: Path, fill_up: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        run = Run(small_disk / "presenced.db", "stall").begin()
+        await run.store.settled()
+        ballast = fill_up()
+        names = [f"client-{number}" for number in range(3000)]
+        for name in names:
+            run.acknowledge(name)
+        await until(lambda: run.store.counts.failures["full"] > 1)
+        assert run.done == []
+        ballast.unlink()
+        await until(lambda: run.done == names)
+        assert in_file(run.path) == set(names)
+        await run.store.close()
+
+    asyncio.run(scenario())
+    (failed,) = (line for line in lines(capsys) if "cannot be written" in line["event"])
+    assert failed["acknowledgements"] == "held back"
+
+
+def test_a_disk_that_is_full_at_the_start_is_used_when_there_is_room(
+    small_disk: Path, fill_up: Callable[[], Path], soon: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        ballast = fill_up()
+        run = Run(small_disk / "presenced.db").begin()
+        run.acknowledge("a")
+        assert run.done == ["a"]
+        assert run.store.counts.failures["full"] == 1
+        ballast.unlink()
+        await until(lambda: run.late_restores == 1)
+        await run.store.settled()
+        assert in_file(run.path) == {"a"}
+        await run.store.close()
+
+    asyncio.run(scenario())
+    (told,) = (line for line in lines(capsys) if "without its state file" in line["event"])
+    assert "make room" in told["detail"]
+
+
+def test_a_disk_that_is_full_at_the_start_is_refused_by_stall(
+    small_disk: Path, fill_up: Callable[[], Path]
+) -> None:
+    fill_up()
+    with pytest.raises(StateUnusableError, match="make room"):
+        Run(small_disk / "presenced.db", "stall").store.open()
+
+
+def test_a_read_only_file_system_at_the_start(small_disk: Path, soon: None) -> None:
+    def remount(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", str(small_disk)], check=True)
+
+    async def scenario() -> None:
+        path = small_disk / "presenced.db"
+        file = StateFile.open(path)
+        file.commit(of_clients(client_row("kept")))
+        file.close()
+        remount("ro")
+        run = Run(path).begin()
+        assert run.store.counts.failures["read_only"] == 1
+        run.acknowledge("a")
+        assert run.done == ["a"]
+        remount("rw")
+        await until(lambda: run.late_restores == 1)
+        assert run.states == {"a": "online", "kept": "online"}
+        await run.store.settled()
+        assert in_file(path) == {"a", "kept"}
+        await run.store.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_cannot_be_written_in_the_end_is_told(
+    small_disk: Path, fill_up: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        run = Run(small_disk / "presenced.db").begin()
+        await run.store.settled()
+        fill_up()
+        run.connect(*(f"client-{number}" for number in range(3000)))
+        await run.store.close()
+
+    asyncio.run(scenario())
+    assert any("the last changes could not be written" in line["event"] for line in lines(capsys))

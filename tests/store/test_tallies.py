@@ -1,0 +1,184 @@
+"""Totals as rows of the state file, and back."""
+
+from typing import Any
+
+import pytest
+
+from presenced.fleet import Fleet
+from presenced.metrics.catalog import CATALOG
+from presenced.pipeline import ClientFilter, EventCounts, Pipeline
+from presenced.presence import Distribution, PresenceCounts, PresenceRules, State
+from presenced.sources.gap_detector import GapDetector
+from presenced.sources.gaps import GapReason
+from presenced.store.changes import Changes
+from presenced.store.schema import CounterRow
+from presenced.store.tallies import Tallies
+from presenced.system.loop import Clocks
+
+OF_NOW = {"clients", "unverified"}
+OF_THE_PROCESS = {"faults"}
+
+
+class Counted:
+    """What has been counted, and its tallies."""
+
+    def __init__(self) -> None:
+        self.pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
+        presence = self.pipeline.presence
+        self.gap_detector = GapDetector(presence, Clocks(lambda: 0.0, lambda: 0.0))
+        self.tallies = Tallies(self.pipeline, self.gap_detector)
+
+    @property
+    def totals(self) -> dict[tuple[type, str], Any]:
+        """Every attribute that counts something, in a form that can be compared."""
+        counts = (self.pipeline.presence.counts, self.pipeline.counts)
+        found = {
+            (type(each), name): plain(value)
+            for each in counts
+            for name, value in vars(each).items()
+            if name not in OF_NOW | OF_THE_PROCESS
+        }
+        return found | {(GapDetector, "gaps"): plain(self.gap_detector.gaps)}
+
+    def count_everything(self) -> None:
+        """Give every total a value of its own."""
+        numbers = iter(range(1, 10_000))
+        counts = (self.pipeline.presence.counts, self.pipeline.counts)
+        for each in counts:
+            for name, value in vars(each).items():
+                if name in OF_NOW | OF_THE_PROCESS:
+                    continue
+                if isinstance(value, int):
+                    setattr(each, name, next(numbers))
+                else:
+                    fill(value, numbers)
+        presence, events = counts
+        presence.disconnects["CONNECTION_LOST", "server"] += next(numbers)
+        events.connect_failures["other"] += next(numbers)
+        fill(self.gap_detector.gaps, numbers)
+
+    def collect(self) -> list[CounterRow]:
+        changes = Changes()
+        self.tallies.collect(changes)
+        return [row for row in changes.counters.values() if row is not None]
+
+
+def fill(value: Any, numbers: Any) -> None:
+    if isinstance(value, Distribution):
+        value.buckets = [next(numbers) for _ in value.buckets]
+        value.sum = next(numbers) + 0.1
+        return
+    for key, each in value.items():
+        if isinstance(each, int):
+            value[key] = next(numbers)
+        else:
+            fill(each, numbers)
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Distribution):
+        return (*value.buckets, value.sum)
+    return {key: plain(each) for key, each in value.items()} if hasattr(value, "items") else value
+
+
+def restored(*rows: CounterRow) -> Counted:
+    counted = Counted()
+    counted.tallies.restore(rows)
+    return counted
+
+
+def row(name: str, value: float, labels: str = "{}") -> CounterRow:
+    return CounterRow(name, labels, value)
+
+
+def test_every_total_comes_back_as_it_was() -> None:
+    """Whatever an attribute of the counts is called: one that is not stored fails here."""
+    before = Counted()
+    before.count_everything()
+    after = restored(*before.collect())
+    shared = (EventCounts, "ignored"), (PresenceCounts, "ignored")
+    ignored: dict[str, int] = {}
+    for key in shared:
+        for why, number in before.totals[key].items():
+            ignored[why] = ignored.get(why, 0) + number
+    assert after.totals[shared[0]] == ignored, "two parts of one metric come back as one"
+    for key, total in before.totals.items():
+        if key not in shared:
+            assert after.totals[key] == total, key
+
+
+def test_no_total_of_the_catalog_is_left_out() -> None:
+    counted = Counted()
+    counted.count_everything()
+    names = {each.name for each in counted.collect()}
+    for metric in CATALOG.values():
+        if metric.name.startswith("iot_") or metric.name == "presenced_gaps_total":
+            if metric.kind == "counter":
+                assert metric.name in names
+            if metric.kind == "histogram":
+                assert {f"{metric.name}_bucket", f"{metric.name}_sum"} <= names
+
+
+def test_labels_are_those_of_the_catalog() -> None:
+    counted = Counted()
+    counted.count_everything()
+    for each in counted.collect():
+        name = each.name.removesuffix("_bucket").removesuffix("_sum")
+        expected = CATALOG[name].labels + (("le",) if each.name.endswith("_bucket") else ())
+        assert all(f'"{label}":' in each.labels for label in expected)
+
+
+def test_only_what_moved_is_collected() -> None:
+    counted = Counted()
+    assert counted.collect() == [], "nothing has been counted"
+    counted.pipeline.presence.counts.transitions[State.ONLINE] = 3
+    counted.pipeline.presence.counts.session_duration.observe(7.0)
+    assert counted.collect() == [
+        row("iot_client_transitions_total", 3, '{"to":"online"}'),
+        row("iot_client_session_duration_seconds_bucket", 1, '{"le":"15"}'),
+        row("iot_client_session_duration_seconds_sum", 7.0),
+    ]
+    assert counted.collect() == []
+
+
+def test_what_was_restored_is_not_collected_again() -> None:
+    before = Counted()
+    before.count_everything()
+    assert restored(*before.collect()).collect() == []
+
+
+def test_what_was_stored_is_added_to_what_has_been_counted() -> None:
+    counted = Counted()
+    counted.gap_detector.gaps[GapReason.RATE_LIMIT] = 2
+    stored = row("presenced_gaps_total", 40, '{"reason":"rate_limit"}')
+    counted.tallies.restore([stored])
+    assert counted.collect() == [stored._replace(value=42)]
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        row("iot_no_such_total", 5),
+        row("iot_event", 5),
+        row("iot_events_total_of_old", 5),
+        row("iot_client_transitions_total", 5, '{"to":"sideways"}'),
+        row("iot_client_transitions_total", 5, '{"from":"online"}'),
+        row("iot_client_disconnects_total", 5, '{"reason":"OTHER"}'),
+        row("iot_client_disconnects_total", 5, '{"by":"client","reason":"X","more":"y"}'),
+        row("iot_client_connect_failures_total", 5, '{"cause":"x"}'),
+        row("iot_client_transitions_total", 5, "no JSON"),
+        row("iot_client_transitions_total", 5, '["to"]'),
+        row("iot_event_delay_seconds_bucket", 5, '{"family":"presence","le":"0.3"}'),
+        row("iot_event_delay_seconds_sum", 5, '{"family":"nonsense"}'),
+        row("iot_client_session_duration_seconds_count", 5),
+    ],
+    ids=lambda each: f"{each.name} {each.labels}",
+)
+def test_totals_that_are_none_any_more_are_left_out(unknown: CounterRow) -> None:
+    good = row("iot_client_flaps_suppressed_total", 7)
+    counted = restored(unknown, good)
+    assert counted.collect() == []
+    assert counted.pipeline.presence.counts.flaps_suppressed == 7
+    nothing = Counted()
+    nothing.pipeline.presence.counts.flaps_suppressed = 7
+    assert counted.totals == nothing.totals

@@ -1,0 +1,90 @@
+"""Server-sent events over real sockets."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from presenced.presence import State, Transition
+from presenced.web.api import stream as events
+from presenced.web.api.requests import problems
+from presenced.web.api.stream import Hub, serve_events
+from waiting import until
+
+
+@contextlib.asynccontextmanager
+async def served(hub: Hub, heartbeat: float) -> AsyncIterator[int]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await serve_events(request, hub, heartbeat)
+
+    app = web.Application(middlewares=[problems])
+    app.add_routes([web.get("/events", handle)])
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        hub.close()
+        await runner.cleanup()
+
+
+async def ask(port: int, method: str = "GET") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"{method} /events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return reader, writer
+
+
+def test_silence_is_told_with_the_id_that_one_may_come_back_with():
+    async def run() -> None:
+        hub = Hub()
+        async with served(hub, 0.01) as port:
+            reader, writer = await ask(port)
+            await reader.readuntil(b": listening\n")
+            for number in range(3):
+                told = await reader.readuntil(b": still here\n")
+                assert f"id: {hub.id_of(0)}\n".encode() in told, number
+            writer.close()
+            await until(lambda: len(hub) == 0, what="the end of the subscription")
+
+    asyncio.run(run())
+
+
+def test_whoever_takes_nothing_is_let_go(monkeypatch):
+    monkeypatch.setattr(events, "_STUCK", 0.2)
+
+    async def run() -> None:
+        hub = Hub()
+        async with served(hub, 60.0) as port:
+            with socket.socket() as stuck:
+                stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                stuck.connect(("127.0.0.1", port))
+                stuck.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+                await until(lambda: len(hub) == 1)
+                name = "x" * 1000
+
+                def flooded() -> bool:
+                    for _ in range(100):
+                        hub.tell(Transition(2.0, 1.0, name, State.OFFLINE, State.ONLINE, None))
+                    return len(hub) == 0
+
+                await until(flooded, what="the end of the subscription")
+
+    asyncio.run(run())
+
+
+def test_the_head_alone_ends():
+    async def run() -> None:
+        hub = Hub()
+        async with served(hub, 60.0) as port:
+            reader, writer = await ask(port, "HEAD")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b" 200 " in head
+            assert b"text/event-stream" in head
+            assert len(hub) == 0
+            writer.close()
+
+    asyncio.run(run())

@@ -1,0 +1,168 @@
+"""Why a client is in its state, in words."""
+
+import math
+
+import pytest
+
+from api_fleet import START, ApiFleet
+from presenced.sources.gap_detector import LastGap
+from presenced.sources.gaps import GapReason
+from presenced.web.api.story import explain
+
+
+def explained(fleet: ApiFleet, client_id: str = "a") -> str:
+    return explain(fleet.api._story(fleet.presence.clients[client_id]))
+
+
+def test_online():
+    fleet = ApiFleet()
+    fleet.hear("connected", at=0)
+    assert explained(fleet) == "Online since 2023-11-14 22:13:20 UTC."
+
+
+def test_offline_with_its_reason():
+    fleet = ApiFleet()
+    fleet.hear("connected", at=0)
+    fleet.hear("disconnected", at=10, disconnectReason="MQTT_KEEP_ALIVE_TIMEOUT")
+    fleet.wait(20)
+    assert explained(fleet) == (
+        "Offline since 2023-11-14 22:13:30 UTC: it fell silent for longer than its keep-alive."
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (None, "no reason was given"),
+        ("NEW_REASON", "the reason given is NEW_REASON"),
+        ("X" * 1000, f"the reason given is {'X' * 64}"),
+    ],
+)
+def test_a_reason_that_is_not_known(reason, words):
+    fleet = ApiFleet()
+    fleet.hear("disconnected", at=0, disconnectReason=reason)
+    assert explained(fleet) == f"Offline since 2023-11-14 22:13:20 UTC: {words}."
+
+
+def test_pending_and_until_when():
+    fleet = ApiFleet()
+    fleet.hear("connected", at=0)
+    fleet.hear("disconnected", at=10, disconnectReason="CONNECTION_LOST")
+    assert explained(fleet) == (
+        "Disconnected since 2023-11-14 22:13:30 UTC: the connection was lost."
+        " It counts as offline from 2023-11-14 22:13:35 UTC on, unless it connects before."
+    )
+    fleet.pipeline.held_at = START + 10
+    assert "until what was published meanwhile has come" in explained(fleet)
+
+
+def test_unknown():
+    fleet = ApiFleet()
+    fleet.thing("a", at=0)
+    assert explained(fleet) == (
+        "Unknown: nothing has been heard of it yet; it is a thing of the registry."
+    )
+
+
+def test_taken_for_online():
+    fleet = ApiFleet()
+    fleet.hear("subscribed", at=0)
+    assert explained(fleet) == (
+        "Taken for online since 2023-11-14 22:13:20 UTC: it subscribed, but its connect has not"
+        " been received."
+    )
+
+
+def test_an_old_disconnect_that_came_late():
+    fleet = ApiFleet()
+    fleet.hear("connected", version=7, at=0)
+    fleet.hear("connected", version=8, at=100)
+    fleet.hear("disconnected", version=7, at=104, happened=100)
+    assert explained(fleet) == (
+        "Online since 2023-11-14 22:13:20 UTC."
+        " A disconnect of version 7 came at 2023-11-14 22:15:04 UTC, 4 s late, and was ignored:"
+        " the connect of version 8 is later."
+    )
+
+
+def test_a_second_copy_and_how_many_were_ignored():
+    fleet = ApiFleet()
+    fleet.hear("connected", version=8, at=0)
+    fleet.hear("connected", version=7, at=1, happened=-5)
+    fleet.hear("connected", version=8, at=2, happened=0)
+    assert explained(fleet) == (
+        "Online since 2023-11-14 22:13:20 UTC."
+        " 2 events were ignored since. The last: A second copy of the connect of version 8 came at"
+        " 2023-11-14 22:13:22 UTC and was ignored."
+    )
+
+
+def test_without_versions_no_version_is_named():
+    fleet = ApiFleet()
+    fleet.hear("connected", version=None, at=1000)
+    fleet.hear("disconnected", version=None, at=1001, happened=0)
+    assert explained(fleet).endswith(
+        "A disconnect came at 2023-11-14 22:30:01 UTC, 17 min late, and was ignored:"
+        " the connect is later."
+    )
+
+
+def test_flaps_of_the_last_hour():
+    fleet = ApiFleet()
+    fleet.hear("connected", version=1, at=0)
+    for number in range(1, 4):
+        fleet.hear("disconnected", version=number, at=2000 * number)
+        fleet.hear("connected", version=number + 1, at=2000 * number + 1)
+    assert "2 flaps in the last hour." in explained(fleet)
+    fleet.wait(9000)
+    assert "1 flap in the last hour." in explained(fleet)
+    fleet.wait(20000)
+    assert "flap" not in explained(fleet)
+
+
+def test_a_decision_that_came_late():
+    fleet = ApiFleet()
+    fleet.hear("connected", at=0)
+    fleet.hear("disconnected", at=300, happened=200)
+    fleet.wait(400)
+    assert explained(fleet).endswith("The event that tells so came 100 s late.")
+
+
+def test_a_disconnect_that_is_awaited():
+    fleet = ApiFleet()
+    fleet.hear("connected", version=1, at=0)
+    fleet.hear("connected", version=2, at=1)
+    assert explained(fleet).endswith("The disconnect of 1 replaced connection may still come.")
+    fleet.hear("connected", version=3, at=2)
+    assert explained(fleet).endswith("The disconnects of 2 replaced connections may still come.")
+
+
+def test_what_makes_it_unverified():
+    fleet = ApiFleet()
+    fleet.hear("connected", at=0)
+    fleet.presence.doubt(START + 60)
+    assert explained(fleet).endswith(
+        "Unverified: events may have been lost before presenced was started."
+    )
+    fleet.gap_detector.last_gap = LastGap("presenced-2", GapReason.RATE_LIMIT, START + 60)
+    assert explained(fleet).endswith(
+        "Unverified since 2023-11-14 22:14:20 UTC: events may have been lost on the connection"
+        " presenced-2, for messages came at the limit, beyond which AWS discards them."
+    )
+
+
+@pytest.mark.parametrize("reason", GapReason)
+def test_every_gap_has_its_words(reason):
+    fleet = ApiFleet()
+    fleet.hear("connected", at=0)
+    fleet.presence.doubt(START)
+    fleet.gap_detector.last_gap = LastGap("presenced", reason, START)
+    assert "presenced, for" in explained(fleet)
+
+
+def test_a_client_without_a_history_is_explained_too():
+    fleet = ApiFleet(clients=0)
+    fleet.hear("connected", at=0)
+    fleet.hear("connected", at=1)
+    assert explained(fleet) == "Online since 2023-11-14 22:13:20 UTC."
+    assert math.isinf(fleet.pipeline.held_at)

@@ -1,0 +1,82 @@
+import pytest
+
+from presenced.web.limits import AddressLimits, TokenBucket
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_a_bucket_lets_a_burst_through_and_then_one_per_interval(clock):
+    bucket = TokenBucket(2.0, 3, clock=clock)
+    assert [bucket.take() for _ in range(5)] == [True, True, True, False, False]
+    assert bucket.wait == 2.0
+    clock.now += 1.5
+    assert not bucket.take()
+    assert bucket.wait == 0.5
+    clock.now += 0.5
+    assert bucket.take()
+    assert not bucket.take()
+
+
+def test_a_bucket_never_holds_more_than_its_burst(clock):
+    bucket = TokenBucket(1.0, 2, clock=clock)
+    clock.now += 1000
+    bucket.spend(-5)
+    assert bucket.tokens == 2
+
+
+def test_what_was_overspent_comes_back_first(clock):
+    bucket = TokenBucket(1.0, 1, clock=clock)
+    bucket.spend(3)
+    assert bucket.tokens == -2
+    assert bucket.wait == 3
+    clock.now += 2.5
+    assert not bucket.take()
+    clock.now += 0.5
+    assert bucket.take()
+
+
+def test_addresses_have_buckets_of_their_own(clock):
+    limits = AddressLimits(1.0, 1, clock=clock)
+    assert limits.of("192.0.2.1").take()
+    assert not limits.of("192.0.2.1").take()
+    assert limits.of("192.0.2.2").take()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::1%eth1", True),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("", "", True),
+        ("/run/x.sock", "/run/y.sock", False),
+    ],
+)
+def test_which_addresses_count_as_one(one, other, same):
+    limits = AddressLimits(1.0, 1)
+    assert (limits.of(one) is limits.of(other)) is same
+
+
+def test_a_bounded_number_of_addresses_is_remembered(clock):
+    limits = AddressLimits(1.0, 1, capacity=2, clock=clock)
+    first = limits.of("a")
+    limits.of("b")
+    assert limits.of("a") is first
+    limits.of("c")
+    assert limits.of("a") is first, "the one longest unheard of goes first"
+    limits.of("d")
+    limits.of("e")
+    assert limits.of("a") is not first

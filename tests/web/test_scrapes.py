@@ -1,0 +1,155 @@
+"""Large answers to scrapes, by real clients that read fast, slowly, or not to the end."""
+
+import asyncio
+import gzip
+import threading
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from presenced.fleet import Fleet
+from presenced.metrics.collector import MetricSources
+from presenced.metrics.exposition import Exposition, gzip_parts
+from presenced.metrics.metric import Block
+from presenced.metrics.series import ClientSeries
+from presenced.pipeline import ClientFilter, Pipeline
+from presenced.presence import Client, PresenceRules, State
+from presenced.system.supervision import Readiness
+from presenced.web import server
+from presenced.web.server import Listener
+
+CLIENTS = 40_000  # more text than sockets hold
+
+
+def show(series: ClientSeries, state: State, transition: float) -> None:
+    """Have every client in a state since a moment."""
+    for number in range(CLIENTS):
+        client = Client(f"client-{number}")
+        client.state, client.transition = state, transition
+        series.show(client)
+
+
+class Scraped:
+    """A listener whose clients are all online since the second 1.0 of the epoch."""
+
+    def __init__(self) -> None:
+        self.series = ClientSeries(max_clients=CLIENTS)
+        show(self.series, State.ONLINE, 1.0)
+        pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
+        view = MetricSources(pipeline=pipeline, series=self.series, transport="awscrt")
+        ready = Readiness(ready=True, text="ready")
+        self.listener = Listener(
+            "127.0.0.1", 0, Exposition(view, process_metrics=False), lambda: ready
+        )
+        self.session = aiohttp.ClientSession(auto_decompress=False)
+
+    @property
+    def text(self) -> bytes:
+        """What a scrape shows of the clients."""
+        return b"".join(block.text for block in self.series.blocks())
+
+    async def get(self, path: str = "/metrics", *, zipped: bool = False) -> bytes:
+        """The body of an answer, unpacked."""
+        headers = {"Accept-Encoding": "gzip" if zipped else "identity"}
+        url = f"http://127.0.0.1:{self.listener.port}{path}"
+        async with self.session.get(url, headers=headers) as answer:
+            body = await answer.read()
+            assert answer.status == 200
+            assert answer.headers["Content-Length"] == str(len(body))
+        return gzip.decompress(body) if zipped and path == "/metrics" else body
+
+    async def request(self, method: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A request on a connection of its own, of which nothing has been read."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.listener.port)
+        writer.write(method + b" /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return reader, writer
+
+
+@asynccontextmanager
+async def scraped() -> AsyncIterator[Scraped]:
+    world = Scraped()
+    await world.listener.open()
+    try:
+        yield world
+    finally:
+        await world.session.close()
+        await world.listener.close()
+
+
+def test_all_who_ask_at_once_get_all_of_it() -> None:
+    async def run() -> None:
+        async with scraped() as world:
+            wanted = world.text
+            bodies = await asyncio.gather(*(world.get(zipped=bool(n % 2)) for n in range(6)))
+            assert all(body.endswith(wanted) for body in bodies)
+            show(world.series, State.OFFLINE, 2.0)
+            assert world.text != wanted
+            assert (await world.get()).endswith(world.text)
+            assert (await world.get(zipped=True)).endswith(world.text)
+
+    asyncio.run(run())
+
+
+def test_a_slow_answer_tells_of_one_moment() -> None:
+    async def run() -> None:
+        async with scraped() as world:
+            wanted = world.text
+            reader, writer = await world.request(b"GET")
+            await reader.readuntil(b"\r\n\r\n")
+            show(world.series, State.OFFLINE, 2.0)
+            assert (await world.get()).endswith(world.text)
+            assert (await reader.read()).endswith(wanted)
+            writer.close()
+
+    asyncio.run(run())
+
+
+def test_head_has_no_body() -> None:
+    async def run() -> None:
+        async with scraped() as world:
+            reader, writer = await world.request(b"HEAD")
+            answer = await reader.read()
+            assert answer.endswith(b"\r\n\r\n")
+            assert answer.count(b"\r\n\r\n") == 1
+            assert f"Content-Length: {len(await world.get())}".encode() in answer
+            writer.close()
+
+    asyncio.run(run())
+
+
+def test_who_leaves_in_the_middle_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        async with scraped() as world:
+            reader, writer = await world.request(b"GET")
+            await reader.readuntil(b"\r\n\r\n")
+            writer.transport.abort()
+            assert (await world.get()).endswith(world.text)
+
+    asyncio.run(run())
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_the_loop_goes_on_while_one_at_a_time_is_zipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, release = threading.Semaphore(0), threading.Event()
+
+    def held(blocks: Iterable[Block]) -> list[bytes]:
+        begun.release()
+        assert release.wait(30)
+        return gzip_parts(blocks)
+
+    monkeypatch.setattr(server, "gzip_parts", held)
+
+    async def run() -> None:
+        async with scraped() as world:
+            scrapes = [asyncio.create_task(world.get(zipped=True)) for _ in range(2)]
+            assert await asyncio.to_thread(begun.acquire, timeout=30)
+            assert await world.get("/-/healthy") == b"presenced is healthy.\n"
+            assert (await world.get()).endswith(world.text)
+            assert not begun.acquire(blocking=False), "the other one waits for what this one makes"
+            release.set()
+            for body in await asyncio.gather(*scrapes):
+                assert body.endswith(world.text)
+
+    asyncio.run(run())
