@@ -1,106 +1,195 @@
-"""Presence and the registry side by side, and what follows from both.
+"""Presence and the registry together, and what follows from both.
 
-A thing is its client when their names are equal, or when the client's lifecycle events name it
-(`thingName`). A thing whose client never connected is an unknown client.
+A thing and a client belong together if their names are equal, or if the client's lifecycle events
+name the thing (`thingName`). A thing whose client never connected is an unknown client.
 """
 
-from __future__ import annotations
-
+import fnmatch
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
-from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
-from presenced.presence import Client, Presence, PresenceRules, State, Transition
-from presenced.presence.client import ConnectionKey
+from presenced.events import ConnectFailedEvent, LifecycleEvent, RegistryEvent, SubscriptionEvent
+from presenced.presence import (
+    Client,
+    ClientChange,
+    Effect,
+    ForgetReason,
+    Presence,
+    PresenceRules,
+    State,
+)
+from presenced.presence.client import ConnectionKey, pack
 from presenced.presence.counts import StateCounts
-from presenced.presence.ordering import Ordering
 from presenced.registry import Inventory, Outcome, Thing
+from presenced.registry.inventory import ThingChange
 from presenced.registry.objects import NO_ATTRIBUTES, Attributes
-from presenced.touched import Touched
+
+_PREFIX_PATTERN = re.compile(r"[^*?[]*\*", re.DOTALL)
 
 
 class Description(NamedTuple):
-    """What the registry says about a client; empty where it says nothing."""
+    """What the registry says about a client; empty if it says nothing."""
 
     thing_type: str
     attributes: Attributes
 
 
-_NOTHING = Description("", NO_ATTRIBUTES)
+_NO_DESCRIPTION = Description("", NO_ATTRIBUTES)
 
 
-def _no_one(*_: object) -> None:
-    """Nobody listens."""
+class Changes(NamedTuple):
+    """What has changed: clients in order, and the names of objects of the registry."""
+
+    clients: list[ClientChange]
+    things: set[str]
+    thing_types: set[str]
+    thing_groups: set[str]
 
 
-def _everybody(_: str) -> bool:
-    return True
+class ClientFilter:
+    """The clients that are left out of presence: the daemon's own, and those of patterns.
+
+    Patterns are shell-style, as in `fnmatch`, and case-sensitive.
+    """
+
+    def __init__(self, own: Collection[str] = (), patterns: Sequence[str] = ()) -> None:
+        self._own = frozenset(own)
+        # Most patterns are a prefix and "*", which need no regular expression.
+        self._prefixes = tuple(p[:-1] for p in patterns if _PREFIX_PATTERN.fullmatch(p))
+        others = [p for p in patterns if not _PREFIX_PATTERN.fullmatch(p)]
+        expression = "|".join(fnmatch.translate(pattern) for pattern in others)
+        self._matches = re.compile(expression).match if others else None
+
+    def why_ignored(self, client_id: str) -> str | None:
+        """Return `own_client`, `ignored_client`, or None for a client of the fleet."""
+        if client_id in self._own:
+            return "own_client"
+        if client_id.startswith(self._prefixes):
+            return "ignored_client"
+        if self._matches is not None and self._matches(client_id):
+            return "ignored_client"
+        return None
 
 
 class Fleet:
-    """Every client's presence, what the registry holds, and how many clients each part of it has.
+    """Every client's presence, the registry, and how many clients each part of it has.
 
-    `on_transition`, `on_count`, `on_enter` and `on_forget` are as those of `Presence`;
-    `on_describe` is told each client of which the registry may say something else now, and
-    `on_restore` each that `take_on` took on. `admits` tells whether a client ID is one of the
-    fleet's: for others no thing makes a client.
+    What methods change is collected until `take_changes`. No thing creates a client that the filter
+    leaves out; ignoring the events of such clients is up to the caller.
     """
 
-    def __init__(
-        self,
-        rules: PresenceRules,
-        *,
-        on_transition: Callable[[Client, Transition], None] = _no_one,
-        on_count: Callable[[Client, State, int], None] | None = None,
-        on_enter: Callable[[Client], None] = _no_one,
-        on_forget: Callable[[Client], None] = _no_one,
-        on_describe: Callable[[Client], None] = _no_one,
-        on_restore: Callable[[Client], None] = _no_one,
-    ) -> None:
-        self.presence = Presence(
-            rules,
-            on_transition=self._transition,
-            on_enter=on_enter,
-            on_forget=self._forgotten,
-        )
-        self.inventory = Inventory(
-            on_leave=self._leave, on_enter=self._enter, on_change=self._changed
-        )
+    def __init__(self, rules: PresenceRules, client_filter: ClientFilter | None = None) -> None:
+        self.presence = Presence(rules)
+        self.inventory = Inventory()
         self.thing_types = StateCounts()
         self.thing_groups = StateCounts()
-        self.admits: Callable[[str], bool] = _everybody
+        self.client_filter = client_filter or ClientFilter()
+        # The clients whose events name another thing than their client ID does, by that name.
         self._named: dict[str, set[str]] = {}
-        self._on_transition = on_transition
-        self._on_forget = on_forget
-        self._on_describe = on_describe
-        self._on_restore = on_restore
-        self.use_count(on_count)
+        self._changes: list[ClientChange] = []
 
-    def use_count(self, on_count: Callable[[Client, State, int], None] | None) -> None:
-        """Tell another one from now on what `on_count` is told; None is no one."""
-        self._on_count = on_count
-        self._count_moves()
+    def take_changes(self) -> Changes:
+        """Return what has changed since the last call."""
+        clients, self._changes = self._changes, []
+        return Changes(clients, *self.inventory.take_changed())
 
-    def _count_moves(self) -> None:
-        """Be told of clients that change their state where somebody counts them; it costs 1 µs."""
-        counts = self._on_count is not None or bool(self.inventory.things.live)
-        self.presence.on_count = self._count if counts else None
+    def apply(self, event: LifecycleEvent, received: float, now: float) -> ClientChange:
+        """Apply a lifecycle event and return what it did; clocks as in `Presence.apply`."""
+        change = self.presence.apply(event, received, now)
+        self._record(change)
+        thing_name = event.thing_name
+        # By default a client belongs to the thing of its own name; a disconnect that names no thing
+        # leaves the client at the one that its connect named.
+        if (
+            (self._named or (thing_name is not None and thing_name != event.client_id))
+            and (event.connected or thing_name)
+            and change.against is None
+            and change.client is self.presence.clients.get(event.client_id)
+        ):
+            self._rename(change.client, thing_name)
+        return change
 
-    def track(self, touched: Touched) -> None:
-        """Have everything that changes from now on noted."""
-        self.presence.on_change = touched.clients.add
-        self.presence.disconnects.on_change = touched.disconnects.__setitem__
-        self.inventory.things.on_change = touched.things.add
-        self.inventory.types.on_change = touched.thing_types.add
-        self.inventory.groups.on_change = touched.thing_groups.add
+    def apply_subscription(self, event: SubscriptionEvent, received: float) -> None:
+        """Take a subscription for a sign of life; an unsubscription only shows in the history.
 
-    def untrack(self) -> None:
-        """Have nothing noted that changes from now on."""
-        presence, inventory = self.presence, self.inventory
-        presence.on_change, presence.disconnects.on_change = _no_one, None
-        for shelf in (inventory.things, inventory.types, inventory.groups):
-            shelf.on_change = _no_one
+        It shows that a client of which nothing else is known is online, and that a client that is
+        unverified after a gap is still online.
+        """
+        client = self.presence.clients.get(event.client_id)
+        change = None
+        if event.type == "subscribed":
+            change = self.presence.suppose_online(event.client_id, received)
+            if change is None and client is not None:
+                at = received if event.timestamp is None else event.timestamp / 1000
+                self.presence.confirm_online(client, at)
+        if change is None:
+            if client is None:
+                return
+            change = ClientChange(client, client.state, client.state, effect=Effect.NOTED)
+        change.event, change.received, change.session = event, received, pack(event.session)
+        self._record(change)
+        if change.transition is not None:
+            self._rename(change.client, event.thing_name)
+
+    def note_connect_failure(self, event: ConnectFailedEvent, received: float) -> None:
+        """Note that a client was refused; this says nothing about its presence."""
+        client = self.presence.clients.get(event.client_id)
+        if client is not None:
+            self._changes.append(
+                ClientChange(
+                    client,
+                    client.state,
+                    client.state,
+                    event=event,
+                    effect=Effect.NOTED,
+                    received=received,
+                )
+            )
+
+    def apply_registry(self, event: RegistryEvent, received: float) -> Outcome:
+        """Apply an event of the registry; without event time it counts as just now."""
+        at = round(received * 1000) if event.timestamp is None else event.timestamp
+        outcome, changes = self.inventory.apply(event, at)
+        for change in changes:
+            self._recount_thing(change)
+        for change in changes:
+            self._settle_clients(change.thing)
+        return outcome
+
+    def fire(self, now: float, offset: float, limit: int | None = None) -> int:
+        """Fire the deadlines due at `now`, at most `limit`; return how many fired.
+
+        `offset` is what turns monotonic into wall-clock time.
+        """
+        fired = 0
+        for change in islice(self.presence.fire(now, offset), limit):
+            fired += 1
+            if change is not None:
+                self._record(change)
+        return fired
+
+    def forget(self, client_id: str, reason: ForgetReason) -> None:
+        """Drop a client, if it is known."""
+        change = self.presence.forget(client_id, reason)
+        if change is not None:
+            self._record(change)
+
+    def use_filter(self, client_filter: ClientFilter) -> None:
+        """Leave out other clients from now on; those that have been counted stay.
+
+        Unknown clients are added and dropped accordingly.
+        """
+        self.client_filter = client_filter
+        clients = self.presence.clients.values()
+        unknown = [client.client_id for client in clients if client.state is State.UNKNOWN]
+        for client_id in unknown:
+            if client_filter.why_ignored(client_id) is not None:
+                self._drop_unknown(client_id)
+        for name in self.inventory.things.live:
+            self._ensure_client(name)
 
     def restore(
         self,
@@ -108,175 +197,109 @@ class Fleet:
         deadline: float | None,
         awaited: Iterable[tuple[ConnectionKey, float]],
     ) -> None:
-        """Take on a client as `Presence.restore` does; `recount` is to follow."""
+        """Take over a client as `Presence.restore` does; `recount` must follow."""
         self.presence.restore(client, deadline, awaited)
         if client.thing_name:
             self._named.setdefault(client.thing_name, set()).add(client.client_id)
 
-    def take_on(
-        self,
-        client: Client,
-        deadline: float | None,
-        awaited: Iterable[tuple[ConnectionKey, float]],
-    ) -> None:
-        """Take on a client as `Presence.restore` does, beside others that are known already.
-
-        It counts at once, and `on_restore` is told. No other but an unknown one of its ID may be
-        known.
-        """
-        if client.state is State.UNKNOWN and not self.admits(client.client_id):
-            self.presence.on_change(client.client_id)  # let it be dropped from the file, too
-            return
-        unknown = self.presence.clients.get(client.client_id)
-        if unknown is not None:
-            self._count(unknown, State.UNKNOWN, -1)
-        self.restore(client, deadline, awaited)
-        self._count(client, client.state, 1)
-        for name in {client.thing, client.client_id}:
-            self._stand_for(name)
-        if client.state is State.OFFLINE and self._is_deleted(client.thing):
-            self.presence.forget(client.client_id, "thing_deleted")
-        else:
-            self._on_restore(client)
-
     def recount(self) -> None:
-        """Count every client anew, and see to it that each thing has one."""
+        """Count all clients by type and group anew, and give every thing its client."""
         self.thing_types.clear()
         self.thing_groups.clear()
-        self._count_moves()
-        # Most things have their type and groups in common with many: those are looked at once.
+        # Many things share their type and groups: each combination is looked up once.
         alike: Counter[tuple[str, tuple[str, ...], State]] = Counter()
         for client in self.presence.clients.values():
             thing = self.inventory.things.live.get(client.thing)
             if thing is not None:
                 alike[thing.type, tuple(thing.groups), client.state] += 1
         for (kind, groups, state), number in alike.items():
-            if kind:
-                self.thing_types.count(kind, state, number)
-            for group in self.inventory.and_above(groups):
-                self.thing_groups.count(group, state, number)
-        self.reconsider()
-
-    def apply(self, event: LifecycleEvent, received: float, now: float) -> Ordering:
-        """Take a lifecycle event into account; the clocks are those of `Presence.apply`."""
-        ordering = self.presence.apply(event, received, now)
-        thing_name = event.thing_name
-        if not self._named and (thing_name is None or thing_name == event.client_id):
-            return ordering  # the client is, as all are, the thing of its own name
-        client = self.presence.clients.get(event.client_id)
-        # A disconnect that names no thing leaves it at the one that the connect named.
-        # One that was forgotten on the way may be there anew, for the thing of its own name.
-        is_there = client is not None and client.state is not State.UNKNOWN
-        if client and is_there and ordering.is_later and (event.connected or event.thing_name):
-            self._rename(client, event.thing_name)
-        return ordering
-
-    def hear_subscription(self, event: SubscriptionEvent, received: float) -> None:
-        """Take a subscription for a sign of life.
-
-        Of a client of which nothing else is known it shows that it is online, and of one that is
-        taken for online after a gap that it is so still.
-        """
-        if event.type != "subscribed":
-            return
-        if self.presence.suppose_online(event.client_id, received):
-            self._rename(self.presence.clients[event.client_id], event.thing_name)
-        else:
-            at = received if event.timestamp is None else event.timestamp / 1000
-            self.presence.confirm_online(event.client_id, at)
-
-    def learn(self, event: RegistryEvent, received: float) -> Outcome:
-        """Take an event of the registry into account; without event time it counts as just now."""
-        at = round(received * 1000) if event.timestamp is None else event.timestamp
-        return self.inventory.apply(event, at)
+            self._count(kind, self.inventory.with_ancestors(groups), state, number)
+        self.use_filter(self.client_filter)
 
     def describe(self, client: Client) -> Description:
-        """What the registry says about a client."""
+        """Return what the registry says about a client."""
         thing = self.inventory.things.live.get(client.thing)
-        return Description(thing.type, thing.attributes) if thing else _NOTHING
+        return Description(thing.type, thing.attributes) if thing else _NO_DESCRIPTION
 
     def is_in_group(self, client: Client, group: str) -> bool:
-        """Whether a client is in a group, or in one below it; with no name, whether in none."""
+        """Return whether a client is in a group or its subgroups; without a name, in none."""
         thing = self.inventory.things.live.get(client.thing)
         if not group:
             return thing is None or not thing.groups
         return thing is not None and self.inventory.is_in(thing, group)
 
-    def reconsider(self) -> None:
-        """Make and drop unknown clients after `admits` has changed."""
-        clients = self.presence.clients.values()
-        unknown = [client.client_id for client in clients if client.state is State.UNKNOWN]
-        for client_id in unknown:
-            if not self.admits(client_id):
-                self.presence.disown(client_id)
-        for name in self.inventory.things.live:
-            self._stand_for(name)
+    def _record(self, change: ClientChange) -> None:
+        """Collect a change, count it by type and group, and draw what follows from it."""
+        self._changes.append(change)
+        client, before, after = change.client, change.before, change.after
+        if before is after:
+            return
+        if self.inventory.things.live:
+            thing = self.inventory.things.live.get(client.thing)
+            if thing is not None:
+                groups = self.inventory.groups_of(thing)
+                if before is not None:
+                    self._count(thing.type, groups, before, -1)
+                if after is not None:
+                    self._count(thing.type, groups, after, 1)
+        if after is None:
+            if client.thing_name:
+                self._remove_name(client.thing_name, client.client_id)
+            for name in {client.thing, client.client_id}:
+                self._ensure_client(name)
+        elif after is State.OFFLINE and self._is_deleted(client.thing):
+            self.forget(client.client_id, "thing_deleted")
 
-    def _transition(self, client: Client, transition: Transition) -> None:
-        self._on_transition(client, transition)
-        if transition.state is State.OFFLINE and self._is_deleted(client.thing):
-            self.presence.forget(client.client_id, "thing_deleted")
+    def _count(self, thing_type: str, groups: Iterable[str], state: State, step: int) -> None:
+        if thing_type:
+            self.thing_types.count(thing_type, state, step)
+        for group in groups:
+            self.thing_groups.count(group, state, step)
 
-    def _forgotten(self, client: Client) -> None:
-        if client.thing_name:
-            self._unname(client.thing_name, client.client_id)
-        self._on_forget(client)
-        for name in {client.thing, client.client_id}:
-            self._stand_for(name)
-
-    def _count(self, client: Client, state: State, change: int) -> None:
-        if self._on_count is not None:
-            self._on_count(client, state, change)
-        thing = self.inventory.things.live.get(client.thing)
-        if thing is not None:
-            self._count_in(thing, state, change)
-
-    def _count_in(self, thing: Thing, state: State, change: int) -> None:
-        if kind := thing.type:
-            self.thing_types.count(kind, state, change)
-        for group in self.inventory.groups_of(thing):
-            self.thing_groups.count(group, state, change)
-
-    def _leave(self, thing: Thing) -> None:
+    def _recount_thing(self, change: ThingChange) -> None:
+        thing = change.thing
+        groups = self.inventory.groups_of(thing)
+        if (thing.type, groups) == (change.type, change.groups):
+            return
         for client in self._clients_of(thing.name):
-            self._count_in(thing, client.state, -1)
+            self._count(change.type, change.groups, client.state, -1)
+            self._count(thing.type, groups, client.state, 1)
 
-    def _enter(self, thing: Thing) -> None:
-        self._count_moves()
-        for client in self._clients_of(thing.name):
-            self._count_in(thing, client.state, 1)
-
-    def _changed(self, thing: Thing) -> None:
-        """See to a thing's clients; whatever follows for others finds all things counted."""
+    def _settle_clients(self, thing: Thing) -> None:
+        """Add or drop the clients of a thing that may have changed, and describe them anew."""
         if thing.exists:
-            self._stand_for(thing.name)
+            self._ensure_client(thing.name)
         else:
-            self._release(thing)
+            # Clients that are online stay, without their thing.
+            for client in list(self._clients_of(thing.name)):
+                if thing.deleted and client.state in (State.OFFLINE, State.UNKNOWN):
+                    self.forget(client.client_id, "thing_deleted")
+                else:
+                    self._drop_unknown(client.client_id)
         for client in self._clients_of(thing.name):
-            self._on_describe(client)
-
-    def _release(self, thing: Thing) -> None:
-        """Let go of the clients of a thing that is no more, but for those that are online."""
-        for client in list(self._clients_of(thing.name)):
-            if thing.deleted and client.state in (State.OFFLINE, State.UNKNOWN):
-                self.presence.forget(client.client_id, "thing_deleted")
-            else:
-                self.presence.disown(client.client_id)
+            self._changes.append(ClientChange(client, client.state, client.state, described=True))
 
     def _is_deleted(self, name: str) -> bool:
         thing = self.inventory.things.get(name)
         return thing is not None and thing.deleted and not thing.exists
 
-    def _stand_for(self, name: str) -> None:
-        """See to it that a thing has a client: an unknown one, until one of its own connects."""
+    def _drop_unknown(self, client_id: str) -> None:
+        change = self.presence.drop_unknown(client_id)
+        if change is not None:
+            self._record(change)
+
+    def _ensure_client(self, name: str) -> None:
+        """Give a thing an unknown client, until one of its own connects."""
         client = self.presence.clients.get(name)
         if client is not None and client.thing == name and name not in self._named:
             return
-        if name in self.inventory.things.live and self.admits(name):
+        if name in self.inventory.things.live and self.client_filter.why_ignored(name) is None:
             if next(self._clients_of(name), None) is None:
-                self.presence.know(name)
+                change = self.presence.add(name)
+                if change is not None:
+                    self._record(change)
             elif name in self._named:
-                self.presence.disown(name)
+                self._drop_unknown(name)
 
     def _clients_of(self, name: str) -> Iterator[Client]:
         client = self.presence.clients.get(name)
@@ -286,29 +309,29 @@ class Fleet:
             yield self.presence.clients[client_id]
 
     def _rename(self, client: Client, thing_name: str | None) -> None:
-        """Let a client be another thing's."""
+        """Assign a client to another thing."""
         named = thing_name if thing_name != client.client_id else None
         if named == client.thing_name:
             return
         before = client.thing
-        self._count_for(client, -1)
+        self._count_client(client, -1)
         if client.thing_name:
-            self._unname(client.thing_name, client.client_id)
+            self._remove_name(client.thing_name, client.client_id)
         client.thing_name = named
         if named:
             self._named.setdefault(named, set()).add(client.client_id)
-        self._count_for(client, 1)
+        self._count_client(client, 1)
         for name in (before, client.thing):
-            self._stand_for(name)
-        self.presence.on_change(client.client_id)
-        self._on_describe(client)
+            self._ensure_client(name)
+        self._changes.append(ClientChange(client, client.state, client.state, described=True))
 
-    def _count_for(self, client: Client, change: int) -> None:
+    def _count_client(self, client: Client, step: int) -> None:
         thing = self.inventory.things.live.get(client.thing)
         if thing is not None:
-            self._count_in(thing, client.state, change)
+            groups = self.inventory.groups_of(thing)
+            self._count(thing.type, groups, client.state, step)
 
-    def _unname(self, thing_name: str, client_id: str) -> None:
+    def _remove_name(self, thing_name: str, client_id: str) -> None:
         clients = self._named[thing_name]
         clients.discard(client_id)
         if not clients:

@@ -1,59 +1,58 @@
 """`presenced replay`: a recording through the daemon's own pipeline, on a virtual clock."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import BinaryIO, Literal
 
 import msgspec
 
 from presenced.events.message import Message
 from presenced.fleet import Fleet
+from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.collector import MetricSources
 from presenced.metrics.exposition import Exposition
-from presenced.metrics.series import ClassCounts
-from presenced.pipeline import Pipeline
-from presenced.presence import Client, State, Transition
-from presenced.service.build import client_filter, client_series, presence_rules
+from presenced.pipeline import Batch, Pipeline
+from presenced.presence import State
+from presenced.service.build import client_filter, presence_rules
 from presenced.settings import Settings
 
 Print = Literal["transitions", "clients", "metrics"]
 
+_BATCH = 500
+
 
 class Replay:
-    """One run of a recording; `out` gets what `shown` names."""
+    """One run of a recording; `out` receives what `shown` names."""
 
     def __init__(self, settings: Settings, out: BinaryIO, shown: Print) -> None:
         self._out = out
         self._shown = shown
-        self._classes = ClassCounts(settings.metrics.client_id_pattern)
-        fleet = Fleet(
-            presence_rules(settings.presence),
-            on_transition=self._changed,
-            on_count=self._classes.count if self._classes.labels else None,
-            on_forget=lambda client: self._series.drop(client),
-            on_describe=lambda client: self._series.describe(client),
-        )
-        self._series = client_series(settings.metrics, fleet)
-        self._presence = fleet.presence
-        self._pipeline = Pipeline(fleet, client_filter(settings))
+        self._fleet = Fleet(presence_rules(settings.presence), client_filter(settings))
+        self._metrics = ClientMetrics(self._fleet, settings.metrics)
+        self._pipeline = Pipeline(self._fleet, [self._metrics, self])
         self._transport = settings.mqtt.transport
 
     def run(self, messages: Iterable[Message], *, settle: bool) -> None:
-        """Take in all messages, then, to settle, let time run on until no client is pending."""
-        self._pipeline.process(messages)
-        while settle and self._presence.counts.clients[State.PENDING]:
-            deadline = self._presence.next_deadline
+        """Apply all messages; to settle, let time run on until no client is pending."""
+        presence = self._fleet.presence
+        remaining = iter(messages)
+        while batch := list(islice(remaining, _BATCH)):
+            self._pipeline.process(batch)
+        while settle and presence.counts.clients[State.PENDING]:
+            deadline = presence.next_deadline
             if deadline is None:  # every pending client has one
                 break
-            self._presence.advance(deadline, 0.0)
+            self._pipeline.advance(deadline, 0.0)
         if self._shown == "clients":
-            self._print_clients()
+            self._write(self._clients())
         elif self._shown == "metrics":
-            self._print_metrics()
+            sources = MetricSources(self._pipeline, self._metrics, self._transport)
+            self._out.write(Exposition(sources).render()[0])
 
-    def _changed(self, client: Client, transition: Transition) -> None:
-        self._series.show(client)
+    def observe(self, batch: Batch) -> None:
+        """Print the transitions of a batch."""
         if self._shown == "transitions":
-            self._line(
+            self._write(
                 {
                     "time": transition.time,
                     "since": transition.since,
@@ -62,29 +61,20 @@ class Replay:
                     "to": transition.state,
                     "reason": transition.reason,
                 }
+                for change in batch.changes.clients
+                if (transition := change.transition) is not None
             )
 
-    def _print_clients(self) -> None:
-        for client_id, client in sorted(self._presence.clients.items()):
-            self._line(
-                {
-                    "client_id": client_id,
-                    "state": client.state,
-                    "since": client.since,
-                    "version": client.version,
-                    "session": client.session,
-                    "reason": client.reason,
-                }
-            )
+    def _clients(self) -> Iterator[dict[str, object]]:
+        for client_id, client in sorted(self._fleet.presence.clients.items()):
+            yield {
+                "client_id": client_id,
+                "state": client.state,
+                "since": client.since,
+                "version": client.version,
+                "session": client.session,
+                "reason": client.reason,
+            }
 
-    def _print_metrics(self) -> None:
-        view = MetricSources(
-            pipeline=self._pipeline,
-            series=self._series,
-            classes=self._classes,
-            transport=self._transport,
-        )
-        self._out.write(Exposition(view).render()[0])
-
-    def _line(self, fields: dict[str, object]) -> None:
-        self._out.write(msgspec.json.encode(fields) + b"\n")
+    def _write(self, lines: Iterable[dict[str, object]]) -> None:
+        self._out.writelines(msgspec.json.encode(line) + b"\n" for line in lines)

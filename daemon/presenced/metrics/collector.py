@@ -22,28 +22,29 @@ from prometheus_client.utils import floatToGoString
 from presenced import __version__
 from presenced.events.model import CONNECT_FAILURE_REASONS, DISCONNECT_REASONS
 from presenced.metrics.catalog import CATALOG
-from presenced.metrics.series import ClassCounts, ClientSeries
+from presenced.metrics.clients import ClientMetrics
 from presenced.pipeline import Pipeline
 from presenced.presence.counts import Distribution
+from presenced.sources.connections import Connections
 from presenced.sources.gaps import GapReason
+from presenced.sources.inbox import Inbox
 from presenced.sources.status import ConnectionStatus
+from presenced.sources.traffic import Traffic
 from presenced.store import WriterCounts
-
-
-def _no_backlog() -> int:
-    return 0
 
 
 @dataclass(slots=True)
 class MetricSources:
-    """What metrics are read from. `certificate_expiry` and `reloaded_at` are epoch seconds."""
+    """What metrics are read from. `certificate_expiry` and `reloaded_at` are epoch seconds.
+
+    A replay has no connections and no inbox.
+    """
 
     pipeline: Pipeline
-    series: ClientSeries
+    clients: ClientMetrics
     transport: str
-    classes: ClassCounts = field(default_factory=ClassCounts)
-    connections: Sequence[ConnectionStatus] = ()
-    backlog: Callable[[], int] = _no_backlog
+    connections: Connections | None = None
+    inbox: Inbox | None = None
     gaps: Mapping[GapReason, int] = field(default_factory=lambda: dict.fromkeys(GapReason, 0))
     state: WriterCounts = field(default_factory=WriterCounts)
     certificate_expiry: dict[str, float] = field(default_factory=dict)
@@ -51,10 +52,26 @@ class MetricSources:
     reloaded_at: float = field(default_factory=time.time)
 
     @property
+    def statuses(self) -> Sequence[ConnectionStatus]:
+        """The status of each connection."""
+        return self.connections.statuses if self.connections else ()
+
+    @property
+    def traffic(self) -> Mapping[str, Traffic]:
+        """What came over each connection, by client ID."""
+        return self.connections.traffic if self.connections else {}
+
+    @property
+    def backlog(self) -> int:
+        """Messages received but not yet applied."""
+        return self.inbox.backlog if self.inbox else 0
+
+    @property
     def clients_without_series(self) -> int:
-        """Clients that should have series of their own and have none for want of room."""
+        """Clients that should have series of their own and have none because of the limit."""
         known = self.pipeline.presence.counts.known
-        return max(0, known - self.series.shown) if self.series.enabled else 0
+        series = self.clients.series
+        return max(0, known - series.shown) if series.enabled else 0
 
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
@@ -71,9 +88,9 @@ class TotalsCollector(Collector):
         """The families of the catalog with their present values."""
         for name, read in _READERS.items():
             yield _simple(name, read(self._view))
-        if groups := self._view.classes.labels:
+        if groups := self._view.clients.classes.labels:
             labels = (*groups, "state")
-            yield _simple("iot_class_clients", self._view.classes.samples(), labels)
+            yield _simple("iot_class_clients", self._view.clients.classes.samples(), labels)
         presence = self._view.pipeline.presence.counts
         for name, distribution in (
             ("iot_client_session_duration_seconds", presence.session_duration),
@@ -147,7 +164,7 @@ def _build_info(view: MetricSources) -> Samples:
 def _connects(view: MetricSources) -> Samples:
     return [
         ((status.client_id, session), count)
-        for status in view.connections
+        for status in view.statuses
         for session, count in status.connects.items()
     ]
 
@@ -155,7 +172,7 @@ def _connects(view: MetricSources) -> Samples:
 def _failures(view: MetricSources) -> Samples:
     return [
         ((status.client_id, reason.value), count)
-        for status in view.connections
+        for status in view.statuses
         for reason, count in status.failures.items()
     ]
 
@@ -163,7 +180,7 @@ def _failures(view: MetricSources) -> Samples:
 def _granted(view: MetricSources) -> Samples:
     return [
         ((status.client_id, topic_filter), granted)
-        for status in view.connections
+        for status in view.statuses
         for topic_filter, granted in status.granted.items()
     ]
 
@@ -171,17 +188,17 @@ def _granted(view: MetricSources) -> Samples:
 def _messages(view: MetricSources) -> Samples:
     return [
         ((connection, str(qos)), count)
-        for connection, traffic in view.pipeline.traffic.items()
+        for connection, traffic in view.traffic.items()
         for qos, count in traffic.messages.items()
     ]
 
 
 def _last_message(view: MetricSources) -> Samples:
-    return [((c,), traffic.last_message or 0) for c, traffic in view.pipeline.traffic.items()]
+    return [((c,), traffic.last_message or 0) for c, traffic in view.traffic.items()]
 
 
 def _saturated(view: MetricSources) -> Samples:
-    return [((c,), traffic.saturated_seconds) for c, traffic in view.pipeline.traffic.items()]
+    return [((c,), traffic.saturated_seconds) for c, traffic in view.traffic.items()]
 
 
 _READERS: dict[str, Callable[[MetricSources], Samples]] = {
@@ -233,7 +250,7 @@ _READERS: dict[str, Callable[[MetricSources], Samples]] = {
     "presenced_mqtt_last_message_timestamp_seconds": _last_message,
     "presenced_mqtt_saturated_seconds_total": _saturated,
     "presenced_gaps_total": lambda v: _by_label(v.gaps),
-    "presenced_pipeline_backlog_messages": lambda v: _one(v.backlog()),
+    "presenced_pipeline_backlog_messages": lambda v: _one(v.backlog),
     "presenced_pipeline_faults_total": lambda v: _one(v.pipeline.counts.faults),
     "presenced_clients_without_series": lambda v: _one(v.clients_without_series),
     "presenced_state_commits_total": lambda v: _one(v.state.commits),

@@ -65,7 +65,7 @@ class Exposition:
         encode, content_type = choose_encoder(accept)
         totals = CollectorRegistry(auto_describe=False)
         totals.register(_Collected(self._registry.collect()))
-        return Snapshot(content_type, encode, totals, list(self._view.series.blocks()))
+        return Snapshot(content_type, encode, totals, list(self._view.clients.series.blocks()))
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition in one piece, and its content type."""

@@ -1,7 +1,4 @@
-"""Totals that presence keeps up to date, so that nobody has to walk over all clients.
-
-How many clients are in which state, by a name that they share.
-"""
+"""Totals that are updated with every change, so that no reader walks over all clients."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -52,33 +49,33 @@ class PresenceCounts:
         self.session_duration = Distribution(_SESSION_BUCKETS)
         self.offline_duration = Distribution(_OFFLINE_BUCKETS)
 
-    def count_disconnect(self, told: str | None, *, client_initiated: bool | None) -> None:
-        """Count a disconnect by the reason that was told, and by who began it."""
+    def count_disconnect(self, cause: str | None, *, client_initiated: bool | None) -> None:
+        """Count a disconnect by its reason and the side that initiated it."""
         if client_initiated is None:
-            client_initiated = told == "CLIENT_INITIATED_DISCONNECT"
-        reason = told if told in _KNOWN_REASONS else "other"
+            client_initiated = cause == "CLIENT_INITIATED_DISCONNECT"
+        reason = cause if cause in _KNOWN_REASONS else "other"
         key = reason, "client" if client_initiated else "server"
         # `+= 1` looks for __missing__ and takes 0.4 µs where this takes 0.1.
         self.disconnects[key] = self.disconnects.get(key, 0) + 1
 
     def observe_session(self, milliseconds: int) -> None:
-        """Count a session by the event times of its connect and disconnect, that far apart."""
+        """Observe the duration of a session, from the event times of its connect and disconnect."""
         self.session_duration.observe(milliseconds / 1000)
 
     @property
     def known(self) -> int:
-        """Clients of which it is known whether they are online."""
+        """How many clients are known to be online or not."""
         return sum(self.clients.values()) - self.clients[State.UNKNOWN]
 
 
 class StateCounts:
-    """Counts of clients by name and state, kept up to date with every change."""
+    """How many clients are in which state, by the name of a thing type or a thing group."""
 
     def __init__(self) -> None:
         self._counts: dict[str, dict[State, int]] = {}
 
     def count(self, name: str, state: State, change: int) -> None:
-        """Take into account that clients of this name enter a state, or leave it (negative)."""
+        """Count clients of this name that enter a state, or leave it (negative)."""
         counts = self._counts.get(name)
         if counts is None:
             counts = self._counts[name] = dict.fromkeys(State, 0)
@@ -87,12 +84,12 @@ class StateCounts:
             del self._counts[name]
 
     def clear(self) -> None:
-        """Begin anew, with nobody counted."""
+        """Set all counts to zero."""
         self._counts.clear()
 
     def samples(self, names: Iterable[str]) -> Iterator[tuple[tuple[str, str], int]]:
-        """Name, state and how many, for each of these names; those without clients have 0."""
-        nobody = dict.fromkeys(State, 0)
+        """Yield label values (name, state) and the count, for each of these names."""
+        none = dict.fromkeys(State, 0)
         for name in names:
-            for state, count in self._counts.get(name, nobody).items():
+            for state, count in self._counts.get(name, none).items():
                 yield (name, state.value), count

@@ -1,7 +1,4 @@
-"""Many deadlines in one structure, so that one timer serves them all.
-
-Offline clients in the order in which they went offline.
-"""
+"""Many deadlines in one structure, so that one timer serves them all."""
 
 import math
 from collections import deque
@@ -27,7 +24,7 @@ _REBUILD_ABOVE = 64
 class _Lane(Generic[T]):
     """Deadlines that are scheduled in the order in which they are due, and so need no heap.
 
-    Two queues side by side take 16 bytes for each, where a tuple in one takes 72.
+    Two queues side by side take 16 bytes an entry; one queue of tuples takes 72.
     """
 
     __slots__ = ("items", "whens")
@@ -45,7 +42,7 @@ class _Lane(Generic[T]):
         return self.items.popleft()
 
     def drop_dead(self) -> int:
-        """Drop the dead that come first; how many those were."""
+        """Drop the cancelled entries at the head; return how many those were."""
         items, whens, dropped = self.items, self.whens, 0
         while items and items[0].deadline != whens[0]:
             self.pop()
@@ -54,13 +51,13 @@ class _Lane(Generic[T]):
 
 
 class Deadlines(Generic[T]):
-    """Deadlines with lazy deletion; each item has one at most, and holds it itself.
+    """Deadlines with lazy deletion; each item has at most one, and holds it itself.
 
-    Those that lie equally far ahead when they are scheduled cost O(1) each to schedule and to fire,
-    others O(log n). Cancelling costs O(1): the entry stays where it is, dead, until it comes up, or
-    until the dead outnumber the living and all is built anew.
+    Entries that lie equally far ahead when scheduled cost O(1) each to schedule and to fire, others
+    O(log n). Cancelling costs O(1): the entry stays in place, dead, until it comes up, or until the
+    dead outnumber the living and everything is rebuilt.
 
-    `earliest` is no later than the earliest deadline, which may have been cancelled; infinity where
+    `earliest` is no later than the earliest deadline, which may have been cancelled; infinity if
     there is none.
     """
 
@@ -76,11 +73,10 @@ class Deadlines(Generic[T]):
         return self._living
 
     def schedule(self, when: float, item: T, *, ahead: float | None = None) -> None:
-        """Let an item be due at `when`.
+        """Schedule an item at `when`, in place of the deadline that it has.
 
-        A deadline that it has already is cancelled. `ahead` is how far ahead of now that is: of
-        those that lie equally far ahead the first scheduled comes first, and so it is with equal
-        deadlines for which it is not told.
+        `ahead` is how far ahead of now that is. Of entries equally far ahead, and of equal
+        deadlines without `ahead`, the one scheduled first fires first.
         """
         if item.deadline is not None:
             self.cancel(item)
@@ -92,7 +88,7 @@ class Deadlines(Generic[T]):
             lane = self._lanes.get(ahead)
             if lane is None:
                 lane = self._lanes[ahead] = _Lane()
-            # Not so where they were told of by two threads, or by another process.
+            # Out of order if two threads, or an earlier process, read the clock.
             if not lane.whens or lane.whens[-1] <= when:
                 lane.items.append(item)
                 lane.whens.append(when)
@@ -101,7 +97,7 @@ class Deadlines(Generic[T]):
         heappush(self._heap, (when, self._sequence, item))
 
     def cancel(self, item: T) -> None:
-        """Let an item have no deadline."""
+        """Cancel the deadline of an item, if it has one."""
         if item.deadline is None:
             return
         item.deadline = None
@@ -112,14 +108,14 @@ class Deadlines(Generic[T]):
 
     @property
     def next(self) -> float | None:
-        """When the earliest deadline is due; None where there is none."""
+        """When the earliest deadline is due; None if there is none."""
         self._find_earliest()
         return None if self.earliest == math.inf else self.earliest
 
     def due(self, now: float) -> Iterator[tuple[float, T]]:
-        """Take out, in order, every `(when, item)` that is due at `now`.
+        """Remove and yield, in order, every `(when, item)` that is due at `now`.
 
-        Items scheduled or cancelled while the iteration goes on are taken into account.
+        Items scheduled or cancelled during the iteration are taken into account.
         """
         while self.earliest <= now:
             lane = self._find_earliest()
@@ -132,7 +128,7 @@ class Deadlines(Generic[T]):
             yield when, item
 
     def _find_earliest(self) -> _Lane[T] | None:
-        """The lane of the earliest deadline, None where that is in the heap or nowhere."""
+        """Return the lane of the earliest deadline, None if that is in the heap or nowhere."""
         heap, found = self._heap, None
         while heap and heap[0][2].deadline != heap[0][0]:
             heappop(heap)
@@ -160,11 +156,11 @@ class Deadlines(Generic[T]):
 
 
 class OfflineClients:
-    """Who has been offline for longest; each client holds itself since when, as `offline_at`.
+    """Offline clients in the order in which they went offline, at `Client.offline_at`.
 
-    It is one item of `deadlines`, due when the first of them has been offline for `forget_after`
-    seconds, None being for ever: so another length of time needs no look at each of a million.
-    Deletion is lazy, as that of `Deadlines`.
+    Together they are one item of `deadlines`, due when the first of them has been offline for
+    `forget_after` seconds (None: never), so that another duration needs no look at a million
+    clients. Deletion is lazy, as in `Deadlines`.
     """
 
     def __init__(self, deadlines: Deadlines[Any], forget_after: float | None) -> None:
@@ -172,30 +168,30 @@ class OfflineClients:
         self._deadlines = deadlines
         self._forget_after = forget_after
         # Clients go offline one after the other, which two queues side by side hold in 16 bytes
-        # for each; those of a state file come in another order.
+        # each; those of a state file come in another order.
         self._clients: deque[Client] = deque()
         self._times: deque[float] = deque()
-        self._out_of_turn: list[tuple[float, int, Client]] = []
+        self._out_of_order: list[tuple[float, int, Client]] = []
         self._numbers = count()
         self._dead = 0
 
     def __len__(self) -> int:
-        return len(self._clients) + len(self._out_of_turn) - self._dead
+        return len(self._clients) + len(self._out_of_order) - self._dead
 
     def add(self, client: Client, at: float) -> None:
-        """Take a client in that is in none yet, offline since `at`, in seconds of any one clock."""
+        """Add a client that is offline since `at`, in seconds of any one clock."""
         client.offline_at = at
         if not self._times or self._times[-1] <= at:
             self._clients.append(client)
             self._times.append(at)
         else:
-            heappush(self._out_of_turn, (at, next(self._numbers), client))
+            heappush(self._out_of_order, (at, next(self._numbers), client))
         after = self._forget_after
         if after is not None and (self.deadline is None or at + after < self.deadline):
             self._deadlines.schedule(at + after, self)
 
     def discard(self, client: Client) -> None:
-        """Let a client go, if it is there."""
+        """Remove a client, if it is there."""
         if client.offline_at is None:
             return
         client.offline_at = None
@@ -206,55 +202,56 @@ class OfflineClients:
             self._rebuild()
 
     def forget_after(self, seconds: float | None) -> None:
-        """Let clients be offline for so long from now on, None being for ever."""
+        """Set how long clients may be offline, None for ever."""
         self._forget_after = seconds
-        self._expect()
+        self._schedule()
 
     def take_expired(self, now: float) -> Client | None:
-        """Take out the one that has been offline for longest, if that is too long at `now`.
+        """Remove the client that has been offline for longest, if that is too long at `now`.
 
-        To be called when it was due. It is due again for the next one.
+        Called when it was due; the deadline of the next one is scheduled.
         """
         after, at = self._forget_after, self.earliest
         expired = after is not None and at is not None and at + after <= now
         client = self.pop() if expired else None
-        self._expect()
+        self._schedule()
         return client
-
-    def _expect(self) -> None:
-        after, at = self._forget_after, self.earliest
-        if after is None or at is None:
-            self._deadlines.cancel(self)
-        else:
-            self._deadlines.schedule(at + after, self)
 
     @property
     def earliest(self) -> float | None:
-        """Since when the one is offline that has been so for longest; None where none is."""
+        """When the client went offline that has been so for longest; None if there is none."""
         self._drop_dead()
-        times, heap = self._times, self._out_of_turn
+        times, heap = self._times, self._out_of_order
         if not times:
             return heap[0][0] if heap else None
         return min(heap[0][0], times[0]) if heap else times[0]
 
     def pop(self) -> Client:
-        """Take out the one that has been offline for longest; IndexError where none is."""
+        """Remove the client that has been offline for longest. Raises IndexError if none is."""
         earliest = self.earliest
-        if self._out_of_turn and self._out_of_turn[0][0] == earliest:
-            client = heappop(self._out_of_turn)[2]
+        if self._out_of_order and self._out_of_order[0][0] == earliest:
+            client = heappop(self._out_of_order)[2]
         else:
             self._times.popleft()
             client = self._clients.popleft()
         client.offline_at = None
         return client
 
+    def _schedule(self) -> None:
+        after, at = self._forget_after, self.earliest
+        if after is None or at is None:
+            self._deadlines.cancel(self)
+        else:
+            self._deadlines.schedule(at + after, self)
+
     def _drop_dead(self) -> None:
         while self._times and self._clients[0].offline_at != self._times[0]:
             self._times.popleft()
             self._clients.popleft()
             self._dead -= 1
-        while self._out_of_turn and self._out_of_turn[0][2].offline_at != self._out_of_turn[0][0]:
-            heappop(self._out_of_turn)
+        heap = self._out_of_order
+        while heap and heap[0][2].offline_at != heap[0][0]:
+            heappop(heap)
             self._dead -= 1
 
     def _rebuild(self) -> None:
@@ -262,7 +259,7 @@ class OfflineClients:
         living = [pair for pair in pairs if pair[0].offline_at == pair[1]]
         self._clients = deque(client for client, _ in living)
         self._times = deque(at for _, at in living)
-        heap = [entry for entry in self._out_of_turn if entry[2].offline_at == entry[0]]
+        heap = [entry for entry in self._out_of_order if entry[2].offline_at == entry[0]]
         heapify(heap)
-        self._out_of_turn = heap
+        self._out_of_order = heap
         self._dead = 0

@@ -8,13 +8,8 @@ after which versions reset.
 Within 2A event times prove nothing, but no reset fits there, so versions decide; beyond 2A event
 times are certain. Connects and disconnects differ, because the disconnect of a connection that
 was taken over may be stamped minutes after the connect that took over, and belongs before it.
-
-What decides how presence follows from events, as far as it can be set.
-
-Session identifiers in little memory: AWS IoT Core's are UUIDs, and a number takes half.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -36,10 +31,34 @@ class Stamp(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OrderingRules:
-    """The two lengths of time that ordering rests on, in milliseconds like event times."""
+    """A (`timestamp_accuracy`) and R (`version_reset_after`), in milliseconds like event times."""
 
     timestamp_accuracy: int = 120_000
     version_reset_after: int = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceRules:
+    """The settings that presence depends on. Durations are in seconds.
+
+    `forget_offline_after` None keeps offline clients forever.
+    """
+
+    offline_delay: float = 5.0
+    offline_delay_by_reason: Mapping[str, float] = field(default_factory=dict)
+    forget_offline_after: float | None = None
+    ordering: OrderingRules = field(default_factory=OrderingRules)
+
+    @property
+    def longest_delay(self) -> float:
+        """The longest offline delay of any reason."""
+        return max(self.offline_delay, *self.offline_delay_by_reason.values(), 0.0)
+
+    def delay(self, reason: str | None) -> float:
+        """Return the offline delay of a disconnect with this reason."""
+        if reason is None:
+            return self.offline_delay
+        return self.offline_delay_by_reason.get(reason, self.offline_delay)
 
 
 class Ordering(Enum):
@@ -57,7 +76,7 @@ class Ordering(Enum):
 
 
 def order(event: Stamp, last: Stamp, rules: OrderingRules) -> Ordering:
-    """How `event` stands to `last`; of two that nothing tells apart, `event` is the later."""
+    """Return how `event` stands to `last`; if nothing tells them apart, `event` is later."""
     if event.version is None or last.version is None:
         return _order_without_versions(event, last, rules)
     if event.version > last.version:
@@ -71,12 +90,12 @@ def order(event: Stamp, last: Stamp, rules: OrderingRules) -> Ordering:
     return Ordering.LATER if event.timestamp >= last.timestamp else Ordering.STALE
 
 
-def in_doubt(event: Stamp, last: Stamp, rules: OrderingRules) -> bool:
-    """Whether two disconnects could stand the other way round than `order` says.
+def is_ambiguous(event: Stamp, last: Stamp, rules: OrderingRules) -> bool:
+    """Return whether two disconnects may stand in the other order than `order` returns.
 
-    So it is where the one with the lower version bears an event time that is later by more than
-    2A, and by less than a reset needs: it may be the late disconnect of a connection that was
-    taken over, as `order` supposes, or the first after a reset that followed such a late one.
+    They may if the one with the lower version has an event time that is later by more than 2A and
+    by less than a reset needs: it is either the late disconnect of a connection that was taken
+    over, as `order` assumes, or the first after a reset that followed such a late one.
     """
     if event.connected or last.connected or event.version is None or last.version is None:
         return False
@@ -88,10 +107,10 @@ def in_doubt(event: Stamp, last: Stamp, rules: OrderingRules) -> bool:
 
 
 def same_connection(one: Stamp, other: Stamp) -> bool:
-    """Whether two events tell of the same connection.
+    """Return whether two events belong to one connection.
 
     `(session, version)` is its key: a persistent session keeps its identifier over reconnects.
-    What is missing in either does not speak against it.
+    A field that either event lacks does not count against it.
     """
     if one.version is not None and other.version is not None and one.version != other.version:
         return False
@@ -99,7 +118,7 @@ def same_connection(one: Stamp, other: Stamp) -> bool:
 
 
 def _reset_between(before: Stamp, after: Stamp, rules: OrderingRules) -> bool:
-    """Whether versions were reset between `before` and `after`, which has the lower version."""
+    """Return whether versions were reset between `before` and `after`, the lower version."""
     slack = 2 * rules.timestamp_accuracy
     if after.connected:
         return before.timestamp < after.timestamp - slack
@@ -121,48 +140,3 @@ def _order_without_versions(event: Stamp, last: Stamp, rules: OrderingRules) -> 
 
 def _same_session(one: Stamp, other: Stamp) -> bool:
     return one.session is not None and one.session == other.session
-
-
-@dataclass(frozen=True, slots=True)
-class PresenceRules:
-    """What decides how long a disconnect must stand. Durations are in seconds.
-
-    `forget_offline_after` None keeps offline clients for ever.
-    """
-
-    offline_delay: float = 5.0
-    offline_delay_by_reason: Mapping[str, float] = field(default_factory=dict)
-    forget_offline_after: float | None = None
-    ordering: OrderingRules = field(default_factory=OrderingRules)
-
-    @property
-    def longest_delay(self) -> float:
-        """The longest offline delay that a disconnect of any reason has."""
-        return max(self.offline_delay, *self.offline_delay_by_reason.values(), 0.0)
-
-    def delay(self, reason: str | None) -> float:
-        """The offline delay of a disconnect with this reason."""
-        if reason is None:
-            return self.offline_delay
-        return self.offline_delay_by_reason.get(reason, self.offline_delay)
-
-
-PackedSession = int | str | None
-
-# In lower-case digits and dashes (RFC 9562 section 4); what is written otherwise stays as it is.
-_as_uuid = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
-
-
-def pack(session: str | None) -> PackedSession:
-    """A session identifier, as a number where it is a UUID as AWS writes it."""
-    if session is None or _as_uuid(session) is None:
-        return session
-    return int(session.replace("-", ""), 16)
-
-
-def unpack(packed: PackedSession) -> str | None:
-    """The session identifier that was packed."""
-    if not isinstance(packed, int):
-        return packed
-    digits = f"{packed:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -1,26 +1,27 @@
-"""Disconnects that are awaited: those of connections that others took the place of.
-
-The clients that were forgotten last, as far as ordering needs them.
-
-The disconnects that were counted last, so that each counts once however often it is told.
-"""
+"""What presence remembers beside the clients: bounded memories, each of a different past."""
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
+from itertools import islice
 from struct import Struct
 from typing import Any
 
-from presenced.presence.client import Client, ConnectionKey, Replaced
+from presenced.presence.client import Client, ConnectionKey, ReplacedConnection
 from presenced.presence.counts import PresenceCounts
 from presenced.presence.deadlines import Deadlines
 from presenced.presence.ordering import Stamp, same_connection
 
 _MAX_AWAITED = 64
+_MAX_FORGOTTEN = 20_000
+# AWS IoT Core delivers a copy within minutes, and one connection receives 100 messages a second.
+_MAX_DISCONNECTS = 131_072
+
+_signed_64 = Struct(">q").unpack
 
 
 class AwaitedDisconnects:
-    """The replaced connections of all clients; each client holds its own (`Client.replaced`)."""
+    """The disconnects awaited of replaced connections; each client holds its own (`replaced`)."""
 
     def __init__(self, deadlines: Deadlines[Any], counts: PresenceCounts) -> None:
         self._deadlines = deadlines
@@ -31,57 +32,50 @@ class AwaitedDisconnects:
     ) -> None:
         """Await the disconnect of one of a client's connections until a monotonic time.
 
-        `ahead` is how far ahead that is. Of too many the first is given up.
+        `ahead` is how far ahead that is. If a client has too many, the first counts as missed.
         """
         awaited = client.replaced
         if len(awaited) >= _MAX_AWAITED:
             self.miss(next(iter(awaited.values())))
-        replaced = client.opened.replaced[key] = Replaced(client, key)
+        replaced = client.ensure_rare().replaced[key] = ReplacedConnection(client, key)
         self._deadlines.schedule(until, replaced, ahead=ahead)
 
-    def arrived(self, event: Stamp, client: Client) -> None:
-        """Take note of a disconnect, if one of a client's replaced connections awaits it."""
+    def settle(self, disconnect: Stamp, client: Client) -> None:
+        """Stop awaiting a disconnect that arrived, if one of the replaced connections is its."""
         for replaced in client.replaced.values():
-            if same_connection(event, replaced):
+            if same_connection(disconnect, replaced):
                 self._deadlines.cancel(replaced)
-                self._counts.observe_session(event.timestamp - replaced.timestamp)
-                _drop(replaced)
+                self._counts.observe_session(disconnect.timestamp - replaced.timestamp)
+                _remove(replaced)
                 return
 
-    def miss(self, replaced: Replaced) -> None:
-        """Count a disconnect as one that does not come any more."""
+    def miss(self, replaced: ReplacedConnection) -> None:
+        """Count a disconnect as missed."""
         self._deadlines.cancel(replaced)
         self._counts.missed["disconnected"] += 1
-        _drop(replaced)
+        _remove(replaced)
 
-    def forget(self, client: Client) -> None:
+    def drop(self, client: Client) -> None:
         """Await nothing more of a client."""
         for replaced in client.replaced.values():
             self._deadlines.cancel(replaced)
-        if client.loose_ends is not None:
-            client.loose_ends.replaced.clear()
-            client.tidy()
+        if client.rare is not None:
+            client.rare.replaced.clear()
+            client.drop_empty_rare()
 
 
-def _drop(replaced: Replaced) -> None:
+def _remove(replaced: ReplacedConnection) -> None:
     client = replaced.client
-    client.opened.replaced.pop(replaced.key, None)
-    client.tidy()
+    client.ensure_rare().replaced.pop(replaced.key, None)
+    client.drop_empty_rare()
 
 
-_MAX_FORGOTTEN = 20_000
+class ForgottenClients:
+    """The clients forgotten last, so that a late or second copy of an old event revives none."""
 
-
-class Departed:
-    """Forgotten clients, so that a late or second copy of an old event brings none of them back.
-
-    Of more than `most` the one forgotten longest ago is dropped, which `on_drop` is told.
-    """
-
-    def __init__(self, *, most: int = _MAX_FORGOTTEN, on_drop: Callable[[str], None]) -> None:
+    def __init__(self, *, limit: int = _MAX_FORGOTTEN) -> None:
         self._clients: OrderedDict[str, Client] = OrderedDict()
-        self._most = most
-        self._on_drop = on_drop
+        self._limit = limit
 
     def __contains__(self, client_id: str) -> bool:
         return client_id in self._clients
@@ -90,87 +84,70 @@ class Departed:
         return iter(self._clients)
 
     def get(self, client_id: str) -> Client | None:
-        """What is kept of a client."""
+        """Return what is kept of a client."""
         return self._clients.get(client_id)
 
-    def add(self, client: Client) -> None:
-        """Keep what ordering needs of a client."""
+    def add(self, client: Client) -> str | None:
+        """Keep a client's last event; return the client ID that made room for it."""
         self._clients[client.client_id] = client
-        if len(self._clients) > self._most:
-            dropped, _ = self._clients.popitem(last=False)
-            self._on_drop(dropped)
+        if len(self._clients) <= self._limit:
+            return None
+        return self._clients.popitem(last=False)[0]
 
     def remove(self, client_id: str) -> None:
-        """Keep a client, which has come back, no longer."""
+        """Drop a client that has come back."""
         del self._clients[client_id]
 
 
-# AWS IoT Core delivers a copy within minutes, and one connection receives 100 messages a second.
-_MAX_DISCONNECTS = 131_072
-
-_signed_64 = Struct(">q").unpack
-
-
 class CountedDisconnects:
-    """Remembers the last `most` disconnects of the fleet by digests, and not by client.
+    """The last `limit` disconnects of the fleet, so that each counts once however often it comes.
 
-    Digests are the same in every process, because the state file holds them: as `number`, which
-    rises with each, and `digest`, a signed 64-bit integer. `on_change`, where there is one, is told
-    the number and the digest of each that is remembered, and the number and None of each that no
-    longer is.
+    They are kept as digests that are the same in every process, because the state file holds them:
+    a signed 64-bit integer under a number that rises with each. `first` is the number of the
+    oldest, `end` the one that the next gets.
     """
 
-    def __init__(
-        self,
-        *,
-        most: int = _MAX_DISCONNECTS,
-        on_change: Callable[[int, int | None], None] | None = None,
-    ) -> None:
-        self.on_change = on_change
-        self._most = most
-        self._first = 0
+    def __init__(self, *, limit: int = _MAX_DISCONNECTS) -> None:
+        self.first = 0
+        self._limit = limit
         self._order: deque[int] = deque()
         self._known: set[int] = set()
 
-    def __len__(self) -> int:
-        return len(self._order)
+    @property
+    def end(self) -> int:
+        """The number of the next disconnect."""
+        return self.first + len(self._order)
 
     def add(self, client_id: str, event: Stamp) -> bool:
-        """Remember a disconnect; False where it is among those remembered already."""
-        told = f"{client_id}\0{event.version}/{event.session}/{event.timestamp}"
-        # A lone surrogate is nothing that UTF-8 has, but JSON may carry one.
+        """Remember a disconnect; return False if it is remembered already."""
+        text = f"{client_id}\0{event.version}/{event.session}/{event.timestamp}"
+        # JSON may carry a lone surrogate, which plain UTF-8 cannot encode.
         digest: int
         (digest,) = _signed_64(
-            blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         )
-        return self.remember(digest)
-
-    def set_aside(self) -> Iterable[int]:
-        """Forget all digests, and return them: those of an earlier process are to come first."""
-        aside, self._order = self._order, deque()
-        self._known = set()
-        return aside
-
-    def restore(self, remembered: Iterable[tuple[int, int]]) -> None:
-        """Remember the numbers and digests of an earlier process; nothing else may be known."""
-        for number, digest in remembered:
-            if not self._order:
-                self._first = number
-            self._append(digest)
-
-    def remember(self, digest: int) -> bool:
-        """Remember a digest; False where it is remembered already."""
         if digest in self._known:
             return False
-        if self.on_change is not None:
-            self.on_change(self._first + len(self._order), digest)
         self._append(digest)
-        if len(self._order) > self._most:
+        if len(self._order) > self._limit:
             self._known.discard(self._order.popleft())
-            if self.on_change is not None:
-                self.on_change(self._first, None)
-            self._first += 1
+            self.first += 1
         return True
+
+    def since(self, number: int) -> Iterator[tuple[int, int]]:
+        """Yield the numbers and digests from `number` on, the newest first."""
+        return zip(
+            range(self.end - 1, number - 1, -1),
+            islice(reversed(self._order), max(0, self.end - number)),
+            strict=False,
+        )
+
+    def restore(self, remembered: Iterable[tuple[int, int]]) -> None:
+        """Take over the numbers and digests of an earlier process, in order, before any other."""
+        for number, digest in remembered:
+            if not self._order:
+                self.first = number
+            self._append(digest)
 
     def _append(self, digest: int) -> None:
         self._order.append(digest)

@@ -1,4 +1,4 @@
-"""What the AWS IoT registry holds: things, types, groups and how they hang together. Pure."""
+"""What the AWS IoT registry holds: things, types, groups and how they relate. Pure."""
 
 from presenced.registry.inventory import Inventory
 from presenced.registry.objects import Outcome, Thing, ThingGroup, ThingType

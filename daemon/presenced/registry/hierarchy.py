@@ -1,96 +1,84 @@
-"""The tree of thing groups.
-
-Objects of the registry by name: those that exist, and the last ones that do not.
-"""
+"""The objects of the registry by name, and the tree of thing groups."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
-from presenced.registry.objects import ThingGroup, target
+from presenced.registry.objects import ThingGroup, current_relation
 
-_MOST_GONE = 100_000
+_MAX_TOMBSTONES = 100_000
+# AWS IoT Core allows 7 levels ("AWS IoT Core thing group resource limits"). The bound also ends
+# the iteration over a cycle, which only bad input creates.
+_MAX_DEPTH = 32
 
 
-class _Shelved(Protocol):
+class _Named(Protocol):
     name: str
 
     @property
     def exists(self) -> bool: ...
 
 
-T = TypeVar("T", bound=_Shelved)
+T = TypeVar("T", bound=_Named)
 
 
-class Shelf(Generic[T]):
+class ObjectStore(Generic[T]):
     """All objects of one kind.
 
-    `live` are those that exist. What is known of others (that they were deleted, mostly) is kept
-    as long as there is room for it, so that a late event does not bring them back; the one that
-    changed longest ago is dropped first. `on_change` is told the name of each object that may have
-    changed or was dropped.
+    `live` are those that exist. Tombstones of the others are kept, up to a limit, so that a late
+    event does not revive them; the one that changed longest ago is dropped first.
     """
 
-    def __init__(
-        self,
-        make: Callable[[str], T],
-        *,
-        most_gone: int = _MOST_GONE,
-        on_change: Callable[[str], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, create: Callable[[str], T], *, tombstones: int = _MAX_TOMBSTONES) -> None:
         self.live: dict[str, T] = {}
-        self._gone: OrderedDict[str, T] = OrderedDict()
-        self._make = make
-        self._most_gone = most_gone
-        self.on_change = on_change
-
-    def get(self, name: str) -> T | None:
-        """What is known under a name, whether it exists or not."""
-        return self.live.get(name) or self._gone.get(name)
-
-    def take(self, name: str) -> T:
-        """What is known under a name; if nothing is, a new object, to be settled."""
-        return self.get(name) or self._make(name)
-
-    def settle(self, item: T) -> None:
-        """Put an object that may have changed where it belongs."""
-        self.place(item)
-        self.on_change(item.name)
-
-    def place(self, item: T) -> None:
-        """Put an object where it belongs, and tell nobody."""
-        name = item.name
-        if item.exists:
-            self._gone.pop(name, None)
-            self.live[name] = item
-        else:
-            self.live.pop(name, None)
-            self._gone[name] = item
-            self._gone.move_to_end(name)
-            if len(self._gone) > self._most_gone:
-                dropped, _ = self._gone.popitem(last=False)
-                self.on_change(dropped)
+        self._changed: set[str] = set()
+        self._tombstones: OrderedDict[str, T] = OrderedDict()
+        self._create = create
+        self._limit = tombstones
 
     @property
-    def gone(self) -> Collection[str]:
-        """The names of the objects that are remembered and do not exist."""
-        return self._gone.keys()
+    def tombstones(self) -> list[str]:
+        """The names of the remembered objects that do not exist."""
+        return list(self._tombstones)
 
+    def get(self, name: str) -> T | None:
+        """Return the object of a name, whether it exists or not."""
+        return self.live.get(name) or self._tombstones.get(name)
 
-# AWS IoT Core allows 7 levels ("AWS IoT Core thing group resource limits"). The bound also ends
-# the walk round a cycle, which only bad input makes.
-_DEEPEST = 32
+    def get_or_create(self, name: str) -> T:
+        """Return the object of a name; a new one is kept only once it is passed to `put`."""
+        return self.get(name) or self._create(name)
+
+    def take_changed(self) -> set[str]:
+        """Return the names of objects that may have changed, or were dropped, since last time."""
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def put(self, item: T) -> None:
+        """Keep an object, which may have changed, among the live ones or the tombstones."""
+        name = item.name
+        self._changed.add(name)
+        if item.exists:
+            self._tombstones.pop(name, None)
+            self.live[name] = item
+            return
+        self.live.pop(name, None)
+        self._tombstones[name] = item
+        self._tombstones.move_to_end(name)
+        if len(self._tombstones) > self._limit:
+            dropped, _ = self._tombstones.popitem(last=False)
+            self._changed.add(dropped)
 
 
 class Hierarchy:
-    """Who is below whom. Changes go through `relink`, so that both ends of a link agree."""
+    """The tree of thing groups. All changes go through `relink`, which updates both ends."""
 
-    def __init__(self, groups: Shelf[ThingGroup]) -> None:
+    def __init__(self, groups: ObjectStore[ThingGroup]) -> None:
         self._groups = groups
 
     def lineage(self, name: str) -> Iterator[str]:
-        """A group and its ancestors, nearest first; in a cycle some come more than once."""
-        for _ in range(_DEEPEST):
+        """Yield a group and its ancestors, nearest first; in a cycle some come more than once."""
+        for _ in range(_MAX_DEPTH):
             yield name
             group = self._groups.live.get(name)
             if group is None or not group.parent:
@@ -98,7 +86,7 @@ class Hierarchy:
             name = group.parent
 
     def members_below(self, group: ThingGroup) -> set[str]:
-        """The names of all things in a group and in what is below it."""
+        """Return the names of all things in a group and in its subgroups."""
         members: set[str] = set()
         seen = {group.name}
         ahead = [group]
@@ -112,30 +100,25 @@ class Hierarchy:
         return members
 
     def parent_of(self, group: ThingGroup) -> str:
-        """The parent that follows from all that is known; empty at the top.
+        """Return the parent that follows from all events; empty at the top.
 
-        A link to a group that was deleted since is void, and so is one of a group to itself.
+        A link to a group that was deleted later is void, as is one of a group to itself.
         """
-        link = target(group.told_parent, group.told_at, group.parent_facts)
+        link = current_relation(group.own_parent, group.changed_at, group.parent_relations)
         parent = self._groups.get(link.name) if link.name else None
-        void = link.name == group.name or (parent is not None and link.at <= parent.ended)
+        void = link.name == group.name or (parent is not None and link.at <= parent.deleted_at)
         return "" if void else link.name
 
     def relink(self, group: ThingGroup) -> None:
-        """Put a group below the parent that follows from all that is known."""
-        before, now = group.parent, self.parent_of(group)
-        group.parent = now
-        if before != now:
+        """Move a group below its present parent, and keep it."""
+        before, group.parent = group.parent, self.parent_of(group)
+        if before != group.parent:
             if before:
-                self._adopt(before, group.name, adopted=False)
-            if now:
-                self._adopt(now, group.name, adopted=True)
-        self._groups.settle(group)
-
-    def _adopt(self, parent: str, child: str, *, adopted: bool) -> None:
-        group = self._groups.take(parent)
-        if adopted:
-            group.children.add(child)
-        else:
-            group.children.discard(child)
-        self._groups.settle(group)
+                former = self._groups.get_or_create(before)
+                former.children.discard(group.name)
+                self._groups.put(former)
+            if group.parent:
+                parent = self._groups.get_or_create(group.parent)
+                parent.children.add(group.name)
+                self._groups.put(parent)
+        self._groups.put(group)

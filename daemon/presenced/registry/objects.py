@@ -1,22 +1,13 @@
-"""What is kept about each thing, thing type and thing group.
+"""Things, thing types and thing groups: what is kept of each, and which of two events is later.
 
-Each exists when its own events say so, and also where only another one's events name it: presenced
-may have started after it was created, or may hear of it only later.
+An object exists if its own events say so, and also if only events of other objects name it:
+presenced may have started after it was created, or may receive its creation later.
 
-Which of two events about one object of the registry is the later one.
-
-AWS delivers registry events late, twice and out of order, as it does all events ("Event messages"
-in the AWS IoT developer guide). Things and groups carry a `versionNumber`, which begins at 1 and
-rises with every change; types do not. An object that was deleted may be followed by another one of
-the same name, with an ID of its own and versions that begin anew.
-
-Relations that events tell one by one, without a version: memberships, parents, types.
-
-Each event says that one name was added to an object, or removed from it, at some time. Of every
-name only the latest is kept, so that any order of arrival ends in the same.
+AWS delivers registry events late, twice and out of order ("Event messages" in the AWS IoT developer
+guide). Things and groups carry a `versionNumber`, which starts at 1 and rises with every change;
+types do not. A deleted object may be followed by another one of the same name, with an ID of its
+own and versions that start anew.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -31,11 +22,11 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
     STALE = "stale"
     EXCESS = "excess"
-    """It named more than AWS IoT Core allows, and there was no room for it."""
+    """It names more relations than AWS IoT Core allows, and there was no room for it."""
 
 
-class Mark(NamedTuple):
-    """What orders an event about an object: its ID, version and event time (milliseconds)."""
+class ObjectStamp(NamedTuple):
+    """What orders an event of an object: its ID, version and event time (milliseconds)."""
 
     object_id: str | None
     version: int | None
@@ -43,13 +34,13 @@ class Mark(NamedTuple):
     deleted: bool
 
 
-def stand(event: Mark, last: Mark | None) -> Outcome:
-    """How an event stands to the last accepted one about an object of the same name.
+def compare(event: ObjectStamp, last: ObjectStamp | None) -> Outcome:
+    """Compare an event with the last accepted one of the object of the same name.
 
-    Of one object, its deletion is the last word, and else the higher version the later one. Event
-    times decide where versions are missing, and between two objects that had the same name one
-    after the other: those lived at different times. A tie of event times goes to the event that
-    was received later, except that a deletion does not end another object.
+    For one object, the deletion is final, and of two other events the higher version is later.
+    Event times decide if versions are missing, and between two objects that had the same name one
+    after the other. If event times are equal, the event received later counts as later, but a
+    deletion does not end another object.
     """
     if last is None:
         return Outcome.APPLIED
@@ -57,104 +48,97 @@ def stand(event: Mark, last: Mark | None) -> Outcome:
         return Outcome.DUPLICATE
     if event.object_id is None or last.object_id is None:
         if event.deleted or last.deleted:
-            return _by_time(event, last)
-        return _by_version(event, last)
+            return _compare_times(event, last)
+        return _compare_versions(event, last)
     if event.object_id == last.object_id:
         if last.deleted:
             return Outcome.DUPLICATE if event.deleted else Outcome.STALE
-        return Outcome.APPLIED if event.deleted else _by_version(event, last)
+        return Outcome.APPLIED if event.deleted else _compare_versions(event, last)
     if event.deleted and event.timestamp == last.timestamp:
         return Outcome.STALE
-    return _by_time(event, last)
+    return _compare_times(event, last)
 
 
-def _by_version(event: Mark, last: Mark) -> Outcome:
+def _compare_versions(event: ObjectStamp, last: ObjectStamp) -> Outcome:
     if event.version is None or last.version is None:
-        return _by_time(event, last)
+        return _compare_times(event, last)
     if event.version == last.version:
         return Outcome.DUPLICATE
     return Outcome.APPLIED if event.version > last.version else Outcome.STALE
 
 
-def _by_time(event: Mark, last: Mark) -> Outcome:
+def _compare_times(event: ObjectStamp, last: ObjectStamp) -> Outcome:
     return Outcome.APPLIED if event.timestamp >= last.timestamp else Outcome.STALE
 
 
 # AWS IoT Core puts a thing into at most 10 static groups, a group below one parent, and gives a
 # thing one type ("AWS IoT Core thing resource limits").
-_MOST = 64
+_MAX_RELATIONS = 64
 
 
-class Fact(NamedTuple):
-    """A name was added (`present`) or removed at an event time, in milliseconds."""
+class Relation(NamedTuple):
+    """The latest event about one related name: added (`present`) or removed at `at`, in ms.
+
+    Memberships, parents and types come in events of their own, without a version. Keeping only the
+    latest of each name makes every order of arrival end in the same state.
+    """
 
     name: str
     at: int
     present: bool
 
 
-Facts = tuple[Fact, ...]
-"""The latest about each name; a tuple, because most objects have none or one."""
+Relations = tuple[Relation, ...]
+"""The latest relation of each name; a tuple, because most objects have none or one."""
 
 
-def known(facts: Facts, name: str) -> Fact | None:
-    """What is known about a name."""
-    return next((fact for fact in facts if fact.name == name), None)
+def find_relation(relations: Relations, name: str) -> Relation | None:
+    """Return the relation to a name."""
+    return next((relation for relation in relations if relation.name == name), None)
 
 
-def learn(facts: Facts, fact: Fact) -> tuple[Outcome, Facts]:
-    """The facts once one more is known, and what became of it; a tie goes to the later received.
+def add_relation(relations: Relations, new: Relation) -> tuple[Outcome, Relations]:
+    """Return what became of a relation, and the relations with it.
 
-    There is room for a bounded number, and where it is short what was removed longest ago goes.
+    If times are equal, the one received later counts. Beyond the limit the oldest removal is
+    dropped; without one, the new relation is.
     """
-    last = known(facts, fact.name)
+    last = find_relation(relations, new.name)
     if last is None:
-        if len(facts) >= _MOST and not (facts := _with_room(facts)):
-            return Outcome.EXCESS, facts
-        return Outcome.APPLIED, (*facts, fact)
-    if last == fact:
-        return Outcome.DUPLICATE, facts
-    if fact.at < last.at:
-        return Outcome.STALE, facts
-    return Outcome.APPLIED, (*(each for each in facts if each.name != fact.name), fact)
+        if len(relations) >= _MAX_RELATIONS:
+            removed = [relation for relation in relations if not relation.present]
+            if not removed:
+                return Outcome.EXCESS, relations
+            oldest = min(removed, key=lambda relation: relation.at)
+            relations = tuple(relation for relation in relations if relation is not oldest)
+        return Outcome.APPLIED, (*relations, new)
+    if last == new:
+        return Outcome.DUPLICATE, relations
+    if new.at < last.at:
+        return Outcome.STALE, relations
+    return Outcome.APPLIED, (*(each for each in relations if each.name != new.name), new)
 
 
-def merged(earlier: Facts, later: Facts) -> Facts:
-    """All facts of both, the later about each name; a tie goes to `later`."""
-    for fact in later:
-        _, earlier = learn(earlier, fact)
-    return earlier
+def relations_since(relations: Relations, at: int) -> Relations:
+    """Return the relations that are not from before an event time."""
+    return tuple(relation for relation in relations if relation.at >= at)
 
 
-def since(facts: Facts, at: int) -> Facts:
-    """The facts that are not from before an event time."""
-    return tuple(fact for fact in facts if fact.at >= at) if facts else facts
+def current_relation(name: str | None, at: int, relations: Relations) -> Relation:
+    """Return the one relation that an object has now; its name is empty for none.
 
-
-def target(name: str | None, at: int, facts: Facts) -> Fact:
-    """The one name that an object relates to, and since when; the name is empty for none.
-
-    `name`, or none, is what its own event told at the event time `at`; later facts go on from
-    there. When two are told of one moment, what is removed makes room for what is added.
+    `name`, or none, is what the object's own event stated at `at`; later relations apply on top. Of
+    two at one moment, a removal applies before an addition.
     """
-    result = Fact(name or "", at, present=bool(name))
-    for fact in sorted(facts, key=lambda each: (each.at, each.present, each.name)):
-        if fact.at < at:
+    result = Relation(name or "", at, present=bool(name))
+    for relation in sorted(relations, key=lambda each: (each.at, each.present, each.name)):
+        if relation.at < at:
             continue
-        if fact.present:
-            result = fact
-        elif fact.name == result.name:
-            result = Fact("", fact.at, present=False)
+        if relation.present:
+            result = relation
+        elif relation.name == result.name:
+            result = Relation("", relation.at, present=False)
     return result
-
-
-def _with_room(facts: Facts) -> Facts:
-    """The facts without the oldest of those that say that something was removed, or none."""
-    removed = [fact for fact in facts if not fact.present]
-    if not removed:
-        return ()
-    oldest = min(removed, key=lambda fact: fact.at)
-    return tuple(fact for fact in facts if fact is not oldest)
 
 
 Attributes = Mapping[str, str | None]
@@ -164,80 +148,68 @@ NO_ATTRIBUTES: Attributes = MappingProxyType({})
 class _Object:
     """What things, types and groups have in common.
 
-    `mark` is that of the last accepted event of its own, None before there was one. `ended` is the
-    event time of the last deletion under this name: what was told of the name before is void.
+    `stamp` is that of the last accepted event of its own, None before the first. `deleted_at` is
+    the event time of the last deletion under this name: everything stated before it is void.
     """
 
-    __slots__ = ("ended", "mark", "name")
+    __slots__ = ("deleted_at", "name", "stamp")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.mark: Mark | None = None
-        self.ended = -1
+        self.stamp: ObjectStamp | None = None
+        self.deleted_at = -1
 
     @property
     def created(self) -> bool:
         """Whether its own events say that it exists."""
-        return self.mark is not None and not self.mark.deleted
+        return self.stamp is not None and not self.stamp.deleted
 
     @property
     def deleted(self) -> bool:
-        """Whether its own events say that it does not exist any more."""
-        return self.mark is not None and self.mark.deleted
+        """Whether its own events say that it no longer exists."""
+        return self.stamp is not None and self.stamp.deleted
 
     @property
-    def told_at(self) -> int:
-        """Event time of its last own event, in milliseconds; -1 before there was one."""
-        return -1 if self.mark is None else self.mark.timestamp
+    def changed_at(self) -> int:
+        """Event time of its last own event, in milliseconds; -1 before the first."""
+        return -1 if self.stamp is None else self.stamp.timestamp
 
 
 class Thing(_Object):
     """A thing: its type and attributes, and the groups that it is a direct member of.
 
-    `told_type` is the type that its own event told, and `type_facts` what associations tell.
+    `own_type` is the type that its own event states, `type_relations` what associations state.
     """
 
-    __slots__ = ("attributes", "memberships", "told_type", "type_facts")
+    __slots__ = ("attributes", "memberships", "own_type", "type_relations")
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.attributes: Attributes = NO_ATTRIBUTES
-        self.told_type: str | None = None
-        self.type_facts: Facts = ()
-        self.memberships: Facts = ()
-
-    @property
-    def told(self) -> tuple[object, ...]:
-        """All that events have told of it."""
-        return (
-            self.mark,
-            self.ended,
-            self.told_type,
-            self.attributes,
-            self.type_facts,
-            self.memberships,
-        )
+        self.own_type: str | None = None
+        self.type_relations: Relations = ()
+        self.memberships: Relations = ()
 
     @property
     def type(self) -> str:
-        """Its thing type; empty when it has none."""
-        if not self.type_facts:
-            return self.told_type or ""
-        return target(self.told_type, self.told_at, self.type_facts).name
+        """Its thing type; empty if it has none."""
+        if not self.type_relations:
+            return self.own_type or ""
+        return current_relation(self.own_type, self.changed_at, self.type_relations).name
 
     @property
     def groups(self) -> list[str]:
         """The groups that it is a direct member of."""
-        return [fact.name for fact in self.memberships if fact.present]
+        return [relation.name for relation in self.memberships if relation.present]
 
     @property
     def exists(self) -> bool:
         """Whether there is such a thing."""
-        return self.created or any(fact.present for fact in self.memberships) or bool(self.type)
+        return self.created or bool(self.groups) or bool(self.type)
 
 
 class ThingType(_Object):
-    """A thing type; `things` is how many things are of it.
+    """A thing type; `things` is how many things have it.
 
     `searchable` and `propagating` are the names of its attributes of these kinds.
     """
@@ -252,11 +224,6 @@ class ThingType(_Object):
         self.things = 0
 
     @property
-    def told(self) -> tuple[bool, tuple[str, ...], tuple[str, ...]]:
-        """What its own event told, beside that it exists."""
-        return (self.deprecated, self.searchable, self.propagating)
-
-    @property
     def exists(self) -> bool:
         """Whether there is such a type."""
         return self.created or self.things > 0
@@ -265,17 +232,17 @@ class ThingType(_Object):
 class ThingGroup(_Object):
     """A thing group: attributes, parent, and the names of its direct members and subgroups.
 
-    `told_parent` is the parent that its own event told, and `parent_facts` what the hierarchy's
-    events tell; `parent` is what follows from both, empty at the top.
+    `own_parent` is the parent that its own event states, `parent_relations` what hierarchy events
+    state; `parent` is what follows from both, empty at the top.
     """
 
-    __slots__ = ("attributes", "children", "members", "parent", "parent_facts", "told_parent")
+    __slots__ = ("attributes", "children", "members", "own_parent", "parent", "parent_relations")
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.attributes: Attributes = NO_ATTRIBUTES
-        self.told_parent: str | None = None
-        self.parent_facts: Facts = ()
+        self.own_parent: str | None = None
+        self.parent_relations: Relations = ()
         self.parent = ""
         self.children: set[str] = set()
         self.members: set[str] = set()

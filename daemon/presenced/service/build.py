@@ -1,15 +1,12 @@
-"""From settings to the parts of the river."""
+"""From settings to the parts of the daemon."""
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 
-from presenced.fleet import Fleet
-from presenced.metrics.series import ClientSeries
-from presenced.pipeline import ClientFilter, Pipeline
+from presenced.fleet import ClientFilter
+from presenced.pipeline import Pipeline
 from presenced.presence import OrderingRules, PresenceRules
 from presenced.settings import (
-    MetricsSettings,
     MqttSettings,
     PresenceSettings,
     Settings,
@@ -26,7 +23,7 @@ from presenced.system.loop import Clocks
 
 
 def presence_rules(presence: PresenceSettings) -> PresenceRules:
-    """The rules of presence that the settings make."""
+    """Return the rules of presence."""
     return PresenceRules(
         offline_delay=presence.offline_delay,
         offline_delay_by_reason=dict(presence.offline_delay_by_reason),
@@ -39,49 +36,25 @@ def presence_rules(presence: PresenceSettings) -> PresenceRules:
 
 
 def client_filter(settings: Settings) -> ClientFilter:
-    """The filter that leaves out the daemon's own clients and those of the settings' patterns.
-
-    Those of commands that connect beside the daemon are the daemon's own, too.
-    """
+    """Return the filter of the daemon's own clients, its tools' clients, and the patterns."""
     own = (*settings.mqtt.client_ids, *tool_client_ids(settings.mqtt))
     return ClientFilter(own, settings.presence.ignore_clients)
 
 
-def left_out(settings: Settings) -> tuple[object, ...]:
-    """What decides which clients are left out of presence."""
-    return (settings.presence.ignore_clients, settings.mqtt.client_ids)
-
-
-def client_series(metrics: MetricsSettings, fleet: Fleet) -> ClientSeries:
-    """The series of the fleet's clients that the settings ask for, still without any client."""
-    return ClientSeries(
-        enabled=metrics.per_client,
-        max_clients=metrics.max_clients,
-        pattern=metrics.client_id_pattern,
-        attributes=metrics.thing_attributes,
-        describe=fleet.describe,
-        find=fleet.presence.clients.get,
-    )
-
-
 def state_store(
-    state: StateSettings,
-    pipeline: Pipeline,
-    gap_detector: GapDetector,
-    clocks: Clocks,
-    standstill: Callable[[], AbstractContextManager[None]],
+    state: StateSettings, pipeline: Pipeline, gap_detector: GapDetector, clocks: Clocks
 ) -> StateStore | None:
-    """What keeps the daemon's state, None where there is no file for it; see `StateStore`."""
+    """Return the store of the state file, None if there is to be none."""
     path = state.path or default_path(os.environ)
     if path is None:
         return None
-    return StateStore(path, pipeline, gap_detector, state.on_error, clocks, standstill=standstill)
+    return StateStore(path, pipeline, gap_detector, state.on_error, clocks)
 
 
 def source_options(mqtt: MqttSettings) -> list[SourceOptions]:
-    """The options of each connection.
+    """Return the options of each connection.
 
-    Raises SettingsError when the password file cannot be read.
+    Raises SettingsError if the password file cannot be read.
     """
     password = read_password(mqtt)
     tls = TlsFiles(mqtt.tls.cert, mqtt.tls.key, mqtt.tls.ca) if mqtt.tls else None
@@ -104,12 +77,12 @@ def source_options(mqtt: MqttSettings) -> list[SourceOptions]:
 
 
 def certificate_expiries(mqtt: MqttSettings) -> dict[str, float]:
-    """When the certificates expire; those that cannot be read are left out."""
+    """Return when the certificates expire, in epoch seconds; unreadable ones are left out."""
     tls = mqtt.tls
     paths = {"client": tls.cert, "ca": tls.ca} if tls else {}
     expiry = {}
     for name, path in paths.items():
-        # The connection tells what is wrong with a file that cannot be read.
+        # The connection reports what is wrong with a file that cannot be read.
         with suppress(OSError, ValueError):
             if path is not None:
                 expiry[name] = certificate_expiry(path, bundle=name == "ca")

@@ -1,104 +1,119 @@
-"""The daemon: builds the river, runs it, reloads it, stops it."""
+"""Compose, run, reload and stop the daemon."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from presenced.events.message import Message
 from presenced.fleet import Fleet
+from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.collector import MetricSources
 from presenced.metrics.exposition import Exposition
-from presenced.metrics.series import ClassCounts
-from presenced.pipeline import Pipeline, Traffic
-from presenced.presence import Client, Transition
+from presenced.pipeline import Pipeline
+from presenced.presence import Client, State
 from presenced.service.build import (
     certificate_expiries,
     client_filter,
-    client_series,
-    left_out,
     presence_rules,
     source_options,
     state_store,
 )
 from presenced.service.delivery import Delivery
-from presenced.service.observers import Audience, TransitionLog
-from presenced.settings import MetricsSettings, MqttSettings, Settings, SettingsError
+from presenced.service.transition_log import TransitionLog
+from presenced.settings import MqttSettings, Settings, SettingsError
 from presenced.settings.pem import check_tls_files
 from presenced.sources.connections import Connections
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.source import SourceOptions
+from presenced.sources.status import ConnectionStatus
 from presenced.system import log
 from presenced.system.loop import Clocks
-from presenced.system.supervision import Readiness, Supervision, status_line
+from presenced.system.supervision import Readiness, Supervision
 from presenced.web.api.application import Api, Sources
 from presenced.web.protection import Protection, Watch, read_protection
 from presenced.web.server import Listener
 
-_LOOK_AGAIN_AFTER = 300.0
-_LOOK_FOR_GAPS_EVERY = 0.25
-_ALIVE_EVERY = 10.0
-_DISCONNECT_WITHIN = 3.5
 _SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern", "thing_attributes")
 
 
-class Service:
-    """One daemon, to be built and run on the event loop.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """How often the daemon looks at things, and how long it waits, in seconds."""
 
-    `load` reads the settings anew for a reload; it raises SettingsError where they are wrong.
+    certificates_every: float = 300.0
+    gaps_every: float = 0.25
+    alive_every: float = 10.0
+    disconnect_within: float = 3.5
+    stalled_after: float = 0.5
+    deadlines_per_turn: int = 500
+
+
+class Service:
+    """One daemon, built and run on the event loop.
+
+    `load` reads the settings for a reload; it raises SettingsError if they are wrong.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], Settings],
+        timings: Timings = Timings(),  # noqa: B008 - it is immutable
+    ) -> None:
         self._settings = settings
         self._load = load
+        self._timings = timings
         self._log = log.get_logger("presenced")
-        self._loop = asyncio.get_running_loop()
-        self._transitions = TransitionLog(self._loop)
         self._stopping = False
         self._changing = asyncio.Lock()
         self._reloading: asyncio.Future[list[str]] | None = None
         metrics = settings.metrics
-        self._audience = Audience()
-        self._fleet = Fleet(
-            presence_rules(settings.presence),
-            on_transition=self._transition,
-            on_enter=self._audience.enter,
-            on_forget=self._audience.forget,
-            on_describe=self._audience.describe,
-            on_restore=self._audience.restore,
-        )
-        self._presence = self._fleet.presence
-        self._pipeline = Pipeline(self._fleet, client_filter(settings))
-        self._clocks = Clocks(time.monotonic, time.time)
-        self._gap_detector = GapDetector(
-            self._presence, self._clocks, on_hold=lambda held_at: self._delivery.hold(held_at)
-        )
-        self._store = state_store(
-            settings.state,
+        clocks = Clocks(time.monotonic, time.time)
+
+        self._fleet = Fleet(presence_rules(settings.presence), client_filter(settings))
+        self._pipeline = Pipeline(self._fleet)
+        self._gap_detector = GapDetector(self._fleet.presence, clocks)
+        self._store = state_store(settings.state, self._pipeline, self._gap_detector, clocks)
+        self._delivery = Delivery(
             self._pipeline,
             self._gap_detector,
-            self._clocks,
-            lambda: self._delivery.standing_still(),
+            self._store,
+            clocks,
+            stalled_after=timings.stalled_after,
+            deadlines_per_turn=timings.deadlines_per_turn,
         )
-        self._delivery = Delivery(self._loop, self._pipeline, self._gap_detector, self._store)
         self._connections = Connections(self._delivery.inbox, self._gap_detector)
-        self._view = MetricSources(
+        self._transitions = TransitionLog()
+        self._client_metrics = ClientMetrics(self._fleet, metrics)
+        self._metric_sources = MetricSources(
             pipeline=self._pipeline,
-            series=client_series(metrics, self._fleet),
-            classes=ClassCounts(metrics.client_id_pattern),
+            clients=self._client_metrics,
             transport=settings.mqtt.transport,
-            backlog=lambda: self._delivery.inbox.backlog,
+            connections=self._connections,
+            inbox=self._delivery.inbox,
             gaps=self._gap_detector.gaps,
         )
         if self._store is not None:
-            self._view.state = self._store.counts
-        sources = Sources(self._pipeline, self._gap_detector, self._clocks, self._readiness)
-        self._api = Api(sources, metrics, settings.history) if metrics.api else None
-        self._audience.join(self._fleet, self._view, self._api)
-        self._supervision = Supervision(lambda: self._readiness().ready, self._status)
+            self._metric_sources.state = self._store.counts
+        api_sources = Sources(
+            self._pipeline, self._gap_detector, clocks, self._readiness, self._delivery.hold_after
+        )
+        self._api = Api(api_sources, metrics, settings.history) if metrics.api else None
+        self._pipeline.add_observers(
+            self._gap_detector, self._connections, self._client_metrics, self._transitions
+        )
+        if self._api is not None:
+            self._pipeline.add_observers(self._api)
+        if self._store is not None:
+            self._pipeline.add_observers(self._store)
+
+        self._supervision = Supervision(self._is_ready, self._status)
         self._watch = Watch(metrics.web_config)
         self._listener = Listener(
             *metrics.listen_address,
-            Exposition(self._view),
+            Exposition(self._metric_sources),
             self._readiness,
             watch=self._watch,
             health=metrics.health_address,
@@ -107,27 +122,27 @@ class Service:
         )
 
     def restore(self) -> None:
-        """Take on what an earlier process kept, where there is a state file.
+        """Take over what an earlier process stored, if there is a state file.
 
-        Raises StateError where the file must not be used; StateDamagedError where it was damaged
-        and has been moved aside, and another service is to be built in place of this one.
+        Raises StateError if the file must not be used; StateDamagedError if it was damaged and has
+        been moved aside, and another service must be built in place of this one.
         """
         if self._store is not None:
             self._store.open()
-            self._show_clients(self._settings.metrics)
+            self._client_metrics.use(self._settings.metrics)
             if self._api is not None:
                 self._api.restored()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Listen, connect, and serve until `stop` is set; then disconnect cleanly.
 
-        Raises ListenerError when the address of the listener is not to be had, SettingsError when
-        the password file cannot be read. A broker that is down is neither: metrics tell it.
+        Raises ListenerError if the address of the listener is taken, SettingsError if the password
+        file cannot be read. A broker that is down raises nothing: metrics show it.
         """
         options = source_options(self._settings.mqtt)
         await self._listener.open()
-        self._tell_listener()
-        self._warn_of_settings(self._settings)
+        self._log_listener()
+        self._log_certificate_problems(self._settings)
         if self._store is not None:
             self._store.start()
         watches = [
@@ -144,30 +159,33 @@ class Service:
             self._log.info("stopping")
             for watch in watches:
                 watch.cancel()
-            # From here on nothing is taken that could not be acknowledged any more.
+            # From here on no message is taken that could not be acknowledged any more.
             self._delivery.close()
             await self._disconnect()
             if self._store is not None:
                 await self._store.close()
             await self._listener.close()
-            self._transitions.flush()
             self._log.info("stopped")
 
-    async def _disconnect(self) -> None:
-        """Stop the connections in time, also when a reload is in the middle of changing them."""
-        if self._reloading is not None:
-            self._reloading.cancel()
-        try:
-            async with asyncio.timeout(_DISCONNECT_WITHIN), self._changing:
-                await self._connections.stop()
-        except TimeoutError:
-            self._log.warning("the connections did not stop in time")
+    def ingest(self, message: Message) -> bool:
+        """Take a message as if it came over a connection; False if it is refused."""
+        return self._delivery.inbox.put(message)
+
+    @property
+    def port(self) -> int:
+        """The port that the listener has; of the kernel's choice if port 0 was asked for."""
+        return self._listener.port
+
+    @property
+    def clients(self) -> Mapping[str, Client]:
+        """The clients that are known, by client ID."""
+        return self._fleet.presence.clients
 
     async def reload(self) -> list[str]:
-        """Read the settings anew and take them on; wrong ones leave everything as it is.
+        """Read the settings again and apply them; wrong ones leave everything as it is.
 
-        Returns what is wrong with them. Presence is kept. Only connections whose own options
-        changed, or whose certificate files did, reconnect.
+        Returns what is wrong with them. Presence is kept. Only connections whose own options, or
+        whose certificate files, changed reconnect.
         """
         async with self._changing:
             if self._stopping:
@@ -185,104 +203,102 @@ class Service:
             options = source_options(settings.mqtt)
             protection = read_protection(settings.metrics.web_config)
         except SettingsError as error:
-            self._view.reload_successful = False
+            self._metric_sources.reload_successful = False
             problems = [str(problem) for problem in error.problems]
             self._log.error("configuration not reloaded; the running one stays", problems=problems)
             return problems
-        self._take_on(settings, protection)
+        self._apply(settings, protection)
         reconnected = await self._connect(settings.mqtt, options)
         reconnected += await self._connections.renew()
         self._log.info("configuration reloaded", reconnected=reconnected)
         return []
 
-    def _take_on(self, settings: Settings, protection: Protection) -> None:
-        metrics, before = settings.metrics, self._settings.metrics
+    def _apply(self, settings: Settings, protection: Protection) -> None:
+        before, self._settings = self._settings, settings
+        metrics = settings.metrics
         for key in ("listen", "health_listen", "api"):
-            if getattr(metrics, key) != getattr(before, key):
+            if getattr(metrics, key) != getattr(before.metrics, key):
                 self._log.warning("a change takes effect at the next start", key=f"metrics.{key}")
         for section in ("history", "state"):
-            if getattr(settings, section) != getattr(self._settings, section):
+            if getattr(settings, section) != getattr(before, section):
                 self._log.warning("a change takes effect at the next start", key=section)
-        if any(getattr(metrics, key) != getattr(before, key) for key in _SERIES_KEYS):
-            self._show_clients(metrics)
+        if any(getattr(metrics, key) != getattr(before.metrics, key) for key in _SERIES_KEYS):
+            self._client_metrics.use(metrics)
             if self._api is not None:
                 self._api.use(metrics)
         self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
-        if not self._watch.follow(settings.metrics.web_config, protection):
+        if not self._watch.follow(metrics.web_config, protection):
             self._log.warning(
                 "metrics.web_config turns TLS on or off, which takes effect at the next start"
             )
         log.configure(settings.log.level, settings.log.format)
-        self._transitions.follow()
-        self._presence.rules = presence_rules(settings.presence)
-        if left_out(settings) != left_out(self._settings):
+        self._transitions.use_configuration()
+        self._fleet.presence.use_rules(presence_rules(settings.presence))
+        if (settings.presence.ignore_clients, settings.mqtt.client_ids) != (
+            before.presence.ignore_clients,
+            before.mqtt.client_ids,
+        ):
             self._pipeline.use_filter(client_filter(settings))
-        self._settings = settings
-        self._view.reload_successful = True
-        self._view.reloaded_at = time.time()
-        self._warn_of_settings(settings)
-
-    def _show_clients(self, metrics: MetricsSettings) -> None:
-        """Give all clients series and classes anew."""
-        series = client_series(metrics, self._fleet)
-        classes = ClassCounts(metrics.client_id_pattern)
-        self._view.series, self._view.classes = series, classes
-        for client in self._presence.clients.values():
-            if client.transition is not None:
-                series.show(client)
-            classes.count(client, client.state, 1)
-        self._audience.listen()
+        self._metric_sources.reload_successful = True
+        self._metric_sources.reloaded_at = time.time()
+        self._log_certificate_problems(settings)
 
     async def _connect(self, mqtt: MqttSettings, options: list[SourceOptions]) -> int:
-        before = self._pipeline.traffic
-        self._pipeline.traffic = {
-            client_id: before.get(client_id) or Traffic() for client_id in mqtt.client_ids
-        }
-        for traffic in self._pipeline.traffic.values():
-            traffic.max_message_rate = mqtt.message_rate_limit
+        self._connections.expect(mqtt.client_ids, mqtt.message_rate_limit)
         self._gap_detector.expect(options)
-        # Also for clients that were restored; not before it is known what may still come for them.
-        self._delivery.timer.arm()
-        begun = await self._connections.use(mqtt.transport, options)
-        self._view.transport = mqtt.transport
-        self._view.connections = self._connections.statuses
-        self._view.certificate_expiry = certificate_expiries(mqtt)
-        return begun
+        # Deadlines of restored clients wait until it is known which messages may still come.
+        self._delivery.arm()
+        started = await self._connections.use(mqtt.transport, options)
+        self._metric_sources.transport = mqtt.transport
+        self._metric_sources.certificate_expiry = certificate_expiries(mqtt)
+        return started
+
+    async def _disconnect(self) -> None:
+        """Stop the connections in time, even if a reload is changing them."""
+        if self._reloading is not None:
+            self._reloading.cancel()
+        try:
+            async with asyncio.timeout(self._timings.disconnect_within), self._changing:
+                await self._connections.stop()
+        except TimeoutError:
+            self._log.warning("the connections did not stop in time")
 
     async def _watch_certificates(self) -> None:
         """Take renewed certificate files within `mqtt.tls.refresh` of their appearing."""
         while True:
             tls = self._settings.mqtt.tls
-            await asyncio.sleep(tls.refresh if tls else _LOOK_AGAIN_AFTER)
+            await asyncio.sleep(tls.refresh if tls else self._timings.certificates_every)
             try:
                 async with self._changing:
                     if await self._connections.renew():
                         self._log.info("certificate files renewed")
-                    self._view.certificate_expiry = certificate_expiries(self._settings.mqtt)
-            except Exception:  # noqa: BLE001 - the next look may go better
-                self._log.exception("could not look for renewed certificate files")
+                    expiry = certificate_expiries(self._settings.mqtt)
+                    self._metric_sources.certificate_expiry = expiry
+            except Exception:  # noqa: BLE001 - the next check may succeed
+                self._log.exception("could not check for renewed certificate files")
 
     async def _watch_for_gaps(self) -> None:
-        alive_at = self._loop.time()
+        loop = asyncio.get_running_loop()
+        alive_at = loop.time()
         while True:
-            await asyncio.sleep(_LOOK_FOR_GAPS_EVERY)
+            await asyncio.sleep(self._timings.gaps_every)
             try:
-                self._delivery.look(self._connections.statuses)
-                if self._loop.time() - alive_at >= _ALIVE_EVERY:
-                    alive_at = self._loop.time()
+                self._delivery.check(self._connections.statuses, self._connections.traffic)
+                if loop.time() - alive_at >= self._timings.alive_every:
+                    alive_at = loop.time()
                     self._delivery.flush()
-            except Exception:  # noqa: BLE001 - the next look may go better
-                self._log.exception("could not look for gaps")
-
-    def _transition(self, client: Client, transition: Transition) -> None:
-        self._audience.transition(client, transition)
-        self._transitions.add(transition)
+            except Exception:  # noqa: BLE001 - the next check may succeed
+                self._log.exception("could not check for gaps")
 
     def _status(self) -> str:
-        status = status_line(self._presence.counts.clients, self._view.connections)
-        if not self._view.reload_successful:
+        clients = self._fleet.presence.counts.clients
+        status = status_line(clients, self._connections.statuses)
+        if not self._metric_sources.reload_successful:
             status += "; the last reload failed and changed nothing"
         return status
+
+    def _is_ready(self) -> bool:
+        return self._readiness().ready
 
     def _readiness(self) -> Readiness:
         if self._stopping:
@@ -292,22 +308,41 @@ class Service:
         if problems := self._connections.problems:
             return Readiness(ready=False, text="\n".join(problems))
         if catching_up := self._gap_detector.catching_up:
-            text = f"catching up with what was published meanwhile: {', '.join(catching_up)}"
+            text = f"catching up with messages queued meanwhile: {', '.join(catching_up)}"
             return Readiness(ready=False, text=text)
         text = "ready: every connection is up, every filter granted"
         return Readiness(ready=True, text="\n".join([text, *self._gap_detector.warnings]))
 
-    def _tell_listener(self) -> None:
-        metrics, listener = self._settings.metrics, self._listener
+    def _log_listener(self) -> None:
         self._log.info(
             "listening",
-            address=metrics.listen,
-            port=listener.port,
-            health_port=listener.health_port,
+            address=self._settings.metrics.listen,
+            port=self._listener.port,
+            health_port=self._listener.health_port,
             **self._watch.current.summary,
         )
 
-    def _warn_of_settings(self, settings: Settings) -> None:
+    def _log_certificate_problems(self, settings: Settings) -> None:
         if settings.mqtt.tls:
             for problem in check_tls_files(settings.mqtt.tls, now=datetime.now(UTC)):
                 self._log.warning("certificate files", problem=str(problem))
+
+
+def status_line(clients: Mapping[State, int], connections: Sequence[ConnectionStatus]) -> str:
+    """Return clients and connections in one line, for `systemctl status`."""
+    shown = [state for state in State if clients[state] or state in (State.ONLINE, State.OFFLINE)]
+    counts = ", ".join(f"{clients[state]} {state}" for state in shown)
+    return f"clients: {counts}; {_connection_state(connections)}"
+
+
+def _connection_state(connections: Sequence[ConnectionStatus]) -> str:
+    problems = [f"{c.client_id}: {c.problem}" for c in connections if c.problem is not None]
+    if not connections:
+        return "starting"
+    if not problems:
+        count = f"by {len(connections)} connections " if len(connections) > 1 else ""
+        return f"connected {count}to {connections[0].endpoint}"
+    if len(problems) == len(connections):
+        return f"not connected: {'; '.join(problems)}"
+    up = len(connections) - len(problems)
+    return f"{up} of {len(connections)} connections up: {'; '.join(problems)}"

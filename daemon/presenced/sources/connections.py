@@ -1,28 +1,34 @@
-"""The MQTT connections of the daemon, as one thing that starts, changes and stops.
-
-Chooses the transport.
-"""
+"""The MQTT connections of the daemon, started, changed and stopped together."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Literal
 
+from presenced.pipeline import Batch
 from presenced.sources.inbox import Inbox
 from presenced.sources.source import Source, SourceOptions
 from presenced.sources.status import ConnectionListener, ConnectionStatus
+from presenced.sources.traffic import Traffic
 from presenced.system.log import get_logger
+
+Transport = Literal["awscrt", "aiomqtt"]
+
+_STOP_WITHIN = 3.0
+_connection_of = attrgetter("connection")
 
 
 def build_source(
-    transport: Literal["awscrt", "aiomqtt"],
+    transport: Transport,
     options: SourceOptions,
     inbox: Inbox,
     status: ConnectionStatus | None = None,
 ) -> Source:
-    """A source of the named transport, with a new status or the given one.
+    """Return a source of a transport, with a new status or the given one.
 
-    To be called on the event loop. Each library is imported only where it is used: together they
-    double the start-up time.
+    Called on the event loop. Each library is imported only if it is used: together they double the
+    start-up time.
     """
     if transport == "awscrt":
         from presenced.sources.mqtt.awscrt_source import AwscrtSource
@@ -33,18 +39,15 @@ def build_source(
     return AiomqttSource(options, inbox, status)
 
 
-Transport = Literal["awscrt", "aiomqtt"]
-
-_STOP_WITHIN = 3.0
-
-
 class Connections:
-    """All connections, each with the options that it was made of, filling one inbox.
+    """All connections, each with the options that it was built from, filling one inbox.
 
-    `listener` is told of each that comes up or goes down.
+    `listener` is notified when one comes up or goes down. `traffic` has what came over each
+    connection, by client ID; it is counted as an observer of the pipeline.
     """
 
     def __init__(self, inbox: Inbox, listener: ConnectionListener | None = None) -> None:
+        self.traffic: dict[str, Traffic] = {}
         self._inbox = inbox
         self._listener = listener
         self._sources: list[tuple[Transport, SourceOptions, Source]] = []
@@ -52,49 +55,62 @@ class Connections:
 
     @property
     def statuses(self) -> list[ConnectionStatus]:
-        """What is known of each connection, in the order of the settings."""
+        """The status of each connection, in the order of the settings."""
         return [source.status for _, _, source in self._sources]
 
     @property
     def problems(self) -> list[str]:
-        """Why connections are not ready, one text each; empty when all are."""
+        """Why connections are not ready, one text each; empty if all are."""
         return [
             f"{status.client_id}: {status.problem}"
             for status in self.statuses
             if status.problem is not None
         ]
 
-    async def use(self, transport: Transport, wanted: Sequence[SourceOptions]) -> int:
-        """Have exactly the wanted connections; those that are there already stay as they are.
+    def observe(self, batch: Batch) -> None:
+        """Count the messages of each connection."""
+        for client_id, messages in groupby(batch.messages, _connection_of):
+            traffic = self.traffic.get(client_id)
+            if traffic is not None:
+                traffic.count(list(messages))
 
-        Returns how many were begun anew. One that changes is stopped before its successor starts:
-        with the same client ID they would throw each other out.
+    def expect(self, client_ids: Sequence[str], max_message_rate: int | None) -> None:
+        """Count the traffic of these connections; known ones continue with the new limit."""
+        before = self.traffic
+        self.traffic = {name: before.get(name) or Traffic() for name in client_ids}
+        for traffic in self.traffic.values():
+            traffic.max_message_rate = max_message_rate
+
+    async def use(self, transport: Transport, wanted: Sequence[SourceOptions]) -> int:
+        """Run exactly the wanted connections; those that exist already stay as they are.
+
+        Returns how many were started. A connection that changes is stopped before its successor
+        starts: with the same client ID the broker would disconnect one of the two.
         """
         kept = {options: source for kind, options, source in self._sources if kind == transport}
         await self._stop([s for _, o, s in self._sources if o not in wanted or o not in kept])
-        # What has been counted of a connection goes on counting.
         statuses = {(s.client_id, s.filters, s.endpoint): s for s in self.statuses}
         self._sources = [
             (
                 transport,
                 options,
                 kept.get(options)
-                or build_source(
-                    transport,
-                    options,
-                    self._inbox,
-                    statuses.get((options.client_id, options.filters, options.endpoint))
-                    or self._status(options),
-                ),
+                or build_source(transport, options, self._inbox, self._status(options, statuses)),
             )
             for options in wanted
         ]
-        fresh = [source for _, options, source in self._sources if options not in kept]
-        await asyncio.gather(*(source.start() for source in fresh))
-        return len(fresh)
+        started = [source for _, options, source in self._sources if options not in kept]
+        await asyncio.gather(*(source.start() for source in started))
+        return len(started)
 
-    def _status(self, options: SourceOptions) -> ConnectionStatus:
-        return ConnectionStatus(
+    def _status(
+        self,
+        options: SourceOptions,
+        known: Mapping[tuple[str, tuple[str, ...], str], ConnectionStatus],
+    ) -> ConnectionStatus:
+        """Return the known status of a connection, whose counts go on, or a new one."""
+        status = known.get((options.client_id, options.filters, options.endpoint))
+        return status or ConnectionStatus(
             options.client_id,
             options.filters,
             endpoint=options.endpoint,
@@ -102,7 +118,7 @@ class Connections:
         )
 
     async def renew(self) -> int:
-        """Take certificate files that changed and are complete; returns how many reconnected."""
+        """Take certificate files that changed and are complete; return how many reconnected."""
         return sum(await asyncio.gather(*(source.renew() for _, _, source in self._sources)))
 
     async def stop(self) -> None:

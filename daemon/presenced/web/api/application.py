@@ -11,8 +11,8 @@ import msgspec
 from aiohttp import web
 
 from presenced import __version__
-from presenced.pipeline import Pipeline
-from presenced.presence import Client, Transition
+from presenced.pipeline import Batch, Pipeline
+from presenced.presence import Client
 from presenced.settings import HistorySettings, MetricsSettings
 from presenced.sources.gap_detector import GapDetector
 from presenced.system.loop import Clocks, CooperativeScheduler
@@ -44,14 +44,13 @@ class Sources(NamedTuple):
     gap_detector: GapDetector
     clocks: Clocks
     readiness: Callable[[], Readiness]
+    hold_after: Callable[[], float]
 
 
 class Api:
     """Answers questions about a fleet, below a path of the listener.
 
-    It is to be told by `entered`, `forgotten` and `went` what `Fleet` tells, by `restored` of
-    clients that it was not told of, and while `follows` says so by `changed` of every client whose
-    state may be another. `on_follow` is told when that begins or ends.
+    It is an observer of the pipeline; `restored` follows when clients are restored without it.
     """
 
     def __init__(
@@ -60,14 +59,9 @@ class Api:
         self._sources = sources
         self._fleet = sources.pipeline.fleet
         self._clients = self._fleet.presence.clients
-        self.on_follow: Callable[[], None] = lambda: None
-        self._roster = ClientIndex(
-            self._fleet, CooperativeScheduler(), on_follow=lambda: self.on_follow()
-        )
-        self._history = History(history.clients, history.per_client, self._clients.get)
+        self._roster = ClientIndex(self._fleet, CooperativeScheduler())
+        self._history = History(history.clients, history.per_client)
         self._hub = Hub()
-        if history.clients:  # else it would look at each event to no purpose
-            sources.pipeline.witness = self._history.heard
         self.use(metrics)
 
     def use(self, metrics: MetricsSettings) -> None:
@@ -81,29 +75,19 @@ class Api:
         """Take on all clients that there are."""
         self._roster.restock()
 
-    @property
-    def follows(self) -> bool:
-        """Whether it is to be told of clients that change."""
-        return self._roster.follows
-
-    def entered(self, client: Client) -> None:
-        """Take note of a new client."""
-        self._roster.entered(client)
-        self._roster.changed(client)
-
-    def changed(self, client: Client) -> None:
-        """Take note of a client of which something else may be known now."""
-        self._roster.changed(client)
-
-    def forgotten(self, client: Client) -> None:
-        """Take note of a client that is no more."""
-        self._roster.left(client)
-        self._history.forget(client)
-
-    def went(self, client: Client, transition: Transition) -> None:
-        """Take note of a transition."""
-        self._history.confirmed(client, transition)
-        self._hub.tell(transition)
+    def observe(self, batch: Batch) -> None:
+        """Update the index and the history, and send transitions to the streams."""
+        changes = batch.changes.clients
+        for change in changes:
+            if change.after is not None:
+                if change.before is None:
+                    self._roster.entered(change.client)
+                self._roster.changed(change.client)
+            elif change.before is not None:
+                self._roster.left(change.client)
+            if change.transition is not None:
+                self._hub.tell(change.transition)
+        self._history.observe(changes)
 
     def application(self) -> web.Application:
         """The application, to be put below a path."""
@@ -164,12 +148,12 @@ class Api:
         return _answer(self._openapi)
 
     def _story(self, client: Client) -> Story:
-        pipeline, clocks = self._sources.pipeline, self._sources.clocks
+        clocks = self._sources.clocks
         now = clocks.wall()
         deadline = None
         due = self._fleet.presence.deadline(client)
         if due is not None:
-            deadline = Deadline(due - clocks.monotonic() + now, held=due > pipeline.held_at)
+            deadline = Deadline(due - clocks.monotonic() + now, held=due > self._sources.hold_after())
         unverified = self._fleet.presence.is_unverified(client)
         return Story(
             client=client,

@@ -44,8 +44,7 @@ class ClientIndex:
     """The clients of a fleet, as pages of them. To be used on one event loop.
 
     It is to be told of each client that `entered` or `left`, and of those that may have `changed`
-    while it `follows`; `on_follow` is told when that begins or ends. `restock` takes on those of
-    whom it was not told. `pattern` is that of the classes; see `use_pattern`.
+    while it `follows`. `restock` takes on those of whom it was not told. `pattern` is that of the classes; see `use_pattern`.
     """
 
     def __init__(
@@ -54,10 +53,8 @@ class ClientIndex:
         pace: CooperativeScheduler,
         pattern: re.Pattern[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        on_follow: Callable[[], None] = lambda: None,
     ) -> None:
         self._fleet = fleet
-        self._on_follow = on_follow
         self._clients = fleet.presence.clients
         self._pace = pace
         self._pattern = pattern
@@ -266,7 +263,6 @@ class ClientIndex:
 
     def _follow(self, marks: set[str] | None) -> None:
         self._marks = marks
-        self._on_follow()
 
     def _drop_views(self) -> None:
         """Show nothing any more that was made up to now."""

@@ -3,65 +3,24 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from enum import StrEnum
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import msgspec
 
-from presenced.events import ConnectFailedEvent, LifecycleEvent, SubscriptionEvent
-from presenced.pipeline import ClientEvent
-from presenced.presence import Client, State, Transition
-from presenced.presence.ordering import Ordering, PackedSession, pack
+from presenced.events import LifecycleEvent, SubscriptionEvent
+from presenced.presence import Client, ClientChange, ClientEvent, Effect, State
+from presenced.presence.client import EventStamp, PackedSession
 
 _FEW = 8
-# A name of a module costs a fifth of what a member of an enumeration does.
-_ONLINE, _PENDING, _OFFLINE = State.ONLINE, State.PENDING, State.OFFLINE
-_DUPLICATE, _STALE = Ordering.DUPLICATE, Ordering.STALE
-
-
-class Effect(StrEnum):
-    """What an event did."""
-
-    WENT_ONLINE = "went_online"
-    WENT_OFFLINE = "went_offline"
-    BEGAN_DELAY = "began_delay"
-    """A disconnect, that has to stand for the offline delay."""
-    FLAP_SUPPRESSED = "flap_suppressed"
-    """A connect within the offline delay."""
-    CONNECTION_REPLACED = "connection_replaced"
-    """A connect while another connection was open."""
-    NOTED = "noted"
-    """It told something new, but the state stayed."""
-    DUPLICATE = "duplicate"
-    STALE = "stale"
-    """It tells of something from before the event that decided."""
-
-    @property
-    def is_ignored(self) -> bool:
-        """Whether the event was ignored, as one that is not later than what was known."""
-        return self in (Effect.DUPLICATE, Effect.STALE)
-
-
-_BEGAN_DELAY, _WENT_OFFLINE = Effect.BEGAN_DELAY, Effect.WENT_OFFLINE
-_FLAP_SUPPRESSED, _WENT_ONLINE = Effect.FLAP_SUPPRESSED, Effect.WENT_ONLINE
-_CONNECTION_REPLACED, _NOTED = Effect.CONNECTION_REPLACED, Effect.NOTED
-
-
-class Rival(msgspec.Struct, frozen=True, gc=False):
-    """The event that an ignored one was measured against; `timestamp` is in milliseconds."""
-
-    type: str
-    timestamp: int
-    version: int | None
-    session: PackedSession
+_OFFLINE = State.OFFLINE
 
 
 class Arrival(msgspec.Struct, eq=False, gc=False):
     """An event, as it arrived at `received`, epoch seconds.
 
-    `timestamp` is its event time in milliseconds, None where it carries none. `against` is what it
-    was measured against, where it was ignored. `earlier` is the entry before it.
+    `timestamp` is its event time in milliseconds, None where it carries none. `against` is the
+    accepted event that it was compared with, if it was ignored. `earlier` is the entry before it.
     """
 
     received: float
@@ -71,7 +30,7 @@ class Arrival(msgspec.Struct, eq=False, gc=False):
     version: int | None = None
     session: PackedSession = None
     reason: str | None = None
-    against: Rival | None = None
+    against: EventStamp | None = None
     earlier: Entry | None = None
 
     @property
@@ -162,15 +121,11 @@ class Record(msgspec.Struct, eq=False, gc=False):
 
 
 class History:
-    """Remembers the last `per_client` events of those `clients` of which one came last.
+    """Remembers the last `per_client` events of the `clients` that had events last."""
 
-    `find` tells the client of an ID, None where there is none.
-    """
-
-    def __init__(self, clients: int, per_client: int, find: Callable[[str], Client | None]) -> None:
-        self._most = clients
+    def __init__(self, clients: int, per_client: int) -> None:
+        self._limit = clients
         self._per_client = per_client
-        self._find = find
         self._records: OrderedDict[str, Record] = OrderedDict()
 
     def __len__(self) -> int:
@@ -190,126 +145,50 @@ class History:
         record = self._records.get(client_id)
         return list(islice(record.entries, self._per_client)) if record else []
 
-    def heard(
-        self, event: ClientEvent, received: float, before: State, ordering: Ordering | None
-    ) -> None:
-        """Take an event down that has been applied.
-
-        `before` is the state of its client that events had told before, unknown where they had
-        told none. `ordering` is how the event stood to what was known, None for one that is not set
-        in order.
-        """
-        client = self._find(event.client_id)
-        if client is None or not self._most:
+    def observe(self, changes: Iterable[ClientChange]) -> None:
+        """Remember the events of clients, and when clients were confirmed to be offline."""
+        if not self._limit:
             return
+        for change in changes:
+            event, transition = change.event, change.transition
+            if change.after is None:
+                self._records.pop(change.client.client_id, None)
+            elif event is not None:
+                self._remember(event, change)
+            elif transition is not None and transition.state is _OFFLINE:
+                record = self._records.get(transition.client_id)
+                if record is not None:
+                    entry = Confirmation(transition.time, transition.since, transition.reason)
+                    record.add(entry, self._per_client)
+
+    def _remember(self, event: ClientEvent, change: ClientChange) -> None:
         record = self._record(event.client_id)
-        if not isinstance(event, LifecycleEvent) or ordering is None:
-            self._heard_other(record, event, received, before, client)
-            return
-        if ordering is _DUPLICATE:
-            arrival = _ignored(event, received, client, Effect.DUPLICATE)
-        elif ordering is _STALE:
-            arrival = _ignored(event, received, client, Effect.STALE)
-        else:
-            arrival = record.decided = _accepted(event, received, before, client)
-        record.add(arrival, self._per_client)
-
-    def _heard_other(
-        self,
-        record: Record,
-        event: ClientEvent,
-        received: float,
-        before: State,
-        client: Client,
-    ) -> None:
-        arrival = _other(event, received, before, client)
-        # Several subscriptions come with each connect; they would push out all else.
-        if isinstance(event, ConnectFailedEvent) or arrival.effect is not Effect.NOTED:
-            record.add(arrival, self._per_client)
-        else:
+        effect = change.effect or Effect.NOTED
+        untimed = isinstance(event, LifecycleEvent) and event.untimed
+        arrival = Arrival(
+            change.received,
+            event.type,
+            effect,
+            None if untimed else event.timestamp,
+            event.version if isinstance(event, LifecycleEvent) else None,
+            change.session,
+            None if isinstance(event, SubscriptionEvent) else event.reason,
+            change.against,
+        )
+        if isinstance(event, LifecycleEvent) and change.against is None:
+            record.decided = arrival
+        # Several subscriptions come with each connect and would push out everything else.
+        if isinstance(event, SubscriptionEvent) and effect is Effect.NOTED:
             record.others[arrival.type] = arrival
-
-    def confirmed(self, client: Client, transition: Transition) -> None:
-        """Take down that a client went offline, where it was not by an event at once."""
-        if transition.state is _OFFLINE and transition.time != transition.since:
-            record = self._records.get(client.client_id)
-            if record is not None:
-                entry = Confirmation(transition.time, transition.since, transition.reason)
-                record.add(entry, self._per_client)
-
-    def forget(self, client: Client) -> None:
-        """Remember nothing of a client."""
-        self._records.pop(client.client_id, None)
+        else:
+            record.add(arrival, self._per_client)
 
     def _record(self, client_id: str) -> Record:
         record = self._records.get(client_id)
         if record is None:
             record = self._records[client_id] = Record()
-            if len(self._records) > self._most:
+            if len(self._records) > self._limit:
                 self._records.popitem(last=False)
         else:
             self._records.move_to_end(client_id)
         return record
-
-
-def _accepted(event: LifecycleEvent, received: float, before: State, client: Client) -> Arrival:
-    """A lifecycle event from which the state of its client follows."""
-    return Arrival(
-        received,
-        event.type,
-        _effect(event.type, received, before, client),
-        None if event.untimed else event.timestamp,
-        event.version,
-        client.packed_session,
-        event.reason,
-    )
-
-
-def _ignored(event: LifecycleEvent, received: float, client: Client, effect: Effect) -> Arrival:
-    """A lifecycle event that is not later than what is known."""
-    return Arrival(
-        received,
-        event.type,
-        effect,
-        None if event.untimed else event.timestamp,
-        event.version,
-        pack(event.session),
-        event.reason,
-        _rival(client),
-    )
-
-
-def _other(event: ClientEvent, received: float, before: State, client: Client) -> Arrival:
-    """An event that is not set in order with others."""
-    return Arrival(
-        received,
-        event.type,
-        Effect.WENT_ONLINE if _has_come(client, before, received) else Effect.NOTED,
-        event.timestamp,
-        session=pack(event.session) if isinstance(event, SubscriptionEvent) else None,
-        reason=event.reason if isinstance(event, ConnectFailedEvent) else None,
-    )
-
-
-def _effect(kind: str, received: float, before: State, client: Client) -> Effect:
-    after = client.state
-    if after is before:
-        is_replaced = after is _ONLINE and kind == "connected"
-        return _CONNECTION_REPLACED if is_replaced else _NOTED
-    if after is _PENDING:
-        return _BEGAN_DELAY
-    if after is _OFFLINE:
-        return _WENT_OFFLINE
-    if before is _PENDING:
-        return _FLAP_SUPPRESSED
-    return _WENT_ONLINE if _has_come(client, before, received) else _NOTED
-
-
-def _has_come(client: Client, before: State, received: float) -> bool:
-    """Whether an event took a client online; one may have been taken for online before it."""
-    return client.state is _ONLINE and before is not client.state and client.since == received
-
-
-def _rival(client: Client) -> Rival:
-    kind = "connected" if client.connected else "disconnected"
-    return Rival(kind, client.timestamp, client.version, client.packed_session)
