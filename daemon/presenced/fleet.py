@@ -42,9 +42,8 @@ class Fleet:
     """Every client's presence, what the registry holds, and how many clients each part of it has.
 
     `on_transition`, `on_count`, `on_enter` and `on_forget` are as those of `Presence`;
-    `on_describe` is told each client of which the registry may say something else now, and
-    `on_restore` each that `take_on` took on. `admits` tells whether a client ID is one of the
-    fleet's: for others no thing makes a client.
+    `on_describe` is told each client of which the registry may say something else now. `admits`
+    tells whether a client ID is one of the fleet's: for others no thing makes a client.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class Fleet:
         on_enter: Callable[[Client], None] = _no_one,
         on_forget: Callable[[Client], None] = _no_one,
         on_describe: Callable[[Client], None] = _no_one,
-        on_restore: Callable[[Client], None] = _no_one,
     ) -> None:
         self.presence = Presence(
             rules,
@@ -74,7 +72,6 @@ class Fleet:
         self._on_transition = on_transition
         self._on_forget = on_forget
         self._on_describe = on_describe
-        self._on_restore = on_restore
         self.use_count(on_count)
 
     def use_count(self, on_count: Callable[[Client, State, int], None] | None) -> None:
@@ -95,13 +92,6 @@ class Fleet:
         self.inventory.types.on_change = touched.thing_types.add
         self.inventory.groups.on_change = touched.thing_groups.add
 
-    def untrack(self) -> None:
-        """Have nothing noted that changes from now on."""
-        presence, inventory = self.presence, self.inventory
-        presence.on_change, presence.disconnects.on_change = _no_one, None
-        for shelf in (inventory.things, inventory.types, inventory.groups):
-            shelf.on_change = _no_one
-
     def restore(
         self,
         client: Client,
@@ -112,32 +102,6 @@ class Fleet:
         self.presence.restore(client, deadline, awaited)
         if client.thing_name:
             self._named.setdefault(client.thing_name, set()).add(client.client_id)
-
-    def take_on(
-        self,
-        client: Client,
-        deadline: float | None,
-        awaited: Iterable[tuple[ConnectionKey, float]],
-    ) -> None:
-        """Take on a client as `Presence.restore` does, beside others that are known already.
-
-        It counts at once, and `on_restore` is told. No other but an unknown one of its ID may be
-        known.
-        """
-        if client.state is State.UNKNOWN and not self.admits(client.client_id):
-            self.presence.on_change(client.client_id)  # let it be dropped from the file, too
-            return
-        unknown = self.presence.clients.get(client.client_id)
-        if unknown is not None:
-            self._count(unknown, State.UNKNOWN, -1)
-        self.restore(client, deadline, awaited)
-        self._count(client, client.state, 1)
-        for name in {client.thing, client.client_id}:
-            self._stand_for(name)
-        if client.state is State.OFFLINE and self._is_deleted(client.thing):
-            self.presence.forget(client.client_id, "thing_deleted")
-        else:
-            self._on_restore(client)
 
     def recount(self) -> None:
         """Count every client anew, and see to it that each thing has one."""

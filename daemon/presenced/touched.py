@@ -17,12 +17,6 @@ class Touched:
         self.thing_types: set[str] = set()
         self.disconnects: dict[int, int | None] = {}
 
-    def clear(self) -> None:
-        """Take all out."""
-        for names in (self.clients, self.things, self.thing_groups, self.thing_types):
-            names.clear()
-        self.disconnects.clear()
-
     def __bool__(self) -> bool:
         return bool(
             self.clients or self.things or self.thing_groups or self.thing_types or self.disconnects

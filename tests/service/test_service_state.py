@@ -1,8 +1,11 @@
 """The service and its state file: what is restored, shown, held and let go."""
 
 import asyncio
+import contextlib
 import json
 import math
+import os
+import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -10,17 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from brokers import free_port
+from presenced.commands.run import serve
 from presenced.presence import State
 from presenced.service.service import Service
 from presenced.settings import Settings, load_settings
-from presenced.store import StateFile
-from presenced.store import restoration as late
-from presenced.store import store as keeping
+from presenced.store import StateFile, StateUnusableError
 from presenced.store.changes import Changes
-from presenced.store.schema import ClientRow
+from presenced.store.schema import ClientRow, CounterRow
 from statefiles import client_row as row
 from statefiles import clients_in, of_clients, query
 from waiting import until
@@ -120,92 +123,6 @@ def test_a_restored_deadline_is_held_while_the_broker_may_know_better(path: Path
         await until(lambda: state_of(service) == "offline", what="it is quiet")
 
     run(path, scenario)
-
-
-def test_what_a_late_file_holds_is_shown_and_its_deadlines_fire(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeping, "_OPEN_AGAIN_AFTER", 0.02)
-    absent = path.parent / "later" / path.name
-    write(path, row("line-1-b", state="online"), pending("line-1-a"))
-
-    async def scenario(service: Service) -> None:
-        tell(service, "line-1-c")
-        assert service._view.series.shown == 1
-        path.parent.joinpath("made").mkdir()
-        path.rename(path.parent / "made" / path.name)
-        path.parent.joinpath("made").rename(absent.parent)
-        await until(lambda: "line-1-b" in service._presence.clients)
-        assert service._view.series.shown == 3
-        await until(lambda: state_of(service, "line-1-a") == "offline")
-        classes = dict(service._view.classes.samples())
-        assert sum(classes.values()) == 3
-        assert min(classes.values()) >= 0
-
-    run(
-        absent,
-        scenario,
-        PRESENCED_METRICS__CLIENT_ID_PATTERN=r"line-(?P<line>\d+)-.*",
-        **CLEAN,
-    )
-
-
-async def half_restored(service: Service, path: Path, absent: Path) -> None:
-    """Put the file where it was expected, and return when it is being taken on."""
-    path.parent.joinpath("made").mkdir()
-    path.rename(path.parent / "made" / path.name)
-    path.parent.joinpath("made").rename(absent.parent)
-    async with asyncio.timeout(20):
-        while len(service._presence.clients) < 10:
-            await asyncio.sleep(0)
-
-
-def test_messages_that_come_while_a_late_file_is_taken_on_wait_and_are_kept(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeping, "_OPEN_AGAIN_AFTER", 0.02)
-    monkeypatch.setattr(late, "_SLICE", 0.0)
-    absent = path.parent / "later" / path.name
-    write(path, *(row(f"kept-{number}") for number in range(50)), pending("kept-p", left=-9.0))
-
-    async def scenario(service: Service) -> None:
-        acknowledged: list[bool] = []
-
-        def acknowledge() -> None:
-            acknowledged.append(("new",) in query(absent, "SELECT client_id FROM clients"))
-
-        assert service._fleet.presence.clients == {}
-        await half_restored(service, path, absent)
-        service._delivery.inbox.put(message("new", acknowledge))
-        assert service._pipeline.next_deadline is None
-        while len(service._presence.clients) < 51:
-            await asyncio.sleep(0)
-            assert "new" not in service._presence.clients
-        assert state_of(service, "kept-p") == "pending"
-        await until(lambda: acknowledged == [True])
-        await until(lambda: state_of(service, "kept-p") == "offline")
-
-    run(absent, scenario, **CLEAN)
-
-
-def test_what_waits_at_a_stop_while_a_late_file_is_taken_on_is_not_acknowledged(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeping, "_OPEN_AGAIN_AFTER", 0.02)
-    monkeypatch.setattr(late, "_SLICE", 0.0)
-    absent = path.parent / "later" / path.name
-    write(path, *(row(f"kept-{number}") for number in range(2000)))
-    acknowledged: list[bool] = []
-
-    async def scenario(service: Service) -> None:
-        await half_restored(service, path, absent)
-        service._delivery.inbox.put(message("new", lambda: acknowledged.append(True)))
-
-    run(absent, scenario, **CLEAN)
-    assert acknowledged == []
-    file = StateFile.open(absent)
-    assert len(clients_in(file)) == 2000
-    file.close()
 
 
 def test_a_reload_with_another_rule_forgets_those_that_have_been_offline_for_longer(
@@ -378,3 +295,33 @@ def test_a_flush_that_fails_lets_nothing_be_acknowledged_that_was_not_applied(
         assert query(path, "SELECT count(*) FROM clients") == [(3,)]
 
     run(path, scenario, PRESENCED_STATE__ON_ERROR=on_error, **CLEAN)
+
+
+def test_what_was_read_before_the_disk_failed_is_not_half_known(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(path, row("a"), row("b"))
+    read, listen = StateFile.read, f"127.0.0.1:{free_port()}"
+    made = settings(path, PRESENCED_METRICS__LISTEN=listen)
+
+    def fail_after_clients(file: StateFile, row_type: type) -> Any:
+        if row_type is CounterRow:  # which come last
+            raise StateUnusableError(path, "io", "disk I/O error")
+        return read(file, row_type)
+
+    monkeypatch.setattr(StateFile, "read", fail_after_clients)
+
+    async def main() -> None:
+        running = asyncio.create_task(serve(made, load=lambda: made))
+        text = ""
+        async with aiohttp.ClientSession() as session:
+            while "presenced_state_unavailable 1.0" not in text:
+                assert not running.done()
+                with contextlib.suppress(aiohttp.ClientConnectionError):
+                    text = await (await session.get(f"http://{listen}/metrics")).text()
+                await asyncio.sleep(0.01)
+        assert 'iot_clients{state="online"} 0.0' in text
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
+
+    asyncio.run(main())

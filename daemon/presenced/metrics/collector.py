@@ -236,6 +236,7 @@ _READERS: dict[str, Callable[[MetricSources], Samples]] = {
     "presenced_pipeline_backlog_messages": lambda v: _one(v.backlog()),
     "presenced_pipeline_faults_total": lambda v: _one(v.pipeline.counts.faults),
     "presenced_clients_without_series": lambda v: _one(v.clients_without_series),
+    "presenced_state_unavailable": lambda v: _one(v.state.unavailable),
     "presenced_state_commits_total": lambda v: _one(v.state.commits),
     "presenced_state_commit_failures_total": lambda v: _by_label(v.state.failures),
     "presenced_state_last_commit_timestamp_seconds": lambda v: _one(v.state.last_commit),

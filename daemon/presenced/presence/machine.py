@@ -206,13 +206,10 @@ class Presence:
     ) -> None:
         """Take a client on that an earlier process kept, without telling anybody.
 
-        It takes the place of one of its ID that is unknown; others must not be known.
-        `deadline` is when a pending client goes offline or since when an offline one is so,
-        `awaited` which disconnects of replaced connections are awaited, and until when; all on the
-        clock of `now`. The gaps must be known before: see `count_on`.
+        No client of its ID must be known. `deadline` is when a pending client goes offline or since
+        when an offline one is so, `awaited` which disconnects of replaced connections are awaited,
+        and until when; all on the clock of `now`. The gaps must be known before: see `count_on`.
         """
-        if client.client_id in self.clients:
-            self.counts.clients[State.UNKNOWN] -= 1
         self.clients[client.client_id] = client
         self.counts.clients[client.state] += 1
         self.counts.unverified += self.is_unverified(client)

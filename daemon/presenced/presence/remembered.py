@@ -143,23 +143,6 @@ class CountedDisconnects:
         (digest,) = _signed_64(
             blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         )
-        return self.remember(digest)
-
-    def set_aside(self) -> Iterable[int]:
-        """Forget all digests, and return them: those of an earlier process are to come first."""
-        aside, self._order = self._order, deque()
-        self._known = set()
-        return aside
-
-    def restore(self, remembered: Iterable[tuple[int, int]]) -> None:
-        """Remember the numbers and digests of an earlier process; nothing else may be known."""
-        for number, digest in remembered:
-            if not self._order:
-                self._first = number
-            self._append(digest)
-
-    def remember(self, digest: int) -> bool:
-        """Remember a digest; False where it is remembered already."""
         if digest in self._known:
             return False
         if self.on_change is not None:
@@ -171,6 +154,13 @@ class CountedDisconnects:
                 self.on_change(self._first, None)
             self._first += 1
         return True
+
+    def restore(self, remembered: Iterable[tuple[int, int]]) -> None:
+        """Remember the numbers and digests of an earlier process; nothing else may be known."""
+        for number, digest in remembered:
+            if not self._order:
+                self._first = number
+            self._append(digest)
 
     def _append(self, digest: int) -> None:
         self._order.append(digest)

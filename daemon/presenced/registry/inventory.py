@@ -1,14 +1,7 @@
-"""The registry as its events tell it: the same inventory, in whatever order they arrive.
-
-One object as two processes have heard of it: what both know together.
-
-Whatever order events come in, they end in the same. So it is as if the `later` process had begun
-with what the `earlier` one knew.
-"""
+"""The registry as its events tell it: the same inventory, in whatever order they arrive."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from presenced.events import (
     RegistryEvent,
@@ -30,50 +23,9 @@ from presenced.registry.objects import (
     ThingType,
     known,
     learn,
-    merged,
     since,
     stand,
 )
-
-T = TypeVar("T", Thing, ThingGroup, ThingType)
-
-
-def merge_thing(earlier: Thing, later: Thing) -> None:
-    """Let `later` know what `earlier` does, too; memberships of deleted groups are kept."""
-    own = _own(earlier, later)
-    later.mark, later.told_type, later.attributes = own.mark, own.told_type, own.attributes
-    later.ended = max(earlier.ended, later.ended)
-    later.type_facts = since(
-        merged(earlier.type_facts, later.type_facts), max(later.told_at, later.ended + 1)
-    )
-    later.memberships = since(merged(earlier.memberships, later.memberships), later.ended + 1)
-
-
-def merge_group(earlier: ThingGroup, later: ThingGroup) -> None:
-    """Let `later` know what `earlier` was told, too; not who is in it and below it."""
-    own = _own(earlier, later)
-    later.mark, later.told_parent, later.attributes = own.mark, own.told_parent, own.attributes
-    later.ended = max(earlier.ended, later.ended)
-    later.parent_facts = since(
-        merged(earlier.parent_facts, later.parent_facts), max(later.told_at, later.ended + 1)
-    )
-
-
-def merge_type(earlier: ThingType, later: ThingType) -> None:
-    """Let `later` know what `earlier` was told, too; not how many things are of it."""
-    of_one_moment = later.mark is not None and later.mark == earlier.mark and not later.deleted
-    own = later if of_one_moment else _own(earlier, later)
-    later.mark = own.mark
-    later.deprecated, later.searchable, later.propagating = own.told
-
-
-def _own(earlier: T, later: T) -> T:
-    """The one of both whose own last event stands."""
-    if later.mark is None:
-        return earlier
-    if earlier.mark is None or stand(later.mark, earlier.mark) is Outcome.APPLIED:
-        return later
-    return earlier
 
 
 def _no_one(_: Thing) -> None:
@@ -143,37 +95,6 @@ class Inventory:
         for group in known.values():
             if group.parent_facts or group.told_parent:
                 self._hierarchy.relink(group)
-
-    def merge_thing(self, stored: Thing) -> None:
-        """Take on what an earlier process kept of a thing, beside what is known of it by now.
-
-        It is told as any change is, but that `things.on_change` is told only where more follows
-        than was stored. Groups are to be merged first.
-        """
-        thing = self.things.take(stored.name)
-        named = {fact.name for fact in (*stored.memberships, *thing.memberships)}
-        with self._changing([thing], settle=self.things.place):
-            merge_thing(stored, thing)
-            for name in named:
-                self._keep_member(thing, self.groups.take(name))
-        if thing.told != stored.told:
-            self.things.on_change(thing.name)
-
-    def merge_group(self, stored: ThingGroup) -> None:
-        """Take on what an earlier process kept of a group, beside what is known of it by now."""
-        group = self.groups.take(stored.name)
-        ended = group.ended
-        merge_group(stored, group)
-        if group.ended > ended:
-            self._end_group(group, group.ended)
-        else:
-            self._move(group)
-
-    def merge_type(self, stored: ThingType) -> None:
-        """Take on what an earlier process kept of a type, beside what is known of it by now."""
-        kind = self.types.take(stored.name)
-        merge_type(stored, kind)
-        self.types.settle(kind)
 
     def groups_of(self, thing: Thing) -> set[str]:
         """The groups of a thing: those that it is a direct member of, and all above them."""
@@ -309,9 +230,7 @@ class Inventory:
         return [self.things.take(name) for name in self._hierarchy.members_below(group)]
 
     @contextmanager
-    def _changing(
-        self, things: list[Thing], settle: Callable[[Thing], None] | None = None
-    ) -> Iterator[None]:
+    def _changing(self, things: list[Thing]) -> Iterator[None]:
         """Tell of things before and after they change, and see to their types and shelves."""
         types = [thing.type for thing in things]
         for thing in things:
@@ -321,7 +240,7 @@ class Inventory:
         finally:
             for thing, before in zip(things, types, strict=True):
                 self._retype(before, thing.type)
-                (settle or self.things.settle)(thing)
+                self.things.settle(thing)
             for thing in things:
                 self._on_enter(thing)
             for thing in things:

@@ -119,13 +119,6 @@ def learn(facts: Facts, fact: Fact) -> tuple[Outcome, Facts]:
     return Outcome.APPLIED, (*(each for each in facts if each.name != fact.name), fact)
 
 
-def merged(earlier: Facts, later: Facts) -> Facts:
-    """All facts of both, the later about each name; a tie goes to `later`."""
-    for fact in later:
-        _, earlier = learn(earlier, fact)
-    return earlier
-
-
 def since(facts: Facts, at: int) -> Facts:
     """The facts that are not from before an event time."""
     return tuple(fact for fact in facts if fact.at >= at) if facts else facts
@@ -205,18 +198,6 @@ class Thing(_Object):
         self.told_type: str | None = None
         self.type_facts: Facts = ()
         self.memberships: Facts = ()
-
-    @property
-    def told(self) -> tuple[object, ...]:
-        """All that events have told of it."""
-        return (
-            self.mark,
-            self.ended,
-            self.told_type,
-            self.attributes,
-            self.type_facts,
-            self.memberships,
-        )
 
     @property
     def type(self) -> str:

@@ -1,8 +1,7 @@
 """From settings to the parts of the river."""
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 
 from presenced.fleet import Fleet
 from presenced.metrics.series import ClientSeries
@@ -69,13 +68,12 @@ def state_store(
     pipeline: Pipeline,
     gap_detector: GapDetector,
     clocks: Clocks,
-    standstill: Callable[[], AbstractContextManager[None]],
 ) -> StateStore | None:
     """What keeps the daemon's state, None where there is no file for it; see `StateStore`."""
     path = state.path or default_path(os.environ)
     if path is None:
         return None
-    return StateStore(path, pipeline, gap_detector, state.on_error, clocks, standstill=standstill)
+    return StateStore(path, pipeline, gap_detector, state.on_error, clocks)
 
 
 def source_options(mqtt: MqttSettings) -> list[SourceOptions]:

@@ -12,8 +12,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 
 from presenced.events.message import Message
 from presenced.pipeline import Pipeline
@@ -90,7 +89,6 @@ class Delivery:
         self._store = store
         # When messages arrived that wait for a commit.
         self._unacknowledged: deque[float] = deque()
-        self._standstill = False
         self._outage_held_at = math.inf
         self.inbox = Inbox(loop, self._deliver, settled=store.settled if store else None)
         self.timer = DeadlineTimer(loop, lambda: pipeline.next_deadline, self._fire)
@@ -99,21 +97,6 @@ class Delivery:
         """Let no deadline fire that lies after this monotonic time, because of an outage."""
         self._outage_held_at = held_at
         self._hold_deadlines()
-
-    @contextmanager
-    def standing_still(self) -> Iterator[None]:
-        """Apply no message and fire no deadline; what comes meanwhile waits, as for a slow disk."""
-        oldest = self.inbox.oldest
-        self.inbox.pause()
-        self._unacknowledged.append(time.monotonic() if oldest is None else oldest)
-        self._standstill = True
-        self._hold_deadlines()
-        try:
-            yield
-        finally:
-            self._standstill = False
-            self._acknowledge([])
-            self.inbox.resume()
 
     def look(self, statuses: Sequence[ConnectionStatus]) -> None:
         """Look for what may have been missed, on connections that are in these states."""
@@ -183,8 +166,7 @@ class Delivery:
 
     def _hold_deadlines(self) -> None:
         oldest = self._unacknowledged[0] if self._unacknowledged else math.inf
-        held_at = min(self._outage_held_at, oldest)
-        self._pipeline.held_at = -math.inf if self._standstill else held_at
+        self._pipeline.held_at = min(self._outage_held_at, oldest)
         self.timer.arm()
 
     def _fire(self) -> None:

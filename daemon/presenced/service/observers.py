@@ -126,13 +126,6 @@ class Audience:
         if self._api is not None:
             self._api.entered(client)
 
-    def restore(self, client: Client) -> None:
-        """A client of a state file is known now that could be opened only later."""
-        if client.transition is not None:
-            self._view.series.show(client)
-        if self._api is not None:
-            self._api.entered(client)
-
     def transition(self, client: Client, transition: Transition) -> None:
         """A client went online or offline."""
         self._view.series.show(client)

@@ -27,6 +27,7 @@ from presenced.settings.pem import check_tls_files
 from presenced.sources.connections import Connections
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.source import SourceOptions
+from presenced.store import StateUnusableError
 from presenced.system import log
 from presenced.system.loop import Clocks
 from presenced.system.supervision import Readiness, Supervision, status_line
@@ -64,7 +65,6 @@ class Service:
             on_enter=self._audience.enter,
             on_forget=self._audience.forget,
             on_describe=self._audience.describe,
-            on_restore=self._audience.restore,
         )
         self._presence = self._fleet.presence
         self._pipeline = Pipeline(self._fleet, client_filter(settings))
@@ -72,13 +72,7 @@ class Service:
         self._gap_detector = GapDetector(
             self._presence, self._clocks, on_hold=lambda held_at: self._delivery.hold(held_at)
         )
-        self._store = state_store(
-            settings.state,
-            self._pipeline,
-            self._gap_detector,
-            self._clocks,
-            lambda: self._delivery.standing_still(),
-        )
+        self._store = state_store(settings.state, self._pipeline, self._gap_detector, self._clocks)
         self._delivery = Delivery(self._loop, self._pipeline, self._gap_detector, self._store)
         self._connections = Connections(self._delivery.inbox, self._gap_detector)
         self._view = MetricSources(
@@ -109,14 +103,19 @@ class Service:
     def restore(self) -> None:
         """Take on what an earlier process kept, where there is a state file.
 
-        Raises StateError where the file must not be used; StateDamagedError where it was damaged
-        and has been moved aside, and another service is to be built in place of this one.
+        Raises StateError where the file cannot or must not be used, StateDamagedError where it was
+        damaged and has been moved aside. Another service is to be built in place of this one then.
         """
         if self._store is not None:
             self._store.open()
             self._show_clients(self._settings.metrics)
             if self._api is not None:
                 self._api.restored()
+
+    def run_from_memory(self, error: StateUnusableError) -> None:
+        """Keep no state, because the state file cannot be used; in place of `restore`."""
+        if self._store is not None:
+            self._store.run_from_memory(error)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Listen, connect, and serve until `stop` is set; then disconnect cleanly.
@@ -294,8 +293,14 @@ class Service:
         if catching_up := self._gap_detector.catching_up:
             text = f"catching up with what was published meanwhile: {', '.join(catching_up)}"
             return Readiness(ready=False, text=text)
-        text = "ready: every connection is up, every filter granted"
-        return Readiness(ready=True, text="\n".join([text, *self._gap_detector.warnings]))
+        lines = ["ready: every connection is up, every filter granted"]
+        lines += self._gap_detector.warnings
+        if self._store is not None and (unusable := self._store.unusable):
+            lines.append(
+                f"the state file cannot be used ({unusable.cause}): presenced runs from memory "
+                "until its next start"
+            )
+        return Readiness(ready=True, text="\n".join(lines))
 
     def _tell_listener(self) -> None:
         metrics, listener = self._settings.metrics, self._listener

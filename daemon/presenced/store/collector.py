@@ -92,26 +92,6 @@ class Collector:
 
     def collect(self) -> Changes:
         """All that has changed."""
-        changes = self.collect_rows()
-        changes.merge(self.collect_figures())
-        for request in self.requests:
-            changes.done(request)
-        self.requests = []
-        return changes
-
-    def collect_figures(self) -> Changes:
-        """The totals and notes that have changed.
-
-        They tell what rows mean, such as which clients are unverified: where rows are written bit
-        by bit, these come first.
-        """
-        changes = Changes()
-        self._attempt("totals", "", lambda: self.tallies.collect(changes))
-        self._attempt("notes", "", lambda: self._collect_notes(changes))
-        return changes
-
-    def collect_rows(self, most: int | None = None) -> Changes:
-        """The rows of what was touched, or of `most` names of each kind, which are taken out."""
         changes, touched = Changes(), self.touched
         offsets = self.offsets
         for kind, names, rows, make in (
@@ -120,12 +100,16 @@ class Collector:
             ("thing group", touched.thing_groups, changes.thing_groups, self._thing_group),
             ("thing type", touched.thing_types, changes.thing_types, self._thing_type),
         ):
-            self._collect_kind(kind, names, rows, make, most)
-        digests = touched.disconnects
-        for _ in range(len(digests) if most is None else min(most, len(digests))):
-            number, digest = digests.popitem()
+            self._collect_kind(kind, names, rows, make)
+        while touched.disconnects:
+            number, digest = touched.disconnects.popitem()
             row = None if digest is None else DisconnectRow(number, digest)
             changes.counted_disconnects[number] = row
+        self._attempt("totals", "", lambda: self.tallies.collect(changes))
+        self._attempt("notes", "", lambda: self._collect_notes(changes))
+        for request in self.requests:
+            changes.done(request)
+        self.requests = []
         return changes
 
     def _collect_kind(
@@ -134,9 +118,8 @@ class Collector:
         names: set[str],
         rows: dict[str, Any],
         make: Callable[[str], Any],
-        most: int | None,
     ) -> None:
-        for _ in range(len(names) if most is None else min(most, len(names))):
+        while names:
             name = names.pop()
             try:
                 rows[name] = make(name)
