@@ -15,12 +15,13 @@ from benchmarks.rows.apply import BATCH, CLIENTS, EVENTS, EVENTS_A_SECOND
 from presenced.events import decode
 from presenced.events.clients import decode_published
 from presenced.events.message import Message
-from presenced.fleet import Fleet
-from presenced.metrics.series import ClientSeries
-from presenced.pipeline import ClientFilter, Pipeline
-from presenced.presence import Client, PresenceRules, Transition
+from presenced.fleet import ClientFilter, Fleet
+from presenced.metrics.clients import ClientMetrics
+from presenced.pipeline import Batch, Pipeline
+from presenced.presence import PresenceRules
+from presenced.settings import MetricsSettings
+from presenced.store.collector import DirtyKeys
 from presenced.system import log
-from presenced.touched import Touched
 from presenced.web.api.history import History
 
 RUNS = 5
@@ -87,27 +88,36 @@ def _process(
     tracked: bool = False,
     history: bool = False,
 ) -> None:
-    shown = ClientSeries()
-
-    def show(client: Client, _: Transition) -> None:
-        shown.show(client)
-
-    fleet = Fleet(
-        PresenceRules(),
-        on_transition=show if series else _nobody,
-        on_forget=lambda client: shown.drop(client),
-    )
+    fleet = Fleet(PresenceRules(), ClientFilter(patterns=["*"] if left_out else []))
+    pipeline = Pipeline(fleet)
+    if series:
+        pipeline.add_observers(ClientMetrics(fleet, MetricsSettings()))
     if tracked:
-        fleet.track(Touched())
-    pipeline = Pipeline(fleet, ClientFilter(patterns=["*"] if left_out else []))
+        pipeline.add_observers(_Noting())
     if history:
-        pipeline.witness = History(10_000, 20, fleet.presence.clients.get).heard
+        pipeline.add_observers(_Remembering())
     for start in range(0, len(messages), BATCH):
         pipeline.process(messages[start : start + BATCH])
 
 
-def _nobody(*_: object) -> None:
-    """Nobody listens."""
+class _Noting:
+    """Notes what is dirty, as the state store does."""
+
+    def __init__(self) -> None:
+        self._dirty = DirtyKeys()
+
+    def observe(self, batch: Batch) -> None:
+        self._dirty.add(batch)
+
+
+class _Remembering:
+    """Remembers events, as the API does."""
+
+    def __init__(self) -> None:
+        self._history = History(10_000, 20)
+
+    def observe(self, batch: Batch) -> None:
+        self._history.observe(batch.changes.clients)
 
 
 if __name__ == "__main__":

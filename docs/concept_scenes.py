@@ -77,12 +77,16 @@ def said(scene: Scene) -> tuple[list[Span], dict[Told, str]]:
             fires = max(due, scene.held[1]) if scene.held and due > scene.held[0] else due
             if fires > now:
                 break
-            presence.advance(due, 0.0)
+            for _ in presence.fire(due, 0.0):
+                pass
             note(fires)
         if isinstance(what, Told):
-            verdicts[what] = presence.apply(_event(what), now, now).value
+            resets = presence.counts.version_resets
+            effect = presence.apply(_event(what), now, now).effect
+            later = "later" if presence.counts.version_resets == resets else "later_after_reset"
+            verdicts[what] = effect.value if effect and effect.is_ignored else later
         elif what == "gap":
-            presence.doubt(now)
+            presence.note_gap(now)
         note(now)
     return list(_spans(states, scene.length)), verdicts
 

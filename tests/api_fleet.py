@@ -1,6 +1,7 @@
 """A fleet on a virtual clock, and the API that tells of it."""
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,13 +9,12 @@ from typing import Any
 import aiohttp
 
 from presenced.events.message import Message
-from presenced.fleet import Fleet
+from presenced.fleet import ClientFilter, Fleet
+from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.collector import MetricSources
 from presenced.metrics.exposition import Exposition
-from presenced.metrics.series import ClientSeries
-from presenced.pipeline import ClientFilter, Pipeline
+from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
-from presenced.service.observers import Audience
 from presenced.settings import HistorySettings, MetricsSettings
 from presenced.sources.gap_detector import GapDetector
 from presenced.system.loop import Clocks
@@ -38,26 +38,28 @@ class ApiFleet:
         **history: int,
     ) -> None:
         self.now = START
-        self.audience = Audience()
-        fleet = Fleet(
-            rules or PresenceRules(),
-            on_transition=self.audience.transition,
-            on_enter=self.audience.enter,
-            on_forget=self.audience.forget,
-            on_describe=self.audience.describe,
-        )
-        self.pipeline = Pipeline(fleet, ClientFilter(own=["presenced"]))
+        settings = MetricsSettings.model_validate(metrics or {})
+        fleet = Fleet(rules or PresenceRules(), ClientFilter(own=["presenced"]))
+        self.pipeline = Pipeline(fleet)
+        self.hold_after = math.inf
         self.presence = fleet.presence
         clocks = Clocks(lambda: self.now, lambda: self.now)
         self.gap_detector = GapDetector(fleet.presence, clocks)
         self.readiness = Readiness(ready=True, text="ready")
-        self.view = MetricSources(pipeline=self.pipeline, series=ClientSeries(), transport="awscrt")
+        client_metrics = ClientMetrics(fleet, MetricsSettings())
+        self.view = MetricSources(self.pipeline, client_metrics, "awscrt")
         self.api = Api(
-            Sources(self.pipeline, self.gap_detector, clocks, lambda: self.readiness),
-            MetricsSettings.model_validate(metrics or {}),
+            Sources(
+                self.pipeline,
+                self.gap_detector,
+                clocks,
+                lambda: self.readiness,
+                lambda: self.hold_after,
+            ),
+            settings,
             HistorySettings.model_validate(history),
         )
-        self.audience.join(fleet, self.view, self.api)
+        self.pipeline.add_observers(client_metrics, self.api)
 
     def hear(
         self,
@@ -85,13 +87,14 @@ class ApiFleet:
         self.wait(at)
         encoded = json.dumps(payload).encode()
         self.pipeline.process(
-            [Message(f"$aws/events/{topic}", encoded, 1, self.now, self.now, "presenced")]
+            [Message(f"$aws/events/{topic}", encoded, 1, self.now, self.now, "presenced")],
+            hold_after=self.hold_after,
         )
 
     def wait(self, until: float) -> None:
         """Let time go by, to so many seconds after the start."""
         self.now = START + until
-        self.pipeline.advance(self.now, 0.0)
+        self.pipeline.advance(self.now, 0.0, hold_after=self.hold_after)
 
     def thing(self, name: str, at: float, version: int = 1, **fields: Any) -> None:
         """Let a thing be created, or updated where the version is not 1."""

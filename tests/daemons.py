@@ -50,6 +50,7 @@ class Daemon:
         health = self.settings["metrics"].get("health_listen")
         self.health_port = int(health.rpartition(":")[2]) if health else self.port
         self.write()
+        self.command = [sys.executable, "-m", "presenced", "run", "--config", str(self.config)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def write(self) -> None:
@@ -59,12 +60,17 @@ class Daemon:
     def start(self) -> None:
         """Start it and return when it answers."""
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "presenced", "run", "--config", str(self.config)],
-                stdout=log,
-                stderr=log,
-            )
+            self._process = subprocess.Popen(self.command, stdout=log, stderr=log)
         wait_for(self._answers, what="the listener")
+
+    def fail_to_start(self) -> str:
+        """Start it where it must end with status 1; what it says then."""
+        ended = subprocess.run(
+            self.command, capture_output=True, text=True, check=False, timeout=30
+        )
+        assert ended.returncode == 1, ended.stderr
+        assert "Traceback" not in ended.stderr
+        return ended.stderr
 
     def _answers(self) -> bool:
         assert self._process is not None

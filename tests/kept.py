@@ -9,9 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
-from presenced.fleet import Fleet
-from presenced.pipeline import ClientFilter, Pipeline
-from presenced.presence import Client, PresenceRules, State, Transition
+from presenced.fleet import Changes as FleetChanges
+from presenced.fleet import ClientFilter, Fleet
+from presenced.pipeline import Batch, Pipeline
+from presenced.presence import Client, ClientChange, PresenceRules, State
 from presenced.sources.gap_detector import GapDetector
 from presenced.store import StateFile
 from presenced.store.changes import Changes
@@ -21,6 +22,7 @@ from presenced.store.schema import TABLES, CounterRow
 from presenced.store.state_store import StateStore
 from presenced.store.tallies import Tallies
 from presenced.system.loop import Clocks
+from recorders import ChangeRecorder
 from registry.life import seen
 
 DELAY = 5.0
@@ -60,26 +62,35 @@ class Process:
         ignored: Iterable[str] = (),
     ) -> None:
         self.time = time
-        self.transitions: list[Transition] = []
-        self.fleet = Fleet(rules, on_transition=lambda _, told: self.transitions.append(told))
+        self.fleet = Fleet(rules, ClientFilter(patterns=list(ignored)))
         self.presence = self.fleet.presence
-        self.pipeline = Pipeline(self.fleet, ClientFilter(patterns=list(ignored)))
+        self.pipeline = Pipeline(self.fleet)
         self.gap_detector = GapDetector(self.presence, time.clocks)
         self.store = StateStore(path, self.pipeline, self.gap_detector, "continue", time.clocks)
+        self.recorder = ChangeRecorder()
+        self.transitions = self.recorder.transitions
+        self.pipeline.add_observers(self.store, self.recorder)
         self.store.open()
 
     def apply(self, event: LifecycleEvent) -> None:
         self.advance()
         self.fleet.apply(event, self.time.wall, self.time.now)
+        self.publish()
 
     def hear(self, event: SubscriptionEvent) -> None:
-        self.fleet.hear_subscription(event, self.time.wall)
+        self.fleet.apply_subscription(event, self.time.wall)
+        self.publish()
 
     def learn(self, event: RegistryEvent) -> None:
-        self.fleet.learn(event, self.time.wall)
+        self.fleet.apply_registry(event, self.time.wall)
+        self.publish()
 
     def advance(self) -> None:
-        self.presence.advance(self.time.now, self.time.offset)
+        self.pipeline.advance(self.time.now, self.time.offset)
+
+    def publish(self) -> None:
+        """Hand what changed to the observers."""
+        self.pipeline.process([])
 
     def flush(self) -> None:
         """Write what has changed, as the writer's thread would."""
@@ -120,15 +131,16 @@ def dumped(process: Process) -> dict[str, dict[Any, Any]]:
     lived = kept.offsets.lived + process.time.now
     collector.go_on_from(Notes(0, 0.0, lived, kept.clock_set_by, []))
     inventory, presence = process.fleet.inventory, process.presence
-    collector.touched.clients |= {*presence.clients, *presence.departed}
-    for names, shelf in (
-        (collector.touched.things, inventory.things),
-        (collector.touched.thing_groups, inventory.groups),
-        (collector.touched.thing_types, inventory.types),
-    ):
-        names |= {*shelf.live, *shelf.gone}
-    disconnects = presence.disconnects
-    collector.touched.disconnects.update(enumerate(disconnects._order, disconnects._first))
+    clients = (
+        *presence.clients.values(),
+        *filter(None, map(presence.forgotten.get, presence.forgotten)),
+    )
+    names = (
+        {*store.live, *store.tombstones}
+        for store in (inventory.things, inventory.types, inventory.groups)
+    )
+    changes = [ClientChange(client, client.state, client.state) for client in clients]
+    collector.observe(Batch([], [], FleetChanges(changes, *names)))
     changes: Changes = collector.collect()
     return {
         table.name: {
@@ -154,15 +166,15 @@ def known(process: Process) -> dict[str, Any]:
     inventory = fleet.inventory
     return {
         "clients": {name: _client(process, client) for name, client in presence.clients.items()},
-        "departed": {name: _order(each) for name, each in presence.departed._clients.items()},
+        "departed": {name: _order(presence.forgotten.get(name)) for name in presence.forgotten},
         "unverified": presence.counts.unverified,
-        "doubted_at": presence.doubted_at,
+        "doubted_at": presence.last_gap_at,
         "states": presence.counts.clients,
         "deadlines": presence.pending_deadlines,
         "registry": seen(inventory),
         "types": headcount(fleet.thing_types, inventory.types.live),
         "groups": headcount(fleet.thing_groups, inventory.groups.live),
-        "disconnects": list(presence.disconnects._order),
+        "disconnects": list(presence.disconnects.since(0)),
         "totals": totals(process),
     }
 
@@ -213,7 +225,7 @@ def _client(process: Process, client: Client) -> tuple[Any, ...]:
         client.since,
         client.transition,
         client.reason,
-        client.is_known,
+        client.has_event,
         client.thing_name,
         client.deadline and client.deadline + offset,
         client.offline_at and client.offline_at + offset,
@@ -227,5 +239,5 @@ def _order(client: Client) -> tuple[Any, ...]:
     return (
         client.connected,
         client.key,
-        client.doubts and client.doubts.memory,
+        client.ambiguous,
     )

@@ -8,12 +8,14 @@ import pytest
 
 from histories import lifecycle
 from presenced.events import RegistryEvent, SubscriptionEvent
-from presenced.fleet import Description, Fleet
+from presenced.fleet import ClientFilter, Description, Fleet
+from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.collector import MetricSources
 from presenced.metrics.exposition import Exposition
-from presenced.metrics.series import ClientSeries
-from presenced.pipeline import ClientFilter, Pipeline
-from presenced.presence import Client, PresenceRules, State
+from presenced.pipeline import Pipeline
+from presenced.presence import PresenceRules, State
+from presenced.settings import MetricsSettings
+from recorders import ChangeRecorder
 from registries import group, link, member, thing
 from registry.life import Registry
 
@@ -25,22 +27,19 @@ class Bench:
 
     def __init__(self, **filters: Any) -> None:
         self.now = 1000.0
-        self.told: list[tuple[str, State]] = []
-        self.described: list[str] = []
-        self.forgotten: list[str] = []
-        self.counted: Counter[State] = Counter()
-        self.fleet = Fleet(
-            PresenceRules(offline_delay=DELAY, forget_offline_after=86400.0),
-            on_transition=lambda client, t: self.told.append((client.client_id, t.state)),
-            on_count=self._count,
-            on_forget=lambda client: self.forgotten.append(client.client_id),
-            on_describe=lambda client: self.described.append(client.client_id),
-        )
-        self.pipeline = Pipeline(self.fleet, ClientFilter(**filters))
+        self.recorder = ChangeRecorder()
+        self.described, self.forgotten = self.recorder.described, self.recorder.forgotten
+        self.counted = self.recorder.counted
+        rules = PresenceRules(offline_delay=DELAY, forget_offline_after=86400.0)
+        self.fleet = Fleet(rules, ClientFilter(**filters))
         self.versions: dict[str, int] = {}
 
-    def _count(self, _: Client, state: State, change: int) -> None:
-        self.counted[state] += change
+    @property
+    def told(self) -> list[tuple[str, State]]:
+        return [(t.client_id, t.state) for t in self.recorder.transitions]
+
+    def record(self) -> None:
+        self.recorder.add(self.fleet.take_changes().clients)
 
     @property
     def states(self) -> dict[str, str]:
@@ -58,7 +57,8 @@ class Bench:
 
     def learn(self, *events: RegistryEvent) -> None:
         for event in events:
-            self.fleet.learn(event, self.now)
+            self.fleet.apply_registry(event, self.now)
+        self.record()
 
     def lifecycle(self, client_id: str, *, connected: bool, thing_name: str | None = None) -> None:
         version = self.versions.get(client_id, 0) + connected
@@ -72,6 +72,7 @@ class Bench:
         )
         event.thing_name = thing_name
         self.fleet.apply(event, self.now, self.now)
+        self.record()
 
     def connect(self, client_id: str, thing_name: str | None = None) -> None:
         self.lifecycle(client_id, connected=True, thing_name=thing_name)
@@ -81,11 +82,13 @@ class Bench:
 
     def subscribe(self, client_id: str, kind: str = "subscribed", **fields: Any) -> None:
         event = SubscriptionEvent(type=kind, client_id=client_id, timestamp=None, **fields)
-        self.fleet.hear_subscription(event, self.now)
+        self.fleet.apply_subscription(event, self.now)
+        self.record()
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        self.fleet.presence.advance(self.now, 0.0)
+        self.fleet.fire(self.now, 0.0)
+        self.record()
 
 
 def test_a_thing_that_never_connected_is_unknown() -> None:
@@ -140,7 +143,7 @@ def test_a_forgotten_client_leaves_its_thing_and_that_of_its_own_name_unknown() 
     bench.learn(thing("a", "pump"), thing("b", "valve"))
     bench.connect("a", "b")
     assert bench.states == {"a": "online"}
-    bench.fleet.presence.forget("a", "requested")
+    bench.fleet.forget("a", "requested")
     assert bench.states == {"a": "unknown", "b": "unknown"}
     assert bench.by_type == {("pump", "unknown"): 1, ("valve", "unknown"): 1}
 
@@ -239,7 +242,7 @@ def test_clients_that_do_not_count_are_made_by_no_thing() -> None:
     bench = Bench(own=["presenced"], patterns=["test-*"])
     bench.learn(thing("presenced"), thing("test-1"), thing("a"))
     assert bench.states == {"a": "unknown"}
-    bench.pipeline.use_filter(ClientFilter(patterns=["a"]))
+    bench.fleet.use_filter(ClientFilter(patterns=["a"]))
     assert bench.states == {"presenced": "unknown", "test-1": "unknown"}
 
 
@@ -390,8 +393,9 @@ def test_a_large_fleet_counts_right_after_every_batch() -> None:
     assert bench.counted == bench.fleet.presence.counts.clients
     assert states == set(State)
     assert bench.fleet.presence.counts.forgotten["thing_deleted"] > 100
-    view = MetricSources(pipeline=bench.pipeline, series=ClientSeries(), transport="awscrt")
-    text = Exposition(view, process_metrics=False).render()[0].decode()
+    metrics = ClientMetrics(bench.fleet, MetricsSettings())
+    sources = MetricSources(Pipeline(bench.fleet), metrics, "awscrt")
+    text = Exposition(sources, process_metrics=False).render()[0].decode()
     for (name, state), count in company.recount()[1].items():
         line = f'iot_thing_group_clients{{state="{state}",thing_group="{name}"}} {float(count)}'
         assert line in text
@@ -423,7 +427,7 @@ def test_who_is_forgotten_while_a_group_goes_is_counted_once_elsewhere() -> None
 
 def test_who_is_forgotten_at_once_is_unknown_as_the_thing_of_its_own_name() -> None:
     bench = Bench()
-    bench.fleet.presence.rules = PresenceRules(offline_delay=0.0)
+    bench.fleet.presence.use_rules(PresenceRules(offline_delay=0.0))
     bench.learn(thing("x", "pump"))
     bench.connect("x", "t")
     bench.learn(thing("t", at=9, type="deleted"))

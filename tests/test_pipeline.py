@@ -1,15 +1,15 @@
 """Messages in, presence and counts out."""
 
 import json
-import math
 
 import pytest
 
 from presenced.events.message import Message
-from presenced.fleet import Fleet
-from presenced.pipeline import ClientFilter, Pipeline, Repeats, Traffic
-from presenced.presence import PresenceRules, State, Transition
+from presenced.fleet import ClientFilter, Fleet
+from presenced.pipeline import Batch, Pipeline
+from presenced.presence import ForgetReason, PresenceRules, State, Transition
 from presenced.system import log
+from recorders import ChangeRecorder
 
 
 def message(
@@ -34,11 +34,9 @@ def message(
 
 
 def make(**filters: list[str]) -> tuple[Pipeline, list[Transition]]:
-    transitions: list[Transition] = []
-    fleet = Fleet(
-        PresenceRules(), on_transition=lambda _, transition: transitions.append(transition)
-    )
-    return Pipeline(fleet, ClientFilter(**filters)), transitions
+    recorder = ChangeRecorder()
+    fleet = Fleet(PresenceRules(), ClientFilter(**filters))
+    return Pipeline(fleet, [recorder]), recorder.transitions
 
 
 def test_deadlines_come_before_the_message_that_arrives_at_their_time() -> None:
@@ -103,6 +101,11 @@ def told(topic: str, **payload: object) -> Message:
     )
 
 
+def thing_message(name: str, operation: str) -> Message:
+    version = {"created": 1, "deleted": 2}[operation]
+    return told(f"thing/{name}/{operation}", versionNumber=version, timestamp=version)
+
+
 def membership(operation: str, group: str, at: int) -> Message:
     return told(
         f"thingGroupMembership/thingGroup/{group}/thing/a/{operation}",
@@ -161,16 +164,15 @@ def test_jobs_certificates_and_commands_count_once_each() -> None:
     assert pipeline.counts.ignored["duplicate"] == 2
 
 
-def test_repeats_are_told_among_the_last_messages_only() -> None:
-    repeats = Repeats(most=2)
+def test_repeats_are_recognised_among_the_last_messages_only() -> None:
+    fleet = Fleet(PresenceRules())
+    pipeline = Pipeline(fleet, remembered_messages=2)
     one, two, three = (told(f"job/{number}/completed") for number in range(3))
-    assert [repeats.is_repeat(each) for each in (one, two, one, three, one)] == [
-        False,
-        False,
-        True,
-        False,
-        False,
-    ]
+    ignored = []
+    for each in (one, two, one, three, one):
+        pipeline.process([each])
+        ignored.append(pipeline.counts.ignored["duplicate"])
+    assert ignored == [0, 0, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -220,45 +222,18 @@ def test_topic_disagreements_are_counted() -> None:
     assert pipeline.presence.clients["a"].state is State.OFFLINE
 
 
-def test_seconds_at_the_rate_limit() -> None:
-    traffic = Traffic(max_message_rate=3)
-    for moment in (0.1, 0.2, 1.0, 1.1, 1.2, 1.3, 2.0, 2.5, 3.0, 3.9, 3.99):
-        traffic.count(message("connected", at=moment))
-    assert traffic.saturated_seconds == 2
-    assert traffic.messages == {0: 0, 1: 11}
-    assert traffic.last_message == 3.99
-
-
-def test_a_batch_is_counted_by_connection_and_second() -> None:
-    """As its messages would be one by one; some of a batch may be of another connection."""
-    pipeline, _ = make()
-    together, alone = Traffic(max_message_rate=3), Traffic(max_message_rate=3)
-    pipeline.traffic = {"presenced": together, "other": Traffic()}
-    batch = [message("connected", at=at) for at in (0.1, 0.2, 0.9, 1.0, 1.1, 2.5, 2.6, 2.7, 2.8)]
-    batch[1].connection, batch[4].connection, batch[5].qos = "other", "unheard of", 0
-    pipeline.process(batch[:5])
-    pipeline.process(batch[5:])
-    for each in batch:
-        if each.connection == "presenced":
-            alone.count(each)
-    assert together == alone
-    assert alone.saturated_seconds == 1
-    assert alone.messages == {0: 1, 1: 6}
-    assert pipeline.traffic["other"].messages == {0: 0, 1: 1}
-
-
 def test_a_fault_of_ours_does_not_take_the_batch_with_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(_: object, transition: Transition) -> None:
-        if transition.client_id == "b":
-            raise ZeroDivisionError
+    class FailingFilter(ClientFilter):
+        def why_ignored(self, client_id: str) -> str | None:
+            return None if client_id != "b" else str(1 / 0)
 
     log.configure("info", "json")
-    pipeline = Pipeline(Fleet(PresenceRules(), on_transition=fail), ClientFilter())
-    pipeline.process([message("connected", name) for name in "abc"])
-    assert sorted(pipeline.presence.clients) == ["a", "b", "c"]
-    assert pipeline.presence.counts.clients[State.ONLINE] == 3
+    pipeline = Pipeline(Fleet(PresenceRules(), FailingFilter()))
+    assert pipeline.process([message("connected", name) for name in "abc"]) == 3
+    assert sorted(pipeline.presence.clients) == ["a", "c"]
+    assert pipeline.presence.counts.clients[State.ONLINE] == 2
     line = json.loads(capsys.readouterr().err)
     assert line["event"] == "a message could not be applied"
     assert "ZeroDivisionError" in str(line["exception"])
@@ -268,22 +243,20 @@ def test_a_fault_of_ours_does_not_take_the_batch_with_it(
 def test_held_deadlines_fire_neither_by_time_nor_by_messages() -> None:
     pipeline, transitions = make()
     pipeline.process([message("connected", at=0), message("disconnected", at=10)])
-    assert pipeline.next_deadline == 15
-    pipeline.held_at = 14.0
-    assert pipeline.next_deadline is None, "no timer needs to wake for it"
-    pipeline.advance(100.0, 0.0)
-    pipeline.process([message("connected", "b", at=100)])
+    assert pipeline.next_deadline() == 15
+    assert pipeline.next_deadline(14.0) is None, "no timer needs to wake for it"
+    pipeline.advance(100.0, 0.0, hold_after=14.0)
+    pipeline.process([message("connected", "b", at=100)], hold_after=14.0)
     assert [t.client_id for t in transitions] == ["a", "b"]
-    pipeline.process([message("connected", version=2, at=101)])
+    pipeline.process([message("connected", version=2, at=101)], hold_after=14.0)
     assert pipeline.presence.counts.flaps_suppressed == 1, "it had come back meanwhile"
 
 
 def test_deadlines_of_before_the_hold_fire() -> None:
     pipeline, transitions = make()
     pipeline.process([message("connected", at=0), message("disconnected", at=10)])
-    pipeline.held_at = 15.0
-    assert pipeline.next_deadline == 15
-    pipeline.advance(100.0, 0.0)
+    assert pipeline.next_deadline(15.0) == 15
+    pipeline.advance(100.0, 0.0, hold_after=15.0)
     assert [(t.time, t.state) for t in transitions] == [(0, State.ONLINE), (15, State.OFFLINE)]
 
 
@@ -296,7 +269,7 @@ def test_many_deadlines_that_are_let_go_at_once_take_turns_before_the_message() 
     transitions.clear()
     batch = [message("connected", "late", at=100), message("connected", "later", at=100)]
     fired = []
-    while pipeline.process(batch, most=5) == 0:
+    while pipeline.process(batch, limit=5) == 0:
         fired.append(len(transitions))
         assert "late" not in pipeline.presence.clients
     assert fired == [5, 10]
@@ -308,19 +281,22 @@ def test_the_bound_of_deadlines_is_one_for_the_whole_batch() -> None:
     pipeline.process([message("connected", name, at=0) for name in "abc"])
     pipeline.process([message("disconnected", name, at=10 + n) for n, name in enumerate("abc")])
     batch = [message("connected", name, at=15 + n) for n, name in enumerate("xyz")]
-    assert pipeline.process(batch, most=2) == 2
-    assert pipeline.process(batch[2:], most=2) == 1
+    assert pipeline.process(batch, limit=2) == 2
+    assert pipeline.process(batch[2:], limit=2) == 1
     assert [t.client_id for t in transitions[3:]] == ["a", "x", "b", "y", "c", "z"]
 
 
 def test_a_fault_at_a_deadline_stops_neither_the_others_nor_the_message() -> None:
-    def fail(_: object, transition: Transition) -> None:
-        if transition.state is State.OFFLINE and transition.client_id == "b":
-            raise ZeroDivisionError
+    class FailingFleet(Fleet):
+        def forget(self, client_id: str, reason: ForgetReason) -> None:
+            if client_id == "b":
+                raise ZeroDivisionError
+            super().forget(client_id, reason)
 
     log.configure("critical", "json")
-    pipeline = Pipeline(Fleet(PresenceRules(), on_transition=fail), ClientFilter())
+    pipeline = Pipeline(FailingFleet(PresenceRules()))
     pipeline.process([message("connected", name) for name in "abc"])
+    pipeline.process([thing_message("b", "created"), thing_message("b", "deleted")])
     pipeline.process([message("disconnected", name) for name in "abc"])
     pipeline.process([message("connected", "d", at=100)])
     assert pipeline.counts.faults == 1
@@ -331,46 +307,37 @@ def test_a_fault_at_a_deadline_stops_neither_the_others_nor_the_message() -> Non
 def test_what_was_held_fires_with_its_own_time_once_it_is_let_go() -> None:
     pipeline, transitions = make()
     pipeline.process([message("connected", at=0), message("disconnected", at=10)])
-    pipeline.held_at = 12.0
-    pipeline.advance(100.0, 0.0)
-    pipeline.held_at = math.inf
+    pipeline.advance(100.0, 0.0, hold_after=12.0)
     pipeline.advance(100.0, 0.0)
     assert (transitions[-1].time, transitions[-1].since) == (15, 10)
 
 
-def test_messages_are_heard_after_they_were_applied_whoever_they_are_of() -> None:
+class Listing:
+    """An observer that lists the events of each batch, or fails."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.batches: list[list[str | None]] = []
+        self._fails = fails
+
+    def observe(self, batch: Batch) -> None:
+        if self._fails:
+            raise ZeroDivisionError
+        assert len(batch.messages) == len(batch.events)
+        self.batches.append([event and event.client_id for event in batch.events])
+
+
+def test_observers_see_each_batch_with_every_event_also_the_ignored_and_rejected_ones() -> None:
     pipeline, _ = make(own=["me"])
-    heard: list[tuple[str | None, bool]] = []
-    pipeline.heard = lambda _, event: heard.append(
-        (event and event.client_id, "a" in pipeline.presence.clients)
-    )
+    listing = Listing()
+    pipeline.add_observers(listing)
     pipeline.process([message("connected"), message("connected", "me"), message("nonsense")])
-    assert heard == [("a", True), ("me", True), (None, True)]
+    assert listing.batches == [["a", "me", None]]
 
 
-def test_a_connection_is_saturated_while_its_second_lasts_and_the_next() -> None:
-    traffic = Traffic(max_message_rate=2)
-    assert not traffic.is_saturated(0.0)
-    traffic.count(message("connected", at=5.1))
-    assert not traffic.is_saturated(5.2)
-    traffic.count(message("connected", at=5.3))
-    assert traffic.is_saturated(5.4)
-    assert traffic.is_saturated(6.9)
-    assert not traffic.is_saturated(7.0)
-    traffic.count(message("connected", at=6.0))
-    assert not traffic.is_saturated(6.0), "another second, and not at the limit"
-
-
-def test_without_a_limit_no_second_is_saturated() -> None:
-    traffic = Traffic(max_message_rate=None)
-    for _ in range(1000):
-        traffic.count(Message("", b"", 0, 5.0, 5.0))
-    assert traffic.saturated_seconds == 0
-    assert not traffic.is_saturated(5.0)
-
-
-def test_lifecycle_events_at_qos_0_are_counted_by_themselves() -> None:
-    traffic = Traffic()
-    for topic, qos in (("presence/connected/a", 0), ("presence/connected/a", 1), ("job/a/b", 0)):
-        traffic.count(Message(f"$aws/events/{topic}", b"", qos, 5.0, 5.0))
-    assert traffic.lifecycle_at_qos_0 == 1
+def test_an_observer_that_fails_keeps_no_other_from_seeing_the_batch() -> None:
+    log.configure("critical", "json")
+    listing = Listing()
+    pipeline = Pipeline(Fleet(PresenceRules()), [Listing(fails=True), listing])
+    pipeline.process([message("connected")])
+    assert listing.batches == [["a"]]
+    assert pipeline.counts.faults == 1

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from benchmarks.events import Event, random_events
 from benchmarks.figures import Bench, Figure, take_turns
 from presenced.events.message import Message
-from presenced.fleet import Fleet
-from presenced.metrics.series import ClientSeries
-from presenced.pipeline import ClientFilter, Pipeline, Traffic
-from presenced.presence import Client, PresenceRules, Transition
+from presenced.fleet import ClientFilter, Fleet
+from presenced.metrics.clients import ClientMetrics
+from presenced.pipeline import Pipeline
+from presenced.presence import PresenceRules
+from presenced.settings import MetricsSettings
 from presenced.system import log
 
 EVENTS, CLIENTS = 100_000, 10_000
@@ -73,17 +74,5 @@ def _apply(events: Sequence[Event]) -> float:
 
 def _pipeline() -> Pipeline:
     """As the daemon has it, with per-client series."""
-
-    def show(client: Client, _: Transition) -> None:
-        series.show(client)
-
-    fleet = Fleet(
-        PresenceRules(),
-        on_transition=show,
-        on_forget=lambda client: series.drop(client),
-        on_describe=lambda client: series.describe(client),
-    )
-    series = ClientSeries(describe=fleet.describe)
-    pipeline = Pipeline(fleet, ClientFilter(("presenced",), ("iotconsole-*",)))
-    pipeline.traffic["presenced"] = Traffic(10_000_000)
-    return pipeline
+    fleet = Fleet(PresenceRules(), ClientFilter(("presenced",), ("iotconsole-*",)))
+    return Pipeline(fleet, [ClientMetrics(fleet, MetricsSettings())])

@@ -118,36 +118,27 @@ class Fleet:
         It shows that a client of which nothing else is known is online, and that a client that is
         unverified after a gap is still online.
         """
+        is_sign_of_life = event.type == "subscribed"
+        supposed = None
+        if is_sign_of_life:
+            supposed = self.presence.suppose_online(event.client_id, received)
+        if supposed is not None:
+            supposed.event, supposed.received = event, received
+            supposed.session = pack(event.session)
+            self._record(supposed)
+            self._rename(supposed.client, event.thing_name)
+            return
         client = self.presence.clients.get(event.client_id)
-        change = None
-        if event.type == "subscribed":
-            change = self.presence.suppose_online(event.client_id, received)
-            if change is None and client is not None:
-                at = received if event.timestamp is None else event.timestamp / 1000
-                self.presence.confirm_online(client, at)
-        if change is None:
-            if client is None:
-                return
-            change = ClientChange(client, client.state, client.state, effect=Effect.NOTED)
-        change.event, change.received, change.session = event, received, pack(event.session)
-        self._record(change)
-        if change.transition is not None:
-            self._rename(change.client, event.thing_name)
+        if client is not None:
+            at = received if event.timestamp is None else event.timestamp / 1000
+            verified = is_sign_of_life and self.presence.confirm_online(client, at)
+            self._note_event(client, event, received, event_only=not verified)
 
     def note_connect_failure(self, event: ConnectFailedEvent, received: float) -> None:
         """Note that a client was refused; this says nothing about its presence."""
         client = self.presence.clients.get(event.client_id)
         if client is not None:
-            self._changes.append(
-                ClientChange(
-                    client,
-                    client.state,
-                    client.state,
-                    event=event,
-                    effect=Effect.NOTED,
-                    received=received,
-                )
-            )
+            self._note_event(client, event, received, event_only=True)
 
     def apply_registry(self, event: RegistryEvent, received: float) -> Outcome:
         """Apply an event of the registry; without event time it counts as just now."""
@@ -249,6 +240,28 @@ class Fleet:
                 self._ensure_client(name)
         elif after is State.OFFLINE and self._is_deleted(client.thing):
             self.forget(client.client_id, "thing_deleted")
+
+    def _note_event(
+        self,
+        client: Client,
+        event: ConnectFailedEvent | SubscriptionEvent,
+        received: float,
+        *,
+        event_only: bool,
+    ) -> None:
+        session = pack(event.session) if isinstance(event, SubscriptionEvent) else None
+        self._changes.append(
+            ClientChange(
+                client,
+                client.state,
+                client.state,
+                event=event,
+                effect=Effect.NOTED,
+                received=received,
+                session=session,
+                event_only=event_only,
+            )
+        )
 
     def _count(self, thing_type: str, groups: Iterable[str], state: State, step: int) -> None:
         if thing_type:

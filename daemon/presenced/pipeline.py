@@ -88,10 +88,17 @@ class Pipeline:
     `hold_after` arguments are the monotonic time after which no deadline may fire yet.
     """
 
-    def __init__(self, fleet: Fleet, observers: Iterable[Observer] = ()) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        observers: Iterable[Observer] = (),
+        *,
+        remembered_messages: int = _REMEMBERED_MESSAGES,
+    ) -> None:
         self.fleet = fleet
         self.counts = EventCounts()
         self._observers = list(observers)
+        self._remembered_messages = remembered_messages
         self._repeats: OrderedDict[int, None] = OrderedDict()
         self._throttle = Throttle(interval=60.0)
         self._log = get_logger("presenced.pipeline")
@@ -155,6 +162,11 @@ class Pipeline:
     def use_filter(self, client_filter: ClientFilter) -> None:
         """Leave out other clients from now on; those that have been counted stay."""
         self.fleet.use_filter(client_filter)
+        self._publish()
+
+    def recount(self) -> None:
+        """Count all clients anew, once those of an earlier process are restored."""
+        self.fleet.recount()
         self._publish()
 
     def forget(self, client_ids: Iterable[str], reason: ForgetReason) -> None:
@@ -249,7 +261,7 @@ class Pipeline:
         if key in self._repeats:
             return True
         self._repeats[key] = None
-        if len(self._repeats) > _REMEMBERED_MESSAGES:
+        if len(self._repeats) > self._remembered_messages:
             self._repeats.popitem(last=False)
         return False
 

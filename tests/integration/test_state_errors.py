@@ -1,8 +1,9 @@
 """The daemon while its state file cannot be written: on a small disk, with a real broker."""
 
+import contextlib
+import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from brokers import Mosquitto, lifecycle_events
 from daemons import Daemon
+from presenced.store import StateFile
 from statefiles import query
 from waiting import wait_for
 
@@ -140,46 +142,121 @@ def test_stall_goes_on_where_it_stood_once_there_is_room(
     assert received == IN_ALL, "none came twice"
 
 
-def test_a_read_only_disk_at_the_start(small_disk: Path, broker_of: Any, daemon_of: Any) -> None:
-    broker: Mosquitto = broker_of()
-    daemon = run_on(small_disk, broker, daemon_of, "continue")
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the file as another daemon does."""
+    file = StateFile.open(path)
+    try:
+        yield
+    finally:
+        file.close()
+
+
+@contextmanager
+def replaced_by_a_directory(path: Path) -> Iterator[None]:
+    aside = path.rename(path.with_suffix(".aside"))
+    path.mkdir()
+    try:
+        yield
+    finally:
+        path.rmdir()
+        aside.rename(path)
+
+
+@contextmanager
+def of_another_user(path: Path) -> Iterator[None]:
+    """A file that only its owner may read, who is not the one that the daemon runs as."""
+    os.chown(path, 65534, 65534)
+    path.chmod(0o600)
+    try:
+        yield
+    finally:
+        os.chown(path, 0, 0)
+
+
+@contextmanager
+def on_a_read_only_disk(path: Path) -> Iterator[None]:
+    with read_only(path.parent):
+        yield
+
+
+@contextmanager
+def on_a_full_disk(path: Path) -> Iterator[None]:
+    """The log that SQLite makes at each start has no room; the file itself could be read."""
+    ballast = path.parent / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+TROUBLES = [
+    (locked, "locked", "stop that one"),
+    (replaced_by_a_directory, "other", "set state.path to a file"),
+    (of_another_user, "read_only", "let the user that presenced runs as write the file"),
+    (on_a_read_only_disk, "read_only", "mounted for writing"),
+    (on_a_full_disk, "full", "make room on the disk"),
+]
+
+
+def stopped_with_two_clients(daemon: Daemon, broker: Mosquitto, disk: Path) -> None:
+    """Run a daemon until its file holds two clients."""
+    # Without these capabilities root is held to the permissions of files as any user is.
+    no_overrides = "-dac_override,-dac_read_search"
+    daemon.command = ["setpriv", "--bounding-set", no_overrides, *daemon.command]
+    daemon.start()
     daemon.wait_until_ready()
     broker.publish(EVENTS[:2])
-    wait_for(lambda: stored(small_disk) == 2)
+    wait_for(lambda: stored(disk) == 2)
     daemon.signal(signal.SIGTERM)
     assert daemon.wait(10) == 0
-    with read_only(small_disk):
+
+
+@pytest.mark.parametrize(("trouble", "cause", "remedy"), TROUBLES)
+def test_a_file_that_cannot_be_opened_ends_the_start_of_stall(
+    small_disk: Path, broker_of: Any, daemon_of: Any, trouble: Any, cause: str, remedy: str
+) -> None:
+    broker: Mosquitto = broker_of()
+    daemon = run_on(small_disk, broker, daemon_of, "stall", start=False)
+    stopped_with_two_clients(daemon, broker, small_disk)
+    path = small_disk / "presenced.db"
+    with trouble(path):
+        said = daemon.fail_to_start()
+    assert f"the state file {path} cannot be used" in said
+    assert remedy in said
+    daemon.start()
+    assert online(daemon) == 2
+
+
+@pytest.mark.parametrize(("trouble", "cause", "remedy"), TROUBLES)
+def test_with_continue_it_runs_from_memory_until_the_next_start(
+    small_disk: Path, broker_of: Any, daemon_of: Any, trouble: Any, cause: str, remedy: str
+) -> None:
+    broker: Mosquitto = broker_of()
+    daemon = run_on(small_disk, broker, daemon_of, "continue", start=False)
+    stopped_with_two_clients(daemon, broker, small_disk)
+    with trouble(small_disk / "presenced.db"):
         daemon.start()
         daemon.wait_until_ready()
-        assert failures(daemon, "read_only") == 1
-        (line,) = lines(daemon, "without its state file")
-        assert "let the user that presenced runs as write the file" in line["detail"]
+        (line,) = lines(daemon, "runs from memory until its next start")
+        assert (line["level"], line["cause"]) == ("warning", cause)
+        assert remedy in line["remedy"]
+        assert f"the state file cannot be used ({cause})" in daemon.get("/-/ready")[1]
+        assert daemon.value("presenced_state_unavailable") == 1
+        assert failures(daemon, cause) == 1
+        assert online(daemon) == 0
         broker.publish(EVENTS[2:5])
         wait_for(lambda: online(daemon) == 3)
-    wait_for(lambda: online(daemon) == 5, timeout=30, what="the file is taken on")
-    assert daemon.value("iot_clients_unverified") == 2
-    assert daemon.value("iot_client_transitions_total", to="online") == 5
-    shown = [name for name, _ in daemon.scrape() if name == "iot_client_connected"]
-    assert len(shown) == 5
-    wait_for(lambda: stored(small_disk) == 5)
-    kill(daemon)
+    broker.publish(EVENTS[5:6])
+    wait_for(lambda: online(daemon) == 4)
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait(10) == 0
+    assert stored(small_disk) == 2, "nothing was written"
     daemon.start()
-    assert online(daemon) == 5
-    assert daemon.value("iot_clients_unverified") == 2
-
-
-def test_stall_does_not_start_on_a_read_only_disk(
-    small_disk: Path, broker_of: Any, daemon_of: Any
-) -> None:
-    daemon: Daemon = run_on(small_disk, broker_of(), daemon_of, "stall", start=False)
-    with read_only(small_disk):
-        refused = subprocess.run(
-            [sys.executable, "-m", "presenced", "run", "--config", str(daemon.config)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
-    assert refused.returncode == 1
-    assert "mounted for writing" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    daemon.wait_until_ready()
+    assert online(daemon) == 2
+    assert daemon.value("presenced_state_unavailable") == 0
+    assert "memory" not in daemon.get("/-/ready")[1]

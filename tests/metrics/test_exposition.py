@@ -1,7 +1,7 @@
 """The whole exposition, and that the catalog is all there is."""
 
+import asyncio
 import gzip
-import re
 from pathlib import Path
 
 import pytest
@@ -14,44 +14,53 @@ from histories import lifecycle
 from presenced.events import EVENT_TYPES
 from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG, PER_CLIENT
+from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.collector import MetricSources
 from presenced.metrics.exposition import Exposition, gzip_parts
 from presenced.metrics.reference import reference, summary
-from presenced.metrics.series import ClassCounts, ClientSeries
-from presenced.pipeline import ClientFilter, Pipeline, Traffic
+from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
+from presenced.settings import MetricsSettings
+from presenced.sources.connections import Connections
+from presenced.sources.inbox import Inbox
 from presenced.sources.status import ConnectionStatus
 from registries import member, thing
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
 
+class OneConnection(Connections):
+    """Connections without a broker: one that has not come up."""
+
+    def __init__(self) -> None:
+        super().__init__(Inbox(asyncio.new_event_loop(), lambda _: None))
+        self.expect(["presenced"], 100)
+
+    @property
+    def statuses(self) -> list[ConnectionStatus]:
+        return [ConnectionStatus("presenced", ["$aws/events/#"])]
+
+
 @pytest.fixture
 def view() -> MetricSources:
-    series = ClientSeries(max_clients=2, describe=lambda client: fleet.describe(client))
-    classes = ClassCounts(re.compile(r"(?P<kind>c)(?P<number>[01])?"))
-    fleet = Fleet(
-        PresenceRules(),
-        on_transition=lambda client, _: series.show(client),
-        on_count=classes.count,
-        on_describe=series.describe,
-    )
-    pipeline = Pipeline(fleet, ClientFilter())
-    pipeline.traffic["presenced"] = Traffic(100)
+    settings = MetricsSettings(max_clients=2, client_id_pattern="(?P<kind>c)(?P<number>[01])?")
+    fleet = Fleet(PresenceRules())
+    clients = ClientMetrics(fleet, settings)
+    pipeline = Pipeline(fleet, [clients])
     for number in range(3):
         event = lifecycle(
             connected=True, timestamp=0, version=1, session="s", client_id=f"c{number}"
         )
         fleet.apply(event, 10.0, 10.0)
-    fleet.learn(thing("c1", "valve"), 10.0)
-    fleet.learn(member("plants", "c1"), 10.0)
-    fleet.learn(thing("spare", "valve"), 10.0)
+    fleet.apply_registry(thing("c1", "valve"), 10.0)
+    fleet.apply_registry(member("plants", "c1"), 10.0)
+    fleet.apply_registry(thing("spare", "valve"), 10.0)
+    pipeline.process([])
     return MetricSources(
         pipeline=pipeline,
-        series=series,
-        classes=classes,
+        clients=clients,
         transport="awscrt",
-        connections=[ConnectionStatus("presenced", ["$aws/events/#"])],
+        connections=OneConnection(),
         certificate_expiry={"client": 5.0},
     )
 
@@ -120,14 +129,14 @@ def test_values(view: MetricSources) -> None:
     lines = body.decode().splitlines()
     assert 'iot_clients{state="online"} 3.0' in lines
     assert "presenced_clients_without_series 1.0" in lines
-    assert 'iot_client_connected{client_id="c0"} 1' in lines
+    assert 'iot_client_connected{client_id="c0",kind="c",number="0"} 1' in lines
     assert 'iot_class_clients{kind="c",number="0",state="online"} 1.0' in lines
     assert 'iot_class_clients{kind="c",number="",state="online"} 1.0' in lines
     assert 'iot_clients{state="unknown"} 1.0' in lines, "the spare"
     assert 'iot_thing_type_clients{state="online",thing_type="valve"} 1.0' in lines
     assert 'iot_thing_type_clients{state="unknown",thing_type="valve"} 1.0' in lines
     assert 'iot_thing_group_clients{state="online",thing_group="plants"} 1.0' in lines
-    assert 'iot_client_info{client_id="c1",thing_type="valve"} 1' in lines
+    assert 'iot_client_info{client_id="c1",kind="c",number="1",thing_type="valve"} 1' in lines
     assert "iot_things 2.0" in lines
     assert 'presenced_certificate_expiry_timestamp_seconds{certificate="client"} 5.0' in lines
     for family, types in EVENT_TYPES.items():
@@ -149,9 +158,11 @@ def test_a_snapshot_tells_of_the_moment_at_which_it_was_collected(view: MetricSo
     snapshot = exposition.collect()
     event = lifecycle(connected=True, timestamp=0, version=1, session="s", client_id="c00")
     view.pipeline.fleet.apply(event, 20.0, 20.0)
+    view.pipeline.process([])
     event = lifecycle(connected=False, timestamp=0, version=1, session="s", client_id="c0")
     view.pipeline.fleet.apply(event, 20.0, 20.0)
-    view.pipeline.presence.advance(100.0, 0.0)
+    view.pipeline.process([])
+    view.pipeline.advance(100.0, 0.0)
     assert exposition.render()[0] != before
     assert b"".join(block.text for block in snapshot.blocks()) == before
 

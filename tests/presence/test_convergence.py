@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from histories import A, History, arrivals, histories, lifecycle
 from presenced.events import LifecycleEvent
-from presenced.presence import OrderingRules, Presence, PresenceRules, State, Transition
+from presenced.presence import OrderingRules, Presence, PresenceRules, State
+from recorders import ChangeRecorder, fire
 
 RULES = PresenceRules(ordering=OrderingRules(timestamp_accuracy=A))
 LONG = 10**6
@@ -17,15 +18,15 @@ MANY = settings(max_examples=1500)
 
 def deliver(events: Iterable[LifecycleEvent], apart: float = 0.01) -> tuple[Presence, list]:
     """Presence after events that come `apart` seconds one after another, once all has settled."""
-    transitions: list[Transition] = []
-    presence = Presence(RULES, on_transition=lambda _, transition: transitions.append(transition))
+    presence = Presence(RULES)
+    recorder = ChangeRecorder()
     now = 0.0
     for event in events:
-        presence.advance(now, 0.0)
-        presence.apply(event, now, now)
+        recorder.add(fire(presence, now))
+        recorder.add([presence.apply(event, now, now)])
         now += apart
-    presence.advance(now + LONG, 0.0)
-    return presence, transitions
+    recorder.add(fire(presence, now + LONG))
+    return presence, recorder.transitions
 
 
 def check_truth(presence: Presence, history: History) -> None:
@@ -95,15 +96,18 @@ def test_transitions_are_justified(data: st.DataObject) -> None:
     history = data.draw(histories())
     deliveries = data.draw(arrivals(history))
     accepted: list[tuple[float, bool]] = []
-    transitions: list[Transition] = []
-    presence = Presence(RULES, on_transition=lambda _, transition: transitions.append(transition))
+    presence = Presence(RULES)
+    recorder = ChangeRecorder()
+    transitions = recorder.transitions
     now = 0.0
     for delivered in deliveries:
-        presence.advance(now, 0.0)
-        if presence.apply(delivered, now, now).is_later:
+        recorder.add(fire(presence, now))
+        change = presence.apply(delivered, now, now)
+        recorder.add([change])
+        if change.against is None:
             accepted.append((now, delivered.connected))
         now += data.draw(st.sampled_from([0.0, 1.0, 4.0, 5.0, 60.0]))
-    presence.advance(now + LONG, 0.0)
+    recorder.add(fire(presence, now + LONG))
     for before, after in itertools.pairwise(transitions):
         assert after.previous is before.state
         assert after.state is not before.state
@@ -232,6 +236,6 @@ def test_memory_of_events_without_versions_is_that_of_the_last_minutes() -> None
         for hour in range(50)
     ]
     presence, _ = deliver(hourly)
-    doubts = presence.clients["client"].doubts
-    assert doubts is not None
-    assert len(doubts._seen) == 1
+    ambiguous = presence.clients["client"].ambiguous
+    assert ambiguous is not None
+    assert len(ambiguous.seen) == 1

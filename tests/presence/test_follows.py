@@ -7,9 +7,17 @@ from hypothesis import strategies as st
 
 from histories import A, arrivals, histories, lifecycle
 from presenced.events import LifecycleEvent
-from presenced.presence import Distribution, OrderingRules, Presence, PresenceRules, State
-from presenced.presence.client import follows
-from presenced.presence.ordering import pack
+from presenced.presence import (
+    ClientChange,
+    Distribution,
+    OrderingRules,
+    Presence,
+    PresenceRules,
+    State,
+)
+from presenced.presence.ambiguity import follows
+from presenced.presence.client import pack
+from recorders import fire
 
 UUID = "f7a2c3d4-0000-4000-8000-0123456789ab"
 RULES = PresenceRules(
@@ -45,36 +53,37 @@ def test_both_ways_end_alike(events: list[LifecycleEvent], more: list[tuple[floa
 def life(events: list[LifecycleEvent], more: list[tuple[float, int]]) -> object:
     """All that there is to know of a presence that was told these events, with other things."""
     told: list[object] = []
-    presence = Presence(
-        RULES,
-        on_transition=lambda _, transition: told.append(transition),
-        on_count=lambda _, state, change: told.append((state, change)),
-        on_forget=lambda client: told.append(client.client_id),
-        on_change=told.append,
-    )
-    presence.disconnects.on_change = lambda *change: told.append(change)
+    presence = Presence(RULES)
     now = 1000.0
     for each, (wait, chance) in zip(events, more, strict=False):
         now += wait
-        presence.advance(now, 1e9)
+        told += map(seen, fire(presence, now, 1e9))
         if chance == 0:
-            presence.doubt(now)
+            presence.note_gap(now)
         elif chance == 1:
-            presence.suppose_online("client", now)
+            told.append(seen(presence.suppose_online("client", now)))
         elif chance == 2:
-            presence.forget("client", "requested")
-        told.append(presence.apply(each, now + 1e9, now))
+            told.append(seen(presence.forget("client", "requested")))
+        told.append(seen(presence.apply(each, now + 1e9, now)))
     told.append(presence.next_deadline)
-    presence.advance(now + 1000, 1e9)
+    told += map(seen, fire(presence, now + 1000, 1e9))
+    told += presence.disconnects.since(0)
     counts = {
         name: (value.buckets, value.sum) if isinstance(value, Distribution) else value
         for name, value in vars(presence.counts).items()
     }
     clients = [
-        {name: getattr(client, name) for name in client.__struct_fields__ if name != "loose_ends"}
+        {name: getattr(client, name) for name in client.__struct_fields__ if name != "rare"}
         for client in presence.clients.values()
     ]
     return told, counts, clients
+
+
+def seen(change: ClientChange | None) -> object:
+    """All of a change but the client itself, which changes on."""
+    return change and [
+        getattr(change, name) for name in change.__struct_fields__ if name != "client"
+    ]
 
 
 def test_the_turns_of_an_ordinary_life_are_straight() -> None:

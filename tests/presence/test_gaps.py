@@ -6,7 +6,8 @@ from histories import lifecycle
 from presenced.events import SubscriptionEvent
 from presenced.fleet import Fleet
 from presenced.presence import Client, Presence, PresenceRules, State
-from presenced.presence.remembered import Departed
+from presenced.presence.remembered import ForgottenClients
+from recorders import ChangeRecorder, fire
 from registries import thing
 
 DELAY, FORGET = 5.0, 100.0
@@ -17,13 +18,12 @@ class Doubted:
     """Clients that are online, pending, offline and unknown, and then a gap."""
 
     def __init__(self) -> None:
-        self.changed: list[str] = []
         self.fleet = Fleet(PresenceRules(offline_delay=DELAY, forget_offline_after=FORGET))
         self.presence = self.fleet.presence
         self.now = GAP - 20
         self.tell("offline", connected=False)
         self.tell("online")
-        self.fleet.learn(thing("unknown"), self.now)
+        self.fleet.apply_registry(thing("unknown"), self.now)
         self.now = GAP - 1
         self.tell("pending")
         self.tell("pending", connected=False)
@@ -31,8 +31,8 @@ class Doubted:
             state.value: state.value for state in State
         }
         self.now = GAP
-        self.presence.doubt(GAP)
-        self.presence.on_change = self.changed.append
+        self.presence.note_gap(GAP)
+        self.fleet.take_changes()
 
     def tell(
         self, client_id: str, *, connected: bool = True, version: int = 1, at: float | None = None
@@ -49,11 +49,18 @@ class Doubted:
     def subscribe(self, client_id: str, at: float | None, type: str = "subscribed") -> None:  # noqa: A002
         timestamp = None if at is None else round(at * 1000)
         event = SubscriptionEvent(type=type, client_id=client_id, timestamp=timestamp)
-        self.fleet.hear_subscription(event, self.now)
+        self.fleet.apply_subscription(event, self.now)
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        self.presence.advance(self.now, 0.0)
+        self.fleet.fire(self.now, 0.0)
+
+    @property
+    def changed(self) -> list[str]:
+        """The clients that changed since the last look."""
+        recorder = ChangeRecorder()
+        recorder.add(self.fleet.take_changes().clients)
+        return recorder.changed
 
     @property
     def unverified(self) -> set[str]:
@@ -144,9 +151,9 @@ def test_who_is_forgotten_is_not_counted(client_id: str) -> None:
 def test_another_gap_doubts_all_again() -> None:
     doubted = Doubted()
     doubted.tell("online", version=2)
-    doubted.presence.doubt(GAP + 5)
+    doubted.presence.note_gap(GAP + 5)
     assert doubted.unverified == {"online", "pending"}
-    doubted.presence.doubt(GAP + 6)
+    doubted.presence.note_gap(GAP + 6)
     assert doubted.unverified == {"online", "pending"}, "and none twice"
     doubted.subscribe("online", GAP + 5.5)
     assert doubted.unverified == {"online", "pending"}, "from before the last one"
@@ -155,47 +162,37 @@ def test_another_gap_doubts_all_again() -> None:
 def test_gaps_of_an_earlier_process_are_counted_on() -> None:
     doubted = Doubted()
     doubted.tell("online", version=2)
-    doubted.presence.count_on(7, GAP + 3)
-    for client in doubted.presence.clients.values():
-        client.gaps += 7
-    assert doubted.unverified == {"pending"}, "those that are known stay as they are"
-    restored = Client("restored")
-    restored.state, restored.gaps = State.ONLINE, 7
-    doubted.presence.restore(restored, None)
-    assert doubted.unverified == {"pending", "restored"}
-    doubted.subscribe("restored", GAP + 2)
-    assert "restored" in doubted.unverified, "the last gap of both"
-
-
-def test_an_earlier_process_does_not_take_back_when_the_last_gap_was() -> None:
-    doubted = Doubted()
-    doubted.presence.count_on(1, GAP - 10)
-    doubted.subscribe("online", GAP - 5)
-    assert doubted.unverified == {"online", "pending"}
+    fleet = doubted.fleet = Fleet(PresenceRules())
+    presence = doubted.presence = fleet.presence
+    presence.restore_gaps(7, GAP + 3)
+    for name, epoch in (("doubted", 6), ("verified", 7)):
+        presence.restore(Client(name, State.ONLINE, gap_epoch=epoch), None)
+    assert doubted.unverified == {"doubted"}
+    doubted.subscribe("doubted", GAP + 2)
+    assert doubted.unverified == {"doubted"}, "from before the last gap"
+    doubted.subscribe("doubted", GAP + 4)
+    assert doubted.unverified == set()
+    presence.note_gap(GAP + 5)
+    assert doubted.unverified == {"doubted", "verified"}
 
 
 def test_a_forgotten_client_that_is_dropped_for_another_is_told() -> None:
     doubted = Doubted()
-    doubted.presence.departed._most = 1
-    doubted.presence.forget("online", "requested")
-    doubted.presence.forget("pending", "requested")
+    doubted.presence.forgotten = ForgottenClients(limit=1)
+    doubted.fleet.forget("online", "requested")
+    doubted.fleet.forget("pending", "requested")
     assert doubted.changed == ["online", "pending", "online"]
-    assert "online" not in doubted.presence.departed
+    assert "online" not in doubted.presence.forgotten
 
 
-def test_restoring_tells_nobody() -> None:
-    told: list[object] = []
-    presence = Presence(
-        PresenceRules(),
-        on_transition=lambda *args: told.append(args),
-        on_count=lambda *args: told.append(args),
-        on_change=told.append,
-    )
+def test_restoring_changes_nothing() -> None:
+    fleet = Fleet(PresenceRules())
+    presence = fleet.presence
     for state in State:
         client = Client(state.value)
         client.state = state
-        presence.restore(client, 50.0 if state in (State.PENDING, State.OFFLINE) else None)
-    assert told == []
+        fleet.restore(client, 50.0 if state in (State.PENDING, State.OFFLINE) else None, [])
+    assert fleet.take_changes().clients == []
     assert presence.counts.clients == dict.fromkeys(State, 1)
     assert presence.next_deadline == 50.0
 
@@ -208,25 +205,21 @@ def test_what_is_restored_goes_on() -> None:
     online.state = State.ONLINE
     presence.restore(pending, 45.0)
     presence.restore(online, None, [(online.key, 60.0), (online.key._replace(version=1), 70.0)])
-    presence.advance(60.0, 0.0)
+    fire(presence, 60.0)
     assert presence.clients["pending"].state is State.OFFLINE
     assert presence.clients["pending"].transition == 40.0
     assert presence.counts.missed["disconnected"] == 1
-    presence.advance(70.0, 0.0)
+    fire(presence, 70.0)
     assert presence.counts.missed["disconnected"] == 2
     assert not online.replaced
-    presence.advance(45.0 + FORGET, 0.0)
+    fire(presence, 45.0 + FORGET)
     assert set(presence.clients) == {"online"}
 
 
 def test_of_too_many_forgotten_clients_the_first_is_dropped() -> None:
-    dropped: list[str] = []
-    departed = Departed(most=2, on_drop=dropped.append)
-    for name in ("a", "b", "c"):
-        departed.add(Client(name))
-    assert dropped == ["a"]
-    assert ["a" in departed, "b" in departed, "c" in departed] == [False, True, True]
-    departed.remove("b")
-    departed.add(Client("d"))
-    assert dropped == ["a"]
-    assert departed.get("b") is None
+    forgotten = ForgottenClients(limit=2)
+    assert [forgotten.add(Client(name)) for name in ("a", "b", "c")] == [None, None, "a"]
+    assert list(forgotten) == ["b", "c"]
+    forgotten.remove("b")
+    assert forgotten.add(Client("d")) is None
+    assert forgotten.get("b") is None

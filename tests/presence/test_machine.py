@@ -1,10 +1,13 @@
 """The state table, and what is counted on the way."""
 
+from itertools import islice
+
 import pytest
 
 from histories import lifecycle
 from presenced.events import LifecycleEvent
-from presenced.presence import Client, Presence, PresenceRules, State, Transition
+from presenced.presence import Client, Presence, PresenceRules, State
+from recorders import ChangeRecorder, fire
 
 MINUTE = 60_000
 
@@ -13,13 +16,10 @@ class Bench:
     """Presence with a clock that the test moves."""
 
     def __init__(self, **rules: object) -> None:
-        self.transitions: list[Transition] = []
-        self.forgotten: list[str] = []
-        self.presence = Presence(
-            PresenceRules(**rules),
-            on_transition=lambda _, transition: self.transitions.append(transition),
-            on_forget=lambda client: self.forgotten.append(client.client_id),
-        )
+        self.recorder = ChangeRecorder()
+        self.transitions = self.recorder.transitions
+        self.forgotten = self.recorder.forgotten
+        self.presence = Presence(PresenceRules(**rules))
         self.now = 1000.0
         self.counts = self.presence.counts
 
@@ -34,11 +34,11 @@ class Bench:
         fields.setdefault("timestamp", round(self.now * 1000))
         event: LifecycleEvent = lifecycle(**fields)  # type: ignore[arg-type]
         event.client_initiated = client_initiated
-        self.presence.apply(event, self.now, self.now)
+        self.recorder.add([self.presence.apply(event, self.now, self.now)])
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        self.presence.advance(self.now, 0.0)
+        self.recorder.add(fire(self.presence, self.now))
 
     @property
     def client(self) -> Client:
@@ -314,29 +314,24 @@ def test_deadlines_may_be_fired_some_at_a_time() -> None:
     for number in range(5):
         bench.connect(1, client_id=f"c{number}")
         bench.disconnect(1, client_id=f"c{number}")
-    bench.presence.advance(2000.0, 0.0, 2)
+    assert len(list(islice(bench.presence.fire(2000.0, 0.0), 2))) == 2
     assert bench.counts.clients[State.OFFLINE] == 2
     assert bench.presence.next_deadline == 1005.0
-    bench.presence.advance(2000.0, 0.0)
+    fire(bench.presence, 2000.0)
     assert bench.counts.clients[State.OFFLINE] == 5
 
 
-def test_states_are_told_as_they_are_entered_and_left() -> None:
-    told: list[tuple[str, int]] = []
-    presence = Presence(
-        PresenceRules(), on_count=lambda _, state, change: told.append((state, change))
-    )
-    for event in (
-        lifecycle(connected=True, timestamp=0, version=1, session="s"),
-        lifecycle(connected=False, timestamp=1, version=1, session="s"),
-    ):
-        presence.apply(event, 1.0, 1.0)
-    presence.forget("client", "expired")
-    assert told == [
-        ("unknown", 1),
-        ("unknown", -1),
-        ("online", 1),
-        ("online", -1),
-        ("pending", 1),
-        ("pending", -1),
+def test_changes_say_which_state_is_left_and_which_is_entered() -> None:
+    presence = Presence(PresenceRules())
+    connect = lifecycle(connected=True, timestamp=0, version=1, session="s")
+    disconnect = lifecycle(connected=False, timestamp=1, version=1, session="s")
+    changes = [
+        presence.apply(connect, 1.0, 1.0),
+        presence.apply(disconnect, 1.0, 1.0),
+        presence.forget("client", "expired"),
+    ]
+    assert [(change.before, change.after) for change in changes if change] == [
+        (None, "online"),
+        ("online", "pending"),
+        ("pending", None),
     ]

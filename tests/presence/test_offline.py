@@ -54,7 +54,7 @@ def offline_since(*times: float, rules: PresenceRules = RULES) -> Presence:
 
 def test_a_shorter_rule_holds_for_those_that_are_offline_already() -> None:
     presence = offline_since(0.0, 3 * DAY, 9 * DAY)
-    presence.rules = replace(RULES, forget_offline_after=7 * DAY)
+    presence.use_rules(replace(RULES, forget_offline_after=7 * DAY))
     assert presence.next_deadline == 7 * DAY
     presence.advance(9.5 * DAY, 0.0)
     assert set(presence.clients) == {f"{3 * DAY:g}", f"{9 * DAY:g}"}
@@ -65,7 +65,7 @@ def test_a_shorter_rule_holds_for_those_that_are_offline_already() -> None:
 
 def test_a_longer_rule_holds_for_those_that_are_offline_already() -> None:
     presence = offline_since(0.0)
-    presence.rules = replace(RULES, forget_offline_after=60 * DAY)
+    presence.use_rules(replace(RULES, forget_offline_after=60 * DAY))
     presence.advance(59 * DAY, 0.0)
     assert presence.clients
     presence.advance(60 * DAY, 0.0)
@@ -76,7 +76,7 @@ def test_a_rule_where_there_was_none_holds_for_those_that_are_offline_already() 
     presence = offline_since(0.0, 1.0, rules=replace(RULES, forget_offline_after=None))
     presence.advance(1000 * DAY, 0.0)
     assert presence.next_deadline is None
-    presence.rules = RULES
+    presence.use_rules(RULES)
     presence.advance(1000 * DAY, 0.0, most=1)
     assert set(presence.clients) == {"1"}, "no more at a time than is asked for"
     presence.advance(1000 * DAY, 0.0, most=1)

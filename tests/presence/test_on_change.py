@@ -1,4 +1,4 @@
-"""Whatever changes what is known of a client is told, and what changes nothing mostly is not."""
+"""What changes anything kept of a client is reported, and what changes nothing mostly is not."""
 
 from collections.abc import Callable
 
@@ -8,22 +8,21 @@ from histories import lifecycle
 from presenced.events import LifecycleEvent, SubscriptionEvent
 from presenced.fleet import Fleet
 from presenced.presence import PresenceRules
+from recorders import ChangeRecorder
 from registries import thing
 
 DELAY, FORGET = 5.0, 100.0
 MS = 1000
 
 
-class Told:
-    """A fleet, and of which clients it told a change since the last look."""
+class Watched:
+    """A fleet, and which clients changed since the last look."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._told: list[str] = []
         rules = PresenceRules(offline_delay=DELAY, forget_offline_after=FORGET)
         self.fleet = Fleet(rules)
         self.presence = self.fleet.presence
-        self.presence.on_change = self._told.append
 
     def tell(
         self, *, connected: bool = True, version: int | None = 1, thing_name: str | None = None
@@ -40,61 +39,61 @@ class Told:
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        self.presence.advance(self.now, 0.0)
+        self.fleet.fire(self.now, 0.0)
 
     def subscribe(self) -> None:
         event = SubscriptionEvent(type="subscribed", client_id="a", timestamp=None)
-        self.fleet.hear_subscription(event, self.now)
+        self.fleet.apply_subscription(event, self.now)
 
     @property
     def news(self) -> set[str]:
-        told = set(self._told)
-        self._told.clear()
-        return told
+        recorder = ChangeRecorder()
+        recorder.add(self.fleet.take_changes().clients)
+        return set(recorder.changed)
 
 
-def nothing(_: Told) -> None:
+def nothing(_: Watched) -> None:
     """No one is known."""
 
 
-def online(it: Told) -> None:
+def online(it: Watched) -> None:
     it.tell()
 
 
-def online_again(it: Told) -> None:
+def online_again(it: Watched) -> None:
     it.tell()
     it.tell(version=2)
 
 
-def pending(it: Told) -> None:
+def pending(it: Watched) -> None:
     it.tell()
     it.tell(connected=False)
 
 
-def offline(it: Told) -> None:
+def offline(it: Watched) -> None:
     pending(it)
     it.wait(DELAY)
 
 
-def forgotten(it: Told) -> None:
+def forgotten(it: Watched) -> None:
     offline(it)
     it.wait(FORGET)
 
 
-def of_a_thing(it: Told) -> None:
-    it.fleet.learn(thing("a"), 0.0)
+def of_a_thing(it: Watched) -> None:
+    it.fleet.apply_registry(thing("a"), 0.0)
 
 
-def doubted(it: Told) -> None:
+def doubted(it: Watched) -> None:
     it.tell()
-    it.presence.doubt(0.0)
+    it.presence.note_gap(0.0)
 
 
-def in_doubt_about_order(it: Told) -> None:
+def in_doubt_about_order(it: Watched) -> None:
     it.tell(version=None)
 
 
-Act = Callable[[Told], None]
+Act = Callable[[Watched], None]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +104,7 @@ Act = Callable[[Told], None]
         (nothing, lambda it: it.subscribe()),
         (of_a_thing, lambda it: it.subscribe()),
         (of_a_thing, lambda it: it.tell()),
-        (of_a_thing, lambda it: it.fleet.learn(thing("a", at=9, type="deleted"), 0.0)),
+        (of_a_thing, lambda it: it.fleet.apply_registry(thing("a", at=9, type="deleted"), 0.0)),
         (online, lambda it: it.tell(version=2)),
         (online, lambda it: it.tell(version=2, thing_name="other")),
         (online, lambda it: it.tell(connected=False)),
@@ -116,15 +115,15 @@ Act = Callable[[Told], None]
         (pending, lambda it: it.wait(DELAY)),
         (offline, lambda it: it.wait(FORGET)),
         (offline, lambda it: it.tell(version=2)),
-        (offline, lambda it: it.presence.forget("a", "requested")),
+        (offline, lambda it: it.fleet.forget("a", "requested")),
         (forgotten, lambda it: it.tell(connected=False, version=0)),
         (forgotten, lambda it: it.tell(version=2)),
         (doubted, lambda it: it.subscribe()),
         (in_doubt_about_order, lambda it: it.tell(version=None)),  # seen, and remembered
     ],
 )
-def test_a_change_is_told(before: Act, act: Act) -> None:
-    it = Told()
+def test_a_change_is_reported(before: Act, act: Act) -> None:
+    it = Watched()
     before(it)
     assert it.news == ({"a"} if before is not nothing else set())
     act(it)
@@ -140,13 +139,13 @@ def test_a_change_is_told(before: Act, act: Act) -> None:
         (lambda it: it.subscribe(), lambda it: it.subscribe()),
         (forgotten, lambda it: it.subscribe()),
         (pending, lambda it: it.wait(DELAY - 1)),
-        (online, lambda it: it.presence.doubt(0.0)),
-        (nothing, lambda it: it.presence.forget("a", "requested")),
+        (online, lambda it: it.presence.note_gap(0.0)),
+        (nothing, lambda it: it.fleet.forget("a", "requested")),
         (of_a_thing, of_a_thing),
     ],
 )
-def test_what_changes_nothing_is_not_told(before: Act, act: Act) -> None:
-    it = Told()
+def test_what_changes_nothing_is_not_reported(before: Act, act: Act) -> None:
+    it = Watched()
     before(it)
     assert it.news == ({"a"} if before is not nothing else set())
     act(it)

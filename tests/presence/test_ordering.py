@@ -4,7 +4,13 @@ from typing import NamedTuple
 
 import pytest
 
-from presenced.presence.ordering import Ordering, OrderingRules, in_doubt, order, same_connection
+from presenced.presence.ordering import (
+    Ordering,
+    OrderingRules,
+    is_ambiguous,
+    order,
+    same_connection,
+)
 
 A, R = 120_000, 3_600_000
 RULES = OrderingRules(timestamp_accuracy=A, version_reset_after=R)
@@ -84,16 +90,16 @@ def test_order(event: Stamp, last: Stamp, expected: Ordering) -> None:
 )
 def test_two_disconnects_are_in_doubt_whichever_comes_first(gap: int, doubt: bool) -> None:
     high, low = disconnect(0, version=5), disconnect(gap, version=1)
-    assert in_doubt(high, low, RULES) is doubt
-    assert in_doubt(low, high, RULES) is doubt
+    assert is_ambiguous(high, low, RULES) is doubt
+    assert is_ambiguous(low, high, RULES) is doubt
 
 
 def test_only_disconnects_of_different_versions_are_in_doubt() -> None:
     low = disconnect(10 * A, version=1)
-    assert not in_doubt(connect(version=5), low, RULES)
-    assert not in_doubt(low, connect(version=5), RULES)
-    assert not in_doubt(disconnect(version=1), low, RULES)
-    assert not in_doubt(disconnect(version=None), low, RULES)
+    assert not is_ambiguous(connect(version=5), low, RULES)
+    assert not is_ambiguous(low, connect(version=5), RULES)
+    assert not is_ambiguous(disconnect(version=1), low, RULES)
+    assert not is_ambiguous(disconnect(version=None), low, RULES)
 
 
 def test_a_connection_is_known_by_session_and_version() -> None:

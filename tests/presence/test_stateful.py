@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from histories import lifecycle
-from presenced.presence import Presence, PresenceRules, State, Transition
+from presenced.presence import ClientChange, Presence, PresenceRules, State
+from recorders import fire
 
 DELAY, FORGET = 5.0, 100.0
 CLIENTS = st.sampled_from(["a", "b", "c"])
@@ -52,13 +53,13 @@ class PresenceMachine(RuleBasedStateMachine):
         self.departed: dict[str, Model] = {}
         self.versions: dict[str, int] = {}
         self.forgotten = {"expired": 0, "thing_deleted": 0, "requested": 0}
-        self.presence = Presence(
-            PresenceRules(offline_delay=DELAY, forget_offline_after=FORGET),
-            on_transition=lambda _, transition: self.hear(transition),
-        )
+        rules = PresenceRules(offline_delay=DELAY, forget_offline_after=FORGET)
+        self.presence = Presence(rules)
 
-    def hear(self, t: Transition) -> None:
-        self.told.setdefault(t.client_id, []).append((t.time, t.since, t.previous, t.state))
+    def note(self, change: ClientChange) -> None:
+        t = change.transition
+        if t is not None:
+            self.told.setdefault(t.client_id, []).append((t.time, t.since, t.previous, t.state))
 
     def apply(
         self, client_id: str, *, connected: bool, version: int, at: float | None = None
@@ -70,7 +71,7 @@ class PresenceMachine(RuleBasedStateMachine):
             session=f"s{version}",
             client_id=client_id,
         )
-        self.presence.apply(event, self.now, self.now)
+        self.note(self.presence.apply(event, self.now, self.now))
 
     @rule(client_id=CLIENTS)
     def connect(self, client_id: str) -> None:
@@ -102,7 +103,8 @@ class PresenceMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.0, 1.0, 4.0, 5.0, 60.0, 99.0, 100.0, 105.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        self.presence.advance(self.now, 0.0)
+        for change in fire(self.presence, self.now):
+            self.note(change)
         for client_id, model in list(self.model.items()):
             if model.look(self.now, self.expected[client_id]):
                 self.departed[client_id] = self.model.pop(client_id)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from presenced.events import RegistryEvent
-from presenced.registry import Inventory, Outcome, Thing
+from presenced.registry import Inventory, Outcome
 
 
 class Census:
@@ -12,32 +12,33 @@ class Census:
 
     def __init__(self) -> None:
         self.counted: Counter[tuple[str, str]] = Counter()
-        self.inventory = Inventory(
-            on_leave=lambda thing: self._count(thing, -1),
-            on_enter=lambda thing: self._count(thing, 1),
-        )
+        self.inventory = Inventory()
 
     def learn(self, events: Iterable[RegistryEvent]) -> Counter[Outcome]:
         """Apply events; how many had which outcome."""
         outcomes: Counter[Outcome] = Counter()
         for event in events:
             assert event.timestamp is not None
-            outcomes[self.inventory.apply(event, event.timestamp)] += 1
+            outcome, changes = self.inventory.apply(event, event.timestamp)
+            outcomes[outcome] += 1
+            for change in changes:
+                self._count(change.type, change.groups, -1)
+                thing = change.thing
+                self._count(thing.type, self.inventory.groups_of(thing), 1)
         return outcomes
 
     def recount(self) -> Counter[tuple[str, str]]:
         """The counts as they must be."""
         counted: Counter[tuple[str, str]] = Counter()
         for thing in self.inventory.things.live.values():
-            counted.update(self._keys(thing))
+            counted.update(_keys(thing.type, self.inventory.groups_of(thing)))
         return counted
 
-    def _count(self, thing: Thing, change: int) -> None:
-        if thing.exists:
-            for key in self._keys(thing):
-                self.counted[key] += change
-                assert self.counted[key] >= 0
+    def _count(self, kind: str, groups: Iterable[str], step: int) -> None:
+        for key in _keys(kind, groups):
+            self.counted[key] += step
+            assert self.counted[key] >= 0
 
-    def _keys(self, thing: Thing) -> list[tuple[str, str]]:
-        groups = self.inventory.groups_of(thing)
-        return [("type", thing.type), *(("group", group) for group in sorted(groups))]
+
+def _keys(kind: str, groups: Iterable[str]) -> list[tuple[str, str]]:
+    return [*([("type", kind)] if kind else []), *(("group", group) for group in sorted(groups))]

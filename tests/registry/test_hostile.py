@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from presenced.events import RegistryEvent
 from presenced.registry import Inventory, Outcome
-from presenced.registry.hierarchy import Shelf
+from presenced.registry.hierarchy import ObjectStore
 from presenced.registry.objects import Thing
 from registries import association, group, link, member, thing, thing_type
 from registry.census import Census
@@ -100,7 +100,7 @@ def test_a_thing_in_more_groups_than_there_is_room_for() -> None:
 
 def test_only_the_last_of_those_that_are_gone_are_remembered() -> None:
     changed: list[str] = []
-    shelf = Shelf(Thing, most_gone=2, on_change=changed.append)
+    shelf = ObjectStore(Thing, tombstones=2, on_change=changed.append)
     for name in "abc":
         shelf.settle(shelf.take(name))
     assert (len(shelf.gone), changed) == (2, ["a", "b", "a", "c"]), "who is dropped has changed"

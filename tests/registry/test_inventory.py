@@ -4,7 +4,7 @@ import pytest
 
 from presenced.events import RegistryEvent
 from presenced.registry import Outcome
-from presenced.registry.objects import Mark, stand
+from presenced.registry.objects import ObjectStamp, compare
 from registries import association, group, link, member, thing, thing_type
 from registry.census import Census
 
@@ -30,28 +30,28 @@ def test_a_lower_registry_version_is_stale() -> None:
 @pytest.mark.parametrize(
     ("event", "last", "outcome"),
     [
-        (Mark("x", 2, 0, deleted=False), None, APPLIED),
-        (Mark("x", 2, 5, deleted=False), Mark("x", 1, 9, deleted=False), APPLIED),
-        (Mark("x", 2, 5, deleted=False), Mark("x", 2, 9, deleted=False), DUPLICATE),
-        (Mark("x", 1, 9, deleted=False), Mark("x", 2, 5, deleted=False), STALE),
-        (Mark("x", 2, 5, deleted=True), Mark("x", 9, 9, deleted=False), APPLIED),
-        (Mark("x", 9, 9, deleted=False), Mark("x", 2, 5, deleted=True), STALE),
-        (Mark("x", 9, 9, deleted=True), Mark("x", 2, 5, deleted=True), DUPLICATE),
-        (Mark("y", 1, 9, deleted=False), Mark("x", 7, 5, deleted=True), APPLIED),
-        (Mark("y", 1, 4, deleted=False), Mark("x", 7, 5, deleted=True), STALE),
-        (Mark("x", 7, 5, deleted=True), Mark("y", 1, 9, deleted=False), STALE),
-        (Mark("y", 1, 5, deleted=False), Mark("x", 7, 5, deleted=True), APPLIED),
-        (Mark("x", 7, 5, deleted=True), Mark("y", 1, 5, deleted=False), STALE),
-        (Mark(None, 3, 5, deleted=False), Mark("x", 2, 9, deleted=False), APPLIED),
-        (Mark(None, 3, 5, deleted=True), Mark("x", 2, 9, deleted=False), STALE),
-        (Mark(None, None, 9, deleted=False), Mark("x", 2, 9, deleted=False), APPLIED),
-        (Mark("x", None, 8, deleted=False), Mark("x", None, 9, deleted=False), STALE),
+        (ObjectStamp("x", 2, 0, deleted=False), None, APPLIED),
+        (ObjectStamp("x", 2, 5, deleted=False), ObjectStamp("x", 1, 9, deleted=False), APPLIED),
+        (ObjectStamp("x", 2, 5, deleted=False), ObjectStamp("x", 2, 9, deleted=False), DUPLICATE),
+        (ObjectStamp("x", 1, 9, deleted=False), ObjectStamp("x", 2, 5, deleted=False), STALE),
+        (ObjectStamp("x", 2, 5, deleted=True), ObjectStamp("x", 9, 9, deleted=False), APPLIED),
+        (ObjectStamp("x", 9, 9, deleted=False), ObjectStamp("x", 2, 5, deleted=True), STALE),
+        (ObjectStamp("x", 9, 9, deleted=True), ObjectStamp("x", 2, 5, deleted=True), DUPLICATE),
+        (ObjectStamp("y", 1, 9, deleted=False), ObjectStamp("x", 7, 5, deleted=True), APPLIED),
+        (ObjectStamp("y", 1, 4, deleted=False), ObjectStamp("x", 7, 5, deleted=True), STALE),
+        (ObjectStamp("x", 7, 5, deleted=True), ObjectStamp("y", 1, 9, deleted=False), STALE),
+        (ObjectStamp("y", 1, 5, deleted=False), ObjectStamp("x", 7, 5, deleted=True), APPLIED),
+        (ObjectStamp("x", 7, 5, deleted=True), ObjectStamp("y", 1, 5, deleted=False), STALE),
+        (ObjectStamp(None, 3, 5, deleted=False), ObjectStamp("x", 2, 9, deleted=False), APPLIED),
+        (ObjectStamp(None, 3, 5, deleted=True), ObjectStamp("x", 2, 9, deleted=False), STALE),
+        (ObjectStamp(None, None, 9, deleted=False), ObjectStamp("x", 2, 9, deleted=False), APPLIED),
+        (ObjectStamp("x", None, 8, deleted=False), ObjectStamp("x", None, 9, deleted=False), STALE),
     ],
 )
 def test_which_of_two_events_about_one_name_is_later(
-    event: Mark, last: Mark | None, outcome: Outcome
+    event: ObjectStamp, last: ObjectStamp | None, outcome: Outcome
 ) -> None:
-    assert stand(event, last) is outcome
+    assert compare(event, last) is outcome
 
 
 def test_a_tie_of_a_type_goes_to_the_later_received() -> None:

@@ -1,26 +1,26 @@
 """The service and its state file: what is restored, shown, held and let go."""
 
 import asyncio
+import contextlib
 import json
-import math
-import threading
+import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from brokers import free_port
+from presenced.commands.run import serve
 from presenced.presence import State
 from presenced.service.service import Service
 from presenced.settings import Settings, load_settings
-from presenced.store import StateFile
-from presenced.store import restoration as late
-from presenced.store import store as keeping
+from presenced.store import StateFile, StateUnusableError
 from presenced.store.changes import Changes
-from presenced.store.schema import ClientRow
+from presenced.store.schema import ClientRow, CounterRow
 from statefiles import client_row as row
 from statefiles import clients_in, of_clients, query
 from waiting import until
@@ -47,7 +47,7 @@ def run(path: Path, scenario: Callable[[Service], Awaitable[None]], **values: st
         stop = asyncio.Event()
         running = asyncio.create_task(service.run(stop))
         try:
-            await until(lambda: service._connections.statuses or running.done())
+            await until(lambda: service.readiness().text != "starting" or running.done())
             await scenario(service)
         finally:
             stop.set()
@@ -73,7 +73,7 @@ def pending(client_id: str = "a", *, left: float = 0.2) -> ClientRow:
 
 
 def state_of(service: Service, client_id: str = "a") -> str:
-    return service._presence.clients[client_id].state.value
+    return service.clients[client_id].state.value
 
 
 @pytest.fixture
@@ -104,110 +104,6 @@ def test_a_restored_deadline_fires_where_the_session_has_expired_long_since(path
     run(path, scenario)
 
 
-def test_a_restored_deadline_is_held_while_the_broker_may_know_better(path: Path) -> None:
-    write(path, pending(left=-3.0), session_presenced=str(time.time() - 10))
-
-    async def scenario(service: Service) -> None:
-        for _ in range(20):
-            await asyncio.sleep(0.01)
-        assert state_of(service) == "pending"
-        service._gap_detector.up("presenced", resumed=True)
-        assert "catching up" in service._readiness().text or service._connections.problems
-        assert state_of(service) == "pending"
-        service._gap_detector.look(
-            service._connections.statuses, service._pipeline.traffic, stalled=True
-        )
-        await until(lambda: state_of(service) == "offline", what="it is quiet")
-
-    run(path, scenario)
-
-
-def test_what_a_late_file_holds_is_shown_and_its_deadlines_fire(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeping, "_OPEN_AGAIN_AFTER", 0.02)
-    absent = path.parent / "later" / path.name
-    write(path, row("line-1-b", state="online"), pending("line-1-a"))
-
-    async def scenario(service: Service) -> None:
-        tell(service, "line-1-c")
-        assert service._view.series.shown == 1
-        path.parent.joinpath("made").mkdir()
-        path.rename(path.parent / "made" / path.name)
-        path.parent.joinpath("made").rename(absent.parent)
-        await until(lambda: "line-1-b" in service._presence.clients)
-        assert service._view.series.shown == 3
-        await until(lambda: state_of(service, "line-1-a") == "offline")
-        classes = dict(service._view.classes.samples())
-        assert sum(classes.values()) == 3
-        assert min(classes.values()) >= 0
-
-    run(
-        absent,
-        scenario,
-        PRESENCED_METRICS__CLIENT_ID_PATTERN=r"line-(?P<line>\d+)-.*",
-        **CLEAN,
-    )
-
-
-async def half_restored(service: Service, path: Path, absent: Path) -> None:
-    """Put the file where it was expected, and return when it is being taken on."""
-    path.parent.joinpath("made").mkdir()
-    path.rename(path.parent / "made" / path.name)
-    path.parent.joinpath("made").rename(absent.parent)
-    async with asyncio.timeout(20):
-        while len(service._presence.clients) < 10:
-            await asyncio.sleep(0)
-
-
-def test_messages_that_come_while_a_late_file_is_taken_on_wait_and_are_kept(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeping, "_OPEN_AGAIN_AFTER", 0.02)
-    monkeypatch.setattr(late, "_SLICE", 0.0)
-    absent = path.parent / "later" / path.name
-    write(path, *(row(f"kept-{number}") for number in range(50)), pending("kept-p", left=-9.0))
-
-    async def scenario(service: Service) -> None:
-        acknowledged: list[bool] = []
-
-        def acknowledge() -> None:
-            acknowledged.append(("new",) in query(absent, "SELECT client_id FROM clients"))
-
-        assert service._fleet.presence.clients == {}
-        await half_restored(service, path, absent)
-        service._delivery.inbox.put(message("new", acknowledge))
-        assert service._pipeline.next_deadline is None
-        while len(service._presence.clients) < 51:
-            await asyncio.sleep(0)
-            assert "new" not in service._presence.clients
-        assert state_of(service, "kept-p") == "pending"
-        await until(lambda: acknowledged == [True])
-        await until(lambda: state_of(service, "kept-p") == "offline")
-
-    run(absent, scenario, **CLEAN)
-
-
-def test_what_waits_at_a_stop_while_a_late_file_is_taken_on_is_not_acknowledged(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeping, "_OPEN_AGAIN_AFTER", 0.02)
-    monkeypatch.setattr(late, "_SLICE", 0.0)
-    absent = path.parent / "later" / path.name
-    write(path, *(row(f"kept-{number}") for number in range(2000)))
-    acknowledged: list[bool] = []
-
-    async def scenario(service: Service) -> None:
-        await half_restored(service, path, absent)
-        service._delivery.inbox.put(message("new", lambda: acknowledged.append(True)))
-
-    run(absent, scenario, **CLEAN)
-    assert acknowledged == []
-    file = StateFile.open(absent)
-    assert len(clients_in(file)) == 2000
-    file.close()
-
-
 def test_a_reload_with_another_rule_forgets_those_that_have_been_offline_for_longer(
     path: Path,
 ) -> None:
@@ -219,11 +115,11 @@ def test_a_reload_with_another_rule_forgets_those_that_have_been_offline_for_lon
         )
         stop = asyncio.Event()
         running = asyncio.create_task(service.run(stop))
-        await until(lambda: service._connections.statuses)
-        service._delivery.inbox.put(message("a", None, "disconnected"))
-        await until(lambda: "a" in service._presence.clients)
+        await until(lambda: service.readiness().text != "starting")
+        service.ingest(message("a", None, "disconnected"))
+        await until(lambda: "a" in service.clients)
         assert await service.reload() == []
-        await until(lambda: "a" not in service._presence.clients)
+        await until(lambda: "a" not in service.clients)
         stop.set()
         await running
 
@@ -231,9 +127,10 @@ def test_a_reload_with_another_rule_forgets_those_that_have_been_offline_for_lon
     asyncio.run(main())
 
 
-def tell(service: Service, client_id: str, acknowledge: Callable[[], None] | None = None) -> None:
-    service._delivery.inbox.put(message(client_id, acknowledge))
-    service._delivery.inbox.drain()
+async def scrape(service: Service) -> str:
+    url = f"http://127.0.0.1:{service.port}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return await answer.text()
 
 
 def message(client_id: str, acknowledge: Callable[[], None] | None, what: str = "connected") -> Any:
@@ -251,35 +148,38 @@ def message(client_id: str, acknowledge: Callable[[], None] | None, what: str = 
 
 
 def test_above_max_clients_the_same_clients_have_series_after_a_restart(path: Path) -> None:
-    shown: list[bytes] = []
+    shown: list[list[str]] = []
 
     async def scenario(service: Service) -> None:
         for client_id in "dbeac" if not shown else "":
-            tell(service, client_id)
-        assert service._view.clients_without_series == 3
-        text = b"".join(block.text for block in service._view.series.blocks())
-        shown.append(b"\n".join(sorted(text.splitlines())))
+            service.ingest(message(client_id, None))
+        await until(lambda: len(service.clients) == 5)
+        lines = (await scrape(service)).splitlines()
+        assert "presenced_clients_without_series 3.0" in lines
+        shown.append(sorted(line for line in lines if "client_id=" in line))
 
     for _ in range(2):
         run(path, scenario, PRESENCED_METRICS__MAX_CLIENTS="2", **CLEAN)
     assert shown[0] == shown[1]
-    assert all(f'{{client_id="{name}"}} 1'.encode() in shown[0] for name in "ab")
+    for name in "ab":
+        assert f'iot_client_connected{{client_id="{name}"}} 1' in shown[0]
 
 
 @pytest.mark.parametrize("step", [-7200.0, 7200.0])
 def test_a_clock_that_is_set_while_it_runs_neither_fires_nor_freezes_deadlines(
     path: Path, monkeypatch: pytest.MonkeyPatch, step: float
 ) -> None:
-    wall = time.time
+    wall, shift = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: wall() + shift[0])
     write(path, pending("soon", left=0.3), pending("later", left=600.0))
 
     async def scenario(service: Service) -> None:
-        monkeypatch.setattr(time, "time", lambda: wall() + step)
+        shift[0] = step
         await until(lambda: state_of(service, "soon") == "offline")
         for _ in range(10):
             await asyncio.sleep(0.01)
         assert state_of(service, "later") == "pending"
-        monkeypatch.setattr(time, "time", wall)
+        shift[0] = 0.0
 
     run(path, scenario, PRESENCED_PRESENCE__OFFLINE_DELAY="1h", **CLEAN)
 
@@ -290,7 +190,7 @@ def test_clients_left_out_by_now_are_not_made_by_things_of_the_file(path: Path) 
     )
 
     async def scenario(service: Service) -> None:
-        assert service._presence.clients == {}
+        assert service.clients == {}
 
     run(path, scenario, PRESENCED_PRESENCE__IGNORE_CLIENTS='["test-*"]')
     file = StateFile.open(path)
@@ -303,78 +203,40 @@ def test_a_message_is_acknowledged_once_its_client_is_in_the_file(path: Path) ->
         acknowledged: list[bool] = []
 
         def acknowledge() -> None:
-            assert service._presence.clients["a"].state is State.ONLINE
-            acknowledged.append(service._store.counts.commits > 0)
+            assert service.clients["a"].state is State.ONLINE
+            acknowledged.append(query(path, "SELECT client_id FROM clients") == [("a",)])
 
-        tell(service, "a", acknowledge)
-        assert acknowledged == []
+        service.ingest(message("a", acknowledge))
         await until(lambda: acknowledged == [True])
 
     run(path, scenario)
 
 
-def test_no_deadline_fires_after_a_message_that_waits_for_its_commit(
+def test_what_was_read_before_the_disk_failed_is_not_half_known(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker may hold back the connect that would cancel it until this one is acknowledged."""
-    monkeypatch.setattr("presenced.service.delivery._STALLED_AFTER", math.inf)
-    commit, disk = StateFile.commit, threading.Event()
+    write(path, row("a"), row("b"))
+    read, listen = StateFile.read, f"127.0.0.1:{free_port()}"
+    made = settings(path, PRESENCED_METRICS__LISTEN=listen)
 
-    def commit_slowly(file: StateFile, changes: Changes) -> int:
-        disk.wait(20)
-        return commit(file, changes)
+    def fail_after_clients(file: StateFile, row_type: type) -> Any:
+        if row_type is CounterRow:  # which come last
+            raise StateUnusableError(path, "io", "disk I/O error")
+        return read(file, row_type)
 
-    monkeypatch.setattr(StateFile, "commit", commit_slowly)
+    monkeypatch.setattr(StateFile, "read", fail_after_clients)
 
-    async def scenario(service: Service) -> None:
-        acknowledged: list[str] = []
-        for what in ("connected", "disconnected"):
-            note = partial(acknowledged.append, what)
-            service._delivery.inbox.put(message("a", note, what))
-        service._delivery.inbox.drain()
-        deadline = service._presence.clients["a"].deadline
-        assert deadline is not None
-        await until(lambda: time.monotonic() > deadline)
-        service._delivery._fire()
-        assert (state_of(service), acknowledged) == ("pending", [])
-        disk.set()
-        await until(lambda: state_of(service) == "offline")
-        assert acknowledged == ["connected", "disconnected"]
+    async def main() -> None:
+        running = asyncio.create_task(serve(made, load=lambda: made))
+        text = ""
+        async with aiohttp.ClientSession() as session:
+            while "presenced_state_unavailable 1.0" not in text:
+                assert not running.done()
+                with contextlib.suppress(aiohttp.ClientConnectionError):
+                    text = await (await session.get(f"http://{listen}/metrics")).text()
+                await asyncio.sleep(0.01)
+        assert 'iot_clients{state="online"} 0.0' in text
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
 
-    run(path, scenario, PRESENCED_PRESENCE__OFFLINE_DELAY="50ms", **CLEAN)
-
-
-@pytest.mark.parametrize(
-    ("on_error", "acknowledged"), [("continue", ["a", "b", "c"]), ("stall", ["b", "c"])]
-)
-def test_a_flush_that_fails_lets_nothing_be_acknowledged_that_was_not_applied(
-    path: Path, monkeypatch: pytest.MonkeyPatch, on_error: str, acknowledged: list[str]
-) -> None:
-    async def scenario(service: Service) -> None:
-        assert service._store is not None
-        collector, process = service._store._collector, service._pipeline.process
-        collect, told = collector.collect, list[str]()
-
-        def fail_once() -> Changes:
-            monkeypatch.setattr(collector, "collect", collect)
-            raise ZeroDivisionError
-
-        def acknowledge(client_id: str) -> None:
-            assert client_id in service._presence.clients
-            told.append(client_id)
-
-        monkeypatch.setattr(collector, "collect", fail_once)
-        monkeypatch.setattr(
-            service._pipeline, "process", lambda some, most: process(some[:1], most)
-        )
-        for name in "abc":
-            service._delivery.inbox.put(message(name, partial(acknowledge, name)))
-        service._delivery.inbox.drain()
-        assert set(service._presence.clients) == {"a", "b", "c"}
-        await until(lambda: told == acknowledged)
-        assert service._pipeline.held_at == math.inf
-        assert service._delivery.inbox.undelivered == 0
-        assert service._store.counts.failures["other"] == 1
-        assert query(path, "SELECT count(*) FROM clients") == [(3,)]
-
-    run(path, scenario, PRESENCED_STATE__ON_ERROR=on_error, **CLEAN)
+    asyncio.run(main())

@@ -1,6 +1,5 @@
 """Lines about transitions are those that the logger itself would write."""
 
-import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -8,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.presence import State, Transition
-from presenced.service.observers import TransitionLog, _Seconds
+from presenced.fleet import Changes
+from presenced.pipeline import Batch
+from presenced.presence import Client, ClientChange, State, Transition
+from presenced.service.transition_log import SecondFormatter, TransitionLog
 from presenced.system import log
 
 MANY = [
@@ -22,15 +23,17 @@ MANY = [
 
 
 def written(capsys: pytest.CaptureFixture[str], level: str, log_format: str) -> list[str]:
-    async def scenario() -> None:
-        transitions = TransitionLog(asyncio.get_running_loop())
-        for each in MANY:
-            transitions.add(each)
-        await asyncio.sleep(0)
-
     log.configure(level, log_format)
-    asyncio.run(scenario())
+    TransitionLog().observe(batch(*MANY))
     return capsys.readouterr().err.splitlines()
+
+
+def batch(*transitions: Transition) -> Batch:
+    changes = [
+        ClientChange(Client(each.client_id), each.previous, each.state, each)
+        for each in transitions
+    ]
+    return Batch([], [], Changes(changes, set(), set(), set()))
 
 
 def expected(capsys: pytest.CaptureFixture[str], log_format: str) -> list[str]:
@@ -73,23 +76,19 @@ def test_nothing_is_written_below_the_level(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_new_configuration_is_followed(capsys: pytest.CaptureFixture[str]) -> None:
-    async def scenario() -> None:
-        log.configure("info", "json")
-        transitions = TransitionLog(asyncio.get_running_loop())
-        transitions.add(MANY[0])
-        log.configure("warning", "json")
-        transitions.follow()
-        transitions.add(MANY[1])
-        await asyncio.sleep(0)
-
-    asyncio.run(scenario())
+    log.configure("info", "json")
+    transitions = TransitionLog()
+    transitions.observe(batch(MANY[0]))
+    log.configure("warning", "json")
+    transitions.use_configuration()
+    transitions.observe(batch(MANY[1]))
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["client_id"] == "a"
 
 
 @given(st.floats(0, 4e9))
 def test_times_are_those_of_the_library(at: float) -> None:
-    ours = datetime.fromisoformat(_Seconds().milliseconds(at))
+    ours = datetime.fromisoformat(SecondFormatter().milliseconds(at))
     library = datetime.fromisoformat(
         datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
     )
@@ -98,7 +97,7 @@ def test_times_are_those_of_the_library(at: float) -> None:
 
 
 def test_a_time_is_rounded_down_and_each_second_is_told() -> None:
-    seconds = _Seconds()
+    seconds = SecondFormatter()
     assert [seconds.milliseconds(at) for at in (1.9996, 1.001, 2.0, 1.0)] == [
         "1970-01-01T00:00:01.999+00:00",
         "1970-01-01T00:00:01.001+00:00",

@@ -34,11 +34,11 @@ def hearing(event: SubscriptionEvent) -> Step:
 
 
 def forgetting(client_id: str) -> Step:
-    return lambda process: process.presence.forget(client_id, "requested")
+    return lambda process: process.pipeline.forget([client_id], "requested")
 
 
 def doubting(process: Process) -> None:
-    process.presence.doubt(process.time.wall)
+    process.presence.note_gap(process.time.wall)
 
 
 @st.composite

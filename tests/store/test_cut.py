@@ -34,7 +34,7 @@ class Life:
         )
         transitions = self.process.transitions
         self.process = Process(self.path, self.time)
-        self.process.transitions = [*transitions]
+        self.process.transitions[:0] = transitions
 
 
 def by_client(process: Process) -> dict[str, list[object]]:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from histories import lifecycle
 from kept import DELAY, FORGET, RULES, Process, Time, check, state_path
 from presenced.presence import Client, PresenceRules, State
-from presenced.presence.client import ConnectionKey, Doubts, Memory, _Mark
+from presenced.presence.client import AmbiguousOrder, ConnectionKey, EventStamp, pack
 from presenced.registry import Thing, ThingGroup, ThingType
-from presenced.registry.objects import Fact, Mark
+from presenced.registry.objects import ObjectStamp, Relation
 from presenced.store.records import (
     Offsets,
     awaited_of,
@@ -32,10 +32,12 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=6)
 TIMES = st.integers(0, 2**45)
 MAYBE = st.none() | TEXTS
 SECONDS = st.none() | st.floats(0, 2e9)
-MARKS = st.builds(_Mark, st.booleans(), TIMES, st.none() | st.integers(0, 2**63 - 1), MAYBE)
-FACTS = st.lists(st.builds(Fact, TEXTS, TIMES, st.booleans()), max_size=3).map(tuple)
+MARKS = st.builds(EventStamp, st.booleans(), TIMES, st.none() | st.integers(0, 2**63 - 1), MAYBE)
+FACTS = st.lists(st.builds(Relation, TEXTS, TIMES, st.booleans()), max_size=3).map(tuple)
 ATTRIBUTES = st.dictionaries(TEXTS, MAYBE, max_size=3)
-OWN = st.none() | st.builds(Mark, MAYBE, st.none() | st.integers(0, 2**60), TIMES, st.booleans())
+OWN = st.none() | st.builds(
+    ObjectStamp, MAYBE, st.none() | st.integers(0, 2**60), TIMES, st.booleans()
+)
 
 
 @st.composite
@@ -44,12 +46,13 @@ def clients(draw: st.DrawFn) -> Client:
     client.state = draw(st.sampled_from(State))
     client.since, client.transition = draw(SECONDS), draw(SECONDS)
     client.reason, client.thing_name = draw(MAYBE), draw(MAYBE)
-    _, client.timestamp, client.version, client.session = draw(MARKS)
-    client.gaps = draw(st.integers(0, 9))
+    _, client.timestamp, client.version, session = draw(MARKS)
+    client.packed_session = pack(session)
+    client.gap_epoch = draw(st.integers(0, 9))
     if draw(st.booleans()):
         losers = draw(st.lists(MARKS, max_size=3))
         seen = draw(st.lists(MARKS, max_size=3, unique=True))
-        client.doubts = Doubts(Memory(seen, draw(TIMES), losers))
+        client.ambiguous = AmbiguousOrder(seen, draw(TIMES), losers)
     return client
 
 
@@ -57,32 +60,31 @@ def clients(draw: st.DrawFn) -> Client:
 def test_a_client_comes_back_as_it_was(client: Client) -> None:
     again = client_of(client_row(client, Offsets(5.0, 3.0), departed=False), {})
     for name in Client.__struct_fields__:
-        if name != "loose_ends":
+        if name != "rare":
             assert getattr(again, name) == getattr(client, name), name
-    memory = again.doubts and again.doubts.memory
-    assert memory == (client.doubts and client.doubts.memory)
+    assert again.ambiguous == client.ambiguous
 
 
 @given(TEXTS, OWN, TIMES, MAYBE, ATTRIBUTES, FACTS, FACTS)
 def test_a_thing_comes_back_as_it_was(name, mark, ended, told, attributes, types, groups) -> None:
     thing = Thing(name)
-    thing.mark, thing.ended, thing.told_type = mark, ended, told
-    thing.attributes, thing.type_facts, thing.memberships = attributes, types, groups
+    thing.stamp, thing.deleted_at, thing.own_type = mark, ended, told
+    thing.attributes, thing.type_relations, thing.memberships = attributes, types, groups
     assert same(thing_of(thing_row(thing)), thing)
 
 
 @given(TEXTS, OWN, TIMES, MAYBE, ATTRIBUTES, FACTS)
 def test_what_a_group_was_told_comes_back(name, mark, ended, told, attributes, parents) -> None:
     group = ThingGroup(name)
-    group.mark, group.ended, group.told_parent = mark, ended, told
-    group.attributes, group.parent_facts = attributes, parents
+    group.stamp, group.deleted_at, group.own_parent = mark, ended, told
+    group.attributes, group.parent_relations = attributes, parents
     assert same(thing_group_of(thing_group_row(group)), group)
 
 
 @given(TEXTS, OWN, TIMES, st.booleans(), st.lists(TEXTS, max_size=3), st.lists(TEXTS, max_size=3))
 def test_what_a_type_was_told_comes_back(name, mark, ended, old, searchable, propagating) -> None:
     kind = ThingType(name)
-    kind.mark, kind.ended, kind.deprecated = mark, ended, old
+    kind.stamp, kind.deleted_at, kind.deprecated = mark, ended, old
     kind.searchable, kind.propagating = tuple(searchable), tuple(propagating)
     assert same(thing_type_of(thing_type_row(kind)), kind)
 

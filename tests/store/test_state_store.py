@@ -3,18 +3,16 @@
 import asyncio
 import json
 import sqlite3
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from histories import lifecycle
-from kept import RULES, Time, check
+from kept import RULES, Time
 from presenced.fleet import Fleet
-from presenced.pipeline import ClientFilter, Pipeline
+from presenced.pipeline import Pipeline
 from presenced.presence import Client
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.source import SourceOptions
@@ -26,14 +24,13 @@ from presenced.store import (
     StateUnusableError,
     collector,
 )
-from presenced.store import store as keeping
 from presenced.store.schema import ClientRow
 from presenced.store.state_store import StateStore
 from presenced.store.tallies import Tallies
 from presenced.store.tools import forget
 from presenced.system import log
 from registries import thing
-from statefiles import client_row, clients_in, of_clients, query, thing_row
+from statefiles import client_row, clients_in, fill, of_clients, query, thing_row
 from waiting import until
 
 AT = 1_700_000_000_000
@@ -47,9 +44,8 @@ class Run:
         self.time = Time()
         self.fleet = Fleet(RULES)
         self.presence = self.fleet.presence
-        self.pipeline = Pipeline(self.fleet, ClientFilter())
+        self.pipeline = Pipeline(self.fleet)
         self.gap_detector = GapDetector(self.presence, self.time.clocks)
-        self.late_restores = 0
         self.done: list[str] = []
         self.store = StateStore(
             path,
@@ -57,14 +53,8 @@ class Run:
             self.gap_detector,
             on_error,
             self.time.clocks,
-            standstill=self._standstill,
         )
-
-    @contextmanager
-    def _standstill(self) -> Iterator[None]:
-        yield
-        self.late_restores += 1
-        check(self)  # type: ignore[arg-type]
+        self.pipeline.add_observers(self.store)
 
     def begin(self) -> "Run":
         self.store.open()
@@ -77,6 +67,7 @@ class Run:
                 connected=True, timestamp=AT, version=version, session="s", client_id=client_id
             )
             self.fleet.apply(event, self.time.wall, self.time.now)
+        self.pipeline.process([])
 
     def acknowledge(self, client_id: str, version: int = 1) -> None:
         """Apply a message, and acknowledge it when it is kept."""
@@ -104,12 +95,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def plain_log() -> None:
     log.configure("info", "json")
-
-
-@pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that cannot be opened is tried again soon."""
-    monkeypatch.setattr(keeping, "_OPEN_AGAIN_AFTER", 0.02)
 
 
 def test_what_changed_is_written_soon_where_nobody_waits(path: Path) -> None:
@@ -239,7 +224,8 @@ def test_a_fault_in_one_row_keeps_no_other_from_the_file(
     async def scenario() -> None:
         run = Run(path, on_error).begin()
         run.connect("good-1", "bad-1", "bad-2")
-        run.fleet.learn(thing("good-2", "pump"), 0.0)
+        run.fleet.apply_registry(thing("good-2", "pump"), 0.0)
+        run.pipeline.process([])
         run.acknowledge("good-3")
         await until(lambda: run.done == ["good-3"])
         assert in_file(path) == {"good-1", "good-2", "good-3"}
@@ -443,115 +429,6 @@ def spoil(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_file_that_cannot_be_had_at_first_is_taken_on_later(
-    path: Path, soon: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async def scenario() -> None:
-        run = Run(path.parent / "later" / path.name).begin()
-        run.acknowledge("b")
-        assert run.done == ["b"], "acknowledgements go on"
-        await until(lambda: run.store.counts.failures["other"] > 3)
-        run.path.parent.mkdir()
-        file = StateFile.open(run.path)
-        changes = of_clients(client_row("a"), client_row("b", state="offline"))
-        file.commit(changes)
-        file.close()
-        await until(lambda: run.late_restores == 1)
-        assert run.states == {"a": "online", "b": "online"}
-        assert run.presence.counts.unverified == 1
-        await until(
-            lambda: ("b", "online") in query(run.path, "SELECT client_id, state FROM clients")
-        )
-        run.acknowledge("c")
-        assert run.done == ["b"]
-        await until(lambda: run.done == ["b", "c"])
-        await run.store.close()
-
-    asyncio.run(scenario())
-    told = [line for line in lines(capsys) if "without its state file" in line["event"]]
-    assert len(told) == 1, "once, not with each attempt"
-    assert "make that directory" in told[0]["detail"]
-
-
-def test_a_file_that_fails_while_it_is_read_is_let_go_of_and_tried_again(
-    path: Path, soon: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = StateFile.open(path)
-    file.commit(of_clients(client_row("a")))
-    file.close()
-    read, failures = StateFile.read, 3
-
-    def fail_at_first(file: StateFile, row_type: Any) -> Any:
-        nonlocal failures
-        failures -= row_type is ClientRow
-        if failures >= 0 and row_type is ClientRow:
-            raise StateUnusableError(path, "io", "a disk that comes to itself again")
-        return read(file, row_type)
-
-    monkeypatch.setattr(StateFile, "read", fail_at_first)
-
-    async def scenario() -> None:
-        run = Run(path).begin()
-        assert run.store.counts.failures["io"] == 1
-        await until(lambda: run.states == {"a": "online"})
-        assert run.store.counts.failures["io"] == 3
-        await run.store.close()
-
-    asyncio.run(scenario())
-
-
-def test_stall_refuses_to_start_without_its_file(path: Path) -> None:
-    run = Run(path.parent / "absent" / path.name, "stall")
-    with pytest.raises(StateUnusableError, match="make that directory"):
-        run.store.open()
-
-
-def test_a_file_of_others_is_waited_for_too_once_the_daemon_runs(path: Path, soon: None) -> None:
-    """Another daemon took it meanwhile, or a newer one wrote it: that may end."""
-
-    async def scenario() -> None:
-        run = Run(path.parent / "later" / path.name).begin()
-        run.connect("b")
-        elsewhere = path.parent / "made"
-        elsewhere.mkdir()
-        other = StateFile.open(elsewhere / path.name)
-        other.commit(of_clients(client_row("a")))
-        other.close()
-        with sqlite3.connect(elsewhere / path.name) as connection:
-            connection.execute("PRAGMA user_version = 99")
-        connection.close()
-        elsewhere.rename(run.path.parent)
-        failures = run.store.counts.failures.total()
-        await until(lambda: run.store.counts.failures.total() > failures + 2)
-        with sqlite3.connect(run.path) as connection:
-            connection.execute("PRAGMA user_version = 2")
-        connection.close()
-        await until(lambda: run.late_restores == 1)
-        assert run.states == {"a": "online", "b": "online"}
-        await run.store.close()
-
-    asyncio.run(scenario())
-
-
-def test_a_damaged_file_that_is_found_late_is_moved_aside_too(path: Path, soon: None) -> None:
-    async def scenario() -> None:
-        run = Run(path.parent / "later" / path.name).begin()
-        run.connect("mine")
-        run.fleet.learn(thing("mine", "pump"), 0.0)
-        spoil(path)
-        path.parent.joinpath("made").mkdir()
-        path.rename(path.parent / "made" / path.name)
-        path.parent.joinpath("made").rename(run.path.parent)
-        await until(lambda: list(run.path.parent.glob("*.corrupt-*Z")))
-        run.acknowledge("more")
-        await until(lambda: run.store._writer is not None)
-        await run.store.settled()
-        assert {"mine", "more"} <= in_file(run.path)
-        await run.store.close()
-
-    asyncio.run(scenario())
-
-
 @pytest.mark.parametrize("refusal", [StateNewerError, StateLockedError])
 def test_a_file_that_is_not_to_be_used_ends_the_start(path: Path, refusal: type[Exception]) -> None:
     file = StateFile.open(path)
@@ -615,56 +492,62 @@ def test_stall_holds_acknowledgements_until_there_is_room(
     assert failed["acknowledgements"] == "held back"
 
 
-def test_a_disk_that_is_full_at_the_start_is_used_when_there_is_room(
-    small_disk: Path, fill_up: Callable[[], Path], soon: None, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("on_error", ["continue", "stall"])
+def test_without_a_directory_for_it_the_file_cannot_be_opened(
+    path: Path, on_error: Literal["continue", "stall"]
 ) -> None:
-    async def scenario() -> None:
-        ballast = fill_up()
-        run = Run(small_disk / "presenced.db").begin()
-        run.acknowledge("a")
-        assert run.done == ["a"]
-        assert run.store.counts.failures["full"] == 1
-        ballast.unlink()
-        await until(lambda: run.late_restores == 1)
-        await run.store.settled()
-        assert in_file(run.path) == {"a"}
-        await run.store.close()
-
-    asyncio.run(scenario())
-    (told,) = (line for line in lines(capsys) if "without its state file" in line["event"])
-    assert "make room" in told["detail"]
+    with pytest.raises(StateUnusableError, match="make that directory"):
+        Run(path.parent / "absent" / path.name, on_error).store.open()
 
 
-def test_a_disk_that_is_full_at_the_start_is_refused_by_stall(
+def test_on_a_full_disk_the_file_cannot_be_opened(
     small_disk: Path, fill_up: Callable[[], Path]
 ) -> None:
     fill_up()
-    with pytest.raises(StateUnusableError, match="make room"):
-        Run(small_disk / "presenced.db", "stall").store.open()
+    with pytest.raises(StateUnusableError, match="make room") as caught:
+        Run(small_disk / "presenced.db").store.open()
+    assert caught.value.cause == "full"
 
 
-def test_a_read_only_file_system_at_the_start(small_disk: Path, soon: None) -> None:
-    def remount(how: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{how}", str(small_disk)], check=True)
+def test_a_disk_that_breaks_while_the_file_is_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(path, ["a"])
+    read = StateFile.read
 
+    def fail_at_clients(file: StateFile, row_type: Any) -> Any:
+        if row_type is ClientRow:
+            raise StateUnusableError(path, "io", "disk I/O error")
+        return read(file, row_type)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFile, "read", fail_at_clients)
+        with pytest.raises(StateUnusableError, match="kernel's log"):
+            Run(path).store.open()
+    StateFile.open(path).close()  # nothing keeps its lock
+
+
+def test_from_memory_everything_counts_as_done(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     async def scenario() -> None:
-        path = small_disk / "presenced.db"
-        file = StateFile.open(path)
-        file.commit(of_clients(client_row("kept")))
-        file.close()
-        remount("ro")
-        run = Run(path).begin()
-        assert run.store.counts.failures["read_only"] == 1
+        run = Run(path)
+        assert not run.store.counts.unavailable
+        run.store.run_from_memory(StateUnusableError(path, "io", "disk I/O error"))
+        run.store.start()
         run.acknowledge("a")
-        assert run.done == ["a"]
-        remount("rw")
-        await until(lambda: run.late_restores == 1)
-        assert run.states == {"a": "online", "kept": "online"}
+        run.store.flush()
         await run.store.settled()
-        assert in_file(path) == {"a", "kept"}
+        assert run.done == ["a"]
+        assert run.store.counts.unavailable
+        assert run.store.counts.failures["io"] == 1
         await run.store.close()
 
     asyncio.run(scenario())
+    assert not path.exists()
+    (line,) = lines(capsys)
+    assert (line["level"], line["cause"], line["detail"]) == ("warning", "io", "disk I/O error")
+    assert "kernel's log" in line["remedy"]
 
 
 def test_what_cannot_be_written_in_the_end_is_told(

@@ -6,7 +6,7 @@ import pytest
 
 from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG
-from presenced.pipeline import ClientFilter, EventCounts, Pipeline
+from presenced.pipeline import EventCounts, Pipeline
 from presenced.presence import Distribution, PresenceCounts, PresenceRules, State
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.gaps import GapReason
@@ -23,7 +23,7 @@ class Counted:
     """What has been counted, and its tallies."""
 
     def __init__(self) -> None:
-        self.pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
+        self.pipeline = Pipeline(Fleet(PresenceRules()))
         presence = self.pipeline.presence
         self.gap_detector = GapDetector(presence, Clocks(lambda: 0.0, lambda: 0.0))
         self.tallies = Tallies(self.pipeline, self.gap_detector)

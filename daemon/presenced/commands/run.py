@@ -7,7 +7,7 @@ from typing import Any
 
 from presenced.service.service import Service
 from presenced.settings import Settings
-from presenced.store import StateDamagedError
+from presenced.store import StateDamagedError, StateUnusableError
 from presenced.system import log
 from presenced.system.loop import gc_frozen
 
@@ -41,16 +41,27 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
 
 
 def _restored(settings: Settings, load: Callable[[], Settings]) -> Service:
-    """A service with what an earlier one kept. Raises StateError."""
+    """Return a service with the state that an earlier process kept.
+
+    A service into which a part of a file was restored is thrown away. Raises StateError.
+    """
     with gc_frozen():
-        service = Service(settings, load)
         try:
-            service.restore()
-        except StateDamagedError:
-            # The file has been moved aside, and what was read of it goes with that service.
-            service = Service(settings, load)
-            service.restore()
-        return service
+            return _with_state(settings, load)
+        except StateDamagedError:  # it has been moved aside: the next file is empty
+            return _with_state(settings, load)
+
+
+def _with_state(settings: Settings, load: Callable[[], Settings]) -> Service:
+    service = Service(settings, load)
+    try:
+        service.restore()
+    except StateUnusableError as error:
+        if settings.state.on_error == "stall":
+            raise
+        service = Service(settings, load)
+        service.run_from_memory(error)
+    return service
 
 
 def _report_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -236,16 +236,16 @@ _READERS: dict[str, Callable[[MetricSources], Samples]] = {
     "iot_certificates_registered_total": lambda v: _one(v.pipeline.counts.certificates_registered),
     "iot_command_executions_total": lambda v: _tallied(v, "command_execution"),
     "presenced_build_info": _build_info,
-    "presenced_mqtt_connected": lambda v: [((s.client_id,), s.connected) for s in v.connections],
+    "presenced_mqtt_connected": lambda v: [((s.client_id,), s.connected) for s in v.statuses],
     "presenced_mqtt_connects_total": _connects,
     "presenced_mqtt_connection_failures_total": _failures,
     "presenced_mqtt_subscription_granted": _granted,
     "presenced_mqtt_messages_total": _messages,
     "presenced_mqtt_messages_dropped_total": lambda v: [
-        ((s.client_id,), s.messages_dropped) for s in v.connections
+        ((s.client_id,), s.messages_dropped) for s in v.statuses
     ],
     "presenced_mqtt_callback_errors_total": lambda v: [
-        ((s.client_id,), s.callback_errors) for s in v.connections
+        ((s.client_id,), s.callback_errors) for s in v.statuses
     ],
     "presenced_mqtt_last_message_timestamp_seconds": _last_message,
     "presenced_mqtt_saturated_seconds_total": _saturated,
@@ -253,6 +253,7 @@ _READERS: dict[str, Callable[[MetricSources], Samples]] = {
     "presenced_pipeline_backlog_messages": lambda v: _one(v.backlog),
     "presenced_pipeline_faults_total": lambda v: _one(v.pipeline.counts.faults),
     "presenced_clients_without_series": lambda v: _one(v.clients_without_series),
+    "presenced_state_unavailable": lambda v: _one(v.state.unavailable),
     "presenced_state_commits_total": lambda v: _one(v.state.commits),
     "presenced_state_commit_failures_total": lambda v: _by_label(v.state.failures),
     "presenced_state_last_commit_timestamp_seconds": lambda v: _one(v.state.last_commit),

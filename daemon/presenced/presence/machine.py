@@ -108,6 +108,7 @@ class Presence:
                     received=received,
                     session=session,
                     against=last.stamp,
+                    event_only=ordering is Ordering.DUPLICATE and last.ambiguous is None,
                 )
         if client is None:
             client = self._add(event.client_id)
@@ -189,10 +190,15 @@ class Presence:
         """Return whether a gap leaves a doubt about a client that is online or pending."""
         return client.gap_epoch != self.gap_epoch and client.state in (_ONLINE, _PENDING)
 
-    def confirm_online(self, client: Client, at: float) -> None:
-        """Verify an online client by a sign of life at `at`, in wall-clock seconds."""
-        if client.state is _ONLINE and at >= self.last_gap_at:
-            self._verify(client)
+    def confirm_online(self, client: Client, at: float) -> bool:
+        """Verify an unverified online client by a sign of life at `at`, in wall-clock seconds.
+
+        Returns whether it was verified.
+        """
+        if client.state is not _ONLINE or at < self.last_gap_at or not self.is_unverified(client):
+            return False
+        self._verify(client)
+        return True
 
     def restore_gaps(self, epoch: int, last_gap_at: float) -> None:
         """Take over the gaps of an earlier process, before any client is restored."""

@@ -96,9 +96,10 @@ class Delivery:
             if self._timer.when() <= deadline:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._fire)
+        self._timer = self._loop.call_at(deadline, self.fire)
 
-    def _fire(self) -> None:
+    def fire(self) -> None:
+        """Fire the deadlines that are due, as the timer does."""
         self._timer = None
         now = self._clocks.monotonic()
         offset = self._clocks.wall() - now

@@ -28,6 +28,7 @@ from presenced.sources.connections import Connections
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
+from presenced.store import StateUnusableError
 from presenced.system import log
 from presenced.system.loop import Clocks
 from presenced.system.supervision import Readiness, Supervision
@@ -60,7 +61,7 @@ class Service:
         self,
         settings: Settings,
         load: Callable[[], Settings],
-        timings: Timings = Timings(),  # noqa: B008 - it is immutable
+        timings: Timings = Timings(),
     ) -> None:
         self._settings = settings
         self._load = load
@@ -98,7 +99,7 @@ class Service:
         if self._store is not None:
             self._metric_sources.state = self._store.counts
         api_sources = Sources(
-            self._pipeline, self._gap_detector, clocks, self._readiness, self._delivery.hold_after
+            self._pipeline, self._gap_detector, clocks, self.readiness, self._delivery.hold_after
         )
         self._api = Api(api_sources, metrics, settings.history) if metrics.api else None
         self._pipeline.add_observers(
@@ -114,7 +115,7 @@ class Service:
         self._listener = Listener(
             *metrics.listen_address,
             Exposition(self._metric_sources),
-            self._readiness,
+            self.readiness,
             watch=self._watch,
             health=metrics.health_address,
             reload=self.reload if metrics.enable_reload_endpoint else None,
@@ -124,14 +125,19 @@ class Service:
     def restore(self) -> None:
         """Take over what an earlier process stored, if there is a state file.
 
-        Raises StateError if the file must not be used; StateDamagedError if it was damaged and has
-        been moved aside, and another service must be built in place of this one.
+        Raises StateError if the file cannot or must not be used, StateDamagedError if it was
+        damaged and has been moved aside. Another service must then be built in place of this one.
         """
         if self._store is not None:
             self._store.open()
             self._client_metrics.use(self._settings.metrics)
             if self._api is not None:
                 self._api.restored()
+
+    def run_from_memory(self, error: StateUnusableError) -> None:
+        """Keep no state, because the state file cannot be used; in place of `restore`."""
+        if self._store is not None:
+            self._store.run_from_memory(error)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Listen, connect, and serve until `stop` is set; then disconnect cleanly.
@@ -180,6 +186,26 @@ class Service:
     def clients(self) -> Mapping[str, Client]:
         """The clients that are known, by client ID."""
         return self._fleet.presence.clients
+
+    def readiness(self) -> Readiness:
+        """Return whether the daemon is ready, or why not."""
+        if self._stopping:
+            return Readiness(ready=False, text="stopping")
+        if not self._connections.statuses:
+            return Readiness(ready=False, text="starting")
+        if problems := self._connections.problems:
+            return Readiness(ready=False, text="\n".join(problems))
+        if catching_up := self._gap_detector.catching_up:
+            text = f"catching up with messages queued meanwhile: {', '.join(catching_up)}"
+            return Readiness(ready=False, text=text)
+        lines = ["ready: every connection is up, every filter granted"]
+        lines += self._gap_detector.warnings
+        if self._store is not None and (unusable := self._store.unusable):
+            lines.append(
+                f"the state file cannot be used ({unusable.cause}): presenced runs from memory "
+                "until its next start"
+            )
+        return Readiness(ready=True, text="\n".join(lines))
 
     async def reload(self) -> list[str]:
         """Read the settings again and apply them; wrong ones leave everything as it is.
@@ -298,20 +324,7 @@ class Service:
         return status
 
     def _is_ready(self) -> bool:
-        return self._readiness().ready
-
-    def _readiness(self) -> Readiness:
-        if self._stopping:
-            return Readiness(ready=False, text="stopping")
-        if not self._connections.statuses:
-            return Readiness(ready=False, text="starting")
-        if problems := self._connections.problems:
-            return Readiness(ready=False, text="\n".join(problems))
-        if catching_up := self._gap_detector.catching_up:
-            text = f"catching up with messages queued meanwhile: {', '.join(catching_up)}"
-            return Readiness(ready=False, text=text)
-        text = "ready: every connection is up, every filter granted"
-        return Readiness(ready=True, text="\n".join([text, *self._gap_detector.warnings]))
+        return self.readiness().ready
 
     def _log_listener(self) -> None:
         self._log.info(

@@ -19,7 +19,7 @@ class TransitionLog:
     """
 
     def __init__(self) -> None:
-        self._times, self._sinces = _Seconds(), _Seconds()
+        self._times, self._sinces = SecondFormatter(), SecondFormatter()
         self.use_configuration()
 
     def use_configuration(self) -> None:
@@ -59,7 +59,7 @@ class TransitionLog:
         )
 
 
-class _Seconds:
+class SecondFormatter:
     """Formats times, most of which lie in the same second as the one before."""
 
     def __init__(self) -> None:

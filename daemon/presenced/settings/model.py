@@ -247,10 +247,12 @@ class StateSettings(Section):
     systemd sets that variable, and else keeps nothing."""
 
     on_error: Literal["continue", "stall"] = "continue"
-    """What becomes of messages while the file cannot be written, because the disk is full for
-    example. `continue` acknowledges them, so that presence goes on, on memory; a crash then loses
-    what was not written. `stall` acknowledges none, so that the broker keeps them; it stops sending
-    after some, and presence stands still."""
+    """What to do while the file cannot be used, because the disk is full for example. `continue`
+    acknowledges messages that could not be written, so that presence goes on in memory; a crash
+    then loses what was not written. Where the file cannot be opened at the start, presenced runs
+    from memory until its next start. `stall` acknowledges nothing that is not written, so that the
+    broker keeps it; the broker stops sending after some messages, and presence stands still. Where
+    the file cannot be opened at the start, presenced ends with status 1."""
 
 
 class HistorySettings(Section):

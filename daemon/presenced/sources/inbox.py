@@ -59,8 +59,6 @@ class Inbox:
         self._waiting: deque[Message] = deque()
         self._awake = False
         self._closed = False
-        self._paused = False
-        self._turn_is_due = False
         self._log = get_logger("presenced.mqtt")
 
     @property
@@ -95,20 +93,9 @@ class Inbox:
             self._waiting.append(message)
         return True
 
-    def pause(self) -> None:
-        """Hand nothing over until `resume`, whatever else is asked for; called on the loop."""
-        self._paused = True
-
-    def resume(self) -> None:
-        """Hand over again what waits, unless it was closed meanwhile; called on the loop."""
-        self._paused = self._closed
-        if self._turn_is_due and not self._paused:
-            self._turn_is_due = False
-            self._loop.call_soon(self._turn)
-
     def drain(self) -> None:
         """Hand over all that waits, now; called on the loop."""
-        while self._waiting and not self._paused:
+        while self._waiting:
             self._hand_over()
 
     async def settle(self) -> None:
@@ -123,10 +110,7 @@ class Inbox:
                     await self._settled()
 
     def close(self) -> None:
-        """Hand over what waits and refuse what comes later; called on the loop.
-
-        What waits while it is paused is never handed over, nor acknowledged: it comes again.
-        """
+        """Hand over what waits and refuse what comes later; called on the loop."""
         with self._lock:
             self._closed = True
         self.drain()
@@ -140,9 +124,6 @@ class Inbox:
         return True
 
     def _turn(self) -> None:
-        if self._paused:
-            self._turn_is_due = True
-            return
         taken = self._hand_over()
         with self._lock:
             if self._waiting:

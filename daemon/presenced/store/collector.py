@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from presenced.pipeline import Pipeline
+from presenced.pipeline import Batch, Pipeline
 from presenced.presence import State
 from presenced.sources.gap_detector import GapDetector
 from presenced.store.changes import Changes
@@ -38,7 +38,27 @@ from presenced.store.schema import (
 from presenced.store.tallies import Tallies
 from presenced.system.log import Throttle, get_logger
 from presenced.system.loop import Clocks
-from presenced.touched import Touched
+
+
+class DirtyKeys:
+    """The names of what has changed and is not written yet, by kind."""
+
+    def __init__(self) -> None:
+        self.clients: set[str] = set()
+        self.things: set[str] = set()
+        self.thing_types: set[str] = set()
+        self.thing_groups: set[str] = set()
+
+    def add(self, batch: Batch) -> None:
+        """Add what a batch changed."""
+        for change in batch.changes.clients:
+            if not change.event_only:
+                self.clients.add(change.client.client_id)
+            if change.dropped is not None:
+                self.clients.add(change.dropped)
+        self.things |= batch.changes.things
+        self.thing_types |= batch.changes.thing_types
+        self.thing_groups |= batch.changes.thing_groups
 
 
 class Collector:
@@ -57,7 +77,8 @@ class Collector:
         *,
         on_fault: Callable[[], None] = lambda: None,
     ) -> None:
-        self.touched = Touched()
+        self._dirty = DirtyKeys()
+        self._written_disconnects = range(0)
         self.tallies = Tallies(pipeline, gap_detector)
         self.requests: list[ForgetRow] = []
         self._fleet = pipeline.fleet
@@ -90,42 +111,32 @@ class Collector:
         for session in notes.sessions:
             self._noted |= {SESSION + session.client_id: "", FILTERS + session.client_id: ""}
 
+    def start(self) -> None:
+        """Collect what changes from now on; everything known so far is in the file."""
+        disconnects = self._fleet.presence.disconnects
+        self._written_disconnects = range(disconnects.first, disconnects.end)
+
+    def observe(self, batch: Batch) -> None:
+        """Note what a batch changed."""
+        self._dirty.add(batch)
+
     def collect(self) -> Changes:
         """All that has changed."""
-        changes = self.collect_rows()
-        changes.merge(self.collect_figures())
+        changes, dirty = Changes(), self._dirty
+        offsets = self.offsets
+        for kind, names, rows, make in (
+            ("client", dirty.clients, changes.clients, lambda name: self._client(name, offsets)),
+            ("thing", dirty.things, changes.things, self._thing),
+            ("thing group", dirty.thing_groups, changes.thing_groups, self._thing_group),
+            ("thing type", dirty.thing_types, changes.thing_types, self._thing_type),
+        ):
+            self._collect_kind(kind, names, rows, make)
+        self._collect_disconnects(changes)
+        self._attempt("totals", "", lambda: self.tallies.collect(changes))
+        self._attempt("notes", "", lambda: self._collect_notes(changes))
         for request in self.requests:
             changes.done(request)
         self.requests = []
-        return changes
-
-    def collect_figures(self) -> Changes:
-        """The totals and notes that have changed.
-
-        They tell what rows mean, such as which clients are unverified: where rows are written bit
-        by bit, these come first.
-        """
-        changes = Changes()
-        self._attempt("totals", "", lambda: self.tallies.collect(changes))
-        self._attempt("notes", "", lambda: self._collect_notes(changes))
-        return changes
-
-    def collect_rows(self, most: int | None = None) -> Changes:
-        """The rows of what was touched, or of `most` names of each kind, which are taken out."""
-        changes, touched = Changes(), self.touched
-        offsets = self.offsets
-        for kind, names, rows, make in (
-            ("client", touched.clients, changes.clients, lambda name: self._client(name, offsets)),
-            ("thing", touched.things, changes.things, self._thing),
-            ("thing group", touched.thing_groups, changes.thing_groups, self._thing_group),
-            ("thing type", touched.thing_types, changes.thing_types, self._thing_type),
-        ):
-            self._collect_kind(kind, names, rows, make, most)
-        digests = touched.disconnects
-        for _ in range(len(digests) if most is None else min(most, len(digests))):
-            number, digest = digests.popitem()
-            row = None if digest is None else DisconnectRow(number, digest)
-            changes.counted_disconnects[number] = row
         return changes
 
     def _collect_kind(
@@ -134,14 +145,21 @@ class Collector:
         names: set[str],
         rows: dict[str, Any],
         make: Callable[[str], Any],
-        most: int | None,
     ) -> None:
-        for _ in range(len(names) if most is None else min(most, len(names))):
+        while names:
             name = names.pop()
             try:
                 rows[name] = make(name)
             except Exception:  # noqa: BLE001 - whatever it is, the others are to be written
                 self._tell_fault(kind, name)
+
+    def _collect_disconnects(self, changes: Changes) -> None:
+        disconnects, written = self._fleet.presence.disconnects, self._written_disconnects
+        for number in range(written.start, min(disconnects.first, written.stop)):
+            changes.counted_disconnects[number] = None
+        for number, digest in disconnects.since(written.stop):
+            changes.counted_disconnects[number] = DisconnectRow(number, digest)
+        self._written_disconnects = range(disconnects.first, disconnects.end)
 
     def _attempt(self, kind: str, name: str, collect: Callable[[], None]) -> None:
         try:
@@ -163,7 +181,7 @@ class Collector:
     def _client(self, client_id: str, offsets: Offsets) -> ClientRow | None:
         presence = self._fleet.presence
         client = presence.clients.get(client_id)
-        forgotten = presence.departed.get(client_id)
+        forgotten = presence.forgotten.get(client_id)
         if client is None:
             return None if forgotten is None else client_row(forgotten, offsets, departed=True)
         if client.state is State.UNKNOWN and forgotten is not None:
@@ -184,8 +202,8 @@ class Collector:
 
     def _collect_notes(self, changes: Changes) -> None:
         presence = self._fleet.presence
-        self._note(changes, GAPS, str(presence.gaps))
-        self._note(changes, DOUBTED_AT, repr(presence.doubted_at))
+        self._note(changes, GAPS, str(presence.gap_epoch))
+        self._note(changes, DOUBTED_AT, repr(presence.last_gap_at))
         self._note(changes, LIVED, repr(self._clocks.monotonic() + self._lived_offset))
         self._note(changes, CLOCK_SET_BY, repr(self.clock_set_by))
         self._collect_sessions(changes)

@@ -55,17 +55,6 @@ class StateMissingError(StateError):
         )
 
 
-class StateLockedError(StateError):
-    """Another process has the file."""
-
-    def __init__(self, path: object, holder: str) -> None:
-        by = f" (process {holder})" if holder else ""
-        super().__init__(
-            f"the state file {path} is in use by another presenced{by}: stop that one, or set "
-            "state.path to a file of its own for each"
-        )
-
-
 class StateNewerError(StateError):
     """A newer presenced wrote the file."""
 
@@ -112,12 +101,26 @@ class StateMovedError(StateError):
 
 
 class StateUnusableError(StateError):
-    """The file cannot be made, opened or written now, but perhaps later; `cause` is of CAUSES."""
+    """The file cannot be made, opened or read now, but perhaps later; `cause` is of CAUSES."""
 
     def __init__(self, path: object, cause: str, detail: object, remedy: str = "") -> None:
         self.cause = cause
-        remedy = remedy or REMEDIES[cause]
-        super().__init__(f"the state file {path} cannot be used ({detail}): {remedy}")
+        self.detail = str(detail)
+        self.remedy = remedy or REMEDIES[cause]
+        super().__init__(f"the state file {path} cannot be used: {detail}; {self.remedy}")
+
+
+class StateLockedError(StateUnusableError):
+    """Another process has the file."""
+
+    def __init__(self, path: object, holder: str) -> None:
+        by = f" (process {holder})" if holder else ""
+        super().__init__(
+            path,
+            "locked",
+            f"it is in use by another presenced{by}",
+            "stop that one, or set state.path to a file of its own for each",
+        )
 
 
 def cause_of(error: BaseException, path: Path) -> str:
@@ -131,8 +134,14 @@ def cause_of(error: BaseException, path: Path) -> str:
         cause = _CODES.get(code & 0xFF, "other")
     elif isinstance(error, OSError):
         cause = _ERRNOS.get(error.errno or 0, "io")
-    # Where no room is left for its shared memory, SQLite speaks of an I/O error.
-    return "full" if cause == "io" and _no_room(path) else cause
+    if cause == "io":
+        # SQLite reports an I/O error where no room is left for its shared memory, and a file that
+        # it cannot open where permissions deny it.
+        if _no_room(path):
+            return "full"
+        if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+            return "read_only"
+    return cause
 
 
 def is_damage(error: sqlite3.Error) -> bool:

@@ -170,6 +170,8 @@ class StateFile:
         if not path.parent.is_dir():
             remedy = "make that directory, for the user that presenced runs as, or mend state.path"
             raise StateUnusableError(path, "other", f"there is no directory {path.parent}", remedy)
+        if path.is_dir():
+            raise StateUnusableError(path, "other", "it is a directory", "set state.path to a file")
         try:
             lock = Lock(path)
         except OSError as error:

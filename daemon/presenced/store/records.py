@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from presenced.presence import Client, PresenceRules, State
-from presenced.presence.client import ConnectionKey, Doubts, Memory
-from presenced.presence.ordering import pack
+from presenced.presence.client import AmbiguousOrder, ConnectionKey, pack
 from presenced.registry import Thing, ThingGroup, ThingType
-from presenced.registry.objects import NO_ATTRIBUTES, Attributes, Fact, Facts, Mark
+from presenced.registry.objects import NO_ATTRIBUTES, Attributes, ObjectStamp, Relation, Relations
 from presenced.store.schema import ClientRow, ThingGroupRow, ThingRow, ThingTypeRow
 
 _STATES = {state.value: state for state in State}
@@ -37,11 +36,11 @@ class _Extra(msgspec.Struct, omit_defaults=True, gc=False):
     """What few clients have."""
 
     awaited: list[_Awaited] = []
-    doubts: Memory | None = None
+    doubts: AmbiguousOrder | None = None
 
 
 _EXTRA = msgspec.json.Decoder(_Extra)
-_FACTS = msgspec.json.Decoder(tuple[Fact, ...])
+_FACTS = msgspec.json.Decoder(tuple[Relation, ...])
 _ATTRIBUTES = msgspec.json.Decoder(dict[str, str | None])
 _NAMES = msgspec.json.Decoder(list[str])
 
@@ -60,7 +59,7 @@ def client_row(client: Client, offsets: Offsets, *, departed: bool) -> ClientRow
         client.version,
         client.session,
         None if client.deadline is None else client.deadline + offsets.wall,
-        client.gaps,
+        client.gap_epoch,
         departed,
         _extra(client, offsets.wall),
         None if client.offline_at is None else client.offline_at + offsets.lived,
@@ -79,7 +78,7 @@ def unknown_row(client: Client, forgotten: Client, offsets: Offsets) -> ClientRo
         transition=None,
         reason=None,
         thing_name=None,
-        gaps=client.gaps,
+        gaps=client.gap_epoch,
     )
 
 
@@ -96,11 +95,11 @@ def client_of(row: ClientRow, interned: dict[str | None, str | None]) -> Client:
         row.event_time,
         row.version,
         pack(row.session),
-        gaps=row.gaps,
+        gap_epoch=row.gaps,
     )
     if row.extra is not None:
         extra = _EXTRA.decode(row.extra)
-        client.doubts = Doubts(extra.doubts) if extra.doubts else None
+        client.ambiguous = extra.doubts
     return client
 
 
@@ -134,17 +133,17 @@ def awaited_of(
 
 def thing_row(thing: Thing) -> ThingRow:
     """A thing as a row."""
-    object_id, version, at, deleted = _mark_columns(thing.mark)
+    object_id, version, at, deleted = _mark_columns(thing.stamp)
     return ThingRow(
         thing.name,
         object_id,
         version,
         at,
         deleted,
-        thing.ended,
-        thing.told_type,
+        thing.deleted_at,
+        thing.own_type,
         _json(dict(thing.attributes)),
-        _json(thing.type_facts),
+        _json(thing.type_relations),
         _json(thing.memberships),
     )
 
@@ -152,52 +151,52 @@ def thing_row(thing: Thing) -> ThingRow:
 def thing_of(row: ThingRow) -> Thing:
     """The thing of a row."""
     thing = Thing(row.name)
-    thing.mark = _mark(row.thing_id, row.version, row.event_time, row.deleted)
-    thing.ended = row.ended
-    thing.told_type = row.told_type
+    thing.stamp = _mark(row.thing_id, row.version, row.event_time, row.deleted)
+    thing.deleted_at = row.ended
+    thing.own_type = row.told_type
     thing.attributes = _attributes(row.attributes)
-    thing.type_facts = _facts(row.type_facts)
+    thing.type_relations = _facts(row.type_facts)
     thing.memberships = _facts(row.memberships)
     return thing
 
 
 def thing_group_row(group: ThingGroup) -> ThingGroupRow:
     """A thing group as a row; who is in it and below it follows from others."""
-    object_id, version, at, deleted = _mark_columns(group.mark)
+    object_id, version, at, deleted = _mark_columns(group.stamp)
     return ThingGroupRow(
         group.name,
         object_id,
         version,
         at,
         deleted,
-        group.ended,
-        group.told_parent,
+        group.deleted_at,
+        group.own_parent,
         _json(dict(group.attributes)),
-        _json(group.parent_facts),
+        _json(group.parent_relations),
     )
 
 
 def thing_group_of(row: ThingGroupRow) -> ThingGroup:
     """The thing group of a row."""
     group = ThingGroup(row.name)
-    group.mark = _mark(row.group_id, row.version, row.event_time, row.deleted)
-    group.ended = row.ended
-    group.told_parent = row.told_parent
+    group.stamp = _mark(row.group_id, row.version, row.event_time, row.deleted)
+    group.deleted_at = row.ended
+    group.own_parent = row.told_parent
     group.attributes = _attributes(row.attributes)
-    group.parent_facts = _facts(row.parent_facts)
+    group.parent_relations = _facts(row.parent_facts)
     return group
 
 
 def thing_type_row(kind: ThingType) -> ThingTypeRow:
     """A thing type as a row."""
-    object_id, version, at, deleted = _mark_columns(kind.mark)
+    object_id, version, at, deleted = _mark_columns(kind.stamp)
     return ThingTypeRow(
         kind.name,
         object_id,
         version,
         at,
         deleted,
-        kind.ended,
+        kind.deleted_at,
         kind.deprecated,
         _json(kind.searchable),
         _json(kind.propagating),
@@ -207,8 +206,8 @@ def thing_type_row(kind: ThingType) -> ThingTypeRow:
 def thing_type_of(row: ThingTypeRow) -> ThingType:
     """The thing type of a row."""
     kind = ThingType(row.name)
-    kind.mark = _mark(row.type_id, row.version, row.event_time, row.deleted)
-    kind.ended = row.ended
+    kind.stamp = _mark(row.type_id, row.version, row.event_time, row.deleted)
+    kind.deleted_at = row.ended
     kind.deprecated = bool(row.deprecated)
     kind.searchable = _names(row.searchable)
     kind.propagating = _names(row.propagating)
@@ -216,25 +215,27 @@ def thing_type_of(row: ThingTypeRow) -> ThingType:
 
 
 def _extra(client: Client, offset: float) -> str | None:
-    if client.loose_ends is None:
+    if client.rare is None:
         return None
     awaited = [
         (*replaced.key, replaced.deadline + offset)
         for replaced in client.replaced.values()
         if replaced.deadline is not None
     ]
-    doubts = client.doubts.memory if client.doubts else None
+    doubts = client.ambiguous
     return _encode(_Extra(awaited, doubts))
 
 
-def _mark_columns(mark: Mark | None) -> tuple[str | None, int | None, int | None, bool]:
+def _mark_columns(mark: ObjectStamp | None) -> tuple[str | None, int | None, int | None, bool]:
     if mark is None:
         return None, None, None, False
     return mark.object_id, mark.version, mark.timestamp, mark.deleted
 
 
-def _mark(object_id: str | None, version: int | None, at: int | None, deleted: int) -> Mark | None:
-    return None if at is None else Mark(object_id, version, at, deleted=bool(deleted))
+def _mark(
+    object_id: str | None, version: int | None, at: int | None, deleted: int
+) -> ObjectStamp | None:
+    return None if at is None else ObjectStamp(object_id, version, at, deleted=bool(deleted))
 
 
 def _json(value: Mapping[str, Any] | Iterable[Any]) -> str | None:
@@ -249,7 +250,7 @@ def _attributes(text: str | None) -> Attributes:
     return NO_ATTRIBUTES if text is None else _ATTRIBUTES.decode(text)
 
 
-def _facts(text: str | None) -> Facts:
+def _facts(text: str | None) -> Relations:
     return () if text is None else _FACTS.decode(text)
 
 

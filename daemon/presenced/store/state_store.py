@@ -1,47 +1,35 @@
-"""Keeps what must outlive the process: restores it at start, and writes down what changes."""
+"""The state of one daemon in its file: restored at the start, written as it changes."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from presenced.pipeline import Pipeline
+from presenced.pipeline import Batch, Pipeline
 from presenced.sources.gap_detector import GapDetector
 from presenced.store.collector import Collector
-from presenced.store.errors import StateDamagedError, StateError, StateUnusableError
+from presenced.store.errors import StateDamagedError, StateUnusableError
 from presenced.store.file import StateFile
-from presenced.store.restoration import (
-    CooperativeScheduler,
-    Notes,
-    notes_of,
-    restore_beside,
-    restore_fleet,
-    rows_of,
-    sound,
-    touch_all,
-)
+from presenced.store.restoration import notes_of, restore_fleet, sound
 from presenced.store.schema import CounterRow, ForgetRow, MetaRow
 from presenced.store.writer import CommitFailure, Writer, WriterCounts
 from presenced.system.log import Throttle, get_logger
-from presenced.system.loop import Clocks, gc_frozen, in_thread
+from presenced.system.loop import Clocks, in_thread
 
 _LATER = 0.1
-_OPEN_AGAIN_AFTER = 10.0
 _CLOSE_WITHIN = 1.4
-_ROWS_A_SLICE = 200
 
 Done = Callable[[], None]
 
 
 class StateStore:
-    """The state file of one daemon, and what it holds: presence, registry, totals, sessions.
+    """Presence, registry, totals and sessions of one daemon, kept in its state file.
 
-    `open` comes before anything changes; from `start` on all methods belong to the event loop.
-    `standstill` is entered while a file that could not be used at first is taken on after all: no
-    message may be applied within, and no deadline fire.
+    `open` restores them before anything changes; `start` begins to write. From `start` on all
+    methods belong to the event loop. `unusable` says why the file is not in use, None while it is.
     """
 
     def __init__(
@@ -51,22 +39,18 @@ class StateStore:
         gap_detector: GapDetector,
         on_error: Literal["continue", "stall"],
         clocks: Clocks,
-        *,
-        standstill: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.path = path
         self.counts = WriterCounts()
+        self.unusable: StateUnusableError | None = None
+        self._pipeline = pipeline
         self._fleet = pipeline.fleet
         self._gap_detector = gap_detector
         self._on_error = on_error
         self._clocks = clocks
-        self._standstill = standstill
         self._collector = Collector(pipeline, gap_detector, clocks, on_fault=self._count_fault)
-        self._trouble = ""
-        self._taking_on = False
         self._file: StateFile | None = None
         self._writer: Writer | None = None
-        self._opening: asyncio.Task[None] | None = None
         self._later: asyncio.TimerHandle | None = None
         self._throttle = Throttle(interval=60.0)
         self._log = get_logger("presenced.state", path=str(path))
@@ -74,27 +58,60 @@ class StateStore:
     def open(self) -> None:
         """Open the file and restore what it holds.
 
-        Raises StateError where it must not be used. One that cannot be used as it is now, because
-        the disk is full for example, is tried again later where `on_error` is `continue`. Raises
-        StateDamagedError where it turns out to be damaged while it is read: it has been moved
-        aside, and what was restored so far is to be thrown away.
+        Raises StateError where the file cannot or must not be used: StateDamagedError where it
+        turned out to be damaged while it was read, and has been moved aside. A part of the file may
+        have been restored by then, so that a new fleet is needed.
         """
+        began = time.monotonic()
+        file = StateFile.open(self.path)
         try:
-            self._take_on(StateFile.open(self.path))
-        except StateUnusableError as error:
-            if self._on_error == "stall":
-                raise
-            self._run_without(error)
-            return
-        self._fleet.track(self._collector.touched)
-        self._fleet.recount()
+            with sound(file):
+                self._restore(file)
+        except StateDamagedError:
+            with closing(file):
+                self._log_damaged(file.start_over())
+            raise
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+        file.release_memory()
+        if file.moved_aside is not None:
+            self._log_damaged(file.moved_aside)
+        self._log.info(
+            "state restored",
+            clients=len(self._fleet.presence.clients),
+            things=len(self._fleet.inventory.things.live),
+            seconds=round(time.monotonic() - began, 2),
+        )
+        self._collector.start()
+        self._pipeline.recount()
+
+    def run_from_memory(self, error: StateUnusableError) -> None:
+        """Keep nothing, because the file cannot be used; in place of `open`."""
+        self.unusable = error
+        self.counts.unavailable = True
+        self.counts.failures[error.cause] += 1
+        self._log.warning(
+            "the state file cannot be used; presenced runs from memory until its next start",
+            cause=error.cause,
+            detail=error.detail,
+            remedy=error.remedy,
+        )
 
     def start(self) -> None:
         """Begin to write."""
-        if self._file is None:
-            self._opening = asyncio.create_task(self._open_later())
-        else:
-            self._start_writer(self._file)
+        if self._file is not None:
+            loop = asyncio.get_running_loop()
+            self._writer = Writer(
+                self._file, self, loop, on_error=self._on_error, counts=self.counts
+            )
+            self._writer.start()
+
+    def observe(self, batch: Batch) -> None:
+        """Note what a batch changed, to be written with the next flush."""
+        if self._file is not None:
+            self._collector.observe(batch)
 
     def flush(self, done: Done | None = None) -> None:
         """Write down what has changed; soon, or at once where `done` waits for it.
@@ -135,9 +152,6 @@ class StateStore:
         """Write what is left and let go of the file."""
         if self._later is not None:
             self._later.cancel()
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait([self._opening])
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.submit(self._collector.collect())
@@ -166,133 +180,31 @@ class StateStore:
 
     def forget(self, requests: Sequence[ForgetRow]) -> None:
         """See `WriterListener`."""
-        for request in requests:
-            self._fleet.presence.forget(request.client_id, "requested")
+        self._pipeline.forget([request.client_id for request in requests], "requested")
         self._collector.requests += requests
         self._log.info("clients forgotten on request", clients=len(requests))
         self.flush()
 
-    def _take_on(self, file: StateFile) -> None:
-        began = time.monotonic()
-        with self._letting_go(file), sound(file):
-            notes = notes_of(chain.from_iterable(file.read(MetaRow)))
-            self._go_on_from(notes)
-            now = self._clocks.monotonic()
-            restore_fleet(file, self._fleet, notes, now, self._collector.offsets)
-            self._collector.tallies.restore(chain.from_iterable(file.read(CounterRow)))
-        self._taken_on(file, began)
-
-    async def _take_on_late(self, file: StateFile) -> None:
-        """Take on what a file holds beside what is known, and hand all that to the writer."""
-        began = time.monotonic()
-        with self._standstill(), gc_frozen():
-            with self._touching(), self._letting_go(file), sound(file):
-                pace = CooperativeScheduler()
-                # Until now nothing was noted as touched.
-                await touch_all(self._fleet, self._collector.touched, pace)
-                notes = notes_of([row async for row in rows_of(file, MetaRow, pace)])
-                counters = [row async for row in rows_of(file, CounterRow, pace)]
-                self._go_on_from(notes)
-                now = self._clocks.monotonic()
-                wall, offsets = self._clocks.wall(), self._collector.offsets
-                await restore_beside(file, self._fleet, notes, now, wall, offsets)
-                self._collector.tallies.restore(counters)
-            self._taken_on(file, began)
-            writer = self._start_writer(file)
-            self._taking_on = True  # all at once would hold up the loop
-            # Before any row: a crash between two slices then neither loses what has been counted
-            # nor turns round which clients are unverified.
-            writer.submit(self._collector.collect_figures())
-            try:
-                while self._collector.touched and self._writer is not None:
-                    self._writer.submit(self._collector.collect_rows(_ROWS_A_SLICE))
-                    await pace.keep()
-            finally:
-                self._taking_on = False
-            self.flush()
-
-    @contextmanager
-    def _touching(self) -> Iterator[None]:
-        """Note what is touched from now on, but no longer after a failure.
-
-        As long as no file can be written to, that would grow and grow.
-        """
-        touched = self._collector.touched
-        self._fleet.track(touched)
-        try:
-            yield
-        except BaseException:
-            self._fleet.untrack()
-            touched.clear()
-            raise
-
-    @contextmanager
-    def _letting_go(self, file: StateFile) -> Iterator[None]:
-        """Close a file that cannot be restored, and move it aside where it is damaged."""
-        try:
-            yield
-        except BaseException as error:
-            with closing(file):
-                if isinstance(error, StateDamagedError):
-                    self._tell_damaged(file.start_over())
-            raise
-
-    def _go_on_from(self, notes: Notes) -> None:
+    def _restore(self, file: StateFile) -> None:
+        notes = notes_of(chain.from_iterable(file.read(MetaRow)))
         self._collector.go_on_from(notes)
-        self._gap_detector.remember(notes.sessions)
+        self._gap_detector.restore(notes.sessions)
+        now = self._clocks.monotonic()
+        restore_fleet(file, self._fleet, notes, now, self._collector.offsets)
+        self._collector.tallies.restore(chain.from_iterable(file.read(CounterRow)))
 
-    def _taken_on(self, file: StateFile, began: float) -> None:
-        file.release_memory()
-        self._file = file
-        if file.moved_aside is not None:
-            self._tell_damaged(file.moved_aside)
-        self._log.info(
-            "state restored",
-            clients=len(self._fleet.presence.clients),
-            things=len(self._fleet.inventory.things.live),
-            seconds=round(time.monotonic() - began, 2),
-        )
-
-    def _tell_damaged(self, moved_aside: Path) -> None:
+    def _log_damaged(self, moved_aside: Path) -> None:
         self._log.error(
             "the state file was damaged: presenced starts without what it knew",
             moved_aside=str(moved_aside),
         )
-
-    async def _open_later(self) -> None:
-        """Try until the file can be opened, and take on what it holds beside what is known."""
-        while self._file is None:
-            await asyncio.sleep(_OPEN_AGAIN_AFTER)
-            try:
-                file = await in_thread(lambda: StateFile.open(self.path), name="state file")
-                await self._take_on_late(file)
-            except StateDamagedError:
-                continue  # and moved aside: the next attempt makes a new one
-            except StateError as error:
-                self._run_without(error)
-            except Exception:  # noqa: BLE001 - the next attempt may go better
-                self._log.exception("could not take the state file on")
-
-    def _start_writer(self, file: StateFile) -> Writer:
-        loop = asyncio.get_running_loop()
-        writer = Writer(file, self, loop, on_error=self._on_error, counts=self.counts)
-        self._writer = writer
-        writer.start()
-        return writer
-
-    def _run_without(self, error: StateError) -> None:
-        """Count that the file cannot be used, and log it where that is news."""
-        self.counts.failures[getattr(error, "cause", "other")] += 1
-        if str(error) != self._trouble:
-            self._trouble = str(error)
-            self._log.error("presenced runs without its state file for now", detail=self._trouble)
 
     def _count_fault(self) -> None:
         self.counts.failures["other"] += 1
 
     def _flush_now(self) -> None:
         self._later = None
-        if self._writer is not None and not self._taking_on:
+        if self._writer is not None:
             self._submit(None)
 
     def _submit(self, done: Done | None) -> None:

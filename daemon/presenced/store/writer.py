@@ -48,9 +48,13 @@ class WriterListener(Protocol):
 
 
 class WriterCounts:
-    """What the writer has counted. `durations` and `last_commit` (epoch) are in seconds."""
+    """What the writer has counted. `durations` and `last_commit` (epoch) are in seconds.
+
+    `unavailable` is whether the file could not be opened at the start.
+    """
 
     def __init__(self) -> None:
+        self.unavailable = False
         self.commits = 0
         self.failures = Counter(dict.fromkeys(CAUSES, 0))
         self.rows_refused = 0

@@ -155,7 +155,7 @@ def test_a_history_the_newest_first():
 def test_who_is_unverified_and_why():
     fleet = ApiFleet()
     fleet.hear("connected", at=0)
-    fleet.presence.doubt(START + 1)
+    fleet.presence.note_gap(START + 1)
 
     async def use(get: Get) -> None:
         _, story = await get("/clients/a")

@@ -52,7 +52,7 @@ def test_pending_and_until_when():
         "Disconnected since 2023-11-14 22:13:30 UTC: the connection was lost."
         " It counts as offline from 2023-11-14 22:13:35 UTC on, unless it connects before."
     )
-    fleet.pipeline.held_at = START + 10
+    fleet.hold_after = START + 10
     assert "until what was published meanwhile has come" in explained(fleet)
 
 
@@ -140,7 +140,7 @@ def test_a_disconnect_that_is_awaited():
 def test_what_makes_it_unverified():
     fleet = ApiFleet()
     fleet.hear("connected", at=0)
-    fleet.presence.doubt(START + 60)
+    fleet.presence.note_gap(START + 60)
     assert explained(fleet).endswith(
         "Unverified: events may have been lost before presenced was started."
     )
@@ -155,7 +155,7 @@ def test_what_makes_it_unverified():
 def test_every_gap_has_its_words(reason):
     fleet = ApiFleet()
     fleet.hear("connected", at=0)
-    fleet.presence.doubt(START)
+    fleet.presence.note_gap(START)
     fleet.gap_detector.last_gap = LastGap("presenced", reason, START)
     assert "presenced, for" in explained(fleet)
 
@@ -165,4 +165,4 @@ def test_a_client_without_a_history_is_explained_too():
     fleet.hear("connected", at=0)
     fleet.hear("connected", at=1)
     assert explained(fleet) == "Online since 2023-11-14 22:13:20 UTC."
-    assert math.isinf(fleet.pipeline.held_at)
+    assert math.isinf(fleet.hold_after)

@@ -56,7 +56,7 @@ def test_not_ready_and_catching_up_are_told_with_what_that_means(page: Page, sta
 
 def test_a_client_after_a_gap_is_unverified(page: Page, stage: Stage) -> None:
     stage.call(lambda: stage.fleet.hear("connected", at=1))
-    stage.call(lambda: stage.fleet.presence.doubt(stage.fleet.now))
+    stage.call(lambda: stage.fleet.presence.note_gap(stage.fleet.now))
     page.open()
     page.wait_for_text("#notices", "of 1 client the last known state is shown, as unverified")
     page.wait_for_text("#clients tbody", "unverified")

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
-from presenced.pipeline import ClientFilter
+from presenced.fleet import ClientFilter
 from presenced.settings import Problem, SettingsError
 
 # 80 bits: among a million names the chance that two become one is below 10 to the power of -12.

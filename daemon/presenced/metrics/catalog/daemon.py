@@ -107,6 +107,14 @@ DAEMON = (
         "presenced_clients_without_series > 0",
     ),
     Metric(
+        "presenced_state_unavailable",
+        "gauge",
+        (),
+        "Whether presenced runs from memory until its next start, because the state file could not "
+        "be opened.",
+        "presenced_state_unavailable == 1",
+    ),
+    Metric(
         "presenced_state_commits_total",
         "counter",
         (),

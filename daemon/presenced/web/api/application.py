@@ -153,7 +153,9 @@ class Api:
         deadline = None
         due = self._fleet.presence.deadline(client)
         if due is not None:
-            deadline = Deadline(due - clocks.monotonic() + now, held=due > self._sources.hold_after())
+            deadline = Deadline(
+                due - clocks.monotonic() + now, held=due > self._sources.hold_after()
+            )
         unverified = self._fleet.presence.is_unverified(client)
         return Story(
             client=client,

@@ -44,7 +44,8 @@ class ClientIndex:
     """The clients of a fleet, as pages of them. To be used on one event loop.
 
     It is to be told of each client that `entered` or `left`, and of those that may have `changed`
-    while it `follows`. `restock` takes on those of whom it was not told. `pattern` is that of the classes; see `use_pattern`.
+    while it `follows`. `restock` takes on those of whom it was not told. `pattern` is that of
+    the classes; see `use_pattern`.
     """
 
     def __init__(

@@ -12,9 +12,9 @@ from typing import Any
 from presenced.fleet import Fleet
 from presenced.pipeline import Pipeline
 from presenced.presence import Client, Transition
-from presenced.presence.ordering import unpack
+from presenced.presence.client import EventStamp, unpack
 from presenced.system.supervision import Readiness
-from presenced.web.api.history import Arrival, Confirmation, Entry, Record, Rival
+from presenced.web.api.history import Arrival, Confirmation, Entry, Record
 from presenced.web.api.story import Story, explain, timestamp
 
 Document = dict[str, Any]
@@ -128,18 +128,18 @@ def _event(arrival: Arrival) -> Document:
     }
 
 
-def _rival(rival: Rival) -> Document:
+def _rival(rival: EventStamp) -> Document:
     return {
-        "type": rival.type,
+        "type": "connected" if rival.connected else "disconnected",
         "event_time": _event_time(rival.timestamp),
         "version": rival.version,
-        "session": unpack(rival.session),
+        "session": rival.session,
     }
 
 
 def _decided(client: Client, record: Record | None) -> Document | None:
     """The event that a client's state follows from, also where it is remembered by the state."""
-    if not client.is_known:
+    if not client.has_event:
         return None
     decided = record.decided_for(client) if record else None
     if decided is not None:

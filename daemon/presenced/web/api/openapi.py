@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from presenced import __version__
-from presenced.presence import State
+from presenced.presence import Effect, State
 from presenced.sources.gaps import GapReason
-from presenced.web.api.history import Effect
 from presenced.web.api.page_scan import Order
 from presenced.web.api.requests import MOST_CLIENTS, PAGE
 

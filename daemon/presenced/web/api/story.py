@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from presenced.presence import Client, State
+from presenced.presence import Client, Effect, State
 from presenced.sources.gap_detector import LastGap
-from presenced.web.api.history import Arrival, Effect, Record
+from presenced.web.api.history import Arrival, Record
 
 _LAST = 253_402_300_799.0  # of the year 9999, after which RFC 3339 has no more
 
@@ -104,7 +104,7 @@ def _state(story: Story) -> str:
         return f"Offline{since}: {_reason(client.reason)}."
     if client.state is State.PENDING:
         return f"Disconnected{since}: {_reason(client.reason)}. {_pending(story.deadline)}"
-    if not client.is_known:
+    if not client.has_event:
         return f"Taken for online{since}: it subscribed, but its connect has not been received."
     return f"Online{since}."
 
@@ -167,7 +167,7 @@ def _against(arrival: Arrival) -> str:
     rival = arrival.against
     if rival is None:
         return "a later event is known"
-    what = "connect" if rival.type == "connected" else "disconnect"
+    what = "connect" if rival.connected else "disconnect"
     version = "" if rival.version is None else f" of version {rival.version}"
     return f"the {what}{version} is later"
 

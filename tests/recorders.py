@@ -1,0 +1,53 @@
+"""Recording what presence, a fleet or a pipeline changed."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from presenced.pipeline import Batch
+from presenced.presence import ClientChange, Presence, State, Transition
+
+
+def fire(presence: Presence, now: float, offset: float = 0.0) -> list[ClientChange]:
+    """Fire the deadlines that are due, and return what they changed."""
+    return [change for change in presence.fire(now, offset) if change is not None]
+
+
+class ChangeRecorder:
+    """Transitions, and which clients were forgotten, described or changed in any other way.
+
+    It can be an observer of a pipeline. `counted` is how many clients are in each state, by the
+    changes alone.
+    """
+
+    def __init__(self) -> None:
+        self.transitions: list[Transition] = []
+        self.forgotten: list[str] = []
+        self.described: list[str] = []
+        self.changed: list[str] = []
+        self.counted: Counter[State] = Counter()
+
+    def add(self, changes: Iterable[ClientChange | None]) -> None:
+        for change in changes:
+            if change is not None:
+                self._add(change)
+
+    def observe(self, batch: Batch) -> None:
+        self.add(batch.changes.clients)
+
+    def _add(self, change: ClientChange) -> None:
+        client_id = change.client.client_id
+        if change.transition is not None:
+            self.transitions.append(change.transition)
+        if change.described:
+            self.described.append(client_id)
+        if not change.event_only:
+            self.changed.append(client_id)
+        if change.dropped is not None:
+            self.changed.append(change.dropped)
+        if change.before is not change.after:
+            if change.before is not None:
+                self.counted[change.before] -= 1
+            if change.after is not None:
+                self.counted[change.after] += 1
+            else:
+                self.forgotten.append(client_id)
