@@ -9,7 +9,7 @@ import aiohttp
 
 from presenced.events.message import Message
 from presenced.fleet import Fleet
-from presenced.metrics.collector import MetricSources
+from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.metrics.series import ClientSeries
 from presenced.pipeline import ClientFilter, Pipeline

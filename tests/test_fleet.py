@@ -9,7 +9,7 @@ import pytest
 from histories import lifecycle
 from presenced.events import RegistryEvent, SubscriptionEvent
 from presenced.fleet import Description, Fleet
-from presenced.metrics.collector import MetricSources
+from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.metrics.series import ClientSeries
 from presenced.pipeline import ClientFilter, Pipeline

@@ -7,7 +7,7 @@ import msgspec
 
 from presenced.events.message import Message
 from presenced.fleet import Fleet
-from presenced.metrics.collector import MetricSources
+from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.metrics.series import ClassCounts
 from presenced.pipeline import Pipeline

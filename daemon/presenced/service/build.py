@@ -1,7 +1,7 @@
 """From settings to the parts of the river."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 
 from presenced.fleet import Fleet
@@ -22,6 +22,7 @@ from presenced.sources.options import tool_client_ids
 from presenced.sources.source import SourceOptions, TlsFiles
 from presenced.store import default_path
 from presenced.store.state_store import StateStore
+from presenced.store.totals import Total
 from presenced.system.loop import Clocks
 
 
@@ -68,6 +69,7 @@ def state_store(
     state: StateSettings,
     pipeline: Pipeline,
     gap_detector: GapDetector,
+    totals: Iterable[Total],
     clocks: Clocks,
     standstill: Callable[[], AbstractContextManager[None]],
 ) -> StateStore | None:
@@ -75,7 +77,9 @@ def state_store(
     path = state.path or default_path(os.environ)
     if path is None:
         return None
-    return StateStore(path, pipeline, gap_detector, state.on_error, clocks, standstill=standstill)
+    return StateStore(
+        path, pipeline, gap_detector, totals, state.on_error, clocks, standstill=standstill
+    )
 
 
 def source_options(mqtt: MqttSettings) -> list[SourceOptions]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quoted
 
 from presenced.fleet import Fleet
-from presenced.metrics.collector import MetricSources
+from presenced.metrics.declaration import MetricSources
 from presenced.presence import Client, State, Transition
 from presenced.system import log
 from presenced.web.api.application import Api

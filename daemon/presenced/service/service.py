@@ -6,8 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from presenced.fleet import Fleet
-from presenced.metrics.collector import MetricSources
+from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
+from presenced.metrics.kept_totals import kept_totals
 from presenced.metrics.series import ClassCounts
 from presenced.pipeline import Pipeline, Traffic
 from presenced.presence import Client, Transition
@@ -72,15 +73,6 @@ class Service:
         self._gap_detector = GapDetector(
             self._presence, self._clocks, on_hold=lambda held_at: self._delivery.hold(held_at)
         )
-        self._store = state_store(
-            settings.state,
-            self._pipeline,
-            self._gap_detector,
-            self._clocks,
-            lambda: self._delivery.standing_still(),
-        )
-        self._delivery = Delivery(self._loop, self._pipeline, self._gap_detector, self._store)
-        self._connections = Connections(self._delivery.inbox, self._gap_detector)
         self._view = MetricSources(
             pipeline=self._pipeline,
             series=client_series(metrics, self._fleet),
@@ -89,6 +81,16 @@ class Service:
             backlog=lambda: self._delivery.inbox.backlog,
             gaps=self._gap_detector.gaps,
         )
+        self._store = state_store(
+            settings.state,
+            self._pipeline,
+            self._gap_detector,
+            kept_totals(self._view),
+            self._clocks,
+            lambda: self._delivery.standing_still(),
+        )
+        self._delivery = Delivery(self._loop, self._pipeline, self._gap_detector, self._store)
+        self._connections = Connections(self._delivery.inbox, self._gap_detector)
         if self._store is not None:
             self._view.state = self._store.counts
         sources = Sources(self._pipeline, self._gap_detector, self._clocks, self._readiness)

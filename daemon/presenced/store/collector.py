@@ -1,7 +1,7 @@
 """What has changed, as rows for the state file."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -35,7 +35,7 @@ from presenced.store.schema import (
     ThingRow,
     ThingTypeRow,
 )
-from presenced.store.tallies import Tallies
+from presenced.store.totals import Total, Totals
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 from presenced.touched import Touched
@@ -53,12 +53,13 @@ class Collector:
         self,
         pipeline: Pipeline,
         gap_detector: GapDetector,
+        totals: Iterable[Total],
         clocks: Clocks,
         *,
         on_fault: Callable[[], None] = lambda: None,
     ) -> None:
         self.touched = Touched()
-        self.tallies = Tallies(pipeline, gap_detector)
+        self.totals = Totals(totals)
         self.requests: list[ForgetRow] = []
         self._fleet = pipeline.fleet
         self._gap_detector = gap_detector
@@ -105,7 +106,7 @@ class Collector:
         by bit, these come first.
         """
         changes = Changes()
-        self._attempt("totals", "", lambda: self.tallies.collect(changes))
+        self._attempt("totals", "", lambda: self.totals.collect(changes))
         self._attempt("notes", "", lambda: self._collect_notes(changes))
         return changes
 

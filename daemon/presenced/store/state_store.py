@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
@@ -24,6 +24,7 @@ from presenced.store.restoration import (
     touch_all,
 )
 from presenced.store.schema import CounterRow, ForgetRow, MetaRow
+from presenced.store.totals import Total
 from presenced.store.writer import CommitFailure, Writer, WriterCounts
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, gc_frozen, in_thread
@@ -49,6 +50,7 @@ class StateStore:
         path: Path,
         pipeline: Pipeline,
         gap_detector: GapDetector,
+        totals: Iterable[Total],
         on_error: Literal["continue", "stall"],
         clocks: Clocks,
         *,
@@ -61,7 +63,9 @@ class StateStore:
         self._on_error = on_error
         self._clocks = clocks
         self._standstill = standstill
-        self._collector = Collector(pipeline, gap_detector, clocks, on_fault=self._count_fault)
+        self._collector = Collector(
+            pipeline, gap_detector, totals, clocks, on_fault=self._count_fault
+        )
         self._trouble = ""
         self._taking_on = False
         self._file: StateFile | None = None
@@ -176,7 +180,7 @@ class StateStore:
             self._go_on_from(notes)
             now = self._clocks.monotonic()
             restore_fleet(file, self._fleet, notes, now, self._collector.offsets)
-            self._collector.tallies.restore(chain.from_iterable(file.read(CounterRow)))
+            self._collector.totals.restore(chain.from_iterable(file.read(CounterRow)))
         self._taken_on(file, began)
 
     async def _take_on_late(self, file: StateFile) -> None:
@@ -193,7 +197,7 @@ class StateStore:
                 now = self._clocks.monotonic()
                 wall, offsets = self._clocks.wall(), self._collector.offsets
                 await restore_beside(file, self._fleet, notes, now, wall, offsets)
-                self._collector.tallies.restore(counters)
+                self._collector.totals.restore(counters)
             self._taken_on(file, began)
             writer = self._start_writer(file)
             self._taking_on = True  # all at once would hold up the loop
