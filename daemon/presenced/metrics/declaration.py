@@ -90,4 +90,4 @@ class CollectedMetric(Metric):
 
 def label_values(key: object) -> Labels:
     """Return the label values that a key of `Values` stands for."""
-    return tuple(map(str, key)) if isinstance(key, tuple) else (str(key),)
+    return key if isinstance(key, tuple) else (str(key),)

@@ -71,7 +71,7 @@ DAEMON = (
         "Messages received over the MQTT connection and taken in.",
         "sum by (connection) (rate(presenced_mqtt_messages_total[1m]))",
         read=lambda s: {
-            (connection, qos): count
+            (connection, str(qos)): count
             for connection, traffic in s.pipeline.traffic.items()
             for qos, count in traffic.messages.items()
         },
