@@ -23,6 +23,7 @@ from presenced.service.build import (
 )
 from presenced.service.delivery import Delivery
 from presenced.service.observers import Audience, TransitionLog
+from presenced.service.status_line import status_line
 from presenced.settings import MetricsSettings, MqttSettings, Settings, SettingsError
 from presenced.settings.pem import check_tls_files
 from presenced.sources.connections import Connections
@@ -30,7 +31,7 @@ from presenced.sources.gap_detector import GapDetector
 from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import Clocks
-from presenced.system.supervision import Readiness, Supervision, status_line
+from presenced.system.supervision import Readiness, Supervision
 from presenced.web.api.application import Api, Sources
 from presenced.web.protection import Protection, Watch, read_protection
 from presenced.web.server import Listener
