@@ -11,7 +11,7 @@ import aiohttp
 from presenced.events.message import Message
 from presenced.fleet import ClientFilter, Fleet
 from presenced.metrics.clients import ClientMetrics
-from presenced.metrics.collector import MetricSources
+from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules

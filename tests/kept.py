@@ -11,8 +11,12 @@ from typing import Any
 from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
 from presenced.fleet import Changes as FleetChanges
 from presenced.fleet import ClientFilter, Fleet
+from presenced.metrics.clients import ClientMetrics
+from presenced.metrics.declaration import MetricSources
+from presenced.metrics.kept_totals import kept_totals
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client, ClientChange, PresenceRules, State
+from presenced.settings import MetricsSettings
 from presenced.sources.gap_detector import GapDetector
 from presenced.store import StateFile
 from presenced.store.changes import Changes
@@ -20,7 +24,7 @@ from presenced.store.collector import Collector
 from presenced.store.restoration import Notes
 from presenced.store.schema import TABLES, CounterRow
 from presenced.store.state_store import StateStore
-from presenced.store.tallies import Tallies
+from presenced.store.totals import Total, Totals
 from presenced.system.loop import Clocks
 from recorders import ChangeRecorder
 from registry.life import seen
@@ -50,6 +54,12 @@ class Time:
         return Clocks(lambda: self.now, lambda: self.wall)
 
 
+def totals_of(pipeline: Pipeline, gap_detector: GapDetector) -> list[Total]:
+    """The totals that outlive a restart."""
+    clients = ClientMetrics(pipeline.fleet, MetricsSettings())
+    return list(kept_totals(MetricSources(pipeline, clients, "", gaps=gap_detector.gaps)))
+
+
 class Process:
     """What one process knows, from its start with the file on."""
 
@@ -66,7 +76,10 @@ class Process:
         self.presence = self.fleet.presence
         self.pipeline = Pipeline(self.fleet)
         self.gap_detector = GapDetector(self.presence, time.clocks)
-        self.store = StateStore(path, self.pipeline, self.gap_detector, "continue", time.clocks)
+        self.totals = totals_of(self.pipeline, self.gap_detector)
+        self.store = StateStore(
+            path, self.pipeline, self.gap_detector, self.totals, "continue", time.clocks
+        )
         self.recorder = ChangeRecorder()
         self.transitions = self.recorder.transitions
         self.pipeline.add_observers(self.store, self.recorder)
@@ -126,7 +139,9 @@ def stored(path: Path) -> dict[str, dict[Any, Any]]:
 
 def dumped(process: Process) -> dict[str, dict[Any, Any]]:
     """The rows of all that a process knows, whether it noted a change of it or not."""
-    collector = Collector(process.pipeline, process.gap_detector, process.time.clocks)
+    collector = Collector(
+        process.pipeline, process.gap_detector, process.totals, process.time.clocks
+    )
     kept = process.store._collector
     lived = kept.offsets.lived + process.time.now
     collector.go_on_from(Notes(0, 0.0, lived, kept.clock_set_by, []))
@@ -155,7 +170,7 @@ def dumped(process: Process) -> dict[str, dict[Any, Any]]:
 def totals(process: Process) -> dict[tuple[str, str], float]:
     """All totals that are not 0."""
     changes = Changes()
-    Tallies(process.pipeline, process.gap_detector).collect(changes)
+    Totals(process.totals).collect(changes)
     rows = [row for row in changes.counters.values() if isinstance(row, CounterRow)]
     return {(row.name, row.labels): row.value for row in rows}
 

@@ -13,7 +13,7 @@ import aiohttp
 import yaml
 
 from presenced.fleet import Fleet
-from presenced.metrics.collector import MetricSources
+from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.metrics.series import ClientSeries
 from presenced.pipeline import ClientFilter, Pipeline

@@ -10,7 +10,7 @@ from histories import lifecycle
 from presenced.events import RegistryEvent, SubscriptionEvent
 from presenced.fleet import ClientFilter, Description, Fleet
 from presenced.metrics.clients import ClientMetrics
-from presenced.metrics.collector import MetricSources
+from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules, State

@@ -7,7 +7,7 @@ import math
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from presenced.events import (
     EVENT_TYPES,
@@ -26,7 +26,7 @@ from presenced.events.model import CONNECT_FAILURE_REASONS, REGISTRY_FAMILIES, T
 from presenced.fleet import Changes, ClientFilter, Fleet
 from presenced.presence import Distribution, ForgetReason, Presence
 from presenced.registry import Outcome
-from presenced.system.log import Throttle, get_logger
+from presenced.system.log import ThrottledLogger, get_logger
 
 _CONNECTED, _DISCONNECTED = ("presence", "connected"), ("presence", "disconnected")
 _MAX_TOPIC_LENGTH = 256  # the longest topic that AWS IoT Core allows
@@ -100,8 +100,7 @@ class Pipeline:
         self._observers = list(observers)
         self._remembered_messages = remembered_messages
         self._repeats: OrderedDict[int, None] = OrderedDict()
-        self._throttle = Throttle(interval=60.0)
-        self._log = get_logger("presenced.pipeline")
+        self._log = ThrottledLogger(get_logger("presenced.pipeline"))
 
     def add_observers(self, *observers: Observer) -> None:
         """Hand every batch to these too, after the others."""
@@ -278,9 +277,9 @@ class Pipeline:
     def _report_rejection(self, message: Message, rejected: Rejected) -> None:
         self.counts.rejected[rejected.reason] += 1
         # The detail names a place in the payload: as part of the key it would defeat the limit.
-        self._warn(
+        self._log.warning(
             "message rejected",
-            rejected.reason,
+            key=rejected.reason,
             reason=rejected.reason.value,
             detail=rejected.detail,
             topic=message.topic[:_MAX_TOPIC_LENGTH],
@@ -288,9 +287,9 @@ class Pipeline:
 
     def _report_disagreement(self, event: Event) -> None:
         self.counts.topic_disagreements += 1
-        self._warn(
+        self._log.warning(
             "topic and payload disagree; the payload decides",
-            f"disagrees {event.family}",
+            key=event.family,
             family=event.family,
             type=event.type,
         )
@@ -298,14 +297,4 @@ class Pipeline:
     def _report_fault(self) -> None:
         """Log the exception that is being handled."""
         self.counts.faults += 1
-        left_out = self._throttle.admit("fault")
-        if left_out is not None:
-            self._log.exception("a message could not be applied", left_out=left_out)
-
-    def _warn(self, line: str, key: str, **fields: Any) -> None:
-        left_out = self._throttle.admit(key)
-        if left_out is None:
-            return
-        if left_out:
-            fields["repeats_left_out"] = left_out
-        self._log.warning(line, **fields)
+        self._log.exception("a message could not be applied")

@@ -41,7 +41,7 @@ def test_a_million_distinct_values() -> None:
 @given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=60))
 def test_a_cap_on_classes_never_loses_a_client(steps: list[tuple[int, bool]]) -> None:
     """More classes than there is room for: the rest is `other`, and counts come back to 0."""
-    classes = ClassCounts(re.compile("(?P<number>[0-9]+)"), most=5)
+    classes = ClassCounts(re.compile("(?P<number>[0-9]+)"), limit=5)
     here: list[int] = []
     for number, arrives in steps:
         if arrives:

@@ -15,7 +15,7 @@ from presenced.events import EVENT_TYPES
 from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG, PER_CLIENT
 from presenced.metrics.clients import ClientMetrics
-from presenced.metrics.collector import MetricSources
+from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition, gzip_parts
 from presenced.metrics.reference import reference, summary
 from presenced.pipeline import Pipeline

@@ -241,7 +241,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def store_at(path: Path, on_error: Literal["continue", "stall"] = "stall") -> Any:
-    return lambda pipeline, gaps: StateStore(path, pipeline, gaps, on_error, CLOCKS)
+    return lambda pipeline, gaps: StateStore(path, pipeline, gaps, (), on_error, CLOCKS)
 
 
 def test_no_deadline_fires_after_a_message_that_waits_for_its_commit(
@@ -303,7 +303,7 @@ def test_a_flush_that_fails_lets_nothing_be_acknowledged_that_was_not_applied(
     async def scenario() -> None:
         bench = Bench(
             pipeline=OneAtATime,
-            store=lambda pipeline, gaps: FailingOnce(path, pipeline, gaps, on_error, CLOCKS),
+            store=lambda pipeline, gaps: FailingOnce(path, pipeline, gaps, (), on_error, CLOCKS),
         )
         for name in "abc":
             bench.put("connected", client_id=name, name=name)

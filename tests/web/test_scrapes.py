@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from presenced.fleet import Fleet
-from presenced.metrics.collector import MetricSources
+from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition, gzip_parts
 from presenced.metrics.metric import Block
 from presenced.metrics.series import ClientSeries

@@ -9,7 +9,7 @@ import msgspec
 from presenced.events.message import Message
 from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
-from presenced.metrics.collector import MetricSources
+from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import State

@@ -1,22 +1,19 @@
-"""What is known of a metric.
-
-Label names made from names that follow other rules, and label values as text.
-
-Lines of exposition text, of which a change touches few bytes and a scrape copies few.
-"""
+"""What Prometheus knows of a metric, and its text: label names, labels, lines of samples."""
 
 import re
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 from presenced.settings.values import RESERVED
 
 
-class Metric(NamedTuple):
-    """A metric as Prometheus knows it; `name` is that of its samples.
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What Prometheus and the documentation know of a metric.
 
-    `query` is an example of what to ask of it, in PromQL.
+    `name` is the name of its samples, `query` an example in PromQL.
     """
 
     name: str
@@ -31,11 +28,11 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 
 
 def label_names(names: Iterable[str], taken: Collection[str] = RESERVED) -> dict[str, str]:
-    """A label name for each name: valid, not among `taken`, and none twice.
+    """Return a label name for each name: valid, not among `taken`, and each different.
 
-    Names that are label names stay as they are. In others what Prometheus does not allow becomes
-    `_` ("Metric names and labels" of its documentation); where that is taken, `_2` and so on
-    follows. It does not matter for a valid name which others there are beside it.
+    Valid names stay as they are, whatever other names there are. In other names, each character
+    that Prometheus does not allow becomes `_` ("Metric names and labels" of its documentation). If
+    the result is taken, `_2`, `_3` and so on are appended.
     """
     used = set(taken)
     labels = {}
@@ -51,7 +48,7 @@ def label_names(names: Iterable[str], taken: Collection[str] = RESERVED) -> dict
 
 
 def label_text(labels: Mapping[str, str]) -> str:
-    """Labels as they stand between the braces of a sample (text format 0.0.4 and OpenMetrics)."""
+    """Return labels as written between the braces of a sample (text format and OpenMetrics)."""
     return ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items())
 
 
@@ -59,20 +56,23 @@ def _valid(name: str) -> str:
     if _VALID.fullmatch(name):
         return name
     cleaned = re.sub("[^a-zA-Z0-9_]", "_", name)
-    # Two underscores at the start are kept for Prometheus itself.
+    # Names that begin with two underscores are reserved for Prometheus itself.
     cleaned = re.sub("^_+", "_", cleaned)
     return f"_{cleaned}" if cleaned[0].isdigit() else cleaned
 
 
 _BITS = 7
 CHUNK = 1 << _BITS
-"""Lines that are copied and compressed together. Fewer cost a scrape more calls, more cost a change
-more bytes to copy and to compress anew (`benchmarks/rows/scrape.py`)."""
+"""Lines that are copied and compressed together.
+
+With fewer lines a scrape makes more calls; with more lines a change copies and compresses more
+bytes (`benchmarks/rows/scrape.py`).
+"""
 _SLOT = CHUNK - 1
 
 
 class Block:
-    """Text that nobody changes any more, and its compressed form once somebody has made that."""
+    """Text that does not change any more, and its compressed form once that has been made."""
 
     __slots__ = ("deflated", "text")
 
@@ -82,9 +82,9 @@ class Block:
 
 
 class Family:
-    """The samples of one metric: a line at each place, and none at a place that is free.
+    """The samples of one metric: one line at each place, no line at a place that is free.
 
-    Places count from 0, and a new one is the next.
+    Places count from 0; a new place is the next number.
     """
 
     def __init__(self, metric: Metric) -> None:
@@ -94,11 +94,11 @@ class Family:
         self._chunks: list[_Chunk] = []
 
     def put(self, place: int, labels: str, value: bytes) -> None:
-        """Have a sample at a place, instead of what was there."""
+        """Put a sample at a place; it replaces the one that was there."""
         self._put(place, f"{self._name}{{{labels}}} ".encode() + value + b"\n")
 
     def free(self, place: int) -> None:
-        """Have nothing at a place."""
+        """Remove the sample at a place."""
         self._put(place, b"")
 
     def set_value(self, place: int, value: bytes) -> None:
@@ -106,7 +106,7 @@ class Family:
         self._chunks[place >> _BITS].set_value(place & _SLOT, value)
 
     def blocks(self) -> Iterator[Block]:
-        """All of it as it is now; the same blocks as before where nothing has changed."""
+        """Return the present text; a block without changes is the same object as before."""
         yield self._head
         for chunk in self._chunks:
             yield chunk.block
@@ -120,8 +120,8 @@ class Family:
 class _Chunk:
     """Up to `CHUNK` lines.
 
-    Changes are made in place until the text is given out, which costs nothing, and in a copy from
-    then on: so what was given out stays as it was, and nothing is kept twice.
+    The text is changed in place until a scrape gets it. The first change after that copies it, so
+    that the scrape keeps the text of its moment.
     """
 
     __slots__ = ("_block", "_starts", "_text")
@@ -161,7 +161,7 @@ class _Chunk:
             self.put(slot, bytes(text[starts[slot] : at]) + value + b"\n")
 
     def _own(self) -> bytearray:
-        """The text as nobody else has it."""
+        """Return the text, copied if a scrape has it."""
         if self._block is not None:
             self._text = self._text.copy()
             self._block = None

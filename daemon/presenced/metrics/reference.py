@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from presenced.metrics.catalog import CATALOG, PER_CLIENT, Metric
+from presenced.metrics.catalog import CATALOG, PER_CLIENT
+from presenced.metrics.metric import Metric
 
 _HEAD = """# Metrics
 

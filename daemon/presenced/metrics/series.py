@@ -1,112 +1,55 @@
-"""Text of the per-client series, rendered when a client changes and put together at scrape.
-
-Names in order.
-
-Clients by class: the named groups of `metrics.client_id_pattern`.
-"""
+"""Metrics of single clients, as text that is rendered on change; clients counted by class."""
 
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
 from presenced.fleet import Description
-from presenced.metrics.catalog import PER_CLIENT
-from presenced.metrics.metric import Block, Family, label_names, label_text
+from presenced.metrics.metric import Block, Family, Metric, label_names, label_text
 from presenced.presence import Client, State
 from presenced.settings.values import RESERVED
 from presenced.system.log import get_logger
 
-_LONGEST = 1000
+_CONNECTED = Metric(
+    "iot_client_connected",
+    "gauge",
+    ("client_id",),
+    "1 while the client is online or pending, 0 while it is offline.",
+    "iot_client_connected == 0",
+)
+_LAST_TRANSITION = Metric(
+    "iot_client_last_transition_timestamp_seconds",
+    "gauge",
+    ("client_id",),
+    "When the client last went online or offline.",
+    "time() - iot_client_last_transition_timestamp_seconds > 600 and iot_client_connected == 0",
+)
+_INFO = Metric(
+    "iot_client_info",
+    "gauge",
+    ("client_id", "thing_type"),
+    "Always 1; the labels are what the registry has about the client: its thing type, and the "
+    "attributes named by metrics.thing_attributes.",
+    "iot_client_connected * on(client_id) group_left(thing_type) iot_client_info",
+)
+PER_CLIENT: dict[str, Metric] = {
+    metric.name: metric for metric in (_CONNECTED, _LAST_TRANSITION, _INFO)
+}
+"""The metrics with one series for each client, in the order of the exposition."""
 
-
-class Ranking:
-    """A set of names that knows its first and its last; a change costs little at any size.
-
-    The names lie in sorted lists of bounded length; the first name of each tells which list a name
-    belongs to.
-    """
-
-    __slots__ = ("_firsts", "_lists")
-
-    def __init__(self) -> None:
-        self._firsts: list[str] = []
-        self._lists: list[list[str]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._lists)
-
-    @property
-    def first(self) -> str:
-        """The least name. Raises IndexError where there is none."""
-        return self._lists[0][0]
-
-    @property
-    def last(self) -> str:
-        """The greatest name. Raises IndexError where there is none."""
-        return self._lists[-1][-1]
-
-    def add(self, name: str) -> None:
-        """Take in a name; one that is there already stays."""
-        if not self._lists:
-            self._insert(0, [name])
-            return
-        number, at, there = self._find(name)
-        if there:
-            return
-        names = self._lists[number]
-        names.insert(at, name)
-        self._firsts[number] = names[0]
-        if len(names) > _LONGEST:
-            # Names that come in order, as from the state file, leave full lists behind.
-            half = _LONGEST if at == _LONGEST else _LONGEST // 2
-            self._insert(number + 1, names[half:])
-            del names[half:]
-
-    def discard(self, name: str) -> None:
-        """Take out a name, if it is there."""
-        number, at, there = self._find(name)
-        if not there:
-            return
-        names = self._lists[number]
-        del names[at]
-        if names:
-            self._firsts[number] = names[0]
-        else:
-            del self._lists[number], self._firsts[number]
-
-    def _insert(self, number: int, names: list[str]) -> None:
-        self._lists.insert(number, names)
-        self._firsts.insert(number, names[0])
-
-    def _find(self, name: str) -> tuple[int, int, bool]:
-        """The number of the list that holds a name, or would, where in it, and whether it does."""
-        number = max(0, bisect_right(self._firsts, name) - 1)
-        names = self._lists[number] if self._lists else []
-        at = bisect_left(names, name)
-        return number, at, at < len(names) and names[at] == name
-
-
-# Looked up once: a member of an enumeration costs more than the comparison.
-_CONNECTED = (State.ONLINE, State.PENDING)
-
-
-def _nothing(_: Client) -> Description:
-    return Description("", {})
-
-
-def _nobody(_: str) -> None:
-    return None
+# Global, because looking up a member of an enumeration costs more than the comparison.
+_CONNECTED_STATES = (State.ONLINE, State.PENDING)
 
 
 class ClientSeries:
     """The samples of every client that has series of its own.
 
-    These are the first `max_clients` by client ID of those that ever went online or offline: which
-    they are depends neither on the order in which they came nor on a restart. `find` tells the
-    client of an ID, so that one that waits can take the place of one that is forgotten. `pattern`'s
-    named groups become labels. `describe` tells what the registry says of a client, and
-    `attributes` which attributes of things become labels of `iot_client_info`. `enabled` False
-    keeps no series at all.
+    These are the first `max_clients` client IDs, in their order as text, of the clients that ever
+    went online or offline: the choice depends neither on the order of arrival nor on a restart.
+    `find` returns the client with an ID, so that a waiting client can take the place of a forgotten
+    one. The named groups of `pattern` become labels. `describe` returns what the registry has about
+    a client; `attributes` are the attributes of things that become labels of `iot_client_info`.
+    With `enabled` False no client has series.
     """
 
     def __init__(
@@ -116,10 +59,10 @@ class ClientSeries:
         max_clients: int = 20_000,
         pattern: re.Pattern[str] | None = None,
         attributes: Sequence[str] = (),
-        describe: Callable[[Client], Description] = _nothing,
-        find: Callable[[str], Client | None] = _nobody,
+        describe: Callable[[Client], Description] = lambda _: Description("", {}),
+        find: Callable[[str], Client | None] = lambda _: None,
     ) -> None:
-        self._enabled = enabled
+        self.enabled = enabled
         self._max_clients = max_clients
         self._pattern = pattern
         groups = pattern.groupindex if pattern else ()
@@ -130,22 +73,17 @@ class ClientSeries:
         self._connected, self._transitions, self._info = map(Family, PER_CLIENT.values())
         self._places: dict[str, int] = {}
         self._free: list[int] = []
-        self._shown = Ranking()
-        self._waiting = Ranking()
+        self._shown = SortedNames()
+        self._waiting = SortedNames()
         self._log = get_logger("presenced.metrics")
 
     @property
     def shown(self) -> int:
-        """Clients that have series of their own."""
+        """How many clients have series of their own."""
         return len(self._places)
 
-    @property
-    def enabled(self) -> bool:
-        """Whether clients have series of their own at all."""
-        return self._enabled
-
     def show(self, client: Client) -> bool:
-        """Render a client anew; False where it has no series."""
+        """Render the state of a client; return False if it has no series."""
         place = self._places.get(client.client_id)
         if place is None:
             return self._admit(client)
@@ -155,13 +93,13 @@ class ClientSeries:
         return True
 
     def describe(self, client: Client) -> None:
-        """Render anew what the registry says of a client, if it has series of its own."""
+        """Render what the registry has about a client, if the client has series."""
         place = self._places.get(client.client_id)
         if place is not None:
             self._put_info(place, client, self._labels(client.client_id))
 
     def drop(self, client: Client) -> None:
-        """Take a client's series away, and give its place to the first that waits."""
+        """Remove the series of a client and give its place to the first waiting client."""
         client_id = client.client_id
         if client_id not in self._places:
             self._waiting.discard(client_id)
@@ -176,14 +114,14 @@ class ClientSeries:
             self._render(successor)
 
     def blocks(self) -> Iterator[Block]:
-        """Exposition text of all per-client series; the same in both formats."""
-        if self._enabled:
+        """Return the text of all series; it is the same in both exposition formats."""
+        if self.enabled:
             for family in (self._connected, self._transitions, self._info):
                 yield from family.blocks()
 
     def _admit(self, client: Client) -> bool:
-        """Render a client that has no series, if it is to have any."""
-        if not self._enabled or client.transition is None:
+        """Render a client without series, unless it is not to have any."""
+        if not self.enabled or client.transition is None:
             return False
         if len(self._places) >= self._max_clients:
             last = self._shown.last if self._places else ""
@@ -198,7 +136,7 @@ class ClientSeries:
     def _wait(self, client_id: str) -> None:
         if not self._waiting:
             self._log.warning(
-                "no more clients get series of their own; totals still count them",
+                "limit of clients with series of their own reached; totals count all clients",
                 key="metrics.max_clients",
                 value=self._max_clients,
             )
@@ -239,24 +177,96 @@ class ClientSeries:
 
 
 def _values(client: Client) -> tuple[bytes, bytes]:
-    """Whether it is connected, and its last transition to the millisecond."""
-    return b"1" if client.state in _CONNECTED else b"0", b"%.3f" % (client.transition or 0.0)
+    """Return the values of the client: connected, and its last transition with milliseconds."""
+    connected = b"1" if client.state in _CONNECTED_STATES else b"0"
+    return connected, b"%.3f" % (client.transition or 0.0)
+
+
+_LONGEST = 1000
+
+
+class SortedNames:
+    """A set of names with its first and its last name; a change is cheap at any size.
+
+    The names are in sorted lists of limited length. The first name of each list tells which list a
+    name belongs to.
+    """
+
+    __slots__ = ("_firsts", "_lists")
+
+    def __init__(self) -> None:
+        self._firsts: list[str] = []
+        self._lists: list[list[str]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._lists)
+
+    @property
+    def first(self) -> str:
+        """The first name. Raises IndexError if there is none."""
+        return self._lists[0][0]
+
+    @property
+    def last(self) -> str:
+        """The last name. Raises IndexError if there is none."""
+        return self._lists[-1][-1]
+
+    def add(self, name: str) -> None:
+        """Add a name unless it is in the set."""
+        if not self._lists:
+            self._insert(0, [name])
+            return
+        number, at, found = self._find(name)
+        if found:
+            return
+        names = self._lists[number]
+        names.insert(at, name)
+        self._firsts[number] = names[0]
+        if len(names) > _LONGEST:
+            # Names that are added in order, as from the state file, leave full lists behind.
+            half = _LONGEST if at == _LONGEST else _LONGEST // 2
+            self._insert(number + 1, names[half:])
+            del names[half:]
+
+    def discard(self, name: str) -> None:
+        """Remove a name if it is in the set."""
+        number, at, found = self._find(name)
+        if not found:
+            return
+        names = self._lists[number]
+        del names[at]
+        if names:
+            self._firsts[number] = names[0]
+        else:
+            del self._lists[number], self._firsts[number]
+
+    def _insert(self, number: int, names: list[str]) -> None:
+        self._lists.insert(number, names)
+        self._firsts.insert(number, names[0])
+
+    def _find(self, name: str) -> tuple[int, int, bool]:
+        """Return the number of the list for a name, the position in it, and if it is there."""
+        number = max(0, bisect_right(self._firsts, name) - 1)
+        names = self._lists[number] if self._lists else []
+        at = bisect_left(names, name)
+        return number, at, at < len(names) and names[at] == name
 
 
 _OTHER = "other"
 
 
 class ClassCounts:
-    """How many clients of each class are in each state, kept up to date with every change.
+    """How many clients of each class are in each state, updated with every change.
 
-    A client's class is what the named groups of `pattern` hold in its client ID; a client that does
-    not match has none. Beyond `most` classes the clients of new ones count in one more, whose
-    groups all say `other`, so that client IDs cannot fill the memory.
+    The class of a client is the text that the named groups of `pattern` match in its client ID; a
+    client that does not match has no class. At most `limit` classes are counted apart, so that
+    client IDs cannot fill the memory. The clients of further classes count in one more class, in
+    which each group is `other`.
     """
 
-    def __init__(self, pattern: re.Pattern[str] | None = None, *, most: int = 1000) -> None:
+    def __init__(self, pattern: re.Pattern[str] | None = None, *, limit: int = 1000) -> None:
         self._pattern = pattern
-        self._most = most
+        self._limit = limit
         self._classes: dict[tuple[str, ...], dict[State, int]] = {}
 
     @property
@@ -265,17 +275,17 @@ class ClassCounts:
         return tuple(self._pattern.groupindex) if self._pattern else ()
 
     def count(self, client: Client, state: State, change: int) -> None:
-        """Take into account that a client entered (1) or left (-1) a state."""
+        """Count that a client entered (1) or left (-1) a state."""
         match = self._pattern.search(client.client_id) if self._pattern else None
         if match is None:
             return
         groups = tuple(value or "" for value in match.groupdict().values())
-        if groups not in self._classes and len(self._classes) >= self._most:
+        if groups not in self._classes and len(self._classes) >= self._limit:
             groups = (_OTHER,) * len(groups)
         self._classes.setdefault(groups, dict.fromkeys(State, 0))[state] += change
 
     def samples(self) -> Iterator[tuple[tuple[str, ...], int]]:
-        """Label values, of the groups and then the state, and how many clients."""
+        """Return label values, the groups and then the state, each with the number of clients."""
         for groups, states in self._classes.items():
             for state, count in states.items():
                 yield (*groups, state.value), count

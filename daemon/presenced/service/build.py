@@ -1,6 +1,7 @@
 """From settings to the parts of the daemon."""
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 
 from presenced.fleet import ClientFilter
@@ -19,6 +20,7 @@ from presenced.sources.options import tool_client_ids
 from presenced.sources.source import SourceOptions, TlsFiles
 from presenced.store import default_path
 from presenced.store.state_store import StateStore
+from presenced.store.totals import Total
 from presenced.system.loop import Clocks
 
 
@@ -42,13 +44,17 @@ def client_filter(settings: Settings) -> ClientFilter:
 
 
 def state_store(
-    state: StateSettings, pipeline: Pipeline, gap_detector: GapDetector, clocks: Clocks
+    state: StateSettings,
+    pipeline: Pipeline,
+    gap_detector: GapDetector,
+    totals: Iterable[Total],
+    clocks: Clocks,
 ) -> StateStore | None:
     """Return the store of the state file, None if there is to be none."""
     path = state.path or default_path(os.environ)
     if path is None:
         return None
-    return StateStore(path, pipeline, gap_detector, state.on_error, clocks)
+    return StateStore(path, pipeline, gap_detector, totals, state.on_error, clocks)
 
 
 def source_options(mqtt: MqttSettings) -> list[SourceOptions]:

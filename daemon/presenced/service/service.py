@@ -2,17 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from presenced.events.message import Message
 from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
-from presenced.metrics.collector import MetricSources
+from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
+from presenced.metrics.kept_totals import kept_totals
 from presenced.pipeline import Pipeline
-from presenced.presence import Client, State
+from presenced.presence import Client
 from presenced.service.build import (
     certificate_expiries,
     client_filter,
@@ -21,13 +22,13 @@ from presenced.service.build import (
     state_store,
 )
 from presenced.service.delivery import Delivery
+from presenced.service.status_line import status_line
 from presenced.service.transition_log import TransitionLog
 from presenced.settings import MqttSettings, Settings, SettingsError
 from presenced.settings.pem import check_tls_files
 from presenced.sources.connections import Connections
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.source import SourceOptions
-from presenced.sources.status import ConnectionStatus
 from presenced.store import StateUnusableError
 from presenced.system import log
 from presenced.system.loop import Clocks
@@ -76,7 +77,20 @@ class Service:
         self._fleet = Fleet(presence_rules(settings.presence), client_filter(settings))
         self._pipeline = Pipeline(self._fleet)
         self._gap_detector = GapDetector(self._fleet.presence, clocks)
-        self._store = state_store(settings.state, self._pipeline, self._gap_detector, clocks)
+        self._client_metrics = ClientMetrics(self._fleet, metrics)
+        self._metric_sources = MetricSources(
+            pipeline=self._pipeline,
+            clients=self._client_metrics,
+            transport=settings.mqtt.transport,
+            gaps=self._gap_detector.gaps,
+        )
+        self._store = state_store(
+            settings.state,
+            self._pipeline,
+            self._gap_detector,
+            kept_totals(self._metric_sources),
+            clocks,
+        )
         self._delivery = Delivery(
             self._pipeline,
             self._gap_detector,
@@ -87,15 +101,8 @@ class Service:
         )
         self._connections = Connections(self._delivery.inbox, self._gap_detector)
         self._transitions = TransitionLog()
-        self._client_metrics = ClientMetrics(self._fleet, metrics)
-        self._metric_sources = MetricSources(
-            pipeline=self._pipeline,
-            clients=self._client_metrics,
-            transport=settings.mqtt.transport,
-            connections=self._connections,
-            inbox=self._delivery.inbox,
-            gaps=self._gap_detector.gaps,
-        )
+        self._metric_sources.connections = self._connections
+        self._metric_sources.inbox = self._delivery.inbox
         if self._store is not None:
             self._metric_sources.state = self._store.counts
         api_sources = Sources(
@@ -339,23 +346,3 @@ class Service:
         if settings.mqtt.tls:
             for problem in check_tls_files(settings.mqtt.tls, now=datetime.now(UTC)):
                 self._log.warning("certificate files", problem=str(problem))
-
-
-def status_line(clients: Mapping[State, int], connections: Sequence[ConnectionStatus]) -> str:
-    """Return clients and connections in one line, for `systemctl status`."""
-    shown = [state for state in State if clients[state] or state in (State.ONLINE, State.OFFLINE)]
-    counts = ", ".join(f"{clients[state]} {state}" for state in shown)
-    return f"clients: {counts}; {_connection_state(connections)}"
-
-
-def _connection_state(connections: Sequence[ConnectionStatus]) -> str:
-    problems = [f"{c.client_id}: {c.problem}" for c in connections if c.problem is not None]
-    if not connections:
-        return "starting"
-    if not problems:
-        count = f"by {len(connections)} connections " if len(connections) > 1 else ""
-        return f"connected {count}to {connections[0].endpoint}"
-    if len(problems) == len(connections):
-        return f"not connected: {'; '.join(problems)}"
-    up = len(connections) - len(problems)
-    return f"{up} of {len(connections)} connections up: {'; '.join(problems)}"

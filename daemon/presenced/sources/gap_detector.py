@@ -19,7 +19,7 @@ from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 from presenced.sources.subscriptions import Subscriptions, carries_presence
 from presenced.sources.traffic import Traffic
-from presenced.system.log import Throttle, get_logger
+from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
 
@@ -76,8 +76,8 @@ class GapDetector:
         self._clocks = clocks
         self._connections: dict[str, _Connection] = {}
         self._earlier: list[MqttSession] = []
-        self._throttle = Throttle(interval=60.0)
         self._log = get_logger("presenced.mqtt")
+        self._throttled = ThrottledLogger(self._log)
 
     def restore(self, sessions: Sequence[MqttSession]) -> None:
         """Take over the sessions of an earlier process, before `expect`."""
@@ -281,14 +281,14 @@ class GapDetector:
                 self._warn_of_qos(client_id, shortfall)
 
     def _warn_of_qos(self, client_id: str, shortfall: Shortfall | None) -> None:
-        if shortfall is None or self._throttle.admit((client_id, shortfall)) is None:
-            return
-        self._log.warning(
-            "events come at QoS 0",
-            connection=client_id,
-            detail=shortfall.detail,
-            remedy=shortfall.remedy,
-        )
+        if shortfall is not None:
+            self._throttled.warning(
+                "events come at QoS 0",
+                key=(client_id, shortfall),
+                connection=client_id,
+                detail=shortfall.detail,
+                remedy=shortfall.remedy,
+            )
 
     def _report(self, client_id: str, connection: _Connection, gap: Gap) -> None:
         self.gaps[gap.reason] += 1

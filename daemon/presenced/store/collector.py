@@ -1,7 +1,7 @@
 """What has changed, as rows for the state file."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -35,8 +35,8 @@ from presenced.store.schema import (
     ThingRow,
     ThingTypeRow,
 )
-from presenced.store.tallies import Tallies
-from presenced.system.log import Throttle, get_logger
+from presenced.store.totals import Total, Totals
+from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
 
@@ -73,13 +73,14 @@ class Collector:
         self,
         pipeline: Pipeline,
         gap_detector: GapDetector,
+        totals: Iterable[Total],
         clocks: Clocks,
         *,
         on_fault: Callable[[], None] = lambda: None,
     ) -> None:
         self._dirty = DirtyKeys()
         self._written_disconnects = range(0)
-        self.tallies = Tallies(pipeline, gap_detector)
+        self.totals = Totals(totals)
         self.requests: list[ForgetRow] = []
         self._fleet = pipeline.fleet
         self._gap_detector = gap_detector
@@ -88,8 +89,7 @@ class Collector:
         self._lived_offset = -clocks.monotonic()
         self._wall_offset = clocks.wall() - clocks.monotonic()
         self._noted: dict[str, str] = {}
-        self._throttle = Throttle(interval=60.0)
-        self._log = get_logger("presenced.state")
+        self._log = ThrottledLogger(get_logger("presenced.state"))
 
     @property
     def offsets(self) -> Offsets:
@@ -132,7 +132,7 @@ class Collector:
         ):
             self._collect_kind(kind, names, rows, make)
         self._collect_disconnects(changes)
-        self._attempt("totals", "", lambda: self.tallies.collect(changes))
+        self._attempt("totals", "", lambda: self.totals.collect(changes))
         self._attempt("notes", "", lambda: self._collect_notes(changes))
         for request in self.requests:
             changes.done(request)
@@ -169,14 +169,9 @@ class Collector:
 
     def _tell_fault(self, kind: str, name: str) -> None:
         self._on_fault()
-        left_out = self._throttle.admit(kind)
-        if left_out is not None:
-            self._log.exception(
-                "left out of the state file for a fault of presenced",
-                kind=kind,
-                name=name,
-                repeats_left_out=left_out,
-            )
+        self._log.exception(
+            "left out of the state file for a fault of presenced", key=kind, kind=kind, name=name
+        )
 
     def _client(self, client_id: str, offsets: Offsets) -> ClientRow | None:
         presence = self._fleet.presence

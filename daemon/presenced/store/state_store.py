@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -15,8 +15,9 @@ from presenced.store.errors import StateDamagedError, StateUnusableError
 from presenced.store.file import StateFile
 from presenced.store.restoration import notes_of, restore_fleet, sound
 from presenced.store.schema import CounterRow, ForgetRow, MetaRow
+from presenced.store.totals import Total
 from presenced.store.writer import CommitFailure, Writer, WriterCounts
-from presenced.system.log import Throttle, get_logger
+from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
 
 _LATER = 0.1
@@ -37,6 +38,7 @@ class StateStore:
         path: Path,
         pipeline: Pipeline,
         gap_detector: GapDetector,
+        totals: Iterable[Total],
         on_error: Literal["continue", "stall"],
         clocks: Clocks,
     ) -> None:
@@ -48,12 +50,14 @@ class StateStore:
         self._gap_detector = gap_detector
         self._on_error = on_error
         self._clocks = clocks
-        self._collector = Collector(pipeline, gap_detector, clocks, on_fault=self._count_fault)
+        self._collector = Collector(
+            pipeline, gap_detector, totals, clocks, on_fault=self._count_fault
+        )
         self._file: StateFile | None = None
         self._writer: Writer | None = None
         self._later: asyncio.TimerHandle | None = None
-        self._throttle = Throttle(interval=60.0)
         self._log = get_logger("presenced.state", path=str(path))
+        self._throttled = ThrottledLogger(self._log)
 
     def open(self) -> None:
         """Open the file and restore what it holds.
@@ -133,13 +137,10 @@ class StateStore:
         What it did not write goes out with the next flush.
         """
         self._count_fault()
-        left_out = self._throttle.admit("flush")
-        if left_out is not None:
-            self._log.exception(
-                "what changed could not be handed to the state file for a fault of presenced",
-                acknowledgements="held back" if self._on_error == "stall" else "go on",
-                repeats_left_out=left_out,
-            )
+        self._throttled.exception(
+            "what changed could not be handed to the state file for a fault of presenced",
+            acknowledgements="held back" if self._on_error == "stall" else "go on",
+        )
         return self._on_error == "continue"
 
     async def settled(self) -> None:
@@ -191,7 +192,7 @@ class StateStore:
         self._gap_detector.restore(notes.sessions)
         now = self._clocks.monotonic()
         restore_fleet(file, self._fleet, notes, now, self._collector.offsets)
-        self._collector.tallies.restore(chain.from_iterable(file.read(CounterRow)))
+        self._collector.totals.restore(chain.from_iterable(file.read(CounterRow)))
 
     def _log_damaged(self, moved_aside: Path) -> None:
         self._log.error(

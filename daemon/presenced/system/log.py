@@ -1,144 +1,151 @@
-"""Structured logs for people on a terminal and for programs in a journal."""
+"""Structured logs for people at a terminal and for programs that read a journal."""
 
 import logging
+import math
 import sys
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
+from functools import partialmethod
+from types import SimpleNamespace
 from typing import Any, Literal, TextIO
 
 import structlog
 
-from presenced.system.journal import (
-    Journal,
-    JournalHandler,
-    JournalLogger,
-    is_journal,
-    render_entry,
-)
+from presenced.system.journal import Journal, JournalHandler, is_journal, render_entry
 
-_TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+# Tracebacks have no local variables: these hold payloads, with principals and IP addresses.
+_JSON = [
+    structlog.processors.ExceptionRenderer(
+        structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    ),
+    structlog.processors.JSONRenderer(),
+]
 
 
 def configure(level: str = "info", log_format: Literal["auto", "console", "json"] = "auto") -> None:
-    """Send log lines to standard error, as `console` text or `json`.
+    """Send log lines to standard error as `console` text or as `json`.
 
-    `auto` is entries with fields where standard error is the systemd journal, console text where it
-    is a terminal, else json.
+    With `auto` they are entries with fields if standard error is the systemd journal, console text
+    if it is a terminal, otherwise JSON.
     """
+    processors: list[Any]
     if log_format == "auto" and is_journal(sys.stderr):
-        _configure_journal(level, Journal())
-        return
-    # Tracebacks without local variables: those hold payloads, with principals and IP addresses.
-    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
-            exception_formatter=structlog.dev.plain_traceback,
-            # Client IDs are anybody's; quoted, they cannot command a terminal.
-            repr_native_str=True,
-        )
-        if console
-        else structlog.processors.JSONRenderer()
-    )
-    structlog.configure(
-        processors=[
+        journal = Journal()
+        write_line: Callable[[Any], None] = journal.write
+        handler: logging.Handler = JournalHandler(journal)
+        # The journal adds the time.
+        processors = [structlog.processors.format_exc_info, render_entry]
+    else:
+        write_line = _write_line
+        handler = logging.StreamHandler(sys.stderr)
+        console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+        processors = [
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
-            *([] if console else [structlog.processors.ExceptionRenderer(_TRACEBACK)]),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: _StreamLogger(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
-    # Libraries log through the standard library; only what went wrong in them is of interest.
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
-    )
-
-
-def _configure_journal(level: str, journal: Journal) -> None:
-    """Entries of the journal. It adds the time, and its standard traceback has no variables."""
+            *(_console() if console else _JSON),
+        ]
+    levels = ("debug", "info", "warning", "error", "critical")
+    output = SimpleNamespace(**dict.fromkeys(levels, write_line))
     structlog.configure(
-        processors=[structlog.processors.format_exc_info, render_entry],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: JournalLogger(journal),
+        logger_factory=lambda *_: output,
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=logging.WARNING, handlers=[JournalHandler(journal)])
+    # Libraries log through the standard library; only their problems are of interest.
+    logging.basicConfig(
+        level=logging.WARNING, handlers=[handler], format="%(levelname)s %(name)s %(message)s"
+    )
 
 
-class _StreamLogger:
-    """What structlog wraps: writes lines. One that cannot be written must not stop the daemon."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def msg(self, line: str) -> None:
-        """Write one line."""
-        write(self._stream, line + "\n")
-
-    debug = info = warning = error = critical = msg
+def _console() -> list[Any]:
+    return [
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,
+            # Anyone can choose a client ID; quoted, it cannot send commands to the terminal.
+            repr_native_str=True,
+        )
+    ]
 
 
-def json_stream() -> TextIO | None:
-    """Where lines go, if they are json; None where they have another format."""
-    renderer = structlog.get_config()["processors"][-1]
-    return sys.stderr if isinstance(renderer, structlog.processors.JSONRenderer) else None
-
-
-def shows(level: Literal["info", "warning"]) -> bool:
-    """Whether lines of this level are written."""
-    shown: bool = get_logger("").is_enabled_for(logging.getLevelName(level.upper()))
-    return shown
+def _write_line(line: str) -> None:
+    write(sys.stderr, line + "\n")
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write text that ends with a line; what cannot be written is lost."""
+    """Write complete lines; text that cannot be written is lost, and does not stop the daemon."""
     with suppress(OSError):
         stream.write(text)
         stream.flush()
 
 
-def get_logger(name: str, **context: Any) -> Any:
-    """A logger whose lines carry the name of the part they come from, and its context.
+def json_stream() -> TextIO | None:
+    """Return the stream that log lines go to if they are JSON, None if not."""
+    renderer = structlog.get_config()["processors"][-1]
+    return sys.stderr if isinstance(renderer, structlog.processors.JSONRenderer) else None
 
-    It follows later calls of `configure`; what its own `bind` makes does not.
+
+def shows(level: Literal["info", "warning"]) -> bool:
+    """Return whether lines of this level are written."""
+    shown: bool = get_logger("").is_enabled_for(logging.getLevelName(level.upper()))
+    return shown
+
+
+def get_logger(name: str, **context: Any) -> Any:
+    """Return a logger whose lines carry the name of their component, and the context.
+
+    It follows later calls of `configure`; loggers made by its `bind` do not.
     """
     return structlog.get_logger(component=name, **context)
 
 
-class Throttle:
-    """Lets a repeated fault through once per interval and counts what it left out.
+class ThrottledLogger:
+    """Writes a repeated line once per interval; that line says how many were left out before it.
 
-    `interval` is in seconds. At most `capacity` different faults are remembered, so that hostile
-    input cannot fill the memory; the one longest unheard of is forgotten first.
+    Lines are repeats of each other if they have the same event and the same `key`, for example the
+    client they are about. Each method returns whether the line was written. `interval` is in
+    seconds. At most `capacity` different lines are remembered, so that hostile input cannot fill
+    the memory; the one written longest ago is forgotten first. Methods may be called from any
+    thread.
     """
 
     def __init__(
         self,
-        interval: float,
+        logger: Any,
+        interval: float = 60.0,
         *,
         capacity: int = 256,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._logger = logger
         self._interval = interval
         self._capacity = capacity
         self._clock = clock
-        self._seen: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._written: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
 
-    def admit(self, key: Hashable) -> int | None:
-        """None when this repeat is to be left out, else how many were since the last one."""
+    def _log(self, method: str, event: str, *, key: Hashable = None, **fields: Any) -> bool:
         now = self._clock()
-        at, left_out = self._seen.get(key, (None, 0))
-        if at is not None and now - at < self._interval:
-            self._seen[key] = (at, left_out + 1)
-            return None
-        self._seen[key] = (now, 0)
-        self._seen.move_to_end(key)
-        if len(self._seen) > self._capacity:
-            self._seen.popitem(last=False)
-        return left_out
+        with self._lock:
+            at, left_out = self._written.get((event, key), (-math.inf, 0))
+            if now - at < self._interval:
+                self._written[event, key] = (at, left_out + 1)
+                return False
+            self._written[event, key] = (now, 0)
+            self._written.move_to_end((event, key))
+            if len(self._written) > self._capacity:
+                self._written.popitem(last=False)
+        if left_out:
+            fields["repeats_left_out"] = left_out
+        getattr(self._logger, method)(event, **fields)
+        return True
+
+    info = partialmethod(_log, "info")
+    warning = partialmethod(_log, "warning")
+    error = partialmethod(_log, "error")
+    exception = partialmethod(_log, "exception")

@@ -1,14 +1,7 @@
-"""Small helpers for things that run side by side.
-
-Work beside the event loop: blocking calls and tasks whose failures are seen.
-
-Long work on the event loop in short slices.
-
-What is made to stay, and the garbage collector.
-"""
+"""Helpers for the event loop: clocks, signals, tasks, blocking calls, long work in short slices."""
 
 import asyncio
-import contextlib
+import concurrent.futures
 import gc
 import signal
 import threading
@@ -16,6 +9,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Clocks(NamedTuple):
@@ -25,7 +22,18 @@ class Clocks(NamedTuple):
     wall: Callable[[], float]
 
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+@contextmanager
+def stop_signals() -> Iterator[asyncio.Event]:
+    """Yield an event that is set by the first signal that asks the program to end."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
 
 
 async def race(*coroutines: Coroutine[Any, Any, Any]) -> None:
@@ -42,64 +50,25 @@ async def race(*coroutines: Coroutine[Any, Any, Any]) -> None:
             task.result()
 
 
-@contextmanager
-def stop_signals() -> Iterator[asyncio.Event]:
-    """Catch the signals that ask a program to end; the event is set by the first one."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in STOP_SIGNALS:
-            loop.remove_signal_handler(number)
-
-
-T = TypeVar("T")
-
-_PATIENCE = 3.0
-
-
-def in_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
-    """Run a blocking call in a thread of its own and return the future of its result.
-
-    Unlike those of an executor, such a thread never holds up the end of the process: a name
-    resolution that hangs must not keep SIGTERM waiting.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(result)  # type: ignore[arg-type]
-        else:
-            future.set_exception(error)
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = work()
-        except BaseException as failure:  # noqa: BLE001 - it is handed to the waiting coroutine
-            error = failure
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return future
-
-
 class Tasks:
-    """The tasks of one owner: kept alive, cancelled together, and never failing unseen."""
+    """The tasks of one owner: kept alive, cancelled together, their failures reported.
 
-    def __init__(self, on_failure: Callable[[str, BaseException], None]) -> None:
+    `on_failure` gets the name of a task and what it raised. Tasks that are still running
+    `cancel_again_after` seconds after their cancellation are cancelled again.
+    """
+
+    def __init__(
+        self,
+        on_failure: Callable[[str, BaseException], None],
+        *,
+        cancel_again_after: float = 3.0,
+    ) -> None:
         self._on_failure = on_failure
+        self._cancel_again_after = cancel_again_after
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Start a task; what it raises goes to `on_failure` with the name."""
+        """Start a task."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -111,9 +80,9 @@ class Tasks:
         while pending:
             for task in pending:
                 task.cancel()
-            # Once more after a while: library code can swallow a cancellation (asyncio.wait_for
-            # did before Python 3.12), and too soon would cut short what a task does to end well.
-            _, pending = await asyncio.wait(pending, timeout=_PATIENCE)
+            # Library code can swallow a cancellation (asyncio.wait_for did before Python 3.12). To
+            # repeat it too soon would interrupt the cleanup of a task.
+            _, pending = await asyncio.wait(pending, timeout=self._cancel_again_after)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -121,8 +90,49 @@ class Tasks:
             self._on_failure(task.get_name(), error)
 
 
-# A task that waits for a timer may have to wait for three slices.
-_SLICE = 0.002
+def in_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
+    """Run a blocking call in a thread of its own and return the future of its result.
+
+    Unlike the threads of an executor, the thread does not hold up the end of the process: a name
+    resolution that hangs must not delay the reaction to SIGTERM.
+    """
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - it is raised where the future is awaited
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    waiting = asyncio.wrap_future(future)
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return waiting
+
+
+class CooperativeScheduler:
+    """Lets one piece of work at a time hold the event loop, for `seconds` without interruption.
+
+    All pieces of work together hold the loop for one slice between two iterations of the loop,
+    however many there are. With the default a task that waits for a timer waits for up to three
+    slices, 6 ms.
+    """
+
+    def __init__(self, seconds: float = 0.002) -> None:
+        self._seconds = seconds
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator["TimeSlice"]:
+        """Wait for the loop, and yield the time slice to work in."""
+        turn = TimeSlice(self._lock, self._seconds)
+        try:
+            await turn.take()
+            yield turn
+        finally:
+            turn.release()
 
 
 class TimeSlice:
@@ -135,55 +145,32 @@ class TimeSlice:
         self._until = 0.0
 
     async def take(self) -> None:
-        """Wait until nobody else has the right."""
+        """Wait for the right."""
         await self._lock.acquire()
         self._held = True
-        # The loop goes round first: who had the right before may have used up a slice just now.
+        # One iteration of the loop first: the previous holder may just have used up a slice.
         await asyncio.sleep(0)
         self._until = time.perf_counter() + self._seconds
 
-    def give(self) -> None:
-        """Let the next one work, where the right is held."""
+    def release(self) -> None:
+        """Give the right up if it is held; it is not after a cancelled `take`."""
         if self._held:
             self._held = False
             self._lock.release()
 
     async def yield_if_due(self) -> None:
-        """Let others go on, where the slice is used up."""
+        """Let other work and the loop go on if the slice is used up."""
         if time.perf_counter() >= self._until:
-            self.give()
+            self.release()
             await self.take()
-
-
-class CooperativeScheduler:
-    """Lets one piece of work at a time hold the loop, for `seconds` at once.
-
-    However many pieces of work are done side by side, all of them together hold the loop for one
-    slice each time that it goes round.
-    """
-
-    def __init__(self, seconds: float = _SLICE) -> None:
-        self._seconds = seconds
-        self._lock = asyncio.Lock()
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[TimeSlice]:
-        """Work in slices, as long as this is entered."""
-        turn = TimeSlice(self._lock, self._seconds)
-        try:
-            await turn.take()
-            yield turn
-        finally:
-            turn.give()
 
 
 @contextmanager
 def gc_frozen() -> Iterator[None]:
-    """Leave all that is made within to no garbage collection, then or later.
+    """Exclude all objects, including those created in this block, from garbage collection.
 
-    What is restored stays for as long as the daemon runs. The garbage collector need not look at it
-    again and again while it is built, nor ever after: with a million clients each look would hold
-    up the event loop for tens of milliseconds.
+    Restored clients stay for as long as the daemon runs. Collections would examine a million of
+    them again and again, and hold up the event loop for tens of milliseconds each time.
     """
     gc.disable()
     try:

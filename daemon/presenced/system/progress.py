@@ -1,4 +1,4 @@
-"""How far a command has come, on standard error."""
+"""The progress of a command, on standard error."""
 
 import asyncio
 import sys
@@ -6,34 +6,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Never
 
-_EVERY_ON_TERMINAL = 0.5
-_EVERY = 60.0
 
-
-class Progress:
-    """Shows what `told` says: twice a second on a terminal, in one line; else once a minute."""
-
-    def __init__(self, told: Callable[[], str]) -> None:
-        self._told = told
-
-    async def run(self) -> Never:
-        """Show it until cancelled; on a terminal also the last of it."""
-        terminal = sys.stderr.isatty()
-        try:
-            while True:
-                await asyncio.sleep(_EVERY_ON_TERMINAL if terminal else _EVERY)
-                self._show("\r\x1b[K" if terminal else "", "" if terminal else "\n")
-        finally:
-            if terminal:
-                self._show("\r\x1b[K", "\n")
-
-    def _show(self, before: str, after: str) -> None:
-        sys.stderr.write(f"{before}{self._told()}{after}")
-        sys.stderr.flush()
+async def show_progress(text: Callable[[], str]) -> Never:
+    """Show a text until cancelled: in one line of a terminal twice a second, else once a minute."""
+    terminal = sys.stderr.isatty()
+    before, after = ("\r\x1b[K", "") if terminal else ("", "\n")
+    try:
+        while True:
+            await asyncio.sleep(0.5 if terminal else 60.0)
+            _write(f"{before}{text()}{after}")
+    finally:
+        if terminal:
+            _write(f"{before}{text()}\n")
 
 
 def count_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of a file; how many have been read is shown where a terminal shows it."""
+    """Yield lines; show how many have been read if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield from lines
         return
@@ -43,6 +31,10 @@ def count_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield line
         if time.monotonic() - shown_at > 0.2:
             shown_at = time.monotonic()
-            sys.stderr.write(f"\r{number:,} lines")
-            sys.stderr.flush()
-    sys.stderr.write(f"\r{number:,} lines\n")
+            _write(f"\r{number:,} lines")
+    _write(f"\r{number:,} lines\n")
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

@@ -20,7 +20,7 @@ from presenced.sources.options import load_for_tool
 from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import in_thread, race, stop_signals
-from presenced.system.progress import Progress
+from presenced.system.progress import show_progress
 from presenced_emulator.lifecycle import Manners
 from presenced_emulator.simulate.life import Life, Plan, summary, truth_lines
 from presenced_emulator.simulate.publisher import Publisher, SimulationError
@@ -116,9 +116,9 @@ async def _simulate(
         begin = datetime.fromtimestamp(plan.start, UTC).isoformat(timespec="milliseconds")
         begin = begin.replace("+00:00", "Z")
         say(f"{plan.devices} devices on {source.address}: --seed {plan.seed} --start {begin}")
-        progress = Progress(lambda: f"{publisher.published:,} messages")
+        progress = show_progress(lambda: f"{publisher.published:,} messages")
         with stop_signals() as stop:
-            await race(_publish(life, publisher, stop), progress.run())
+            await race(_publish(life, publisher, stop), progress)
     if options.truth is not None:
         _write_truth(life, plan, options)
     say(f"Published {publisher.published:,} messages. At the end:")

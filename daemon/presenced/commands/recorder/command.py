@@ -24,7 +24,7 @@ from presenced.sources.recording import recording_line
 from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import race, stop_signals
-from presenced.system.progress import Progress
+from presenced.system.progress import show_progress
 
 
 class Session:
@@ -111,9 +111,9 @@ async def _record(
     duration: float | None,
 ) -> Session:
     session = Session(files, change)
-    progress = Progress(lambda: f"{session.messages:,} messages, {files.total:,} bytes")
+    progress = show_progress(lambda: f"{session.messages:,} messages, {files.total:,} bytes")
     with stop_signals() as stop:
-        await race(session.run(transport, sources), progress.run(), _end(stop, duration))
+        await race(session.run(transport, sources), progress, _end(stop, duration))
     return session
 
 

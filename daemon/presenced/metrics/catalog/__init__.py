@@ -1,15 +1,28 @@
-"""Every metric: its name, type, labels and meaning. The only place that names them."""
+"""Every metric: name, type, labels, help, how it is read, and whether it outlives a restart."""
 
-from presenced.metrics.catalog.daemon import DAEMON
-from presenced.metrics.catalog.fleet import CLIENTS, EVENTS, FLEET, REGISTRY
-from presenced.metrics.metric import Metric
+from presenced.metrics.catalog.daemon import COMMIT_DURATION, DAEMON
+from presenced.metrics.catalog.fleet import (
+    CLASS_CLIENTS,
+    EVENT_DELAY,
+    FLEET,
+    OFFLINE_DURATION,
+    SESSION_DURATION,
+)
+from presenced.metrics.declaration import CollectedMetric
+from presenced.metrics.series import PER_CLIENT
 
-__all__ = ["CATALOG", "PER_CLIENT", "Metric"]
+__all__ = ["CATALOG", "PER_CLIENT"]
 
-CATALOG: dict[str, Metric] = {
-    metric.name: metric for metric in (*FLEET, *EVENTS, *REGISTRY, *DAEMON)
+CATALOG: dict[str, CollectedMetric] = {
+    metric.name: metric
+    for metric in (
+        *FLEET,
+        *DAEMON,
+        CLASS_CLIENTS,
+        SESSION_DURATION,
+        OFFLINE_DURATION,
+        COMMIT_DURATION,
+        EVENT_DELAY,
+    )
 }
-"""The totals, in the order in which they are exposed."""
-
-PER_CLIENT: dict[str, Metric] = {metric.name: metric for metric in CLIENTS}
-"""Those that have a series of its own for each client."""
+"""The metrics that are read at scrape, in the order of the exposition."""

@@ -25,7 +25,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
 
 def test_assignments_in_one_datagram(manager: tuple[str, socket.socket]) -> None:
     address, listening = manager
-    notifier = Notifier.from_environment({"NOTIFY_SOCKET": address})
+    notifier = Notifier(address)
     assert notifier.wanted
     assert notifier.send(READY=1, STATUS="all\nis  well\n")
     assert listening.recv(4096) == b"READY=1\nSTATUS=all is well"
@@ -41,9 +41,9 @@ def test_nothing_after_close(manager: tuple[str, socket.socket]) -> None:
         listening.recv(4096)
 
 
-@pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1"}])
-def test_nobody_to_tell(environ: dict[str, str]) -> None:
-    notifier = Notifier.from_environment(environ)
+@pytest.mark.parametrize("address", [None, "", "vsock:2:1"])
+def test_without_a_manager_nothing_is_sent(address: str | None) -> None:
+    notifier = Notifier(address)
     assert not notifier.wanted
     assert not notifier.send(READY=1)
     notifier.close()

@@ -6,34 +6,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.metrics.series import Ranking
+from presenced.metrics.series import SortedNames
 
 names = st.text("abc", max_size=4)
 
 
-def drained(ranking: Ranking) -> list[str]:
+def drained(sorted_names: SortedNames) -> list[str]:
     """All names, from the first to the last."""
     found = []
-    while ranking:
-        found.append(ranking.first)
-        ranking.discard(found[-1])
+    while sorted_names:
+        found.append(sorted_names.first)
+        sorted_names.discard(found[-1])
     return found
 
 
 @given(st.lists(st.tuples(st.booleans(), names), max_size=100))
 def test_it_is_as_a_sorted_set(steps: list[tuple[bool, str]]) -> None:
-    ranking, wanted = Ranking(), set()
+    sorted_names, wanted = SortedNames(), set()
     for there, name in steps:
         if there:
-            ranking.add(name)
+            sorted_names.add(name)
             wanted.add(name)
         else:
-            ranking.discard(name)
+            sorted_names.discard(name)
             wanted.discard(name)
-        assert bool(ranking) is bool(wanted)
+        assert bool(sorted_names) is bool(wanted)
         if wanted:
-            assert (ranking.first, ranking.last) == (min(wanted), max(wanted))
-    assert drained(ranking) == sorted(wanted)
+            assert (sorted_names.first, sorted_names.last) == (min(wanted), max(wanted))
+    assert drained(sorted_names) == sorted(wanted)
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "random"])
@@ -44,11 +44,11 @@ def test_many_names_in_any_order(order: str) -> None:
         "descending": ranked[::-1],
         "random": Random(1).sample(ranked, len(ranked)),
     }[order]
-    ranking = Ranking()
+    sorted_names = SortedNames()
     for name in added:
-        ranking.add(name)
+        sorted_names.add(name)
     for name in ranked[::3]:
-        ranking.discard(name)
+        sorted_names.discard(name)
     left = [name for number, name in enumerate(ranked) if number % 3]
-    assert (ranking.first, ranking.last) == (left[0], left[-1])
-    assert drained(ranking) == left
+    assert (sorted_names.first, sorted_names.last) == (left[0], left[-1])
+    assert drained(sorted_names) == left

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from kept import totals_of
 from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG
 from presenced.pipeline import EventCounts, Pipeline
@@ -12,7 +13,7 @@ from presenced.sources.gap_detector import GapDetector
 from presenced.sources.gaps import GapReason
 from presenced.store.changes import Changes
 from presenced.store.schema import CounterRow
-from presenced.store.tallies import Tallies
+from presenced.store.totals import Totals
 from presenced.system.loop import Clocks
 
 OF_NOW = {"clients", "unverified"}
@@ -20,13 +21,13 @@ OF_THE_PROCESS = {"faults"}
 
 
 class Counted:
-    """What has been counted, and its tallies."""
+    """What has been counted, and the totals of it that outlive a restart."""
 
     def __init__(self) -> None:
         self.pipeline = Pipeline(Fleet(PresenceRules()))
         presence = self.pipeline.presence
         self.gap_detector = GapDetector(presence, Clocks(lambda: 0.0, lambda: 0.0))
-        self.tallies = Tallies(self.pipeline, self.gap_detector)
+        self.kept = Totals(totals_of(self.pipeline, self.gap_detector))
 
     @property
     def totals(self) -> dict[tuple[type, str], Any]:
@@ -59,7 +60,7 @@ class Counted:
 
     def collect(self) -> list[CounterRow]:
         changes = Changes()
-        self.tallies.collect(changes)
+        self.kept.collect(changes)
         return [row for row in changes.counters.values() if row is not None]
 
 
@@ -83,7 +84,7 @@ def plain(value: Any) -> Any:
 
 def restored(*rows: CounterRow) -> Counted:
     counted = Counted()
-    counted.tallies.restore(rows)
+    counted.kept.restore(rows)
     return counted
 
 
@@ -151,7 +152,7 @@ def test_what_was_stored_is_added_to_what_has_been_counted() -> None:
     counted = Counted()
     counted.gap_detector.gaps[GapReason.RATE_LIMIT] = 2
     stored = row("presenced_gaps_total", 40, '{"reason":"rate_limit"}')
-    counted.tallies.restore([stored])
+    counted.kept.restore([stored])
     assert counted.collect() == [stored._replace(value=42)]
 
 
