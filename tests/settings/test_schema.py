@@ -91,7 +91,7 @@ def test_schema_and_loader_reject(validator, load, text):
 
 def test_committed_schema_is_current():
     path = CONFIG / "presenced.schema.json"
-    assert path.read_text() == schema_text(), "run python -m presenced.settings.schema > FILE"
+    assert path.read_text() == schema_text(), "run make docs"
 
 
 def test_schema_is_printed():

@@ -143,7 +143,7 @@ def test_defaults_of_tls(read):
         (
             f"{PAIR}, min_version: TLS13, cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA]",
             "",
-            "has cipher_suites, which TLS 1.3 alone has no use for",
+            "has cipher_suites, which have no effect on TLS 1.3 alone",
         ),
         (f"{PAIR}, curve_preferences: [P256]", ".curve_preferences[0]", "did you mean CurveP256?"),
         (f"{PAIR}, curve_preferences: [X25519, CurveP256]", ".curve_preferences", "one curve only"),
