@@ -71,7 +71,8 @@ def _apply_environment(draft: Draft, environ: Mapping[str, str]) -> None:
     part. An empty variable is null if the key may be null.
     """
     variables = {variable(key): key for key in KEYS.values() if key.holds != "section"}
-    # Kubernetes sets NAME_SERVICE_HOST, NAME_PORT and the like for each service, perhaps ours.
+    # Kubernetes sets NAME_SERVICE_HOST, NAME_PORT and others for each service, and a service may
+    # be named presenced.
     services = [
         name.removesuffix(_SERVICE_HOST) for name in environ if name.endswith(_SERVICE_HOST)
     ]

@@ -26,9 +26,9 @@ from presenced.settings.values import (
     Number,
     PathName,
     Section,
+    file_default,
     format_duration,
     parse_listen,
-    written,
 )
 
 _REASON = "^[A-Z][A-Z0-9_]*$"
@@ -79,27 +79,27 @@ Reason = Annotated[
 class PresenceSettings(Section):
     """When a client counts as offline, and which clients count at all."""
 
-    offline_delay: Duration = written("5s")
+    offline_delay: Duration = file_default("5s")
     """How long after a disconnect a client that does not come back counts as offline. Shorter
     interruptions are flaps: counted, but the client stays online. 0s means at once."""
 
     offline_delay_by_reason: Annotated[
         Mapping[Reason, Duration], Field(json_schema_extra={"additionalProperties": False})
-    ] = written({})
+    ] = file_default({})
     """Offline delays for single disconnect reasons of AWS IoT Core, instead of `offline_delay`. For
     example {CLIENT_INITIATED_DISCONNECT: 0s} makes clients that send DISCONNECT offline at
     once."""
 
-    timestamp_accuracy: Duration = written("2m")
+    timestamp_accuracy: Duration = file_default("2m")
     """How far the timestamps of events may be from the truth. AWS IoT Core calls them an
     approximation and used to document 2 minutes. Used to decide which of two events is the later
     one."""
 
-    version_reset_after: Duration = written("1h")
+    version_reset_after: Duration = file_default("1h")
     """The shortest time offline after which the broker counts a client's connections from 0 again.
     About an hour at AWS IoT Core. Must be more than four times `timestamp_accuracy`."""
 
-    forget_offline_after: Duration = written("30d")
+    forget_offline_after: Duration = file_default("30d")
     """How long a client may be offline before it is forgotten and its series end. An online client
     is never forgotten."""
 
@@ -273,12 +273,12 @@ class Settings(Section):
     by __, such as PRESENCED_MQTT__ENDPOINT.
     """
 
-    mqtt: MqttSettings = written({})
-    presence: PresenceSettings = written({})
-    metrics: MetricsSettings = written({})
-    history: HistorySettings = written({})
-    state: StateSettings = written({})
-    log: LogSettings = written({})
+    mqtt: MqttSettings = file_default({})
+    presence: PresenceSettings = file_default({})
+    metrics: MetricsSettings = file_default({})
+    history: HistorySettings = file_default({})
+    state: StateSettings = file_default({})
+    log: LogSettings = file_default({})
 
     @field_validator("*", mode="before")
     @classmethod

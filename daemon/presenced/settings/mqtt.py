@@ -25,10 +25,10 @@ from presenced.settings.values import (
     Section,
     check_endpoint,
     check_topic_filter,
+    file_default,
     overlapping_filters,
     utf8_length,
     within,
-    written,
 )
 
 ENDPOINT_REQUIRED = "endpoint_required"
@@ -44,21 +44,21 @@ _PASSWORD_FILE = "mqtt.password_file"  # noqa: S105 -- the name of a key
 class TlsSettings(Section):
     """PEM files for TLS: the client certificate, its key, and the authority to trust."""
 
-    cert: PathName | None = written(f"{_DIRECTORY}/certificate.pem.crt")
+    cert: PathName | None = file_default(f"{_DIRECTORY}/certificate.pem.crt")
     """Certificate that presenced shows to the broker: the file that AWS calls
     `...-certificate.pem.crt`. null, together with `key`, connects without a client certificate,
     which AWS IoT Core refuses."""
 
-    key: PathName | None = written(f"{_DIRECTORY}/private.pem.key")
+    key: PathName | None = file_default(f"{_DIRECTORY}/private.pem.key")
     """Private key of the certificate, not encrypted. Only the daemon's user should be able to
     read it."""
 
-    ca: PathName | None = written(f"{_DIRECTORY}/AmazonRootCA1.pem")
+    ca: PathName | None = file_default(f"{_DIRECTORY}/AmazonRootCA1.pem")
     """Certificate authority that must have signed the broker's certificate; for AWS IoT Core it
     is https://www.amazontrust.com/repository/AmazonRootCA1.pem. null trusts the authorities that
     the operating system trusts."""
 
-    refresh: Annotated[Duration, within("1s", "1d")] = written("5m")
+    refresh: Annotated[Duration, within("1s", "1d")] = file_default("5m")
     """How often to check whether the files have been replaced, from 1s to 1d. A new, complete pair
     is used after one reconnect; every other reconnect uses it too."""
 
@@ -163,13 +163,13 @@ class MqttSettings(Section):
     tls: Annotated[
         TlsSettings | None,
         BeforeValidator(_false_as_none, json_schema_input_type=TlsSettings | Literal[False]),
-    ] = written({})
+    ] = file_default({})
     """Certificate files. `false` connects without TLS, for a plaintext broker on a trusted
     network."""
 
     connections: Annotated[
         tuple[Connection, ...], Field(min_length=1, max_length=8), BeforeValidator(_check_filters)
-    ] = written([["$aws/events/#"]])
+    ] = file_default([["$aws/events/#"]])
     """MQTT connections to open, each a list of 1 to 8 topic filters. AWS IoT Core delivers at most
     100 messages a second to one connection and discards the rest, so a large fleet needs its
     events divided among several. No two filters may match the same topic."""
@@ -178,12 +178,12 @@ class MqttSettings(Section):
     """Quality of service of the subscriptions. With 1 the broker repeats what was not acknowledged;
     with 0 messages are lost when the network fails."""
 
-    keep_alive: Annotated[Duration, within("5s", "20m", whole=True)] = written("30s")
+    keep_alive: Annotated[Duration, within("5s", "20m", whole=True)] = file_default("30s")
     """How long the connection may be silent before it is probed; a dead one is noticed within one
     and a half times this. Whole seconds from 5s to 20m. AWS IoT Core takes less than 30s for
     30s; through a VPC endpoint use at most 230s."""
 
-    session_expiry: Annotated[Duration, within("0s", "7d", whole=True)] = written("1h")
+    session_expiry: Annotated[Duration, within("0s", "7d", whole=True)] = file_default("1h")
     """How long the broker keeps the session and its undelivered messages after the connection is
     lost. Whole seconds, at most 7d; 0s starts a new session at every connect."""
 

@@ -13,7 +13,7 @@ from typing import Any
 from presenced.settings.keys import KEYS, Key, schema_of
 from presenced.settings.loading import DEFAULT_CONFIG, FLAGS, variable
 from presenced.settings.model import Settings
-from presenced.settings.values import PATTERN
+from presenced.settings.values import DURATION_PATTERN
 
 _HEAD = f"""# Configuration
 
@@ -96,7 +96,7 @@ def _type(field: Mapping[str, Any]) -> str:
             return "one of " + ", ".join(f"`{v}`" for v in dict.fromkeys(map(str, values)))
         case {"const": value}:
             return f"`{json.dumps(value)}`"
-        case {"pattern": pattern} if pattern == PATTERN:
+        case {"pattern": pattern} if pattern == DURATION_PATTERN:
             return "duration"
         case {"$ref": _}:
             return "mapping"

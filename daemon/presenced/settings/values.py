@@ -40,7 +40,7 @@ class Section(BaseModel):
     )
 
 
-def written(value: Any) -> Any:
+def file_default(value: Any) -> Any:
     """Return a field whose default is given as the file would hold it, such as "5m"."""
     return Field(default=value)
 
@@ -77,7 +77,7 @@ _WORDS = re.compile(
     r"|(?P<h>hours?|hrs?)|(?P<d>days?)"
 )
 
-PATTERN = "^(0|(?=[0-9])" + "".join(f"({_NUMBER}{unit})?" for unit in _SECONDS) + ")$"
+DURATION_PATTERN = "^(0|(?=[0-9])" + "".join(f"({_NUMBER}{unit})?" for unit in _SECONDS) + ")$"
 """Every duration, as a regular expression that Python and JSON Schema both understand."""
 
 
@@ -86,7 +86,7 @@ def parse_duration(text: str) -> float:
 
     Units are d, h, m, s and ms, each at most once and the largest first; `0` needs none.
     """
-    if re.fullmatch(PATTERN, text) is None:
+    if re.fullmatch(DURATION_PATTERN, text) is None:
         raise _not_a_duration(text)
     parts = re.findall(rf"({_NUMBER})([a-z]+)", text)
     seconds = sum(float(number) * _SECONDS[unit] for number, _, unit in parts)
@@ -102,7 +102,7 @@ def _not_a_duration(text: str) -> InvalidValue:
     if re.fullmatch(_NUMBER, plain):
         return InvalidValue(f"has no unit: write {plain}s if seconds are meant")
     guess = _WORDS.sub(lambda word: str(word.lastgroup), plain.lower().replace(" ", ""))
-    nearest = guess if re.fullmatch(PATTERN, guess) else None
+    nearest = guess if re.fullmatch(DURATION_PATTERN, guess) else None
     return InvalidValue(
         "is not a duration: write it as 500ms, 5s, 2m, 1h30m or 30d", nearest=nearest
     )
@@ -129,7 +129,9 @@ Duration = Annotated[
     float,
     BeforeValidator(_read_duration),
     # What the file may hold. `pattern` binds texts only, and the limits numbers only.
-    WithJsonSchema({"type": ["string", "integer"], "pattern": PATTERN, "minimum": 0, "maximum": 0}),
+    WithJsonSchema(
+        {"type": ["string", "integer"], "pattern": DURATION_PATTERN, "minimum": 0, "maximum": 0}
+    ),
 ]
 """A field that is written as a duration and read as seconds."""
 

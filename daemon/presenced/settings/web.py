@@ -21,7 +21,7 @@ from pydantic import (
 
 from presenced.settings.keys import keys_of
 from presenced.settings.problems import InvalidValue, read_named_file
-from presenced.settings.values import Duration, Flag, Number, PathName, Section, written
+from presenced.settings.values import Duration, Flag, Number, PathName, Section, file_default
 from presenced.settings.yaml_file import read_yaml
 
 WEB_CONFIG_KEY = "metrics.web_config"
@@ -70,20 +70,17 @@ _HEADERS: Mapping[str, tuple[str, ...]] = {
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 
-def _nearest(name: str, known: Mapping[str, object]) -> str | None:
-    return next(iter(get_close_matches(name, known, n=1, cutoff=0.6)), None)
+def _check_known(name: str, known: Mapping[str, object], message: str) -> str:
+    if name in known:
+        return name
+    nearest = get_close_matches(name, known, n=1, cutoff=0.6)
+    raise InvalidValue(f"{message} {', '.join(known)}", nearest=nearest[0] if nearest else None)
 
 
 def _check_cipher_suite(name: str) -> str:
     if name.startswith(_TLS13):
         raise InvalidValue("is of TLS 1.3, whose suites cannot be chosen: leave it out")
-    if name not in CIPHER_SUITES:
-        known = ", ".join(CIPHER_SUITES)
-        raise InvalidValue(
-            f"is no cipher suite that can be chosen: known are {known}",
-            nearest=_nearest(name, CIPHER_SUITES),
-        )
-    return name
+    return _check_known(name, CIPHER_SUITES, "is no cipher suite that can be chosen; known are")
 
 
 def _check_curves(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -95,12 +92,7 @@ def _check_curves(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_curve(name: str) -> str:
-    if name not in CURVES:
-        known = ", ".join(CURVES)
-        raise InvalidValue(
-            f"is no curve that can be chosen: known are {known}", nearest=_nearest(name, CURVES)
-        )
-    return name
+    return _check_known(name, CURVES, "is no curve that can be chosen; known are")
 
 
 def _check_client_auth(value: Any) -> Any:
@@ -210,12 +202,7 @@ def _check_hash(secret: SecretStr) -> SecretStr:
 
 
 def _check_header(name: str) -> str:
-    if name not in _HEADERS:
-        raise InvalidValue(
-            f"cannot be set; headers that can are {', '.join(_HEADERS)}",
-            nearest=_nearest(name.title(), _HEADERS),
-        )
-    return name
+    return _check_known(name, _HEADERS, "cannot be set; headers that can are")
 
 
 def _number_as_text(value: Any) -> Any:
@@ -251,7 +238,7 @@ class HttpServerConfig(Section):
 class RateLimit(Section):
     """How often requests are answered, as a token bucket; beyond it the answer is 429."""
 
-    interval: Duration = written("0s")
+    interval: Duration = file_default("0s")
     """Time in which one request is allowed, on average; 0 for no limit."""
 
     burst: Annotated[Number, Field(ge=0)] = 0
@@ -270,10 +257,10 @@ class WebConfig(Section):
     tls_server_config: TlsServerConfig | None = None
     """TLS; without this section the listener speaks plain HTTP."""
 
-    http_server_config: HttpServerConfig = written({})
+    http_server_config: HttpServerConfig = file_default({})
     """HTTP."""
 
-    rate_limit: RateLimit = written({})
+    rate_limit: RateLimit = file_default({})
     """Limit of all requests together."""
 
     basic_auth_users: Mapping[str, Annotated[SecretStr, AfterValidator(_check_hash)]] = Field(

@@ -73,23 +73,22 @@ def read_yaml(content: bytes, path: Path, keys: Mapping[str, Key]) -> Draft:
 
 
 class _Reader:
-    """Turns the nodes of one file into plain data, and notes where each was written."""
+    """Turn the nodes of one file into plain data, and note where each was written."""
 
     def __init__(self, path: Path, keys: Mapping[str, Key]) -> None:
         self.draft = Draft(keys)
         self._path = path
-        self._checked: set[yaml.Node] = set()
 
     def read(self, text: str) -> None:
         """Read the file into the draft; raises what PyYAML raises."""
         self._loader = _Loader(text)
         node = self._loader.get_single_node()
-        if node is None or node.tag.endswith(":null"):
+        if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
             return
         if not isinstance(node, yaml.MappingNode):
             sections = [name for name, key in self.draft.keys.items() if len(key.path) == 1]
             self.fail(f"must hold a mapping with the keys {', '.join(sections)}", node.start_mark)
-        self.draft.tree = self._value(node, (), ())
+        self.draft.tree = self._value(node, (), node.start_mark)
 
     def fail(self, message: str, mark: yaml.Mark | None = None) -> NoReturn:
         """Raise SettingsError for the whole file, with the problems found before."""
@@ -97,42 +96,37 @@ class _Reader:
         problem = Problem(key="", message=message, origin=origin)
         raise SettingsError([*self.draft.problems, problem])
 
-    def _value(self, node: yaml.Node, path: KeyPath, around: tuple[yaml.Node, ...]) -> Any:
-        """Return the data of a node that is part of the nodes `around`."""
+    def _value(
+        self, node: yaml.Node, path: KeyPath, mark: yaml.Mark, around: tuple[yaml.Node, ...] = ()
+    ) -> Any:
+        """Return the data of a node that is part of the nodes `around`; `mark` is its place."""
         if node in around:
             self.fail("holds an alias of something that it is part of", node.start_mark)
         if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
             self.fail(f"has the tag {node.tag}, which means nothing here", node.start_mark)
+        text = str(node.value) if isinstance(node, yaml.ScalarNode) else None
+        if path:
+            self.draft.sources[path] = Source(f"{self._path}:{mark.line + 1}", text)
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path, (*around, node))
+            return {
+                name: self._value(value, (*path, name), name_mark, (*around, node))
+                for name, (name_mark, value) in self._entries(node, path).items()
+            }
         if isinstance(node, yaml.SequenceNode):
-            items = []
-            for position, item in enumerate(node.value):
-                self._note((*path, position), item, item.start_mark)
-                items.append(self._value(item, (*path, position), (*around, node)))
-            return items
+            return [
+                self._value(item, (*path, position), item.start_mark, (*around, node))
+                for position, item in enumerate(node.value)
+            ]
         value = self._loader.construct_object(node)
         key = self.draft.keys.get(dotted(path))
         if key and key.holds == "path" and value and isinstance(value, str):
             return str(self._path.parent / value)
         return value
 
-    def _mapping(
-        self, node: yaml.MappingNode, path: KeyPath, around: tuple[yaml.Node, ...]
-    ) -> dict[str, Any]:
-        # Only once: where an alias leads here again, the node holds what was merged into it.
-        if node not in self._checked:
-            self._checked.add(node)
-            self._find_duplicates(node, path)
-        self._loader.flatten_mapping(node)
-        mapping = {}
-        for key_node, value_node in node.value:
-            name = self._name(key_node)
-            self._note((*path, name), value_node, key_node.start_mark)
-            mapping[name] = self._value(value_node, (*path, name), around)
-        return mapping
-
-    def _find_duplicates(self, node: yaml.MappingNode, path: KeyPath) -> None:
+    def _entries(
+        self, node: yaml.MappingNode, path: KeyPath
+    ) -> dict[str, tuple[yaml.Mark, yaml.Node]]:
+        """Return the value of each name in a mapping, and where the name is; report duplicates."""
         lines: dict[str, int] = {}
         for key_node, _ in node.value:
             name, line = self._name(key_node), key_node.start_mark.line + 1
@@ -141,13 +135,15 @@ class _Reader:
                 key, origin = dotted((*path, name)), f"{self._path}:{line}"
                 self.draft.problems.append(Problem(key=key, message=message, origin=origin))
             lines.setdefault(name, line)
+        # Put what `<<` merges into the mapping before the keys that override it.
+        self._loader.flatten_mapping(node)
+        pairs = {self._name(key): (key, value) for key, value in node.value}
+        # An alias may lead here again, and must not find the overridden keys twice.
+        node.value = list(pairs.values())
+        return {name: (key.start_mark, value) for name, (key, value) in pairs.items()}
 
     def _name(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode):
             self.fail("has a list or a mapping where a key should be", node.start_mark)
         # As it was written: a key is a name, even if it looks like a number.
         return str(node.value)
-
-    def _note(self, path: KeyPath, node: yaml.Node, mark: yaml.Mark) -> None:
-        text = str(node.value) if isinstance(node, yaml.ScalarNode) else None
-        self.draft.sources[path] = Source(f"{self._path}:{mark.line + 1}", text)
