@@ -59,18 +59,16 @@ def check_tls_files(files: PemFiles, *, now: datetime) -> list[Problem]:
     come and go while the daemon runs.
     """
     check = PemCheck(now)
-    cert_path, key_path, ca_path = files.cert, files.key, files.ca
-    cert = check.read(_CERT, cert_path) if cert_path else None
-    key = check.read(_KEY, key_path) if key_path else None
+    cert, key = check.read(_CERT, files.cert), check.read(_KEY, files.key)
     check.check_pair(cert, key)
-    if cert_path and cert and key:
+    if cert and key:
         # Without a password OpenSSL would ask for one on the terminal.
         check.try_loading(
-            cert, key, load=lambda context: context.load_cert_chain(cert_path, key_path, "")
+            cert, key, load=lambda context: context.load_cert_chain(str(cert.path), key.path, "")
         )
-    if ca_path and (ca := check.read(_CA, ca_path)):
+    if ca := check.read(_CA, files.ca):
         check.check_authorities(ca)
-        check.try_loading(ca, load=lambda context: context.load_verify_locations(ca_path))
+        check.try_loading(ca, load=lambda context: context.load_verify_locations(str(ca.path)))
     return check.problems
 
 
@@ -84,7 +82,7 @@ def certificate_expiries(files: PemFiles | None) -> dict[str, float]:
     check = PemCheck(datetime.now(UTC))
     expiries = {}
     for name, path in (("client", files.cert), ("ca", files.ca)) if files else ():
-        pem = check.read(name, path) if path else None
+        pem = check.read(name, path)
         if pem and (certificates := check.certificates(pem)):
             ends = [certificate.not_valid_after_utc.timestamp() for certificate in certificates]
             expiries[name] = min(ends) if name == "ca" else ends[0]
@@ -101,10 +99,10 @@ class PemCheck:
         self.problems: list[Problem] = []
         self._now = now
 
-    def read(self, key: str, path: Path) -> Pem | None:
-        """Read a file; None if that fails."""
+    def read(self, key: str, path: Path | None) -> Pem | None:
+        """Read the file that a key names; None if it names none, or if that fails."""
         try:
-            return Pem(key, path, read_named_file(path, key))
+            return Pem(key, path, read_named_file(path, key)) if path else None
         except SettingsError as error:
             self.problems += error.problems
             return None

@@ -41,7 +41,7 @@ def read_material(tls: TlsServerConfig) -> TlsMaterial:
     def read(name: str, inline: str | None, path: Path | None) -> Pem | None:
         if inline is not None:
             return Pem(f"{_SECTION}.{name}", None, inline.encode())
-        return check.read(f"{_SECTION}.{name}_file", path) if path else None
+        return check.read(f"{_SECTION}.{name}_file", path)
 
     cert = read("cert", tls.cert, tls.cert_file)
     key = read("key", tls.key.get_secret_value() if tls.key else None, tls.key_file)
