@@ -48,7 +48,7 @@ def pem(key, form=PrivateFormat.PKCS8, encryption=None):
 
 
 class Files:
-    """A directory with a good set of files, of which tests spoil one."""
+    """A directory with a good set of files, one of which a test replaces."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -253,7 +253,7 @@ def test_certificate_that_is_not_yet_valid_asks_for_the_clock(files):
     assert "clock" in problem.remedy
 
 
-def test_only_our_own_certificate_of_a_chain_must_be_valid(files):
+def test_only_the_first_certificate_of_a_chain_must_be_valid(files):
     old = make_certificate(files.key, begin=-9 * DAY, end=-DAY, name="old")
     files.write("cert", files.path("cert").read_bytes() + old)
     assert files.problems() == []
@@ -291,7 +291,7 @@ def test_a_key_open_to_everyone_is_a_warning(files, mode, open_to_all):
         assert stat.S_IMODE(files.path("key").stat().st_mode) == mode
 
 
-def test_expiry_is_that_of_our_own_certificate(files):
+def test_expiry_of_a_chain_and_of_a_bundle(files):
     sooner = make_certificate(files.key, end=DAY)
     later = make_certificate(files.key, end=2 * DAY)
     files.write("chain", later + sooner)
@@ -302,7 +302,7 @@ def test_expiry_is_that_of_our_own_certificate(files):
     }
 
 
-def test_expiry_of_what_is_no_certificate_is_left_out(files):
+def test_certificates_that_cannot_be_read_have_no_expiry(files):
     bad = TlsSettings(cert=files.path("key"), key=files.path("key"), ca=files.path("nothing"))
     assert certificate_expiries(bad) == {}
     assert certificate_expiries(None) == {}

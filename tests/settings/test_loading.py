@@ -66,7 +66,7 @@ def test_settings_do_not_change():
         Settings().mqtt.port = 1
 
 
-def test_all_problems_are_told_at_once(load):
+def test_all_problems_are_reported_at_once(load):
     problems = load.problems(
         """\
         mqtt:
@@ -255,7 +255,7 @@ def test_relative_paths_are_relative_to_the_file(load):
     assert settings.mqtt.password_file == Path("p")
 
 
-def test_endpoint_is_required_where_one_connects(load):
+def test_endpoint_is_required_to_connect(load):
     problem = load.problem("", require_endpoint=True)
     assert problem.key == "mqtt.endpoint"
     assert "is not set" in problem.message

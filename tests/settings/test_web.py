@@ -1,4 +1,4 @@
-"""The web configuration file: what it may hold, and what is said about the rest."""
+"""The web configuration file: what it may hold, and how anything else is reported."""
 
 import re
 from pathlib import Path
@@ -235,7 +235,7 @@ def test_secrets_are_not_in_representations(read):
     assert HASH not in repr(config)
 
 
-def test_all_problems_are_told_at_once(read):
+def test_all_problems_are_reported_at_once(read):
     found = problems(read, "tls_server_config: {cert_fil: a}\nrate_limit: {burst: x}\nx: 1\n")
     assert {problem.key for problem in found} >= {
         "tls_server_config.cert_fil",
@@ -244,7 +244,7 @@ def test_all_problems_are_told_at_once(read):
     }
 
 
-def test_a_file_that_cannot_be_read_is_told_of_by_the_key_that_names_it(tmp_path):
+def test_a_file_that_cannot_be_read_is_reported_with_the_key_that_names_it(tmp_path):
     with pytest.raises(SettingsError) as caught:
         read_web_config(tmp_path / "nothing.yml")
     (problem,) = caught.value.problems

@@ -138,7 +138,8 @@ class Draft:
             meant = json.dumps([value] if value else [], ensure_ascii=False)
         elif kind == "dict_type" and value is None:
             meant = "{}"
-        return _MESSAGES.get(kind, details["msg"]).format_map(context), meant
+        known = _MESSAGES.get(kind)
+        return known.format_map(context) if known else details["msg"], meant
 
     def _explain_unknown(self, key: str) -> tuple[str, str | None]:
         nearest = nearest_key(key, self.keys)

@@ -114,9 +114,9 @@ Stamps = tuple[tuple[int, int] | None, ...]
 
 
 def examine_files(tls: TlsFiles, now: datetime | None = None) -> Fault | None:
-    """Return what keeps the files from being used `now`, None if nothing; contact nobody.
+    """Return what keeps the files from being used; None if they can be.
 
-    `now` is by default this moment.
+    Validity is checked at `now`, by default at this moment. Nothing is sent over the network.
     """
     for problem in check_tls_files(tls, now=now or datetime.now(UTC)):
         # Without an authority the CA file may hold the server's certificate itself, which works.
