@@ -107,6 +107,16 @@ def test_each_unusable_file_is_named(certificates, tmp_path):
         assert str(broken) in fault.detail
 
 
+def test_authorities_must_be_valid(certificates):
+    fault = examine_files(TlsFiles(ca=certificates.ca), datetime(9999, 1, 1, tzinfo=UTC))
+    assert fault.reason is FaultReason.TLS_SERVER_CERTIFICATE
+    assert f"mqtt.tls.ca = {certificates.ca}: expired on" in fault.detail
+
+
+def test_the_ca_file_may_hold_the_certificate_of_the_server_itself(certificates):
+    assert examine_files(TlsFiles(ca=certificates.server_cert)) is None
+
+
 def test_a_key_of_another_certificate_is_named_with_it(certificates):
     fault = examine_files(certificates.mismatched_key)
     assert fault.reason is FaultReason.TLS_FILES
