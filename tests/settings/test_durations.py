@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced.settings import format_duration, parse_duration
-from presenced.settings.values import PATTERN
+from presenced.settings.values import DURATION_PATTERN
 
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 
@@ -73,7 +73,7 @@ def test_any_sum_of_units_is_read(counts):
     text = "".join(f"{count}{unit}" for unit, count in counts.items())
     expected = sum(count * UNITS[unit] for unit, count in counts.items())
     assert parse_duration(text) == pytest.approx(expected)
-    assert re.search(PATTERN, text)
+    assert re.search(DURATION_PATTERN, text)
 
 
 @given(st.integers(0, 36525 * 86400 * 1000))
@@ -89,4 +89,4 @@ def test_any_text_is_a_duration_or_a_value_error(text):
     except ValueError:
         return
     assert seconds >= 0
-    assert re.search(PATTERN, text)
+    assert re.search(DURATION_PATTERN, text)

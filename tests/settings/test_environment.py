@@ -50,7 +50,7 @@ VALUES = {
 }
 
 
-def test_every_key_is_tried():
+def test_every_key_has_a_value_here():
     keys = {key for key in KEYS if KEYS[key].holds != "section"}
     assert keys == {*VALUES, "mqtt.password"}
 
@@ -69,7 +69,7 @@ def test_names_of_variables():
     assert variable(KEYS["mqtt.tls.cert"]) == "PRESENCED_MQTT__TLS__CERT"
 
 
-def test_single_reasons_come_over_the_mapping(load):
+def test_single_reasons_override_the_mapping(load):
     environ = {
         "PRESENCED_PRESENCE__OFFLINE_DELAY_BY_REASON": "{THROTTLED: 1s, AUTH_ERROR: 1s}",
         "PRESENCED_PRESENCE__OFFLINE_DELAY_BY_REASON__CONNECTION_LOST": "30s",
@@ -116,11 +116,11 @@ def test_unknown_variables_are_errors(load, name, nearest):
         assert problem.nearest.startswith(nearest)
 
 
-def test_other_variables_are_none_of_ours(load):
+def test_other_variables_are_ignored(load):
     assert load("", {"PATH": "/bin", "PRESENCEDX": "1", "presenced_mqtt__port": "x"})
 
 
-def test_variables_of_kubernetes_services_are_none_of_ours(load):
+def test_variables_of_kubernetes_services_are_ignored(load):
     environ = {
         "PRESENCED_SERVICE_HOST": "10.0.0.1",
         "PRESENCED_SERVICE_PORT": "9883",
@@ -164,7 +164,7 @@ def test_tls_of_the_file_may_be_turned_off_and_on(load):
     assert tls.ca == Path("/b")
 
 
-def test_parts_of_tls_are_put_over_the_file(load):
+def test_parts_of_tls_override_the_file(load):
     tls = load("mqtt: {tls: {ca: /a}}", {"PRESENCED_MQTT__TLS__CERT": "/c"}).mqtt.tls
     assert (tls.ca, tls.cert) == (Path("/a"), Path("/c"))
 

@@ -18,7 +18,7 @@ from presenced.settings import TlsSettings
         (f"client_id: {'ü' * 65}", "client_id", "must not be longer than 128 bytes"),
         ("client_id: a/#", "client_id", "must not hold # or + nor begin with $"),
         ("client_id: a+b", "client_id", "must not hold # or + nor begin with $"),
-        ("client_id: $x", "client_id", "tells no lifecycle events"),
+        ("client_id: $x", "client_id", "publishes no lifecycle events"),
         ("client_id: 5", "client_id", "must be text: put it in quotes"),
         ('client_id: "a\\0b"', "client_id", "must not hold a NUL character"),
         ('username: ""', "username", "must not be empty; did you mean null?"),

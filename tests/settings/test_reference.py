@@ -1,4 +1,4 @@
-"""docs/configuration.md: it is current, and what it says of each key is so."""
+"""docs/configuration.md is current, and what it says about each key is right."""
 
 import re
 from pathlib import Path
@@ -16,17 +16,17 @@ ENDPOINT = {"PRESENCED_MQTT__ENDPOINT": "broker.example.org"}
 
 
 def shown(key: str, title: str) -> list[str]:
-    """What stands as code in one line of a key's list."""
+    """Return what is written as code in one line of a key's list."""
     found = re.search(rf"^- {title}: (.*)$", PARTS[key], re.MULTILINE)
     return re.findall("`([^`]*)`", found[1]) if found else []
 
 
 def test_the_page_is_current():
-    """Mend with `make docs`."""
+    """If it fails, run `make docs`."""
     assert PAGE.read_text() == reference()
 
 
-def test_every_key_has_its_part_and_the_other_way_round():
+def test_every_key_has_a_part_and_every_part_a_key():
     assert list(PARTS) == [name for name, key in KEYS.items() if key.holds != "section"]
 
 
@@ -61,7 +61,7 @@ def test_one_entry_of_a_mapping_is_set_by_the_variable_that_is_shown():
     assert settings.presence.offline_delay_by_reason == {"CONNECTION_LOST": 30.0}
 
 
-def test_nothing_of_a_docstring_is_taken_for_markup():
+def test_docstrings_are_escaped_for_markdown():
     text = re.sub("`[^`]*`", "", "".join(PARTS.values()))
     assert r"\<site>" in text
     assert re.search(r"(?<!\\)[<*|]", text) is None

@@ -91,7 +91,7 @@ def test_schema_and_loader_reject(validator, load, text):
 
 def test_committed_schema_is_current():
     path = CONFIG / "presenced.schema.json"
-    assert path.read_text() == schema_text(), "run python -m presenced.settings.schema > FILE"
+    assert path.read_text() == schema_text(), "run make docs"
 
 
 def test_schema_is_printed():
@@ -101,7 +101,7 @@ def test_schema_is_printed():
     assert printed.stderr == ""
 
 
-def test_schema_says_its_dialect():
+def test_schema_names_its_dialect():
     assert json_schema()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -151,7 +151,7 @@ def test_example_explains_every_key():
 
 
 def commented(start):
-    """An example in the comments, as the YAML that it would be without them."""
+    """Return an example in the comments as YAML."""
     lines = iter(EXAMPLE.read_text().splitlines())
     rest = dropwhile(lambda line: not line.startswith(f"  #   {start}"), lines)
     return "\n".join("  " + line[6:] for line in takewhile(lambda x: x.startswith("  #   "), rest))
@@ -172,12 +172,12 @@ def test_examples_in_the_comments_work(load):
     assert [len(filters) for filters in mqtt.connections] == [1, 2]
 
 
-def test_example_names_the_reasons_that_are_known():
+def test_example_names_every_known_reason():
     text = EXAMPLE.read_text()
     assert [reason for reason in DISCONNECT_REASONS if reason not in text] == []
 
 
-def test_loader_tells_more_than_the_schema(load):
+def test_loader_explains_more_than_the_schema(load):
     with pytest.raises(SettingsError, match=r"did you mean mqtt\.keep_alive"):
         load("mqtt: {keep_alvie: 1s}")
 

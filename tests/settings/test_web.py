@@ -1,4 +1,4 @@
-"""The web configuration file: what it may hold, and what is said about the rest."""
+"""The web configuration file: what it may hold, and how anything else is reported."""
 
 import re
 from pathlib import Path
@@ -143,7 +143,7 @@ def test_defaults_of_tls(read):
         (
             f"{PAIR}, min_version: TLS13, cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA]",
             "",
-            "has cipher_suites, which TLS 1.3 alone has no use for",
+            "has cipher_suites, which have no effect on TLS 1.3 alone",
         ),
         (f"{PAIR}, curve_preferences: [P256]", ".curve_preferences[0]", "did you mean CurveP256?"),
         (f"{PAIR}, curve_preferences: [X25519, CurveP256]", ".curve_preferences", "one curve only"),
@@ -235,7 +235,7 @@ def test_secrets_are_not_in_representations(read):
     assert HASH not in repr(config)
 
 
-def test_all_problems_are_told_at_once(read):
+def test_all_problems_are_reported_at_once(read):
     found = problems(read, "tls_server_config: {cert_fil: a}\nrate_limit: {burst: x}\nx: 1\n")
     assert {problem.key for problem in found} >= {
         "tls_server_config.cert_fil",
@@ -244,7 +244,7 @@ def test_all_problems_are_told_at_once(read):
     }
 
 
-def test_a_file_that_cannot_be_read_is_told_of_by_the_key_that_names_it(tmp_path):
+def test_a_file_that_cannot_be_read_is_reported_with_the_key_that_names_it(tmp_path):
     with pytest.raises(SettingsError) as caught:
         read_web_config(tmp_path / "nothing.yml")
     (problem,) = caught.value.problems

@@ -15,7 +15,6 @@ from presenced.metrics.kept_totals import kept_totals
 from presenced.pipeline import Pipeline
 from presenced.presence import Client
 from presenced.service.build import (
-    certificate_expiries,
     client_filter,
     presence_rules,
     source_options,
@@ -25,7 +24,7 @@ from presenced.service.delivery import Delivery
 from presenced.service.status_line import status_line
 from presenced.service.transition_log import TransitionLog
 from presenced.settings import MqttSettings, Settings, SettingsError
-from presenced.settings.pem import check_tls_files
+from presenced.settings.certificates import certificate_expiries, check_tls_files
 from presenced.sources.connections import Connections
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.source import SourceOptions
@@ -283,7 +282,7 @@ class Service:
         self._delivery.arm()
         started = await self._connections.use(mqtt.transport, options)
         self._metric_sources.transport = mqtt.transport
-        self._metric_sources.certificate_expiry = certificate_expiries(mqtt)
+        self._metric_sources.certificate_expiry = certificate_expiries(mqtt.tls)
         return started
 
     async def _disconnect(self) -> None:
@@ -305,7 +304,7 @@ class Service:
                 async with self._changing:
                     if await self._connections.renew():
                         self._log.info("certificate files renewed")
-                    expiry = certificate_expiries(self._settings.mqtt)
+                    expiry = certificate_expiries(self._settings.mqtt.tls)
                     self._metric_sources.certificate_expiry = expiry
             except Exception:  # noqa: BLE001 - the next check may succeed
                 self._log.exception("could not check for renewed certificate files")

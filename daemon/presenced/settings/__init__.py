@@ -1,9 +1,8 @@
-"""The YAML file, the environment and the flags as typed, validated settings."""
+"""The configuration file, the environment and the flags as typed, validated settings."""
 
 from presenced.settings.loading import DEFAULT_CONFIG, FLAGS, load_settings
 from presenced.settings.model import (
     HistorySettings,
-    LogSettings,
     MetricsSettings,
     PresenceSettings,
     Settings,
@@ -18,7 +17,6 @@ __all__ = [
     "FLAGS",
     "HistorySettings",
     "ListenAddress",
-    "LogSettings",
     "MetricsSettings",
     "MqttSettings",
     "PresenceSettings",

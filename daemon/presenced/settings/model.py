@@ -1,9 +1,4 @@
-"""The whole configuration as typed, validated values.
-
-The settings of what Prometheus sees.
-
-The settings of presence: when a client counts as offline. Durations are seconds.
-"""
+"""The whole configuration as typed, validated values. Durations are read as seconds."""
 
 import re
 from collections import Counter
@@ -31,45 +26,126 @@ from presenced.settings.values import (
     Number,
     PathName,
     Section,
+    file_default,
     format_duration,
     parse_listen,
-    written,
 )
+
+_REASON = "^[A-Z][A-Z0-9_]*$"
+# How many letters may differ for a name to count as misspelt.
+_SLIP = 3
 
 _LABEL = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
 # "ThingAttributes" of CreateThing in the AWS IoT API reference.
 _ATTRIBUTE = re.compile("[a-zA-Z0-9_.,@/:#-]{1,128}")
 
 
-def _listen(value: Any) -> str:
+def _check_reason(text: str) -> str:
+    if re.fullmatch(_REASON, text) is None:
+        guess = re.sub("[^A-Z0-9]+", "_", text.upper())
+        raise InvalidValue(
+            "is not a disconnect reason, such as CONNECTION_LOST: capital letters and underscores",
+            nearest=guess if guess in DISCONNECT_REASONS else _misspelt(guess),
+        )
+    if nearest := _misspelt(text):
+        raise InvalidValue("is not a disconnect reason of AWS IoT Core", nearest=nearest)
+    return text
+
+
+def _misspelt(text: str) -> str | None:
+    """Return the known reason from which a text differs by a few letters.
+
+    AWS adds reasons, often variations of old ones (`API_INITIATED_DISCONNECT`), so likeness alone
+    proves nothing.
+    """
+    for known in () if text in DISCONNECT_REASONS else DISCONNECT_REASONS:
+        likeness = SequenceMatcher(None, text, known).ratio()
+        if round((1 - likeness) * (len(text) + len(known))) <= _SLIP:
+            return known
+    return None
+
+
+def _check_client_pattern(text: str) -> str:
+    if not text:
+        raise InvalidValue("must not be empty; * matches every client")
+    return text
+
+
+Reason = Annotated[
+    str, AfterValidator(_check_reason), WithJsonSchema({"type": "string", "pattern": _REASON})
+]
+
+
+class PresenceSettings(Section):
+    """When a client counts as offline, and which clients count at all."""
+
+    offline_delay: Duration = file_default("5s")
+    """How long after a disconnect a client that does not come back counts as offline. Shorter
+    interruptions are flaps: counted, but the client stays online. 0s means at once."""
+
+    offline_delay_by_reason: Annotated[
+        Mapping[Reason, Duration], Field(json_schema_extra={"additionalProperties": False})
+    ] = file_default({})
+    """Offline delays for single disconnect reasons of AWS IoT Core, instead of `offline_delay`. For
+    example {CLIENT_INITIATED_DISCONNECT: 0s} makes clients that send DISCONNECT offline at
+    once."""
+
+    timestamp_accuracy: Duration = file_default("2m")
+    """How far the timestamps of events may be from the truth. AWS IoT Core calls them an
+    approximation and used to document 2 minutes. Used to decide which of two events is the later
+    one."""
+
+    version_reset_after: Duration = file_default("1h")
+    """The shortest time offline after which the broker counts a client's connections from 0 again.
+    About an hour at AWS IoT Core. Must be more than four times `timestamp_accuracy`."""
+
+    forget_offline_after: Duration = file_default("30d")
+    """How long a client may be offline before it is forgotten and its series end. An online client
+    is never forgotten."""
+
+    ignore_clients: tuple[Annotated[str, AfterValidator(_check_client_pattern)], ...] = (
+        "iotconsole-*",
+    )
+    """Client IDs that presence leaves out, as shell-style patterns with *, ? and [...]. The default
+    are the test clients of the AWS console. The daemon's own client IDs are always left out."""
+
+    @field_validator("version_reset_after")
+    @classmethod
+    def _check_reset(cls, reset_after: float, info: ValidationInfo) -> float:
+        accuracy = info.data.get("timestamp_accuracy", 0.0)
+        if reset_after <= 4 * accuracy:
+            raise InvalidValue(
+                "must be more than four times presence.timestamp_accuracy, here"
+                f" {format_duration(4 * accuracy)}: else a version that starts again cannot be told"
+                " from a wrong timestamp"
+            )
+        return reset_after
+
+    @field_validator("forget_offline_after")
+    @classmethod
+    def _check_forget(cls, seconds: float) -> float:
+        if seconds <= 0:
+            raise InvalidValue("must be more than 0s; write 36500d to never forget a client")
+        return seconds
+
+
+def _check_listen(value: Any) -> str:
+    # YAML reads `9883` as a number: it gets an explanation of its own.
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise InvalidValue("must be HOST:PORT, or :PORT for every interface", nearest='":9883"')
     parse_listen(str(value))
     return str(value)
 
 
-def _optional_listen(value: Any) -> str | None:
-    return None if value is None else _listen(value)
-
-
-def _client_id_pattern(value: Any) -> Any:
+def _compile_pattern(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
         pattern = re.compile(value)
     except re.error as error:
-        raise InvalidValue(_explain(error)) from error
-    _check_labels(pattern)
-    return pattern
-
-
-def _explain(error: re.error) -> str:
-    place = f" at character {error.pos + 1}" if error.pos is not None else ""
-    hint = "; a named group is written (?P<name>...)" if "?<" in error.msg else ""
-    return f"is not a regular expression: {error.msg}{place}{hint}"
-
-
-def _check_labels(pattern: re.Pattern[str]) -> None:
+        place = f" at character {error.pos + 1}" if error.pos is not None else ""
+        hint = "; a named group is written (?P<name>...)" if "?<" in error.msg else ""
+        raise InvalidValue(f"is not a regular expression: {error.msg}{place}{hint}") from error
     if not pattern.groupindex:
         raise InvalidValue(
             "has no named group, and so no effect: name what shall become a label, such as"
@@ -80,18 +156,22 @@ def _check_labels(pattern: re.Pattern[str]) -> None:
             raise InvalidValue(f"has the group {name}, which is no name for a Prometheus label")
         if name in RESERVED:
             raise InvalidValue(f"has the group {name}, but that label has a meaning already")
+    return pattern
 
 
-def _attribute(text: str) -> str:
+def _check_attribute(text: str) -> str:
     if _ATTRIBUTE.fullmatch(text) is None:
         raise InvalidValue("is no attribute name of AWS IoT: 1 to 128 of a-z A-Z 0-9 _.,@/:#-")
     return text
 
 
-class MetricsSettings(Section):
-    """Where metrics are served, and which series there are per client."""
+Listen = Annotated[str, BeforeValidator(_check_listen)]
 
-    listen: Annotated[str, BeforeValidator(_listen)] = ":9883"
+
+class MetricsSettings(Section):
+    """Where metrics are served, and which series each client has."""
+
+    listen: Listen = ":9883"
     """Address of the HTTP listener that Prometheus scrapes: "HOST:PORT", or ":PORT" for every
     interface, or "[::1]:9883" for IPv6. Port 0 takes a free one."""
 
@@ -100,35 +180,36 @@ class MetricsSettings(Section):
     totals are served."""
 
     max_clients: Annotated[Number, Field(ge=0)] = 20000
-    """How many clients may have series of their own. Totals count those beyond it too, and
-    presenced_clients_without_series tells how many they are. The first by client ID have series, so
-    that it is the same clients after a restart, and those of a second daemon; one that is new among
-    them takes the place of the last."""
+    """How many clients may have series of their own. Totals include the clients beyond it, and
+    presenced_clients_without_series is their number. The first by client ID have series, so that
+    they are the same after a restart and on a second daemon; a new one among them replaces the
+    last."""
 
-    client_id_pattern: Annotated[re.Pattern[str] | None, BeforeValidator(_client_id_pattern)] = None
-    """Regular expression (Python's) for client IDs that tell something, such as
+    client_id_pattern: Annotated[re.Pattern[str] | None, BeforeValidator(_compile_pattern)] = None
+    """Regular expression (Python's) for client IDs with a structure, such as
     (?P<site>[a-z]+)-(?P<line>[0-9]+)-.*: its named groups become labels of the series of each
     client and of iot_class_clients."""
 
-    thing_attributes: tuple[Annotated[str, AfterValidator(_attribute)], ...] = ()
+    thing_attributes: tuple[Annotated[str, AfterValidator(_check_attribute)], ...] = ()
     """Attributes of things in the AWS IoT registry that become labels of iot_client_info. What
     Prometheus does not allow in a label's name becomes an underscore: site-id is site_id."""
 
     web_config: PathName | None = None
     """Web configuration file in the format of the Prometheus exporter toolkit, for TLS and basic
-    authentication of the listener. It is watched, as are the certificate files that it names."""
+    authentication of the listener. It is read again when it changes, as are the certificate files
+    that it names."""
 
-    health_listen: Annotated[str | None, BeforeValidator(_optional_listen)] = None
+    health_listen: Listen | None = None
     """A second address, for /-/healthy and /-/ready alone, which web_config does not protect:
     for local checks, such as "127.0.0.1:9884", that have no password or client certificate."""
 
     enable_reload_endpoint: Flag = False
-    """Whether POST /-/reload reloads the configuration, as SIGHUP does. Everybody who may scrape
-    may then reload."""
+    """Whether POST /-/reload reloads the configuration, as SIGHUP does. Every client that may
+    scrape may then reload."""
 
     api: Flag = True
     """Whether the listener answers below /api/v1/ too: the clients, their history and their
-    transitions as they happen, as JSON. Without it none of what that needs is kept."""
+    transitions as they happen, as JSON. Without it none of the data for that is kept."""
 
     @property
     def listen_address(self) -> ListenAddress:
@@ -137,134 +218,42 @@ class MetricsSettings(Section):
 
     @property
     def health_address(self) -> ListenAddress | None:
-        """Host and port of `health_listen`, None where there is none."""
+        """Host and port of `health_listen`, None if there is none."""
         return None if self.health_listen is None else parse_listen(self.health_listen)
 
     @field_validator("thing_attributes")
     @classmethod
-    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        repeated = [name for name, count in Counter(names).items() if count > 1]
-        if repeated:
+    def _check_attributes(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if repeated := [name for name, count in Counter(names).items() if count > 1]:
             raise InvalidValue(f"names {', '.join(repeated)} more than once")
         return names
 
 
-_REASON = "^[A-Z][A-Z0-9_]*$"
-_SLIP = 3
+class HistorySettings(Section):
+    """How much the API remembers of the events of each client, in memory: see `metrics.api`."""
 
+    clients: Annotated[Number, Field(ge=0)] = 10_000
+    """How many clients have a history: those with the latest events. The history of a client takes
+    about 250 bytes, and 250 more for each of its events."""
 
-def _reason(text: str) -> str:
-    if re.fullmatch(_REASON, text) is None:
-        guess = re.sub("[^A-Z0-9]+", "_", text.upper())
-        raise InvalidValue(
-            "is not a disconnect reason, such as CONNECTION_LOST: capital letters and underscores",
-            nearest=_misspelt(guess) or (guess if guess in DISCONNECT_REASONS else None),
-        )
-    if nearest := _misspelt(text):
-        raise InvalidValue("is not a disconnect reason of AWS IoT Core", nearest=nearest)
-    return text
-
-
-def _misspelt(text: str) -> str | None:
-    """Find the known reason from which a text differs by a slip of the finger.
-
-    AWS adds reasons, often variations of old ones (`API_INITIATED_DISCONNECT`), so that a
-    likeness alone says nothing.
-    """
-    for known in () if text in DISCONNECT_REASONS else DISCONNECT_REASONS:
-        likeness = SequenceMatcher(None, text, known).ratio()
-        if round((1 - likeness) * (len(text) + len(known))) <= _SLIP:
-            return known
-    return None
-
-
-def _pattern(text: str) -> str:
-    if not text:
-        raise InvalidValue("must not be empty; * matches every client")
-    return text
-
-
-Reason = Annotated[
-    str, AfterValidator(_reason), WithJsonSchema({"type": "string", "pattern": _REASON})
-]
-
-
-class PresenceSettings(Section):
-    """When a client counts as offline, and which clients count at all."""
-
-    offline_delay: Duration = written("5s")
-    """How long a disconnect must stand before the client counts as offline. Shorter
-    interruptions are flaps: counted, but the client stays online. 0s means at once."""
-
-    offline_delay_by_reason: Annotated[
-        Mapping[Reason, Duration], Field(json_schema_extra={"additionalProperties": False})
-    ] = written({})
-    """Offline delays for the disconnect reasons that AWS IoT Core tells, instead of
-    `offline_delay`. For example {CLIENT_INITIATED_DISCONNECT: 0s} takes clients that say goodbye
-    at their word."""
-
-    timestamp_accuracy: Duration = written("2m")
-    """How far the timestamps of events may be from the truth. AWS IoT Core calls them an
-    approximation and used to say 2 minutes. Used to tell which of two events is the later one."""
-
-    version_reset_after: Duration = written("1h")
-    """The least time offline after which the broker begins to count a client's connections from 0
-    again. About an hour at AWS IoT Core. Must be more than four times `timestamp_accuracy`."""
-
-    forget_offline_after: Duration = written("30d")
-    """How long a client may be offline before it is forgotten and its series end. An online client
-    is never forgotten."""
-
-    ignore_clients: tuple[Annotated[str, AfterValidator(_pattern)], ...] = ("iotconsole-*",)
-    """Client IDs that presence leaves out, as shell-style patterns with *, ? and [...]. The default
-    are the test clients of the AWS console. The daemon's own client IDs are always left out."""
-
-    @field_validator("version_reset_after")
-    @classmethod
-    def _resets_can_be_told(cls, reset_after: float, info: ValidationInfo) -> float:
-        accuracy = info.data.get("timestamp_accuracy", 0.0)
-        if reset_after <= 4 * accuracy:
-            raise InvalidValue(
-                "must be more than four times presence.timestamp_accuracy, here"
-                f" {format_duration(4 * accuracy)}: else a client whose versions begin again could"
-                " not be told from one whose timestamps are wrong"
-            )
-        return reset_after
-
-    @field_validator("forget_offline_after")
-    @classmethod
-    def _some_memory(cls, seconds: float) -> float:
-        if seconds <= 0:
-            raise InvalidValue("must be more than 0s; write 36500d to never forget a client")
-        return seconds
+    per_client: Annotated[Number, Field(ge=1, le=1000)] = 20
+    """How many events of each of them are remembered: the last ones, including those that were
+    ignored."""
 
 
 class StateSettings(Section):
     """What outlives a restart."""
 
     path: PathName | None = None
-    """SQLite file that keeps presence over restarts. null takes $STATE_DIRECTORY/presenced.db where
-    systemd sets that variable, and else keeps nothing."""
+    """SQLite file that keeps presence over restarts. null takes $STATE_DIRECTORY/presenced.db if
+    systemd sets that variable, and otherwise keeps nothing."""
 
     on_error: Literal["continue", "stall"] = "continue"
-    """What to do while the file cannot be used, because the disk is full for example. `continue`
-    acknowledges messages that could not be written, so that presence goes on in memory; a crash
-    then loses what was not written. Where the file cannot be opened at the start, presenced runs
-    from memory until its next start. `stall` acknowledges nothing that is not written, so that the
-    broker keeps it; the broker stops sending after some messages, and presence stands still. Where
-    the file cannot be opened at the start, presenced ends with status 1."""
-
-
-class HistorySettings(Section):
-    """What the API remembers of the events of each client, in memory: see `metrics.api`."""
-
-    clients: Annotated[Number, Field(ge=0)] = 10_000
-    """How many clients have a history: those of which an event came last. The history of a client
-    takes about 250 bytes, and 250 more for each of its events."""
-
-    per_client: Annotated[Number, Field(ge=1, le=1000)] = 20
-    """How many events of each of them are remembered: the last ones, those included that were
-    ignored."""
+    """What happens to messages while the file cannot be written, for example because the disk is
+    full. `continue` acknowledges them: presence goes on in memory, and a crash then loses what was
+    not written. `stall` acknowledges none, so that the broker keeps them; after some it sends no
+    more, and presence stops changing. If the file cannot be opened at start, `continue` runs from
+    memory until the next start, and `stall` ends presenced with status 1."""
 
 
 class LogSettings(Section):
@@ -285,12 +274,12 @@ class Settings(Section):
     by __, such as PRESENCED_MQTT__ENDPOINT.
     """
 
-    mqtt: MqttSettings = written({})
-    presence: PresenceSettings = written({})
-    metrics: MetricsSettings = written({})
-    history: HistorySettings = written({})
-    state: StateSettings = written({})
-    log: LogSettings = written({})
+    mqtt: MqttSettings = file_default({})
+    presence: PresenceSettings = file_default({})
+    metrics: MetricsSettings = file_default({})
+    history: HistorySettings = file_default({})
+    state: StateSettings = file_default({})
+    log: LogSettings = file_default({})
 
     @field_validator("*", mode="before")
     @classmethod

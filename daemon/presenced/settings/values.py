@@ -1,10 +1,6 @@
-"""What the sections of the settings have in common.
+"""Values as people write them: paths, durations, host names, listen addresses, topic filters.
 
-Durations as people write them: `500ms`, `5s`, `2m`, `1h30m`, `30d`.
-
-MQTT topic filters: which are valid, and which would bring the same message twice.
-
-Names and addresses of hosts: the broker's, and the one to listen on.
+A validator raises InvalidValue, a ValueError, with what to write instead.
 """
 
 import re
@@ -21,20 +17,18 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     Strict,
+    WithJsonSchema,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from presenced.settings.problems import InvalidValue
 
 RESERVED = frozenset({"client_id", "thing_type", "state", "le", "quantile"})
-"""Labels of ours, and those that Prometheus keeps for histograms and summaries."""
+"""Labels that presenced sets itself, and those of Prometheus's histograms and summaries."""
 
 
 class Section(BaseModel):
-    """A mapping of the configuration: only known keys, and never changed once read."""
+    """A mapping in a configuration file: only known keys, immutable once read."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -46,13 +40,13 @@ class Section(BaseModel):
     )
 
 
-def written(value: Any) -> Any:
-    """Give a field a default in the form in which the file would hold it."""
+def file_default(value: Any) -> Any:
+    """Return a field whose default is given as the file would hold it, such as "5m"."""
     return Field(default=value)
 
 
 def utf8_length(text: str) -> int:
-    """The bytes that a text takes in an MQTT packet; raises ValueError where it has no place."""
+    """Return the length of a text in an MQTT packet, in bytes (MQTT 5 section 1.5.4)."""
     try:
         length = len(text.encode())
     except UnicodeEncodeError as error:
@@ -62,90 +56,43 @@ def utf8_length(text: str) -> int:
     return length
 
 
-def _path(value: Any) -> Any:
-    if value == "":
+def _check_path(value: Any) -> Any:
+    if isinstance(value, str) and utf8_length(value) == 0:
         raise InvalidValue("must not be empty")
-    if isinstance(value, str):
-        utf8_length(value)
     return value
 
 
 Flag = Annotated[bool, Strict()]
 Number = Annotated[int, Strict()]
-PathName = Annotated[Path, BeforeValidator(_path)]
+PathName = Annotated[Path, BeforeValidator(_check_path)]
+
+
+# Durations
 
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _LONGEST = 36525 * _SECONDS["d"]
 _NUMBER = r"[0-9]+(\.[0-9]+)?"
-_EXAMPLES = "write it as 500ms, 5s, 2m, 1h30m or 30d"
 _WORDS = re.compile(
     r"(?P<ms>milliseconds?|millis|msecs?)|(?P<s>seconds?|secs?)|(?P<m>minutes?|mins?)"
     r"|(?P<h>hours?|hrs?)|(?P<d>days?)"
 )
 
-PATTERN = "^(0|(?=[0-9])" + "".join(f"({_NUMBER}{unit})?" for unit in _SECONDS) + ")$"
+DURATION_PATTERN = "^(0|(?=[0-9])" + "".join(f"({_NUMBER}{unit})?" for unit in _SECONDS) + ")$"
 """Every duration, as a regular expression that Python and JSON Schema both understand."""
 
 
 def parse_duration(text: str) -> float:
-    """The seconds that a duration such as `1h30m` stands for.
+    """Return the seconds of a duration such as `1h30m`.
 
     Units are d, h, m, s and ms, each at most once and the largest first; `0` needs none.
-    Raises ValueError with a message for people.
     """
-    if re.fullmatch(PATTERN, text) is None:
+    if re.fullmatch(DURATION_PATTERN, text) is None:
         raise _not_a_duration(text)
     parts = re.findall(rf"({_NUMBER})([a-z]+)", text)
     seconds = sum(float(number) * _SECONDS[unit] for number, _, unit in parts)
     if seconds > _LONGEST:
         raise InvalidValue("is more than 100 years")
     return seconds
-
-
-def format_duration(seconds: float) -> str:
-    """A duration as `parse_duration` reads it, to the nearest millisecond."""
-    rest = round(seconds * 1000)
-    parts = []
-    for unit, size in _SECONDS.items():
-        count, rest = divmod(rest, round(size * 1000))
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
-
-
-def within(least: str, most: str, *, whole: bool = False) -> AfterValidator:
-    """Restrict a `Duration` to a range and, with `whole`, to whole seconds."""
-
-    def check(seconds: float) -> float:
-        if not parse_duration(least) <= seconds <= parse_duration(most):
-            raise InvalidValue(f"must be from {least} to {most}")
-        if whole and not seconds.is_integer():
-            raise InvalidValue("must be whole seconds")
-        return seconds
-
-    return AfterValidator(check)
-
-
-class _DurationSchema:
-    """JSON Schema of what the file may hold, which is not the float that comes of it."""
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        # `pattern` binds texts only, and the limits numbers only: a number must be 0.
-        return {"type": ["string", "integer"], "pattern": PATTERN, "minimum": 0, "maximum": 0}
-
-
-def _read(value: Any) -> float:
-    if isinstance(value, str):
-        return parse_duration(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return parse_duration(f"{value}" if value else "0")
-    raise InvalidValue(f"is not a duration: {_EXAMPLES}")
-
-
-Duration = Annotated[float, BeforeValidator(_read), _DurationSchema()]
-"""A field that is written as a duration and read as seconds."""
 
 
 def _not_a_duration(text: str) -> InvalidValue:
@@ -155,102 +102,86 @@ def _not_a_duration(text: str) -> InvalidValue:
     if re.fullmatch(_NUMBER, plain):
         return InvalidValue(f"has no unit: write {plain}s if seconds are meant")
     guess = _WORDS.sub(lambda word: str(word.lastgroup), plain.lower().replace(" ", ""))
-    nearest = guess if re.fullmatch(PATTERN, guess) else None
-    return InvalidValue(f"is not a duration: {_EXAMPLES}", nearest=nearest)
+    nearest = guess if re.fullmatch(DURATION_PATTERN, guess) else None
+    return InvalidValue(
+        "is not a duration: write it as 500ms, 5s, 2m, 1h30m or 30d", nearest=nearest
+    )
 
 
-_EVENTS = "$aws/events/#"
-_MAX_BYTES = 65535
+def format_duration(seconds: float) -> str:
+    """Return a duration as `parse_duration` reads it, to the nearest millisecond."""
+    rest = round(seconds * 1000)
+    parts = []
+    for unit, size in _SECONDS.items():
+        count, rest = divmod(rest, round(size * 1000))
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
 
 
-class _Filter(NamedTuple):
-    """`group` is that of a shared subscription (`$share/GROUP/FILTER`), else None."""
-
-    group: str | None
-    levels: list[str]
-
-
-def check_topic_filter(text: str) -> str:
-    """Return a topic filter that is valid in MQTT and can match an event message.
-
-    Raises ValueError with a message for people.
-    """
-    if not text:
-        raise InvalidValue("must not be empty", nearest=_EVENTS)
-    if utf8_length(text) > _MAX_BYTES:
-        raise InvalidValue(f"must not be longer than {_MAX_BYTES} bytes")
-    parsed = _parse(text)
-    _check_group(parsed.group)
-    _check_wildcards(parsed.levels)
-    if not _levels_overlap(parsed.levels, _EVENTS.split("/")):
-        raise InvalidValue(
-            "matches no topic below $aws/events/, where AWS IoT Core publishes event messages",
-            nearest=_EVENTS,
-        )
-    return text
+def _read_duration(value: Any) -> float:
+    # YAML reads `5` as a number, which gets the same explanation as the text "5".
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return parse_duration("0" if is_number and not value else str(value))
 
 
-def overlapping_filters(connections: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A sentence for each two filters of which both match some topic.
-
-    A broker may deliver a message once for each of them, and it would be counted each time. Only
-    equal shared subscriptions on different connections divide their messages.
-    """
-    places = [
-        (connection, f"[{connection}][{position}]", text)
-        for connection, filters in enumerate(connections)
-        for position, text in enumerate(filters)
-    ]
-    for (at_a, place_a, a), (at_b, place_b, b) in combinations(places, 2):
-        if a == b and at_a != at_b and _parse(a).group is not None:
-            continue
-        if _levels_overlap(_parse(a).levels, _parse(b).levels):
-            yield f"{place_b} {b} {'repeats' if a == b else 'overlaps'} {place_a} {a}"
+Duration = Annotated[
+    float,
+    BeforeValidator(_read_duration),
+    # What the file may hold. `pattern` binds texts only, and the limits numbers only.
+    WithJsonSchema(
+        {"type": ["string", "integer"], "pattern": DURATION_PATTERN, "minimum": 0, "maximum": 0}
+    ),
+]
+"""A field that is written as a duration and read as seconds."""
 
 
-def _parse(text: str) -> _Filter:
-    levels = text.split("/")
-    if levels[0] == "$share":
-        return _Filter(levels[1] if len(levels) > 1 else "", levels[2:])
-    return _Filter(None, levels)
+def within(least: str, longest: str, *, whole: bool = False) -> AfterValidator:
+    """Restrict a `Duration` to a range and, with `whole`, to whole seconds."""
+
+    def check(seconds: float) -> float:
+        if not parse_duration(least) <= seconds <= parse_duration(longest):
+            raise InvalidValue(f"must be from {least} to {longest}")
+        if whole and not seconds.is_integer():
+            raise InvalidValue("must be whole seconds")
+        return seconds
+
+    return AfterValidator(check)
 
 
-def _check_group(group: str | None) -> None:
-    if group is not None and (not group or set(group) & set("#+")):
-        raise InvalidValue("must name its group: write $share/GROUP/FILTER")
-
-
-def _check_wildcards(levels: Sequence[str]) -> None:
-    for position, level in enumerate(levels):
-        if "+" in level and level != "+":
-            raise InvalidValue("must have + alone between two slashes")
-        if "#" in level and (level != "#" or position != len(levels) - 1):
-            raise InvalidValue("must have # only at the end, after a slash")
-
-
-def _levels_overlap(a: Sequence[str], b: Sequence[str]) -> bool:
-    # Wildcards at the beginning do not match topics that begin with $ (MQTT 5, 4.7.2).
-    if any(x[:1] in (["#"], ["+"]) and y[:1] and y[0].startswith("$") for x, y in ((a, b), (b, a))):
-        return False
-    for x, y in zip(a, b, strict=False):
-        if "#" in (x, y):
-            return True
-        if x != y and "+" not in (x, y):
-            return False
-    # "a/#" matches "a" too.
-    longer = max(a, b, key=len)[min(len(a), len(b)) :]
-    return not longer or list(longer) == ["#"]
-
+# Host names and listen addresses
 
 HOW_TO_FIND_ENDPOINT = (
-    "set it to your broker's host name; AWS tells yours by"
+    "set it to your broker's host name; for AWS IoT Core run"
     " `aws iot describe-endpoint --endpoint-type iot:Data-ATS`"
 )
+DEMO_LISTEN = "127.0.0.1:9883"
+"""Where the daemon of the demo listens by default."""
 
 _LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,254}}$){_LABEL}(\.{_LABEL})*\.?")
 _LISTEN = re.compile(r"(\[(?P<ipv6>[^\[\]]*)\]|(?P<name>[^:\[\]]*)):(?P<port>[0-9]{1,9})")
 _LAST_PORT = 65535
+
+
+def check_endpoint(value: Any) -> str:
+    """Return the host name or address of a broker, or the empty text for none."""
+    if not isinstance(value, str):
+        raise InvalidValue(f"must be a host name: {HOW_TO_FIND_ENDPOINT}")
+    if value == "" or _is_host(value):
+        return value
+    rule = "must be a host name alone, without scheme, port or path"
+    try:
+        url = urlsplit(value.strip() if "://" in value else f"//{value.strip()}")
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        host, port = "", None
+    if not _is_host(host):
+        raise InvalidValue(f"{rule}: {HOW_TO_FIND_ENDPOINT}")
+    # urlsplit makes names lower-case; show the spelling of the file.
+    start = value.lower().find(host)
+    host = value[start : start + len(host)]
+    raise InvalidValue(f"{rule}: write {host}" + (f" and mqtt.port: {port}" if port else ""))
 
 
 class ListenAddress(NamedTuple):
@@ -260,36 +191,37 @@ class ListenAddress(NamedTuple):
     port: int
 
 
-def check_endpoint(value: Any) -> str:
-    """Return the host name or address of a broker, or the empty text for none.
-
-    Raises ValueError with a message for people.
-    """
-    if not isinstance(value, str):
-        raise InvalidValue(f"must be a host name: {HOW_TO_FIND_ENDPOINT}")
-    if value == "" or _is_host(value):
-        return value
-    raise _not_an_endpoint(value)
-
-
-DEMO_LISTEN = "127.0.0.1:9883"
-"""Where the daemon of the demo listens, unless it is told otherwise."""
-
-
 def parse_listen(text: str) -> ListenAddress:
-    """Take apart `HOST:PORT`, `[IPV6]:PORT` or `:PORT`; raises ValueError for people."""
+    """Return the parts of `HOST:PORT`, `[IPV6]:PORT` or `:PORT`."""
     match = _LISTEN.fullmatch(text)
     if match is None:
         raise _not_a_listen_address(text)
     port = int(match["port"])
     if port > _LAST_PORT:
         raise InvalidValue(f"must have a port from 0 to {_LAST_PORT}")
-    host = match["ipv6"] if match["ipv6"] is not None else match["name"]
-    if match["ipv6"] is not None and not _is_ipv6(host):
-        raise InvalidValue("must have an IPv6 address between the brackets, such as [::1]:9883")
-    if match["ipv6"] is None and host and _NAME.fullmatch(host) is None:
-        raise InvalidValue("must name a host before the colon, or nothing for every interface")
-    return ListenAddress(host or None, port)
+    if match["ipv6"] is not None:
+        if not _is_ipv6(match["ipv6"]):
+            raise InvalidValue("must have an IPv6 address between the brackets, such as [::1]:9883")
+        return ListenAddress(match["ipv6"], port)
+    if match["name"] and _NAME.fullmatch(match["name"]) is None:
+        raise InvalidValue("must have a host name before the colon, or nothing for every interface")
+    return ListenAddress(match["name"] or None, port)
+
+
+def _not_a_listen_address(text: str) -> InvalidValue:
+    rule = "must be HOST:PORT, or :PORT for every interface"
+    bare = text.partition("://")[2].rstrip("/") if "://" in text else text.strip()
+    if re.fullmatch(r"[0-9]{1,5}", bare):
+        return InvalidValue(rule, nearest=f'":{bare}"')
+    if bare.count(":") > 1:
+        address = bare.strip("[]")
+        nearest = f"[{address}]:9883" if _is_ipv6(address) else None
+        return InvalidValue(
+            f"{rule}; an IPv6 address stands in brackets, such as [::1]:9883", nearest=nearest
+        )
+    if _LISTEN.fullmatch(bare):
+        return InvalidValue(rule, nearest=bare)
+    return InvalidValue(rule, nearest=f"{bare}:9883" if _NAME.fullmatch(bare) else None)
 
 
 def _is_host(text: str) -> bool:
@@ -304,32 +236,69 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
-def _not_an_endpoint(text: str) -> InvalidValue:
-    rule = "must be a host name alone, without scheme, port or path"
-    try:
-        url = urlsplit(text.strip() if "://" in text else f"//{text.strip()}")
-        host, port = url.hostname or "", url.port
-    except ValueError:
-        host, port = "", None
-    if not _is_host(host):
-        return InvalidValue(f"{rule}: {HOW_TO_FIND_ENDPOINT}")
-    # urlsplit makes names lower-case; readers should find their own spelling.
-    start = text.lower().find(host)
-    host = text[start : start + len(host)]
-    return InvalidValue(f"{rule}: write {host}" + (f" and mqtt.port: {port}" if port else ""))
+# Topic filters (MQTT 5 section 4.7)
+
+_EVENTS = "$aws/events/#"
+_MAX_BYTES = 65535
 
 
-def _not_a_listen_address(text: str) -> InvalidValue:
-    rule = "must be HOST:PORT, or :PORT for every interface"
-    bare = text.partition("://")[2].rstrip("/") if "://" in text else text.strip()
-    if re.fullmatch(r"[0-9]{1,5}", bare):
-        return InvalidValue(rule, nearest=f'":{bare}"')
-    if _is_ipv6(bare.strip("[]")):
-        return InvalidValue(
-            f"{rule}; an IPv6 address stands in brackets", nearest=f"[{bare.strip('[]')}]:9883"
+def check_topic_filter(text: str) -> str:
+    """Return a topic filter that is valid in MQTT and can match an event message."""
+    if not text:
+        raise InvalidValue("must not be empty", nearest=_EVENTS)
+    if utf8_length(text) > _MAX_BYTES:
+        raise InvalidValue(f"must not be longer than {_MAX_BYTES} bytes")
+    group, levels = _parse_filter(text)
+    if group is not None and (not group or set(group) & set("#+")):
+        raise InvalidValue("must name its group: write $share/GROUP/FILTER")
+    for position, level in enumerate(levels):
+        if "+" in level and level != "+":
+            raise InvalidValue("must have + alone between two slashes")
+        if "#" in level and (level != "#" or position != len(levels) - 1):
+            raise InvalidValue("must have # only at the end, after a slash")
+    if not _overlap(levels, _EVENTS.split("/")):
+        raise InvalidValue(
+            "matches no topic below $aws/events/, where AWS IoT Core publishes event messages",
+            nearest=_EVENTS,
         )
-    if bare.count(":") > 1:
-        return InvalidValue(f"{rule}; an IPv6 address stands in brackets, such as [::1]:9883")
-    if _LISTEN.fullmatch(bare):
-        return InvalidValue(rule, nearest=bare)
-    return InvalidValue(rule, nearest=f"{bare}:9883" if _NAME.fullmatch(bare) else None)
+    return text
+
+
+def overlapping_filters(connections: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Return a sentence for each two filters that match a common topic.
+
+    A broker may deliver a message once for each of them, and it would be counted each time. Only
+    equal shared subscriptions on different connections divide their messages.
+    """
+    places = [
+        (connection, f"[{connection}][{position}]", text)
+        for connection, filters in enumerate(connections)
+        for position, text in enumerate(filters)
+    ]
+    for (at_a, place_a, a), (at_b, place_b, b) in combinations(places, 2):
+        if a == b and at_a != at_b and a.startswith("$share/"):
+            continue
+        if _overlap(_parse_filter(a)[1], _parse_filter(b)[1]):
+            yield f"{place_b} {b} {'repeats' if a == b else 'overlaps'} {place_a} {a}"
+
+
+def _parse_filter(text: str) -> tuple[str | None, list[str]]:
+    """Return the group of a shared subscription (`$share/GROUP/FILTER`), else None, and levels."""
+    levels = text.split("/")
+    if levels[0] == "$share":
+        return "".join(levels[1:2]), levels[2:]
+    return None, levels
+
+
+def _overlap(a: Sequence[str], b: Sequence[str]) -> bool:
+    # Wildcards at the beginning do not match topics that begin with $ (MQTT 5 section 4.7.2).
+    if any(x[:1] in (["#"], ["+"]) and y[:1] and y[0].startswith("$") for x, y in ((a, b), (b, a))):
+        return False
+    for x, y in zip(a, b, strict=False):
+        if "#" in (x, y):
+            return True
+        if x != y and "+" not in (x, y):
+            return False
+    # "a/#" matches "a" too.
+    longer = max(a, b, key=len)[min(len(a), len(b)) :]
+    return not longer or list(longer) == ["#"]

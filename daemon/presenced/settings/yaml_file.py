@@ -1,4 +1,4 @@
-"""Reading the YAML file, with the line of every key."""
+"""Reading YAML files, with the line of every key."""
 
 import re
 from collections.abc import Mapping
@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 
 import yaml
 
-from presenced.settings.keys import KEYS, Draft, Key, KeyPath, Source, dotted
-from presenced.settings.problems import Kind, Problem, SettingsError
+from presenced.settings.draft import Draft, KeyPath, Source
+from presenced.settings.keys import Key, dotted
+from presenced.settings.problems import Problem, SettingsError
 
 _HINTS = (
     ("'\\t'", "; indent with spaces, not tabs"),
@@ -41,147 +42,108 @@ for _tag, _regex, _first in (
     )
 
 
-def read_file(path: Path, keys: Mapping[str, Key] = KEYS) -> Draft:
-    """Read a file that may hold these keys; relative paths in it are relative to the file.
-
-    Raises SettingsError when there is no mapping to be had from it. What is wrong with single
-    keys is left in the draft.
-    """
-    return _Reader(path, keys).read()
-
-
 def parse_value(text: str) -> Any:
-    """The value that a piece of YAML or JSON stands for; raises yaml.YAMLError."""
+    """Return the value of a piece of YAML or JSON; raises yaml.YAMLError."""
     return yaml.load(text, _Loader)  # noqa: S506 -- a SafeLoader
 
 
-class _Reader:
-    """Turns the nodes of one file into plain data and notes where they were."""
+def read_yaml(content: bytes, path: Path, keys: Mapping[str, Key]) -> Draft:
+    """Read the content of a file that may hold these keys; make relative paths in it absolute.
 
-    _loader: _Loader
+    They are relative to the file at `path`. Problems with single keys are left in the draft.
+    Raises SettingsError if the content is not a YAML mapping.
+    """
+    reader = _Reader(path, keys)
+    try:
+        text = content.decode("utf-8-sig")
+        reader.read(text)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        reader.fail(f"is not UTF-8 text: see line {line}")
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        reader.fail(f"holds a character that YAML forbids: see line {line}")
+    except yaml.MarkedYAMLError as error:
+        parts = [part for part in (error.context, error.problem) if part]
+        hint = next((hint for sign, hint in _HINTS if sign in (error.problem or "")), "")
+        reader.fail(f"is not YAML: {', '.join(parts)}{hint}", error.problem_mark)
+    except RecursionError:
+        reader.fail("is nested too deeply")
+    return reader.draft
+
+
+class _Reader:
+    """Turn the nodes of one file into plain data, and note where each was written."""
 
     def __init__(self, path: Path, keys: Mapping[str, Key]) -> None:
+        self.draft = Draft(keys)
         self._path = path
-        self._keys = keys
-        self._draft = Draft()
-        self._open: list[yaml.Node] = []
-        self._checked: set[yaml.Node] = set()
 
-    def read(self) -> Draft:
-        text = self._text()
-        try:
-            self._loader = _Loader(text)
-            self._read_document()
-        except yaml.MarkedYAMLError as error:
-            self._fail_at(error.problem_mark, _explain(error))
-        except yaml.reader.ReaderError as error:
-            line = text.count("\n", 0, error.position) + 1
-            self._fail(f"holds a character that YAML forbids: see line {line}")
-        except RecursionError:
-            self._fail("is nested too deeply")
-        self._anchor_paths()
-        return self._draft
-
-    def _text(self) -> str:
-        try:
-            return self._path.read_bytes().decode("utf-8-sig")
-        except FileNotFoundError:
-            self._fail("no such file", "missing")
-        except IsADirectoryError:
-            self._fail("is a directory, not a file", "unreadable")
-        except UnicodeDecodeError as error:
-            line = error.object.count(b"\n", 0, error.start) + 1
-            self._fail(f"is not UTF-8 text: see line {line}", "unreadable")
-        except OSError as error:
-            self._fail(f"cannot be read: {error.strerror}", "unreadable")
-
-    def _read_document(self) -> None:
+    def read(self, text: str) -> None:
+        """Read the file into the draft; raises what PyYAML raises."""
+        self._loader = _Loader(text)
         node = self._loader.get_single_node()
         if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
             return
         if not isinstance(node, yaml.MappingNode):
-            sections = ", ".join(name for name, key in self._keys.items() if len(key.path) == 1)
-            self._fail_at(node.start_mark, f"must hold a mapping with the keys {sections}")
-        self._draft.tree = self._mapping(node, ())
+            sections = [name for name, key in self.draft.keys.items() if len(key.path) == 1]
+            self.fail(f"must hold a mapping with the keys {', '.join(sections)}", node.start_mark)
+        self.draft.tree = self._value(node, (), node.start_mark)
 
-    def _value(self, node: yaml.Node, path: KeyPath) -> Any:
-        if node in self._open:
-            self._fail_at(node.start_mark, "holds an alias of something that it is part of")
+    def fail(self, message: str, mark: yaml.Mark | None = None) -> NoReturn:
+        """Raise SettingsError for the whole file, with the problems found before."""
+        origin = f"{self._path}:{mark.line + 1}:{mark.column + 1}" if mark else f"{self._path}"
+        problem = Problem(key="", message=message, origin=origin)
+        raise SettingsError([*self.draft.problems, problem])
+
+    def _value(
+        self, node: yaml.Node, path: KeyPath, mark: yaml.Mark, around: tuple[yaml.Node, ...] = ()
+    ) -> Any:
+        """Return the data of a node that is part of the nodes `around`; `mark` is its place."""
+        if node in around:
+            self.fail("holds an alias of something that it is part of", node.start_mark)
         if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
-            self._fail_at(node.start_mark, f"has the tag {node.tag}, which means nothing here")
-        self._open.append(node)
-        try:
-            if isinstance(node, yaml.MappingNode):
-                return self._mapping(node, path)
-            if isinstance(node, yaml.SequenceNode):
-                return [self._item(item, (*path, at)) for at, item in enumerate(node.value)]
-            return self._loader.construct_object(node)
-        finally:
-            self._open.pop()
+            self.fail(f"has the tag {node.tag}, which means nothing here", node.start_mark)
+        text = str(node.value) if isinstance(node, yaml.ScalarNode) else None
+        if path:
+            self.draft.sources[path] = Source(f"{self._path}:{mark.line + 1}", text)
+        if isinstance(node, yaml.MappingNode):
+            return {
+                name: self._value(value, (*path, name), name_mark, (*around, node))
+                for name, (name_mark, value) in self._entries(node, path).items()
+            }
+        if isinstance(node, yaml.SequenceNode):
+            return [
+                self._value(item, (*path, position), item.start_mark, (*around, node))
+                for position, item in enumerate(node.value)
+            ]
+        value = self._loader.construct_object(node)
+        key = self.draft.keys.get(dotted(path))
+        if key and key.holds == "path" and value and isinstance(value, str):
+            return str(self._path.parent / value)
+        return value
 
-    def _item(self, node: yaml.Node, path: KeyPath) -> Any:
-        self._note(path, node.start_mark, node)
-        return self._value(node, path)
-
-    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
-        # Once only: a mapping that an alias leads to again holds what was merged into it.
-        if node not in self._checked:
-            self._checked.add(node)
-            self._find_duplicates(node, path)
-        self._loader.flatten_mapping(node)
-        mapping = {}
-        for key_node, value_node in node.value:
-            name = self._name(key_node)
-            self._note((*path, name), key_node.start_mark, value_node)
-            mapping[name] = self._value(value_node, (*path, name))
-        return mapping
-
-    def _find_duplicates(self, node: yaml.MappingNode, path: KeyPath) -> None:
+    def _entries(
+        self, node: yaml.MappingNode, path: KeyPath
+    ) -> dict[str, tuple[yaml.Mark, yaml.Node]]:
+        """Return the value of each name in a mapping, and where the name is; report duplicates."""
         lines: dict[str, int] = {}
         for key_node, _ in node.value:
             name, line = self._name(key_node), key_node.start_mark.line + 1
             if name in lines:
-                self._draft.problems.append(
-                    Problem(
-                        key=dotted((*path, name)),
-                        message=f"is there twice: line {lines[name]} has it already",
-                        origin=f"{self._path}:{line}",
-                    )
-                )
+                message = f"is there twice: line {lines[name]} has it already"
+                key, origin = dotted((*path, name)), f"{self._path}:{line}"
+                self.draft.problems.append(Problem(key=key, message=message, origin=origin))
             lines.setdefault(name, line)
+        # Put what `<<` merges into the mapping before the keys that override it.
+        self._loader.flatten_mapping(node)
+        pairs = {self._name(key): (key, value) for key, value in node.value}
+        # An alias may lead here again, and must not find the overridden keys twice.
+        node.value = list(pairs.values())
+        return {name: (key.start_mark, value) for name, (key, value) in pairs.items()}
 
     def _name(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode):
-            self._fail_at(node.start_mark, "has a list or a mapping where a key should be")
-        # As it was written: a key is a name, also where it looks like a number.
+            self.fail("has a list or a mapping where a key should be", node.start_mark)
+        # As it was written: a key is a name, even if it looks like a number.
         return str(node.value)
-
-    def _note(self, path: KeyPath, mark: yaml.Mark, node: yaml.Node) -> None:
-        text = str(node.value) if isinstance(node, yaml.ScalarNode) else None
-        self._draft.sources[path] = Source(f"{self._path}:{mark.line + 1}", text)
-
-    def _anchor_paths(self) -> None:
-        for key in self._keys.values():
-            if key.holds == "path":
-                self._anchor(self._draft.tree, key.path)
-
-    def _anchor(self, tree: Any, path: tuple[str, ...]) -> None:
-        value = tree.get(path[0]) if isinstance(tree, dict) else None
-        if len(path) > 1:
-            self._anchor(value, path[1:])
-        elif isinstance(value, str) and value:
-            tree[path[0]] = str(self._path.parent / value)
-
-    def _fail_at(self, mark: yaml.Mark | None, message: str) -> NoReturn:
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        self._fail(message, place=place)
-
-    def _fail(self, message: str, kind: Kind = "setting", *, place: str = "") -> NoReturn:
-        problem = Problem(key="", message=message, origin=f"{self._path}{place}", kind=kind)
-        raise SettingsError([*self._draft.problems, problem])
-
-
-def _explain(error: yaml.MarkedYAMLError) -> str:
-    parts = [part for part in (error.context, error.problem) if part]
-    hint = next((hint for sign, hint in _HINTS if sign in (error.problem or "")), "")
-    return f"is not YAML: {', '.join(parts)}{hint}"

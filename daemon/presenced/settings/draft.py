@@ -1,0 +1,150 @@
+"""The configuration before it is validated, and what validation finds wrong with it."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from presenced.settings.keys import Key, dotted, nearest_key
+from presenced.settings.problems import InvalidValue, Problem, SettingsError
+
+Model = TypeVar("Model", bound=BaseModel)
+KeyPath = tuple[str | int, ...]
+
+_LONGEST_VALUE = 80
+# A URL written there by mistake may hold a password.
+_ENDPOINT = ("mqtt", "endpoint")
+
+_NOT_TEXT = "must be text: put it in quotes"
+_NOT_MAPPING = "must be a mapping, with one key to a line"
+_MESSAGES: Mapping[str, str] = {
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "string_type": _NOT_TEXT,
+    "path_type": _NOT_TEXT,
+    "pattern_type": _NOT_TEXT,
+    "tuple_type": "must be a list",
+    "model_type": _NOT_MAPPING,
+    "dict_type": _NOT_MAPPING,
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must not be empty",
+    "too_long": "must have at most {max_length} entries, not {actual_length}",
+}
+"""pydantic's errors in words; `{}` is filled from their context."""
+
+
+class Source(NamedTuple):
+    """Where a value was written, and how; `text` is None for lists and mappings."""
+
+    origin: str
+    text: str | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    """What file, environment and flags say, each put over the one before.
+
+    `keys` are those that the file may hold. `problems` were found before validation.
+    """
+
+    keys: Mapping[str, Key]
+    tree: dict[str, Any] = field(default_factory=dict)
+    sources: dict[KeyPath, Source] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def put(self, path: tuple[str, ...], value: Any, source: Source) -> None:
+        """Set a key, and make mappings of the keys above it."""
+        above = self.tree
+        for part in path[:-1]:
+            if not isinstance(above.get(part), dict):
+                above[part] = {}
+            above = above[part]
+        above[path[-1]] = value
+        for old in [old for old in self.sources if old[: len(path)] == path]:
+            del self.sources[old]
+        self.sources[path] = source
+
+    def validate(self, model: type[Model], context: dict[str, Any] | None = None) -> Model:
+        """Return the settings; raises SettingsError with everything that is wrong."""
+        try:
+            settings = model.model_validate(self.tree, context=context)
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            # A list may be too short only because entries of it are wrong.
+            wrong = {d["loc"][:length] for d in found for length in range(len(d["loc"]))}
+            problems = [
+                self._problem(details)
+                for details in found
+                if details["type"] != "too_short" or details["loc"] not in wrong
+            ]
+            raise SettingsError([*self.problems, *problems]) from None
+        if self.problems:
+            raise SettingsError(self.problems)
+        return settings
+
+    def _problem(self, details: ErrorDetails) -> Problem:
+        # pydantic marks an error in a mapping's key with one more part.
+        path = tuple(part for part in details["loc"] if part != "[key]")
+        around = [path[:length] for length in range(len(path), 0, -1)]
+        source = next((self.sources[place] for place in around if place in self.sources), None)
+        keys = [self.keys[dotted(place)] for place in around if dotted(place) in self.keys]
+        message, nearest = self._explain(details, dotted(path))
+        return Problem(
+            key=dotted(path),
+            value=None if any(key.secret for key in keys) else self._shown(details, path),
+            message=message,
+            nearest=nearest,
+            origin=source.origin if source else None,
+        )
+
+    def _shown(self, details: ErrorDetails, path: KeyPath) -> str | None:
+        value = details["input"]
+        # The value of an unknown key is not shown: it may be a misspelt secret.
+        if details["type"] == "extra_forbidden" or details["loc"][-1] == "[key]":
+            return None
+        if not isinstance(value, str | int | float | bool | None):
+            return None
+        source = self.sources.get(path)
+        text = value if isinstance(value, str) else json.dumps(value)
+        if source and source.text is not None:
+            text = source.text
+        if path == _ENDPOINT:
+            text = re.sub(r"[^/\s]*@", "***@", text)
+        if isinstance(value, str):
+            text = json.dumps(text, ensure_ascii=False)
+        return f"{text[:_LONGEST_VALUE]}..." if len(text) > _LONGEST_VALUE else text or "null"
+
+    def _explain(self, details: ErrorDetails, key: str) -> tuple[str, str | None]:
+        """Return what is wrong, and what was probably meant."""
+        kind, value, context = details["type"], details["input"], details.get("ctx", {})
+        if kind == "extra_forbidden":
+            return self._explain_unknown(key)
+        if kind == "value_error":
+            error = context["error"]
+            return str(error), error.nearest if isinstance(error, InvalidValue) else None
+        if kind == "literal_error":
+            choices = re.findall("'([^']*)'", context["expected"])
+            nearest = get_close_matches(str(value).lower(), choices, n=1)
+            message = f"must be {', '.join(choices[:-1])} or {choices[-1]}"
+            return message, nearest[0] if nearest else None
+        meant = None
+        if kind == "tuple_type" and isinstance(value, str | None):
+            meant = json.dumps([value] if value else [], ensure_ascii=False)
+        elif kind == "dict_type" and value is None:
+            meant = "{}"
+        known = _MESSAGES.get(kind)
+        return known.format_map(context) if known else details["msg"], meant
+
+    def _explain_unknown(self, key: str) -> tuple[str, str | None]:
+        nearest = nearest_key(key, self.keys)
+        section = key.rpartition(".")[0]
+        siblings = [name for name in self.keys if name.rpartition(".")[0] == section]
+        if nearest or not siblings:
+            return "unknown key", nearest
+        return f"unknown key; known here are {', '.join(siblings)}", None
