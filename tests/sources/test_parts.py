@@ -10,7 +10,7 @@ import pytest
 
 from presenced.sources.connections import build_source
 from presenced.sources.inbox import Inbox
-from presenced.sources.mqtt.subscriber import Backoff, subscribe_until_granted
+from presenced.sources.mqtt.mqtt_source import Backoff, subscribe_until_granted
 from presenced.sources.mqtt.symptoms import is_refusal, reason_name
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
@@ -106,26 +106,39 @@ def test_reason_names():
     assert [is_refusal(code) for code in (0, 1, 2, 127, 128, 135)] == [False] * 4 + [True] * 2
 
 
-def subscribe_with(answers, filters=("a", "b"), *, held=()):
-    """Run a subscriber against scripted answers; returns its status and what was sent."""
-    status, sent = ConnectionStatus("c", filters, listener=KeptSession(*held)), []
+class ScriptedLink:
+    """Answers what is sent with the given reason codes, or raises the given exceptions."""
 
-    async def subscribe(some, answered):
-        sent.append(some)
-        if not answers:
-            pytest.fail(f"asked once too often: {sent}")
-        answer = answers.pop(0)
+    ended = False
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.sent = []
+
+    async def subscribe(self, filters):
+        return self.answer(filters)
+
+    async def unsubscribe(self, filters):
+        return self.answer(("no more", *filters))
+
+    def answer(self, sent):
+        self.sent.append(sent)
+        if not self.answers:
+            pytest.fail(f"asked once too often: {self.sent}")
+        answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        answered(answer)
+        return answer
 
-    async def unsubscribe(some, answered):
-        await subscribe(some, answered)
-        sent[-1] = ("no more", *some)
 
-    backoff = Backoff(0.0, 0.0)
-    asyncio.run(subscribe_until_granted(subscribe, unsubscribe, status, backoff=backoff))
-    return status, sent
+def subscribe_with(answers, filters=("a", "b"), *, held=()):
+    """Run a subscriber against scripted answers; returns its status and what was sent."""
+    status, link = (
+        ConnectionStatus("c", filters, listener=KeptSession(*held)),
+        ScriptedLink(answers),
+    )
+    asyncio.run(subscribe_until_granted(link, status, Backoff(0.0, 0.0)))
+    return status, link.sent
 
 
 def test_only_what_was_refused_is_tried_again():
@@ -165,7 +178,7 @@ def test_what_the_broker_does_not_end_is_tried_again_and_told(capsys):
     _, sent = subscribe_with([[1, 1], [0, 135], [0]], held=["old", "older"])
     assert sent == [["a", "b"], ("no more", "old", "older"), ("no more", "older")]
     told = capsys.readouterr().out
-    assert "the broker goes on sending what is not configured any more" in told
+    assert "the session still holds filters that are not configured" in told
     assert "not authorized, 135" in told
 
 

@@ -17,7 +17,6 @@ from presenced.service.build import (
     client_series,
     left_out,
     presence_rules,
-    source_options,
     state_store,
 )
 from presenced.service.delivery import Delivery
@@ -26,6 +25,7 @@ from presenced.settings import MetricsSettings, MqttSettings, Settings, Settings
 from presenced.settings.pem import check_tls_files
 from presenced.sources.connections import Connections
 from presenced.sources.gap_detector import GapDetector
+from presenced.sources.options import source_options
 from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import Clocks
