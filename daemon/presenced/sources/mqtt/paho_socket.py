@@ -37,17 +37,17 @@ class PahoSocket:
         self._pinging: asyncio.Task[None] | None = None
         self._dialling = False
         self._closed = False
-        paho.on_socket_open = self._on_open
+        paho.on_socket_open = None
         paho.on_socket_close = self._on_close
         paho.on_socket_register_write = self._on_register_write
         paho.on_socket_unregister_write = self._on_unregister_write
 
     async def dial(self, connect: Callable[[], Any]) -> None:
-        """Run paho's `connect`, which blocks until TLS is negotiated, and queues CONNECT.
+        """Run paho's `connect`, which blocks until TLS is negotiated, then send its CONNECT.
 
         Raises OSError. It has a thread of its own: the end of the process would wait for one of the
-        loop's executor. After `hang_up` that thread's socket is closed before CONNECT is written,
-        which would take the client ID from the next connection.
+        loop's executor. After `hang_up` no CONNECT is sent, which would take the client ID from the
+        next connection.
         """
 
         def work() -> None:
@@ -55,45 +55,37 @@ class PahoSocket:
                 connect()
             finally:
                 self._dialling = False
+                if self._closed and (sock := self._paho.socket()) is not None:
+                    sock.close()
 
         self._dialling = True
         await in_thread(work, name="mqtt connect")
+        sock: Any = self._paho.socket()
+        self._loop.add_reader(sock, self._read)
+        self._loop.add_writer(sock, self._write)
+        self._pinging = self._loop.create_task(self._ping())
 
     def hang_up(self) -> None:
         """Close the socket, whatever state it is in."""
         self._closed = True
-        # While the thread has the socket, `_adopt` closes it.
-        if not self._dialling and (sock := self._paho.socket()) is not None:
+        sock = self._paho.socket()
+        if sock is not None and not self._dialling:  # else the thread closes it
             self._on_close(None, None, sock)
             sock.close()
 
-    def _on_open(self, _client: Any, _userdata: Any, sock: Any) -> None:
-        self._loop.call_soon_threadsafe(self._adopt, sock)
-
-    def _adopt(self, sock: Any) -> None:
-        if self._closed:
-            sock.close()
-        elif sock.fileno() >= 0:
-            self._loop.add_reader(sock.fileno(), self._read)
-            self._pinging = self._loop.create_task(self._ping())
-
     def _on_close(self, _client: Any, _userdata: Any, sock: Any) -> None:
-        if self._pinging is not None:
+        if self._pinging is not None and sock.fileno() >= 0:
             self._pinging.cancel()
-        if sock.fileno() >= 0:
-            self._loop.remove_reader(sock.fileno())
-            self._loop.remove_writer(sock.fileno())
+            self._loop.remove_reader(sock)
+            self._loop.remove_writer(sock)
 
     def _on_register_write(self, _client: Any, _userdata: Any, sock: Any) -> None:
-        self._loop.call_soon_threadsafe(self._write_when_ready, sock)
-
-    def _write_when_ready(self, sock: Any) -> None:
-        if sock.fileno() >= 0:
-            self._loop.add_writer(sock.fileno(), self._write)
+        if self._pinging is not None:  # else it is the thread's CONNECT, and `dial` goes on
+            self._loop.add_writer(sock, self._write)
 
     def _on_unregister_write(self, _client: Any, _userdata: Any, sock: Any) -> None:
         if sock.fileno() >= 0:
-            self._loop.remove_writer(sock.fileno())
+            self._loop.remove_writer(sock)
 
     async def _ping(self) -> None:
         """Let paho ping, and notice when nothing comes back."""
