@@ -159,8 +159,11 @@ class AwscrtLink(Link):
         )
 
     async def _codes(self, answer: Future[Any]) -> Sequence[int]:
+        future = asyncio.wrap_future(answer)
+        # asyncio would report a failure after the waiting was cancelled.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
         # Shielded: a cancelled future would raise in the library's thread when the answer comes.
-        codes = (await asyncio.shield(asyncio.wrap_future(answer))).reason_codes
+        codes = (await asyncio.shield(future)).reason_codes
         return [_UNKNOWN_CODE if code is None else int(code) for code in codes]
 
     def _on_publish(self, data: mqtt5.PublishReceivedData) -> None:
