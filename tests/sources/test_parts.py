@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import pytest
 
 from presenced.sources.connections import build_source
 from presenced.sources.inbox import Inbox
-from presenced.sources.mqtt.mqtt_source import Backoff, subscribe_until_granted
+from presenced.sources.mqtt.mqtt_source import backoff, subscribe_until_granted
 from presenced.sources.mqtt.symptoms import is_refusal, reason_name
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
@@ -19,22 +20,15 @@ from scripted import CONNECT, SUBSCRIBE, scripted_broker
 from stations import KINDS, KeptSession, Station
 
 
-def upper(_, high):
-    return high
-
-
 def test_backoff_doubles_up_to_its_maximum():
-    backoff = Backoff(1.0, 10.0, uniform=upper)
-    assert [backoff.next() for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
-    backoff.reset()
-    assert backoff.next() == 1.0
+    waits = backoff(1.0, 10.0, uniform=lambda _, high: high)
+    assert list(itertools.islice(waits, 6)) == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
 
 
 def test_backoff_has_full_jitter():
     bounds = []
-    backoff = Backoff(1.0, 4.0, uniform=lambda low, high: bounds.append((low, high)) or low)
-    for _ in range(4):
-        backoff.next()
+    waits = backoff(1.0, 4.0, uniform=lambda low, high: bounds.append((low, high)) or low)
+    assert list(itertools.islice(waits, 4)) == [0.0] * 4
     assert bounds == [(0.0, 1.0), (0.0, 2.0), (0.0, 4.0), (0.0, 4.0)]
 
 
@@ -137,7 +131,7 @@ def subscribe_with(answers, filters=("a", "b"), *, held=()):
         ConnectionStatus("c", filters, listener=KeptSession(*held)),
         ScriptedLink(answers),
     )
-    asyncio.run(subscribe_until_granted(link, status, Backoff(0.0, 0.0)))
+    asyncio.run(subscribe_until_granted(link, status, backoff(0.0, 0.0)))
     return status, link.sent
 
 

@@ -96,7 +96,8 @@ class MqttSource:
         await self._tasks.cancel()
 
     async def _keep_connected(self) -> None:
-        backoff = Backoff(self._options.reconnect_min, self._options.reconnect_max)
+        bounds = self._options.reconnect_min, self._options.reconnect_max
+        waits = backoff(*bounds)
         while True:
             held = 0.0
             try:
@@ -104,8 +105,8 @@ class MqttSource:
             except Exception as error:  # noqa: BLE001 - unforeseen: logged, counted, tried again
                 self.status.callback_failed("connection", error)
             if held >= _HELD_LONG_ENOUGH:
-                backoff.reset()
-            await asyncio.sleep(backoff.next())
+                waits = backoff(*bounds)
+            await asyncio.sleep(next(waits))
 
     async def _connect_once(self) -> float:
         """Go from reading the files to the end of the connection; return how long it held."""
@@ -142,10 +143,10 @@ class MqttSource:
             self.status.failed(error.fault)
             return 0.0
         begun = time.monotonic()
-        backoff = Backoff(self._timings.retry_min, self._timings.retry_max)
+        waits = backoff(self._timings.retry_min, self._timings.retry_max)
         # Also when the session was resumed: a broker may have lost the subscriptions of it.
         subscribing = self._tasks.spawn(
-            subscribe_until_granted(link, self.status, backoff), "mqtt subscribe"
+            subscribe_until_granted(link, self.status, waits), "mqtt subscribe"
         )
         try:
             fault = await link.lost()
@@ -179,7 +180,9 @@ class MqttSource:
             link.fail(ConnectError(cause))
 
 
-async def subscribe_until_granted(link: Link, status: ConnectionStatus, backoff: "Backoff") -> None:
+async def subscribe_until_granted(
+    link: Link, status: ConnectionStatus, waits: Iterator[float]
+) -> None:
     """Subscribe to all filters, and again to those refused, until the broker grants them all.
 
     Then unsubscribe from filters that a resumed session holds and that are not wanted any more.
@@ -207,7 +210,7 @@ async def subscribe_until_granted(link: Link, status: ConnectionStatus, backoff:
                     else:
                         status.unsubscribed(topic_filter)
         if missing or status.unwanted:
-            await asyncio.sleep(backoff.next())
+            await asyncio.sleep(next(waits))
 
 
 async def _ask(
@@ -231,32 +234,18 @@ def _in_packets(filters: list[str]) -> Iterator[list[str]]:
         yield some
 
 
-class Backoff:
-    """Exponential back-off with full jitter: each wait is uniform between 0 and a growing bound.
+def backoff(
+    minimum: float,
+    maximum: float,
+    uniform: Callable[[float, float], float] = random.uniform,
+) -> Iterator[float]:
+    """Yield waits in seconds: exponential back-off with full jitter.
 
-    The bound starts at `minimum` seconds, doubles, and ends at `maximum`. Full jitter spreads the
-    daemons that lost one broker over time ("Exponential Backoff And Jitter", AWS Architecture
-    Blog).
+    Each is uniform between 0 and a bound, which starts at `minimum`, doubles, and ends at
+    `maximum`. Full jitter spreads the daemons that lost one broker over time ("Exponential Backoff
+    And Jitter", AWS Architecture Blog).
     """
-
-    def __init__(
-        self,
-        minimum: float,
-        maximum: float,
-        *,
-        uniform: Callable[[float, float], float] = random.uniform,
-    ) -> None:
-        self._minimum = minimum
-        self._maximum = maximum
-        self._uniform = uniform
-        self._bound = minimum
-
-    def next(self) -> float:
-        """Return the next wait in seconds."""
-        wait = self._uniform(0.0, min(self._bound, self._maximum))
-        self._bound = min(self._bound * 2, self._maximum)
-        return wait
-
-    def reset(self) -> None:
-        """Start again at the minimum."""
-        self._bound = self._minimum
+    bound = minimum
+    while True:
+        yield uniform(0.0, min(bound, maximum))
+        bound = min(bound * 2, maximum)
