@@ -43,9 +43,13 @@ class Peer:
             if got == kind:
                 return body
 
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self._writer.write(data)
+
     def send(self, first: int, body: bytes) -> None:
         """Send a packet shorter than 128 bytes."""
-        self._writer.write(bytes([first, len(body)]) + body)
+        self.write(bytes([first, len(body)]) + body)
 
     def connack(self, code: int = 0, *, session_present: bool = False, said: str = "") -> None:
         """Answer CONNECT with a code of the client's own MQTT version."""

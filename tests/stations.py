@@ -8,7 +8,7 @@ from typing import Any
 from presenced.events.message import Message
 from presenced.sources.connections import build_source
 from presenced.sources.inbox import Inbox
-from presenced.sources.source import SourceOptions
+from presenced.sources.source import SourceOptions, Timings
 from presenced.sources.status import ConnectionStatus
 
 # Transport and MQTT version.
@@ -45,6 +45,8 @@ class Station:
         *,
         capacity: int = 100_000,
         session: KeptSession | None = None,
+        inbox: Inbox | None = None,
+        timings: Timings | None = None,
         **options: Any,
     ) -> None:
         transport, protocol = kind
@@ -61,14 +63,14 @@ class Station:
         self.received: list[Message] = []
         self.holding = False
         self.on_batch: Callable[[list[Message]], None] = lambda batch: None
-        self.inbox = Inbox(asyncio.get_running_loop(), self._deliver, capacity=capacity)
+        self.inbox = inbox or Inbox(asyncio.get_running_loop(), self._deliver, capacity=capacity)
         self.status = ConnectionStatus(
             self.options.client_id,
             self.options.filters,
             endpoint=self.options.endpoint,
             listener=session,
         )
-        self.source = build_source(transport, self.options, self.inbox, self.status)
+        self.source = build_source(transport, self.options, self.inbox, self.status, timings)
 
     @property
     def topics(self) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from presenced.settings import load_settings
-from presenced.sources.faults import daemon_policy
+from presenced.sources.faults import policy_statement
 
 ROOT = Path(__file__).parents[2]
 AWS = ROOT / "config" / "aws"
@@ -29,7 +29,14 @@ EVENTS: dict[str, Any] = json.loads((AWS / "event-configurations.json").read_tex
 def test_the_policy_is_what_the_default_configuration_needs() -> None:
     mqtt = load_settings(None, environ={}, require_endpoint=False).mqtt
     [filters] = mqtt.connections
-    assert daemon_policy(mqtt.client_id, filters) == POLICY
+    connect = policy_statement("Connect", mqtt.client_id, "")
+    # Other connections, and those of commands beside the daemon, append to the client ID.
+    others = policy_statement("Connect", f"{mqtt.client_id}-*", "")
+    statements = [
+        {**connect, "Resource": [connect["Resource"], others["Resource"]]},
+        *(policy_statement(action, f, "") for f in filters for action in ("Subscribe", "Receive")),
+    ]
+    assert {"Version": "2012-10-17", "Statement": statements} == POLICY
 
 
 def test_the_policy_fits_with_the_longest_names() -> None:

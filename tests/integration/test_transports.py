@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from brokers import connect_packet, lifecycle_events, read_exactly
-from presenced.sources.source import TlsFiles
+from presenced.sources.source import Timings, TlsFiles
 from stations import FILTER, KINDS, Station, running
 from waiting import until
 
@@ -213,16 +213,17 @@ SERVER_FAULTS = {
 
 
 @pytest.mark.parametrize("fault", SERVER_FAULTS)
-def test_server_certificates_are_told_apart(kind, fault, broker_of, certificates, monkeypatch):
-    # awscrt itself tells of a failed handshake only after up to 30 s.
-    monkeypatch.setattr("presenced.sources.mqtt.awscrt_source._LOOK_CLOSER_AFTER", 0.2)
+def test_server_certificates_are_told_apart(kind, fault, broker_of, certificates):
+    # awscrt itself reports a failed handshake only after up to 30 s.
+    timings = Timings(look_closer_after=0.2)
     files, server, words = SERVER_FAULTS[fault]
     broker = broker_of(
         certificates=certificates, server=getattr(certificates, server) if server else None
     )
 
     async def scenario():
-        async with running(kind, broker.port, tls=getattr(certificates, files)) as station:
+        tls = getattr(certificates, files)
+        async with running(kind, broker.port, timings=timings, tls=tls) as station:
             await until(lambda: words in (station.status.problem or ""))
             return station.status.problem, station.failures()
 
@@ -460,8 +461,13 @@ def test_two_connections_share_one_inbox(kind, broker_of):
 
     async def scenario():
         async with running(kind, broker.port, filters=["$aws/events/a/#"]) as one:
-            two = Station(kind, broker.port, client_id="presenced-2", filters=["$aws/events/b/#"])
-            two.source._inbox = one.inbox
+            two = Station(
+                kind,
+                broker.port,
+                inbox=one.inbox,
+                client_id="presenced-2",
+                filters=["$aws/events/b/#"],
+            )
             await two.source.start()
             try:
                 await until(lambda: one.ready and two.ready)

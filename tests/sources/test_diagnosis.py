@@ -21,10 +21,15 @@ from presenced.sources.source import SourceOptions, TlsFiles
 from stations import FILTER
 
 
-def options(port=8883, tls=None, endpoint="localhost"):
+def options(port=8883, tls=None, **more):
     return SourceOptions(
-        endpoint=endpoint, port=port, client_id="presenced", filters=[FILTER], tls=tls
+        endpoint="localhost", port=port, client_id="presenced", filters=[FILTER], tls=tls, **more
     )
+
+
+def look(*args, **more):
+    """What a diagnosis finds that does not wait long for a rejected certificate."""
+    return diagnose(options(*args, **more), alert=0.2)
 
 
 @contextlib.contextmanager
@@ -62,11 +67,6 @@ def server(certificates, *, alpn=(), after=None, tls=True):
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
     thread.join(10)
-
-
-@pytest.fixture(autouse=True)
-def _prompt(monkeypatch):
-    monkeypatch.setattr("presenced.sources.mqtt.diagnosis._ALERT_TIMEOUT", 0.2)
 
 
 def test_good_files_pass(certificates):
@@ -156,39 +156,36 @@ def test_only_port_443_offers_alpn(certificates):
 
 def test_a_way_without_faults(certificates):
     with server(certificates) as port:
-        assert diagnose(options(port, certificates.client)) is None
+        assert look(port, certificates.client) is None
 
 
 def test_a_server_that_closes_after_the_handshake(certificates):
     with server(certificates, after="close") as port:
-        fault = diagnose(options(port, certificates.client))
+        fault = look(port, certificates.client)
     assert fault.reason is FaultReason.TLS_CLIENT_CERTIFICATE
     assert "right after the TLS handshake" in fault.detail
 
 
-def test_alpn_that_the_server_does_not_take(certificates, monkeypatch):
-    monkeypatch.setattr("presenced.sources.source.ALPN_PORT", 0)
+def test_alpn_that_the_server_does_not_take(certificates):
     with server(certificates) as port:
-        monkeypatch.setattr("presenced.sources.source.ALPN_PORT", port)
-        fault = diagnose(options(port, certificates.client))
+        fault = look(port, certificates.client, alpn_port=port)
     assert fault.reason is FaultReason.TLS
     assert "x-amzn-mqtt-ca by ALPN" in fault.detail
     with server(certificates, alpn=["x-amzn-mqtt-ca"]) as port:
-        monkeypatch.setattr("presenced.sources.source.ALPN_PORT", port)
-        assert diagnose(options(port, certificates.client)) is None
+        assert look(port, certificates.client, alpn_port=port) is None
 
 
 def test_a_closed_port_and_an_unknown_name():
-    fault = diagnose(options(free_port()))
+    fault = look(free_port())
     assert fault.reason is FaultReason.UNREACHABLE
     assert "refused the TCP connection" in fault.detail
 
 
 def test_plaintext_is_tried_for_tls_only(certificates):
     with server(certificates) as port:
-        assert "expects TLS" in diagnose(options(port)).detail
+        assert "expects TLS" in look(port).detail
     with server(certificates, tls=False) as port:
-        assert diagnose(options(port)) is None
+        assert look(port) is None
 
 
 @pytest.mark.parametrize(
@@ -250,9 +247,7 @@ def test_one_look_serves_many_attempts_for_a_while():
     examine = Examiner(CAUSE)
 
     async def scenario():
-        doctor = Diagnostician(
-            options(), examine=examine, repeat_after=60.0, clock=lambda: clock[0]
-        )
+        doctor = Diagnostician(options(), examine=examine, clock=lambda: clock[0])
         assert await asyncio.gather(*(doctor.explain(SYMPTOM) for _ in range(5))) == [CAUSE] * 5
         assert examine.calls == 1
         clock[0] = 60.0

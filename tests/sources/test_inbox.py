@@ -4,7 +4,6 @@ import asyncio
 import threading
 
 from presenced.events.message import Message
-from presenced.sources import inbox as inbox_module
 from presenced.sources.inbox import Inbox
 from waiting import until
 
@@ -219,12 +218,14 @@ def test_threads_that_outlive_the_loop_are_refused():
     assert refused.wait(20)
 
 
-def settling(settled):
+def settling(settled, **options):
     """The sizes of the batches of three messages, by the time that `settle` returned."""
     batches, sizes = [], []
 
     async def scenario():
-        inbox = Inbox(asyncio.get_running_loop(), batches.append, batch=2, settled=settled)
+        inbox = Inbox(
+            asyncio.get_running_loop(), batches.append, batch=2, settled=settled, **options
+        )
         for number in range(3):
             inbox.put(message(number))
         await inbox.settle()
@@ -251,8 +252,7 @@ def test_settle_waits_until_all_is_acknowledged():
     assert waited == [True]
 
 
-def test_settle_does_not_wait_for_ever(monkeypatch):
-    monkeypatch.setattr(inbox_module, "_SETTLE_WITHIN", 0.01)
+def test_settle_does_not_wait_for_ever():
     ended = []
 
     async def never():
@@ -261,5 +261,5 @@ def test_settle_does_not_wait_for_ever(monkeypatch):
         finally:
             ended.append(True)
 
-    assert settling(never) == [2, 1]
+    assert settling(never, settle_within=0.01) == [2, 1]
     assert ended == [True]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import pytest
 
 from presenced.sources.connections import build_source
 from presenced.sources.inbox import Inbox
-from presenced.sources.mqtt.subscriber import Backoff, subscribe_until_granted
+from presenced.sources.mqtt.mqtt_source import backoff, subscribe_until_granted
 from presenced.sources.mqtt.symptoms import is_refusal, reason_name
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
@@ -19,22 +20,15 @@ from scripted import CONNECT, SUBSCRIBE, scripted_broker
 from stations import KINDS, KeptSession, Station
 
 
-def upper(_, high):
-    return high
-
-
 def test_backoff_doubles_up_to_its_maximum():
-    backoff = Backoff(1.0, 10.0, uniform=upper)
-    assert [backoff.next() for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
-    backoff.reset()
-    assert backoff.next() == 1.0
+    waits = backoff(1.0, 10.0, uniform=lambda _, high: high)
+    assert list(itertools.islice(waits, 6)) == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
 
 
 def test_backoff_has_full_jitter():
     bounds = []
-    backoff = Backoff(1.0, 4.0, uniform=lambda low, high: bounds.append((low, high)) or low)
-    for _ in range(4):
-        backoff.next()
+    waits = backoff(1.0, 4.0, uniform=lambda low, high: bounds.append((low, high)) or low)
+    assert list(itertools.islice(waits, 4)) == [0.0] * 4
     assert bounds == [(0.0, 1.0), (0.0, 2.0), (0.0, 4.0), (0.0, 4.0)]
 
 
@@ -104,26 +98,39 @@ def test_reason_names():
     assert [is_refusal(code) for code in (0, 1, 2, 127, 128, 135)] == [False] * 4 + [True] * 2
 
 
-def subscribe_with(answers, filters=("a", "b"), *, held=()):
-    """Run a subscriber against scripted answers; returns its status and what was sent."""
-    status, sent = ConnectionStatus("c", filters, listener=KeptSession(*held)), []
+class ScriptedLink:
+    """Answers what is sent with the given reason codes, or raises the given exceptions."""
 
-    async def subscribe(some, answered):
-        sent.append(some)
-        if not answers:
-            pytest.fail(f"asked once too often: {sent}")
-        answer = answers.pop(0)
+    ended = False
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.sent = []
+
+    async def subscribe(self, filters):
+        return self.answer(filters)
+
+    async def unsubscribe(self, filters):
+        return self.answer(("no more", *filters))
+
+    def answer(self, sent):
+        self.sent.append(sent)
+        if not self.answers:
+            pytest.fail(f"asked once too often: {self.sent}")
+        answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        answered(answer)
+        return answer
 
-    async def unsubscribe(some, answered):
-        await subscribe(some, answered)
-        sent[-1] = ("no more", *some)
 
-    backoff = Backoff(0.0, 0.0)
-    asyncio.run(subscribe_until_granted(subscribe, unsubscribe, status, backoff=backoff))
-    return status, sent
+def subscribe_with(answers, filters=("a", "b"), *, held=()):
+    """Run a subscriber against scripted answers; returns its status and what was sent."""
+    status, link = (
+        ConnectionStatus("c", filters, listener=KeptSession(*held)),
+        ScriptedLink(answers),
+    )
+    asyncio.run(subscribe_until_granted(link, status, backoff(0.0, 0.0)))
+    return status, link.sent
 
 
 def test_only_what_was_refused_is_tried_again():
@@ -163,7 +170,7 @@ def test_what_the_broker_does_not_end_is_tried_again_and_told(capsys):
     _, sent = subscribe_with([[1, 1], [0, 135], [0]], held=["old", "older"])
     assert sent == [["a", "b"], ("no more", "old", "older"), ("no more", "older")]
     told = capsys.readouterr().out
-    assert "the broker goes on sending what is not configured any more" in told
+    assert "the session still holds filters that are not configured" in told
     assert "not authorized, 135" in told
 
 

@@ -2,44 +2,39 @@
 
 import json
 
-from presenced.sources.faults import (
-    connect_remedy,
-    connect_statement,
-    subscribe_remedy,
-    subscribe_statements,
-)
+from presenced.sources.faults import connect_remedy, policy_statement, subscribe_remedy
 
 ENDPOINT = "abc-ats.iot.eu-west-1.amazonaws.com"
 
 
 def test_subscribe_is_on_topicfilter_and_receive_on_topic():
-    assert subscribe_statements("$aws/events/#", ENDPOINT) == [
-        {
-            "Effect": "Allow",
-            "Action": "iot:Subscribe",
-            "Resource": "arn:aws:iot:eu-west-1:ACCOUNT:topicfilter/$aws/events/*",
-        },
-        {
-            "Effect": "Allow",
-            "Action": "iot:Receive",
-            "Resource": "arn:aws:iot:eu-west-1:ACCOUNT:topic/$aws/events/*",
-        },
-    ]
+    assert policy_statement("Subscribe", "$aws/events/#", ENDPOINT) == {
+        "Effect": "Allow",
+        "Action": "iot:Subscribe",
+        "Resource": "arn:aws:iot:eu-west-1:ACCOUNT:topicfilter/$aws/events/*",
+    }
+    assert policy_statement("Receive", "$aws/events/#", ENDPOINT) == {
+        "Effect": "Allow",
+        "Action": "iot:Receive",
+        "Resource": "arn:aws:iot:eu-west-1:ACCOUNT:topic/$aws/events/*",
+    }
 
 
 def test_wildcards_of_mqtt_become_the_one_of_policies():
-    statement = subscribe_statements("$aws/events/presence/+/x/#", ENDPOINT)[0]
+    statement = policy_statement("Subscribe", "$aws/events/presence/+/x/#", ENDPOINT)
     assert statement["Resource"].endswith(":topicfilter/$aws/events/presence/*/x/*")
 
 
 def test_china_and_other_brokers():
-    china = connect_statement("d", "abc.ats.iot.cn-north-1.amazonaws.com.cn")
+    china = policy_statement("Connect", "d", "abc.ats.iot.cn-north-1.amazonaws.com.cn")
     assert china["Resource"] == "arn:aws-cn:iot:cn-north-1:ACCOUNT:client/d"
-    other = connect_statement("d", "broker.example")
+    other = policy_statement("Connect", "d", "broker.example")
     assert other["Resource"] == "arn:aws:iot:REGION:ACCOUNT:client/d"
 
 
 def test_remedies_hold_the_statements_as_json():
     text = connect_remedy("presenced", ENDPOINT)
-    assert json.loads(text[text.index("{") :]) == connect_statement("presenced", ENDPOINT)
-    assert json.dumps(subscribe_statements("a/#", ENDPOINT)[1]) in subscribe_remedy("a/#", ENDPOINT)
+    assert json.loads(text[text.index("{") :]) == policy_statement("Connect", "presenced", ENDPOINT)
+    for action in ("Subscribe", "Receive"):
+        statement = json.dumps(policy_statement(action, "a/#", ENDPOINT))
+        assert statement in subscribe_remedy("a/#", ENDPOINT)

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 
+from presenced.sources.source import Timings
 from scripted import CONNECT, SUBSCRIBE, UNSUBSCRIBE, scripted_broker
 from stations import FILTER, KINDS, KeptSession, running
 from waiting import until
@@ -111,15 +112,17 @@ def test_hanging_up_on_connect_is_a_refusal(kind):
 
 
 @every_kind
-def test_silence_after_connect_is_a_refusal_and_holds_up_no_stop(kind, monkeypatch):
-    monkeypatch.setattr("presenced.sources.mqtt.awscrt_link._CONNACK_TIMEOUT", 0.2)
-    monkeypatch.setattr("presenced.sources.mqtt.aiomqtt_link._TIMEOUT", 0.2)
+def test_silence_after_connect_is_a_refusal_and_holds_up_no_stop(kind):
+    timings = Timings(answer=0.2)
 
     async def script(peer):
         await peer.until_closed()
 
     async def scenario():
-        async with scripted_broker(script) as port, running(kind, port) as station:
+        async with (
+            scripted_broker(script) as port,
+            running(kind, port, timings=timings) as station,
+        ):
             await until(station.failures)
             failures, problem = station.failures(), station.status.problem
             async with asyncio.timeout(4):
@@ -150,9 +153,7 @@ def test_a_loop_of_drops_after_subscribe_is_named(kind):
 
 
 @every_kind
-def test_a_refused_filter_heals_while_the_connection_stays_up(kind, monkeypatch):
-    monkeypatch.setattr("presenced.sources.mqtt.subscriber._RETRY_MIN", 0.05)
-
+def test_a_refused_filter_heals_while_the_connection_stays_up(kind):
     async def script(peer):
         await peer.expect(CONNECT)
         peer.connack()
@@ -166,7 +167,7 @@ def test_a_refused_filter_heals_while_the_connection_stays_up(kind, monkeypatch)
     async def scenario():
         async with (
             scripted_broker(script) as port,
-            running(kind, port, filters=["a/#", "b/#"]) as station,
+            running(kind, port, timings=Timings(retry_min=0.05), filters=["a/#", "b/#"]) as station,
         ):
             await until(lambda: station.ready)
             return station.failures(), dict(station.status.connects)
@@ -228,7 +229,7 @@ def test_garbage_from_the_broker_is_survived(kind):
         await peer.expect(CONNECT)
         garbage = next(answers, None)
         if garbage is not None:
-            peer._writer.write(garbage)
+            peer.write(garbage)
             return
         peer.connack()
         peer.suback(await peer.expect(SUBSCRIBE), 1)
@@ -267,8 +268,7 @@ def test_each_failed_attempt_counts_once(kind):
 
 
 @every_kind
-def test_an_unsubscribe_is_repeated_until_the_broker_accepts_it(kind, monkeypatch, capsys):
-    monkeypatch.setattr("presenced.sources.mqtt.subscriber._RETRY_MIN", 0.05)
+def test_an_unsubscribe_is_repeated_until_the_broker_accepts_it(kind, capsys):
     session = KeptSession("old/#", "older/#")
     asked = []
 
@@ -284,7 +284,7 @@ def test_an_unsubscribe_is_repeated_until_the_broker_accepts_it(kind, monkeypatc
     async def scenario():
         async with (
             scripted_broker(script) as port,
-            running(kind, port, session=session) as station,
+            running(kind, port, timings=Timings(retry_min=0.05), session=session) as station,
         ):
             await until(lambda: station.ready and not session.held)
             assert station.status.callback_errors == 0

@@ -37,7 +37,7 @@ def test_takeovers_time_after_time_are_named_and_stay_named() -> None:
     assert status.problem is None, "twice may happen"
     status.lost(TAKEN_OVER, clock.now)
     live(status, clock, seconds=10)
-    assert "keeps taking over the client ID presenced" in str(status.problem)
+    assert "repeatedly takes over the client ID presenced" in str(status.problem)
     assert "same mqtt.client_id" in str(status.problem)
     assert status.failures[FaultReason.TAKEN_OVER] == 3
     clock.now += 300

@@ -7,15 +7,12 @@ from presenced.fleet import ClientFilter
 from presenced.pipeline import Pipeline
 from presenced.presence import OrderingRules, PresenceRules
 from presenced.settings import (
-    MqttSettings,
     PresenceSettings,
     Settings,
     StateSettings,
-    read_password,
 )
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.options import tool_client_ids
-from presenced.sources.source import SourceOptions, TlsFiles
 from presenced.store import default_path
 from presenced.store.state_store import StateStore
 from presenced.store.totals import Total
@@ -53,28 +50,3 @@ def state_store(
     if path is None:
         return None
     return StateStore(path, pipeline, gap_detector, totals, state.on_error, clocks)
-
-
-def source_options(mqtt: MqttSettings) -> list[SourceOptions]:
-    """Return the options of each connection.
-
-    Raises SettingsError if the password file cannot be read.
-    """
-    password = read_password(mqtt)
-    tls = TlsFiles(mqtt.tls.cert, mqtt.tls.key, mqtt.tls.ca) if mqtt.tls else None
-    return [
-        SourceOptions(
-            endpoint=mqtt.endpoint,
-            port=mqtt.port,
-            client_id=client_id,
-            filters=tuple(filters),
-            tls=tls,
-            username=mqtt.username,
-            password=password,
-            protocol=mqtt.protocol,
-            qos=mqtt.qos,
-            keep_alive=mqtt.keep_alive,
-            session_expiry=mqtt.session_expiry,
-        )
-        for client_id, filters in zip(mqtt.client_ids, mqtt.connections, strict=True)
-    ]

@@ -17,7 +17,6 @@ from presenced.presence import Client
 from presenced.service.build import (
     client_filter,
     presence_rules,
-    source_options,
     state_store,
 )
 from presenced.service.delivery import Delivery
@@ -27,6 +26,7 @@ from presenced.settings import MqttSettings, Settings, SettingsError
 from presenced.settings.certificates import certificate_expiries, check_tls_files
 from presenced.sources.connections import Connections
 from presenced.sources.gap_detector import GapDetector
+from presenced.sources.options import source_options
 from presenced.sources.source import SourceOptions
 from presenced.store import StateUnusableError
 from presenced.system import log

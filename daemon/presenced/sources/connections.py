@@ -8,7 +8,9 @@ from typing import Literal
 
 from presenced.pipeline import Batch
 from presenced.sources.inbox import Inbox
-from presenced.sources.source import Source, SourceOptions
+from presenced.sources.mqtt.link import Link
+from presenced.sources.mqtt.mqtt_source import MqttSource
+from presenced.sources.source import Source, SourceOptions, Timings
 from presenced.sources.status import ConnectionListener, ConnectionStatus
 from presenced.sources.traffic import Traffic
 from presenced.system.log import get_logger
@@ -24,19 +26,23 @@ def build_source(
     options: SourceOptions,
     inbox: Inbox,
     status: ConnectionStatus | None = None,
+    timings: Timings | None = None,
 ) -> Source:
     """Return a source of a transport, with a new status or the given one.
 
     Called on the event loop. Each library is imported only if it is used: together they double the
     start-up time.
     """
+    link: type[Link]
     if transport == "awscrt":
-        from presenced.sources.mqtt.awscrt_source import AwscrtSource
+        from presenced.sources.mqtt.awscrt_link import AwscrtLink
 
-        return AwscrtSource(options, inbox, status)
-    from presenced.sources.mqtt.aiomqtt_source import AiomqttSource
+        link = AwscrtLink
+    else:
+        from presenced.sources.mqtt.aiomqtt_link import AiomqttLink
 
-    return AiomqttSource(options, inbox, status)
+        link = AiomqttLink
+    return MqttSource(link, options, inbox, status, timings)
 
 
 class Connections:

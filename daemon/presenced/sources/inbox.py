@@ -1,7 +1,4 @@
-"""The bounded hand-over from a transport's threads to the event loop.
-
-One MQTT message on its way to the pipeline.
-"""
+"""The bounded hand-over of messages from a transport's threads to the event loop."""
 
 import asyncio
 import contextlib
@@ -13,31 +10,29 @@ from collections.abc import Awaitable, Callable
 from presenced.events.message import Message
 from presenced.system.log import get_logger
 
-_SETTLE_WITHIN = 2.0
-_PACE = 0.002
+_POLL_AFTER = 0.002
 
 
 class Inbox:
-    """Collects messages from any thread and hands them to the event loop in batches.
+    """Collects messages from any thread and delivers them on the event loop in batches.
 
-    However many messages arrive before the loop gets round to them, the loop is woken once.
-    One turn of the loop takes at most `batch` messages, so that timers and scrapes are served in
-    between. A message that comes to an idle loop is taken at once. After a turn that took all, the
-    loop looks again 2 ms later by itself: a thread that wakes it with every few messages contends
-    with it for the interpreter, which costs more than the messages do.
+    However many messages arrive before the loop gets to them, the loop is woken once. A turn of the
+    loop delivers at most `batch` messages, so that timers and scrapes are served in between. A
+    message that comes to an idle loop is delivered at once. After a turn that emptied the inbox the
+    loop polls it again 2 ms later: a thread that wakes it with every few messages contends with it
+    for the interpreter, which costs more than the messages do.
 
-    `capacity` bounds the messages that nobody can slow down, those of QoS 0: beyond it `put`
-    refuses them. QoS 1 messages are always taken; the broker bounds them itself, because it waits
-    for acknowledgements (MQTT 5 section 4.9).
+    `capacity` bounds messages of QoS 0, which a receiver cannot slow down: beyond it `put` refuses
+    them. QoS 1 messages are always taken; the broker bounds them itself, because it waits for
+    acknowledgements (MQTT 5 section 4.9).
 
-    `settled` returns when all that was handed over has been acknowledged, where that is not so at
-    once.
+    `deliver` returns how many of its messages it has taken, None for all; the others come again in
+    the next turn, before later ones. If it raises, the failure is logged, and its batch counted in
+    `undelivered` and acknowledged: messages that fail would fail again, and unacknowledged they
+    would fill the broker's in-flight window until it falls silent.
 
-    `deliver` returns how many of its messages it has taken, None for all; it is brought the others
-    again in the next turn, before those that came later. It is not expected to raise. When it does
-    all the same, the failure is logged, its batch counted in `undelivered` and acknowledged:
-    messages that fail would fail again, and unacknowledged they would fill the broker's in-flight
-    window until it falls silent.
+    `settled` returns when all that was delivered is acknowledged, where that is not so at once;
+    `settle` waits for it at most `settle_within` seconds.
     """
 
     def __init__(
@@ -48,6 +43,7 @@ class Inbox:
         capacity: int = 100_000,
         batch: int = 500,
         settled: Callable[[], Awaitable[None]] | None = None,
+        settle_within: float = 2.0,
     ) -> None:
         self.undelivered = 0
         self._loop = loop
@@ -55,6 +51,7 @@ class Inbox:
         self._capacity = capacity
         self._batch = batch
         self._settled = settled
+        self._settle_within = settle_within
         self._lock = threading.Lock()
         self._waiting: deque[Message] = deque()
         self._awake = False
@@ -63,12 +60,12 @@ class Inbox:
 
     @property
     def backlog(self) -> int:
-        """Messages received and not yet handed over."""
+        """Messages received and not yet delivered."""
         return len(self._waiting)
 
     @property
     def oldest(self) -> float | None:
-        """Monotonic time of the oldest message not yet handed over, in seconds.
+        """Monotonic time of the oldest message not yet delivered, in seconds.
 
         Deadlines later than this must wait: the message may be the connect that cancels them.
         """
@@ -87,41 +84,37 @@ class Inbox:
                 return False
             if message.qos == 0 and len(self._waiting) >= self._capacity:
                 return False
-            # Under the lock: close() then cannot fall between the check and the call.
-            if not self._awake and not self._wake():
-                return False
+            if not self._awake:
+                # Under the lock: close() then cannot fall between the check and the call.
+                try:
+                    self._loop.call_soon_threadsafe(self._turn)
+                except RuntimeError:  # the loop was closed at this very moment
+                    return False
+                self._awake = True
             self._waiting.append(message)
         return True
 
     def drain(self) -> None:
-        """Hand over all that waits, now; called on the loop."""
+        """Deliver all that waits, now; called on the loop."""
         while self._waiting:
             self._hand_over()
 
     async def settle(self) -> None:
-        """Hand over all that waits, and return when it is acknowledged, or after 2 s.
+        """Deliver all that waits, and wait until it is acknowledged.
 
         A connection that is closed then has nothing outstanding that would be sent again.
         """
         self.drain()
         if self._settled is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_SETTLE_WITHIN):
+                async with asyncio.timeout(self._settle_within):
                     await self._settled()
 
     def close(self) -> None:
-        """Hand over what waits and refuse what comes later; called on the loop."""
+        """Deliver what waits and refuse what comes later; called on the loop."""
         with self._lock:
             self._closed = True
         self.drain()
-
-    def _wake(self) -> bool:
-        try:
-            self._loop.call_soon_threadsafe(self._turn)
-        except RuntimeError:  # the loop was closed at this very moment
-            return False
-        self._awake = True
-        return True
 
     def _turn(self) -> None:
         taken = self._hand_over()
@@ -129,33 +122,30 @@ class Inbox:
             if self._waiting:
                 self._loop.call_soon(self._turn)
             elif taken and not self._closed:
-                self._loop.call_later(_PACE, self._turn)
+                self._loop.call_later(_POLL_AFTER, self._turn)
             else:
                 self._awake = False
 
     def _hand_over(self) -> int:
-        """Hand over a batch; how many messages were taken."""
+        """Deliver a batch; return how many messages were taken."""
         with self._lock:
-            take = min(self._batch, len(self._waiting))
-            batch = [self._waiting.popleft() for _ in range(take)]
+            size = min(self._batch, len(self._waiting))
+            batch = [self._waiting.popleft() for _ in range(size)]
         if not batch:
             return 0
         try:
             taken = self._deliver(batch)
         except Exception as error:  # noqa: BLE001 - logged and counted
-            self._give_up(batch, error)
-            return len(batch)
+            self.undelivered += size
+            trace = "".join(traceback.format_exception(error))
+            self._log.error("messages could not be applied", messages=size, traceback=trace)
+            for message in batch:
+                if message.acknowledge is not None:
+                    message.acknowledge()
+            return size
         if taken is None:
-            return len(batch)
-        if taken < len(batch):
+            return size
+        if taken < size:
             with self._lock:
                 self._waiting.extendleft(reversed(batch[taken:]))
         return taken
-
-    def _give_up(self, batch: list[Message], error: Exception) -> None:
-        self.undelivered += len(batch)
-        trace = "".join(traceback.format_exception(error))
-        self._log.error("messages could not be applied", messages=len(batch), traceback=trace)
-        for message in batch:
-            if message.acknowledge is not None:
-                message.acknowledge()

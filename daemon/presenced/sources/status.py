@@ -1,12 +1,7 @@
-"""What is known about one MQTT connection of ours, told to metrics, logs and `/-/ready`.
+"""The state of one MQTT connection: for metrics, logs, `/-/ready` and the doctor."""
 
-Recognises two clients that share a client ID and throw each other out for ever.
-
-A broker ends the old connection when a client ID connects anew (MQTT 5 section 3.1.4), and each
-of the two comes back. With MQTT 5 the broker may say so (DISCONNECT 142); with 3.1.1 it cannot,
-and some brokers never do.
-"""
-
+import asyncio
+import contextlib
 import time
 import traceback
 from collections import deque
@@ -18,60 +13,16 @@ from presenced.events.message import Message
 from presenced.sources.faults import Fault, FaultReason, subscribe_remedy
 from presenced.system.log import ThrottledLogger, get_logger
 
-_WINDOW = 300.0
-_LOSSES_THAT_MAKE_A_LOOP = 3
-_SILENT = frozenset({FaultReason.CONNECTION_LOST, FaultReason.SERVER_DISCONNECT})
-
-
-class TakeoverWatch:
-    """Losses of one connection within the last five minutes. Times are monotonic seconds."""
-
-    def __init__(self, client_id: str) -> None:
-        self._client_id = client_id
-        self._losses: deque[tuple[float, FaultReason]] = deque()
-
-    def judge(self, fault: Fault, now: float) -> Fault:
-        """The fault of a loss of a connection that was in good order, with what the others tell."""
-        self._forget(now)
-        self._losses.append((now, fault.reason))
-        if len(self._losses) < _LOSSES_THAT_MAKE_A_LOOP:
-            return fault
-        if self.certain(now):
-            return replace(
-                fault,
-                detail=f"another client keeps taking over the client ID {self._client_id},"
-                f" time after time ({fault.detail})",
-                remedy="Two daemons run with the same mqtt.client_id and end each other's"
-                " connections for ever: give each its own, or stop one",
-            )
-        if all(reason in _SILENT for _, reason in self._losses):
-            return replace(
-                fault,
-                remedy=f"{fault.remedy} This happens time after time: if a second client uses the"
-                f" client ID {self._client_id}, the two end each other's connections for ever;"
-                " give each its own mqtt.client_id".strip(),
-            )
-        return fault
-
-    def certain(self, now: float) -> bool:
-        """Whether the broker has said often enough, and not long ago, that it is a takeover."""
-        self._forget(now)
-        told = sum(reason is FaultReason.TAKEN_OVER for _, reason in self._losses)
-        return told >= _LOSSES_THAT_MAKE_A_LOOP
-
-    def _forget(self, now: float) -> None:
-        while self._losses and self._losses[0][0] <= now - _WINDOW:
-            self._losses.popleft()
-
-
+_LOG_INTERVAL = 60.0
+_LOOK_EVERY = 0.02
 _DROP_WINDOW = 5.0
 _DROPS_THAT_MAKE_A_LOOP = 2
-# These say themselves why the connection ended, however soon after SUBSCRIBE that was.
+# These give the cause themselves, however soon after SUBSCRIBE the connection ended.
 _EXPLAINED = frozenset({FaultReason.TAKEN_OVER, FaultReason.KEEP_ALIVE_TIMEOUT})
 
 
 class ConnectionListener(Protocol):
-    """Who is told, on the event loop, of connections and what they subscribe to."""
+    """Is notified, on the event loop, of connections and their subscriptions."""
 
     def up(self, client_id: str, *, resumed: bool) -> None:
         """The broker accepted a connection; `resumed` is its Session Present flag."""
@@ -83,7 +34,7 @@ class ConnectionListener(Protocol):
         """The broker granted a topic filter with this maximum QoS."""
 
     def unwanted(self, client_id: str) -> list[str]:
-        """The topic filters that the connection's session still has and should not."""
+        """Return the topic filters that the connection's session still has and should not."""
 
     def unsubscribed(self, client_id: str, topic_filter: str) -> None:
         """The broker has ended a subscription."""
@@ -92,9 +43,10 @@ class ConnectionListener(Protocol):
 class ConnectionStatus:
     """The state of one MQTT connection and what has been counted about it.
 
-    Transports report here, on the event loop except where a method says otherwise; metrics,
-    `/-/ready` and the log read from here. `filters` are the topic filters it must be granted.
-    `now` arguments are monotonic seconds.
+    Transports report here, on the event loop except where a method says otherwise. `filters` are
+    the topic filters that the broker must grant, `answers` what it said to each since the last
+    CONNACK: the QoS that it granted, or a fault. `fault` is why the last attempt to connect failed
+    or the last connection ended; None before. `now` arguments are monotonic seconds.
     """
 
     def __init__(
@@ -110,40 +62,57 @@ class ConnectionStatus:
         self.filters = tuple(filters)
         self.endpoint = endpoint
         self.connected = False
+        self.fault: Fault | None = None
         self.granted: dict[str, bool] = dict.fromkeys(self.filters, False)
+        self.answers: dict[str, int | Fault] = {}
         self.connects = {"new": 0, "resumed": 0}
         self.failures: dict[FaultReason, int] = dict.fromkeys(FaultReason, 0)
         self.messages_dropped = 0
         self.callback_errors = 0
-        self._fault: Fault | None = None
-        self._refusals: dict[str, Fault] = {}
         self._subscribed_at: float | None = None
         self._drops = 0
-        self._takeovers = TakeoverWatch(client_id)
+        self._takeovers = TakeoverDetector(client_id)
         self._clock = clock
         self._listener = listener
         self._log = get_logger("presenced.mqtt", connection=client_id)
         self._throttled = ThrottledLogger(self._log)
 
     @property
+    def accepted(self) -> bool:
+        """Whether the broker has ever accepted the connection."""
+        return any(self.connects.values())
+
+    @property
     def problem(self) -> str | None:
-        """Why this connection is not ready, for people; None when it is."""
-        missing = [topic_filter for topic_filter, granted in self.granted.items() if not granted]
-        # A connection in a loop of drops is up now and then, and still not the better for it.
-        if self._fault and (not self.connected or self._in_loop):
-            return str(self._fault)
-        if self.connected and not missing:
-            return None
+        """Why this connection is not ready, in words; None when it is."""
+        # A connection in a loop of drops is up now and then, and not ready for that.
+        if self.fault and (not self.connected or self._in_loop):
+            return str(self.fault)
         if not self.connected:
             return f"connecting to {self.endpoint}"
-        if self._refusals:
-            return "; ".join(str(fault) for fault in self._refusals.values())
-        return f"waiting for the broker to grant {', '.join(missing)}"
+        missing = [topic_filter for topic_filter, granted in self.granted.items() if not granted]
+        if not missing:
+            return None
+        faults = [str(self.answers[each]) for each in missing if each in self.answers]
+        return "; ".join(faults) or f"waiting for the broker to grant {', '.join(missing)}"
+
+    @property
+    def unwanted(self) -> list[str]:
+        """The topic filters of an earlier configuration that the session still holds."""
+        return [] if self._listener is None else self._listener.unwanted(self.client_id)
+
+    async def until(self, condition: Callable[[], object], limit: float) -> None:
+        """Wait until a condition holds, there is a fault, or `limit` seconds are over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while not condition() and self.fault is None:  # noqa: ASYNC110 - of any kind
+                    await asyncio.sleep(_LOOK_EVERY)
 
     def up(self, *, resumed: bool) -> None:
         """The broker accepted our CONNECT; `resumed` is its Session Present flag."""
         self.connected = True
         self.connects["resumed" if resumed else "new"] += 1
+        self.answers.clear()
         self._subscribed_at = None
         self._log.info("connected to the broker", endpoint=self.endpoint, session_resumed=resumed)
         if self._listener is not None:
@@ -155,6 +124,9 @@ class ConnectionStatus:
 
     def subscription_unanswered(self, filters: Sequence[str], detail: str) -> None:
         """A SUBSCRIBE got no SUBACK; `detail` says why. It is tried again."""
+        for each in filters:
+            text = f"the subscription to {each} got no answer ({detail})"
+            self.answers[each] = Fault(FaultReason.OTHER, text)
         self._throttled.warning(
             "subscription not answered", key=tuple(filters), filters=list(filters), detail=detail
         )
@@ -162,7 +134,7 @@ class ConnectionStatus:
     def filter_granted(self, topic_filter: str, qos: int) -> None:
         """The SUBACK granted a filter with this maximum QoS."""
         self.granted[topic_filter] = True
-        self._refusals.pop(topic_filter, None)
+        self.answers[topic_filter] = qos
         self._log.info("subscription granted", filter=topic_filter, qos=qos)
         if all(self.granted.values()):
             self._drops = 0
@@ -171,20 +143,15 @@ class ConnectionStatus:
 
     def filter_refused(self, topic_filter: str, detail: str) -> None:
         """The SUBACK refused a filter; `detail` names its reason code."""
-        self.granted[topic_filter] = False
-        self.failures[FaultReason.FILTER_REFUSED] += 1
         fault = Fault(
             FaultReason.FILTER_REFUSED,
             f"the broker refused the subscription to {topic_filter} ({detail})",
             subscribe_remedy(topic_filter, self.endpoint),
         )
-        self._refusals[topic_filter] = fault
+        self.granted[topic_filter] = False
+        self.answers[topic_filter] = fault
+        self.failures[FaultReason.FILTER_REFUSED] += 1
         self._warn("subscription refused", fault, filter=topic_filter)
-
-    @property
-    def unwanted(self) -> list[str]:
-        """The topic filters of an earlier configuration that the session still holds."""
-        return [] if self._listener is None else self._listener.unwanted(self.client_id)
 
     def unsubscribed(self, topic_filter: str) -> None:
         """The UNSUBACK said that the session does not hold a filter any more."""
@@ -195,38 +162,34 @@ class ConnectionStatus:
     def still_subscribed(self, filters: Sequence[str], detail: str) -> None:
         """An UNSUBSCRIBE was refused or not answered; `detail` says why. It is tried again."""
         self._throttled.warning(
-            "the broker goes on sending what is not configured any more",
+            "the session still holds filters that are not configured",
             key=tuple(filters),
             filters=list(filters),
             detail=detail,
         )
 
     def failed(self, fault: Fault) -> None:
-        """An attempt to connect failed before the broker accepted it.
-
-        It may be told late, when finding its cause took longer than the next attempt, which
-        succeeded: it is counted then, and says nothing about the present.
-        """
+        """An attempt to connect failed before the broker accepted it."""
         self._count(fault, "connection attempt failed")
 
     def lost(self, fault: Fault, now: float) -> None:
-        """An accepted connection ended against our will."""
+        """An accepted connection ended, and not because it was closed here."""
         self._drops = self._drops + 1 if self._dropped_after_subscribe(fault, now) else 0
         if self._in_drop_loop:
-            fault = self._loop_fault(fault)
+            fault = self._drop_loop_fault(fault)
         elif all(self.granted.values()):
-            fault = self._takeovers.judge(fault, now)
+            fault = self._takeovers.examine(fault, now)
         self._down()
         self._count(fault, "connection lost")
 
     def closed(self) -> None:
-        """We ended the connection ourselves."""
+        """The connection, or the attempt to connect, was ended on request."""
         self._down()
-        self._fault = Fault(FaultReason.OTHER, "disconnected on request")
+        self.fault = Fault(FaultReason.OTHER, "disconnected on request")
         self._log.info("disconnected from the broker")
 
     def refused(self, message: Message) -> None:
-        """The inbox refused a message; called on the transport's own thread.
+        """The inbox refused a message; called on any thread.
 
         One of QoS 0 is lost and counted. One of QoS 1 stays unacknowledged, so that the broker
         keeps it and sends it again on the next connection.
@@ -239,7 +202,7 @@ class ConnectionStatus:
         )
 
     def callback_failed(self, where: str, error: BaseException) -> None:
-        """Our code failed inside a callback of the library; called on any thread.
+        """A callback of the library failed; called on any thread.
 
         The libraries swallow such exceptions, so this log line is the only trace of them. It has
         no local variables, which could be payloads.
@@ -254,7 +217,7 @@ class ConnectionStatus:
 
     @property
     def _in_loop(self) -> bool:
-        return self._in_drop_loop or self._takeovers.certain(self._clock())
+        return self._in_drop_loop or self._takeovers.is_certain(self._clock())
 
     @property
     def _in_drop_loop(self) -> bool:
@@ -268,12 +231,12 @@ class ConnectionStatus:
             and fault.reason not in _EXPLAINED
         )
 
-    def _loop_fault(self, fault: Fault) -> Fault:
+    def _drop_loop_fault(self, fault: Fault) -> Fault:
         remedies = " ".join(subscribe_remedy(f, self.endpoint) for f in self.filters)
         return Fault(
             FaultReason.DROPPED_AFTER_SUBSCRIBE,
-            f"the broker drops the connection right after SUBSCRIBE to {', '.join(self.filters)},"
-            f" time after time ({fault.detail})",
+            f"the broker repeatedly drops the connection right after SUBSCRIBE to"
+            f" {', '.join(self.filters)} ({fault.detail})",
             f"AWS IoT Core does so when the policy does not allow the subscription. {remedies}",
             fault.said,
         )
@@ -283,13 +246,11 @@ class ConnectionStatus:
             self._listener.down(self.client_id)
         self.connected = False
         self.granted = dict.fromkeys(self.filters, False)
-        self._refusals.clear()
         self._subscribed_at = None
 
     def _count(self, fault: Fault, event: str) -> None:
         self.failures[fault.reason] += 1
-        if not self.connected:
-            self._fault = fault
+        self.fault = fault
         self._warn(event, fault)
 
     def _warn(self, event: str, fault: Fault, **more: Any) -> None:
@@ -303,3 +264,55 @@ class ConnectionStatus:
             remedy=fault.remedy,
             **more,
         )
+
+
+_WINDOW = 300.0
+_LOSSES_THAT_MAKE_A_LOOP = 3
+_UNEXPLAINED = frozenset({FaultReason.CONNECTION_LOST, FaultReason.SERVER_DISCONNECT})
+
+
+class TakeoverDetector:
+    """Recognises two clients that share a client ID and end each other's connections.
+
+    A broker ends the old connection when a client ID connects anew (MQTT 5 section 3.1.4), and each
+    of the two reconnects. With MQTT 5 the broker may say so (DISCONNECT 142); with 3.1.1 it cannot,
+    and some brokers never do. Three losses within five minutes make a loop. Times are monotonic
+    seconds.
+    """
+
+    def __init__(self, client_id: str) -> None:
+        self._client_id = client_id
+        self._losses: deque[tuple[float, FaultReason]] = deque()
+
+    def examine(self, fault: Fault, now: float) -> Fault:
+        """Return the fault of a loss, with the loop named where the losses before make one."""
+        self._forget(now)
+        self._losses.append((now, fault.reason))
+        if len(self._losses) < _LOSSES_THAT_MAKE_A_LOOP:
+            return fault
+        if self.is_certain(now):
+            return replace(
+                fault,
+                detail="another client repeatedly takes over the client ID"
+                f" {self._client_id} ({fault.detail})",
+                remedy="Two daemons run with the same mqtt.client_id and end each other's"
+                " connections: give each its own, or stop one",
+            )
+        if all(reason in _UNEXPLAINED for _, reason in self._losses):
+            remedy = (
+                f"{fault.remedy} This happens repeatedly: if a second client uses the client ID"
+                f" {self._client_id}, the two end each other's connections; give each its own"
+                " mqtt.client_id"
+            )
+            return replace(fault, remedy=remedy.strip())
+        return fault
+
+    def is_certain(self, now: float) -> bool:
+        """Whether the broker itself reported enough takeovers in the last five minutes."""
+        self._forget(now)
+        takeovers = sum(reason is FaultReason.TAKEN_OVER for _, reason in self._losses)
+        return takeovers >= _LOSSES_THAT_MAKE_A_LOOP
+
+    def _forget(self, now: float) -> None:
+        while self._losses and self._losses[0][0] <= now - _WINDOW:
+            self._losses.popleft()

@@ -14,9 +14,8 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from presenced.service.build import source_options
 from presenced.settings import Problem, SettingsError
-from presenced.sources.options import load_for_tool
+from presenced.sources.options import load_for_tool, source_options
 from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import in_thread, race, stop_signals

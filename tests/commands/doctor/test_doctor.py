@@ -89,7 +89,7 @@ def test_all_is_well(
     assert "valid until" in steps["TLS"]["detail"]
     assert "client certificate valid until" in steps["certificate files"]["detail"]
     assert steps["first message"]["detail"] == "$aws/events/presence/connected/device-0, QoS 1"
-    assert broker.saw_disconnect("presenced-doctor")
+    wait_for(lambda: broker.saw_disconnect("presenced-doctor"))
 
 
 def test_no_such_host(daemon_of: Any, doctor: Any) -> None:

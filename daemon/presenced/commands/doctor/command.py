@@ -15,9 +15,8 @@ from pathlib import Path
 
 from presenced.commands.doctor.report import Finding, Report, Status, Step, in_words
 from presenced.commands.doctor.steps import Road, Session, check_files
-from presenced.service.build import source_options
 from presenced.settings import Settings, parse_duration
-from presenced.sources.options import load_for_tool, without_side_effects
+from presenced.sources.options import load_for_tool, source_options, without_side_effects
 from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import in_thread

@@ -35,7 +35,7 @@ from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.diagnosis import handshake
 from presenced.sources.mqtt.symptoms import network_fault
 from presenced.sources.options import probe_client_id
-from presenced.sources.source import Source, SourceOptions, Watch
+from presenced.sources.source import Source, SourceOptions
 
 Transport = Literal["awscrt", "aiomqtt"]
 
@@ -60,10 +60,10 @@ class Session:
         self._transport: Transport = transport
         self._options = options
         self._stands_in_for = stands_in_for
-        self._watch = Watch(options)
         self._first: Message | None = None
         self._probed = False
-        self._source = _source(transport, options, self._watch, self._deliver)
+        self._source = _source(transport, options, self._deliver)
+        self._status = self._source.status
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,24 +73,24 @@ class Session:
 
     async def connect(self) -> Finding:
         """Send CONNECT and wait for the CONNACK."""
-        watch = self._watch
+        status = self._status
         await self._source.start()
-        await watch.until(lambda: watch.accepted, _PATIENCE)
-        if watch.accepted:
+        await status.until(lambda: status.accepted, _PATIENCE)
+        if status.accepted:
             return Finding(Status.OK, f"{self._options.client_id} is accepted")
-        return refused(watch.ended, self._options, self._stands_in_for)
+        return refused(status.fault, self._options, self._stands_in_for)
 
     async def granted(self, topic_filter: str) -> Finding:
         """Wait for the SUBACK of one filter."""
-        watch = self._watch
-        await watch.until(lambda: topic_filter in watch.answers, _PATIENCE)
-        answer = watch.answers.get(topic_filter)
+        status = self._status
+        await status.until(lambda: topic_filter in status.answers, _PATIENCE)
+        answer = status.answers.get(topic_filter)
         if isinstance(answer, int):
             return granted(answer, topic_filter, self._options)
         if answer is not None:
             return Finding.of(answer)
-        if watch.ended is not None:
-            return dropped(watch.ended, topic_filter, self._options)
+        if status.fault is not None:
+            return dropped(status.fault, topic_filter, self._options)
         return no_answer(topic_filter, self._options)
 
     async def first_message(self, limit: float) -> Finding:
@@ -99,14 +99,14 @@ class Session:
             return Finding(Status.SKIPPED, "not waited for")
         probing = asyncio.create_task(self._probe())
         try:
-            await self._watch.until(lambda: self._first is not None, limit)
+            await self._status.until(lambda: self._first is not None, limit)
         finally:
             probing.cancel()
             await asyncio.wait({probing})
         if self._first is not None:
-            return came(self._first, self._watch.answers, self._options)
-        if self._watch.ended is not None:
-            return Finding.of(self._watch.ended)
+            return came(self._first, self._status.answers, self._options)
+        if self._status.fault is not None:
+            return Finding.of(self._status.fault)
         return silent(self._options, limit, probed=self._probed)
 
     async def _probe(self) -> None:
@@ -127,28 +127,24 @@ class Session:
         for message in batch:
             if message.acknowledge is not None:
                 message.acknowledge()
-        self._watch.wake()
 
 
 async def _visit(transport: Transport, options: SourceOptions) -> bool:
     """Connect and go again; whether the broker accepted it."""
-    watch = Watch(options)
-    source = _source(transport, options, watch, lambda _: None)
+    source = _source(transport, options, lambda _: None)
+    status = source.status
     try:
         await source.start()
-        await watch.until(lambda: watch.accepted, _PROBE_PATIENCE)
+        await status.until(lambda: status.accepted, _PROBE_PATIENCE)
     finally:
         await source.stop()
-    return watch.accepted
+    return status.accepted
 
 
 def _source(
-    transport: Transport,
-    options: SourceOptions,
-    watch: Watch,
-    deliver: Callable[[list[Message]], None],
+    transport: Transport, options: SourceOptions, deliver: Callable[[list[Message]], None]
 ) -> Source:
-    return build_source(transport, options, Inbox(asyncio.get_running_loop(), deliver), watch)
+    return build_source(transport, options, Inbox(asyncio.get_running_loop(), deliver))
 
 
 SOON = timedelta(days=30)

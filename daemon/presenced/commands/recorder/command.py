@@ -15,11 +15,10 @@ from pathlib import Path
 from presenced.commands.recorder.anonymize import Anonymizer
 from presenced.commands.recorder.files import RecordingError, RecordingFiles
 from presenced.events.message import Message
-from presenced.service.build import source_options
 from presenced.settings import DEFAULT_CONFIG, load_settings, parse_duration
 from presenced.sources.connections import Connections, Transport
 from presenced.sources.inbox import Inbox
-from presenced.sources.options import load_for_tool, without_side_effects
+from presenced.sources.options import load_for_tool, source_options, without_side_effects
 from presenced.sources.recording import recording_line
 from presenced.sources.source import SourceOptions
 from presenced.system import log

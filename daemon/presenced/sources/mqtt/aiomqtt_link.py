@@ -1,242 +1,238 @@
-"""One connection of the aiomqtt transport, from its CONNECT to its end.
+"""MQTT 3.1.1 and 5 to any broker, by aiomqtt and the paho-mqtt client below it.
 
-aiomqtt 2.5 wraps paho-mqtt for asyncio. It acknowledges each message on arrival, hands messages
-over one by one with a task each, drops them when its queue is bounded and full, hides the Session
-Present flag and the broker's DISCONNECT, and waits out a time-out where a broker hangs up on
-CONNECT. Each of these lies in a callback that paho calls on the event loop, and paho itself can do
-better; so this is aiomqtt's client with those callbacks replaced.
+aiomqtt subscribes, unsubscribes and publishes, by its public methods. What it does not offer comes
+from callbacks of paho's public interface, each with its reason:
+
+- `on_connect`: aiomqtt hides the Session Present flag and the broker's Reason String.
+- `on_disconnect`: it hides the broker's DISCONNECT, and waits out a time-out where a broker hangs
+  up instead of answering CONNECT.
+- `on_message`, with paho's manual acknowledgement: it acknowledges on arrival, before the effect,
+  and drops messages when its queue is full.
+- `on_unsubscribe`, `on_publish`: it drops the reason codes.
+- `connect` and the callbacks of the socket: see `paho_socket`.
+
+The only private name is `aiomqtt.Client._client`, the paho client. pyproject.toml admits the
+releases that were tried.
 """
 
 import asyncio
-import contextlib
 import logging
 import ssl
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import aiomqtt
-from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.client import (
+    MQTT_CLEAN_START_FIRST_ONLY,
+    MQTT_ERR_SUCCESS,
+    Client,
+    ConnectFlags,
+    DisconnectFlags,
+    MQTTMessage,
+)
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from presenced.events.message import Message
-from presenced.sources.faults import Fault
+from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
-from presenced.sources.mqtt.aiomqtt_sockets import SocketClient
-from presenced.sources.mqtt.symptoms import connection_closed, disconnect_fault, no_pingresp
-from presenced.sources.source import SourceOptions
+from presenced.sources.mqtt.link import ConnectError, Link
+from presenced.sources.mqtt.paho_socket import PahoSocket
+from presenced.sources.mqtt.symptoms import (
+    closed_before_connack,
+    connack_fault,
+    connection_closed,
+    disconnect_fault,
+    network_fault,
+    no_connack,
+    no_pingresp,
+)
+from presenced.sources.mqtt.tls import client_context, tls_fault
+from presenced.sources.source import SourceOptions, Timings
 from presenced.sources.status import ConnectionStatus
 
 # As many unacknowledged QoS 1 messages as AWS IoT Core keeps on a connection.
 _RECEIVE_MAXIMUM = 100
-_TIMEOUT = 10.0
 _KEEP_ALIVE_TIMEOUT = 141
+_DISCONNECT_TIMEOUT = 2.5
 
-# What paho would say is told by ConnectionStatus, once and in other words.
+# ConnectionStatus reports what paho would log.
 _paho_log = logging.getLogger("presenced.sources.paho")
 _paho_log.setLevel(logging.CRITICAL)
 
 
-class AiomqttLink(SocketClient):
-    """A connection that puts messages into an inbox and tells how it ended; used once.
+class AiomqttLink(Link):
+    """A connection by aiomqtt; see `Link`. All but the blocking connect runs on the event loop.
 
-    All runs on the event loop except the blocking part of `open`.
+    `on_puback` gets the reason code of each message that was published: that of the broker's answer
+    (MQTT 5 section 3.4.2.1), or success when it is sent, with QoS 0.
     """
 
     def __init__(
         self,
         options: SourceOptions,
+        tls: ssl.SSLContext | None,
         inbox: Inbox,
         status: ConnectionStatus,
-        context: ssl.SSLContext | None,
+        timings: Timings,
+        on_puback: Callable[[ReasonCode], None] = lambda _: None,
     ) -> None:
-        newest = options.protocol == "5"
-        super().__init__(
+        super().__init__(options, tls, inbox, status, timings)
+        self._is_v5 = options.protocol == "5"
+        self._messages = 0
+        self._unsuback: list[ReasonCode] = []
+        self._on_puback = on_puback
+        self._mqtt = aiomqtt.Client(
             options.endpoint,
             options.port,
             identifier=options.client_id,
             username=options.username,
             password=options.password,
-            protocol=aiomqtt.ProtocolVersion.V5 if newest else aiomqtt.ProtocolVersion.V311,
-            clean_session=None if newest else not options.session_kept,
-            clean_start=not options.session_kept if newest else MQTT_CLEAN_START_FIRST_ONLY,
-            properties=_properties(options) if newest else None,
-            keepalive=max(1, round(options.keep_alive)),
-            tls_context=context,
-            timeout=_TIMEOUT,
+            protocol=aiomqtt.ProtocolVersion.V5 if self._is_v5 else aiomqtt.ProtocolVersion.V311,
+            clean_session=None if self._is_v5 else not options.session_kept,
+            tls_context=tls,
+            timeout=timings.answer,
             logger=_paho_log,
         )
-        self._options = options
-        self._inbox = inbox
-        self._status = status
-        self._opened = False
-        self._resumed = False
-        self._loss: asyncio.Future[Fault] = self._loop.create_future()
-        self._answered: Callable[[list[int]], None] | None = None
-        self._unsubscribed: Callable[[list[int]], None] | None = None
-        self.said: str | None = None
-        # From here on paho sends no PUBACK of its own.
-        self._client.manual_ack_set(on=True)
+        self._paho: Client = self._mqtt._client  # noqa: SLF001 - see the module's text
+        self._socket = PahoSocket(self._paho, lambda: self._messages, self._broken)
+        self._aiomqtt_on_unsubscribe: Any = self._paho.on_unsubscribe
+        self._aiomqtt_on_publish: Any = self._paho.on_publish
+        self._paho.manual_ack_set(on=True)
+        self._paho.on_connect = self._on_connect
+        self._paho.on_disconnect = self._on_disconnect
+        self._paho.on_message = self._on_message
+        self._paho.on_unsubscribe = self._on_unsubscribe
+        self._paho.on_publish = self._on_publish
 
-    async def open(self) -> bool:
-        """Connect, and return the broker's Session Present flag.
+    @staticmethod
+    def load_tls(options: SourceOptions) -> ssl.SSLContext:
+        """Return a TLS context of the standard library; see `Link`."""
+        return client_context(options)
 
-        Raises OSError where no TLS connection comes about, aiomqtt.MqttConnectError where the
-        broker refuses, another aiomqtt.MqttError where it hangs up or says nothing.
-        """
-        await self.dial()
-        self._opened = True
-        return self._resumed
-
-    async def subscribe_to(self, filters: list[str], answered: Callable[[list[int]], None]) -> None:
-        """Send one SUBSCRIBE and call `answered` with the reason codes of its SUBACK.
-
-        Only one at a time. Raises aiomqtt.MqttError when none comes.
-        """
-        self._answered = answered
-        qos = self._options.qos
-        if self._options.protocol == "5":
-            await self.subscribe([(each, SubscribeOptions(qos=qos)) for each in filters])
-        else:
-            await self.subscribe([(each, int(qos)) for each in filters])
-
-    async def unsubscribe_from(
-        self, filters: list[str], answered: Callable[[list[int]], None]
-    ) -> None:
-        """Send one UNSUBSCRIBE and call `answered` with the reason codes of its UNSUBACK.
-
-        MQTT 3.1.1 has none, and a broker cannot refuse (section 3.11). Only one at a time. Raises
-        aiomqtt.MqttError when no answer comes.
-        """
-        self._unsubscribed = lambda codes: answered(codes or [0] * len(filters))
-        await self.unsubscribe(filters)
-
-    @property
-    def ended(self) -> bool:
-        """Whether the connection has come to its end."""
-        return self._loss.done()
-
-    async def lost(self) -> Fault:
-        """Wait for the end of the connection and return why it came."""
-        return await asyncio.shield(self._loss)
-
-    async def close(self, timeout: float) -> None:  # noqa: ASYNC109 - the bound is the point
-        """Send what is left to send, then DISCONNECT, and let nothing through any more.
-
-        After `timeout` seconds it just hangs up.
-        """
-        self._closing = True
-        if self._opened and not self._loss.done():
-            with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self.__aexit__(None, None, None)
-        self.hang_up()
-
-    # What paho calls: messages
-
-    def _on_message(self, client: Any, userdata: Any, message: MQTTMessage) -> None:  # noqa: ARG002
-        self._arrived += 1
+    async def open(self) -> None:
+        """Connect and wait until the broker accepts; see `Link`."""
         try:
-            self._take(message)
-        except Exception as error:  # noqa: BLE001 - logged and counted
-            self._status.callback_failed("_on_message", error)
+            await self._socket.dial(self._connect)
+        except (ssl.SSLError, ConnectionResetError, BrokenPipeError) as error:
+            raise ConnectError(tls_fault(error, self._options), certain=False) from error
+        except OSError as error:
+            fault = network_fault(error, self._options)
+            certain = fault.reason is FaultReason.NAME_RESOLUTION
+            certain |= isinstance(error, ConnectionRefusedError)
+            raise ConnectError(fault, certain=certain) from error
+        try:
+            async with asyncio.timeout(self._timings.answer):
+                await self._opened
+        except TimeoutError as error:
+            raise ConnectError(no_connack(self._options), certain=False) from error
 
-    def _take(self, received: MQTTMessage) -> None:
-        message = Message(
-            # Not `received.topic`, which raises where a broker lets bytes that are not UTF-8 pass.
-            topic=received._topic.decode(errors="replace"),  # noqa: SLF001
-            payload=bytes(received.payload),
-            qos=received.qos,
-            received=time.time(),
-            moment=time.monotonic(),
-            connection=self._options.client_id,
-            acknowledge=_Acknowledgement(self, received.mid) if received.qos else None,
-        )
-        if not self._inbox.put(message):
-            self._status.refused(message)
+    async def subscribe(self, filters: list[str]) -> Sequence[int]:
+        """Send one SUBSCRIBE and return the reason codes of its SUBACK; see `Link`."""
+        qos = self._options.qos
+        topics: Any = [(f, SubscribeOptions(qos=qos) if self._is_v5 else int(qos)) for f in filters]
+        codes: Any = await self._mqtt.subscribe(topics)
+        return [code.value for code in codes]
+
+    async def unsubscribe(self, filters: list[str]) -> Sequence[int]:
+        """Send one UNSUBSCRIBE and return the reason codes of its UNSUBACK; see `Link`.
+
+        MQTT 3.1.1 has none, and a broker cannot refuse (section 3.11).
+        """
+        await self._mqtt.unsubscribe(filters)
+        return [code.value for code in self._unsuback] or [0] * len(filters)
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        """Publish a message with the QoS of the options and wait for the answer, if there is one.
+
+        Raises aiomqtt.MqttError.
+        """
+        await self._mqtt.publish(topic, payload, self._options.qos)
+
+    async def close(self) -> None:
+        """Send what is left to send, then DISCONNECT; after 2.5 seconds just hang up."""
+        self.mute()
+        if self._connected and self._paho.disconnect() == MQTT_ERR_SUCCESS:
+            await asyncio.wait({self._end}, timeout=_DISCONNECT_TIMEOUT)
+        self._socket.hang_up()
 
     def acknowledge(self, mid: int) -> None:
         """Send a PUBACK, unless the connection that brought the message has ended."""
-        if self._loss.done() or self._closing:
+        if self.ended or self._muted:
             return
         try:
-            self._client.ack(mid, 1)
+            self._paho.ack(mid, 1)
         except Exception as error:  # noqa: BLE001 - nothing that the pipeline could mend
             self._status.callback_failed("acknowledge", error)
 
-    # What paho calls: the state of the connection
+    def _connect(self) -> None:
+        options, properties = self._options, None
+        if self._is_v5:
+            connect: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            connect.ReceiveMaximum = _RECEIVE_MAXIMUM
+            if options.session_kept:
+                connect.SessionExpiryInterval = int(options.session_expiry)
+            properties = connect
+        self._paho.connect(
+            options.endpoint,
+            options.port,
+            keepalive=max(1, round(options.keep_alive)),
+            clean_start=not options.session_kept if self._is_v5 else MQTT_CLEAN_START_FIRST_ONLY,
+            properties=properties,
+        )
 
-    def _on_connect(
-        self,
-        client: Any,
-        userdata: Any,
-        flags: ConnectFlags,
-        reason_code: ReasonCode,
-        properties: Properties | None = None,
-    ) -> None:
-        self._resumed = flags.session_present
-        self.said = getattr(properties, "ReasonString", None)
-        super()._on_connect(client, userdata, flags, reason_code, properties)
-
-    def _on_subscribe(
-        self,
-        client: Any,
-        userdata: Any,
-        mid: int,
-        reason_codes: list[ReasonCode],
-        properties: Properties | None = None,
-    ) -> None:
-        answered, self._answered = self._answered, None
-        if answered is not None and mid in self._pending_subscribes:
-            answered([code.value for code in reason_codes])
-        super()._on_subscribe(client, userdata, mid, reason_codes, properties)
-
-    def _on_unsubscribe(
-        self,
-        client: Any,
-        userdata: Any,
-        mid: int,
-        reason_codes: list[ReasonCode],
-        properties: Properties | None = None,
-    ) -> None:
-        answered, self._unsubscribed = self._unsubscribed, None
-        if answered is not None and mid in self._pending_unsubscribes:
-            answered([code.value for code in reason_codes])
-        super()._on_unsubscribe(client, userdata, mid, reason_codes, properties)
+    def _on_connect(self, _: Any, __: Any, flags: ConnectFlags, code: Any, properties: Any) -> None:
+        if code.is_failure:
+            said = getattr(properties, "ReasonString", None)
+            self.fail(ConnectError(connack_fault(code.value, self._options, said)))
+        else:
+            self._accepted(resumed=flags.session_present)
 
     def _on_disconnect(
-        self,
-        client: Any,
-        userdata: Any,
-        flags: DisconnectFlags,
-        reason_code: ReasonCode,
-        properties: Properties | None = None,
+        self, _: Any, __: Any, flags: DisconnectFlags, code: ReasonCode, properties: Any
     ) -> None:
-        super()._on_disconnect(client, userdata, flags, reason_code, properties)
         if flags.is_disconnect_packet_from_server:
             said = getattr(properties, "ReasonString", None)
-            self._end(disconnect_fault(reason_code.value, self._options, said))
-        elif reason_code.value == _KEEP_ALIVE_TIMEOUT:
-            self._end(no_pingresp(self._options))
+            self._finish(disconnect_fault(code.value, self._options, said))
+        elif code.value == _KEEP_ALIVE_TIMEOUT:
+            self._finish(no_pingresp(self._options))
         else:
-            self._end(connection_closed(self._options))
+            self._finish(connection_closed(self._options))
 
-    def _end(self, fault: Fault) -> None:
-        if not self._connected.done():
-            self._connected.set_exception(aiomqtt.MqttError("closed before CONNACK"))
-        for outcome in (self._connected, self._disconnected):
-            if outcome.done():
-                outcome.exception()  # seen: asyncio would report it as never retrieved
-        if not self._loss.done():
-            self._loss.set_result(fault)
+    def _on_message(self, _: Any, __: Any, message: MQTTMessage) -> None:
+        self._messages += 1
+        if self._muted:
+            return
+        try:
+            try:
+                topic = message.topic
+            except UnicodeDecodeError as error:  # some brokers let bytes pass that are not UTF-8
+                topic = error.object.decode(errors="replace")
+            acknowledge = _Acknowledgement(self, message.mid) if message.qos else None
+            self._receive(topic, bytes(message.payload), message.qos, acknowledge)
+        except Exception as error:  # noqa: BLE001 - logged and counted
+            self._status.callback_failed("_on_message", error)
 
-    def broken(self, where: str, error: Exception) -> None:
-        """Log and count a failure inside the library, and end the connection."""
+    def _on_unsubscribe(
+        self, client: Any, userdata: Any, mid: int, codes: list[ReasonCode], properties: Any
+    ) -> None:
+        self._unsuback = codes
+        self._aiomqtt_on_unsubscribe(client, userdata, mid, codes, properties)
+
+    def _on_publish(
+        self, client: Any, userdata: Any, mid: int, code: ReasonCode, properties: Any
+    ) -> None:
+        self._on_puback(code)
+        self._aiomqtt_on_publish(client, userdata, mid, code, properties)
+
+    def _broken(self, where: str, error: Exception) -> None:
         self._status.callback_failed(where, error)
-        self._end(connection_closed(self._options))
+        self._finish(connection_closed(self._options))
+
+    def _finish(self, fault: Fault) -> None:
+        self.fail(ConnectError(closed_before_connack(self._options), certain=False))
+        self._ended(fault)
 
 
 class _Acknowledgement:
@@ -252,11 +248,3 @@ class _Acknowledgement:
         link, self._link = self._link, None
         if link is not None:
             link.acknowledge(self._mid)
-
-
-def _properties(options: SourceOptions) -> Any:
-    properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.ReceiveMaximum = _RECEIVE_MAXIMUM
-    if options.session_kept:
-        properties.SessionExpiryInterval = int(options.session_expiry)
-    return properties

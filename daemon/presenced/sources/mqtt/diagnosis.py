@@ -1,8 +1,8 @@
-"""A closer look at a connection that fails: which of its steps, and why.
+"""A diagnosis of a connection that fails: which of its steps, and why.
 
-awscrt tells only that TLS negotiation failed, and with TLS 1.3 a server rejects a client
-certificate by closing a connection that looked established. So the daemon walks the same way once
-more with the standard library, which names the cause.
+awscrt reports only that TLS negotiation failed, and with TLS 1.3 a server rejects a client
+certificate by closing a connection that looked established. So the steps up to the TLS handshake
+are repeated with the standard library, which names the cause.
 """
 
 import asyncio
@@ -15,48 +15,47 @@ from collections.abc import Callable, Hashable
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.mqtt.symptoms import network_fault
 from presenced.sources.mqtt.tls import alpn_fault, client_context, examine_files, stamps, tls_fault
-from presenced.sources.source import SourceOptions
+from presenced.sources.source import SourceOptions, Timings
 from presenced.system.loop import in_thread
 
 _STEP_TIMEOUT = 5.0
-_ALERT_TIMEOUT = 1.0
 _REPEAT_AFTER = 60.0
 
 
 class Diagnostician:
     """Explains failures of one connection without blocking the loop.
 
-    The broker is contacted for it at most once per `repeat_after` seconds, unless the kind of
-    symptom or the certificate files change; in between the last finding stands.
+    The broker is contacted for it at most once in 60 seconds, unless the reason of the symptom or
+    the certificate files change; in between the last finding is returned.
     """
 
     def __init__(
         self,
         options: SourceOptions,
         *,
+        timings: Timings | None = None,
         examine: Callable[[SourceOptions], Fault | None] | None = None,
-        repeat_after: float = _REPEAT_AFTER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        alert = (timings or Timings()).alert
         self._options = options
-        self._examine = examine or diagnose
-        self._repeat_after = repeat_after
+        self._examine = examine or (lambda options: diagnose(options, alert=alert))
         self._clock = clock
         self._lock = asyncio.Lock()
         self._last: tuple[Hashable, float, Fault | None] | None = None
 
     async def explain(self, symptom: Fault) -> Fault:
-        """The cause of a failure where one is found, else the symptom itself."""
+        """Return the cause of a failure where one is found, else the symptom itself."""
         async with self._lock:
             key = (symptom.reason, stamps(self._options.tls))
             if self._last is None or self._last[0] != key or self._clock() >= self._last[1]:
                 found = await in_thread(lambda: self._examine(self._options), name="diagnosis")
-                self._last = (key, self._clock() + self._repeat_after, found)
+                self._last = (key, self._clock() + _REPEAT_AFTER, found)
             return self._last[2] or symptom
 
 
-def diagnose(options: SourceOptions) -> Fault | None:
-    """Walk the way to the broker up to the TLS handshake; None if nothing on it is wrong.
+def diagnose(options: SourceOptions, *, alert: float = Timings.alert) -> Fault | None:
+    """Go through the steps up to the TLS handshake; return None if nothing is wrong with them.
 
     Blocks for some seconds at most, apart from the resolution of the name, and sends no MQTT
     packet: a second connection under the same client ID would end the first.
@@ -70,7 +69,9 @@ def diagnose(options: SourceOptions) -> Fault | None:
     except OSError as error:
         return network_fault(error, options)
     with connection:
-        return handshake(connection, options) if options.tls else _is_tls(connection, options)
+        if options.tls:
+            return handshake(connection, options, alert=alert)
+        return _expects_tls(connection, options)
 
 
 def handshake(
@@ -78,11 +79,12 @@ def handshake(
     options: SourceOptions,
     *,
     met: Callable[[ssl.SSLSocket], None] = lambda _: None,
+    alert: float = Timings.alert,
 ) -> Fault | None:
-    """Negotiate TLS and wait for what the server says of our certificate; None if all is well.
+    """Negotiate TLS and wait `alert` seconds for a rejection of the client certificate.
 
-    `met` is called between the two, when the server's certificate has been found good. Whatever
-    comes of it, the connection cannot be used afterwards.
+    Returns None if all is well. `met` is called in between, when the server's certificate has been
+    verified. The connection cannot be used afterwards.
     """
     try:
         context = client_context(options)
@@ -90,7 +92,17 @@ def handshake(
             met(secured)
             if options.alpn and secured.selected_alpn_protocol() is None:
                 return alpn_fault(options)
-            return _verdict(secured, options)
+            secured.settimeout(alert)
+            with contextlib.suppress(TimeoutError):  # silence: the server accepts the certificate
+                if not secured.recv(1):
+                    return Fault(
+                        FaultReason.TLS_CLIENT_CERTIFICATE,
+                        f"the server at {options.address} closes the connection right after the TLS"
+                        " handshake",
+                        "On AWS, check that the client certificate is active and has a policy:"
+                        " aws iot describe-certificate",
+                    )
+            return None
     except TimeoutError:
         return Fault(
             FaultReason.TLS,
@@ -101,22 +113,7 @@ def handshake(
         return tls_fault(error, options)
 
 
-def _verdict(secured: ssl.SSLSocket, options: SourceOptions) -> Fault | None:
-    """Wait for what the server says of our certificate; silence means that it is content."""
-    secured.settimeout(_ALERT_TIMEOUT)
-    with contextlib.suppress(TimeoutError):
-        if not secured.recv(1):
-            return Fault(
-                FaultReason.TLS_CLIENT_CERTIFICATE,
-                f"the server at {options.address} closes the connection right after the TLS"
-                " handshake",
-                "On AWS, look whether the client certificate is active and has a policy:"
-                " aws iot describe-certificate",
-            )
-    return None
-
-
-def _is_tls(connection: socket.socket, options: SourceOptions) -> Fault | None:
+def _expects_tls(connection: socket.socket, options: SourceOptions) -> Fault | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     # Nothing is sent over it; the only question is whether the port speaks TLS.
@@ -128,5 +125,5 @@ def _is_tls(connection: socket.socket, options: SourceOptions) -> Fault | None:
     return Fault(
         FaultReason.TLS,
         f"the server at {options.address} expects TLS",
-        "Give mqtt.tls its files instead of `false`, or use the plaintext port",
+        "Set the files of mqtt.tls instead of `false`, or use the plaintext port",
     )

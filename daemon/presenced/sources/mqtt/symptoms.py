@@ -1,17 +1,22 @@
-"""Faults that show only how a connection ended, in the words shared by both transports.
+"""The faults of a connection that both transports report: how it ended, and what to do about it.
 
-The reason codes of MQTT 5 section 2.4 as faults that say what to do.
+Reason codes are those of MQTT 5 section 2.4.
 """
 
 import errno
 import socket
+from collections.abc import Mapping
+from typing import Any
+
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from presenced.sources.faults import Fault, FaultReason, connect_remedy
 from presenced.sources.source import SourceOptions
 
 
 def network_fault(error: OSError, options: SourceOptions) -> Fault:
-    """The fault behind an error of name resolution or of a TCP connect."""
+    """Return the fault behind an error of name resolution or of a TCP connect."""
     if isinstance(error, socket.gaierror):
         return name_unknown(options)
     if isinstance(error, TimeoutError):
@@ -22,7 +27,7 @@ def network_fault(error: OSError, options: SourceOptions) -> Fault:
 
 
 def name_unknown(options: SourceOptions) -> Fault:
-    """The endpoint's name has no address."""
+    """Return the fault of an endpoint whose name has no address."""
     return Fault(
         FaultReason.NAME_RESOLUTION,
         f"the name {options.endpoint} cannot be resolved",
@@ -32,16 +37,16 @@ def name_unknown(options: SourceOptions) -> Fault:
 
 
 def unreachable(why: str, options: SourceOptions) -> Fault:
-    """No TCP connection came about; `why` continues "the broker ..."."""
+    """Return the fault of a failed TCP connection; `why` continues "the broker ..."."""
     return Fault(
         FaultReason.UNREACHABLE,
         f"the broker at {options.address} {why}",
-        "Check that the broker runs, its port, and the firewalls on the way",
+        "Check that the broker runs, its port, and the firewalls in between",
     )
 
 
 def closed_before_connack(options: SourceOptions) -> Fault:
-    """The broker hung up on our CONNECT, as some do with clients that they do not want."""
+    """Return the fault of a broker that hangs up on CONNECT, as some do to refuse a client."""
     return Fault(
         FaultReason.CONNECT_REFUSED,
         f"the broker at {options.address} closed the connection instead of answering CONNECT",
@@ -50,7 +55,7 @@ def closed_before_connack(options: SourceOptions) -> Fault:
 
 
 def no_connack(options: SourceOptions) -> Fault:
-    """The broker took our CONNECT and said nothing."""
+    """Return the fault of a broker that leaves CONNECT unanswered."""
     return Fault(
         FaultReason.CONNECT_REFUSED,
         f"the broker at {options.address} did not answer CONNECT",
@@ -59,7 +64,7 @@ def no_connack(options: SourceOptions) -> Fault:
 
 
 def no_pingresp(options: SourceOptions) -> Fault:
-    """An accepted connection fell silent."""
+    """Return the fault of an accepted connection without an answer to a ping."""
     return Fault(
         FaultReason.KEEP_ALIVE_TIMEOUT,
         f"the broker at {options.address} did not answer a PINGREQ in time",
@@ -68,7 +73,7 @@ def no_pingresp(options: SourceOptions) -> Fault:
 
 
 def connection_closed(options: SourceOptions) -> Fault:
-    """An accepted connection ended without a DISCONNECT from the broker.
+    """Return the fault of an accepted connection that ended without the broker's DISCONNECT.
 
     MQTT 3.1.1 has no such packet for brokers: there every end looks like this, a takeover too.
     """
@@ -78,44 +83,8 @@ def connection_closed(options: SourceOptions) -> Fault:
     )
 
 
-_NAMES = {
-    0: "success",
-    4: "disconnect with will message",
-    128: "unspecified error",
-    129: "malformed packet",
-    130: "protocol error",
-    131: "implementation specific error",
-    132: "unsupported protocol version",
-    133: "client identifier not valid",
-    134: "bad user name or password",
-    135: "not authorized",
-    136: "server unavailable",
-    137: "server busy",
-    138: "banned",
-    139: "server shutting down",
-    140: "bad authentication method",
-    141: "keep alive timeout",
-    142: "session taken over",
-    143: "topic filter invalid",
-    144: "topic name invalid",
-    145: "packet identifier in use",
-    147: "receive maximum exceeded",
-    148: "topic alias invalid",
-    149: "packet too large",
-    150: "message rate too high",
-    151: "quota exceeded",
-    152: "administrative action",
-    153: "payload format invalid",
-    154: "retain not supported",
-    155: "QoS not supported",
-    156: "use another server",
-    157: "server moved",
-    158: "shared subscriptions not supported",
-    159: "connection rate exceeded",
-    160: "maximum connect time",
-    161: "subscription identifiers not supported",
-    162: "wildcard subscriptions not supported",
-}
+# By code; a code has other names in other packets.
+_NAMES: Mapping[int, Mapping[str, Any]] = ReasonCode(PacketTypes.CONNACK).names
 
 _REFUSAL = 128
 _NOT_AUTHORIZED = 135
@@ -124,14 +93,14 @@ _OTHER_CLIENT = (
     "Another client uses this client ID; give each daemon its own mqtt.client_id, and make sure"
     " that no second one runs with the same configuration"
 )
-_TRIED_AGAIN = "The daemon keeps trying, more and more slowly"
+_TRIED_AGAIN = "The daemon keeps trying, at growing intervals"
 _REMEDIES = {
     132: "Choose an MQTT version that the broker speaks; mqtt.transport aiomqtt has 3.1.1 and 5",
     133: "Choose another mqtt.client_id: at most 128 bytes, without # and +, not starting with $",
     134: "Check the user name and the password",
     136: _TRIED_AGAIN,
     137: _TRIED_AGAIN,
-    138: "Ask those who run the broker why it bans this client",
+    138: "Ask the operators of the broker why it bans this client",
     139: _TRIED_AGAIN,
     141: "Check the network between here and the broker; a shorter mqtt.keep_alive keeps idle"
     " connections open through NAT and load balancers",
@@ -153,8 +122,8 @@ _DISCONNECT_REASONS = {
 
 
 def reason_name(code: int) -> str:
-    """The name and number of a reason code, such as `not authorized, 135`."""
-    return f"{_NAMES.get(code, 'unknown reason')}, {code}"
+    """Return the name and number of a reason code, such as `not authorized, 135`."""
+    return f"{next(iter(_NAMES.get(code, ['unknown reason']))).lower()}, {code}"
 
 
 def is_refusal(code: int) -> bool:
@@ -163,7 +132,7 @@ def is_refusal(code: int) -> bool:
 
 
 def connack_fault(code: int, options: SourceOptions, said: str | None = None) -> Fault:
-    """The fault of a CONNACK that refuses; `said` is the broker's Reason String.
+    """Return the fault of a CONNACK that refuses; `said` is the broker's Reason String.
 
     `code` is a reason code of MQTT 5 section 3.2.2.2; the return codes 1 to 5 of MQTT 3.1.1 are
     to be given as 132, 133, 136, 134 and 135.
@@ -178,7 +147,7 @@ def connack_fault(code: int, options: SourceOptions, said: str | None = None) ->
 
 
 def disconnect_fault(code: int, options: SourceOptions, said: str | None = None) -> Fault:
-    """The fault of a DISCONNECT that the broker sent (MQTT 5 section 3.14.2.1)."""
+    """Return the fault of a DISCONNECT that the broker sent (MQTT 5 section 3.14.2.1)."""
     return Fault(
         _DISCONNECT_REASONS.get(code, FaultReason.SERVER_DISCONNECT),
         f"the broker at {options.address} disconnected {options.client_id} ({reason_name(code)})",

@@ -2,39 +2,30 @@
 
 import asyncio
 import threading
-from types import SimpleNamespace
 
-from awscrt.exceptions import from_code
-
+from presenced.sources.source import Timings
 from scripted import CONNECT, SUBSCRIBE, scripted_broker
 from stations import FILTER, running
 from waiting import until
 
-FAILED_HANDSHAKE = SimpleNamespace(connack_packet=None, exception=from_code(1029))
 
-
-def test_an_attempt_judged_early_is_not_counted_again(broker_of, certificates, monkeypatch):
-    # s2n-tls sits out up to 30 s before it tells of a failed handshake.
-    monkeypatch.setattr("presenced.sources.mqtt.awscrt_source._LOOK_CLOSER_AFTER", 0.1)
+def test_a_hopeless_attempt_counts_once_and_ends_early(broker_of, certificates):
+    # s2n-tls waits up to 30 s before it reports a failed handshake.
+    timings = Timings(look_closer_after=0.1)
     broker = broker_of(certificates=certificates)
+    kind, more = ("awscrt", "5"), {"reconnect_min": 60.0, "reconnect_max": 60.0}
 
     async def scenario():
-        async with running(("awscrt", "5"), broker.port, tls=certificates.wrong_ca) as station:
+        async with running(
+            kind, broker.port, timings=timings, tls=certificates.wrong_ca, **more
+        ) as station:
             await until(station.failures)
             assert station.failures() == {"tls_server_certificate": 1}
-            station.source._on_failure(FAILED_HANDSHAKE)
-            await asyncio.sleep(0)
-            assert station.failures() == {"tls_server_certificate": 1}
-            # Another attempt, that fails faster than the closer look comes.
-            station.source._on_failure(FAILED_HANDSHAKE)
-            await until(lambda: station.failures() == {"tls_server_certificate": 2})
 
     asyncio.run(scenario())
 
 
-def test_a_code_that_mqtt_does_not_define_is_a_refusal_and_tried_again(monkeypatch):
-    monkeypatch.setattr("presenced.sources.mqtt.subscriber._RETRY_MIN", 0.05)
-
+def test_a_code_that_mqtt_does_not_define_is_a_refusal_and_tried_again():
     async def script(peer):
         await peer.expect(CONNECT)
         peer.connack()
@@ -43,7 +34,10 @@ def test_a_code_that_mqtt_does_not_define_is_a_refusal_and_tried_again(monkeypat
         await peer.until_closed()
 
     async def scenario():
-        async with scripted_broker(script) as port, running(("awscrt", "5"), port) as station:
+        async with (
+            scripted_broker(script) as port,
+            running(("awscrt", "5"), port, timings=Timings(retry_min=0.05)) as station,
+        ):
             await until(lambda: station.status.granted[FILTER])
             assert station.failures() == {"filter_refused": 1}
 

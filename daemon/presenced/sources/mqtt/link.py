@@ -1,0 +1,129 @@
+"""What both MQTT libraries are made to look like: one connection, from its CONNECT to its end."""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from presenced.events.message import Message
+from presenced.sources.faults import Fault
+from presenced.sources.inbox import Inbox
+from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.status import ConnectionStatus
+
+
+class ConnectError(Exception):
+    """An attempt to connect failed; `fault` says why.
+
+    Where it is not `certain`, the fault is a symptom, of which a diagnosis may find the cause.
+    """
+
+    def __init__(self, fault: Fault, *, certain: bool = True) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+        self.certain = certain
+
+
+class Link(ABC):
+    """One connection, used once: `open`, then `subscribe` and the like, and `close` in any case.
+
+    All methods are called on the event loop. `tls` is what `load_tls` returned. Messages go to the
+    inbox. The status learns of the accepted connection, of refused messages and of callbacks that
+    fail.
+    """
+
+    def __init__(
+        self,
+        options: SourceOptions,
+        tls: Any,
+        inbox: Inbox,
+        status: ConnectionStatus,
+        timings: Timings,
+    ) -> None:
+        self._options = options
+        self._tls = tls
+        self._inbox = inbox
+        self._status = status
+        self._timings = timings
+        self._loop = asyncio.get_running_loop()
+        self._muted = False
+        self._connected = False
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._end: asyncio.Future[Fault] = self._loop.create_future()
+
+    @staticmethod
+    @abstractmethod
+    def load_tls(options: SourceOptions) -> Any:
+        """Read the certificate files into the TLS context of the library; blocks.
+
+        Raises an exception of the library or OSError where they cannot be used.
+        """
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect and wait until the broker accepts. Raises ConnectError."""
+
+    @abstractmethod
+    async def subscribe(self, filters: list[str]) -> Sequence[int]:
+        """Send one SUBSCRIBE and return the reason codes of its SUBACK.
+
+        Raises an exception of the library when none comes.
+        """
+
+    @abstractmethod
+    async def unsubscribe(self, filters: list[str]) -> Sequence[int]:
+        """Send one UNSUBSCRIBE and return the reason codes of its UNSUBACK.
+
+        Raises an exception of the library when none comes.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Send what is left to send and DISCONNECT, within some seconds."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection has ended."""
+        return self._end.done()
+
+    async def lost(self) -> Fault:
+        """Wait for the end of the connection and return its cause."""
+        return await asyncio.shield(self._end)
+
+    def mute(self) -> None:
+        """Report no more messages and no more changes, ahead of `close`."""
+        self._muted = True
+
+    def fail(self, error: ConnectError) -> None:
+        """Make `open` raise this error, unless the attempt is over."""
+        if not self._opened.done():
+            self._opened.set_exception(error)
+            self._opened.exception()  # seen: asyncio would report it where `open` was cancelled
+
+    def _accepted(self, *, resumed: bool) -> None:
+        """Report the CONNACK at once, so that no message precedes it."""
+        if not self._opened.done() and not self._muted:
+            self._connected = True
+            self._status.up(resumed=resumed)
+            self._opened.set_result(None)
+
+    def _ended(self, fault: Fault) -> None:
+        self._connected = False
+        if not self._end.done():
+            self._end.set_result(fault)
+
+    def _receive(
+        self, topic: str, payload: bytes, qos: int, acknowledge: Callable[[], None] | None
+    ) -> None:
+        message = Message(
+            topic=topic,
+            payload=payload,
+            qos=qos,
+            received=time.time(),
+            moment=time.monotonic(),
+            connection=self._options.client_id,
+            acknowledge=acknowledge,
+        )
+        if not self._inbox.put(message):
+            self._status.refused(message)

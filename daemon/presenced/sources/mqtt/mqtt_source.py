@@ -1,0 +1,251 @@
+"""Keeps one MQTT connection up, and its topic filters subscribed, with either library."""
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
+
+from presenced.sources.faults import Fault, FaultReason
+from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt.diagnosis import Diagnostician
+from presenced.sources.mqtt.link import ConnectError, Link
+from presenced.sources.mqtt.symptoms import is_refusal, reason_name
+from presenced.sources.mqtt.tls import Stamps, renewed, stamps
+from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.status import ConnectionStatus
+from presenced.system.loop import Tasks, in_thread
+
+# A connection that held this long does not count as one more failure.
+_HELD_LONG_ENOUGH = 30.0
+# A broker may refuse a filter and hang up at once: the refusal is reported before the loss.
+_LAST_ANSWERS_WITHIN = 0.05
+# AWS IoT Core: topic filters per SUBSCRIBE ("AWS IoT Core message broker quotas").
+_FILTERS_PER_SUBSCRIBE = 8
+# Where one of these is the cause, an attempt under way cannot succeed.
+_HOPELESS = frozenset(
+    {
+        FaultReason.TLS_SERVER_CERTIFICATE,
+        FaultReason.TLS_CLIENT_CERTIFICATE,
+        FaultReason.TLS_FILES,
+    }
+)
+
+
+class MqttSource:
+    """One MQTT connection that fills an inbox; see `Source`. `link` is the library's side of it.
+
+    QoS 1 messages are acknowledged by `Message.acknowledge` only, so that the broker's in-flight
+    limit bounds those that are outstanding: with MQTT 5 the one that is asked for (Receive Maximum
+    100), with 3.1.1 that of the broker. An attempt to connect reads certificate files that have
+    changed and are complete.
+    """
+
+    def __init__(
+        self,
+        link: type[Link],
+        options: SourceOptions,
+        inbox: Inbox,
+        status: ConnectionStatus | None = None,
+        timings: Timings | None = None,
+    ) -> None:
+        self.status = status or ConnectionStatus(
+            options.client_id, options.filters, endpoint=options.endpoint
+        )
+        self._new_link = link
+        self._options = options
+        self._inbox = inbox
+        self._timings = timings or Timings()
+        self._diagnostician = Diagnostician(options, timings=self._timings)
+        self._tasks = Tasks(self.status.callback_failed)
+        self._link: Link | None = None
+        self._tls: Any = None
+        self._read_from: Stamps = ()
+        self._running = False
+
+    async def start(self) -> None:
+        """Begin to connect, and return without waiting for it."""
+        self._running = True
+        self._tasks.spawn(self._keep_connected(), "mqtt connection")
+
+    async def renew(self) -> bool:
+        """Reconnect if the certificate files have changed and are complete; see `Source`."""
+        if not self._running or not renewed(self._options.tls, self._read_from):
+            return False
+        await self._disconnect()
+        if self._running:  # not stopped meanwhile
+            await self.start()
+        return True
+
+    async def stop(self) -> None:
+        """Send DISCONNECT if connected, and return when no more messages will come.
+
+        What has arrived is handed over first: acknowledged now, it does not come a second time.
+        """
+        if self._running:
+            self._running = False
+            await self._inbox.settle()
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        # The status first: no deadline may fire while the connection closes, which takes a while.
+        if self._link is not None:
+            self._link.mute()
+        self.status.closed()
+        await self._tasks.cancel()
+
+    async def _keep_connected(self) -> None:
+        bounds = self._options.reconnect_min, self._options.reconnect_max
+        waits = backoff(*bounds)
+        while True:
+            held = 0.0
+            try:
+                held = await self._connect_once()
+            except Exception as error:  # noqa: BLE001 - unforeseen: logged, counted, tried again
+                self.status.callback_failed("connection", error)
+            if held >= _HELD_LONG_ENOUGH:
+                waits = backoff(*bounds)
+            await asyncio.sleep(next(waits))
+
+    async def _connect_once(self) -> float:
+        """Go from reading the files to the end of the connection; return how long it held."""
+        try:
+            await self._load_tls()
+            link = self._new_link(self._options, self._tls, self._inbox, self.status, self._timings)
+        except Exception as error:  # noqa: BLE001 - AwsCrtError, OSError, ValueError and others
+            symptom = Fault(
+                FaultReason.TLS_FILES if self._options.tls else FaultReason.OTHER,
+                f"the connection to {self._options.address} cannot be set up"
+                f" ({getattr(error, 'message', None) or error})",
+            )
+            self.status.failed(await self._diagnostician.explain(symptom))
+            return 0.0
+        self._link = link
+        try:
+            return await self._live(link)
+        finally:
+            await link.close()
+
+    async def _load_tls(self) -> None:
+        """Read the certificate files, unless what was read before is to be used again."""
+        tls = self._options.tls
+        if tls is not None and (self._tls is None or renewed(tls, self._read_from)):
+            self._read_from = stamps(tls)
+            self._tls = await in_thread(
+                lambda: self._new_link.load_tls(self._options), name="mqtt files"
+            )
+
+    async def _live(self, link: Link) -> float:
+        try:
+            await self._open(link)
+        except ConnectError as error:
+            self.status.failed(error.fault)
+            return 0.0
+        begun = time.monotonic()
+        waits = backoff(self._timings.retry_min, self._timings.retry_max)
+        # Also when the session was resumed: a broker may have lost the subscriptions of it.
+        subscribing = self._tasks.spawn(
+            subscribe_until_granted(link, self.status, waits), "mqtt subscribe"
+        )
+        try:
+            fault = await link.lost()
+            ended = time.monotonic()
+            await asyncio.wait({subscribing}, timeout=_LAST_ANSWERS_WITHIN)
+        finally:
+            subscribing.cancel()
+        self.status.lost(fault, ended)
+        return ended - begun
+
+    async def _open(self, link: Link) -> None:
+        """Connect; ConnectError has the cause of a failure, where a diagnosis finds one."""
+        looking = self._tasks.spawn(self._look_closer(link), "mqtt diagnosis")
+        try:
+            await link.open()
+        except ConnectError as error:
+            if error.certain:
+                raise
+            raise ConnectError(await self._diagnostician.explain(error.fault)) from error
+        finally:
+            looking.cancel()
+
+    async def _look_closer(self, link: Link) -> None:
+        """End an attempt that cannot succeed; s2n-tls would report it after up to 30 seconds."""
+        if self._options.tls is None:
+            return
+        await asyncio.sleep(self._timings.look_closer_after)
+        symptom = Fault(FaultReason.TLS, f"no TLS connection to {self._options.address} so far")
+        cause = await self._diagnostician.explain(symptom)
+        if cause.reason in _HOPELESS:
+            link.fail(ConnectError(cause))
+
+
+async def subscribe_until_granted(
+    link: Link, status: ConnectionStatus, waits: Iterator[float]
+) -> None:
+    """Subscribe to all filters, and again to those refused, until the broker grants them all.
+
+    Then unsubscribe from filters that a resumed session holds and that are not wanted any more.
+    Trying again heals a connection whose policy is mended while it is up. What the library raises
+    counts as no answer. To be cancelled when the connection ends.
+    """
+    missing = list(status.filters)
+    while not link.ended and (missing or status.unwanted):
+        for some in _in_packets(missing):
+            status.subscribing(time.monotonic())
+            unanswered = status.subscription_unanswered
+            for topic_filter, code in await _ask(link, link.subscribe, some, unanswered):
+                if is_refusal(code):
+                    status.filter_refused(topic_filter, reason_name(code))
+                else:
+                    status.filter_granted(topic_filter, code)
+        missing = [topic_filter for topic_filter in missing if not status.granted[topic_filter]]
+        if not missing:
+            # Not before: what matches an old filter and a new one must never match neither.
+            for some in _in_packets(status.unwanted):
+                unanswered = status.still_subscribed
+                for topic_filter, code in await _ask(link, link.unsubscribe, some, unanswered):
+                    if is_refusal(code):
+                        status.still_subscribed([topic_filter], reason_name(code))
+                    else:
+                        status.unsubscribed(topic_filter)
+        if missing or status.unwanted:
+            await asyncio.sleep(next(waits))
+
+
+async def _ask(
+    link: Link,
+    send: Callable[[list[str]], Awaitable[Sequence[int]]],
+    filters: list[str],
+    unanswered: Callable[[Sequence[str], str], None],
+) -> list[tuple[str, int]]:
+    """Send one packet and return each filter's reason code; none where no answer came."""
+    try:
+        return list(zip(filters, await send(filters), strict=False))
+    except Exception as error:  # noqa: BLE001 - each library has its own; none may end the retries
+        if not link.ended:  # else the loss is what is reported
+            unanswered(filters, f"{type(error).__name__}: {error}")
+        return []
+
+
+def _in_packets(filters: list[str]) -> Iterator[list[str]]:
+    rest = iter(filters)
+    while some := list(itertools.islice(rest, _FILTERS_PER_SUBSCRIBE)):
+        yield some
+
+
+def backoff(
+    minimum: float,
+    maximum: float,
+    uniform: Callable[[float, float], float] = random.uniform,
+) -> Iterator[float]:
+    """Yield waits in seconds: exponential back-off with full jitter.
+
+    Each is uniform between 0 and a bound, which starts at `minimum`, doubles, and ends at
+    `maximum`. Full jitter spreads the daemons that lost one broker over time ("Exponential Backoff
+    And Jitter", AWS Architecture Blog).
+    """
+    bound = minimum
+    while True:
+        yield uniform(0.0, min(bound, maximum))
+        bound = min(bound * 2, maximum)
