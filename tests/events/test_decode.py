@@ -176,6 +176,12 @@ def test_versions(written: object, version: int | None) -> None:
     assert told(CONNECTED + "a", {"versionNumber": written}).version == version
 
 
+@pytest.mark.parametrize("written", [True, "true", "TRUE", 1])
+def test_booleans(written: object) -> None:
+    event = told(DISCONNECTED + "a", {"clientInitiatedDisconnect": written})
+    assert event.client_initiated is True
+
+
 @pytest.mark.parametrize("key", ["event", "Event"])
 def test_events_wrapped_by_a_rule(key: str) -> None:
     inner = {"clientId": "in", "eventType": "connected", "versionNumber": 3, "timestamp": 10**12}
@@ -209,7 +215,7 @@ def test_events_wrapped_by_a_rule(key: str) -> None:
         {"eventType": 1},
         {"sessionIdentifier": 1},
         {"disconnectReason": []},
-        {"clientInitiatedDisconnect": 1, "eventType": "disconnected"},
+        {"clientInitiatedDisconnect": 5, "eventType": "disconnected"},
         {"clientInitiatedDisconnect": "perhaps", "eventType": "disconnected"},
         {"event": {"clientId": 5}},
         [],

@@ -1,10 +1,15 @@
 """`presenced replay`: a recording through the daemon's own pipeline, on a virtual clock."""
 
+import argparse
+import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import BinaryIO, Literal
 
 import msgspec
 
+from presenced.commands.output import DONE, FAILED, print_error
 from presenced.events.message import Message
 from presenced.fleet import Fleet
 from presenced.metrics.collector import MetricSources
@@ -13,9 +18,36 @@ from presenced.metrics.series import ClassCounts
 from presenced.pipeline import Pipeline
 from presenced.presence import Client, State, Transition
 from presenced.service.build import client_filter, client_series, presence_rules
-from presenced.settings import Settings
+from presenced.settings import Settings, load_settings
+from presenced.sources.recording import read_recording
+from presenced.system import log
+from presenced.system.progress import count_lines
 
 Print = Literal["transitions", "clients", "metrics"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Replay a recording onto standard output; it fails if a line could not be read."""
+    settings = load_settings(options.config, require_endpoint=False)
+    log.configure("warning", settings.log.format)
+    bad_lines = 0
+
+    def skip(number: int, why: str) -> None:
+        nonlocal bad_lines
+        bad_lines += 1
+        print_error(f"presenced: {options.file}:{number}: skipped, not a line of a recording: {why}")
+
+    with ExitStack() as stack:
+        recording: BinaryIO = sys.stdin.buffer
+        if options.file != "-":
+            try:
+                recording = stack.enter_context(Path(options.file).open("rb"))
+            except OSError as error:
+                print_error(f"presenced: cannot read {options.file}: {error.strerror}")
+                return FAILED
+        replay = Replay(settings, sys.stdout.buffer, options.shown)
+        replay.run(read_recording(count_lines(recording), skip), settle=options.settle)
+    return FAILED if bad_lines else DONE
 
 
 class Replay:

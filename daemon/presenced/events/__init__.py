@@ -1,4 +1,4 @@
-"""Topics and payloads of AWS IoT Core event messages, made into typed events. Pure."""
+"""AWS IoT Core event messages as typed events. Imports nothing else of presenced."""
 
 from presenced.events.decode import decode
 from presenced.events.model import (
