@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
+from presenced.events.model import LifecycleEvent, RegistryEvent, SubscriptionEvent
 from presenced.fleet import Fleet
 from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import Client, PresenceRules, State, Transition

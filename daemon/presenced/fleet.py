@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
+from presenced.events.model import LifecycleEvent, RegistryEvent, SubscriptionEvent
 from presenced.presence import Client, Presence, PresenceRules, State, Transition
 from presenced.presence.client import ConnectionKey
 from presenced.presence.counts import StateCounts

@@ -17,8 +17,13 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from presenced.events import (
+from presenced.events.decode import decode
+from presenced.events.message import Message
+from presenced.events.model import (
+    CONNECT_FAILURE_REASONS,
     EVENT_TYPES,
+    REGISTRY_FAMILIES,
+    TALLIED_FAMILIES,
     CertificateEvent,
     ConnectFailedEvent,
     Event,
@@ -27,10 +32,7 @@ from presenced.events import (
     Rejected,
     RejectionReason,
     SubscriptionEvent,
-    decode,
 )
-from presenced.events.message import Message
-from presenced.events.model import CONNECT_FAILURE_REASONS, REGISTRY_FAMILIES, TALLIED_FAMILIES
 from presenced.fleet import Fleet
 from presenced.presence import Distribution, Presence, State
 from presenced.presence.ordering import Ordering

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from presenced.events import (
+from presenced.events.decode import MAX_PAYLOAD, decode
+from presenced.events.model import (
     EVENT_TYPES,
     CertificateEvent,
     CommandExecutionEvent,
@@ -22,9 +23,7 @@ from presenced.events import (
     ThingGroupMembershipEvent,
     ThingTypeAssociationEvent,
     ThingTypeEvent,
-    decode,
 )
-from presenced.events.decode import MAX_PAYLOAD
 
 NOW = 1_700_000_000.5
 CONNECTED = "$aws/events/presence/connected/"

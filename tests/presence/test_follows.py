@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histories import A, arrivals, histories, lifecycle
-from presenced.events import LifecycleEvent
+from presenced.events.model import LifecycleEvent
 from presenced.presence import Distribution, OrderingRules, Presence, PresenceRules, State
 from presenced.presence.client import follows
 from presenced.presence.ordering import pack

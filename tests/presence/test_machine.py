@@ -3,7 +3,7 @@
 import pytest
 
 from histories import lifecycle
-from presenced.events import LifecycleEvent
+from presenced.events.model import LifecycleEvent
 from presenced.presence import Client, Presence, PresenceRules, State, Transition
 
 MINUTE = 60_000

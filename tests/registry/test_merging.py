@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from presenced.events import RegistryEvent
+from presenced.events.model import RegistryEvent
 from presenced.registry import Inventory
 from registries import association, group, link, member, thing, thing_type
 from registry.census import Census

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from histories import lifecycle
 from kept import FORGET, Process, Time, check, dumped, headcount, known, state_path, stored
-from presenced.events import SubscriptionEvent
 from presenced.events.message import Message
+from presenced.events.model import SubscriptionEvent
 from presenced.presence import State
 from presenced.sources.inbox import Inbox
 from presenced.store import StateFile, StateUnusableError, Writer, store

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     def skip(number: int, why: str) -> None:
         nonlocal bad_lines
         bad_lines += 1
-        print_error(f"presenced: {options.file}:{number}: skipped, not a line of a recording: {why}")
+        print_error(f"presenced: {options.file}:{number}: skipped, not a recorded message: {why}")
 
     with ExitStack() as stack:
         recording: BinaryIO = sys.stdin.buffer

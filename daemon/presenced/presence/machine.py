@@ -7,7 +7,7 @@ what people are shown; `now` is monotonic time in seconds and is what deadlines 
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from presenced.events import LifecycleEvent
+from presenced.events.model import LifecycleEvent
 from presenced.presence.client import (
     Client,
     ConnectionKey,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from presenced.events import (
+from presenced.events.model import (
     RegistryEvent,
     ThingEvent,
     ThingGroupEvent,

@@ -11,10 +11,15 @@ from typing import Any
 import msgspec
 
 from presenced.commands.recorder.pseudonyms import ClientNames, Pseudonyms
-from presenced.events import EVENT_TYPES, Rejected, RejectionReason, decode
-from presenced.events.decode import MAX_PAYLOAD
+from presenced.events.decode import MAX_PAYLOAD, decode
 from presenced.events.message import Message
-from presenced.events.model import CONNECT_FAILURE_REASONS, DISCONNECT_REASONS
+from presenced.events.model import (
+    CONNECT_FAILURE_REASONS,
+    DISCONNECT_REASONS,
+    EVENT_TYPES,
+    Rejected,
+    RejectionReason,
+)
 from presenced.events.registry import PropagatingAttribute, within_limits
 from presenced.events.topics import route, topic_of
 from presenced.service.build import client_filter

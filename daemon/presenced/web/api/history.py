@@ -9,7 +9,7 @@ from itertools import islice
 
 import msgspec
 
-from presenced.events import ConnectFailedEvent, LifecycleEvent, SubscriptionEvent
+from presenced.events.model import ConnectFailedEvent, LifecycleEvent, SubscriptionEvent
 from presenced.pipeline import ClientEvent
 from presenced.presence import Client, State, Transition
 from presenced.presence.ordering import Ordering, PackedSession, pack
