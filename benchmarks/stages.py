@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.events import Event, random_events
 from benchmarks.rows.apply import BATCH, CLIENTS, EVENTS, EVENTS_A_SECOND
-from presenced.events import decode
 from presenced.events.clients import decode_published
+from presenced.events.decode import decode
 from presenced.events.message import Message
 from presenced.fleet import ClientFilter, Fleet
 from presenced.metrics.clients import ClientMetrics

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from presenced.events import LifecycleEvent
+from presenced.events.model import LifecycleEvent
 from presenced.presence import Presence, PresenceRules
 
 __all__ = ["PICTURES", "Scene", "Span", "Told", "said"]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from presenced.events import LifecycleEvent
+from presenced.events.model import LifecycleEvent
 
 A = 120_000
 R = 3_600_000

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
+from presenced.events.model import LifecycleEvent, RegistryEvent, SubscriptionEvent
 from presenced.fleet import Changes as FleetChanges
 from presenced.fleet import ClientFilter, Fleet
 from presenced.metrics.clients import ClientMetrics

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from presenced.events import (
+from presenced.events.model import (
     ThingEvent,
     ThingGroupEvent,
     ThingGroupHierarchyEvent,

@@ -13,7 +13,8 @@ from benchmarks.packets import publish
 from benchmarks.publisher import encoded, packed
 from benchmarks.scraping import samples
 from brokers import publish_packet
-from presenced.events import LifecycleEvent, decode
+from presenced.events.decode import decode
+from presenced.events.model import LifecycleEvent
 
 
 @given(

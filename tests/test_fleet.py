@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from histories import lifecycle
-from presenced.events import RegistryEvent, SubscriptionEvent
+from presenced.events.model import RegistryEvent, SubscriptionEvent
 from presenced.fleet import ClientFilter, Description, Fleet
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import MetricSources

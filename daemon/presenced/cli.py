@@ -1,38 +1,18 @@
-"""The command line: parse, call, print."""
+"""The command line: argument parsing. The module of a command is imported when it is called."""
 
 import argparse
 import asyncio
-import faulthandler
 import os
+import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
-from datetime import UTC, datetime
-from functools import partial
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from presenced import __version__
-from presenced.commands.replay import Replay
-from presenced.commands.run import serve
-from presenced.settings import (
-    DEFAULT_CONFIG,
-    FLAGS,
-    Problem,
-    Settings,
-    SettingsError,
-    load_settings,
-)
-from presenced.settings.certificates import check_tls_files
-from presenced.sources.recording import read_recording
-from presenced.store import StateError
-from presenced.system import log
-from presenced.system.journal import is_journal
-from presenced.system.progress import count_lines
-from presenced.web.protection import read_protection
-from presenced.web.server import ListenerError
-
-DONE, FAILED, WRONG = 0, 1, 2
+from presenced.commands.output import DONE, FAILED, WRONG, print_error
+from presenced.settings import DEFAULT_CONFIG, FLAGS, SettingsError, parse_duration
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,21 +20,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns the exit status: 0 done, 1 failed, 2 wrong usage or configuration.
     """
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         status: int = options.command(options)
+        print(end="", flush=True)  # so that a broken pipe shows here, not at exit
     except SettingsError as error:
         for problem in error.problems:
-            _say(f"presenced: {problem}")
+            print_error(f"presenced: {problem}")
         return WRONG
     except BrokenPipeError:
-        # Whoever read our output has heard enough; Python would complain again at exit.
+        # The reader of our output is gone. Without this, Python would report the pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; `command` in its result runs the chosen one."""
     parser = argparse.ArgumentParser(
         prog="presenced",
         description="Which devices of an AWS IoT Core fleet are online, as Prometheus metrics.",
@@ -62,7 +44,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"presenced {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
-    _add_check(commands)
+    _command(
+        commands,
+        "check",
+        "validate the configuration",
+        "Validate the configuration and the certificate files that it names. Connects to nothing.",
+        _module("presenced.commands.check"),
+    ).add_argument("--config", **_CONFIG)
     _add_doctor(commands)
     _add_demo(commands)
     _add_record(commands)
@@ -72,22 +60,49 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _command(
+    commands: Any,
+    name: str,
+    summary: str,
+    description: str,
+    call: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=description
+    )
+    parser.set_defaults(command=call)
+    return parser
+
+
+def _module(name: str) -> Callable[[argparse.Namespace], int]:
+    """Return a call of a command's `run`, which imports the module first."""
+    return lambda options: import_module(name).run(options)
+
+
+_CONFIG: dict[str, Any] = {
+    "type": Path,
+    "metavar": "FILE",
+    "default": DEFAULT_CONFIG,
+    "help": "default %(default)s",
+}
+
+
 def _add_run(commands: Any) -> None:
     parser = _command(
         commands,
         "run",
         "run the daemon",
         "Connect to AWS IoT Core and serve presence as Prometheus metrics. Flags override the "
-        "environment, the environment overrides the file; the file may be left out when they "
-        "suffice. SIGHUP reloads, SIGTERM and Ctrl-C stop.",
-        _run,
+        "environment, the environment overrides the file. The file is optional. "
+        "SIGHUP reloads the configuration, SIGTERM and Ctrl-C stop.",
+        _module("presenced.commands.run"),
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help=f"default {DEFAULT_CONFIG}")
     helps = {
         "--endpoint": ("HOST", "host name of the AWS IoT Core data endpoint"),
         "--cert": ("FILE", "client certificate, PEM"),
-        "--key": ("FILE", "its private key, PEM"),
-        "--ca": ("FILE", "authority that signed the broker's certificate, PEM"),
+        "--key": ("FILE", "private key of the client certificate, PEM"),
+        "--ca": ("FILE", "CA that signed the broker's certificate, PEM"),
         "--client-id": ("ID", "MQTT client ID of the daemon"),
         "--listen": ("ADDRESS", "where to serve metrics, such as :9883 or 127.0.0.1:9883"),
     }
@@ -96,34 +111,31 @@ def _add_run(commands: Any) -> None:
         parser.add_argument(flag, dest=key, metavar=metavar, help=text)
 
 
-def _add_check(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "check",
-        "validate the configuration",
-        "Validate the configuration and the certificate files that it names. Nothing is contacted.",
-        _check,
-    )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", default=DEFAULT_CONFIG, help="default %(default)s"
-    )
-
-
 def _add_doctor(commands: Any) -> None:
-    from presenced.commands.doctor.command import add_arguments
-
     parser = _command(
         commands,
         "doctor",
-        "examine the connection step by step",
-        "Connect as the daemon does, beside it, and tell of each step up to the first message "
-        "whether it succeeds, and if not, why and what to do. Exit status 1 when a step fails.",
-        _doctor,
+        "test the connection step by step",
+        "Connect beside a running daemon and test each step up to the first message. A failed step "
+        "is printed with its cause and remedy. Exit status 1 when a step fails.",
+        _module("presenced.commands.doctor.command"),
+    )
+    parser.add_argument("--config", **_CONFIG)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--timeout",
+        type=_duration,
+        default=10.0,
+        metavar="TIME",
+        help="how long to wait for the first message, such as 30s or 5m (default 10s); "
+        "0s skips that step",
     )
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", default=DEFAULT_CONFIG, help="default %(default)s"
+        "--client-id",
+        metavar="ID",
+        help="MQTT client ID to connect with (default: the configured one with -doctor appended); "
+        "stop a running daemon before you use its client ID",
     )
-    add_arguments(parser)
 
 
 def _add_demo(commands: Any) -> None:
@@ -139,28 +151,71 @@ def _add_demo(commands: Any) -> None:
     add_demo_arguments(parser)
 
 
-def _add_record(commands: Any) -> None:
-    from presenced.commands.recorder.command import add_arguments
+def _demo(options: argparse.Namespace) -> int:
+    try:
+        from presenced_emulator.demo import run_demo
+    except ModuleNotFoundError as error:
+        print_error(
+            f"presenced: the demo needs {error.name}, which is not installed.\n"
+            "Install it from the project's folder: pip install '.[demo]'"
+        )
+        return FAILED
+    return asyncio.run(
+        run_demo(
+            devices=options.devices,
+            duration=options.duration,
+            listen=options.listen,
+            seed=options.seed,
+        )
+    )
 
+
+def _add_record(commands: Any) -> None:
     parser = _command(
         commands,
         "record",
-        "write what arrives to a recording",
-        "Connect as the daemon does, beside it, and write what arrives to a recording that replay"
-        " reads. Nothing is overwritten. Ctrl-C and SIGTERM stop.",
-        _record,
+        "write received messages to a recording",
+        "Connect beside a running daemon and write each received message to a recording that "
+        "replay reads. No file is overwritten. Ctrl-C and SIGTERM stop.",
+        _module("presenced.commands.recorder.command"),
     )
-    add_arguments(parser)
+    parser.add_argument("--config", **_CONFIG)
+    parser.add_argument("out", type=Path, metavar="OUT", help="the recording; must not exist yet")
+    parser.add_argument(
+        "--anonymize",
+        action="store_true",
+        help="replace names, IDs, principals and IP addresses by pseudonyms, equal ones by equal "
+        "ones; a replay has the same results except for the names",
+    )
+    parser.add_argument(
+        "--max-size",
+        type=_size,
+        default=100 * 10**6,
+        metavar="SIZE",
+        help="continue in OUT.0002, OUT.0003 and so on at this size, such as 500kB, 100MB or 2GB "
+        "(default 100MB)",
+    )
+    parser.add_argument(
+        "--duration",
+        type=_positive_duration,
+        metavar="TIME",
+        help="how long to record, such as 30s or 8h (default: until Ctrl-C or SIGTERM)",
+    )
+    parser.add_argument(
+        "--client-id",
+        metavar="ID",
+        help="MQTT client ID to connect with (default: the configured one with -record appended)",
+    )
 
 
 def _add_replay(commands: Any) -> None:
     parser = _command(
         commands,
         "replay",
-        "run a recording through the daemon's pipeline",
+        "process a recording as the daemon does",
         "Run a recording (JSON Lines of received, topic and payload) through the daemon's "
         "decoding and state machine on a virtual clock. Results go to standard output.",
-        _replay,
+        _module("presenced.commands.replay"),
     )
     parser.add_argument("file", metavar="FILE", help="the recording, or - for standard input")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings to run it with")
@@ -175,7 +230,7 @@ def _add_replay(commands: Any) -> None:
         "--no-settle",
         action="store_false",
         dest="settle",
-        help="stop at the last line, instead of letting time run on until no client is pending",
+        help="stop at the last line; otherwise time advances until no client is pending",
     )
 
 
@@ -193,180 +248,6 @@ def _add_simulate(commands: Any) -> None:
     add_simulate_arguments(parser)
 
 
-def _add_state(commands: Any) -> None:
-    from presenced.commands.state import add_arguments
-
-    parser = _command(
-        commands,
-        "state",
-        "look into the state file, or forget clients",
-        "Look into the state file of a running or a stopped daemon, or have clients forgotten.",
-        _state,
-    )
-    add_arguments(parser)
-
-
-def _command(
-    commands: Any,
-    name: str,
-    summary: str,
-    description: str,
-    call: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=description
-    )
-    parser.set_defaults(command=call)
-    return parser
-
-
-def _run(options: argparse.Namespace) -> int:
-    overrides = {key: getattr(options, key) for key in FLAGS}
-    load = partial(_load_for_run, options.config, overrides)
-    settings = load(("missing", "unreadable"))
-    log.configure(settings.log.level, settings.log.format)
-    # A watchdog ends a hung daemon by SIGABRT: then tell where every thread stood.
-    faulthandler.enable()
-    try:
-        # At a reload a wrong file of any kind leaves the running configuration in place.
-        asyncio.run(serve(settings, partial(load, None)))
-    except (ListenerError, StateError) as error:
-        _say(f"presenced: {error}")
-        return FAILED
-    return DONE
-
-
-def _load_for_run(
-    config: Path | None, overrides: Mapping[str, Any], fatal: Collection[str] | None
-) -> Settings:
-    """The settings, unless something is wrong with the certificate files; else SettingsError.
-
-    The default file may be missing. `fatal` are the kinds of problems that count, None all. At
-    start only missing files do: what is wrong inside them is no reason not to run, but a state of
-    the connection, and mending it is noticed.
-    """
-    if config is None and DEFAULT_CONFIG.exists():
-        config = DEFAULT_CONFIG
-    settings = load_settings(config, overrides=overrides)
-    problems = [
-        problem
-        for problem in _tls_problems(settings)
-        if problem.severity == "error" and (fatal is None or problem.kind in fatal)
-    ]
-    if problems:
-        raise SettingsError(problems)
-    return settings
-
-
-def _check(options: argparse.Namespace) -> int:
-    settings = load_settings(options.config)
-    problems = [*_tls_problems(settings), *_web_problems(settings), *_state_problems(settings)]
-    for problem in problems:
-        _say(f"presenced: {problem.severity}: {problem}")
-    if any(problem.severity == "error" for problem in problems):
-        return WRONG
-    print(f"{options.config} is valid.")
-    return DONE
-
-
-def _tls_problems(settings: Settings) -> list[Problem]:
-    if not settings.mqtt.tls:
-        return []
-    return check_tls_files(settings.mqtt.tls, now=datetime.now(UTC))
-
-
-def _web_problems(settings: Settings) -> Sequence[Problem]:
-    try:
-        return read_protection(settings.metrics.web_config).warnings
-    except SettingsError as error:
-        return error.problems
-
-
-def _state_problems(settings: Settings) -> list[Problem]:
-    path = settings.state.path
-    if path is None or path.parent.is_dir():
-        return []
-    message = f"there is no directory {path.parent}: make it, for the user that presenced runs as"
-    return [
-        Problem(
-            key="state.path", message=message, value=str(path), severity="warning", kind="missing"
-        )
-    ]
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    from presenced.commands.doctor.command import run_doctor
-
-    try:
-        well = run_doctor(
-            options.config,
-            wait=options.timeout,
-            client_id=options.client_id,
-            as_json=options.json,
-            say=partial(print, flush=True),
-        )
-    except KeyboardInterrupt:
-        return FAILED
-    return DONE if well else FAILED
-
-
-def _demo(options: argparse.Namespace) -> int:
-    try:
-        from presenced_emulator.demo import run_demo
-    except ModuleNotFoundError as error:
-        _say(
-            f"presenced: the demo needs {error.name}, which is not installed.\n"
-            "Install it from the project's folder: pip install '.[demo]'"
-        )
-        return FAILED
-    return asyncio.run(
-        run_demo(
-            devices=options.devices,
-            duration=options.duration,
-            listen=options.listen,
-            seed=options.seed,
-        )
-    )
-
-
-def _record(options: argparse.Namespace) -> int:
-    from presenced.commands.recorder.command import run_record
-    from presenced.commands.recorder.files import RecordingError
-
-    try:
-        connected = run_record(options, _say)
-    except RecordingError as error:
-        _say(f"presenced: {error}")
-        return FAILED
-    return DONE if connected else FAILED
-
-
-def _replay(options: argparse.Namespace) -> int:
-    settings = load_settings(options.config, require_endpoint=False)
-    log.configure("warning", settings.log.format)
-    bad_lines = 0
-
-    def report(number: int, why: str) -> None:
-        nonlocal bad_lines
-        bad_lines += 1
-        _say(f"presenced: {options.file}:{number}: left out, not a line of a recording: {why}")
-
-    with ExitStack() as stack:
-        try:
-            recording = (
-                sys.stdin.buffer
-                if options.file == "-"
-                else stack.enter_context(Path(options.file).open("rb"))
-            )
-        except OSError as error:
-            _say(f"presenced: cannot read {options.file}: {error.strerror}")
-            return FAILED
-        replay = Replay(settings, sys.stdout.buffer, options.shown)
-        replay.run(read_recording(count_lines(recording), report), settle=options.settle)
-    sys.stdout.buffer.flush()
-    return FAILED if bad_lines else DONE
-
-
 def _simulate(options: argparse.Namespace) -> int:
     from presenced_emulator.simulate.command import run_simulate
     from presenced_emulator.simulate.publisher import SimulationError
@@ -374,24 +255,61 @@ def _simulate(options: argparse.Namespace) -> int:
     try:
         run_simulate(options, print)
     except SimulationError as error:
-        _say(f"presenced: {error}")
+        print_error(f"presenced: {error}")
         return FAILED
     return DONE
 
 
-def _state(options: argparse.Namespace) -> int:
-    from presenced.commands.state import run_state
+def _add_state(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "state",
+        "inspect the state file, or forget clients",
+        "Inspect the state file of a running or stopped daemon, or forget clients.",
+        _module("presenced.commands.state"),
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
+    for action, summary, argument in (
+        ("show", "a summary, or what is known of one client", ("client_id", "?")),
+        (
+            "forget",
+            "forget clients, as if they had never been seen; a running daemon does it in seconds",
+            ("client_ids", "+"),
+        ),
+        ("export", "everything, as JSON Lines", None),
+    ):
+        parser = actions.add_parser(
+            action, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
+        if argument:
+            parser.add_argument(
+                argument[0], metavar="CLIENT_ID", nargs=argument[1], help=f"client to {action}"
+            )
+        source = parser.add_mutually_exclusive_group()
+        source.add_argument("--config", **_CONFIG)
+        source.add_argument(
+            "--file", type=Path, metavar="FILE", help="the state file, if not the configured one"
+        )
 
+
+def _duration(text: str) -> float:
     try:
-        found_all = run_state(options, print, sys.stdout.buffer.write)
-    except StateError as error:
-        _say(f"presenced: {error}")
-        return FAILED
-    sys.stdout.flush()
-    return DONE if found_all else FAILED
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from error
 
 
-def _say(text: str) -> None:
-    # The journal takes lines for information unless they say otherwise (sd-daemon(3)).
-    level = "<3>" if is_journal(sys.stderr) else ""
-    print(f"{level}{text}", file=sys.stderr)
+def _positive_duration(text: str) -> float:
+    if not (seconds := _duration(text)):
+        raise argparse.ArgumentTypeError("must be longer than 0s")
+    return seconds
+
+
+def _size(text: str) -> int:
+    units = {"": 1}
+    units |= {f"{unit}B": 1000**power for power, unit in enumerate("kMGT", 1)}
+    units |= {f"{unit}iB": 1024**power for power, unit in enumerate("KMGT", 1)}
+    found = re.fullmatch(rf"([0-9]{{1,15}})\s?({'|'.join(units)})", text.strip())
+    if found is None or not int(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: write it as 500kB, 100MB or 2GB")
+    return int(found[1]) * units[found[2]]

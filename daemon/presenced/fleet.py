@@ -11,7 +11,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from presenced.events import ConnectFailedEvent, LifecycleEvent, RegistryEvent, SubscriptionEvent
+from presenced.events.model import (
+    ConnectFailedEvent,
+    LifecycleEvent,
+    RegistryEvent,
+    SubscriptionEvent,
+)
 from presenced.presence import (
     Client,
     ClientChange,

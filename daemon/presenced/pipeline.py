@@ -9,8 +9,13 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from presenced.events import (
+from presenced.events.decode import decode
+from presenced.events.message import Message
+from presenced.events.model import (
+    CONNECT_FAILURE_REASONS,
     EVENT_TYPES,
+    REGISTRY_FAMILIES,
+    TALLIED_FAMILIES,
     CertificateEvent,
     ConnectFailedEvent,
     Event,
@@ -19,10 +24,7 @@ from presenced.events import (
     Rejected,
     RejectionReason,
     SubscriptionEvent,
-    decode,
 )
-from presenced.events.message import Message
-from presenced.events.model import CONNECT_FAILURE_REASONS, REGISTRY_FAMILIES, TALLIED_FAMILIES
 from presenced.fleet import Changes, ClientFilter, Fleet
 from presenced.presence import Distribution, ForgetReason, Presence
 from presenced.registry import Outcome

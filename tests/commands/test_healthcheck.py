@@ -32,10 +32,10 @@ def server(answer: bytes | None) -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def ask(answer: bytes | None, *, secured: bool = False) -> str | None:
+def ask(answer: bytes | None, *, protected: bool = False) -> str | None:
     with server(answer) as port:
         timeout = 20 if answer is not None else 0.2
-        return problem_at(ListenAddress(None, port), secured=secured, timeout=timeout)
+        return problem_at(ListenAddress(None, port), protected=protected, timeout=timeout)
 
 
 def test_what_counts_as_healthy() -> None:
@@ -47,15 +47,15 @@ def test_what_counts_as_healthy() -> None:
 @pytest.mark.parametrize(
     "answer", [HEALTHY, b"HTTP/1.1 401 Unauthorized\r\n\r\n", b"\x15\x03", b""]
 )
-def test_a_secured_listener_need_only_react(answer: bytes) -> None:
-    assert ask(answer, secured=True) is None
+def test_a_protected_listener_need_only_react(answer: bytes) -> None:
+    assert ask(answer, protected=True) is None
 
 
-@pytest.mark.parametrize("secured", [False, True])
-def test_a_hung_or_absent_daemon_is_not_healthy(secured: bool) -> None:
-    assert "timed out" in (ask(None, secured=secured) or "")
+@pytest.mark.parametrize("protected", [False, True])
+def test_a_hung_or_absent_daemon_is_not_healthy(protected: bool) -> None:
+    assert "timed out" in (ask(None, protected=protected) or "")
     absent = ListenAddress("127.0.0.1", free_port())
-    assert "refused" in (problem_at(absent, secured=secured) or "")
+    assert "refused" in (problem_at(absent, protected=protected) or "")
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_arguments_of_process_1(words: list[str], arguments: list[str]) -> None:
 
 
 def test_where_the_daemon_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(healthcheck, "DEFAULT_CONFIG", tmp_path / "default.yaml")
-    assert listener_of(["run"]) == (ListenAddress(None, 9883), False)
+    default = tmp_path / "default.yaml"
+    assert listener_of(["run"], default) == (ListenAddress(None, 9883), False)
     assert listener_of(["demo"]) == (ListenAddress("127.0.0.1", 9883), False)
     assert listener_of(["demo", "--listen", ":1"]) == (ListenAddress(None, 1), False)
 
-    (tmp_path / "default.yaml").write_text("metrics: {listen: ':2'}\n")
-    assert listener_of(["run", "--client-id", "x"]) == (ListenAddress(None, 2), False)
+    default.write_text("metrics: {listen: ':2'}\n")
+    assert listener_of(["run", "--client-id", "x"], default) == (ListenAddress(None, 2), False)
     other = tmp_path / "other.yaml"
     other.write_text("metrics: {listen: ':3', web_config: web.yaml}\n")
     assert listener_of(["run", "--config", str(other)]) == (ListenAddress(None, 3), True)
@@ -98,6 +98,6 @@ def test_exit_status_and_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert "does not answer at 127.0.0.1:" in capsys.readouterr().out
 
 
-def test_a_wrong_configuration_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_configuration_is_not_healthy(capsys: pytest.CaptureFixture[str]) -> None:
     assert healthcheck.main(["run", "--listen=nonsense"]) == 1
     assert "metrics.listen" in capsys.readouterr().out

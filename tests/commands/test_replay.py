@@ -141,7 +141,7 @@ def test_a_file(tmp_path: Path) -> None:
     assert done.stdout == replay().stdout
 
 
-def test_lines_that_are_none_are_told_and_the_rest_is_replayed() -> None:
+def test_invalid_lines_are_reported_and_skipped() -> None:
     broken = RECORDING + '{"received": "soon", "topic": "t", "payload": {}}\nnonsense\n'
     done = replay(recording=broken)
     assert done.returncode == 1
@@ -164,13 +164,13 @@ def test_lines_that_are_none_are_told_and_the_rest_is_replayed() -> None:
         "[]",
     ],
 )
-def test_bad_lines(bad: str) -> None:
+def test_invalid_lines(bad: str) -> None:
     done = replay(recording=bad + "\n")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "-:1: left out" in done.stderr
+    assert "-:1: skipped" in done.stderr
 
 
-def test_a_file_that_is_not_there() -> None:
+def test_a_missing_file() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "presenced", "replay", "/nowhere/recording"],
         capture_output=True,

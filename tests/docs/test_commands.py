@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from documents import PAGES, PROJECT, blocks, prose
-from presenced.cli import _parser
+from presenced.cli import build_parser
 
 # The first words of each block, by page and by the test that runs it.
 RUN = {
@@ -98,7 +98,7 @@ def test_a_command_in_the_text_is_one(
     page: str, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        _parser().parse_args(shlex.split(command))
+        build_parser().parse_args(shlex.split(command))
     except SystemExit:
         # What it is called with is often left out, but all that stands there must be known.
         said = capsys.readouterr().err

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.events import (
+from presenced.events.decode import decode
+from presenced.events.model import (
     ThingEvent,
     ThingGroupEvent,
     ThingGroupHierarchyEvent,
     ThingGroupMembershipEvent,
     ThingTypeAssociationEvent,
     ThingTypeEvent,
-    decode,
 )
 from presenced_emulator.events import Event
 from presenced_emulator.registry import Registry

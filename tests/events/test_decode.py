@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from presenced.events import (
+from presenced.events.decode import MAX_PAYLOAD, decode
+from presenced.events.model import (
     EVENT_TYPES,
     CertificateEvent,
     CommandExecutionEvent,
@@ -22,9 +23,7 @@ from presenced.events import (
     ThingGroupMembershipEvent,
     ThingTypeAssociationEvent,
     ThingTypeEvent,
-    decode,
 )
-from presenced.events.decode import MAX_PAYLOAD
 
 NOW = 1_700_000_000.5
 CONNECTED = "$aws/events/presence/connected/"
@@ -176,6 +175,12 @@ def test_versions(written: object, version: int | None) -> None:
     assert told(CONNECTED + "a", {"versionNumber": written}).version == version
 
 
+@pytest.mark.parametrize("written", [True, "true", "TRUE", 1])
+def test_booleans(written: object) -> None:
+    event = told(DISCONNECTED + "a", {"clientInitiatedDisconnect": written})
+    assert event.client_initiated is True
+
+
 @pytest.mark.parametrize("key", ["event", "Event"])
 def test_events_wrapped_by_a_rule(key: str) -> None:
     inner = {"clientId": "in", "eventType": "connected", "versionNumber": 3, "timestamp": 10**12}
@@ -209,7 +214,7 @@ def test_events_wrapped_by_a_rule(key: str) -> None:
         {"eventType": 1},
         {"sessionIdentifier": 1},
         {"disconnectReason": []},
-        {"clientInitiatedDisconnect": 1, "eventType": "disconnected"},
+        {"clientInitiatedDisconnect": 5, "eventType": "disconnected"},
         {"clientInitiatedDisconnect": "perhaps", "eventType": "disconnected"},
         {"event": {"clientId": 5}},
         [],

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from presenced.events import EVENT_TYPES, Event, Rejected, RejectionReason, decode
+from presenced.events.decode import decode
 from presenced.events.message import Message
+from presenced.events.model import EVENT_TYPES, Event, Rejected, RejectionReason
 from presenced.fleet import Fleet
 from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import PresenceRules, State

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from histories import A, History, arrivals, histories, lifecycle
-from presenced.events import LifecycleEvent
+from presenced.events.model import LifecycleEvent
 from presenced.presence import OrderingRules, Presence, PresenceRules, State
 from recorders import ChangeRecorder, fire
 

@@ -3,7 +3,7 @@
 import pytest
 
 from histories import lifecycle
-from presenced.events import SubscriptionEvent
+from presenced.events.model import SubscriptionEvent
 from presenced.fleet import Fleet
 from presenced.presence import Client, Presence, PresenceRules, State
 from presenced.presence.remembered import ForgottenClients

@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 
 from histories import lifecycle
-from presenced.events import LifecycleEvent
+from presenced.events.model import LifecycleEvent
 from presenced.presence import Client, Presence, PresenceRules, State
 from recorders import ChangeRecorder, fire
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from histories import lifecycle
-from presenced.events import LifecycleEvent, SubscriptionEvent
+from presenced.events.model import LifecycleEvent, SubscriptionEvent
 from presenced.fleet import Fleet
 from presenced.presence import PresenceRules
 from recorders import ChangeRecorder

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from presenced.events import RegistryEvent
+from presenced.events.model import RegistryEvent
 from presenced.registry import Inventory, Outcome
 
 

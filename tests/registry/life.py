@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from presenced.events import RegistryEvent
+from presenced.events.model import RegistryEvent
 from presenced.registry import Inventory
 from registries import association, group, link, member, thing, thing_type
 

@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from presenced.events import RegistryEvent
+from presenced.events.model import RegistryEvent
 from presenced.registry import Outcome
 from registry.census import Census
 from registry.life import Registry, seen, truth

@@ -2,7 +2,7 @@
 
 import pytest
 
-from presenced.events import RegistryEvent
+from presenced.events.model import RegistryEvent
 from presenced.registry import Outcome
 from presenced.registry.objects import ObjectStamp, compare
 from registries import association, group, link, member, thing, thing_type

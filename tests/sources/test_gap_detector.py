@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from histories import lifecycle
 from kept import Time
-from presenced.events import Event, LifecycleEvent, ThingEvent
 from presenced.events.message import Message
+from presenced.events.model import Event, LifecycleEvent, ThingEvent
 from presenced.pipeline import Traffic
 from presenced.presence import Presence, PresenceRules
 from presenced.sources.gap_detector import GapDetector, Session, carries_presence

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from histories import lifecycle
 from kept import DELAY, FORGET, Process
-from presenced.events import LifecycleEvent, SubscriptionEvent
+from presenced.events.model import LifecycleEvent, SubscriptionEvent
 from registry.life import Registry
 
 CLIENTS = ("t0", "t1", "line/1")

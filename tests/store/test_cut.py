@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from histories import arrivals, histories, lifecycle
 from kept import Process, Time, check, dumped, known, state_path, stored
-from presenced.events import LifecycleEvent
+from presenced.events.model import LifecycleEvent
 from presenced.presence import State
 from registries import thing
 from registry.life import Registry, seen, truth

@@ -1,1 +1,1 @@
-"""The commands of the command line; each is imported when it is called."""
+"""The commands: each is a module with `run`, which returns the exit status."""

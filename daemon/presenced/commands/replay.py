@@ -1,11 +1,16 @@
 """`presenced replay`: a recording through the daemon's own pipeline, on a virtual clock."""
 
+import argparse
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import islice
+from pathlib import Path
 from typing import BinaryIO, Literal
 
 import msgspec
 
+from presenced.commands.output import DONE, FAILED, print_error
 from presenced.events.message import Message
 from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
@@ -14,11 +19,38 @@ from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import State
 from presenced.service.build import client_filter, presence_rules
-from presenced.settings import Settings
+from presenced.settings import Settings, load_settings
+from presenced.sources.recording import read_recording
+from presenced.system import log
+from presenced.system.progress import count_lines
 
 Print = Literal["transitions", "clients", "metrics"]
 
 _BATCH = 500
+
+
+def run(options: argparse.Namespace) -> int:
+    """Replay a recording onto standard output; it fails if a line could not be read."""
+    settings = load_settings(options.config, require_endpoint=False)
+    log.configure("warning", settings.log.format)
+    bad_lines = 0
+
+    def skip(number: int, why: str) -> None:
+        nonlocal bad_lines
+        bad_lines += 1
+        print_error(f"presenced: {options.file}:{number}: skipped, not a recorded message: {why}")
+
+    with ExitStack() as stack:
+        recording: BinaryIO = sys.stdin.buffer
+        if options.file != "-":
+            try:
+                recording = stack.enter_context(Path(options.file).open("rb"))
+            except OSError as error:
+                print_error(f"presenced: cannot read {options.file}: {error.strerror}")
+                return FAILED
+        replay = Replay(settings, sys.stdout.buffer, options.shown)
+        replay.run(read_recording(count_lines(recording), skip), settle=options.settle)
+    return FAILED if bad_lines else DONE
 
 
 class Replay:

@@ -1,31 +1,76 @@
-"""The daemon as a process: what it restores at its start, and the signals that it obeys."""
+"""`presenced run`: the daemon as a process, with the signals that it handles."""
 
+import argparse
 import asyncio
+import faulthandler
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
+from presenced.commands.output import DONE, FAILED, print_error
 from presenced.service.service import Service
-from presenced.settings import Settings
-from presenced.store import StateDamagedError, StateUnusableError
+from presenced.settings import DEFAULT_CONFIG, FLAGS, Settings, SettingsError, load_settings
+from presenced.settings.certificates import check_tls_files
+from presenced.store import StateDamagedError, StateError, StateUnusableError
 from presenced.system import log
 from presenced.system.loop import gc_frozen
+from presenced.web.server import ListenerError
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the daemon until a signal stops it. Raises SettingsError."""
+
+    def load(*fatal: str) -> Settings:
+        return _load_settings(options, fatal)
+
+    settings = load("missing", "unreadable")
+    log.configure(settings.log.level, settings.log.format)
+    # A watchdog ends a hung daemon by SIGABRT, and this prints the stack of every thread.
+    faulthandler.enable()
+    try:
+        asyncio.run(serve(settings, load))
+    except (ListenerError, StateError) as error:
+        print_error(f"presenced: {error}")
+        return FAILED
+    return DONE
+
+
+def _load_settings(options: argparse.Namespace, fatal: tuple[str, ...]) -> Settings:
+    """Load the settings; the default configuration file may be missing.
+
+    Raises SettingsError, also for errors in the certificate files: those of the kinds `fatal`, or
+    of any kind if empty. At start only files that cannot be read are fatal: the connection reports
+    what is wrong inside them, and notices when they are replaced. At a reload any error keeps the
+    running configuration.
+    """
+    config = options.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
+    settings = load_settings(config, overrides={key: getattr(options, key) for key in FLAGS})
+    tls = settings.mqtt.tls
+    problems = [
+        problem
+        for problem in (check_tls_files(tls, now=datetime.now(UTC)) if tls else ())
+        if problem.severity == "error" and (not fatal or problem.kind in fatal)
+    ]
+    if problems:
+        raise SettingsError(problems)
+    return settings
 
 
 async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
-    """Run the daemon until SIGTERM or SIGINT; SIGHUP has it reload what `load` returns.
+    """Run the daemon until SIGTERM or SIGINT. SIGHUP reloads the settings that `load` returns.
 
-    Raises ListenerError, StateError and SettingsError. A second signal to stop ends the process at
-    once.
+    A second SIGTERM or SIGINT ends the process at once. Raises ListenerError, StateError and
+    SettingsError.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    service = _restored(settings, load)
+    service = _restored_service(settings, load)
     reloads: set[asyncio.Task[list[str]]] = set()
 
-    def ask_to_stop() -> None:
+    def request_stop() -> None:
         if stop.is_set():
-            raise SystemExit(1)  # asked twice: leave at once
+            raise SystemExit(1)
         stop.set()
 
     def reload() -> None:
@@ -33,38 +78,36 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    loop.set_exception_handler(_report_fault)
-    loop.add_signal_handler(signal.SIGTERM, ask_to_stop)
-    loop.add_signal_handler(signal.SIGINT, ask_to_stop)
+    loop.set_exception_handler(_log_unhandled)
+    loop.add_signal_handler(signal.SIGTERM, request_stop)
+    loop.add_signal_handler(signal.SIGINT, request_stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
     await service.run(stop)
 
 
-def _restored(settings: Settings, load: Callable[[], Settings]) -> Service:
-    """Return a service with the state that an earlier process kept.
-
-    A service into which a part of a file was restored is thrown away. Raises StateError.
-    """
+def _restored_service(settings: Settings, load: Callable[[], Settings]) -> Service:
+    """Return a service with the state of an earlier process. Raises StateError."""
     with gc_frozen():
         try:
-            return _with_state(settings, load)
+            return _service_with_state(settings, load)
         except StateDamagedError:  # it has been moved aside: the next file is empty
-            return _with_state(settings, load)
+            return _service_with_state(settings, load)
 
 
-def _with_state(settings: Settings, load: Callable[[], Settings]) -> Service:
+def _service_with_state(settings: Settings, load: Callable[[], Settings]) -> Service:
     service = Service(settings, load)
     try:
         service.restore()
     except StateUnusableError as error:
         if settings.state.on_error == "stall":
             raise
+        # A part of the file may have been restored into the first service.
         service = Service(settings, load)
         service.run_from_memory(error)
     return service
 
 
-def _report_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what went wrong in a callback or task that nobody waits for."""
+def _log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an exception of a callback or of a task that is not awaited."""
     error = context.get("exception")
     log.get_logger("presenced").error("unexpected fault", what=context["message"], exc_info=error)

@@ -13,8 +13,8 @@ from presenced.events.model import (
     JobEvent,
     JobExecutionEvent,
 )
-from presenced.events.topics import Route, normal_type
-from presenced.events.wire import Payload, decode_payload, event_time, invalid, name
+from presenced.events.payloads import Payload, decode_payload, event_type, invalid, name
+from presenced.events.topics import Route
 
 
 class _JobPayload(Payload, rename="camel", gc=False):
@@ -30,30 +30,25 @@ class _CommandPayload(Payload, rename="camel", gc=False):
     status: str | None = None
 
 
-_JOB = msgspec.json.Decoder(_JobPayload)
-_CERTIFICATE = msgspec.json.Decoder(_CertificatePayload)
-_COMMAND = msgspec.json.Decoder(_CommandPayload)
-
-_JOB_FAMILIES = {"JOB": "job", "JOB_EXECUTION": "job_execution"}
+_JOB = msgspec.json.Decoder(_JobPayload, strict=False)
+_CERTIFICATE = msgspec.json.Decoder(_CertificatePayload, strict=False)
+_COMMAND = msgspec.json.Decoder(_CommandPayload, strict=False)
 
 
-def _decode_job(route: Route, payload: bytes, _received: float) -> Event:
+def decode_job_event(route: Route, payload: bytes) -> Event:
+    """Decode an event of a job or of a job execution. Raises `Rejected`."""
     fields = decode_payload(_JOB, payload)
-    family = route.family
-    if fields.event_type is not None:
-        family = _JOB_FAMILIES.get(fields.event_type.upper(), "")
-        if not family:
-            raise invalid("eventType is neither JOB nor JOB_EXECUTION")
-    event_type = _type(family, fields.operation, route.type)
-    disagrees = (family, event_type) != (route.family, route.type)
-    timestamp = event_time(fields.timestamp)
+    family = route.family if fields.event_type is None else fields.event_type.lower()
+    if family not in ("job", "job_execution"):
+        raise invalid("eventType is neither JOB nor JOB_EXECUTION")
+    kind = event_type(family, fields.operation, route.type)
+    disagrees = (family, kind) != (route.family, route.type)
+    timestamp = fields.event_time
     job_id = name(fields.job_id, route.names[0])
     if family == "job":
-        return JobEvent(
-            type=event_type, timestamp=timestamp, topic_disagrees=disagrees, job_id=job_id
-        )
+        return JobEvent(type=kind, timestamp=timestamp, topic_disagrees=disagrees, job_id=job_id)
     return JobExecutionEvent(
-        type=event_type,
+        type=kind,
         timestamp=timestamp,
         topic_disagrees=disagrees,
         job_id=job_id,
@@ -61,36 +56,23 @@ def _decode_job(route: Route, payload: bytes, _received: float) -> Event:
     )
 
 
-def _decode_certificate(route: Route, payload: bytes, _received: float) -> Event:
+def decode_certificate_event(route: Route, payload: bytes) -> Event:
+    """Decode the registration of a certificate. Raises `Rejected`."""
     fields = decode_payload(_CERTIFICATE, payload)
     return CertificateEvent(
         type=route.type,
-        timestamp=event_time(fields.timestamp),
+        timestamp=fields.event_time,
         ca_certificate_id=name(fields.ca_certificate_id, route.names[0]),
     )
 
 
-def _decode_command(route: Route, payload: bytes, _received: float) -> Event:
+def decode_command_event(route: Route, payload: bytes) -> Event:
+    """Decode an event of a command execution. Raises `Rejected`."""
     fields = decode_payload(_COMMAND, payload)
-    event_type = _type(route.family, fields.status, route.type)
+    kind = event_type(route.family, fields.status, route.type)
     return CommandExecutionEvent(
-        type=event_type,
-        timestamp=event_time(fields.timestamp),
-        topic_disagrees=event_type != route.type,
+        type=kind,
+        timestamp=fields.event_time,
+        topic_disagrees=kind != route.type,
         command_id=name(route.names[0]),
     )
-
-
-def _type(family: str, told: str | None, topic_type: str) -> str:
-    event_type = topic_type if told is None else normal_type(family, told)
-    if event_type is None:
-        raise invalid("operation is none of this family's")
-    return event_type
-
-
-DECODERS = {
-    "job": _decode_job,
-    "job_execution": _decode_job,
-    "certificate": _decode_certificate,
-    "command_execution": _decode_command,
-}

@@ -1,4 +1,4 @@
-"""One MQTT message on its way to the pipeline."""
+"""One received MQTT message."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,11 @@ import msgspec
 
 
 class Message(msgspec.Struct, gc=False):
-    """One received MQTT PUBLISH.
+    """A PUBLISH packet, and the connection (client ID) that it arrived on.
 
     `received` is the wall clock in seconds since the epoch and `moment` the monotonic clock in
-    seconds, both read when the message reached this process. `acknowledge` sends the PUBACK
-    (MQTT 5 section 3.4) and is None where there is nothing to send: QoS 0, or a transport that
-    has acknowledged already.
+    seconds, both read when the message reached this process. `acknowledge` sends the PUBACK (MQTT 5
+    section 3.4); it is None for QoS 0 and for a transport that has acknowledged already.
     """
 
     topic: str

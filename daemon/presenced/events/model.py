@@ -1,9 +1,7 @@
-"""Typed events, one class for each thing that AWS IoT Core tells.
+"""Typed events, one class for each family of AWS IoT Core event messages.
 
-The families and their types are those of the topics below `$aws/events/` ("Event messages" and
-"Lifecycle events" in the AWS IoT developer guide).
-
-Why a message was not decoded.
+Families and types are those of the topics below `$aws/events/` ("Event messages" and "Lifecycle
+events" in the AWS IoT developer guide).
 """
 
 from enum import StrEnum
@@ -27,12 +25,10 @@ DISCONNECT_REASONS = (
     "WEBSOCKET_TTL_EXPIRATION",
     "CUSTOMAUTH_TTL_EXPIRATION",
 )
-"""`disconnectReason` as the AWS IoT developer guide lists it ("Lifecycle events"); open."""
-
+"""Values of `disconnectReason` listed by AWS ("Lifecycle events"). Others may occur."""
 
 CONNECT_FAILURE_REASONS = ("AUTHORIZATION_FAILED",)
-"""`connectFailureReason` as the AWS IoT developer guide lists it ("Lifecycle events"); open."""
-
+"""Values of `connectFailureReason` listed by AWS ("Lifecycle events"). Others may occur."""
 
 REGISTRY_FAMILIES = (
     "thing",
@@ -42,12 +38,10 @@ REGISTRY_FAMILIES = (
     "thing_group_membership",
     "thing_group_hierarchy",
 )
-"""The families of events that tell of changes of the registry."""
-
+"""Families of events about changes of the registry."""
 
 TALLIED_FAMILIES = ("job", "job_execution", "command_execution")
-"""The families of events that are counted by type, each once, and have no other effect."""
-
+"""Families of events that are only counted, by type."""
 
 _CHANGED = ("created", "updated", "deleted")
 _LINKED = ("added", "removed")
@@ -90,15 +84,15 @@ EVENT_TYPES = MappingProxyType(
         ),
     }
 )
-"""The types of each family; `other` stands for every value of an open set that is not listed."""
+"""The types of each family. `other` stands for all types of an open set that are not listed."""
 
 
 class Event(msgspec.Struct, kw_only=True, gc=False):
-    """What every event has.
+    """The fields of every event.
 
     `type` is one of `EVENT_TYPES[family]`. `timestamp` is the event time in milliseconds since the
-    epoch, None where the message carries none. `topic_disagrees` says that topic and payload named
-    different types or families; the payload's was taken.
+    epoch, None if the message carries none. `topic_disagrees` is set if topic and payload named
+    different types or families; the event has those of the payload.
     """
 
     family: ClassVar[str]
@@ -111,8 +105,8 @@ class LifecycleEvent(Event, gc=False):
     """A client connected or disconnected.
 
     `(session, version)` are the same for the connect and the disconnect of one connection.
-    `reason` and `client_initiated` are None on connects, and where AWS leaves them out.
-    `timestamp` is the received time where the message carries no event time: `untimed` tells.
+    `reason` and `client_initiated` are None for connects, and if AWS leaves them out. `untimed` is
+    set if the message carries no event time; `timestamp` is then the time of reception.
     """
 
     family = "presence"
@@ -128,7 +122,7 @@ class LifecycleEvent(Event, gc=False):
 
 
 class ConnectFailedEvent(Event, kw_only=True, gc=False):
-    """A client was refused; it says nothing about whether the client is online."""
+    """A connect was refused. The client may be online or offline."""
 
     family = "presence"
     client_id: str
@@ -136,7 +130,7 @@ class ConnectFailedEvent(Event, kw_only=True, gc=False):
 
 
 class SubscriptionEvent(Event, kw_only=True, gc=False):
-    """A client subscribed or unsubscribed. It carries no version."""
+    """A client subscribed or unsubscribed. The event has no version."""
 
     family = "subscriptions"
     client_id: str
@@ -145,15 +139,16 @@ class SubscriptionEvent(Event, kw_only=True, gc=False):
 
 
 class RegistryEvent(Event, kw_only=True):
-    """Something in the registry changed: a thing, a type, a group, or how they hang together."""
+    """A thing, a thing type, a thing group or a link between them changed."""
 
     family = ""
 
 
 class ThingEvent(RegistryEvent, kw_only=True):
-    """A thing of the registry changed; `version` is the registry's, unrelated to presence.
+    """A thing was created, updated or deleted.
 
-    `thing_id` is new for each thing, also for one that takes the name of a deleted one.
+    `version` is that of the registry, which has nothing to do with presence. A thing that is
+    created with the name of a deleted one has another `thing_id`.
     """
 
     family = "thing"
@@ -165,7 +160,7 @@ class ThingEvent(RegistryEvent, kw_only=True):
 
 
 class ThingTypeEvent(RegistryEvent, kw_only=True):
-    """A thing type changed; deprecation comes as `updated`."""
+    """A thing type was created, updated or deleted. Deprecation is an update."""
 
     family = "thing_type"
     thing_type: str
@@ -176,7 +171,7 @@ class ThingTypeEvent(RegistryEvent, kw_only=True):
 
 
 class ThingTypeAssociationEvent(RegistryEvent, kw_only=True, gc=False):
-    """A thing was given a type, or lost it."""
+    """A thing type was added to a thing, or removed from it."""
 
     family = "thing_type_association"
     thing_name: str
@@ -184,7 +179,7 @@ class ThingTypeAssociationEvent(RegistryEvent, kw_only=True, gc=False):
 
 
 class ThingGroupEvent(RegistryEvent, kw_only=True):
-    """A thing group changed; `parent` is None at the top."""
+    """A thing group was created, updated or deleted. `parent` is None at the top."""
 
     family = "thing_group"
     thing_group: str
@@ -195,7 +190,7 @@ class ThingGroupEvent(RegistryEvent, kw_only=True):
 
 
 class ThingGroupMembershipEvent(RegistryEvent, kw_only=True, gc=False):
-    """A thing was put into a group, or taken out."""
+    """A thing was added to a group, or removed from it."""
 
     family = "thing_group_membership"
     thing_group: str
@@ -203,7 +198,7 @@ class ThingGroupMembershipEvent(RegistryEvent, kw_only=True, gc=False):
 
 
 class ThingGroupHierarchyEvent(RegistryEvent, kw_only=True, gc=False):
-    """A group was put below another, or taken away from it."""
+    """A child group was added to a group, or removed from it."""
 
     family = "thing_group_hierarchy"
     thing_group: str
@@ -211,14 +206,14 @@ class ThingGroupHierarchyEvent(RegistryEvent, kw_only=True, gc=False):
 
 
 class JobEvent(Event, kw_only=True, gc=False):
-    """A job ended, or is about to."""
+    """A job ended, or its cancellation or deletion began."""
 
     family = "job"
     job_id: str
 
 
 class JobExecutionEvent(Event, kw_only=True, gc=False):
-    """One thing's execution of a job ended."""
+    """The execution of a job on one thing ended."""
 
     family = "job_execution"
     job_id: str
@@ -240,7 +235,7 @@ class CommandExecutionEvent(Event, kw_only=True, gc=False):
 
 
 class RejectionReason(StrEnum):
-    """The closed set of reasons: the label values of `iot_events_rejected_total`."""
+    """Why a message is not an event: the label values of `iot_events_rejected_total`."""
 
     MALFORMED_JSON = "malformed_json"
     INVALID_PAYLOAD = "invalid_payload"
@@ -248,10 +243,10 @@ class RejectionReason(StrEnum):
     TOO_LARGE = "too_large"
 
 
-class Rejected(Exception):  # noqa: N818 - an ordinary outcome of untrusted input, not a fault
-    """A message that is not an event; `reason` is counted and `detail` is for the log.
+class Rejected(Exception):  # noqa: N818 - an ordinary result for untrusted input, not an error
+    """A message is not an event; `reason` is counted and `detail` is logged.
 
-    `detail` never quotes the payload, which may hold principals and IP addresses.
+    `detail` never quotes the payload, which may contain principals and IP addresses.
     """
 
     def __init__(self, reason: RejectionReason, detail: str) -> None:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from presenced.events import ConnectFailedEvent, LifecycleEvent, SubscriptionEvent
+from presenced.events.model import ConnectFailedEvent, LifecycleEvent, SubscriptionEvent
 
 ClientEvent = LifecycleEvent | ConnectFailedEvent | SubscriptionEvent
 """The events of one client."""

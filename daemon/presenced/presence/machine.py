@@ -6,7 +6,7 @@ people see; `now` is monotonic time in seconds, which deadlines run on.
 
 from collections.abc import Iterable, Iterator
 
-from presenced.events import LifecycleEvent
+from presenced.events.model import LifecycleEvent
 from presenced.presence.ambiguity import follows, resolve
 from presenced.presence.client import (
     Client,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from presenced.events import (
+from presenced.events.model import (
     RegistryEvent,
     ThingEvent,
     ThingGroupEvent,

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from presenced.events import Event, LifecycleEvent
 from presenced.events.message import Message
+from presenced.events.model import Event, LifecycleEvent
 from presenced.pipeline import Batch
 from presenced.presence import Presence
 from presenced.sources.faults import Shortfall

@@ -7,15 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certificates import Certificates
-from presenced.commands.doctor.report import (
-    Finding,
-    Report,
-    Status,
-    Step,
-    in_words,
-    refused,
-    silent,
-)
+from presenced.commands.doctor.mqtt_steps import no_message, refused
+from presenced.commands.doctor.report import Finding, Report, Status, Step
 from presenced.commands.doctor.steps import check_files
 from presenced.service.build import client_filter
 from presenced.settings import TlsSettings, load_settings
@@ -88,7 +81,7 @@ def test_nothing_is_taken_from_the_daemon() -> None:
     )
 
 
-def test_the_daemon_takes_no_visitor_for_a_device() -> None:
+def test_the_daemon_ignores_the_clients_of_commands() -> None:
     connections = [["$aws/events/presence/#"], ["$aws/events/job/#"]]
     overrides = {"mqtt.tls": False, "mqtt.client_id": "p", "mqtt.connections": connections}
     settings = load_settings(None, environ={}, overrides=overrides, require_endpoint=False)
@@ -100,7 +93,7 @@ def test_the_daemon_takes_no_visitor_for_a_device() -> None:
     assert ignores("p-doctor-3") is None
 
 
-def test_only_a_refused_name_is_explained_by_the_name() -> None:
+def test_only_a_refused_client_id_is_explained_by_the_client_id() -> None:
     fault = Fault(FaultReason.CONNECT_REFUSED, "refused", "Mend it")
     finding = refused(fault, OPTIONS, "presenced")
     assert finding.remedy.startswith("Mend it. The doctor connects as presenced-doctor")
@@ -111,16 +104,16 @@ def test_only_a_refused_name_is_explained_by_the_name() -> None:
     assert "did not answer CONNECT" in refused(None, OPTIONS, None).detail
 
 
-def test_silence_names_the_statement_of_this_region() -> None:
-    certain = silent(OPTIONS, 10.0, probed=True)
+def test_no_message_names_the_statement_of_this_region() -> None:
+    certain = no_message(OPTIONS, 10.0, probed=True)
     assert "$aws/events/presence/connected/presenced-doctor-probe" in certain.detail
     resource = "arn:aws:iot:eu-west-1:ACCOUNT:topic/$aws/events/*"
     assert json.dumps(resource) in certain.remedy
     for quiet in (
-        silent(OPTIONS, 10.0, probed=False),
-        silent(replace(OPTIONS, filters=("$aws/events/job/#",)), 10.0, probed=True),
+        no_message(OPTIONS, 10.0, probed=False),
+        no_message(replace(OPTIONS, filters=("$aws/events/job/#",)), 10.0, probed=True),
     ):
-        assert "perhaps because nothing happened" in quiet.detail
+        assert "perhaps because no event matched" in quiet.detail
 
 
 def test_what_the_broker_said_is_part_of_the_finding() -> None:
@@ -130,7 +123,7 @@ def test_what_the_broker_said_is_part_of_the_finding() -> None:
 
 def test_lines_for_people() -> None:
     def lines(*found: str) -> list[str]:
-        return list(in_words(Step("TLS", Finding(Status(found[0]), *found[1:]))))
+        return list(Step("TLS", Finding(Status(found[0]), *found[1:])).lines())
 
     assert lines("ok") == ["  ok       TLS"]
     assert lines("ok", "fine") == ["  ok       TLS: fine"]
@@ -147,5 +140,8 @@ def test_lines_for_people() -> None:
 def test_only_a_failed_step_makes_a_report_bad() -> None:
     steps = {status: Step("TLS", Finding(status)) for status in Status}
     bad = steps.pop(Status.FAILED)
-    assert Report({"p": list(steps.values())}).ok
-    assert not Report({"p": list(steps.values()), "p-2": [bad]}).ok
+    good = Report({"p": list(steps.values())})
+    assert (json.loads(good.as_json())["ok"], good.summary()) == (True, "1 warning.")
+    report = Report({"p": list(steps.values()), "p-2": [bad]})
+    assert (json.loads(report.as_json())["ok"], report.summary()) == (False, "1 failed, 1 warning.")
+    assert Report({"p": [steps[Status.OK]]}).summary() == "Everything is well."

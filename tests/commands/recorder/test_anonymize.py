@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from presenced.commands.recorder.anonymize import Anonymizer
 from presenced.commands.replay import Replay
-from presenced.events import EVENT_TYPES, Rejected, RejectionReason, decode
-from presenced.events.decode import MAX_PAYLOAD
+from presenced.events.decode import MAX_PAYLOAD, decode
 from presenced.events.message import Message
+from presenced.events.model import EVENT_TYPES, Rejected, RejectionReason
 from presenced.events.topics import route, topic_of
 from presenced.settings import Settings, load_settings
 from presenced.sources.recording import parse_line, recording_line

@@ -1,1 +1,1 @@
-"""The `doctor` command: walks the way to the first message, and tells at which step it ends."""
+"""`presenced doctor`: the steps up to the first message, and which of them fails."""

@@ -1,72 +1,102 @@
-"""The `doctor` command, from its options to its output.
-
-One connection from its files to its first message, and all of them side by side.
-
-The command line of `presenced doctor`.
-"""
+"""`presenced doctor`: test every connection of a configuration, step by step."""
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
-from presenced.commands.doctor.report import Finding, Report, Status, Step, in_words
-from presenced.commands.doctor.steps import Road, Session, check_files
-from presenced.settings import Settings, parse_duration
+from presenced.commands.doctor.mqtt_steps import ANSWER_TIMEOUT, MqttProbe
+from presenced.commands.doctor.report import Finding, Report, Status, Step
+from presenced.commands.doctor.steps import NetworkProbe, check_files
+from presenced.commands.output import DONE, FAILED
+from presenced.settings import Settings
 from presenced.sources.options import load_for_tool, source_options, without_side_effects
 from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import in_thread
 
-Check = tuple[str, Callable[[], Awaitable[Finding]]]
-Tell = Callable[[SourceOptions, Step | None], None]
+
+def run(options: argparse.Namespace) -> int:
+    """Print each step as it is done, or all as JSON. Raises SettingsError."""
+    settings, daemon_client_id = load_for_tool(options.config, options.client_id, "doctor")
+    # The steps report what is wrong with the connection; the log is for faults of the doctor.
+    log.configure("error", settings.log.format)
+    try:
+        report = asyncio.run(
+            examine(
+                settings,
+                message_timeout=options.timeout,
+                daemon_client_id=daemon_client_id,
+                write_line=(lambda _: None) if options.json else partial(print, flush=True),
+            )
+        )
+    except KeyboardInterrupt:
+        return FAILED
+    print(report.as_json() if options.json else report.summary())
+    return FAILED if report.count(Status.FAILED) else DONE
 
 
 async def examine(
-    settings: Settings, *, wait: float, stands_in_for: str | None, tell: Tell
+    settings: Settings,
+    *,
+    message_timeout: float,
+    daemon_client_id: str | None = None,
+    write_line: Callable[[str], None] = lambda _: None,
+    answer_timeout: float = ANSWER_TIMEOUT,
 ) -> Report:
-    """Examine each connection of the settings, all at once.
+    """Test all connections of the settings concurrently.
 
-    `wait` bounds the wait for the first message, in seconds. `tell` is called for each connection
-    with None and then with its steps, one connection after the other; with the first one's steps
-    as they are done. Raises SettingsError where the password file cannot be read.
+    `message_timeout` and `answer_timeout` limit the wait for the first message and for each answer
+    of the broker, in seconds. `daemon_client_id` is the configured client ID if the settings have
+    another one. `write_line` gets the lines for people, one connection after the other, those of
+    the first one as its steps are done. Raises SettingsError if the password file cannot be read.
     """
     options = [without_side_effects(each, "doctor") for each in source_options(settings.mqtt)]
     queues: list[asyncio.Queue[Step | None]] = [asyncio.Queue() for _ in options]
-    found: dict[str, Sequence[Step]] = {}
+    found: dict[str, list[Step]] = {}
+
+    async def fill(queue: asyncio.Queue[Step | None], each: SourceOptions) -> None:
+        mqtt = MqttProbe(settings.mqtt.transport, each, daemon_client_id, answer_timeout)
+        async for step in _steps(settings, each, mqtt, message_timeout):
+            queue.put_nowait(step)
+        queue.put_nowait(None)
+
     async with asyncio.TaskGroup() as group:
         for each, queue in zip(options, queues, strict=True):
-            steps = _steps(settings, each, wait, stands_in_for)
-            group.create_task(_put(steps, queue))
+            group.create_task(fill(queue, each))
         for each, queue in zip(options, queues, strict=True):
-            tell(each, None)
-            done = []
+            write_line(f"{each.client_id} at {each.address} ({settings.mqtt.transport})")
+            steps = found[each.client_id] = []
             while (step := await queue.get()) is not None:
-                tell(each, step)
-                done.append(step)
-            found[each.client_id] = done
-    return Report(found)
-
-
-async def _put(steps: AsyncIterator[Step], queue: asyncio.Queue[Step | None]) -> None:
-    async for step in steps:
-        queue.put_nowait(step)
-    queue.put_nowait(None)
+                steps.append(step)
+                for line in step.lines():
+                    write_line(line)
+    return Report(dict(found))
 
 
 async def _steps(
-    settings: Settings, options: SourceOptions, wait: float, stands_in_for: str | None
+    settings: Settings, options: SourceOptions, mqtt: MqttProbe, message_timeout: float
 ) -> AsyncIterator[Step]:
-    """Each step as it is done; after a stage in which one failed, the others are skipped."""
-    transport = settings.mqtt.transport
+    """Yield each step when it is done. A failure skips all later stages."""
+    now = datetime.now(UTC)
+    network = NetworkProbe(options, now)
+    stages: list[list[tuple[str, Callable[[], Awaitable[Finding]]]]] = [
+        [("certificate files", _blocking(partial(check_files, settings.mqtt.tls, now)))],
+        [("name resolution", _blocking(network.resolve))],
+        [("TCP", _blocking(network.connect))],
+        [("TLS", _blocking(network.secure))],
+        [("CONNACK", mqtt.connect)],
+        # One stage: a broker grants or refuses each filter by itself.
+        [(f"SUBACK {each}", partial(mqtt.subscribed, each)) for each in options.filters],
+        [("first message", partial(mqtt.first_message, message_timeout))],
+    ]
     async with AsyncExitStack() as stack:
-        road = stack.enter_context(Road(options, datetime.now(UTC)))
-        session = await stack.enter_async_context(Session(transport, options, stands_in_for))
+        stack.callback(network.close)
+        stack.push_async_callback(mqtt.stop)
         failed = False
-        for stage in _stages(settings, options, road, session, wait):
+        for stage in stages:
             skip = failed
             for name, check in stage:
                 finding = Finding(Status.SKIPPED) if skip else await check()
@@ -74,97 +104,5 @@ async def _steps(
                 yield Step(name, finding)
 
 
-def _stages(
-    settings: Settings, options: SourceOptions, road: Road, session: Session, wait: float
-) -> list[list[Check]]:
-    files = partial(check_files, settings.mqtt.tls, datetime.now(UTC))
-    return [
-        [("certificate files", _blocking(files))],
-        [("name resolution", _blocking(road.resolve))],
-        [("TCP", _blocking(road.connect))],
-        [("TLS", _blocking(road.secure))],
-        [("CONNACK", session.connect)],
-        # Filters are refused one by one.
-        [(f"SUBACK {each}", partial(session.granted, each)) for each in options.filters],
-        [("first message", partial(session.first_message, wait))],
-    ]
-
-
 def _blocking(check: Callable[[], Finding]) -> Callable[[], Awaitable[Finding]]:
     return lambda: in_thread(check, name="doctor")
-
-
-def run_doctor(
-    config: Path,
-    *,
-    wait: float,
-    client_id: str | None,
-    as_json: bool,
-    say: Callable[[str], None],
-) -> bool:
-    """Examine the connections that a configuration file describes; whether no step failed.
-
-    What is found goes to `say`, line by line. Raises SettingsError.
-    """
-    settings, stands_in_for = load_for_tool(config, client_id, "doctor")
-    # Refusals are what the steps tell; the log is for what is wrong with this program.
-    log.configure("error", settings.log.format)
-
-    def tell(options: SourceOptions, step: Step | None) -> None:
-        if step is None:
-            say(f"{options.client_id} at {options.address} ({settings.mqtt.transport})")
-            return
-        for line in in_words(step):
-            say(line)
-
-    def keep_quiet(_: SourceOptions, __: Step | None) -> None:
-        """Programs are told all at once."""
-
-    report = asyncio.run(
-        examine(
-            settings,
-            wait=wait,
-            stands_in_for=stands_in_for,
-            tell=keep_quiet if as_json else tell,
-        )
-    )
-    say(report.as_json() if as_json else _summary(report))
-    return report.ok
-
-
-def _summary(report: Report) -> str:
-    counts = {
-        status: sum(
-            step.finding.status is status for steps in report.connections.values() for step in steps
-        )
-        for status in (Status.FAILED, Status.WARNING)
-    }
-    if not any(counts.values()):
-        return "Everything is well."
-    return ", ".join(f"{count} {status}" for status, count in counts.items() if count) + "."
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `presenced doctor` other than `--config`."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
-    parser.add_argument(
-        "--timeout",
-        type=_duration,
-        default=10.0,
-        metavar="TIME",
-        help="how long to wait for the first message, such as 30s or 5m (default 10s); "
-        "0s leaves that step out",
-    )
-    parser.add_argument(
-        "--client-id",
-        metavar="ID",
-        help="MQTT client ID to connect with (default: the configured one with -doctor appended); "
-        "with that of a running daemon, stop the daemon first",
-    )
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} {error}") from error

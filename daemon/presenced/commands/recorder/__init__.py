@@ -1,1 +1,1 @@
-"""The `record` command: what arrives, written into files that `replay` reads."""
+"""`presenced record`: received messages in files that `presenced replay` reads."""

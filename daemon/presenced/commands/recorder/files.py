@@ -1,25 +1,23 @@
-"""The files of a recording: one after the other, never over another one, whole lines only."""
+"""The files of a recording: numbered, never overwritten, whole lines only."""
 
 import errno
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-_MODE = 0o600  # what arrives tells who is where
-_SOONER = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
 
 class RecordingError(Exception):
-    """The recording cannot be written; the message says why, and what to do."""
+    """The recording cannot be written; the message says why and what to do."""
 
 
 class RecordingFiles:
     """The files of one recording: `path`, then `path.0002`, `path.0003`, and so on.
 
-    The next one is begun where a line would make the present one larger than `max_size` bytes; a
-    single line may. All are the owner's alone to read. Raises RecordingError where there is a file
-    of one of these names already, and where a file cannot be made.
+    A line that would make a file larger than `max_size` bytes begins the next file; only a single
+    line may be larger. Only the owner can read the files, because messages reveal who is where.
+    Raises RecordingError if a file with one of these names exists or cannot be created.
     """
 
     def __init__(self, path: Path, max_size: int) -> None:
@@ -28,28 +26,28 @@ class RecordingFiles:
         self._path = path
         self._max_size = max_size
         self._descriptor = -1
-        self._refuse_to_mix()
-        self._open()
+        self._refuse_existing()
+        self._open_next()
 
     def write(self, lines: Iterable[bytes]) -> None:
-        """Write lines; they are with the operating system when this returns.
+        """Pass lines to the operating system.
 
-        Raises RecordingError, and then no part of a line stands at the end of the file.
+        Raises RecordingError; the last file then still ends with a whole line.
         """
         pending: list[bytes] = []
         size = self._size
         for line in lines:
             if size and size + len(line) > self._max_size:
-                self._put(pending)
+                self._append(pending)
                 self.close()
-                self._open()
+                self._open_next()
                 pending, size = [], 0
             pending.append(line)
             size += len(line)
-        self._put(pending)
+        self._append(pending)
 
     def close(self) -> None:
-        """Have all on the disk and close the file. Raises RecordingError."""
+        """Flush the file to the disk and close it. Raises RecordingError."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor < 0:
             return
@@ -60,7 +58,7 @@ class RecordingFiles:
         finally:
             os.close(descriptor)
 
-    def _put(self, lines: list[bytes]) -> None:
+    def _append(self, lines: list[bytes]) -> None:
         rest = memoryview(b"".join(lines))
         length = len(rest)
         try:
@@ -73,51 +71,46 @@ class RecordingFiles:
         self._size += length
         self.total += length
 
-    def _open(self) -> None:
-        self._name = self._numbered(self.count + 1)
+    def _open_next(self) -> None:
+        number = self.count + 1
+        suffix = "" if number == 1 else f".{number:04}"
+        self._file = Path(f"{self._path}{suffix}")
         self._size = 0
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-            self._descriptor = os.open(self._name, flags, _MODE)
-            _sync_directory(self._name.parent)
+            self._descriptor = os.open(self._file, flags, 0o600)
+            _sync_directory(self._file.parent)
         except OSError as error:
             raise self._failure(error) from error
         self.count += 1
 
-    def _numbered(self, number: int) -> Path:
-        return self._path if number == 1 else self._path.with_name(f"{self._path.name}.{number:04}")
-
-    def _refuse_to_mix(self) -> None:
-        """Refuse names that another recording has, of which later files would be taken for ours."""
+    def _refuse_existing(self) -> None:
+        """Raise RecordingError if any file would look like a part of this recording."""
+        part = re.compile(re.escape(self._path.name) + r"(\.\d+)?")
         try:
-            names = [each.name for each in self._path.parent.iterdir()]
+            taken = [each for each in self._path.parent.iterdir() if part.fullmatch(each.name)]
         except OSError as error:
             raise RecordingError(
                 f"cannot write into {self._path.parent}: {error.strerror}"
             ) from error
-        rest = (name.removeprefix(self._path.name) for name in names if self._taken(name))
-        if (first := min(rest, default=None)) is not None:
+        if taken:
             raise RecordingError(
-                f"{self._path}{first} exists already, and nothing is overwritten: choose another"
-                " name, or move it away"
+                f"{min(taken)} exists already, and nothing is overwritten: choose another name, or"
+                " move it away"
             )
 
-    def _taken(self, name: str) -> bool:
-        head, _, number = name.rpartition(".")
-        return name == self._path.name or (head == self._path.name and number.isdecimal())
-
     def _failure(self, error: OSError) -> RecordingError:
-        what = f"cannot write {self._name}: {error.strerror}"
-        if error.errno in _SOONER:
-            kept = f"{self.total:,} bytes of the recording are kept and whole up to there"
-            return RecordingError(f"{what}; {kept}. Make room, or record to another disk")
+        what = f"cannot write {self._file}: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            kept = f"the first {self.total:,} bytes of the recording are kept"
+            return RecordingError(f"{what}; {kept}. Free some space, or record to another disk")
         if isinstance(error, PermissionError):
-            what += "; record where this user may write"
+            what += "; record into a directory that this user can write to"
         return RecordingError(what)
 
 
 def _sync_directory(path: Path) -> None:
-    """Have the names in a directory on the disk."""
+    """Flush the names of the files in a directory to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -8,7 +8,7 @@ from itertools import islice
 
 import msgspec
 
-from presenced.events import LifecycleEvent, SubscriptionEvent
+from presenced.events.model import LifecycleEvent, SubscriptionEvent
 from presenced.presence import Client, ClientChange, ClientEvent, Effect, State
 from presenced.presence.client import EventStamp, PackedSession
 

@@ -1,0 +1,191 @@
+"""The MQTT steps: CONNACK, SUBACK and the first message, by the daemon's own transport."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from presenced.commands.doctor.report import Finding, Status
+from presenced.events.message import Message
+from presenced.settings import format_duration
+from presenced.settings.values import overlapping_filters
+from presenced.sources.connections import Transport, build_source
+from presenced.sources.faults import (
+    Fault,
+    FaultReason,
+    granted_qos_0,
+    published_at_qos_0,
+    receive_remedy,
+    subscribe_remedy,
+)
+from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt.symptoms import no_connack
+from presenced.sources.options import probe_client_id
+from presenced.sources.source import Source, SourceOptions
+
+ANSWER_TIMEOUT = 40.0
+"""Seconds to wait for an answer: more than the transports wait, which report what is missing."""
+
+_PROBE_TIMEOUT = 10.0
+# In a busy fleet no probe is needed. AWS accepts one CONNECT per second and client ID.
+_PROBE_AFTER = 1.0
+_PROBE_EVERY = 3.0
+
+
+class MqttProbe:
+    """One MQTT connection and its steps, in this order. Make it on the event loop.
+
+    `daemon_client_id` is the configured client ID if `options` has another one, which the broker
+    may not accept.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        options: SourceOptions,
+        daemon_client_id: str | None,
+        answer_timeout: float,
+    ) -> None:
+        self._transport: Transport = transport
+        self._options = options
+        self._daemon_client_id = daemon_client_id
+        self._answer_timeout = answer_timeout
+        self._first: Message | None = None
+        self._probed = False
+        self._source = _source(transport, options, self._deliver)
+        self._status = self._source.status
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._source.stop()
+
+    async def connect(self) -> Finding:
+        """Send CONNECT and wait for the CONNACK."""
+        status = self._status
+        await self._source.start()
+        await status.until(lambda: status.accepted, self._answer_timeout)
+        if status.accepted:
+            return Finding(Status.OK, f"{self._options.client_id} is accepted")
+        return refused(status.fault, self._options, self._daemon_client_id)
+
+    async def subscribed(self, topic_filter: str) -> Finding:
+        """Wait for the SUBACK of one filter."""
+        status, options = self._status, self._options
+        await status.until(lambda: topic_filter in status.answers, self._answer_timeout)
+        answer = status.answers.get(topic_filter)
+        if isinstance(answer, int):
+            if answer < options.qos:
+                return Finding(Status.WARNING, *granted_qos_0(topic_filter))
+            return Finding(Status.OK, f"granted with QoS {answer}")
+        if answer is not None:
+            return Finding.of(answer)
+        if status.fault is not None:
+            return Finding(
+                Status.FAILED,
+                "the broker ended the connection instead of answering SUBSCRIBE"
+                f" ({status.fault.detail})",
+                "AWS IoT Core does so when the policy does not allow the subscription."
+                f" {subscribe_remedy(topic_filter, options.endpoint)}",
+            )
+        return Finding(
+            Status.FAILED,
+            f"the broker at {options.address} did not answer the SUBSCRIBE to {topic_filter}",
+            "Ask the operator of the broker; its log may name the cause",
+        )
+
+    async def first_message(self, limit: float) -> Finding:
+        """Wait `limit` seconds for any message, and meanwhile make AWS publish events."""
+        if not limit:
+            return Finding(Status.SKIPPED, "not waited for")
+        probing = asyncio.create_task(self._connect_probes())
+        try:
+            await self._status.until(lambda: self._first is not None, limit)
+        finally:
+            probing.cancel()
+            await asyncio.wait({probing})
+        if self._first is None:
+            if self._status.fault is not None:
+                return Finding.of(self._status.fault)
+            return no_message(self._options, limit, probed=self._probed)
+        topic = "".join(c if c.isprintable() else "?" for c in self._first.topic[:256])
+        # Where the broker granted each filter as requested, a lower QoS is that of the publisher.
+        if self._first.qos < self._options.qos and 0 not in self._status.answers.values():
+            return Finding(Status.WARNING, *published_at_qos_0(topic))
+        return Finding(Status.OK, f"{topic}, QoS {self._first.qos}")
+
+    async def _connect_probes(self) -> None:
+        """Connect as another client again and again: AWS publishes an event of each connect.
+
+        Once is not enough, because a subscription may not be active yet. A refused probe works too:
+        AWS publishes `connect_failed`.
+        """
+        client_id = probe_client_id(self._options.client_id)
+        options = replace(self._options, client_id=client_id, filters=())
+        await asyncio.sleep(_PROBE_AFTER)
+        while True:
+            self._probed |= await _connect_once(self._transport, options)
+            await asyncio.sleep(_PROBE_EVERY)
+
+    def _deliver(self, batch: list[Message]) -> None:
+        self._first = self._first or batch[0]
+        for message in batch:
+            if message.acknowledge is not None:
+                message.acknowledge()
+
+
+async def _connect_once(transport: Transport, options: SourceOptions) -> bool:
+    """Connect and disconnect; return whether the broker accepted the connection."""
+    source = _source(transport, options, lambda _: None)
+    status = source.status
+    try:
+        await source.start()
+        await status.until(lambda: status.accepted, _PROBE_TIMEOUT)
+    finally:
+        await source.stop()
+    return status.accepted
+
+
+def _source(
+    transport: Transport, options: SourceOptions, deliver: Callable[[list[Message]], None]
+) -> Source:
+    return build_source(transport, options, Inbox(asyncio.get_running_loop(), deliver))
+
+
+def refused(fault: Fault | None, options: SourceOptions, daemon_client_id: str | None) -> Finding:
+    """Return the finding for a connection that was not accepted, None for no answer at all.
+
+    The cause may be the client ID of the doctor alone, if it differs from `daemon_client_id`.
+    """
+    finding = Finding.of(fault or no_connack(options))
+    about_client_id = (FaultReason.NOT_AUTHORIZED, FaultReason.CONNECT_REFUSED)
+    if daemon_client_id is None or (fault and fault.reason not in about_client_id):
+        return finding
+    why = (
+        f"The doctor connects as {options.client_id} so that the daemon stays connected. If the"
+        " broker accepts only the client ID of the daemon, stop the daemon and run the doctor with"
+        f" --client-id {daemon_client_id}"
+    )
+    return replace(finding, remedy=f"{finding.remedy}. {why}".removeprefix(". "))
+
+
+def no_message(options: SourceOptions, limit: float, *, probed: bool) -> Finding:
+    """Return the finding for granted filters on which nothing came within `limit` seconds.
+
+    `probed` says that a probe connected meanwhile, of which AWS publishes an event.
+    """
+    silence = f"subscription granted, but no message received within {format_duration(limit)}"
+    probe = probe_client_id(options.client_id)
+    topic = f"$aws/events/presence/connected/{probe}"
+    receive = receive_remedy(options.filters, options.endpoint)
+    if probed and any(overlapping_filters([options.filters, [topic]])):
+        return Finding(
+            Status.FAILED,
+            f"{silence}, though {probe} connected meanwhile, which AWS IoT Core publishes on"
+            f" {topic}",
+            f"{receive}. Other brokers publish no such event: there, wait for a device to connect,"
+            " with --timeout 5m",
+        )
+    return Finding(
+        Status.FAILED,
+        f"{silence}, perhaps because no event matched these filters",
+        f"Wait longer, with --timeout 5m, and cause such an event. {receive}",
+    )

@@ -1,0 +1,15 @@
+"""Exit statuses of the commands, and their messages on standard error."""
+
+import sys
+
+from presenced.system.journal import is_journal
+
+DONE, FAILED, WRONG = 0, 1, 2
+"""Exit statuses; WRONG is wrong usage or a wrong configuration."""
+
+
+def print_error(text: str) -> None:
+    """Print a message on standard error, in the journal with the priority "error"."""
+    # The journal gives lines the priority "info" unless they begin with another (sd-daemon(3)).
+    level = "<3>" if is_journal(sys.stderr) else ""
+    print(f"{level}{text}", file=sys.stderr)

@@ -1,0 +1,107 @@
+"""JSON payloads as typed fields.
+
+Decoders are not `strict`: a number may be an integer, a float or text.
+"""
+
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from presenced.events.model import Rejected, RejectionReason
+from presenced.events.topics import normal_type
+
+MAX_NAME = 1024
+"""Longest name in characters; AWS allows 128 bytes in a client ID, other brokers more."""
+
+MAX_VERSION = 2**63 - 1
+MAX_TIMESTAMP = 253_402_300_799_999
+"""Last millisecond of the year 9999."""
+
+SECONDS = (1_000_000_000, 10_000_000_000)
+"""Timestamps from the first value to below the second, those of 10 digits, are in seconds."""
+
+Version = Annotated[int, msgspec.Meta(ge=0, le=MAX_VERSION)]
+
+
+class Payload(msgspec.Struct, rename="camel", gc=False):
+    """Fields that an event of any family may have. Unknown fields are ignored."""
+
+    timestamp: Annotated[float, msgspec.Meta(ge=0, le=MAX_TIMESTAMP)] | None = None
+    event_type: str | None = None
+    operation: str | None = None
+    event: msgspec.Raw = msgspec.Raw()
+    wrapped_event: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="Event")
+
+    @property
+    def event_time(self) -> int | None:
+        """Event time in milliseconds since the epoch."""
+        value = self.timestamp
+        if value is None:
+            return None
+        return round(value * 1000 if SECONDS[0] <= value < SECONDS[1] else value)
+
+
+P = TypeVar("P", bound=Payload)
+
+
+def decode_payload(decoder: "msgspec.json.Decoder[P]", payload: bytes) -> P:
+    """Decode a payload, which an IoT rule may have wrapped in `event` or `Event`.
+
+    Raises `Rejected`: `malformed_json` if it is not JSON in UTF-8, `invalid_payload` if it is JSON
+    but not such an event.
+    """
+    try:
+        fields = decoder.decode(payload)
+        wrappers = (bytes(fields.event), bytes(fields.wrapped_event))
+        wrapped = next((raw for raw in wrappers if raw.startswith(b"{")), None)
+        return decoder.decode(wrapped) if wrapped else fields
+    except msgspec.ValidationError as error:
+        # msgspec checks types while it reads: the rest of the text may still be malformed.
+        raise _syntax_error(payload) or invalid(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _rejection(error) from None
+
+
+def _syntax_error(payload: bytes) -> Rejected | None:
+    try:
+        msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _rejection(error)
+    return None
+
+
+def _rejection(error: Exception) -> Rejected:
+    if isinstance(error, RecursionError):
+        return invalid("nested too deeply")
+    # JSON does not limit numbers (RFC 8259 section 6), the decoder does.
+    if "out of range" in str(error):
+        return invalid("a number is out of range")
+    return Rejected(RejectionReason.MALFORMED_JSON, str(error))
+
+
+def invalid(detail: str) -> Rejected:
+    """Return the rejection of a payload that is JSON but not such an event."""
+    return Rejected(RejectionReason.INVALID_PAYLOAD, detail)
+
+
+def event_type(family: str, operation: str | None, topic_type: str) -> str:
+    """Return the type that a payload names, else that of the topic. Raises `Rejected`."""
+    found = topic_type if operation is None else normal_type(family, operation)
+    if not found:
+        raise invalid("operation is not one of this family")
+    return found
+
+
+def name(*candidates: str | None) -> str:
+    """Return the first candidate that is not empty. Raises `Rejected` if none is, or it is invalid.
+
+    MQTT forbids U+0000 in strings (MQTT 5 section 1.5.4).
+    """
+    for candidate in candidates:
+        if candidate:
+            if len(candidate) > MAX_NAME:
+                raise invalid(f"a name is longer than {MAX_NAME} characters")
+            if "\0" in candidate:
+                raise invalid("a name contains U+0000")
+            return candidate
+    raise invalid("neither payload nor topic names the subject of the event")
