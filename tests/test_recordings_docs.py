@@ -16,7 +16,7 @@ import yaml
 from brokers import Mosquitto, free_port, lifecycle_events, missing, need_mosquitto
 from presenced.commands.recorder.command import add_arguments as add_record_arguments
 from presenced.sources.recording import read_recording
-from presenced_emulator.arguments import add_simulate_arguments
+from presenced_emulator.arguments import add_simulate
 from waiting import wait_for
 
 TEXT = (Path(__file__).parents[1] / "docs" / "recordings.md").read_text()
@@ -97,9 +97,11 @@ def test_the_samples_are_what_they_show() -> None:
     ]
 
 
-@pytest.mark.parametrize("add_arguments", [add_record_arguments, add_simulate_arguments])
-def test_every_option_is_explained(add_arguments: Any) -> None:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    for option in re.findall(r"--[a-z-]+", parser.format_help()):
+def test_every_option_is_explained() -> None:
+    record = argparse.ArgumentParser()
+    add_record_arguments(record)
+    commands = argparse.ArgumentParser().add_subparsers()
+    add_simulate(commands)
+    texts = record.format_help() + commands.choices["simulate"].format_help()
+    for option in re.findall(r"--[a-z-]+", texts):
         assert option in TEXT or option == "--help"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_check(commands)
     _add_doctor(commands)
-    _add_demo(commands)
     _add_record(commands)
     _add_replay(commands)
-    _add_simulate(commands)
     _add_state(commands)
+    for entry in entry_points(group="presenced.commands"):
+        entry.load()(commands)
     return parser
 
 
@@ -126,19 +127,6 @@ def _add_doctor(commands: Any) -> None:
     add_arguments(parser)
 
 
-def _add_demo(commands: Any) -> None:
-    from presenced_emulator.arguments import add_demo_arguments
-
-    parser = _command(
-        commands,
-        "demo",
-        "show it on an embedded broker",
-        "Run the daemon on an embedded broker with simulated devices. Needs nothing else.",
-        _demo,
-    )
-    add_demo_arguments(parser)
-
-
 def _add_record(commands: Any) -> None:
     from presenced.commands.recorder.command import add_arguments
 
@@ -177,20 +165,6 @@ def _add_replay(commands: Any) -> None:
         dest="settle",
         help="stop at the last line, instead of letting time run on until no client is pending",
     )
-
-
-def _add_simulate(commands: Any) -> None:
-    from presenced_emulator.arguments import add_simulate_arguments
-
-    parser = _command(
-        commands,
-        "simulate",
-        "publish the events of a fleet that is made up",
-        "Publish the events of a made-up fleet to a broker of your own, so that alerts can be tried"
-        " out. Never to AWS IoT Core, which lets nobody publish to its $aws/events topics.",
-        _simulate,
-    )
-    add_simulate_arguments(parser)
 
 
 def _add_state(commands: Any) -> None:
@@ -310,25 +284,6 @@ def _doctor(options: argparse.Namespace) -> int:
     return DONE if well else FAILED
 
 
-def _demo(options: argparse.Namespace) -> int:
-    try:
-        from presenced_emulator.demo import run_demo
-    except ModuleNotFoundError as error:
-        _say(
-            f"presenced: the demo needs {error.name}, which is not installed.\n"
-            "Install it from the project's folder: pip install '.[demo]'"
-        )
-        return FAILED
-    return asyncio.run(
-        run_demo(
-            devices=options.devices,
-            duration=options.duration,
-            listen=options.listen,
-            seed=options.seed,
-        )
-    )
-
-
 def _record(options: argparse.Namespace) -> int:
     from presenced.commands.recorder.command import run_record
     from presenced.commands.recorder.files import RecordingError
@@ -365,18 +320,6 @@ def _replay(options: argparse.Namespace) -> int:
         replay.run(read_recording(count_lines(recording), report), settle=options.settle)
     sys.stdout.buffer.flush()
     return FAILED if bad_lines else DONE
-
-
-def _simulate(options: argparse.Namespace) -> int:
-    from presenced_emulator.simulate.command import run_simulate
-    from presenced_emulator.simulate.publisher import SimulationError
-
-    try:
-        run_simulate(options, print)
-    except SimulationError as error:
-        _say(f"presenced: {error}")
-        return FAILED
-    return DONE
 
 
 def _state(options: argparse.Namespace) -> int:
