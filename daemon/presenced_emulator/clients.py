@@ -219,14 +219,15 @@ async def run_fleet(
     begin = loop.time()
     clients: dict[str, DeviceClient] = {}
     async with asyncio.TaskGroup() as group:
-        for step in life.steps():
-            await asyncio.sleep(begin + step.at - loop.time())
-            if isinstance(step, RegistryChange):
-                publish(step.messages)
-                continue
-            if step.client_id not in clients:
-                client = clients[step.client_id] = DeviceClient(step.client_id, server)
-                group.create_task(client.run())
-            clients[step.client_id].perform(step)
-            if isinstance(step, Remove):
-                del clients[step.client_id]
+        while (at := life.next_at) is not None:
+            await asyncio.sleep(begin + at - loop.time())
+            for step in life.advance():
+                if isinstance(step, RegistryChange):
+                    publish(step.messages)
+                    continue
+                if step.client_id not in clients:
+                    client = clients[step.client_id] = DeviceClient(step.client_id, server)
+                    group.create_task(client.run())
+                clients[step.client_id].perform(step)
+                if isinstance(step, Remove):
+                    del clients[step.client_id]

@@ -145,7 +145,10 @@ class _Device:
 
 
 class FleetLife:
-    """The life of the planned fleet, whose things are in `registry`; iterate over `steps` once."""
+    """The life of the planned fleet, whose things are in `registry`.
+
+    `advance` changes the registry, so it is to be called at the time `next_at`, not before.
+    """
 
     def __init__(self, plan: FleetPlan, registry: Registry) -> None:
         self._plan = plan
@@ -155,15 +158,20 @@ class FleetLife:
         self._devices: dict[str, _Device] = {}
         self._order = count()
         self._agenda: list[tuple[float, int, Callable[[float], Iterator[Step]]]] = []
-
-    def steps(self) -> Iterator[Step]:
-        """Generate the steps in the order of their times, up to the planned duration."""
         self._schedule(0.0, self._begin)
-        for moment in self._plan.storm_times:
+        for moment in plan.storm_times:
             self._schedule(moment, self._storm)
-        while self._agenda and self._agenda[0][0] <= self._plan.duration:
-            at, _, action = heapq.heappop(self._agenda)
-            yield from action(at)
+
+    @property
+    def next_at(self) -> float | None:
+        """When the next steps happen, in seconds after the start; None after the last."""
+        at = self._agenda[0][0]
+        return at if at <= self._plan.duration else None
+
+    def advance(self) -> list[Step]:
+        """Return the next steps, which happen together."""
+        at, _, action = heapq.heappop(self._agenda)
+        return list(action(at))
 
     def _begin(self, at: float) -> Iterator[Step]:
         yield RegistryChange(at, self._provisioner.create_groups(self._plan.start + at))

@@ -38,8 +38,9 @@ class Peer:
 
     @property
     def ip_address(self) -> str:
-        """The address that the client connects from."""
-        return str(self._writer.get_extra_info("peername")[0])
+        """The address that the client connects from; empty if it was gone when accepted."""
+        address = self._writer.get_extra_info("peername")
+        return str(address[0]) if address else ""
 
     @property
     def principal(self) -> str:

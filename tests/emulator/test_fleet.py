@@ -2,7 +2,6 @@
 
 import random
 from collections import Counter
-from itertools import takewhile
 from typing import Any
 
 from hypothesis import given
@@ -24,7 +23,10 @@ from presenced_emulator.registry import Registry
 def steps(seconds: float = 120.0, **more: Any) -> list[Step]:
     plan = FleetPlan(**{"devices": 20, "seed": 1, "start": 1e9, **more})
     life = FleetLife(plan, Registry(random.Random(1)))
-    return list(takewhile(lambda step: step.at <= seconds, life.steps()))
+    found: list[Step] = []
+    while life.next_at is not None and life.next_at <= seconds:
+        found += life.advance()
+    return found
 
 
 @given(

@@ -54,7 +54,7 @@ class Simulation:
         """Each client that has connected, as it is at the time of the last message."""
         self._plan = plan
         self._registry = Registry(plan.random("registry"))
-        self._steps = FleetLife(plan, self._registry).steps()
+        self._life = FleetLife(plan, self._registry)
         self._delivery_rng = plan.random("delivery")
         # Versions continue those of an earlier simulation, as AWS's do: lower ones would be stale.
         first_version = round(plan.start * 1000)
@@ -65,12 +65,13 @@ class Simulation:
 
     def messages(self) -> Iterator[ScheduledMessage]:
         """Generate the messages in the order in which they are to be published."""
-        for step in self._steps:
-            while self._pending and self._pending[0][0] < step.at:
+        while (at := self._life.next_at) is not None:
+            while self._pending and self._pending[0][0] < at:
                 yield heapq.heappop(self._pending)[2]
             if self._ended:
                 break
-            self._perform(step)
+            for step in self._life.advance():
+                self._perform(step)
         while self._pending:
             yield heapq.heappop(self._pending)[2]
 
