@@ -9,8 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from presenced_emulator.events import Event
-from presenced_emulator.lifecycle import Connection, DisconnectReason, Ledger, delays
+from presenced_emulator.delivery import DeliveryModel
+from presenced_emulator.events import EventMessage
+from presenced_emulator.lifecycle import Connection, ConnectionLedger, DisconnectReason
 from presenced_emulator.registry import Registry
 
 __all__ = ["Life"]
@@ -31,8 +32,8 @@ class Life:
         self.tallies: Counter[tuple[str, str]] = Counter()
         self.missing: set[str] = set()
         self._rng = random.Random(f"{seed}/delivery")
-        self._ledger = Ledger(random.Random(f"{seed}/ledger"))
-        self._told: list[tuple[float, Event]] = []
+        self._ledger = ConnectionLedger(random.Random(f"{seed}/ledger"))
+        self._told: list[tuple[float, EventMessage]] = []
         self._connections: dict[str, Connection] = {}
         self._states: dict[str, str] = {}
         self._thing_of: dict[str, str] = {}
@@ -42,13 +43,15 @@ class Life:
         """Let time go by."""
         self.now += seconds
 
-    def tell(self, events: Iterable[Event], *, late: float = 0.0, again: float = 0.0) -> None:
+    def tell(
+        self, events: Iterable[EventMessage], *, late: float = 0.0, again: float = 0.0
+    ) -> None:
         """Have events delivered with AWS's manners, `late` seconds later than otherwise.
 
         With `again`, once more that many seconds after now.
         """
         for event in events:
-            moments = [late + delay for delay in delays(event, self._rng)]
+            moments = [late + delay for delay in DeliveryModel().delays(event, self._rng)]
             for delay in moments + [again] * bool(again):
                 self._told.append((self.now + delay, event))
 
@@ -93,19 +96,19 @@ class Life:
             "connectFailureReason": "AUTHORIZATION_FAILED",
             "ipAddress": "192.0.2.8",
         }
-        self.tell([Event(f"$aws/events/presence/connect_failed/{client_id}", fields)])
+        self.tell([EventMessage(f"$aws/events/presence/connect_failed/{client_id}", fields)])
 
     def happen(self, family: str, kind: str, topic: str, fields: dict[str, Any]) -> None:
         """Tell an event that is counted and has no other effect, and tell it twice."""
         self.tallies[family, kind] += 1
-        self.tell([Event(f"$aws/events/{topic}", fields)], again=1.0)
+        self.tell([EventMessage(f"$aws/events/{topic}", fields)], again=1.0)
 
     def by_type(self) -> Counts:
         """Clients by thing type and state; a thing without a client counts as an unknown one."""
         counts: Counts = {name: Counter() for name in self.registry.types}
         for name, thing in self.registry.things.items():
-            if thing.kind:
-                counts[thing.kind].update(self._states_of(name))
+            if thing.thing_type:
+                counts[thing.thing_type].update(self._states_of(name))
         return counts
 
     def by_group(self) -> Counts:
@@ -128,7 +131,7 @@ class Life:
         said: dict[str, dict[str, str]] = defaultdict(dict)
         for client_id in self._states:
             thing = self.registry.things.get(self._thing_of[client_id])
-            said[client_id] = {"thing_type": thing.kind if thing else ""} | {
+            said[client_id] = {"thing_type": thing.thing_type if thing else ""} | {
                 each: thing.attributes.get(each, "") if thing else "" for each in attributes
             }
         return said
@@ -139,7 +142,7 @@ class Life:
             fields = {"received": round(received, 3), "topic": event.topic, "payload": event.fields}
             yield json.dumps(fields) + "\n"
 
-    def _tell_presence(self, event: Event, client_id: str) -> None:
+    def _tell_presence(self, event: EventMessage, client_id: str) -> None:
         if client_id not in self.missing:
             self.tell([event])
 

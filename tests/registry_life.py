@@ -66,7 +66,7 @@ def found(life: Life) -> None:
         late = 25 if name in ("sensor-3", "spare-10") else 0
         attributes = {"site": HALLS[hall], "model": f"{kind[0]}1"}
         life.tell(
-            registry.create_thing(name, life.now, kind=kind, attributes=attributes), late=late
+            registry.create_thing(name, life.now, thing_type=kind, attributes=attributes), late=late
         )
         life.tell(registry.regroup(name, life.now, into=hall), again=40)
         life.wait(0.2)
@@ -113,11 +113,11 @@ def move(life: Life) -> None:
     life.tell(registry.regroup("gateway-5", life.now, out_of="hall-2", into="hall-1"), late=55)
     life.wait(10)
     life.tell(registry.regroup("gateway-5", life.now, out_of="hall-1", into="hall-2"))
-    life.tell(registry.update_thing("sensor-4", life.now, kind="gateway"), late=15)
+    life.tell(registry.update_thing("sensor-4", life.now, thing_type="gateway"), late=15)
     life.wait(5)
-    life.tell(registry.update_thing("bare-11", life.now, kind="sensor"))
+    life.tell(registry.update_thing("bare-11", life.now, thing_type="sensor"))
     life.wait(5)
-    life.tell(registry.update_thing("bare-11", life.now, kind=""))
+    life.tell(registry.update_thing("bare-11", life.now, thing_type=""))
     life.tell(registry.update_group("hall-3", life.now, attributes={"floor": "2"}), again=30)
     life.wait(2 * MINUTE)
 
@@ -130,7 +130,7 @@ def retire_a_type(life: Life) -> None:
     life.tell(registry.deprecate_type("legacy", life.now, undo=True), late=90)
     life.wait(MINUTE)
     life.tell(registry.deprecate_type("legacy", life.now))
-    life.tell(registry.update_thing("camera-9", life.now, kind="sensor"))
+    life.tell(registry.update_thing("camera-9", life.now, thing_type="sensor"))
     life.wait(6 * MINUTE)  # AWS wants it deprecated for five
     life.tell(registry.delete_type("legacy", life.now), again=120)
     life.wait(MINUTE)
@@ -155,7 +155,7 @@ def delete(life: Life) -> None:
     for name in ("sensor-2", "gateway-6"):
         attributes = {"site": "north", "model": "new"}
         kind = FLEET[name][0]
-        life.tell(registry.create_thing(name, life.now, kind=kind, attributes=attributes))
+        life.tell(registry.create_thing(name, life.now, thing_type=kind, attributes=attributes))
         life.tell(registry.regroup(name, life.now, into="hall-1"), late=10)
     life.wait(MINUTE)
     life.connect("sensor-2")
@@ -163,7 +163,7 @@ def delete(life: Life) -> None:
     life.wait(20)
     attributes = {"site": "north", "model": "new"}
     created = registry.create_thing(
-        "plant-pump-7", life.now, kind="actuator", attributes=attributes
+        "plant-pump-7", life.now, thing_type="actuator", attributes=attributes
     )
     life.tell(created, late=5)
     life.tell(registry.regroup("plant-pump-7", life.now, into="hall-1"))

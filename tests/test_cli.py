@@ -43,14 +43,6 @@ def test_help_and_version() -> None:
         assert done.stdout.startswith("usage: presenced")
 
 
-def test_simulate_needs_nothing_that_the_extra_of_the_demo_brings() -> None:
-    code = (
-        "import sys; sys.modules['amqtt'] = sys.modules['trustme'] = None;"
-        "import presenced_emulator.simulate.command"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["run", "--fly"], ["replay"]])
 def test_wrong_usage(arguments: list[str]) -> None:
     done = presenced(*arguments)

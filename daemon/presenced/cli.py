@@ -1,17 +1,17 @@
 """The command line: argument parsing. The module of a command is imported when it is called."""
 
 import argparse
-import asyncio
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from presenced import __version__
-from presenced.commands.output import DONE, FAILED, WRONG, print_error
+from presenced.commands.output import FAILED, WRONG, print_error
 from presenced.settings import DEFAULT_CONFIG, FLAGS, SettingsError, parse_duration
 
 
@@ -52,11 +52,11 @@ def build_parser() -> argparse.ArgumentParser:
         _module("presenced.commands.check"),
     ).add_argument("--config", **_CONFIG)
     _add_doctor(commands)
-    _add_demo(commands)
     _add_record(commands)
     _add_replay(commands)
-    _add_simulate(commands)
     _add_state(commands)
+    for entry in entry_points(group="presenced.commands"):
+        entry.load()(commands)
     return parser
 
 
@@ -138,38 +138,6 @@ def _add_doctor(commands: Any) -> None:
     )
 
 
-def _add_demo(commands: Any) -> None:
-    from presenced_emulator.arguments import add_demo_arguments
-
-    parser = _command(
-        commands,
-        "demo",
-        "show it on an embedded broker",
-        "Run the daemon on an embedded broker with simulated devices. Needs nothing else.",
-        _demo,
-    )
-    add_demo_arguments(parser)
-
-
-def _demo(options: argparse.Namespace) -> int:
-    try:
-        from presenced_emulator.demo import run_demo
-    except ModuleNotFoundError as error:
-        print_error(
-            f"presenced: the demo needs {error.name}, which is not installed.\n"
-            "Install it from the project's folder: pip install '.[demo]'"
-        )
-        return FAILED
-    return asyncio.run(
-        run_demo(
-            devices=options.devices,
-            duration=options.duration,
-            listen=options.listen,
-            seed=options.seed,
-        )
-    )
-
-
 def _add_record(commands: Any) -> None:
     parser = _command(
         commands,
@@ -232,32 +200,6 @@ def _add_replay(commands: Any) -> None:
         dest="settle",
         help="stop at the last line; otherwise time advances until no client is pending",
     )
-
-
-def _add_simulate(commands: Any) -> None:
-    from presenced_emulator.arguments import add_simulate_arguments
-
-    parser = _command(
-        commands,
-        "simulate",
-        "publish the events of a fleet that is made up",
-        "Publish the events of a made-up fleet to a broker of your own, so that alerts can be tried"
-        " out. Never to AWS IoT Core, which lets nobody publish to its $aws/events topics.",
-        _simulate,
-    )
-    add_simulate_arguments(parser)
-
-
-def _simulate(options: argparse.Namespace) -> int:
-    from presenced_emulator.simulate.command import run_simulate
-    from presenced_emulator.simulate.publisher import SimulationError
-
-    try:
-        run_simulate(options, print)
-    except SimulationError as error:
-        print_error(f"presenced: {error}")
-        return FAILED
-    return DONE
 
 
 def _add_state(commands: Any) -> None:

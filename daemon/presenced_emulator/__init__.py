@@ -1,5 +1,5 @@
-"""A stage for the daemon: a broker that emits event messages as AWS IoT Core does, and a fleet.
+"""Commands that need a fleet of simulated devices: `demo` and `simulate`.
 
-Needs the extra `demo`, but for the modules that are pure. Nothing outside this package imports it,
-except the `demo` command and, of the pure modules, `simulate`.
+The package registers them as entry points of the group `presenced.commands`. It uses presenced;
+presenced never imports it. Only the demo needs the packages of the extra `demo`.
 """

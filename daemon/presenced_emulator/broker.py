@@ -1,11 +1,8 @@
 """An MQTT broker on loopback that publishes event messages as AWS IoT Core does.
 
-amqtt does the MQTT (3.1.1 only). What AWS does beyond it stands here: client certificates are
-required, a silent client is dropped, a client ID that connects again takes over from its old
-connection, and each of these is told in an event message under `$aws/events/`. So is what changes
-in the registry.
-
-Publishes event messages with AWS's manners and knows which are still under way.
+amqtt speaks MQTT (3.1.1 only). This module adds what AWS does beyond it: client certificates are
+required, a silent client is disconnected, a connection takes over the client ID of an older one,
+and event messages under `$aws/events/` report all of this and the changes of the registry.
 """
 
 import asyncio
@@ -13,74 +10,24 @@ import contextlib
 import logging
 import random
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Self
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any, Self
 
 from amqtt.broker import Broker
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
+from amqtt.mqtt.disconnect import DisconnectPacket
+from amqtt.plugins.base import BaseAuthPlugin
+from amqtt.session import Session
 
 from presenced.system.loop import race
 from presenced_emulator.certificates import Certificates, server_context
-from presenced_emulator.events import Event
-from presenced_emulator.lifecycle import DisconnectReason, Ledger, delays, has_lifecycle_events
-from presenced_emulator.plugin import LifecyclePlugin, Peer, PeerReader, PeerWriter, serving
+from presenced_emulator.delivery import EventPublisher
+from presenced_emulator.events import EventMessage
+from presenced_emulator.lifecycle import ConnectionLedger, DisconnectReason, has_lifecycle_events
+from presenced_emulator.peer import Peer, PeerReader, PeerWriter
 from presenced_emulator.registry import Registry
-from presenced_emulator.truth import Roll, Standing, Truth
-
-# A subscriber is given this long to act on a message before it counts as arrived.
-GRACE = 0.5
-
-
-class Post:
-    """Takes events and publishes each once or twice, some of them late."""
-
-    def __init__(
-        self, rng: random.Random, publish: Callable[[str, bytes], Awaitable[None]]
-    ) -> None:
-        self._rng = rng
-        self._publish = publish
-        self._due: asyncio.Queue[Event] = asyncio.Queue()
-        self._clients: Counter[str] = Counter()
-        self._things: Counter[str] = Counter()
-
-    @property
-    def clients_in_flight(self) -> frozenset[str]:
-        """The clients of which a connect or disconnect is not, or only just, delivered.
-
-        Second copies do not count: they must not change what anyone knows.
-        """
-        return frozenset(self._clients)
-
-    @property
-    def things_in_flight(self) -> frozenset[str]:
-        """The things of which a change is not, or only just, delivered."""
-        return frozenset(self._things)
-
-    def send(self, event: Event) -> None:
-        """Publish an event, as soon as it is its turn."""
-        loop = asyncio.get_running_loop()
-        first, *copies = delays(event, self._rng)
-        for delay in copies:
-            loop.call_later(delay, self._due.put_nowait, event)
-        loop.call_later(first, self._due.put_nowait, event)
-        self._clients.update(event.clients)
-        self._things.update(event.things)
-        loop.call_later(first + GRACE, self._arrived, event)
-
-    async def run(self) -> None:
-        """Publish what is due, until cancelled."""
-        while True:
-            event = await self._due.get()
-            await self._publish(event.topic, event.payload)
-
-    def _arrived(self, event: Event) -> None:
-        for names, under_way in ((event.clients, self._clients), (event.things, self._things)):
-            for name in names:
-                under_way[name] -= 1
-                if not under_way[name]:
-                    del under_way[name]
-
+from presenced_emulator.truth import RegistrySnapshot, ThingState, Truth
 
 ADDRESS = "127.0.0.1"
 LISTENER = "default"
@@ -91,18 +38,19 @@ SHUTDOWN_TIMEOUT = 1.0
 class EmulatedBroker:
     """An async context manager: the broker runs inside it, on a free port of the loopback.
 
-    `seed` decides how messages are delayed, doubled and misdated. Events of `registry` are told by
-    whoever changes it.
+    `seed` decides how messages are delayed, duplicated and misdated. The caller that changes
+    `registry` publishes the messages of the change.
     """
 
     def __init__(self, certificates: Certificates, *, seed: int) -> None:
         rng = random.Random(f"{seed}/events")  # noqa: S311  # repeatable, not secret
         self.registry = Registry(random.Random(f"{seed}/registry"))  # noqa: S311  # repeatable
         self._certificates = certificates
-        self._ledger = Ledger(rng)
-        self._post = Post(rng, self._publish)
+        self._ledger = ConnectionLedger(rng)
+        self._publisher = EventPublisher(rng, self._broadcast)
         self._serving: dict[asyncio.Task[None], Peer] = {}
         self._holders: dict[str, Peer] = {}
+        """The connection that has each client ID."""
         self._thing_of: dict[str, str] = {}
 
     @property
@@ -110,32 +58,40 @@ class EmulatedBroker:
         """The TCP port that the broker listens on."""
         return int(self._server.sockets[0].getsockname()[1])
 
+    @property
+    def connections(self) -> int:
+        """How many network connections are being served, accepted as clients or not."""
+        return len(self._serving)
+
     def truth(self) -> Truth:
-        """Say who is connected and what is in the registry right now."""
+        """Return which clients are connected and what is in the registry now."""
         things = {
-            thing.name: Standing(
-                thing.kind, self.registry.groups_of(thing.name), dict(thing.attributes)
+            thing.name: ThingState(
+                thing.thing_type, self.registry.groups_of(thing.name), dict(thing.attributes)
             )
             for thing in self.registry.things.values()
         }
-        roll = Roll(things, dict(self._thing_of), self._post.things_in_flight)
-        return Truth(self.connected_clients, self._post.clients_in_flight, roll)
+        in_flight = self._publisher.things_in_flight
+        snapshot = RegistrySnapshot(things, dict(self._thing_of), in_flight)
+        connected = frozenset(name for name, peer in self._holders.items() if peer.connection)
+        return Truth(connected, self._publisher.clients_in_flight, snapshot)
 
-    @property
-    def connected_clients(self) -> frozenset[str]:
-        """The clients that are connected right now."""
-        return frozenset(name for name, peer in self._holders.items() if peer.connection)
+    def publish(self, messages: Iterable[EventMessage]) -> None:
+        """Publish event messages of the registry."""
+        for message in messages:
+            self._publisher.send(message)
 
-    def publish(self, events: Iterable[Event]) -> None:
-        """Tell events of the registry."""
-        for event in events:
-            self._post.send(event)
+    def drop(self, client_id: str) -> None:
+        """End a client's connection, as AWS does now and then."""
+        self._holders[client_id].end(DisconnectReason.SERVER_INITIATED_DISCONNECT)
 
     async def __aenter__(self) -> Self:
         """Start to listen."""
-        # amqtt reports on every packet, and as errors what clients do here on purpose.
+        # amqtt logs every packet, and as errors what clients do here on purpose.
         logging.getLogger("amqtt").setLevel(logging.CRITICAL)
-        self._amqtt = Broker(_amqtt_config())
+        plugin = f"{LifecyclePlugin.__module__}.{LifecyclePlugin.__qualname__}"
+        listeners = {LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)}
+        self._amqtt = Broker(BrokerConfig(listeners=listeners, plugins={plugin: {}}))
         await self._amqtt.start()
         self._server = await asyncio.start_server(
             self._serve,
@@ -145,28 +101,28 @@ class EmulatedBroker:
             ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
             ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
         )
-        self._postman = asyncio.create_task(self._post.run())
+        self._publishing = asyncio.create_task(self._publisher.run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Drop the clients that are left and stop."""
+        """Disconnect the clients that are left and stop."""
         self._server.close()
         for peer in self._serving.values():
             peer.end(DisconnectReason.SERVER_INITIATED_DISCONNECT)
         if self._serving:
             await asyncio.wait(self._serving)
-        self._postman.cancel()
+        self._publishing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._postman
+            await self._publishing
         await self._amqtt.shutdown()
 
     async def admit(self, peer: Peer, client_id: str, keep_alive: int) -> None:
-        """Give the client ID to this connection and drop the one that has it.
+        """Give the client ID to this connection and end the one that has it.
 
-        Waits for the old connection's end: amqtt may share one session object between both.
+        Waits for the end of the old connection: amqtt may share one session object between both.
         """
         peer.client_id = client_id
-        peer.expect(keep_alive)
+        peer.start_keep_alive(keep_alive)
         rival = self._holders.get(client_id)
         self._holders[client_id] = peer
         if rival:
@@ -174,7 +130,7 @@ class EmulatedBroker:
             await rival.gone.wait()
 
     def connected(self, peer: Peer, *, clean_session: bool) -> None:
-        """Open a new version for the connection and tell that the client connected."""
+        """Open a new version for the connection and publish that the client connected."""
         if not peer.client_id or peer.gone.is_set():
             return
         thing_name = self.registry.exclusive_thing(peer.client_id)
@@ -186,25 +142,25 @@ class EmulatedBroker:
             clean_session=clean_session,
             thing_name=thing_name,
         )
-        self._tell(peer.client_id, self._ledger.connected(peer.connection, time.time()))
+        self._send(peer.client_id, self._ledger.connected(peer.connection, time.time()))
 
     def subscribed(self, peer: Peer, topic: str) -> None:
-        """Tell that the client subscribed."""
+        """Publish that the client subscribed."""
         if (connection := peer.connection) is not None:
-            event = self._ledger.subscribed(connection, [topic], time.time())
-            self._tell(connection.client_id, event)
+            message = self._ledger.subscribed(connection, [topic], time.time())
+            self._send(connection.client_id, message)
 
     def unsubscribed(self, peer: Peer, topic: str) -> None:
-        """Tell that the client unsubscribed."""
+        """Publish that the client unsubscribed."""
         if (connection := peer.connection) is not None:
-            event = self._ledger.unsubscribed(connection, [topic], time.time())
-            self._tell(connection.client_id, event)
+            message = self._ledger.unsubscribed(connection, [topic], time.time())
+            self._send(connection.client_id, message)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a coroutine runs in a task
         peer = self._serving[task] = Peer(writer)
-        serving.set((self, peer))
+        _serving.set((self, peer))
         session = self._amqtt.external_connected(
             PeerReader(reader, peer), PeerWriter(writer), LISTENER
         )
@@ -219,20 +175,51 @@ class EmulatedBroker:
         if peer.client_id and self._holders.get(peer.client_id) is peer:
             del self._holders[peer.client_id]
         if (connection := peer.connection) is not None:
-            event = self._ledger.disconnected(connection, peer.reason, time.time())
-            self._tell(connection.client_id, event)
+            message = self._ledger.disconnected(connection, peer.reason, time.time())
+            self._send(connection.client_id, message)
         peer.leave()
 
-    def _tell(self, client_id: str, event: Event) -> None:
+    def _send(self, client_id: str, message: EventMessage) -> None:
         if has_lifecycle_events(client_id):
-            self._post.send(event)
+            self._publisher.send(message)
 
-    async def _publish(self, topic: str, payload: bytes) -> None:
+    async def _broadcast(self, topic: str, payload: bytes) -> None:
         await self._amqtt.internal_message_broadcast(topic, payload)
 
 
-def _amqtt_config() -> BrokerConfig:
-    plugin = f"{LifecyclePlugin.__module__}.{LifecyclePlugin.__qualname__}"
-    return BrokerConfig(
-        listeners={LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)}, plugins={plugin: {}}
-    )
+# amqtt calls plugins from the task that serves a connection, or from tasks that it started.
+_serving: ContextVar[tuple[EmulatedBroker, Peer]] = ContextVar("serving")
+
+
+class LifecyclePlugin(BaseAuthPlugin):
+    """Reports to the broker what happens to a connection.
+
+    It is an authentication plugin because amqtt waits for no other hook before it accepts a client.
+    The TLS handshake has authenticated the client already.
+    """
+
+    async def authenticate(self, *, session: Session) -> bool:
+        """Accept the client after the broker has admitted it."""
+        broker, peer = _serving.get()
+        await broker.admit(peer, str(session.client_id), session.keep_alive)
+        return True
+
+    async def on_broker_client_connected(self, *, client_session: Session, **_: Any) -> None:
+        """Report that CONNACK is sent."""
+        broker, peer = _serving.get()
+        broker.connected(peer, clean_session=bool(client_session.clean_session))
+
+    async def on_broker_client_subscribed(self, *, topic: str, **_: Any) -> None:
+        """Report a granted subscription."""
+        broker, peer = _serving.get()
+        broker.subscribed(peer, topic)
+
+    async def on_broker_client_unsubscribed(self, *, topic: str, **_: Any) -> None:
+        """Report the end of a subscription."""
+        broker, peer = _serving.get()
+        broker.unsubscribed(peer, topic)
+
+    async def on_mqtt_packet_received(self, *, packet: object, **_: Any) -> None:
+        """Note a DISCONNECT, because amqtt does not tell plugins how a connection ended."""
+        if isinstance(packet, DisconnectPacket):
+            _serving.get()[1].ending(DisconnectReason.CLIENT_INITIATED_DISCONNECT)

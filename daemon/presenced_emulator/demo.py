@@ -1,11 +1,12 @@
-"""The `demo` command: embedded broker, simulated devices, and the daemon on it, unchanged."""
+"""The `demo` command: the daemon as it is, on an embedded broker with simulated devices."""
 
 import asyncio
-import random
-import resource
 import socket
 import sys
+import time
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,118 +15,122 @@ from presenced.settings.values import parse_listen
 from presenced.system.loop import race, stop_signals
 from presenced_emulator.broker import EmulatedBroker
 from presenced_emulator.certificates import HOST, client_context, issue
-from presenced_emulator.daemon import CLIENT_ID, Daemon, DemoError, configuration, url_of
-from presenced_emulator.fleet import run_fleet
-from presenced_emulator.truth import Scrape, Tally, agree, is_right, report_line
-from presenced_emulator.wire import Server
+from presenced_emulator.clients import KEEP_ALIVE, Server, run_fleet
+from presenced_emulator.daemon import (
+    CLIENT_ID,
+    COMMAND,
+    DaemonProcess,
+    DemoError,
+    configuration,
+    url_of,
+)
+from presenced_emulator.fleet import FleetLife, FleetPlan
+from presenced_emulator.limits import check_devices, machine_limits
+from presenced_emulator.peer import KEEP_ALIVE_FACTOR
+from presenced_emulator.truth import Scrape, Tally, breakdown_agrees, presence_agrees, report_line
 
 SAMPLE_EVERY = 2.0
-FILES_PER_DEVICE = 3
-OTHER_FILES = 100
 LEGEND = (
-    "Pending is who disconnected within the offline delay of 5 s; in flight, whose event is on"
-    " its way."
+    "Pending: disconnected within the offline delay of 5 s. In flight: a connect or disconnect is"
+    " not delivered yet."
 )
 
 
-async def run_demo(*, devices: int, duration: float | None, listen: str, seed: int | None) -> int:
-    """Show the daemon at work on a simulated fleet, and return the exit status.
-
-    Ends after `duration` seconds, or with None when a signal asks for it. The same `seed` gives
-    the same fleet.
-    """
-    chosen = random.randrange(10**6) if seed is None else seed  # noqa: S311
-    _allow_files(devices * FILES_PER_DEVICE + OTHER_FILES)
-    try:
-        _check_free(listen)
-        with stop_signals() as stop, TemporaryDirectory(prefix="presenced-demo-") as directory:
-            demo = Demo(Path(directory), devices=devices, listen=listen, seed=chosen)
-            await race(demo.run(duration), stop.wait())
-    except DemoError as error:
-        sys.stderr.write(f"presenced demo: {error}\n")
-        return 1
-    return 0
+def print_line(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """One run of the demo, with its files in a private directory."""
+    """One run of the demo; the same `seed` gives the same fleet.
 
-    def __init__(self, directory: Path, *, devices: int, listen: str, seed: int) -> None:
-        self._directory = directory
-        self._devices = devices
-        self._listen = listen
-        self._seed = seed
+    It ends after `duration` seconds, with None when a signal asks for it. `command` is how the
+    daemon is started, `say` takes each line for the user.
+    """
 
-    async def run(self, duration: float | None) -> None:
-        """Set the stage, play for that many seconds or until cancelled, and clear everything."""
-        certificates = issue(self._directory)
-        url = url_of(parse_listen(self._listen))
+    devices: int
+    duration: float | None
+    listen: str
+    seed: int
+    command: Sequence[str] = COMMAND
+    say: Callable[[str], None] = print_line
+
+    async def run(self) -> None:
+        """Run it. Raises DemoError, and SettingsError if the machine cannot run the devices."""
+        check_devices(self.devices, machine_limits())
+        _check_free(self.listen)
+        with stop_signals() as stop, TemporaryDirectory(prefix="presenced-demo-") as directory:
+            await race(self._run(Path(directory)), stop.wait())
+
+    async def _run(self, directory: Path) -> None:
+        certificates = issue(directory)
+        url = url_of(parse_listen(self.listen))
         async with AsyncExitStack() as stack:
-            broker = await stack.enter_async_context(EmulatedBroker(certificates, seed=self._seed))
-            config = self._directory / "presenced.yaml"
-            config.write_text(configuration(certificates, port=broker.port, listen=self._listen))
-            _say(f"Configuration: {config}")
-            _say(f"Metrics:       {url}/metrics")
-            _say(f"Fleet:         {self._devices} devices, seed {self._seed}; Ctrl-C ends the demo")
-            _say(LEGEND)
-            daemon = await stack.enter_async_context(Daemon(config, url))
-            # AWS replays nothing: a device that connected before the daemon has subscribed would
-            # stay unseen until it next disconnects.
+            broker = await stack.enter_async_context(EmulatedBroker(certificates, seed=self.seed))
+            config = directory / "presenced.yaml"
+            config.write_text(configuration(certificates, port=broker.port, listen=self.listen))
+            self.say(f"Configuration: {config}")
+            self.say(f"Console:       {url}/")
+            self.say(f"Metrics:       {url}/metrics")
+            self.say(
+                f"Fleet:         {self.devices} devices, seed {self.seed}; Ctrl-C ends the demo"
+            )
+            self.say(LEGEND)
+            daemon = await stack.enter_async_context(
+                DaemonProcess(config, url, command=self.command)
+            )
+            # AWS repeats nothing: a device that connected before the daemon has subscribed would
+            # stay unknown until it next disconnects.
             await race(daemon.ready(), daemon.died())
-            devices = Server(HOST, broker.port, client_context(certificates, certificates.devices))
+            plan = FleetPlan(
+                devices=self.devices,
+                seed=self.seed,
+                start=time.time(),
+                changes=True,
+                silence=KEEP_ALIVE * KEEP_ALIVE_FACTOR,
+            )
+            life = FleetLife(plan, broker.registry)
+            server = Server(HOST, broker.port, client_context(certificates, certificates.devices))
             await race(
-                run_fleet(self._devices, broker, devices, self._seed),
-                _watch(broker, daemon, duration),
+                run_fleet(life, broker.publish, server),
+                self._compare(broker, daemon),
                 daemon.died(),
             )
 
-
-class Tallies:
-    """How often the daemon told the truth: of presence, and of presence by type and group."""
-
-    def __init__(self) -> None:
-        self._presence = Tally()
-        self._parts = Tally(claim="presence by thing type and group was right")
-
-    def count(self, *, presence: bool, parts: bool) -> None:
-        """Count one sample."""
-        self._presence.count(agreed=presence)
-        self._parts.count(agreed=parts)
-
-    def lines(self) -> list[str]:
-        """What there is to say of all samples; nothing without any."""
-        return [str(each) for each in (self._parts, self._presence) if each.total]
-
-
-async def _watch(broker: EmulatedBroker, daemon: Daemon, duration: float | None) -> None:
-    tallies = Tallies()
-    try:
-        async with asyncio.timeout(duration):
-            while True:
-                await asyncio.sleep(SAMPLE_EVERY)
-                _say(await _sample(broker, daemon, tallies))
-    except TimeoutError:
-        pass
-    finally:
-        for line in tallies.lines():
-            _say(line)
-
-
-async def _sample(broker: EmulatedBroker, daemon: Daemon, tallies: Tallies) -> str:
-    before = broker.truth().without(CLIENT_ID)
-    try:
-        scrape = Scrape.parse(await daemon.metrics())
-    except DemoError as error:
-        tallies.count(presence=False, parts=False)
-        return str(error)
-    after = broker.truth().without(CLIENT_ID)
-    agreed = agree(scrape, before, after)
-    tallies.count(presence=agreed, parts=is_right(scrape.breakdown, before, after))
-    return report_line(datetime.now().astimezone(), scrape, after, agreed=agreed)
+    async def _compare(self, broker: EmulatedBroker, daemon: DaemonProcess) -> None:
+        """Compare daemon and broker until the time is over, and print each sample and the sums."""
+        presence = Tally("presenced and the broker agreed")
+        parts = Tally("presence by thing type and group was right")
+        try:
+            async with asyncio.timeout(self.duration):
+                while True:
+                    await asyncio.sleep(SAMPLE_EVERY)
+                    before = broker.truth().without(CLIENT_ID)
+                    try:
+                        scrape = Scrape.parse(await daemon.metrics())
+                    except DemoError as error:
+                        presence.count(true=False)
+                        parts.count(true=False)
+                        self.say(str(error))
+                        continue
+                    after = broker.truth().without(CLIENT_ID)
+                    agreed = presence_agrees(scrape, before, after)
+                    presence.count(true=agreed)
+                    parts.count(true=breakdown_agrees(scrape.breakdown, before, after))
+                    now = datetime.now().astimezone()
+                    self.say(report_line(now, scrape, after, agreed=agreed))
+        except TimeoutError:
+            pass
+        finally:
+            if presence.total:
+                self.say(str(parts))
+                self.say(str(presence))
 
 
 def _check_free(listen: str) -> None:
-    """Say so early when the metrics address is not to be had."""
+    """Raise DemoError if the address cannot be listened on, before anything is started."""
     host, port = parse_listen(listen)
     try:
         with socket.socket(socket.AF_INET6 if host and ":" in host else socket.AF_INET) as probe:
@@ -135,16 +140,3 @@ def _check_free(listen: str) -> None:
         raise DemoError(
             f"cannot listen on {listen}: {error.strerror}; choose another address with --listen"
         ) from error
-
-
-def _allow_files(needed: int) -> None:
-    """Raise the soft limit of open files as far as the hard one allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < needed and (hard == resource.RLIM_INFINITY or soft < hard):
-        limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()

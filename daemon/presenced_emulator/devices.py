@@ -1,43 +1,31 @@
-"""What simulated devices do with their lives. Pure: the randomness is an argument.
+"""The simulated devices: their kinds and names, and how their connections last and end.
 
-What the demo's fleet consists of: kinds of devices, their types and models, and where they are.
-
-Pure names and numbers. The groups are a tree of three levels: the plants, their sites, and the
-halls of each site.
+Pure: the same seed gives the same behaviour.
 """
 
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from math import ceil
+from typing import NamedTuple
 
-MEAN_STAY = 30.0
-SHORTEST_STAY = 0.5
+MEAN_DURATION = 30.0
+SHORTEST_DURATION = 0.5
 
 
 class Ending(Enum):
     """How a device's connection ends."""
 
     SLEEP = auto()
-    """Disconnects cleanly and comes back later."""
+    """The device disconnects cleanly and comes back later."""
     FLAP = auto()
-    """Drops the connection and reconnects within the offline delay."""
+    """The connection breaks and the device reconnects within the offline delay."""
     TAKEOVER = auto()
-    """A second connection with the same client ID takes over."""
+    """A second connection with the same client ID replaces the first."""
     VANISH = auto()
-    """Drops the connection without a word and stays away for a while."""
+    """The connection breaks and the device stays away for a while."""
     SILENCE = auto()
-    """Stops pinging, until the broker's patience ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """One connection of a device: how long it stays, how it ends, how long the device is away."""
-
-    stay: float
-    ending: Ending
-    away: float
+    """The device sends nothing, not even pings, until the keep-alive time is over."""
 
 
 AWAY: dict[Ending, tuple[float, float]] = {
@@ -47,79 +35,65 @@ AWAY: dict[Ending, tuple[float, float]] = {
     Ending.VANISH: (6.0, 15.0),
     Ending.SILENCE: (0.0, 8.0),
 }
+"""The shortest and the longest time in seconds until the device connects again."""
 
-# Each kind has its own character: the share of each ending in the order of `Ending`.
-KINDS: dict[str, tuple[int, int, int, int, int]] = {
-    "sensor": (6, 2, 0, 1, 1),
-    "gateway": (1, 4, 4, 1, 0),
-    "camera": (1, 3, 1, 2, 3),
-    "plant/pump": (2, 2, 2, 2, 2),
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of device. `endings` are relative frequencies in the order of `Ending`."""
+
+    endings: tuple[int, int, int, int, int]
+    thing_type: str
+    models: tuple[str, ...]
+
+
+KINDS = {
+    "sensor": Kind((6, 2, 0, 1, 1), "sensor", ("T-100", "T-200")),
+    "gateway": Kind((1, 4, 4, 1, 0), "gateway", ("G-4", "G-5")),
+    "camera": Kind((1, 3, 1, 2, 3), "sensor", ("C-1", "C-2")),
+    "plant/pump": Kind((2, 2, 2, 2, 2), "actuator", ("P-30", "P-60")),
 }
 
 
+class PlannedConnection(NamedTuple):
+    """How long a connection lasts, how it ends, and how long the device then stays away."""
+
+    duration: float
+    ending: Ending
+    away: float
+
+
 def client_ids(count: int) -> list[str]:
-    """Names for a fleet of this size, all kinds in turn: `sensor-0001`, `gateway-0002`, ..."""
+    """Return the client IDs of a fleet, all kinds in turn: `sensor-0001`, `gateway-0002`, ..."""
     kinds = list(KINDS)
     return [f"{kinds[n % len(kinds)]}-{n + 1:04}" for n in range(count)]
 
 
-def script(client_id: str, seed: int, weights: Sequence[float] | None = None) -> Iterator[Act]:
-    """Make up the acts of one device, without end; the same seed gives the same life.
-
-    `weights` are the shares of each ending, in the order of `Ending`; None for those of its kind.
-    """
-    rng = random.Random(f"{seed}/{client_id}")  # noqa: S311  # repeatable, not secret
-    weights = weights or KINDS[client_id.rpartition("-")[0]]
-    while True:
-        (ending,) = rng.choices(list(Ending), weights)
-        stay = max(SHORTEST_STAY, rng.expovariate(1 / MEAN_STAY))
-        yield Act(stay, ending, rng.uniform(*AWAY[ending]))
-
-
-TOP = "plants"
-SITES = ("north", "south")
-FEWEST_HALLS = 4
-DEVICES_PER_HALL = 25
-DEVICES_PER_SPARE = 10
-
-TYPES = {
-    "sensor": "sensor",
-    "gateway": "gateway",
-    "camera": "sensor",
-    "plant/pump": "actuator",
-}
-"""The thing type of each kind of device."""
-
-MODELS = {
-    "sensor": ("T-100", "T-200"),
-    "gateway": ("G-4", "G-5"),
-    "camera": ("C-1", "C-2"),
-    "plant/pump": ("P-30", "P-60"),
-}
-"""The models of each kind of device."""
-
-
-def kind_of(client_id: str) -> str:
-    """The kind of a device."""
+def kind_name(client_id: str) -> str:
+    """Return the key in `KINDS` of a device."""
     return client_id.rpartition("-")[0]
 
 
-def thing(client_id: str) -> str:
-    """The name of a device's thing: its client ID, but that things may have no `/` in theirs."""
+def kind_of(client_id: str) -> Kind:
+    """Return the kind of a device."""
+    return KINDS[kind_name(client_id)]
+
+
+def thing_name(client_id: str) -> str:
+    """Return the name of a device's thing: the client ID without `/`, which AWS does not allow."""
     return client_id.replace("/", "-")
 
 
-def spares(devices: int) -> int:
-    """How many things of a fleet never connect."""
-    return max(1, devices // DEVICES_PER_SPARE)
+def plan_connections(
+    client_id: str, seed: int, weights: Sequence[float] | None = None
+) -> Iterator[PlannedConnection]:
+    """Generate the connections of one device, without end.
 
-
-def halls(things: int) -> list[str]:
-    """The halls that a fleet fills."""
-    count = max(FEWEST_HALLS, ceil(things / DEVICES_PER_HALL))
-    return [f"hall-{number + 1}" for number in range(count)]
-
-
-def site_group(site: str) -> str:
-    """The group of a site."""
-    return f"site-{site}"
+    `weights` are the frequencies of each ending in the order of `Ending`; None for the kind's.
+    """
+    rng = random.Random(f"{seed}/{client_id}")  # noqa: S311  # repeatable, not secret
+    weights = weights or kind_of(client_id).endings
+    while True:
+        (ending,) = rng.choices(list(Ending), weights)
+        duration = max(SHORTEST_DURATION, rng.expovariate(1 / MEAN_DURATION))
+        yield PlannedConnection(duration, ending, rng.uniform(*AWAY[ending]))

@@ -1,9 +1,7 @@
-"""The event messages of the registry: topics and fields.
+"""Event messages, and how those of the registry are written.
 
-Pure: moments and randomness are arguments. The fields are those of the page "Registry events" in
-the AWS IoT developer guide. `eventId` has no dashes, as in messages that people have published.
-
-An event message, as the embedded broker publishes it.
+The fields are those of the page "Registry events" in the AWS IoT developer guide. `eventId` has no
+dashes, as in messages that people have published. Pure: times and randomness are arguments.
 """
 
 import json
@@ -12,13 +10,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+ACCOUNT = "123456789012"
+ARN = f"arn:aws:iot:eu-west-1:{ACCOUNT}"
+
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """An event message: where it is published and what it says.
+class EventMessage:
+    """An event message of AWS IoT Core.
 
-    Until it has arrived nobody can be sure of the presence of `clients`, nor of `things`: whether
-    they exist, and of which type and in which groups they are.
+    Until it has arrived, a subscriber cannot know the presence of `clients` for sure, nor of
+    `things` whether they exist, their types and their groups.
     """
 
     topic: str
@@ -30,17 +31,6 @@ class Event:
     def payload(self) -> bytes:
         """The message body: JSON, the fields in their order."""
         return json.dumps(self.fields).encode()
-
-
-ACCOUNT = "123456789012"
-ARN = f"arn:aws:iot:eu-west-1:{ACCOUNT}"
-VERBS = {
-    "created": "CREATED",
-    "updated": "UPDATED",
-    "deleted": "DELETED",
-    "added": "ADDED",
-    "removed": "REMOVED",
-}
 
 
 @dataclass(slots=True)
@@ -66,83 +56,76 @@ class ThingGroup:
 
 @dataclass(slots=True)
 class Thing:
-    """A thing; `kind` is its thing type, empty without one.
+    """A thing; `thing_type` is empty without one.
 
     `groups` maps the groups that it is a direct member of to the IDs of the memberships.
     """
 
     name: str
     thing_id: str
-    kind: str
+    thing_type: str
     attributes: dict[str, str]
     version: int = 1
     groups: dict[str, str] = field(default_factory=dict)
 
 
 def thing_arn(name: str) -> str:
-    """The ARN of a thing."""
+    """Return the ARN of a thing."""
     return f"{ARN}:thing/{name}"
 
 
-def group_arn(name: str) -> str:
-    """The ARN of a thing group."""
-    return f"{ARN}:thinggroup/{name}"
+class RegistryEventWriter:
+    """Writes the messages of the registry.
 
-
-class Writer:
-    """Writes the messages; `at` is their event time in milliseconds, `verb` the topic's last level.
-
-    `things` are those of which the message changes type, groups or existence.
+    `verb` is the last level of the topic, such as created or removed; `at` is the event time in
+    milliseconds; `things` are those of which the message changes type, groups or existence.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
 
-    def thing_type(self, verb: str, kind: ThingType, at: int) -> Event:
-        """A thing type was created, updated or deleted."""
-        return self._event(
+    def thing_type(self, verb: str, thing_type: ThingType, at: int) -> EventMessage:
+        """Return the message that a thing type was created, updated or deleted."""
+        return self._message(
             "THING_TYPE_EVENT",
-            f"thingType/{kind.name}",
-            verb,
+            f"thingType/{thing_type.name}/{verb}",
             at,
             accountId=ACCOUNT,
-            thingTypeId=kind.type_id,
-            thingTypeName=kind.name,
-            isDeprecated=kind.deprecated_at is not None,
-            deprecationDate=kind.deprecated_at,
-            searchableAttributes=list(kind.searchable),
+            thingTypeId=thing_type.type_id,
+            thingTypeName=thing_type.name,
+            isDeprecated=thing_type.deprecated_at is not None,
+            deprecationDate=thing_type.deprecated_at,
+            searchableAttributes=list(thing_type.searchable),
             propagatingAttributes=[],
             description=None,
         )
 
-    def thing(self, verb: str, thing: Thing, at: int) -> Event:
-        """A thing was created, updated or deleted; the misspelt field is AWS's."""
-        return self._event(
+    def thing(self, verb: str, thing: Thing, at: int) -> EventMessage:
+        """Return the message that a thing was created, updated or deleted."""
+        return self._message(
             "THING_EVENT",
-            f"thing/{thing.name}",
-            verb,
+            f"thing/{thing.name}/{verb}",
             at,
             {thing.name},
             accountId=ACCOUNT,
             thingId=thing.thing_id,
             thingName=thing.name,
             versionNumber=thing.version,
-            thingTypeName=thing.kind or None,
-            billinGroupName=None,
+            thingTypeName=thing.thing_type or None,
+            billinGroupName=None,  # AWS's spelling
             attributes=dict(thing.attributes),
         )
 
-    def association(self, verb: str, thing: Thing, kind: str, at: int) -> Event:
-        """A thing was given a type, or lost it."""
-        return self._event(
+    def association(self, verb: str, thing: Thing, thing_type: str, at: int) -> EventMessage:
+        """Return the message that a type was added to a thing or removed from it."""
+        return self._message(
             "THING_TYPE_ASSOCIATION_EVENT",
-            f"thingTypeAssociation/thing/{thing.name}/thingType/{kind}",
-            verb,
+            f"thingTypeAssociation/thing/{thing.name}/thingType/{thing_type}/{verb}",
             at,
             {thing.name},
             thingId=thing.thing_id,
             thingName=thing.name,
-            thingTypeName=kind,
+            thingTypeName=thing_type,
         )
 
     def group(
@@ -152,21 +135,27 @@ class Writer:
         ancestors: Sequence[ThingGroup],
         at: int,
         things: Collection[str],
-    ) -> Event:
-        """A group was created, updated or deleted; `ancestors` stand in order, the top first."""
-        path = [{"groupArn": group_arn(each.name), "groupId": each.group_id} for each in ancestors]
-        return self._event(
+    ) -> EventMessage:
+        """Return the message that a group was created, updated or deleted.
+
+        `ancestors` begin with the group at the top.
+        """
+        parent = ancestors[-1] if ancestors else None
+        path = [
+            {"groupArn": f"{ARN}:thinggroup/{each.name}", "groupId": each.group_id}
+            for each in ancestors
+        ]
+        return self._message(
             "THING_GROUP_EVENT",
-            f"thingGroup/{group.name}",
-            verb,
+            f"thingGroup/{group.name}/{verb}",
             at,
             things,
             accountId=ACCOUNT,
             thingGroupId=group.group_id,
             thingGroupName=group.name,
             versionNumber=group.version,
-            parentGroupName=ancestors[-1].name if ancestors else None,
-            parentGroupId=ancestors[-1].group_id if ancestors else None,
+            parentGroupName=parent.name if parent else None,
+            parentGroupId=parent.group_id if parent else None,
             description=None,
             rootToParentThingGroups=path or None,
             attributes=dict(group.attributes),
@@ -175,16 +164,15 @@ class Writer:
 
     def membership(
         self, verb: str, group: ThingGroup, thing: Thing, membership_id: str, at: int
-    ) -> Event:
-        """A thing was put into a group, or taken out."""
-        return self._event(
+    ) -> EventMessage:
+        """Return the message that a thing was added to a group or removed from it."""
+        return self._message(
             "THING_GROUP_MEMBERSHIP_EVENT",
-            f"thingGroupMembership/thingGroup/{group.name}/thing/{thing.name}",
-            verb,
+            f"thingGroupMembership/thingGroup/{group.name}/thing/{thing.name}/{verb}",
             at,
             {thing.name},
             accountId=ACCOUNT,
-            groupArn=group_arn(group.name),
+            groupArn=f"{ARN}:thinggroup/{group.name}",
             groupId=group.group_id,
             thingArn=thing_arn(thing.name),
             thingId=thing.thing_id,
@@ -193,12 +181,11 @@ class Writer:
 
     def hierarchy(
         self, verb: str, parent: ThingGroup, child: ThingGroup, at: int, things: Collection[str]
-    ) -> Event:
-        """A group was put below another, or taken away from it."""
-        return self._event(
+    ) -> EventMessage:
+        """Return the message that a group was added to a parent or removed from it."""
+        return self._message(
             "THING_GROUP_HIERARCHY_EVENT",
-            f"thingGroupHierarchy/thingGroup/{parent.name}/childThingGroup/{child.name}",
-            verb,
+            f"thingGroupHierarchy/thingGroup/{parent.name}/childThingGroup/{child.name}/{verb}",
             at,
             things,
             accountId=ACCOUNT,
@@ -208,20 +195,14 @@ class Writer:
             childGroupName=child.name,
         )
 
-    def _event(
-        self,
-        event_type: str,
-        path: str,
-        verb: str,
-        at: int,
-        things: Collection[str] = (),
-        **extra: Any,
-    ) -> Event:
+    def _message(
+        self, event_type: str, path: str, at: int, things: Collection[str] = (), **extra: Any
+    ) -> EventMessage:
         fields = {
             "eventType": event_type,
             "eventId": f"{self._rng.getrandbits(128):032x}",
             "timestamp": at,
-            "operation": VERBS[verb],
+            "operation": path.rpartition("/")[2].upper(),
             **extra,
         }
-        return Event(f"$aws/events/{path}/{verb}", fields, things=frozenset(things))
+        return EventMessage(f"$aws/events/{path}", fields, things=frozenset(things))

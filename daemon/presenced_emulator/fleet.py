@@ -1,129 +1,247 @@
-"""Simulated devices, real MQTT clients that act out their scripts; and their fleet's upkeep."""
+"""The life of a simulated fleet on a virtual clock: which device connects when, and what changes.
 
-import asyncio
+The demo performs the steps with MQTT clients in real time; `simulate` turns them into messages.
+
+Pure: the same plan gives the same steps.
+"""
+
+import heapq
+import math
 import random
-import time
-from collections.abc import Iterable
-from typing import Never, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import NamedTuple
 
-from presenced_emulator.devices import Ending, script
-from presenced_emulator.events import Event
+from presenced_emulator.delivery import DeliveryModel
+from presenced_emulator.devices import (
+    AWAY,
+    MEAN_DURATION,
+    Ending,
+    PlannedConnection,
+    client_ids,
+    kind_of,
+    plan_connections,
+)
+from presenced_emulator.events import EventMessage
+from presenced_emulator.provisioning import Provisioner
 from presenced_emulator.registry import Registry
-from presenced_emulator.upkeep import Upkeep
-from presenced_emulator.wire import Link, Server
 
-KEEP_ALIVE = 6
-LONGEST_SILENCE = 3.0 * KEEP_ALIVE
-RETRY_AFTER = 1.0
-CONNECTS_PER_SECOND = 50
-FIRST_CONNECT_AFTER = 0.5
-CHANGE_EVERY = 1.5
+FIRST_CONNECTS_PER_SECOND = 50
+RECOVERY = 5.0
+"""After a storm, devices come back within this time in seconds."""
+
+# A connect, what the device subscribes to, and the disconnect.
+_MESSAGES_PER_CONNECTION = 3
 
 
-class Device:
-    """One simulated device."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetPlan:
+    """What happens to a fleet. Times are in seconds, shares from 0 to 1.
 
-    def __init__(self, client_id: str, server: Server) -> None:
-        self._client_id = client_id
-        self._server = server
-        self._link: Link | None = None
+    `start` is in seconds since the epoch. `rate` is the mean number of messages per second, None
+    for the usual behaviour of the devices; so are `flaps` and `takeovers`, the shares of
+    connections that end in this way. Each of `storms` disconnects `storm_share` of the devices at
+    once, for `outage`. With `changes`, something is changed, deleted or replaced every
+    `change_every`, and some things never connect. A device that falls silent is disconnected after
+    `silence`.
+    """
 
-    async def run(self, seed: int, *, delay: float = 0.0) -> None:
-        """Connect after a delay and follow the script until cancelled, then disconnect cleanly."""
-        await asyncio.sleep(delay)
-        try:
-            for act in script(self._client_id, seed):
-                link = await self._connect()
-                await link.stay(act.stay)
-                await self._end(link, act.ending)
-                await asyncio.sleep(act.away)
-        finally:
-            if self._link:
-                await self._link.disconnect()
+    devices: int
+    seed: int
+    start: float
+    duration: float = math.inf
+    rate: float | None = None
+    flaps: float | None = None
+    takeovers: float | None = None
+    storms: int = 0
+    storm_share: float = 0.5
+    outage: float = 30.0
+    changes: bool = False
+    change_every: float = 1.5
+    silence: float = 0.0
+    delivery: DeliveryModel = field(default_factory=DeliveryModel)
 
-    async def _connect(self) -> Link:
-        link = await self._open()
-        if self._link:
-            self._link.drop()
-        self._link = link
-        link.subscribe(f"devices/{self._client_id}/commands")
-        return link
-
-    async def _open(self) -> Link:
-        while True:
-            try:
-                return await Link.open(self._server, self._client_id, keep_alive=KEEP_ALIVE)
-            except OSError:
-                await asyncio.sleep(RETRY_AFTER)
-
-    async def _end(self, link: Link, ending: Ending) -> None:
-        if ending is Ending.TAKEOVER:
-            return  # the next connection ends this one
-        if ending is Ending.SLEEP:
-            await link.disconnect()
-        elif ending is Ending.SILENCE:
-            await link.fall_silent(LONGEST_SILENCE)
-        link.drop()
-        self._link = None
-
-
-class Cloud(Protocol):
-    """Where things are registered, and who tells of it."""
-
-    registry: Registry
+    def weights(self, client_id: str) -> list[float]:
+        """Return the share of each ending of a device's connections, in the order of `Ending`."""
+        given = {Ending.FLAP: self.flaps, Ending.TAKEOVER: self.takeovers}
+        chosen = {ending: share for ending, share in given.items() if share is not None}
+        usual = dict(zip(Ending, kind_of(client_id).endings, strict=True))
+        rest = sum(weight for ending, weight in usual.items() if ending not in chosen)
+        left = 1.0 - sum(chosen.values())
+        return [
+            chosen[ending] if ending in chosen else left * weight / rest
+            for ending, weight in usual.items()
+        ]
 
     @property
-    def connected_clients(self) -> frozenset[str]:
-        """The clients that are connected right now."""
+    def pace(self) -> float:
+        """The factor by which times of devices are stretched to meet `rate`."""
+        if self.rate is None:
+            return 1.0
+        connections = sum(1 / self._mean_cycle(each) for each in client_ids(self.devices))
+        copies = 1 + self.delivery.duplicate_rate
+        return connections * _MESSAGES_PER_CONNECTION * copies / self.rate
 
-    def publish(self, events: Iterable[Event]) -> None:
-        """Tell events of the registry."""
+    def first_connect(self, number: int) -> float:
+        """Return when the device of this number first connects, in seconds after the start."""
+        spread = min(self.duration / 4, self.devices / FIRST_CONNECTS_PER_SECOND)
+        return spread * number / self.devices
 
+    @property
+    def storm_times(self) -> list[float]:
+        """When storms come, in seconds after the start: at equal distances."""
+        return [self.duration * (n + 1) / (self.storms + 1) for n in range(self.storms)]
 
-class Fleet:
-    """Devices that run as tasks of `group`, each a thing of the registry before it connects."""
+    def random(self, purpose: str) -> random.Random:
+        """Return a source of randomness that depends on the seed and the purpose only."""
+        return random.Random(f"{self.seed}/{purpose}")  # noqa: S311  # repeatable, not secret
 
-    def __init__(
-        self, group: asyncio.TaskGroup, cloud: Cloud, upkeep: Upkeep, server: Server, seed: int
-    ) -> None:
-        self._group = group
-        self._cloud = cloud
-        self._upkeep = upkeep
-        self._server = server
-        self._seed = seed
-        self._devices: dict[str, asyncio.Task[None]] = {}
-
-    async def install(self) -> None:
-        """Install things one after the other and let the devices among them run."""
-        self._cloud.publish(self._upkeep.found(time.time()))
-        for client_id in self._upkeep.spares:
-            self._cloud.publish(self._upkeep.install(client_id, time.time()))
-        for client_id in self._upkeep.devices:
-            self._cloud.publish(self._upkeep.install(client_id, time.time()))
-            self._start(client_id)
-            await asyncio.sleep(1 / CONNECTS_PER_SECOND)
-
-    async def keep_up(self) -> Never:
-        """Make one change after the other, until cancelled."""
-        while True:
-            await asyncio.sleep(CHANGE_EVERY)
-            change = self._upkeep.change(time.time(), self._cloud.connected_clients)
-            self._cloud.publish(change.events)
-            for client_id in change.stop:
-                self._devices.pop(client_id).cancel()
-            for client_id in change.start:
-                self._start(client_id)
-
-    def _start(self, client_id: str) -> None:
-        device = Device(client_id, self._server).run(self._seed, delay=FIRST_CONNECT_AFTER)
-        self._devices[client_id] = self._group.create_task(device)
+    def _mean_cycle(self, client_id: str) -> float:
+        """Return the mean time from one connect of a device to its next, before it is stretched."""
+        away = zip(AWAY.values(), self.weights(client_id), strict=True)
+        return MEAN_DURATION + sum(share * sum(bounds) / 2 for bounds, share in away)
 
 
-async def run_fleet(count: int, cloud: Cloud, server: Server, seed: int) -> Never:
-    """Run that many devices until cancelled; they begin to connect one after the other."""
-    upkeep = Upkeep(cloud.registry, random.Random(f"{seed}/upkeep"), count)  # noqa: S311
-    async with asyncio.TaskGroup() as group:
-        fleet = Fleet(group, cloud, upkeep, server, seed)
-        await fleet.install()
-        await fleet.keep_up()
-    raise AssertionError("the upkeep of a fleet has no end")
+class RegistryChange(NamedTuple):
+    """The registry changed; `at` is in seconds after the start in all steps."""
+
+    at: float
+    messages: Sequence[EventMessage]
+
+
+class Connect(NamedTuple):
+    """A device connects; if it is connected, the new connection takes over."""
+
+    at: float
+    client_id: str
+
+
+class Disconnect(NamedTuple):
+    """A device's connection ends in any way but a takeover."""
+
+    at: float
+    client_id: str
+    ending: Ending
+
+
+class Remove(NamedTuple):
+    """A device that is not connected is removed for good."""
+
+    at: float
+    client_id: str
+
+
+Step = RegistryChange | Connect | Disconnect | Remove
+
+
+@dataclass(slots=True)
+class _Device:
+    client_id: str
+    planned: Iterator[PlannedConnection]
+    online: bool = False
+    connections: int = 0
+
+
+class FleetLife:
+    """The life of the planned fleet, whose things are in `registry`.
+
+    `advance` changes the registry, so it is to be called at the time `next_at`, not before.
+    """
+
+    def __init__(self, plan: FleetPlan, registry: Registry) -> None:
+        self._plan = plan
+        self._pace = plan.pace
+        self._provisioner = Provisioner(registry, plan.random("upkeep"), plan.devices)
+        self._storms = plan.random("storms")
+        self._devices: dict[str, _Device] = {}
+        self._order = count()
+        self._agenda: list[tuple[float, int, Callable[[float], Iterator[Step]]]] = []
+        self._schedule(0.0, self._begin)
+        for moment in plan.storm_times:
+            self._schedule(moment, self._storm)
+
+    @property
+    def next_at(self) -> float | None:
+        """When the next steps happen, in seconds after the start; None after the last."""
+        at = self._agenda[0][0]
+        return at if at <= self._plan.duration else None
+
+    def advance(self) -> list[Step]:
+        """Return the next steps, which happen together."""
+        at, _, action = heapq.heappop(self._agenda)
+        return list(action(at))
+
+    def _begin(self, at: float) -> Iterator[Step]:
+        yield RegistryChange(at, self._provisioner.create_groups(self._plan.start + at))
+        if self._plan.changes:
+            for client_id in self._provisioner.spares:
+                messages = self._provisioner.install(client_id, self._plan.start + at)
+                yield RegistryChange(at, messages)
+            self._schedule(self._plan.first_connect(self._plan.devices), self._change)
+        for number, client_id in enumerate(self._provisioner.devices):
+            self._schedule(self._plan.first_connect(number), partial(self._install, client_id))
+
+    def _install(self, client_id: str, at: float) -> Iterator[Step]:
+        yield RegistryChange(at, self._provisioner.install(client_id, self._plan.start + at))
+        yield from self._add(client_id, at)
+
+    def _add(self, client_id: str, at: float) -> Iterator[Step]:
+        planned = plan_connections(client_id, self._plan.seed, self._plan.weights(client_id))
+        device = self._devices[client_id] = _Device(client_id, planned)
+        return self._connect(device, at)
+
+    def _connect(self, device: _Device, at: float) -> Iterator[Step]:
+        if device.client_id not in self._devices:
+            return  # removed while it was away
+        device.online = True
+        device.connections += 1
+        yield Connect(at, device.client_id)
+        planned = next(device.planned)
+        end = partial(self._end, device, planned, device.connections)
+        self._schedule(at + planned.duration * self._pace, end)
+
+    def _end(
+        self, device: _Device, planned: PlannedConnection, connection: int, at: float
+    ) -> Iterator[Step]:
+        if not device.online or connection != device.connections:
+            return  # a storm or its removal disconnected the device before
+        if planned.ending is Ending.TAKEOVER:
+            yield from self._connect(device, at)
+            return
+        # A flap is over before the offline delay, at any pace.
+        pace = min(1.0, self._pace) if planned.ending is Ending.FLAP else self._pace
+        away = planned.away * pace
+        if planned.ending is Ending.SILENCE:
+            away += self._plan.silence
+        yield from self._disconnect(device, planned.ending, at, away)
+
+    def _disconnect(
+        self, device: _Device, ending: Ending, at: float, away: float
+    ) -> Iterator[Step]:
+        device.online = False
+        yield Disconnect(at, device.client_id, ending)
+        self._schedule(at + away, partial(self._connect, device))
+
+    def _storm(self, at: float) -> Iterator[Step]:
+        for device in self._devices.values():
+            if device.online and self._storms.random() < self._plan.storm_share:
+                away = self._plan.outage + self._storms.uniform(0.0, RECOVERY)
+                yield from self._disconnect(device, Ending.VANISH, at, away)
+
+    def _change(self, at: float) -> Iterator[Step]:
+        online = {each.client_id for each in self._devices.values() if each.online}
+        change = self._provisioner.change(self._plan.start + at, online)
+        yield RegistryChange(at, change.messages)
+        if change.removed is not None:
+            device = self._devices.pop(change.removed)
+            if device.online:
+                yield from self._disconnect(device, Ending.SLEEP, at, 0.0)
+            yield Remove(at, change.removed)
+        if change.added is not None:
+            yield from self._add(change.added, at)
+        self._schedule(at + self._plan.change_every, self._change)
+
+    def _schedule(self, at: float, action: Callable[[float], Iterator[Step]]) -> None:
+        heapq.heappush(self._agenda, (at, next(self._order), action))

@@ -12,7 +12,7 @@ import pytest
 
 from presenced_emulator.broker import EmulatedBroker
 from presenced_emulator.certificates import Certificates, client_context, issue
-from presenced_emulator.wire import Server
+from presenced_emulator.clients import Server
 
 DEADLINE = 20.0
 

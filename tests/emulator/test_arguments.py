@@ -2,26 +2,25 @@ import argparse
 
 import pytest
 
-from presenced_emulator.arguments import add_demo_arguments
+from presenced_emulator.arguments import add_demo
 
 
 def parse(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    add_demo_arguments(parser)
-    return parser.parse_args(arguments)
+    add_demo(parser.add_subparsers())
+    return parser.parse_args(["demo", *arguments])
 
 
 def test_defaults() -> None:
-    assert vars(parse()) == {
-        "devices": 50,
-        "duration": None,
-        "listen": "127.0.0.1:9883",
-        "seed": None,
-    }
+    options = vars(parse())
+    assert options.pop("seed") in range(10**6)
+    assert callable(options.pop("command"))
+    assert options == {"devices": 50, "duration": None, "listen": "127.0.0.1:9883"}
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("20", 20), ("20s", 20), ("2m", 120), ("1m30s", 90), ("500ms", 0.5)]
+    ("text", "seconds"),
+    [("20", 20), ("20s", 20), ("2m", 120), ("1m30s", 90), ("500ms", 0.5), ("1d", 86400)],
 )
 def test_duration(text: str, seconds: float) -> None:
     assert parse("--duration", text).duration == seconds
@@ -38,6 +37,8 @@ def test_all() -> None:
         ("--devices", "0"),
         ("--devices", "-1"),
         ("--devices", "many"),
+        ("--devices", "1000001"),
+        ("--devices", "9" * 5000),
         ("--duration", "soon"),
         ("--duration", "0"),
         ("--duration=-5s",),

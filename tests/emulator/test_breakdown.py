@@ -2,21 +2,27 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client.parser import text_string_to_metric_families
 
-from presenced_emulator.truth import Breakdown, Roll, Standing, Truth, is_right
+from presenced_emulator.truth import (
+    Breakdown,
+    RegistrySnapshot,
+    Scrape,
+    ThingState,
+    Truth,
+    breakdown_agrees,
+)
 
 TYPES = ("sensor", "gateway")
 GROUPS = (frozenset({"plants", "hall-1"}), frozenset({"plants", "hall-2"}), frozenset())
 NAMES = "abcdef"
 
-standings = st.builds(
-    Standing,
+thing_states = st.builds(
+    ThingState,
     st.sampled_from((*TYPES, "")),
     st.sampled_from(GROUPS),
     st.fixed_dictionaries({"site": st.sampled_from(["n", "s"]), "model": st.just("T")}),
 )
-rolls = st.dictionaries(st.sampled_from(NAMES), standings)
+registries = st.dictionaries(st.sampled_from(NAMES), thing_states)
 names = st.frozensets(st.sampled_from(NAMES))
 
 METRICS = """\
@@ -36,43 +42,43 @@ def tell(truth: Truth) -> Breakdown:
     """What a daemon that knows the truth says; who is not connected is unknown."""
     counts: dict[tuple[str, str], dict[str, int]] = {}
     clients = {}
-    thing_of = {name: name for name in truth.roll.things}
-    thing_of |= {thing: client for client, thing in truth.roll.thing_of.items()}
-    for name, standing in truth.roll.things.items():
+    thing_of = {name: name for name in truth.registry.things}
+    thing_of |= {thing: client for client, thing in truth.registry.thing_of.items()}
+    for name, state_of_thing in truth.registry.things.items():
         client = thing_of[name]
         state = "online" if client in truth.connected else "unknown"
-        parts = [("thing_group", group) for group in standing.groups]
-        if standing.thing_type:
-            parts.append(("thing_type", standing.thing_type))
+        parts = [("thing_group", group) for group in state_of_thing.groups]
+        if state_of_thing.thing_type:
+            parts.append(("thing_type", state_of_thing.thing_type))
         for part in parts:
             told = counts.setdefault(part, {"online": 0, "unknown": 0})
             told[state] += 1
-        clients[client] = {"thing_type": standing.thing_type, **standing.attributes}
+        clients[client] = {"thing_type": state_of_thing.thing_type, **state_of_thing.attributes}
     for client in truth.connected - clients.keys():
         clients[client] = {"thing_type": "", "site": "", "model": ""}
     return Breakdown(counts, clients)
 
 
 def truth(
-    things: dict[str, Standing], connected: frozenset[str], in_flight: frozenset[str] = frozenset()
+    things: dict[str, ThingState],
+    connected: frozenset[str],
+    in_flight: frozenset[str] = frozenset(),
 ) -> Truth:
-    return Truth(connected, frozenset(), Roll(things, {}, in_flight))
+    return Truth(connected, frozenset(), RegistrySnapshot(things, {}, in_flight))
 
 
-SENSOR = Standing("sensor", frozenset({"plants", "hall-1"}), {"site": "n", "model": "T"})
+SENSOR = ThingState("sensor", frozenset({"plants", "hall-1"}), {"site": "n", "model": "T"})
 MOVED = SENSOR._replace(groups=frozenset({"plants", "hall-2"}))
 GATEWAY = SENSOR._replace(thing_type="gateway")
 NOW = truth({"a": SENSOR, "b": GATEWAY}, frozenset("a"))
 
 
 def right(breakdown: Breakdown) -> bool:
-    return is_right(breakdown, NOW, NOW)
+    return breakdown_agrees(breakdown, NOW, NOW)
 
 
 def test_reading() -> None:
-    families = text_string_to_metric_families(METRICS)
-    samples = [sample for family in families for sample in family.samples]
-    assert Breakdown.read(samples) == Breakdown(
+    assert Scrape.parse(METRICS).breakdown == Breakdown(
         {
             ("thing_type", "sensor"): {"online": 2, "unknown": 1},
             ("thing_group", "plants"): {"offline": 3},
@@ -81,17 +87,19 @@ def test_reading() -> None:
     )
 
 
-@given(rolls, names)
-def test_the_exact_truth_is_right(things: dict[str, Standing], connected: frozenset[str]) -> None:
+@given(registries, names)
+def test_the_exact_truth_breakdown_agrees(
+    things: dict[str, ThingState], connected: frozenset[str]
+) -> None:
     now = truth(things, connected)
-    assert is_right(tell(now), now, now)
+    assert breakdown_agrees(tell(now), now, now)
 
 
-@given(rolls, names, rolls, names)
+@given(registries, names, registries, names)
 def test_other_numbers_are_wrong(
-    things: dict[str, Standing],
+    things: dict[str, ThingState],
     connected: frozenset[str],
-    others: dict[str, Standing],
+    others: dict[str, ThingState],
     elsewhere: frozenset[str],
 ) -> None:
     now, told = truth(things, connected), tell(truth(others, elsewhere))
@@ -99,14 +107,14 @@ def test_other_numbers_are_wrong(
     same = told.counts == exact.counts and all(
         told.clients.get(name) == exact.clients[name] for name in connected & things.keys()
     )
-    assert is_right(told, now, now) is same
+    assert breakdown_agrees(told, now, now) is same
 
 
-@given(rolls, names, rolls, names, names)
+@given(registries, names, registries, names, names)
 def test_what_is_in_flight_may_be_told_either_way(
-    things: dict[str, Standing],
+    things: dict[str, ThingState],
     connected: frozenset[str],
-    others: dict[str, Standing],
+    others: dict[str, ThingState],
     elsewhere: frozenset[str],
     told: frozenset[str],
 ) -> None:
@@ -114,12 +122,12 @@ def test_what_is_in_flight_may_be_told_either_way(
     before = truth(things, connected, unsure)
     after = truth(others, elsewhere)
     mixed = {
-        name: standing
+        name: state_of_thing
         for name in NAMES
-        if (standing := (things if name in told else others).get(name)) is not None
+        if (state_of_thing := (things if name in told else others).get(name)) is not None
     }
     online = frozenset(name for name in NAMES if name in (connected if name in told else elsewhere))
-    assert is_right(tell(truth(mixed, online)), before, after)
+    assert breakdown_agrees(tell(truth(mixed, online)), before, after)
 
 
 def test_a_thing_in_another_group_is_wrong() -> None:
@@ -159,15 +167,15 @@ def test_a_part_too_many_is_wrong() -> None:
 def test_a_thing_is_looked_up_by_what_its_client_is_called() -> None:
     things = {"plant-pump-1": SENSOR}
     client = "plant/pump-1"
-    roll = Roll(things, {client: "plant-pump-1"})
-    now = Truth(frozenset({client}), frozenset(), roll)
-    assert is_right(tell(now), now, now)
+    snapshot = RegistrySnapshot(things, {client: "plant-pump-1"})
+    now = Truth(frozenset({client}), frozenset(), snapshot)
+    assert breakdown_agrees(tell(now), now, now)
     unnamed = tell(truth(things, frozenset({client})))
-    assert not is_right(unnamed, now, now)
+    assert not breakdown_agrees(unnamed, now, now)
 
 
 def test_a_client_in_flight_may_be_online_or_not() -> None:
     now = replace(NOW, in_flight=frozenset("a"))
-    assert is_right(tell(NOW), now, NOW)
-    assert is_right(tell(replace(NOW, connected=frozenset())), now, NOW)
-    assert not is_right(tell(replace(NOW, connected=frozenset("b"))), now, NOW)
+    assert breakdown_agrees(tell(NOW), now, NOW)
+    assert breakdown_agrees(tell(replace(NOW, connected=frozenset())), now, NOW)
+    assert not breakdown_agrees(tell(replace(NOW, connected=frozenset("b"))), now, NOW)

@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from presenced.settings import load_settings
 from presenced.settings.values import parse_listen
-from presenced_emulator import daemon as module
-from presenced_emulator.daemon import Daemon, DemoError, clean_environment, url_of
+from presenced_emulator.certificates import issue
+from presenced_emulator.daemon import (
+    DaemonProcess,
+    DemoError,
+    clean_environment,
+    configuration,
+    url_of,
+)
 
 NOWHERE = "http://127.0.0.1:9"
 SLEEP = "import time; time.sleep(60)"
@@ -37,49 +44,43 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
-def play(monkeypatch: pytest.MonkeyPatch, script: str, *arguments: str) -> None:
-    monkeypatch.setattr(module, "COMMAND", (sys.executable, "-c", script, *arguments))
+def played(script: str, *arguments: str, url: str = NOWHERE, **timings: float) -> DaemonProcess:
+    """A process that runs a script instead of the daemon."""
+    command = (sys.executable, "-c", script, *arguments)
+    return DaemonProcess(Path("unused"), url, command=command, **timings)
 
 
-def test_ready_and_metrics(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
-    play(monkeypatch, SERVER, str(free_port))
-
+def test_ready_and_metrics(free_port: int) -> None:
     async def scenario() -> str:
-        async with Daemon(Path("unused"), f"http://127.0.0.1:{free_port}") as daemon:
+        url = f"http://127.0.0.1:{free_port}"
+        async with played(SERVER, str(free_port), url=url) as daemon:
             await daemon.ready()
             return await daemon.metrics()
 
     assert asyncio.run(scenario()) == "x 1\n"
 
 
-def test_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    play(monkeypatch, SLEEP)
-    monkeypatch.setattr(module, "READY_WITHIN", 0.3)
-
+def test_not_ready() -> None:
     async def scenario() -> None:
-        async with Daemon(Path("unused"), NOWHERE) as daemon:
+        async with played(SLEEP, ready_within=0.3) as daemon:
             await daemon.ready()
 
-    with pytest.raises(DemoError, match="did not get ready: no answer"):
+    with pytest.raises(DemoError, match="did not become ready: no answer"):
         asyncio.run(scenario())
 
 
-def test_no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    play(monkeypatch, SLEEP)
-
+def test_no_metrics() -> None:
     async def scenario() -> None:
-        async with Daemon(Path("unused"), NOWHERE) as daemon:
+        async with played(SLEEP) as daemon:
             await daemon.metrics()
 
     with pytest.raises(DemoError, match="no metrics"):
         asyncio.run(scenario())
 
 
-def test_early_end_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    play(monkeypatch, "raise SystemExit(3)")
-
+def test_early_end_is_noticed() -> None:
     async def scenario() -> None:
-        async with Daemon(Path("unused"), NOWHERE) as daemon:
+        async with played("raise SystemExit(3)") as daemon:
             await daemon.died()
 
     with pytest.raises(DemoError, match="status 3"):
@@ -87,21 +88,21 @@ def test_early_end_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("obedience", ["SIG_DFL", "SIG_IGN"])
-def test_nothing_is_left_running(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, obedience: str
-) -> None:
+def test_nothing_is_left_running(tmp_path: Path, obedience: str) -> None:
     mark = tmp_path / "started"
-    play(monkeypatch, SLEEPER, obedience, str(mark))
-    monkeypatch.setattr(module, "STOP_WITHIN", 0.5)
 
-    async def scenario() -> int | None:
-        async with Daemon(Path("unused"), NOWHERE) as daemon, asyncio.timeout(20):
+    async def scenario() -> None:
+        async with (
+            played(SLEEPER, obedience, str(mark), stop_within=0.5) as daemon,
+            asyncio.timeout(20),
+        ):
             while not mark.exists():
                 await asyncio.sleep(0.02)
-        return daemon._process.returncode
+        await daemon.died()
 
     expected = signal.SIGTERM if obedience == "SIG_DFL" else signal.SIGKILL
-    assert asyncio.run(scenario()) == -expected
+    with pytest.raises(DemoError, match=f"status -{expected:d};"):
+        asyncio.run(scenario())
 
 
 def test_environment_of_a_real_fleet_is_kept_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,3 +128,26 @@ def test_environment_of_a_real_fleet_is_kept_away(monkeypatch: pytest.MonkeyPatc
 )
 def test_url(listen: str, url: str) -> None:
     assert url_of(parse_listen(listen)) == url
+
+
+@pytest.mark.parametrize("name", ["plain", "with space: #and 'quotes' \"too\""])
+def test_the_daemon_accepts_it(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / name
+    directory.mkdir()
+    certificates = issue(directory)
+    path = directory / "presenced.yaml"
+    path.write_text(configuration(certificates, port=12345, listen=":9884"))
+
+    settings = load_settings(path, environ={})
+
+    assert settings.mqtt.transport == "aiomqtt"
+    assert settings.mqtt.protocol == "3.1.1"
+    assert (settings.mqtt.endpoint, settings.mqtt.port) == ("localhost", 12345)
+    assert settings.mqtt.session_expiry == 0
+    assert settings.mqtt.tls is not None
+    assert Path(str(settings.mqtt.tls.cert)) == certificates.daemon.cert
+    assert Path(str(settings.mqtt.tls.key)) == certificates.daemon.key
+    assert Path(str(settings.mqtt.tls.ca)) == certificates.ca
+    assert settings.presence.offline_delay == 5
+    assert settings.metrics.listen == ":9884"
+    assert settings.metrics.thing_attributes == ("site", "model")

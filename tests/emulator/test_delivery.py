@@ -3,18 +3,13 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced_emulator.events import Event
-from presenced_emulator.lifecycle import (
-    LONGEST_DELAY,
-    SHORTEST_DELAY,
-    DisconnectReason,
-    Ledger,
-    delays,
-)
+from presenced_emulator.delivery import LONGEST_DELAY, SHORTEST_DELAY, DeliveryModel
+from presenced_emulator.events import EventMessage
+from presenced_emulator.lifecycle import ConnectionLedger, DisconnectReason
 
 
-def event(reason: DisconnectReason) -> Event:
-    book = Ledger(random.Random(1))
+def event(reason: DisconnectReason) -> EventMessage:
+    book = ConnectionLedger(random.Random(1))
     connection = book.open("a", principal="ab", ip_address="192.0.2.7")
     return book.disconnected(connection, reason, 0.0)
 
@@ -24,8 +19,8 @@ TAKEN_OVER = event(DisconnectReason.DUPLICATE_CLIENTID)
 
 
 @given(st.integers(), st.sampled_from([LOST, TAKEN_OVER]))
-def test_once_or_twice_and_soon(seed: int, message: Event) -> None:
-    moments = delays(message, random.Random(seed))
+def test_once_or_twice_and_soon(seed: int, message: EventMessage) -> None:
+    moments = DeliveryModel().delays(message, random.Random(seed))
     assert len(moments) in (1, 2)
     assert all(at == 0 or SHORTEST_DELAY <= at <= LONGEST_DELAY for at in moments)
     assert LONGEST_DELAY < 5  # the demo's offline delay must not pass meanwhile
@@ -33,7 +28,7 @@ def test_once_or_twice_and_soon(seed: int, message: Event) -> None:
 
 def test_most_come_once_and_at_once() -> None:
     rng = random.Random(1)
-    many = [delays(LOST, rng) for _ in range(2000)]
+    many = [DeliveryModel().delays(LOST, rng) for _ in range(2000)]
     assert 0.85 < sum(moments == (0.0,) for moments in many) / len(many) < 0.95
     assert any(len(moments) == 2 for moments in many)
     assert any(moments[0] > 0 for moments in many)
@@ -41,5 +36,5 @@ def test_most_come_once_and_at_once() -> None:
 
 def test_disconnect_of_the_taken_over_mostly_comes_late() -> None:
     rng = random.Random(1)
-    late = sum(delays(TAKEN_OVER, rng)[0] > 0 for _ in range(2000)) / 2000
+    late = sum(DeliveryModel().delays(TAKEN_OVER, rng)[0] > 0 for _ in range(2000)) / 2000
     assert 0.65 < late < 0.85

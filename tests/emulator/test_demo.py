@@ -1,4 +1,4 @@
-"""The demo's stage management, with a daemon that never comes on; the real one has its own test."""
+"""The demo with a daemon that does not start; the real one has a test of its own."""
 
 import asyncio
 import os
@@ -6,12 +6,14 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from presenced_emulator import daemon, demo
-from presenced_emulator.demo import run_demo
+from presenced_emulator.daemon import DemoError
+from presenced_emulator.demo import Demo
 
 
 @pytest.fixture(autouse=True)
@@ -20,44 +22,37 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def perform(port: int, *, duration: float | None = None) -> int:
-    listen = f"127.0.0.1:{port}"
-    return asyncio.run(run_demo(devices=3, duration=duration, listen=listen, seed=1))
+def perform(port: int, script: str = "", *, say: Callable[[str], None] = print) -> None:
+    """Run the demo with a script instead of the daemon."""
+    options: dict[str, Any] = {"devices": 3, "duration": None, "seed": 1, "say": say}
+    command = (sys.executable, "-c", script)
+    asyncio.run(Demo(listen=f"127.0.0.1:{port}", command=command, **options).run())
 
 
-def play(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    monkeypatch.setattr(daemon, "COMMAND", (sys.executable, "-c", script))
-
-
-def test_daemon_that_ends_is_told(
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    free_port: int,
-    temporary: Path,
+def test_daemon_that_ends_is_reported(
+    capfd: pytest.CaptureFixture[str], free_port: int, temporary: Path
 ) -> None:
-    play(monkeypatch, "import sys; sys.exit('something is wrong')")
-    assert perform(free_port) == 1
-    told = capfd.readouterr().err
-    assert "something is wrong" in told
-    assert "presenced ended by itself with status 1" in told
+    with pytest.raises(DemoError, match="presenced ended with status 1; see its log above"):
+        perform(free_port, "import sys; sys.exit('something is wrong')")
+    assert "something is wrong" in capfd.readouterr().err
     assert not list(temporary.iterdir())
 
 
-def test_taken_port_is_told(capfd: pytest.CaptureFixture[str], temporary: Path) -> None:
+def test_taken_port_is_reported(temporary: Path) -> None:
+    lines: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert perform(port) == 1
-    told = capfd.readouterr()
-    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in told.err
-    assert not told.out
+        expected = f"cannot listen on 127.0.0.1:{port}: Address already in use"
+        with pytest.raises(DemoError, match=expected):
+            perform(port, say=lines.append)
+    assert not lines
     assert not list(temporary.iterdir())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_before_the_daemon_is_ready(
-    monkeypatch: pytest.MonkeyPatch, free_port: int, temporary: Path, number: signal.Signals
+    free_port: int, temporary: Path, number: signal.Signals
 ) -> None:
-    play(monkeypatch, "import time; time.sleep(60)")
     lines: list[str] = []
     private: list[int] = []
 
@@ -68,21 +63,18 @@ def test_signal_before_the_daemon_is_ready(
             private.append(directory.stat().st_mode & 0o777)
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(demo, "_say", say)
-    assert perform(free_port) == 0
+    perform(free_port, "import time; time.sleep(60)", say=say)
     assert private == [0o700]
     assert lines[0].startswith(f"Configuration: {temporary}/presenced-demo-")
-    assert lines[1] == f"Metrics:       http://127.0.0.1:{free_port}/metrics"
+    assert lines[1] == f"Console:       http://127.0.0.1:{free_port}/"
+    assert lines[2] == f"Metrics:       http://127.0.0.1:{free_port}/metrics"
     assert not list(temporary.iterdir())
 
 
-def test_reader_that_goes_away_ends_the_demo(
-    monkeypatch: pytest.MonkeyPatch, free_port: int, temporary: Path
-) -> None:
+def test_reader_that_goes_away_ends_the_demo(free_port: int, temporary: Path) -> None:
     def say(line: str) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(demo, "_say", say)
     with pytest.raises(BrokenPipeError):
-        perform(free_port)
+        perform(free_port, say=say)
     assert not list(temporary.iterdir())

@@ -1,135 +1,87 @@
-import asyncio
-from collections.abc import Callable, Iterator
-from itertools import chain, repeat
+"""The life of a fleet: the steps that the demo and `simulate` perform."""
+
+import random
+from collections import Counter
 from typing import Any
 
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from presenced_emulator import devices as plants
-from presenced_emulator import fleet
-from presenced_emulator.devices import Act, Ending, client_ids
-from presenced_emulator.fleet import Device, run_fleet
-from presenced_emulator.lifecycle import TIMESTAMP_ERROR_MS, DisconnectReason
-
-OpenStage = Callable[[], Any]
-
-REASONS = {
-    Ending.SLEEP: "CLIENT_INITIATED_DISCONNECT",
-    Ending.FLAP: "CONNECTION_LOST",
-    Ending.TAKEOVER: "DUPLICATE_CLIENTID",
-    Ending.VANISH: "CONNECTION_LOST",
-    Ending.SILENCE: "MQTT_KEEP_ALIVE_TIMEOUT",
-}
+from presenced_emulator.devices import Ending
+from presenced_emulator.fleet import (
+    Connect,
+    Disconnect,
+    FleetLife,
+    FleetPlan,
+    RegistryChange,
+    Remove,
+    Step,
+)
+from presenced_emulator.registry import Registry
 
 
-@pytest.mark.parametrize("ending", Ending)
-def test_endings(stage: OpenStage, ending: Ending, monkeypatch: pytest.MonkeyPatch) -> None:
-    def script(client_id: str, seed: int) -> Iterator[Act]:
-        return chain([Act(0.1, ending, 0.0)], repeat(Act(60.0, Ending.SLEEP, 0.0)))
-
-    monkeypatch.setattr(fleet, "script", script)
-    monkeypatch.setattr(fleet, "KEEP_ALIVE", 1)
-
-    async def scenario() -> None:
-        async with stage() as on:
-            device = asyncio.create_task(Device("sensor-0001", on.devices).run(1))
-            ended = await on.event("sensor-0001", "disconnected")
-            await on.event("sensor-0001", "connected", 2)
-            await on.event("sensor-0001", "subscribed", 2)
-            assert on.connected == {"sensor-0001"}
-            device.cancel()
-            await asyncio.wait({device})
-            last = await on.event("sensor-0001", "disconnected", 2)
-        assert ended["disconnectReason"] == REASONS[ending]
-        assert last["disconnectReason"] == "CLIENT_INITIATED_DISCONNECT"
-
-    asyncio.run(scenario())
+def steps(seconds: float = 120.0, **more: Any) -> list[Step]:
+    plan = FleetPlan(**{"devices": 20, "seed": 1, "start": 1e9, **more})
+    life = FleetLife(plan, Registry(random.Random(1)))
+    found: list[Step] = []
+    while life.next_at is not None and life.next_at <= seconds:
+        found += life.advance()
+    return found
 
 
-def test_device_comes_back_when_dropped(stage: OpenStage) -> None:
-    async def scenario() -> None:
-        async with stage() as on:
-            device = asyncio.create_task(Device("camera-0001", on.devices).run(1))
-            await on.event("camera-0001", "connected")
-            for peer in list(on.broker._holders.values()):
-                if peer.client_id == "camera-0001":
-                    peer.end(DisconnectReason.SERVER_INITIATED_DISCONNECT)
-            await on.event("camera-0001", "connected", 2)
-            device.cancel()
-            await asyncio.wait({device})
-
-    asyncio.run(scenario())
-
-
-def test_a_thing_is_told_before_its_device_connects(stage: OpenStage) -> None:
-    async def scenario() -> None:
-        async with stage() as on:
-            running = asyncio.create_task(run_fleet(4, on.broker, on.devices, 1))
-            for client_id in client_ids(4):
-                event = await on.event(client_id, "connected")
-                thing = on.broker.registry.things[plants.thing(client_id)]
-                assert event.get("thingName") == (thing.name if "/" in client_id else None)
-            await on.until(
-                lambda: sum(topic.startswith("$aws/events/thing/") for topic in on.topics) >= 5
-            )
-            (spare,) = client_ids(5)[4:]
-            assert spare not in on.connected
-            running.cancel()
-            await asyncio.wait({running})
-            await on.until(lambda: not on.broker.truth().roll.in_flight)
-            for client_id in client_ids(4):
-                created = on.topics.index(f"$aws/events/thing/{plants.thing(client_id)}/created")
-                connected = on.topics.index(f"$aws/events/presence/connected/{client_id}")
-                times = [on.messages[place][1]["timestamp"] for place in (created, connected)]
-                # Lifecycle events are misdated, and either may be delivered late.
-                assert times[0] < times[1] + TIMESTAMP_ERROR_MS
-
-    asyncio.run(scenario())
-
-
-def test_the_roll_names_the_thing_of_each_client(stage: OpenStage) -> None:
-    async def scenario() -> None:
-        async with stage() as on:
-            running = asyncio.create_task(run_fleet(4, on.broker, on.devices, 1))
-            for client_id in client_ids(4):
-                await on.event(client_id, "connected")
-            roll = on.broker.truth().roll
-            assert {roll.thing_of[each] for each in client_ids(4)} <= roll.things.keys()
-            standing = roll.things["plant-pump-0004"]
-            assert standing.thing_type == "actuator"
-            assert "plants" in standing.groups
-            assert len(standing.groups) == 3
-            running.cancel()
-            await asyncio.wait({running})
-
-    asyncio.run(scenario())
-
-
-def test_devices_come_and_go_with_the_changes(
-    stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+@given(
+    st.integers(1, 30), st.integers(), st.booleans(), st.sampled_from([0.0, 9.0]), st.integers(0, 3)
+)
+def test_steps_are_in_order_and_fit_each_other(
+    devices: int, seed: int, changes: bool, silence: float, storms: int
 ) -> None:
-    monkeypatch.setattr(fleet, "CHANGE_EVERY", 0.05)
+    online: set[str] = set()
+    removed: set[str] = set()
+    last = 0.0
+    more: dict[str, Any] = {"duration": 120.0, "storms": storms} if storms else {}
+    for step in steps(devices=devices, seed=seed, changes=changes, silence=silence, **more):
+        assert step.at >= last
+        last = step.at
+        if isinstance(step, RegistryChange):
+            continue
+        assert step.client_id not in removed
+        if isinstance(step, Connect):
+            online.add(step.client_id)
+        elif isinstance(step, Disconnect):
+            online.remove(step.client_id)
+        else:
+            assert step.client_id not in online
+            removed.add(step.client_id)
+    assert changes or not removed
 
-    async def scenario() -> None:
-        async with stage() as on:
-            running = asyncio.create_task(run_fleet(4, on.broker, on.devices, 1))
-            await on.until(lambda: bool(on.connected - set(client_ids(4))))
-            await on.until(lambda: len(set(client_ids(4)) - on.connected) > 0)
-            running.cancel()
-            await asyncio.wait({running})
-            await on.until(lambda: not on.connected)
 
-    asyncio.run(scenario())
+def test_all_devices_connect_after_their_things_are_created() -> None:
+    created: set[str] = set()
+    connected = set()
+    for step in steps():
+        if isinstance(step, RegistryChange):
+            created |= {message.fields.get("thingName") for message in step.messages}
+        elif isinstance(step, Connect):
+            assert step.client_id.replace("/", "-") in created
+            connected.add(step.client_id)
+    assert len(connected) == 20
 
 
-def test_fleet_connects_and_says_goodbye(stage: OpenStage) -> None:
-    async def scenario() -> None:
-        async with stage() as on:
-            running = asyncio.create_task(run_fleet(12, on.broker, on.devices, 1))
-            for client_id in client_ids(12):
-                await on.event(client_id, "connected")
-            running.cancel()
-            await asyncio.wait({running})
-            await on.until(lambda: not on.connected)
+def test_changes_replace_devices() -> None:
+    kinds = Counter(type(step) for step in steps(changes=True))
+    assert kinds[Remove] >= 10
+    assert kinds[RegistryChange] > 60
+    assert not any(isinstance(step, Remove) for step in steps())
 
-    asyncio.run(scenario())
+
+def test_a_silent_device_stays_away_until_the_broker_has_noticed() -> None:
+    went: dict[str, float] = {}
+    for step in steps(600.0, silence=9.0):
+        if isinstance(step, Disconnect) and step.ending is Ending.SILENCE:
+            went[step.client_id] = step.at
+        elif isinstance(step, Connect) and step.client_id in went:
+            assert step.at - went.pop(step.client_id) >= 9.0
+
+
+def test_no_step_after_the_duration() -> None:
+    assert 25 < max(step.at for step in steps(1000.0, duration=30.0)) <= 30

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from presenced_emulator.lifecycle import (
     TIMESTAMP_ERROR_MS,
     Connection,
+    ConnectionLedger,
     DisconnectReason,
-    Ledger,
     has_lifecycle_events,
 )
 
@@ -21,8 +21,8 @@ seeds = st.integers(0, 2**32)
 names = st.sampled_from(["a", "b", "plant/pump 1", "ß"])
 
 
-def ledger(seed: int = 1) -> Ledger:
-    return Ledger(random.Random(seed))
+def ledger(seed: int = 1) -> ConnectionLedger:
+    return ConnectionLedger(random.Random(seed))
 
 
 @given(seeds, st.lists(st.tuples(names, st.booleans())))

@@ -18,14 +18,14 @@ from presenced.events.model import (
     ThingTypeAssociationEvent,
     ThingTypeEvent,
 )
-from presenced_emulator.events import Event
+from presenced_emulator.events import EventMessage
 from presenced_emulator.registry import Registry
 
 NOW = 1_700_000_000.0
 AT = 1_700_000_000_000
 
 
-def told(event: Event) -> Any:
+def told(event: EventMessage) -> Any:
     """The event as the daemon decodes it; topic and payload agree."""
     decoded = decode(event.topic, event.payload, NOW)
     assert not decoded.topic_disagrees
@@ -45,13 +45,15 @@ def tree() -> Registry:
     registry.create_group("plants", NOW, attributes={})
     registry.create_group("north", NOW, parent="plants", attributes={})
     registry.create_group("hall", NOW, parent="north", attributes={"floor": "1"})
-    registry.create_thing("a", NOW, kind="sensor", attributes={"site": "north"})
+    registry.create_thing("a", NOW, thing_type="sensor", attributes={"site": "north"})
     registry.regroup("a", NOW, into="hall")
     return registry
 
 
 def test_a_thing_is_created_with_its_type() -> None:
-    created, associated = tree().create_thing("b", NOW, kind="sensor", attributes={"site": "x"})
+    created, associated = tree().create_thing(
+        "b", NOW, thing_type="sensor", attributes={"site": "x"}
+    )
     event = told(created)
     assert isinstance(event, ThingEvent)
     assert (event.type, event.thing_name, event.version) == ("created", "b", 1)
@@ -92,11 +94,11 @@ def test_an_update_keeps_what_it_does_not_name() -> None:
 
 def test_another_type_is_told_by_the_thing_and_by_both_associations() -> None:
     registry = tree()
-    updated, removed, added = map(told, registry.update_thing("a", NOW, kind="gateway"))
+    updated, removed, added = map(told, registry.update_thing("a", NOW, thing_type="gateway"))
     assert (updated.type, updated.thing_type) == ("updated", "gateway")
     assert (removed.type, removed.thing_type) == ("removed", "sensor")
     assert (added.type, added.thing_type) == ("added", "gateway")
-    _, removed = map(told, registry.update_thing("a", NOW, kind=""))
+    _, removed = map(told, registry.update_thing("a", NOW, thing_type=""))
     assert (removed.type, removed.thing_type) == ("removed", "gateway")
 
 
@@ -199,12 +201,12 @@ def test_no_two_calls_share_a_moment(moments: list[float]) -> None:
 
 
 def test_what_one_call_tells_shares_a_moment() -> None:
-    events = tree().update_thing("a", NOW + 1, kind="gateway")
+    events = tree().update_thing("a", NOW + 1, thing_type="gateway")
     assert {event.fields["timestamp"] for event in events} == {AT + 1000}
 
 
 def test_every_event_has_an_id_of_its_own() -> None:
-    events = tree().update_thing("a", NOW, kind="gateway")
+    events = tree().update_thing("a", NOW, thing_type="gateway")
     assert len({event.fields["eventId"] for event in events}) == 3
     assert all(len(event.fields["eventId"]) == 32 for event in events)
 
@@ -212,7 +214,7 @@ def test_every_event_has_an_id_of_its_own() -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_same_seed_tells_the_same(seed: int) -> None:
     def story(number: int) -> list[bytes]:
-        events = new(number).create_thing("a", NOW, kind="b", attributes={})
+        events = new(number).create_thing("a", NOW, thing_type="b", attributes={})
         return [event.payload for event in events]
 
     assert story(seed) == story(seed)

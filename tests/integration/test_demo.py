@@ -165,8 +165,11 @@ def test_ends_cleanly_when_asked(port: int, tmp_path: Path, number: signal.Signa
     async def scenario() -> tuple[int | None, str, str]:
         async with demo(port, tmp_path) as process:
             config = Path((await line_with(process, "Configuration:")).split(maxsplit=1)[1].strip())
+            console = (await line_with(process, "Console:")).split()[1]
             url = (await line_with(process, "Metrics:")).split()[1]
             await line_with(process, "| broker: connected")
+            page = await asyncio.to_thread(lambda: urllib.request.urlopen(console).read())
+            assert b"console.css" in page
             assert "transport: aiomqtt" in config.read_text()
             assert stat.S_IMODE(config.parent.stat().st_mode) == 0o700
             metrics = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read())
@@ -191,6 +194,20 @@ def test_taken_port_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         status, err = asyncio.run(scenario(server.getsockname()[1]))
     assert status == 1
+    assert b"presenced: cannot listen on" in err
     assert b"Address already in use" in err
     assert b"Traceback" not in err
     assert not list(tmp_path.iterdir())
+
+
+def test_more_devices_than_the_machine_can_run(port: int, tmp_path: Path) -> None:
+    async def scenario() -> tuple[int | None, str, str]:
+        async with demo(port, tmp_path, "--devices", "1000000") as process, asyncio.timeout(10):
+            out, err = await process.communicate()
+        return process.returncode, out.decode(), err.decode()
+
+    status, out, err = asyncio.run(scenario())
+
+    assert (status, out) == (2, "")
+    bound = r"this machine can run at most \d+ devices: each needs .*"
+    assert re.fullmatch(rf"presenced: --devices = 1000000: {bound}\n", err)

@@ -107,7 +107,7 @@ def test_nobody_listens(broker_of: Any, daemon_of: Any) -> None:
     daemon: Daemon = daemon_of(broker=broker_of(), start=False)
     done = simulate(daemon, "--duration", "1s", "--devices", "2")
     assert done.returncode == 0
-    assert "Nobody is subscribed to them on this broker." in done.stdout
+    assert "No client is subscribed to them on this broker." in done.stdout
 
 
 def test_a_broker_that_is_not_there(daemon_of: Any) -> None:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced_emulator import devices as plants
-from presenced_emulator.events import Event
+from presenced_emulator.devices import kind_of, thing_name
+from presenced_emulator.events import EventMessage
+from presenced_emulator.provisioning import TOP_GROUP, FleetChange, Provisioner
 from presenced_emulator.registry import Registry
-from presenced_emulator.upkeep import Change, Upkeep
 
 NOW = 1_700_000_000.0
 DEVICES = 20
@@ -20,19 +20,20 @@ class Site:
 
     def __init__(self, seed: int = 1, devices: int = DEVICES) -> None:
         self.registry = Registry(random.Random(seed))
-        self.upkeep = Upkeep(self.registry, random.Random(seed), devices)
-        self.events: list[Event] = self.upkeep.found(NOW)
-        for client_id in (*self.upkeep.spares, *self.upkeep.devices):
-            self.events += self.upkeep.install(client_id, NOW)
-        self.running = set(self.upkeep.devices)
+        self.provisioner = Provisioner(self.registry, random.Random(seed), devices)
+        self.events: list[EventMessage] = self.provisioner.create_groups(NOW)
+        for client_id in (*self.provisioner.spares, *self.provisioner.devices):
+            self.events += self.provisioner.install(client_id, NOW)
+        self.running = set(self.provisioner.devices)
         self._clock = count(1)
 
-    def change(self, away: frozenset[str] = frozenset()) -> Change:
-        change = self.upkeep.change(NOW + next(self._clock), self.running - away)
-        self.events += change.events
-        assert self.running.issuperset(change.stop)
-        assert not self.running.intersection(change.start)
-        self.running = (self.running - set(change.stop)) | set(change.start)
+    def change(self, away: frozenset[str] = frozenset()) -> FleetChange:
+        change = self.provisioner.change(NOW + next(self._clock), self.running - away)
+        self.events += change.messages
+        assert change.removed is None or change.removed in self.running
+        assert change.added not in self.running
+        self.running -= {str(change.removed)}
+        self.running |= {change.added} if change.added else set()
         return change
 
     @property
@@ -46,13 +47,13 @@ def check(site: Site) -> None:
     """What holds of every fleet: whoever runs is a thing in a hall at its site."""
     registry = site.registry
     assert len(registry.types) == 3
-    for client_id in (*site.running, *site.upkeep.spares):
-        thing = registry.things[plants.thing(client_id)]
-        assert thing.kind == plants.TYPES[plants.kind_of(client_id)]
-        assert thing.attributes["model"] in plants.MODELS[plants.kind_of(client_id)]
+    for client_id in (*site.running, *site.provisioner.spares):
+        thing = registry.things[thing_name(client_id)]
+        assert thing.thing_type == kind_of(client_id).thing_type
+        assert thing.attributes["model"] in kind_of(client_id).models
         groups = registry.groups_of(thing.name)
         (hall,) = thing.groups
-        assert groups == {hall, plants.site_group(thing.attributes["site"]), plants.TOP}
+        assert groups == {hall, f"site-{thing.attributes['site']}", TOP_GROUP}
         exclusive = thing.name if "/" in client_id else None
         assert registry.exclusive_thing(client_id) == exclusive
 
@@ -61,7 +62,7 @@ def test_a_fleet_is_founded() -> None:
     site = Site()
     check(site)
     assert len(site.registry.things) == DEVICES + 2
-    assert set(site.upkeep.spares).isdisjoint(site.upkeep.devices)
+    assert set(site.provisioner.spares).isdisjoint(site.provisioner.devices)
     assert site.topics == {
         ("thingType", "created"): 3,
         ("thingGroup", "created"): 7,
@@ -83,11 +84,11 @@ def test_all_sorts_of_changes_come_in_turn() -> None:
     assert happened["thingGroupMembership", "removed"] == 1
     assert happened["thingGroup", "deleted"] == happened["thingGroup", "created"] == 1
     assert happened["thingGroupHierarchy", "removed"] == 1
-    started = [change.start for change in changes if change.start]
-    stopped = [client_id for change in changes for client_id in change.stop]
-    assert len(started) == len(stopped) == 2
-    assert "sensor-0001" in stopped
-    assert not {client_id for each in started for client_id in each} & set(site.upkeep.spares)
+    added = {change.added for change in changes if change.added}
+    removed = {change.removed for change in changes if change.removed}
+    assert len(added) == len(removed) == 2
+    assert "sensor-0001" in removed
+    assert not added & set(site.provisioner.spares)
 
 
 def test_one_deleted_device_goes_on_as_a_new_thing_of_the_same_name() -> None:
@@ -101,10 +102,12 @@ def test_one_deleted_device_goes_on_as_a_new_thing_of_the_same_name() -> None:
     )
     again = [name for name, times in created.items() if times > 1]
     assert len(again) == 1
-    assert again[0] in {plants.thing(client_id) for client_id in site.running}
+    assert again[0] in {thing_name(client_id) for client_id in site.running}
 
 
-@given(st.integers(0, 999), st.lists(st.sampled_from(Site().upkeep.devices)), st.integers(1, 60))
+@given(
+    st.integers(0, 999), st.lists(st.sampled_from(Site().provisioner.devices)), st.integers(1, 60)
+)
 def test_changes_keep_the_fleet_in_order(seed: int, away: list[str], changes: int) -> None:
     site = Site(seed)
     for _ in range(changes):
@@ -125,9 +128,18 @@ def test_nobody_to_change_is_no_trouble(devices: int) -> None:
 
 def test_nothing_is_installed_yet() -> None:
     registry = Registry(random.Random(1))
-    upkeep = Upkeep(registry, random.Random(1), DEVICES)
-    upkeep.found(NOW)
+    provisioner = Provisioner(registry, random.Random(1), DEVICES)
+    provisioner.create_groups(NOW)
     for _ in range(20):
-        change = upkeep.change(NOW, frozenset())
-        assert not change.start
-        assert not change.stop
+        change = provisioner.change(NOW, frozenset())
+        assert change.added is None
+        assert change.removed is None
+
+
+@pytest.mark.parametrize(("devices", "spares", "halls"), [(1, 1, 4), (20, 2, 4), (3000, 300, 132)])
+def test_spares_and_halls_grow_with_the_fleet(devices: int, spares: int, halls: int) -> None:
+    registry = Registry(random.Random(1))
+    provisioner = Provisioner(registry, random.Random(1), devices)
+    provisioner.create_groups(NOW)
+    assert len(provisioner.spares) == spares
+    assert sum(name.startswith("hall-") for name in registry.groups) == halls

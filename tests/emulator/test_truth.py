@@ -4,7 +4,14 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced_emulator.truth import Roll, Scrape, Tally, Truth, agree, report_line
+from presenced_emulator.truth import (
+    RegistrySnapshot,
+    Scrape,
+    Tally,
+    Truth,
+    presence_agrees,
+    report_line,
+)
 
 names = st.frozensets(st.sampled_from("abcdefgh"))
 
@@ -41,13 +48,13 @@ def test_parse() -> None:
 @given(names, names)
 def test_the_exact_truth_agrees(connected: frozenset[str], gone: frozenset[str]) -> None:
     now = truth(connected)
-    assert agree(scrape(connected, set(gone - connected)), now, now)
+    assert presence_agrees(scrape(connected, set(gone - connected)), now, now)
 
 
 @given(names, names)
 def test_another_number_disagrees(connected: frozenset[str], shown: frozenset[str]) -> None:
     now = truth(connected)
-    assert agree(scrape(shown), now, now) is (shown == connected)
+    assert presence_agrees(scrape(shown), now, now) is (shown == connected)
 
 
 @given(names, names, names)
@@ -56,20 +63,20 @@ def test_what_is_in_flight_may_be_told_either_way(
 ) -> None:
     changing = before ^ after
     told = (before & after) | (shown & changing)
-    assert agree(scrape(told), truth(before), truth(after))
-    assert agree(scrape(told), truth(before), truth(before, set(changing)))
+    assert presence_agrees(scrape(told), truth(before), truth(after))
+    assert presence_agrees(scrape(told), truth(before), truth(before, set(changing)))
 
 
 def test_pending_is_not_connected() -> None:
     now = truth({"a"})
-    assert agree(scrape({"a"}, {"b"}), now, now)
-    assert not agree(scrape({"a", "b"}), now, now)
-    assert not agree(scrape(set(), {"a"}), now, now)
+    assert presence_agrees(scrape({"a"}, {"b"}), now, now)
+    assert not presence_agrees(scrape({"a", "b"}), now, now)
+    assert not presence_agrees(scrape(set(), {"a"}), now, now)
 
 
 def test_two_mistakes_do_not_cancel_out() -> None:
     now = truth({"a", "b"})
-    assert not agree(scrape({"a", "c"}), now, now)
+    assert not presence_agrees(scrape({"a", "c"}), now, now)
 
 
 def test_line() -> None:
@@ -87,10 +94,10 @@ def test_truth_without_the_daemon() -> None:
     assert whole.without("presenced") == truth({"a"})
 
 
-def test_truth_without_the_daemon_keeps_the_roll() -> None:
-    roll = Roll({}, {"plant/a": "a"})
-    whole = replace(truth({"a", "presenced"}), roll=roll)
-    assert whole.without("presenced") == replace(truth({"a"}), roll=roll)
+def test_truth_without_the_daemon_keeps_the_registry() -> None:
+    snapshot = RegistrySnapshot({}, {"plant/a": "a"})
+    whole = replace(truth({"a", "presenced"}), registry=snapshot)
+    assert whole.without("presenced") == replace(truth({"a"}), registry=snapshot)
 
 
 def test_parse_reads_the_breakdown() -> None:
@@ -101,8 +108,7 @@ def test_parse_reads_the_breakdown() -> None:
 
 
 def test_tally() -> None:
-    tally = Tally()
-    tally.count(agreed=True)
-    tally.count(agreed=False)
+    tally = Tally("presenced and the broker agreed")
+    tally.count(true=True)
+    tally.count(true=False)
     assert str(tally) == "presenced and the broker agreed in 1 of 2 samples"
-    assert str(Tally(3, 4, claim="all went well")) == "all went well in 3 of 4 samples"

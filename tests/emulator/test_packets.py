@@ -6,7 +6,7 @@ from amqtt.mqtt.subscribe import SubscribePacket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced_emulator.wire import connect_packet, encode_packet, read_packet, subscribe_packet
+from presenced_emulator.clients import connect_packet, encode_packet, read_packet, subscribe_packet
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
@@ -21,7 +21,7 @@ async def read_back(data: bytes) -> tuple[int, bytes]:
 
 
 @given(st.integers(0, 255), st.sampled_from([0, 1, 127, 128, 16383, 16384, 70000]))
-def test_packets_survive_the_wire(head: int, length: int) -> None:
+def test_an_encoded_packet_is_read_back(head: int, length: int) -> None:
     body = bytes(length)
     assert asyncio.run(read_back(encode_packet(head, body))) == (head, body)
 

@@ -1,0 +1,233 @@
+"""The simulated devices as MQTT 3.1.1 clients.
+
+Client libraries ping in time and disconnect cleanly. A simulated device must be able to fall silent
+and to vanish, so it speaks the few packets that it needs itself.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Never, Self
+
+from presenced_emulator.devices import Ending
+from presenced_emulator.events import EventMessage
+from presenced_emulator.fleet import Connect, Disconnect, FleetLife, RegistryChange, Remove
+
+KEEP_ALIVE = 6
+RETRY_AFTER = 1.0
+SETUP_TIMEOUT = 20.0
+CLOSE_TIMEOUT = 2.0
+
+_CONNACK = 0x20
+_PINGREQ = bytes([0xC0, 0])
+_DISCONNECT = bytes([0xE0, 0])
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The broker's address, and how to authenticate."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext
+
+
+def encode_packet(head: int, body: bytes) -> bytes:
+    """Prefix a packet's body with its first byte and its length (MQTT 3.1.1 section 2.2)."""
+    length = bytearray()
+    rest = len(body)
+    while True:
+        rest, digit = divmod(rest, 128)
+        length.append(digit | (0x80 if rest else 0))
+        if not rest:
+            return bytes([head, *length]) + body
+
+
+def connect_packet(client_id: str, keep_alive: int) -> bytes:
+    """Encode CONNECT with a clean session; `keep_alive` is in seconds."""
+    options = bytes([4, 0b10]) + keep_alive.to_bytes(2, "big")
+    return encode_packet(0x10, _string("MQTT") + options + _string(client_id))
+
+
+def subscribe_packet(topic_filter: str) -> bytes:
+    """Encode SUBSCRIBE to one topic filter at QoS 0, with packet identifier 1."""
+    return encode_packet(0x82, bytes([0, 1]) + _string(topic_filter) + bytes([0]))
+
+
+async def read_packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Read one packet: its first byte and its body."""
+    head = (await reader.readexactly(1))[0]
+    length, shift = 0, 0
+    while True:
+        digit = (await reader.readexactly(1))[0]
+        length |= (digit & 0x7F) << shift
+        if digit < 0x80:
+            return head, await reader.readexactly(length)
+        shift += 7
+
+
+def _string(text: str) -> bytes:
+    data = text.encode()
+    return len(data).to_bytes(2, "big") + data
+
+
+class Link:
+    """One MQTT connection, which pings twice per keep-alive.
+
+    Made by `open`; ended by `disconnect` or `drop`.
+    """
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, keep_alive: int
+    ) -> None:
+        self._writer = writer
+        self._receiving = asyncio.create_task(self._receive(reader))
+        self._pinging = asyncio.create_task(self._ping(keep_alive / 2))
+
+    @classmethod
+    async def open(cls, server: Server, client_id: str, *, keep_alive: int) -> Self:
+        """Connect and wait for acceptance, or raise OSError."""
+        async with asyncio.timeout(SETUP_TIMEOUT):
+            reader, writer = await asyncio.open_connection(
+                server.host, server.port, ssl=server.tls, ssl_shutdown_timeout=CLOSE_TIMEOUT
+            )
+            try:
+                writer.write(connect_packet(client_id, keep_alive))
+                await _accepted(reader)
+            except BaseException:
+                writer.transport.abort()
+                raise
+        return cls(reader, writer, keep_alive)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the broker or the network ended the connection."""
+        return self._receiving.done()
+
+    def on_lost(self, report: Callable[[Self], None]) -> None:
+        """Call `report` with the link when it is lost or has been ended."""
+        self._receiving.add_done_callback(lambda _: report(self))
+
+    def subscribe(self, topic_filter: str) -> None:
+        """Subscribe to one topic filter."""
+        self._writer.write(subscribe_packet(topic_filter))
+
+    async def fall_silent(self, seconds: float) -> None:
+        """Send nothing, not even pings, until the broker ends the link or the time is over."""
+        self._pinging.cancel()
+        await asyncio.wait({self._receiving}, timeout=seconds)
+
+    async def disconnect(self) -> None:
+        """Send DISCONNECT and close."""
+        if not self.lost:
+            self._writer.write(_DISCONNECT)
+        self._pinging.cancel()
+        self._writer.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._writer.wait_closed()
+        self.drop()
+
+    def drop(self) -> None:
+        """Close the socket without DISCONNECT."""
+        self._writer.transport.abort()
+        self._pinging.cancel()
+        self._receiving.cancel()
+
+    async def _receive(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                await read_packet(reader)
+        self._pinging.cancel()
+
+    async def _ping(self, interval: float) -> Never:
+        while True:
+            await asyncio.sleep(interval)
+            self._writer.write(_PINGREQ)
+
+
+async def _accepted(reader: asyncio.StreamReader) -> None:
+    try:
+        head, body = await read_packet(reader)
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionResetError("the broker closed the connection") from error
+    if head != _CONNACK or body[1] != 0:
+        raise ConnectionRefusedError("the broker refused the connection")
+
+
+class DeviceClient:
+    """Performs the steps of one device, and reconnects when the broker ends its connection."""
+
+    def __init__(self, client_id: str, server: Server, *, keep_alive: int = KEEP_ALIVE) -> None:
+        self._client_id = client_id
+        self._server = server
+        self._keep_alive = keep_alive
+        self._link: Link | None = None
+        self._queue: asyncio.Queue[Connect | Disconnect | Remove | Link] = asyncio.Queue()
+
+    def perform(self, step: Connect | Disconnect | Remove) -> None:
+        """Perform a step after those before it."""
+        self._queue.put_nowait(step)
+
+    async def run(self) -> None:
+        """Perform the steps until the device is removed; when cancelled, disconnect cleanly."""
+        try:
+            while True:
+                step = await self._queue.get()
+                if isinstance(step, Remove):
+                    return
+                if isinstance(step, Disconnect):
+                    await self._end(step.ending)
+                # A link that is lost but no longer the present one was ended on purpose.
+                elif isinstance(step, Connect) or step is self._link:
+                    await self._connect()
+        finally:
+            if self._link:
+                await self._link.disconnect()
+
+    async def _connect(self) -> None:
+        while True:
+            try:
+                link = await Link.open(self._server, self._client_id, keep_alive=self._keep_alive)
+                break
+            except OSError:
+                await asyncio.sleep(RETRY_AFTER)
+        before, self._link = self._link, link
+        if before:
+            before.drop()
+        link.on_lost(self._queue.put_nowait)
+        link.subscribe(f"devices/{self._client_id}/commands")
+
+    async def _end(self, ending: Ending) -> None:
+        if (link := self._link) is None:
+            return
+        if ending is Ending.SLEEP:
+            await link.disconnect()
+        elif ending is Ending.SILENCE:
+            await link.fall_silent(3.0 * self._keep_alive)
+        link.drop()
+        self._link = None
+
+
+async def run_fleet(
+    life: FleetLife, publish: Callable[[Iterable[EventMessage]], None], server: Server
+) -> None:
+    """Perform the steps of a fleet's life in real time; `publish` takes those of the registry."""
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    clients: dict[str, DeviceClient] = {}
+    async with asyncio.TaskGroup() as group:
+        while (at := life.next_at) is not None:
+            await asyncio.sleep(begin + at - loop.time())
+            for step in life.advance():
+                if isinstance(step, RegistryChange):
+                    publish(step.messages)
+                    continue
+                if step.client_id not in clients:
+                    client = clients[step.client_id] = DeviceClient(step.client_id, server)
+                    group.create_task(client.run())
+                clients[step.client_id].perform(step)
+                if isinstance(step, Remove):
+                    del clients[step.client_id]

@@ -1,0 +1,149 @@
+"""A simulated fleet on a virtual clock: what AWS would publish about it, and its true state.
+
+Pure: the same plan gives the same messages, byte for byte. The truth follows from the steps of the
+fleet and does not depend on the messages.
+"""
+
+import hashlib
+import heapq
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import NamedTuple
+
+from presenced_emulator.devices import Ending
+from presenced_emulator.events import EventMessage
+from presenced_emulator.fleet import Connect, Disconnect, FleetLife, FleetPlan, RegistryChange, Step
+from presenced_emulator.lifecycle import Connection, ConnectionLedger, DisconnectReason
+from presenced_emulator.registry import Registry
+
+_REASONS = {
+    Ending.SLEEP: DisconnectReason.CLIENT_INITIATED_DISCONNECT,
+    Ending.FLAP: DisconnectReason.CONNECTION_LOST,
+    Ending.VANISH: DisconnectReason.CONNECTION_LOST,
+    Ending.SILENCE: DisconnectReason.MQTT_KEEP_ALIVE_TIMEOUT,
+}
+_HOSTS = 254
+_LISTED = 10
+
+
+class ScheduledMessage(NamedTuple):
+    """A message to publish `at` seconds after the start."""
+
+    at: float
+    topic: str
+    payload: bytes
+
+
+class ClientTruth(NamedTuple):
+    """The true state of a client, and since when, in seconds after the start.
+
+    `connection` is the present or the last one; `reason` is why it ended, None while it lasts.
+    """
+
+    connection: Connection
+    since: float
+    reason: DisconnectReason | None = None
+
+
+class Simulation:
+    """One simulation; iterate over `messages` once."""
+
+    def __init__(self, plan: FleetPlan) -> None:
+        self.truth: dict[str, ClientTruth] = {}
+        """Each client that has connected, as it is at the time of the last message."""
+        self._plan = plan
+        self._registry = Registry(plan.random("registry"))
+        self._life = FleetLife(plan, self._registry)
+        self._delivery_rng = plan.random("delivery")
+        # Versions continue those of an earlier simulation, as AWS's do: lower ones would be stale.
+        first_version = round(plan.start * 1000)
+        self._ledger = ConnectionLedger(plan.random("ledger"), first_version=first_version)
+        self._order = count()
+        self._pending: list[tuple[float, int, ScheduledMessage]] = []
+        self._ended = False
+
+    def messages(self) -> Iterator[ScheduledMessage]:
+        """Generate the messages in the order in which they are to be published."""
+        while (at := self._life.next_at) is not None:
+            while self._pending and self._pending[0][0] < at:
+                yield heapq.heappop(self._pending)[2]
+            if self._ended:
+                break
+            for step in self._life.advance():
+                self._perform(step)
+        while self._pending:
+            yield heapq.heappop(self._pending)[2]
+
+    def end(self) -> None:
+        """End the fleet's life; only messages of what has happened are still to be published."""
+        self._ended = True
+
+    def _perform(self, step: Step) -> None:
+        if isinstance(step, RegistryChange):
+            self._schedule(step.messages, step.at)
+        elif isinstance(step, Connect):
+            self._connect(step.client_id, step.at)
+        elif isinstance(step, Disconnect):
+            self._disconnect(step.client_id, _REASONS[step.ending], step.at)
+
+    def _connect(self, client_id: str, at: float) -> None:
+        before = self.truth.get(client_id)
+        connection = self._ledger.open(
+            client_id,
+            principal=hashlib.sha256(client_id.encode()).hexdigest(),
+            ip_address=f"198.51.100.{len(self.truth) % _HOSTS + 1}",
+            thing_name=self._registry.exclusive_thing(client_id),
+        )
+        self.truth[client_id] = ClientTruth(connection, at)
+        now = self._plan.start + at
+        topics = [f"devices/{client_id}/commands"]
+        self._schedule([self._ledger.connected(connection, now)], at)
+        self._schedule([self._ledger.subscribed(connection, topics, now)], at)
+        if before is not None and before.reason is None:
+            taken_over = DisconnectReason.DUPLICATE_CLIENTID
+            self._schedule([self._ledger.disconnected(before.connection, taken_over, now)], at)
+
+    def _disconnect(self, client_id: str, reason: DisconnectReason, at: float) -> None:
+        connection = self.truth[client_id].connection
+        self.truth[client_id] = ClientTruth(connection, at, reason)
+        now = self._plan.start + at
+        self._schedule([self._ledger.disconnected(connection, reason, now)], at)
+
+    def _schedule(self, messages: Iterable[EventMessage], at: float) -> None:
+        for message in messages:
+            for delay in self._plan.delivery.delays(message, self._delivery_rng):
+                scheduled = ScheduledMessage(at + delay, message.topic, message.payload)
+                heapq.heappush(self._pending, (scheduled.at, next(self._order), scheduled))
+
+
+def truth_lines(truth: Mapping[str, ClientTruth], start: float) -> Iterator[str]:
+    """Generate a JSON line for each client, by client ID, with keys as `replay --print clients`.
+
+    `since` is when the present connection began or the last one ended, in seconds since the epoch.
+    """
+    for client_id, client in sorted(truth.items()):
+        fields = {
+            "client_id": client_id,
+            "state": "online" if client.reason is None else "offline",
+            "since": round(start + client.since, 3),
+            "version": client.connection.version,
+            "session": client.connection.session,
+            "reason": client.reason,
+        }
+        yield json.dumps(fields) + "\n"
+
+
+def summary(truth: Mapping[str, ClientTruth]) -> Iterator[str]:
+    """Generate the lines that say which clients are online and which are offline."""
+    online = sorted(name for name, client in truth.items() if client.reason is None)
+    offline = sorted(truth.keys() - set(online))
+    for state, names in (("online", online), ("offline", offline)):
+        yield f"{len(names)} {state}{_listed(names)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return "."
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f": {', '.join(names[:_LISTED])}{more}."

@@ -1,0 +1,221 @@
+"""A made-up fleet: the same again by its seed, and the daemon's pipeline finds the truth in it."""
+
+import io
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from presenced.commands.replay import Replay
+from presenced.events.message import Message
+from presenced.settings import load_settings
+from presenced.system import log
+from presenced_emulator.delivery import DeliveryModel
+from presenced_emulator.fleet import FleetPlan
+from presenced_emulator.simulate.simulation import (
+    ScheduledMessage,
+    Simulation,
+    summary,
+    truth_lines,
+)
+
+START = 1_764_072_000.0
+IN_ORDER = DeliveryModel(late_rate=0, taken_over_late_rate=0, duplicate_rate=0)
+
+
+def plan_of(**more: Any) -> FleetPlan:
+    wanted: dict[str, Any] = {"devices": 20, "duration": 120.0, "seed": 1, "start": START, **more}
+    return FleetPlan(**wanted)
+
+
+def simulated(**more: Any) -> tuple[Simulation, list[ScheduledMessage]]:
+    simulation = Simulation(plan_of(**more))
+    return simulation, list(simulation.messages())
+
+
+def disconnects(messages: list[ScheduledMessage]) -> Counter[str]:
+    told = (
+        json.loads(message.payload) for message in messages if "/disconnected/" in message.topic
+    )
+    return Counter(fields["disconnectReason"] for fields in told)
+
+
+def clients(published: list[ScheduledMessage], start: float = START) -> dict[str, str]:
+    """The state of each client after a replay."""
+    messages = (
+        Message(
+            topic=each.topic,
+            payload=each.payload,
+            qos=0,
+            received=start + each.at,
+            moment=start + each.at,
+        )
+        for each in published
+    )
+    out = io.BytesIO()
+    log.configure("critical")
+    configuration = load_settings(None, environ={}, require_endpoint=False)
+    Replay(configuration, out, "clients").run(messages, settle=True)
+    lines = map(json.loads, out.getvalue().splitlines())
+    return {line["client_id"]: line["state"] for line in lines}
+
+
+def true(simulation: Simulation) -> dict[str, str]:
+    lines = map(json.loads, truth_lines(simulation.truth, START))
+    return {line["client_id"]: line["state"] for line in lines}
+
+
+shares = st.floats(0, 1)
+plans = st.builds(
+    plan_of,
+    devices=st.integers(1, 30),
+    duration=st.sampled_from([1.0, 30.0, 400.0]),
+    seed=st.integers(),
+    rate=st.none() | st.sampled_from([0.5, 10.0, 50.0]),
+    flaps=st.none() | st.floats(0, 0.5),
+    takeovers=st.none() | st.floats(0, 0.5),
+    storms=st.integers(0, 3),
+    storm_share=shares,
+    outage=st.sampled_from([0.5, 10.0]),
+    delivery=st.builds(
+        DeliveryModel,
+        late_rate=shares,
+        taken_over_late_rate=shares,
+        duplicate_rate=shares,
+        longest_delay=st.sampled_from([0.2, 1.5, 60.0]),
+    ),
+)
+
+
+@given(plans)
+@settings(max_examples=60, deadline=None)
+def test_the_daemon_finds_the_truth_whatever_the_plan(plan: FleetPlan) -> None:
+    simulation = Simulation(plan)
+    messages = list(simulation.messages())
+    assert [message.at for message in messages] == sorted(message.at for message in messages)
+    assert len(simulation.truth) == plan.devices
+    assert clients(messages) == true(simulation)
+
+
+def test_the_same_seed_and_start_give_the_same_messages_byte_for_byte() -> None:
+    wanted: dict[str, Any] = {"storms": 2, "rate": 20.0}
+    assert simulated(**wanted)[1] == simulated(**wanted)[1]
+    assert simulated(**wanted)[1] != simulated(**wanted, seed=2)[1]
+    later = simulated(**wanted, start=START + 1)[1]
+    assert [(message.at, message.topic) for message in later] == [
+        (message.at, message.topic) for message in simulated(**wanted)[1]
+    ]
+
+
+def test_a_second_simulation_goes_on_from_the_first() -> None:
+    """Whom the first one left online and the second disconnects is offline."""
+    first = simulated()[1]
+    simulation = Simulation(plan_of(seed=2, start=START + 200))
+    second = [message._replace(at=message.at + 200) for message in simulation.messages()]
+    assert clients(first + second) == true(simulation)
+
+
+@pytest.mark.parametrize(("rate", "duration"), [(2.0, 3000.0), (20.0, 600.0), (200.0, 120.0)])
+def test_the_rate_is_met_on_average(rate: float, duration: float) -> None:
+    plan = plan_of(devices=200, duration=duration, rate=rate)
+    begun = plan.first_connect(200)
+    messages = [
+        message for message in Simulation(plan).messages() if begun < message.at <= duration
+    ]
+    assert 0.75 < len(messages) / (duration - begun) / rate < 1.25
+
+
+def test_storms_take_their_share_at_once_and_bring_it_back() -> None:
+    quiet = {"devices": 100, "duration": 100.0, "rate": 0.1, "delivery": IN_ORDER}
+    simulation, messages = simulated(**quiet, storms=1, storm_share=0.5, outage=10.0)
+    lost = [message.at for message in messages if "/disconnected/" in message.topic]
+    assert 35 <= lost.count(50.0) <= 65
+    back = [
+        message.at
+        for message in messages
+        if "/presence/connected/" in message.topic and message.at > 50
+    ]
+    assert len(back) >= lost.count(50.0)
+    assert min(back) >= 60.0
+    assert sum(each.reason is None for each in simulation.truth.values()) > 90
+
+
+def test_no_device_connects_twice_or_goes_twice_whatever_storms_there_are() -> None:
+    wanted: dict[str, Any] = {"storms": 40, "outage": 0.5, "takeovers": 0.0, "delivery": IN_ORDER}
+    online: dict[str, bool] = {}
+    for message in simulated(**wanted, duration=400.0)[1]:
+        kind, _, client_id = message.topic.removeprefix("$aws/events/presence/").partition("/")
+        if kind in ("connected", "disconnected"):
+            assert online.get(client_id, False) is not (kind == "connected")
+            online[client_id] = kind == "connected"
+
+
+def test_a_storm_is_the_end_of_a_stay_and_not_one_more() -> None:
+    plan = plan_of(
+        duration=400.0, storms=40, storm_share=1.0, outage=0.5, takeovers=0.0, delivery=IN_ORDER
+    )
+    messages = list(Simulation(plan).messages())
+    times = [message.at for message in messages if "/disconnected/" in message.topic]
+    others = [at for at in times if at not in plan.storm_times]
+    assert 0 < len(others) < 1.2 * 20 * 400 / 30, "devices stay for 30 s on average"
+
+
+def test_shares_of_endings() -> None:
+    wanted: dict[str, Any] = {"devices": 50, "duration": 600.0, "delivery": IN_ORDER}
+    all_taken_over = disconnects(simulated(**wanted, takeovers=1.0, flaps=0.0)[1])
+    assert set(all_taken_over) == {"DUPLICATE_CLIENTID"}
+    none = disconnects(simulated(**wanted, takeovers=0.0)[1])
+    assert "DUPLICATE_CLIENTID" not in none
+    some = disconnects(simulated(**wanted, takeovers=0.3)[1])
+    assert 0.25 < some["DUPLICATE_CLIENTID"] / some.total() < 0.35
+
+
+def test_flaps_come_back_within_the_offline_delay_at_any_pace() -> None:
+    for rate in (0.5, 5.0):
+        messages = simulated(
+            flaps=1.0, takeovers=0.0, rate=rate, duration=900.0, delivery=IN_ORDER
+        )[1]
+        gone: dict[str, float] = {}
+        for message in messages:
+            kind, _, client_id = message.topic.removeprefix("$aws/events/presence/").partition("/")
+            if kind == "disconnected":
+                gone[client_id] = message.at
+            elif kind == "connected" and client_id in gone:
+                assert message.at - gone.pop(client_id) < 5
+
+
+def test_reorder_and_duplicates() -> None:
+    in_order = simulated(delivery=IN_ORDER)[1]
+    assert len(set(in_order)) == len(in_order)
+    twice = simulated(
+        delivery=DeliveryModel(late_rate=0, taken_over_late_rate=0, duplicate_rate=1)
+    )[1]
+    assert len(twice) == 2 * len(in_order)
+    late = simulated(delivery=DeliveryModel(late_rate=1, taken_over_late_rate=1, duplicate_rate=0))[
+        1
+    ]
+    assert len(late) == len(in_order)
+    assert [message.topic for message in late] != [message.topic for message in in_order]
+
+
+def test_an_early_end_tells_what_has_happened_and_nothing_more() -> None:
+    simulation = Simulation(plan_of(duration=600.0))
+    messages = []
+    for message in simulation.messages():
+        messages.append(message)
+        if message.at > 60:
+            simulation.end()
+    assert max(message.at for message in messages) < 65
+    assert clients(messages) == true(simulation)
+
+
+def test_what_people_are_told() -> None:
+    simulation, _ = simulated()
+    online, offline = summary(simulation.truth)
+    states = Counter(true(simulation).values())
+    assert online.startswith(f"{states['online']} online: ")
+    assert offline.startswith(f"{states['offline']} offline")
+    assert list(summary({})) == ["0 online.", "0 offline."]

@@ -1,0 +1,165 @@
+"""Simulated devices as real clients of the embedded broker."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from presenced_emulator.clients import DeviceClient, run_fleet
+from presenced_emulator.devices import Ending, client_ids, thing_name
+from presenced_emulator.fleet import Connect, Disconnect, FleetLife, FleetPlan, Remove
+from presenced_emulator.lifecycle import TIMESTAMP_ERROR_MS
+
+OpenStage = Callable[[], Any]
+
+REASONS = {
+    Ending.SLEEP: "CLIENT_INITIATED_DISCONNECT",
+    Ending.FLAP: "CONNECTION_LOST",
+    Ending.VANISH: "CONNECTION_LOST",
+    Ending.SILENCE: "MQTT_KEEP_ALIVE_TIMEOUT",
+}
+SENSOR = "sensor-0001"
+
+
+def fleet(on: Any, devices: int, **more: Any) -> asyncio.Task[None]:
+    """A fleet that lives on the broker."""
+    plan = FleetPlan(devices=devices, seed=1, start=time.time(), changes=True, **more)
+    life = FleetLife(plan, on.broker.registry)
+    return asyncio.create_task(run_fleet(life, on.broker.publish, on.devices))
+
+
+async def stopped(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+@pytest.mark.parametrize("ending", REASONS)
+def test_endings(stage: OpenStage, ending: Ending) -> None:
+    async def scenario() -> None:
+        async with stage() as on:
+            device = DeviceClient(SENSOR, on.devices, keep_alive=1)
+            running = asyncio.create_task(device.run())
+            for step in (Connect(0, SENSOR), Disconnect(0, SENSOR, ending), Connect(0, SENSOR)):
+                device.perform(step)
+            ended = await on.event(SENSOR, "disconnected")
+            await on.event(SENSOR, "connected", 2)
+            await on.event(SENSOR, "subscribed", 2)
+            assert on.connected == {SENSOR}
+            await stopped(running)
+            last = await on.event(SENSOR, "disconnected", 2)
+        assert ended["disconnectReason"] == REASONS[ending]
+        assert last["disconnectReason"] == "CLIENT_INITIATED_DISCONNECT"
+
+    asyncio.run(scenario())
+
+
+def test_a_second_connect_takes_over(stage: OpenStage) -> None:
+    async def scenario() -> None:
+        async with stage() as on:
+            device = DeviceClient(SENSOR, on.devices)
+            running = asyncio.create_task(device.run())
+            device.perform(Connect(0, SENSOR))
+            device.perform(Connect(0, SENSOR))
+            ended = await on.event(SENSOR, "disconnected")
+            assert ended["disconnectReason"] == "DUPLICATE_CLIENTID"
+            assert on.connected == {SENSOR}
+            await stopped(running)
+
+    asyncio.run(scenario())
+
+
+def test_a_removed_device_ends(stage: OpenStage) -> None:
+    async def scenario() -> None:
+        async with stage() as on:
+            device = DeviceClient(SENSOR, on.devices)
+            device.perform(Connect(0, SENSOR))
+            device.perform(Disconnect(0, SENSOR, Ending.SLEEP))
+            device.perform(Remove(0, SENSOR))
+            await device.run()
+            await on.until(lambda: not on.connected)
+
+    asyncio.run(scenario())
+
+
+def test_device_comes_back_when_dropped(stage: OpenStage) -> None:
+    async def scenario() -> None:
+        async with stage() as on:
+            device = DeviceClient(SENSOR, on.devices)
+            running = asyncio.create_task(device.run())
+            device.perform(Connect(0, SENSOR))
+            await on.event(SENSOR, "connected")
+            on.broker.drop(SENSOR)
+            ended = await on.event(SENSOR, "disconnected")
+            assert ended["disconnectReason"] == "SERVER_INITIATED_DISCONNECT"
+            await on.event(SENSOR, "connected", 2)
+            await stopped(running)
+
+    asyncio.run(scenario())
+
+
+def test_a_thing_is_told_before_its_device_connects(stage: OpenStage) -> None:
+    async def scenario() -> None:
+        async with stage() as on:
+            running = fleet(on, 4)
+            for client_id in client_ids(4):
+                event = await on.event(client_id, "connected")
+                thing = on.broker.registry.things[thing_name(client_id)]
+                assert event.get("thingName") == (thing.name if "/" in client_id else None)
+            await on.until(
+                lambda: sum(topic.startswith("$aws/events/thing/") for topic in on.topics) >= 5
+            )
+            (spare,) = client_ids(5)[4:]
+            assert spare not in on.connected
+            await stopped(running)
+            await on.until(lambda: not on.broker.truth().registry.in_flight)
+            for client_id in client_ids(4):
+                created = on.topics.index(f"$aws/events/thing/{thing_name(client_id)}/created")
+                connected = on.topics.index(f"$aws/events/presence/connected/{client_id}")
+                times = [on.messages[place][1]["timestamp"] for place in (created, connected)]
+                # Lifecycle events are misdated, and either may be delivered late.
+                assert times[0] < times[1] + TIMESTAMP_ERROR_MS
+
+    asyncio.run(scenario())
+
+
+def test_the_truth_names_the_thing_of_each_client(stage: OpenStage) -> None:
+    async def scenario() -> None:
+        async with stage() as on:
+            running = fleet(on, 4)
+            for client_id in client_ids(4):
+                await on.event(client_id, "connected")
+            snapshot = on.broker.truth().registry
+            assert {snapshot.thing_of[each] for each in client_ids(4)} <= snapshot.things.keys()
+            pump = snapshot.things["plant-pump-0004"]
+            assert pump.thing_type == "actuator"
+            assert "plants" in pump.groups
+            assert len(pump.groups) == 3
+            await stopped(running)
+
+    asyncio.run(scenario())
+
+
+def test_devices_come_and_go_with_the_changes(stage: OpenStage) -> None:
+    async def scenario() -> None:
+        async with stage() as on:
+            running = fleet(on, 4, change_every=0.05)
+            await on.until(lambda: bool(on.connected - set(client_ids(4))))
+            await on.until(lambda: len(set(client_ids(4)) - on.connected) > 0)
+            await stopped(running)
+            await on.until(lambda: not on.connected)
+
+    asyncio.run(scenario())
+
+
+def test_fleet_connects_and_says_goodbye(stage: OpenStage) -> None:
+    async def scenario() -> None:
+        async with stage() as on:
+            running = fleet(on, 12)
+            for client_id in client_ids(12):
+                await on.event(client_id, "connected")
+            await stopped(running)
+            await on.until(lambda: not on.connected)
+
+    asyncio.run(scenario())
