@@ -101,7 +101,7 @@ def _process(
         fleet.track(Touched())
     pipeline = Pipeline(fleet, ClientFilter(patterns=["*"] if left_out else []))
     if history:
-        pipeline.witness = History(10_000, 20, fleet.presence.clients.get).heard
+        pipeline.witness = History(10_000, 20, fleet.presence.clients.get).record_event
     for start in range(0, len(messages), BATCH):
         pipeline.process(messages[start : start + BATCH])
 

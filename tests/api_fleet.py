@@ -17,9 +17,11 @@ from presenced.presence import PresenceRules
 from presenced.service.observers import Audience
 from presenced.settings import HistorySettings, MetricsSettings
 from presenced.sources.gap_detector import GapDetector
-from presenced.system.loop import Clocks
+from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
 from presenced.web.api.application import Api, Sources
+from presenced.web.api.client_index import ClientIndex
+from presenced.web.api.stream import Hub
 from presenced.web.server import Listener
 
 START = 1_700_000_000.0
@@ -29,12 +31,17 @@ Get = Callable[..., Awaitable[tuple[int, Any]]]
 
 
 class ApiFleet:
-    """Events go in by `hear`, at seconds after the start; `api` answers about what follows."""
+    """Events go in by `hear`, at seconds after the start; `api` answers about what follows.
+
+    `index` are options of the index of clients; `seconds` is the slice of its scheduler.
+    """
 
     def __init__(
         self,
         rules: PresenceRules | None = None,
         metrics: dict[str, Any] | None = None,
+        index: dict[str, Any] | None = None,
+        seconds: float = 0.002,
         **history: int,
     ) -> None:
         self.now = START
@@ -52,10 +59,14 @@ class ApiFleet:
         self.gap_detector = GapDetector(fleet.presence, clocks)
         self.readiness = Readiness(ready=True, text="ready")
         self.view = MetricSources(pipeline=self.pipeline, series=ClientSeries(), transport="awscrt")
+        self.index = ClientIndex(fleet, CooperativeScheduler(seconds), **(index or {}))
+        self.hub = Hub()
         self.api = Api(
             Sources(self.pipeline, self.gap_detector, clocks, lambda: self.readiness),
             MetricsSettings.model_validate(metrics or {}),
             HistorySettings.model_validate(history),
+            index=self.index,
+            hub=self.hub,
         )
         self.audience.join(fleet, self.view, self.api)
 

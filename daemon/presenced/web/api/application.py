@@ -1,4 +1,4 @@
-"""The API as an application of the listener, and whom the daemon tells what happens."""
+"""The API as an aiohttp application, and its intake of what happens to clients."""
 
 from __future__ import annotations
 
@@ -10,26 +10,20 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from aiohttp import web
 
-from presenced import __version__
 from presenced.pipeline import Pipeline
 from presenced.presence import Client, Transition
 from presenced.settings import HistorySettings, MetricsSettings
 from presenced.sources.gap_detector import GapDetector
 from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
+from presenced.web.api import answers
+from presenced.web.api.answer_builder import ClientAnswers, history_answer, summary_answer
 from presenced.web.api.client_index import BusyError, ClientIndex
-from presenced.web.api.documents import Documents, history_document, summary_document
+from presenced.web.api.explanation import ClientDetails
 from presenced.web.api.history import History
 from presenced.web.api.openapi import document
-from presenced.web.api.requests import (
-    HEADERS,
-    Parameters,
-    ProblemError,
-    page_request,
-    problems,
-    write_cursor,
-)
-from presenced.web.api.story import Deadline, Story, timestamp
+from presenced.web.api.parameters import Query, page_request, write_cursor
+from presenced.web.api.problems import HEADERS, ProblemError, problems
 from presenced.web.api.stream import Hub, serve_events
 
 _CLIENTS = "/clients/"
@@ -38,7 +32,7 @@ _RETRY_AFTER = 1
 
 
 class Sources(NamedTuple):
-    """What the API tells of."""
+    """The parts of the daemon that the API shows."""
 
     pipeline: Pipeline
     gap_detector: GapDetector
@@ -47,74 +41,79 @@ class Sources(NamedTuple):
 
 
 class Api:
-    """Answers questions about a fleet, below a path of the listener.
+    """The API of a fleet, read-only.
 
-    It is to be told by `entered`, `forgotten` and `went` what `Fleet` tells, by `restored` of
-    clients that it was not told of, and while `follows` says so by `changed` of every client whose
-    state may be another. `on_follow` is told when that begins or ends.
+    Call `entered`, `went` and `forgotten` for what `Fleet` reports, `changed` for each client that
+    may have changed while `follows` is true, and `restored` after clients were restored.
+    `on_follow` is called when `follows` changes. `index` and `hub` replace those with the default
+    limits and timings.
     """
 
     def __init__(
-        self, sources: Sources, metrics: MetricsSettings, history: HistorySettings
+        self,
+        sources: Sources,
+        metrics: MetricsSettings,
+        history: HistorySettings,
+        *,
+        index: ClientIndex | None = None,
+        hub: Hub | None = None,
     ) -> None:
         self._sources = sources
         self._fleet = sources.pipeline.fleet
         self._clients = self._fleet.presence.clients
         self.on_follow: Callable[[], None] = lambda: None
-        self._roster = ClientIndex(
-            self._fleet, CooperativeScheduler(), on_follow=lambda: self.on_follow()
-        )
-        self._history = History(history.clients, history.per_client, self._clients.get)
-        self._hub = Hub()
-        if history.clients:  # else it would look at each event to no purpose
-            sources.pipeline.witness = self._history.heard
+        self._index = index or ClientIndex(self._fleet, CooperativeScheduler())
+        self._index.on_follow = lambda: self.on_follow()
+        self._hub = Hub() if hub is None else hub
+        self.history = History(history.clients, history.per_client, self._clients.get)
+        if history.clients:  # without a history, events need not be looked at
+            sources.pipeline.witness = self.history.record_event
         self.use(metrics)
 
     def use(self, metrics: MetricsSettings) -> None:
-        """Show classes and attributes as the settings say."""
+        """Show classes and attributes according to the settings."""
         self._pattern: re.Pattern[str] | None = metrics.client_id_pattern
-        self._documents = Documents(self._fleet, self._pattern, metrics.thing_attributes)
+        self._answers = ClientAnswers(self._fleet, self._pattern, metrics.thing_attributes)
         self._openapi = document(tuple(self._pattern.groupindex) if self._pattern else ())
-        self._roster.use_pattern(self._pattern)
+        self._index.use_pattern(self._pattern)
 
     def restored(self) -> None:
-        """Take on all clients that there are."""
-        self._roster.restock()
+        """Show all clients that the fleet has now."""
+        self._index.reset()
 
     @property
     def follows(self) -> bool:
-        """Whether it is to be told of clients that change."""
-        return self._roster.follows
+        """Whether `changed` must be called."""
+        return self._index.follows
 
     def entered(self, client: Client) -> None:
-        """Take note of a new client."""
-        self._roster.entered(client)
-        self._roster.changed(client)
+        """Add a new client."""
+        self._index.added(client)
 
     def changed(self, client: Client) -> None:
-        """Take note of a client of which something else may be known now."""
-        self._roster.changed(client)
+        """Note that a client may have changed."""
+        self._index.changed(client)
 
     def forgotten(self, client: Client) -> None:
-        """Take note of a client that is no more."""
-        self._roster.left(client)
-        self._history.forget(client)
+        """Remove a forgotten client."""
+        self._index.removed(client)
+        self.history.forget(client)
 
     def went(self, client: Client, transition: Transition) -> None:
-        """Take note of a transition."""
-        self._history.confirmed(client, transition)
-        self._hub.tell(transition)
+        """Record and publish a transition."""
+        self.history.record_transition(client, transition)
+        self._hub.publish(transition)
 
     def application(self) -> web.Application:
-        """The application, to be put below a path."""
+        """Return the application; the listener serves it below a path."""
         app = web.Application(middlewares=[problems])
         app.add_routes(
             [
-                web.get("/clients", self._list),
-                web.get(_CLIENTS + "{rest:(?s:.+)}", self._one),
-                web.get("/summary", self._summary),
-                web.get("/events", self._events),
-                web.get("/openapi.json", self._describe),
+                web.get("/clients", self._get_clients),
+                web.get(_CLIENTS + "{rest:(?s:.+)}", self._get_client),
+                web.get("/summary", self._get_summary),
+                web.get("/events", self._get_events),
+                web.get("/openapi.json", self._get_document),
             ]
         )
         app.on_shutdown.append(self._close)
@@ -122,74 +121,69 @@ class Api:
 
     async def _close(self, _: web.Application) -> None:
         self._hub.close()
-        self._roster.close()
+        self._index.close()
 
-    async def _list(self, request: web.Request) -> web.Response:
+    async def _get_clients(self, request: web.Request) -> web.Response:
         wanted = page_request(request.query, self._pattern)
         try:
-            page = await self._roster.page(wanted)
+            page = await self._index.page(wanted)
         except BusyError:
-            detail = "too many lists are being made at the moment; ask again"
+            detail = "too many lists are being prepared at the moment; try again"
             raise ProblemError(503, detail, retry_after=_RETRY_AFTER) from None
-        following = None if page.next is None else write_cursor(wanted.order, page.next)
-        clients = [self._documents.client(client) for client in page.clients]
-        return _answer({"clients": clients, "next_cursor": following})
+        cursor = None if page.next is None else write_cursor(wanted.order, page.next)
+        return _respond(answers.Clients(list(map(self._answers.client, page.clients)), cursor))
 
-    async def _one(self, request: web.Request) -> web.Response:
-        Parameters(request.query, ())
-        named = request.rel_url.raw_path.partition(_CLIENTS)[2]
-        of_history = named.endswith(_HISTORY)
-        client_id = _client_id(named.removesuffix(_HISTORY))
+    async def _get_client(self, request: web.Request) -> web.Response:
+        Query(request.query)
+        # aiohttp's own parameter is decoded: a slash in a client ID could not be told from another.
+        path = request.rel_url.raw_path.partition(_CLIENTS)[2]
+        client = self._find(path.removesuffix(_HISTORY))
+        if path.endswith(_HISTORY):
+            entries = self.history.entries(client.client_id)
+            return _respond(history_answer(client.client_id, entries, self.history.per_client))
+        return _respond(self._answers.story(self._details(client)))
+
+    def _find(self, quoted_id: str) -> Client:
+        try:
+            client_id = unquote_to_bytes(quoted_id).decode()
+        except UnicodeDecodeError:
+            allowed = "a client ID in UTF-8, percent-encoded"
+            raise ProblemError.of_parameter("client_id", quoted_id, allowed) from None
         client = self._clients.get(client_id)
         if client is None:
-            detail = "no such client is known; one is once an event names it"
+            detail = "the client is not known; it becomes known with the first event that names it"
             raise ProblemError(404, detail, parameter="client_id", value=client_id)
-        if of_history:
-            history = self._history
-            entries = history.entries(client_id)
-            return _answer(history_document(client_id, entries, history.per_client))
-        return _answer(self._documents.story(self._story(client)))
+        return client
 
-    async def _summary(self, request: web.Request) -> web.Response:
-        Parameters(request.query, ())
-        told = summary_document(self._sources.pipeline, self._sources.readiness())
-        now = timestamp(self._sources.clocks.wall())
-        return _answer({"version": __version__, "time": now, **told})
+    async def _get_summary(self, request: web.Request) -> web.Response:
+        Query(request.query)
+        pipeline, _, clocks, readiness = self._sources
+        return _respond(summary_answer(pipeline, readiness(), clocks.wall()))
 
-    async def _events(self, request: web.Request) -> web.StreamResponse:
+    async def _get_events(self, request: web.Request) -> web.StreamResponse:
         return await serve_events(request, self._hub)
 
-    async def _describe(self, request: web.Request) -> web.Response:
-        Parameters(request.query, ())
-        return _answer(self._openapi)
+    async def _get_document(self, request: web.Request) -> web.Response:
+        Query(request.query)
+        return _respond(self._openapi)
 
-    def _story(self, client: Client) -> Story:
-        pipeline, clocks = self._sources.pipeline, self._sources.clocks
+    def _details(self, client: Client) -> ClientDetails:
+        pipeline, gap_detector, clocks, _ = self._sources
         now = clocks.wall()
-        deadline = None
         due = self._fleet.presence.deadline(client)
-        if due is not None:
-            deadline = Deadline(due - clocks.monotonic() + now, held=due > pipeline.held_at)
         unverified = self._fleet.presence.is_unverified(client)
-        return Story(
+        return ClientDetails(
             client=client,
-            record=self._history.get(client.client_id),
+            history=self.history.get(client.client_id),
             now=now,
-            deadline=deadline,
+            deadline=None if due is None else due - clocks.monotonic() + now,
+            held=due is not None and due > pipeline.held_at,
             unverified=unverified,
-            gap=self._sources.gap_detector.last_gap if unverified else None,
+            gap=gap_detector.last_gap if unverified else None,
         )
 
 
-def _client_id(quoted: str) -> str:
-    try:
-        return unquote_to_bytes(quoted).decode()
-    except UnicodeDecodeError:
-        allowed = "a client ID in UTF-8, percent-encoded"
-        raise ProblemError.of_parameter("client_id", quoted, allowed) from None
-
-
-def _answer(told: Any) -> web.Response:
+def _respond(answer: Any) -> web.Response:
     return web.Response(
-        body=msgspec.json.encode(told), content_type="application/json", headers=HEADERS
+        body=msgspec.json.encode(answer), content_type="application/json", headers=HEADERS
     )

@@ -1,4 +1,4 @@
-"""What is remembered of the events of clients, in memory, so that their stories can be told."""
+"""The last events of clients and what each of them did, kept in memory."""
 
 from __future__ import annotations
 
@@ -14,42 +14,43 @@ from presenced.pipeline import ClientEvent
 from presenced.presence import Client, State, Transition
 from presenced.presence.ordering import Ordering, PackedSession, pack
 
-_FEW = 8
-# A name of a module costs a fifth of what a member of an enumeration does.
-_ONLINE, _PENDING, _OFFLINE = State.ONLINE, State.PENDING, State.OFFLINE
-_DUPLICATE, _STALE = Ordering.DUPLICATE, Ordering.STALE
+# Entries beyond the limit that may accumulate before the oldest are dropped together.
+_SLACK = 8
 
 
 class Effect(StrEnum):
-    """What an event did."""
+    """What an event did to its client."""
 
     WENT_ONLINE = "went_online"
     WENT_OFFLINE = "went_offline"
     BEGAN_DELAY = "began_delay"
-    """A disconnect, that has to stand for the offline delay."""
+    """A disconnect that takes effect at the end of the offline delay."""
     FLAP_SUPPRESSED = "flap_suppressed"
     """A connect within the offline delay."""
     CONNECTION_REPLACED = "connection_replaced"
     """A connect while another connection was open."""
     NOTED = "noted"
-    """It told something new, but the state stayed."""
+    """An event that brought something new but left the state as it was."""
     DUPLICATE = "duplicate"
     STALE = "stale"
-    """It tells of something from before the event that decided."""
+    """An event from before the last accepted one."""
 
     @property
     def is_ignored(self) -> bool:
-        """Whether the event was ignored, as one that is not later than what was known."""
+        """Whether the event was ignored, because it is not later than the last accepted one."""
         return self in (Effect.DUPLICATE, Effect.STALE)
 
 
+# On the path of every event: a global name costs a fifth of what an enumeration's member does.
+_ONLINE, _PENDING, _OFFLINE = State.ONLINE, State.PENDING, State.OFFLINE
+_DUPLICATE, _STALE = Ordering.DUPLICATE, Ordering.STALE
 _BEGAN_DELAY, _WENT_OFFLINE = Effect.BEGAN_DELAY, Effect.WENT_OFFLINE
 _FLAP_SUPPRESSED, _WENT_ONLINE = Effect.FLAP_SUPPRESSED, Effect.WENT_ONLINE
 _CONNECTION_REPLACED, _NOTED = Effect.CONNECTION_REPLACED, Effect.NOTED
 
 
-class Rival(msgspec.Struct, frozen=True, gc=False):
-    """The event that an ignored one was measured against; `timestamp` is in milliseconds."""
+class LastAccepted(msgspec.Struct, frozen=True, gc=False):
+    """The event with which an ignored one was compared; `timestamp` is in milliseconds."""
 
     type: str
     timestamp: int
@@ -57,11 +58,11 @@ class Rival(msgspec.Struct, frozen=True, gc=False):
     session: PackedSession
 
 
-class Arrival(msgspec.Struct, eq=False, gc=False):
-    """An event, as it arrived at `received`, epoch seconds.
+class ReceivedEvent(msgspec.Struct, eq=False, gc=False):
+    """An event, and the next older entry of its client.
 
-    `timestamp` is its event time in milliseconds, None where it carries none. `against` is what it
-    was measured against, where it was ignored. `earlier` is the entry before it.
+    `received` is in epoch seconds. `timestamp` is the event time in milliseconds, None if the event
+    has none. `against` is set for an ignored event.
     """
 
     received: float
@@ -71,22 +72,17 @@ class Arrival(msgspec.Struct, eq=False, gc=False):
     version: int | None = None
     session: PackedSession = None
     reason: str | None = None
-    against: Rival | None = None
+    against: LastAccepted | None = None
     earlier: Entry | None = None
 
     @property
-    def stamp(self) -> tuple[int | None, PackedSession]:
-        """What tells the connection that it is of."""
-        return self.version, self.session
-
-    @property
-    def late(self) -> float | None:
-        """Seconds from its event time until it arrived; clocks may make them negative."""
+    def lateness(self) -> float | None:
+        """Seconds from its event time to its receipt; negative if the clocks disagree."""
         return None if self.timestamp is None else self.received - self.timestamp / 1000
 
 
 class Confirmation(msgspec.Struct, eq=False, gc=False):
-    """A client was taken for offline at `time`, once its disconnect had stood since `since`."""
+    """The client went offline at `time`, an offline delay after the disconnect at `since`."""
 
     time: float
     since: float
@@ -94,207 +90,189 @@ class Confirmation(msgspec.Struct, eq=False, gc=False):
     earlier: Entry | None = None
 
 
-Entry = Arrival | Confirmation
+Entry = ReceivedEvent | Confirmation
 
 
-# Entries are a chain, so that one more touches no other; a list would be looked at by the garbage
-# collector time and again, with all that is in it.
-class Record(msgspec.Struct, eq=False, gc=False):
-    """What is remembered of one client: a chain of entries, and the last of the other events.
+# A chain of entries: adding one touches no other. The garbage collector would traverse a list, with
+# all that is in it, again and again.
+class ClientHistory(msgspec.Struct, eq=False, gc=False):
+    """The history of one client: a chain of entries, newest first.
 
-    `decided` is the event that its state follows from, None where that came before the record.
+    `decided` is the last accepted lifecycle event, None if it came before the history. `others` are
+    the last events that are not entries, by type.
     """
 
     newest: Entry | None = None
     length: int = 0
-    decided: Arrival | None = None
-    others: dict[str, Arrival] = {}
+    decided: ReceivedEvent | None = None
+    others: dict[str, ReceivedEvent] = {}
 
-    def add(self, entry: Entry, most: int) -> None:
-        """Put an entry before the others, of which `most` stay, or a few more."""
+    def add(self, entry: Entry, limit: int) -> None:
+        """Add the newest entry; drop the oldest ones if there are many more than `limit`."""
         entry.earlier = self.newest
         self.newest = entry
         self.length += 1
-        if self.length > most + _FEW:
+        if self.length > limit + _SLACK:
             last = entry
-            for _ in range(most - 1):
+            for _ in range(limit - 1):
                 last = last.earlier or last
             last.earlier = None
-            self.length = most
+            self.length = limit
 
     @property
     def entries(self) -> Iterator[Entry]:
-        """The entries, the newest first."""
+        """All entries, newest first."""
         entry = self.newest
         while entry is not None:
             yield entry
             entry = entry.earlier
 
     @property
-    def last(self) -> dict[str, Arrival]:
-        """The last event of each type, as far as they are remembered."""
+    def last_by_type(self) -> dict[str, ReceivedEvent]:
+        """The last event of each type."""
         last = dict(self.others)
         for entry in self.entries:
-            if isinstance(entry, Arrival):
+            if isinstance(entry, ReceivedEvent):
                 last.setdefault(entry.type, entry)
         return last
 
-    def decided_for(self, client: Client) -> Arrival | None:
-        """The event that the client's state follows from, None where it is not remembered.
+    def decided_for(self, client: Client) -> ReceivedEvent | None:
+        """Return the event that determined the state of the client; None if it is not remembered.
 
-        Where a doubt was settled, it may be another one than was accepted last.
+        It is not always the last accepted event: an ambiguous order may be resolved later.
         """
         decided = self.decided
-        if decided is None or decided.stamp != (client.version, client.packed_session):
+        if decided is None or decided.version != client.version:
             return None
-        return decided
+        return decided if decided.session == client.packed_session else None
 
     @property
-    def ignored(self) -> list[Arrival]:
-        """What was ignored since the event that decided, the oldest first."""
-        ignored: list[Arrival] = []
+    def ignored(self) -> list[ReceivedEvent]:
+        """The events ignored since the last accepted one, oldest first."""
+        ignored: list[ReceivedEvent] = []
         for entry in self.entries:
             if entry is self.decided:
                 break
-            if isinstance(entry, Arrival) and entry.effect.is_ignored:
+            if isinstance(entry, ReceivedEvent) and entry.effect.is_ignored:
                 ignored.append(entry)
         return ignored[::-1]
 
 
 class History:
-    """Remembers the last `per_client` events of those `clients` of which one came last.
+    """The last `per_client` entries of each of the `clients` clients that had an event last.
 
-    `find` tells the client of an ID, None where there is none.
+    `find` returns the client with an ID, None if it is not known.
     """
 
     def __init__(self, clients: int, per_client: int, find: Callable[[str], Client | None]) -> None:
-        self._most = clients
-        self._per_client = per_client
+        self.per_client = per_client
+        self._max_clients = clients
         self._find = find
-        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._clients: OrderedDict[str, ClientHistory] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._clients)
 
-    @property
-    def per_client(self) -> int:
-        """How many events of a client are remembered at most."""
-        return self._per_client
-
-    def get(self, client_id: str) -> Record | None:
-        """What is remembered of a client."""
-        return self._records.get(client_id)
+    def get(self, client_id: str) -> ClientHistory | None:
+        """Return the history of a client, None if nothing is remembered."""
+        return self._clients.get(client_id)
 
     def entries(self, client_id: str) -> list[Entry]:
-        """The last entries of a client, the newest first."""
-        record = self._records.get(client_id)
-        return list(islice(record.entries, self._per_client)) if record else []
+        """Return the last entries of a client, newest first."""
+        history = self._clients.get(client_id)
+        return list(islice(history.entries, self.per_client)) if history else []
 
-    def heard(
+    def record_event(
         self, event: ClientEvent, received: float, before: State, ordering: Ordering | None
     ) -> None:
-        """Take an event down that has been applied.
+        """Record an event after it was applied.
 
-        `before` is the state of its client that events had told before, unknown where they had
-        told none. `ordering` is how the event stood to what was known, None for one that is not set
-        in order.
+        `before` is the state that earlier events had given its client, unknown if there were none.
+        `ordering` is its order relative to the last accepted event, None if it has no order.
         """
         client = self._find(event.client_id)
-        if client is None or not self._most:
+        if client is None:
             return
-        record = self._record(event.client_id)
+        history = self._touch(event.client_id)
         if not isinstance(event, LifecycleEvent) or ordering is None:
-            self._heard_other(record, event, received, before, client)
+            self._record_other(history, event, received, before, client)
             return
-        if ordering is _DUPLICATE:
-            arrival = _ignored(event, received, client, Effect.DUPLICATE)
-        elif ordering is _STALE:
-            arrival = _ignored(event, received, client, Effect.STALE)
+        timestamp = None if event.untimed else event.timestamp
+        if ordering is _DUPLICATE or ordering is _STALE:
+            entry = ReceivedEvent(
+                received,
+                event.type,
+                Effect.DUPLICATE if ordering is _DUPLICATE else Effect.STALE,
+                timestamp,
+                event.version,
+                pack(event.session),
+                event.reason,
+                _last_accepted(client),
+            )
         else:
-            arrival = record.decided = _accepted(event, received, before, client)
-        record.add(arrival, self._per_client)
+            entry = history.decided = ReceivedEvent(
+                received,
+                event.type,
+                _effect(event.type, received, before, client),
+                timestamp,
+                event.version,
+                client.packed_session,
+                event.reason,
+            )
+        history.add(entry, self.per_client)
 
-    def _heard_other(
+    def _record_other(
         self,
-        record: Record,
+        history: ClientHistory,
         event: ClientEvent,
         received: float,
         before: State,
         client: Client,
     ) -> None:
-        arrival = _other(event, received, before, client)
-        # Several subscriptions come with each connect; they would push out all else.
-        if isinstance(event, ConnectFailedEvent) or arrival.effect is not Effect.NOTED:
-            record.add(arrival, self._per_client)
+        """Record an event that has no order relative to lifecycle events."""
+        refusal = event if isinstance(event, ConnectFailedEvent) else None
+        entry = ReceivedEvent(
+            received,
+            event.type,
+            _WENT_ONLINE if _went_online(client, before, received) else _NOTED,
+            event.timestamp,
+            session=pack(event.session) if isinstance(event, SubscriptionEvent) else None,
+            reason=refusal.reason if refusal else None,
+        )
+        # Several subscriptions follow each connect, and would displace all other entries.
+        if refusal or entry.effect is not _NOTED:
+            history.add(entry, self.per_client)
         else:
-            record.others[arrival.type] = arrival
+            history.others[entry.type] = entry
 
-    def confirmed(self, client: Client, transition: Transition) -> None:
-        """Take down that a client went offline, where it was not by an event at once."""
+    def record_transition(self, client: Client, transition: Transition) -> None:
+        """Record an offline transition that took effect after a delay, not with an event."""
         if transition.state is _OFFLINE and transition.time != transition.since:
-            record = self._records.get(client.client_id)
-            if record is not None:
+            history = self._clients.get(client.client_id)
+            if history is not None:
                 entry = Confirmation(transition.time, transition.since, transition.reason)
-                record.add(entry, self._per_client)
+                history.add(entry, self.per_client)
 
     def forget(self, client: Client) -> None:
-        """Remember nothing of a client."""
-        self._records.pop(client.client_id, None)
+        """Delete the history of a client."""
+        self._clients.pop(client.client_id, None)
 
-    def _record(self, client_id: str) -> Record:
-        record = self._records.get(client_id)
-        if record is None:
-            record = self._records[client_id] = Record()
-            if len(self._records) > self._most:
-                self._records.popitem(last=False)
+    def _touch(self, client_id: str) -> ClientHistory:
+        history = self._clients.get(client_id)
+        if history is None:
+            history = self._clients[client_id] = ClientHistory()
+            if len(self._clients) > self._max_clients:
+                self._clients.popitem(last=False)
         else:
-            self._records.move_to_end(client_id)
-        return record
+            self._clients.move_to_end(client_id)
+        return history
 
 
-def _accepted(event: LifecycleEvent, received: float, before: State, client: Client) -> Arrival:
-    """A lifecycle event from which the state of its client follows."""
-    return Arrival(
-        received,
-        event.type,
-        _effect(event.type, received, before, client),
-        None if event.untimed else event.timestamp,
-        event.version,
-        client.packed_session,
-        event.reason,
-    )
-
-
-def _ignored(event: LifecycleEvent, received: float, client: Client, effect: Effect) -> Arrival:
-    """A lifecycle event that is not later than what is known."""
-    return Arrival(
-        received,
-        event.type,
-        effect,
-        None if event.untimed else event.timestamp,
-        event.version,
-        pack(event.session),
-        event.reason,
-        _rival(client),
-    )
-
-
-def _other(event: ClientEvent, received: float, before: State, client: Client) -> Arrival:
-    """An event that is not set in order with others."""
-    return Arrival(
-        received,
-        event.type,
-        Effect.WENT_ONLINE if _has_come(client, before, received) else Effect.NOTED,
-        event.timestamp,
-        session=pack(event.session) if isinstance(event, SubscriptionEvent) else None,
-        reason=event.reason if isinstance(event, ConnectFailedEvent) else None,
-    )
-
-
-def _effect(kind: str, received: float, before: State, client: Client) -> Effect:
+def _effect(event_type: str, received: float, before: State, client: Client) -> Effect:
+    """Return the effect of an accepted lifecycle event."""
     after = client.state
     if after is before:
-        is_replaced = after is _ONLINE and kind == "connected"
+        is_replaced = after is _ONLINE and event_type == "connected"
         return _CONNECTION_REPLACED if is_replaced else _NOTED
     if after is _PENDING:
         return _BEGAN_DELAY
@@ -302,14 +280,14 @@ def _effect(kind: str, received: float, before: State, client: Client) -> Effect
         return _WENT_OFFLINE
     if before is _PENDING:
         return _FLAP_SUPPRESSED
-    return _WENT_ONLINE if _has_come(client, before, received) else _NOTED
+    return _WENT_ONLINE if _went_online(client, before, received) else _NOTED
 
 
-def _has_come(client: Client, before: State, received: float) -> bool:
-    """Whether an event took a client online; one may have been taken for online before it."""
+def _went_online(client: Client, before: State, received: float) -> bool:
+    """Return whether an event took a client online that was not assumed online before."""
     return client.state is _ONLINE and before is not client.state and client.since == received
 
 
-def _rival(client: Client) -> Rival:
-    kind = "connected" if client.connected else "disconnected"
-    return Rival(kind, client.timestamp, client.version, client.packed_session)
+def _last_accepted(client: Client) -> LastAccepted:
+    event_type = "connected" if client.connected else "disconnected"
+    return LastAccepted(event_type, client.timestamp, client.version, client.packed_session)
