@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
 
 from presenced.events import (
     EVENT_TYPES,
@@ -35,7 +34,7 @@ from presenced.fleet import Fleet
 from presenced.presence import Distribution, Presence, State
 from presenced.presence.ordering import Ordering
 from presenced.registry import Outcome
-from presenced.system.log import Throttle, get_logger
+from presenced.system.log import ThrottledLogger, get_logger
 
 
 class Repeats:
@@ -201,8 +200,7 @@ class Pipeline:
         self._client_filter = client_filter
         self._repeats = Repeats()
         fleet.admits = self._admits
-        self._throttle = Throttle(interval=60.0)
-        self._log = get_logger("presenced.pipeline")
+        self._log = ThrottledLogger(get_logger("presenced.pipeline"))
 
     @property
     def presence(self) -> Presence:
@@ -367,9 +365,9 @@ class Pipeline:
     def _reject(self, message: Message, rejected: Rejected) -> None:
         self.counts.rejected[rejected.reason] += 1
         # The detail tells where in the payload: as part of the key it would defeat the limit.
-        self._warn(
+        self._log.warning(
             "message rejected",
-            rejected.reason,
+            key=rejected.reason,
             reason=rejected.reason.value,
             detail=rejected.detail,
             topic=message.topic[:_SHOWN_OF_TOPIC],
@@ -377,9 +375,9 @@ class Pipeline:
 
     def _tell_disagreement(self, event: Event) -> None:
         self.counts.topic_disagreements += 1
-        self._warn(
+        self._log.warning(
             "topic and payload disagree; the payload decides",
-            f"disagrees {event.family}",
+            key=event.family,
             family=event.family,
             type=event.type,
         )
@@ -387,14 +385,4 @@ class Pipeline:
     def _tell_fault(self) -> None:
         """Log the exception that is being handled."""
         self.counts.faults += 1
-        left_out = self._throttle.admit("fault")
-        if left_out is not None:
-            self._log.exception("a message could not be applied", left_out=left_out)
-
-    def _warn(self, line: str, key: str, **fields: Any) -> None:
-        left_out = self._throttle.admit(key)
-        if left_out is None:
-            return
-        if left_out:
-            fields["repeats_left_out"] = left_out
-        self._log.warning(line, **fields)
+        self._log.exception("a message could not be applied")

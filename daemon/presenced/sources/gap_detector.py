@@ -18,7 +18,7 @@ from presenced.sources.faults import Shortfall
 from presenced.sources.gaps import ConnectionGap, Gap, GapReason, Subscriptions, carries_presence
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
-from presenced.system.log import Throttle, get_logger
+from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
 
@@ -80,8 +80,8 @@ class GapDetector:
         self._on_hold = on_hold
         self._connections: dict[str, _Connection] = {}
         self._earlier: list[Session] = []
-        self._throttle = Throttle(interval=60.0)
         self._log = get_logger("presenced.mqtt")
+        self._throttled = ThrottledLogger(self._log)
 
     def remember(self, sessions: Sequence[Session]) -> None:
         """Know the sessions of an earlier process; to be called before `expect`."""
@@ -289,14 +289,14 @@ class GapDetector:
                 self._warn_of_qos(client_id, shortfall)
 
     def _warn_of_qos(self, client_id: str, shortfall: Shortfall | None) -> None:
-        if shortfall is None or self._throttle.admit((client_id, shortfall)) is None:
-            return
-        self._log.warning(
-            "events come at QoS 0",
-            connection=client_id,
-            detail=shortfall.detail,
-            remedy=shortfall.remedy,
-        )
+        if shortfall is not None:
+            self._throttled.warning(
+                "events come at QoS 0",
+                key=(client_id, shortfall),
+                connection=client_id,
+                detail=shortfall.detail,
+                remedy=shortfall.remedy,
+            )
 
     def _note(self, client_id: str, connection: _Connection, gap: Gap) -> None:
         self.gaps[gap.reason] += 1

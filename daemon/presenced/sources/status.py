@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from presenced.events.message import Message
 from presenced.sources.faults import Fault, FaultReason, subscribe_remedy
-from presenced.system.log import Throttle, get_logger
+from presenced.system.log import ThrottledLogger, get_logger
 
 _WINDOW = 300.0
 _LOSSES_THAT_MAKE_A_LOOP = 3
@@ -122,10 +122,8 @@ class ConnectionStatus:
         self._takeovers = TakeoverWatch(client_id)
         self._clock = clock
         self._listener = listener
-        self._throttle = Throttle(interval=60.0)
-        self._drop_throttle = Throttle(interval=60.0)
-        self._callback_throttle = Throttle(interval=60.0)
         self._log = get_logger("presenced.mqtt", connection=client_id)
+        self._throttled = ThrottledLogger(self._log)
 
     @property
     def problem(self) -> str | None:
@@ -157,8 +155,9 @@ class ConnectionStatus:
 
     def subscription_unanswered(self, filters: Sequence[str], detail: str) -> None:
         """A SUBSCRIBE got no SUBACK; `detail` says why. It is tried again."""
-        if self._throttle.admit(("unanswered", tuple(filters))) is not None:
-            self._log.warning("subscription not answered", filters=list(filters), detail=detail)
+        self._throttled.warning(
+            "subscription not answered", key=tuple(filters), filters=list(filters), detail=detail
+        )
 
     def filter_granted(self, topic_filter: str, qos: int) -> None:
         """The SUBACK granted a filter with this maximum QoS."""
@@ -195,12 +194,12 @@ class ConnectionStatus:
 
     def still_subscribed(self, filters: Sequence[str], detail: str) -> None:
         """An UNSUBSCRIBE was refused or not answered; `detail` says why. It is tried again."""
-        if self._throttle.admit(("unsubscribe", tuple(filters))) is not None:
-            self._log.warning(
-                "the broker goes on sending what is not configured any more",
-                filters=list(filters),
-                detail=detail,
-            )
+        self._throttled.warning(
+            "the broker goes on sending what is not configured any more",
+            key=tuple(filters),
+            filters=list(filters),
+            detail=detail,
+        )
 
     def failed(self, fault: Fault) -> None:
         """An attempt to connect failed before the broker accepted it.
@@ -235,10 +234,9 @@ class ConnectionStatus:
         if message.qos > 0:
             return
         self.messages_dropped += 1
-        if self._drop_throttle.admit("dropped") is not None:
-            self._log.warning(
-                "message dropped: the backlog is full", dropped_so_far=self.messages_dropped
-            )
+        self._throttled.warning(
+            "message dropped: the backlog is full", dropped_so_far=self.messages_dropped
+        )
 
     def callback_failed(self, where: str, error: BaseException) -> None:
         """Our code failed inside a callback of the library; called on any thread.
@@ -247,12 +245,11 @@ class ConnectionStatus:
         no local variables, which could be payloads.
         """
         self.callback_errors += 1
-        left_out = self._callback_throttle.admit((where, type(error)))
-        if left_out is None:
-            return
-        trace = "".join(traceback.format_exception(error))
-        self._log.error(
-            "failure inside a callback", callback=where, repeats_left_out=left_out, traceback=trace
+        self._throttled.error(
+            "failure inside a callback",
+            key=(where, type(error)),
+            callback=where,
+            traceback="".join(traceback.format_exception(error)),
         )
 
     @property
@@ -296,13 +293,13 @@ class ConnectionStatus:
         self._warn(event, fault)
 
     def _warn(self, event: str, fault: Fault, **more: Any) -> None:
-        left_out = self._throttle.admit((event, fault))
-        if left_out is None:
-            return
-        if left_out:
-            more["repeats_left_out"] = left_out
         if fault.said:
             more["broker_said"] = fault.said
-        self._log.warning(
-            event, reason=fault.reason.value, detail=fault.detail, remedy=fault.remedy, **more
+        self._throttled.warning(
+            event,
+            key=fault,
+            reason=fault.reason.value,
+            detail=fault.detail,
+            remedy=fault.remedy,
+            **more,
         )

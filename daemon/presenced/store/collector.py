@@ -36,7 +36,7 @@ from presenced.store.schema import (
     ThingTypeRow,
 )
 from presenced.store.tallies import Tallies
-from presenced.system.log import Throttle, get_logger
+from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 from presenced.touched import Touched
 
@@ -67,8 +67,7 @@ class Collector:
         self._lived_offset = -clocks.monotonic()
         self._wall_offset = clocks.wall() - clocks.monotonic()
         self._noted: dict[str, str] = {}
-        self._throttle = Throttle(interval=60.0)
-        self._log = get_logger("presenced.state")
+        self._log = ThrottledLogger(get_logger("presenced.state"))
 
     @property
     def offsets(self) -> Offsets:
@@ -151,14 +150,9 @@ class Collector:
 
     def _tell_fault(self, kind: str, name: str) -> None:
         self._on_fault()
-        left_out = self._throttle.admit(kind)
-        if left_out is not None:
-            self._log.exception(
-                "left out of the state file for a fault of presenced",
-                kind=kind,
-                name=name,
-                repeats_left_out=left_out,
-            )
+        self._log.exception(
+            "left out of the state file for a fault of presenced", key=kind, kind=kind, name=name
+        )
 
     def _client(self, client_id: str, offsets: Offsets) -> ClientRow | None:
         presence = self._fleet.presence

@@ -25,7 +25,7 @@ from presenced.store.restoration import (
 )
 from presenced.store.schema import CounterRow, ForgetRow, MetaRow
 from presenced.store.writer import CommitFailure, Writer, WriterCounts
-from presenced.system.log import Throttle, get_logger
+from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, gc_frozen, in_thread
 
 _LATER = 0.1
@@ -68,8 +68,8 @@ class StateStore:
         self._writer: Writer | None = None
         self._opening: asyncio.Task[None] | None = None
         self._later: asyncio.TimerHandle | None = None
-        self._throttle = Throttle(interval=60.0)
         self._log = get_logger("presenced.state", path=str(path))
+        self._throttled = ThrottledLogger(self._log)
 
     def open(self) -> None:
         """Open the file and restore what it holds.
@@ -116,13 +116,10 @@ class StateStore:
         What it did not write goes out with the next flush.
         """
         self._count_fault()
-        left_out = self._throttle.admit("flush")
-        if left_out is not None:
-            self._log.exception(
-                "what changed could not be handed to the state file for a fault of presenced",
-                acknowledgements="held back" if self._on_error == "stall" else "go on",
-                repeats_left_out=left_out,
-            )
+        self._throttled.exception(
+            "what changed could not be handed to the state file for a fault of presenced",
+            acknowledgements="held back" if self._on_error == "stall" else "go on",
+        )
         return self._on_error == "continue"
 
     async def settled(self) -> None:

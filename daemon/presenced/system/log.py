@@ -1,7 +1,9 @@
 """Structured logs for people on a terminal and for programs in a journal."""
 
 import logging
+import math
 import sys
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -111,34 +113,63 @@ def get_logger(name: str, **context: Any) -> Any:
     return structlog.get_logger(component=name, **context)
 
 
-class Throttle:
-    """Lets a repeated fault through once per interval and counts what it left out.
+class ThrottledLogger:
+    """Writes a repeated line once per interval; that line says how many were left out before it.
 
-    `interval` is in seconds. At most `capacity` different faults are remembered, so that hostile
-    input cannot fill the memory; the one longest unheard of is forgotten first.
+    Lines are repeats of each other if they have the same event and the same `key`, for example the
+    client they are about. `interval` is in seconds. At most `capacity` different lines are
+    remembered, so that hostile input cannot fill the memory; the one written longest ago is
+    forgotten first. May be called from any thread.
     """
 
     def __init__(
         self,
-        interval: float,
+        logger: Any,
+        interval: float = 60.0,
         *,
         capacity: int = 256,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._logger = logger
         self._interval = interval
         self._capacity = capacity
         self._clock = clock
-        self._seen: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._written: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
 
-    def admit(self, key: Hashable) -> int | None:
-        """None when this repeat is to be left out, else how many were since the last one."""
+    def info(self, event: str, *, key: Hashable = None, **fields: Any) -> bool:
+        """Write an info line unless it is a repeat; return whether it was written."""
+        return self._write(self._logger.info, event, key, fields)
+
+    def warning(self, event: str, *, key: Hashable = None, **fields: Any) -> bool:
+        """Write a warning unless it is a repeat; return whether it was written."""
+        return self._write(self._logger.warning, event, key, fields)
+
+    def error(self, event: str, *, key: Hashable = None, **fields: Any) -> bool:
+        """Write an error unless it is a repeat; return whether it was written."""
+        return self._write(self._logger.error, event, key, fields)
+
+    def exception(self, event: str, *, key: Hashable = None, **fields: Any) -> bool:
+        """Write an error with the exception being handled, unless it is a repeat.
+
+        Return whether it was written.
+        """
+        return self._write(self._logger.exception, event, key, fields)
+
+    def _write(
+        self, write: Callable[..., None], event: str, key: Hashable, fields: dict[str, Any]
+    ) -> bool:
         now = self._clock()
-        at, left_out = self._seen.get(key, (None, 0))
-        if at is not None and now - at < self._interval:
-            self._seen[key] = (at, left_out + 1)
-            return None
-        self._seen[key] = (now, 0)
-        self._seen.move_to_end(key)
-        if len(self._seen) > self._capacity:
-            self._seen.popitem(last=False)
-        return left_out
+        with self._lock:
+            at, left_out = self._written.get((event, key), (-math.inf, 0))
+            if now - at < self._interval:
+                self._written[event, key] = (at, left_out + 1)
+                return False
+            self._written[event, key] = (now, 0)
+            self._written.move_to_end((event, key))
+            if len(self._written) > self._capacity:
+                self._written.popitem(last=False)
+        if left_out:
+            fields["repeats_left_out"] = left_out
+        write(event, **fields)
+        return True

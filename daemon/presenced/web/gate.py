@@ -24,7 +24,7 @@ import bcrypt
 from aiohttp import web
 
 from presenced.settings.web import RateLimit
-from presenced.system.log import Throttle, get_logger
+from presenced.system.log import ThrottledLogger, get_logger
 from presenced.web.limits import AddressLimits, TokenBucket
 from presenced.web.protection import Protection, Watch
 
@@ -141,7 +141,6 @@ class PasswordCheck:
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="presenced", charset="UTF-8"'}
-_LOG_INTERVAL = 60.0
 _LINES = (6.0, 10)
 
 
@@ -151,9 +150,8 @@ class Gate:
     def __init__(self, watch: Watch, passwords: PasswordCheck) -> None:
         self._watch = watch
         self._passwords = passwords
-        self._log = get_logger("presenced.http")
         # Lines for one address, and lines in all: a flood may come from everywhere.
-        self._throttle = Throttle(_LOG_INTERVAL)
+        self._log = ThrottledLogger(get_logger("presenced.http"))
         self._lines = TokenBucket(*_LINES)
         self._limit = _Limit()
 
@@ -200,11 +198,8 @@ class Gate:
         return web.Response(status=401, text="Unauthorized\n", headers=_CHALLENGE)
 
     def _report(self, what: str, request: web.Request) -> None:
-        if self._lines.tokens < 1:
-            return
-        left_out = self._throttle.admit((what, request.remote))
-        if left_out is not None and self._lines.take():
-            self._log.warning(what, left_out=left_out)
+        if self._lines.tokens >= 1 and self._log.warning(what, key=request.remote):
+            self._lines.take()
 
     async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(self._watch.current.config.http_server_config.headers)

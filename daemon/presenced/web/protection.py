@@ -9,7 +9,7 @@ from pathlib import Path
 
 from presenced.settings import Problem, SettingsError
 from presenced.settings.web import WebConfig, read_web_config
-from presenced.system.log import Throttle, get_logger
+from presenced.system.log import ThrottledLogger, get_logger
 from presenced.web.tls import LiveContext, build_context, read_material
 
 _OLD_VERSIONS = ("TLS10", "TLS11")
@@ -143,7 +143,6 @@ def _stamp(path: Path) -> Stamp:
     return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-_LOG_INTERVAL = 60.0
 _HINTS = {
     "HTTP_REQUEST": "the client speaks plain HTTP: set `scheme: https` in its scrape_config",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client has no certificate, which client_auth_type"
@@ -170,13 +169,8 @@ class _Report:
     """Logs failed handshakes, each reason once in a while: whoever scans ports causes many."""
 
     def __init__(self) -> None:
-        self._log = get_logger("presenced.http")
-        self._throttle = Throttle(_LOG_INTERVAL)
+        self._log = ThrottledLogger(get_logger("presenced.http"))
 
     def __call__(self, error: ssl.SSLError) -> None:
         reason = error.reason or type(error).__name__
-        left_out = self._throttle.admit(reason)
-        if left_out is not None:
-            self._log.info(
-                "TLS handshake failed", reason=reason, hint=_HINTS.get(reason), left_out=left_out
-            )
+        self._log.info("TLS handshake failed", key=reason, reason=reason, hint=_HINTS.get(reason))

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from presenced.system import log
-from presenced.system.log import Throttle
+from presenced.system.log import ThrottledLogger
 
 
 def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,21 +67,64 @@ def test_loggers_follow_a_new_configuration(capsys: pytest.CaptureFixture[str]) 
     assert json.loads(capsys.readouterr().err)["event"] == "now"
 
 
+class Lines:
+    """A logger that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, object]]] = []
+
+    def warning(self, event: str, **fields: object) -> None:
+        self.lines.append((event, fields))
+
+
 def test_repeats_are_left_out_and_counted() -> None:
     now = 0.0
-    throttle = Throttle(60.0, clock=lambda: now)
-    assert throttle.admit("fault") == 0
-    assert [throttle.admit("fault") for _ in range(5)] == [None] * 5
-    assert throttle.admit("another fault") == 0
+    lines = Lines()
+    logger = ThrottledLogger(lines, 60.0, clock=lambda: now)
+    assert logger.warning("it failed", key="a", number=1)
+    assert [logger.warning("it failed", key="a", number=2) for _ in range(5)] == [False] * 5
+    assert logger.warning("it failed", key="b")
+    assert logger.warning("something else failed", key="a")
     now = 60.0
-    assert throttle.admit("fault") == 5
-    assert throttle.admit("fault") is None
+    assert logger.warning("it failed", key="a", number=3)
+    assert not logger.warning("it failed", key="a")
+    assert lines.lines == [
+        ("it failed", {"number": 1}),
+        ("it failed", {}),
+        ("something else failed", {}),
+        ("it failed", {"number": 3, "repeats_left_out": 5}),
+    ]
 
 
-def test_different_faults_do_not_fill_the_memory() -> None:
-    throttle = Throttle(60.0, capacity=10, clock=lambda: 0.0)
-    assert [throttle.admit(number) for number in range(1000)] == [0] * 1000
-    assert len(throttle._seen) == 10
+def test_different_lines_do_not_fill_the_memory() -> None:
+    lines = Lines()
+    logger = ThrottledLogger(lines, capacity=10, clock=lambda: 0.0)
+    assert all(logger.warning("it failed", key=number) for number in range(1000))
+    written = len(lines.lines)
+    remembered = [not logger.warning("it failed", key=number) for number in range(990, 1000)]
+    assert all(remembered)
+    assert logger.warning("it failed", key=989)
+    assert len(lines.lines) == written + 1
+
+
+def test_each_level_is_written_at_its_level(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    logger = ThrottledLogger(log.get_logger("part"))
+    logger.info("first")
+    logger.warning("second")
+    logger.error("third")
+    try:
+        1 / 0  # noqa: B018
+    except ZeroDivisionError:
+        logger.exception("fourth")
+    shown = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["level"]) for line in shown] == [
+        ("first", "info"),
+        ("second", "warning"),
+        ("third", "error"),
+        ("fourth", "error"),
+    ]
+    assert shown[-1]["exception"][0]["exc_type"] == "ZeroDivisionError"
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
