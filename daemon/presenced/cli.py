@@ -23,7 +23,7 @@ from presenced.settings import (
     SettingsError,
     load_settings,
 )
-from presenced.settings.pem import check_tls_files
+from presenced.settings.certificates import check_tls_files
 from presenced.sources.recording import read_recording
 from presenced.store import StateError
 from presenced.system import log

@@ -10,7 +10,7 @@ import pytest
 from brokers import Mosquitto
 from certificates import Certificates
 from daemons import Daemon
-from presenced.settings.pem import certificate_expiry
+from presenced.settings.certificates import certificate_expiries
 from presenced.sources.source import TlsFiles
 from waiting import wait_for
 
@@ -67,8 +67,9 @@ def test_a_complete_new_pair_is_taken_and_half_a_one_is_not(
     wait_for(lambda: connects(daemon) == 3, timeout=60, what="the new pair taken")
     wait_for(lambda: daemon.ready, what="ready with the new pair")
     name = "presenced_certificate_expiry_timestamp_seconds"
-    wait_for(lambda: daemon.value(name, certificate="client") == certificate_expiry(new_cert))
-    assert certificate_expiry(new_cert) != certificate_expiry(certificates.client.cert)
+    expires = certificate_expiries(certificates.second_client)["client"]
+    wait_for(lambda: daemon.value(name, certificate="client") == expires)
+    assert certificate_expiries(certificates.client)["client"] != expires
 
 
 def test_sighup_takes_a_new_pair_at_once_and_refuses_a_bad_one(

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from presenced.settings import TlsSettings
-from presenced.settings.pem import certificate_expiry, check_tls_files
+from presenced.settings.certificates import certificate_expiries, check_tls_files
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -88,7 +88,8 @@ def test_good_files_have_no_problems(files):
 def test_missing_files_are_named(files, name):
     problem = files.problem(**{name: "nothing"})
     assert (problem.key, problem.kind, problem.severity) == (f"mqtt.tls.{name}", "missing", "error")
-    assert str(problem) == f"mqtt.tls.{name} = {files.path('nothing')}: no such file"
+    assert problem.summary == f"mqtt.tls.{name} = {files.path('nothing')}: no such file"
+    assert str(problem) == f"{problem.summary}. Put the file there, or correct {problem.key}"
 
 
 def test_all_missing_files_are_named_at_once(tmp_path):
@@ -96,14 +97,14 @@ def test_all_missing_files_are_named_at_once(tmp_path):
     tls = TlsSettings(cert=directory / "c", key=directory / "k", ca=directory / "a")
     problems = check_tls_files(tls, now=NOW)
     assert [problem.key for problem in problems] == ["mqtt.tls.cert", "mqtt.tls.key", "mqtt.tls.ca"]
-    assert problems[0].message == f"no such file, nor is there a directory {directory}"
+    assert problems[0].message == f"no such file, and no directory {directory}"
 
 
 @pytest.mark.parametrize("name", ["cert", "key", "ca"])
 def test_directories_are_unreadable(files, name):
     problem = files.problem(**{name: "."})
     assert (problem.key, problem.kind) == (f"mqtt.tls.{name}", "unreadable")
-    assert problem.message == "is a directory: name the file in it"
+    assert problem.message == "is a directory"
 
 
 @pytest.mark.parametrize(
@@ -158,13 +159,14 @@ def test_what_is_not_pem_says_what_pem_is(files, name, content):
 @pytest.mark.parametrize(("name", "command"), [("cert", "x509"), ("key", "pkey"), ("ca", "x509")])
 def test_binary_files_say_how_to_convert_them(files, name, command):
     files.write(name, b"\x30\x82\x01\x00")
-    assert f"convert it with `openssl {command} -inform der`" in files.problem().message
+    assert f"`openssl {command} -inform der`" in files.problem().remedy
 
 
 def test_swapped_files_are_recognised(files):
     cert, key = files.problems(cert="key", key="cert")
-    assert "holds a private key, not a certificate: perhaps certificate and key" in cert.message
-    assert "holds a certificate, not a private key: perhaps certificate and key" in key.message
+    assert cert.message == "holds a private key, not a certificate"
+    assert key.message == "holds a certificate, not a private key"
+    assert cert.remedy == key.remedy == "Check whether certificate and key are swapped"
 
 
 def test_the_public_key_is_not_the_private_one(files):
@@ -198,14 +200,14 @@ def test_encrypted_keys_say_how_to_decrypt_them(files, form):
     files.write("key", pem(files.key, form, BestAvailableEncryption(b"secret")))
     problem = files.problem()
     assert problem.kind == "encrypted"
-    assert "openssl pkey -in" in problem.message
+    assert "openssl pkey -in" in problem.remedy
 
 
 def test_a_key_of_another_certificate(files):
     files.write("key", pem(ec.generate_private_key(ec.SECP256R1())))
     problem = files.problem()
     assert (problem.key, problem.kind) == ("mqtt.tls.key", "mismatch")
-    assert problem.message == f"is not the private key of the certificate in {files.path('cert')}"
+    assert problem.message == f"does not belong to the certificate {files.path('cert')}"
 
 
 @pytest.mark.parametrize(
@@ -246,9 +248,9 @@ def test_certificate_that_is_not_yet_valid_asks_for_the_clock(files):
     problem = files.problem()
     assert problem.kind == "not_yet_valid"
     assert problem.message == (
-        "is not valid before 2026-11-23 00:00 UTC; it is 2026-11-21 00:00 UTC now:"
-        " is the clock right?"
+        "is not valid before 2026-11-23 00:00 UTC; it is 2026-11-21 00:00 UTC now"
     )
+    assert "clock" in problem.remedy
 
 
 def test_only_our_own_certificate_of_a_chain_must_be_valid(files):
@@ -259,15 +261,15 @@ def test_only_our_own_certificate_of_a_chain_must_be_valid(files):
 
 def test_authority_must_be_one(files):
     problem = files.problem(ca="cert")
-    assert (problem.key, problem.kind) == ("mqtt.tls.ca", "malformed")
-    assert "https://www.amazontrust.com/repository/AmazonRootCA1.pem" in problem.message
+    assert (problem.key, problem.kind) == ("mqtt.tls.ca", "no_authority")
+    assert "https://www.amazontrust.com/repository/AmazonRootCA1.pem" in problem.remedy
 
 
 def test_old_roots_without_extensions_are_authorities(files):
     files.write("ca", make_certificate(files.key, name="root"))
     assert files.problems() == []
     files.write("ca", make_certificate(files.key, name="leaf", issuer="root"))
-    assert files.problem().kind == "malformed"
+    assert files.problem().kind == "no_authority"
 
 
 def test_one_valid_authority_of_a_bundle_is_enough(files):
@@ -284,7 +286,8 @@ def test_a_key_open_to_everyone_is_a_warning(files, mode, open_to_all):
     problems = files.problems()
     assert [(p.kind, p.severity) for p in problems] == [("exposed", "warning")] * open_to_all
     if open_to_all:
-        assert problems[0].message.startswith("is open to every user (mode 644): chmod o-rwx ")
+        assert problems[0].message == "is open to every user (mode 644)"
+        assert problems[0].remedy.startswith("Run chmod o-rwx ")
         assert stat.S_IMODE(files.path("key").stat().st_mode) == mode
 
 
@@ -292,12 +295,30 @@ def test_expiry_is_that_of_our_own_certificate(files):
     sooner = make_certificate(files.key, end=DAY)
     later = make_certificate(files.key, end=2 * DAY)
     files.write("chain", later + sooner)
-    assert certificate_expiry(files.path("chain")) == (NOW + 2 * DAY).timestamp()
-    assert certificate_expiry(files.path("chain"), bundle=True) == (NOW + DAY).timestamp()
+    both = TlsSettings(cert=files.path("chain"), key=files.path("key"), ca=files.path("chain"))
+    assert certificate_expiries(both) == {
+        "client": (NOW + 2 * DAY).timestamp(),
+        "ca": (NOW + DAY).timestamp(),
+    }
 
 
-def test_expiry_of_what_is_no_certificate(files):
-    with pytest.raises(ValueError, match="not a certificate"):
-        certificate_expiry(files.path("key"))
-    with pytest.raises(FileNotFoundError):
-        certificate_expiry(files.path("nothing"))
+def test_expiry_of_what_is_no_certificate_is_left_out(files):
+    bad = TlsSettings(cert=files.path("key"), key=files.path("key"), ca=files.path("nothing"))
+    assert certificate_expiries(bad) == {}
+    assert certificate_expiries(None) == {}
+    assert certificate_expiries(TlsSettings(cert=None, key=None, ca=None)) == {}
+
+
+def test_what_only_the_tls_library_reads_is_not_malformed(files):
+    trusted = files.path("cert").read_bytes().replace(b" CERTIFICATE-", b" TRUSTED CERTIFICATE-")
+    files.write("cert", trusted)
+    assert files.problems() == []
+
+
+def test_what_the_tls_library_refuses_is_malformed(files):
+    key = rsa.generate_private_key(65537, 1024)
+    files.write("cert", make_certificate(key))
+    files.write("key", pem(key))
+    problem = files.problem()
+    assert (problem.key, problem.kind) == ("mqtt.tls.key", "malformed")
+    assert problem.message == "is refused by the TLS library (EE_KEY_TOO_SMALL)"

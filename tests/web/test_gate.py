@@ -217,7 +217,7 @@ def test_what_is_worth_a_warning(tmp_path, certificates: Certificates) -> None:
     assert "http_server_config.http2 = true: is not spoken: clients fall back to HTTP/1.1" in told
     assert "tls_server_config.min_version = TLS10: allows versions of TLS that are broken" in told
     assert f"tls_server_config.cert_file = {certificates.expired_server[0]}: expired on" in told
-    assert f"(mode 644): chmod o-rwx {key}" in told
+    assert f"(mode 644). Run chmod o-rwx {key}" in told
     assert {problem.severity for problem in protection.warnings} == {"warning"}
     file.write_text(json.dumps({"http_server_config": {"http2": False}}))
     assert read_protection(file).warnings == ()
@@ -228,8 +228,8 @@ def test_what_is_worth_a_warning(tmp_path, certificates: Certificates) -> None:
     [
         ({"cert_file": "nothing"}, "cert_file", "no such file"),
         ({"key_file": "nothing"}, "key_file", "no such file"),
-        ({"key_file": "client.key"}, "key_file", "is not the private key of the certificate"),
-        ({"key_file": "server.crt"}, "key_file", "perhaps certificate and key are swapped"),
+        ({"key_file": "client.key"}, "key_file", "does not belong to the certificate"),
+        ({"key_file": "server.crt"}, "key_file", "certificate and key are swapped"),
         ({"client_ca_file": "server.key"}, "client_ca_file", "private key, not a certificate"),
         ({"client_ca_file": "web.yml"}, "client_ca_file", "is not PEM"),
     ],

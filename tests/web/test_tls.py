@@ -362,7 +362,7 @@ def test_half_a_new_pair_keeps_the_old_one_until_the_other_half_comes(
     with_listener(tmp_path, rotation.config, use)
     logged = capsys.readouterr().out
     assert logged.count("the running one stays") == 1
-    assert "is not the private key of the certificate" in logged
+    assert "does not belong to the certificate" in logged
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "missing"])

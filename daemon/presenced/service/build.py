@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 
 from presenced.fleet import Fleet
 from presenced.metrics.series import ClientSeries
@@ -16,7 +16,6 @@ from presenced.settings import (
     StateSettings,
     read_password,
 )
-from presenced.settings.pem import certificate_expiry
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.options import tool_client_ids
 from presenced.sources.source import SourceOptions, TlsFiles
@@ -101,16 +100,3 @@ def source_options(mqtt: MqttSettings) -> list[SourceOptions]:
         )
         for client_id, filters in zip(mqtt.client_ids, mqtt.connections, strict=True)
     ]
-
-
-def certificate_expiries(mqtt: MqttSettings) -> dict[str, float]:
-    """When the certificates expire; those that cannot be read are left out."""
-    tls = mqtt.tls
-    paths = {"client": tls.cert, "ca": tls.ca} if tls else {}
-    expiry = {}
-    for name, path in paths.items():
-        # The connection tells what is wrong with a file that cannot be read.
-        with suppress(OSError, ValueError):
-            if path is not None:
-                expiry[name] = certificate_expiry(path, bundle=name == "ca")
-    return expiry

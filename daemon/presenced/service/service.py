@@ -12,7 +12,6 @@ from presenced.metrics.series import ClassCounts
 from presenced.pipeline import Pipeline, Traffic
 from presenced.presence import Client, Transition
 from presenced.service.build import (
-    certificate_expiries,
     client_filter,
     client_series,
     left_out,
@@ -23,7 +22,7 @@ from presenced.service.build import (
 from presenced.service.delivery import Delivery
 from presenced.service.observers import Audience, TransitionLog
 from presenced.settings import MetricsSettings, MqttSettings, Settings, SettingsError
-from presenced.settings.pem import check_tls_files
+from presenced.settings.certificates import certificate_expiries, check_tls_files
 from presenced.sources.connections import Connections
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.source import SourceOptions
@@ -246,7 +245,7 @@ class Service:
         begun = await self._connections.use(mqtt.transport, options)
         self._view.transport = mqtt.transport
         self._view.connections = self._connections.statuses
-        self._view.certificate_expiry = certificate_expiries(mqtt)
+        self._view.certificate_expiry = certificate_expiries(mqtt.tls)
         return begun
 
     async def _watch_certificates(self) -> None:
@@ -258,7 +257,7 @@ class Service:
                 async with self._changing:
                     if await self._connections.renew():
                         self._log.info("certificate files renewed")
-                    self._view.certificate_expiry = certificate_expiries(self._settings.mqtt)
+                    self._view.certificate_expiry = certificate_expiries(self._settings.mqtt.tls)
             except Exception:  # noqa: BLE001 - the next look may go better
                 self._log.exception("could not look for renewed certificate files")
 

@@ -311,9 +311,7 @@ def read_password(mqtt: MqttSettings) -> str | None:
     """
     if mqtt.password_file is None:
         return mqtt.password.get_secret_value() if mqtt.password else None
-    content = read_named_file(_KEY, mqtt.password_file)
-    if isinstance(content, Problem):
-        raise SettingsError([content])
+    content = read_named_file(mqtt.password_file, _KEY)
     return _password(mqtt.password_file, content)
 
 

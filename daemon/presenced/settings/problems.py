@@ -1,7 +1,4 @@
-"""What can be wrong with the configuration, told so that the reader can mend it.
-
-Reading the files that the settings name.
-"""
+"""What can be wrong with the configuration, and with the files that it names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ Kind = Literal[
     "malformed",
     "encrypted",
     "mismatch",
+    "no_authority",
     "expired",
     "not_yet_valid",
     "exposed",
@@ -23,7 +21,7 @@ Severity = Literal["error", "warning"]
 
 
 class InvalidValue(ValueError):  # noqa: N818 -- it names what is wrong, as ValueError does
-    """A value that a key cannot have; `nearest` is the right one that it resembles."""
+    """A value that a key cannot have; `nearest` is the valid one that it resembles."""
 
     def __init__(self, message: str, *, nearest: str | None = None) -> None:
         super().__init__(message)
@@ -34,25 +32,31 @@ class InvalidValue(ValueError):  # noqa: N818 -- it names what is wrong, as Valu
 class Problem:
     """One thing wrong with the configuration or with a file that it names.
 
-    `key` is the path of the key (`mqtt.tls.cert`), empty where the whole file is meant. `value`
-    is what was written, None for secrets and where it would not help. `nearest` is the known
-    key or value that was probably meant. `origin` is where it was written: `FILE:LINE`, the
-    name of an environment variable, or a flag. `kind` tells programs what `message` tells
-    people: `setting` for the configuration itself, all others for files that it names.
+    `key` is the path of the key (`mqtt.tls.cert`), empty for the configuration file itself. `value`
+    is what was written, None for secrets and where it would not help. `nearest` is the known key or
+    value that was probably meant. `origin` is where it was written: `FILE:LINE`, the name of an
+    environment variable, or a flag. `kind` is for programs: `setting` for the configuration itself,
+    all others for files that it names.
     """
 
     key: str
     message: str
+    remedy: str = ""
     value: str | None = None
     nearest: str | None = None
     origin: str | None = None
     severity: Severity = "error"
     kind: Kind = "setting"
 
-    def __str__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """Where the problem is and what it is, without the remedy."""
         subject = f"{self.key} = {self.value}" if self.value is not None else self.key
         text = ": ".join(part for part in (self.origin, subject, self.message) if part)
         return f"{text}; did you mean {self.nearest}?" if self.nearest else text
+
+    def __str__(self) -> str:
+        return f"{self.summary}. {self.remedy}" if self.remedy else self.summary
 
 
 class SettingsError(Exception):
@@ -63,25 +67,29 @@ class SettingsError(Exception):
         self.problems = tuple(problems)
 
 
-def read_named_file(key: str, path: Path) -> bytes | Problem:
-    """The content of the file that a key names, or why there is none."""
+def read_named_file(path: Path, key: str = "") -> bytes:
+    """Return the content of the file that a key names, or of the configuration file itself.
+
+    Raises SettingsError.
+    """
+    kind: Kind = "unreadable"
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        return Problem(
-            key=key, value=str(path), message=f"no such file{_hint(path)}", kind="missing"
-        )
+        kind = "missing"
+        message = "no such file"
+        if not path.parent.exists():
+            message += f", and no directory {path.parent}"
+        remedy = f"Put the file there, or correct {key}" if key else ""
     except IsADirectoryError:
-        message = "is a directory: name the file in it"
+        message, remedy = "is a directory", "Name the file in it"
     except PermissionError:
-        message = "may not be read by this user: check the owner and mode of file and directories"
+        message = "may not be read by this user"
+        remedy = "Check the owner and mode of the file and of its directories"
     except OSError as error:
-        message = f"cannot be read: {error.strerror}"
-    return Problem(key=key, value=str(path), message=message, kind="unreadable")
-
-
-def _hint(path: Path) -> str:
-    try:
-        return "" if path.parent.is_dir() else f", nor is there a directory {path.parent}"
-    except OSError:
-        return ""
+        message, remedy = f"cannot be read: {error.strerror}", ""
+    value, origin = (str(path), None) if key else (None, str(path))
+    problem = Problem(
+        key=key, value=value, origin=origin, message=message, remedy=remedy, kind=kind
+    )
+    raise SettingsError([problem])

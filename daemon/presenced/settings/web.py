@@ -32,7 +32,7 @@ from pydantic import (
 )
 
 from presenced.settings.keys import keys_of, problems_of
-from presenced.settings.problems import InvalidValue, Problem, SettingsError, read_named_file
+from presenced.settings.problems import InvalidValue, SettingsError, read_named_file
 from presenced.settings.values import Duration, Flag, Number, PathName, Section, written
 from presenced.settings.yaml_file import read_file
 
@@ -334,9 +334,7 @@ def read_web_config(path: Path) -> WebConfig:
     Raises SettingsError with everything that is wrong with it. Files that it names are not looked
     at.
     """
-    unreadable = read_named_file(WEB_CONFIG_KEY, path)
-    if isinstance(unreadable, Problem):
-        raise SettingsError([unreadable])
+    read_named_file(path, WEB_CONFIG_KEY)
     draft = read_file(path, KEYS)
     try:
         config = WebConfig.model_validate(draft.tree)

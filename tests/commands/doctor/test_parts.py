@@ -48,7 +48,7 @@ def test_files_that_soon_expire_are_a_warning(certificates: Certificates, now: d
     assert finding.status is Status.WARNING
     assert "mqtt.tls.cert" in finding.detail
     assert "expires within 30 days" in finding.detail
-    assert "Renew" in finding.remedy
+    assert "renew the certificate" in finding.remedy
     assert check_files(tls, now - timedelta(hours=1)).status is Status.OK
 
 
@@ -59,7 +59,8 @@ def test_a_key_that_everyone_can_read_is_a_warning(
     finding = check_files(settings_of(certificates.client), now)
     certificates.client.key.chmod(0o600)
     assert finding.status is Status.WARNING
-    assert "chmod o-rwx" in finding.detail
+    assert "open to every user" in finding.detail
+    assert "chmod o-rwx" in finding.remedy
 
 
 def test_what_only_the_check_command_sees_fails_too(

@@ -28,15 +28,14 @@ from presenced.commands.doctor.report import (
     silent,
 )
 from presenced.events.message import Message
-from presenced.settings import TlsSettings
-from presenced.settings.pem import certificate_expiry, check_tls_files
+from presenced.settings import Problem, TlsSettings
+from presenced.settings.certificates import certificate_expiries, check_tls_files
 from presenced.sources.connections import build_source
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.diagnosis import handshake
 from presenced.sources.mqtt.symptoms import network_fault
-from presenced.sources.mqtt.tls import examine_files
 from presenced.sources.options import probe_client_id
-from presenced.sources.source import Source, SourceOptions, TlsFiles, Watch
+from presenced.sources.source import Source, SourceOptions, Watch
 
 Transport = Literal["awscrt", "aiomqtt"]
 
@@ -153,28 +152,27 @@ def _source(
 
 
 SOON = timedelta(days=30)
-_RENEW = "Renew the certificate and put the new files in its place"
 
 
 def check_files(tls: TlsSettings | None, now: datetime) -> Finding:
-    """Whether the files can be used: readable, valid `now`, and the key that of the certificate.
+    """Check that the files can be used: readable, valid `now`, and the key that of the certificate.
 
-    Never raises, and blocks only for reading files.
+    Blocks only for reading files.
     """
     if tls is None:
-        return Finding(Status.SKIPPED, "mqtt.tls is false: there are none")
-    if fault := examine_files(TlsFiles(tls.cert, tls.key, tls.ca), now):
-        return Finding.of(fault)
+        return Finding(Status.SKIPPED, "mqtt.tls is false: there are no files")
     problems = check_tls_files(tls, now=now)
-    if errors := [str(problem) for problem in problems if problem.severity == "error"]:
-        return Finding(Status.FAILED, "; ".join(errors))
-    warnings = [str(problem) for problem in problems]
+    details = [problem.summary for problem in problems]
+    if any(problem.severity == "error" for problem in problems):
+        return Finding(Status.FAILED, "; ".join(details), _remedies(problems))
     expiring = [p for p in check_tls_files(tls, now=now + SOON) if p.kind == "expired"]
-    warnings += [f"{p.key} = {p.value}: expires within {SOON.days} days" for p in expiring]
-    if warnings:
-        remedy = _RENEW if expiring else ""
-        return Finding(Status.WARNING, "; ".join([*warnings, _validity(tls)]), remedy)
-    return Finding(Status.OK, _validity(tls))
+    details += [f"{p.key} = {p.value}: expires within {SOON.days} days" for p in expiring]
+    status = Status.WARNING if details else Status.OK
+    return Finding(status, "; ".join([*details, _validity(tls)]), _remedies(problems + expiring))
+
+
+def _remedies(problems: list[Problem]) -> str:
+    return ". ".join(dict.fromkeys(problem.remedy for problem in problems if problem.remedy))
 
 
 def day(moment: datetime) -> str:
@@ -183,15 +181,15 @@ def day(moment: datetime) -> str:
 
 
 def _validity(tls: TlsSettings) -> str:
-    """Until when the certificates are valid; they have been read before."""
-    told = []
-    for what, path, bundle in (("client", tls.cert, False), ("CA", tls.ca, True)):
-        if path is not None:
-            end = datetime.fromtimestamp(certificate_expiry(path, bundle=bundle), UTC)
-            told.append(f"{what} certificate valid until {day(end)}")
+    """Return until when the certificates are valid."""
+    titles = {"client": "client", "ca": "CA"}
+    parts = [
+        f"{titles[name]} certificate valid until {day(datetime.fromtimestamp(end, UTC))}"
+        for name, end in certificate_expiries(tls).items()
+    ]
     if tls.cert is not None:
-        told.insert(1, "the key is its own")
-    return ", ".join(told) or "none are set: the system's trust store verifies the server"
+        parts.insert(1, "the key belongs to it")
+    return ", ".join(parts) or "no files are set: the system's trust store verifies the server"
 
 
 _TIMEOUT = 5.0

@@ -1,0 +1,267 @@
+"""Certificates and private keys in PEM files: what is wrong with them, and when they expire.
+
+One check serves the connections to the broker, the listener, and the commands `check` and `doctor`.
+"""
+
+import re
+import ssl
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from presenced.settings.problems import Kind, Problem, SettingsError, Severity, read_named_file
+
+_CERT, _KEY, _CA = "mqtt.tls.cert", "mqtt.tls.key", "mqtt.tls.ca"
+_AMAZON_CA = "https://www.amazontrust.com/repository/AmazonRootCA1.pem"
+
+_CERTIFICATE, _PRIVATE_KEY = b"CERTIFICATE", b"PRIVATE KEY"
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(?:.*?(-----END \1-----))?", re.DOTALL)
+_DER_SEQUENCE = b"\x30"
+
+
+class PemFiles(Protocol):
+    """The files of a connection to the broker, as settings and connection options name them."""
+
+    @property
+    def cert(self) -> Path | None:
+        """The client certificate, followed by those of intermediate authorities."""
+
+    @property
+    def key(self) -> Path | None:
+        """The private key of the client certificate."""
+
+    @property
+    def ca(self) -> Path | None:
+        """The authorities of which one must have signed the broker's certificate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pem:
+    """PEM text and the configuration key that names it; `path` is None for text written inline."""
+
+    key: str
+    path: Path | None
+    content: bytes
+
+
+def check_tls_files(files: PemFiles, *, now: datetime) -> list[Problem]:
+    """Return everything that is wrong with the files of a connection at `now`, which has a zone.
+
+    Problems of the kinds `missing` and `unreadable` are for the start to refuse; the others may
+    come and go while the daemon runs.
+    """
+    check = PemCheck(now)
+    cert_path, key_path, ca_path = files.cert, files.key, files.ca
+    cert = check.read(_CERT, cert_path) if cert_path else None
+    key = check.read(_KEY, key_path) if key_path else None
+    check.check_pair(cert, key)
+    if cert_path and cert and key:
+        # Without a password OpenSSL would ask for one on the terminal.
+        check.try_loading(
+            cert, key, load=lambda context: context.load_cert_chain(cert_path, key_path, "")
+        )
+    if ca_path and (ca := check.read(_CA, ca_path)):
+        check.check_authorities(ca)
+        check.try_loading(ca, load=lambda context: context.load_verify_locations(ca_path))
+    return check.problems
+
+
+def certificate_expiries(files: PemFiles | None) -> dict[str, float]:
+    """Return when the `client` certificate and the `ca` expire, in seconds since the epoch.
+
+    A client certificate is the first of its file, the others are those of intermediate authorities.
+    A bundle of authorities expires when the first of them does. Certificates that cannot be read
+    are left out.
+    """
+    check = PemCheck(datetime.now(UTC))
+    expiries = {}
+    for name, path in (("client", files.cert), ("ca", files.ca)) if files else ():
+        pem = check.read(name, path) if path else None
+        if pem and (certificates := check.certificates(pem)):
+            ends = [certificate.not_valid_after_utc.timestamp() for certificate in certificates]
+            expiries[name] = min(ends) if name == "ca" else ends[0]
+    return expiries
+
+
+class PemCheck:
+    """Read and check PEM files one after the other, and collect what is wrong in `problems`.
+
+    Problems of severity `error` keep a file from working, those of severity `warning` do not.
+    """
+
+    def __init__(self, now: datetime) -> None:
+        self.problems: list[Problem] = []
+        self._now = now
+
+    def read(self, key: str, path: Path) -> Pem | None:
+        """Read a file; None if that fails."""
+        try:
+            return Pem(key, path, read_named_file(path, key))
+        except SettingsError as error:
+            self.problems += error.problems
+            return None
+
+    def certificates(self, pem: Pem) -> list[x509.Certificate]:
+        """Return all certificates in the order of the file; none if one of them is damaged."""
+        try:
+            return [x509.load_pem_x509_certificate(b) for b in self._blocks(pem, _CERTIFICATE)]
+        except ValueError:
+            self._report(pem, "malformed", "holds a damaged certificate")
+            return []
+
+    def check_pair(self, cert: Pem | None, key: Pem | None) -> None:
+        """Check a certificate, its private key, and that they belong together."""
+        certificate = None
+        if cert and (certificates := self.certificates(cert)):
+            # The others of a chain are for the peer to judge, which may not need them.
+            certificate = certificates[0]
+            if outdated := _outdated(certificate, self._now):
+                self._report(cert, *outdated)
+        if key is None:
+            return
+        self._check_mode(key)
+        private_key = self._private_key(key)
+        if cert and certificate and private_key and not _match(certificate, private_key):
+            self._report(
+                key,
+                "mismatch",
+                f"does not belong to the certificate {cert.path or ''}".rstrip(),
+                "Use the key that was created together with this certificate",
+            )
+
+    def check_authorities(self, pem: Pem) -> None:
+        """Check that a file holds an authority (CA) that is valid now."""
+        certificates = self.certificates(pem)
+        authorities = [certificate for certificate in certificates if _is_authority(certificate)]
+        if certificates and not authorities:
+            message = "holds no certificate of an authority (CA), which could sign the broker's"
+            self._report(pem, "no_authority", message, f"For AWS IoT Core use {_AMAZON_CA}")
+        outdated = [_outdated(authority, self._now) for authority in authorities]
+        if outdated and all(outdated):
+            self._report(pem, *(outdated[0] or ()))
+
+    def try_loading(self, *pems: Pem, load: Callable[[ssl.SSLContext], None]) -> None:
+        """Load files into the TLS library, which has the last word on what is malformed.
+
+        It knows kinds of keys that `cryptography` does not know, and refuses some that it reads,
+        such as keys that are too short.
+        """
+        keys = [pem.key for pem in pems]
+        try:
+            load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        except OSError as error:
+            if not any(p.key in keys and p.severity == "error" for p in self.problems):
+                reason = getattr(error, "reason", None) or error.strerror or error
+                message = f"is refused by the TLS library ({reason})"
+                self._report(pems[-1], "malformed", message)
+        else:
+            self.problems = [p for p in self.problems if p.key not in keys or p.kind != "malformed"]
+
+    def _private_key(self, pem: Pem) -> PrivateKeyTypes | None:
+        blocks = self._blocks(pem, _PRIVATE_KEY)
+        if not blocks:
+            return None
+        if b"ENCRYPTED" in blocks[0]:
+            message = "is encrypted with a passphrase, which the daemon cannot enter"
+            remedy = "Decrypt it with `openssl pkey -in ENCRYPTED -out DECRYPTED`"
+            self._report(pem, "encrypted", message, remedy)
+            return None
+        try:
+            return load_pem_private_key(blocks[0], password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            message = "holds a damaged private key, or one of an unknown kind"
+            self._report(pem, "malformed", message)
+            return None
+
+    def _blocks(self, pem: Pem, label: bytes) -> list[bytes]:
+        """Return the PEM blocks of a kind, such as PRIVATE KEY, which EC PRIVATE KEY is too."""
+        found = list(_BLOCK.finditer(pem.content))
+        wanted = [block for block in found if block[1].endswith(label)]
+        if complete := [block[0] for block in wanted if block[2]]:
+            return complete
+        what, remedy = label.decode().lower(), ""
+        if wanted:
+            message, remedy = f"is cut off: the {what} has no end", "Copy the whole file"
+        elif found:
+            message = f"holds a {found[0][1].decode().lower()}, not a {what}"
+            if found[0][1].endswith((_CERTIFICATE, _PRIVATE_KEY)):
+                remedy = "Check whether certificate and key are swapped"
+        elif pem.content.startswith(_DER_SEQUENCE):
+            command = "x509" if label == _CERTIFICATE else "pkey"
+            message = "is binary (DER), not PEM"
+            remedy = f"Convert it with `openssl {command} -inform der`"
+        else:
+            message = f"is not PEM: a {what} begins with -----BEGIN {label.decode()}-----"
+        self._report(pem, "malformed", message, remedy)
+        return []
+
+    def _check_mode(self, pem: Pem) -> None:
+        try:
+            mode = stat.S_IMODE(pem.path.stat().st_mode) if pem.path else 0
+        except OSError:
+            # Removed since it was read: the next attempt to read it reports that.
+            return
+        if mode & (stat.S_IROTH | stat.S_IWOTH):
+            message = f"is open to every user (mode {mode:03o})"
+            self._report(pem, "exposed", message, f"Run chmod o-rwx {pem.path}", "warning")
+
+    def _report(
+        self, pem: Pem, kind: Kind, message: str, remedy: str = "", severity: Severity = "error"
+    ) -> None:
+        self.problems.append(
+            Problem(
+                key=pem.key,
+                value=str(pem.path) if pem.path else None,
+                message=message,
+                remedy=remedy,
+                kind=kind,
+                severity=severity,
+            )
+        )
+
+
+def _match(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
+    try:
+        return certificate.public_key() == key.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        # Left to the TLS library, which may know this kind of key.
+        return True
+
+
+def _outdated(certificate: x509.Certificate, now: datetime) -> tuple[Kind, str, str] | None:
+    """Return kind, message and remedy if a certificate is not valid now."""
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if begin <= now <= end:
+        return None
+    clock = f"it is {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC now"
+    if now > end:
+        return (
+            "expired",
+            f"expired on {end:%Y-%m-%d %H:%M} UTC; {clock}",
+            "Create or renew the certificate and put the new files in its place",
+        )
+    return (
+        "not_yet_valid",
+        f"is not valid before {begin:%Y-%m-%d %H:%M} UTC; {clock}",
+        "Check the clock of this machine; else wait or use another certificate",
+    )
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except x509.ExtensionNotFound:
+        # Old roots have no extensions.
+        return certificate.issuer == certificate.subject
+    except ValueError:
+        # Extensions that cannot be read are for the TLS library to judge.
+        return True
+    return constraints.value.ca
