@@ -30,7 +30,7 @@ from presenced.system import log
 from presenced.system.loop import Clocks
 from presenced.system.supervision import Readiness, Supervision, status_line
 from presenced.web.api.application import Api, Sources
-from presenced.web.protection import Protection, Watch, read_protection
+from presenced.web.protection import Protection, ProtectionWatcher, read_protection
 from presenced.web.server import Listener
 
 _LOOK_AGAIN_AFTER = 300.0
@@ -94,12 +94,12 @@ class Service:
         self._api = Api(sources, metrics, settings.history) if metrics.api else None
         self._audience.join(self._fleet, self._view, self._api)
         self._supervision = Supervision(lambda: self._readiness().ready, self._status)
-        self._watch = Watch(metrics.web_config)
+        self._watcher = ProtectionWatcher(metrics.web_config)
         self._listener = Listener(
             *metrics.listen_address,
             Exposition(self._view),
             self._readiness,
-            watch=self._watch,
+            watcher=self._watcher,
             health=metrics.health_address,
             reload=self.reload if metrics.enable_reload_endpoint else None,
             api=self._api.application() if self._api else None,
@@ -207,7 +207,7 @@ class Service:
             if self._api is not None:
                 self._api.use(metrics)
         self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
-        if not self._watch.follow(settings.metrics.web_config, protection):
+        if not self._watcher.use(settings.metrics.web_config, protection):
             self._log.warning(
                 "metrics.web_config turns TLS on or off, which takes effect at the next start"
             )
@@ -303,7 +303,7 @@ class Service:
             address=metrics.listen,
             port=listener.port,
             health_port=listener.health_port,
-            **self._watch.current.summary,
+            **self._watcher.current.summary,
         )
 
     def _warn_of_settings(self, settings: Settings) -> None:
