@@ -17,9 +17,11 @@ from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
 from presenced.settings import HistorySettings, MetricsSettings
 from presenced.sources.gap_detector import GapDetector
-from presenced.system.loop import Clocks
+from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
 from presenced.web.api.application import Api, Sources
+from presenced.web.api.client_index import ClientIndex
+from presenced.web.api.stream import Hub
 from presenced.web.server import Listener
 
 START = 1_700_000_000.0
@@ -29,12 +31,17 @@ Get = Callable[..., Awaitable[tuple[int, Any]]]
 
 
 class ApiFleet:
-    """Events go in by `hear`, at seconds after the start; `api` answers about what follows."""
+    """Events go in by `hear`, at seconds after the start; `api` answers about what follows.
+
+    `index` are options of the index of clients; `seconds` is the slice of its scheduler.
+    """
 
     def __init__(
         self,
         rules: PresenceRules | None = None,
         metrics: dict[str, Any] | None = None,
+        index: dict[str, Any] | None = None,
+        seconds: float = 0.002,
         **history: int,
     ) -> None:
         self.now = START
@@ -48,6 +55,8 @@ class ApiFleet:
         self.readiness = Readiness(ready=True, text="ready")
         client_metrics = ClientMetrics(fleet, MetricsSettings())
         self.view = MetricSources(self.pipeline, client_metrics, "awscrt")
+        self.index = ClientIndex(fleet, CooperativeScheduler(seconds), **(index or {}))
+        self.hub = Hub()
         self.api = Api(
             Sources(
                 self.pipeline,
@@ -58,6 +67,8 @@ class ApiFleet:
             ),
             settings,
             HistorySettings.model_validate(history),
+            index=self.index,
+            hub=self.hub,
         )
         self.pipeline.add_observers(client_metrics, self.api)
 

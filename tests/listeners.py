@@ -21,7 +21,8 @@ from presenced.presence import PresenceRules
 from presenced.settings import ListenAddress
 from presenced.sources.source import TlsFiles
 from presenced.system.supervision import Readiness
-from presenced.web.protection import Watch
+from presenced.web.access import PasswordCheck
+from presenced.web.protection import ProtectionWatcher
 from presenced.web.server import Listener
 
 
@@ -94,6 +95,7 @@ async def listening(
     *,
     tls: ssl.SSLContext | None = None,
     health: ListenAddress | None = None,
+    passwords: PasswordCheck | None = None,
 ) -> AsyncIterator[Client]:
     """A listener on a free loopback port with this web configuration file."""
     file = directory / "web.yml"
@@ -102,7 +104,13 @@ async def listening(
     view = MetricSources(pipeline=pipeline, series=ClientSeries(), transport="awscrt")
     readiness = Readiness(ready=True, text="ready")
     listener = Listener(
-        "127.0.0.1", 0, Exposition(view), lambda: readiness, watch=Watch(file), health=health
+        "127.0.0.1",
+        0,
+        Exposition(view),
+        lambda: readiness,
+        watcher=ProtectionWatcher(file),
+        health=health,
+        passwords=passwords,
     )
     await listener.open()
     try:

@@ -146,7 +146,7 @@ def test_check_warns_of_what_is_served_all_the_same(config: Path, web: Path) -> 
     web.write_text(web.read_text() + "http_server_config: {http2: true}\n")
     done = presenced("check", "--config", str(config))
     assert done.returncode == 0
-    assert "warning: http_server_config.http2 = true: is not spoken" in done.stderr
+    assert "warning: http_server_config.http2 = true: is not supported" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import bcrypt
 import pytest
 
-from presenced.web.gate import ALLOWED, REFUSED, PasswordCheck
+from presenced.web.access import ALLOWED, REFUSED, PasswordCheck
 
 
 def hashed(password: str, cost: int = 4) -> str:
@@ -138,10 +138,14 @@ def test_a_bounded_number_is_remembered() -> None:
     async def use(check: PasswordCheck) -> None:
         for name in users:
             assert await check.check(users, name, "wonderland", name) == ALLOWED
-        assert len(check._right) == 100
-        assert await check.check(users, "user-149", "wonderland", "") == ALLOWED
+        for name in list(users)[50:]:
+            assert await check.check(users, name, "wonderland", name) == ALLOWED
+        assert len(verify.asked) == 150
+        assert await check.check(users, "user-49", "wonderland", "") == ALLOWED
+        assert len(verify.asked) == 151
 
-    assert len(checking(use).asked) == 150
+    verify = Counting()
+    checking(use, verify)
 
 
 def test_bcrypt_runs_in_a_thread_of_its_own_one_at_a_time() -> None:

@@ -3,21 +3,21 @@
 import asyncio
 import gzip
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import aiohttp
 import pytest
+from prometheus_client.registry import CollectorRegistry
 
 from presenced.fleet import Fleet
 from presenced.metrics.declaration import MetricSources
-from presenced.metrics.exposition import Exposition, gzip_parts
-from presenced.metrics.metric import Block
+from presenced.metrics.exposition import Exposition, Snapshot
 from presenced.metrics.series import ClientSeries
 from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import Client, PresenceRules, State
 from presenced.system.supervision import Readiness
-from presenced.web import server
 from presenced.web.server import Listener
 
 CLIENTS = 40_000  # more text than sockets hold
@@ -34,15 +34,14 @@ def show(series: ClientSeries, state: State, transition: float) -> None:
 class Scraped:
     """A listener whose clients are all online since the second 1.0 of the epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_exposition: Callable[[MetricSources], Exposition]) -> None:
         self.series = ClientSeries(max_clients=CLIENTS)
         show(self.series, State.ONLINE, 1.0)
         pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
         view = MetricSources(pipeline=pipeline, series=self.series, transport="awscrt")
         ready = Readiness(ready=True, text="ready")
-        self.listener = Listener(
-            "127.0.0.1", 0, Exposition(view, process_metrics=False), lambda: ready
-        )
+        self.exposition = make_exposition(view)
+        self.listener = Listener("127.0.0.1", 0, self.exposition, lambda: ready)
         self.session = aiohttp.ClientSession(auto_decompress=False)
 
     @property
@@ -50,9 +49,11 @@ class Scraped:
         """What a scrape shows of the clients."""
         return b"".join(block.text for block in self.series.blocks())
 
-    async def get(self, path: str = "/metrics", *, zipped: bool = False) -> bytes:
+    async def get(
+        self, path: str = "/metrics", *, zipped: bool = False, accept: str = "*/*"
+    ) -> bytes:
         """The body of an answer, unpacked."""
-        headers = {"Accept-Encoding": "gzip" if zipped else "identity"}
+        headers = {"Accept-Encoding": "gzip" if zipped else "identity", "Accept": accept}
         url = f"http://127.0.0.1:{self.listener.port}{path}"
         async with self.session.get(url, headers=headers) as answer:
             body = await answer.read()
@@ -67,9 +68,15 @@ class Scraped:
         return reader, writer
 
 
+def plain_exposition(view: MetricSources) -> Exposition:
+    return Exposition(view, process_metrics=False)
+
+
 @asynccontextmanager
-async def scraped() -> AsyncIterator[Scraped]:
-    world = Scraped()
+async def scraped(
+    make_exposition: Callable[[MetricSources], Exposition] = plain_exposition,
+) -> AsyncIterator[Scraped]:
+    world = Scraped(make_exposition)
     await world.listener.open()
     try:
         yield world
@@ -131,24 +138,39 @@ def test_who_leaves_in_the_middle_disturbs_nobody(caplog: pytest.LogCaptureFixtu
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-def test_the_loop_goes_on_while_one_at_a_time_is_zipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, release = threading.Semaphore(0), threading.Event()
+class HeldExposition(Exposition):
+    """An exposition of which scrapes that accept "text/held" wait in their threads."""
 
-    def held(blocks: Iterable[Block]) -> list[bytes]:
-        begun.release()
-        assert release.wait(30)
-        return gzip_parts(blocks)
+    def __init__(self, view: MetricSources) -> None:
+        super().__init__(view, process_metrics=False)
+        self.begun, self.release = threading.Semaphore(0), threading.Event()
 
-    monkeypatch.setattr(server, "gzip_parts", held)
+    def collect(self, accept: str = "") -> Snapshot:
+        snapshot = super().collect(accept)
+        return replace(snapshot, encode=self._held(snapshot)) if accept == "text/held" else snapshot
 
+    def _held(self, snapshot: Snapshot) -> Callable[[CollectorRegistry], bytes]:
+        def encode(registry: CollectorRegistry) -> bytes:
+            self.begun.release()
+            assert self.release.wait(30)
+            return snapshot.encode(registry)
+
+        return encode
+
+
+def test_the_loop_goes_on_while_one_at_a_time_is_compressed() -> None:
     async def run() -> None:
-        async with scraped() as world:
-            scrapes = [asyncio.create_task(world.get(zipped=True)) for _ in range(2)]
-            assert await asyncio.to_thread(begun.acquire, timeout=30)
+        async with scraped(HeldExposition) as world:
+            held = world.exposition
+            assert isinstance(held, HeldExposition)
+            scrapes = [
+                asyncio.create_task(world.get(zipped=True, accept="text/held")) for _ in range(2)
+            ]
+            assert await asyncio.to_thread(held.begun.acquire, timeout=30)
             assert await world.get("/-/healthy") == b"presenced is healthy.\n"
             assert (await world.get()).endswith(world.text)
-            assert not begun.acquire(blocking=False), "the other one waits for what this one makes"
-            release.set()
+            assert not held.begun.acquire(blocking=False), "the other one waits for its result"
+            held.release.set()
             for body in await asyncio.gather(*scrapes):
                 assert body.endswith(world.text)
 

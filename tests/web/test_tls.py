@@ -80,8 +80,8 @@ def test_plain_http_is_refused_on_a_tls_listener(tmp_path, certificates, tls, ca
     [
         ({}, "set cert_file and key_file in its tls_config"),
         ({"pair": "foreign_client"}, "no authority of client_ca_file signed"),
-        ({"pair": "client", "ciphers": "ECDHE-RSA-AES128-SHA"}, "knows none of cipher_suites"),
-        ({"pair": "client", "maximum_version": ssl.TLSVersion.TLSv1_1}, "versions of TLS lie"),
+        ({"pair": "client", "ciphers": "ECDHE-RSA-AES128-SHA"}, "supports none of cipher_suites"),
+        ({"pair": "client", "maximum_version": ssl.TLSVersion.TLSv1_1}, "TLS versions are outside"),
     ],
 )
 def test_the_log_tells_why_a_handshake_failed(

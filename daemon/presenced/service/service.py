@@ -33,7 +33,7 @@ from presenced.system import log
 from presenced.system.loop import Clocks
 from presenced.system.supervision import Readiness, Supervision
 from presenced.web.api.application import Api, Sources
-from presenced.web.protection import Protection, Watch, read_protection
+from presenced.web.protection import Protection, ProtectionWatcher, read_protection
 from presenced.web.server import Listener
 
 _SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern", "thing_attributes")
@@ -117,12 +117,12 @@ class Service:
             self._pipeline.add_observers(self._store)
 
         self._supervision = Supervision(self._is_ready, self._status)
-        self._watch = Watch(metrics.web_config)
+        self._watcher = ProtectionWatcher(metrics.web_config)
         self._listener = Listener(
             *metrics.listen_address,
             Exposition(self._metric_sources),
             self.readiness,
-            watch=self._watch,
+            watcher=self._watcher,
             health=metrics.health_address,
             reload=self.reload if metrics.enable_reload_endpoint else None,
             api=self._api.application() if self._api else None,
@@ -259,7 +259,7 @@ class Service:
             if self._api is not None:
                 self._api.use(metrics)
         self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
-        if not self._watch.follow(metrics.web_config, protection):
+        if not self._watcher.use(metrics.web_config, protection):
             self._log.warning(
                 "metrics.web_config turns TLS on or off, which takes effect at the next start"
             )
@@ -338,7 +338,7 @@ class Service:
             address=self._settings.metrics.listen,
             port=self._listener.port,
             health_port=self._listener.health_port,
-            **self._watch.current.summary,
+            **self._watcher.current.summary,
         )
 
     def _log_certificate_problems(self, settings: Settings) -> None:

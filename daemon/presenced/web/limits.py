@@ -1,8 +1,9 @@
-"""Limits that let bursts through."""
+"""Token buckets: limits that allow bursts."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 
 
@@ -20,7 +21,7 @@ class TokenBucket:
 
     @property
     def tokens(self) -> float:
-        """How many there are now; below 0 after more was spent than there was."""
+        """The number of tokens now; negative after more was spent than there was."""
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._at) / self._interval)
         self._at = now
@@ -32,21 +33,21 @@ class TokenBucket:
         return max(0.0, (1 - self.tokens) * self._interval)
 
     def take(self) -> bool:
-        """Take one token; False where there is none."""
+        """Take one token; return False if there is none."""
         if self.tokens < 1:
             return False
         self._tokens -= 1
         return True
 
     def spend(self, amount: float) -> None:
-        """Take an amount, whether it is there or not; a negative one is given back."""
+        """Take an amount even if there is less; a negative amount is given back."""
         self._tokens = min(self._burst, self.tokens - amount)
 
 
 class AddressLimits:
-    """A token bucket for each address; at most `capacity` of them are remembered.
+    """A token bucket for each of the `capacity` addresses used last.
 
-    An IPv6 address counts with its neighbours of the same /64, which one subscriber has at hand.
+    IPv6 addresses of the same /64 share one bucket: a single subscriber has all of them.
     """
 
     def __init__(
@@ -57,23 +58,17 @@ class AddressLimits:
         capacity: int = 1024,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._interval = interval
-        self._burst = burst
+        self._new_bucket = partial(TokenBucket, interval, burst, clock=clock)
         self._capacity = capacity
-        self._clock = clock
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def of(self, address: str) -> TokenBucket:
-        """The bucket of an address."""
+        """Return the bucket of an address."""
         key = _subscriber(address)
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = TokenBucket(
-                self._interval, self._burst, clock=self._clock
-            )
-            if len(self._buckets) > self._capacity:
-                self._buckets.popitem(last=False)
-        self._buckets.move_to_end(key)
+        bucket = self._buckets.pop(key, None) or self._new_bucket()
+        self._buckets[key] = bucket
+        if len(self._buckets) > self._capacity:
+            self._buckets.popitem(last=False)
         return bucket
 
 

@@ -1,9 +1,4 @@
-"""What the daemon answers over HTTP.
-
-One address that an application is served on.
-
-Answers that are large and lie in many parts.
-"""
+"""The listener: metrics, health, reload, the API and the console over HTTP."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,105 +7,32 @@ from ssl import SSLContext
 
 from aiohttp import hdrs, web
 
-from presenced.metrics.exposition import Exposition, Snapshot, gzip_parts
+from presenced.metrics.exposition import Exposition, gzip_parts
 from presenced.settings import ListenAddress
 from presenced.system.supervision import Readiness
+from presenced.web.access import AccessControl, PasswordCheck
 from presenced.web.console.pages import console_routes, plain_routes
-from presenced.web.gate import Gate, PasswordCheck
-from presenced.web.protection import Watch, live_context
+from presenced.web.protection import ProtectionWatcher
+from presenced.web.tls import LiveContext
+
+_WRITE_SIZE = 256 * 1024
+_WRITES_PER_TURN = 16
+
+Reload = Callable[[], Awaitable[Sequence[str]]]
+"""Reloads the configuration and returns its problems; if there are any, nothing has changed."""
 
 
 class ListenerError(Exception):
-    """The address cannot be listened on."""
-
-
-class Endpoint:
-    """Serves an application on an address until closed.
-
-    No host means all addresses; port 0 takes a free one, which `port` then tells. `key` is the
-    setting that holds the address.
-    """
-
-    def __init__(
-        self,
-        app: web.Application,
-        address: ListenAddress,
-        *,
-        key: str,
-        context: SSLContext | None = None,
-    ) -> None:
-        self.port = address.port
-        self._host = address.host
-        self._key = key
-        self._context = context
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-
-    async def open(self) -> None:
-        """Begin to listen; raises `ListenerError` that says why it cannot."""
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self.port, ssl_context=self._context)
-        try:
-            await site.start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise ListenerError(
-                f"cannot listen on {self._host or ''}:{self.port}: {error.strerror or error}. "
-                f"Stop what uses the address, or set {self._key} to another"
-            ) from error
-        self.port = self._runner.addresses[0][1]
-
-    async def close(self) -> None:
-        """Stop listening."""
-        await self._runner.cleanup()
-
-
-_PIECE = 256 * 1024
-_TURN = 16
-
-
-async def send(
-    request: web.Request, parts: Sequence[bytes | bytearray], headers: Mapping[str, str]
-) -> web.StreamResponse:
-    """Answer with a body that the parts make, without putting all of it together in memory."""
-    response = web.StreamResponse(headers=headers)
-    response.content_length = sum(map(len, parts))
-    await response.prepare(request)
-    if request.method != hdrs.METH_HEAD:
-        # Whoever asked may leave; aiohttp finds that out for itself at the end of the answer.
-        with suppress(ConnectionError):
-            for number, piece in enumerate(_pieces(parts), 1):
-                await response.write(piece)
-                # Who reads as fast as this writes would have the loop for the whole answer.
-                if number % _TURN == 0:
-                    await asyncio.sleep(0)
-    return response
-
-
-def _pieces(parts: Iterable[bytes | bytearray]) -> Iterator[bytes]:
-    """Parts joined to pieces of about a size that caches hold and one call can send."""
-    joined: list[bytes | bytearray] = []
-    size = 0
-    for part in parts:
-        joined.append(part)
-        size += len(part)
-        if size >= _PIECE:
-            yield b"".join(joined)
-            joined.clear()
-            size = 0
-    yield b"".join(joined)
-
-
-Reload = Callable[[], Awaitable[Sequence[str]]]
-"""Reloads the configuration; returns what is wrong with it, nothing where it was taken on."""
+    """The listener cannot use its address."""
 
 
 class Listener:
-    """Serves one exposition on `host` and `port` until closed, to those whom `watch` lets in.
+    """Serves metrics, health, API and console on `host` and `port`, as far as `watcher` allows.
 
-    No host means all addresses; port 0 takes a free one, which `port` then tells. At `health`, an
-    address of its own, health and readiness are served to everybody. `api`, where there is one, is
-    served below /api/v1, and `/` is a console that asks it. `reload` answers
-    POST /-/reload and may be changed at any time; without it that path does not exist.
+    No host means all addresses; port 0 takes a free one, see `port`. Health and readiness are also
+    served without protection on the address `health`. `api` is served below /api/v1, and the
+    console that uses it at /. `reload` answers POST /-/reload and may be replaced at any time; if
+    it is None, that path does not exist.
     """
 
     def __init__(
@@ -120,41 +42,48 @@ class Listener:
         exposition: Exposition,
         readiness: Callable[[], Readiness],
         *,
-        watch: Watch | None = None,
+        watcher: ProtectionWatcher | None = None,
         health: ListenAddress | None = None,
         reload: Reload | None = None,
         api: web.Application | None = None,
+        passwords: PasswordCheck | None = None,
     ) -> None:
+        self.reload = reload
         self._exposition = exposition
         self._readiness = readiness
-        self._watch = watch or Watch(None)
-        self._passwords = PasswordCheck()
-        self._zipping = asyncio.Lock()
-        self.reload = reload
+        self._compressing = asyncio.Lock()
+        self._passwords = passwords or PasswordCheck()
+        watcher = watcher or ProtectionWatcher(None)
+        health_routes = [web.get("/-/healthy", self._healthy), web.get("/-/ready", self._ready)]
         app = web.Application()
         app.add_routes(plain_routes(readiness) if api is None else console_routes())
-        app.add_routes([web.get("/metrics", self._metrics)])
-        app.add_routes([*self._health_routes(), web.route("*", "/-/reload", self._reload)])
+        app.add_routes([web.get("/metrics", self._metrics), *health_routes])
+        app.add_routes([web.route("*", "/-/reload", self._reload)])
         if api is not None:
             app.add_subapp("/api/v1", api)
-        Gate(self._watch, self._passwords).attach(app)
-        context = live_context(self._watch)
-        address = ListenAddress(host, port)
-        self._main = Endpoint(app, address, key="metrics.listen", context=context)
-        self._health = self._health_endpoint(health) if health else None
+        AccessControl(watcher, self._passwords).attach(app)
+        context = None
+        if watcher.current.context is not None:
+            context = LiveContext.of(lambda: watcher.current.context)
+        self._main = _Endpoint(app, ListenAddress(host, port), "metrics.listen", context)
+        self._health = None
+        if health is not None:
+            health_app = web.Application()
+            health_app.add_routes(health_routes)
+            self._health = _Endpoint(health_app, health, "metrics.health_listen")
 
     @property
     def port(self) -> int:
-        """The port that metrics are served on."""
+        """The port on which metrics are served."""
         return self._main.port
 
     @property
     def health_port(self) -> int | None:
-        """The port that health alone is served on, None where there is none."""
+        """The port on which only health is served, None without one."""
         return self._health.port if self._health else None
 
     async def open(self) -> None:
-        """Begin to listen; raises `ListenerError` that says why it cannot."""
+        """Start to listen; raises ListenerError."""
         await self._main.open()
         if self._health is None:
             return
@@ -171,57 +100,104 @@ class Listener:
             await self._health.close()
         self._passwords.close()
 
-    def _health_routes(self) -> list[web.RouteDef]:
-        return [web.get("/-/healthy", self._healthy), web.get("/-/ready", self._ready)]
-
-    def _health_endpoint(self, address: ListenAddress) -> Endpoint:
-        app = web.Application()
-        app.add_routes(self._health_routes())
-        return Endpoint(app, address, key="metrics.health_listen")
-
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         snapshot = self._exposition.collect(request.headers.get("Accept", ""))
         headers = {"Content-Type": snapshot.content_type, "Vary": "Accept, Accept-Encoding"}
-        if not _accepts_gzip(request.headers.get("Accept-Encoding", "")):
-            return await send(request, await asyncio.to_thread(_plain, snapshot), headers)
-        # One after the other: what the first compresses, the others need not.
-        async with self._zipping:
-            parts = await asyncio.to_thread(_zipped, snapshot)
-        return await send(request, parts, headers | {"Content-Encoding": "gzip"})
+        if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            # One at a time: blocks that one scrape compresses need not be compressed by others.
+            async with self._compressing:
+                parts = await asyncio.to_thread(lambda: gzip_parts(snapshot.blocks()))
+            return await _send(request, parts, headers | {"Content-Encoding": "gzip"})
+        texts = await asyncio.to_thread(lambda: [block.text for block in snapshot.blocks()])
+        return await _send(request, texts, headers)
 
     async def _healthy(self, _: web.Request) -> web.Response:
         return web.Response(text="presenced is healthy.\n")
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        readiness = self._readiness()
+        return web.Response(text=readiness.text + "\n", status=200 if readiness.ready else 503)
 
     async def _reload(self, request: web.Request) -> web.Response:
         if self.reload is None:
             raise web.HTTPNotFound
         if request.method != "POST":
             raise web.HTTPMethodNotAllowed(request.method, ["POST"])
-        problems = await self.reload()
-        if problems:
-            told = "\n".join(
-                ["The configuration was not reloaded; the running one stays.", *problems]
-            )
-            return web.Response(text=told + "\n", status=500)
+        if problems := await self.reload():
+            lines = ["The configuration was not reloaded; the running one stays.", *problems]
+            return web.Response(text="\n".join(lines) + "\n", status=500)
         return web.Response(text="The configuration was reloaded.\n")
 
-    async def _ready(self, _: web.Request) -> web.Response:
-        readiness = self._readiness()
-        return web.Response(text=readiness.text + "\n", status=200 if readiness.ready else 503)
+
+class _Endpoint:
+    """Serves an application on one address. `key` is the setting that holds the address."""
+
+    def __init__(
+        self,
+        app: web.Application,
+        address: ListenAddress,
+        key: str,
+        context: SSLContext | None = None,
+    ) -> None:
+        self.port = address.port
+        self._host = address.host
+        self._key = key
+        self._context = context
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+
+    async def open(self) -> None:
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self.port, ssl_context=self._context)
+        try:
+            await site.start()
+        except OSError as error:
+            await self.close()
+            raise ListenerError(
+                f"cannot listen on {self._host or ''}:{self.port}: {error.strerror or error}. "
+                f"Stop what uses the address, or set {self._key} to another one"
+            ) from error
+        self.port = self._runner.addresses[0][1]
+
+    async def close(self) -> None:
+        await self._runner.cleanup()
 
 
-def _plain(snapshot: Snapshot) -> list[bytes | bytearray]:
-    return [block.text for block in snapshot.blocks()]
+async def _send(
+    request: web.Request, parts: Sequence[bytes | bytearray], headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """Send the concatenation of the parts without building it in memory."""
+    response = web.StreamResponse(headers=headers)
+    response.content_length = sum(map(len, parts))
+    await response.prepare(request)
+    if request.method != hdrs.METH_HEAD:
+        # The client may close the connection; aiohttp notices that itself at the end.
+        with suppress(ConnectionError):
+            for number, piece in enumerate(_pieces(parts), 1):
+                await response.write(piece)
+                # A client that reads as fast as this writes would occupy the event loop.
+                if number % _WRITES_PER_TURN == 0:
+                    await asyncio.sleep(0)
+    return response
 
 
-def _zipped(snapshot: Snapshot) -> list[bytes]:
-    return gzip_parts(snapshot.blocks())
+def _pieces(parts: Iterable[bytes | bytearray]) -> Iterator[bytes]:
+    """Join parts into pieces of a size that fits into caches and into one system call."""
+    joined: list[bytes | bytearray] = []
+    size = 0
+    for part in parts:
+        joined.append(part)
+        size += len(part)
+        if size >= _WRITE_SIZE:
+            yield b"".join(joined)
+            joined.clear()
+            size = 0
+    yield b"".join(joined)
 
 
 def _accepts_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is accepted, by name or else by `*`, with a weight above 0.
+    """Return whether gzip is accepted, by name or else by `*` (RFC 9110 section 12.5.3).
 
-    As RFC 9110 section 12.5.3 has it; a weight that is none counts as 0.
+    A weight that is not a number counts as 0.
     """
     weights: dict[str, float] = {}
     for offer in accept_encoding.lower().split(","):

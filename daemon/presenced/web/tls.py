@@ -1,7 +1,4 @@
-"""The TLS context of the listener.
-
-The certificates and the key of the listener, read once and checked together.
-"""
+"""TLS of the listener: its certificates and key, its contexts, and why handshakes fail."""
 
 import os
 import ssl
@@ -15,6 +12,7 @@ from pathlib import Path
 from presenced.settings import Problem, SettingsError
 from presenced.settings.certificates import Pem, PemCheck
 from presenced.settings.web import CIPHER_SUITES, CURVES, TlsServerConfig
+from presenced.system.log import ThrottledLogger, get_logger
 
 _SECTION = "tls_server_config"
 _SERVED_ANYWAY = ("expired", "not_yet_valid")
@@ -22,7 +20,7 @@ _SERVED_ANYWAY = ("expired", "not_yet_valid")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TlsMaterial:
-    """PEM texts that fit together, and what is worth a warning about them."""
+    """A certificate, its key and the authorities of clients as PEM, and warnings about them."""
 
     cert: bytes
     key: bytes
@@ -75,23 +73,23 @@ _CLIENT_AUTH = {
 
 
 def build_context(tls: TlsServerConfig, material: TlsMaterial) -> ssl.SSLContext:
-    """Make the context that serves the material; raises SettingsError where OpenSSL refuses."""
+    """Return the context that serves the material; raises SettingsError if OpenSSL refuses it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = _Connection
     steps: list[tuple[str, Callable[[], None]]] = [
-        ("tls_server_config.min_version", lambda: _set_versions(context, tls)),
-        ("tls_server_config.cipher_suites", lambda: _set_ciphers(context, tls)),
-        ("tls_server_config.curve_preferences", lambda: _set_curve(context, tls)),
-        ("tls_server_config.cert_file", lambda: _set_certificate(context, material)),
-        ("tls_server_config.client_ca_file", lambda: _set_clients(context, tls, material)),
+        ("min_version", lambda: _set_versions(context, tls)),
+        ("cipher_suites", lambda: _set_ciphers(context, tls)),
+        ("curve_preferences", lambda: _set_curve(context, tls)),
+        ("cert_file", lambda: _set_certificate(context, material)),
+        ("client_ca_file", lambda: _set_client_authentication(context, tls, material)),
     ]
-    for key, step in steps:
+    for name, step in steps:
         try:
             step()
         except (ssl.SSLError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
-            problem = Problem(key=key, message=f"is refused by the TLS library: {reason}")
-            raise SettingsError([problem]) from error
+            message = f"is refused by the TLS library: {reason}"
+            raise SettingsError([Problem(key=f"{_SECTION}.{name}", message=message)]) from error
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -99,19 +97,19 @@ def build_context(tls: TlsServerConfig, material: TlsMaterial) -> ssl.SSLContext
 
 def _set_versions(context: ssl.SSLContext, tls: TlsServerConfig) -> None:
     with warnings.catch_warnings():
-        # Whoever configures an old version is warned in words of ours.
+        # For old versions there is a warning of our own, about the configuration.
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = _VERSIONS[tls.min_version]
         context.maximum_version = _VERSIONS[tls.max_version]
 
 
 def _set_ciphers(context: ssl.SSLContext, tls: TlsServerConfig) -> None:
-    chosen = ":".join(CIPHER_SUITES[name] for name in tls.cipher_suites)
+    ciphers = ":".join(CIPHER_SUITES[name] for name in tls.cipher_suites)
     if tls.min_version in ("TLS10", "TLS11"):
-        # OpenSSL 3 takes their signatures at its lowest level of security only.
-        chosen = f"{chosen or 'DEFAULT'}:@SECLEVEL=0"
-    if chosen:
-        context.set_ciphers(chosen)
+        # OpenSSL 3 accepts the signatures of these versions at its lowest security level only.
+        ciphers = f"{ciphers or 'DEFAULT'}:@SECLEVEL=0"
+    if ciphers:
+        context.set_ciphers(ciphers)
     if tls.prefer_server_cipher_suites:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     else:
@@ -124,50 +122,49 @@ def _set_curve(context: ssl.SSLContext, tls: TlsServerConfig) -> None:
 
 
 def _set_certificate(context: ssl.SSLContext, material: TlsMaterial) -> None:
-    """Load what was checked: the library reads files only, and these may change at any time."""
+    # The library reads files only, and those on disk may have changed since they were checked.
     with _in_memory(material.cert) as cert, _in_memory(material.key) as key:
         context.load_cert_chain(cert, key)
 
 
 @contextmanager
 def _in_memory(content: bytes) -> Iterator[str]:
-    """A file that is on no disk, by its name."""
-    file = os.memfd_create("presenced-listener")
-    with os.fdopen(file, "wb") as writer:
-        writer.write(content)
-        writer.flush()
-        yield f"/proc/self/fd/{file}"
+    """Yield the path of a file in memory with this content."""
+    with os.fdopen(os.memfd_create("presenced-listener"), "wb") as file:
+        file.write(content)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
-def _set_clients(context: ssl.SSLContext, tls: TlsServerConfig, material: TlsMaterial) -> None:
+def _set_client_authentication(
+    context: ssl.SSLContext, tls: TlsServerConfig, material: TlsMaterial
+) -> None:
     context.verify_mode = _CLIENT_AUTH[tls.client_auth_type]
     if material.client_ca is not None:
-        # As Go does: whatever stands in the file is trusted, also an intermediate authority.
+        # As in Go: every certificate in the file is trusted, intermediate authorities included.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.load_verify_locations(cadata=material.client_ca.decode("ascii", "replace"))
 
 
 class LiveContext(ssl.SSLContext):
-    """Serves each connection by the context that is current when it begins.
+    """Serves each connection with the context that is current when the connection begins.
 
-    asyncio is given one context for good. Swapping it in the handshake, as `sni_callback` can,
-    would change the certificate but not what is demanded of clients.
+    asyncio is given one context for the life of the listener. Replacing it during the handshake, as
+    `sni_callback` can, would change the certificate but not what is required of clients.
     """
 
     current: Callable[[], ssl.SSLContext | None]
-    """Tells the context for a connection that begins now; without one none succeeds."""
+    """Returns the context of a connection that begins now; if None, the connection fails."""
 
-    refused: Callable[[ssl.SSLError], None]
-    """Is told why a handshake failed."""
+    log: ThrottledLogger
+    """Port scans cause many failed handshakes; each reason is logged once in a while."""
 
     @classmethod
-    def of(
-        cls, current: Callable[[], ssl.SSLContext | None], refused: Callable[[ssl.SSLError], None]
-    ) -> "LiveContext":
-        """Make one that asks `current`, and tells `refused`."""
+    def of(cls, current: Callable[[], ssl.SSLContext | None]) -> "LiveContext":
+        """Return a context that delegates to `current` and logs failed handshakes."""
         context = cls(ssl.PROTOCOL_TLS_SERVER)
         context.current = current
-        context.refused = refused
+        context.log = ThrottledLogger(get_logger("presenced.http"))
         return context
 
     def wrap_bio(
@@ -178,19 +175,19 @@ class LiveContext(ssl.SSLContext):
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
-        """Begin a connection, as the library asks for it."""
+        """Begin a connection; asyncio calls this."""
         context = self.current()
         wrap = super().wrap_bio if context is None else context.wrap_bio
         connection = wrap(incoming, outgoing, server_side, server_hostname, session)
         if isinstance(connection, _Connection):
-            connection.refused = self.refused
+            connection.log = self.log
         return connection
 
 
 class _Connection(ssl.SSLObject):
-    """Tells why its handshake failed, which asyncio keeps to itself."""
+    """Logs why its handshake failed, which asyncio does not report."""
 
-    refused: Callable[[ssl.SSLError], None]
+    log: ThrottledLogger
 
     def do_handshake(self) -> None:
         try:
@@ -198,5 +195,22 @@ class _Connection(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            self.refused(error)
+            reason = error.reason or type(error).__name__
+            hint = _HINTS.get(reason)
+            self.log.info("TLS handshake failed", key=reason, reason=reason, hint=hint)
             raise
+
+
+_HINTS = {
+    "HTTP_REQUEST": "the client speaks plain HTTP: set `scheme: https` in its scrape_config",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client has no certificate, which client_auth_type"
+    " requires: set cert_file and key_file in its tls_config",
+    "CERTIFICATE_VERIFY_FAILED": "no authority of client_ca_file signed the client's certificate,"
+    " or it is not valid now",
+    "UNSUPPORTED_PROTOCOL": "the client's TLS versions are outside min_version to max_version",
+    "NO_SHARED_CIPHER": "the client supports none of cipher_suites",
+    "TLSV1_ALERT_UNKNOWN_CA": "the client does not trust the certificate of the listener: set"
+    " ca_file in its tls_config",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the client rejects the certificate of the listener",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the certificate of the listener has expired",
+}

@@ -14,8 +14,9 @@ from api_fleet import START, ApiFleet, Get
 from presenced.sources.gap_detector import LastGap
 from presenced.sources.gaps import GapReason
 from presenced.web.api.openapi import document
-from presenced.web.api.page_scan import Order
-from presenced.web.api.requests import ProblemError, read_cursor, write_cursor
+from presenced.web.api.parameters import read_cursor, write_cursor
+from presenced.web.api.problems import ProblemError
+from presenced.web.api.selection import Order
 
 
 def ask(fleet: ApiFleet, use: Callable[[Get], Awaitable[None]]) -> None:

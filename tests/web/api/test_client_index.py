@@ -1,56 +1,57 @@
 """Pages of clients: all of them once, whatever happens between two pages."""
 
 import asyncio
+import gc
 import re
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_fleet import ApiFleet
 from presenced.presence import Client, State
 from presenced.system.loop import CooperativeScheduler
-from presenced.web.api import roster as roster_module
-from presenced.web.api import walk as walk_module
-from presenced.web.api.client_index import BusyError, ClientIndex
-from presenced.web.api.page_scan import Order, Request, Selection, selector
+from presenced.web.api.client_index import BusyError, ClientIndex, SortedIndex
+from presenced.web.api.selection import Order, PageRequest, Selection
+from presenced.web.api.sorted_keys import SortedKeys
 
 PATTERN = re.compile("(?P<site>[a-z])(?P<number>[0-9]*)")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_steps():
-    """So that few clients take many steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(walk_module, "_STEP", 3)
-        patch.setattr(roster_module, "_STEP", 3)
-        patch.setattr(roster_module, "_EASY", 6)
-        yield
+SMALL_STEPS = {"step": 3, "max_scanned": 6}
+"""So that few clients take many steps."""
 
 
-def make(**metrics):
-    fleet = ApiFleet(metrics={"client_id_pattern": PATTERN.pattern, **metrics})
-    return fleet, fleet.api._roster
+def make(seconds: float = 0.002, **index):
+    fleet = ApiFleet(
+        metrics={"client_id_pattern": PATTERN.pattern}, index=SMALL_STEPS | index, seconds=seconds
+    )
+    return fleet, fleet.index
+
+
+def live_indexes() -> set[int]:
+    """The sorted indexes that are in memory."""
+    gc.collect()
+    return {id(each) for each in gc.get_objects() if isinstance(each, SortedIndex)}
 
 
 def expected(fleet: ApiFleet, selection: Selection, order: Order) -> list[str]:
-    """What a look at every client says."""
-    selects = selector(selection, fleet.pipeline.fleet, PATTERN)
+    """What a scan of all clients says."""
+    selects = selection.predicate(fleet.pipeline.fleet, PATTERN)
     chosen = [client for client in fleet.presence.clients.values() if selects(client)]
     return [c.client_id for c in sorted(chosen, key=order.key, reverse=order.descending)]
 
 
-async def pages(roster: ClientIndex, selection: Selection, order: Order, most: int, between=None):
+async def pages(index: ClientIndex, selection: Selection, order: Order, limit: int, between=None):
     """The client IDs of all pages, one after the other."""
     found: list[str] = []
     after = None
     while True:
-        page = await roster.page(Request(selection, order, most, after))
-        assert len(page.clients) <= most
+        page = await index.page(PageRequest(selection, order, limit, after))
+        assert len(page.clients) <= limit
         found += [client.client_id for client in page.clients]
         if page.next is None:
             return found
-        assert len(page.clients) == most
+        assert len(page.clients) == limit
         after = page.next
         if between is not None:
             between()
@@ -64,7 +65,7 @@ TYPES = st.sampled_from(["pump", ""])
 GROUPS = st.sampled_from(["inner", "outer", ""])
 CLASSES = st.sampled_from([(("site", "a"),), (("number", ""),)])
 PREFIXES = st.sampled_from(["a", "b1", "\U0010ffff"])
-# One filter mostly: with many there is hardly ever anybody left.
+# One filter mostly: several rarely leave any client.
 SELECTIONS = st.one_of(
     st.just(Selection()),
     st.builds(Selection, states=STATES),
@@ -110,18 +111,18 @@ class Steps:
     st.integers(1, 9),
     st.lists(STEPS, min_size=5, max_size=20),
 )
-def test_pages_are_what_a_look_at_every_client_says(steps, selection, order, most, later):
+def test_pages_are_what_a_scan_of_all_clients_says(steps, selection, order, limit, later):
     async def run() -> None:
-        fleet, roster = make()
+        fleet, index = make()
         driver = Steps(fleet)
         for step in steps:
             driver.take(*step)
-        assert await pages(roster, selection, order, most) == expected(fleet, selection, order)
-        # Once more, where there may be a view that has to follow.
+        assert await pages(index, selection, order, limit) == expected(fleet, selection, order)
+        # Once more, where there may be an index to which changes are applied.
         for step in later:
             driver.take(*step)
-        assert await pages(roster, selection, order, most) == expected(fleet, selection, order)
-        roster.close()
+        assert await pages(index, selection, order, limit) == expected(fleet, selection, order)
+        index.close()
 
     asyncio.run(run())
 
@@ -134,13 +135,15 @@ def test_pages_are_what_a_look_at_every_client_says(steps, selection, order, mos
     st.integers(1, 5),
     st.lists(st.lists(STEPS, min_size=1, max_size=5), max_size=20),
 )
-def test_whoever_stays_is_shown_once_while_others_change(steps, selection, order, most, changes):
+def test_an_unchanged_client_is_on_one_page_while_others_change(
+    steps, selection, order, limit, changes
+):
     async def run() -> None:
-        fleet, roster = make()
+        fleet, index = make()
         driver = Steps(fleet)
         for step in steps:
             driver.take(*step)
-        selects = selector(selection, fleet.pipeline.fleet, PATTERN)
+        selects = selection.predicate(fleet.pipeline.fleet, PATTERN)
         steady = {
             client_id: order.key(client)
             for client_id, client in fleet.presence.clients.items()
@@ -156,191 +159,198 @@ def test_whoever_stays_is_shown_once_while_others_change(steps, selection, order
                     if client is None or not selects(client) or order.key(client) != key:
                         del steady[client_id]
 
-        found = await pages(roster, selection, order, most, between=change)
+        found = await pages(index, selection, order, limit, between=change)
         assert [name for name in steady if found.count(name) != 1] == []
         if not order.by_since:
             assert len(found) == len(set(found))
             assert found == sorted(found, reverse=order.descending)
-        roster.close()
+        index.close()
 
     asyncio.run(run())
 
 
-def test_clients_that_were_restored_are_there():
+def test_restored_clients_are_listed():
     async def run() -> None:
-        fleet, roster = make()
+        fleet, index = make()
         fleet.hear("connected", "b", at=0)
-        assert await pages(roster, Selection(), Order.CLIENT_ID, 10) == ["b"]
+        assert await pages(index, Selection(), Order.CLIENT_ID, 10) == ["b"]
         fleet.presence.restore(Client("a"), None)
         fleet.api.restored()
-        assert await pages(roster, Selection(), Order.CLIENT_ID, 10) == ["a", "b"]
+        assert await pages(index, Selection(), Order.CLIENT_ID, 10) == ["a", "b"]
 
     asyncio.run(run())
 
 
-def test_a_change_while_a_view_is_made_is_in_it():
+def test_a_change_while_an_index_is_built_is_in_it():
     async def run() -> None:
-        fleet, roster = make()
+        fleet, index = make(seconds=0.0)
         names = [f"a{number:02}" for number in range(40)]
         for number, name in enumerate(names):
             fleet.hear("connected", name, at=number)
-        roster._pace._seconds = 0.0
-        pending = Selection(frozenset({State.PENDING}))
-        asked = asyncio.create_task(roster.page(Request(pending, Order.SINCE, 50)))
-        while not roster._builds:
-            await asyncio.sleep(0)
+        other = PageRequest(Selection(prefix="x"), Order.SINCE, 5)
+        await index.page(other)
+        request = PageRequest(Selection(frozenset({State.PENDING})), Order.SINCE, 50)
+        asked = asyncio.create_task(index.page(request))
         changed = 0
-        # From the last to the first, so that some are behind the walk and some before it.
-        while roster._builds:
+        # From the last to the first, so that some are before the position of the build, some after.
+        while not asked.done():
             fleet.hear("disconnected", names.pop(), at=40.0 + changed / 100)
             changed += 1
-            await roster._settle()  # as another's page, or upkeep, would
+            await index.page(other)  # which applies all changes to all indexes
         assert 5 < changed < 40
-        page = await asked
+        page = await index.page(request)
         assert len(page.clients) == changed
-        roster.close()
+        index.close()
 
     asyncio.run(run())
 
 
-def test_a_view_that_nobody_asks_for_goes(monkeypatch):
-    monkeypatch.setattr(roster_module, "_SETTLE_EVERY", 0.001)
+def test_an_unused_index_is_discarded():
+    now = 0.0
 
     async def run() -> None:
-        fleet, roster = make()
-        now = 0.0
-        roster._clock = lambda: now
+        nonlocal now
+        fleet, index = make(settle_interval=0.001, clock=lambda: now)
         fleet.hear("connected", "a", at=0)
-        request = Request(Selection(), Order.SINCE, 5)
-        await roster.page(request)
-        assert roster.views == 1
+        request = PageRequest(Selection(), Order.SINCE, 5)
+        await index.page(request)
+        assert index.follows
         now = 299.0
         await asyncio.sleep(0.01)
-        assert roster.views == 1
+        assert index.follows
         now = 301.0
-        while roster._upkeep is not None:
+        while index.follows:  # changes cost nothing afterwards
             await asyncio.sleep(0.001)
-        assert roster.views == 0
-        assert roster._marks is None, "changes cost nothing any more"
-        page = await roster.page(request)
+        page = await index.page(request)
         assert [client.client_id for client in page.clients] == ["a"]
-        roster.close()
+        index.close()
 
     asyncio.run(run())
 
 
-def test_a_view_with_many_keys_that_are_not_true_any_more_is_made_anew(monkeypatch):
-    monkeypatch.setattr(roster_module, "_SETTLE_EVERY", 0.001)
-    monkeypatch.setattr("presenced.web.api.page_scan._SOME", 10)
-
+def test_an_index_with_many_outdated_keys_is_built_anew():
     async def run() -> None:
-        fleet, roster = make()
-        fleet.hear("connected", "a", at=0)
-        request = Request(Selection(), Order.SINCE, 5)
-        await roster.page(request)
-        (view,) = roster._views.values()
-        for number in range(1, 40):
+        fleet, index = make(settle_interval=0.001)
+        names = [f"a{number}" for number in range(100)]
+        for name in names:
+            fleet.hear("connected", name, at=0)
+        request = PageRequest(Selection(), Order.SINCE, 5)
+        other = PageRequest(Selection(prefix="x"), Order.SINCE, 5)
+        before = live_indexes()
+        await index.page(request)
+        await index.page(other)
+        assert len(live_indexes() - before) == 3  # with that of all client IDs
+        for number in range(1, 120):
             kind = "disconnected" if number % 2 else "connected"
-            fleet.hear(kind, "a", number, at=number * 10)
-            await roster._settle()
-        while view in roster._views.values():
+            for name in names:
+                fleet.hear(kind, name, number, at=number * 10)
+            await index.page(other)  # which applies all changes to all indexes
+        while len(live_indexes() - before) == 3:
             await asyncio.sleep(0.001)
-        page = await roster.page(request)
-        assert [client.client_id for client in page.clients] == ["a"]
-        roster.close()
+        page = await index.page(request)
+        assert len(page.clients) == 5
+        index.close()
 
     asyncio.run(run())
 
 
-def test_the_least_used_view_makes_room():
+def test_the_least_recently_used_index_makes_room():
     async def run() -> None:
-        fleet, roster = make()
+        fleet, index = make()
         fleet.hear("connected", "a", at=0)
-        requests = [Request(Selection(prefix=f"a{number}"), Order.SINCE, 5) for number in range(12)]
+        requests = [
+            PageRequest(Selection(prefix=f"a{number}"), Order.SINCE, 5) for number in range(12)
+        ]
+        before = live_indexes()
         for request in requests:
-            await roster.page(request)
-        assert roster.views == 8
-        assert (requests[-1].selection, True) in roster._views
-        assert (requests[0].selection, True) not in roster._views
-        roster.close()
+            await index.page(request)
+        kept = live_indexes()
+        assert len(kept - before) == 1 + 8  # with that of all client IDs
+        await index.page(requests[-1])
+        assert live_indexes() == kept
+        await index.page(requests[0])
+        assert live_indexes() != kept
+        index.close()
 
     asyncio.run(run())
 
 
-def test_too_many_views_at_once_are_refused():
+def test_too_many_new_indexes_at_once_are_refused():
     async def run() -> None:
-        _, roster = make()
+        _, index = make()
         asked = [
-            roster.page(Request(Selection(prefix=f"a{number}"), Order.SINCE, 5))
+            index.page(PageRequest(Selection(prefix=f"a{number}"), Order.SINCE, 5))
             for number in range(12)
         ]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         assert sum(isinstance(answer, BusyError) for answer in answers) == 4
-        roster.close()
+        index.close()
 
     asyncio.run(run())
 
 
-def test_those_who_ask_at_the_same_time_share_a_view():
+def test_simultaneous_requests_share_an_index():
     async def run() -> None:
-        fleet, roster = make()
+        fleet, index = make()
         for number in range(20):
             fleet.hear("connected", f"a{number}", at=number)
-        request = Request(Selection(), Order.SINCE_DESCENDING, 20)
-        answers = await asyncio.gather(*(roster.page(request) for _ in range(5)))
+        request = PageRequest(Selection(), Order.SINCE_DESCENDING, 20)
+        before = live_indexes()
+        answers = await asyncio.gather(*(index.page(request) for _ in range(5)))
         assert [len(page.clients) for page in answers] == [20] * 5
-        assert roster.views == 1
-        roster.close()
+        assert len(live_indexes() - before) == 2  # with that of all client IDs
+        index.close()
 
     asyncio.run(run())
 
 
-def test_nothing_is_left_of_those_who_are_forgotten():
+def test_nothing_is_left_of_forgotten_clients():
     async def run() -> None:
-        fleet, roster = make()
-        assert await pages(roster, Selection(), Order.CLIENT_ID, 10) == []
+        fleet, index = make()
+        assert await pages(index, Selection(), Order.CLIENT_ID, 10) == []
+        gc.collect()
+        before = sum(len(each) for each in gc.get_objects() if isinstance(each, SortedKeys))
         for number in range(20):
             fleet.hear("connected", f"a{number}", at=number)
             fleet.presence.forget(f"a{number}", "requested")
-        assert roster._all is not None
-        assert roster._all.next(None, 50) == []
+        after = sum(len(each) for each in gc.get_objects() if isinstance(each, SortedKeys))
+        assert after == before
 
     asyncio.run(run())
 
 
-def test_a_list_that_is_asked_for_before_a_reload_is_none_of_before():
-    """Whatever the loop was at when other classes began to count."""
+def test_a_list_requested_before_a_reload_shows_the_new_classes():
+    """At whatever step the pattern changes."""
 
     async def run(turns: int) -> None:
         fleet, _ = make()
         for number in range(20):
             fleet.hear("connected", f"a{number:02}", at=number)
-        roster = ClientIndex(
-            fleet.pipeline.fleet, CooperativeScheduler(0.0), PATTERN
-        )  # a slice for each step
+        # A slice of the event loop for each step.
+        index = ClientIndex(fleet.pipeline.fleet, CooperativeScheduler(0.0), PATTERN, **SMALL_STEPS)
         second_letter = Selection(classes=(("site", "1"),))
         for order in (Order.CLIENT_ID, Order.SINCE):
-            asked = asyncio.create_task(roster.page(Request(second_letter, order, 5)))
+            asked = asyncio.create_task(index.page(PageRequest(second_letter, order, 5)))
             for _ in range(turns):
                 await asyncio.sleep(0)
-            roster.use_pattern(re.compile("(?P<number>.)(?P<site>.)"))
+            index.use_pattern(re.compile("(?P<number>.)(?P<site>.)"))
             await asked
-            assert len(await pages(roster, second_letter, order, 5)) == 10
-            roster.use_pattern(PATTERN)
-        roster.close()
+            assert len(await pages(index, second_letter, order, 5)) == 10
+            index.use_pattern(PATTERN)
+        index.close()
 
     for turns in range(40):
         asyncio.run(run(turns))
 
 
-def test_other_classes_make_other_views():
+def test_other_classes_make_other_indexes():
     async def run() -> None:
-        fleet, roster = make()
+        fleet, index = make()
         fleet.hear("connected", "a1", at=0)
         of_a = Selection(classes=(("site", "a"),))
-        assert await pages(roster, of_a, Order.SINCE, 5) == ["a1"]
-        roster.use_pattern(re.compile("(?P<number>.)"))
-        assert await pages(roster, of_a, Order.SINCE, 5) == []
-        roster.close()
+        assert await pages(index, of_a, Order.SINCE, 5) == ["a1"]
+        index.use_pattern(re.compile("(?P<number>.)"))
+        assert await pages(index, of_a, Order.SINCE, 5) == []
+        index.close()
 
     asyncio.run(run())

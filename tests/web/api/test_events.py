@@ -8,16 +8,15 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from presenced.presence import State, Transition
-from presenced.web.api import stream as events
-from presenced.web.api.requests import problems
+from presenced.web.api.problems import problems
 from presenced.web.api.stream import Hub, serve_events
 from waiting import until
 
 
 @contextlib.asynccontextmanager
-async def served(hub: Hub, heartbeat: float) -> AsyncIterator[int]:
+async def served(hub: Hub) -> AsyncIterator[int]:
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await serve_events(request, hub, heartbeat)
+        return await serve_events(request, hub)
 
     app = web.Application(middlewares=[problems])
     app.add_routes([web.get("/events", handle)])
@@ -38,14 +37,14 @@ async def ask(port: int, method: str = "GET") -> tuple[asyncio.StreamReader, asy
     return reader, writer
 
 
-def test_silence_is_told_with_the_id_that_one_may_come_back_with():
+def test_a_heartbeat_carries_the_last_id():
     async def run() -> None:
-        hub = Hub()
-        async with served(hub, 0.01) as port:
+        hub = Hub(heartbeat=0.01)
+        async with served(hub) as port:
             reader, writer = await ask(port)
             await reader.readuntil(b": listening\n")
             for number in range(3):
-                told = await reader.readuntil(b": still here\n")
+                told = await reader.readuntil(b": heartbeat\n")
                 assert f"id: {hub.id_of(0)}\n".encode() in told, number
             writer.close()
             await until(lambda: len(hub) == 0, what="the end of the subscription")
@@ -53,12 +52,10 @@ def test_silence_is_told_with_the_id_that_one_may_come_back_with():
     asyncio.run(run())
 
 
-def test_whoever_takes_nothing_is_let_go(monkeypatch):
-    monkeypatch.setattr(events, "_STUCK", 0.2)
-
+def test_a_subscriber_that_reads_nothing_is_disconnected():
     async def run() -> None:
-        hub = Hub()
-        async with served(hub, 60.0) as port:
+        hub = Hub(heartbeat=60.0, write_timeout=0.2)
+        async with served(hub) as port:
             with socket.socket() as stuck:
                 stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 stuck.connect(("127.0.0.1", port))
@@ -68,7 +65,7 @@ def test_whoever_takes_nothing_is_let_go(monkeypatch):
 
                 def flooded() -> bool:
                     for _ in range(100):
-                        hub.tell(Transition(2.0, 1.0, name, State.OFFLINE, State.ONLINE, None))
+                        hub.publish(Transition(2.0, 1.0, name, State.OFFLINE, State.ONLINE, None))
                     return len(hub) == 0
 
                 await until(flooded, what="the end of the subscription")
@@ -79,7 +76,7 @@ def test_whoever_takes_nothing_is_let_go(monkeypatch):
 def test_the_head_alone_ends():
     async def run() -> None:
         hub = Hub()
-        async with served(hub, 60.0) as port:
+        async with served(hub) as port:
             reader, writer = await ask(port, "HEAD")
             head = await reader.readuntil(b"\r\n\r\n")
             assert b" 200 " in head

@@ -4,13 +4,13 @@ import pytest
 
 from api_fleet import START, ApiFleet
 from presenced.presence import PresenceRules
-from presenced.web.api.history import Arrival, Confirmation
+from presenced.web.api.history import Confirmation, ReceivedEvent
 
 
-def told(fleet: ApiFleet, client_id: str = "a") -> list[tuple[float, str, str]]:
+def recorded(fleet: ApiFleet, client_id: str = "a") -> list[tuple[float, str, str]]:
     """Each entry as seconds after the start, type, and what it did."""
     lines = []
-    for entry in reversed(fleet.api._history.entries(client_id)):
+    for entry in reversed(fleet.api.history.entries(client_id)):
         if isinstance(entry, Confirmation):
             lines.append((entry.time - START, "confirmed", entry.reason))
         else:
@@ -30,7 +30,7 @@ def test_each_event_and_what_it_did():
     fleet.wait(40)
     fleet.hear("disconnected", version=4, at=50)
     fleet.hear("connected", version=5, at=60)
-    assert told(fleet) == [
+    assert recorded(fleet) == [
         (0, "connected", "went_online"),
         (10, "disconnected", "began_delay"),
         (12, "connected", "flap_suppressed"),
@@ -48,13 +48,16 @@ def test_without_a_delay_the_disconnect_itself_takes_it_offline():
     fleet = ApiFleet(PresenceRules(offline_delay=0.0))
     fleet.hear("connected", at=0)
     fleet.hear("disconnected", at=10)
-    assert told(fleet) == [(0, "connected", "went_online"), (10, "disconnected", "went_offline")]
+    assert recorded(fleet) == [
+        (0, "connected", "went_online"),
+        (10, "disconnected", "went_offline"),
+    ]
 
 
 def test_a_first_disconnect_takes_it_offline():
     fleet = ApiFleet()
     fleet.hear("disconnected", at=10)
-    assert told(fleet) == [(10, "disconnected", "went_offline")]
+    assert recorded(fleet) == [(10, "disconnected", "went_offline")]
 
 
 def test_a_subscription_counts_where_it_shows_that_a_client_is_online():
@@ -63,19 +66,21 @@ def test_a_subscription_counts_where_it_shows_that_a_client_is_online():
     fleet.hear("subscribed", at=1)
     fleet.hear("connected", at=2, happened=0)
     fleet.hear("subscribed", at=3)
-    assert told(fleet) == [(0, "subscribed", "went_online"), (2, "connected", "noted")]
-    record = fleet.api._history.get("a")
-    assert record.last["subscribed"].received == START + 3
+    assert recorded(fleet) == [(0, "subscribed", "went_online"), (2, "connected", "noted")]
+    record = fleet.api.history.get("a")
+    assert record.last_by_type["subscribed"].received == START + 3
 
 
 def test_a_refused_client_that_is_known_has_it_in_its_history():
     fleet = ApiFleet()
     fleet.hear("connect_failed", at=0, connectFailureReason="AUTHORIZATION_FAILED")
-    assert fleet.api._history.get("a") is None, "a refusal makes nobody a client"
+    assert fleet.api.history.get("a") is None, "a refusal makes nobody a client"
     fleet.hear("connected", at=1)
     fleet.hear("connect_failed", at=2, connectFailureReason="AUTHORIZATION_FAILED")
-    assert told(fleet)[-1] == (2, "connect_failed", "noted")
-    assert fleet.api._history.get("a").last["connect_failed"].reason == "AUTHORIZATION_FAILED"
+    assert recorded(fleet)[-1] == (2, "connect_failed", "noted")
+    assert (
+        fleet.api.history.get("a").last_by_type["connect_failed"].reason == "AUTHORIZATION_FAILED"
+    )
 
 
 def test_what_was_ignored_since_the_event_that_decided():
@@ -85,14 +90,14 @@ def test_what_was_ignored_since_the_event_that_decided():
     fleet.hear("connected", version=3, at=2)
     fleet.hear("disconnected", version=1, at=9, happened=2)
     fleet.hear("connected", version=2, at=10, happened=1)
-    record = fleet.api._history.get("a")
+    record = fleet.api.history.get("a")
     assert (record.decided.type, record.decided.version) == ("connected", 3)
     assert [(each.type, each.version) for each in record.ignored] == [
         ("disconnected", 1),
         ("connected", 2),
     ]
     ignored = record.ignored[0]
-    assert ignored.late == 7
+    assert ignored.lateness == 7
     assert (ignored.against.type, ignored.against.version) == ("connected", 3)
     assert ignored.against.timestamp == round((START + 2) * 1000)
 
@@ -100,23 +105,23 @@ def test_what_was_ignored_since_the_event_that_decided():
 def test_an_event_without_a_time_is_not_late():
     fleet = ApiFleet()
     fleet.hear("connected", at=5, timestamp=None)
-    assert fleet.api._history.get("a").decided.late is None
+    assert fleet.api.history.get("a").decided.lateness is None
 
 
-@pytest.mark.parametrize("most", [1, 2, 3])
-def test_only_the_last_events_of_a_client_are_kept(most):
-    fleet = ApiFleet(per_client=most)
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_only_the_last_events_of_a_client_are_kept(limit):
+    fleet = ApiFleet(per_client=limit)
     for number in range(100):
         fleet.hear("connected", version=number, at=number)
-        assert fleet.api._history.get("a").length <= most + 8
-    assert [at for at, _, _ in told(fleet)] == [97, 98, 99][-most:]
+        assert fleet.api.history.get("a").length <= limit + 8
+    assert [at for at, _, _ in recorded(fleet)] == [97, 98, 99][-limit:]
 
 
 def test_only_the_clients_heard_of_last_are_kept():
     fleet = ApiFleet(clients=2)
     for at, client_id in enumerate("abac"):
         fleet.hear("connected", client_id, version=at, at=at)
-    history = fleet.api._history
+    history = fleet.api.history
     assert [name for name in "abc" if history.get(name)] == ["a", "c"]
     assert len(history) == 2
 
@@ -127,7 +132,7 @@ def test_a_confirmation_does_not_bring_a_history_back():
     fleet.hear("disconnected", "a", at=1)
     fleet.hear("connected", "b", at=2)
     fleet.wait(20)
-    assert fleet.api._history.get("a") is None
+    assert fleet.api.history.get("a") is None
 
 
 @pytest.mark.parametrize("clients", [0, 5])
@@ -135,9 +140,9 @@ def test_nothing_is_kept_of_a_forgotten_client(clients):
     fleet = ApiFleet(clients=clients)
     fleet.hear("connected", at=0)
     fleet.presence.forget("a", "requested")
-    assert len(fleet.api._history) == 0
+    assert len(fleet.api.history) == 0
     fleet.hear("disconnected", version=0, at=1)
-    assert fleet.api._history.get("a") is None, "an old event of a forgotten client is nobody's"
+    assert fleet.api.history.get("a") is None, "an old event of a forgotten client is nobody's"
 
 
 def test_entries_are_in_order_of_time():
@@ -146,8 +151,8 @@ def test_entries_are_in_order_of_time():
     fleet.hear("disconnected", at=1)
     fleet.hear("connected", version=2, at=30)
     times = [
-        entry.received if isinstance(entry, Arrival) else entry.time
-        for entry in fleet.api._history.entries("a")
+        entry.received if isinstance(entry, ReceivedEvent) else entry.time
+        for entry in fleet.api.history.entries("a")
     ]
     assert times == [START + 30, START + 6, START + 1, START]
 
@@ -155,4 +160,4 @@ def test_entries_are_in_order_of_time():
 def test_what_cannot_be_told_from_before_is_left_out():
     fleet = ApiFleet(metrics={"api": True})
     fleet.hear("connected", "presenced", at=0)
-    assert fleet.api._history.get("presenced") is None, "our own clients are nobody's business"
+    assert fleet.api.history.get("presenced") is None, "our own clients are nobody's business"

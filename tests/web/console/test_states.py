@@ -9,7 +9,6 @@ from consoles import Stage, staged
 from pages import Page, chromium
 from presenced.events.message import Message
 from presenced.system.supervision import Readiness
-from presenced.web.api import stream
 from waiting import wait_for
 
 
@@ -92,12 +91,12 @@ def test_a_pending_client_has_a_deadline_and_then_goes_offline(page: Page, stage
 
 
 def test_a_page_that_cannot_follow_says_so_and_is_renewed(page: Page, stage: Stage) -> None:
-    hub = stage.fleet.api._hub
-    stage.call(lambda: [hub.subscribe(stream.Wanted(), lambda: True) for _ in range(32)])
+    hub = stage.fleet.hub
+    others = stage.call(lambda: [hub.subscribe(lambda _: True, lambda: True) for _ in range(32)])
     page.open()
-    page.wait_for_text("#notices", "Transitions cannot be followed: as many listen as may")
+    page.wait_for_text("#notices", "Transitions cannot be followed: the maximum number of streams")
     assert page.text("#link") == "Not live"
-    stage.call(lambda: [hub.leave(each) for each in list(hub._subscribers)])
+    stage.call(lambda: [hub.unsubscribe(each) for each in others])
     page.wait_for_text("#link", "Live")
     assert page.text("#notices") == ""
 
@@ -105,14 +104,12 @@ def test_a_page_that_cannot_follow_says_so_and_is_renewed(page: Page, stage: Sta
 def test_a_page_that_is_not_seen_leaves_its_place_and_misses_nothing(
     page: Page, stage: Stage
 ) -> None:
-    hub = stage.fleet.api._hub
+    hub = stage.fleet.hub
     page.open()
     page.wait_for_text("#link", "Live")
     first = page.driver.current_window_handle
     page.driver.switch_to.new_window("tab")
-    wait_for(
-        lambda: stage.call(lambda: [each.is_open() for each in hub._subscribers]) in ([], [False])
-    )
+    wait_for(lambda: stage.call(lambda: len(hub)) == 0)
     stage.call(lambda: stage.fleet.hear("connected", "meanwhile", at=1))
     page.driver.close()
     page.driver.switch_to.window(first)

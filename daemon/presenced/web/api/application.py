@@ -1,4 +1,4 @@
-"""The API as an application of the listener, and whom the daemon tells what happens."""
+"""The API as an aiohttp application, and its intake of what happens to clients."""
 
 from __future__ import annotations
 
@@ -10,26 +10,20 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from aiohttp import web
 
-from presenced import __version__
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client
 from presenced.settings import HistorySettings, MetricsSettings
 from presenced.sources.gap_detector import GapDetector
 from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
+from presenced.web.api import answers
+from presenced.web.api.answer_builder import ClientAnswers, history_answer, summary_answer
 from presenced.web.api.client_index import BusyError, ClientIndex
-from presenced.web.api.documents import Documents, history_document, summary_document
+from presenced.web.api.explanation import ClientDetails
 from presenced.web.api.history import History
 from presenced.web.api.openapi import document
-from presenced.web.api.requests import (
-    HEADERS,
-    Parameters,
-    ProblemError,
-    page_request,
-    problems,
-    write_cursor,
-)
-from presenced.web.api.story import Deadline, Story, timestamp
+from presenced.web.api.parameters import Query, page_request, write_cursor
+from presenced.web.api.problems import HEADERS, ProblemError, problems
 from presenced.web.api.stream import Hub, serve_events
 
 _CLIENTS = "/clients/"
@@ -38,7 +32,7 @@ _RETRY_AFTER = 1
 
 
 class Sources(NamedTuple):
-    """What the API tells of."""
+    """The parts of the daemon that the API shows."""
 
     pipeline: Pipeline
     gap_detector: GapDetector
@@ -48,57 +42,64 @@ class Sources(NamedTuple):
 
 
 class Api:
-    """Answers questions about a fleet, below a path of the listener.
+    """The API of a fleet, read-only.
 
-    It is an observer of the pipeline; `restored` follows when clients are restored without it.
+    It is an observer of the pipeline; call `restored` after clients were restored. `index` and
+    `hub` replace those with the default limits and timings.
     """
 
     def __init__(
-        self, sources: Sources, metrics: MetricsSettings, history: HistorySettings
+        self,
+        sources: Sources,
+        metrics: MetricsSettings,
+        history: HistorySettings,
+        *,
+        index: ClientIndex | None = None,
+        hub: Hub | None = None,
     ) -> None:
         self._sources = sources
         self._fleet = sources.pipeline.fleet
         self._clients = self._fleet.presence.clients
-        self._roster = ClientIndex(self._fleet, CooperativeScheduler())
-        self._history = History(history.clients, history.per_client)
-        self._hub = Hub()
+        self._index = index or ClientIndex(self._fleet, CooperativeScheduler())
+        self._hub = Hub() if hub is None else hub
+        self.history = History(history.clients, history.per_client)
         self.use(metrics)
 
     def use(self, metrics: MetricsSettings) -> None:
-        """Show classes and attributes as the settings say."""
+        """Show classes and attributes according to the settings."""
         self._pattern: re.Pattern[str] | None = metrics.client_id_pattern
-        self._documents = Documents(self._fleet, self._pattern, metrics.thing_attributes)
+        self._answers = ClientAnswers(self._fleet, self._pattern, metrics.thing_attributes)
         self._openapi = document(tuple(self._pattern.groupindex) if self._pattern else ())
-        self._roster.use_pattern(self._pattern)
+        self._index.use_pattern(self._pattern)
 
     def restored(self) -> None:
-        """Take on all clients that there are."""
-        self._roster.restock()
+        """Show all clients that the fleet has now."""
+        self._index.reset()
 
     def observe(self, batch: Batch) -> None:
-        """Update the index and the history, and send transitions to the streams."""
+        """Update the index and the history, and publish transitions."""
         changes = batch.changes.clients
         for change in changes:
             if change.after is not None:
                 if change.before is None:
-                    self._roster.entered(change.client)
-                self._roster.changed(change.client)
+                    self._index.added(change.client)
+                self._index.changed(change.client)
             elif change.before is not None:
-                self._roster.left(change.client)
+                self._index.removed(change.client)
             if change.transition is not None:
-                self._hub.tell(change.transition)
-        self._history.observe(changes)
+                self._hub.publish(change.transition)
+        self.history.observe(changes)
 
     def application(self) -> web.Application:
-        """The application, to be put below a path."""
+        """Return the application; the listener serves it below a path."""
         app = web.Application(middlewares=[problems])
         app.add_routes(
             [
-                web.get("/clients", self._list),
-                web.get(_CLIENTS + "{rest:(?s:.+)}", self._one),
-                web.get("/summary", self._summary),
-                web.get("/events", self._events),
-                web.get("/openapi.json", self._describe),
+                web.get("/clients", self._get_clients),
+                web.get(_CLIENTS + "{rest:(?s:.+)}", self._get_client),
+                web.get("/summary", self._get_summary),
+                web.get("/events", self._get_events),
+                web.get("/openapi.json", self._get_document),
             ]
         )
         app.on_shutdown.append(self._close)
@@ -106,76 +107,71 @@ class Api:
 
     async def _close(self, _: web.Application) -> None:
         self._hub.close()
-        self._roster.close()
+        self._index.close()
 
-    async def _list(self, request: web.Request) -> web.Response:
+    async def _get_clients(self, request: web.Request) -> web.Response:
         wanted = page_request(request.query, self._pattern)
         try:
-            page = await self._roster.page(wanted)
+            page = await self._index.page(wanted)
         except BusyError:
-            detail = "too many lists are being made at the moment; ask again"
+            detail = "too many lists are being prepared at the moment; try again"
             raise ProblemError(503, detail, retry_after=_RETRY_AFTER) from None
-        following = None if page.next is None else write_cursor(wanted.order, page.next)
-        clients = [self._documents.client(client) for client in page.clients]
-        return _answer({"clients": clients, "next_cursor": following})
+        cursor = None if page.next is None else write_cursor(wanted.order, page.next)
+        return _respond(answers.Clients(list(map(self._answers.client, page.clients)), cursor))
 
-    async def _one(self, request: web.Request) -> web.Response:
-        Parameters(request.query, ())
-        named = request.rel_url.raw_path.partition(_CLIENTS)[2]
-        of_history = named.endswith(_HISTORY)
-        client_id = _client_id(named.removesuffix(_HISTORY))
+    async def _get_client(self, request: web.Request) -> web.Response:
+        Query(request.query)
+        # aiohttp's own parameter is decoded: a slash in a client ID could not be told from another.
+        path = request.rel_url.raw_path.partition(_CLIENTS)[2]
+        client = self._find(path.removesuffix(_HISTORY))
+        if path.endswith(_HISTORY):
+            entries = self.history.entries(client.client_id)
+            return _respond(history_answer(client.client_id, entries, self.history.per_client))
+        return _respond(self._answers.story(self._details(client)))
+
+    def _find(self, quoted_id: str) -> Client:
+        try:
+            client_id = unquote_to_bytes(quoted_id).decode()
+        except UnicodeDecodeError:
+            allowed = "a client ID in UTF-8, percent-encoded"
+            raise ProblemError.of_parameter("client_id", quoted_id, allowed) from None
         client = self._clients.get(client_id)
         if client is None:
-            detail = "no such client is known; one is once an event names it"
+            detail = "the client is not known; it becomes known with the first event that names it"
             raise ProblemError(404, detail, parameter="client_id", value=client_id)
-        if of_history:
-            history = self._history
-            entries = history.entries(client_id)
-            return _answer(history_document(client_id, entries, history.per_client))
-        return _answer(self._documents.story(self._story(client)))
+        return client
 
-    async def _summary(self, request: web.Request) -> web.Response:
-        Parameters(request.query, ())
-        told = summary_document(self._sources.pipeline, self._sources.readiness())
-        now = timestamp(self._sources.clocks.wall())
-        return _answer({"version": __version__, "time": now, **told})
+    async def _get_summary(self, request: web.Request) -> web.Response:
+        Query(request.query)
+        sources = self._sources
+        answer = summary_answer(sources.pipeline, sources.readiness(), sources.clocks.wall())
+        return _respond(answer)
 
-    async def _events(self, request: web.Request) -> web.StreamResponse:
+    async def _get_events(self, request: web.Request) -> web.StreamResponse:
         return await serve_events(request, self._hub)
 
-    async def _describe(self, request: web.Request) -> web.Response:
-        Parameters(request.query, ())
-        return _answer(self._openapi)
+    async def _get_document(self, request: web.Request) -> web.Response:
+        Query(request.query)
+        return _respond(self._openapi)
 
-    def _story(self, client: Client) -> Story:
-        clocks = self._sources.clocks
+    def _details(self, client: Client) -> ClientDetails:
+        sources = self._sources
+        clocks = sources.clocks
         now = clocks.wall()
-        deadline = None
         due = self._fleet.presence.deadline(client)
-        if due is not None:
-            deadline = Deadline(
-                due - clocks.monotonic() + now, held=due > self._sources.hold_after()
-            )
         unverified = self._fleet.presence.is_unverified(client)
-        return Story(
+        return ClientDetails(
             client=client,
-            record=self._history.get(client.client_id),
+            history=self.history.get(client.client_id),
             now=now,
-            deadline=deadline,
+            deadline=None if due is None else due - clocks.monotonic() + now,
+            held=due is not None and due > sources.hold_after(),
             unverified=unverified,
-            gap=self._sources.gap_detector.last_gap if unverified else None,
+            gap=sources.gap_detector.last_gap if unverified else None,
         )
 
 
-def _client_id(quoted: str) -> str:
-    try:
-        return unquote_to_bytes(quoted).decode()
-    except UnicodeDecodeError:
-        allowed = "a client ID in UTF-8, percent-encoded"
-        raise ProblemError.of_parameter("client_id", quoted, allowed) from None
-
-
-def _answer(told: Any) -> web.Response:
+def _respond(answer: Any) -> web.Response:
     return web.Response(
-        body=msgspec.json.encode(told), content_type="application/json", headers=HEADERS
+        body=msgspec.json.encode(answer), content_type="application/json", headers=HEADERS
     )

@@ -1,9 +1,9 @@
-"""Pages of clients, sorted and filtered, that cost what is on them.
+"""Pages of clients, sorted and filtered, at a cost that depends on the page and not on the fleet.
 
-Client IDs are sorted when somebody asks for a page first, in slices, and kept so from then on. Any
-other choice or order of clients is made when it is asked for, as a view that is kept up to date for
-as long as somebody asks for it. What changes a client costs a mark in a set, and that only while
-there is a view.
+An index of all client IDs is built when a page is first requested, and kept up to date from then
+on. Any other selection or order gets an index of its own when it is requested, which is kept up to
+date while it is in use. A change of a client costs one entry in a set, and only while there is such
+an index.
 """
 
 from __future__ import annotations
@@ -11,260 +11,320 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice, takewhile
+from typing import Any
 
 from presenced.fleet import Fleet
 from presenced.presence import Client
 from presenced.system.loop import CooperativeScheduler, TimeSlice
-from presenced.web.api.page_scan import (
+from presenced.web.api.selection import (
+    Key,
+    Order,
     Page,
-    PageScan,
-    Request,
+    PageRequest,
+    Predicate,
     Selection,
-    Selects,
-    SortedIndex,
-    ViewKey,
     client_id_of,
-    selector,
 )
+from presenced.web.api.sorted_keys import SortedKeys
 
-_STEP = 100
-# As many clients are looked at one after the other before a view of those that are wanted is made.
-_EASY = 5000
-_MOST_VIEWS = 8
+_MAX_INDEXES = 8
 _UNUSED_AFTER = 300.0
-_SETTLE_EVERY = 0.25
+_STALE_SLACK = 10_000
+
+IndexKey = tuple[Selection, bool]
+"""The selection of an index, and whether it is sorted by when the state of a client began."""
 
 
 class BusyError(Exception):
-    """As many views are being made as may be at the same time."""
+    """The maximum number of indexes is already being built."""
+
+
+class SortedIndex:
+    """The keys of the clients that a predicate selects, by client ID or by when their state began.
+
+    Keys become outdated: they are only added, by `consider`, until a scan meets and discards them.
+    `pending` is None once the index is complete; until then it collects the IDs of clients that
+    change while the index is filled.
+    """
+
+    def __init__(
+        self, clients: dict[str, Client], selects: Predicate, *, by_since: bool = False
+    ) -> None:
+        self.keys: SortedKeys[Any] = SortedKeys()
+        self.pending: set[str] | None = set()
+        self.used_at = 0.0
+        self.selects = selects
+        self._clients = clients
+        self._key = (Order.SINCE if by_since else Order.CLIENT_ID).key
+        self._initial_length = 0
+
+    def finish(self) -> None:
+        """Mark the index as complete."""
+        self.pending = None
+        self._initial_length = len(self.keys)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether most of the keys may be outdated."""
+        return len(self.keys) > 2 * self._initial_length + _STALE_SLACK
+
+    def consider(self, client_ids: Iterable[str]) -> None:
+        """Add the keys of those clients that are selected."""
+        for client_id in client_ids:
+            client = self._clients.get(client_id)
+            if client is not None and self.selects(client):
+                self.keys.add(self._key(client))
+
+    def select(self, keys: Iterable[Key], selects: Predicate) -> list[tuple[Key, Client]]:
+        """Return the selected clients with their keys, and discard outdated keys."""
+        selected = []
+        for key in keys:
+            client = self._clients.get(client_id_of(key))
+            if client is None or self._key(client) != key:
+                self.keys.discard(key)
+            elif selects(client):
+                selected.append((key, client))
+            elif selects is self.selects:
+                self.keys.discard(key)
+        return selected
 
 
 class ClientIndex:
-    """The clients of a fleet, as pages of them. To be used on one event loop.
+    """All clients of a fleet, as pages. It belongs to one event loop.
 
-    It is to be told of each client that `entered` or `left`, and of those that may have `changed`
-    while it `follows`. `restock` takes on those of whom it was not told. `pattern` is that of
-    the classes; see `use_pattern`.
+    Call `added` for each new client, `removed` for each that is forgotten, `changed` for each that
+    may have changed, and `reset` after clients were added without `added`. `pattern` is
+    metrics.client_id_pattern.
+
+    Work is done in steps of `step` clients, between which others may use the event loop. A page in
+    the order of client IDs is read from the index of all of them, if it is complete after
+    `max_scanned` clients. Changes are applied to the other indexes before each page and every
+    `settle_interval` seconds.
     """
 
     def __init__(
         self,
         fleet: Fleet,
-        pace: CooperativeScheduler,
+        scheduler: CooperativeScheduler,
         pattern: re.Pattern[str] | None = None,
+        *,
         clock: Callable[[], float] = time.monotonic,
+        step: int = 100,
+        max_scanned: int = 5000,
+        settle_interval: float = 0.25,
     ) -> None:
         self._fleet = fleet
         self._clients = fleet.presence.clients
-        self._pace = pace
+        self._scheduler = scheduler
         self._pattern = pattern
         self._clock = clock
+        self._step = step
+        self._max_scanned = max_scanned
+        self._settle_interval = settle_interval
         self._all: SortedIndex | None = None
-        self._stocked = False
-        self._views: dict[ViewKey, SortedIndex] = {}
-        self._builds: dict[ViewKey, asyncio.Task[None]] = {}
+        self._indexes: dict[IndexKey, SortedIndex] = {}
+        self._builds: dict[IndexKey, asyncio.Task[None]] = {}
+        self._filling_all = asyncio.Lock()
         self._building = asyncio.Lock()
         self._settling = asyncio.Lock()
-        self._stocking = asyncio.Lock()
-        self._marks: set[str] | None = None
+        self._changed: set[str] | None = None
         self._upkeep: asyncio.Task[None] | None = None
 
     @property
-    def views(self) -> int:
-        """How many views there are at the moment."""
-        return len(self._views)
-
-    @property
     def follows(self) -> bool:
-        """Whether there is a view that has to be kept up to date."""
-        return self._marks is not None
+        """Whether there is an index to which changes must be applied."""
+        return self._changed is not None
 
-    def entered(self, client: Client) -> None:
-        """Take note of a new client."""
+    def added(self, client: Client) -> None:
+        """Add a new client."""
         if self._all is not None:
-            self._all.consider(client)
+            self._all.keys.add(client.client_id)
+        self.changed(client)
 
     def changed(self, client: Client) -> None:
-        """Take note that something about a client may be different."""
-        if self._marks is not None:
-            self._marks.add(client.client_id)
+        """Note that a client may have changed."""
+        if self._changed is not None:
+            self._changed.add(client.client_id)
 
-    def left(self, client: Client) -> None:
-        """Take note that a client is forgotten."""
+    def removed(self, client: Client) -> None:
+        """Remove a forgotten client."""
         if self._all is not None:
-            self._all.drop(client.client_id)
+            self._all.keys.discard(client.client_id)
 
-    def restock(self) -> None:
-        """Look at all clients that there are anew."""
-        self._all, self._stocked = None, False
-        self._drop_views()
+    def reset(self) -> None:
+        """Discard all indexes."""
+        self._all = None
+        self._indexes.clear()
 
     def use_pattern(self, pattern: re.Pattern[str] | None) -> None:
-        """Let other classes count from now on."""
+        """Replace the pattern of the classes."""
         self._pattern = pattern
-        self._drop_views()
+        self._indexes.clear()
 
     def close(self) -> None:
-        """Do nothing more."""
+        """Cancel all background work."""
         for task in (*self._builds.values(), self._upkeep):
             if task is not None:
                 task.cancel()
-        self._drop_views()
+        self._indexes.clear()
 
-    async def page(self, request: Request) -> Page:
-        """The clients of a page as they are now.
+    async def page(self, request: PageRequest) -> Page:
+        """Return a page of clients as they are now.
 
-        Pages that follow one another, each after the key that the one before it told, show every
-        client once that is chosen all the time and does not move in the order meanwhile. Raises
-        BusyError when too many others wait for views, too.
+        A sequence of pages, each requested with the `next` of the one before, contains every client
+        exactly once that is selected all the time and does not move in the order meanwhile. Raises
+        BusyError.
         """
         key = (request.selection, request.order.by_since)
-        everybody = await self._everybody()
-        if key not in self._views and not request.order.by_since:
-            most = None if request.selection.is_range else _EASY
-            page = await self._walk(everybody, request, most)
+        all_clients = await self._index_of_all()
+        if key not in self._indexes and not request.order.by_since:
+            limit = None if request.selection.is_range else self._max_scanned
+            page = await self._scan(all_clients, self._predicate(request.selection), request, limit)
             if page is not None:
                 return page
-        view = await self._view(key)
+        index = await self._index(key)
         await self._settle()
-        page = await self._walk(view, request, None)
-        return page or Page([], None)
+        # With the predicate of the index: if the pattern changed meanwhile, so may the current one.
+        return await self._scan(index, index.selects, request) or Page([], None)
 
-    async def _everybody(self) -> SortedIndex:
-        """All clients, in the order of their IDs."""
-        async with self._stocking:
-            while self._all is None or not self._stocked:
-                view = self._all = SortedIndex(lambda _: True, by_since=False)
-                await self._stock(view)
-                self._stocked = self._all is view  # else they were restocked meanwhile
-            return self._all
-
-    async def _stock(self, view: SortedIndex) -> None:
-        client_ids = list(self._clients)
-        async with self._pace.turn() as turn:
-            for start in range(0, len(client_ids), _STEP):
-                some = map(self._clients.get, client_ids[start : start + _STEP])
-                view.fill(client for client in some if client is not None)
-                await turn.yield_if_due()
-
-    async def _walk(self, view: SortedIndex, request: Request, most: int | None) -> Page | None:
-        """The page, as a view shows it; None where it is not full after looking at `most`."""
-        own = view is not self._all
-        # A view goes by its own: the pattern may have changed since, and then it is dropped.
-        selects = view.selects if own else self._selector(request.selection)
-        walk = PageScan(self._clients, view, request, selects, own=own)
-        async with self._pace.turn() as turn:
-            while not walk.step():
-                if most is not None and walk.looked_at >= most:
+    async def _scan(
+        self,
+        index: SortedIndex,
+        selects: Predicate,
+        request: PageRequest,
+        max_scanned: int | None = None,
+    ) -> Page | None:
+        """Return the page; None if it is not complete after `max_scanned` keys."""
+        prefix = "" if request.order.by_since else request.selection.prefix
+        position, inclusive = request.start
+        found: list[tuple[Key, Client]] = []
+        scanned = 0
+        async with self._scheduler.turn() as turn:
+            while len(found) <= request.limit:
+                keys = index.keys.next(
+                    position,
+                    self._step,
+                    descending=request.order.descending,
+                    inclusive=inclusive,
+                )
+                scanned += len(keys)
+                in_range = [*takewhile(lambda key: client_id_of(key).startswith(prefix), keys)]
+                found += index.select(in_range, selects)
+                if len(in_range) < self._step:
+                    break
+                if max_scanned is not None and scanned >= max_scanned:
                     return None
+                position, inclusive = keys[-1], False
                 await turn.yield_if_due()
-        return walk.page
+        clients = [client for _, client in found[: request.limit]]
+        return Page(clients, found[request.limit - 1][0] if len(found) > request.limit else None)
 
-    def _selector(self, selection: Selection) -> Selects:
-        return selector(selection, self._fleet, self._pattern)
+    async def _index_of_all(self) -> SortedIndex:
+        async with self._filling_all:
+            while (index := self._all) is None or index.pending is not None:
+                index = self._all = SortedIndex(self._clients, lambda _: True)
+                client_ids = iter(list(self._clients))
+                async with self._scheduler.turn() as turn:
+                    while some := list(islice(client_ids, self._step)):
+                        index.consider(some)
+                        await turn.yield_if_due()
+                index.finish()
+            return index
 
-    async def _view(self, key: ViewKey) -> SortedIndex:
+    def _predicate(self, selection: Selection) -> Predicate:
+        return selection.predicate(self._fleet, self._pattern)
+
+    async def _index(self, key: IndexKey) -> SortedIndex:
         while True:
-            view = self._views.get(key) or self._begin(key)
-            view.used_at = self._clock()
-            if view.late is None:
-                return view
-            # Whoever asks may go away; the view is for others, too.
+            index = self._indexes.get(key) or self._begin(key)
+            index.used_at = self._clock()
+            if index.pending is None:
+                return index
+            # The build goes on if this request is cancelled: others may wait for it, too.
             build = self._builds[key]
             await asyncio.wait([build])
             build.result()
 
-    def _begin(self, key: ViewKey) -> SortedIndex:
-        if len(self._builds) >= _MOST_VIEWS:
+    def _begin(self, key: IndexKey) -> SortedIndex:
+        if len(self._builds) >= _MAX_INDEXES:
             raise BusyError
-        view = self._views[key] = SortedIndex(self._selector(key[0]), by_since=key[1])
-        view.late = set()
-        self._builds[key] = asyncio.create_task(self._build(key, view))
+        selection, by_since = key
+        index = SortedIndex(self._clients, self._predicate(selection), by_since=by_since)
+        self._indexes[key] = index
+        self._builds[key] = asyncio.create_task(self._build(key, index))
         if self._upkeep is None:
-            self._follow(set())
+            self._changed = set()
             self._upkeep = asyncio.create_task(self._keep_up())
-        return view
+        return index
 
-    async def _build(self, key: ViewKey, view: SortedIndex) -> None:
+    async def _build(self, key: IndexKey, index: SortedIndex) -> None:
         try:
-            everybody = await self._everybody()
-            async with self._building, self._pace.turn() as turn:
-                await self._fill(view, everybody, key[0].prefix, turn)
-                while view.late:
-                    self._consider(view, view.late)
+            all_clients = await self._index_of_all()
+            async with self._building, self._scheduler.turn() as turn:
+                await self._fill(index, all_clients.keys, key[0].prefix, turn)
+                while index.pending:
+                    index.consider(_pop(index.pending, self._step))
                     await turn.yield_if_due()
-                view.finish()
-                self._make_room()
+                index.finish()
+                self._evict()
         finally:
             if self._builds.get(key) is asyncio.current_task():
                 del self._builds[key]
-            if view.late is not None and self._views.get(key) is view:
-                del self._views[key]
-
-    def _make_room(self) -> None:
-        ready = [key for key, view in self._views.items() if view.late is None]
-        if len(ready) > _MOST_VIEWS:
-            del self._views[min(ready, key=lambda key: self._views[key].used_at)]
+            if index.pending is not None and self._indexes.get(key) is index:
+                del self._indexes[key]
 
     async def _fill(
-        self, view: SortedIndex, everybody: SortedIndex, prefix: str, turn: TimeSlice
+        self, index: SortedIndex, client_ids: SortedKeys[str], prefix: str, turn: TimeSlice
     ) -> None:
-        keys = everybody.next(prefix or None, _STEP, inclusive=True)
-        while keys:
-            found = (self._clients.get(client_id_of(key)) for key in keys)
-            view.fill(client for client in found if client is not None)
-            if not client_id_of(keys[-1]).startswith(prefix):
+        some = client_ids.next(prefix or None, self._step, inclusive=True)
+        while some:
+            index.consider(some)
+            if not some[-1].startswith(prefix):
                 return
             await turn.yield_if_due()
-            keys = everybody.next(keys[-1], _STEP)
+            some = client_ids.next(some[-1], self._step)
 
-    def _consider(self, view: SortedIndex, client_ids: set[str]) -> None:
-        for _ in range(min(_STEP, len(client_ids))):
-            client = self._clients.get(client_ids.pop())
-            if client is not None:
-                view.consider(client)
+    def _evict(self) -> None:
+        """Discard the least recently used index if there are too many."""
+        ready = [key for key, index in self._indexes.items() if index.pending is None]
+        if len(ready) > _MAX_INDEXES:
+            del self._indexes[min(ready, key=lambda key: self._indexes[key].used_at)]
 
     async def _settle(self) -> None:
-        """Let every view know of what was changed up to now."""
+        """Apply all changes up to now to all indexes."""
         async with self._settling:
-            marks = self._marks
-            if not marks:
+            changed = self._changed
+            if not changed:
                 return
-            self._marks = set()
-            async with self._pace.turn() as turn:
-                while marks:
-                    self._tell(marks)
+            self._changed = set()
+            async with self._scheduler.turn() as turn:
+                while changed:
+                    some = _pop(changed, self._step)
+                    for index in self._indexes.values():
+                        if index.pending is None:
+                            index.consider(some)
+                        else:
+                            index.pending.update(some)
                     await turn.yield_if_due()
-
-    def _tell(self, marks: set[str]) -> None:
-        for _ in range(min(_STEP, len(marks))):
-            client_id = marks.pop()
-            client = self._clients.get(client_id)
-            for view in self._views.values():
-                if view.late is not None:
-                    view.late.add(client_id)
-                elif client is not None:
-                    view.consider(client)
 
     async def _keep_up(self) -> None:
         try:
-            while self._views:
-                await asyncio.sleep(_SETTLE_EVERY)
+            while self._indexes:
+                await asyncio.sleep(self._settle_interval)
                 await self._settle()
                 oldest = self._clock() - _UNUSED_AFTER
-                for key, view in list(self._views.items()):
-                    if view.late is None and (view.used_at < oldest or view.is_stale):
-                        del self._views[key]
+                for key, index in list(self._indexes.items()):
+                    if index.pending is None and (index.used_at < oldest or index.is_stale):
+                        del self._indexes[key]
         finally:
-            # Without upkeep no view may stay.
-            self._drop_views()
-            self._follow(None)
+            # Without upkeep an index would become outdated.
+            self._indexes.clear()
+            self._changed = None
             self._upkeep = None
 
-    def _follow(self, marks: set[str] | None) -> None:
-        self._marks = marks
 
-    def _drop_views(self) -> None:
-        """Show nothing any more that was made up to now."""
-        self._views.clear()
+def _pop(client_ids: set[str], limit: int) -> Sequence[str]:
+    """Remove at most `limit` elements and return them."""
+    return [client_ids.pop() for _ in range(min(limit, len(client_ids)))]

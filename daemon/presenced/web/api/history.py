@@ -1,4 +1,4 @@
-"""What is remembered of the events of clients, in memory, so that their stories can be told."""
+"""The last events of clients and what each of them did, kept in memory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from presenced.events.model import LifecycleEvent, SubscriptionEvent
 from presenced.presence import Client, ClientChange, ClientEvent, Effect, State
 from presenced.presence.client import EventStamp, PackedSession
 
-_FEW = 8
+# Entries beyond the limit that may accumulate before the oldest are dropped together.
+_SLACK = 8
 _OFFLINE = State.OFFLINE
 
 
-class Arrival(msgspec.Struct, eq=False, gc=False):
-    """An event, as it arrived at `received`, epoch seconds.
+class ReceivedEvent(msgspec.Struct, eq=False, gc=False):
+    """An event, and the next older entry of its client.
 
-    `timestamp` is its event time in milliseconds, None where it carries none. `against` is the
-    accepted event that it was compared with, if it was ignored. `earlier` is the entry before it.
+    `received` is in epoch seconds. `timestamp` is the event time in milliseconds, None if the event
+    has none. `against` is the last accepted event with which an ignored one was compared.
     """
 
     received: float
@@ -34,18 +35,13 @@ class Arrival(msgspec.Struct, eq=False, gc=False):
     earlier: Entry | None = None
 
     @property
-    def stamp(self) -> tuple[int | None, PackedSession]:
-        """What tells the connection that it is of."""
-        return self.version, self.session
-
-    @property
-    def late(self) -> float | None:
-        """Seconds from its event time until it arrived; clocks may make them negative."""
+    def lateness(self) -> float | None:
+        """Seconds from its event time to its receipt; negative if the clocks disagree."""
         return None if self.timestamp is None else self.received - self.timestamp / 1000
 
 
 class Confirmation(msgspec.Struct, eq=False, gc=False):
-    """A client was taken for offline at `time`, once its disconnect had stood since `since`."""
+    """The client went offline at `time`, an offline delay after the disconnect at `since`."""
 
     time: float
     since: float
@@ -53,119 +49,115 @@ class Confirmation(msgspec.Struct, eq=False, gc=False):
     earlier: Entry | None = None
 
 
-Entry = Arrival | Confirmation
+Entry = ReceivedEvent | Confirmation
 
 
-# Entries are a chain, so that one more touches no other; a list would be looked at by the garbage
-# collector time and again, with all that is in it.
-class Record(msgspec.Struct, eq=False, gc=False):
-    """What is remembered of one client: a chain of entries, and the last of the other events.
+# A chain of entries: adding one touches no other. The garbage collector would traverse a list, with
+# all that is in it, again and again.
+class ClientHistory(msgspec.Struct, eq=False, gc=False):
+    """The history of one client: a chain of entries, newest first.
 
-    `decided` is the event that its state follows from, None where that came before the record.
+    `decided` is the last accepted lifecycle event, None if it came before the history. `others` are
+    the last events that are not entries, by type.
     """
 
     newest: Entry | None = None
     length: int = 0
-    decided: Arrival | None = None
-    others: dict[str, Arrival] = {}
+    decided: ReceivedEvent | None = None
+    others: dict[str, ReceivedEvent] = {}
 
-    def add(self, entry: Entry, most: int) -> None:
-        """Put an entry before the others, of which `most` stay, or a few more."""
+    def add(self, entry: Entry, limit: int) -> None:
+        """Add the newest entry; drop the oldest ones if there are many more than `limit`."""
         entry.earlier = self.newest
         self.newest = entry
         self.length += 1
-        if self.length > most + _FEW:
+        if self.length > limit + _SLACK:
             last = entry
-            for _ in range(most - 1):
+            for _ in range(limit - 1):
                 last = last.earlier or last
             last.earlier = None
-            self.length = most
+            self.length = limit
 
     @property
     def entries(self) -> Iterator[Entry]:
-        """The entries, the newest first."""
+        """All entries, newest first."""
         entry = self.newest
         while entry is not None:
             yield entry
             entry = entry.earlier
 
     @property
-    def last(self) -> dict[str, Arrival]:
-        """The last event of each type, as far as they are remembered."""
+    def last_by_type(self) -> dict[str, ReceivedEvent]:
+        """The last event of each type."""
         last = dict(self.others)
         for entry in self.entries:
-            if isinstance(entry, Arrival):
+            if isinstance(entry, ReceivedEvent):
                 last.setdefault(entry.type, entry)
         return last
 
-    def decided_for(self, client: Client) -> Arrival | None:
-        """The event that the client's state follows from, None where it is not remembered.
+    def decided_for(self, client: Client) -> ReceivedEvent | None:
+        """Return the event that determined the state of the client; None if it is not remembered.
 
-        Where a doubt was settled, it may be another one than was accepted last.
+        It is not always the last accepted event: an ambiguous order may be resolved later.
         """
         decided = self.decided
-        if decided is None or decided.stamp != (client.version, client.packed_session):
+        if decided is None or decided.version != client.version:
             return None
-        return decided
+        return decided if decided.session == client.packed_session else None
 
     @property
-    def ignored(self) -> list[Arrival]:
-        """What was ignored since the event that decided, the oldest first."""
-        ignored: list[Arrival] = []
+    def ignored(self) -> list[ReceivedEvent]:
+        """The events ignored since the last accepted one, oldest first."""
+        ignored: list[ReceivedEvent] = []
         for entry in self.entries:
             if entry is self.decided:
                 break
-            if isinstance(entry, Arrival) and entry.effect.is_ignored:
+            if isinstance(entry, ReceivedEvent) and entry.effect.is_ignored:
                 ignored.append(entry)
         return ignored[::-1]
 
 
 class History:
-    """Remembers the last `per_client` events of the `clients` that had events last."""
+    """The last `per_client` entries of each of the `clients` clients that had an event last."""
 
     def __init__(self, clients: int, per_client: int) -> None:
-        self._limit = clients
-        self._per_client = per_client
-        self._records: OrderedDict[str, Record] = OrderedDict()
+        self.per_client = per_client
+        self._max_clients = clients
+        self._clients: OrderedDict[str, ClientHistory] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._clients)
 
-    @property
-    def per_client(self) -> int:
-        """How many events of a client are remembered at most."""
-        return self._per_client
-
-    def get(self, client_id: str) -> Record | None:
-        """What is remembered of a client."""
-        return self._records.get(client_id)
+    def get(self, client_id: str) -> ClientHistory | None:
+        """Return the history of a client, None if nothing is remembered."""
+        return self._clients.get(client_id)
 
     def entries(self, client_id: str) -> list[Entry]:
-        """The last entries of a client, the newest first."""
-        record = self._records.get(client_id)
-        return list(islice(record.entries, self._per_client)) if record else []
+        """Return the last entries of a client, newest first."""
+        history = self._clients.get(client_id)
+        return list(islice(history.entries, self.per_client)) if history else []
 
     def observe(self, changes: Iterable[ClientChange]) -> None:
-        """Remember the events of clients, and when clients were confirmed to be offline."""
-        if not self._limit:
+        """Record the events of clients, and offline transitions that took effect after a delay."""
+        if not self._max_clients:
             return
         for change in changes:
             event, transition = change.event, change.transition
             if change.after is None:
-                self._records.pop(change.client.client_id, None)
+                self._clients.pop(change.client.client_id, None)
             elif event is not None:
-                self._remember(event, change)
+                self._record(event, change)
             elif transition is not None and transition.state is _OFFLINE:
-                record = self._records.get(transition.client_id)
-                if record is not None:
+                history = self._clients.get(transition.client_id)
+                if history is not None:
                     entry = Confirmation(transition.time, transition.since, transition.reason)
-                    record.add(entry, self._per_client)
+                    history.add(entry, self.per_client)
 
-    def _remember(self, event: ClientEvent, change: ClientChange) -> None:
-        record = self._record(event.client_id)
+    def _record(self, event: ClientEvent, change: ClientChange) -> None:
+        history = self._touch(event.client_id)
         effect = change.effect or Effect.NOTED
         untimed = isinstance(event, LifecycleEvent) and event.untimed
-        arrival = Arrival(
+        entry = ReceivedEvent(
             change.received,
             event.type,
             effect,
@@ -176,19 +168,19 @@ class History:
             change.against,
         )
         if isinstance(event, LifecycleEvent) and change.against is None:
-            record.decided = arrival
-        # Several subscriptions come with each connect and would push out everything else.
+            history.decided = entry
+        # Several subscriptions follow each connect, and would displace all other entries.
         if isinstance(event, SubscriptionEvent) and effect is Effect.NOTED:
-            record.others[arrival.type] = arrival
+            history.others[entry.type] = entry
         else:
-            record.add(arrival, self._per_client)
+            history.add(entry, self.per_client)
 
-    def _record(self, client_id: str) -> Record:
-        record = self._records.get(client_id)
-        if record is None:
-            record = self._records[client_id] = Record()
-            if len(self._records) > self._limit:
-                self._records.popitem(last=False)
+    def _touch(self, client_id: str) -> ClientHistory:
+        history = self._clients.get(client_id)
+        if history is None:
+            history = self._clients[client_id] = ClientHistory()
+            if len(self._clients) > self._max_clients:
+                self._clients.popitem(last=False)
         else:
-            self._records.move_to_end(client_id)
-        return record
+            self._clients.move_to_end(client_id)
+        return history

@@ -1,7 +1,4 @@
-"""Transitions as they happen, to those who listen.
-
-Server-sent events, as "Server-sent events" of the HTML standard has them.
-"""
+"""Transitions as server-sent events (HTML standard, section "Server-sent events")."""
 
 from __future__ import annotations
 
@@ -9,248 +6,247 @@ import asyncio
 import math
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
 
-from presenced.presence import State, Transition
-from presenced.web.api.documents import transition_document
-from presenced.web.api.requests import HEADERS, Parameters, ProblemError, states
+from presenced.presence import Transition
+from presenced.web.api.answer_builder import transition_answer
+from presenced.web.api.parameters import STREAM_PARAMETERS, Query
+from presenced.web.api.problems import HEADERS, ProblemError
 
-_MOST_SUBSCRIBERS = 32
-_MOST_WAITING = 1000
-_REMEMBERED = 1000
-
-
-class FullError(Exception):
-    """As many listen as may at the same time."""
-
-
-class Wanted(NamedTuple):
-    """The transitions that somebody wants; each part that is left out wants all."""
-
-    client_id: str | None = None
-    prefix: str = ""
-    states: frozenset[State] = frozenset()
-
-    def __call__(self, transition: Transition) -> bool:
-        """Whether a transition is wanted."""
-        client_id = transition.client_id
-        return (
-            (self.client_id is None or client_id == self.client_id)
-            and client_id.startswith(self.prefix)
-            and (not self.states or transition.state in self.states)
-        )
+_RETRY_AFTER = 5
+_EVENTS_PER_WRITE = 200
+_HEADERS: Mapping[str, str] = {
+    **HEADERS,
+    "Content-Type": "text/event-stream",
+    "X-Accel-Buffering": "no",  # nginx would hold back events
+}
 
 
-class Told(NamedTuple):
-    """A transition and its ID, which rises by one with each."""
+class TooManySubscribersError(Exception):
+    """The maximum number of subscribers is reached, or the hub is closed."""
+
+
+Selects = Callable[[Transition], bool]
+
+
+class StreamEvent(NamedTuple):
+    """A transition and its number, which increases by one with each transition."""
 
     number: int
     transition: Transition
 
 
 class Subscriber:
-    """Somebody who listens: what waits for him, and how much he has lost because it was too much.
+    """The pending events that one subscriber selects, and how many it lost.
 
-    `is_open` tells whether he is still there.
+    `is_open` says whether its connection is still open.
     """
 
-    def __init__(self, wanted: Wanted, is_open: Callable[[], bool]) -> None:
+    def __init__(self, selects: Selects, is_open: Callable[[], bool], max_pending: int) -> None:
         self.is_open = is_open
         self.closed = False
-        self._lost: float = 0
-        self._wanted = wanted
-        self._waiting: deque[Told] = deque()
-        self._woken = asyncio.Event()
+        self._selects = selects
+        self._max_pending = max_pending
+        self._lost = 0.0
+        self._pending: deque[StreamEvent] = deque()
+        self._wakeup = asyncio.Event()
 
-    def offer(self, told: Told) -> None:
-        """Let a transition wait if it is wanted; the oldest goes where there is no more room."""
-        if not self._wanted(told.transition):
+    def offer(self, event: StreamEvent) -> None:
+        """Add an event if it is selected; the oldest pending one is lost if there are too many."""
+        if not self._selects(event.transition):
             return
-        if len(self._waiting) >= _MOST_WAITING:
-            self._waiting.popleft()
+        if len(self._pending) >= self._max_pending:
+            self._pending.popleft()
             self._lost += 1
-        self._waiting.append(told)
-        self._woken.set()
+        self._pending.append(event)
+        self._wakeup.set()
 
     def lose(self, count: float) -> None:
-        """Take so many for lost; infinity where nobody knows how many."""
+        """Count events as lost; infinity if their number is unknown."""
         self._lost += count
         if count:
-            self._woken.set()
+            self._wakeup.set()
 
     def close(self) -> None:
-        """Let him go."""
+        """End the subscription after the pending events."""
         self.closed = True
-        self._woken.set()
+        self._wakeup.set()
 
     async def wait(self, seconds: float) -> None:
-        """Return when there is something to tell, or the time is over."""
+        """Wait until there is something to take, at most so many seconds."""
         try:
             async with asyncio.timeout(seconds):
-                await self._woken.wait()
+                await self._wakeup.wait()
         except TimeoutError:
             return
 
-    def take(self, most: int) -> tuple[float, list[Told]]:
-        """How much was lost since this was last asked, see `lose`, and what comes after it."""
-        lost, self._lost = self._lost, 0
-        told = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
-        if not self._waiting and not self.closed:
-            self._woken.clear()
-        return lost, told
+    def take(self, limit: int) -> tuple[float, list[StreamEvent]]:
+        """Return how many events were lost since the last call, and the oldest pending ones."""
+        lost, self._lost = self._lost, 0.0
+        events = [self._pending.popleft() for _ in range(min(limit, len(self._pending)))]
+        if not self._pending and not self.closed:
+            self._wakeup.clear()
+        return lost, events
 
 
 class Hub:
-    """Tells transitions to at most 32 subscribers, and the last 1000 to who comes back for them.
+    """Publishes transitions to subscribers, and the last ones again to those that come back.
 
-    What it told is named by IDs that hold for the life of this hub.
+    The IDs of events are valid as long as the hub exists. A subscriber that takes longer than
+    `write_timeout` seconds to receive data is disconnected; `heartbeat` is the longest silence in
+    seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        max_subscribers: int = 32,
+        max_pending: int = 1000,
+        remembered: int = 1000,
+        heartbeat: float = 15.0,
+        write_timeout: float = 30.0,
+    ) -> None:
+        self.heartbeat = heartbeat
+        self.write_timeout = write_timeout
+        self._max_subscribers = max_subscribers
+        self._max_pending = max_pending
         self._name = secrets.token_hex(4)
         self._number = 0
-        self._recent: deque[Transition] = deque(maxlen=_REMEMBERED)
+        self._recent: deque[Transition] = deque(maxlen=remembered)
         self._subscribers: list[Subscriber] = []
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._subscribers)
+        return sum(subscriber.is_open() for subscriber in self._subscribers)
 
-    def tell(self, transition: Transition) -> None:
-        """Tell a transition to whoever wants it."""
+    @property
+    def last_id(self) -> str:
+        """The ID of the last event."""
+        return self.id_of(self._number)
+
+    def id_of(self, number: int) -> str:
+        """Return the ID of an event, with which a subscriber can come back."""
+        return f"{self._name}-{number}"
+
+    def publish(self, transition: Transition) -> None:
+        """Publish a transition."""
         self._number += 1
         self._recent.append(transition)
         if self._subscribers:
-            told = Told(self._number, transition)
+            event = StreamEvent(self._number, transition)
             for subscriber in self._subscribers:
-                subscriber.offer(told)
-
-    def id_of(self, number: int) -> str:
-        """The ID of what was told, by which one may come back."""
-        return f"{self._name}-{number}"
-
-    @property
-    def now(self) -> str:
-        """The ID of the last that was told."""
-        return self.id_of(self._number)
+                subscriber.offer(event)
 
     def subscribe(
-        self, wanted: Wanted, is_open: Callable[[], bool], last: str | None = None
+        self, selects: Selects, is_open: Callable[[], bool], last_id: str | None = None
     ) -> Subscriber:
-        """Listen from now on, or from what came after an ID; raises FullError.
+        """Subscribe to the selected transitions from now on, or from those after `last_id` on.
 
-        What can be told no longer counts as lost.
+        Events after it that are no longer remembered count as lost. Raises TooManySubscribersError.
         """
         self._subscribers = [each for each in self._subscribers if each.is_open()]
-        if self._closed or len(self._subscribers) >= _MOST_SUBSCRIBERS:
-            raise FullError
-        subscriber = Subscriber(wanted, is_open)
-        if last is not None:
-            self._resume(subscriber, last)
+        if self._closed or len(self._subscribers) >= self._max_subscribers:
+            raise TooManySubscribersError
+        subscriber = Subscriber(selects, is_open, self._max_pending)
+        if last_id is not None:
+            self._resume(subscriber, last_id)
         self._subscribers.append(subscriber)
         return subscriber
 
-    def leave(self, subscriber: Subscriber) -> None:
-        """Listen no longer."""
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Remove a subscriber, if it is still subscribed."""
         if subscriber in self._subscribers:
             self._subscribers.remove(subscriber)
 
     def close(self) -> None:
-        """Let all subscribers go."""
+        """Close all subscribers and refuse new ones."""
         self._closed = True
         for subscriber in self._subscribers:
             subscriber.close()
 
-    def _resume(self, subscriber: Subscriber, last: str) -> None:
-        name, _, number = last.rpartition("-")
-        known = name == self._name and number.isascii() and number.isdigit() and len(number) < 20
-        if not known or int(number) > self._number:
+    def _resume(self, subscriber: Subscriber, last_id: str) -> None:
+        name, _, number = last_id.rpartition("-")
+        is_valid = name == self._name and number.isascii() and number.isdigit() and len(number) < 20
+        if not is_valid or int(number) > self._number:
             subscriber.lose(math.inf)
             return
         forgotten = self._number - len(self._recent)
         subscriber.lose(max(0, forgotten - int(number)))
         for each, transition in enumerate(self._recent, forgotten + 1):
             if each > int(number):
-                subscriber.offer(Told(each, transition))
+                subscriber.offer(StreamEvent(each, transition))
 
 
-_HEARTBEAT = 15.0
-_STUCK = 30.0
-_AT_ONCE = 200
-_RETRY_AFTER = 5
-_HEADERS: Mapping[str, str] = {
-    **HEADERS,
-    "Content-Type": "text/event-stream",
-    "X-Accel-Buffering": "no",  # nginx would keep events back
-}
-
-
-async def serve_events(
-    request: web.Request, hub: Hub, heartbeat: float = _HEARTBEAT
-) -> web.StreamResponse:
-    """Tell transitions for as long as somebody listens; raises ProblemError."""
-    parameters = Parameters(request.query, ("client_id", "prefix", "state"))
-    wanted = Wanted(parameters.one("client_id"), parameters.one("prefix") or "", states(parameters))
+async def serve_events(request: web.Request, hub: Hub) -> web.StreamResponse:
+    """Answer with a stream of transitions until either side closes it; raises ProblemError."""
+    selects = _filter(Query(request.query, STREAM_PARAMETERS))
     response = web.StreamResponse(headers=_HEADERS)
     if request.method == "HEAD":
         await response.prepare(request)
         return response
-    subscriber = _subscribe(request, hub, wanted)
+    last_id = request.headers.get("Last-Event-ID")
+    try:
+        subscriber = hub.subscribe(selects, lambda: _is_open(request), last_id)
+    except TooManySubscribersError:
+        detail = "the maximum number of streams is open; close another one or try again later"
+        raise ProblemError(503, detail, retry_after=_RETRY_AFTER) from None
     try:
         await response.prepare(request)
-        # Whoever comes back keeps the ID that he has until he is told what came after it.
-        begins = "" if "Last-Event-ID" in request.headers else f"id: {hub.now}\n"
-        await _send(response, f"retry: 2000\n{begins}: listening\n\n")
-        await _tell(subscriber, hub, response, heartbeat)
+        # A subscriber that comes back keeps its ID until it has received what came after it.
+        first_id = f"id: {hub.last_id}\n" if last_id is None else ""
+        await _write(response, f"retry: 2000\n{first_id}: listening\n\n", hub.write_timeout)
+        await _send_events(subscriber, hub, response)
     except (ConnectionError, TimeoutError):
-        # Who does not take what he is sent would hold his place for ever.
+        # A client that reads nothing would occupy its place for ever.
         if request.transport is not None:
             request.transport.abort()
     finally:
-        hub.leave(subscriber)
+        hub.unsubscribe(subscriber)
     return response
 
 
-def _subscribe(request: web.Request, hub: Hub, wanted: Wanted) -> Subscriber:
-    def is_open() -> bool:
-        return request.transport is not None and not request.transport.is_closing()
-
-    try:
-        return hub.subscribe(wanted, is_open, request.headers.get("Last-Event-ID"))
-    except FullError:
-        detail = "as many listen as may at the same time; close another stream, or come back"
-        raise ProblemError(503, detail, retry_after=_RETRY_AFTER) from None
+def _filter(query: Query) -> Selects:
+    client_id, prefix, states = query.one("client_id"), query.one("prefix") or "", query.states()
+    return lambda transition: (
+        (client_id is None or transition.client_id == client_id)
+        and transition.client_id.startswith(prefix)
+        and (not states or transition.state in states)
+    )
 
 
-async def _tell(
-    subscriber: Subscriber, hub: Hub, response: web.StreamResponse, heartbeat: float
-) -> None:
+def _is_open(request: web.Request) -> bool:
+    return request.transport is not None and not request.transport.is_closing()
+
+
+async def _send_events(subscriber: Subscriber, hub: Hub, response: web.StreamResponse) -> None:
     while True:
-        await subscriber.wait(heartbeat)
-        lost, told = subscriber.take(_AT_ONCE)
-        text = "".join(_events(lost, told, hub))
+        await subscriber.wait(hub.heartbeat)
+        lost, events = subscriber.take(_EVENTS_PER_WRITE)
+        text = "".join(_format(lost, events, hub))
         if subscriber.closed and not text:
             return
-        # The ID goes on, also where nothing is told of what others want.
-        await _send(response, text or f"id: {hub.now}\n: still here\n\n")
+        # The ID advances even if no event is selected, so that it does not become too old.
+        heartbeat = f"id: {hub.last_id}\n: heartbeat\n\n"
+        await _write(response, text or heartbeat, hub.write_timeout)
 
 
-def _events(lost: float, told: Iterable[Told], hub: Hub) -> Iterable[str]:
+def _format(lost: float, events: Iterable[StreamEvent], hub: Hub) -> Iterator[str]:
     if lost:
-        yield f"event: lost\ndata: {_json({'count': None if math.isinf(lost) else int(lost)})}\n\n"
-    for number, transition in told:
-        data = _json(transition_document(transition))
+        count = None if math.isinf(lost) else int(lost)
+        yield f"event: lost\ndata: {_json({'count': count})}\n\n"
+    for number, transition in events:
+        data = _json(transition_answer(transition))
         yield f"event: transition\nid: {hub.id_of(number)}\ndata: {data}\n\n"
 
 
-def _json(document: object) -> str:
-    return msgspec.json.encode(document).decode()
+def _json(answer: object) -> str:
+    return msgspec.json.encode(answer).decode()
 
 
-async def _send(response: web.StreamResponse, text: str) -> None:
-    async with asyncio.timeout(_STUCK):
+async def _write(response: web.StreamResponse, text: str, timeout_seconds: float) -> None:
+    async with asyncio.timeout(timeout_seconds):
         await response.write(text.encode())

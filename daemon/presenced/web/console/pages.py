@@ -1,4 +1,4 @@
-"""Serves the console, or where there is no API for it to ask, a page with links to the rest."""
+"""Routes of the console, and of the page that stands in for it if the API is off."""
 
 from __future__ import annotations
 
@@ -13,44 +13,36 @@ from presenced import __version__
 from presenced.system.supervision import Readiness
 
 _HEADERS = {
-    "Content-Security-Policy": "; ".join(
-        (
-            "default-src 'none'",
-            "script-src 'self'",
-            "style-src 'self'",
-            "connect-src 'self'",
-            "img-src 'self' data:",
-            "base-uri 'none'",
-            "frame-ancestors 'none'",
-            "form-action 'self'",
-        )
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+        " img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     # Another version of presenced has other files under the same names.
     "Cache-Control": "no-cache",
 }
-_MODULES = ("console.js", "api.js", "client.js", "fleet.js", "stream.js", "text.js")
+_FILES = ("console.css", "console.js", "api.js", "client.js", "fleet.js", "stream.js", "text.js")
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def console_routes() -> list[web.RouteDef]:
-    """The console, which asks the API beside it at `api/v1/`."""
+    """Return the routes of the console, which uses the API at `api/v1/` below its own path."""
     return [
         web.get("/", _file("console.html")),
-        *(web.get(f"/{name}", _file(name)) for name in ("console.css", *_MODULES)),
+        *(web.get(f"/{name}", _file(name)) for name in _FILES),
     ]
 
 
 def plain_routes(readiness: Callable[[], Readiness]) -> list[web.RouteDef]:
-    """A page that says what there is without the API; it needs no script."""
+    """Return the routes of a page without scripts that links to metrics and health."""
     text = _read("plain.html").decode()
 
     async def page(_: web.Request) -> web.Response:
-        told = readiness()
-        state = "Ready." if told.ready else f"Not ready: {told.text}"
+        now = readiness()
+        state = "Ready." if now.ready else f"Not ready: {now.text}"
         body = text.replace("{version}", escape(__version__)).replace("{state}", escape(state))
         return web.Response(text=body, content_type="text/html", headers=_HEADERS)
 
@@ -58,20 +50,20 @@ def plain_routes(readiness: Callable[[], Readiness]) -> list[web.RouteDef]:
 
 
 def _file(name: str) -> Handler:
-    """Serves a file of the package, and of what a browser has already only that it is current."""
+    """Return a handler that serves a file of this package, with an ETag."""
     body = _read(name)
-    tag = hashlib.sha256(body).hexdigest()[:16]
+    etag = hashlib.sha256(body).hexdigest()[:16]
     content_type = _TYPES[name.rpartition(".")[2]]
 
     async def serve(request: web.Request) -> web.Response:
-        if any(known.value in (tag, "*") for known in request.if_none_match or ()):
-            answer = web.Response(status=304, headers=_HEADERS)
+        if any(known.value in (etag, "*") for known in request.if_none_match or ()):
+            response = web.Response(status=304, headers=_HEADERS)
         else:
-            answer = web.Response(
+            response = web.Response(
                 body=body, content_type=content_type, charset="utf-8", headers=_HEADERS
             )
-        answer.etag = tag
-        return answer
+        response.etag = etag
+        return response
 
     return serve
 

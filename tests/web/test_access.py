@@ -11,7 +11,8 @@ from aiohttp import web
 from certificates import Certificates
 from listeners import client_context, listening, with_listener
 from presenced.settings import ListenAddress, SettingsError
-from presenced.web.protection import Watch, read_protection
+from presenced.web.access import PasswordCheck
+from presenced.web.protection import ProtectionWatcher, read_protection
 
 PASSWORD = "wonderländ:x"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -83,7 +84,7 @@ def test_too_many_wrong_passwords(tmp_path) -> None:
     with_listener(tmp_path, USERS, use)
 
 
-def test_the_loop_answers_others_while_bcrypt_works(tmp_path, monkeypatch) -> None:
+def test_the_loop_answers_others_while_bcrypt_works(tmp_path) -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def slow(password: bytes, against: bytes) -> bool:
@@ -91,8 +92,8 @@ def test_the_loop_answers_others_while_bcrypt_works(tmp_path, monkeypatch) -> No
         return leave.wait(30)
 
     async def run() -> None:
-        async with listening(tmp_path, USERS, health=LOOPBACK) as client:
-            monkeypatch.setattr(client.listener._passwords, "_verify", slow)
+        check = PasswordCheck(verify=slow)
+        async with listening(tmp_path, USERS, health=LOOPBACK, passwords=check) as client:
             scrape = asyncio.create_task(client.status(user=ALICE))
             await asyncio.to_thread(entered.wait, 30)
             assert await client.status("/-/healthy", port=client.listener.health_port) == 200
@@ -214,8 +215,10 @@ def test_what_is_worth_a_warning(tmp_path, certificates: Certificates) -> None:
     file.write_text(json.dumps(config))
     protection = read_protection(file)
     told = "\n".join(map(str, protection.warnings))
-    assert "http_server_config.http2 = true: is not spoken: clients fall back to HTTP/1.1" in told
-    assert "tls_server_config.min_version = TLS10: allows versions of TLS that are broken" in told
+    assert (
+        "http_server_config.http2 = true: is not supported: clients fall back to HTTP/1.1" in told
+    )
+    assert "tls_server_config.min_version = TLS10: allows TLS versions that are broken" in told
     assert f"tls_server_config.cert_file = {certificates.expired_server[0]}: expired on" in told
     assert f"(mode 644). Run chmod o-rwx {key}" in told
     assert {problem.severity for problem in protection.warnings} == {"warning"}
@@ -275,5 +278,5 @@ def test_a_protection_says_what_is_on(tmp_path) -> None:
         "basic_auth": "on",
         "rate_limit": "7 at once",
     }
-    assert set(Watch(None).current.summary.values()) == {"off"}
+    assert set(ProtectionWatcher(None).current.summary.values()) == {"off"}
     assert HASH not in repr(read_protection(file))

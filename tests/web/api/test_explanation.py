@@ -1,5 +1,6 @@
 """Why a client is in its state, in words."""
 
+import asyncio
 import math
 
 import pytest
@@ -7,11 +8,17 @@ import pytest
 from api_fleet import START, ApiFleet
 from presenced.sources.gap_detector import LastGap
 from presenced.sources.gaps import GapReason
-from presenced.web.api.story import explain
 
 
 def explained(fleet: ApiFleet, client_id: str = "a") -> str:
-    return explain(fleet.api._story(fleet.presence.clients[client_id]))
+    """The explanation in the answer of the API."""
+
+    async def run() -> str:
+        async with fleet.served() as get:
+            _, story = await get(f"/clients/{client_id}")
+            return story["explanation"]
+
+    return asyncio.run(run())
 
 
 def test_online():
@@ -26,7 +33,7 @@ def test_offline_with_its_reason():
     fleet.hear("disconnected", at=10, disconnectReason="MQTT_KEEP_ALIVE_TIMEOUT")
     fleet.wait(20)
     assert explained(fleet) == (
-        "Offline since 2023-11-14 22:13:30 UTC: it fell silent for longer than its keep-alive."
+        "Offline since 2023-11-14 22:13:30 UTC: it sent nothing within its keep-alive interval."
     )
 
 
@@ -53,22 +60,22 @@ def test_pending_and_until_when():
         " It counts as offline from 2023-11-14 22:13:35 UTC on, unless it connects before."
     )
     fleet.hold_after = START + 10
-    assert "until what was published meanwhile has come" in explained(fleet)
+    assert "until the message backlog has been received" in explained(fleet)
 
 
 def test_unknown():
     fleet = ApiFleet()
     fleet.thing("a", at=0)
     assert explained(fleet) == (
-        "Unknown: nothing has been heard of it yet; it is a thing of the registry."
+        "Unknown: it is a thing in the registry, but no event of it has been received yet."
     )
 
 
-def test_taken_for_online():
+def test_assumed_online():
     fleet = ApiFleet()
     fleet.hear("subscribed", at=0)
     assert explained(fleet) == (
-        "Taken for online since 2023-11-14 22:13:20 UTC: it subscribed, but its connect has not"
+        "Assumed online since 2023-11-14 22:13:20 UTC: it subscribed, but its connect has not"
         " been received."
     )
 
@@ -92,8 +99,8 @@ def test_a_second_copy_and_how_many_were_ignored():
     fleet.hear("connected", version=8, at=2, happened=0)
     assert explained(fleet) == (
         "Online since 2023-11-14 22:13:20 UTC."
-        " 2 events were ignored since. The last: A second copy of the connect of version 8 came at"
-        " 2023-11-14 22:13:22 UTC and was ignored."
+        " 2 events have been ignored since then. The last: A second copy of the connect of"
+        " version 8 came at 2023-11-14 22:13:22 UTC and was ignored."
     )
 
 
@@ -125,7 +132,7 @@ def test_a_decision_that_came_late():
     fleet.hear("connected", at=0)
     fleet.hear("disconnected", at=300, happened=200)
     fleet.wait(400)
-    assert explained(fleet).endswith("The event that tells so came 100 s late.")
+    assert explained(fleet).endswith("The event that led to this state came 100 s late.")
 
 
 def test_a_disconnect_that_is_awaited():
@@ -137,7 +144,7 @@ def test_a_disconnect_that_is_awaited():
     assert explained(fleet).endswith("The disconnects of 2 replaced connections may still come.")
 
 
-def test_what_makes_it_unverified():
+def test_unverified_after_a_gap():
     fleet = ApiFleet()
     fleet.hear("connected", at=0)
     fleet.presence.note_gap(START + 60)
@@ -147,7 +154,7 @@ def test_what_makes_it_unverified():
     fleet.gap_detector.last_gap = LastGap("presenced-2", GapReason.RATE_LIMIT, START + 60)
     assert explained(fleet).endswith(
         "Unverified since 2023-11-14 22:14:20 UTC: events may have been lost on the connection"
-        " presenced-2, for messages came at the limit, beyond which AWS discards them."
+        " presenced-2, because messages arrived at the rate limit, above which AWS discards them."
     )
 
 
@@ -157,7 +164,7 @@ def test_every_gap_has_its_words(reason):
     fleet.hear("connected", at=0)
     fleet.presence.note_gap(START)
     fleet.gap_detector.last_gap = LastGap("presenced", reason, START)
-    assert "presenced, for" in explained(fleet)
+    assert "presenced, because" in explained(fleet)
 
 
 def test_a_client_without_a_history_is_explained_too():

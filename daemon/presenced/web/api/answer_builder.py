@@ -1,0 +1,205 @@
+"""Build the answers of the API from the state of the daemon.
+
+Principals and IP addresses cannot appear in an answer: they are not even decoded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+from presenced import __version__
+from presenced.fleet import Fleet
+from presenced.pipeline import Pipeline
+from presenced.presence import Client, State, Transition
+from presenced.presence.client import EventStamp, unpack
+from presenced.system.supervision import Readiness
+from presenced.web.api import answers
+from presenced.web.api.explanation import LATEST_TIME, ClientDetails, explain
+from presenced.web.api.history import (
+    ClientHistory,
+    Confirmation,
+    Entry,
+    ReceivedEvent,
+)
+
+AnyEvent = TypeVar("AnyEvent", bound=answers.Event)
+
+
+def timestamp(seconds: float) -> str:
+    """Format epoch seconds as RFC 3339 in UTC, with milliseconds."""
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _timestamp(seconds: float | None) -> str | None:
+    """Format epoch seconds as RFC 3339; None after the year 9999."""
+    return None if seconds is None or seconds > LATEST_TIME else timestamp(seconds)
+
+
+def _event_time(milliseconds: int | None) -> str | None:
+    return None if milliseconds is None else _timestamp(milliseconds / 1000)
+
+
+class ClientAnswers:
+    """Builds the answers about clients of a fleet.
+
+    `pattern` is metrics.client_id_pattern; `attributes` are the names of the shown attributes of
+    things.
+    """
+
+    def __init__(
+        self, fleet: Fleet, pattern: re.Pattern[str] | None, attributes: Sequence[str]
+    ) -> None:
+        self._fleet = fleet
+        self._pattern = pattern
+        self._attributes = tuple(attributes)
+
+    def client(self, client: Client) -> answers.Client:
+        """Return a client as an element of a list."""
+        thing = self._fleet.inventory.things.live.get(client.thing)
+        match = self._pattern.search(client.client_id) if self._pattern else None
+        classes = match.groupdict() if match else {}
+        return answers.Client(
+            client_id=client.client_id,
+            state=client.state,
+            since=_timestamp(client.since),
+            last_transition=_timestamp(client.transition),
+            reason=client.reason,
+            version=client.version,
+            session=client.session,
+            verified=not self._fleet.presence.is_unverified(client),
+            thing=thing.name if thing else None,
+            thing_type=(thing.type or None) if thing else None,
+            thing_groups=sorted(thing.groups) if thing else [],
+            classes={name: value or "" for name, value in classes.items()},
+        )
+
+    def story(self, details: ClientDetails) -> answers.Story:
+        """Return everything about a client."""
+        client, history, gap = details.client, details.history, details.gap
+        attributes = self._fleet.describe(client).attributes
+        last = history.last_by_type if history else {}
+        return answers.Story(
+            **msgspec.structs.asdict(self.client(client)),
+            explanation=explain(details),
+            decided_by=_decided_by(client, history),
+            ignored=[_event(each, answers.Event) for each in history.ignored] if history else [],
+            last_events={kind: _event(event, answers.Event) for kind, event in last.items()},
+            deadline=_deadline(details),
+            unverified=answers.Gap(
+                since=_timestamp(gap.at) if gap else None,
+                reason=gap.reason if gap else None,
+                connection=gap.connection if gap else None,
+            )
+            if details.unverified
+            else None,
+            awaited_disconnects=len(client.replaced),
+            attributes={
+                name: attributes[name] or "" for name in self._attributes if name in attributes
+            },
+        )
+
+
+def history_answer(client_id: str, entries: Sequence[Entry], limit: int) -> answers.History:
+    """Return the history of a client."""
+    return answers.History(
+        client_id=client_id, entries=[_entry(entry) for entry in entries], kept_per_client=limit
+    )
+
+
+def transition_answer(transition: Transition) -> answers.Transition:
+    """Return a transition."""
+    return answers.Transition(
+        client_id=transition.client_id,
+        state=transition.state,
+        previous=transition.previous,
+        since=timestamp(transition.since),
+        confirmed_at=timestamp(transition.time),
+        reason=transition.reason,
+    )
+
+
+def summary_answer(pipeline: Pipeline, readiness: Readiness, now: float) -> answers.Summary:
+    """Return the fleet in numbers, which are those of the metrics."""
+    counts, inventory = pipeline.presence.counts, pipeline.fleet.inventory
+    disconnects: dict[str, int] = {}
+    for (reason, _), count in counts.disconnects.items():
+        disconnects[reason] = disconnects.get(reason, 0) + count
+    return answers.Summary(
+        version=__version__,
+        time=timestamp(now),
+        ready=readiness.ready,
+        readiness=readiness.text,
+        clients={state.value: count for state, count in counts.clients.items()},
+        unverified=counts.unverified,
+        transitions={state.value: count for state, count in counts.transitions.items()},
+        flaps_suppressed=counts.flaps_suppressed,
+        disconnects=disconnects,
+        things=len(inventory.things.live),
+        thing_types=len(inventory.types.live),
+        thing_groups=len(inventory.groups.live),
+    )
+
+
+def _entry(entry: Entry) -> answers.HistoryEvent | answers.Confirmation:
+    if isinstance(entry, Confirmation):
+        return answers.Confirmation(
+            at=timestamp(entry.time), since=timestamp(entry.since), reason=entry.reason
+        )
+    return _event(entry, answers.HistoryEvent)
+
+
+def _event(event: ReceivedEvent, answer: type[AnyEvent]) -> AnyEvent:
+    lateness = event.lateness
+    return answer(
+        type=event.type,
+        received_at=_timestamp(event.received),
+        event_time=_event_time(event.timestamp),
+        late_seconds=None if lateness is None else round(lateness, 3),
+        version=event.version,
+        session=unpack(event.session),
+        reason=event.reason,
+        effect=event.effect,
+        against=_rival(event.against) if event.against else None,
+    )
+
+
+def _rival(event: EventStamp) -> answers.Rival:
+    return answers.Rival(
+        type="connected" if event.connected else "disconnected",
+        event_time=_event_time(event.timestamp),
+        version=event.version,
+        session=event.session,
+    )
+
+
+def _decided_by(client: Client, history: ClientHistory | None) -> answers.Event | None:
+    """Return the event that determined the state; from the state if it is not in the history."""
+    if not client.has_event:
+        return None
+    decided = history.decided_for(client) if history else None
+    if decided is not None:
+        return _event(decided, answers.Event)
+    return answers.Event(
+        type="connected" if client.connected else "disconnected",
+        received_at=None,
+        event_time=_event_time(client.timestamp),
+        late_seconds=None,
+        version=client.version,
+        session=client.session,
+        reason=client.reason,
+        effect=None,
+        against=None,
+    )
+
+
+def _deadline(details: ClientDetails) -> answers.Deadline | None:
+    if details.deadline is None:
+        return None
+    then = "forgotten" if details.client.state is State.OFFLINE else "offline"
+    return answers.Deadline(then=then, at=_timestamp(details.deadline), held=details.held)

@@ -1,0 +1,174 @@
+"""Explain in English sentences why a client is in its state."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from presenced.presence import Client, Effect, State
+from presenced.sources.gap_detector import LastGap
+from presenced.web.api.history import ClientHistory, ReceivedEvent
+
+LATEST_TIME = 253_402_300_799.0
+"""The last second of the year 9999, in epoch seconds: RFC 3339 and datetime have no later ones."""
+
+_HOUR = 3600.0
+_LATE = 10.0
+
+_REASONS = {
+    "AUTH_ERROR": "it could not be authenticated or lost its permission",
+    "CLIENT_INITIATED_DISCONNECT": "it disconnected on its own",
+    "CLIENT_ERROR": "it violated the protocol or a limit",
+    "CONNECTION_LOST": "the connection was lost",
+    "DUPLICATE_CLIENTID": "another connection took over its client ID",
+    "FORBIDDEN_ACCESS": "its policy forbids what it tried to do",
+    "MQTT_KEEP_ALIVE_TIMEOUT": "it sent nothing within its keep-alive interval",
+    "SERVER_ERROR": "the broker had an internal error",
+    "SERVER_INITIATED_DISCONNECT": "the broker ended the connection",
+    "API_INITIATED_DISCONNECT": "it was disconnected through the AWS API",
+    "THROTTLED": "it exceeded a limit",
+    "WEBSOCKET_TTL_EXPIRATION": "its WebSocket connection reached its maximum age",
+    "CUSTOMAUTH_TTL_EXPIRATION": "its custom authorization expired",
+}
+
+_GAPS = {
+    "session_lost": "the broker did not keep the session",
+    "session_expired": "the session expired",
+    "clean_session": "it has no persistent session",
+    "filters_changed": "it was not subscribed to a new topic filter before",
+    "rate_limit": "messages arrived at the rate limit, above which AWS discards them",
+    "backlog_full": "the backlog was full",
+}
+
+
+class ClientDetails(NamedTuple):
+    """All that is known about one client at the time `now`. Times are in epoch seconds.
+
+    `history` is None if no events are remembered. `deadline` is when it goes offline or is
+    forgotten; `held` is true while that is put off until the message backlog has been received.
+    `gap` is the gap that makes it unverified, None if that was before the start.
+    """
+
+    client: Client
+    history: ClientHistory | None
+    now: float
+    deadline: float | None
+    held: bool
+    unverified: bool
+    gap: LastGap | None
+
+
+def explain(details: ClientDetails) -> str:
+    """Return a few sentences that explain the state of a client."""
+    sentences = [
+        _state(details),
+        _lateness(details),
+        _flaps(details),
+        _ignored(details.history.ignored if details.history else []),
+        _awaited(len(details.client.replaced)),
+        _unverified(details),
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _state(details: ClientDetails) -> str:
+    client = details.client
+    since = "" if client.since is None else f" since {_time(client.since)}"
+    if client.state is State.UNKNOWN:
+        return "Unknown: it is a thing in the registry, but no event of it has been received yet."
+    if client.state is State.OFFLINE:
+        return f"Offline{since}: {_reason(client.reason)}."
+    if client.state is State.PENDING:
+        return f"Disconnected{since}: {_reason(client.reason)}. {_pending(details)}"
+    if not client.has_event:
+        return f"Assumed online{since}: it subscribed, but its connect has not been received."
+    return f"Online{since}."
+
+
+def _reason(reason: str | None) -> str:
+    if reason is None:
+        return "no reason was given"
+    return _REASONS.get(reason, f"the reason given is {reason}")
+
+
+def _pending(details: ClientDetails) -> str:
+    if details.deadline is None or details.held:
+        return (
+            "It counts as online until the message backlog has been received: a connection to the"
+            " broker was down, or the state could not be stored."
+        )
+    return f"It counts as offline from {_time(details.deadline)} on, unless it connects before."
+
+
+def _lateness(details: ClientDetails) -> str:
+    decided = details.history.decided_for(details.client) if details.history else None
+    lateness = decided.lateness if decided else None
+    if lateness is None or lateness < _LATE:
+        return ""
+    return f"The event that led to this state came {_duration(lateness)} late."
+
+
+def _flaps(details: ClientDetails) -> str:
+    flaps = sum(
+        isinstance(entry, ReceivedEvent)
+        and entry.effect is Effect.FLAP_SUPPRESSED
+        and entry.received > details.now - _HOUR
+        for entry in (details.history.entries if details.history else ())
+    )
+    return f"{flaps} flap{'s' * (flaps > 1)} in the last hour." if flaps else ""
+
+
+def _ignored(ignored: list[ReceivedEvent]) -> str:
+    if not ignored:
+        return ""
+    last = ignored[-1]
+    name, when = _name(last.type, last.version), _time(last.received)
+    if last.effect is Effect.DUPLICATE:
+        sentence = f"A second copy of the {name} came at {when} and was ignored."
+    else:
+        lateness = last.lateness or 0.0
+        late = f", {_duration(lateness)} late," if lateness >= 1 else ""
+        accepted = last.against
+        later = "last event"
+        if accepted is not None:
+            event_type = "connected" if accepted.connected else "disconnected"
+            later = _name(event_type, accepted.version)
+        sentence = f"A {name} came at {when}{late} and was ignored: the {later} is later."
+    if len(ignored) == 1:
+        return sentence
+    return f"{len(ignored)} events have been ignored since then. The last: {sentence}"
+
+
+def _name(event_type: str, version: int | None) -> str:
+    noun = "connect" if event_type == "connected" else "disconnect"
+    return noun if version is None else f"{noun} of version {version}"
+
+
+def _awaited(count: int) -> str:
+    if not count:
+        return ""
+    plural = "s" * (count > 1)
+    return f"The disconnect{plural} of {count} replaced connection{plural} may still come."
+
+
+def _unverified(details: ClientDetails) -> str:
+    if not details.unverified:
+        return ""
+    gap = details.gap
+    if gap is None:
+        return "Unverified: events may have been lost before presenced was started."
+    return (
+        f"Unverified since {_time(gap.at)}: events may have been lost on the connection"
+        f" {gap.connection}, because {_GAPS[gap.reason.value]}."
+    )
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(min(seconds, LATEST_TIME), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86400.0), ("h", _HOUR), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
