@@ -1,8 +1,8 @@
 # make demo    the daemon on an embedded broker with simulated devices; Ctrl-C ends it
 # make test    all tests, with their own virtual environment and, as root, their Debian packages
 # make check   ruff and mypy --strict
-# make bench   what it costs beside its peers: a table, and build/bench.json (docs/performance.md)
-# make docs    from the code: references in docs/, README's metrics, config/presenced.schema.json
+# make bench   compare the costs with other exporters: a table, and build/bench.json
+# make docs    reference pages in docs/reference and config/presenced.schema.json, from the code
 # make dashboards  config/grafana/dashboards from the code in config/grafana/boards
 # make install      as a service below PREFIX (/usr/local), staged in DESTDIR where that is given
 # make uninstall    removes what install put there, and nothing else
@@ -71,9 +71,8 @@ bench: $(VENV)/.test build/peers/.done bench-tools
 
 docs: $(VENV)/.test
 	$(BIN)/python -m presenced.settings.reference --schema > config/presenced.schema.json
-	$(BIN)/python -m presenced.settings.reference > docs/configuration.md
-	$(BIN)/python -m presenced.metrics.reference > docs/metrics.md
-	$(BIN)/python -m presenced.metrics.reference README.md
+	$(BIN)/python -m presenced.settings.reference > docs/reference/configuration.md
+	$(BIN)/python -m presenced.metrics.reference > docs/reference/metrics.md
 
 dashboards: $(VENV)/.test
 	PYTHONPATH=config/grafana $(BIN)/python -m boards config/grafana/dashboards

@@ -4,7 +4,10 @@ import re
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((PROJECT / "docs").glob("*.md")))]
+PAGES = [
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md"),
+    *(str(page.relative_to(PROJECT)) for page in sorted((PROJECT / "docs").rglob("*.md"))),
+]
 
 
 def blocks(page: str, language: str) -> list[str]:

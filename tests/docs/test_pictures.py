@@ -1,4 +1,4 @@
-"""The pictures of docs/concepts.md are those of the present code, and show what they are for."""
+"""The pictures of docs/explanation/concepts.md are current and show what the page says."""
 
 import pytest
 
@@ -13,8 +13,8 @@ def states(scene: Scene) -> list[str]:
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_is_current(name: str) -> None:
-    """Mend with `python docs/draw_concepts.py`."""
-    assert (PROJECT / "docs" / name).read_text() == draw(PICTURES[name])
+    """Mend with `python docs/draw/draw_concepts.py`."""
+    assert (PROJECT / "docs" / "images" / name).read_text() == draw(PICTURES[name])
 
 
 def test_what_presenced_says_is_what_the_page_says() -> None:

@@ -1,4 +1,4 @@
-"""docs/upgrading.md: a backup of a busy file is whole, and the way back to it ends in no lie."""
+"""docs/how-to/upgrade.md: a backup of an open file is complete, a downgrade reports a gap."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from reader import Reader, need
 from statefiles import query
 from waiting import wait_for
 
-PAGE = "docs/upgrading.md"
+PAGE = "docs/how-to/upgrade.md"
 IN_CONTAINER = "docker exec presenced "
 
 

@@ -1,7 +1,7 @@
 """What the dashboards have in common: variables, links, colours, and kinds of panels.
 
 Queries pick daemons by `CHOSEN` and merge those that watch the same fleet by `merged`: `max`, as
-docs/high-availability.md has it. A fleet is what all labels of a target but `instance` tell.
+docs/how-to/high-availability.md has it. A fleet is what all labels of a target but `instance` tell.
 """
 
 import json

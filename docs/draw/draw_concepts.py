@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/concepts.md: `python docs/draw_concepts.py`."""
+"""Draw the pictures of docs/explanation/concepts.md: `python docs/draw/draw_concepts.py`."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from concept_scenes import PICTURES, Scene, Span, said
 
+IMAGES = Path(__file__).parents[1] / "images"
 WIDTH, LEFT, RIGHT = 760, 132, 18
 BAR, LANE, LINE = 20, 34, 15
 COLOURS = {
@@ -155,9 +156,9 @@ def _text(
 
 
 def main() -> None:
-    """Write all pictures beside this file."""
+    """Write all pictures to docs/images/."""
     for name, scenes in PICTURES.items():
-        Path(__file__).with_name(name).write_text(draw(scenes))
+        (IMAGES / name).write_text(draw(scenes))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Draws docs/dashboard-*.svg from a run of the demo that a Prometheus scrapes.
+"""Draw docs/images/dashboard-*.svg from a demo run scraped by Prometheus.
 
-`python docs/draw_dashboards.py` takes four minutes and needs `prometheus` on the path.
+`python docs/draw/draw_dashboards.py` takes four minutes and needs `prometheus` on the path.
 """
 
 import json
@@ -19,10 +19,9 @@ from panel_data import Source
 from panel_marks import Box, rect, text
 from panel_tables import table
 
-__all__ = ["draw"]
-
-DOCS = Path(__file__).parent
-DASHBOARDS = DOCS.parent / "config" / "grafana" / "dashboards"
+PROJECT = Path(__file__).parents[2]
+IMAGES = PROJECT / "docs" / "images"
+DASHBOARDS = PROJECT / "config" / "grafana" / "dashboards"
 WIDTH, COLUMN, ROW = 1200, 50, 30
 SPAN, RATE_INTERVAL = 180, 20
 SEED, DEVICES, DEMO, PROMETHEUS = 11, 200, "127.0.0.1:9983", "127.0.0.1:9990"
@@ -37,7 +36,7 @@ KINDS = {
 
 
 def draw(dashboard: Mapping[str, Any], source: Source) -> str:
-    """A dashboard as SVG, with what Prometheus answers to its queries."""
+    """Render a dashboard as SVG, with the answers of Prometheus to its queries."""
     height = max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in dashboard["panels"]) * ROW
     parts = [part for panel in dashboard["panels"] for part in _panel(panel, source)]
     body = "\n".join(parts)
@@ -62,25 +61,25 @@ def _panel(panel: Mapping[str, Any], source: Source) -> Iterator[str]:
 
 
 def main() -> None:
-    """Run the demo, and write the pictures."""
+    """Run the demo and write the pictures."""
     with TemporaryDirectory() as directory, _running(Path(directory)):
         time.sleep(SPAN + RATE_INTERVAL + 10)
         everything = Source(f"http://{PROMETHEUS}", span=SPAN, rate_interval=20, variables={})
-        restless = everything.instant(
+        most_changing = everything.instant(
             f"topk(1, changes(iot_client_connected[{SPAN}s]) and on (client_id) iot_client_info)"
         )
-        variables = {"client_id": restless[0].labels["client_id"]}
+        variables = {"client_id": most_changing[0].labels["client_id"]}
         source = Source(
             f"http://{PROMETHEUS}", span=SPAN, rate_interval=RATE_INTERVAL, variables=variables
         )
         for file in sorted(DASHBOARDS.glob("*.json")):
             picture = draw(json.loads(file.read_text()), source)
-            (DOCS / f"dashboard-{file.stem}.svg").write_text(picture)
+            (IMAGES / f"dashboard-{file.stem}.svg").write_text(picture)
 
 
 @contextmanager
 def _running(directory: Path) -> Iterator[None]:
-    """The demo and a Prometheus that scrapes it every second."""
+    """Run the demo and a Prometheus that scrapes it every second."""
     config = {
         "global": {"scrape_interval": "1s"},
         "scrape_configs": [{"job_name": "presenced", "static_configs": [{"targets": [DEMO]}]}],

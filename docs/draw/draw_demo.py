@@ -1,4 +1,4 @@
-"""Draws docs/demo.svg from a run of the demo: `python docs/draw_demo.py > docs/demo.svg`."""
+"""Draw docs/images/demo.svg: `python docs/draw/draw_demo.py > docs/images/demo.svg`."""
 
 import re
 import subprocess

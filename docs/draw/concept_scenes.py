@@ -1,4 +1,4 @@
-"""What the pictures of docs/concepts.md show: short histories, and what presenced makes of them."""
+"""The scenes of docs/explanation/concepts.md: short histories, and how presenced judges them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

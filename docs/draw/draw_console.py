@@ -1,7 +1,7 @@
-"""Takes the pictures of the console in docs/ from a run of the demo: `python docs/draw_console.py`.
+"""Take screenshots of the console during a demo run: `python docs/draw/draw_console.py`.
 
-Needs Chromium and its driver (`apt-get install chromium chromium-driver`), the extra `test`, and
-Pillow, which packs the pictures (`pip install pillow`).
+Requires Chromium and its driver (`apt-get install chromium chromium-driver`), the extra `test`, and
+Pillow, which compresses the pictures (`pip install pillow`).
 """
 
 import json
@@ -18,7 +18,7 @@ from urllib.request import urlopen
 from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-DOCS = Path(__file__).parent
+IMAGES = Path(__file__).parents[1] / "images"
 LISTEN = "127.0.0.1:9984"
 URL = f"http://{LISTEN}"
 DEVICES, SEED, AFTER = 40, 11, 100
@@ -33,10 +33,10 @@ OPTIONS = (
 
 
 def main() -> None:
-    """Run the demo for a while, and take all pictures of it."""
+    """Run the demo for `AFTER` seconds, then take all screenshots."""
     with demo(), browser() as driver:
         time.sleep(AFTER)
-        device = f"#/clients/{quote(eventful(), safe='')}"
+        device = f"#/clients/{quote(most_eventful_client(), safe='')}"
         for scheme in ("light", "dark"):
             take(driver, f"console-fleet-{scheme}", "", scheme, DESKTOP)
             take(driver, f"console-device-{scheme}", device, scheme, DESKTOP)
@@ -46,7 +46,7 @@ def main() -> None:
 
 @contextmanager
 def demo() -> Iterator[None]:
-    """The demo, for as long as this is entered."""
+    """Run the demo for the duration of this context."""
     command = [sys.executable, "-m", "presenced", "demo", "--listen", LISTEN]
     options = ["--devices", str(DEVICES), "--seed", str(SEED)]
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)  # noqa: S603
@@ -59,7 +59,7 @@ def demo() -> Iterator[None]:
 
 @contextmanager
 def browser() -> Iterator[Chrome]:
-    """A browser without a window."""
+    """Start a headless browser."""
     options = ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     for option in OPTIONS:
@@ -71,25 +71,25 @@ def browser() -> Iterator[Chrome]:
         driver.quit()
 
 
-def eventful() -> str:
-    """The client with the longest story."""
+def most_eventful_client() -> str:
+    """Return the client with the longest explanation."""
 
-    def story(client_id: str) -> int:
-        told = ask(f"clients/{quote(client_id, safe='')}")
-        return len(told["explanation"]) + 100 * len(told["ignored"])
+    def length(client_id: str) -> int:
+        client = ask(f"clients/{quote(client_id, safe='')}")
+        return len(client["explanation"]) + 100 * len(client["ignored"])
 
-    return max((client["client_id"] for client in ask("clients")["clients"]), key=story)
+    return max((client["client_id"] for client in ask("clients")["clients"]), key=length)
 
 
 def ask(path: str) -> dict[str, list[dict[str, str]]]:
-    """What the API of the demo tells."""
+    """Query the API of the demo."""
     with urlopen(f"{URL}/api/v1/{path}") as answer:  # noqa: S310
-        told: dict[str, list[dict[str, str]]] = json.load(answer)
-        return told
+        document: dict[str, list[dict[str, str]]] = json.load(answer)
+        return document
 
 
 def take(driver: Chrome, name: str, place: str, scheme: str, size: tuple[int, int]) -> None:
-    """Take one picture, once some transitions are in it."""
+    """Take one screenshot, after enough time for some transitions to appear."""
     width, height = size
     view = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", view)
@@ -99,7 +99,7 @@ def take(driver: Chrome, name: str, place: str, scheme: str, size: tuple[int, in
     driver.get(f"{URL}/{place}")
     time.sleep(3 if place else 12)
     with Image.open(BytesIO(driver.get_screenshot_as_png())) as taken:
-        taken.convert("RGB").quantize(256).save(DOCS / f"{name}.png", optimize=True)
+        taken.convert("RGB").quantize(256).save(IMAGES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
