@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from presenced.events import LifecycleEvent
 from presenced.presence import Presence, PresenceRules
 
-__all__ = ["PICTURES", "Scene", "Span", "Told", "said"]
-
 _START = 1_700_000_000
 _CLIENT = "device"
 
 
 @dataclass(frozen=True)
 class Span:
-    """A time in which something was so, in seconds of the scene; `row` keeps two apart."""
+    """A labelled period, in seconds of the scene. `row` separates periods that overlap."""
 
     start: float
     end: float
@@ -23,10 +21,10 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Told:
+class Message:
     """One lifecycle event: when it happened and when it arrived, in seconds of the scene.
 
-    `row` is that of its connection.
+    `row` is the row of its connection.
     """
 
     happened: float
@@ -40,31 +38,31 @@ class Told:
 class Scene:
     """A history of one device; all times are seconds from its beginning.
 
-    `standing` are its MQTT connections, `link` when presenced itself was connected. `doubts` are
-    gaps, `held` the time in which no deadline fires. With `naive` it also shows what somebody says
-    who believes the message that came last.
+    `connections` are those of the device, `link` those of presenced. `gaps` are the times of gaps,
+    `held` is the period in which no deadline fires. `naive` adds the state of a system in which the
+    last message counts.
     """
 
     title: str
     length: float
     tick: float
     unit: str
-    standing: tuple[Span, ...]
-    told: tuple[Told, ...]
+    connections: tuple[Span, ...]
+    messages: tuple[Message, ...]
     naive: bool = False
     link: tuple[Span, ...] = ()
-    doubts: tuple[float, ...] = ()
+    gaps: tuple[float, ...] = ()
     held: tuple[float, float] | None = None
 
 
-def said(scene: Scene) -> tuple[list[Span], dict[Told, str]]:
-    """What presenced says at each time, and of each event how it stood to what was known.
+def evaluate(scene: Scene) -> tuple[list[Span], dict[Message, str]]:
+    """Return the state of the device over time, and the ordering of each message.
 
-    It is worked out by the state machine of the daemon itself.
+    Both come from the state machine of the daemon.
     """
     presence = Presence(PresenceRules(offline_delay=5.0))
     states: list[tuple[float, str]] = [(0.0, "unknown")]
-    verdicts: dict[Told, str] = {}
+    orderings: dict[Message, str] = {}
 
     def note(now: float) -> None:
         client = presence.clients.get(_CLIENT)
@@ -79,28 +77,30 @@ def said(scene: Scene) -> tuple[list[Span], dict[Told, str]]:
                 break
             presence.advance(due, 0.0)
             note(fires)
-        if isinstance(what, Told):
-            verdicts[what] = presence.apply(_event(what), now, now).value
+        if isinstance(what, Message):
+            orderings[what] = presence.apply(_event(what), now, now).value
         elif what == "gap":
             presence.doubt(now)
         note(now)
-    return list(_spans(states, scene.length)), verdicts
+    return list(_spans(states, scene.length)), orderings
 
 
-def _moments(scene: Scene) -> list[tuple[float, Told | str]]:
-    moments: list[tuple[float, Told | str]] = [(told.arrived, told) for told in scene.told]
-    moments += [(at, "gap") for at in scene.doubts]
+def _moments(scene: Scene) -> list[tuple[float, Message | str]]:
+    moments: list[tuple[float, Message | str]] = [
+        (message.arrived, message) for message in scene.messages
+    ]
+    moments += [(at, "gap") for at in scene.gaps]
     return [*sorted(moments, key=lambda moment: moment[0]), (scene.length, "end")]
 
 
-def _event(told: Told) -> LifecycleEvent:
+def _event(message: Message) -> LifecycleEvent:
     return LifecycleEvent(
-        type="connected" if told.connected else "disconnected",
+        type="connected" if message.connected else "disconnected",
         client_id=_CLIENT,
-        connected=told.connected,
-        timestamp=round((_START + told.happened) * 1000),
-        version=told.version,
-        session=f"s{told.version}",
+        connected=message.connected,
+        timestamp=round((_START + message.happened) * 1000),
+        version=message.version,
+        session=f"s{message.version}",
     )
 
 
@@ -116,88 +116,88 @@ def _spans(states: list[tuple[float, str]], length: float) -> Iterator[Span]:
 _MINUTE, _HOUR = 60.0, 3600.0
 
 _LIFE = Scene(
-    title="Two connections, a flap between them, and an end that lasts",
+    title="Two connections with a flap between them, then offline",
     length=30,
     tick=5,
     unit="s",
-    standing=(Span(2, 10, "connection 7"), Span(14, 19, "connection 8")),
-    told=(
-        Told(2, 2.6, connected=True, version=7),
-        Told(10, 10.6, connected=False, version=7),
-        Told(14, 14.6, connected=True, version=8),
-        Told(19, 19.6, connected=False, version=8),
+    connections=(Span(2, 10, "connection 7"), Span(14, 19, "connection 8")),
+    messages=(
+        Message(2, 2.6, connected=True, version=7),
+        Message(10, 10.6, connected=False, version=7),
+        Message(14, 14.6, connected=True, version=8),
+        Message(19, 19.6, connected=False, version=8),
     ),
 )
 _ORDER = Scene(
-    title="A disconnect that comes after the connect that followed it, and then once more",
+    title="A disconnect that arrives after the next connect, and then again",
     length=24,
     tick=4,
     unit="s",
-    standing=(Span(2, 8, "connection 7"), Span(10, 24, "connection 8")),
-    told=(
-        Told(2, 2.6, connected=True, version=7),
-        Told(10, 10.6, connected=True, version=8),
-        Told(8, 14, connected=False, version=7),
-        Told(8, 18.5, connected=False, version=7),
+    connections=(Span(2, 8, "connection 7"), Span(10, 24, "connection 8")),
+    messages=(
+        Message(2, 2.6, connected=True, version=7),
+        Message(10, 10.6, connected=True, version=8),
+        Message(8, 14, connected=False, version=7),
+        Message(8, 18.5, connected=False, version=7),
     ),
     naive=True,
 )
 _TAKEOVER = Scene(
-    title="A takeover: the old connection is noticed to be dead only later",
+    title="A takeover: the end of the old connection is detected later",
     length=30 * _MINUTE,
     tick=5 * _MINUTE,
     unit="min",
-    standing=(
-        Span(2 * _MINUTE, 18 * _MINUTE, "connection 7 (dead from minute 10, unnoticed)"),
+    connections=(
+        Span(2 * _MINUTE, 18 * _MINUTE, "connection 7 (lost at minute 10, undetected)"),
         Span(11 * _MINUTE, 30 * _MINUTE, "connection 8", row=1),
     ),
-    told=(
-        Told(2 * _MINUTE, 2.4 * _MINUTE, connected=True, version=7),
-        Told(11 * _MINUTE, 11.4 * _MINUTE, connected=True, version=8, row=1),
-        Told(18 * _MINUTE, 18.4 * _MINUTE, connected=False, version=7),
+    messages=(
+        Message(2 * _MINUTE, 2.4 * _MINUTE, connected=True, version=7),
+        Message(11 * _MINUTE, 11.4 * _MINUTE, connected=True, version=8, row=1),
+        Message(18 * _MINUTE, 18.4 * _MINUTE, connected=False, version=7),
     ),
 )
 _RESET = Scene(
-    title="A reset: after an hour away the version begins again",
+    title="A reset: after an hour offline, versions restart at 0",
     length=3 * _HOUR,
     tick=_HOUR / 2,
     unit="h",
-    standing=(
+    connections=(
         Span(0.15 * _HOUR, 0.7 * _HOUR, "connection 41"),
         Span(2 * _HOUR, 3 * _HOUR, "connection 0"),
     ),
-    told=(
-        Told(0.15 * _HOUR, 0.2 * _HOUR, connected=True, version=41),
-        Told(0.7 * _HOUR, 0.75 * _HOUR, connected=False, version=41),
-        Told(2 * _HOUR, 2.05 * _HOUR, connected=True, version=0),
+    messages=(
+        Message(0.15 * _HOUR, 0.2 * _HOUR, connected=True, version=41),
+        Message(0.7 * _HOUR, 0.75 * _HOUR, connected=False, version=41),
+        Message(2 * _HOUR, 2.05 * _HOUR, connected=True, version=0),
     ),
 )
 _KEPT = Scene(
-    title="The session is kept: what was published meanwhile comes afterwards",
+    title="The session is kept: messages published meanwhile arrive afterwards",
     length=24,
     tick=4,
     unit="s",
-    standing=(Span(1, 4, "connection 7"), Span(9, 24, "connection 8")),
+    connections=(Span(1, 4, "connection 7"), Span(9, 24, "connection 8")),
     link=(Span(0, 5, "connected"), Span(14, 24, "connected")),
-    told=(
-        Told(1, 1.5, connected=True, version=7),
-        Told(4, 4.5, connected=False, version=7),
-        Told(9, 14.8, connected=True, version=8),
+    messages=(
+        Message(1, 1.5, connected=True, version=7),
+        Message(4, 4.5, connected=False, version=7),
+        Message(9, 14.8, connected=True, version=8),
     ),
     held=(5, 16.8),
 )
 _LOST = Scene(
-    title="The session is lost: so are the disconnect, and for a while the certainty",
+    title="The session is lost: the disconnect never arrives, the device is unverified",
     length=24,
     tick=4,
     unit="s",
-    standing=(Span(1, 9, "connection 7"), Span(19, 24, "connection 8")),
+    connections=(Span(1, 9, "connection 7"), Span(19, 24, "connection 8")),
     link=(Span(0, 5, "connected"), Span(14, 24, "connected")),
-    told=(
-        Told(1, 1.5, connected=True, version=7),
-        Told(19, 19.6, connected=True, version=8),
+    messages=(
+        Message(1, 1.5, connected=True, version=7),
+        Message(19, 19.6, connected=True, version=8),
     ),
-    doubts=(14,),
+    gaps=(14,),
 )
 
 PICTURES = {
@@ -206,4 +206,4 @@ PICTURES = {
     "concept-versions.svg": (_TAKEOVER, _RESET),
     "concept-gap.svg": (_KEPT, _LOST),
 }
-"""The scenes of each picture, one below the other."""
+"""The scenes of each picture, from top to bottom."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from concept_scenes import PICTURES, Scene, Span, said
+from concept_scenes import PICTURES, Scene, Span, evaluate
 
 IMAGES = Path(__file__).parents[1] / "images"
 WIDTH, LEFT, RIGHT = 760, 132, 18
@@ -17,15 +17,15 @@ COLOURS = {
     "unknown": "#b9bec4",
 }
 DARK_TEXT = {"pending", "unverified", "unknown"}
-VERDICTS = {
-    "duplicate": "copy, ignored",
-    "stale": "earlier, ignored",
+REMARKS = {
+    "duplicate": "duplicate, ignored",
+    "stale": "stale, ignored",
     "later_after_reset": "later: a reset",
 }
 
 
 def draw(scenes: Sequence[Scene]) -> str:
-    """One picture: its scenes one below the other, on a ground of its own for dark pages."""
+    """Draw scenes one below the other, on a white background for dark pages."""
     parts: list[str] = []
     top = 14.0
     for scene in scenes:
@@ -44,28 +44,28 @@ def draw(scenes: Sequence[Scene]) -> str:
 
 
 class _Drawing:
-    """One scene, from `top` to `bottom`, in lanes."""
+    """One scene, in lanes from `top` to `bottom`."""
 
     def __init__(self, scene: Scene, top: float) -> None:
         self._scene = scene
-        self._spans, self._verdicts = said(scene)
-        rows = 1 + max(span.row for span in scene.standing)
+        self._spans, self._orderings = evaluate(scene)
+        rows = 1 + max(span.row for span in scene.connections)
         self._title = top + 8
         self._device = self._title + 16
         self._link = self._device + rows * (BAR + 4) + 14
         self._arrival = self._link + (LANE if scene.link else 0) + 16
-        lines = 2 if VERDICTS.keys() & self._verdicts.values() else 1
+        lines = 2 if REMARKS.keys() & self._orderings.values() else 1
         self._naive = self._arrival + 18 + LINE * lines
-        self._says = self._naive + (LANE if scene.naive else 0)
-        self.bottom = self._says + BAR + 22
+        self._result = self._naive + (LANE if scene.naive else 0)
+        self.bottom = self._result + BAR + 22
 
     def parts(self) -> Iterator[str]:
-        """The elements of the picture."""
+        """Return the SVG elements of the scene."""
         scene = self._scene
         yield _text(14, self._title + 4, scene.title, weight="bold")
         yield from self._grid()
         yield _text(14, self._device + 14, "device")
-        for span in scene.standing:
+        for span in scene.connections:
             yield from self._bar(self._device + span.row * (BAR + 4), span, "#4b6a9b")
         if scene.link:
             yield _text(14, self._link + 14, "presenced's MQTT")
@@ -73,10 +73,10 @@ class _Drawing:
                 yield from self._bar(self._link, span, "#8a929b")
         yield from self._messages()
         if scene.naive:
-            yield _text(14, self._naive + 14, "last one wins")
-            yield from self._states(self._naive, list(self._last_one_wins()))
-        yield _text(14, self._says + 14, "presenced", weight="bold")
-        yield from self._states(self._says, self._spans)
+            yield _text(14, self._naive + 14, "last message")
+            yield from self._states(self._naive, list(self._last_message_counts()))
+        yield _text(14, self._result + 14, "presenced", weight="bold")
+        yield from self._states(self._result, self._spans)
 
     def _x(self, at: float) -> float:
         return round(LEFT + at * (WIDTH - LEFT - RIGHT) / self._scene.length, 1)
@@ -86,7 +86,7 @@ class _Drawing:
         for number in range(int(self._scene.length / self._scene.tick) + 1):
             at = number * self._scene.tick
             x = self._x(at)
-            low = self._says + BAR + 4
+            low = self._result + BAR + 4
             yield f'<path d="M{x} {self._device - 4:.0f}V{low:.0f}" stroke="#e3e6e9"/>'
             label = f"{at / size:g} {self._scene.unit}"
             yield _text(x, self.bottom, label, anchor="middle", size=10, colour="#59636e")
@@ -106,33 +106,33 @@ class _Drawing:
             yield from self._bar(y, span, COLOURS[span.label], ink)
 
     def _messages(self) -> Iterator[str]:
-        """Each event from where it happened to where it arrives, and what is made of it."""
-        yield _text(14, self._arrival + 4, "what arrives")
+        """Draw each message from its event to its arrival, with its ordering."""
+        yield _text(14, self._arrival + 4, "messages")
         yield f'<path d="M{LEFT} {self._arrival:.0f}H{WIDTH - RIGHT}" stroke="#59636e"/>'
-        for told in self._scene.told:
-            verdict = VERDICTS.get(self._verdicts[told])
-            ignored = verdict is not None and "ignored" in verdict
+        for message in self._scene.messages:
+            remark = REMARKS.get(self._orderings[message])
+            ignored = remark is not None and "ignored" in remark
             colour = "#8a929b" if ignored else "#1f2328"
-            start, end = self._x(told.happened), self._x(told.arrived)
-            low = self._device + told.row * (BAR + 4) + BAR
+            start, end = self._x(message.happened), self._x(message.arrived)
+            low = self._device + message.row * (BAR + 4) + BAR
             way = f"M{start} {low:.0f}L{end} {self._arrival:.0f}"
             dashes = ' stroke-dasharray="4 3"' if ignored else ""
             yield f'<path d="{way}" stroke="{colour}"{dashes}/>'
-            fill = colour if told.connected else "#fff"
+            fill = colour if message.connected else "#fff"
             yield (
                 f'<circle cx="{end}" cy="{self._arrival:.0f}" r="4.5" fill="{fill}" '
                 f'stroke="{colour}" stroke-width="1.5"/>'
             )
             y = self._arrival + 18
-            kind = "connect" if told.connected else "disconnect"
-            yield _text(end, y, f"{kind} {told.version}", anchor="middle", colour=colour)
-            if verdict is not None:
-                yield _text(end, y + 13, verdict, anchor="middle", size=11, colour="#59636e")
+            kind = "connect" if message.connected else "disconnect"
+            yield _text(end, y, f"{kind} {message.version}", anchor="middle", colour=colour)
+            if remark is not None:
+                yield _text(end, y + 13, remark, anchor="middle", size=11, colour="#59636e")
 
-    def _last_one_wins(self) -> Iterator[Span]:
-        told = sorted(self._scene.told, key=lambda each: each.arrived)
+    def _last_message_counts(self) -> Iterator[Span]:
+        messages = sorted(self._scene.messages, key=lambda each: each.arrived)
         begun, state = 0.0, "unknown"
-        for each in told:
+        for each in messages:
             after = "online" if each.connected else "offline"
             if after != state:
                 yield Span(begun, each.arrived, state)

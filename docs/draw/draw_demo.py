@@ -13,7 +13,7 @@ Sample = tuple[int, int, int, int]
 
 
 def samples() -> list[Sample]:
-    """Online, pending, offline, and connected to the broker, as the demo reports them."""
+    """Run the demo and return online, pending, offline and broker connections over time."""
     command = [sys.executable, "-m", "presenced", "demo", "--listen", LISTEN]
     options = ["--devices", str(DEVICES), "--duration", f"{DURATION}s", "--seed", str(SEED)]
     done = subprocess.run([*command, *options], stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
@@ -24,7 +24,7 @@ def samples() -> list[Sample]:
 
 
 def draw(data: list[Sample]) -> str:
-    """States stacked as areas, and the broker's own count as a line of dots over them."""
+    """Draw the states as stacked areas, and the connections of the broker as dots."""
 
     def x(index: float) -> float:
         return round(LEFT + index * (WIDTH - LEFT - RIGHT) / (len(data) - 1), 1)
@@ -45,7 +45,7 @@ def draw(data: list[Sample]) -> str:
         f'<circle cx="{x(i)}" cy="{y(s[3])}" r="2.4" fill="#fff" stroke="#222"/>'
         for i, s in enumerate(data)
     )
-    parts += [*dots, _legend(3, "#fff", "connected, by the broker's own count")]
+    parts += [*dots, _legend(3, "#fff", "connected, according to the broker")]
     for value in range(0, DEVICES + 1, 10):
         parts.append(f'<text x="{LEFT - 8}" y="{y(value) + 4}" text-anchor="end">{value}</text>')
     for seconds in range(0, DURATION + 1, 30):

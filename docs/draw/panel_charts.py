@@ -1,4 +1,4 @@
-"""One panel of a dashboard as a picture: lines, heat maps and bars over time or of now."""
+"""Draw one dashboard panel: lines, heat maps, bars, single numbers and state timelines."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,8 +17,6 @@ from panel_marks import (
     text,
 )
 
-__all__ = ["bars", "heat", "lines", "name_of", "stat", "timeline"]
-
 Panel = Mapping[str, Any]
 Named = list[tuple[str, Series]]
 
@@ -28,12 +26,12 @@ LEGEND_LINE = 13
 
 
 def name_of(series: Series, legend: str) -> str:
-    """A series's name by its legend, such as `{{connection}}`."""
+    """Return the name of a series according to its legend, such as `{{connection}}`."""
     return re.sub(r"\{\{(\w+)\}\}", lambda match: series.labels.get(match[1], ""), legend).strip()
 
 
 def answers(panel: Panel, source: Source) -> Named:
-    """The series of all queries of a panel over time, by name."""
+    """Return the series of all queries of a panel over time, with their names."""
     return [
         (name_of(series, target.get("legendFormat", "")), series)
         for target in panel["targets"]
@@ -42,7 +40,7 @@ def answers(panel: Panel, source: Source) -> Named:
 
 
 def stat(panel: Panel, box: Box, source: Source) -> Iterator[str]:
-    """One number, or the word that stands for it."""
+    """Draw one number, or the word that its mapping gives."""
     found = source.instant(panel["targets"][0]["expr"])
     defaults = panel["fieldConfig"]["defaults"]
     if not found:
@@ -59,7 +57,7 @@ def stat(panel: Panel, box: Box, source: Source) -> Iterator[str]:
 
 
 def lines(panel: Panel, box: Box, source: Source) -> Iterator[str]:
-    """Lines over time, or areas on top of each other."""
+    """Draw lines over time, or stacked areas."""
     found = answers(panel, source)
     defaults = panel["fieldConfig"]["defaults"]
     inks = [_ink(panel, name, place) for place, (name, _) in enumerate(found)]
@@ -90,7 +88,7 @@ def lines(panel: Panel, box: Box, source: Source) -> Iterator[str]:
 
 
 def heat(panel: Panel, box: Box, source: Source) -> Iterator[str]:
-    """Buckets over time; the darker, the more."""
+    """Draw histogram buckets over time; darker cells have more observations."""
     found = sorted(
         source.over_time(panel["targets"][0]["expr"]), key=lambda s: float(s.labels["le"])
     )
@@ -102,7 +100,7 @@ def heat(panel: Panel, box: Box, source: Source) -> Iterator[str]:
     ]
     used = [row for row, each in enumerate(cells) if max(each.values(), default=0) > 0]
     rows = range(used[0], used[-1] + 1) if used else range(0)
-    most = max((value for row in rows for value in cells[row].values()), default=1.0)
+    largest = max((value for row in rows for value in cells[row].values()), default=1.0)
     height = plot.height / max(len(rows), 1)
     width = plot.width / 60
     for index, row in enumerate(rows):
@@ -114,13 +112,13 @@ def heat(panel: Panel, box: Box, source: Source) -> Iterator[str]:
             if value > 0:
                 x = plot.right - (source.end - at) / source.span * plot.width - width
                 x = max(x, plot.left)
-                ink = f'fill-opacity="{0.15 + 0.85 * value / most:.2f}"'
+                ink = f'fill-opacity="{0.15 + 0.85 * value / largest:.2f}"'
                 yield rect(Box(x, y, width - 0.5, height - 1), colour("orange"), ink)
     yield from _times(plot, source)
 
 
 def bars(panel: Panel, box: Box, source: Source) -> Iterator[str]:
-    """A bar for each series."""
+    """Draw a bar for each series."""
     target, defaults = panel["targets"][0], panel["fieldConfig"]["defaults"]
     found = source.instant(target["expr"])
     height = min(box.height / max(len(found), 1), 30)
@@ -136,7 +134,7 @@ def bars(panel: Panel, box: Box, source: Source) -> Iterator[str]:
 
 
 def timeline(panel: Panel, box: Box, source: Source) -> Iterator[str]:
-    """A band for each series, coloured by its value."""
+    """Draw a band for each series, coloured by its value."""
     found = answers(panel, source)
     meaning = _meaning(panel)
     yield from _legend(box, [(each["text"], colour(each["color"])) for each in meaning.values()])
@@ -183,7 +181,7 @@ def _stack(found: list[Series]) -> list[dict[float, float]]:
 
 
 def _round_up(value: float) -> float:
-    """The next number of one digit, a multiple of which is easily read."""
+    """Return the next number that gives readable axis labels."""
     if value <= 0:
         return 1.0
     size = 10.0 ** (len(f"{int(value)}") - 1) if value >= 1 else 0.1
@@ -210,7 +208,7 @@ def _times(plot: Box, source: Source) -> Iterator[str]:
 
 
 def _places(box: Box, names: list[str]) -> list[tuple[float, int]]:
-    """Where each name of a legend stands: x, and its line."""
+    """Return the position of each name of a legend: x and line number."""
     places, x, line = [], 0.0, 0
     for name in names:
         width = 24 + sum(8.0 if letter.isupper() else 6.2 for letter in name)

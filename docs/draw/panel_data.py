@@ -1,4 +1,4 @@
-"""What the panels of a dashboard show, asked of a Prometheus."""
+"""Query Prometheus for the data of dashboard panels."""
 
 import json
 import math
@@ -10,32 +10,30 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PromQLError", "Series", "Source", "queries"]
-
 STEPS = 60
 
 
 class PromQLError(Exception):
-    """Prometheus did not take a query; the message has its words and the query."""
+    """Prometheus refused a query; the message has its error and the query."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One series of an answer: its labels, and its values by time in seconds since the epoch."""
+    """One series of an answer: its labels, and its values by epoch seconds."""
 
     labels: Mapping[str, str]
     points: list[tuple[float, float]]
 
     @property
     def last(self) -> float:
-        """The last value."""
+        """Return the last value."""
         return self.points[-1][1]
 
 
 class Source:
-    """A Prometheus as Grafana asks it: `variables` and the macros of time are filled in.
+    """A Prometheus, queried as Grafana does: with `variables` and time macros replaced.
 
-    `span` seconds are shown; a rate is taken over `rate_interval` seconds.
+    Panels show the last `span` seconds; rates are taken over `rate_interval` seconds.
     """
 
     def __init__(
@@ -54,7 +52,7 @@ class Source:
         }
 
     def instant(self, expression: str) -> list[Series]:
-        """The values of now that are numbers; raises PromQLError."""
+        """Return the present values that are numbers. Raises PromQLError."""
         result = self._ask("query", expression, time=self.end)
         if result["resultType"] == "scalar":
             return [Series({}, _points([result["result"]]))]
@@ -62,14 +60,14 @@ class Source:
         return [series for series in found if series.points]
 
     def over_time(self, expression: str) -> list[Series]:
-        """The values of the time that is shown; raises PromQLError."""
+        """Return the values of the time shown. Raises PromQLError."""
         start, step = self.end - self.span, self.span / STEPS
         result = self._ask("query_range", expression, start=start, end=self.end, step=step)
         found = (Series(each["metric"], _points(each["values"])) for each in result["result"])
         return [series for series in found if series.points]
 
     def labels(self, query: str) -> list[str]:
-        """The values of a variable, from its `label_values(SELECTOR, LABEL)`."""
+        """Return the values of a variable, from its `label_values(SELECTOR, LABEL)`."""
         selector, _, label = query.removeprefix("label_values(").removesuffix(")").rpartition(", ")
         asked = urllib.parse.urlencode({"match[]": self._filled(selector)})
         names: list[str] = self._get(f"label/{label}/values?{asked}", query)
@@ -93,7 +91,7 @@ class Source:
 
 
 def queries(dashboard: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The title of each panel with each of its queries."""
+    """Return the title of each panel with each of its queries."""
     for panel in dashboard["panels"]:
         for target in panel.get("targets", ()):
             yield panel["title"], target

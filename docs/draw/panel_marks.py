@@ -1,10 +1,8 @@
-"""Shapes, colours and numbers of the dashboards' pictures, as SVG."""
+"""Shapes, colours and numbers of the dashboard pictures, as SVG."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 from xml.sax.saxutils import escape
-
-__all__ = ["Box", "colour", "colour_of_value", "number", "polygon", "polyline", "rect", "text"]
 
 PALETTE = ("#3274d9", "#e0752d", "#7eb26d", "#a352cc", "#508642", "#c15c17", "#1f78c1", "#b877d9")
 NAMED = {
@@ -27,18 +25,18 @@ class Box:
         self.right, self.bottom = left + width, top + height
 
     def inside(self, left: float, top: float, right: float, bottom: float) -> "Box":
-        """The box without margins of these widths."""
+        """Return the box without margins of these widths."""
         width, height = self.width - left - right, self.height - top - bottom
         return Box(self.left + left, self.top + top, width, height)
 
 
 def colour(name: str | int) -> str:
-    """A colour by its name in Grafana, or that of the series with this number."""
+    """Return a colour by its Grafana name, or that of the series with this number."""
     return PALETTE[name % len(PALETTE)] if isinstance(name, int) else NAMED[name]
 
 
 def colour_of_value(value: float, defaults: Mapping[str, Any]) -> str:
-    """The colour of the step that a value has reached."""
+    """Return the colour of the threshold that a value has reached."""
     reached = [
         step["color"]
         for step in defaults["thresholds"]["steps"]
@@ -48,7 +46,7 @@ def colour_of_value(value: float, defaults: Mapping[str, Any]) -> str:
 
 
 def number(value: float, unit: str, now: float) -> str:
-    """A value as people read it; `now` is what times are told from."""
+    """Format a value with its unit; times are relative to `now`."""
     if unit == "percentunit":
         return f"{value * 100:.1f} %"
     if unit == "dateTimeFromNow":
@@ -68,12 +66,12 @@ def _short(value: float) -> str:
 
 
 def text(x: float, y: float, words: str, *, size: int = 11, more: str = "") -> str:
-    """A line of text; `more` are further attributes."""
+    """Return a line of text; `more` are further attributes."""
     return f'<text x="{x:.0f}" y="{y:.0f}" font-size="{size}" {more}>{escape(words)}</text>'
 
 
 def rect(box: Box, fill: str, more: str = "") -> str:
-    """A filled rectangle."""
+    """Return a filled rectangle."""
     return (
         f'<rect x="{box.left:.1f}" y="{box.top:.1f}" width="{max(box.width, 0):.1f}" '
         f'height="{max(box.height, 0):.1f}" fill="{fill}" {more}/>'
@@ -81,12 +79,12 @@ def rect(box: Box, fill: str, more: str = "") -> str:
 
 
 def polyline(points: Iterable[tuple[float, float]], stroke: str) -> str:
-    """A line through points."""
+    """Return a line through points."""
     return f'<polyline fill="none" stroke="{stroke}" stroke-width="1.5" points="{_list(points)}"/>'
 
 
 def polygon(points: Iterable[tuple[float, float]], fill: str) -> str:
-    """A filled area."""
+    """Return a filled area."""
     return f'<polygon fill="{fill}" fill-opacity="0.75" points="{_list(points)}"/>'
 
 

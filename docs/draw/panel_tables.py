@@ -1,4 +1,4 @@
-"""The table panels of the dashboards as pictures, after the transformations that they have."""
+"""Draw the table panels of the dashboards, with their transformations applied."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,14 +6,12 @@ from typing import Any
 from panel_data import Series, Source
 from panel_marks import Box, number, rect, text
 
-__all__ = ["table"]
-
 ROW = 16
 HIDDEN = {"__name__", "job", "instance"}
 
 
 def table(panel: Mapping[str, Any], box: Box, source: Source) -> Iterator[str]:
-    """As many rows as there is room for."""
+    """Draw as many rows as fit."""
     unit = panel["fieldConfig"]["defaults"]["unit"]
     targets = panel["targets"]
     if len(targets) > 1:
@@ -45,7 +43,7 @@ def _labels(found: list[Series]) -> list[tuple[str, str]]:
 
 
 def _transitions(targets: Any, unit: str, source: Source) -> list[tuple[str, str]]:
-    """Each moment of a transition, and what the client then was; the last first."""
+    """Return the time of each transition and the state after it, latest first."""
     when, state = (source.over_time(target["expr"]) for target in targets)
     states = dict(state[0].points) if state else {}
     known = {value: states.get(at) for series in when for at, value in series.points}
