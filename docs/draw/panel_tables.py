@@ -15,7 +15,7 @@ def table(panel: Mapping[str, Any], box: Box, source: Source) -> Iterator[str]:
     unit = panel["fieldConfig"]["defaults"]["unit"]
     targets = panel["targets"]
     if len(targets) > 1:
-        head, rows = ("When", "It went"), _transitions(targets, unit, source)
+        head, rows = ("When", "State"), _transitions(targets, unit, source)
     elif unit == "none":
         head, rows = ("Label", "Value"), _labels(source.instant(targets[0]["expr"]))
     else:
