@@ -5,7 +5,7 @@ from pathlib import Path
 
 from certificates import Certificates
 from debian import PROJECT, call
-from documents import blocks
+from documentation import blocks
 from machines import Machine
 
 WORK = PROJECT / "build" / "system"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from brokers import Mosquitto, free_port, lifecycle_events, missing, need_mosquitto
-from documents import blocks
+from documentation import blocks
 from presenced.sources.recording import read_recording
 from waiting import wait_for
 

@@ -1,15 +1,16 @@
-"""Every shell command that the documents show is run by a test, or a reason is given why not."""
+"""Every documented shell command is run by a test, or is listed with a reason why not."""
 
 import re
 import shlex
 
 import pytest
 
-from documents import PAGES, PROJECT, blocks, prose
+from documentation import PAGES, PROJECT, blocks, prose
 from presenced.cli import _parser, main
 
 # The first words of each block, by page and by the test that runs it.
 RUN = {
+    "config/aws/README.md": {"tests/aws/test_setup.py": ["sh config/aws/setup.sh"]},
     "README.md": {
         "tests/aws/test_setup.py": ["sh config/aws/setup.sh"],
         "tests/docs/test_walkthrough.py": [
@@ -73,6 +74,10 @@ RUN = {
 }
 COMPOSE = "needs Docker Compose; tests/test_compose.py reads its file"
 NOT_RUN = {
+    **{
+        ("config/aws/README.md", words): "needs an AWS account; tests/aws checks the files"
+        for words in ("mkdir -p /etc/presenced/certs", "aws cloudformation")
+    },
     ("README.md", "make demo"): "it downloads; tests/integration/test_demo.py runs the demo",
     (
         "docs/tutorial/first-fleet.md",

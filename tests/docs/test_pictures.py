@@ -3,7 +3,7 @@
 import pytest
 
 from concept_scenes import PICTURES, Scene, evaluate
-from documents import PROJECT
+from documentation import PROJECT
 from draw_concepts import draw
 
 

@@ -1,4 +1,4 @@
-"""Somebody who copies commands from the documents."""
+"""Run documented commands with directories and ports of a test."""
 
 import asyncio
 import os
@@ -12,10 +12,10 @@ from brokers import free_port, missing
 PROGRAMS = Path(sys.executable).parent
 
 
-class Reader:
-    """Runs commands as they stand, but for directories and ports of their own.
+class CommandRunner:
+    """Runs commands unchanged except for directories and ports.
 
-    `environ` is put over the environment that they run in.
+    `environ` overrides variables of the environment of the commands.
     """
 
     def __init__(self, directory: Path, **environ: str) -> None:
@@ -32,7 +32,7 @@ class Reader:
 
     @staticmethod
     def _aws(directory: Path) -> Path:
-        """A directory with an `aws` that tells an endpoint on this machine."""
+        """Make a directory with an `aws` that prints an endpoint on this machine."""
         program = directory / "bin" / "aws"
         program.parent.mkdir()
         program.write_text("#!/bin/sh\necho localhost\n")
@@ -40,7 +40,7 @@ class Reader:
         return program.parent
 
     def adapted(self, text: str) -> str:
-        """The same with this machine's paths and ports."""
+        """Return the text with the paths and ports of the test."""
         places = {
             "/etc/presenced": str(self.etc),
             "/var/lib/presenced": str(self.lib),
@@ -50,12 +50,12 @@ class Reader:
             "127.0.0.1:9884": f"127.0.0.1:{self.health_port}",
         }
         text = re.sub("|".join(map(re.escape, places)), lambda found: places[found[0]], text)
-        # They leave out the configuration's name where it is the usual one.
+        # The documentation omits --config where it is the default.
         named = rf"presenced \1 --config {self.etc}/presenced.yaml"
         return re.sub(r"presenced (run|check)\b(?! --config)", named, text)
 
     async def run(self, script: str, *, answer: str = "") -> str:
-        """What a script prints, which must succeed; `answer` is typed."""
+        """Run a script, which must succeed, and return its output; `answer` is its input."""
         process = await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-c", self.adapted(script)),
             stdin=asyncio.subprocess.PIPE,
@@ -63,7 +63,7 @@ class Reader:
             stderr=asyncio.subprocess.PIPE,
             env=self.environ,
             cwd=self.etc,
-            # Without a terminal passwords are asked for on standard input.
+            # Without a terminal, programs read passwords from standard input.
             start_new_session=True,
         )
         async with asyncio.timeout(60):
@@ -73,7 +73,7 @@ class Reader:
 
 
 def need(*programs: str) -> None:
-    """Skip the test where a program is not installed, and say how it would be."""
+    """Skip the test if a program is missing, with the command that installs it."""
     for program in programs:
         if shutil.which(program) is None:
             missing(f"{program} is not installed: apt-get install {program}")
