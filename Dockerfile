@@ -1,7 +1,7 @@
-# The image of the daemon. `--target demo` is the same with `presenced demo` in it.
+# Image of the daemon. `--target demo` adds `presenced demo`.
 #
-# Behind a package mirror: --secret id=pip.conf,src=FILE, a pip configuration that the build uses and
-# the image never holds.
+# Behind a package mirror: --secret id=pip.conf,src=FILE passes a pip configuration that does not become
+# part of the image.
 ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
@@ -11,7 +11,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ONLY_BINARY=:all: \
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-# pip stays in a virtual environment of its own, and so out of the one that the image gets.
+# pip stays in a virtual environment of its own, so that the image does not contain it.
 RUN python3 -m venv tools && python3 -m venv --without-pip /opt/presenced
 COPY requirements.lock requirements.build.lock ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
@@ -21,9 +21,9 @@ COPY pyproject.toml README.md LICENSE ./
 COPY daemon daemon
 RUN tools/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir wheel . && \
     tools/bin/pip --python /opt/presenced/bin/python3 install --no-deps --no-index wheel/*.whl
-# Bytecode that never looks at its source's date is the same in every build.
+# Unchecked bytecode is identical in every build.
 RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/presenced/lib
-# A new volume takes on the mode of what it is mounted on: any user may write to it.
+# A new volume takes the mode of its mount point, so that any user can write to it.
 RUN install --directory --mode=0777 state/presenced
 
 FROM build AS build-demo
@@ -43,11 +43,11 @@ LABEL org.opencontainers.image.title="presenced" \
       org.opencontainers.image.revision="${REVISION}"
 ENV PATH=/opt/presenced/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
-# A number, so that Kubernetes can see that it is not root. Any other user works as well.
+# A number, so that Kubernetes can verify that it is not root. Any other user works as well.
 USER 65532:65532
 EXPOSE 9883
 STOPSIGNAL SIGTERM
-# Asks where the daemon's own arguments, environment and configuration say that it listens.
+# Queries the address of the daemon's own arguments, environment and configuration.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --retries=3 \
     CMD ["python3", "-m", "presenced.commands.healthcheck"]
 ENTRYPOINT ["presenced"]
@@ -59,8 +59,8 @@ CMD ["demo", "--listen", ":9883"]
 FROM runtime AS presenced
 COPY --from=build /opt/presenced /opt/presenced
 COPY --from=build /build/state/ /var/lib/
-# The daemon keeps its state here. Without a volume of a name the engine makes one for the container,
-# which outlives its restarts, so that there is a place also where the root is read-only.
+# The state file. Without a named volume the engine creates one for the container, which survives its
+# restarts and also works with a read-only root.
 ENV STATE_DIRECTORY=/var/lib/presenced
 VOLUME /var/lib/presenced
 CMD ["run"]

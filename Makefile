@@ -1,20 +1,20 @@
-# make demo    the daemon on an embedded broker with simulated devices; Ctrl-C ends it
-# make test    all tests, with their own virtual environment and, as root, their Debian packages
-# make check   ruff and mypy --strict
-# make bench   what it costs beside its peers: a table, and build/bench.json (docs/performance.md)
-# make docs    from the code: references in docs/, README's metrics, config/presenced.schema.json
-# make dashboards  config/grafana/dashboards from the code in config/grafana/boards
-# make install      as a service below PREFIX (/usr/local), staged in DESTDIR where that is given
-# make uninstall    removes what install put there, and nothing else
-# make test-system  the service on a Debian with systemd in a container of its own; as root
-# make image       the container image `presenced`; ENGINE=podman builds it without Docker
-# make test-image  the image, built on a base of Debian packages and run by podman; as root
-# make lock        requirements*.lock as pyproject.toml demands; ARGS=--upgrade takes the newest
+# make demo    run the daemon on an embedded broker with simulated devices; Ctrl-C ends it
+# make test    run all tests, in a virtual environment; as root, install the Debian packages they need
+# make check   run ruff and mypy --strict
+# make bench   measure performance beside other exporters; writes build/bench.json
+# make docs    generate docs/reference/configuration.md, metrics.md and config/presenced.schema.json
+# make dashboards  generate config/grafana/dashboards from config/grafana/boards
+# make install      install the systemd service to PREFIX (/usr/local), staged in DESTDIR if set
+# make uninstall    remove what install created
+# make test-system  test the service on a Debian with systemd in a container; as root
+# make image       build the container image `presenced`; ENGINE=podman uses podman
+# make test-image  build the image on a base of Debian packages and test it with podman; as root
+# make lock        update requirements*.lock from pyproject.toml; ARGS=--upgrade for newest versions
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# Real servers that the tests run: package and the command that shows it is there.
+# Servers that the tests run: Debian package and a command of it.
 TOOLS = mosquitto:mosquitto prometheus:promtool chromium:chromium chromium-driver:chromedriver
 # mqtt2prometheus is prometheus-mqtt-exporter in Debian.
 BENCH_TOOLS = mosquitto:mosquitto prometheus-mqtt-exporter:prometheus-mqtt-exporter
@@ -25,7 +25,7 @@ PREFIX ?= /usr/local
 LIBDIR = $(PREFIX)/lib/presenced
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 UNITS = presenced.service presenced@.service
-# The service may not look into /home and /root, where pyenv and its like keep their Python.
+# The service cannot read /home and /root, where pyenv and similar tools keep Python.
 INSTALL_PYTHON ?= $(if $(filter file,$(origin PYTHON)),$(firstword $(wildcard /usr/bin/python3) \
     $(PYTHON)),$(PYTHON))
 SYSTEMD_VERSION ?= $(shell systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
@@ -34,7 +34,7 @@ ENGINE ?= docker
 VERSION = $$(sed -n 's/^__version__ = "\(.*\)"/\1/p' daemon/presenced/__init__.py)
 REVISION = $$(git rev-parse HEAD 2>/dev/null || echo unknown)
 
-# One lock for every platform and every Python that has wheels of all of it.
+# One lock for all platforms and Python versions with wheels of every dependency.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --custom-compile-command 'make lock' $(ARGS)
 LOCK_PYTHONS = 3.11 3.12 3.13
@@ -50,11 +50,11 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/presenced demo $(ARGS)
 
-# More workers than cores: most tests wait for servers most of the time.
+# More workers than cores, because tests mostly wait for servers.
 test: $(VENV)/.test tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
 
-# Its name keeps it out of `make test`: norecursedirs in pyproject.toml.
+# `make test` skips this directory: norecursedirs in pyproject.toml.
 test-system: $(VENV)/.test system-tools
 	$(BIN)/python -m pytest tests/system $(ARGS)
 
@@ -71,9 +71,8 @@ bench: $(VENV)/.test build/peers/.done bench-tools
 
 docs: $(VENV)/.test
 	$(BIN)/python -m presenced.settings.reference --schema > config/presenced.schema.json
-	$(BIN)/python -m presenced.settings.reference > docs/configuration.md
-	$(BIN)/python -m presenced.metrics.reference > docs/metrics.md
-	$(BIN)/python -m presenced.metrics.reference README.md
+	$(BIN)/python -m presenced.settings.reference > docs/reference/configuration.md
+	$(BIN)/python -m presenced.metrics.reference > docs/reference/metrics.md
 
 dashboards: $(VENV)/.test
 	PYTHONPATH=config/grafana $(BIN)/python -m boards config/grafana/dashboards
@@ -141,13 +140,13 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[test]'
 	@touch $@
 
-# A peer that is written in Python has an environment of its own.
+# An exporter written in Python has a virtual environment of its own.
 build/peers/.done: | $(BIN)/python
 	$(PYTHON) -m venv build/peers
 	build/peers/bin/pip install --quiet mqtt-exporter
 	@touch $@
 
-# Without root, or without apt, the tests that need a missing tool are skipped and say so.
+# Without root or apt, tests that need a missing tool are skipped with a message.
 tools:
 	@for tool in $(TOOLS); do $(need_tool); done
 
@@ -169,7 +168,7 @@ define need_python
 	@$(1) -c 'import ensurepip' 2>/dev/null || $(call install,python3-venv)
 endef
 
-# RUNLEVEL=1 keeps Debian from starting a server that it has just installed.
+# RUNLEVEL=1 keeps Debian from starting a server after its installation.
 define install
 { if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \

@@ -1,11 +1,11 @@
 """presenced as an installed service on a machine: what is put where, and by which commands."""
 
-import re
 import shutil
 from pathlib import Path
 
 from certificates import Certificates
 from debian import PROJECT, call
+from documentation import blocks
 from machines import Machine
 
 WORK = PROJECT / "build" / "system"
@@ -32,11 +32,9 @@ SETTINGS = "mqtt:\n  endpoint: localhost\n"
 NO_BROKER = "mqtt:\n  endpoint: localhost\n  port: 9\nmetrics:\n  listen: 127.0.0.1:9890\n"
 
 
-def readme_blocks(language: str) -> list[str]:
-    """The blocks in one language of the README's section "Run as a service"."""
-    readme = (PROJECT / "README.md").read_text()
-    (section,) = re.findall(r"^## Run as a service\n(.*?)^## ", readme, re.MULTILINE | re.DOTALL)
-    return re.findall(rf"^```{language}\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+def documented_blocks(language: str) -> list[str]:
+    """The blocks in one language of docs/how-to/run-with-systemd.md."""
+    return blocks("docs/how-to/run-with-systemd.md", language)
 
 
 def in_clone(script: str) -> str:
@@ -56,7 +54,7 @@ def copy_clone(directory: Path) -> Path:
 
 
 def configure(machine: Machine, certificates: Certificates) -> None:
-    """Put certificates and configuration where the README says."""
+    """Put certificates and configuration where the documentation says."""
     for name, file in (
         ("ca.pem", certificates.ca),
         ("server.crt", certificates.server_cert),

@@ -1,14 +1,14 @@
-"""The PromQL that the documents show."""
+"""The PromQL queries of the documentation."""
 
 import re
 
-from documents import PAGES, PROJECT, blocks
+from documentation import PAGES, PROJECT, blocks
 
 __all__ = ["PAGES_WITH_QUERIES", "PROJECT", "shown"]
 
 
 def shown(page: str) -> list[str]:
-    """The queries in a page's code blocks of PromQL: an empty line stands between two of them."""
+    """Return the queries of a page; empty lines separate them."""
     return [
         query for block in blocks(page, "promql") for query in re.split(r"\n\s*\n", block.strip())
     ]

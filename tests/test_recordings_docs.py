@@ -1,8 +1,7 @@
-"""docs/recordings.md: every command in it runs, and does what the text says."""
+"""docs/how-to/recordings.md: every command in it runs, and does what the text says."""
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,12 +12,12 @@ import pytest
 import yaml
 
 from brokers import Mosquitto, free_port, lifecycle_events, missing, need_mosquitto
+from documentation import blocks
 from presenced.sources.recording import read_recording
-from presenced_emulator.arguments import add_simulate
 from waiting import wait_for
 
-TEXT = (Path(__file__).parents[1] / "docs" / "recordings.md").read_text()
-RECORD, LARGE, ANONYMOUS, TRIAL, COMPARISON = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+PAGE = "docs/how-to/recordings.md"
+RECORD, LARGE, ANONYMOUS, TRIAL, COMPARISON = blocks(PAGE, "sh")
 END_OF_TRIAL = "trap 'kill $(jobs -p); wait' EXIT\n"
 
 
@@ -83,7 +82,8 @@ def test_trying_out_alerts(tmp_path: Path) -> None:
 
 
 def test_the_samples_are_what_they_show() -> None:
-    line, truth = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    (line,) = blocks("docs/reference/command-line.md", "json")
+    (truth,) = blocks(PAGE, "json")
     assert [message.topic for message in read_recording([line.encode()], print)]
     assert list(json.loads(truth)) == [
         "client_id",
@@ -93,13 +93,3 @@ def test_the_samples_are_what_they_show() -> None:
         "session",
         "reason",
     ]
-
-
-def test_every_option_is_explained() -> None:
-    record = argparse.ArgumentParser()
-    add_record_arguments(record)
-    commands = argparse.ArgumentParser().add_subparsers()
-    add_simulate(commands)
-    texts = record.format_help() + commands.choices["simulate"].format_help()
-    for option in re.findall(r"--[a-z-]+", texts):
-        assert option in TEXT or option == "--help"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Creates on AWS what one daemon needs: policy, thing and certificate; and enables the event types.
+# Create policy, thing and certificate for one daemon on AWS, and enable the event types.
 #
 #   sh config/aws/setup.sh [CLIENT_ID [DIRECTORY]]
 #
-# CLIENT_ID is the daemon's mqtt.client_id (presenced); policy and thing get this name. DIRECTORY
-# (/etc/presenced/certs) gets certificate, private key and Amazon's root certificate. Account and
-# region are those of the AWS CLI. A policy and a thing that are there already are kept.
+# CLIENT_ID (presenced) is the mqtt.client_id of the daemon and the name of policy and thing. DIRECTORY
+# (/etc/presenced/certs) receives certificate, private key and Amazon's root certificate. Account and
+# region are those of the AWS CLI. An existing policy or thing is kept.
 set -eu
 
 id=${1:-presenced}

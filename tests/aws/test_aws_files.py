@@ -44,8 +44,9 @@ def test_the_policy_fits_with_the_longest_names() -> None:
     assert len(text.replace("client/presenced", f"client/{'x' * 120}")) < MOST_CHARACTERS
 
 
-def test_the_readme_shows_the_policy() -> None:
-    blocks = re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_documentation_shows_the_policy() -> None:
+    page = (ROOT / "docs/how-to/connect-to-aws.md").read_text()
+    blocks = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     shown = [json.loads(block) for block in blocks if '"Statement"' in block]
     assert shown == [POLICY]
 

@@ -1,43 +1,25 @@
-"""Every shell command that the documents show is run by a test, or a reason is given why not."""
+"""Every documented shell command is run by a test, or is listed with a reason why not."""
 
 import re
 import shlex
 
 import pytest
 
-from documents import PAGES, PROJECT, blocks, prose
-from presenced.cli import build_parser
+from documentation import PAGES, PROJECT, blocks, prose
+from presenced.cli import build_parser, main
 
 # The first words of each block, by page and by the test that runs it.
 RUN = {
+    "config/aws/README.md": {"tests/aws/test_setup.py": ["sh config/aws/setup.sh"]},
     "README.md": {
         "tests/aws/test_setup.py": ["sh config/aws/setup.sh"],
         "tests/docs/test_walkthrough.py": [
             "ENDPOINT=$(aws",
             "presenced doctor",
             "presenced run &",
-            "openssl req",
-            "/opt/presenced/bin/python -c",
-            "presenced check",
-            "curl -s -o /dev/null",
-        ],
-        "tests/image/test_image.py": ["make image", "docker exec"],
-        "tests/system/conftest.py": ["make install"],
-        "tests/system/test_uninstall.py": [
-            "systemctl enable",
-            "systemctl reload",
-            "systemctl disable",
         ],
     },
-    "docs/api.md": {
-        "tests/integration/test_api.py": [
-            "# all, in the order",
-            "curl -sf 'http://localhost:9883/api/v1/clients/plant",
-            "timeout 3 curl",
-            "curl -sf 'http://localhost:9883/api/v1/summary",
-        ],
-    },
-    "docs/recordings.md": {
+    "docs/how-to/recordings.md": {
         "tests/test_recordings_docs.py": [
             "presenced record --config presenced.yaml --duration 5s fleet.jsonl",
             "presenced record --config presenced.yaml --duration 5s --max-size",
@@ -46,9 +28,27 @@ RUN = {
             "sleep 6",
         ],
     },
-    "docs/runbook.md": {"tests/docs/test_walkthrough.py": ["sqlite3 -readonly"]},
-    "docs/state.md": {"tests/docs/test_walkthrough.py": ["sqlite3 -readonly"]},
-    "docs/upgrading.md": {
+    "docs/how-to/run-in-a-container.md": {
+        "tests/image/test_image.py": ["make image", "docker exec"],
+    },
+    "docs/how-to/run-with-systemd.md": {
+        "tests/system/conftest.py": ["make install"],
+        "tests/system/test_uninstall.py": [
+            "systemctl enable",
+            "systemctl reload",
+            "systemctl disable",
+        ],
+    },
+    "docs/how-to/runbook.md": {"tests/docs/test_walkthrough.py": ["sqlite3 -readonly"]},
+    "docs/how-to/secure-the-listener.md": {
+        "tests/docs/test_walkthrough.py": [
+            "openssl req",
+            "/opt/presenced/bin/python -c",
+            "presenced check",
+            "curl -s -o /dev/null",
+        ],
+    },
+    "docs/how-to/upgrade.md": {
         "tests/docs/test_walkthrough.py": ["curl --silent"],
         "tests/integration/test_upgrading.py": [
             "sqlite3 -readonly",
@@ -56,28 +56,53 @@ RUN = {
             "systemctl stop",
         ],
     },
+    "docs/reference/api.md": {
+        "tests/integration/test_api.py": [
+            "# all, sorted by client ID",
+            "curl -sf 'http://localhost:9883/api/v1/clients/plant",
+            "timeout 3 curl",
+            "curl -sf 'http://localhost:9883/api/v1/summary",
+        ],
+    },
+    "docs/reference/state-file.md": {"tests/docs/test_walkthrough.py": ["sqlite3 -readonly"]},
+    "docs/tutorial/first-fleet.md": {
+        "tests/docs/test_walkthrough.py": [
+            "curl -s http://127.0.0.1:9883/metrics",
+            "curl -s 'http://127.0.0.1:9883/api",
+        ],
+    },
 }
+COMPOSE = "needs Docker Compose; tests/test_compose.py reads its file"
 NOT_RUN = {
-    ("README.md", "make demo"): "it is these tests; tests/integration/test_demo.py runs the demo",
-    ("README.md", "python3 -m venv"): "it downloads; tests/system installs from local wheels",
+    **{
+        ("config/aws/README.md", words): "needs an AWS account; tests/aws checks the files"
+        for words in ("mkdir -p /etc/presenced/certs", "aws cloudformation")
+    },
+    ("README.md", "make demo"): "it downloads; tests/integration/test_demo.py runs the demo",
     (
-        "README.md",
-        "docker compose up",
-    ): "needs Docker Compose; tests/test_compose.py reads its file",
-    ("README.md", "chown 65532"): "needs root and Docker Compose",
-    ("README.md", "kill -HUP"): "would signal every presenced of the machine",
-    ("docs/listener.md", "groupadd"): "needs root, and makes a group",
-    ("docs/upgrading.md", "make install"): "needs root and systemd; tests/system does the same",
-    ("docs/upgrading.md", "make image"): "needs Docker; tests/image does the same",
+        "docs/tutorial/first-fleet.md",
+        "make demo",
+    ): "it downloads; tests/docs/test_walkthrough.py runs the demo with these options",
+    ("docs/how-to/run-in-a-container.md", "docker compose up"): COMPOSE,
+    ("docs/how-to/run-in-a-container.md", "chown 65532"): "needs root and Docker Compose",
+    ("docs/how-to/rotate-certificates.md", "kill -HUP"): "signals every presenced of the machine",
+    ("docs/how-to/secure-the-listener.md", "groupadd"): "needs root, and creates a group",
+    ("docs/how-to/upgrade.md", "make install"): "needs root and systemd; see tests/system",
+    ("docs/how-to/upgrade.md", "make image"): "needs Docker; see tests/image",
 }
 LISTED = [
     *((page, words) for page, tests in RUN.items() for known in tests.values() for words in known),
     *NOT_RUN,
 ]
 
+COMMANDS = [
+    *(["run"], ["check"], ["doctor"], ["demo"], ["record"], ["replay"], ["simulate"]),
+    *(["state", "show"], ["state", "forget"], ["state", "export"]),
+]
+
 
 def in_text(pattern: str) -> list[tuple[str, str]]:
-    """What the pages show within their text, with the page."""
+    """Return the matches in the text of all pages, each with its page."""
     return [(page, found) for page in PAGES for found in re.findall(pattern, prose(page))]
 
 
@@ -90,7 +115,7 @@ def test_every_block_is_run_or_a_reason_is_given() -> None:
 
 @pytest.mark.parametrize("test", sorted({test for tests in RUN.values() for test in tests}))
 def test_what_runs_commands_takes_them_from_a_document(test: str) -> None:
-    assert re.search(r"\.md\b|readme_|setup\.sh", (PROJECT / test).read_text())
+    assert re.search(r"\.md\b|documented_|setup\.sh", (PROJECT / test).read_text())
 
 
 @pytest.mark.parametrize(("page", "command"), in_text(r"`presenced ([a-z][^`\n]*)`"))
@@ -105,6 +130,20 @@ def test_a_command_in_the_text_is_one(
     else:
         said = ""
     assert said == "" or "are required" in said, page
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_reference_has_every_option(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help", "--version"}
+    page = (PROJECT / "docs/reference/command-line.md").read_text()
+    section = re.search(rf"^## presenced {command[0]}\n(.*?)(^## |\Z)", page, re.M | re.DOTALL)
+    assert section is not None
+    common = page.partition("\n## ")[0]
+    assert {option for option in options if option not in common + section[1]} == set()
 
 
 def test_targets_and_scripts_in_the_text_are_there() -> None:

@@ -1,4 +1,4 @@
-"""Every link from one document to another, or within one, leads somewhere."""
+"""Every link within the documentation leads to a file and heading."""
 
 import re
 from collections import Counter
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from documents import PAGES, PROJECT, prose
+from documentation import PAGES, PROJECT, prose
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ELSEWHERE = re.compile(r"[a-z]+:")
@@ -15,7 +15,7 @@ ELSEWHERE = re.compile(r"[a-z]+:")
 
 @cache
 def anchors(path: Path) -> set[str]:
-    """The anchors that GitHub makes of a page's headings."""
+    """Return the anchors that GitHub derives from the headings of a page."""
     seen: Counter[str] = Counter()
     found = set()
     for head in re.findall(r"^#+ (.+)$", prose(str(path.relative_to(PROJECT))), re.MULTILINE):
@@ -46,6 +46,6 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_the_index_leads_to_every_page() -> None:
-    linked = {link.partition("#")[0] for link in LINK.findall(prose("docs/README.md"))}
-    pages = {Path(page).name for page in PAGES if page.startswith("docs/")} - {"README.md"}
+    linked = {f"docs/{link}" for link in LINK.findall(prose("docs/README.md"))}
+    pages = {page for page in PAGES if page.startswith("docs/")} - {"docs/README.md"}
     assert pages - linked == set()

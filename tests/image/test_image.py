@@ -307,14 +307,14 @@ def test_the_demo(demo_image: str, container_of: Any) -> None:
     assert container.wait() == 0, container.log
 
 
-def test_the_commands_of_the_readme(
+def test_the_commands_of_the_documentation(
     image: str, settings: Path, certificates: Certificates, broker_of: Any
 ) -> None:
     """Word for word, but for the engine, the network, the directory and the image's name."""
     broker: Mosquitto = broker_of(certificates=certificates)
     port = free_port()
     configure(settings, port=broker.port, listen=f"127.0.0.1:{port}")
-    start, check, show, health, reload, stop = readme_commands()
+    start, check, show, health, reload, stop = documented_commands()
     assert start[:2] == ["docker", "run"]
     start[start.index("/etc/presenced:/etc/presenced:ro")] = f"{settings}:/etc/presenced:ro"
     try:
@@ -333,8 +333,10 @@ def test_the_commands_of_the_readme(
         containers.podman("rm", "--force", "--ignore", "--volumes", "--time=0", "presenced")
 
 
-def readme_commands() -> list[list[str]]:
-    """The README's lines that start with `docker`, Compose's left out."""
-    text = (containers.PROJECT / "README.md").read_text().replace("\\\n", " ")
+def documented_commands() -> list[list[str]]:
+    """The lines of docs/how-to/run-in-a-container.md that start with `docker`, without Compose."""
+    text = (
+        (containers.PROJECT / "docs/how-to/run-in-a-container.md").read_text().replace("\\\n", " ")
+    )
     lines = re.findall(r"^docker (?!compose).*$", text, re.MULTILINE)
     return [shlex.split(line) for line in lines]

@@ -289,8 +289,8 @@ def test_the_web_configuration_protects_the_api(daemon_of: Any, tmp_path: Any) -
 
 
 def commands() -> list[str]:
-    """The commands of docs/api.md."""
-    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    """The commands of docs/reference/api.md."""
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text()
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
@@ -313,7 +313,7 @@ def test_the_commands_of_the_docs(daemon_of: Any, broker_of: Any) -> None:
 
 
 def test_the_docs_name_every_parameter_path_and_effect(daemon: Daemon) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text()
     document = get(daemon, "/openapi.json")
     named = [f"`{path}`" for path in document["paths"]]
     for path in document["paths"].values():

@@ -162,8 +162,8 @@ def test_joins(prometheus: Prometheus) -> None:
     assert prometheus.query(f"sum by (site) ({join.format('site')}) > 0") is not None
     by_type = f"sum by (thing_type) ({join.format('thing_type')})"
     assert prometheus.query(f"{by_type} and on(thing_type) iot_thing_type_clients == 1") == 1
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    example = re.findall(r"```promql\n(.*?)```", readme, re.DOTALL)[1]
+    page = (Path(__file__).parents[2] / "docs/how-to/break-down-presence.md").read_text()
+    (example,) = re.findall(r"```promql\n(.*?)```", page, re.DOTALL)
     query = example.splitlines()[-1].replace("== 0", "== 1")
     assert sorted(prometheus.values(query) or ()) == [1, 1, 1]
 

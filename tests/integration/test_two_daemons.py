@@ -67,7 +67,7 @@ def test_one_is_killed_and_presence_stays_right(broker_of: Any, daemon_of: Any) 
 
 def test_the_documented_queries_merge_two(broker_of: Any, daemon_of: Any, tmp_path: Path) -> None:
     """With a real Prometheus, over a device's life and the death of one daemon."""
-    page = (Path(__file__).parents[2] / "docs" / "high-availability.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "high-availability.md").read_text()
     queries = re.findall(r"```promql\n\s*(.*?)\n\s*```", page, re.DOTALL)
     presence, fleet, offline_for, disconnects, differing = queries
     broker: Mosquitto = broker_of()

@@ -1,4 +1,4 @@
-"""docs/upgrading.md: a backup of a busy file is whole, and the way back to it ends in no lie."""
+"""docs/how-to/upgrade.md: a backup of an open file is complete, a downgrade reports a gap."""
 
 import asyncio
 import json
@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from brokers import Mosquitto
+from command_runner import CommandRunner, need
 from daemons import Daemon
-from documents import block
-from reader import Reader, need
+from documentation import block
 from statefiles import query
 from waiting import wait_for
 
-PAGE = "docs/upgrading.md"
+PAGE = "docs/how-to/upgrade.md"
 IN_CONTAINER = "docker exec presenced "
 
 
@@ -25,41 +25,41 @@ def publish(broker: Mosquitto, kind: str, client_id: str) -> None:
     broker.publish([(topic, json.dumps({**payload, "sessionIdentifier": "s"}).encode())])
 
 
-def stored(reader: Reader, state: str) -> int:
+def stored(runner: CommandRunner, state: str) -> int:
     sql = f"SELECT count(*) FROM clients WHERE state = '{state}'"
-    ((count,),) = query(reader.lib / "presenced.db", sql)
+    ((count,),) = query(runner.lib / "presenced.db", sql)
     return int(str(count))
 
 
-def run(reader: Reader, script: str) -> str:
-    return asyncio.run(reader.run(script))
+def run(runner: CommandRunner, script: str) -> str:
+    return asyncio.run(runner.run(script))
 
 
 @pytest.mark.parametrize("words", ["sqlite3 -readonly", IN_CONTAINER])
 def test_going_back_to_a_backup(tmp_path: Path, broker_of: Any, daemon_of: Any, words: str) -> None:
     need("sqlite3")
-    reader = Reader(tmp_path)
+    runner = CommandRunner(tmp_path)
     broker: Mosquitto = broker_of()
     daemon: Daemon = daemon_of(
         broker=broker,
-        state={"path": str(reader.lib / "presenced.db")},
+        state={"path": str(runner.lib / "presenced.db")},
         presence={"offline_delay": "0s"},
     )
     daemon.wait_until_ready()
     publish(broker, "connected", "stays")
     publish(broker, "connected", "leaves")
-    wait_for(lambda: stored(reader, "online") == 2)
+    wait_for(lambda: stored(runner, "online") == 2)
     assert "online                       2" in run(
-        reader, block(PAGE, words).replace(IN_CONTAINER, "")
+        runner, block(PAGE, words).replace(IN_CONTAINER, "")
     )
 
     publish(broker, "disconnected", "leaves")
-    wait_for(lambda: stored(reader, "offline") == 1)
+    wait_for(lambda: stored(runner, "offline") == 1)
     daemon.signal(signal.SIGTERM)
     assert daemon.wait(10) == 0
     stop, *back = block(PAGE, "systemctl stop").splitlines()
     assert stop == "systemctl stop presenced"
-    run(reader, "\n".join(back))
+    run(runner, "\n".join(back))
     daemon.settings["mqtt"]["session_expiry"] = "0s"
     daemon.write()
     daemon.start()

@@ -17,7 +17,7 @@ from presenced.metrics.catalog import CATALOG, PER_CLIENT
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition, gzip_parts
-from presenced.metrics.reference import reference, summary
+from presenced.metrics.reference import reference
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
 from presenced.settings import MetricsSettings
@@ -169,13 +169,6 @@ def test_a_snapshot_tells_of_the_moment_at_which_it_was_collected(view: MetricSo
 
 def test_the_documentation_is_current() -> None:
     """Mend with `make docs`."""
-    written = Path(__file__).parents[2] / "docs" / "metrics.md"
+    written = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
     assert written.read_text() == reference()
     assert all(f"| `{name}` |" in reference() for name in CATALOG | PER_CLIENT)
-
-
-def test_the_readme_lists_every_metric() -> None:
-    """Mend with `make docs`."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert readme == summary(readme)
-    assert all(f"| `{name}` |" in readme for name in CATALOG | PER_CLIENT)

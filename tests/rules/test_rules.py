@@ -1,4 +1,4 @@
-"""The rules in config/prometheus, by promtool, and what docs/runbook.md says of the alerts."""
+"""The rules in config/prometheus, by promtool, and the runbook of their alerts."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from promql import PROJECT, shown
 
 RULES = sorted((PROJECT / "config/prometheus/rules").glob("*.yml"))
 CASES = sorted(Path(__file__).parent.glob("*.test.yml"))
-RUNBOOK = (PROJECT / "docs/runbook.md").read_text()
+RUNBOOK = (PROJECT / "docs/how-to/runbook.md").read_text()
 SEVERITIES = {"critical", "warning", "info"}
 PER_CLIENT = re.compile(r"\b(iot_client_connected|iot_client_last_transition|iot_client_info)")
 
@@ -82,7 +82,7 @@ def test_an_alert_tells_what_a_person_needs(alert: dict[str, Any]) -> None:
     assert set(annotations) == {"summary", "description", "runbook_url"}
     assert len(annotations["summary"]) < 200
     assert len(annotations["description"]) > 80
-    assert annotations["runbook_url"] == f"docs/runbook.md#{alert['alert'].lower()}"
+    assert annotations["runbook_url"] == f"docs/how-to/runbook.md#{alert['alert'].lower()}"
 
 
 def test_each_alert_has_its_section_in_the_runbook_and_the_other_way_round() -> None:
@@ -112,7 +112,7 @@ def test_the_runbook_inhibits_alerts_that_there_are() -> None:
             assert any(re.fullmatch(pattern, alert) for alert in NAMES), pattern
 
 
-@pytest.mark.parametrize("page", ["docs/runbook.md", "docs/cookbook.md"])
+@pytest.mark.parametrize("page", ["docs/how-to/runbook.md", "docs/how-to/cookbook.md"])
 def test_recorded_series_that_a_page_names_are_recorded(page: str) -> None:
     named = {name for query in shown(page) for name in re.findall(r"\w+:\w+:\w+", query)}
     assert named
@@ -120,6 +120,10 @@ def test_recorded_series_that_a_page_names_are_recorded(page: str) -> None:
 
 
 def test_every_record_is_of_use() -> None:
-    pages = [query for page in ("docs/runbook.md", "docs/cookbook.md") for query in shown(page)]
+    pages = [
+        query
+        for page in ("docs/how-to/runbook.md", "docs/how-to/cookbook.md")
+        for query in shown(page)
+    ]
     queries = "\n".join([*(rule["expr"] for file in RULES for rule in rules(file)), *pages])
     assert {name for name in RECORDS if not re.search(rf"\b{name}\b", queries)} == set()

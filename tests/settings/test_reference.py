@@ -1,4 +1,4 @@
-"""docs/configuration.md is current, and what it says about each key is right."""
+"""docs/reference/configuration.md is current, and what it says about each key is right."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from presenced.settings.keys import KEYS
 from presenced.settings.loading import variable
 from presenced.settings.reference import reference
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 PARTS = dict(re.findall(r"^### (\S+)\n(.*?)(?=^##|\Z)", reference(), re.MULTILINE | re.DOTALL))
 ENDPOINT = {"PRESENCED_MQTT__ENDPOINT": "broker.example.org"}
 

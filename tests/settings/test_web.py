@@ -252,15 +252,15 @@ def test_a_file_that_cannot_be_read_is_reported_with_the_key_that_names_it(tmp_p
     assert "nothing.yml" in str(problem)
 
 
-def test_the_web_configuration_of_the_readme(read):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (text,) = re.findall(r"```yaml\n(tls_server_config:.*?)```", readme, re.DOTALL)
+def test_the_web_configuration_of_the_documentation(read):
+    page = (Path(__file__).parents[2] / "docs/how-to/secure-the-listener.md").read_text()
+    (text,) = re.findall(r"```yaml\n(tls_server_config:.*?)```", page, re.DOTALL)
     config = read(text)
     assert config.tls_server_config.cert_file.name == "tls.crt"
     assert list(config.basic_auth_users) == ["prometheus"]
 
 
 def test_the_reference_names_every_key():
-    text = (Path(__file__).parents[2] / "docs" / "listener.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "web-configuration.md").read_text()
     words = set(re.findall(r"\w+", text))
     assert [key for key in KEYS if key.rpartition(".")[2] not in words] == []

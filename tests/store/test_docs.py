@@ -1,4 +1,4 @@
-"""docs/state.md: its queries run, and it leaves out no column."""
+"""docs/reference/state-file.md: its queries run, and it leaves out no column."""
 
 import re
 from pathlib import Path
@@ -9,12 +9,12 @@ from presenced.store import StateFile
 from presenced.store.schema import TABLES
 from statefiles import client_row, of_clients, query, thing_row
 
-TEXT = (Path(__file__).parents[2] / "docs" / "state.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "state-file.md").read_text()
 QUERIES = re.findall(r"-- (.+)\n([^;]+);", re.search(r"```sql\n(.*?)```", TEXT, re.DOTALL)[1])
 ROWS = {
-    "Who is offline for longest": [("b", "1970-01-01 00:00:01", "CONNECTION_LOST")],
-    "Why clients are offline": [("CONNECTION_LOST", 1)],
-    "Unverified clients: events may have been lost since they were last heard of": [("a",)],
+    "Clients that have been offline longest": [("b", "1970-01-01 00:00:01", "CONNECTION_LOST")],
+    "Reasons of offline clients": [("CONNECTION_LOST", 1)],
+    "Unverified clients: events may have been lost since their last event": [("a",)],
     "Members of a thing group that are online; the client ID is the thing's name": [("a",)],
     "Things by an attribute": [("x", 1)],
     "A counter": [('{"to":"online"}', 5.0)],

@@ -1,4 +1,4 @@
-"""One machine for all tests: presenced installed as the README says, and a mosquitto beside it."""
+"""One machine for all tests, installed as in docs/how-to/run-with-systemd.md, with a mosquitto."""
 
 from collections.abc import Iterator
 
@@ -16,9 +16,9 @@ from installations import (
     WORK,
     configure,
     copy_clone,
+    documented_blocks,
     files,
     in_clone,
-    readme_blocks,
 )
 from machines import Machine
 from waiting import wait_for
@@ -50,11 +50,11 @@ def files_before(bare: Machine) -> set[str]:
 
 @pytest.fixture(scope="session")
 def installed(bare: Machine, files_before: set[str]) -> Machine:
-    """The machine with presenced as the README installs it.
+    """The machine with presenced as the documentation installs it.
 
     One instance, which never finds a broker, is left alone until the last test looks at it.
     """
-    bare.run(in_clone(readme_blocks("sh")[0]))
+    bare.run(in_clone(documented_blocks("sh")[0]))
     bare.run("systemctl start --no-block presenced@late")
     return bare
 

@@ -8,7 +8,7 @@ import re
 import time
 
 from certificates import Certificates
-from installations import SETTINGS, readme_blocks
+from installations import SETTINGS, documented_blocks
 from machines import Machine
 from units import (
     METRICS,
@@ -180,7 +180,7 @@ def test_a_wrong_configuration_is_not_tried_again(installed: Machine) -> None:
 
 
 def test_a_broker_without_tls(running: Machine) -> None:
-    (drop_in,) = readme_blocks("ini")
+    (drop_in,) = documented_blocks("ini")
     running.write("/run/systemd/system/presenced.service.d/plain.conf", drop_in)
     running.write("/etc/presenced/presenced.yaml", SETTINGS + "  port: 1883\n  tls: false\n")
     running.run("mv /etc/presenced/certs /etc/presenced/away; systemctl daemon-reload")

@@ -1,11 +1,11 @@
-"""The end of the service's life: the README followed to its last command, and nothing is left."""
+"""The end of the service: the documented commands remove what they installed."""
 
-from installations import CLONE, files, in_clone, readme_blocks
+from installations import CLONE, documented_blocks, files, in_clone
 from machines import Machine
 
 
-def test_the_readme_word_for_word(running: Machine) -> None:
-    _, start, look, _ = readme_blocks("sh")
+def test_the_documentation_word_for_word(running: Machine) -> None:
+    _, start, look, _ = documented_blocks("sh")
     running.run(in_clone(start))
     assert running.run("systemctl is-enabled presenced") == "enabled"
     assert "sensor-0017" in running.run(in_clone(look))
@@ -25,7 +25,7 @@ def test_uninstall_removes_what_install_put_there(
         "/usr/local/lib/systemd/system/presenced.service",
         "/usr/local/lib/systemd/system/presenced@.service",
     ]
-    installed.run(in_clone(readme_blocks("sh")[-1]))
+    installed.run(in_clone(documented_blocks("sh")[-1]))
     assert files(installed) - files_before == {"/etc/presenced/second.yaml"}
 
 

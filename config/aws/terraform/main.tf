@@ -38,8 +38,8 @@ resource "aws_iot_thing_principal_attachment" "this" {
   principal = var.certificate_arn
 }
 
-# The provider reads back all event types of the account, so all must be told, or every plan would
-# show a change. Destroying this resource leaves them as they are.
+# The provider reads all event types of the account. All must be listed, or every plan would show a
+# change. Destroying this resource keeps them.
 resource "aws_iot_event_configurations" "this" {
   count = var.enable_events ? 1 : 0
 

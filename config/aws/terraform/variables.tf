@@ -1,5 +1,5 @@
 variable "certificate_arn" {
-  description = "ARN of the certificate, made beforehand so that its key is not kept in the state."
+  description = "ARN of the certificate, created beforehand so that its key is not part of the state."
   type        = string
 
   validation {
@@ -9,7 +9,7 @@ variable "certificate_arn" {
 }
 
 variable "client_id" {
-  description = "The daemon's mqtt.client_id; policy and thing get this name."
+  description = "The mqtt.client_id of the daemon, and the name of policy and thing."
   type        = string
   default     = "presenced"
 
@@ -20,13 +20,13 @@ variable "client_id" {
 }
 
 variable "enable_events" {
-  description = "Whether to manage the account's event types: only one configuration can."
+  description = "Whether to manage the event types of the account; only one configuration can do so."
   type        = bool
   default     = true
 }
 
 variable "other_event_types" {
-  description = "Event types that presenced does not need and that are to be enabled all the same."
+  description = "Further event types to enable, which presenced does not need."
   type        = set(string)
   default     = []
 }

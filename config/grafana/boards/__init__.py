@@ -1,1 +1,1 @@
-"""The Grafana dashboards as code: `make dashboards` writes config/grafana/dashboards from it."""
+"""The Grafana dashboards as code; `make dashboards` writes config/grafana/dashboards."""

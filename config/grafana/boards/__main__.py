@@ -1,4 +1,4 @@
-"""Writes the dashboards: `python -m boards DIRECTORY`."""
+"""Write the dashboards: `python -m boards DIRECTORY`."""
 
 import sys
 from pathlib import Path
@@ -6,11 +6,9 @@ from pathlib import Path
 from boards import daemon, device, fleet
 from boards.parts import as_json
 
-__all__ = ["dashboards"]
-
 
 def dashboards() -> dict[str, str]:
-    """The JSON of each dashboard by the name of its file."""
+    """Return the JSON of each dashboard by its file name."""
     return {
         "fleet.json": as_json(fleet.dashboard()),
         "device.json": as_json(device.dashboard()),

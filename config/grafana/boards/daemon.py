@@ -1,4 +1,4 @@
-"""The dashboard presenced: whether the daemons themselves are well."""
+"""The dashboard presenced: the state of the daemons."""
 
 from grafana_foundation_sdk.builders import dashboard as building
 from grafana_foundation_sdk.models.dashboard import Dashboard
@@ -15,25 +15,23 @@ from boards.parts import (
     words,
 )
 
-__all__ = ["dashboard"]
-
 _DAY = 86400.0
 _UP = {"1": ("up", "green"), "0": ("down", "red")}
 _GRANTED = {"1": ("granted", "green"), "0": ("not granted", "red")}
 
 
 def dashboard() -> Dashboard:
-    """The dashboard presenced; it needs no series per client."""
+    """Build the dashboard; it does not require the series of each client."""
     made = board(
         "presenced-daemon",
         "presenced",
-        "Whether the daemons themselves are well: connections, rates against AWS's limit, delays, "
-        "backlog, state file, memory.",
+        "State of the daemons: connections, message rates and AWS's limit, delays, backlog, state "
+        "file, memory.",
         span="6h",
     ).with_variable(
         building.TextBoxVariable("limit")
         .label("Messages a second allowed")
-        .description("mqtt.max_message_rate; AWS IoT Core's limit is 100 for each connection.")
+        .description("mqtt.max_message_rate; the limit of AWS IoT Core is 100 for each connection.")
         .default_value("100")
     )
     _now(made)
@@ -65,7 +63,7 @@ def _now(made: building.Dashboard) -> None:
     made.with_panel(
         number(
             "Gaps",
-            "How often events may have been lost in the time that is shown.",
+            "Number of times in which events may have been lost, in the selected time.",
             f"sum(increase({_of('presenced_gaps_total')}[$__range]))",
             steps=GOOD_IF_NONE,
         )
@@ -75,7 +73,7 @@ def _now(made: building.Dashboard) -> None:
     made.with_panel(
         number(
             "Clients without series",
-            "Clients beyond metrics.max_clients: totals count them, series of clients do not.",
+            "Clients beyond metrics.max_clients: included in totals, without series of their own.",
             f"max({_of('presenced_clients_without_series')})",
             steps=GOOD_IF_NONE,
         ).span(4)
@@ -83,7 +81,7 @@ def _now(made: building.Dashboard) -> None:
     made.with_panel(
         number(
             "Certificate expires in",
-            "The first of all client and CA certificates to do so.",
+            "The earliest expiry of all client and CA certificates.",
             f"min({_of('presenced_certificate_expiry_timestamp_seconds')}) - time()",
             "s",
             (("red", None), ("orange", 7 * _DAY), ("green", 30 * _DAY)),
@@ -92,9 +90,9 @@ def _now(made: building.Dashboard) -> None:
     made.with_panel(
         words(
             "Configuration",
-            "Whether the configuration was good when it was last read.",
+            "Whether the configuration was valid when it was last read.",
             f"min({_of('presenced_config_last_reload_successful')})",
-            {"1": ("good", "green"), "0": ("refused", "red")},
+            {"1": ("valid", "green"), "0": ("invalid", "red")},
         ).span(4)
     )
 
@@ -122,7 +120,7 @@ def _connections(made: building.Dashboard) -> None:
     made.with_panel(
         lines(
             "Connection failures per minute, by reason",
-            "Attempts refused, connections lost, filters refused. taken_over: a second daemon uses "
+            "Refused attempts, lost connections, refused filters. taken_over: a second client uses "
             "this client ID.",
             "cpm",
             query(_seen(failures, "instance, reason", times=60), "{{instance}} {{reason}}"),
@@ -131,7 +129,7 @@ def _connections(made: building.Dashboard) -> None:
     made.with_panel(
         lines(
             "Connects per minute, by session",
-            "With a resumed session nothing was lost meanwhile; a new one may be a gap.",
+            "A resumed session lost nothing; a new session may be a gap.",
             "cpm",
             query(
                 f"sum by (instance, session) ({_rate('presenced_mqtt_connects_total')}) * 60",
@@ -146,8 +144,8 @@ def _traffic(made: building.Dashboard) -> None:
     made.with_panel(
         lines(
             "Messages per second against the limit",
-            "For each connection. Beyond the limit AWS IoT Core discards messages. Bursts within a "
-            "scrape interval are higher than their average.",
+            "For each connection. AWS IoT Core discards messages beyond the limit. Bursts within a "
+            "scrape interval exceed the average shown.",
             "mps",
             query(f"sum by (instance, connection) ({messages})", "{{instance}} {{connection}}"),
             query("vector($limit)", "limit"),
@@ -155,8 +153,8 @@ def _traffic(made: building.Dashboard) -> None:
     )
     made.with_panel(
         lines(
-            "Share of the time at the limit",
-            "Of each connection. Above 0 AWS IoT Core has probably discarded messages.",
+            "Share of time at the limit",
+            "For each connection. Above 0, AWS IoT Core has probably discarded messages.",
             "percentunit",
             query(_rate("presenced_mqtt_saturated_seconds_total"), "{{instance}} {{connection}}"),
         )
@@ -165,7 +163,7 @@ def _traffic(made: building.Dashboard) -> None:
         stacked(
             lines(
                 "Events per second, by family",
-                "What was decoded.",
+                "Decoded events.",
                 "eps",
                 query(_seen("iot_events_total", "family"), "{{family}}"),
             )
@@ -174,8 +172,8 @@ def _traffic(made: building.Dashboard) -> None:
     made.with_panel(
         lines(
             "Events without effect, per minute",
-            "Duplicates, stale ones and the daemon's own; messages that are no events; and events "
-            "that must have been lost.",
+            "Ignored events (duplicates, stale events, ignored clients), rejected messages, and "
+            "events that must have been lost.",
             "cpm",
             query(_seen("iot_events_ignored_total", "reason", times=60), "{{reason}}"),
             query(_seen("iot_events_rejected_total", "reason", times=60), "rejected: {{reason}}"),
@@ -189,23 +187,22 @@ def _delays(made: building.Dashboard) -> None:
     made.with_panel(
         lines(
             "Delay of lifecycle events",
-            "Received time minus event time, which AWS calls approximate: half of them, and 99 of "
-            "100, came sooner.",
+            "Received time minus event time, p50 and p99. Event times are approximate.",
             "s",
             query(
-                f"histogram_quantile(0.5, sum by (instance, le) ({buckets}))", "{{instance}} half"
+                f"histogram_quantile(0.5, sum by (instance, le) ({buckets}))", "{{instance}} p50"
             ),
             query(
                 f"histogram_quantile(0.99, sum by (instance, le) ({buckets}))",
-                "{{instance}} 99 of 100",
+                "{{instance}} p99",
             ),
         )
     )
     made.with_panel(
         lines(
             "Backlog",
-            "The most messages that were received but not yet applied, and QoS 0 messages dropped "
-            "because there were too many.",
+            "Largest number of messages received but not yet applied, and QoS 0 messages dropped "
+            "because the backlog was full.",
             "short",
             query(
                 f"max_over_time({_of('presenced_pipeline_backlog_messages')}[$__rate_interval])",
@@ -224,7 +221,7 @@ def _state(made: building.Dashboard) -> None:
     made.with_panel(
         lines(
             "Commits to the state file per second",
-            "0 without a state file. Failures are named by their cause.",
+            "0 without a state file. Failures are shown by cause.",
             "cps",
             query(_rate("presenced_state_commits_total"), "{{instance}} commits"),
             query(_seen(failures, "instance, cause"), "{{instance}} failed: {{cause}}"),
@@ -234,14 +231,14 @@ def _state(made: building.Dashboard) -> None:
     made.with_panel(
         lines(
             "Duration of commits",
-            "Until they were on the disk: half of them, and 99 of 100, took less.",
+            "Time until commits are on disk, p50 and p99.",
             "s",
             query(
-                f"histogram_quantile(0.5, sum by (instance, le) ({buckets}))", "{{instance}} half"
+                f"histogram_quantile(0.5, sum by (instance, le) ({buckets}))", "{{instance}} p50"
             ),
             query(
                 f"histogram_quantile(0.99, sum by (instance, le) ({buckets}))",
-                "{{instance}} 99 of 100",
+                "{{instance}} p99",
             ),
         )
     )
@@ -258,8 +255,8 @@ def _process(made: building.Dashboard) -> None:
     )
     made.with_panel(
         lines(
-            "Processor",
-            "Seconds of processor time a second. presenced applies messages on one core.",
+            "CPU",
+            "CPU seconds per second. presenced applies messages on one core.",
             "percentunit",
             query(_rate("process_cpu_seconds_total"), "{{instance}}"),
         )
@@ -275,6 +272,6 @@ def _rate(metric: str, more: str = "") -> str:
 
 
 def _seen(metric: str, labels: str, *, times: int = 1) -> str:
-    """The rate by these labels, of those only that rose in the time that is shown."""
+    """Return the rate by these labels, without series that did not rise in the selected time."""
     rate = f"sum by ({labels}) ({_rate(metric)})" + (f" * {times}" if times > 1 else "")
     return f"{rate} and sum by ({labels}) (increase({_of(metric)}[$__range])) > 0"

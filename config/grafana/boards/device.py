@@ -1,4 +1,4 @@
-"""The dashboard Device: the story of one client, from its own series."""
+"""The dashboard Device: presence of one client over time, from its own series."""
 
 from grafana_foundation_sdk.models.dashboard import (
     Dashboard,
@@ -20,8 +20,6 @@ from boards.parts import (
     words,
 )
 
-__all__ = ["dashboard"]
-
 _CLIENT = f'client_id="$client_id",{CHOSEN}'
 _CONNECTED = merged(f"iot_client_connected{{{_CLIENT}}}")
 _SINCE = merged(f"iot_client_last_transition_timestamp_seconds{{{_CLIENT}}}")
@@ -29,11 +27,11 @@ _PRESENCE = {"1": ("online", "green"), "0": ("offline", "red")}
 
 
 def dashboard() -> Dashboard:
-    """The dashboard Device; all of it needs series per client."""
+    """Build the dashboard; all of it requires the series of each client."""
     made = board(
         "presenced-device",
         "Device",
-        "Presence of one client over time. Needs metrics.per_client, and a client among the first "
+        "Presence of one client over time. Requires metrics.per_client, and a client within "
         "metrics.max_clients.",
         span="24h",
     ).with_variable(
@@ -45,34 +43,34 @@ def dashboard() -> Dashboard:
     )
     presence = words(
         "Presence",
-        "Online includes pending: disconnected, and inside the offline delay.",
+        "Online includes pending: disconnected, within the offline delay.",
         _CONNECTED,
         _PRESENCE,
     )
     made.with_panel(presence.no_value(NO_SERIES).span(4))
     since = number(
         "Since",
-        "When the client last went online or offline; for offline the time of its disconnect.",
+        "When the client last went online or offline; if offline, the time of its disconnect.",
         f"{_SINCE} * 1000",
         "dateTimeFromNow",
     )
     made.with_panel(since.no_value(NO_SERIES).span(5))
     share = number(
-        "Share of the time online",
-        "Of the time that is shown, as far as there are data of it.",
+        "Availability",
+        "Share of the selected time in which the client was online.",
         merged(f"avg_over_time(iot_client_connected{{{_CLIENT}}}[$__range])"),
         "percentunit",
     )
     made.with_panel(share.decimals(2).no_value(NO_SERIES).span(5))
     transitions = number(
         "Transitions",
-        "How often it went online or offline in the time that is shown, as far as scrapes saw it.",
+        "Number of transitions in the selected time, as far as scrapes saw them.",
         merged(f"changes(iot_client_last_transition_timestamp_seconds{{{_CLIENT}}}[$__range])"),
     )
     made.with_panel(transitions.no_value(NO_SERIES).span(5))
     rest = number(
-        "Clients of the fleet online",
-        "The share of all clients. Where it fell, too, the cause is not this device.",
+        "Share of the fleet online",
+        "If this share fell as well, the cause is not this device.",
         SHARE_ONLINE,
         "percentunit",
     )
@@ -91,7 +89,7 @@ def dashboard() -> Dashboard:
     made.with_panel(
         listing(
             "Last transitions",
-            "Those in the time that is shown, as far as scrapes saw them, the last first.",
+            "Transitions in the selected time, as far as scrapes saw them, latest first.",
             "dateTimeAsIso",
             query(f"{_SINCE} * 1000").ref_id("when"),
             query(_CONNECTED).ref_id("state"),
@@ -113,7 +111,7 @@ def dashboard() -> Dashboard:
         .with_transformation(
             DataTransformerConfig(
                 id_val="organize",
-                options={"renameByName": {"Value #when": "When", "Value #state (last)": "It went"}},
+                options={"renameByName": {"Value #when": "When", "Value #state (last)": "State"}},
             )
         )
         .with_transformation(
@@ -122,7 +120,7 @@ def dashboard() -> Dashboard:
             )
         )
         .override_by_name(
-            "It went",
+            "State",
             [
                 DynamicConfigValue(id_val="unit", value="none"),
                 DynamicConfigValue(
@@ -142,8 +140,8 @@ def dashboard() -> Dashboard:
         .no_value(NO_SERIES)
     )
     info = listing(
-        "What the registry says of it",
-        "Thing type, and the attributes of metrics.thing_attributes.",
+        "Registry",
+        "Thing type and the attributes of metrics.thing_attributes.",
         "none",
         query(merged(f"iot_client_info{{{_CLIENT}}}")).instant(),
     )
@@ -153,6 +151,6 @@ def dashboard() -> Dashboard:
                 id_val="organize",
                 options={"excludeByName": {"Time": True, "Value": True, "job": True}},
             )
-        ).no_value("Its registry events have not been seen, or there are no series per client")
+        ).no_value("No registry events received, or no series of each client (metrics.per_client)")
     )
     return made.build()

@@ -1,4 +1,4 @@
-"""The dashboard Fleet: how much of it is online, where, and why devices leave."""
+"""The dashboard Fleet: share online, by type and group, and reasons of disconnects."""
 
 from grafana_foundation_sdk.builders import dashboard as building
 from grafana_foundation_sdk.models.dashboard import Dashboard, DataTransformerConfig
@@ -26,15 +26,13 @@ from boards.parts import (
     words,
 )
 
-__all__ = ["dashboard"]
-
 
 def dashboard() -> Dashboard:
-    """The dashboard Fleet; only its last row needs series per client."""
+    """Build the dashboard; only its last row requires the series of each client."""
     made = board(
         "presenced-fleet",
         "Fleet",
-        "How much of an AWS IoT Core fleet is online, where, and why devices leave; by presenced.",
+        "Presence of an AWS IoT Core fleet: share online, by type and group; disconnect reasons.",
         span="6h",
     )
     _now(made)
@@ -49,7 +47,7 @@ def dashboard() -> Dashboard:
 def _now(made: building.Dashboard) -> None:
     share = number(
         "Share online",
-        "Clients that are online or pending, of all whose presence is known.",
+        "Online and pending clients as a share of all clients with known presence.",
         SHARE_ONLINE,
         "percentunit",
         GOOD_IF_MANY,
@@ -57,9 +55,9 @@ def _now(made: building.Dashboard) -> None:
     made.with_panel(share.decimals(1).span(5))
     for state, meaning in (
         ("online", "Connected."),
-        ("pending", "Disconnected, and inside the offline delay."),
+        ("pending", "Disconnected, within the offline delay."),
         ("offline", "Disconnected for longer than the offline delay."),
-        ("unknown", "Known by the registry only: no connect or disconnect was seen yet."),
+        ("unknown", "Known from the registry only: no connect or disconnect received yet."),
     ):
         steps = ((STATES[state], None),)
         chosen = f'iot_clients{{state="{state}",{CHOSEN}}}'
@@ -69,7 +67,7 @@ def _now(made: building.Dashboard) -> None:
     made.with_panel(
         number(
             "Unverified",
-            "Shown as online, but not heard of since events may have been lost.",
+            "Reported online, but without an event since events may have been lost.",
             f"sum({unverified})",
             steps=GOOD_IF_NONE,
         ).span(4)
@@ -77,7 +75,7 @@ def _now(made: building.Dashboard) -> None:
     made.with_panel(
         words(
             "presenced",
-            "Whether every connection of the daemons is up and every filter granted.",
+            "Whether every MQTT connection is up and every filter is granted.",
             f"min(presenced_mqtt_connected{{{CHOSEN}}})"
             f" * min(presenced_mqtt_subscription_granted{{{CHOSEN}}})",
             {"1": ("ready", "green"), "0": ("not ready", "red")},
@@ -98,7 +96,7 @@ def _over_time(made: building.Dashboard) -> None:
         coloured(
             lines(
                 "Transitions per minute",
-                "Changes to online and to offline. A disconnect within the offline delay is none.",
+                "Changes to online and offline. Flaps within the offline delay do not count.",
                 "cpm",
                 query(f"sum by (to) ({transitions}) * 60", "to {{to}}"),
             ),
@@ -111,7 +109,7 @@ def _parts(made: building.Dashboard) -> None:
     made.with_panel(
         lines(
             "Share online by thing type",
-            "Of the clients of each thing type whose presence is known.",
+            "Online and pending clients of each type, as a share of those with known presence.",
             "percentunit",
             query(_share("thing_type"), "{{thing_type}}"),
         ).max(1)
@@ -119,7 +117,7 @@ def _parts(made: building.Dashboard) -> None:
     made.with_panel(
         bars(
             "Thing groups with the lowest share online",
-            "The 15 lowest of now; the members of subgroups are included.",
+            "The 15 lowest shares now. Groups include the members of their subgroups.",
             "percentunit",
             GOOD_IF_MANY,
             query(f"sort(bottomk(15, {_share('thing_group')}))", "{{thing_group}}"),
@@ -135,8 +133,8 @@ def _reasons(made: building.Dashboard) -> None:
         stacked(
             lines(
                 "Disconnects per minute, by reason",
-                "Every disconnect, also those that came to nothing. The runbook tells what each "
-                "reason points at.",
+                "All disconnects, including those without effect. The runbook lists the usual "
+                "cause of each reason.",
                 "cpm",
                 query(f"sum by (reason) ({rate}) * 60 and {seen}", "{{reason}}"),
             )
@@ -145,8 +143,8 @@ def _reasons(made: building.Dashboard) -> None:
     made.with_panel(
         lines(
             "Flaps, replaced connections, refused connects per minute",
-            "What is no transition: devices back within the offline delay, connects of clients "
-            "that were online already, and connects that AWS IoT Core refused.",
+            "Events that are not transitions: reconnects within the offline delay, connects of "
+            "clients that were online, and connection attempts that AWS IoT Core refused.",
             "cpm",
             query(_per_minute("iot_client_flaps_suppressed_total"), "flaps"),
             query(_per_minute("iot_client_connections_replaced_total"), "replaced"),
@@ -159,7 +157,7 @@ def _durations(made: building.Dashboard) -> None:
     made.with_panel(
         heat(
             "Session lengths",
-            "How long the connections that ended had lasted.",
+            "Length of the connections that ended.",
             "s",
             _buckets("iot_client_session_duration_seconds"),
         )
@@ -167,17 +165,17 @@ def _durations(made: building.Dashboard) -> None:
     away = _buckets("iot_client_offline_duration_seconds")
     made.with_panel(
         lines(
-            "How long devices stay offline",
-            "Of those that came back: half of them, and nine of ten, were away for less.",
+            "Time offline",
+            "Time that devices were offline until they came back, p50 and p90.",
             "s",
-            query(f"histogram_quantile(0.5, {away})", "half"),
-            query(f"histogram_quantile(0.9, {away})", "nine of ten"),
+            query(f"histogram_quantile(0.5, {away})", "p50"),
+            query(f"histogram_quantile(0.9, {away})", "p90"),
         )
     )
 
 
 def _devices(made: building.Dashboard) -> None:
-    made.with_row(building.Row("Single devices (need metrics.per_client)"))
+    made.with_row(building.Row("Single devices (require metrics.per_client)"))
     offline = f"{merged(f'iot_client_connected{{{CHOSEN}}}')} == 0"
     since = merged(f"iot_client_last_transition_timestamp_seconds{{{CHOSEN}}}")
     for title, description, unit, expression in (
@@ -188,8 +186,8 @@ def _devices(made: building.Dashboard) -> None:
             f"topk(20, {since} and {offline}) * 1000",
         ),
         (
-            "Offline for longest",
-            "The 20 clients that have been offline for longest.",
+            "Offline longest",
+            "The 20 clients that have been offline longest.",
             "s",
             f"topk(20, time() - ({since} and {offline}))",
         ),

@@ -1,7 +1,7 @@
-"""What the dashboards have in common: variables, links, colours, and kinds of panels.
+"""Variables, links, colours and panel types that the dashboards share.
 
-Queries pick daemons by `CHOSEN` and merge those that watch the same fleet by `merged`: `max`, as
-docs/high-availability.md has it. A fleet is what all labels of a target but `instance` tell.
+Queries select daemons with `CHOSEN` and merge a high-availability pair with `merged`
+(docs/how-to/high-availability.md). Targets that differ only in `instance` are one fleet.
 """
 
 import json
@@ -40,37 +40,10 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-__all__ = [
-    "CHOSEN",
-    "GOOD_IF_MANY",
-    "GOOD_IF_NONE",
-    "KNOWN",
-    "NO_SERIES",
-    "ONLINE",
-    "SHARE_ONLINE",
-    "STATES",
-    "Query",
-    "as_json",
-    "bars",
-    "board",
-    "coloured",
-    "device_link",
-    "heat",
-    "lines",
-    "listing",
-    "merged",
-    "number",
-    "query",
-    "query_variable",
-    "stacked",
-    "timeline",
-    "words",
-]
-
 CHOSEN = 'job=~"$job",instance=~"$instance"'
 KNOWN = 'state!="unknown"'
 ONLINE = 'state=~"online|pending"'
-NO_SERIES = "No series per client: see metrics.per_client"
+NO_SERIES = "No series of each client (metrics.per_client)"
 
 Steps = Sequence[tuple[str, float | None]]
 Query = prometheus.Dataquery
@@ -91,7 +64,7 @@ _LAST = building.ReduceDataOptions().calcs(["lastNotNull"])
 
 
 def as_json(made: Dashboard) -> str:
-    """The text of a dashboard's file; panels and queries get the names that Grafana wants."""
+    """Return the JSON of a dashboard, with the panel and query IDs that Grafana requires."""
     document = json.loads(JSONEncoder().encode(made))
     for number, panel in enumerate(document["panels"], start=1):
         panel["id"] = number
@@ -101,7 +74,7 @@ def as_json(made: Dashboard) -> str:
 
 
 def merged(expression: str) -> str:
-    """One answer of all daemons that watch the same fleet."""
+    """Merge the daemons of a fleet."""
     return f"max without (instance) ({expression})"
 
 
@@ -113,7 +86,7 @@ SHARE_ONLINE = f"{_clients(ONLINE)} / {_clients(KNOWN)}"
 
 
 def board(uid: str, title: str, description: str, *, span: str) -> dashboard.Dashboard:
-    """A dashboard with the variables that all have, and links to the others; `span` such as 6h."""
+    """Start a dashboard with the common variables and links; `span` is a time such as 6h."""
     return (
         dashboard.Dashboard(title)
         .uid(uid)
@@ -127,7 +100,7 @@ def board(uid: str, title: str, description: str, *, span: str) -> dashboard.Das
         .link(
             dashboard.DashboardLink("presenced")
             .type(DashboardLinkType.DASHBOARDS)
-            .tooltip("The other dashboards of presenced")
+            .tooltip("Other dashboards of presenced")
             .tags(["presenced"])
             .include_vars(include_vars=True)
             .keep_time(keep_time=True)
@@ -157,7 +130,7 @@ def _choice(name: str, label: str, asked: str) -> dashboard.QueryVariable:
 
 
 def query_variable(name: str, label: str, asked: str) -> dashboard.QueryVariable:
-    """A variable whose values Prometheus knows; one of them is chosen."""
+    """Return a variable whose values come from Prometheus."""
     return (
         dashboard.QueryVariable(name)
         .label(label)
@@ -169,23 +142,23 @@ def query_variable(name: str, label: str, asked: str) -> dashboard.QueryVariable
 
 
 def query(expression: str, legend: str = "") -> Query:
-    """A query over the time that is shown."""
+    """Return a query over the selected time."""
     asked = prometheus.Dataquery().expr(expression).legend_format(legend).range()
     return asked.datasource(_SOURCE)
 
 
 def device_link(column: str) -> dashboard.DashboardLink:
-    """From a table's row to the dashboard of its client; `column` holds the client ID."""
+    """Return a link from a table row to the dashboard Device; `column` holds the client ID."""
     client = f"${{__data.fields.{column}:percentencode}}"
     chosen = "${datasource:queryparam}&${job:queryparam}"
     url = f"/d/presenced-device/device?var-client_id={client}&{chosen}"
-    return dashboard.DashboardLink("The story of this device").url(url)
+    return dashboard.DashboardLink("Presence of this device over time").url(url)
 
 
 def number(
     title: str, description: str, expression: str, unit: str = "none", steps: Steps = _NEUTRAL
 ) -> stat.Panel:
-    """One number as it is now; it may have the colour of the step that it has reached."""
+    """Return a panel with one present number, coloured by its threshold."""
     return (
         stat.Panel()
         .title(title)
@@ -204,12 +177,12 @@ def number(
 def words(
     title: str, description: str, expression: str, meaning: dict[str, tuple[str, str]]
 ) -> stat.Panel:
-    """A word and its colour in the place of a number."""
+    """Return a panel that shows a word in its colour instead of a number."""
     return number(title, description, expression).mappings(_mappings(meaning))
 
 
 def lines(title: str, description: str, unit: str, *queries: Query) -> timeseries.Panel:
-    """Lines over time, with their last values in the legend."""
+    """Return a panel with lines over time."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -231,13 +204,13 @@ def lines(title: str, description: str, unit: str, *queries: Query) -> timeserie
 
 
 def stacked(panel: timeseries.Panel) -> timeseries.Panel:
-    """The same with each series on top of the last one."""
+    """Stack the series of a panel."""
     stacking = building.StackingConfig().mode(common.StackingMode.NORMAL)
     return panel.stacking(stacking).fill_opacity(50).line_width(1)
 
 
 def coloured(panel: timeseries.Panel, colours: dict[str, str]) -> timeseries.Panel:
-    """The same with a fixed colour for each series of such a name."""
+    """Give the named series of a panel fixed colours."""
     for name, colour in colours.items():
         fixed = {"mode": "fixed", "fixedColor": colour}
         panel.override_by_name(name, [DynamicConfigValue(id_val="color", value=fixed)])
@@ -245,7 +218,7 @@ def coloured(panel: timeseries.Panel, colours: dict[str, str]) -> timeseries.Pan
 
 
 def bars(title: str, description: str, unit: str, steps: Steps, asked: Query) -> bargauge.Panel:
-    """A bar for each series as it is now."""
+    """Return a panel with a bar for the present value of each series."""
     return (
         bargauge.Panel()
         .title(title)
@@ -266,7 +239,7 @@ def bars(title: str, description: str, unit: str, steps: Steps, asked: Query) ->
 
 
 def heat(title: str, description: str, unit: str, expression: str) -> heatmap.Panel:
-    """The buckets of a histogram over time; the expression keeps the label `le`."""
+    """Return a heat map of histogram buckets; the expression keeps the label `le`."""
     return (
         heatmap.Panel()
         .title(title)
@@ -289,7 +262,7 @@ def heat(title: str, description: str, unit: str, expression: str) -> heatmap.Pa
 def timeline(
     title: str, description: str, meaning: dict[str, tuple[str, str]], asked: Query
 ) -> statetimeline.Panel:
-    """Which of a few values each series had when."""
+    """Return a panel with the value of each series over time, as coloured bands."""
     return (
         statetimeline.Panel()
         .title(title)
@@ -309,7 +282,7 @@ def timeline(
 
 
 def listing(title: str, description: str, unit: str, *queries: Query) -> table.Panel:
-    """A table with a row for each series or moment."""
+    """Return a table with a row for each series or time."""
     panel = (
         table.Panel()
         .title(title)

@@ -1,11 +1,10 @@
-"""The reference of all metrics: `python -m presenced.metrics.reference` writes `docs/metrics.md`.
+"""The reference of all metrics: `python -m presenced.metrics.reference`.
 
-With the path of the README it writes the list that stands there.
+The output is `docs/reference/metrics.md`.
 """
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from presenced.metrics.catalog import CATALOG, PER_CLIENT
 from presenced.metrics.metric import Metric
@@ -14,11 +13,10 @@ _HEAD = """# Metrics
 
 Written by `make docs` from `daemon/presenced/metrics/catalog/`; a test keeps it current.
 
-All known label values are there at 0 from the start, so that `rate()` sees a first event.
-`connection` is the MQTT client ID of one of the daemon's own connections. `state` is `online`,
-`pending` (disconnected, inside the offline delay), `offline` or `unknown`. Values of open sets
-that AWS does not list go to `other`. `process_*` and `python_*` are those of every Prometheus
-client in Python.
+Series with known label values start at 0, so that `rate()` sees the first event. `connection` is
+the MQTT client ID of one of the daemon's connections. `state` is `online`, `pending` (disconnected,
+within the offline delay), `offline` or `unknown`. Values that AWS does not document become `other`.
+presenced also exports the `process_*` and `python_*` metrics of the Prometheus client library.
 """
 _SECTIONS = {
     "The fleet": ("iot_client", "iot_class"),
@@ -33,26 +31,14 @@ _SECTIONS = {
     ),
     "The daemon": ("presenced_",),
 }
-_BEGIN, _END = "<!-- metrics: `make docs` -->\n", "<!-- end of metrics -->\n"
 
 
 def reference() -> str:
-    """The page `docs/metrics.md` as Markdown, one table for each group of metrics."""
+    """Return the page as Markdown, with one table for each group of metrics."""
     return _HEAD + "".join(
         f"\n## {title}\n\n" + _table(title, ("metric", "type", "labels", "meaning", "for example"))
         for title in _SECTIONS
     )
-
-
-def summary(readme: str) -> str:
-    """The README with the list of all metrics in its place, between two comments."""
-    before, _, rest = readme.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    tables = "\n".join(
-        f"**{title}**\n\n" + _table(title, ("metric", "meaning", "for example"))
-        for title in _SECTIONS
-    )
-    return f"{before}{_BEGIN}\n{tables}\n{_END}{after}"
 
 
 def _table(section: str, columns: Sequence[str]) -> str:
@@ -87,8 +73,4 @@ _CELLS: dict[str, Callable[[Metric], str]] = {
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        path = Path(sys.argv[1])
-        path.write_text(summary(path.read_text()))
-    else:
-        sys.stdout.write(reference())
+    sys.stdout.write(reference())

@@ -1,7 +1,7 @@
 """The reference of all keys, and the JSON Schema of the configuration file.
 
-`python -m presenced.settings.reference` writes the page `docs/configuration.md`, with `--schema`
-the file `config/presenced.schema.json`.
+`python -m presenced.settings.reference` writes the page `docs/reference/configuration.md`, with
+`--schema` the file `config/presenced.schema.json`.
 """
 
 import json
@@ -19,24 +19,24 @@ _HEAD = f"""# Configuration
 
 Written by `make docs` from `daemon/presenced/settings/`; a test keeps it current.
 
-Every key has a default but `mqtt.endpoint`. What is given comes first: the flags of `presenced
-run`, then environment variables, then the file (`--config`, by default `{DEFAULT_CONFIG}`),
-then the defaults. [config/presenced.yaml](../config/presenced.yaml) has all keys with advice on
-when to change them, and [its JSON Schema](../config/presenced.schema.json) lets an editor complete
-and check them. `presenced check` names everything that is wrong with a file, and the key that was
-probably meant.
+Every key has a default except `mqtt.endpoint`. The flags of `presenced run` override environment
+variables, these override the file (`--config`, by default `{DEFAULT_CONFIG}`), and the
+file overrides the defaults. [config/presenced.yaml](../../config/presenced.yaml) has all keys with
+advice on when to change them. [Its JSON Schema](../../config/presenced.schema.json) lets an editor
+complete and check them. `presenced check` reports every error in a file and the nearest known key.
 
 - A duration has units: `500ms`, `5s`, `2m`, `1h30m`, `30d`. `0` needs none.
-- A relative path is relative to the file that names it; from the environment or a flag, to the
-  working directory.
-- A variable holds text as it is, and else YAML, so that a list may be JSON:
-  `PRESENCED_MQTT__CONNECTIONS='[["$aws/events/#"]]'`. An empty one is null where a key may be null.
-- SIGHUP takes on what changed, and only connections that changed reconnect. Changes of
-  `metrics.listen`, `metrics.health_listen`, `metrics.api`, `history` and `state` take effect at the
-  next start; the log says so.
+- A relative path is relative to the file that contains it; in a variable or a flag, to the working
+  directory.
+- A variable holds text, or YAML for other types, so a list may be JSON:
+  `PRESENCED_MQTT__CONNECTIONS='[["$aws/events/#"]]'`. An empty variable is null if the key may be
+  null.
+- SIGHUP applies changes. Only connections that changed reconnect. Changes of `metrics.listen`,
+  `metrics.health_listen`, `metrics.api`, `history` and `state` take effect at the next start; the
+  log says so.
 
-How the listener is protected stands in a file of its own, which `metrics.web_config` names:
-[listener.md](listener.md).
+`metrics.web_config` names a separate file that protects the listener: the
+[web configuration file](web-configuration.md).
 """
 
 _TYPES = {

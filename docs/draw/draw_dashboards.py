@@ -1,0 +1,107 @@
+"""Draw docs/images/dashboard-*.svg from a demo run scraped by Prometheus.
+
+`python docs/draw/draw_dashboards.py` takes four minutes and needs `prometheus` on the path.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from panel_charts import bars, heat, lines, stat, timeline
+from panel_data import Source
+from panel_marks import Box, rect, text
+from panel_tables import table
+
+PROJECT = Path(__file__).parents[2]
+IMAGES = PROJECT / "docs" / "images"
+DASHBOARDS = PROJECT / "config" / "grafana" / "dashboards"
+WIDTH, COLUMN, ROW = 1200, 50, 30
+SPAN, RATE_INTERVAL = 180, 20
+SEED, DEVICES, DEMO, PROMETHEUS = 11, 200, "127.0.0.1:9983", "127.0.0.1:9990"
+KINDS = {
+    "stat": stat,
+    "timeseries": lines,
+    "heatmap": heat,
+    "bargauge": bars,
+    "state-timeline": timeline,
+    "table": table,
+}
+
+
+def draw(dashboard: Mapping[str, Any], source: Source) -> str:
+    """Render a dashboard as SVG, with the answers of Prometheus to its queries."""
+    height = max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in dashboard["panels"]) * ROW
+    parts = [part for panel in dashboard["panels"] for part in _panel(panel, source)]
+    body = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'font-family="sans-serif" role="img">\n'
+        f'<rect width="{WIDTH}" height="{height}" fill="#f4f5f5"/>\n{body}\n</svg>\n'
+    )
+
+
+def _panel(panel: Mapping[str, Any], source: Source) -> Iterator[str]:
+    place = panel["gridPos"]
+    box = Box(place["x"] * COLUMN, place["y"] * ROW, place["w"] * COLUMN, place["h"] * ROW)
+    frame = box.inside(3, 3, 3, 3)
+    title = text(frame.left + 10, frame.top + 18, panel["title"], size=13)
+    if panel["type"] == "row":
+        yield title
+        return
+    yield rect(frame, "#fff", 'stroke="#ddd"')
+    yield title
+    yield from KINDS[panel["type"]](panel, frame.inside(10, 30, 10, 8), source)
+
+
+def main() -> None:
+    """Run the demo and write the pictures."""
+    with TemporaryDirectory() as directory, _running(Path(directory)):
+        time.sleep(SPAN + RATE_INTERVAL + 10)
+        everything = Source(f"http://{PROMETHEUS}", span=SPAN, rate_interval=20, variables={})
+        most_changing = everything.instant(
+            f"topk(1, changes(iot_client_connected[{SPAN}s]) and on (client_id) iot_client_info)"
+        )
+        variables = {"client_id": most_changing[0].labels["client_id"]}
+        source = Source(
+            f"http://{PROMETHEUS}", span=SPAN, rate_interval=RATE_INTERVAL, variables=variables
+        )
+        for file in sorted(DASHBOARDS.glob("*.json")):
+            picture = draw(json.loads(file.read_text()), source)
+            (IMAGES / f"dashboard-{file.stem}.svg").write_text(picture)
+
+
+@contextmanager
+def _running(directory: Path) -> Iterator[None]:
+    """Run the demo and a Prometheus that scrapes it every second."""
+    config = {
+        "global": {"scrape_interval": "1s"},
+        "scrape_configs": [{"job_name": "presenced", "static_configs": [{"targets": [DEMO]}]}],
+    }
+    (directory / "prometheus.yml").write_text(json.dumps(config))
+    demo = [sys.executable, "-m", "presenced", "demo", "--listen", DEMO]
+    demo += ["--seed", str(SEED), "--devices", str(DEVICES)]
+    prometheus = [
+        shutil.which("prometheus") or "prometheus",
+        f"--config.file={directory / 'prometheus.yml'}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address={PROMETHEUS}",
+        "--log.level=warn",
+    ]
+    running = [subprocess.Popen(command) for command in (demo, prometheus)]  # noqa: S603
+    try:
+        yield
+    finally:
+        for process in reversed(running):
+            process.terminate()
+            process.wait(30)
+
+
+if __name__ == "__main__":
+    main()
