@@ -19,24 +19,24 @@ _HEAD = f"""# Configuration
 
 Written by `make docs` from `daemon/presenced/settings/`; a test keeps it current.
 
-Every key has a default but `mqtt.endpoint`. What is given comes first: the flags of `presenced
-run`, then environment variables, then the file (`--config`, by default `{DEFAULT_CONFIG}`),
-then the defaults. [config/presenced.yaml](../config/presenced.yaml) has all keys with advice on
-when to change them, and [its JSON Schema](../config/presenced.schema.json) lets an editor complete
-and check them. `presenced check` names everything that is wrong with a file, and the key that was
-probably meant.
+Every key has a default except `mqtt.endpoint`. A value is taken from the first of these that sets
+it: the flags of `presenced run`, environment variables, the file (`--config`, by default
+`{DEFAULT_CONFIG}`), the defaults. [config/presenced.yaml](../config/presenced.yaml)
+has all keys with advice on when to change them, and with
+[its JSON Schema](../config/presenced.schema.json) an editor completes and checks them. `presenced
+check` reports everything that is wrong with a file, and the key that was probably meant.
 
 - A duration has units: `500ms`, `5s`, `2m`, `1h30m`, `30d`. `0` needs none.
-- A relative path is relative to the file that names it; from the environment or a flag, to the
-  working directory.
-- A variable holds text as it is, and else YAML, so that a list may be JSON:
-  `PRESENCED_MQTT__CONNECTIONS='[["$aws/events/#"]]'`. An empty one is null where a key may be null.
-- SIGHUP takes on what changed, and only connections that changed reconnect. Changes of
-  `metrics.listen`, `metrics.health_listen`, `metrics.api`, `history` and `state` take effect at the
-  next start; the log says so.
+- A relative path in a file is relative to that file; in a variable or a flag, to the working
+  directory.
+- A variable holds text as it is, and everything else as YAML, so a list may be JSON:
+  `PRESENCED_MQTT__CONNECTIONS='[["$aws/events/#"]]'`. An empty one is null if the key may be null.
+- SIGHUP applies changes, and only connections that changed reconnect. Changes of `metrics.listen`,
+  `metrics.health_listen`, `metrics.api`, `history` and `state` take effect at the next start; the
+  log says so.
 
-How the listener is protected stands in a file of its own, which `metrics.web_config` names:
-[listener.md](listener.md).
+The listener's TLS and authentication are configured in a separate file, which `metrics.web_config`
+names: [listener.md](listener.md).
 """
 
 _TYPES = {
