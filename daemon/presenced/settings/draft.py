@@ -132,7 +132,7 @@ class Draft:
             choices = re.findall("'([^']*)'", context["expected"])
             nearest = get_close_matches(str(value).lower(), choices, n=1)
             message = f"must be {', '.join(choices[:-1])} or {choices[-1]}"
-            return message, nearest[0] if nearest else None
+            return message, next(iter(nearest), None)
         meant = None
         if kind == "tuple_type" and isinstance(value, str | None):
             meant = json.dumps([value] if value else [], ensure_ascii=False)

@@ -6,7 +6,7 @@ An environment variable is named after its key: `PRESENCED_MQTT__ENDPOINT` is `m
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
-from functools import reduce
+from functools import partial, reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -86,15 +86,9 @@ def _apply_environment(draft: Draft, environ: Mapping[str, str]) -> None:
         elif (key := variables.get(parent)) and key.open and last:
             _apply(draft, name, (*key.path, last), environ[name])
         else:
-            nearest = get_close_matches(name, variables, n=1, cutoff=0.6)
-            draft.problems.append(
-                Problem(
-                    key="",
-                    message="is no environment variable of presenced",
-                    nearest=nearest[0] if nearest else None,
-                    origin=name,
-                )
-            )
+            nearest = next(iter(get_close_matches(name, variables, n=1, cutoff=0.6)), None)
+            message = "is no environment variable of presenced"
+            draft.problems.append(Problem(key="", message=message, nearest=nearest, origin=name))
 
 
 def _apply(
@@ -102,15 +96,14 @@ def _apply(
 ) -> None:
     """Put one variable over a draft; without `key` it is plain text."""
     value: Any = text
+    problem = partial(Problem, key=dotted(path), origin=name)
     if key and key.nullable and text in ("", "null"):
         value = None
     elif key and key.holds == "data":
         try:
             value = parse_value(text)
         except yaml.YAMLError:
-            draft.problems.append(
-                Problem(key=dotted(path), value=repr(text), message="is not JSON", origin=name)
-            )
+            draft.problems.append(problem(value=repr(text), message="is not JSON"))
             return
     above = draft.sources.get(path[:-1])
     if (
@@ -118,7 +111,5 @@ def _apply(
         and above.origin.startswith(_PREFIX)
         and not isinstance(reduce(getitem, path[:-1], draft.tree), dict)
     ):
-        draft.problems.append(
-            Problem(key=dotted(path), message=f"contradicts {above.origin}", origin=name)
-        )
+        draft.problems.append(problem(message=f"contradicts {above.origin}"))
     draft.put(path, value, Source(name, text))
