@@ -1,4 +1,4 @@
-"""Parts of the doctor that need no broker."""
+"""Steps and findings of the doctor that need no broker."""
 
 import json
 from dataclasses import replace
@@ -55,7 +55,7 @@ def test_a_key_that_everyone_can_read_is_a_warning(
     assert "chmod o-rwx" in finding.detail
 
 
-def test_what_only_the_check_command_sees_fails_too(
+def test_problems_that_only_the_check_command_finds_fail(
     certificates: Certificates, now: datetime
 ) -> None:
     """A CA file without an authority: OpenSSL would take it."""
@@ -64,13 +64,13 @@ def test_what_only_the_check_command_sees_fails_too(
     assert "holds no certificate of an authority" in finding.detail
 
 
-def test_files_need_not_be_given(now: datetime) -> None:
+def test_files_are_optional(now: datetime) -> None:
     assert check_files(None, now).status is Status.SKIPPED
     none = check_files(TlsSettings(cert=None, key=None, ca=None), now)
     assert (none.status, "trust store" in none.detail) == (Status.OK, True)
 
 
-def test_nothing_is_taken_from_the_daemon() -> None:
+def test_a_command_takes_no_message_from_the_daemon() -> None:
     shared = replace(OPTIONS, filters=("$share/g/$aws/events/#", "$aws/events/job/#"))
     assert OPTIONS.session_kept
     assert not without_side_effects(shared, "doctor").session_kept
@@ -136,7 +136,7 @@ def test_lines_for_people() -> None:
     assert lines("failed", "broken") == ["  FAILED   TLS", f"{indent}broken"]
 
 
-def test_only_a_failed_step_makes_a_report_bad() -> None:
+def test_a_report_is_ok_unless_a_step_failed() -> None:
     steps = {status: ("TLS", Finding(status)) for status in Status}
     bad = steps.pop(Status.FAILED)
     good = Report({"p": list(steps.values())})
