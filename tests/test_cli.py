@@ -1,4 +1,4 @@
-"""The command line, as a person or a unit file calls it."""
+"""The command line, in processes of its own."""
 
 import os
 import subprocess
@@ -50,7 +50,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert "usage: presenced" in done.stderr
 
 
-def test_check_of_what_is_right(config: Path) -> None:
+def test_check_accepts_a_valid_configuration(config: Path) -> None:
     done = presenced("check", "--config", str(config))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{config} is valid.\n"
@@ -68,9 +68,7 @@ def test_check_prints_every_error_with_its_key(config: Path) -> None:
     assert "presence.offline_delay" in done.stderr
 
 
-def test_check_names_files_that_do_not_go_together(
-    config: Path, certificates: Certificates
-) -> None:
+def test_check_names_files_that_do_not_match(config: Path, certificates: Certificates) -> None:
     settings = yaml.safe_load(config.read_text())
     settings["mqtt"]["tls"]["key"] = str(certificates.server_key)
     settings["mqtt"]["tls"]["ca"] = "/nowhere/ca.pem"
@@ -81,13 +79,13 @@ def test_check_names_files_that_do_not_go_together(
     assert "/nowhere/ca.pem" in done.stderr
 
 
-def test_check_of_a_file_that_is_not_there() -> None:
+def test_check_of_a_missing_file() -> None:
     done = presenced("check", "--config", "/nowhere/presenced.yaml")
     assert done.returncode == 2
     assert "/nowhere/presenced.yaml" in done.stderr
 
 
-def test_check_warns_of_a_state_file_that_cannot_be_made(config: Path) -> None:
+def test_check_warns_of_a_missing_state_directory(config: Path) -> None:
     settings = yaml.safe_load(config.read_text())
     for path, warnings in ((config.parent / "p.db", 0), (config.parent / "nowhere/p.db", 1)):
         config.write_text(yaml.safe_dump({**settings, "state": {"path": str(path)}}))
@@ -132,7 +130,7 @@ def web(config: Path, certificates: Certificates) -> Path:
     return path
 
 
-def test_check_reads_the_web_configuration_too(config: Path, web: Path) -> None:
+def test_check_validates_the_web_configuration(config: Path, web: Path) -> None:
     assert presenced("check", "--config", str(config)).returncode == 0
     web.write_text("tls_server_config:\n  cert_fil: x\nrate_limit: {interval: 1}\n")
     done = presenced("check", "--config", str(config))
@@ -142,7 +140,7 @@ def test_check_reads_the_web_configuration_too(config: Path, web: Path) -> None:
     assert f"error: {web}:3: rate_limit.interval = 1: has no unit: write 1s" in done.stderr
 
 
-def test_check_warns_of_what_is_served_all_the_same(config: Path, web: Path) -> None:
+def test_check_warns_of_an_unsupported_web_setting(config: Path, web: Path) -> None:
     web.write_text(web.read_text() + "http_server_config: {http2: true}\n")
     done = presenced("check", "--config", str(config))
     assert done.returncode == 0

@@ -83,7 +83,7 @@ _CONFIG: dict[str, Any] = {
     "type": Path,
     "metavar": "FILE",
     "default": DEFAULT_CONFIG,
-    "help": "default %(default)s",
+    "help": "configuration file (default %(default)s)",
 }
 
 
@@ -97,7 +97,9 @@ def _add_run(commands: Any) -> None:
         "SIGHUP reloads the configuration, SIGTERM and Ctrl-C stop.",
         _module("presenced.commands.run"),
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help=f"default {DEFAULT_CONFIG}")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"configuration file (default {DEFAULT_CONFIG})"
+    )
     helps = {
         "--endpoint": ("HOST", "host name of the AWS IoT Core data endpoint"),
         "--cert": ("FILE", "client certificate, PEM"),
@@ -186,7 +188,7 @@ def _add_replay(commands: Any) -> None:
         _module("presenced.commands.replay"),
     )
     parser.add_argument("file", metavar="FILE", help="the recording, or - for standard input")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings to run it with")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file to use")
     parser.add_argument(
         "--print",
         choices=("transitions", "clients", "metrics"),
@@ -230,7 +232,7 @@ def _add_state(commands: Any) -> None:
         source = parser.add_mutually_exclusive_group()
         source.add_argument("--config", **_CONFIG)
         source.add_argument(
-            "--file", type=Path, metavar="FILE", help="the state file, if not the configured one"
+            "--file", type=Path, metavar="FILE", help="state file, instead of the configured one"
         )
 
 

@@ -18,7 +18,7 @@ HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 @contextmanager
 def server(answer: bytes | None) -> Iterator[int]:
-    """A listener that answers one request so; with None it accepts and says nothing."""
+    """A listener that sends this answer to one request; with None it accepts and sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -47,7 +47,7 @@ def test_what_counts_as_healthy() -> None:
 @pytest.mark.parametrize(
     "answer", [HEALTHY, b"HTTP/1.1 401 Unauthorized\r\n\r\n", b"\x15\x03", b""]
 )
-def test_a_protected_listener_need_only_react(answer: bytes) -> None:
+def test_any_answer_of_a_protected_listener_is_healthy(answer: bytes) -> None:
     assert ask(answer, protected=True) is None
 
 

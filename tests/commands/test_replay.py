@@ -1,4 +1,4 @@
-"""`presenced replay`, as a program reads it."""
+"""`presenced replay`: its output and exit status."""
 
 import json
 import os

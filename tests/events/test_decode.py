@@ -1,4 +1,4 @@
-"""Topics and payloads, one by one."""
+"""Topics and payloads, and the events or rejections that they give."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ DISCONNECTED = "$aws/events/presence/disconnected/"
 FIXTURES = Path(__file__).parent / "fixtures.jsonl"
 
 
-def told(topic: str, payload: object) -> msgspec.Struct:
+def decoded(topic: str, payload: object) -> msgspec.Struct:
     return decode(topic, json.dumps(payload).encode(), NOW)
 
 
@@ -54,7 +54,7 @@ def test_connected() -> None:
         "clientInitiatedDisconnect": False,
         "a new field": {"of": ["any", "shape"]},
     }
-    assert told(CONNECTED + "a", payload) == LifecycleEvent(
+    assert decoded(CONNECTED + "a", payload) == LifecycleEvent(
         type="connected",
         client_id="a",
         connected=True,
@@ -75,7 +75,7 @@ def test_disconnected() -> None:
         "clientInitiatedDisconnect": False,
         "versionNumber": 8,
     }
-    assert told(DISCONNECTED + "a", payload) == LifecycleEvent(
+    assert decoded(DISCONNECTED + "a", payload) == LifecycleEvent(
         type="disconnected",
         client_id="a",
         connected=False,
@@ -88,14 +88,14 @@ def test_disconnected() -> None:
 
 
 def test_other_events_of_clients() -> None:
-    failed = told(
+    failed = decoded(
         "$aws/events/presence/connect_failed/a", {"connectFailureReason": "AUTHORIZATION_FAILED"}
     )
     assert failed == ConnectFailedEvent(
         type="connect_failed", client_id="a", reason="AUTHORIZATION_FAILED"
     )
     for kind in ("subscribed", "unsubscribed"):
-        event = told(f"$aws/events/subscriptions/{kind}/a/b", {"topics": ["x"], "timestamp": 5})
+        event = decoded(f"$aws/events/subscriptions/{kind}/a/b", {"topics": ["x"], "timestamp": 5})
         assert event == SubscriptionEvent(type=kind, client_id="a/b", timestamp=5)
 
 
@@ -113,7 +113,7 @@ def test_client_id_comes_from_the_payload_else_from_the_topic(
     topic: str, payload_id: str | None, expected: str
 ) -> None:
     payload = {} if payload_id is None else {"clientId": payload_id}
-    assert told(CONNECTED + topic, payload).client_id == expected
+    assert decoded(CONNECTED + topic, payload).client_id == expected
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_client_id_comes_from_the_payload_else_from_the_topic(
     [({"eventType": "disconnected"}, False), ({"eventType": "CONNECTED"}, True), ({}, True)],
 )
 def test_the_payload_decides_where_the_topic_disagrees(payload: dict, connected: bool) -> None:
-    event = told(CONNECTED + "a", payload)
+    event = decoded(CONNECTED + "a", payload)
     assert event.connected is connected
     assert event.topic_disagrees is not connected
 
 
-def test_a_subscription_on_a_presence_topic_is_one() -> None:
-    event = told(CONNECTED + "a", {"eventType": "subscribed"})
+def test_a_subscription_event_on_a_presence_topic() -> None:
+    event = decoded(CONNECTED + "a", {"eventType": "subscribed"})
     assert (event.family, event.type, event.topic_disagrees) == (
         "subscriptions",
         "subscribed",
@@ -151,11 +151,11 @@ def test_a_subscription_on_a_presence_topic_is_one() -> None:
     ],
 )
 def test_timestamps(written: object, timestamp: int) -> None:
-    assert told(CONNECTED + "a", {"timestamp": written}).timestamp == timestamp
+    assert decoded(CONNECTED + "a", {"timestamp": written}).timestamp == timestamp
 
 
-def test_a_lifecycle_event_without_timestamp_happened_when_it_was_received() -> None:
-    event = told(CONNECTED + "a", {"timestamp": None})
+def test_a_lifecycle_event_without_timestamp_has_the_received_time() -> None:
+    event = decoded(CONNECTED + "a", {"timestamp": None})
     assert (event.timestamp, event.untimed) == (1_700_000_000_500, True)
 
 
@@ -172,22 +172,22 @@ def test_a_lifecycle_event_without_timestamp_happened_when_it_was_received() -> 
     ],
 )
 def test_versions(written: object, version: int | None) -> None:
-    assert told(CONNECTED + "a", {"versionNumber": written}).version == version
+    assert decoded(CONNECTED + "a", {"versionNumber": written}).version == version
 
 
 @pytest.mark.parametrize("written", [True, "true", "TRUE", 1])
 def test_booleans(written: object) -> None:
-    event = told(DISCONNECTED + "a", {"clientInitiatedDisconnect": written})
+    event = decoded(DISCONNECTED + "a", {"clientInitiatedDisconnect": written})
     assert event.client_initiated is True
 
 
 @pytest.mark.parametrize("key", ["event", "Event"])
 def test_events_wrapped_by_a_rule(key: str) -> None:
     inner = {"clientId": "in", "eventType": "connected", "versionNumber": 3, "timestamp": 10**12}
-    event = told(CONNECTED + "out", {key: inner, "clientId": "out", "timestamp": 5})
+    event = decoded(CONNECTED + "out", {key: inner, "clientId": "out", "timestamp": 5})
     assert (event.client_id, event.version, event.timestamp) == ("in", 3, 10**12)
-    assert told(CONNECTED + "out", {key: "no object"}).client_id == "out"
-    assert told(CONNECTED + "out", {"event": None, "Event": inner}).client_id == "in"
+    assert decoded(CONNECTED + "out", {key: "no object"}).client_id == "out"
+    assert decoded(CONNECTED + "out", {"event": None, "Event": inner}).client_id == "in"
 
 
 @pytest.mark.parametrize(
@@ -226,12 +226,12 @@ def test_events_wrapped_by_a_rule(key: str) -> None:
         {"timestamp": "1" * 5000},
     ],
 )
-def test_json_that_is_no_event(payload: object) -> None:
+def test_json_that_is_not_an_event(payload: object) -> None:
     assert reason(CONNECTED + "a", json.dumps(payload).encode()) == "invalid_payload"
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "1e400", "-" + "9" * 5000])
-def test_numbers_beyond_all_bounds_are_json_all_the_same(number: str) -> None:
+def test_huge_numbers_are_valid_json(number: str) -> None:
     payload = '{"versionNumber": ' + number + "}"
     assert reason(CONNECTED + "a", payload.encode()) == "invalid_payload"
 
@@ -257,11 +257,11 @@ def test_no_client_id_anywhere() -> None:
         b"\x00",
     ],
 )
-def test_what_is_no_json(payload: bytes) -> None:
+def test_malformed_json(payload: bytes) -> None:
     assert reason(CONNECTED + "a", payload) == "malformed_json"
 
 
-def test_nesting_without_end_is_survived() -> None:
+def test_deep_nesting() -> None:
     deep = b"[" * 100_000 + b"]" * 100_000
     assert reason(CONNECTED + "a", b'{"x":' + deep[:60_000] + deep[-60_000:] + b"}") in (
         "invalid_payload",
@@ -303,7 +303,7 @@ def test_size() -> None:
         "$AWS/events/presence/connected/a",
     ],
 )
-def test_topics_of_no_event(topic: str) -> None:
+def test_unknown_topics(topic: str) -> None:
     assert reason(topic, b"{}") == "unknown_topic"
     assert reason(topic, b"x" * (MAX_PAYLOAD + 1)) == "unknown_topic", "routed by topic first"
 
@@ -335,7 +335,7 @@ CLASSES = {
 def test_registry_jobs_certificates_and_commands(topic: str, payload: dict, event: dict) -> None:
     expected = dict(event)
     cls = CLASSES[expected.pop("class")]
-    assert told(topic, payload) == cls(**expected)
+    assert decoded(topic, payload) == cls(**expected)
 
 
 def test_the_fixtures_hold_every_family_and_type() -> None:
@@ -362,7 +362,7 @@ def test_the_fixtures_hold_every_family_and_type() -> None:
         ("job/a/completed", {"eventType": "THING_EVENT"}),
     ],
 )
-def test_other_families_that_say_nothing_sound(topic: str, payload: dict) -> None:
+def test_invalid_payloads_of_other_families(topic: str, payload: dict) -> None:
     assert reason("$aws/events/" + topic, json.dumps(payload).encode()) == "invalid_payload"
 
 
@@ -373,14 +373,14 @@ def test_rejections_do_not_quote_the_payload() -> None:
     assert "secret" not in str(rejected.value)
 
 
-def test_attributes_beyond_what_aws_allows_are_left_out() -> None:
+def test_attributes_beyond_the_limits_of_aws_are_ignored() -> None:
     attributes = {
         "n" * 128: "v" * 800,
         "n" * 129: "a name too long",
         "value too long": "v" * 801,
         **{f"a{number}": "" for number in range(60)},
     }
-    event = told("$aws/events/thing/a/created", {"attributes": attributes})
+    event = decoded("$aws/events/thing/a/created", {"attributes": attributes})
     assert len(event.attributes) == 50
     assert event.attributes["n" * 128] == "v" * 800
     assert not {"n" * 129, "value too long"} & event.attributes.keys()
@@ -388,21 +388,23 @@ def test_attributes_beyond_what_aws_allows_are_left_out() -> None:
 
 def test_names_of_the_registry_at_their_limit() -> None:
     name = "g" * 1024
-    assert told(f"$aws/events/thingGroup/{name}/created", {}).thing_group == name
+    assert decoded(f"$aws/events/thingGroup/{name}/created", {}).thing_group == name
     assert reason(f"$aws/events/thingGroup/{name}g/created", b"{}") == "invalid_payload"
     assert reason(
         "$aws/events/thing/a/created", json.dumps({"thingName": name + "g"}).encode()
     ) == ("invalid_payload")
 
 
-def test_what_is_kept_of_each_client_is_kept_short() -> None:
-    """A hostile sender must not fill the memory with it, nor the state file."""
+def test_text_kept_for_each_client_is_cut() -> None:
+    """A hostile publisher must not fill the memory or the state file."""
     payload = {"sessionIdentifier": "s" * 50_000, "disconnectReason": "R" * 50_000}
-    event = told(DISCONNECTED + "a", payload)
+    event = decoded(DISCONNECTED + "a", payload)
     assert (event.session, event.reason) == ("s" * 128, "R" * 64)
-    subscribed = told("$aws/events/subscriptions/subscribed/a", payload)
+    subscribed = decoded("$aws/events/subscriptions/subscribed/a", payload)
     assert subscribed.session == "s" * 128
-    refused = told("$aws/events/presence/connect_failed/a", {"connectFailureReason": "R" * 100_000})
+    refused = decoded(
+        "$aws/events/presence/connect_failed/a", {"connectFailureReason": "R" * 100_000}
+    )
     assert refused.reason == "R" * 64
     long_name = json.dumps({"thingName": "t" * 1025}).encode()
     for topic in (CONNECTED, "$aws/events/subscriptions/subscribed/"):

@@ -1,4 +1,4 @@
-"""Whatever the bytes are: counted, survived, and a valid event among them still applied."""
+"""Hostile payloads are counted, and a valid event among them is applied."""
 
 import json
 import random
@@ -59,7 +59,7 @@ def test_decoding_gives_an_event_or_a_rejection(topic: str, payload: bytes) -> N
 
 
 def mutations(rng: random.Random) -> bytes:
-    """A valid payload with something done to it, or no payload at all."""
+    """A damaged payload, or random bytes."""
     payload = json.dumps(VALID).encode()
     match rng.randrange(8):
         case 0:

@@ -1,4 +1,4 @@
-"""The strict way of decoding makes nothing that the tolerant way would not make."""
+"""`decode_published` returns nothing that `decode_client_event` would not return."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ odd = st.one_of(
 
 
 def texts(fields: dict[str, object]) -> st.SearchStrategy[bytes]:
-    """A payload as it is, or with one byte replaced, or with something after it."""
+    """A payload, unchanged, with one byte replaced, or with something after it."""
     text = json.dumps(fields).encode()
     return st.one_of(
         st.just(text),
@@ -71,8 +71,8 @@ payloads = st.builds(
 ).flatmap(texts)
 
 
-def agree(topic: str, payload: bytes) -> bool:
-    """Whether the strict way took it; what it made is compared."""
+def is_decoded(topic: str, payload: bytes) -> bool:
+    """Whether `decode_published` returned an event, which is then compared."""
     event = decode_published(topic, payload)
     if event is None:
         return False
@@ -84,20 +84,22 @@ def agree(topic: str, payload: bytes) -> bool:
 @given(topic=st.sampled_from([CONNECTED + "a", DISCONNECTED + "a/b", CONNECTED]), payload=payloads)
 @example(CONNECTED + "a", json.dumps(ORDINARY).encode())
 @settings(max_examples=3000)
-def test_what_the_strict_way_takes_the_tolerant_way_takes_alike(topic: str, payload: bytes) -> None:
-    agree(topic, payload)
+def test_both_decoders_return_the_same_event(topic: str, payload: bytes) -> None:
+    is_decoded(topic, payload)
 
 
 @pytest.mark.parametrize(("topic", "payload"), FIXTURES)
-def test_recorded_events_come_out_alike(topic: str, payload: object) -> None:
-    agree(topic, payload.encode() if isinstance(payload, str) else json.dumps(payload).encode())
+def test_both_decoders_return_the_same_recorded_event(topic: str, payload: object) -> None:
+    is_decoded(
+        topic, payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
+    )
 
 
 @pytest.mark.parametrize(
     ("topic", "kind"), [(CONNECTED, "connected"), (DISCONNECTED, "disconnected")]
 )
-def test_ordinary_events_go_the_strict_way(topic: str, kind: str) -> None:
-    assert agree(topic + "a", json.dumps({**ORDINARY, "eventType": kind}).encode())
+def test_ordinary_events_are_decoded(topic: str, kind: str) -> None:
+    assert is_decoded(topic + "a", json.dumps({**ORDINARY, "eventType": kind}).encode())
 
 
 @pytest.mark.parametrize(
@@ -113,5 +115,5 @@ def test_ordinary_events_go_the_strict_way(topic: str, kind: str) -> None:
     ],
     ids=str,
 )
-def test_others_are_left_to_the_tolerant_way(change: dict[str, object]) -> None:
+def test_other_events_are_not_decoded(change: dict[str, object]) -> None:
     assert decode_published(CONNECTED + "a", json.dumps({**ORDINARY, **change}).encode()) is None

@@ -23,7 +23,6 @@ from presenced.events.topics import Route
 
 _CONNECTED = "$aws/events/presence/connected/"
 _DISCONNECTED = "$aws/events/presence/disconnected/"
-_BOOLEANS = {"true": True, "false": False}
 # Kept for each client, so the length is limited. AWS's session identifiers are UUIDs (36
 # characters), its longest disconnectReason has 27; a longer text is cut.
 _MAX_SESSION = 128
@@ -95,7 +94,7 @@ class _ClientPayload(Payload, rename="camel", gc=False):
     thing_name: str | None = None
     session_identifier: str | None = None
     version_number: Version | None = None
-    client_initiated_disconnect: bool | str | None = None
+    client_initiated_disconnect: bool | None = None
     disconnect_reason: str | None = None
     connect_failure_reason: str | None = None
 
@@ -130,7 +129,7 @@ def decode_client_event(route: Route, payload: bytes, received: float) -> Event:
                 version=fields.version_number,
                 session=session,
                 reason=_reason(fields.disconnect_reason) if disconnected else None,
-                client_initiated=_client_initiated(fields) if disconnected else None,
+                client_initiated=fields.client_initiated_disconnect if disconnected else None,
                 thing_name=name(fields.thing_name) if fields.thing_name else None,
             )
         case "connect_failed":
@@ -155,12 +154,3 @@ def decode_client_event(route: Route, payload: bytes, received: float) -> Event:
 
 def _reason(text: str | None) -> str | None:
     return text[:_MAX_REASON] if text else None
-
-
-def _client_initiated(fields: _ClientPayload) -> bool | None:
-    value = fields.client_initiated_disconnect
-    if not isinstance(value, str):
-        return value
-    if value.lower() not in _BOOLEANS:
-        raise invalid("clientInitiatedDisconnect is not a boolean")
-    return _BOOLEANS[value.lower()]

@@ -58,7 +58,7 @@ def failed_at(steps: Steps) -> dict[str, str]:
     return list(steps.values())[place]
 
 
-def speak(broker: Mosquitto, subscriber: str, *, qos: int = 1) -> threading.Thread:
+def publish_on_suback(broker: Mosquitto, subscriber: str, *, qos: int = 1) -> threading.Thread:
     """Publish one event as soon as the subscriber's subscription is granted."""
 
     def publish() -> None:
@@ -70,7 +70,7 @@ def speak(broker: Mosquitto, subscriber: str, *, qos: int = 1) -> threading.Thre
     return thread
 
 
-def test_all_is_well(
+def test_every_step_succeeds(
     broker_of: Any,
     daemon_of: Any,
     certificates: Certificates,
@@ -80,7 +80,7 @@ def test_all_is_well(
     broker: Mosquitto = broker_of(certificates=certificates)
     certificates.client.key.chmod(0o600)
     daemon = daemon_of(start=False, broker=broker, tls=certificates.client, mqtt=transport)
-    publisher = speak(broker, "presenced-doctor")
+    publisher = publish_on_suback(broker, "presenced-doctor")
     status, [steps] = doctor(daemon, "--timeout", "20s")
     publisher.join(20)
     assert (status, list(steps)) == (0, STEPS)
@@ -179,7 +179,7 @@ def test_refused_filter(
     assert steps["first message"]["status"] == "skipped"
 
 
-def test_granted_but_silent(
+def test_no_message_on_a_granted_filter(
     broker_of: Any, daemon_of: Any, transport: dict[str, str], doctor: Any
 ) -> None:
     broker = broker_of()
@@ -202,7 +202,7 @@ def test_a_grant_at_qos_0_is_a_warning(
     broker_of: Any, daemon_of: Any, transport: dict[str, str], doctor: Any
 ) -> None:
     broker = broker_of(max_qos=0)
-    publisher = speak(broker, "presenced-doctor")
+    publisher = publish_on_suback(broker, "presenced-doctor")
     daemon = daemon_of(start=False, broker=broker, mqtt=transport)
     status, [steps] = doctor(daemon, "--timeout", "20s")
     publisher.join(20)
@@ -212,18 +212,18 @@ def test_a_grant_at_qos_0_is_a_warning(
     assert f"granted {FILTER} at QoS 0 only, though mqtt.qos is 1" in step["detail"]
     assert "each outage is a gap" in step["detail"]
     assert "max_qos" in step["remedy"]
-    assert steps["first message"]["status"] == "ok", "told once"
+    assert steps["first message"]["status"] == "ok", "reported once"
     daemon.settings["mqtt"]["qos"] = 0
     daemon.write()
     _, [steps] = doctor(daemon, "--timeout", "0s")
-    assert steps[f"SUBACK {FILTER}"]["status"] == "ok", "as it was asked for"
+    assert steps[f"SUBACK {FILTER}"]["status"] == "ok", "as requested"
 
 
 def test_an_event_published_at_qos_0_is_a_warning(
     broker_of: Any, daemon_of: Any, transport: dict[str, str], doctor: Any
 ) -> None:
     broker = broker_of()
-    publisher = speak(broker, "presenced-doctor", qos=0)
+    publisher = publish_on_suback(broker, "presenced-doctor", qos=0)
     daemon = daemon_of(start=False, broker=broker, mqtt=transport)
     status, [steps] = doctor(daemon, "--timeout", "20s")
     publisher.join(20)
@@ -256,13 +256,13 @@ def test_each_connection_has_its_own_steps(broker_of: Any, daemon_of: Any, docto
     assert not [step for step in first.values() if step["status"] == "failed"]
 
 
-def test_a_running_daemon_is_left_alone(
+def test_a_running_daemon_stays_connected(
     broker_of: Any, daemon_of: Any, transport: dict[str, str], doctor: Any
 ) -> None:
     broker = broker_of()
     daemon: Daemon = daemon_of(broker=broker, mqtt=transport)
     daemon.wait_until_ready()
-    publisher = speak(broker, "presenced-doctor")
+    publisher = publish_on_suback(broker, "presenced-doctor")
     assert doctor(daemon, "--timeout", "20s")[0] == 0
     publisher.join(20)
     assert daemon.ready
@@ -286,21 +286,21 @@ def test_lines_for_people(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--client-id", "a+b"], "--client-id"),
         (["--config", "/nowhere/presenced.yaml"], "/nowhere/presenced.yaml"),
     ],
 )
 def test_wrong_configuration(
-    daemon_of: Any, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    daemon_of: Any, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     daemon = daemon_of(start=False)
     assert main(["doctor", "--config", str(daemon.config), *arguments]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_name_that_grows_too_long(
+def test_a_derived_client_id_that_is_too_long(
     daemon_of: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     daemon = daemon_of(start=False, mqtt={"client_id": "x" * 125})

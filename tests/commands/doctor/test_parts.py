@@ -1,4 +1,4 @@
-"""Parts of the doctor that need no broker."""
+"""Steps and findings of the doctor that need no broker."""
 
 import json
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pytest
 
 from certificates import Certificates
 from presenced.commands.doctor.mqtt_steps import no_message, refused
-from presenced.commands.doctor.report import Finding, Report, Status, Step
+from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import check_files
 from presenced.service.build import client_filter
 from presenced.settings import TlsSettings, load_settings
@@ -56,7 +56,7 @@ def test_a_key_that_everyone_can_read_is_a_warning(
     assert "chmod o-rwx" in finding.remedy
 
 
-def test_what_only_the_check_command_sees_fails_too(
+def test_problems_that_only_the_check_command_finds_fail(
     certificates: Certificates, now: datetime
 ) -> None:
     """A CA file without an authority: OpenSSL would take it."""
@@ -65,13 +65,13 @@ def test_what_only_the_check_command_sees_fails_too(
     assert "holds no certificate of an authority" in finding.detail
 
 
-def test_files_need_not_be_given(now: datetime) -> None:
+def test_files_are_optional(now: datetime) -> None:
     assert check_files(None, now).status is Status.SKIPPED
     none = check_files(TlsSettings(cert=None, key=None, ca=None), now)
     assert (none.status, "trust store" in none.detail) == (Status.OK, True)
 
 
-def test_nothing_is_taken_from_the_daemon() -> None:
+def test_a_command_takes_no_message_from_the_daemon() -> None:
     shared = replace(OPTIONS, filters=("$share/g/$aws/events/#", "$aws/events/job/#"))
     assert OPTIONS.session_kept
     assert not without_side_effects(shared, "doctor").session_kept
@@ -123,7 +123,7 @@ def test_what_the_broker_said_is_part_of_the_finding() -> None:
 
 def test_lines_for_people() -> None:
     def lines(*found: str) -> list[str]:
-        return list(Step("TLS", Finding(Status(found[0]), *found[1:])).lines())
+        return list(Finding(Status(found[0]), *found[1:]).lines("TLS"))
 
     assert lines("ok") == ["  ok       TLS"]
     assert lines("ok", "fine") == ["  ok       TLS: fine"]
@@ -137,11 +137,11 @@ def test_lines_for_people() -> None:
     assert lines("failed", "broken") == ["  FAILED   TLS", f"{indent}broken"]
 
 
-def test_only_a_failed_step_makes_a_report_bad() -> None:
-    steps = {status: Step("TLS", Finding(status)) for status in Status}
+def test_a_report_is_ok_unless_a_step_failed() -> None:
+    steps = {status: ("TLS", Finding(status)) for status in Status}
     bad = steps.pop(Status.FAILED)
     good = Report({"p": list(steps.values())})
-    assert (json.loads(good.as_json())["ok"], good.summary()) == (True, "1 warning.")
+    assert (good.ok, good.summary()) == (True, "1 warning.")
     report = Report({"p": list(steps.values()), "p-2": [bad]})
-    assert (json.loads(report.as_json())["ok"], report.summary()) == (False, "1 failed, 1 warning.")
+    assert (report.ok, report.summary()) == (False, "1 failed, 1 warning.")
     assert Report({"p": [steps[Status.OK]]}).summary() == "Everything is well."

@@ -22,7 +22,7 @@ both = pytest.mark.parametrize("transport", TRANSPORTS)
 async def findings(settings: Any, answer_timeout: float = 40.0) -> dict[str, Any]:
     report = await examine(settings, message_timeout=20.0, answer_timeout=answer_timeout)
     [steps] = report.connections.values()
-    return {step.name: step.finding for step in steps}
+    return dict(steps)
 
 
 def plaintext(transport: str, port: int) -> Any:

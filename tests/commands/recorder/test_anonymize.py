@@ -1,4 +1,4 @@
-"""Anonymised messages: nothing of a name in them, and the same to the daemon."""
+"""Anonymised messages: they contain no name and have the same effect on the daemon."""
 
 import io
 import json
@@ -43,7 +43,7 @@ NAMES = [
 ]
 
 
-def the_settings(**more: Any) -> Settings:
+def settings_with(**more: Any) -> Settings:
     overrides = {**SETTINGS, **more}
     return load_settings(None, environ={}, overrides=overrides, require_endpoint=False)
 
@@ -60,7 +60,7 @@ def message(topic: str, payload: bytes, received: float = NOW) -> Message:
 def samples() -> list[tuple[str, dict[str, Any]]]:
     """A message of every family and type."""
     lines = FIXTURES.read_text().splitlines()
-    told = [(line["topic"], line["payload"]) for line in map(json.loads, lines)]
+    found = [(line["topic"], line["payload"]) for line in map(json.loads, lines)]
     for kind in (*EVENT_TYPES["presence"], *EVENT_TYPES["subscriptions"]):
         family = "presence" if kind in EVENT_TYPES["presence"] else "subscriptions"
         fields = {
@@ -77,8 +77,8 @@ def samples() -> list[tuple[str, dict[str, Any]]]:
             "connectFailureReason": "AUTHORIZATION_FAILED",
             "topics": ["devices/a/commands"],
         }
-        told.append((f"$aws/events/{family}/{kind}/a", fields))
-    return [(topic, fields) for topic, fields in told if fields]
+        found.append((f"$aws/events/{family}/{kind}/a", fields))
+    return [(topic, fields) for topic, fields in found if fields]
 
 
 SAMPLES = samples()
@@ -113,7 +113,7 @@ changed_values = {
 
 
 @st.composite
-def told(draw: st.DrawFn, number: int) -> tuple[str, bytes]:
+def damaged_samples(draw: st.DrawFn, number: int) -> tuple[str, bytes]:
     """One message: a sample, with other values, wrapped, or broken."""
     topic, fields = draw(st.sampled_from(CLIENT_SAMPLES) | st.sampled_from(SAMPLES))
     fields = deepcopy(fields)
@@ -125,7 +125,7 @@ def told(draw: st.DrawFn, number: int) -> tuple[str, bytes]:
         minutes = draw(st.sampled_from([0, 1, -1, 3, -3, 70]))
         fields["timestamp"] = round(NOW * 1000) + minutes * 60_000 + number
         topic = topic[: -len("a")] + draw(names)
-    elif "timestamp" in fields:  # no two of the registry's at once: then names would decide
+    elif "timestamp" in fields:  # registry events at the same time are ordered by name
         fields["timestamp"] = round(NOW * 1000) + number
     if draw(st.integers(0, 9)) == 0:
         topic = draw(st.sampled_from([t for t, _ in SAMPLES]) | st.just("odd/topic"))
@@ -150,7 +150,7 @@ def recordings(draw: st.DrawFn) -> list[Message]:
             earlier = draw(st.sampled_from(messages))
             topic, payload = earlier.topic, earlier.payload
         else:
-            topic, payload = draw(told(number))
+            topic, payload = draw(damaged_samples(number))
         messages.append(message(topic, payload, received))
     return messages
 
@@ -166,7 +166,7 @@ def json_lines(text: str) -> list[dict[str, Any]]:
 
 
 def one_to_one(pairs: list[tuple[Any, Any]]) -> bool:
-    """Whether each left one always goes with the same right one, and the other way round."""
+    """Whether each left value is always paired with the same right value, and vice versa."""
     different = set(pairs)
     return (
         len({left for left, _ in different})
@@ -188,8 +188,8 @@ def metrics(text: str, rename: Callable[[str, str], str]) -> Iterator[tuple[Any,
 
 
 def compare(messages: list[Message]) -> None:
-    """Compare a replay of messages with one of what stands for them."""
-    wanted = the_settings()
+    """Compare a replay of messages with a replay of their anonymised copies."""
+    wanted = settings_with()
     anonymizer = Anonymizer(wanted)
     anonymous = [parse_line(recording_line(anonymizer(each))) for each in messages]
 
@@ -213,12 +213,12 @@ def compare(messages: list[Message]) -> None:
 
 @given(recordings())
 @settings(max_examples=400, deadline=None)
-def test_a_replay_gives_the_same_but_for_the_names(messages: list[Message]) -> None:
+def test_a_replay_has_the_same_result_except_for_names(messages: list[Message]) -> None:
     compare(messages)
 
 
-def test_messages_that_differ_in_what_is_left_out_are_no_copies_of_each_other() -> None:
-    """Jobs carry nothing to order them by: only copies to the last byte count once."""
+def test_messages_that_differ_in_removed_fields_stay_different() -> None:
+    """Jobs carry nothing to order them by: only identical payloads count once."""
     topic = "$aws/events/job/j/completed"
     payloads = [b'{"comment": "one"}', b'{"comment": "two"}', b'{"comment": "one"}', b"{ }", b"{}"]
     compare([message(topic, payload) for payload in payloads])
@@ -236,7 +236,7 @@ def test_messages_that_differ_in_what_is_left_out_are_no_copies_of_each_other() 
     ],
     ids=len,
 )
-def test_attributes_within_the_limits_of_aws_count(attributes: dict[str, str | None]) -> None:
+def test_attributes_at_the_limits_of_aws(attributes: dict[str, str | None]) -> None:
     thing = {"eventType": "THING_EVENT", "thingName": "a", "attributes": attributes}
     connected, lifecycle = CLIENT_SAMPLES[0]
     assert "/connected/" in connected
@@ -249,7 +249,7 @@ def test_attributes_within_the_limits_of_aws_count(attributes: dict[str, str | N
     )
 
 
-def test_own_and_ignored_clients_stay_so() -> None:
+def test_own_and_ignored_clients_stay_ignored() -> None:
     topic, fields = CLIENT_SAMPLES[0]
     compare(
         [
@@ -267,8 +267,8 @@ secrets = st.sampled_from(
 
 
 @st.composite
-def secretive(draw: st.DrawFn) -> Message:
-    """A message with secrets in all places that may hold any, and broken or not."""
+def messages_with_secrets(draw: st.DrawFn) -> Message:
+    """A message with secrets wherever one may be, valid or damaged."""
     topic, fields = draw(st.sampled_from(SAMPLES))
     kept = {"eventType", "operation", "timestamp", "versionNumber"}
     replaced = {key: value if key in kept else draw(secrets) for key, value in fields.items()}
@@ -307,56 +307,57 @@ def secretive(draw: st.DrawFn) -> Message:
     return message(topic, payload)
 
 
-@given(secretive())
+@given(messages_with_secrets())
 @settings(max_examples=1500, deadline=None)
-def test_no_name_is_left(told: Message) -> None:
-    line = recording_line(Anonymizer(the_settings())(told))
+def test_no_name_is_left(original: Message) -> None:
+    line = recording_line(Anonymizer(settings_with())(original))
     assert SECRET.lower() not in line.decode().lower()
     assert SECRET.encode().hex() not in line.decode()
 
 
 @pytest.mark.parametrize("reason", list(RejectionReason))
-def test_what_is_rejected_stays_so_for_the_same_reason(reason: RejectionReason) -> None:
+def test_a_rejected_message_is_rejected_for_the_same_reason(reason: RejectionReason) -> None:
     topic = "$aws/events/presence/connected/a"
-    told = {
+    originals = {
         RejectionReason.MALFORMED_JSON: (topic, b"{a}"),
         RejectionReason.INVALID_PAYLOAD: (topic, b'{"clientId": 7}'),
         RejectionReason.UNKNOWN_TOPIC: ("$aws/events/a", b"{}"),
         RejectionReason.TOO_LARGE: (topic, b"a" * (MAX_PAYLOAD + 1)),
     }[reason]
-    anonymous = Anonymizer(the_settings())(message(*told))
+    anonymous = Anonymizer(settings_with())(message(*originals))
     with pytest.raises(Rejected) as rejected:
         decode(anonymous.topic, anonymous.payload, NOW)
     assert rejected.value.reason is reason
 
 
 @pytest.mark.parametrize("topic", [topic for topic, _ in SAMPLES])
-def test_a_topic_is_what_it_names(topic: str) -> None:
+def test_topic_of_reverses_route(topic: str) -> None:
     assert route(topic_of(route(topic))) == route(topic)
 
 
-def test_the_same_is_the_same_within_a_recording_and_not_beyond() -> None:
-    told = message("$aws/events/presence/connected/a", json.dumps(CLIENT_SAMPLES[0][1]).encode())
-    anonymizer = Anonymizer(the_settings())
-    assert anonymizer(told) == anonymizer(told)
-    assert anonymizer(told) != Anonymizer(the_settings())(told)
-
-
-def test_what_an_event_says_of_people_is_replaced_and_not_dropped() -> None:
+def test_pseudonyms_are_stable_within_a_recording_only() -> None:
     topic, fields = CLIENT_SAMPLES[0]
-    anonymous = Anonymizer(the_settings())(message(topic, json.dumps(fields).encode()))
-    told = json.loads(anonymous.payload)
-    assert told.pop("original")
-    assert told.keys() == fields.keys()
-    same = {key for key in fields if told[key] == fields[key]}
+    original = message(topic, json.dumps(fields).encode())
+    anonymizer = Anonymizer(settings_with())
+    assert anonymizer(original) == anonymizer(original)
+    assert anonymizer(original) != Anonymizer(settings_with())(original)
+
+
+def test_known_fields_are_replaced_and_not_removed() -> None:
+    topic, fields = CLIENT_SAMPLES[0]
+    anonymous = Anonymizer(settings_with())(message(topic, json.dumps(fields).encode()))
+    replaced_fields = json.loads(anonymous.payload)
+    assert replaced_fields.pop("original")
+    assert replaced_fields.keys() == fields.keys()
+    same = {key for key in fields if replaced_fields[key] == fields[key]}
     replaced = {"clientId", "thingName", "sessionIdentifier", "principalIdentifier", "ipAddress"}
     assert fields.keys() - same == {*replaced, "topics"}
-    assert anonymous.topic.endswith(told["clientId"])
+    assert anonymous.topic.endswith(replaced_fields["clientId"])
 
 
-def test_addresses_are_those_of_documentation_and_tell_their_version() -> None:
+def test_addresses_are_documentation_addresses_with_the_ip_version() -> None:
     topic, fields = CLIENT_SAMPLES[0]
-    anonymizer = Anonymizer(the_settings())
+    anonymizer = Anonymizer(settings_with())
 
     def address(text: str) -> str:
         payload = json.dumps({**fields, "ipAddress": text}).encode()

@@ -1,4 +1,4 @@
-"""Pseudonyms of clients: left out of presence where the client was, and nobody else."""
+"""Pseudonyms of clients: ignored if and only if the client is."""
 
 import pytest
 from hypothesis import given, settings
@@ -23,13 +23,13 @@ def names_of(*patterns: str, own: tuple[str, ...] = ()) -> tuple[ClientNames, Cl
         )
     ),
 )
-def test_who_was_left_out_is_left_out_and_nobody_else(name: str, patterns: list[str]) -> None:
+def test_a_pseudonym_is_ignored_if_and_only_if_the_name_is(name: str, patterns: list[str]) -> None:
     names, client_filter = names_of(*patterns, own=("own",))
     assert client_filter.why_ignored(names(name)) == client_filter.why_ignored(name)
     assert names(name) == names(name)
 
 
-def test_own_and_spelled_out_names_stay() -> None:
+def test_own_and_literal_names_stay() -> None:
     names, _ = names_of("exact", "lab-*", own=("own",))
     assert [names(each) for each in ("own", "exact", "")] == ["own", "exact", ""]
     assert names("lab-berlin").startswith("lab-")
@@ -38,7 +38,7 @@ def test_own_and_spelled_out_names_stay() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["lab-?", "lab-[0-9]", "[\N{SNOWMAN}]*"])
-def test_a_pattern_that_other_names_cannot_keep_is_refused(pattern: str) -> None:
+def test_a_pattern_that_pseudonyms_cannot_match_is_refused(pattern: str) -> None:
     with pytest.raises(SettingsError, match=r"presence\.ignore_clients = .*write \* where"):
         names_of(pattern)
 

@@ -1,4 +1,4 @@
-"""The files of a recording: whole lines, new names, and full disks."""
+"""The files of a recording: whole lines, numbered names, full disks."""
 
 import os
 import resource
@@ -16,7 +16,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in sorted(directory.iterdir())}
 
 
-def test_the_next_file_is_begun_where_a_line_does_not_fit(tmp_path: Path) -> None:
+def test_a_line_that_does_not_fit_begins_the_next_file(tmp_path: Path) -> None:
     files = RecordingFiles(tmp_path / "r.jsonl", 10)
     files.write([b"1234\n", b"6789\n", b"b\n"])
     files.write([b"much longer than that\n", b"c\n"])
@@ -35,7 +35,7 @@ def test_the_next_file_is_begun_where_a_line_does_not_fit(tmp_path: Path) -> Non
     batches=st.lists(st.lists(st.binary(max_size=9).map(lambda data: data.hex().encode() + b"\n"))),
     max_size=st.integers(1, 60),
 )
-def test_in_the_order_of_names_the_files_hold_all(
+def test_the_files_in_order_contain_all_lines(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[bytes]], max_size: int
 ) -> None:
     directory = tmp_path_factory.mktemp("files")
@@ -50,42 +50,42 @@ def test_in_the_order_of_names_the_files_hold_all(
         assert text.endswith(b"\n") or not text
 
 
-def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
     RecordingFiles(tmp_path / "r", 10).close()
     assert (tmp_path / "r").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.0002", "r.jsonl.17"])
-def test_nothing_is_overwritten_nor_mixed_with(tmp_path: Path, name: str) -> None:
+def test_existing_files_of_a_recording_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("earlier")
     with pytest.raises(RecordingError, match=f"{name} exists already, .* choose another"):
         RecordingFiles(tmp_path / "r.jsonl", 10)
     assert contents(tmp_path) == {name: b"earlier"}
 
 
-def test_files_of_other_names_are_no_matter(tmp_path: Path) -> None:
+def test_files_with_other_names_are_ignored(tmp_path: Path) -> None:
     for name in ("r.jsonl.gz", "r.jsonl.", "q.jsonl", "r.jsonl.0002.gz"):
         (tmp_path / name).touch()
     RecordingFiles(tmp_path / "r.jsonl", 10).close()
 
 
-def test_a_file_that_appears_later_is_not_overwritten_either(tmp_path: Path) -> None:
+def test_a_file_that_appears_later_is_not_overwritten(tmp_path: Path) -> None:
     files = RecordingFiles(tmp_path / "r", 1)
-    (tmp_path / "r.0002").write_text("somebody else's")
+    (tmp_path / "r.0002").write_text("another program's")
     with pytest.raises(RecordingError, match="File exists"):
         files.write([b"1\n", b"2\n"])
     files.close()
-    assert contents(tmp_path) == {"r": b"1\n", "r.0002": b"somebody else's"}
+    assert contents(tmp_path) == {"r": b"1\n", "r.0002": b"another program's"}
 
 
-def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_directory(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="nowhere: No such file or directory"):
         RecordingFiles(tmp_path / "nowhere" / "r", 10)
 
 
-def test_a_directory_that_may_not_be_written(tmp_path: Path) -> None:
+def test_a_directory_without_write_permission(tmp_path: Path) -> None:
     if os.geteuid() == 0:
-        # Nobody makes files there, not even root.
+        # Not even root can create files there.
         with pytest.raises(RecordingError, match="cannot write /proc/self/r:"):
             RecordingFiles(Path("/proc/self/r"), 10)
         return
@@ -106,7 +106,7 @@ def test_a_full_disk_leaves_whole_lines(small_disk: Path, fill_up: Callable[[], 
 
 
 def test_a_limit_of_file_sizes_leaves_whole_lines(tmp_path: Path) -> None:
-    """Half of the last line fits, and is taken back."""
+    """Half of the last line fits; it is removed."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     files = RecordingFiles(tmp_path / "r", 10**9)
     files.write([b"first\n"])

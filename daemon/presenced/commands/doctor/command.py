@@ -2,13 +2,12 @@
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 
 from presenced.commands.doctor.mqtt_steps import ANSWER_TIMEOUT, MqttProbe
-from presenced.commands.doctor.report import Finding, Report, Status, Step
+from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import NetworkProbe, check_files
 from presenced.commands.output import DONE, FAILED
 from presenced.settings import Settings
@@ -16,6 +15,8 @@ from presenced.sources.options import load_for_tool, source_options, without_sid
 from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import in_thread
+
+FindingQueue = asyncio.Queue[tuple[str, Finding] | None]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return FAILED
     print(report.as_json() if options.json else report.summary())
-    return FAILED if report.count(Status.FAILED) else DONE
+    return DONE if report.ok else FAILED
 
 
 async def examine(
@@ -54,32 +55,31 @@ async def examine(
     the first one as its steps are done. Raises SettingsError if the password file cannot be read.
     """
     options = [without_side_effects(each, "doctor") for each in source_options(settings.mqtt)]
-    queues: list[asyncio.Queue[Step | None]] = [asyncio.Queue() for _ in options]
-    found: dict[str, list[Step]] = {}
-
-    async def fill(queue: asyncio.Queue[Step | None], each: SourceOptions) -> None:
-        mqtt = MqttProbe(settings.mqtt.transport, each, daemon_client_id, answer_timeout)
-        async for step in _steps(settings, each, mqtt, message_timeout):
-            queue.put_nowait(step)
-        queue.put_nowait(None)
-
+    queues: list[FindingQueue] = [asyncio.Queue() for _ in options]
+    report = Report()
     async with asyncio.TaskGroup() as group:
         for each, queue in zip(options, queues, strict=True):
-            group.create_task(fill(queue, each))
+            mqtt = MqttProbe(settings.mqtt.transport, each, daemon_client_id, answer_timeout)
+            group.create_task(_test_connection(settings, each, mqtt, message_timeout, queue))
         for each, queue in zip(options, queues, strict=True):
             write_line(f"{each.client_id} at {each.address} ({settings.mqtt.transport})")
-            steps = found[each.client_id] = []
-            while (step := await queue.get()) is not None:
-                steps.append(step)
-                for line in step.lines():
+            steps = report.connections[each.client_id] = []
+            while (item := await queue.get()) is not None:
+                step, finding = item
+                steps.append(item)
+                for line in finding.lines(step):
                     write_line(line)
-    return Report(dict(found))
+    return report
 
 
-async def _steps(
-    settings: Settings, options: SourceOptions, mqtt: MqttProbe, message_timeout: float
-) -> AsyncIterator[Step]:
-    """Yield each step when it is done. A failure skips all later stages."""
+async def _test_connection(
+    settings: Settings,
+    options: SourceOptions,
+    mqtt: MqttProbe,
+    message_timeout: float,
+    queue: FindingQueue,
+) -> None:
+    """Put each step with its finding into the queue, then None. A failure skips later stages."""
     now = datetime.now(UTC)
     network = NetworkProbe(options, now)
     stages: list[list[tuple[str, Callable[[], Awaitable[Finding]]]]] = [
@@ -92,16 +92,18 @@ async def _steps(
         [(f"SUBACK {each}", partial(mqtt.subscribed, each)) for each in options.filters],
         [("first message", partial(mqtt.first_message, message_timeout))],
     ]
-    async with AsyncExitStack() as stack:
-        stack.callback(network.close)
-        stack.push_async_callback(mqtt.stop)
-        failed = False
+    failed = False
+    try:
         for stage in stages:
             skip = failed
-            for name, check in stage:
+            for step, check in stage:
                 finding = Finding(Status.SKIPPED) if skip else await check()
                 failed |= finding.status is Status.FAILED
-                yield Step(name, finding)
+                queue.put_nowait((step, finding))
+    finally:
+        network.close()
+        await mqtt.stop()
+    queue.put_nowait(None)
 
 
 def _blocking(check: Callable[[], Finding]) -> Callable[[], Awaitable[Finding]]:

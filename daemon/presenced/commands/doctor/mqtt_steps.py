@@ -93,7 +93,7 @@ class MqttProbe:
         )
 
     async def first_message(self, limit: float) -> Finding:
-        """Wait `limit` seconds for any message, and meanwhile make AWS publish events."""
+        """Wait `limit` seconds for any message, and make AWS publish events in that time."""
         if not limit:
             return Finding(Status.SKIPPED, "not waited for")
         probing = asyncio.create_task(self._connect_probes())
@@ -170,7 +170,7 @@ def refused(fault: Fault | None, options: SourceOptions, daemon_client_id: str |
 def no_message(options: SourceOptions, limit: float, *, probed: bool) -> Finding:
     """Return the finding for granted filters on which nothing came within `limit` seconds.
 
-    `probed` says that a probe connected meanwhile, of which AWS publishes an event.
+    `probed` is set if a probe connected in that time, of which AWS publishes an event.
     """
     silence = f"subscription granted, but no message received within {format_duration(limit)}"
     probe = probe_client_id(options.client_id)
@@ -179,8 +179,8 @@ def no_message(options: SourceOptions, limit: float, *, probed: bool) -> Finding
     if probed and any(overlapping_filters([options.filters, [topic]])):
         return Finding(
             Status.FAILED,
-            f"{silence}, though {probe} connected meanwhile, which AWS IoT Core publishes on"
-            f" {topic}",
+            f"{silence}, though {probe} connected meanwhile, and AWS IoT Core publishes that"
+            f" on {topic}",
             f"{receive}. Other brokers publish no such event: there, wait for a device to connect,"
             " with --timeout 5m",
         )

@@ -1,8 +1,9 @@
 """The findings of the doctor, as text for people and as JSON for programs."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
 from presenced.sources.faults import Fault
@@ -30,62 +31,49 @@ class Finding:
         """Return the finding for a fault, in the words of the daemon's log."""
         return Finding(Status.FAILED, str(replace(fault, remedy="")), fault.remedy)
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a connection, and its finding."""
-
-    name: str
-    finding: Finding
-
-    def lines(self) -> Iterator[str]:
-        """Yield the lines for people: the result, then the cause and the remedy of a problem."""
-        status, detail, remedy = self.finding.status, self.finding.detail, self.finding.remedy
-        mark = "FAILED" if status is Status.FAILED else status.value
-        line = f"  {mark:<9}{self.name}"
-        is_problem = status in (Status.WARNING, Status.FAILED)
-        yield f"{line}: {detail}" if detail and not is_problem else line
+    def lines(self, step: str) -> Iterator[str]:
+        """Yield the lines for people: the step, then the cause and the remedy of a problem."""
+        is_problem = self.status in (Status.WARNING, Status.FAILED)
+        mark = "FAILED" if self.status is Status.FAILED else self.status.value
+        detail = f": {self.detail}" if self.detail and not is_problem else ""
+        yield f"  {mark:<9}{step}{detail}"
         indent = " " * 11
-        if detail and is_problem:
-            yield f"{indent}{detail}"
-        if remedy:
-            yield f"{indent}Remedy: {remedy}"
+        if self.detail and is_problem:
+            yield f"{indent}{self.detail}"
+        if self.remedy:
+            yield f"{indent}Remedy: {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The steps of each connection, by its client ID."""
+    """The steps of each connection with their findings, by the client ID of the connection."""
 
-    connections: dict[str, Sequence[Step]]
+    connections: dict[str, list[tuple[str, Finding]]] = field(default_factory=dict)
 
-    def count(self, status: Status) -> int:
-        """Return the number of steps with a result, over all connections."""
-        return sum(
-            step.finding.status is status for steps in self.connections.values() for step in steps
-        )
+    @property
+    def ok(self) -> bool:
+        """Whether no step failed."""
+        return not self._counts[Status.FAILED]
+
+    @property
+    def _counts(self) -> Counter[Status]:
+        return Counter(found.status for steps in self.connections.values() for _, found in steps)
 
     def summary(self) -> str:
         """Return the last line for people."""
-        counts = {status: self.count(status) for status in (Status.FAILED, Status.WARNING)}
-        parts = (f"{count} {status}" for status, count in counts.items() if count)
-        return f"{', '.join(parts) or 'Everything is well'}."
+        counts = self._counts
+        problems = [status for status in (Status.FAILED, Status.WARNING) if counts[status]]
+        if not problems:
+            return "Everything is well."
+        return ", ".join(f"{counts[status]} {status}" for status in problems) + "."
 
     def as_json(self) -> str:
         """Return one JSON object, for programs."""
         connections = [
             {
                 "connection": client_id,
-                "steps": [
-                    {
-                        "step": step.name,
-                        "status": step.finding.status,
-                        "detail": step.finding.detail,
-                        "remedy": step.finding.remedy,
-                    }
-                    for step in steps
-                ],
+                "steps": [{"step": step, **asdict(finding)} for step, finding in steps],
             }
             for client_id, steps in self.connections.items()
         ]
-        ok = not self.count(Status.FAILED)
-        return json.dumps({"ok": ok, "connections": connections}, indent=2)
+        return json.dumps({"ok": self.ok, "connections": connections}, indent=2)

@@ -16,8 +16,8 @@ class RecordingFiles:
     """The files of one recording: `path`, then `path.0002`, `path.0003`, and so on.
 
     A line that would make a file larger than `max_size` bytes begins the next file; only a single
-    line may be larger. Only the owner can read the files, because messages reveal who is where.
-    Raises RecordingError if a file with one of these names exists or cannot be created.
+    line may be larger. Only the owner can read the files: messages contain client IDs and
+    addresses. Raises RecordingError if one of the files exists or cannot be created.
     """
 
     def __init__(self, path: Path, max_size: int) -> None:
