@@ -13,12 +13,12 @@ import aiohttp
 import yaml
 
 from presenced.fleet import Fleet
+from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
-from presenced.metrics.series import ClientSeries
-from presenced.pipeline import ClientFilter, Pipeline
+from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
-from presenced.settings import ListenAddress
+from presenced.settings import ListenAddress, MetricsSettings
 from presenced.sources.source import TlsFiles
 from presenced.system.supervision import Readiness
 from presenced.web.access import PasswordCheck
@@ -100,8 +100,8 @@ async def listening(
     """A listener on a free loopback port with this web configuration file."""
     file = directory / "web.yml"
     file.write_text(yaml.safe_dump(config))
-    pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
-    view = MetricSources(pipeline=pipeline, series=ClientSeries(), transport="awscrt")
+    pipeline = Pipeline(Fleet(PresenceRules()))
+    view = MetricSources(pipeline, ClientMetrics(pipeline.fleet, MetricsSettings()), "awscrt")
     readiness = Readiness(ready=True, text="ready")
     listener = Listener(
         "127.0.0.1",

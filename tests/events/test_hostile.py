@@ -11,7 +11,7 @@ from presenced.events.decode import decode
 from presenced.events.message import Message
 from presenced.events.model import EVENT_TYPES, Event, Rejected, RejectionReason
 from presenced.fleet import Fleet
-from presenced.pipeline import ClientFilter, Pipeline
+from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules, State
 from presenced.system import log
 
@@ -89,7 +89,7 @@ def mutations(rng: random.Random) -> bytes:
 def test_a_hundred_thousand_hostile_payloads(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("info", "json")
     rng = random.Random(7)
-    pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
+    pipeline = Pipeline(Fleet(PresenceRules()))
     kinds = ["connected/h", "disconnected/h", "connect_failed/h", "nonsense/h", "connected/", ""]
 
     def hostile() -> Message:

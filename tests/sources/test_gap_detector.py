@@ -13,12 +13,15 @@ from histories import lifecycle
 from kept import Time
 from presenced.events.message import Message
 from presenced.events.model import Event, LifecycleEvent, ThingEvent
-from presenced.pipeline import Traffic
+from presenced.fleet import Changes
+from presenced.pipeline import Batch
 from presenced.presence import Presence, PresenceRules
-from presenced.sources.gap_detector import GapDetector, Session, carries_presence
+from presenced.sources.gap_detector import GapDetector, MqttSession
 from presenced.sources.gaps import GapReason
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
+from presenced.sources.subscriptions import carries_presence
+from presenced.sources.traffic import Traffic
 from presenced.system import log
 
 EVERYTHING = ("$aws/events/#",)
@@ -42,14 +45,13 @@ def options(client_id: str = "me", **changes: Any) -> SourceOptions:
 class Watcher:
     """GapDetector over a fleet with one client online, on a clock that the test moves."""
 
-    earlier: list[Session] = field(default_factory=list)
+    earlier: list[MqttSession] = field(default_factory=list)
     time: Time = field(default_factory=Time)
 
     def __post_init__(self) -> None:
         self.presence = Presence(PresenceRules())
-        self.held: list[float] = []
-        self.all = GapDetector(self.presence, self.time.clocks, self.held.append)
-        self.all.remember(self.earlier)
+        self.all = GapDetector(self.presence, self.time.clocks)
+        self.all.restore(self.earlier)
         self.traffic: dict[str, Traffic] = {}
         self.statuses: dict[str, ConnectionStatus] = {}
         event = lifecycle(connected=True, timestamp=0, version=1, session="s", client_id="device")
@@ -62,17 +64,18 @@ class Watcher:
             self.traffic.setdefault(each.client_id, Traffic(max_message_rate=10))
 
     def look(self, *, stalled: bool = False) -> None:
-        self.all.look(list(self.statuses.values()), self.traffic, stalled=stalled)
+        self.all.check(list(self.statuses.values()), self.traffic, stalled=stalled)
 
     def message(self, client_id: str = "me") -> Message:
         return Message("", b"", 1, self.time.wall, self.time.now, connection=client_id)
 
     def receive(self, count: int, client_id: str = "me") -> None:
         for _ in range(count):
-            self.traffic[client_id].count(self.message(client_id))
+            self.traffic[client_id].count([self.message(client_id)])
 
     def hear(self, event: Event | None, client_id: str = "me") -> None:
-        self.all.heard(self.message(client_id), event)
+        changes = Changes([], set(), set(), set())
+        self.all.observe(Batch([self.message(client_id)], [event], changes))
 
     def happening(self, age: float = 0.0, who: str = "device", **fields: Any) -> LifecycleEvent:
         at = round((self.time.wall - age) * 1000)
@@ -111,7 +114,7 @@ class Watcher:
         return self.presence.counts.unverified
 
 
-def watching(*wanted: SourceOptions, earlier: list[Session] | None = None) -> Watcher:
+def watching(*wanted: SourceOptions, earlier: list[MqttSession] | None = None) -> Watcher:
     watcher = Watcher(earlier or [])
     watcher.expect(*(wanted or [options()]))
     return watcher
@@ -411,14 +414,14 @@ def test_sessions_are_those_of_connections_that_have_been_up() -> None:
 
 def test_what_an_earlier_process_had_not_caught_up_with_is_still_to_come() -> None:
     wall = Time().wall
-    watcher = watching(earlier=[Session("me", wall - 10, missing_since=wall - 5000)])
+    watcher = watching(earlier=[MqttSession("me", wall - 10, missing_since=wall - 5000)])
     assert watcher.all.held_at == watcher.time.now - 5000
     watcher.all.up("me", resumed=True)
     assert watcher.gaps == {}, "it was in use ten seconds ago"
 
 
-def session(age: float, client_id: str = "me") -> Session:
-    return Session(client_id, Time().wall - age)
+def session(age: float, client_id: str = "me") -> MqttSession:
+    return MqttSession(client_id, Time().wall - age)
 
 
 def test_an_earlier_process_held_deadlines_since_it_was_last_alive() -> None:
@@ -662,7 +665,9 @@ def test_a_later_process_knows_that_a_session_kept_nothing() -> None:
 
 def changed(*filters: str, before: dict[str, int] | None) -> Watcher:
     """A restart with other filters; the broker resumes the session."""
-    watcher = watching(options(filters=filters), earlier=[Session("me", Time().wall - 20, before)])
+    watcher = watching(
+        options(filters=filters), earlier=[MqttSession("me", Time().wall - 20, before)]
+    )
     watcher.all.up("me", resumed=True)
     for each in filters:
         watcher.all.granted("me", each, 1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.sources.gaps import Subscriptions, carries_presence, covers
+from presenced.sources.subscriptions import Subscriptions, carries_presence, covers
 
 EVERYTHING = "$aws/events/#"
 PRESENCE = "$aws/events/presence/#"
@@ -117,11 +117,11 @@ def test_a_grant_at_qos_0_keeps_no_presence(asked: int) -> None:
 
 def test_events_at_qos_0_keep_no_presence_until_the_next_grant() -> None:
     subscriptions = wanting(PRESENCE, THINGS)
-    assert not subscriptions.came_at_qos_0(), "nothing was granted yet"
+    assert not subscriptions.received_at_qos_0(), "nothing was granted yet"
     subscriptions.granted(PRESENCE, 1)
     subscriptions.granted(THINGS, 1)
-    assert subscriptions.came_at_qos_0()
-    assert not subscriptions.came_at_qos_0(), "no news"
+    assert subscriptions.received_at_qos_0()
+    assert not subscriptions.received_at_qos_0(), "no news"
     assert subscriptions.held == {PRESENCE: 0, THINGS: 1}
     assert not subscriptions.keeps_presence
     assert "the broker granted QoS 1" in str(subscriptions.shortfalls[PRESENCE])
@@ -133,7 +133,7 @@ def test_events_at_qos_0_keep_no_presence_until_the_next_grant() -> None:
 def test_a_grant_at_qos_0_explains_events_at_qos_0() -> None:
     subscriptions = wanting(PRESENCE)
     subscriptions.granted(PRESENCE, 0)
-    assert not subscriptions.came_at_qos_0()
+    assert not subscriptions.received_at_qos_0()
     assert "granted $aws/events/presence/# at QoS 0 only" in str(subscriptions.shortfalls[PRESENCE])
 
 

@@ -12,11 +12,13 @@ import pytest
 from prometheus_client.registry import CollectorRegistry
 
 from presenced.fleet import Fleet
+from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition, Snapshot
 from presenced.metrics.series import ClientSeries
-from presenced.pipeline import ClientFilter, Pipeline
+from presenced.pipeline import Pipeline
 from presenced.presence import Client, PresenceRules, State
+from presenced.settings import MetricsSettings
 from presenced.system.supervision import Readiness
 from presenced.web.server import Listener
 
@@ -37,8 +39,10 @@ class Scraped:
     def __init__(self, make_exposition: Callable[[MetricSources], Exposition]) -> None:
         self.series = ClientSeries(max_clients=CLIENTS)
         show(self.series, State.ONLINE, 1.0)
-        pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
-        view = MetricSources(pipeline=pipeline, series=self.series, transport="awscrt")
+        pipeline = Pipeline(Fleet(PresenceRules()))
+        clients = ClientMetrics(pipeline.fleet, MetricsSettings())
+        clients.series = self.series
+        view = MetricSources(pipeline, clients, "awscrt")
         ready = Readiness(ready=True, text="ready")
         self.exposition = make_exposition(view)
         self.listener = Listener("127.0.0.1", 0, self.exposition, lambda: ready)

@@ -8,11 +8,12 @@ import aiohttp
 import pytest
 
 from presenced.fleet import Fleet
+from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
-from presenced.metrics.series import ClientSeries
-from presenced.pipeline import ClientFilter, Pipeline
+from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
+from presenced.settings import MetricsSettings
 from presenced.system.supervision import Readiness
 from presenced.web.server import Listener, ListenerError
 
@@ -26,8 +27,8 @@ def serve(
     """Run `use` with a function that asks a listener."""
 
     async def run() -> None:
-        pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
-        view = MetricSources(pipeline=pipeline, series=ClientSeries(), transport="awscrt")
+        pipeline = Pipeline(Fleet(PresenceRules()))
+        view = MetricSources(pipeline, ClientMetrics(pipeline.fleet, MetricsSettings()), "awscrt")
         listener = Listener("127.0.0.1", 0, Exposition(view), lambda: readiness)
         await listener.open()
         url = f"http://127.0.0.1:{listener.port}"
@@ -137,8 +138,8 @@ def test_formats() -> None:
 
 def test_an_address_that_is_taken() -> None:
     async def run() -> None:
-        pipeline = Pipeline(Fleet(PresenceRules()), ClientFilter())
-        view = MetricSources(pipeline=pipeline, series=ClientSeries(), transport="awscrt")
+        pipeline = Pipeline(Fleet(PresenceRules()))
+        view = MetricSources(pipeline, ClientMetrics(pipeline.fleet, MetricsSettings()), "awscrt")
         ready = Readiness(ready=True, text="")
         first = Listener("127.0.0.1", 0, Exposition(view), lambda: ready)
         await first.open()

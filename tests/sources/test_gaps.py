@@ -97,14 +97,14 @@ def test_a_session_that_was_there_at_the_first_start_is_caught_up_with() -> None
 
 def look(one: ConnectionGap, *times: float) -> None:
     for now in times:
-        one.look(now, stalled=False)
+        one.check(now, stalled=False)
 
 
 def test_quiet_ends_the_queue() -> None:
     one = resumed()
     look(one, 101.9)
     assert one.catching_up
-    one.heard(101.95, 30.0, own_connect=False)
+    one.received(101.95, 30.0, own_connect=False)
     look(one, 103.9)
     assert one.catching_up, "one of the queue came less than two seconds ago"
     look(one, 104.0)
@@ -118,7 +118,7 @@ def stream(
     """Events that each happened `age` seconds ago, looked at as the daemon does."""
     for step in range(round(seconds * rate)):
         now = begin + step / rate
-        one.heard(now, age, own_connect=False)
+        one.received(now, age, own_connect=False)
         look(one, now)
     return begin + seconds
 
@@ -135,8 +135,8 @@ def test_new_events_that_overtake_the_queue_do_not_end_it() -> None:
     for step in range(300):
         now = 100.0 + step / 10
         for _ in range(9):
-            one.heard(now, 0.0, own_connect=False)
-        one.heard(now, 20.0 + step / 10, own_connect=False)
+            one.received(now, 0.0, own_connect=False)
+        one.received(now, 20.0 + step / 10, own_connect=False)
         look(one, now)
     assert one.catching_up
     look(one, 132.0)
@@ -147,7 +147,7 @@ def test_an_event_that_comes_late_now_and_then_is_no_queue() -> None:
     one = resumed()
     for step in range(65):
         now = 100.0 + step / 10
-        one.heard(now, 0.0 if step % 19 else 500.0, own_connect=False)
+        one.received(now, 0.0 if step % 19 else 500.0, own_connect=False)
         if step > 10:
             look(one, now)
     look(one, 108.0)
@@ -158,7 +158,7 @@ def test_an_event_that_comes_late_now_and_then_is_no_queue() -> None:
 def test_what_may_be_of_the_queue_is_waited_for(age: float | None) -> None:
     one = resumed()
     for step in range(300):
-        one.heard(100.0 + step / 10, age, own_connect=False)
+        one.received(100.0 + step / 10, age, own_connect=False)
         look(one, 100.0 + step / 10)
     assert one.catching_up
 
@@ -166,13 +166,13 @@ def test_what_may_be_of_the_queue_is_waited_for(age: float | None) -> None:
 @pytest.mark.parametrize("ahead", [-50.0, -3.0, 0.0, 3.0, 50.0])
 def test_its_own_connect_tells_how_the_clocks_differ(ahead: float) -> None:
     one = resumed()
-    one.heard(100.3, 0.3 + ahead, own_connect=True)
+    one.received(100.3, 0.3 + ahead, own_connect=True)
     stored = resumed()
-    stored.heard(100.3, 0.3 + ahead, own_connect=True)
+    stored.received(100.3, 0.3 + ahead, own_connect=True)
     for step in range(40):
         now = 100.4 + step / 10
-        one.heard(now, 0.1 + ahead, own_connect=False)
-        stored.heard(now, step / 10 + 2.0 + ahead, own_connect=False)
+        one.received(now, 0.1 + ahead, own_connect=False)
+        stored.received(now, step / 10 + 2.0 + ahead, own_connect=False)
         look(one, now)
         look(stored, now)
     assert not one.catching_up
@@ -181,7 +181,7 @@ def test_its_own_connect_tells_how_the_clocks_differ(ahead: float) -> None:
 
 def test_an_own_connect_of_an_earlier_time_tells_nothing_of_the_clock() -> None:
     one = resumed()
-    one.heard(100.3, 150.0, own_connect=True)
+    one.received(100.3, 150.0, own_connect=True)
     stream(one, 100.4, 10.0, age=120.0)
     assert one.catching_up
 
@@ -208,11 +208,11 @@ def test_each_connection_waits_anew() -> None:
 def test_what_one_connection_learned_of_the_clock_does_not_count_on_the_next() -> None:
     """It may have been set since."""
     one = resumed()
-    one.heard(100.3, 50.3, own_connect=True)
+    one.received(100.3, 50.3, own_connect=True)
     one.down(101.0)
     one.up(161.0, resumed=True)
     for step in range(100):
-        one.heard(161.0 + step / 10, step / 10 + 30.0, own_connect=False)
+        one.received(161.0 + step / 10, step / 10 + 30.0, own_connect=False)
         look(one, 161.0 + step / 10)
     assert one.catching_up
 
@@ -222,9 +222,9 @@ def test_the_own_connect_of_a_flap_lies_in_the_queue_and_tells_nothing() -> None
     one = resumed(now=60.0)
     one.down(61.0)
     one.up(71.0, resumed=True)
-    one.heard(71.1, 11.1, own_connect=True)
+    one.received(71.1, 11.1, own_connect=True)
     for step in range(100):
-        one.heard(71.2 + step / 10, step / 10 + 5.0, own_connect=False)
+        one.received(71.2 + step / 10, step / 10 + 5.0, own_connect=False)
         look(one, 71.2 + step / 10)
     assert one.catching_up
 
@@ -232,16 +232,16 @@ def test_the_own_connect_of_a_flap_lies_in_the_queue_and_tells_nothing() -> None
 def test_its_own_connect_tells_the_same_behind_a_slow_disk() -> None:
     one = resumed()
     one.hold_back(105.0, 100.5)
-    one.heard(105.1, 5.1, own_connect=True)
+    one.received(105.1, 5.1, own_connect=True)
     for step in range(100):
-        one.heard(105.2 + step / 10, step / 10 + 2.0, own_connect=False)
+        one.received(105.2 + step / 10, step / 10 + 2.0, own_connect=False)
         look(one, 105.2 + step / 10)
     assert one.catching_up, "what was held back goes on coming"
 
 
 def test_it_is_not_quiet_while_the_broker_waits_for_acknowledgements() -> None:
     one = resumed()
-    one.look(1000.0, stalled=True)
+    one.check(1000.0, stalled=True)
     assert one.catching_up
     look(one, 1001.9)
     assert one.catching_up
@@ -303,9 +303,9 @@ def test_what_the_broker_holds_back_is_waited_for_as_a_queue_is() -> None:
     look(one, 103.0)
     assert one.holds_from(103.0) is None
     one.hold_back(110.0, 105.0)
-    one.look(110.0, stalled=True)
+    one.check(110.0, stalled=True)
     assert (one.catching_up, one.holds_from(110.0)) == (True, 105.0)
-    one.heard(110.5, 3.0, own_connect=False)
+    one.received(110.5, 3.0, own_connect=False)
     look(one, 112.4)
     assert one.catching_up
     look(one, 112.5)
