@@ -45,7 +45,7 @@ def test_a_heartbeat_carries_the_last_id():
             await reader.readuntil(b": listening\n")
             for number in range(3):
                 told = await reader.readuntil(b": heartbeat\n")
-                assert f"id: {hub.id_of(0)}\n".encode() in told, number
+                assert f"id: {hub.last_id}\n".encode() in told, number
             writer.close()
             await until(lambda: len(hub) == 0, what="the end of the subscription")
 

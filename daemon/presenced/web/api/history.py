@@ -35,11 +35,6 @@ class Effect(StrEnum):
     STALE = "stale"
     """An event from before the last accepted one."""
 
-    @property
-    def is_ignored(self) -> bool:
-        """Whether the event was ignored, because it is not later than the last accepted one."""
-        return self in (Effect.DUPLICATE, Effect.STALE)
-
 
 # On the path of every event: a global name costs a fifth of what an enumeration's member does.
 _ONLINE, _PENDING, _OFFLINE = State.ONLINE, State.PENDING, State.OFFLINE
@@ -47,6 +42,7 @@ _DUPLICATE, _STALE = Ordering.DUPLICATE, Ordering.STALE
 _BEGAN_DELAY, _WENT_OFFLINE = Effect.BEGAN_DELAY, Effect.WENT_OFFLINE
 _FLAP_SUPPRESSED, _WENT_ONLINE = Effect.FLAP_SUPPRESSED, Effect.WENT_ONLINE
 _CONNECTION_REPLACED, _NOTED = Effect.CONNECTION_REPLACED, Effect.NOTED
+_IGNORED = (Effect.DUPLICATE, Effect.STALE)
 
 
 class LastAccepted(msgspec.Struct, frozen=True, gc=False):
@@ -153,7 +149,7 @@ class ClientHistory(msgspec.Struct, eq=False, gc=False):
         for entry in self.entries:
             if entry is self.decided:
                 break
-            if isinstance(entry, ReceivedEvent) and entry.effect.is_ignored:
+            if isinstance(entry, ReceivedEvent) and entry.effect in _IGNORED:
                 ignored.append(entry)
         return ignored[::-1]
 
@@ -169,9 +165,6 @@ class History:
         self._max_clients = clients
         self._find = find
         self._clients: OrderedDict[str, ClientHistory] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._clients)
 
     def get(self, client_id: str) -> ClientHistory | None:
         """Return the history of a client, None if nothing is remembered."""
@@ -193,32 +186,34 @@ class History:
         client = self._find(event.client_id)
         if client is None:
             return
-        history = self._touch(event.client_id)
+        history = self._clients.get(event.client_id)
+        if history is None:
+            history = self._clients[event.client_id] = ClientHistory()
+            if len(self._clients) > self._max_clients:
+                self._clients.popitem(last=False)
+        else:
+            self._clients.move_to_end(event.client_id)
         if not isinstance(event, LifecycleEvent) or ordering is None:
             self._record_other(history, event, received, before, client)
             return
-        timestamp = None if event.untimed else event.timestamp
         if ordering is _DUPLICATE or ordering is _STALE:
-            entry = ReceivedEvent(
-                received,
-                event.type,
-                Effect.DUPLICATE if ordering is _DUPLICATE else Effect.STALE,
-                timestamp,
-                event.version,
-                pack(event.session),
-                event.reason,
-                _last_accepted(client),
-            )
+            effect = Effect.DUPLICATE if ordering is _DUPLICATE else Effect.STALE
+            session, against = pack(event.session), _last_accepted(client)
         else:
-            entry = history.decided = ReceivedEvent(
-                received,
-                event.type,
-                _effect(event.type, received, before, client),
-                timestamp,
-                event.version,
-                client.packed_session,
-                event.reason,
-            )
+            effect = _effect(event.type, received, before, client)
+            session, against = client.packed_session, None
+        entry = ReceivedEvent(
+            received,
+            event.type,
+            effect,
+            None if event.untimed else event.timestamp,
+            event.version,
+            session,
+            event.reason,
+            against,
+        )
+        if against is None:
+            history.decided = entry
         history.add(entry, self.per_client)
 
     def _record_other(
@@ -256,16 +251,6 @@ class History:
     def forget(self, client: Client) -> None:
         """Delete the history of a client."""
         self._clients.pop(client.client_id, None)
-
-    def _touch(self, client_id: str) -> ClientHistory:
-        history = self._clients.get(client_id)
-        if history is None:
-            history = self._clients[client_id] = ClientHistory()
-            if len(self._clients) > self._max_clients:
-                self._clients.popitem(last=False)
-        else:
-            self._clients.move_to_end(client_id)
-        return history
 
 
 def _effect(event_type: str, received: float, before: State, client: Client) -> Effect:
