@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from selenium.webdriver import Chrome
 
+from api_fleet import has_room
 from consoles import Stage, staged
 from pages import Page, chromium
 from presenced.events.message import Message
@@ -105,11 +106,13 @@ def test_a_page_that_is_not_seen_leaves_its_place_and_misses_nothing(
     page: Page, stage: Stage
 ) -> None:
     hub = stage.fleet.hub
+    stage.call(lambda: [hub.subscribe(lambda _: True, lambda: True) for _ in range(31)])
     page.open()
     page.wait_for_text("#link", "Live")
+    assert not stage.call(lambda: has_room(hub))
     first = page.driver.current_window_handle
     page.driver.switch_to.new_window("tab")
-    wait_for(lambda: stage.call(lambda: len(hub)) == 0)
+    wait_for(lambda: stage.call(lambda: has_room(hub)), what="the end of the hidden page's stream")
     stage.call(lambda: stage.fleet.hear("connected", "meanwhile", at=1))
     page.driver.close()
     page.driver.switch_to.window(first)

@@ -27,12 +27,11 @@ _HEADERS: Mapping[str, str] = {
     "X-Accel-Buffering": "no",  # nginx would hold back events
 }
 
-
 Selects = Callable[[Transition], bool]
 
 
 class StreamEvent(NamedTuple):
-    """A transition and the ID of the event, with which a subscriber can come back."""
+    """A transition, and the ID with which a subscriber can resume the stream after it."""
 
     id: str
     transition: Transition
@@ -114,9 +113,6 @@ class Hub:
         self._subscribers: list[Subscriber] = []
         self._closed = False
 
-    def __len__(self) -> int:
-        return sum(subscriber.is_open() for subscriber in self._subscribers)
-
     @property
     def last_id(self) -> str:
         """The ID of the last event."""
@@ -134,10 +130,10 @@ class Hub:
     def subscribe(
         self, selects: Selects, is_open: Callable[[], bool], last_id: str | None = None
     ) -> Subscriber:
-        """Subscribe to the selected transitions from now on, or from those after `last_id` on.
+        """Subscribe to the selected transitions, from now on or from the one after `last_id` on.
 
-        Events after it that are no longer remembered count as lost. Raises ProblemError
-        if the maximum number of subscribers is reached.
+        Those that are no longer remembered count as lost. Raises ProblemError if the maximum number
+        of subscribers is reached.
         """
         self._subscribers = [each for each in self._subscribers if each.is_open()]
         if self._closed or len(self._subscribers) >= self._max_subscribers:
