@@ -1,4 +1,4 @@
-"""The console of `presenced run` in a real Chromium, with clients that a mosquitto told of."""
+"""The console of `presenced run` in a real Chromium, with events from a mosquitto."""
 
 import json
 import signal

@@ -45,8 +45,8 @@ def test_a_heartbeat_carries_the_last_id():
             reader, writer = await ask(port)
             await reader.readuntil(b": listening\n")
             for number in range(3):
-                told = await reader.readuntil(b": heartbeat\n")
-                assert f"id: {hub.last_id}\n".encode() in told, number
+                text = await reader.readuntil(b": heartbeat\n")
+                assert f"id: {hub.last_id}\n".encode() in text, number
             writer.close()
             await until(lambda: has_room(hub), what="the end of the subscription")
 

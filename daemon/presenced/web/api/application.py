@@ -44,8 +44,8 @@ class Api:
 
     Call `entered`, `went` and `forgotten` for what `Fleet` reports, `changed` for each client that
     may have changed while `follows` is true, and `restored` after clients were restored.
-    `on_follow` is called when `follows` changes. `index` and `hub` replace those with the default
-    limits and timings.
+    `on_follow` is called when `follows` changes. Without `index` and `hub` there are those with the
+    default limits and timings.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Api:
 
     async def _get_client(self, request: web.Request) -> web.Response:
         Query(request.query)
-        # aiohttp's own parameter is decoded: a slash in a client ID could not be told from another.
+        # In aiohttp's decoded parameter a client ID that ends in %2Fhistory would look like a path.
         path = request.rel_url.raw_path.partition(_CLIENTS)[2]
         client = self._find(path.removesuffix(_HISTORY))
         if path.endswith(_HISTORY):

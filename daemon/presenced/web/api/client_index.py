@@ -189,7 +189,7 @@ class ClientIndex:
                 return page
         index = await self._index(key)
         await self._settle()
-        # With the predicate of the index: if the pattern changed meanwhile, so may the current one.
+        # Not with the current predicate: the pattern may have changed since the index was built.
         return await self._scan(index, index.selects, request) or Page([], None)
 
     async def _scan(
