@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 
+import pytest
 from aiohttp import web
 
 from api_fleet import has_room
@@ -32,10 +33,40 @@ async def served(hub: Hub) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-async def ask(port: int, method: str = "GET") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def ask(
+    port: int, method: str = "GET", query: str = ""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"{method} /events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(f"{method} /events{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     return reader, writer
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["a1", "a2", "b"]),
+        ("?client_id=a1", ["a1"]),
+        ("?prefix=a", ["a1", "a2"]),
+        ("?state=offline", ["a2"]),
+        ("?state=offline&state=online&prefix=a&client_id=a2", ["a2"]),
+    ],
+)
+def test_the_query_selects_transitions(query, expected):
+    async def run() -> None:
+        hub = Hub()
+        async with served(hub) as port:
+            reader, writer = await ask(port, query=query)
+            await reader.readuntil(b": listening\n")
+            for name, state in (("a1", "online"), ("a2", "offline"), ("b", "online")):
+                hub.publish(Transition(2.0, 1.0, name, State.UNKNOWN, State(state), None))
+            for name in expected:
+                text = await reader.readuntil(b"}")
+                assert f'"client_id":"{name}"'.encode() in text
+            hub.close()
+            assert b"client_id" not in await reader.readuntil(b"\r\n0\r\n\r\n")
+            writer.close()
+
+    asyncio.run(run())
 
 
 def test_a_heartbeat_carries_the_last_id():
