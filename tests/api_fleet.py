@@ -21,6 +21,7 @@ from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
 from presenced.web.api.application import Api, Sources
 from presenced.web.api.client_index import ClientIndex
+from presenced.web.api.problems import ProblemError
 from presenced.web.api.stream import Hub
 from presenced.web.server import Listener
 
@@ -28,6 +29,15 @@ START = 1_700_000_000.0
 """2023-11-14 22:13:20 UTC."""
 
 Get = Callable[..., Awaitable[tuple[int, Any]]]
+
+
+def has_room(hub: Hub) -> bool:
+    """Whether one more may subscribe."""
+    try:
+        hub.unsubscribe(hub.subscribe(lambda _: True, lambda: True))
+    except ProblemError:
+        return False
+    return True
 
 
 class ApiFleet:

@@ -1,4 +1,4 @@
-"""A listener with the console of a fleet on a virtual clock, for those who ask from outside."""
+"""A listener with the console of a fleet on a virtual clock, for browsers and other clients."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""The API of `presenced run`, with clients that a mosquitto told of."""
+"""The API of `presenced run`, with events from a mosquitto."""
 
 import http.client
 import json
@@ -106,7 +106,7 @@ def described(daemon: Daemon) -> Any:
 
 
 def test_the_api_is_what_its_document_says(described: Any) -> None:
-    schema = described.exclude(path="/api/v1/events")  # whose answers have no end
+    schema = described.exclude(path="/api/v1/events")  # its answers have no end
     operations = [result.ok() for result in schema.get_all_operations()]
     # The document itself is what this begins with.
     assert len(operations) == 4
@@ -147,14 +147,14 @@ def test_lists_are_what_the_metrics_say(daemon: Daemon) -> None:
 
 
 def test_a_client_tells_what_was_ignored_and_no_secret(daemon: Daemon) -> None:
-    told = daemon.get("/api/v1/clients/oslo%2F15")[1]
-    story = json.loads(told)
+    text = daemon.get("/api/v1/clients/oslo%2F15")[1]
+    story = json.loads(text)
     assert story["decided_by"]["version"] == 3
     assert [each["effect"] for each in story["ignored"]] == ["stale", "duplicate"]
     assert "was ignored" in story["explanation"]
     history = daemon.get("/api/v1/clients/oslo%2F15/history")[1]
     for secret in ("a-principal", "192.0.2.7"):
-        assert secret not in told + history
+        assert secret not in text + history
 
 
 def test_the_thing_of_a_client(daemon: Daemon) -> None:
@@ -202,8 +202,8 @@ def test_transitions_are_told_as_they_happen(daemon_of: Any, broker_of: Any) -> 
             broker.publish([event("b", "connected", 1), event("a", "disconnected", 1)])
             first = stream.next()
             assert first["event"] == "transition"
-            told = json.loads(first["data"])
-            assert (told["client_id"], told["previous"], told["state"]) == (
+            data = json.loads(first["data"])
+            assert (data["client_id"], data["previous"], data["state"]) == (
                 "b",
                 "unknown",
                 "online",
@@ -233,7 +233,7 @@ def test_an_open_stream_does_not_keep_the_daemon_from_stopping(
             stream.close()
 
 
-def test_no_more_listen_than_may_and_who_goes_makes_room(daemon_of: Any, broker_of: Any) -> None:
+def test_the_number_of_streams_is_limited(daemon_of: Any, broker_of: Any) -> None:
     with fleet_of(daemon_of, broker_of) as (daemon, _):
         streams = [Stream(daemon) for _ in range(32)]
         status, text = daemon.get("/api/v1/events")
@@ -243,7 +243,7 @@ def test_no_more_listen_than_may_and_who_goes_makes_room(daemon_of: Any, broker_
         wait_for(lambda: Stream(daemon).answer.status == 200, what="room")
 
 
-def test_whoever_does_not_read_loses_and_is_told(daemon_of: Any, broker_of: Any) -> None:
+def test_a_slow_reader_learns_how_much_it_lost(daemon_of: Any, broker_of: Any) -> None:
     quiet = {"log": {"level": "warning"}, "presence": {"offline_delay": "0s"}}
     with fleet_of(daemon_of, broker_of, **quiet) as (daemon, broker):
         with socket.socket() as listener:

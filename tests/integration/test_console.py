@@ -1,4 +1,4 @@
-"""The console of `presenced run` in a real Chromium, with clients that a mosquitto told of."""
+"""The console of `presenced run` in a real Chromium, with events from a mosquitto."""
 
 import json
 import signal
@@ -145,7 +145,7 @@ def test_search_by_prefix_state_and_order_is_kept_by_the_address(page: Page) -> 
     page.wait(lambda: page.texts(IDS) == ["pump-008", "pump-004", "pump-000"])
     assert page.one("#prefix").get_attribute("value") == "pump-00"
     page.one("#prefix").send_keys("-nothing")
-    page.wait_for_text("#list-note", "No client is like that.")
+    page.wait_for_text("#list-note", "No client matches.")
 
 
 def test_a_number_leads_to_its_clients(page: Page) -> None:
@@ -173,12 +173,12 @@ def test_the_story_of_a_client(page: Page) -> None:
 
 def test_a_client_that_is_not_known(page: Page) -> None:
     show(page, "#/clients/nobody")
-    page.wait_for_text("#notices", "no such client is known")
+    page.wait_for_text("#notices", "the client is not known")
     assert page.text("#device-title") == "nobody"
     # The browser itself writes of every answer that is none.
     assert all("404" in line for line in page.complaints())
     show(page, "#/clients/..")
-    page.wait_for_text("#notices", "no browser can ask")
+    page.wait_for_text("#notices", "browsers cannot request")
 
 
 def test_a_transition_comes_by_itself(page: Page, broker: Mosquitto) -> None:
@@ -197,7 +197,7 @@ def test_a_transition_comes_by_itself(page: Page, broker: Mosquitto) -> None:
 
 def test_a_list_and_a_story_follow_what_happens(page: Page, broker: Mosquitto) -> None:
     show(page, "#/?prefix=newcomer")
-    page.wait_for_text("#list-note", "No client is like that.")
+    page.wait_for_text("#list-note", "No client matches.")
     broker.publish([event("newcomer", "connected", 1)])
     page.wait(lambda: page.texts(IDS) == ["newcomer"])
     page.one(f"{IDS} a").click()

@@ -1,4 +1,4 @@
-"""Who gets an answer from the listener: passwords, limits, headers, and the address for health."""
+"""Access to the listener: passwords, limits, headers, and the address for health."""
 
 import asyncio
 import json
@@ -78,7 +78,7 @@ def test_too_many_wrong_passwords(tmp_path) -> None:
         assert statuses == [401] * 10 + [429] * 2
         limited = await client.get(user=("alice", "wrong"))
         assert 1 <= int(limited.headers["Retry-After"]) <= 6
-        # Prometheus, whose password was right before, goes on.
+        # A scraper with a password that was right before is still served.
         assert await client.status(user=ALICE) == 200
 
     with_listener(tmp_path, USERS, use)
@@ -214,13 +214,14 @@ def test_what_is_worth_a_warning(tmp_path, certificates: Certificates) -> None:
     }
     file.write_text(json.dumps(config))
     protection = read_protection(file)
-    told = "\n".join(map(str, protection.warnings))
+    warnings = "\n".join(map(str, protection.warnings))
     assert (
-        "http_server_config.http2 = true: is not supported: clients fall back to HTTP/1.1" in told
+        "http_server_config.http2 = true: is not supported: clients fall back to HTTP/1.1"
+        in warnings
     )
-    assert "tls_server_config.min_version = TLS10: allows TLS versions that are broken" in told
-    assert f"tls_server_config.cert_file = {certificates.expired_server[0]}: expired on" in told
-    assert f"(mode 644). Run chmod o-rwx {key}" in told
+    assert "tls_server_config.min_version = TLS10: allows TLS versions that are broken" in warnings
+    assert f"tls_server_config.cert_file = {certificates.expired_server[0]}: expired on" in warnings
+    assert f"(mode 644). Run chmod o-rwx {key}" in warnings
     assert {problem.severity for problem in protection.warnings} == {"warning"}
     file.write_text(json.dumps({"http_server_config": {"http2": False}}))
     assert read_protection(file).warnings == ()

@@ -18,7 +18,7 @@ USERS = {"alice": hashed("wonderland"), "bob": hashed("builder", 5)}
 
 
 class Counting:
-    """bcrypt, and what was asked of it; a check takes `seconds` of a clock that is nobody's."""
+    """bcrypt that counts its calls; each takes `seconds` of a virtual clock."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.asked: list[bytes] = []
@@ -112,7 +112,7 @@ def test_a_right_password_is_remembered_and_a_wrong_one_is_not() -> None:
     assert len(checking(use).asked) == 1 + 3
 
 
-def test_what_is_remembered_ends_with_the_hash_and_with_the_user() -> None:
+def test_a_remembered_password_is_forgotten_with_its_hash_and_its_user() -> None:
     async def use(check: PasswordCheck) -> None:
         assert await check.check(USERS, "alice", "wonderland", "") == ALLOWED
         changed = USERS | {"alice": hashed("other")}
@@ -215,7 +215,7 @@ def test_right_passwords_use_nothing_up() -> None:
     checking(use, Counting(seconds=1.0))
 
 
-def test_who_is_remembered_gets_in_whatever_others_of_the_address_do() -> None:
+def test_a_remembered_password_is_accepted_despite_wrong_ones_from_its_address() -> None:
     async def use(check: PasswordCheck) -> None:
         assert await check.check(USERS, "alice", "wonderland", "192.0.2.1") == ALLOWED
         for _ in range(50):
@@ -225,7 +225,7 @@ def test_who_is_remembered_gets_in_whatever_others_of_the_address_do() -> None:
     checking(use)
 
 
-def test_wrong_passwords_from_everywhere_take_a_tenth_of_a_processor() -> None:
+def test_wrong_passwords_from_everywhere_cost_at_most_a_tenth_of_a_processor() -> None:
     verify = Counting(seconds=0.1)
     span = 600.0
 
@@ -244,7 +244,7 @@ def test_wrong_passwords_from_everywhere_take_a_tenth_of_a_processor() -> None:
     checking(use, verify)
 
 
-def test_those_who_wait_are_bounded() -> None:
+def test_the_number_of_waiting_checks_is_limited() -> None:
     leave = threading.Event()
 
     class Stuck(Counting):

@@ -34,7 +34,7 @@ def show(series: ClientSeries, state: State, transition: float) -> None:
 
 
 class Scraped:
-    """A listener whose clients are all online since the second 1.0 of the epoch."""
+    """A listener of a fleet in which all clients are online since 1.0 s after the epoch."""
 
     def __init__(self, make_exposition: Callable[[MetricSources], Exposition]) -> None:
         self.series = ClientSeries(max_clients=CLIENTS)
@@ -89,7 +89,7 @@ async def scraped(
         await world.listener.close()
 
 
-def test_all_who_ask_at_once_get_all_of_it() -> None:
+def test_simultaneous_scrapes_are_complete() -> None:
     async def run() -> None:
         async with scraped() as world:
             wanted = world.text
@@ -103,7 +103,7 @@ def test_all_who_ask_at_once_get_all_of_it() -> None:
     asyncio.run(run())
 
 
-def test_a_slow_answer_tells_of_one_moment() -> None:
+def test_a_slow_answer_shows_one_moment() -> None:
     async def run() -> None:
         async with scraped() as world:
             wanted = world.text
@@ -130,7 +130,7 @@ def test_head_has_no_body() -> None:
     asyncio.run(run())
 
 
-def test_who_leaves_in_the_middle_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_disconnects_disturbs_no_other(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
         async with scraped() as world:
             reader, writer = await world.request(b"GET")

@@ -84,7 +84,7 @@ def test_plain_http_is_refused_on_a_tls_listener(tmp_path, certificates, tls, ca
         ({"pair": "client", "maximum_version": ssl.TLSVersion.TLSv1_1}, "TLS versions are outside"),
     ],
 )
-def test_the_log_tells_why_a_handshake_failed(
+def test_the_log_says_why_a_handshake_failed(
     tmp_path, certificates, tls, capsys, client, hint
 ) -> None:
     tls |= {
@@ -111,7 +111,9 @@ def test_the_log_tells_why_a_handshake_failed(
     assert hint in logged
 
 
-def test_the_log_tells_of_clients_that_do_not_trust_us(tmp_path, certificates, tls, capsys) -> None:
+def test_the_log_reports_clients_that_do_not_trust_the_listener(
+    tmp_path, certificates, tls, capsys
+) -> None:
     context = client_context(certificates.wrong_ca.ca)
 
     def shake_hands(port: int) -> None:
@@ -121,11 +123,11 @@ def test_the_log_tells_of_clients_that_do_not_trust_us(tmp_path, certificates, t
 
     async def use(client: Client) -> None:
         await asyncio.to_thread(shake_hands, client.listener.port)
-        await until(lambda: "set ca_file in its tls_config" in told())
+        await until(lambda: "set ca_file in its tls_config" in log())
 
     logged: list[str] = []
 
-    def told() -> str:
+    def log() -> str:
         logged.append(capsys.readouterr().out)
         return "".join(logged)
 
@@ -179,7 +181,7 @@ async def negotiated(client: Client, context: ssl.SSLContext) -> tuple[str, str,
     ("prefer", "chosen"),
     [(True, "ECDHE-ECDSA-CHACHA20-POLY1305"), (False, "ECDHE-ECDSA-AES128-GCM-SHA256")],
 )
-def test_cipher_suites_and_whose_order_counts(tmp_path, certificates, tls, prefer, chosen) -> None:
+def test_cipher_suites_and_their_order(tmp_path, certificates, tls, prefer, chosen) -> None:
     tls |= {
         "cipher_suites": [CHACHA, AES_GCM],
         "prefer_server_cipher_suites": prefer,
@@ -388,13 +390,13 @@ def test_a_damaged_file_keeps_the_old_pair(tmp_path, capsys, damage, name) -> No
     assert capsys.readouterr().out.count("the running one stays") == 1
 
 
-def test_what_is_demanded_of_clients_changes_without_a_restart(tmp_path, certificates) -> None:
+def test_what_is_required_of_clients_changes_without_a_restart(tmp_path, certificates) -> None:
     rotation = Rotation(tmp_path)
     foreign = certificates.foreign_client
 
     async def use(client: Client) -> None:
-        anybody = rotation.context
-        assert await client.status(tls=anybody) == 200
+        without_certificate = rotation.context
+        assert await client.status(tls=without_certificate) == 200
         shutil.copy(certificates.ca, tmp_path / "clients.pem")
         config = rotation.config
         config["tls_server_config"] |= {
@@ -402,7 +404,7 @@ def test_what_is_demanded_of_clients_changes_without_a_restart(tmp_path, certifi
             "client_ca_file": "clients.pem",
         }
         client.configure(config)
-        assert await client.refused(tls=anybody)
+        assert await client.refused(tls=without_certificate)
         ours = client_context(rotation.ca, certificates.client)
         theirs = client_context(rotation.ca, foreign)
         assert await client.status(tls=ours) == 200
@@ -426,7 +428,7 @@ def test_turning_tls_off_takes_a_restart(tmp_path, capsys) -> None:
     assert "turning TLS on or off takes a restart" in capsys.readouterr().out
 
 
-def test_a_client_that_never_finishes_its_handshake_holds_nobody_up(
+def test_a_client_that_never_finishes_its_handshake_blocks_no_other(
     tmp_path, certificates, tls
 ) -> None:
     async def use(client: Client) -> None:
@@ -437,7 +439,7 @@ def test_a_client_that_never_finishes_its_handshake_holds_nobody_up(
     with_listener(tmp_path, {"tls_server_config": tls}, use)
 
 
-def test_asyncio_says_nothing_of_failed_handshakes(tmp_path, certificates, tls, caplog) -> None:
+def test_asyncio_logs_nothing_about_failed_handshakes(tmp_path, certificates, tls, caplog) -> None:
     async def use(client: Client) -> None:
         assert await client.refused()
 

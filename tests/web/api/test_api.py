@@ -28,7 +28,7 @@ def ask(fleet: ApiFleet, use: Callable[[Get], Awaitable[None]]) -> None:
 
 
 def validate(name: str, answer: object) -> None:
-    """See that an answer is what the OpenAPI document says."""
+    """Check an answer against the OpenAPI document."""
     schemas = document()["components"]
     schema = {"$ref": f"#/components/schemas/{name}", "components": schemas}
     Draft202012Validator(schema).validate(answer)
@@ -95,7 +95,7 @@ def test_a_client_and_its_place_in_the_registry():
     ask(fleet, use)
 
 
-def test_what_the_state_tells_where_there_is_no_history():
+def test_the_deciding_event_comes_from_the_state_without_a_history():
     fleet = ApiFleet(clients=0)
     fleet.hear("disconnected", version=3, at=1, disconnectReason="CLIENT_ERROR")
     fleet.presence.rules = fleet.presence.rules
@@ -153,7 +153,7 @@ def test_a_history_the_newest_first():
     ask(fleet, use)
 
 
-def test_who_is_unverified_and_why():
+def test_an_unverified_client_and_its_gap():
     fleet = ApiFleet()
     fleet.hear("connected", at=0)
     fleet.presence.note_gap(START + 1)
@@ -219,7 +219,7 @@ def test_any_client_id_has_its_path(client_id):
     ask(fleet, use)
 
 
-def test_slashes_may_stand_as_they_are():
+def test_slashes_may_be_left_unencoded():
     fleet = ApiFleet()
     fleet.hear("connected", "plant/camera/7", at=0)
 
@@ -279,10 +279,10 @@ def test_an_unknown_parameter_is_named_with_the_nearest():
     ask(ApiFleet(), use)
 
 
-def test_what_is_not_there_is_a_problem_too():
+def test_unknown_paths_clients_and_methods_are_problems():
     async def use(get: Get) -> None:
-        status, problem = await get("/clients/nobody")
-        assert (status, problem["parameter"], problem["value"]) == (404, "client_id", "nobody")
+        status, problem = await get("/clients/missing")
+        assert (status, problem["parameter"], problem["value"]) == (404, "client_id", "missing")
         assert (await get("/nothing"))[0] == 404
         status, problem = await get("/clients/%ff")
         assert (status, problem["parameter"]) == (400, "client_id")
@@ -383,6 +383,6 @@ def test_a_cursor_is_read_as_it_was_written(written):
     ).map(lambda value: write_cursor(Order.SINCE, value) if not isinstance(value, str) else value),
     st.sampled_from(Order),
 )
-def test_what_is_no_cursor_is_refused_and_nothing_else(text, order):
+def test_anything_but_a_cursor_is_refused_as_a_problem(text, order):
     with suppress(ProblemError):
         assert isinstance(read_cursor(text, order), tuple) is order.by_since

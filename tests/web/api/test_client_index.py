@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from api_fleet import ApiFleet
 from presenced.presence import Client, State
 from presenced.system.loop import CooperativeScheduler
-from presenced.web.api.client_index import BusyError, ClientIndex, SortedIndex
+from presenced.web.api.client_index import ClientIndex, SortedIndex
+from presenced.web.api.problems import ProblemError
 from presenced.web.api.selection import Order, PageRequest, Selection
 from presenced.web.api.sorted_keys import SortedKeys
 
@@ -283,7 +284,7 @@ def test_too_many_new_indexes_at_once_are_refused():
             for number in range(12)
         ]
         answers = await asyncio.gather(*asked, return_exceptions=True)
-        assert sum(isinstance(answer, BusyError) for answer in answers) == 4
+        assert sum(isinstance(answer, ProblemError) for answer in answers) == 4
         index.close()
 
     asyncio.run(run())

@@ -5,8 +5,10 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 
+import pytest
 from aiohttp import web
 
+from api_fleet import has_room
 from presenced.presence import State, Transition
 from presenced.web.api.problems import problems
 from presenced.web.api.stream import Hub, serve_events
@@ -31,42 +33,72 @@ async def served(hub: Hub) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-async def ask(port: int, method: str = "GET") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def ask(
+    port: int, method: str = "GET", query: str = ""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"{method} /events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(f"{method} /events{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     return reader, writer
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["a1", "a2", "b"]),
+        ("?client_id=a1", ["a1"]),
+        ("?prefix=a", ["a1", "a2"]),
+        ("?state=offline", ["a2"]),
+        ("?state=offline&state=online&prefix=a&client_id=a2", ["a2"]),
+    ],
+)
+def test_the_query_selects_transitions(query, expected):
+    async def run() -> None:
+        hub = Hub()
+        async with served(hub) as port:
+            reader, writer = await ask(port, query=query)
+            await reader.readuntil(b": listening\n")
+            for name, state in (("a1", "online"), ("a2", "offline"), ("b", "online")):
+                hub.publish(Transition(2.0, 1.0, name, State.UNKNOWN, State(state), None))
+            for name in expected:
+                text = await reader.readuntil(b"}")
+                assert f'"client_id":"{name}"'.encode() in text
+            hub.close()
+            assert b"client_id" not in await reader.readuntil(b"\r\n0\r\n\r\n")
+            writer.close()
+
+    asyncio.run(run())
 
 
 def test_a_heartbeat_carries_the_last_id():
     async def run() -> None:
-        hub = Hub(heartbeat=0.01)
+        hub = Hub(max_subscribers=1, heartbeat=0.01)
         async with served(hub) as port:
             reader, writer = await ask(port)
             await reader.readuntil(b": listening\n")
             for number in range(3):
-                told = await reader.readuntil(b": heartbeat\n")
-                assert f"id: {hub.id_of(0)}\n".encode() in told, number
+                text = await reader.readuntil(b": heartbeat\n")
+                assert f"id: {hub.last_id}\n".encode() in text, number
             writer.close()
-            await until(lambda: len(hub) == 0, what="the end of the subscription")
+            await until(lambda: has_room(hub), what="the end of the subscription")
 
     asyncio.run(run())
 
 
 def test_a_subscriber_that_reads_nothing_is_disconnected():
     async def run() -> None:
-        hub = Hub(heartbeat=60.0, write_timeout=0.2)
+        hub = Hub(max_subscribers=1, write_timeout=0.2)
         async with served(hub) as port:
             with socket.socket() as stuck:
                 stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 stuck.connect(("127.0.0.1", port))
                 stuck.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
-                await until(lambda: len(hub) == 1)
+                await until(lambda: not has_room(hub))
                 name = "x" * 1000
 
                 def flooded() -> bool:
                     for _ in range(100):
                         hub.publish(Transition(2.0, 1.0, name, State.OFFLINE, State.ONLINE, None))
-                    return len(hub) == 0
+                    return has_room(hub)
 
                 await until(flooded, what="the end of the subscription")
 
@@ -75,13 +107,13 @@ def test_a_subscriber_that_reads_nothing_is_disconnected():
 
 def test_the_head_alone_ends():
     async def run() -> None:
-        hub = Hub()
+        hub = Hub(max_subscribers=1)
         async with served(hub) as port:
             reader, writer = await ask(port, "HEAD")
             head = await reader.readuntil(b"\r\n\r\n")
             assert b" 200 " in head
             assert b"text/event-stream" in head
-            assert len(hub) == 0
+            assert has_room(hub)
             writer.close()
 
     asyncio.run(run())

@@ -51,7 +51,7 @@ def test_work_that_fits_into_a_slice_is_not_interrupted():
 
 
 @pytest.mark.parametrize("rounds", range(8))
-def test_whoever_is_cancelled_keeps_nobody_waiting(rounds):
+def test_a_cancelled_task_keeps_no_other_waiting(rounds):
     async def run() -> int:
         pace = CooperativeScheduler(0.0)
         done = 0

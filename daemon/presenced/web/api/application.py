@@ -18,7 +18,7 @@ from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
 from presenced.web.api import answers
 from presenced.web.api.answer_builder import ClientAnswers, history_answer, summary_answer
-from presenced.web.api.client_index import BusyError, ClientIndex
+from presenced.web.api.client_index import ClientIndex
 from presenced.web.api.explanation import ClientDetails
 from presenced.web.api.history import History
 from presenced.web.api.openapi import document
@@ -28,7 +28,6 @@ from presenced.web.api.stream import Hub, serve_events
 
 _CLIENTS = "/clients/"
 _HISTORY = "/history"
-_RETRY_AFTER = 1
 
 
 class Sources(NamedTuple):
@@ -111,17 +110,13 @@ class Api:
 
     async def _get_clients(self, request: web.Request) -> web.Response:
         wanted = page_request(request.query, self._pattern)
-        try:
-            page = await self._index.page(wanted)
-        except BusyError:
-            detail = "too many lists are being prepared at the moment; try again"
-            raise ProblemError(503, detail, retry_after=_RETRY_AFTER) from None
+        page = await self._index.page(wanted)
         cursor = None if page.next is None else write_cursor(wanted.order, page.next)
         return _respond(answers.Clients(list(map(self._answers.client, page.clients)), cursor))
 
     async def _get_client(self, request: web.Request) -> web.Response:
         Query(request.query)
-        # aiohttp's own parameter is decoded: a slash in a client ID could not be told from another.
+        # In aiohttp's decoded parameter a client ID that ends in %2Fhistory would look like a path.
         path = request.rel_url.raw_path.partition(_CLIENTS)[2]
         client = self._find(path.removesuffix(_HISTORY))
         if path.endswith(_HISTORY):

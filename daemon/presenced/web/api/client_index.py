@@ -18,6 +18,7 @@ from typing import Any
 from presenced.fleet import Fleet
 from presenced.presence import Client
 from presenced.system.loop import CooperativeScheduler, TimeSlice
+from presenced.web.api.problems import ProblemError
 from presenced.web.api.selection import (
     Key,
     Order,
@@ -32,13 +33,10 @@ from presenced.web.api.sorted_keys import SortedKeys
 _MAX_INDEXES = 8
 _UNUSED_AFTER = 300.0
 _STALE_SLACK = 10_000
+_RETRY_AFTER = 1
 
 IndexKey = tuple[Selection, bool]
 """The selection of an index, and whether it is sorted by when the state of a client began."""
-
-
-class BusyError(Exception):
-    """The maximum number of indexes is already being built."""
 
 
 class SortedIndex:
@@ -77,10 +75,14 @@ class SortedIndex:
             if client is not None and self.selects(client):
                 self.keys.add(self._key(client))
 
-    def select(self, keys: Iterable[Key], selects: Predicate) -> list[tuple[Key, Client]]:
-        """Return the selected clients with their keys, and discard outdated keys."""
-        selected = []
+    def select(
+        self, keys: Iterable[Key], selects: Predicate, limit: int
+    ) -> list[tuple[Key, Client]]:
+        """Return the first selected clients with their keys; discard outdated keys before them."""
+        selected: list[tuple[Key, Client]] = []
         for key in keys:
+            if len(selected) == limit:
+                break
             client = self._clients.get(client_id_of(key))
             if client is None or self._key(client) != key:
                 self.keys.discard(key)
@@ -175,7 +177,7 @@ class ClientIndex:
 
         A sequence of pages, each requested with the `next` of the one before, contains every client
         exactly once that is selected all the time and does not move in the order meanwhile. Raises
-        BusyError.
+        ProblemError if too many indexes are being built.
         """
         key = (request.selection, request.order.by_since)
         all_clients = await self._index_of_all()
@@ -186,7 +188,7 @@ class ClientIndex:
                 return page
         index = await self._index(key)
         await self._settle()
-        # With the predicate of the index: if the pattern changed meanwhile, so may the current one.
+        # Not with the current predicate: the pattern may have changed since the index was built.
         return await self._scan(index, index.selects, request) or Page([], None)
 
     async def _scan(
@@ -211,7 +213,7 @@ class ClientIndex:
                 )
                 scanned += len(keys)
                 in_range = [*takewhile(lambda key: client_id_of(key).startswith(prefix), keys)]
-                found += index.select(in_range, selects)
+                found += index.select(in_range, selects, request.limit + 1 - len(found))
                 if len(in_range) < self._step:
                     break
                 if max_scanned is not None and scanned >= max_scanned:
@@ -249,7 +251,8 @@ class ClientIndex:
 
     def _begin(self, key: IndexKey) -> SortedIndex:
         if len(self._builds) >= _MAX_INDEXES:
-            raise BusyError
+            detail = "too many lists are being prepared at the moment; try again"
+            raise ProblemError(503, detail, retry_after=_RETRY_AFTER)
         selection, by_since = key
         index = SortedIndex(self._clients, self._predicate(selection), by_since=by_since)
         self._indexes[key] = index

@@ -125,9 +125,6 @@ class History:
         self._max_clients = clients
         self._clients: OrderedDict[str, ClientHistory] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._clients)
-
     def get(self, client_id: str) -> ClientHistory | None:
         """Return the history of a client, None if nothing is remembered."""
         return self._clients.get(client_id)

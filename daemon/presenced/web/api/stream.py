@@ -17,6 +17,8 @@ from presenced.web.api.answer_builder import transition_answer
 from presenced.web.api.parameters import STREAM_PARAMETERS, Query
 from presenced.web.api.problems import HEADERS, ProblemError
 
+_MAX_PENDING = 1000
+_MAX_REMEMBERED = 1000
 _RETRY_AFTER = 5
 _EVENTS_PER_WRITE = 200
 _HEADERS: Mapping[str, str] = {
@@ -25,18 +27,13 @@ _HEADERS: Mapping[str, str] = {
     "X-Accel-Buffering": "no",  # nginx would hold back events
 }
 
-
-class TooManySubscribersError(Exception):
-    """The maximum number of subscribers is reached, or the hub is closed."""
-
-
 Selects = Callable[[Transition], bool]
 
 
 class StreamEvent(NamedTuple):
-    """A transition and its number, which increases by one with each transition."""
+    """A transition, and the ID with which a subscriber can resume the stream after it."""
 
-    number: int
+    id: str
     transition: Transition
 
 
@@ -46,11 +43,10 @@ class Subscriber:
     `is_open` says whether its connection is still open.
     """
 
-    def __init__(self, selects: Selects, is_open: Callable[[], bool], max_pending: int) -> None:
+    def __init__(self, selects: Selects, is_open: Callable[[], bool]) -> None:
         self.is_open = is_open
         self.closed = False
         self._selects = selects
-        self._max_pending = max_pending
         self._lost = 0.0
         self._pending: deque[StreamEvent] = deque()
         self._wakeup = asyncio.Event()
@@ -59,7 +55,7 @@ class Subscriber:
         """Add an event if it is selected; the oldest pending one is lost if there are too many."""
         if not self._selects(event.transition):
             return
-        if len(self._pending) >= self._max_pending:
+        if len(self._pending) >= _MAX_PENDING:
             self._pending.popleft()
             self._lost += 1
         self._pending.append(event)
@@ -105,53 +101,45 @@ class Hub:
         self,
         *,
         max_subscribers: int = 32,
-        max_pending: int = 1000,
-        remembered: int = 1000,
         heartbeat: float = 15.0,
         write_timeout: float = 30.0,
     ) -> None:
         self.heartbeat = heartbeat
         self.write_timeout = write_timeout
         self._max_subscribers = max_subscribers
-        self._max_pending = max_pending
         self._name = secrets.token_hex(4)
         self._number = 0
-        self._recent: deque[Transition] = deque(maxlen=remembered)
+        self._recent: deque[Transition] = deque(maxlen=_MAX_REMEMBERED)
         self._subscribers: list[Subscriber] = []
         self._closed = False
-
-    def __len__(self) -> int:
-        return sum(subscriber.is_open() for subscriber in self._subscribers)
 
     @property
     def last_id(self) -> str:
         """The ID of the last event."""
-        return self.id_of(self._number)
-
-    def id_of(self, number: int) -> str:
-        """Return the ID of an event, with which a subscriber can come back."""
-        return f"{self._name}-{number}"
+        return self._id(self._number)
 
     def publish(self, transition: Transition) -> None:
         """Publish a transition."""
         self._number += 1
         self._recent.append(transition)
         if self._subscribers:
-            event = StreamEvent(self._number, transition)
+            event = StreamEvent(self.last_id, transition)
             for subscriber in self._subscribers:
                 subscriber.offer(event)
 
     def subscribe(
         self, selects: Selects, is_open: Callable[[], bool], last_id: str | None = None
     ) -> Subscriber:
-        """Subscribe to the selected transitions from now on, or from those after `last_id` on.
+        """Subscribe to the selected transitions, from now on or from the one after `last_id` on.
 
-        Events after it that are no longer remembered count as lost. Raises TooManySubscribersError.
+        Those that are no longer remembered count as lost. Raises ProblemError if the maximum number
+        of subscribers is reached.
         """
         self._subscribers = [each for each in self._subscribers if each.is_open()]
         if self._closed or len(self._subscribers) >= self._max_subscribers:
-            raise TooManySubscribersError
-        subscriber = Subscriber(selects, is_open, self._max_pending)
+            detail = "the maximum number of streams is open; close another one or try again later"
+            raise ProblemError(503, detail, retry_after=_RETRY_AFTER)
+        subscriber = Subscriber(selects, is_open)
         if last_id is not None:
             self._resume(subscriber, last_id)
         self._subscribers.append(subscriber)
@@ -168,6 +156,9 @@ class Hub:
         for subscriber in self._subscribers:
             subscriber.close()
 
+    def _id(self, number: int) -> str:
+        return f"{self._name}-{number}"
+
     def _resume(self, subscriber: Subscriber, last_id: str) -> None:
         name, _, number = last_id.rpartition("-")
         is_valid = name == self._name and number.isascii() and number.isdigit() and len(number) < 20
@@ -178,22 +169,18 @@ class Hub:
         subscriber.lose(max(0, forgotten - int(number)))
         for each, transition in enumerate(self._recent, forgotten + 1):
             if each > int(number):
-                subscriber.offer(StreamEvent(each, transition))
+                subscriber.offer(StreamEvent(self._id(each), transition))
 
 
 async def serve_events(request: web.Request, hub: Hub) -> web.StreamResponse:
-    """Answer with a stream of transitions until either side closes it; raises ProblemError."""
+    """Answer with a stream of transitions until either side closes it."""
     selects = _filter(Query(request.query, STREAM_PARAMETERS))
     response = web.StreamResponse(headers=_HEADERS)
     if request.method == "HEAD":
         await response.prepare(request)
         return response
     last_id = request.headers.get("Last-Event-ID")
-    try:
-        subscriber = hub.subscribe(selects, lambda: _is_open(request), last_id)
-    except TooManySubscribersError:
-        detail = "the maximum number of streams is open; close another one or try again later"
-        raise ProblemError(503, detail, retry_after=_RETRY_AFTER) from None
+    subscriber = hub.subscribe(selects, lambda: _is_open(request), last_id)
     try:
         await response.prepare(request)
         # A subscriber that comes back keeps its ID until it has received what came after it.
@@ -226,7 +213,7 @@ async def _send_events(subscriber: Subscriber, hub: Hub, response: web.StreamRes
     while True:
         await subscriber.wait(hub.heartbeat)
         lost, events = subscriber.take(_EVENTS_PER_WRITE)
-        text = "".join(_format(lost, events, hub))
+        text = "".join(_format(lost, events))
         if subscriber.closed and not text:
             return
         # The ID advances even if no event is selected, so that it does not become too old.
@@ -234,13 +221,13 @@ async def _send_events(subscriber: Subscriber, hub: Hub, response: web.StreamRes
         await _write(response, text or heartbeat, hub.write_timeout)
 
 
-def _format(lost: float, events: Iterable[StreamEvent], hub: Hub) -> Iterator[str]:
+def _format(lost: float, events: Iterable[StreamEvent]) -> Iterator[str]:
     if lost:
         count = None if math.isinf(lost) else int(lost)
         yield f"event: lost\ndata: {_json({'count': count})}\n\n"
-    for number, transition in events:
-        data = _json(transition_answer(transition))
-        yield f"event: transition\nid: {hub.id_of(number)}\ndata: {data}\n\n"
+    for event in events:
+        data = _json(transition_answer(event.transition))
+        yield f"event: transition\nid: {event.id}\ndata: {data}\n\n"
 
 
 def _json(answer: object) -> str:

@@ -1,8 +1,8 @@
-// Asking the API beside this page.
+// Requests to the API.
 
-const PATIENCE = 15000;
+const TIMEOUT = 15000; // milliseconds
 
-/** An answer other than 200; `wait` is how long to wait before asking again, milliseconds. */
+/** A response other than 200; `wait` is how long to wait before the next request, in milliseconds. */
 export class Refusal extends Error {
   constructor(status, detail, wait = 0) {
     super(detail);
@@ -11,20 +11,20 @@ export class Refusal extends Error {
   }
 }
 
-/** What an answer refuses, in words. */
-export async function refusal(answer) {
-  const text = await answer.text();
-  const isProblem = answer.headers.get("Content-Type")?.startsWith("application/problem+json");
-  const detail = isProblem ? JSON.parse(text).detail : `${answer.status} ${text.slice(0, 200)}`;
-  return new Refusal(answer.status, detail, 1000 * (answer.headers.get("Retry-After") ?? 0));
+/** Return the Refusal of a response. */
+export async function refusal(response) {
+  const text = await response.text();
+  const isProblem = response.headers.get("Content-Type")?.startsWith("application/problem+json");
+  const detail = isProblem ? JSON.parse(text).detail : `${response.status} ${text.slice(0, 200)}`;
+  return new Refusal(response.status, detail, 1000 * (response.headers.get("Retry-After") ?? 0));
 }
 
-/** The address of a path of the API. `fetch` refuses one that has a password, as this page's may. */
+/** The URL of a path of the API. It lacks the page's user and password, which `fetch` refuses. */
 export const at = (path) => new URL(`api/v1/${path}`, location.origin + location.pathname);
 
-/** The document at a path of the API; throws Refusal, or what `fetch` throws. */
+/** Return the answer at a path of the API; throws Refusal, or what `fetch` throws. */
 export async function ask(path) {
-  const answer = await fetch(at(path), { signal: AbortSignal.timeout(PATIENCE) });
-  if (!answer.ok) throw await refusal(answer);
-  return answer.json();
+  const response = await fetch(at(path), { signal: AbortSignal.timeout(TIMEOUT) });
+  if (!response.ok) throw await refusal(response);
+  return response.json();
 }

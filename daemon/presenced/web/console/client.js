@@ -1,4 +1,4 @@
-// One client: its story in words, and what has happened to it.
+// The page of one client: the explanation of its state, and its history.
 
 import { ask, Refusal } from "./api.js";
 import {
@@ -6,7 +6,7 @@ import {
   unverified, visible,
 } from "./text.js";
 
-/** The states that entries of a history lead to; others change nothing. */
+/** The state that an entry of a history leads to, by effect; other effects change nothing. */
 const LEADS_TO = {
   went_online: "online",
   flap_suppressed: "online",
@@ -23,18 +23,18 @@ const timeOf = (entry) => entry.received_at ?? entry.at;
 const nounOf = (type) => ({ connected: "connect", disconnected: "disconnect" })[type] ?? type;
 const versionOf = (event) => (event.version === null ? "" : ` of version ${event.version}`);
 
-/** Story and history of a client; throws what `ask` throws. */
+/** Return story and history of a client; throws what `ask` throws. */
 export async function clientOf(id) {
-  // A browser takes these for steps of a path.
+  // Browsers resolve these as relative paths.
   if (id === "." || id === "..") {
-    throw new Refusal(404, "no browser can ask for a client of this name; curl --path-as-is can");
+    throw new Refusal(404, "browsers cannot request a client with this ID; use curl --path-as-is");
   }
   const path = `clients/${encodeURIComponent(id)}`;
   const [story, history] = await Promise.all([ask(path), ask(`${path}/history`)]);
   return { story, history };
 }
 
-/** Show whose page this is, before anything is known. */
+/** Show the client ID before anything else is known. */
 export function showName(id) {
   fill($("device-title"), name(id));
   for (const part of ["badge", "story", "timeline", "bounds", "facts", "last-events"]) fill($(part));
@@ -73,7 +73,7 @@ function showFacts(story) {
 }
 
 function deadline({ then, at, held }) {
-  if (held) return `${then}, but not before the backlog has come`;
+  if (held) return `${then}, but not before the message backlog has been received`;
   return el("span", {}, `${then} at `, at === null ? "no time soon" : moment(at));
 }
 
@@ -85,8 +85,8 @@ function showTimeline({ entries, kept_per_client: kept }) {
   showShare($("presence"), spans);
   $("presence").hidden = $("span").hidden = !steps.length;
   if (steps.length) {
-    const told = spans.map(([state, span]) => `${state} for ${duration(span)}`);
-    const label = `From ${clock(timeOf(steps[0]))} on: ${told.join(", ")}`;
+    const phases = spans.map(([state, span]) => `${state} for ${duration(span)}`);
+    const label = `From ${clock(timeOf(steps[0]))} on: ${phases.join(", ")}`;
     $("presence").setAttribute("aria-label", label);
     fill($("span"), moment(timeOf(steps[0])), el("span", {}, "now"));
   }
@@ -101,22 +101,22 @@ function item(entry) {
     el("span", {}, words(entry), " ", details(entry)));
 }
 
-/** What an entry of a history says. */
+/** Describe an entry of a history. */
 function words(entry) {
   const what = nounOf(entry.type);
   switch (effectOf(entry)) {
     case "confirmed_offline":
-      return `Offline: it did not come back within ${duration(Date.parse(entry.at) - Date.parse(entry.since))}.`;
+      return `Offline: it did not reconnect within ${duration(Date.parse(entry.at) - Date.parse(entry.since))}.`;
     case "went_online":
-      return what === "connect" ? "Connected: online." : "Taken for online, for it subscribed.";
+      return what === "connect" ? "Connected: online." : "Assumed online, because it subscribed.";
     case "went_offline":
-      return "Disconnected: offline at once.";
+      return "Disconnected: offline immediately.";
     case "began_delay":
       return "Disconnected; the offline delay began.";
     case "flap_suppressed":
-      return "Connected again within the offline delay: a flap, it stayed online.";
+      return "Reconnected within the offline delay: a flap; it stayed online.";
     case "connection_replaced":
-      return "Connected while another connection was open, which this one replaced.";
+      return "Connected while another connection was open, which it replaced.";
     case "duplicate":
       return `A second copy of a ${what} was ignored.`;
     case "stale":
@@ -126,7 +126,7 @@ function words(entry) {
   }
 }
 
-/** What an event is that tells of something before the event that decided. */
+/** Describe an event that is older than the last accepted one. */
 function late({ type, against }) {
   const ofEarlier = type === "disconnected" && against?.type === "connected";
   return ofEarlier ? "The disconnect of an earlier connection" : `A ${nounOf(type)}`;
@@ -135,7 +135,7 @@ function late({ type, against }) {
 const rival = (against) =>
   against ? `the ${nounOf(against.type)}${versionOf(against)} is later` : "a later event is known";
 
-/** What else came with an event, in one line. */
+/** Format the details of an event in one line. */
 function details(event) {
   const late = event.late_seconds >= 1 ? `came ${duration(1000 * event.late_seconds)} late` : null;
   const version = (event.version ?? null) === null ? null : `version ${event.version}`;
@@ -144,8 +144,8 @@ function details(event) {
 
 function bounds(number, kept) {
   const bound =
-    `At most ${plural(kept, "event")} of a client are kept, in memory and since presenced was` +
-    " started, and only of those clients that were heard of last.";
-  if (!number) return `No event of it is remembered. ${bound}`;
-  return number < kept ? bound : `Earlier events of it are no longer remembered. ${bound}`;
+    `At most ${plural(kept, "event")} of a client are kept, in memory since presenced was started,` +
+    " and only for the clients with the most recent events.";
+  if (!number) return `No events of this client are remembered. ${bound}`;
+  return number < kept ? bound : `Earlier events are no longer remembered. ${bound}`;
 }

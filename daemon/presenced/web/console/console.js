@@ -1,16 +1,16 @@
-// The console: what the address asks for, as the API beside this page tells it, kept up to date.
+// The console: shows the view that the URL names, and keeps it up to date through the API.
 
 import { ask, Refusal } from "./api.js";
 import { clientOf, showClient, showName } from "./client.js";
 import { pageOf, showNumbers, showPage, Strip } from "./fleet.js";
 import { Stream } from "./stream.js";
-import { $, address, clock, el, fill, now, plural, setClock, tellAges, visible } from "./text.js";
+import { $, address, clock, el, fill, now, plural, setClock, updateAges, visible } from "./text.js";
 
 const SOON = 1000, REGULARLY = 10000, TYPING = 200, STRIP_EVERY = 250, AGES_EVERY = 1000;
 const FIELDS = ["prefix", "state", "sort"];
 
-/** What the address asks for: a client by `id`, or else a choice of the fleet by `query`. */
-function place() {
+/** The view that the URL names: a client by `id`, or else the clients selected by `query`. */
+function viewOfUrl() {
   const [path, query] = location.hash.slice(1).split("?");
   const id = path.match(/^\/clients\/(.+)$/s)?.[1];
   return { id: id && decoded(id), query: new URLSearchParams(id ? "" : query) };
@@ -20,20 +20,20 @@ function decoded(text) {
   try {
     return decodeURIComponent(text);
   } catch {
-    return text; // somebody wrote it by hand
+    return text; // it was typed by hand
   }
 }
 
 const texts = new Map();
 
-/** Show a notice of its kind; an empty text takes it away. */
+/** Show the notice of a kind; an empty text removes it. */
 function notice(kind, text) {
   texts.set(kind, text.split("\n").map((line) => visible(line)).join("\n"));
   const shown = [...texts.values()].filter(Boolean);
   fill($("notices"), ...shown.map((each) => el("p", { class: "notice" }, each)));
 }
 
-/** Says whether the page is up to date, by what became of questions and of the stream. */
+/** Shows whether the page is up to date, by the results of requests and of the stream. */
 class Link {
   constructor() {
     this.downSince = null;
@@ -41,15 +41,15 @@ class Link {
     this.refusal = null;
   }
 
-  /** Questions were answered, or nobody is there to answer. */
-  answered(is) {
-    this.downSince = is ? null : this.downSince ?? now();
+  /** Requests were answered, or failed to reach the daemon. */
+  answered(isUp) {
+    this.downSince = isUp ? null : this.downSince ?? now();
     this.show();
   }
 
   /** The stream was opened, or ended by an error. */
-  stream(is, error = null) {
-    this.streaming = is;
+  stream(isOpen, error = null) {
+    this.streaming = isOpen;
     this.refusal = error instanceof Refusal ? error.message : null;
     this.show();
   }
@@ -62,28 +62,28 @@ class Link {
     fill($("link-text"), text[state]);
     $("link").firstElementChild.dataset.state = state;
     document.body.classList.toggle("stale", lost);
-    const down = `The connection to presenced is lost. What is shown is as of ${since}; trying again.`;
-    const refused = `Transitions cannot be followed: ${this.refusal}. The rest is renewed meanwhile.`;
+    const down = `The connection to presenced is lost. This page shows the state of ${since}; reconnecting.`;
+    const refused = `Transitions cannot be followed: ${this.refusal}. Everything else is still updated.`;
     notice("link", lost ? down : this.refusal === null ? "" : refused);
   }
 }
 
-/** Asks for what the address names, again and again. */
+/** Requests what the view shows, at intervals and when something happens. */
 class Page {
   constructor(link) {
     this.link = link;
-    this.turn = 0;
+    this.generation = 0;
     this.busy = this.again = false;
     this.due = Infinity;
     this.notBefore = 0;
-    this.at = null;
+    this.view = null;
   }
 
-  /** The address is another one. */
+  /** The URL has changed. */
   go() {
-    const before = this.at;
-    this.at = place();
-    const { id, query } = this.at;
+    const before = this.view;
+    this.view = viewOfUrl();
+    const { id, query } = this.view;
     const isClient = id !== undefined;
     $("fleet").hidden = isClient;
     $("device").hidden = !isClient;
@@ -94,11 +94,11 @@ class Page {
       showFields(query);
     }
     notice("refused", "");
-    if (before) focusOn(before, this.at);
+    if (before) moveFocus(before, this.view);
     this.refresh();
   }
 
-  /** Something has happened. */
+  /** Refresh soon, because something has happened. */
   soon() {
     if (this.busy) this.again = true;
     else this.refreshIn(SOON);
@@ -117,11 +117,11 @@ class Page {
     this.due = Infinity;
     this.busy = true;
     this.again = false;
-    const turn = ++this.turn;
-    const { id, query } = this.at;
-    const view = id === undefined ? pageOf(query) : clientOf(id);
-    const [summary, shown] = await Promise.allSettled([ask("summary"), view]);
-    if (turn !== this.turn) return; // somebody went elsewhere meanwhile
+    const generation = ++this.generation;
+    const { id, query } = this.view;
+    const content = id === undefined ? pageOf(query) : clientOf(id);
+    const [summary, shown] = await Promise.allSettled([ask("summary"), content]);
+    if (generation !== this.generation) return; // the view has changed meanwhile
     this.busy = false;
     const errors = [shown, summary].map((each) => each.reason).filter(Boolean);
     this.notBefore = Date.now() + Math.max(0, ...errors.map((error) => error.wait ?? 0));
@@ -135,30 +135,30 @@ class Page {
   }
 }
 
-function showSummary(told) {
-  setClock(told.time);
-  fill($("version"), told.version);
-  showNumbers(told);
-  const catchingUp = told.readiness.startsWith("catching up");
-  notice("unready", told.ready ? "" : catchingUp
-    ? `presenced is ${told.readiness}. Until that has come, nobody goes offline.`
-    : `presenced is not ready: ${told.readiness}\nWhat is shown is the last that is known.`);
-  notice("gap", told.unverified
-    ? `Events may have been lost in a gap: of ${plural(told.unverified, "client")} the last known` +
-      " state is shown, as unverified, until something is heard."
+function showSummary(summary) {
+  setClock(summary.time);
+  fill($("version"), summary.version);
+  showNumbers(summary);
+  const catchingUp = summary.readiness.startsWith("catching up");
+  notice("unready", summary.ready ? "" : catchingUp
+    ? `presenced is ${summary.readiness}. Until then no client goes offline.`
+    : `presenced is not ready: ${summary.readiness}\nThis page shows the last known state.`);
+  notice("gap", summary.unverified
+    ? `Events may have been lost in a gap: the state of ${plural(summary.unverified, "client")} is` +
+      " unverified until the next event."
     : "");
 }
 
-/** Let the keyboard go where the eyes go. */
-function focusOn(before, at) {
-  if (at.id !== undefined && before.id !== at.id) {
+/** Move the keyboard focus to what has changed. */
+function moveFocus(before, view) {
+  if (view.id !== undefined && before.id !== view.id) {
     scrollTo(0, 0);
     $("device-title").focus();
-  } else if (before.id !== at.id) {
+  } else if (before.id !== view.id) {
     const links = [...$("clients").querySelectorAll("a")];
     const from = links.find((each) => each.getAttribute("href") === address(before.id));
     (from ?? $("fleet-title")).focus();
-  } else if (at.id === undefined && before.query.get("cursor") !== at.query.get("cursor")) {
+  } else if (view.id === undefined && before.query.get("cursor") !== view.query.get("cursor")) {
     $("list-title").focus();
   }
 }
@@ -194,7 +194,7 @@ function begin() {
   addEventListener("hashchange", () => /^(#\/|$)/.test(location.hash) && page.go());
   document.addEventListener("visibilitychange", () => page.soon());
   setInterval(() => strip.show(), STRIP_EVERY);
-  setInterval(tellAges, AGES_EVERY);
+  setInterval(updateAges, AGES_EVERY);
   page.go();
   new Stream({
     opened() {
@@ -205,8 +205,8 @@ function begin() {
       link.stream(false, error);
       page.soon();
     },
-    transition(told) {
-      strip.transition(told);
+    transition(transition) {
+      strip.add(transition);
       page.soon();
     },
     lost(count) {

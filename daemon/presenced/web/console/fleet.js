@@ -1,4 +1,4 @@
-// The fleet: its numbers, what happens in it, and its clients page by page.
+// The page of the fleet: its numbers, the latest transitions, and its clients page by page.
 
 import { ask } from "./api.js";
 import {
@@ -7,11 +7,11 @@ import {
 
 const STATES = ["online", "pending", "offline", "unknown"];
 const PAGE = 50, SHOWN = 30;
-const CHOICES = ["prefix", "state", "sort", "cursor"];
+const PARAMETERS = ["prefix", "state", "sort", "cursor"];
 
 /** Show the fleet in numbers. */
-export function showNumbers(told) {
-  const { clients } = told;
+export function showNumbers(summary) {
+  const { clients } = summary;
   const share = STATES.map((state) => [state, clients[state]]);
   const numbers = share.map(([state, number]) => el("li", {}, numberOf(state, number)));
   fill($("numbers"), ...numbers);
@@ -20,12 +20,12 @@ export function showNumbers(told) {
   $("share").setAttribute("aria-label", words.join(", "));
   fill($("totals"), ...facts([
     ["Share online", shareOnline(clients)],
-    ["Unverified", told.unverified ? count(told.unverified) : ""],
-    ["Went online", count(told.transitions.online)],
-    ["Went offline", count(told.transitions.offline)],
-    ["Flaps suppressed", count(told.flaps_suppressed)],
-    ["Disconnects", disconnects(told.disconnects)],
-    ["Registry", registry(told)],
+    ["Unverified", summary.unverified ? count(summary.unverified) : ""],
+    ["Went online", count(summary.transitions.online)],
+    ["Went offline", count(summary.transitions.offline)],
+    ["Flaps suppressed", count(summary.flaps_suppressed)],
+    ["Disconnects", disconnects(summary.disconnects)],
+    ["Registry", registry(summary)],
   ]));
 }
 
@@ -40,8 +40,8 @@ function shareOnline({ online, pending, offline }) {
 function disconnects(byReason) {
   const leading = Object.entries(byReason).filter(([, number]) => number);
   leading.sort((a, b) => b[1] - a[1]);
-  const told = leading.slice(0, 3).map(([reason, number]) => `${visible(reason)} ${count(number)}`);
-  return told.length ? el("span", { class: "code" }, told.join(", ")) : "";
+  const shown = leading.slice(0, 3).map(([reason, number]) => `${visible(reason)} ${count(number)}`);
+  return shown.length ? el("span", { class: "code" }, shown.join(", ")) : "";
 }
 
 const registry = ({ things, thing_types: types, thing_groups: groups }) =>
@@ -49,10 +49,10 @@ const registry = ({ things, thing_types: types, thing_groups: groups }) =>
     ? `${plural(things, "thing")}, ${plural(types, "type")}, ${plural(groups, "group")}`
     : "";
 
-/** The strip of transitions, the newest first. */
+/** The list of the latest transitions, newest first. */
 export class Strip {
   constructor() {
-    this.heard = 0;
+    this.received = 0;
     this.missed = 0;
     this.paused = false;
     this.waiting = [];
@@ -60,13 +60,13 @@ export class Strip {
     $("pause").addEventListener("click", () => this.pause());
   }
 
-  transition(told) {
-    this.heard += 1;
-    this.waiting.unshift(told);
+  add(transition) {
+    this.received += 1;
+    this.waiting.unshift(transition);
     this.leftOut += this.waiting.splice(SHOWN).length;
   }
 
-  /** Transitions were not told because too many waited; null where nobody knows how many. */
+  /** Count transitions that were dropped by the daemon; null if their number is unknown. */
   lost(number) {
     this.missed = number === null || this.missed === null ? null : this.missed + number;
   }
@@ -78,17 +78,17 @@ export class Strip {
   }
 
   note() {
-    const heard = this.heard ? count(this.heard) : "None";
+    const received = this.received ? count(this.received) : "None";
     const missed = this.missed === null ? "some" : this.missed && count(this.missed);
     return [
-      `${heard} since this page was opened`,
-      missed ? `; ${missed} more were missed, for too many came` : "",
+      `${received} since this page was opened`,
+      missed ? `; ${missed} more were missed, because there were too many` : "",
       this.paused ? "; paused" : "",
       ".",
     ].join("");
   }
 
-  /** Show what has come since this was last called. */
+  /** Show the transitions received since the last call. */
   show() {
     const note = this.note();
     if ($("strip-note").textContent !== note) $("strip-note").textContent = note;
@@ -112,18 +112,18 @@ function transition({ client_id: id, state, since: began, confirmed_at: confirme
   return el("li", {}, ...parts);
 }
 
-/** What is asked of the API for a page that is chosen by the address. */
+/** Request the page of clients that the URL selects. */
 export function pageOf(query) {
-  const asked = new URLSearchParams({ limit: PAGE });
-  for (const key of CHOICES) if (query.get(key)) asked.set(key, query.get(key));
-  return ask(`clients?${asked}`);
+  const parameters = new URLSearchParams({ limit: PAGE });
+  for (const key of PARAMETERS) if (query.get(key)) parameters.set(key, query.get(key));
+  return ask(`clients?${parameters}`);
 }
 
 /** Show a page of clients. */
 export function showPage(page, query) {
   fill($("clients").tBodies[0], ...page.clients.map(row));
-  lead("first-page", query, query.has("cursor") ? "" : null);
-  lead("next-page", query, page.next_cursor);
+  pointTo("first-page", query, query.has("cursor") ? "" : null);
+  pointTo("next-page", query, page.next_cursor);
   $("list-note").textContent = note(page, query);
 }
 
@@ -137,8 +137,8 @@ function row(client) {
     el("td", { class: "wide" }, visible(client.thing_groups.join(", "), 80)));
 }
 
-/** Let a link lead to the page after a cursor, the first one where it is empty; null hides it. */
-function lead(id, query, cursor) {
+/** Point a link to the page after a cursor; empty is the first page, null hides the link. */
+function pointTo(id, query, cursor) {
   $(id).hidden = cursor === null;
   const next = new URLSearchParams(query);
   next.delete("cursor");
@@ -152,6 +152,6 @@ function note({ clients, next_cursor: next }, query) {
   }
   if (next) return "None so far; more follow.";
   if (query.has("cursor")) return "No more clients.";
-  if (query.get("prefix") || query.get("state")) return "No client is like that.";
-  return "No client is known yet. One is as soon as it connects or disconnects.";
+  if (query.get("prefix") || query.get("state")) return "No client matches.";
+  return "No client is known yet. A client becomes known when it connects or disconnects.";
 }

@@ -1,10 +1,10 @@
-// Transitions as they happen.
+// The stream of transitions.
 
 import { at, refusal } from "./api.js";
 
-const SOON = 1000, LONG_ENOUGH = 10000, LONGEST_WAIT = 30000, SILENCE = 40000;
+const FIRST_WAIT = 1000, STABLE_AFTER = 10000, MAX_WAIT = 30000, MAX_SILENCE = 40000; // milliseconds
 
-/** The fields of server-sent events, block by block; `alive` is called whenever anything comes. */
+/** Yield the fields of each server-sent event; `alive` is called whenever data is received. */
 async function* blocks(body, alive) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -23,32 +23,33 @@ function field(line) {
   return [line.slice(0, colon), line.slice(colon + 1).trimStart()];
 }
 
-const seen = () =>
+const visibilityChanged = () =>
   new Promise((go) => document.addEventListener("visibilitychange", go, { once: true }));
 const pause = (time) => new Promise((go) => setTimeout(go, time));
 
 /**
- * Follows transitions for as long as the page is seen, and comes back for those that it missed.
+ * Follows transitions while the page is visible, and catches up on missed ones afterwards.
  *
- * An EventSource would show neither why it was refused nor that nothing comes any more. `heard` has
- * the functions opened(), transition(told), lost(count) and down(error), which may be undefined.
+ * An EventSource would report neither why it was refused nor that the stream went silent.
+ * `handlers` has the functions opened(), transition(transition), lost(count) and down(error), whose
+ * error may be undefined.
  */
 export class Stream {
-  constructor(heard) {
-    this.heard = heard;
+  constructor(handlers) {
+    this.handlers = handlers;
     this.last = null;
   }
 
   async run() {
-    let wait = SOON;
+    let wait = FIRST_WAIT;
     for (;;) {
-      // Whoever listens takes one of few places.
-      while (document.hidden) await seen();
+      // The number of streams is limited: a hidden page leaves its place to others.
+      while (document.hidden) await visibilityChanged();
       const begun = Date.now();
       const error = await this.follow().catch((thrown) => thrown);
       if (document.hidden) continue;
-      this.heard.down(error);
-      wait = Date.now() - begun > LONG_ENOUGH ? SOON : Math.min(2 * wait, LONGEST_WAIT);
+      this.handlers.down(error);
+      wait = Date.now() - begun > STABLE_AFTER ? FIRST_WAIT : Math.min(2 * wait, MAX_WAIT);
       await pause(Math.max(error?.wait ?? 0, wait));
     }
   }
@@ -59,16 +60,16 @@ export class Stream {
     let silence;
     const alive = () => {
       clearTimeout(silence);
-      silence = setTimeout(() => control.abort(), SILENCE);
+      silence = setTimeout(() => control.abort(), MAX_SILENCE);
     };
     document.addEventListener("visibilitychange", leave);
     try {
       alive();
       const headers = this.last === null ? {} : { "Last-Event-ID": this.last };
-      const answer = await fetch(at("events"), { headers, signal: control.signal });
-      if (!answer.ok) throw await refusal(answer);
-      this.heard.opened();
-      for await (const block of blocks(answer.body, alive)) this.take(block);
+      const response = await fetch(at("events"), { headers, signal: control.signal });
+      if (!response.ok) throw await refusal(response);
+      this.handlers.opened();
+      for await (const block of blocks(response.body, alive)) this.take(block);
     } finally {
       clearTimeout(silence);
       document.removeEventListener("visibilitychange", leave);
@@ -77,7 +78,7 @@ export class Stream {
 
   take(block) {
     if (block.id !== undefined) this.last = block.id;
-    if (block.event === "transition") this.heard.transition(JSON.parse(block.data));
-    if (block.event === "lost") this.heard.lost(JSON.parse(block.data).count);
+    if (block.event === "transition") this.handlers.transition(JSON.parse(block.data));
+    if (block.event === "lost") this.handlers.lost(JSON.parse(block.data).count);
   }
 }
