@@ -74,7 +74,9 @@ class Life:
         self._states[client_id] = "online"
         self._thing_of[client_id] = thing_name or client_id
         self._tell_presence(self._ledger.connected(connection, self.now), client_id)
-        self.tell([self._ledger.subscribed(connection, [f"to/{client_id}"], self.now)])
+        self.tell(
+            [self._ledger.subscription(connection, "subscribed", [f"to/{client_id}"], self.now)]
+        )
 
     def disconnect(
         self, client_id: str, reason: DisconnectReason = DisconnectReason.CONNECTION_LOST
