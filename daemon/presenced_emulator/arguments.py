@@ -8,10 +8,11 @@ import asyncio
 import random
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from presenced.settings import DEFAULT_CONFIG
 from presenced.settings.values import DEMO_LISTEN, parse_duration, parse_listen
@@ -19,6 +20,21 @@ from presenced.system.journal import is_journal
 
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s?%")
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+class Option(NamedTuple):
+    """An option of a command; `read` raises ValueError with a message for people."""
+
+    flag: str
+    read: Callable[[str], Any]
+    default: Any
+    metavar: str
+    help: str
+
+
+def _add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
+    for flag, read, default, metavar, text in options:
+        parser.add_argument(flag, type=_reported(read), default=default, metavar=metavar, help=text)
 
 
 def add_demo(commands: Any) -> None:
@@ -30,22 +46,7 @@ def add_demo(commands: Any) -> None:
         " account and no broker.",
     )
     parser.set_defaults(command=_demo)
-    add = parser.add_argument
-    add("--devices", type=_count, default=50, metavar="N", help="simulated devices (default 50)")
-    add(
-        "--duration",
-        type=_duration_or_seconds,
-        metavar="TIME",
-        help="how long to run, such as 30s or 2m (default: until Ctrl-C)",
-    )
-    add(
-        "--listen",
-        type=_listen,
-        default=DEMO_LISTEN,
-        metavar="ADDRESS",
-        help="where the daemon serves its metrics (default %(default)s)",
-    )
-    _add_seed(parser, "repeat the fleet of an earlier run")
+    _add_options(parser, _DEMO)
 
 
 def add_simulate(commands: Any) -> None:
@@ -57,105 +58,7 @@ def add_simulate(commands: Any) -> None:
         " alerts. Not for AWS IoT Core, where no client can publish to $aws/events topics.",
     )
     parser.set_defaults(command=_simulate)
-    add = parser.add_argument
-    add("--config", type=Path, metavar="FILE", default=DEFAULT_CONFIG, help="default %(default)s")
-    add("--devices", type=_count, default=50, metavar="N", help="simulated devices (default 50)")
-    add(
-        "--duration",
-        type=_duration,
-        default=60.0,
-        metavar="TIME",
-        help="how long to run, such as 30s or 1h (default 1m); Ctrl-C ends it sooner",
-    )
-    add(
-        "--rate",
-        type=_rate,
-        metavar="N",
-        help="mean messages per second, storms not counted (default: about 1 for 12 devices)",
-    )
-    _add_behaviour(parser)
-    _add_delivery(parser)
-    _add_seed(parser, "repeat an earlier simulation")
-    add(
-        "--start",
-        type=_moment,
-        metavar="MOMENT",
-        help="time of the first event, such as 2026-11-25T12:00:00Z (default: now); the same seed"
-        " and start give the same messages, byte for byte",
-    )
-    add(
-        "--truth",
-        type=Path,
-        metavar="FILE",
-        help="where to write the state of each client at the end, as JSON Lines",
-    )
-    add(
-        "--client-id",
-        metavar="ID",
-        help="MQTT client ID to connect with (default: the configured one with -simulate appended)",
-    )
-
-
-def _add_behaviour(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--flaps",
-        type=_share,
-        metavar="PERCENT",
-        help="connections that break and are back within 2.5 s, such as 20%%",
-    )
-    add("--takeovers", type=_share, metavar="PERCENT", help="connections that are taken over")
-    add("--storms", type=_number, default=0, metavar="N", help="mass disconnects (default 0)")
-    add(
-        "--storm-share",
-        type=_share,
-        default=0.5,
-        metavar="PERCENT",
-        help="devices that a storm disconnects (default 50%%)",
-    )
-    add(
-        "--outage",
-        type=_duration,
-        default=30.0,
-        metavar="TIME",
-        help="how long a storm keeps devices offline (default 30s)",
-    )
-
-
-def _add_delivery(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--reorder",
-        type=_share,
-        default=0.05,
-        metavar="PERCENT",
-        help="messages that are late, so that others overtake them (default 5%%); unless 0%%, most"
-        " disconnects of connections that were taken over are late, as on AWS",
-    )
-    add(
-        "--duplicates",
-        type=_share,
-        default=0.05,
-        metavar="PERCENT",
-        help="messages that arrive twice (default 5%%)",
-    )
-    add(
-        "--delay",
-        type=_duration,
-        default=1.5,
-        metavar="TIME",
-        help="the longest delay of a message (default 1500ms)",
-    )
-
-
-def _add_seed(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument(
-        "--seed",
-        type=int,
-        metavar="N",
-        default=random.randrange(10**6),  # noqa: S311  # not secret
-        help=f"{text} (default: random)",
-    )
+    _add_options(parser, _SIMULATE)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -171,7 +74,7 @@ def _demo(options: argparse.Namespace) -> int:
         devices=options.devices,
         duration=options.duration,
         listen=options.listen,
-        seed=options.seed,
+        seed=_seed(options),
     )
     try:
         asyncio.run(demo.run())
@@ -185,10 +88,14 @@ def _simulate(options: argparse.Namespace) -> int:
     from presenced_emulator.simulate.publisher import SimulationError
 
     try:
-        run_simulate(options)
+        run_simulate(options, _seed(options))
     except SimulationError as error:
         return _fail(str(error))
     return 0
+
+
+def _seed(options: argparse.Namespace) -> int:
+    return random.randrange(10**6) if options.seed is None else int(options.seed)  # noqa: S311
 
 
 def _fail(message: str) -> int:
@@ -210,21 +117,19 @@ def _reported(read: Callable[[str], Any]) -> Callable[[str], Any]:
     return convert
 
 
-@_reported
-def _number(text: str) -> int:
-    if re.fullmatch("[0-9]{1,7}", text) is None or int(text) > 10**6:
-        raise ValueError("is not a number from 0 to 1000000")
+def _number(text: str, *, least: int = 0) -> int:
+    if re.fullmatch("[0-9]{1,7}", text) is None or not least <= int(text) <= 10**6:
+        raise ValueError(f"is not a number from {least} to 1000000")
     return int(text)
 
 
-@_reported
-def _count(text: str) -> int:
-    if re.fullmatch("[0-9]{1,7}", text) is None or not 1 <= int(text) <= 10**6:
-        raise ValueError("is not a number from 1 to 1000000")
-    return int(text)
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("is not a whole number") from None
 
 
-@_reported
 def _rate(text: str) -> float:
     rate = float(text)
     if not 0.001 <= rate <= 100_000:
@@ -232,7 +137,6 @@ def _rate(text: str) -> float:
     return rate
 
 
-@_reported
 def _share(text: str) -> float:
     found = _PERCENT.fullmatch(text.strip())
     if found is None or float(found[1]) > 100:
@@ -240,7 +144,6 @@ def _share(text: str) -> float:
     return float(found[1]) / 100
 
 
-@_reported
 def _duration(text: str) -> float:
     seconds = parse_duration(text)
     if not seconds:
@@ -249,17 +152,15 @@ def _duration(text: str) -> float:
 
 
 def _duration_or_seconds(text: str) -> float:
-    return float(_duration(f"{text}s" if text.isdecimal() else text))
+    return _duration(f"{text}s" if text.isdecimal() else text)
 
 
-@_reported
 def _listen(text: str) -> str:
     if not parse_listen(text).port:
         raise ValueError("must have a port other than 0")
     return text
 
 
-@_reported
 def _moment(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
@@ -270,3 +171,78 @@ def _moment(text: str) -> float:
     if not datetime.fromtimestamp(0, UTC) <= moment <= _LATEST:
         raise ValueError("must be from 1970 to 2100")
     return moment.timestamp()
+
+
+_DEVICES = Option("--devices", partial(_number, least=1), 50, "N", "simulated devices (default 50)")
+_SEED = Option(
+    "--seed", _integer, None, "N", "repeat an earlier run with this seed (default: random)"
+)
+
+_DEMO = (
+    _DEVICES,
+    Option(
+        "--duration",
+        _duration_or_seconds,
+        None,
+        "TIME",
+        "how long to run, such as 30s or 2m (default: until Ctrl-C)",
+    ),
+    Option(
+        "--listen",
+        _listen,
+        DEMO_LISTEN,
+        "ADDRESS",
+        "where the daemon serves its metrics (default %(default)s)",
+    ),
+    _SEED,
+)
+_SIMULATE = (
+    Option("--config", Path, DEFAULT_CONFIG, "FILE", "default %(default)s"),
+    _DEVICES,
+    Option(
+        "--duration", _duration, 60.0, "TIME", "how long to run, such as 30s or 1h (default 1m)"
+    ),
+    Option(
+        "--rate",
+        _rate,
+        None,
+        "N",
+        "mean messages per second, storms not counted (default: about 1 for 12 devices)",
+    ),
+    Option("--flaps", _share, None, "PERCENT", "connections that break and are back in 2.5 s"),
+    Option("--takeovers", _share, None, "PERCENT", "connections that are taken over"),
+    Option("--storms", _number, 0, "N", "mass disconnects (default 0)"),
+    Option(
+        "--storm-share", _share, 0.5, "PERCENT", "devices that a storm disconnects (default 50%%)"
+    ),
+    Option(
+        "--outage", _duration, 30.0, "TIME", "how long a storm keeps devices offline (default 30s)"
+    ),
+    Option(
+        "--reorder",
+        _share,
+        0.05,
+        "PERCENT",
+        "messages that are late, so that others overtake them (default 5%%); unless 0%%, most"
+        " disconnects of connections that were taken over are late, as on AWS",
+    ),
+    Option("--duplicates", _share, 0.05, "PERCENT", "messages that come twice (default 5%%)"),
+    Option("--delay", _duration, 1.5, "TIME", "the longest delay of a message (default 1500ms)"),
+    _SEED,
+    Option(
+        "--start",
+        _moment,
+        None,
+        "MOMENT",
+        "time of the first event, such as 2026-11-25T12:00:00Z (default: now); the same seed and"
+        " start give the same messages, byte for byte",
+    ),
+    Option("--truth", Path, None, "FILE", "where to write the clients' final states, JSON Lines"),
+    Option(
+        "--client-id",
+        str,
+        None,
+        "ID",
+        "MQTT client ID to connect with (default: the configured one with -simulate appended)",
+    ),
+)

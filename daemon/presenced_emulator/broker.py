@@ -144,16 +144,10 @@ class EmulatedBroker:
         )
         self._send(peer.client_id, self._ledger.connected(peer.connection, time.time()))
 
-    def subscribed(self, peer: Peer, topic: str) -> None:
-        """Publish that the client subscribed."""
+    def subscription(self, peer: Peer, verb: str, topic: str) -> None:
+        """Publish that the client subscribed or unsubscribed: the `verb`."""
         if (connection := peer.connection) is not None:
-            message = self._ledger.subscribed(connection, [topic], time.time())
-            self._send(connection.client_id, message)
-
-    def unsubscribed(self, peer: Peer, topic: str) -> None:
-        """Publish that the client unsubscribed."""
-        if (connection := peer.connection) is not None:
-            message = self._ledger.unsubscribed(connection, [topic], time.time())
+            message = self._ledger.subscription(connection, verb, [topic], time.time())
             self._send(connection.client_id, message)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -212,12 +206,12 @@ class LifecyclePlugin(BaseAuthPlugin):
     async def on_broker_client_subscribed(self, *, topic: str, **_: Any) -> None:
         """Report a granted subscription."""
         broker, peer = _serving.get()
-        broker.subscribed(peer, topic)
+        broker.subscription(peer, "subscribed", topic)
 
     async def on_broker_client_unsubscribed(self, *, topic: str, **_: Any) -> None:
         """Report the end of a subscription."""
         broker, peer = _serving.get()
-        broker.unsubscribed(peer, topic)
+        broker.subscription(peer, "unsubscribed", topic)
 
     async def on_mqtt_packet_received(self, *, packet: object, **_: Any) -> None:
         """Note a DISCONNECT, because amqtt does not tell plugins how a connection ended."""

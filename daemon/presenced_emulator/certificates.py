@@ -1,4 +1,4 @@
-"""A throw-away certificate authority for one run: the broker, the daemon and the devices."""
+"""A temporary certificate authority for one run, and the certificates that it issues."""
 
 import ssl
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Everything that mutual TLS needs: who signs, and who is who."""
+    """The authority's certificate, and those of the broker, the daemon and the devices."""
 
     ca: Path
     server: KeyPair
@@ -30,8 +30,8 @@ class Certificates:
 def issue(directory: Path) -> Certificates:
     """Create a certificate authority and issue certificates into a private directory.
 
-    The authority's own key is never written. All devices share one certificate: AWS IoT Core
-    allows it, and a demo needs no more.
+    The authority's own key is never written. All devices share one certificate, as AWS IoT Core
+    allows.
     """
     authority = trustme.CA(organization_name="presenced demo")
     ca = directory / "ca.pem"
@@ -55,7 +55,7 @@ def issue(directory: Path) -> Certificates:
 
 
 def server_context(certificates: Certificates) -> ssl.SSLContext:
-    """TLS for the broker: a client without a certificate of our authority is turned away."""
+    """Return the broker's TLS settings; clients need a certificate of the authority."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificates.ca))
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(certificates.server.cert, certificates.server.key)
@@ -63,7 +63,7 @@ def server_context(certificates: Certificates) -> ssl.SSLContext:
 
 
 def client_context(certificates: Certificates, identity: KeyPair) -> ssl.SSLContext:
-    """TLS for a client that shows the certificate of `identity`."""
+    """Return the TLS settings of a client with the certificate of `identity`."""
     context = ssl.create_default_context(cafile=str(certificates.ca))
     context.load_cert_chain(identity.cert, identity.key)
     return context

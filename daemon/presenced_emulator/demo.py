@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -87,7 +86,6 @@ class Demo:
             plan = FleetPlan(
                 devices=self.devices,
                 seed=self.seed,
-                start=time.time(),
                 changes=True,
                 silence=KEEP_ALIVE * KEEP_ALIVE_FACTOR,
             )

@@ -40,17 +40,15 @@ _MESSAGES_PER_CONNECTION = 3
 class FleetPlan:
     """What happens to a fleet. Times are in seconds, shares from 0 to 1.
 
-    `start` is in seconds since the epoch. `rate` is the mean number of messages per second, None
-    for the usual behaviour of the devices; so are `flaps` and `takeovers`, the shares of
-    connections that end in this way. Each of `storms` disconnects `storm_share` of the devices at
-    once, for `outage`. With `changes`, something is changed, deleted or replaced every
-    `change_every`, and some things never connect. A device that falls silent is disconnected after
-    `silence`.
+    `rate` is the mean number of messages per second, None for the usual behaviour of the devices;
+    so are `flaps` and `takeovers`, the shares of connections that end in this way. Each of `storms`
+    disconnects `storm_share` of the devices at once, for `outage`. With `changes`, something is
+    changed, deleted or replaced every `change_every`, and some things never connect. A device that
+    falls silent is disconnected after `silence`.
     """
 
     devices: int
     seed: int
-    start: float
     duration: float = math.inf
     rate: float | None = None
     flaps: float | None = None
@@ -105,23 +103,20 @@ class FleetPlan:
 
 
 class RegistryChange(NamedTuple):
-    """The registry changed; `at` is in seconds after the start in all steps."""
+    """The registry has changed."""
 
-    at: float
     messages: Sequence[EventMessage]
 
 
 class Connect(NamedTuple):
     """A device connects; if it is connected, the new connection takes over."""
 
-    at: float
     client_id: str
 
 
 class Disconnect(NamedTuple):
     """A device's connection ends in any way but a takeover."""
 
-    at: float
     client_id: str
     ending: Ending
 
@@ -129,7 +124,6 @@ class Disconnect(NamedTuple):
 class Remove(NamedTuple):
     """A device that is not connected is removed for good."""
 
-    at: float
     client_id: str
 
 
@@ -147,7 +141,7 @@ class _Device:
 class FleetLife:
     """The life of the planned fleet, whose things are in `registry`.
 
-    `advance` changes the registry, so it is to be called at the time `next_at`, not before.
+    Call `advance` at the time `next_at`, not before: it changes the registry.
     """
 
     def __init__(self, plan: FleetPlan, registry: Registry) -> None:
@@ -156,6 +150,7 @@ class FleetLife:
         self._provisioner = Provisioner(registry, plan.random("upkeep"), plan.devices)
         self._storms = plan.random("storms")
         self._devices: dict[str, _Device] = {}
+        self._now = 0.0
         self._order = count()
         self._agenda: list[tuple[float, int, Callable[[float], Iterator[Step]]]] = []
         self._schedule(0.0, self._begin)
@@ -168,23 +163,24 @@ class FleetLife:
         at = self._agenda[0][0]
         return at if at <= self._plan.duration else None
 
-    def advance(self) -> list[Step]:
-        """Return the next steps, which happen together."""
+    def advance(self, now: float) -> list[Step]:
+        """Return the next steps, which happen at once: `now`, in seconds since the epoch."""
+        self._now = now
         at, _, action = heapq.heappop(self._agenda)
         return list(action(at))
 
     def _begin(self, at: float) -> Iterator[Step]:
-        yield RegistryChange(at, self._provisioner.create_groups(self._plan.start + at))
+        yield RegistryChange(self._provisioner.create_groups(self._now))
         if self._plan.changes:
             for client_id in self._provisioner.spares:
-                messages = self._provisioner.install(client_id, self._plan.start + at)
-                yield RegistryChange(at, messages)
-            self._schedule(self._plan.first_connect(self._plan.devices), self._change)
+                messages = self._provisioner.install(client_id, self._now)
+                yield RegistryChange(messages)
+            self._schedule(at + self._plan.first_connect(self._plan.devices), self._change)
         for number, client_id in enumerate(self._provisioner.devices):
-            self._schedule(self._plan.first_connect(number), partial(self._install, client_id))
+            self._schedule(at + self._plan.first_connect(number), partial(self._install, client_id))
 
     def _install(self, client_id: str, at: float) -> Iterator[Step]:
-        yield RegistryChange(at, self._provisioner.install(client_id, self._plan.start + at))
+        yield RegistryChange(self._provisioner.install(client_id, self._now))
         yield from self._add(client_id, at)
 
     def _add(self, client_id: str, at: float) -> Iterator[Step]:
@@ -197,7 +193,7 @@ class FleetLife:
             return  # removed while it was away
         device.online = True
         device.connections += 1
-        yield Connect(at, device.client_id)
+        yield Connect(device.client_id)
         planned = next(device.planned)
         end = partial(self._end, device, planned, device.connections)
         self._schedule(at + planned.duration * self._pace, end)
@@ -221,7 +217,7 @@ class FleetLife:
         self, device: _Device, ending: Ending, at: float, away: float
     ) -> Iterator[Step]:
         device.online = False
-        yield Disconnect(at, device.client_id, ending)
+        yield Disconnect(device.client_id, ending)
         self._schedule(at + away, partial(self._connect, device))
 
     def _storm(self, at: float) -> Iterator[Step]:
@@ -232,13 +228,13 @@ class FleetLife:
 
     def _change(self, at: float) -> Iterator[Step]:
         online = {each.client_id for each in self._devices.values() if each.online}
-        change = self._provisioner.change(self._plan.start + at, online)
-        yield RegistryChange(at, change.messages)
+        change = self._provisioner.change(self._now, online)
+        yield RegistryChange(change.messages)
         if change.removed is not None:
             device = self._devices.pop(change.removed)
             if device.online:
                 yield from self._disconnect(device, Ending.SLEEP, at, 0.0)
-            yield Remove(at, change.removed)
+            yield Remove(change.removed)
         if change.added is not None:
             yield from self._add(change.added, at)
         self._schedule(at + self._plan.change_every, self._change)

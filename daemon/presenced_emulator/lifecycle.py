@@ -105,15 +105,11 @@ class ConnectionLedger:
             versionNumber=connection.version,
         )
 
-    def subscribed(self, connection: Connection, topics: Sequence[str], now: float) -> EventMessage:
-        """Return the message of a subscription to topic filters."""
-        return self._message(connection, "subscriptions/subscribed", now, topics=list(topics))
-
-    def unsubscribed(
-        self, connection: Connection, topics: Sequence[str], now: float
+    def subscription(
+        self, connection: Connection, verb: str, topics: Sequence[str], now: float
     ) -> EventMessage:
-        """Return the message of the end of a subscription."""
-        return self._message(connection, "subscriptions/unsubscribed", now, topics=list(topics))
+        """Return the message that topic filters were subscribed or unsubscribed: the `verb`."""
+        return self._message(connection, f"subscriptions/{verb}", now, topics=list(topics))
 
     def _message(self, connection: Connection, kind: str, now: float, **extra: Any) -> EventMessage:
         error = self._rng.randint(-TIMESTAMP_ERROR_MS, TIMESTAMP_ERROR_MS)

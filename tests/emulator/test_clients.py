@@ -1,7 +1,6 @@
 """Simulated devices as real clients of the embedded broker."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +24,7 @@ SENSOR = "sensor-0001"
 
 def fleet(on: Any, devices: int, **more: Any) -> asyncio.Task[None]:
     """A fleet that lives on the broker."""
-    plan = FleetPlan(devices=devices, seed=1, start=time.time(), changes=True, **more)
+    plan = FleetPlan(devices=devices, seed=1, changes=True, **more)
     life = FleetLife(plan, on.broker.registry)
     return asyncio.create_task(run_fleet(life, on.broker.publish, on.devices))
 
@@ -41,7 +40,7 @@ def test_endings(stage: OpenStage, ending: Ending) -> None:
         async with stage() as on:
             device = DeviceClient(SENSOR, on.devices, keep_alive=1)
             running = asyncio.create_task(device.run())
-            for step in (Connect(0, SENSOR), Disconnect(0, SENSOR, ending), Connect(0, SENSOR)):
+            for step in (Connect(SENSOR), Disconnect(SENSOR, ending), Connect(SENSOR)):
                 device.perform(step)
             ended = await on.event(SENSOR, "disconnected")
             await on.event(SENSOR, "connected", 2)
@@ -60,8 +59,8 @@ def test_a_second_connect_takes_over(stage: OpenStage) -> None:
         async with stage() as on:
             device = DeviceClient(SENSOR, on.devices)
             running = asyncio.create_task(device.run())
-            device.perform(Connect(0, SENSOR))
-            device.perform(Connect(0, SENSOR))
+            device.perform(Connect(SENSOR))
+            device.perform(Connect(SENSOR))
             ended = await on.event(SENSOR, "disconnected")
             assert ended["disconnectReason"] == "DUPLICATE_CLIENTID"
             assert on.connected == {SENSOR}
@@ -74,9 +73,9 @@ def test_a_removed_device_ends(stage: OpenStage) -> None:
     async def scenario() -> None:
         async with stage() as on:
             device = DeviceClient(SENSOR, on.devices)
-            device.perform(Connect(0, SENSOR))
-            device.perform(Disconnect(0, SENSOR, Ending.SLEEP))
-            device.perform(Remove(0, SENSOR))
+            device.perform(Connect(SENSOR))
+            device.perform(Disconnect(SENSOR, Ending.SLEEP))
+            device.perform(Remove(SENSOR))
             await device.run()
             await on.until(lambda: not on.connected)
 
@@ -88,7 +87,7 @@ def test_device_comes_back_when_dropped(stage: OpenStage) -> None:
         async with stage() as on:
             device = DeviceClient(SENSOR, on.devices)
             running = asyncio.create_task(device.run())
-            device.perform(Connect(0, SENSOR))
+            device.perform(Connect(SENSOR))
             await on.event(SENSOR, "connected")
             on.broker.drop(SENSOR)
             ended = await on.event(SENSOR, "disconnected")

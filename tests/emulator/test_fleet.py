@@ -20,12 +20,13 @@ from presenced_emulator.fleet import (
 from presenced_emulator.registry import Registry
 
 
-def steps(seconds: float = 120.0, **more: Any) -> list[Step]:
-    plan = FleetPlan(**{"devices": 20, "seed": 1, "start": 1e9, **more})
+def steps(seconds: float = 120.0, **more: Any) -> list[tuple[float, Step]]:
+    """The steps of that many seconds, and when they happen."""
+    plan = FleetPlan(**{"devices": 20, "seed": 1, **more})
     life = FleetLife(plan, Registry(random.Random(1)))
-    found: list[Step] = []
-    while life.next_at is not None and life.next_at <= seconds:
-        found += life.advance()
+    found: list[tuple[float, Step]] = []
+    while (at := life.next_at) is not None and at <= seconds:
+        found += ((at, step) for step in life.advance(1e9 + at))
     return found
 
 
@@ -39,9 +40,9 @@ def test_steps_are_in_order_and_fit_each_other(
     removed: set[str] = set()
     last = 0.0
     more: dict[str, Any] = {"duration": 120.0, "storms": storms} if storms else {}
-    for step in steps(devices=devices, seed=seed, changes=changes, silence=silence, **more):
-        assert step.at >= last
-        last = step.at
+    for at, step in steps(devices=devices, seed=seed, changes=changes, silence=silence, **more):
+        assert at >= last
+        last = at
         if isinstance(step, RegistryChange):
             continue
         assert step.client_id not in removed
@@ -58,7 +59,7 @@ def test_steps_are_in_order_and_fit_each_other(
 def test_all_devices_connect_after_their_things_are_created() -> None:
     created: set[str] = set()
     connected = set()
-    for step in steps():
+    for _, step in steps():
         if isinstance(step, RegistryChange):
             created |= {message.fields.get("thingName") for message in step.messages}
         elif isinstance(step, Connect):
@@ -68,20 +69,20 @@ def test_all_devices_connect_after_their_things_are_created() -> None:
 
 
 def test_changes_replace_devices() -> None:
-    kinds = Counter(type(step) for step in steps(changes=True))
+    kinds = Counter(type(step) for _, step in steps(changes=True))
     assert kinds[Remove] >= 10
     assert kinds[RegistryChange] > 60
-    assert not any(isinstance(step, Remove) for step in steps())
+    assert not any(isinstance(step, Remove) for _, step in steps())
 
 
 def test_a_silent_device_stays_away_until_the_broker_has_noticed() -> None:
     went: dict[str, float] = {}
-    for step in steps(600.0, silence=9.0):
+    for at, step in steps(600.0, silence=9.0):
         if isinstance(step, Disconnect) and step.ending is Ending.SILENCE:
-            went[step.client_id] = step.at
+            went[step.client_id] = at
         elif isinstance(step, Connect) and step.client_id in went:
-            assert step.at - went.pop(step.client_id) >= 9.0
+            assert at - went.pop(step.client_id) >= 9.0
 
 
 def test_no_step_after_the_duration() -> None:
-    assert 25 < max(step.at for step in steps(1000.0, duration=30.0)) <= 30
+    assert 25 < max(at for at, _ in steps(1000.0, duration=30.0)) <= 30

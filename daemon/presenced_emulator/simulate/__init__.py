@@ -1,1 +1,1 @@
-"""The `simulate` command: a made-up fleet's events, published to a broker of one's own."""
+"""The `simulate` command: a simulated fleet's event messages, published to a broker of your own."""

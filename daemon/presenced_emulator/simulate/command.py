@@ -25,7 +25,7 @@ from presenced_emulator.simulate.simulation import Simulation, summary, truth_li
 _AWS_ENDPOINT = re.compile(r"\.iot\.[a-z0-9-]+\.(vpce\.)?amazonaws\.com(\.cn)?\.?$", re.IGNORECASE)
 
 
-def run_simulate(options: argparse.Namespace) -> None:
+def run_simulate(options: argparse.Namespace, seed: int) -> None:
     """Publish a simulated fleet's messages and print which clients are online at the end.
 
     `options` are those of the command line. Raises SettingsError, also if the broker is AWS IoT
@@ -35,7 +35,9 @@ def run_simulate(options: argparse.Namespace) -> None:
     first = source_options(settings.mqtt)[0]
     # A failed connection is the command's own error message; the log is for defects.
     log.configure("error", settings.log.format)
-    asyncio.run(_simulate(_plan(options), replace(first, filters=(), session_expiry=0), options))
+    asyncio.run(
+        _simulate(_plan(options, seed), replace(first, filters=(), session_expiry=0), options)
+    )
 
 
 def aws_name(names: Iterable[str]) -> str | None:
@@ -72,7 +74,7 @@ def _canonical_names(endpoint: str) -> list[str]:
     return [name for *_, name, _ in found if name]
 
 
-def _plan(options: argparse.Namespace) -> FleetPlan:
+def _plan(options: argparse.Namespace, seed: int) -> FleetPlan:
     if (options.flaps or 0.0) + (options.takeovers or 0.0) > 1:
         message = "must not be more than 100% together with --takeovers"
         raise SettingsError([Problem(key="--flaps", message=message)])
@@ -80,8 +82,7 @@ def _plan(options: argparse.Namespace) -> FleetPlan:
     return FleetPlan(
         devices=options.devices,
         duration=options.duration,
-        seed=options.seed,
-        start=round(time.time(), 3) if options.start is None else options.start,
+        seed=seed,
         rate=options.rate,
         flaps=options.flaps,
         takeovers=options.takeovers,
@@ -100,9 +101,10 @@ def _plan(options: argparse.Namespace) -> FleetPlan:
 
 async def _simulate(plan: FleetPlan, source: SourceOptions, options: argparse.Namespace) -> None:
     await refuse_aws(source.endpoint)
-    simulation = Simulation(plan)
+    start = round(time.time(), 3) if options.start is None else options.start
+    simulation = Simulation(plan, start)
     async with Publisher(source) as publisher:
-        begin = datetime.fromtimestamp(plan.start, UTC).isoformat(timespec="milliseconds")
+        begin = datetime.fromtimestamp(start, UTC).isoformat(timespec="milliseconds")
         begin = begin.replace("+00:00", "Z")
         _say(f"{plan.devices} devices on {source.address}: --seed {plan.seed} --start {begin}")
         progress = show_progress(lambda: f"{publisher.published:,} messages")
@@ -110,7 +112,7 @@ async def _simulate(plan: FleetPlan, source: SourceOptions, options: argparse.Na
             await race(_publish(simulation, publisher, stop), progress)
     if options.truth is not None:
         try:
-            options.truth.write_text("".join(truth_lines(simulation.truth, plan.start)))
+            options.truth.write_text("".join(truth_lines(simulation.truth, start)))
         except OSError as error:
             raise SimulationError(f"cannot write {options.truth}: {error.strerror}") from error
     _say(f"Published {publisher.published:,} messages. At the end:")

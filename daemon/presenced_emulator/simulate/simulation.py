@@ -47,17 +47,18 @@ class ClientTruth(NamedTuple):
 
 
 class Simulation:
-    """One simulation; iterate over `messages` once."""
+    """One simulation from `start`, in seconds since the epoch; iterate over `messages` once."""
 
-    def __init__(self, plan: FleetPlan) -> None:
+    def __init__(self, plan: FleetPlan, start: float) -> None:
         self.truth: dict[str, ClientTruth] = {}
         """Each client that has connected, as it is at the time of the last message."""
-        self._plan = plan
+        self._delivery = plan.delivery
+        self._start = start
         self._registry = Registry(plan.random("registry"))
         self._life = FleetLife(plan, self._registry)
         self._delivery_rng = plan.random("delivery")
         # Versions continue those of an earlier simulation, as AWS's do: lower ones would be stale.
-        first_version = round(plan.start * 1000)
+        first_version = round(start * 1000)
         self._ledger = ConnectionLedger(plan.random("ledger"), first_version=first_version)
         self._order = count()
         self._pending: list[tuple[float, int, ScheduledMessage]] = []
@@ -70,8 +71,8 @@ class Simulation:
                 yield heapq.heappop(self._pending)[2]
             if self._ended:
                 break
-            for step in self._life.advance():
-                self._perform(step)
+            for step in self._life.advance(self._start + at):
+                self._perform(step, at)
         while self._pending:
             yield heapq.heappop(self._pending)[2]
 
@@ -79,13 +80,13 @@ class Simulation:
         """End the fleet's life; only messages of what has happened are still to be published."""
         self._ended = True
 
-    def _perform(self, step: Step) -> None:
+    def _perform(self, step: Step, at: float) -> None:
         if isinstance(step, RegistryChange):
-            self._schedule(step.messages, step.at)
+            self._schedule(step.messages, at)
         elif isinstance(step, Connect):
-            self._connect(step.client_id, step.at)
+            self._connect(step.client_id, at)
         elif isinstance(step, Disconnect):
-            self._disconnect(step.client_id, _REASONS[step.ending], step.at)
+            self._disconnect(step.client_id, _REASONS[step.ending], at)
 
     def _connect(self, client_id: str, at: float) -> None:
         before = self.truth.get(client_id)
@@ -96,10 +97,10 @@ class Simulation:
             thing_name=self._registry.exclusive_thing(client_id),
         )
         self.truth[client_id] = ClientTruth(connection, at)
-        now = self._plan.start + at
+        now = self._start + at
         topics = [f"devices/{client_id}/commands"]
         self._schedule([self._ledger.connected(connection, now)], at)
-        self._schedule([self._ledger.subscribed(connection, topics, now)], at)
+        self._schedule([self._ledger.subscription(connection, "subscribed", topics, now)], at)
         if before is not None and before.reason is None:
             taken_over = DisconnectReason.DUPLICATE_CLIENTID
             self._schedule([self._ledger.disconnected(before.connection, taken_over, now)], at)
@@ -107,12 +108,12 @@ class Simulation:
     def _disconnect(self, client_id: str, reason: DisconnectReason, at: float) -> None:
         connection = self.truth[client_id].connection
         self.truth[client_id] = ClientTruth(connection, at, reason)
-        now = self._plan.start + at
+        now = self._start + at
         self._schedule([self._ledger.disconnected(connection, reason, now)], at)
 
     def _schedule(self, messages: Iterable[EventMessage], at: float) -> None:
         for message in messages:
-            for delay in self._plan.delivery.delays(message, self._delivery_rng):
+            for delay in self._delivery.delays(message, self._delivery_rng):
                 scheduled = ScheduledMessage(at + delay, message.topic, message.payload)
                 heapq.heappush(self._pending, (scheduled.at, next(self._order), scheduled))
 

@@ -27,12 +27,12 @@ IN_ORDER = DeliveryModel(late_rate=0, taken_over_late_rate=0, duplicate_rate=0)
 
 
 def plan_of(**more: Any) -> FleetPlan:
-    wanted: dict[str, Any] = {"devices": 20, "duration": 120.0, "seed": 1, "start": START, **more}
+    wanted: dict[str, Any] = {"devices": 20, "duration": 120.0, "seed": 1, **more}
     return FleetPlan(**wanted)
 
 
-def simulated(**more: Any) -> tuple[Simulation, list[ScheduledMessage]]:
-    simulation = Simulation(plan_of(**more))
+def simulated(start: float = START, **more: Any) -> tuple[Simulation, list[ScheduledMessage]]:
+    simulation = Simulation(plan_of(**more), start)
     return simulation, list(simulation.messages())
 
 
@@ -93,7 +93,7 @@ plans = st.builds(
 @given(plans)
 @settings(max_examples=60, deadline=None)
 def test_the_daemon_finds_the_truth_whatever_the_plan(plan: FleetPlan) -> None:
-    simulation = Simulation(plan)
+    simulation = Simulation(plan, START)
     messages = list(simulation.messages())
     assert [message.at for message in messages] == sorted(message.at for message in messages)
     assert len(simulation.truth) == plan.devices
@@ -113,7 +113,7 @@ def test_the_same_seed_and_start_give_the_same_messages_byte_for_byte() -> None:
 def test_a_second_simulation_goes_on_from_the_first() -> None:
     """Whom the first one left online and the second disconnects is offline."""
     first = simulated()[1]
-    simulation = Simulation(plan_of(seed=2, start=START + 200))
+    simulation = Simulation(plan_of(seed=2), START + 200)
     second = [message._replace(at=message.at + 200) for message in simulation.messages()]
     assert clients(first + second) == true(simulation)
 
@@ -123,7 +123,7 @@ def test_the_rate_is_met_on_average(rate: float, duration: float) -> None:
     plan = plan_of(devices=200, duration=duration, rate=rate)
     begun = plan.first_connect(200)
     messages = [
-        message for message in Simulation(plan).messages() if begun < message.at <= duration
+        message for message in Simulation(plan, START).messages() if begun < message.at <= duration
     ]
     assert 0.75 < len(messages) / (duration - begun) / rate < 1.25
 
@@ -157,7 +157,7 @@ def test_a_storm_is_the_end_of_a_stay_and_not_one_more() -> None:
     plan = plan_of(
         duration=400.0, storms=40, storm_share=1.0, outage=0.5, takeovers=0.0, delivery=IN_ORDER
     )
-    messages = list(Simulation(plan).messages())
+    messages = list(Simulation(plan, START).messages())
     times = [message.at for message in messages if "/disconnected/" in message.topic]
     others = [at for at in times if at not in plan.storm_times]
     assert 0 < len(others) < 1.2 * 20 * 400 / 30, "devices stay for 30 s on average"
@@ -202,7 +202,7 @@ def test_reorder_and_duplicates() -> None:
 
 
 def test_an_early_end_tells_what_has_happened_and_nothing_more() -> None:
-    simulation = Simulation(plan_of(duration=600.0))
+    simulation = Simulation(plan_of(duration=600.0), START)
     messages = []
     for message in simulation.messages():
         messages.append(message)

@@ -1,6 +1,6 @@
-"""A fleet that lives on a virtual clock: what AWS would tell of it, as a recording, and the truth.
+"""A fleet on a virtual clock, the recording of its event messages, and its true state.
 
-The truth is kept by what was done to the fleet, without a look at what was told.
+The truth follows from what was done to the fleet and does not depend on the messages.
 """
 
 import json
@@ -14,13 +14,13 @@ from presenced_emulator.events import EventMessage
 from presenced_emulator.lifecycle import Connection, ConnectionLedger, DisconnectReason
 from presenced_emulator.registry import Registry
 
-__all__ = ["Life"]
+__all__ = ["RecordedFleet"]
 
 Counts = dict[str, Counter[str]]
 """Clients by a name that they share, and by state."""
 
 
-class Life:
+class RecordedFleet:
     """What happens, in order; `wait` lets time go by.
 
     `missing` are clients of which no connect and disconnect gets into the recording.
@@ -74,7 +74,9 @@ class Life:
         self._states[client_id] = "online"
         self._thing_of[client_id] = thing_name or client_id
         self._tell_presence(self._ledger.connected(connection, self.now), client_id)
-        self.tell([self._ledger.subscribed(connection, [f"to/{client_id}"], self.now)])
+        self.tell(
+            [self._ledger.subscription(connection, "subscribed", [f"to/{client_id}"], self.now)]
+        )
 
     def disconnect(
         self, client_id: str, reason: DisconnectReason = DisconnectReason.CONNECTION_LOST

@@ -1,4 +1,4 @@
-"""A recorded life of a registry, replayed, shows what was true of it at its end."""
+"""A recording of a registry, replayed, shows its true state at the end."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from registry_life import live
+from registry_recording import record
 
 RECORDING = Path(__file__).parent / "recordings/registry.jsonl"
 ATTRIBUTES = ("site", "model")
@@ -71,44 +71,44 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> Metrics:
 
 
 def test_the_recording_is_current() -> None:
-    assert RECORDING.read_text() == "".join(live().recording()), (
-        "write it anew: python tests/registry_life.py > tests/recordings/registry.jsonl"
+    assert RECORDING.read_text() == "".join(record().recording()), (
+        "write it anew: python tests/registry_recording.py > tests/recordings/registry.jsonl"
     )
 
 
 def test_presence_by_type(metrics: Metrics) -> None:
-    truth = live().by_type()
+    truth = record().by_type()
     assert metrics.presence("iot_thing_type_clients", "thing_type") == truth
     assert truth.keys() == {"sensor", "gateway", "actuator"}
 
 
 def test_presence_by_group(metrics: Metrics) -> None:
-    truth = live().by_group()
+    truth = record().by_group()
     assert metrics.presence("iot_thing_group_clients", "thing_group") == truth
     assert truth.keys() == {"plants", "north", "south", "hall-1", "hall-2", "hall-3"}
     assert truth["plants"] == truth["north"] + truth["south"]
 
 
 def test_presence_of_all(metrics: Metrics) -> None:
-    truth = live().by_state()
+    truth = record().by_state()
     shown = {state: count for (state,), count in metrics.values("iot_clients", "state").items()}
     assert Counter(shown) == truth
     assert all(truth[state] for state in ("online", "offline", "unknown"))
 
 
 def test_what_the_registry_says_of_each_client(metrics: Metrics) -> None:
-    assert dict(metrics.infos()) == live().infos(ATTRIBUTES)
+    assert dict(metrics.infos()) == record().infos(ATTRIBUTES)
 
 
 def test_how_many_of_each(metrics: Metrics) -> None:
-    registry = live().registry
+    registry = record().registry
     assert metrics.value("iot_things") == len(registry.things)
     assert metrics.value("iot_thing_groups") == len(registry.groups)
     assert metrics.value("iot_thing_types") == len(registry.types)
 
 
 def test_jobs_certificates_and_commands_are_counted_once(metrics: Metrics) -> None:
-    truth = live().tallies
+    truth = record().tallies
     for family, name, label in (
         ("job", "iot_job_events_total", "operation"),
         ("job_execution", "iot_job_executions_total", "status"),
