@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from histories import lifecycle
 from presenced.presence import Client, Presence, PresenceRules, State
 from presenced.presence.deadlines import Deadlines, OfflineClients
+from recorders import fire
 
 DAY = 86400.0
 RULES = PresenceRules(offline_delay=5.0, forget_offline_after=30 * DAY)
@@ -56,9 +57,9 @@ def test_a_shorter_rule_holds_for_those_that_are_offline_already() -> None:
     presence = offline_since(0.0, 3 * DAY, 9 * DAY)
     presence.use_rules(replace(RULES, forget_offline_after=7 * DAY))
     assert presence.next_deadline == 7 * DAY
-    presence.advance(9.5 * DAY, 0.0)
+    fire(presence, 9.5 * DAY)
     assert set(presence.clients) == {f"{3 * DAY:g}", f"{9 * DAY:g}"}
-    presence.advance(10 * DAY, 0.0)
+    fire(presence, 10 * DAY)
     assert set(presence.clients) == {f"{9 * DAY:g}"}
     assert presence.counts.forgotten["expired"] == 2
 
@@ -66,18 +67,18 @@ def test_a_shorter_rule_holds_for_those_that_are_offline_already() -> None:
 def test_a_longer_rule_holds_for_those_that_are_offline_already() -> None:
     presence = offline_since(0.0)
     presence.use_rules(replace(RULES, forget_offline_after=60 * DAY))
-    presence.advance(59 * DAY, 0.0)
+    fire(presence, 59 * DAY)
     assert presence.clients
-    presence.advance(60 * DAY, 0.0)
+    fire(presence, 60 * DAY)
     assert not presence.clients
 
 
 def test_a_rule_where_there_was_none_holds_for_those_that_are_offline_already() -> None:
     presence = offline_since(0.0, 1.0, rules=replace(RULES, forget_offline_after=None))
-    presence.advance(1000 * DAY, 0.0)
+    fire(presence, 1000 * DAY)
     assert presence.next_deadline is None
     presence.use_rules(RULES)
-    presence.advance(1000 * DAY, 0.0, most=1)
+    next(presence.fire(1000 * DAY, 0.0))
     assert set(presence.clients) == {"1"}, "no more at a time than is asked for"
-    presence.advance(1000 * DAY, 0.0, most=1)
+    next(presence.fire(1000 * DAY, 0.0))
     assert not presence.clients

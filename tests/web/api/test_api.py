@@ -98,7 +98,6 @@ def test_a_client_and_its_place_in_the_registry():
 def test_the_deciding_event_comes_from_the_state_without_a_history():
     fleet = ApiFleet(clients=0)
     fleet.hear("disconnected", version=3, at=1, disconnectReason="CLIENT_ERROR")
-    fleet.presence.rules = fleet.presence.rules
 
     async def use(get: Get) -> None:
         _, story = await get("/clients/a")
@@ -176,7 +175,7 @@ def test_an_unverified_client_and_its_gap():
 
 def test_an_unknown_client_and_one_that_will_be_forgotten():
     fleet = ApiFleet()
-    fleet.presence.rules = fleet.presence.rules.__class__(forget_offline_after=60.0)
+    fleet.presence.use_rules(PresenceRules(forget_offline_after=60.0))
     fleet.thing("x", 0)
     fleet.hear("disconnected", "a", at=0)
 

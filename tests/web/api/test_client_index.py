@@ -97,7 +97,7 @@ class Steps:
             self.at += 10
             self.fleet.wait(self.at)
         elif kind == "forget":
-            self.fleet.presence.forget(name, "requested")
+            self.fleet.pipeline.forget([name], "requested")
         elif kind == "thing":
             self.fleet.thing(name, self.at, self.version, thingTypeName="pump")
         else:
@@ -313,7 +313,7 @@ def test_nothing_is_left_of_forgotten_clients():
         before = sum(len(each) for each in gc.get_objects() if isinstance(each, SortedKeys))
         for number in range(20):
             fleet.hear("connected", f"a{number}", at=number)
-            fleet.presence.forget(f"a{number}", "requested")
+            fleet.pipeline.forget([f"a{number}"], "requested")
         after = sum(len(each) for each in gc.get_objects() if isinstance(each, SortedKeys))
         assert after == before
 

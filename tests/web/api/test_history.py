@@ -98,7 +98,7 @@ def test_what_was_ignored_since_the_event_that_decided():
     ]
     ignored = record.ignored[0]
     assert ignored.lateness == 7
-    assert (ignored.against.type, ignored.against.version) == ("connected", 3)
+    assert (ignored.against.connected, ignored.against.version) == (True, 3)
     assert ignored.against.timestamp == round((START + 2) * 1000)
 
 
@@ -138,7 +138,7 @@ def test_a_confirmation_does_not_bring_a_history_back():
 def test_nothing_is_kept_of_a_forgotten_client(clients):
     fleet = ApiFleet(clients=clients)
     fleet.hear("connected", at=0)
-    fleet.presence.forget("a", "requested")
+    fleet.pipeline.forget(["a"], "requested")
     assert fleet.api.history.get("a") is None
     fleet.hear("disconnected", version=0, at=1)
     assert fleet.api.history.get("a") is None, "an old event does not bring a forgotten client back"
