@@ -16,7 +16,7 @@ from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG, PER_CLIENT
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition, gzip_parts
-from presenced.metrics.reference import reference, summary
+from presenced.metrics.reference import reference
 from presenced.metrics.series import ClassCounts, ClientSeries
 from presenced.pipeline import ClientFilter, Pipeline, Traffic
 from presenced.presence import PresenceRules
@@ -161,10 +161,3 @@ def test_the_documentation_is_current() -> None:
     written = Path(__file__).parents[2] / "docs" / "metrics.md"
     assert written.read_text() == reference()
     assert all(f"| `{name}` |" in reference() for name in CATALOG | PER_CLIENT)
-
-
-def test_the_readme_lists_every_metric() -> None:
-    """Mend with `make docs`."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert readme == summary(readme)
-    assert all(f"| `{name}` |" in readme for name in CATALOG | PER_CLIENT)
