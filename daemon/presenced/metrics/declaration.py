@@ -73,10 +73,10 @@ class CollectedMetric(Metric):
     one more label for each group of `metrics.client_id_pattern`, and is left out without one.
     """
 
-    read: Callable[[MetricSources], Values]
-    kept: bool = False
-    totals: Callable[[MetricSources], Values] | None = None
-    by_class: bool = False
+    read: Callable[[MetricSources], Values] = field(kw_only=True)
+    kept: bool = field(default=False, kw_only=True)
+    totals: Callable[[MetricSources], Values] | None = field(default=None, kw_only=True)
+    by_class: bool = field(default=False, kw_only=True)
 
     def values(self, sources: MetricSources) -> list[tuple[Labels, Any]]:
         """Return label values, each with its present number or distribution."""
@@ -86,6 +86,24 @@ class CollectedMetric(Metric):
         if isinstance(values, Attribute):
             return [((), getattr(values.owner, values.name))]
         return [((), values)]
+
+
+class GaugeMetric(CollectedMetric):
+    """A number that goes up and down."""
+
+    kind = "gauge"
+
+
+class CounterMetric(CollectedMetric):
+    """A number that only goes up."""
+
+    kind = "counter"
+
+
+class HistogramMetric(CollectedMetric):
+    """Distributions."""
+
+    kind = "histogram"
 
 
 def label_values(key: object) -> Labels:
