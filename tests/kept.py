@@ -10,8 +10,8 @@ from typing import Any
 
 from presenced.events import LifecycleEvent, RegistryEvent, SubscriptionEvent
 from presenced.fleet import Fleet
+from presenced.metrics.catalog import kept_totals
 from presenced.metrics.declaration import MetricSources
-from presenced.metrics.kept_totals import kept_totals
 from presenced.metrics.series import ClientSeries
 from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import Client, PresenceRules, State, Transition
@@ -54,7 +54,7 @@ class Time:
 def totals_of(pipeline: Pipeline, gap_detector: GapDetector) -> list[Total]:
     """The totals that outlive a restart."""
     sources = MetricSources(pipeline, ClientSeries(), transport="", gaps=gap_detector.gaps)
-    return list(kept_totals(sources))
+    return kept_totals(sources)
 
 
 class Process:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from presenced.fleet import Fleet
+from presenced.metrics.catalog import kept_totals
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
-from presenced.metrics.kept_totals import kept_totals
 from presenced.metrics.series import ClassCounts
 from presenced.pipeline import Pipeline, Traffic
 from presenced.presence import Client, Transition
