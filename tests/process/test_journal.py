@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from presenced.system import journal, log
+from presenced.system import log
 from presenced.system.journal import Journal, is_journal
 
 
@@ -26,10 +26,9 @@ def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket
         status = os.fstat(stream.fileno())
         monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
         monkeypatch.setattr("sys.stderr", stream)
-        monkeypatch.setattr(journal.Journal.__init__, "__defaults__", (path,))
         root = logging.getLogger()
         before, root.handlers = root.handlers, []
-        log.configure("info", "auto")
+        log.configure("info", "auto", journal_socket=path)
         yield listening
         root.handlers = before
 

@@ -1,3 +1,5 @@
+"""Tasks that run side by side, and the signals that end a program."""
+
 import asyncio
 import os
 import signal
