@@ -61,6 +61,11 @@ class MetricSources:
         """The things, thing groups and thing types of the fleet."""
         return self.pipeline.fleet.inventory
 
+    @property
+    def clients_without_series(self) -> int:
+        """Clients beyond `metrics.max_clients`."""
+        return max(0, self.presence.known - self.series.shown) if self.series.enabled else 0
+
 
 class Attribute(NamedTuple):
     """A number that is an attribute of an object."""

@@ -7,15 +7,7 @@ from presenced.metrics.declaration import (
     CounterMetric,
     GaugeMetric,
     HistogramMetric,
-    MetricSources,
-    Values,
 )
-
-
-def _clients_without_series(sources: MetricSources) -> Values:
-    series = sources.series
-    return max(0, sources.presence.known - series.shown) if series.enabled else 0
-
 
 DAEMON = (
     GaugeMetric(
@@ -137,7 +129,7 @@ DAEMON = (
         "presenced_clients_without_series",
         "Clients beyond metrics.max_clients, which have no series of their own.",
         "presenced_clients_without_series > 0",
-        read=_clients_without_series,
+        read=lambda s: s.clients_without_series,
     ),
     CounterMetric(
         "presenced_state_commits_total",
