@@ -11,9 +11,9 @@ from typing import Any
 from presenced.events.model import LifecycleEvent, RegistryEvent, SubscriptionEvent
 from presenced.fleet import Changes as FleetChanges
 from presenced.fleet import ClientFilter, Fleet
+from presenced.metrics.catalog import kept_totals
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import MetricSources
-from presenced.metrics.kept_totals import kept_totals
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client, ClientChange, PresenceRules, State
 from presenced.settings import MetricsSettings

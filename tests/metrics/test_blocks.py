@@ -1,4 +1,4 @@
-"""Text in blocks: whatever changes, it is what rendering everything anew gives, zipped too."""
+"""Text in blocks: after any change it equals a fresh rendering, also as gzip."""
 
 import gzip
 import shutil
@@ -18,7 +18,7 @@ from presenced.metrics.series import ClientSeries
 from presenced.presence import Client, State
 
 BEFORE = CHUNK + 3
-# The clients that are there before, some in each chunk, and a few that are not.
+# Clients that exist from the start, some in each chunk, and clients that do not.
 names = st.one_of(
     st.sampled_from(["0", "1", str(CHUNK // 2), str(CHUNK - 1), str(CHUNK), str(BEFORE - 1)]),
     st.sampled_from(["x", "long " * 30, 'quoted" 1', "ünïcode"]),
@@ -36,8 +36,8 @@ steps = st.one_of(
 )
 
 
-class World:
-    """Series, and the clients that they are of."""
+class Rendered:
+    """Series, and the clients that they belong to."""
 
     def __init__(self) -> None:
         self.clients: dict[str, Client] = {}
@@ -60,8 +60,8 @@ class World:
     def drop(self, name: str) -> None:
         self.series.drop(self.clients.pop(name, Client(name)))
 
-    def rendered(self) -> list[tuple[str, ...]]:
-        """Each family as head and samples, all made anew."""
+    def from_scratch(self) -> list[tuple[str, ...]]:
+        """Each family as head and samples, rendered from scratch."""
         values = (
             lambda client: f"}} {1 if client.state is State.ONLINE else 0}",
             lambda client: f"}} {client.transition:.3f}",
@@ -85,7 +85,7 @@ def escaped(client_id: str) -> str:
 
 
 def families(text: str) -> list[tuple[str, ...]]:
-    """What stands between one HELP and the next: the head as it is, the samples in order."""
+    """The lines from one HELP to the next: the head as it is, the samples sorted."""
     lines = text.split("\n")
     assert lines.pop() == ""
     starts = [at for at, line in enumerate(lines) if line.startswith("# HELP")]
@@ -96,7 +96,7 @@ def families(text: str) -> list[tuple[str, ...]]:
 
 
 def unzipped(blocks: list[Block]) -> bytes:
-    """By a strict reader: one member, nothing after it, length and checksum right."""
+    """Decompressed by a strict reader: one member, nothing after it, a correct checksum."""
     reader = zlib.decompressobj(31)
     text = reader.decompress(b"".join(gzip_parts(blocks)))
     assert reader.eof
@@ -106,29 +106,31 @@ def unzipped(blocks: list[Block]) -> bytes:
 
 @settings(deadline=None)
 @given(st.lists(steps, max_size=30))
-def test_text_is_as_if_rendered_anew(changes: list[tuple[str, ...]]) -> None:
-    world = World()
+def test_text_equals_a_fresh_rendering(changes: list[tuple[str, ...]]) -> None:
+    rendered = Rendered()
     scraped: list[tuple[list[Block], bytes]] = []
     for name, *arguments in [*changes, ("scrape",)]:
         if name != "scrape":
-            getattr(world, name)(*arguments)
+            getattr(rendered, name)(*arguments)
             continue
-        blocks = list(world.series.blocks())
+        blocks = list(rendered.series.blocks())
         text = b"".join(block.text for block in blocks)
-        assert families(text.decode()) == world.rendered()
+        assert families(text.decode()) == rendered.from_scratch()
         assert unzipped(blocks) == text
         scraped.append((blocks, text))
     for blocks, text in scraped:
-        assert b"".join(block.text for block in blocks) == text, "it is of its moment"
+        assert b"".join(block.text for block in blocks) == text, (
+            "a scrape keeps the text of its moment"
+        )
         assert unzipped(blocks) == text
 
 
-def test_what_has_not_changed_is_neither_rendered_nor_compressed_again() -> None:
-    world = World()
-    before = list(world.series.blocks())
+def test_unchanged_blocks_are_neither_rendered_nor_compressed_again() -> None:
+    rendered = Rendered()
+    before = list(rendered.series.blocks())
     gzip_parts(before)
-    world.show("0", State.OFFLINE, 9.0)
-    after = list(world.series.blocks())
+    rendered.show("0", State.OFFLINE, 9.0)
+    after = list(rendered.series.blocks())
     kept = [block for block in after if any(block is one for one in before)]
     assert len(after) == len(before) == len(kept) + 2, "its state and its transition"
     assert [block.deflated is None for block in after].count(True) == 2
@@ -142,11 +144,11 @@ def test_any_texts_make_one_gzip_member(texts: list[bytes]) -> None:
 
 
 @pytest.mark.skipif(shutil.which("gzip") is None, reason="apt-get install gzip")
-def test_other_programs_read_it() -> None:
-    world = World()
-    blocks = list(world.series.blocks())
+def test_the_gzip_program_reads_it() -> None:
+    rendered = Rendered()
+    blocks = list(rendered.series.blocks())
     zipped = b"".join(gzip_parts(blocks))
     text = b"".join(block.text for block in blocks)
     assert gzip.decompress(zipped) == text
-    told = subprocess.run(["gzip", "-dc"], input=zipped, capture_output=True, check=True)
-    assert told.stdout == text
+    unpacked = subprocess.run(["gzip", "-dc"], input=zipped, capture_output=True, check=True)
+    assert unpacked.stdout == text

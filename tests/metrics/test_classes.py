@@ -29,7 +29,7 @@ def test_groups_and_states() -> None:
     }
 
 
-def test_a_million_distinct_values() -> None:
+def test_a_million_distinct_classes_are_counted_within_the_limit() -> None:
     classes = ClassCounts(re.compile("(?P<serial>.+)"))
     for number in range(1_000_000):
         classes.count(Client(f"c{number}"), State.ONLINE, 1)
@@ -39,8 +39,8 @@ def test_a_million_distinct_values() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=60))
-def test_a_cap_on_classes_never_loses_a_client(steps: list[tuple[int, bool]]) -> None:
-    """More classes than there is room for: the rest is `other`, and counts come back to 0."""
+def test_the_limit_of_classes_loses_no_client(steps: list[tuple[int, bool]]) -> None:
+    """Classes beyond the limit are `other`, and counts return to 0."""
     classes = ClassCounts(re.compile("(?P<number>[0-9]+)"), limit=5)
     here: list[int] = []
     for number, arrives in steps:

@@ -1,4 +1,4 @@
-"""The whole exposition, and that the catalog is all there is."""
+"""The whole exposition, which is exactly the catalog."""
 
 import asyncio
 import gzip
@@ -69,7 +69,7 @@ def family_name(name: str) -> str:
     return name.removesuffix("_total")
 
 
-def test_the_catalog_is_what_is_exposed(view: MetricSources) -> None:
+def test_the_exposition_has_the_metrics_of_the_catalog(view: MetricSources) -> None:
     body, content_type = Exposition(view, process_metrics=False).render()
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     families = list(parse_text(body.decode()))
@@ -107,7 +107,7 @@ def test_no_metric_of_the_contract_is_missing() -> None:
     assert set(CONTRACT.split()) <= set(CATALOG | PER_CLIENT)
 
 
-def test_openmetrics_says_the_same(view: MetricSources) -> None:
+def test_openmetrics_has_the_same_samples(view: MetricSources) -> None:
     exposition = Exposition(view, process_metrics=False)
     text = {
         (s.name, tuple(sorted(s.labels.items())), s.value)
@@ -152,7 +152,7 @@ def test_gzip(view: MetricSources) -> None:
     assert snapshot.content_type.startswith("application/openmetrics-text")
 
 
-def test_a_snapshot_tells_of_the_moment_at_which_it_was_collected(view: MetricSources) -> None:
+def test_a_snapshot_is_of_the_moment_of_its_collection(view: MetricSources) -> None:
     exposition = Exposition(view, process_metrics=False)
     before, _ = exposition.render()
     snapshot = exposition.collect()
@@ -168,7 +168,7 @@ def test_a_snapshot_tells_of_the_moment_at_which_it_was_collected(view: MetricSo
 
 
 def test_the_documentation_is_current() -> None:
-    """Mend with `make docs`."""
+    """Fix with `make docs`."""
     written = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
     assert written.read_text() == reference()
     assert all(f"| `{name}` |" in reference() for name in CATALOG | PER_CLIENT)

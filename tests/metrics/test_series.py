@@ -31,7 +31,7 @@ def samples(series: ClientSeries) -> dict[tuple[str, tuple[tuple[str, str], ...]
     }
 
 
-def test_what_a_client_shows() -> None:
+def test_samples_of_a_client() -> None:
     series = ClientSeries()
     series.show(client("a", State.PENDING, 1672742949.25))
     series.show(client("b", State.OFFLINE, 2.0))
@@ -45,7 +45,7 @@ def test_what_a_client_shows() -> None:
     }
 
 
-def test_a_change_shows_and_a_forgotten_client_does_not() -> None:
+def test_a_change_is_rendered_and_a_forgotten_client_is_removed() -> None:
     series = ClientSeries()
     series.show(client("a"))
     assert samples(series)["iot_client_connected", (("client_id", "a"),)] == 1
@@ -56,16 +56,16 @@ def test_a_change_shows_and_a_forgotten_client_does_not() -> None:
     assert samples(series) == {}
 
 
-def test_nothing_is_shown_where_series_are_off() -> None:
+def test_there_is_no_series_if_they_are_disabled() -> None:
     series = ClientSeries(enabled=False)
     assert not series.show(client("a"))
     assert list(series.blocks()) == []
 
 
-def test_a_full_house_takes_clients_when_others_leave() -> None:
+def test_a_client_gets_series_when_another_is_forgotten() -> None:
     series = ClientSeries(max_clients=2)
     assert [series.show(client(name)) for name in "abc"] == [True, True, False]
-    assert series.show(client("a", State.OFFLINE)), "those inside stay"
+    assert series.show(client("a", State.OFFLINE)), "clients with series keep them"
     series.drop(client("b"))
     assert series.show(client("c"))
     assert series.shown == 2
@@ -75,7 +75,7 @@ def ids(series: ClientSeries) -> set[str]:
     return {dict(labels)["client_id"] for _, labels in samples(series)}
 
 
-def test_those_without_series_wait_for_places_that_come_free(
+def test_clients_without_series_wait_for_a_free_place(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log.configure("info", "json")
@@ -88,7 +88,7 @@ def test_those_without_series_wait_for_places_that_come_free(
     series.drop(clients.pop("c"))
     assert ids(series) == {"a", "b"}
     series.drop(clients.pop("a"))
-    assert ids(series) == {"b", "d"}, "one that waits is taken at once, but none that is forgotten"
+    assert ids(series) == {"b", "d"}, "a waiting client is taken at once, a forgotten one is not"
     assert samples(series)["iot_client_connected", (("client_id", "d"),)] == 0, "as it is now"
     series.drop(clients.pop("d"))
     assert ids(series) == {"b", "e"}
@@ -97,7 +97,7 @@ def test_those_without_series_wait_for_places_that_come_free(
     series.drop(clients.pop("b"))
     series.show(clients["f"])
     series.show(clients["g"])
-    assert len(capsys.readouterr().err.splitlines()) == 1, "the cap has begun again"
+    assert len(capsys.readouterr().err.splitlines()) == 1, "the limit was reached again"
 
 
 names = st.text("ab-", max_size=3)
@@ -108,31 +108,31 @@ names = st.text("ab-", max_size=3)
     st.lists(st.tuples(st.sampled_from(["show", "drop"]), names), max_size=60),
     st.randoms(use_true_random=False),
 )
-def test_who_has_series_depends_on_neither_order_nor_restart(
-    most: int, steps: list[tuple[str, str]], random: Random
+def test_which_clients_have_series_depends_on_neither_order_nor_restart(
+    limit: int, steps: list[tuple[str, str]], random: Random
 ) -> None:
     clients: dict[str, Client] = {}
-    series = ClientSeries(max_clients=most, find=clients.get)
+    series = ClientSeries(max_clients=limit, find=clients.get)
     for step, name in steps:
         if step == "show":
             series.show(clients.setdefault(name, client(name)))
         elif name in clients:
             series.drop(clients.pop(name))
-        assert ids(series) == set(sorted(clients)[:most])
+        assert ids(series) == set(sorted(clients)[:limit])
         assert series.shown == len(ids(series))
-    restarted = ClientSeries(max_clients=most, find=clients.get)
+    restarted = ClientSeries(max_clients=limit, find=clients.get)
     for restored in random.sample(sorted(clients), len(clients)):
         restarted.show(clients[restored])
     assert ids(restarted) == ids(series)
 
 
-def test_nobody_has_series_without_a_transition() -> None:
+def test_a_client_without_a_transition_has_no_series() -> None:
     series = ClientSeries()
     assert not series.show(Client("a"))
     assert samples(series) == {}
 
 
-def test_what_the_registry_says_is_shown_as_it_is_now() -> None:
+def test_the_info_labels_follow_the_registry() -> None:
     said = {"a": Description("pump", {"site": "north", "x": None})}
     series = ClientSeries(
         attributes=["site", "x", "client-id"],

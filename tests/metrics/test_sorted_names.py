@@ -1,4 +1,4 @@
-"""Names in order, against a sorted list."""
+"""Sorted names, compared with a sorted list."""
 
 from random import Random
 
@@ -21,7 +21,7 @@ def drained(sorted_names: SortedNames) -> list[str]:
 
 
 @given(st.lists(st.tuples(st.booleans(), names), max_size=100))
-def test_it_is_as_a_sorted_set(steps: list[tuple[bool, str]]) -> None:
+def test_it_equals_a_sorted_set(steps: list[tuple[bool, str]]) -> None:
     sorted_names, wanted = SortedNames(), set()
     for there, name in steps:
         if there:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from presenced.system import journal, log
+from presenced.system import log
 from presenced.system.journal import Journal, is_journal
 
 
@@ -26,10 +26,9 @@ def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket
         status = os.fstat(stream.fileno())
         monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
         monkeypatch.setattr("sys.stderr", stream)
-        monkeypatch.setattr(journal.Journal.__init__, "__defaults__", (path,))
         root = logging.getLogger()
         before, root.handlers = root.handlers, []
-        log.configure("info", "auto")
+        log.configure("info", "auto", journal_socket=path)
         yield listening
         root.handlers = before
 
@@ -77,7 +76,7 @@ def test_hostile_values_stay_in_their_field(journald: socket.socket, client_id: 
     assert fields["PRESENCED_CLIENT_ID"] == client_id.encode(errors="replace").decode()
 
 
-def test_a_traceback_is_a_field_without_what_variables_hold(journald: socket.socket) -> None:
+def test_a_traceback_is_a_field_without_local_variables(journald: socket.socket) -> None:
     payload = "principal" + "-of-somebody"
     try:
         1 / len(payload[:0])
@@ -90,7 +89,7 @@ def test_a_traceback_is_a_field_without_what_variables_hold(journald: socket.soc
     assert payload not in json.dumps(fields)
 
 
-def test_what_libraries_log(journald: socket.socket) -> None:
+def test_log_records_of_libraries(journald: socket.socket) -> None:
     library = logging.getLogger("library")
     library.info("not this")
     library.warning("%s\nhappened", "it")
@@ -109,7 +108,7 @@ def test_long_values_are_cut(journald: socket.socket) -> None:
     assert len(entry(journald)["PRESENCED_DETAIL"]) == 16 * 1024
 
 
-def test_field_names_are_such_as_the_journal_takes(journald: socket.socket) -> None:
+def test_field_names_are_valid_for_the_journal(journald: socket.socket) -> None:
     more: dict[str, Any] = {"é-key": "1", "k" * 100: "2"}
     log.get_logger("part").info("it happened", **more)
     fields = entry(journald)
@@ -117,7 +116,7 @@ def test_field_names_are_such_as_the_journal_takes(journald: socket.socket) -> N
     assert fields["PRESENCED_" + "K" * 54] == "2"
 
 
-def test_a_journal_that_hangs_costs_lines_and_no_more(tmp_path: Path) -> None:
+def test_a_journal_that_hangs_costs_only_lines(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "socket"))
         full = Journal(tmp_path / "socket")
@@ -134,12 +133,12 @@ def test_a_journal_that_hangs_costs_lines_and_no_more(tmp_path: Path) -> None:
 
 
 def test_a_journal_that_is_gone_is_no_error(tmp_path: Path) -> None:
-    gone = Journal(tmp_path / "nobody")
+    gone = Journal(tmp_path / "missing")
     gone.write([("MESSAGE", "x")])
     assert gone.lost == 1
 
 
-def test_the_variable_alone_proves_nothing(tmp_path: Path) -> None:
+def test_the_environment_variable_alone_proves_nothing(tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as stream:
         status = os.fstat(stream.fileno())
         assert is_journal(stream, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
@@ -148,7 +147,7 @@ def test_the_variable_alone_proves_nothing(tmp_path: Path) -> None:
     assert not is_journal(io.StringIO(), {"JOURNAL_STREAM": "1:1"})
 
 
-def test_formats_that_are_asked_for_by_name_stay(
+def test_a_format_that_is_configured_is_used_in_a_journal_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (tmp_path / "stderr").open("w") as stream:

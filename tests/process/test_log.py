@@ -1,4 +1,4 @@
-"""Logs: levels, formats, and repeated faults left out."""
+"""Logs: levels, formats, and repeated lines left out."""
 
 import json
 import os
@@ -32,7 +32,9 @@ def test_console_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert r"client_id='a\nb'" in line
 
 
-def test_console_text_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_console_text_cannot_send_commands_to_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     log.configure("info", "console")
     log.get_logger("part").info("it happened", client_id="\x1b]0;title\x07\x1b[2Jgone")
     shown = capsys.readouterr().err
@@ -40,19 +42,19 @@ def test_console_text_does_not_command_the_terminal(capsys: pytest.CaptureFixtur
     assert r"\x1b]0;title" in shown
 
 
-def test_a_broken_standard_error_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_standard_error_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w", buffering=1) as broken:
         monkeypatch.setattr("sys.stderr", broken)
         log.configure("info", "json")
-        log.get_logger("part").info("nobody reads this")
+        log.get_logger("part").info("lost")
         broken_pipe = os.open(os.devnull, os.O_WRONLY)
         os.dup2(broken_pipe, writer)  # so that closing it can flush
         os.close(broken_pipe)
 
 
-def test_auto_is_json_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_auto_is_json_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("info", "auto")
     log.get_logger("part").info("it happened")
     assert json.loads(capsys.readouterr().err)["event"] == "it happened"
@@ -128,7 +130,7 @@ def test_each_level_is_written_at_its_level(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_tracebacks_do_not_show_what_variables_hold(
+def test_tracebacks_have_no_local_variables(
     capsys: pytest.CaptureFixture[str], log_format: str
 ) -> None:
     log.configure("info", log_format)

@@ -49,8 +49,8 @@ def test_without_a_manager_nothing_is_sent(address: str | None) -> None:
     notifier.close()
 
 
-def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
-    notifier = Notifier(str(tmp_path / "nobody"))
+def test_a_missing_manager_is_no_error(tmp_path: Path) -> None:
+    notifier = Notifier(str(tmp_path / "missing"))
     assert not notifier.send(READY=1)
     notifier.close()
 

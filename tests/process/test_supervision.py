@@ -55,7 +55,7 @@ def play(scene: Scene, *, notifier: FakeNotifier | None = None, **settings: Any)
     return notifier
 
 
-def test_ready_once_it_is() -> None:
+def test_ready_is_sent_once_the_daemon_is_ready() -> None:
     async def scene(notifier: FakeNotifier, now: dict[str, Any]) -> None:
         await until(lambda: notifier.values("STATUS") == ["starting"])
         await asyncio.sleep(0.3)  # a while in which nothing must come
@@ -68,7 +68,7 @@ def test_ready_once_it_is() -> None:
     assert notifier.sent[-1][1] == {"STOPPING": 1, "STATUS": "stopping"}
 
 
-def test_ready_at_latest_after_a_while_even_if_not() -> None:
+def test_ready_is_sent_at_latest_after_ready_within() -> None:
     async def scene(notifier: FakeNotifier, now: dict[str, Any]) -> None:
         begun = time.monotonic()
         await until(lambda: notifier.times("READY"))
@@ -87,7 +87,7 @@ def test_ready_is_sent_again_until_it_arrives() -> None:
     play(scene, notifier=FakeNotifier(reachable=False))
 
 
-def test_status_on_change_and_no_more_than_once_a_second() -> None:
+def test_status_is_sent_on_change_and_at_most_once_a_second() -> None:
     async def scene(notifier: FakeNotifier, now: dict[str, Any]) -> None:
         for number in range(100):
             now["status"] = f"{number} clients"
@@ -100,7 +100,7 @@ def test_status_on_change_and_no_more_than_once_a_second() -> None:
 
 
 @pytest.mark.parametrize("watchdog", [None, 0.3])
-def test_the_watchdog_is_fed_only_where_there_is_one(watchdog: float | None) -> None:
+def test_the_watchdog_is_fed_only_if_it_is_enabled(watchdog: float | None) -> None:
     async def scene(notifier: FakeNotifier, now: dict[str, Any]) -> None:
         now["ready"] = True
         await until(lambda: notifier.times("READY"))
@@ -121,7 +121,7 @@ def test_a_loop_that_hangs_does_not_feed_the_watchdog() -> None:
     play(scene, watchdog=0.1)
 
 
-def test_a_fault_in_the_status_does_not_end_the_reports() -> None:
+def test_an_error_in_status_does_not_end_the_reports() -> None:
     async def scene(notifier: FakeNotifier, now: dict[str, Any]) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         status = now.pop("status")  # the next look fails
@@ -132,7 +132,7 @@ def test_a_fault_in_the_status_does_not_end_the_reports() -> None:
     play(scene)
 
 
-def test_reloading_is_told_with_its_time() -> None:
+def test_reloading_is_reported_with_its_time() -> None:
     async def scene(notifier: FakeNotifier, now: dict[str, Any]) -> None:
         now["ready"] = True
         await until(lambda: notifier.times("READY"))
@@ -146,7 +146,7 @@ def test_reloading_is_told_with_its_time() -> None:
     play(scene)
 
 
-def test_a_reload_does_not_make_ready_what_is_not() -> None:
+def test_a_reload_before_readiness_sends_nothing() -> None:
     async def scene(notifier: FakeNotifier, now: dict[str, Any]) -> None:
         with now["supervision"].reloading():
             pass

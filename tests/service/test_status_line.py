@@ -18,7 +18,7 @@ def connection(client_id: str, *, up: bool) -> ConnectionStatus:
         status.up(resumed=False)
         status.filter_granted("#", 1)
     else:
-        status.failed(Fault(FaultReason.UNREACHABLE, "nobody listens", "Start it"))
+        status.failed(Fault(FaultReason.UNREACHABLE, "connection refused", "Start it"))
     return status
 
 
@@ -28,11 +28,11 @@ def connection(client_id: str, *, up: bool) -> ConnectionStatus:
         ([], "starting"),
         ([True], "connected to broker.example"),
         ([True, True], "connected by 2 connections to broker.example"),
-        ([False], "not connected: c-0: nobody listens. Start it"),
-        ([True, False], "1 of 2 connections up: c-1: nobody listens. Start it"),
+        ([False], "not connected: c-0: connection refused. Start it"),
+        ([True, False], "1 of 2 connections up: c-1: connection refused. Start it"),
     ],
 )
-def test_status_line_tells_the_connections(ups: list[bool], expected: str) -> None:
+def test_status_line_describes_the_connections(ups: list[bool], expected: str) -> None:
     connections = [connection(f"c-{number}", up=up) for number, up in enumerate(ups)]
     assert status_line(clients(), connections) == f"clients: 0 online, 0 offline; {expected}"
 

@@ -666,9 +666,7 @@ def test_a_later_process_knows_that_a_session_kept_nothing() -> None:
 def changed(*filters: str, before: dict[str, int] | None) -> Watcher:
     """A restart with other filters; the broker resumes the session."""
     sessions = [MqttSession("me", Time().wall - 20, before)]
-    watcher = watching(
-        options(filters=filters), earlier=[MqttSession("me", Time().wall - 20, before)]
-    )
+    watcher = watching(options(filters=filters), earlier=sessions)
     watcher.all.up("me", resumed=True)
     for each in filters:
         watcher.all.granted("me", each, 1)

@@ -16,8 +16,8 @@ from presenced.store.schema import CounterRow
 from presenced.store.totals import Totals
 from presenced.system.loop import Clocks
 
-OF_NOW = {"clients", "unverified"}
-OF_THE_PROCESS = {"faults"}
+GAUGES = {"clients", "unverified"}
+NOT_KEPT = {"faults"}
 
 
 class Counted:
@@ -37,7 +37,7 @@ class Counted:
             (type(each), name): plain(value)
             for each in counts
             for name, value in vars(each).items()
-            if name not in OF_NOW | OF_THE_PROCESS
+            if name not in GAUGES | NOT_KEPT
         }
         return found | {(GapDetector, "gaps"): plain(self.gap_detector.gaps)}
 
@@ -47,7 +47,7 @@ class Counted:
         counts = (self.pipeline.presence.counts, self.pipeline.counts)
         for each in counts:
             for name, value in vars(each).items():
-                if name in OF_NOW | OF_THE_PROCESS:
+                if name in GAUGES | NOT_KEPT:
                     continue
                 if isinstance(value, int):
                     setattr(each, name, next(numbers))
@@ -92,8 +92,8 @@ def row(name: str, value: float, labels: str = "{}") -> CounterRow:
     return CounterRow(name, labels, value)
 
 
-def test_every_total_comes_back_as_it_was() -> None:
-    """Whatever an attribute of the counts is called: one that is not stored fails here."""
+def test_every_total_is_restored() -> None:
+    """Every attribute of the counts, by its name: one that is not stored fails here."""
     before = Counted()
     before.count_everything()
     after = restored(*before.collect())
@@ -102,13 +102,13 @@ def test_every_total_comes_back_as_it_was() -> None:
     for key in shared:
         for why, number in before.totals[key].items():
             ignored[why] = ignored.get(why, 0) + number
-    assert after.totals[shared[0]] == ignored, "two parts of one metric come back as one"
+    assert after.totals[shared[0]] == ignored, "two parts of one metric are restored as one"
     for key, total in before.totals.items():
         if key not in shared:
             assert after.totals[key] == total, key
 
 
-def test_no_total_of_the_catalog_is_left_out() -> None:
+def test_every_kept_metric_of_the_catalog_is_collected() -> None:
     counted = Counted()
     counted.count_everything()
     names = {each.name for each in counted.collect()}
@@ -129,9 +129,9 @@ def test_labels_are_those_of_the_catalog() -> None:
         assert all(f'"{label}":' in each.labels for label in expected)
 
 
-def test_only_what_moved_is_collected() -> None:
+def test_only_changed_totals_are_collected() -> None:
     counted = Counted()
-    assert counted.collect() == [], "nothing has been counted"
+    assert counted.collect() == [], "nothing has been counted yet"
     counted.pipeline.presence.counts.transitions[State.ONLINE] = 3
     counted.pipeline.presence.counts.session_duration.observe(7.0)
     assert counted.collect() == [
@@ -142,13 +142,13 @@ def test_only_what_moved_is_collected() -> None:
     assert counted.collect() == []
 
 
-def test_what_was_restored_is_not_collected_again() -> None:
+def test_restored_totals_are_not_collected_again() -> None:
     before = Counted()
     before.count_everything()
     assert restored(*before.collect()).collect() == []
 
 
-def test_what_was_stored_is_added_to_what_has_been_counted() -> None:
+def test_stored_totals_are_added_to_those_counted_so_far() -> None:
     counted = Counted()
     counted.gap_detector.gaps[GapReason.RATE_LIMIT] = 2
     stored = row("presenced_gaps_total", 40, '{"reason":"rate_limit"}')
@@ -175,7 +175,7 @@ def test_what_was_stored_is_added_to_what_has_been_counted() -> None:
     ],
     ids=lambda each: f"{each.name} {each.labels}",
 )
-def test_totals_that_are_none_any_more_are_left_out(unknown: CounterRow) -> None:
+def test_unknown_totals_are_ignored(unknown: CounterRow) -> None:
     good = row("iot_client_flaps_suppressed_total", 7)
     counted = restored(unknown, good)
     assert counted.collect() == []

@@ -1,9 +1,19 @@
-"""How a metric that is read at scrape is declared, and what it is read from."""
+"""How a metric is declared that is read at scrape: exposed, and kept in the state file."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import Any, ClassVar, NamedTuple
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.utils import floatToGoString
 
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.metric import Metric
@@ -16,6 +26,7 @@ from presenced.sources.inbox import Inbox
 from presenced.sources.status import ConnectionStatus
 from presenced.sources.traffic import Traffic
 from presenced.store import WriterCounts
+from presenced.store.totals import Labels, Total
 
 
 @dataclass(slots=True)
@@ -61,6 +72,15 @@ class MetricSources:
         """The things, thing groups and thing types of the fleet."""
         return self.pipeline.fleet.inventory
 
+    @property
+    def clients_without_series(self) -> int:
+        """Clients beyond `metrics.max_clients`."""
+        return (
+            max(0, self.presence.known - self.clients.series.shown)
+            if self.clients.series.enabled
+            else 0
+        )
+
 
 class Attribute(NamedTuple):
     """A number that is an attribute of an object."""
@@ -72,8 +92,6 @@ class Attribute(NamedTuple):
 Values = float | Attribute | Mapping[Any, float] | Mapping[Any, Distribution]
 """A number, or numbers or distributions by label value, or by a tuple of label values."""
 
-Labels = tuple[str, ...]
-
 
 @dataclass(frozen=True, slots=True)
 class CollectedMetric(Metric):
@@ -81,24 +99,109 @@ class CollectedMetric(Metric):
 
     A metric that is `kept` outlives a restart: what the state file holds is added to what `read`
     returns, or to what `totals` returns where `read` makes a copy. A metric that is `by_class` has
-    one more label for each group of `metrics.client_id_pattern`, and is left out without one.
+    one more label for each group of `metrics.client_id_pattern`; without a pattern it is left out.
     """
 
-    read: Callable[[MetricSources], Values]
-    kept: bool = False
-    totals: Callable[[MetricSources], Values] | None = None
-    by_class: bool = False
+    family_type: ClassVar[type[GaugeMetricFamily | CounterMetricFamily]]
+
+    read: Callable[[MetricSources], Values] = field(kw_only=True)
+    kept: bool = field(default=False, kw_only=True)
+    totals: Callable[[MetricSources], Values] | None = field(default=None, kw_only=True)
+    by_class: bool = field(default=False, kw_only=True)
 
     def values(self, sources: MetricSources) -> list[tuple[Labels, Any]]:
         """Return label values, each with its present number or distribution."""
         values = self.read(sources)
         if isinstance(values, Mapping):
-            return [(label_values(key), value) for key, value in values.items()]
+            return [(_label_values(key), value) for key, value in values.items()]
         if isinstance(values, Attribute):
             return [((), getattr(values.owner, values.name))]
         return [((), values)]
 
+    def collect(self, sources: MetricSources) -> Family:
+        """Return the present samples."""
+        labels = (*sources.clients.classes.labels, *self.labels) if self.by_class else self.labels
+        family = self.family_type(self.name, self.help, labels=labels)
+        for each, value in self.values(sources):
+            family.add_metric(each, value)
+        return family
 
-def label_values(key: object) -> Labels:
+    def kept_totals(self, sources: MetricSources) -> list[Total]:
+        """Return what the state file keeps of the metric."""
+
+        def add(labels: Labels, value: float) -> None:
+            totals: Any = (self.totals or self.read)(sources)
+            if isinstance(totals, Attribute):
+                setattr(*totals, getattr(*totals) + int(value))
+                return
+            keys = {_label_values(key): key for key in totals}
+            # A Counter has only those keys that have been counted.
+            new = labels if len(labels) > 1 else labels[0]
+            if labels in keys or isinstance(totals, Counter):
+                totals[keys.get(labels, new)] += int(value)
+
+        return [Total(self.name, self.labels, lambda: self.values(sources), add)]
+
+
+class GaugeMetric(CollectedMetric):
+    """A number that goes up and down."""
+
+    kind = "gauge"
+    family_type = GaugeMetricFamily
+
+
+class CounterMetric(CollectedMetric):
+    """A number that only goes up."""
+
+    kind = "counter"
+    family_type = CounterMetricFamily
+
+
+class HistogramMetric(CollectedMetric):
+    """Distributions. The state file keeps each bucket by itself, without the buckets below it."""
+
+    kind = "histogram"
+
+    def collect(self, sources: MetricSources) -> Family:
+        """Return the present buckets and sums."""
+        family = HistogramMetricFamily(self.name, self.help, labels=self.labels)
+        for each, distribution in self.values(sources):
+            bounds = [*map(floatToGoString, distribution.bounds), "+Inf"]
+            buckets = list(zip(bounds, accumulate(distribution.buckets), strict=True))
+            family.add_metric(each, buckets, distribution.sum)
+        return family
+
+    def kept_totals(self, sources: MetricSources) -> list[Total]:
+        """Return the buckets and the sums."""
+
+        def buckets() -> Iterator[tuple[Labels, float]]:
+            for labels, distribution in self.values(sources):
+                for bound, count in zip(_bounds(distribution), distribution.buckets, strict=True):
+                    yield (*labels, bound), count
+
+        def add_to_bucket(labels: Labels, value: float) -> None:
+            distribution = dict(self.values(sources)).get(labels[:-1])
+            if distribution is not None and labels[-1] in (bounds := _bounds(distribution)):
+                distribution.buckets[bounds.index(labels[-1])] += int(value)
+
+        def sums() -> Iterator[tuple[Labels, float]]:
+            return ((labels, each.sum) for labels, each in self.values(sources))
+
+        def add_to_sum(labels: Labels, value: float) -> None:
+            distribution = dict(self.values(sources)).get(labels)
+            if distribution is not None:
+                distribution.sum += value
+
+        return [
+            Total(f"{self.name}_bucket", (*self.labels, "le"), buckets, add_to_bucket),
+            Total(f"{self.name}_sum", self.labels, sums, add_to_sum),
+        ]
+
+
+def _label_values(key: object) -> Labels:
     """Return the label values that a key of `Values` stands for."""
     return key if isinstance(key, tuple) else (str(key),)
+
+
+def _bounds(distribution: Distribution) -> list[str]:
+    return [*(f"{bound:g}" for bound in distribution.bounds), "+Inf"]

@@ -10,38 +10,32 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from presenced.metrics.collector import CatalogCollector
+from presenced.metrics.catalog import CATALOG
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.metric import Block
 
 _EOF = b"# EOF\n"
 
 
-class _CollectedFamilies(Collector):
-    """Families that have been collected already."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = list(families)
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
-
-
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Collector):
     """All metrics as they were at one moment.
 
     Blocks of `clients` in which nothing has changed are the same objects as at the last scrape.
     """
 
     content_type: str
-    encode: Callable[[CollectorRegistry], bytes]
-    totals: CollectorRegistry
+    encode: Callable[[Collector], bytes]
+    families: Sequence[Metric]
     clients: Sequence[Block]
+
+    def collect(self) -> Sequence[Metric]:
+        """Return the families to `encode`."""
+        return self.families
 
     def blocks(self) -> list[Block]:
         """Return the exposition. May run in a thread: prometheus_client needs 10 µs a sample."""
-        body = self.encode(self.totals)
+        body = self.encode(self)
         ending = _EOF if body.endswith(_EOF) else b""
         return [Block(body.removesuffix(_EOF)), *self.clients, Block(ending)]
 
@@ -51,19 +45,23 @@ class Exposition:
 
     def __init__(self, sources: MetricSources, *, process_metrics: bool = True) -> None:
         self._sources = sources
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(CatalogCollector(sources))
+        self._process = CollectorRegistry(auto_describe=False)
         if process_metrics:
-            ProcessCollector(registry=self._registry)
-            PlatformCollector(registry=self._registry)
-            GCCollector(registry=self._registry)
+            ProcessCollector(registry=self._process)
+            PlatformCollector(registry=self._process)
+            GCCollector(registry=self._process)
 
     def collect(self, accept: str = "") -> Snapshot:
         """Collect all metrics as they are now, for the format that the `Accept` header asks for."""
         encode, content_type = choose_encoder(accept)
-        totals = CollectorRegistry(auto_describe=False)
-        totals.register(_CollectedFamilies(self._registry.collect()))
-        return Snapshot(content_type, encode, totals, list(self._sources.clients.series.blocks()))
+        sources = self._sources
+        families = [
+            metric.collect(sources)
+            for metric in CATALOG.values()
+            if not metric.by_class or sources.clients.classes.labels
+        ]
+        families += self._process.collect()
+        return Snapshot(content_type, encode, families, list(sources.clients.series.blocks()))
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """Return the exposition in one piece, and its content type."""

@@ -3,8 +3,8 @@
 import re
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 from presenced.settings.values import RESERVED
 
@@ -17,10 +17,10 @@ class Metric:
     """
 
     name: str
-    kind: Literal["gauge", "counter", "histogram"]
-    labels: tuple[str, ...]
     help: str
     query: str
+    labels: tuple[str, ...] = field(default=(), kw_only=True)
+    kind: ClassVar[Literal["gauge", "counter", "histogram"]] = "gauge"
 
 
 _VALID = re.compile("(?!__)[a-zA-Z_][a-zA-Z0-9_]*")

@@ -4,7 +4,6 @@ The output is `docs/reference/metrics.md`.
 """
 
 import sys
-from collections.abc import Callable, Sequence
 
 from presenced.metrics.catalog import CATALOG, PER_CLIENT
 from presenced.metrics.metric import Metric
@@ -17,6 +16,12 @@ Series with known label values start at 0, so that `rate()` sees the first event
 the MQTT client ID of one of the daemon's connections. `state` is `online`, `pending` (disconnected,
 within the offline delay), `offline` or `unknown`. Values that AWS does not document become `other`.
 presenced also exports the `process_*` and `python_*` metrics of the Prometheus client library.
+"""
+_TABLE = """
+## {title}
+
+| metric | type | labels | meaning | for example |
+| --- | --- | --- | --- | --- |
 """
 _SECTIONS = {
     "The fleet": ("iot_client", "iot_class"),
@@ -35,20 +40,20 @@ _SECTIONS = {
 
 def reference() -> str:
     """Return the page as Markdown, with one table for each group of metrics."""
-    return _HEAD + "".join(
-        f"\n## {title}\n\n" + _table(title, ("metric", "type", "labels", "meaning", "for example"))
-        for title in _SECTIONS
-    )
+    tables = {title: _TABLE.format(title=title) for title in _SECTIONS}
+    for metric in (PER_CLIENT | CATALOG).values():
+        tables[_section(metric)] += _row(metric)
+    return _HEAD + "".join(tables.values())
 
 
-def _table(section: str, columns: Sequence[str]) -> str:
-    metrics = [m for m in (PER_CLIENT | CATALOG).values() if _section(m) == section]
-    rows = [columns, ["---"] * len(columns), *([_CELLS[c](m) for c in columns] for m in metrics)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+def _row(metric: Metric) -> str:
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    query = metric.query.replace("|", "\\|")  # a plain | would begin a new cell
+    return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} | `{query}` |\n"
 
 
 def _section(metric: Metric) -> str:
-    """The section with the longest prefix that fits."""
+    """Return the section with the longest prefix that fits."""
     fitting = {
         prefix: title
         for title, prefixes in _SECTIONS.items()
@@ -56,20 +61,6 @@ def _section(metric: Metric) -> str:
         if metric.name.startswith(prefix)
     }
     return fitting[max(fitting, key=len)]
-
-
-def _query(metric: Metric) -> str:
-    escaped = metric.query.replace("|", "\\|")  # else a new cell begins
-    return f"`{escaped}`"
-
-
-_CELLS: dict[str, Callable[[Metric], str]] = {
-    "metric": lambda metric: f"`{metric.name}`",
-    "type": lambda metric: metric.kind,
-    "labels": lambda metric: ", ".join(f"`{label}`" for label in metric.labels),
-    "meaning": lambda metric: metric.help,
-    "for example": _query,
-}
 
 
 if __name__ == "__main__":

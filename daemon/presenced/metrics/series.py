@@ -12,25 +12,22 @@ from presenced.system.log import get_logger
 
 _CONNECTED = Metric(
     "iot_client_connected",
-    "gauge",
-    ("client_id",),
     "1 while the client is online or pending, 0 while it is offline.",
     "iot_client_connected == 0",
+    labels=("client_id",),
 )
 _LAST_TRANSITION = Metric(
     "iot_client_last_transition_timestamp_seconds",
-    "gauge",
-    ("client_id",),
     "When the client last went online or offline.",
     "time() - iot_client_last_transition_timestamp_seconds > 600 and iot_client_connected == 0",
+    labels=("client_id",),
 )
 _INFO = Metric(
     "iot_client_info",
-    "gauge",
-    ("client_id", "thing_type"),
     "Always 1; the labels are what the registry has about the client: its thing type, and the "
     "attributes named by metrics.thing_attributes.",
     "iot_client_connected * on(client_id) group_left(thing_type) iot_client_info",
+    labels=("client_id", "thing_type"),
 )
 PER_CLIENT: dict[str, Metric] = {
     metric.name: metric for metric in (_CONNECTED, _LAST_TRANSITION, _INFO)

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 from presenced.events.message import Message
 from presenced.fleet import Fleet
+from presenced.metrics.catalog import kept_totals
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
-from presenced.metrics.kept_totals import kept_totals
 from presenced.pipeline import Pipeline
 from presenced.presence import Client
 from presenced.service.build import (

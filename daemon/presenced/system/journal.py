@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
-SOCKET = Path("/run/systemd/journal/socket")
+JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
 
 Entry = list[tuple[str, str]]
 
@@ -43,7 +43,7 @@ def is_journal(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
 class Journal:
     """The socket of the journal. Entries that it does not accept in time are lost and counted."""
 
-    def __init__(self, path: Path = SOCKET) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = str(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)

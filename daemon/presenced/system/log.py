@@ -9,12 +9,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from functools import partialmethod
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, TextIO
 
 import structlog
 
-from presenced.system.journal import Journal, JournalHandler, is_journal, render_entry
+from presenced.system.journal import (
+    JOURNAL_SOCKET,
+    Journal,
+    JournalHandler,
+    is_journal,
+    render_entry,
+)
 
 # Tracebacks have no local variables: these hold payloads, with principals and IP addresses.
 _JSON = [
@@ -25,7 +32,12 @@ _JSON = [
 ]
 
 
-def configure(level: str = "info", log_format: Literal["auto", "console", "json"] = "auto") -> None:
+def configure(
+    level: str = "info",
+    log_format: Literal["auto", "console", "json"] = "auto",
+    *,
+    journal_socket: Path = JOURNAL_SOCKET,
+) -> None:
     """Send log lines to standard error as `console` text or as `json`.
 
     With `auto` they are entries with fields if standard error is the systemd journal, console text
@@ -33,7 +45,7 @@ def configure(level: str = "info", log_format: Literal["auto", "console", "json"
     """
     processors: list[Any]
     if log_format == "auto" and is_journal(sys.stderr):
-        journal = Journal()
+        journal = Journal(journal_socket)
         write_line: Callable[[Any], None] = journal.write
         handler: logging.Handler = JournalHandler(journal)
         # The journal adds the time.

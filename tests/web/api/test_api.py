@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from api_fleet import START, ApiFleet, Get
+from presenced.presence import PresenceRules
 from presenced.sources.gap_detector import LastGap
 from presenced.sources.gaps import GapReason
 from presenced.web.api.openapi import document

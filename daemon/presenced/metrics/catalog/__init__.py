@@ -1,5 +1,7 @@
 """Every metric: name, type, labels, help, how it is read, and whether it outlives a restart."""
 
+from itertools import chain
+
 from presenced.metrics.catalog.daemon import COMMIT_DURATION, DAEMON
 from presenced.metrics.catalog.fleet import (
     CLASS_CLIENTS,
@@ -8,10 +10,11 @@ from presenced.metrics.catalog.fleet import (
     OFFLINE_DURATION,
     SESSION_DURATION,
 )
-from presenced.metrics.declaration import CollectedMetric
+from presenced.metrics.declaration import CollectedMetric, MetricSources
 from presenced.metrics.series import PER_CLIENT
+from presenced.store.totals import Total
 
-__all__ = ["CATALOG", "PER_CLIENT"]
+__all__ = ["CATALOG", "PER_CLIENT", "kept_totals"]
 
 CATALOG: dict[str, CollectedMetric] = {
     metric.name: metric
@@ -26,3 +29,9 @@ CATALOG: dict[str, CollectedMetric] = {
     )
 }
 """The metrics that are read at scrape, in the order of the exposition."""
+
+
+def kept_totals(sources: MetricSources) -> list[Total]:
+    """Return the totals that outlive a restart, as the state file keeps them."""
+    kept = (metric.kept_totals(sources) for metric in CATALOG.values() if metric.kept)
+    return list(chain.from_iterable(kept))

@@ -3,214 +3,181 @@
 import platform
 
 from presenced import __version__
-from presenced.metrics.declaration import CollectedMetric, MetricSources, Values
-
-
-def _clients_without_series(sources: MetricSources) -> Values:
-    series = sources.clients.series
-    return max(0, sources.presence.known - series.shown) if series.enabled else 0
-
+from presenced.metrics.declaration import (
+    CounterMetric,
+    GaugeMetric,
+    HistogramMetric,
+)
 
 DAEMON = (
-    CollectedMetric(
+    GaugeMetric(
         "presenced_build_info",
-        "gauge",
-        ("version", "python_version", "transport"),
         "Always 1; the labels name the versions and the transport in use.",
         "count by (version) (presenced_build_info)",
+        labels=("version", "python_version", "transport"),
         read=lambda s: {(__version__, platform.python_version(), s.transport): 1},
     ),
-    CollectedMetric(
+    GaugeMetric(
         "presenced_mqtt_connected",
-        "gauge",
-        ("connection",),
         "Whether the MQTT connection is up.",
         "presenced_mqtt_connected == 0",
+        labels=("connection",),
         read=lambda s: {status.client_id: status.connected for status in s.statuses},
     ),
-    CollectedMetric(
+    CounterMetric(
         "presenced_mqtt_connects_total",
-        "counter",
-        ("connection", "session"),
         "Connects that the broker accepted, with a new or a resumed session.",
         'increase(presenced_mqtt_connects_total{session="new"}[1h]) > 0',
+        labels=("connection", "session"),
         read=lambda s: {
             (status.client_id, session): count
             for status in s.statuses
             for session, count in status.connects.items()
         },
     ),
-    CollectedMetric(
+    CounterMetric(
         "presenced_mqtt_connection_failures_total",
-        "counter",
-        ("connection", "reason"),
         "Connection attempts refused, connections lost, and subscriptions refused.",
         "increase(presenced_mqtt_connection_failures_total[15m]) > 0",
+        labels=("connection", "reason"),
         read=lambda s: {
             (status.client_id, reason): count
             for status in s.statuses
             for reason, count in status.failures.items()
         },
     ),
-    CollectedMetric(
+    GaugeMetric(
         "presenced_mqtt_subscription_granted",
-        "gauge",
-        ("connection", "filter"),
         "Whether the broker has granted the subscription to a topic filter.",
         "presenced_mqtt_subscription_granted == 0",
+        labels=("connection", "filter"),
         read=lambda s: {
             (status.client_id, topic_filter): granted
             for status in s.statuses
             for topic_filter, granted in status.granted.items()
         },
     ),
-    CollectedMetric(
+    CounterMetric(
         "presenced_mqtt_messages_total",
-        "counter",
-        ("connection", "qos"),
         "Messages received over the MQTT connection and taken in.",
         "sum by (connection) (rate(presenced_mqtt_messages_total[1m]))",
+        labels=("connection", "qos"),
         read=lambda s: {
             (connection, str(qos)): count
             for connection, traffic in s.traffic.items()
             for qos, count in traffic.messages.items()
         },
     ),
-    CollectedMetric(
+    CounterMetric(
         "presenced_mqtt_messages_dropped_total",
-        "counter",
-        ("connection",),
         "QoS 0 messages dropped because the backlog was full.",
         "increase(presenced_mqtt_messages_dropped_total[1h]) > 0",
+        labels=("connection",),
         read=lambda s: {status.client_id: status.messages_dropped for status in s.statuses},
     ),
-    CollectedMetric(
+    CounterMetric(
         "presenced_mqtt_callback_errors_total",
-        "counter",
-        ("connection",),
         "Errors inside presenced in callbacks of the MQTT library; the log has each.",
         "increase(presenced_mqtt_callback_errors_total[1h]) > 0",
+        labels=("connection",),
         read=lambda s: {status.client_id: status.callback_errors for status in s.statuses},
     ),
-    CollectedMetric(
+    GaugeMetric(
         "presenced_mqtt_last_message_timestamp_seconds",
-        "gauge",
-        ("connection",),
         "When the last message was received; 0 before the first.",
         "time() - presenced_mqtt_last_message_timestamp_seconds > 3600",
+        labels=("connection",),
         read=lambda s: {
             connection: traffic.last_message or 0 for connection, traffic in s.traffic.items()
         },
     ),
-    CollectedMetric(
+    CounterMetric(
         "presenced_mqtt_saturated_seconds_total",
-        "counter",
-        ("connection",),
         "Seconds with mqtt.max_message_rate or more messages: AWS IoT Core has probably "
         "discarded some. Always 0 without a limit.",
         "increase(presenced_mqtt_saturated_seconds_total[5m]) > 0",
+        labels=("connection",),
         read=lambda s: {
             connection: traffic.saturated_seconds for connection, traffic in s.traffic.items()
         },
     ),
-    CollectedMetric(
+    CounterMetric(
         "presenced_gaps_total",
-        "counter",
-        ("reason",),
         "Times in which events may have been lost: the session was lost, had expired, is not kept "
         "(clean_session) or did not have a new filter yet (filters_changed), messages arrived at "
         "the rate limit, or the backlog was full.",
         "sum by (reason) (increase(presenced_gaps_total[1h])) > 0",
+        labels=("reason",),
         read=lambda s: s.gaps,
         kept=True,
     ),
-    CollectedMetric(
+    GaugeMetric(
         "presenced_pipeline_backlog_messages",
-        "gauge",
-        (),
         "Messages received but not yet applied.",
         "max_over_time(presenced_pipeline_backlog_messages[5m])",
         read=lambda s: s.inbox.backlog if s.inbox else 0,
     ),
-    CollectedMetric(
+    CounterMetric(
         "presenced_pipeline_faults_total",
-        "counter",
-        (),
         "Messages not applied because of an error inside presenced; the log has it.",
         "increase(presenced_pipeline_faults_total[1h]) > 0",
         read=lambda s: s.events.faults,
     ),
-    CollectedMetric(
+    GaugeMetric(
         "presenced_clients_without_series",
-        "gauge",
-        (),
         "Clients beyond metrics.max_clients, which have no series of their own.",
         "presenced_clients_without_series > 0",
-        read=_clients_without_series,
+        read=lambda s: s.clients_without_series,
     ),
-    CollectedMetric(
-        "presenced_state_commits_total",
-        "counter",
-        (),
-        "Commits to the state file.",
-        "rate(presenced_state_commits_total[5m])",
-        read=lambda s: s.state.commits,
-    ),
-    CollectedMetric(
-        "presenced_state_commit_failures_total",
-        "counter",
-        ("cause",),
-        "Failed attempts to open or write the state file; the log has cause and remedy.",
-        "sum by (cause) (increase(presenced_state_commit_failures_total[15m])) > 0",
-        read=lambda s: s.state.failures,
-    ),
-    CollectedMetric(
+    GaugeMetric(
         "presenced_state_unavailable",
-        "gauge",
-        (),
         "Whether the state file could not be opened at start, so that nothing is kept.",
         "presenced_state_unavailable == 1",
         read=lambda s: s.state.unavailable,
     ),
-    CollectedMetric(
+    CounterMetric(
+        "presenced_state_commits_total",
+        "Commits to the state file.",
+        "rate(presenced_state_commits_total[5m])",
+        read=lambda s: s.state.commits,
+    ),
+    CounterMetric(
+        "presenced_state_commit_failures_total",
+        "Failed attempts to open or write the state file; the log has cause and remedy.",
+        "sum by (cause) (increase(presenced_state_commit_failures_total[15m])) > 0",
+        labels=("cause",),
+        read=lambda s: s.state.failures,
+    ),
+    GaugeMetric(
         "presenced_state_last_commit_timestamp_seconds",
-        "gauge",
-        (),
         "When the state file was last written; 0 before the first time, or without a state file.",
         "time() - presenced_state_last_commit_timestamp_seconds > 60 "
         "and presenced_state_last_commit_timestamp_seconds > 0",
         read=lambda s: s.state.last_commit,
     ),
-    CollectedMetric(
+    GaugeMetric(
         "presenced_certificate_expiry_timestamp_seconds",
-        "gauge",
-        ("certificate",),
         "When the certificate expires; of several in one file, the first to expire.",
         "presenced_certificate_expiry_timestamp_seconds - time() < 30 * 86400",
+        labels=("certificate",),
         read=lambda s: s.certificate_expiry,
     ),
-    CollectedMetric(
+    GaugeMetric(
         "presenced_config_last_reload_successful",
-        "gauge",
-        (),
         "Whether the configuration was valid when it was last read.",
         "presenced_config_last_reload_successful == 0",
         read=lambda s: s.reload_successful,
     ),
-    CollectedMetric(
+    GaugeMetric(
         "presenced_config_last_reload_success_timestamp_seconds",
-        "gauge",
-        (),
         "When a valid configuration was last read.",
         "time() - presenced_config_last_reload_success_timestamp_seconds",
         read=lambda s: s.reloaded_at,
     ),
 )
 
-COMMIT_DURATION = CollectedMetric(
+COMMIT_DURATION = HistogramMetric(
     "presenced_state_commit_duration_seconds",
-    "histogram",
-    (),
     "How long commits took until they were on the disk.",
     "histogram_quantile(0.99, sum by (le) "
     "(rate(presenced_state_commit_duration_seconds_bucket[5m])))",

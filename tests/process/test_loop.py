@@ -1,3 +1,5 @@
+"""Tasks that run side by side, and the signals that end a program."""
+
 import asyncio
 import os
 import signal
@@ -8,21 +10,21 @@ from presenced.system.loop import race, stop_signals
 
 
 def test_race_ends_with_the_first_and_cancels_the_others() -> None:
-    story: list[str] = []
+    steps: list[str] = []
 
     async def loser() -> None:
         try:
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)
-            story.append("cleaned up")
+            steps.append("cleaned up")
 
     async def winner() -> None:
         await asyncio.sleep(0)
-        story.append("won")
+        steps.append("won")
 
     asyncio.run(race(loser(), winner()))
-    assert story == ["won", "cleaned up"]
+    assert steps == ["won", "cleaned up"]
 
 
 def test_race_raises_what_was_raised() -> None:
@@ -45,13 +47,13 @@ def test_race_raises_what_cleaning_up_raised() -> None:
 
 
 def test_cancelled_race_cleans_up() -> None:
-    story: list[str] = []
+    steps: list[str] = []
 
     async def runner() -> None:
         try:
             await asyncio.sleep(60)
         finally:
-            story.append("cleaned up")
+            steps.append("cleaned up")
 
     async def scenario() -> None:
         task = asyncio.create_task(race(runner(), asyncio.sleep(60)))
@@ -61,7 +63,7 @@ def test_cancelled_race_cleans_up() -> None:
             await task
 
     asyncio.run(scenario())
-    assert story == ["cleaned up"]
+    assert steps == ["cleaned up"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
