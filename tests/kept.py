@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,12 +12,11 @@ from presenced.fleet import Fleet
 from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import Client, PresenceRules, State, Transition
 from presenced.sources.gap_detector import GapDetector
-from presenced.store import StateFile
 from presenced.store.changes import Changes
 from presenced.store.collector import Collector
-from presenced.store.restoration import Notes
+from presenced.store.file import StateFile
 from presenced.store.schema import TABLES, CounterRow
-from presenced.store.state_store import StateStore
+from presenced.store.state_store import restore
 from presenced.store.tallies import Tallies
 from presenced.system.loop import Clocks
 from registry.life import seen
@@ -65,8 +63,10 @@ class Process:
         self.presence = self.fleet.presence
         self.pipeline = Pipeline(self.fleet, ClientFilter(patterns=list(ignored)))
         self.gap_detector = GapDetector(self.presence, time.clocks)
-        self.store = StateStore(path, self.pipeline, self.gap_detector, "continue", time.clocks)
-        self.store.open()
+        self.path = path
+        self.collector = Collector(self.pipeline, self.gap_detector, time.clocks)
+        self.file = StateFile.open(path)
+        restore(self.file, self.fleet, self.gap_detector, self.collector, time.now)
 
     def apply(self, event: LifecycleEvent) -> None:
         self.advance()
@@ -83,13 +83,11 @@ class Process:
 
     def flush(self) -> None:
         """Write what has changed, as the writer's thread would."""
-        assert self.store._file is not None
-        assert self.store._file.commit(self.store._collector.collect()) == 0
+        assert self.file.commit(self.collector.collect()) == 0
 
     def end(self) -> None:
-        """End without another word to the file."""
-        assert self.store._file is not None
-        self.store._file.close()
+        """End without writing anything more."""
+        self.file.close()
 
 
 @contextmanager
@@ -104,9 +102,7 @@ def stored(path: Path) -> dict[str, dict[Any, Any]]:
     file = StateFile.open(path)
     try:
         return {
-            table.name: {
-                row[: table.key_width]: row for row in chain.from_iterable(file.read(table.row))
-            }
+            table.name: {row[: table.key_width]: row for row in file.read(table.row)}
             for table in TABLES
         }
     finally:
@@ -116,9 +112,7 @@ def stored(path: Path) -> dict[str, dict[Any, Any]]:
 def dumped(process: Process) -> dict[str, dict[Any, Any]]:
     """The rows of all that a process knows, whether it noted a change of it or not."""
     collector = Collector(process.pipeline, process.gap_detector, process.time.clocks)
-    kept = process.store._collector
-    lived = kept.offsets.lived + process.time.now
-    collector.go_on_from(Notes(0, 0.0, lived, kept.clock_set_by, []))
+    collector.continue_from(process.collector.notes._replace(sessions=()))
     inventory, presence = process.fleet.inventory, process.presence
     collector.touched.clients |= {*presence.clients, *presence.departed}
     for names, shelf in (

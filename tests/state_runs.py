@@ -1,42 +1,27 @@
-"""A state writer on a running loop, and what it told."""
+"""A state writer on a running loop, and what it handed over."""
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from presenced.store import CommitFailure, ForgetRow, StateFile, Writer
+from presenced.store.file import StateFile
+from presenced.store.schema import ForgetRow
+from presenced.store.writer import Writer, WriterCounts
 from waiting import until
 
 
-class Heard:
-    """What a writer told."""
-
-    def __init__(self) -> None:
-        self.failures: list[CommitFailure] = []
-        self.recoveries: list[float] = []
-        self.refused = 0
-        self.requests: list[ForgetRow] = []
-
-    def commits_fail(self, failure: CommitFailure) -> None:
-        self.failures.append(failure)
-
-    def commits_succeed(self, seconds: float) -> None:
-        self.recoveries.append(seconds)
-
-    def rows_refused(self, count: int) -> None:
-        self.refused += count
-
-    def forget(self, requests: Any) -> None:
-        self.requests.extend(requests)
-
-
 class Run:
-    """A writer on the running loop, and what it told."""
+    """A writer on the running loop, what it counted, and the requests that it handed over."""
 
-    def __init__(self, path: Path, **options: Any) -> None:
-        self.heard = Heard()
+    def __init__(self, path: Path, on_error: Literal["continue", "stall"] = "continue") -> None:
+        self.counts = WriterCounts()
+        self.requests: list[ForgetRow] = []
         self.writer = Writer(
-            StateFile.open(path), self.heard, asyncio.get_running_loop(), **options
+            StateFile.open(path),
+            asyncio.get_running_loop(),
+            on_forget=self.requests.extend,
+            on_error=on_error,
+            counts=self.counts,
         )
         self.writer.start()
 

@@ -25,7 +25,7 @@ from presenced.settings import (
 )
 from presenced.settings.pem import check_tls_files
 from presenced.sources.recording import read_recording
-from presenced.store import StateError
+from presenced.store.errors import StateError
 from presenced.system import log
 from presenced.system.journal import is_journal
 from presenced.system.progress import count_lines

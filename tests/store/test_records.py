@@ -19,13 +19,10 @@ from presenced.store.records import (
     client_of,
     client_row,
     deadline_of,
-    thing_group_of,
-    thing_group_row,
-    thing_of,
-    thing_row,
-    thing_type_of,
-    thing_type_row,
+    object_row,
+    restored_object,
 )
+from presenced.store.schema import ThingGroupRow, ThingRow, ThingTypeRow
 from statefiles import client_row as stored_row
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=6)
@@ -68,7 +65,7 @@ def test_a_thing_comes_back_as_it_was(name, mark, ended, told, attributes, types
     thing = Thing(name)
     thing.mark, thing.ended, thing.told_type = mark, ended, told
     thing.attributes, thing.type_facts, thing.memberships = attributes, types, groups
-    assert same(thing_of(thing_row(thing)), thing)
+    assert same(restored_object(Thing(name), object_row(thing, ThingRow)), thing)
 
 
 @given(TEXTS, OWN, TIMES, MAYBE, ATTRIBUTES, FACTS)
@@ -76,7 +73,7 @@ def test_what_a_group_was_told_comes_back(name, mark, ended, told, attributes, p
     group = ThingGroup(name)
     group.mark, group.ended, group.told_parent = mark, ended, told
     group.attributes, group.parent_facts = attributes, parents
-    assert same(thing_group_of(thing_group_row(group)), group)
+    assert same(restored_object(ThingGroup(name), object_row(group, ThingGroupRow)), group)
 
 
 @given(TEXTS, OWN, TIMES, st.booleans(), st.lists(TEXTS, max_size=3), st.lists(TEXTS, max_size=3))
@@ -84,7 +81,7 @@ def test_what_a_type_was_told_comes_back(name, mark, ended, old, searchable, pro
     kind = ThingType(name)
     kind.mark, kind.ended, kind.deprecated = mark, ended, old
     kind.searchable, kind.propagating = tuple(searchable), tuple(propagating)
-    assert same(thing_type_of(thing_type_row(kind)), kind)
+    assert same(restored_object(ThingType(name), object_row(kind, ThingTypeRow)), kind)
 
 
 def same(one: object, other: object) -> bool:
@@ -208,7 +205,7 @@ def restarted(process: Process, *, down_for: float = 0.0, clock_set_by: float = 
     process.flush()
     process.end()
     process.time.offset += down_for + clock_set_by
-    return Process(process.store.path, process.time)
+    return Process(process.path, process.time)
 
 
 @pytest.mark.parametrize("step", [-YEARS, -3600.0, 3600.0, YEARS])
@@ -271,9 +268,7 @@ def test_another_rule_at_a_restart_holds_for_those_that_are_offline_already(
     process.time.now += 50
     process.flush()
     process.end()
-    process = Process(
-        process.store.path, process.time, rules=replace(RULES, forget_offline_after=50.0)
-    )
+    process = Process(process.path, process.time, rules=replace(RULES, forget_offline_after=50.0))
     process.advance()
     assert not process.presence.clients
     process.end()

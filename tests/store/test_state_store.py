@@ -16,14 +16,9 @@ from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import Client
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.source import SourceOptions
-from presenced.store import (
-    StateDamagedError,
-    StateFile,
-    StateLockedError,
-    StateNewerError,
-    StateUnusableError,
-    collector,
-)
+from presenced.store import collector
+from presenced.store.errors import StateDamagedError, StateLockedError, StateUnusableError
+from presenced.store.file import StateFile
 from presenced.store.schema import ClientRow
 from presenced.store.state_store import StateStore
 from presenced.store.tallies import Tallies
@@ -267,7 +262,6 @@ def test_clients_are_forgotten_on_request(path: Path) -> None:
         await until(lambda: query(path, "SELECT * FROM forget_requests") == [])
         assert query(path, "SELECT client_id FROM clients WHERE NOT departed") == [("b",)]
         assert run.presence.counts.forgotten["requested"] == 1
-        assert not run.store._collector.collect().forget_requests, "it is done with once"
         await run.store.close()
         again = Run(path)
         again.store.open()
@@ -370,9 +364,10 @@ def test_a_damaged_file_found_while_reading_is_moved_aside(
 ) -> None:
     spoil(path)
     run = Run(path)
-    with pytest.raises(StateDamagedError):
+    with pytest.raises(StateDamagedError) as caught:
         run.store.open()
     (aside,) = path.parent.glob("presenced.db.corrupt-*Z")
+    assert caught.value.moved_aside == aside
     assert lines(capsys)[-1]["moved_aside"] == str(aside)
 
     async def scenario() -> None:
@@ -426,15 +421,9 @@ def spoil(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("refusal", [StateNewerError, StateLockedError])
-def test_a_file_that_is_not_to_be_used_ends_the_start(path: Path, refusal: type[Exception]) -> None:
+def test_a_file_that_another_process_has_cannot_be_opened(path: Path) -> None:
     file = StateFile.open(path)
-    if refusal is StateNewerError:
-        file.close()
-        with sqlite3.connect(path) as connection:
-            connection.execute("PRAGMA user_version = 99")
-        connection.close()
-    with pytest.raises(refusal):
+    with pytest.raises(StateLockedError, match="stop that one"):
         Run(path).store.open()
     file.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from presenced.service.service import Service
 from presenced.settings import Settings
-from presenced.store import StateDamagedError, StateUnusableError
+from presenced.store.errors import StateDamagedError, StateUnusableError
 from presenced.system import log
 from presenced.system.loop import gc_frozen
 

@@ -27,7 +27,7 @@ from presenced.pipeline import Pipeline
 from presenced.presence.counts import Distribution
 from presenced.sources.gaps import GapReason
 from presenced.sources.status import ConnectionStatus
-from presenced.store import WriterCounts
+from presenced.store.writer import WriterCounts
 
 
 def _no_backlog() -> int:

@@ -19,7 +19,7 @@ from presenced.settings.pem import certificate_expiry
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.options import tool_client_ids
 from presenced.sources.source import SourceOptions, TlsFiles
-from presenced.store import default_path
+from presenced.store.file import default_path
 from presenced.store.state_store import StateStore
 from presenced.system.loop import Clocks
 
