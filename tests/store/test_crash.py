@@ -12,7 +12,7 @@ from statefiles import clients_in
 WRITE = """
 import asyncio, sys
 from pathlib import Path
-from state_runs import Run
+from writer_runs import Run
 from presenced.store.changes import Changes
 from statefiles import of_clients, client_row
 
@@ -47,8 +47,8 @@ def test_every_acknowledged_row_outlives_sigkill(tmp_path: Path) -> None:
                 process.stdout.readline()
             process.kill()
             # The last line may have been cut short.
-            told = process.stdout.read().splitlines(keepends=True)
-        acknowledged = [int(line) for line in told if line.endswith("\n")]
+            lines = process.stdout.read().splitlines(keepends=True)
+        acknowledged = [int(line) for line in lines if line.endswith("\n")]
         file = StateFile.open(path)
         kept = clients_in(file)
         [counter] = file.read(CounterRow)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet_process import DELAY, FORGET, RULES, Process, Time, check, state_path
 from histories import lifecycle
-from kept import DELAY, FORGET, RULES, Process, Time, check, state_path
 from presenced.presence import Client, PresenceRules, State
 from presenced.presence.client import ConnectionKey, Doubts, Memory, _Mark
 from presenced.registry import Thing, ThingGroup, ThingType
@@ -113,7 +113,7 @@ OFFSETS = Offsets(wall=OFFSET, lived=5000.0)
         ("pending", None, 3.0, 3.0),
         ("pending", None, -500.0, -500.0),  # ran out meanwhile
         ("pending", "SLOW", 55.0, 55.0),
-        ("pending", "FAST", 4.0, 4.0),  # told while it was pending already
+        ("pending", "FAST", 4.0, 4.0),  # from a second disconnect while it was pending
         ("pending", None, 7200.0, 60.0),  # the clock was set back by two hours
         ("pending", None, None, 60.0),
         ("online", None, 3.0, None),
@@ -153,7 +153,7 @@ def test_awaited_disconnects_are_not_awaited_for_longer_than_the_delay() -> None
     assert awaited_of(stored_row(), RULED, NOW, OFFSETS) == []
 
 
-def told(connected: bool, version: int) -> object:
+def event(connected: bool, version: int) -> object:
     return lifecycle(
         connected=connected,
         timestamp=1_700_001_000_000 + version,
@@ -169,9 +169,9 @@ def test_a_clock_that_was_set_between_two_processes_freezes_no_deadline(
 ) -> None:
     path, time = tmp_path / "presenced.db", Time()
     first = Process(path, time)
-    first.apply(told(True, 1))
-    first.apply(told(True, 2))
-    first.apply(told(False, 2))
+    first.apply(event(True, 1))
+    first.apply(event(True, 2))
+    first.apply(event(False, 2))
     first.flush()
     first.end()
     time.offset += step
@@ -194,8 +194,8 @@ YEARS = 10 * 365 * 86400.0
 
 def offline(process: Process) -> None:
     """One client that has just gone offline."""
-    process.apply(told(True, 1))
-    process.apply(told(False, 1))
+    process.apply(event(True, 1))
+    process.apply(event(False, 1))
     process.time.now += DELAY
     process.advance()
     assert process.presence.clients["a"].state is State.OFFLINE
@@ -286,7 +286,7 @@ def test_a_clock_that_is_set_at_any_time_makes_no_duration_negative(
         time = Time()
         process = Process(path, time)
         for number, (step, seconds) in enumerate(steps):
-            process.apply(told(number % 2 == 0, number // 2 + 1))
+            process.apply(event(number % 2 == 0, number // 2 + 1))
             time.offset += step
             time.now += seconds
             process.advance()
@@ -307,9 +307,9 @@ def test_a_clock_that_was_set_while_it_ran_moves_no_deadline_at_a_restart(
     tmp_path: Path, steps: list[float], restarts_between: bool
 ) -> None:
     process = Process(tmp_path / "presenced.db", Time())
-    process.apply(told(True, 1))
-    process.apply(told(True, 2))
-    process.apply(told(False, 2))
+    process.apply(event(True, 1))
+    process.apply(event(True, 2))
+    process.apply(event(False, 2))
     process.flush()
     for step in steps:
         process.time.offset += step
@@ -333,8 +333,8 @@ def test_a_clock_that_is_set_while_a_deadline_runs_neither_fires_nor_freezes_it(
 ) -> None:
     time = Time()
     process = Process(tmp_path / "presenced.db", time, rules=RULES)
-    process.apply(told(True, 1))
-    process.apply(told(False, 1))
+    process.apply(event(True, 1))
+    process.apply(event(False, 1))
     time.offset += step
     time.now += DELAY - 0.5
     process.advance()

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import pytest
 
+from fleet_process import RULES, Time
 from histories import lifecycle
-from kept import RULES, Time
 from presenced.fleet import Fleet
 from presenced.pipeline import ClientFilter, Pipeline
 from presenced.presence import Client
@@ -32,7 +32,7 @@ AT = 1_700_000_000_000
 
 
 class Run:
-    """A store, what it keeps, and what it told."""
+    """A store, what it keeps, and what it called back."""
 
     def __init__(self, path: Path, on_error: Literal["continue", "stall"] = "continue") -> None:
         self.path = path
@@ -90,7 +90,7 @@ def plain_log() -> None:
     log.configure("info", "json")
 
 
-def test_what_changed_is_written_soon_where_nobody_waits(path: Path) -> None:
+def test_a_flush_without_done_is_written_soon(path: Path) -> None:
     async def scenario() -> None:
         run = Run(path).begin()
         run.connect("a")
@@ -153,7 +153,7 @@ def test_settled_returns_when_all_is_in_the_file(path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_closing_writes_what_is_left_and_lets_go_of_the_file(path: Path) -> None:
+def test_closing_writes_what_is_left_and_releases_the_file(path: Path) -> None:
     async def scenario() -> None:
         run = Run(path).begin()
         run.connect("a")
@@ -164,12 +164,12 @@ def test_closing_writes_what_is_left_and_lets_go_of_the_file(path: Path) -> None
         file.close()
         done: list[int] = []
         run.store.flush(lambda: done.append(1))
-        assert done == [1], "nobody waits for ever"
+        assert done == [1], "nothing waits for ever"
 
     asyncio.run(scenario())
 
 
-def test_a_keeper_that_never_started_lets_go_of_the_file_too(path: Path) -> None:
+def test_a_store_that_was_never_started_releases_the_file(path: Path) -> None:
     async def scenario() -> None:
         run = Run(path)
         run.store.open()
@@ -448,12 +448,12 @@ def test_on_a_disk_that_fills_up_acknowledgements_go_on_and_nothing_is_lost(
         await run.store.close()
 
     asyncio.run(scenario())
-    told = lines(capsys)
-    (failed,) = (line for line in told if "cannot be written" in line["event"])
+    logged = lines(capsys)
+    (failed,) = (line for line in logged if "cannot be written" in line["event"])
     assert failed["cause"] == "full"
     assert "make room" in failed["remedy"]
     assert failed["acknowledgements"] == "go on"
-    assert sum("is written again" in line["event"] for line in told) == 1
+    assert sum("is written again" in line["event"] for line in logged) == 1
 
 
 def test_stall_holds_acknowledgements_until_there_is_room(
@@ -536,7 +536,7 @@ def test_from_memory_everything_counts_as_done(
     assert "kernel's log" in line["remedy"]
 
 
-def test_what_cannot_be_written_in_the_end_is_told(
+def test_what_cannot_be_written_in_the_end_is_logged(
     small_disk: Path, fill_up: Callable[[], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def scenario() -> None:

@@ -18,9 +18,9 @@ from presenced.store.errors import StateDamagedError, StateError, StateUnusableE
 from presenced.store.file import StateFile
 from presenced.store.schema import VERSION
 from presenced.store.tools import client, export, forget, summary
-from state_runs import Run
 from statefiles import client_row, clients_in, fill, let_others_in, of_clients, query, thing_row
 from waiting import until
+from writer_runs import Run
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_summary(filled):
     assert found.size >= filled.stat().st_size
 
 
-def test_a_summary_tells_who_has_the_file(path):
+def test_a_summary_has_the_process_that_has_the_file(path):
     fill(path, ["a"])
     assert summary(path).holder is None
     file = StateFile.open(path)
@@ -78,7 +78,7 @@ def test_a_summary_tells_who_has_the_file(path):
     file.close()
 
 
-def test_a_deadline_is_told_by_the_clock_as_it_was_set_last(path):
+def test_a_deadline_is_by_the_clock_as_it_was_set_last(path):
     changes = of_clients(client_row("a", state="pending", deadline=100.5), client_row("b"))
     changes.note("clock_set_by", "7200.0")
     file = StateFile.open(path)
@@ -118,7 +118,7 @@ def test_an_export_is_json_with_everything(filled):
     ]
 
 
-def test_an_export_that_nobody_reads_does_not_keep_the_log_from_being_cut(path):
+def test_an_export_that_is_not_read_does_not_keep_the_log_from_being_cut(path):
     fill(path, [f"d-{number:05}" for number in range(20_000)])
     slow = export(path)
     assert next(slow)
@@ -204,7 +204,7 @@ def as_nobody(code: str, path: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("seen_before", [False, True])
-def test_whoever_may_only_read_sees_the_file_of_a_stopped_daemon(path, seen_before):
+def test_a_user_with_read_access_sees_the_file_of_a_stopped_daemon(path, seen_before):
     fill(path, ["a"])
     path.chmod(0o644)
     if seen_before:
@@ -213,7 +213,7 @@ def test_whoever_may_only_read_sees_the_file_of_a_stopped_daemon(path, seen_befo
     assert done.stdout == "{'online': 1}\n", done.stderr
 
 
-def test_whoever_may_not_write_is_told_as_whom_to_forget(path):
+def test_a_user_without_write_access_is_an_error_with_its_remedy(path):
     fill(path, ["a"])
     path.chmod(0o644)
     done = as_nobody("forget(Path(sys.argv[1]), ['a'])", path)

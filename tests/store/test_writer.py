@@ -10,9 +10,9 @@ from presenced.store.changes import Changes
 from presenced.store.errors import StateLockedError, StateUnusableError
 from presenced.store.file import StateFile
 from presenced.store.schema import ForgetRow, MetaRow
-from state_runs import Run
 from statefiles import client_row, clients_in, fill, of_clients, query
 from waiting import until
+from writer_runs import Run
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def run(test):
     asyncio.run(asyncio.wait_for(test(), 60))
 
 
-def test_what_waits_is_told_once_it_is_in_the_file(path):
+def test_done_is_called_once_changes_are_in_the_file(path):
     async def test():
         it = Run(path)
         await it.committed(of_clients(client_row("a")))
@@ -35,7 +35,7 @@ def test_what_waits_is_told_once_it_is_in_the_file(path):
     run(test)
 
 
-def test_nobody_needs_to_wait_for_a_commit(path):
+def test_a_submission_without_done_is_committed(path):
     async def test():
         it = Run(path)
         it.writer.submit(of_clients(client_row("a")))
@@ -92,7 +92,7 @@ def test_commits_are_counted_and_timed(path):
     run(test)
 
 
-def test_rows_that_cannot_be_written_are_told(path):
+def test_rows_that_cannot_be_written_are_counted(path):
     async def test():
         it = Run(path)
         await it.committed(of_clients(client_row("bad", version=2**70), client_row("good")))
@@ -187,7 +187,7 @@ def test_what_is_kept_while_writing_fails_is_bounded_by_the_number_of_keys(
     run(test)
 
 
-def test_a_disk_that_is_full_at_the_start_is_told(small_disk, fill_up):
+def test_a_disk_that_is_full_at_the_start_is_an_error(small_disk, fill_up):
     ballast = fill_up()
     with pytest.raises(StateUnusableError, match="make room on the disk") as found:
         StateFile.open(small_disk / "presenced.db")

@@ -7,7 +7,7 @@ many rows, where `executemany` would take a step for each.
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -140,21 +140,18 @@ def _stored_keys(
 
 
 def _write(connection: sqlite3.Connection, table: Table, rows: dict[Any, _Values | None]) -> int:
-    refused = 0
-    items = iter(rows.items())
-    while batch := list(islice(items, _MAX_ROWS)):
-        put = [row for _, row in batch if row is not None]
-        deleted = [_key_values(key) for key, row in batch if row is None]
-        refused += _execute(connection, _replace, table, put)
-        refused += _execute(connection, _delete, table, deleted)
-    return refused
+    put = (row for row in rows.values() if row is not None)
+    deleted = (_key_values(key) for key, row in rows.items() if row is None)
+    return _execute(connection, _replace, table, put) + _execute(
+        connection, _delete, table, deleted
+    )
 
 
 def _execute(
     connection: sqlite3.Connection,
     statement: Callable[[Table, int], str],
     table: Table,
-    rows: Sequence[_Values],
+    rows: Iterable[_Values],
 ) -> int:
     """Execute a statement for rows; where SQLite does not take one of them, for each by itself."""
     refused = 0
@@ -170,14 +167,14 @@ def _execute(
     return refused
 
 
-def _batches(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Return rows in slices of powers of two, up to `_MAX_ROWS`: few statements to prepare."""
-    start, size = 0, _MAX_ROWS
-    while start < len(rows):
-        while size > len(rows) - start:
-            size //= 2
-        yield rows[start : start + size]
-        start += size
+def _batches(rows: Iterable[Any]) -> Iterator[list[Any]]:
+    """Return rows in lists of a power of two, up to `_MAX_ROWS`: few statements to prepare."""
+    remaining = iter(rows)
+    while batch := list(islice(remaining, _MAX_ROWS)):
+        while batch:
+            size = 1 << (len(batch).bit_length() - 1)
+            yield batch[:size]
+            batch = batch[size:]
 
 
 def _key_values(key: Any) -> _Values:

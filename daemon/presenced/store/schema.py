@@ -4,7 +4,6 @@ Each table is declared once, as a type of rows: its fields are the columns, in o
 """
 
 import sqlite3
-from functools import cached_property
 from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
 from presenced.store.errors import StateError
@@ -144,7 +143,10 @@ _DEFINITIONS = {
 
 
 class Table:
-    """A table: its name, the type of its rows, and how many of the first columns are its key."""
+    """A table: its name, the type of its rows, and how many of the first columns are its key.
+
+    `json_columns` are the names of the columns that hold JSON.
+    """
 
     def __init__(self, name: str, row: type[Any], key_width: int = 1) -> None:
         self.name = name
@@ -152,20 +154,17 @@ class Table:
         self.columns: tuple[str, ...] = row._fields
         self.key_width = key_width
         self.key = self.columns[:key_width]
-
-    @cached_property
-    def json_columns(self) -> frozenset[str]:
-        """The names of the columns that hold JSON."""
-        hints = get_type_hints(self.row, include_extras=True)
-        return frozenset(name for name, hint in hints.items() if Json in (hint, *get_args(hint)))
+        self._hints = get_type_hints(row, include_extras=True)
+        self.json_columns = {
+            name for name, hint in self._hints.items() if Json in (hint, *get_args(hint))
+        }
 
     @property
     def definition(self) -> str:
         """The statement that makes the table."""
-        hints = get_type_hints(self.row, include_extras=True)
         columns = [
             f"{name} {_DEFINITIONS.get(hint) or hint.__metadata__[0]}"
-            for name, hint in hints.items()
+            for name, hint in self._hints.items()
         ]
         if any("PRIMARY KEY" in column for column in columns):
             return f"CREATE TABLE {self.name} ({', '.join(columns)})"

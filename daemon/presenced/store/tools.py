@@ -84,19 +84,13 @@ def client(path: Path, client_id: str) -> ClientRow | None:
 
     Its deadline is by the wall clock as it was set last.
     """
-    if not _is_text(client_id):
-        return None
     with _reading(path) as connection:
-        select = f"SELECT {', '.join(ClientRow._fields)} FROM clients WHERE client_id = ?"  # noqa: S608
-        row = connection.execute(select, (client_id,)).fetchone()
+        row = _client(connection, client_id)
         by_key = "SELECT value FROM meta WHERE key = ?"
         set_by = connection.execute(by_key, (CLOCK_SET_BY,)).fetchone()
-    if row is None:
-        return None
-    found = ClientRow._make(row)
-    if found.deadline is None or set_by is None:
-        return found
-    return found._replace(deadline=found.deadline + float(set_by[0]))
+    if row is None or row.deadline is None or set_by is None:
+        return row
+    return row._replace(deadline=row.deadline + float(set_by[0]))
 
 
 def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
@@ -114,7 +108,7 @@ def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
         connection = stack.enter_context(_connected(path, "mode=rw"))
         connection.execute("BEGIN IMMEDIATE")
         names = list(dict.fromkeys(client_ids))
-        known = [name for name in names if _knows(connection, name)]
+        known = [name for name in names if _client(connection, name)]
         if asked:
             connection.executemany(
                 "INSERT INTO forget_requests (client_id, requested) VALUES (?, ?)",
@@ -181,17 +175,10 @@ def _connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _knows(connection: sqlite3.Connection, client_id: str) -> bool:
-    if not _is_text(client_id):
-        return False
-    found = connection.execute("SELECT 1 FROM clients WHERE client_id = ?", (client_id,))
-    return found.fetchone() is not None
-
-
-def _is_text(argument: str) -> bool:
-    """Return whether an argument was UTF-8, as all client IDs are; else it holds surrogates."""
+def _client(connection: sqlite3.Connection, client_id: str) -> ClientRow | None:
+    select = f"SELECT {', '.join(ClientRow._fields)} FROM clients WHERE client_id = ?"  # noqa: S608
     try:
-        argument.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        row = connection.execute(select, (client_id,)).fetchone()
+    except UnicodeEncodeError:  # an argument that is not UTF-8, as all client IDs are
+        return None
+    return None if row is None else ClientRow._make(row)

@@ -59,7 +59,9 @@ class Process:
     ) -> None:
         self.time = time
         self.transitions: list[Transition] = []
-        self.fleet = Fleet(rules, on_transition=lambda _, told: self.transitions.append(told))
+        self.fleet = Fleet(
+            rules, on_transition=lambda _, transition: self.transitions.append(transition)
+        )
         self.presence = self.fleet.presence
         self.pipeline = Pipeline(self.fleet, ClientFilter(patterns=list(ignored)))
         self.gap_detector = GapDetector(self.presence, time.clocks)
@@ -98,7 +100,7 @@ def state_path() -> Iterator[Path]:
 
 
 def stored(path: Path) -> dict[str, dict[Any, Any]]:
-    """All rows of a file that nobody has open, by table and key."""
+    """All rows of a file that is not open, by table and key."""
     file = StateFile.open(path)
     try:
         return {
