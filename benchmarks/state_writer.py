@@ -17,7 +17,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from presenced.store import Changes, ClientRow, StateFile, Writer
+from presenced.store.changes import Changes
+from presenced.store.file import StateFile
+from presenced.store.schema import ClientRow
+from presenced.store.writer import Writer, WriterCounts
 
 RATE = 5_000
 BATCHES = 100  # per second
@@ -46,22 +49,6 @@ class Client:
             self.extra,
             self.offline_at,
         ) = row
-
-
-class Silent:
-    """A listener to whom nothing should be told."""
-
-    def commits_fail(self, failure: object) -> None:
-        raise SystemExit(f"cannot write: {failure}")
-
-    def commits_succeed(self, seconds: float) -> None:
-        pass
-
-    def rows_refused(self, count: int) -> None:
-        raise SystemExit(f"{count} rows refused")
-
-    def forget(self, requests: object) -> None:
-        pass
 
 
 BEGAN = time.time()
@@ -107,7 +94,7 @@ def load(path: Path, *, collect: bool) -> tuple[int, float]:
     if not collect:
         gc.disable()
     file = StateFile.open(path)
-    clients = {row.client_id: Client(row) for rows in file.read(ClientRow) for row in rows}
+    clients = {row.client_id: Client(row) for row in file.read(ClientRow)}
     took = time.perf_counter() - began
     gc.enable()
     file.close()
@@ -145,7 +132,14 @@ async def measure(path: Path, clients: int, seconds: float) -> None:
     largest_log = 0
     log = path.with_name(path.name + "-wal")
     for name, waits in (("commits every 100 ms", False), ("each batch waits", True)):
-        writer = Writer(StateFile.open(path), Silent(), asyncio.get_running_loop())
+        counts = WriterCounts()
+        writer = Writer(
+            StateFile.open(path),
+            asyncio.get_running_loop(),
+            on_forget=lambda _: None,
+            on_error="continue",
+            counts=counts,
+        )
         writer.start()
         latencies: list[float] = []
 
@@ -164,7 +158,8 @@ async def measure(path: Path, clients: int, seconds: float) -> None:
         print_pauses(name, await change(submit, clients, seconds))
         began = time.perf_counter()
         written = await asyncio.to_thread(writer.close, 60.0)
-        counts = writer.counts
+        if counts.failures.total() or counts.rows_refused:
+            raise SystemExit("not everything was written")
         print(
             f"{'':24}{counts.commits} commits of {counts.durations.sum / counts.commits * 1e3:.1f}"
             f" ms in the mean, closed in {time.perf_counter() - began:.2f} s, all {written}"

@@ -5,7 +5,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from presenced.store import Changes, ClientRow, StateFile, ThingRow
+from presenced.store.changes import Changes
+from presenced.store.file import StateFile
+from presenced.store.schema import ClientRow, ThingRow
 
 
 def client_row(client_id: str = "a", **values: object) -> ClientRow:
@@ -33,7 +35,7 @@ def fill(path: Path, client_ids: Iterable[str]) -> None:
 
 
 def clients_in(file: StateFile) -> dict[str, ClientRow]:
-    return {row.client_id: row for rows in file.read(ClientRow) for row in rows}
+    return {row.client_id: row for row in file.read(ClientRow)}
 
 
 def query(path: Path, sql: str) -> list[tuple[object, ...]]:

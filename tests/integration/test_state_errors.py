@@ -13,7 +13,7 @@ import pytest
 
 from brokers import Mosquitto, lifecycle_events
 from daemons import Daemon
-from presenced.store import StateFile
+from presenced.store.file import StateFile
 from statefiles import query
 from waiting import wait_for
 

@@ -18,8 +18,9 @@ from presenced.commands.run import serve
 from presenced.presence import State
 from presenced.service.service import Service
 from presenced.settings import Settings, load_settings
-from presenced.store import StateFile, StateUnusableError
 from presenced.store.changes import Changes
+from presenced.store.errors import StateUnusableError
+from presenced.store.file import StateFile
 from presenced.store.schema import ClientRow, CounterRow
 from statefiles import client_row as row
 from statefiles import clients_in, of_clients, query

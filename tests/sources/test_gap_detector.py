@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fleet_process import Time
 from histories import lifecycle
-from kept import Time
 from presenced.events.message import Message
 from presenced.events.model import Event, LifecycleEvent, ThingEvent
 from presenced.fleet import Changes

@@ -5,8 +5,8 @@ from random import Random
 
 from hypothesis import strategies as st
 
+from fleet_process import DELAY, FORGET, Process
 from histories import lifecycle
-from kept import DELAY, FORGET, Process
 from presenced.events.model import LifecycleEvent, SubscriptionEvent
 from registry.life import Registry
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from presenced.store import Changes, ClientRow, CounterRow, StateFile, ThingRow
-from presenced.store.schema import DisconnectRow
+from presenced.store.changes import Changes
+from presenced.store.file import StateFile
+from presenced.store.schema import ClientRow, CounterRow, DisconnectRow, ThingRow
 from statefiles import client_row, thing_row
 
 texts = st.text(
@@ -59,9 +60,9 @@ def test_the_file_holds_the_last_word_on_each_key(history):
         file.close()
         file = StateFile.open(path)
         for table, row_type in (("clients", ClientRow), ("things", ThingRow)):
-            found = {row[0]: row for rows in file.read(row_type) for row in rows}
+            found = {row[0]: row for row in file.read(row_type)}
             assert found == {key: row for key, row in model[table].items() if row is not None}
-        found = {row[:2]: row for rows in file.read(CounterRow) for row in rows}
+        found = {row[:2]: row for row in file.read(CounterRow)}
         assert found == {key: row for key, row in model["counters"].items() if row is not None}
         file.close()
 
@@ -82,8 +83,8 @@ def test_any_number_of_rows_is_written_and_deleted(written, deleted):
             changes.counters["n", str(number)] = None
         file.commit(changes)
         left = {str(number) for number in range(deleted, written)}
-        assert {row.client_id for rows in file.read(ClientRow) for row in rows} == left
-        assert {row.labels for rows in file.read(CounterRow) for row in rows} == left
+        assert {row.client_id for row in file.read(ClientRow)} == left
+        assert {row.labels for row in file.read(CounterRow)} == left
         file.close()
 
 
@@ -109,7 +110,7 @@ def test_of_disconnects_that_came_and_went_unwritten_nothing_is_left(submissions
                 file.commit(pending)
                 pending, written = Changes(), following - first
         file.commit(pending)
-        held = [row.number for rows in file.read(DisconnectRow) for row in rows]
+        held = [row.number for row in file.read(DisconnectRow)]
         assert held == list(range(first, following))
         file.close()
 
@@ -129,7 +130,7 @@ def test_deletions_of_what_is_not_in_the_file_are_left_out(written, deleted):
             deletions.counters["n", str(number)] = None
         deletions.clients["\ud800"] = None
         deletions.things["put"] = thing_row("put")
-        file.drop_needless(deletions)
+        file.drop_needless_deletions(deletions)
         left = {str(number) for number in range(100, min(written, 100 + deleted))}
         assert deletions.clients.keys() == left
         assert {labels for _, labels in deletions.counters} == left

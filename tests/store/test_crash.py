@@ -5,14 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from presenced.store import CounterRow, StateFile
+from presenced.store.file import StateFile
+from presenced.store.schema import CounterRow
 from statefiles import clients_in
 
 WRITE = """
 import asyncio, sys
 from pathlib import Path
-from state_runs import Run
-from presenced.store import Changes
+from writer_runs import Run
+from presenced.store.changes import Changes
 from statefiles import of_clients, client_row
 
 async def main(path, number):
@@ -46,12 +47,11 @@ def test_every_acknowledged_row_outlives_sigkill(tmp_path: Path) -> None:
                 process.stdout.readline()
             process.kill()
             # The last line may have been cut short.
-            told = process.stdout.read().splitlines(keepends=True)
-        acknowledged = [int(line) for line in told if line.endswith("\n")]
+            lines = process.stdout.read().splitlines(keepends=True)
+        acknowledged = [int(line) for line in lines if line.endswith("\n")]
         file = StateFile.open(path)
-        assert file.moved_aside is None
         kept = clients_in(file)
-        [[counter]] = list(file.read(CounterRow))
+        [counter] = file.read(CounterRow)
         file.close()
         written = int(counter.value)
         assert written >= max(acknowledged, default=last)

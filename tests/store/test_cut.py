@@ -6,8 +6,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet_process import Process, Time, check, dumped, known, state_path, stored
 from histories import arrivals, histories, lifecycle
-from kept import Process, Time, check, dumped, known, state_path, stored
 from presenced.events.model import LifecycleEvent
 from presenced.presence import State
 from registries import thing
@@ -39,10 +39,10 @@ class Life:
 
 def by_client(process: Process) -> dict[str, list[object]]:
     """Transitions of each client; those of one moment come in no certain order."""
-    told: dict[str, list[object]] = {}
+    transitions: dict[str, list[object]] = {}
     for transition in process.transitions:
-        told.setdefault(transition.client_id, []).append(transition)
-    return told
+        transitions.setdefault(transition.client_id, []).append(transition)
+    return transitions
 
 
 @settings(max_examples=300, deadline=None)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from presenced.store import StateFile
+from presenced.store.file import StateFile
 from presenced.store.schema import TABLES
 from statefiles import client_row, of_clients, query, thing_row
 

@@ -9,23 +9,25 @@ from pathlib import Path
 import pytest
 
 from brokers import missing
-from presenced.store import (
-    Changes,
+from presenced.store.changes import Changes
+from presenced.store.errors import (
+    StateDamagedError,
+    StateError,
+    StateLockedError,
+    StateUnusableError,
+)
+from presenced.store.file import StateFile, default_path
+from presenced.store.schema import (
+    APPLICATION_ID,
+    TABLES,
+    VERSION,
     ClientRow,
     CounterRow,
     MetaRow,
-    StateDamagedError,
-    StateFile,
-    StateForeignError,
-    StateLockedError,
-    StateNewerError,
-    StateUnusableError,
     ThingGroupRow,
     ThingRow,
     ThingTypeRow,
-    default_path,
 )
-from presenced.store.schema import _MIGRATIONS, APPLICATION_ID, VERSION
 from statefiles import client_row, clients_in, fill, let_others_in, of_clients, query, thing_row
 
 PAGE = 4096
@@ -47,26 +49,24 @@ def test_every_row_comes_back_as_it_was(path):
     assert file.commit(changes) == 0
     file.close()
     file = StateFile.open(path)
-    assert file.moved_aside is None
-    assert list(file.read(ClientRow)) == [list(changes.clients.values())]
-    assert list(file.read(ThingRow)) == [[changes.things["t"]]]
-    assert list(file.read(ThingGroupRow)) == [[changes.thing_groups["g"]]]
-    assert list(file.read(ThingTypeRow)) == [[changes.thing_types["y"]]]
+    assert list(file.read(ClientRow)) == list(changes.clients.values())
+    assert list(file.read(ThingRow)) == [changes.things["t"]]
+    assert list(file.read(ThingGroupRow)) == [changes.thing_groups["g"]]
+    assert list(file.read(ThingTypeRow)) == [changes.thing_types["y"]]
     assert list(file.read(CounterRow)) == [
-        [CounterRow("iot_events_total", '{"family":"presence"}', 2.5)]
+        CounterRow("iot_events_total", '{"family":"presence"}', 2.5)
     ]
-    assert list(file.read(MetaRow)) == [[MetaRow("written_by", "1.0")]]
+    assert list(file.read(MetaRow)) == [MetaRow("written_by", "1.0")]
     file.close()
 
 
-def test_many_rows_are_read_in_lists_without_gap_or_repetition(path):
+def test_many_rows_are_read_without_gap_or_repetition(path):
     names = [f"d-{number:05}" for number in range(20_000)]
     fill(path, names)
     file = StateFile.open(path)
-    lists = list(file.read(ClientRow))
+    read = [row.client_id for row in file.read(ClientRow)]
     file.close()
-    assert [row.client_id for rows in lists for row in rows] == names
-    assert max(map(len, lists)) <= 10_000
+    assert read == names
 
 
 def test_other_programs_know_the_file_as_ours(path):
@@ -101,7 +101,7 @@ def test_a_failed_commit_changes_nothing(path):
     other.close()
     changes = of_clients(client_row())
     changes.things["t"] = thing_row()
-    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+    with pytest.raises(StateUnusableError, match="no such table"):
         file.commit(changes)
     assert clients_in(file) == {}
     assert file.commit(of_clients(client_row())) == 0  # and the next one can
@@ -111,7 +111,7 @@ def test_a_failed_commit_changes_nothing(path):
 HOLD = """
 import sys
 from pathlib import Path
-from presenced.store import StateFile
+from presenced.store.file import StateFile
 file = StateFile.open(Path(sys.argv[1]))
 print("open", flush=True)
 sys.stdin.read()
@@ -141,9 +141,9 @@ def test_a_link_to_a_file_is_the_same_file(path, tmp_path):
     file.commit(of_clients(client_row()))
     with pytest.raises(StateLockedError):
         StateFile.open(path)
-    assert file.start_over().parent == path.parent
-    file.close()
+    assert file.move_aside().parent == path.parent
     assert link.is_symlink()
+    StateFile.open(link).close()
     assert query(path, "SELECT count(*) FROM clients") == [(0,)]
 
 
@@ -161,10 +161,10 @@ def test_a_file_of_a_newer_version_is_refused_and_left_alone(path):
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     connection.close()
-    with pytest.raises(StateNewerError, match="newer presenced"):
+    with pytest.raises(StateError, match="newer presenced"):
         StateFile.open(path)
     assert query(path, "SELECT client_id FROM clients") == [("a",)]
-    with pytest.raises(StateNewerError):  # and not kept locked
+    with pytest.raises(StateError):  # and not kept locked
         StateFile.open(path)
 
 
@@ -173,7 +173,7 @@ def test_a_database_of_another_program_is_refused_and_left_alone(path):
         connection.execute("CREATE TABLE clients (name TEXT)")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StateForeignError, match="another program"):
+    with pytest.raises(StateError, match="another program"):
         StateFile.open(path)
     assert path.read_bytes()[100:] == before[100:]
     assert query(path, "SELECT count(*) FROM clients") == [(0,)]
@@ -212,12 +212,15 @@ def not_a_database(path):
     path.write_text("# presenced's configuration\n" * 100)
 
 
-def read_all(file):
+def moved_aside(path):
+    """Open and read a damaged file; where it has been moved."""
     try:
-        return clients_in(file)
-    except StateDamagedError:
-        file.start_over()
-        return None
+        file = StateFile.open(path)
+    except StateDamagedError as error:
+        return error.moved_aside
+    with pytest.raises(StateDamagedError):
+        clients_in(file)
+    return file.move_aside()
 
 
 @pytest.mark.parametrize(
@@ -236,23 +239,15 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_made(path, damage):
     fill(path, [f"d-{number:05}" for number in range(20_000)])
     damage(path)
     damaged = path.read_bytes()
+    aside = moved_aside(path)
+    assert aside.read_bytes()[100:] == damaged[100:]
+    assert aside.name.startswith("presenced.db.corrupt-")
     file = StateFile.open(path)
-    assert file.moved_aside is not None or read_all(file) is None
-    assert file.moved_aside.read_bytes()[100:] == damaged[100:]
-    assert file.moved_aside.name.startswith("presenced.db.corrupt-")
     assert clients_in(file) == {}
     file.commit(of_clients(client_row("new")))
     file.close()
     file = StateFile.open(path)
-    assert (file.moved_aside, list(clients_in(file))) == (None, ["new"])
-    file.close()
-
-
-def test_whoever_starts_over_keeps_the_lock(path):
-    file = StateFile.open(path)
-    file.start_over()
-    with pytest.raises(StateLockedError):
-        StateFile.open(path)
+    assert list(clients_in(file)) == ["new"]
     file.close()
 
 
@@ -271,7 +266,8 @@ def test_a_directory_in_the_files_place_is_no_state_file(path):
 OPEN_AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from presenced.store import StateFile, StateUnusableError
+from presenced.store.file import StateFile
+from presenced.store.errors import StateUnusableError
 os.setgid(65534); os.setuid(65534)
 try:
     StateFile.open(Path(sys.argv[1]))
@@ -320,17 +316,31 @@ def test_changes_know_how_many_rows_they_hold():
     assert not Changes()
 
 
-def test_a_file_of_the_first_version_is_brought_up_to_date(path):
+FORMAT_1 = (Path(__file__).parent / "format_1.sql").read_text()
+FORMAT_2 = FORMAT_1 + "ALTER TABLE clients ADD COLUMN offline_at REAL;"
+
+
+@pytest.mark.parametrize(("version", "sql"), [(1, FORMAT_1), (2, FORMAT_2)])
+def test_files_of_earlier_versions_are_taken_over(path, version, sql):
     connection = sqlite3.connect(path)
-    for statement in _MIGRATIONS[0]:
-        connection.execute(statement)
+    connection.executescript(sql)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute("PRAGMA user_version = 1")
-    row = client_row("a", state="offline")
-    connection.execute(f"INSERT INTO clients VALUES ({', '.join('?' * 14)})", row[:14])
+    connection.execute(f"PRAGMA user_version = {version}")
+    row = client_row("a", state="offline", offline_at=None if version == 1 else 5.5)
+    columns = row[:14] if version == 1 else row
+    connection.execute(f"INSERT INTO clients VALUES ({', '.join('?' * len(columns))})", columns)
     connection.commit()
     connection.close()
     file = StateFile.open(path)
     assert clients_in(file) == {"a": row}
     file.close()
     assert query(path, "PRAGMA user_version") == [(VERSION,)]
+    fresh = path.with_name("fresh.db")
+    StateFile.open(fresh).close()
+    for table in TABLES:
+        columns = f"SELECT * FROM pragma_table_xinfo('{table.name}')"
+        assert query(path, columns) == query(fresh, columns)
+        kind = f"SELECT wr FROM pragma_table_list('{table.name}')"
+        assert query(path, kind) == query(fresh, kind)
+    counted = "SELECT count(*) FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'"
+    assert query(path, counted) == query(fresh, counted)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet_process import DELAY, FORGET, RULES, Process, Time, check, state_path
 from histories import lifecycle
-from kept import DELAY, FORGET, RULES, Process, Time, check, state_path
 from presenced.presence import Client, PresenceRules, State
 from presenced.presence.client import AmbiguousOrder, ConnectionKey, EventStamp, pack
 from presenced.registry import Thing, ThingGroup, ThingType
@@ -19,13 +19,10 @@ from presenced.store.records import (
     client_of,
     client_row,
     deadline_of,
-    thing_group_of,
-    thing_group_row,
-    thing_of,
-    thing_row,
-    thing_type_of,
-    thing_type_row,
+    object_row,
+    restored_object,
 )
+from presenced.store.schema import ThingGroupRow, ThingRow, ThingTypeRow
 from statefiles import client_row as stored_row
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=6)
@@ -70,7 +67,7 @@ def test_a_thing_comes_back_as_it_was(name, mark, ended, told, attributes, types
     thing = Thing(name)
     thing.stamp, thing.deleted_at, thing.own_type = mark, ended, told
     thing.attributes, thing.type_relations, thing.memberships = attributes, types, groups
-    assert same(thing_of(thing_row(thing)), thing)
+    assert same(restored_object(Thing(name), object_row(thing, ThingRow)), thing)
 
 
 @given(TEXTS, OWN, TIMES, MAYBE, ATTRIBUTES, FACTS)
@@ -78,7 +75,7 @@ def test_what_a_group_was_told_comes_back(name, mark, ended, told, attributes, p
     group = ThingGroup(name)
     group.stamp, group.deleted_at, group.own_parent = mark, ended, told
     group.attributes, group.parent_relations = attributes, parents
-    assert same(thing_group_of(thing_group_row(group)), group)
+    assert same(restored_object(ThingGroup(name), object_row(group, ThingGroupRow)), group)
 
 
 @given(TEXTS, OWN, TIMES, st.booleans(), st.lists(TEXTS, max_size=3), st.lists(TEXTS, max_size=3))
@@ -86,7 +83,7 @@ def test_what_a_type_was_told_comes_back(name, mark, ended, old, searchable, pro
     kind = ThingType(name)
     kind.stamp, kind.deleted_at, kind.deprecated = mark, ended, old
     kind.searchable, kind.propagating = tuple(searchable), tuple(propagating)
-    assert same(thing_type_of(thing_type_row(kind)), kind)
+    assert same(restored_object(ThingType(name), object_row(kind, ThingTypeRow)), kind)
 
 
 def same(one: object, other: object) -> bool:
@@ -118,7 +115,7 @@ OFFSETS = Offsets(wall=OFFSET, lived=5000.0)
         ("pending", None, 3.0, 3.0),
         ("pending", None, -500.0, -500.0),  # ran out meanwhile
         ("pending", "SLOW", 55.0, 55.0),
-        ("pending", "FAST", 4.0, 4.0),  # told while it was pending already
+        ("pending", "FAST", 4.0, 4.0),  # from a second disconnect while it was pending
         ("pending", None, 7200.0, 60.0),  # the clock was set back by two hours
         ("pending", None, None, 60.0),
         ("online", None, 3.0, None),
@@ -158,7 +155,7 @@ def test_awaited_disconnects_are_not_awaited_for_longer_than_the_delay() -> None
     assert awaited_of(stored_row(), RULED, NOW, OFFSETS) == []
 
 
-def told(connected: bool, version: int) -> object:
+def event(connected: bool, version: int) -> object:
     return lifecycle(
         connected=connected,
         timestamp=1_700_001_000_000 + version,
@@ -174,9 +171,9 @@ def test_a_clock_that_was_set_between_two_processes_freezes_no_deadline(
 ) -> None:
     path, time = tmp_path / "presenced.db", Time()
     first = Process(path, time)
-    first.apply(told(True, 1))
-    first.apply(told(True, 2))
-    first.apply(told(False, 2))
+    first.apply(event(True, 1))
+    first.apply(event(True, 2))
+    first.apply(event(False, 2))
     first.flush()
     first.end()
     time.offset += step
@@ -199,8 +196,8 @@ YEARS = 10 * 365 * 86400.0
 
 def offline(process: Process) -> None:
     """One client that has just gone offline."""
-    process.apply(told(True, 1))
-    process.apply(told(False, 1))
+    process.apply(event(True, 1))
+    process.apply(event(False, 1))
     process.time.now += DELAY
     process.advance()
     assert process.presence.clients["a"].state is State.OFFLINE
@@ -210,7 +207,7 @@ def restarted(process: Process, *, down_for: float = 0.0, clock_set_by: float = 
     process.flush()
     process.end()
     process.time.offset += down_for + clock_set_by
-    return Process(process.store.path, process.time)
+    return Process(process.path, process.time)
 
 
 @pytest.mark.parametrize("step", [-YEARS, -3600.0, 3600.0, YEARS])
@@ -273,9 +270,7 @@ def test_another_rule_at_a_restart_holds_for_those_that_are_offline_already(
     process.time.now += 50
     process.flush()
     process.end()
-    process = Process(
-        process.store.path, process.time, rules=replace(RULES, forget_offline_after=50.0)
-    )
+    process = Process(process.path, process.time, rules=replace(RULES, forget_offline_after=50.0))
     process.advance()
     assert not process.presence.clients
     process.end()
@@ -293,7 +288,7 @@ def test_a_clock_that_is_set_at_any_time_makes_no_duration_negative(
         time = Time()
         process = Process(path, time)
         for number, (step, seconds) in enumerate(steps):
-            process.apply(told(number % 2 == 0, number // 2 + 1))
+            process.apply(event(number % 2 == 0, number // 2 + 1))
             time.offset += step
             time.now += seconds
             process.advance()
@@ -314,9 +309,9 @@ def test_a_clock_that_was_set_while_it_ran_moves_no_deadline_at_a_restart(
     tmp_path: Path, steps: list[float], restarts_between: bool
 ) -> None:
     process = Process(tmp_path / "presenced.db", Time())
-    process.apply(told(True, 1))
-    process.apply(told(True, 2))
-    process.apply(told(False, 2))
+    process.apply(event(True, 1))
+    process.apply(event(True, 2))
+    process.apply(event(False, 2))
     process.flush()
     for step in steps:
         process.time.offset += step
@@ -340,8 +335,8 @@ def test_a_clock_that_is_set_while_a_deadline_runs_neither_fires_nor_freezes_it(
 ) -> None:
     time = Time()
     process = Process(tmp_path / "presenced.db", time, rules=RULES)
-    process.apply(told(True, 1))
-    process.apply(told(False, 1))
+    process.apply(event(True, 1))
+    process.apply(event(False, 1))
     time.offset += step
     time.now += DELAY - 0.5
     process.advance()

@@ -9,21 +9,16 @@ from typing import Any, Literal
 
 import pytest
 
+from fleet_process import RULES, Time, totals_of
 from histories import lifecycle
-from kept import RULES, Time, totals_of
 from presenced.fleet import Fleet
 from presenced.pipeline import Pipeline
 from presenced.presence import Client
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.source import SourceOptions
-from presenced.store import (
-    StateDamagedError,
-    StateFile,
-    StateLockedError,
-    StateNewerError,
-    StateUnusableError,
-    collector,
-)
+from presenced.store import collector
+from presenced.store.errors import StateDamagedError, StateLockedError, StateUnusableError
+from presenced.store.file import StateFile
 from presenced.store.schema import ClientRow
 from presenced.store.state_store import StateStore
 from presenced.store.tools import forget
@@ -37,7 +32,7 @@ AT = 1_700_000_000_000
 
 
 class Run:
-    """A store, what it keeps, and what it told."""
+    """A store, what it keeps, and what it called back."""
 
     def __init__(
         self,
@@ -103,7 +98,7 @@ def plain_log() -> None:
     log.configure("info", "json")
 
 
-def test_what_changed_is_written_soon_where_nobody_waits(path: Path) -> None:
+def test_a_flush_without_done_is_written_soon(path: Path) -> None:
     async def scenario() -> None:
         run = Run(path).begin()
         run.connect("a")
@@ -166,7 +161,7 @@ def test_settled_returns_when_all_is_in_the_file(path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_closing_writes_what_is_left_and_lets_go_of_the_file(path: Path) -> None:
+def test_closing_writes_what_is_left_and_releases_the_file(path: Path) -> None:
     async def scenario() -> None:
         run = Run(path).begin()
         run.connect("a")
@@ -177,12 +172,12 @@ def test_closing_writes_what_is_left_and_lets_go_of_the_file(path: Path) -> None
         file.close()
         done: list[int] = []
         run.store.flush(lambda: done.append(1))
-        assert done == [1], "nobody waits for ever"
+        assert done == [1], "nothing waits for ever"
 
     asyncio.run(scenario())
 
 
-def test_a_keeper_that_never_started_lets_go_of_the_file_too(path: Path) -> None:
+def test_a_store_that_was_never_started_releases_the_file(path: Path) -> None:
     async def scenario() -> None:
         run = Run(path)
         run.store.open()
@@ -274,7 +269,6 @@ def test_clients_are_forgotten_on_request(path: Path) -> None:
         await until(lambda: query(path, "SELECT * FROM forget_requests") == [])
         assert query(path, "SELECT client_id FROM clients WHERE NOT departed") == [("b",)]
         assert run.presence.counts.forgotten["requested"] == 1
-        assert not run.store._collector.collect().forget_requests, "it is done with once"
         await run.store.close()
         again = Run(path)
         again.store.open()
@@ -377,9 +371,10 @@ def test_a_damaged_file_found_while_reading_is_moved_aside(
 ) -> None:
     spoil(path)
     run = Run(path)
-    with pytest.raises(StateDamagedError):
+    with pytest.raises(StateDamagedError) as caught:
         run.store.open()
     (aside,) = path.parent.glob("presenced.db.corrupt-*Z")
+    assert caught.value.moved_aside == aside
     assert lines(capsys)[-1]["moved_aside"] == str(aside)
 
     async def scenario() -> None:
@@ -433,15 +428,9 @@ def spoil(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("refusal", [StateNewerError, StateLockedError])
-def test_a_file_that_is_not_to_be_used_ends_the_start(path: Path, refusal: type[Exception]) -> None:
+def test_a_file_that_another_process_has_cannot_be_opened(path: Path) -> None:
     file = StateFile.open(path)
-    if refusal is StateNewerError:
-        file.close()
-        with sqlite3.connect(path) as connection:
-            connection.execute("PRAGMA user_version = 99")
-        connection.close()
-    with pytest.raises(refusal):
+    with pytest.raises(StateLockedError, match="stop that one"):
         Run(path).store.open()
     file.close()
 
@@ -466,12 +455,12 @@ def test_on_a_disk_that_fills_up_acknowledgements_go_on_and_nothing_is_lost(
         await run.store.close()
 
     asyncio.run(scenario())
-    told = lines(capsys)
-    (failed,) = (line for line in told if "cannot be written" in line["event"])
+    logged = lines(capsys)
+    (failed,) = (line for line in logged if "cannot be written" in line["event"])
     assert failed["cause"] == "full"
     assert "make room" in failed["remedy"]
     assert failed["acknowledgements"] == "go on"
-    assert sum("is written again" in line["event"] for line in told) == 1
+    assert sum("is written again" in line["event"] for line in logged) == 1
 
 
 def test_stall_holds_acknowledgements_until_there_is_room(
@@ -554,7 +543,7 @@ def test_from_memory_everything_counts_as_done(
     assert "kernel's log" in line["remedy"]
 
 
-def test_what_cannot_be_written_in_the_end_is_told(
+def test_what_cannot_be_written_in_the_end_is_logged(
     small_disk: Path, fill_up: Callable[[], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def scenario() -> None:

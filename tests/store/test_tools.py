@@ -13,19 +13,14 @@ import yaml
 
 from brokers import missing
 from presenced.settings import DEFAULT_CONFIG
-from presenced.store import (
-    Changes,
-    StateDamagedError,
-    StateFile,
-    StateMissingError,
-    StateNewerError,
-    StateUnusableError,
-)
+from presenced.store.changes import Changes
+from presenced.store.errors import StateDamagedError, StateError, StateUnusableError
+from presenced.store.file import StateFile
 from presenced.store.schema import VERSION
 from presenced.store.tools import client, export, forget, summary
-from state_runs import Run
 from statefiles import client_row, clients_in, fill, let_others_in, of_clients, query, thing_row
 from waiting import until
+from writer_runs import Run
 
 
 @pytest.fixture
@@ -62,7 +57,6 @@ def filled(path, request):
         file.close()
     yield path
     file = StateFile.open(path)  # no harm was done
-    assert file.moved_aside is None
     assert {"a", "b"} <= set(clients_in(file))
     file.close()
 
@@ -76,7 +70,7 @@ def test_a_summary(filled):
     assert found.size >= filled.stat().st_size
 
 
-def test_a_summary_tells_who_has_the_file(path):
+def test_a_summary_has_the_process_that_has_the_file(path):
     fill(path, ["a"])
     assert summary(path).holder is None
     file = StateFile.open(path)
@@ -84,7 +78,7 @@ def test_a_summary_tells_who_has_the_file(path):
     file.close()
 
 
-def test_a_deadline_is_told_by_the_clock_as_it_was_set_last(path):
+def test_a_deadline_is_by_the_clock_as_it_was_set_last(path):
     changes = of_clients(client_row("a", state="pending", deadline=100.5), client_row("b"))
     changes.note("clock_set_by", "7200.0")
     file = StateFile.open(path)
@@ -124,7 +118,7 @@ def test_an_export_is_json_with_everything(filled):
     ]
 
 
-def test_an_export_that_nobody_reads_does_not_keep_the_log_from_being_cut(path):
+def test_an_export_that_is_not_read_does_not_keep_the_log_from_being_cut(path):
     fill(path, [f"d-{number:05}" for number in range(20_000)])
     slow = export(path)
     assert next(slow)
@@ -157,8 +151,8 @@ def test_a_running_daemon_is_asked_to_forget(path):
         result = await asyncio.to_thread(forget, path, ["a", "nobody"])
         assert (result.known, result.unknown, result.asked) == (["a"], ["nobody"], True)
         assert query(path, "SELECT count(*) FROM clients") == [(2,)]  # that is the daemon's to do
-        await until(lambda: it.heard.requests)
-        assert [request.client_id for request in it.heard.requests] == ["a"]
+        await until(lambda: it.requests)
+        assert [request.client_id for request in it.requests] == ["a"]
         await it.committed(of_clients(client_row("c")))
         assert await it.close()
 
@@ -167,9 +161,9 @@ def test_a_running_daemon_is_asked_to_forget(path):
 
 def test_a_file_that_is_not_there_is_not_made(path):
     for action in (summary, lambda path: client(path, "a"), lambda path: forget(path, ["a"])):
-        with pytest.raises(StateMissingError, match=str(path)):
+        with pytest.raises(StateError, match=str(path)):
             action(path)
-    with pytest.raises(StateMissingError):
+    with pytest.raises(StateError):
         next(export(path))
     assert list(path.parent.iterdir()) == []
 
@@ -187,7 +181,7 @@ def test_a_newer_file_is_not_guessed_at(path):
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StateNewerError):
+    with pytest.raises(StateError):
         summary(path)
 
 
@@ -198,7 +192,7 @@ def as_nobody(code: str, path: Path) -> subprocess.CompletedProcess[str]:
     # Imports come first: the other user may not be let in where Python lies.
     become = (
         "import os, sys; from pathlib import Path\n"
-        "from presenced.store import *; from presenced.store.tools import *\n"
+        "from presenced.store.file import *; from presenced.store.tools import *\n"
         "os.setgid(65534); os.setuid(65534)\n"
     )
     return subprocess.run(
@@ -210,7 +204,7 @@ def as_nobody(code: str, path: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("seen_before", [False, True])
-def test_whoever_may_only_read_sees_the_file_of_a_stopped_daemon(path, seen_before):
+def test_a_user_with_read_access_sees_the_file_of_a_stopped_daemon(path, seen_before):
     fill(path, ["a"])
     path.chmod(0o644)
     if seen_before:
@@ -219,7 +213,7 @@ def test_whoever_may_only_read_sees_the_file_of_a_stopped_daemon(path, seen_befo
     assert done.stdout == "{'online': 1}\n", done.stderr
 
 
-def test_whoever_may_not_write_is_told_as_whom_to_forget(path):
+def test_a_user_without_write_access_is_an_error_with_its_remedy(path):
     fill(path, ["a"])
     path.chmod(0o644)
     done = as_nobody("forget(Path(sys.argv[1]), ['a'])", path)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kept import totals_of
+from fleet_process import totals_of
 from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG
 from presenced.pipeline import EventCounts, Pipeline

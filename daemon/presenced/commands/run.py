@@ -12,7 +12,7 @@ from presenced.commands.output import DONE, FAILED, print_error
 from presenced.service.service import Service
 from presenced.settings import DEFAULT_CONFIG, FLAGS, Settings, SettingsError, load_settings
 from presenced.settings.certificates import check_tls_files
-from presenced.store import StateDamagedError, StateError, StateUnusableError
+from presenced.store.errors import StateDamagedError, StateError, StateUnusableError
 from presenced.system import log
 from presenced.system.loop import gc_frozen
 from presenced.web.server import ListenerError

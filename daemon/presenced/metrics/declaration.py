@@ -25,7 +25,7 @@ from presenced.sources.gaps import GapReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.status import ConnectionStatus
 from presenced.sources.traffic import Traffic
-from presenced.store import WriterCounts
+from presenced.store.writer import WriterCounts
 from presenced.store.totals import Labels, Total
 
 

@@ -13,7 +13,7 @@ from presenced.settings import (
 )
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.options import tool_client_ids
-from presenced.store import default_path
+from presenced.store.file import default_path
 from presenced.store.state_store import StateStore
 from presenced.store.totals import Total
 from presenced.system.loop import Clocks

@@ -28,7 +28,7 @@ from presenced.sources.connections import Connections
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.options import source_options
 from presenced.sources.source import SourceOptions
-from presenced.store import StateUnusableError
+from presenced.store.errors import StateUnusableError
 from presenced.system import log
 from presenced.system.loop import Clocks
 from presenced.system.supervision import Readiness, Supervision

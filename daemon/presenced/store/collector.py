@@ -1,32 +1,14 @@
-"""What has changed, as rows for the state file."""
+"""What has changed since the last commit, as rows for the state file."""
 
-import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
-
-import msgspec
 
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import State
 from presenced.sources.gap_detector import GapDetector
 from presenced.store.changes import Changes
-from presenced.store.records import (
-    Offsets,
-    client_row,
-    thing_group_row,
-    thing_row,
-    thing_type_row,
-    unknown_row,
-)
-from presenced.store.restoration import (
-    CLOCK_SET_BY,
-    DOUBTED_AT,
-    FILTERS,
-    GAPS,
-    LIVED,
-    SESSION,
-    Notes,
-)
+from presenced.store.records import Notes, Offsets, client_row, object_row, unknown_row
 from presenced.store.schema import (
     ClientRow,
     DisconnectRow,
@@ -62,11 +44,10 @@ class DirtyKeys:
 
 
 class Collector:
-    """Makes rows of all that has changed since it last did.
+    """Makes rows of everything that has changed since the last `collect`.
 
-    A fault in one row keeps no other from being written: the row is left out, the fault logged, and
-    `on_fault` told. `lived` is how long the daemon has run in all, in seconds: it goes on with the
-    monotonic clock, whatever becomes of the wall clock.
+    `requests` are what operators asked to forget. A fault in one row keeps no other from being written: the row is left out, the fault is logged, and
+    `on_fault` is called.
     """
 
     def __init__(
@@ -78,8 +59,6 @@ class Collector:
         *,
         on_fault: Callable[[], None] = lambda: None,
     ) -> None:
-        self._dirty = DirtyKeys()
-        self._written_disconnects = range(0)
         self.totals = Totals(totals)
         self.requests: list[ForgetRow] = []
         self._fleet = pipeline.fleet
@@ -89,27 +68,40 @@ class Collector:
         self._lived_offset = -clocks.monotonic()
         self._wall_offset = clocks.wall() - clocks.monotonic()
         self._noted: dict[str, str] = {}
+        self._dirty = DirtyKeys()
+        self._written_disconnects = range(0)
         self._log = ThrottledLogger(get_logger("presenced.state"))
 
     @property
     def offsets(self) -> Offsets:
-        """What turns monotonic time into the times that the file has."""
+        """What converts monotonic time into the times of the file."""
         return Offsets(wall=self._wall_offset, lived=self._lived_offset)
 
     @property
-    def clock_set_by(self) -> float:
-        """By how much the wall clock was set in all while the daemon ran, in seconds."""
-        offset = self._clocks.wall() - self._clocks.monotonic()
-        # Milliseconds, so that what is noted stands still where the clock does; never -0.0.
-        return round(offset - self._wall_offset, 3) + 0.0
+    def notes(self) -> Notes:
+        """The single facts as they are now."""
+        presence, now = self._fleet.presence, self._clocks.monotonic()
+        # Milliseconds, so that what is noted changes only where the clock was set; never -0.0.
+        clock_set_by = round(self._clocks.wall() - now - self._wall_offset, 3) + 0.0
+        return Notes(
+            presence.gap_epoch,
+            presence.last_gap_at,
+            now + self._lived_offset,
+            clock_set_by,
+            tuple(self._gap_detector.sessions),
+        )
 
-    def go_on_from(self, notes: Notes) -> None:
-        """Go on from what an earlier process noted."""
+    def continue_from(self, notes: Notes) -> None:
+        """Continue from what an earlier process noted.
+
+        The time that the daemon has lived goes on with the monotonic clock, wherever the wall clock
+        is set.
+        """
         now = self._clocks.monotonic()
         self._lived_offset = notes.lived - now
         self._wall_offset = self._clocks.wall() - now - notes.clock_set_by
-        for session in notes.sessions:
-            self._noted |= {SESSION + session.client_id: "", FILTERS + session.client_id: ""}
+        # To be deleted, unless a connection has the session still.
+        self._noted = dict.fromkeys(notes.encoded_sessions(), "")
 
     def start(self) -> None:
         """Collect what changes from now on; everything known so far is in the file."""
@@ -121,37 +113,38 @@ class Collector:
         self._dirty.add(batch)
 
     def collect(self) -> Changes:
-        """All that has changed."""
+        """Return all that has changed."""
         changes, dirty = Changes(), self._dirty
-        offsets = self.offsets
-        for kind, names, rows, make in (
-            ("client", dirty.clients, changes.clients, lambda name: self._client(name, offsets)),
-            ("thing", dirty.things, changes.things, self._thing),
-            ("thing group", dirty.thing_groups, changes.thing_groups, self._thing_group),
-            ("thing type", dirty.thing_types, changes.thing_types, self._thing_type),
-        ):
-            self._collect_kind(kind, names, rows, make)
+        offsets, registry = self.offsets, self._fleet.inventory
+        self._collect_rows(
+            "client", dirty.clients, changes.clients, lambda name: self._client(name, offsets)
+        )
+        things = partial(_object, registry.things, ThingRow)
+        self._collect_rows("thing", dirty.things, changes.things, things)
+        groups = partial(_object, registry.groups, ThingGroupRow)
+        self._collect_rows("thing group", dirty.thing_groups, changes.thing_groups, groups)
+        types = partial(_object, registry.types, ThingTypeRow)
+        self._collect_rows("thing type", dirty.thing_types, changes.thing_types, types)
         self._collect_disconnects(changes)
-        self._attempt("totals", "", lambda: self.totals.collect(changes))
-        self._attempt("notes", "", lambda: self._collect_notes(changes))
+        for kind, collect in (("totals", self.totals.collect), ("notes", self._collect_notes)):
+            try:
+                collect(changes)
+            except Exception:  # noqa: BLE001 - whatever it is, the others are to be written
+                self._report_fault(kind, "")
         for request in self.requests:
             changes.done(request)
         self.requests = []
         return changes
 
-    def _collect_kind(
-        self,
-        kind: str,
-        names: set[str],
-        rows: dict[str, Any],
-        make: Callable[[str], Any],
+    def _collect_rows(
+        self, kind: str, names: set[str], rows: dict[str, Any], make: Callable[[str], Any]
     ) -> None:
         while names:
             name = names.pop()
             try:
                 rows[name] = make(name)
             except Exception:  # noqa: BLE001 - whatever it is, the others are to be written
-                self._tell_fault(kind, name)
+                self._report_fault(kind, name)
 
     def _collect_disconnects(self, changes: Changes) -> None:
         disconnects, written = self._fleet.presence.disconnects, self._written_disconnects
@@ -161,16 +154,13 @@ class Collector:
             changes.counted_disconnects[number] = DisconnectRow(number, digest)
         self._written_disconnects = range(disconnects.first, disconnects.end)
 
-    def _attempt(self, kind: str, name: str, collect: Callable[[], None]) -> None:
-        try:
-            collect()
-        except Exception:  # noqa: BLE001 - whatever it is, the others are to be written
-            self._tell_fault(kind, name)
-
-    def _tell_fault(self, kind: str, name: str) -> None:
+    def _report_fault(self, kind: str, name: str) -> None:
         self._on_fault()
         self._log.exception(
-            "left out of the state file for a fault of presenced", key=kind, kind=kind, name=name
+            "left out of the state file because of an error in presenced",
+            key=kind,
+            kind=kind,
+            name=name,
         )
 
     def _client(self, client_id: str, offsets: Offsets) -> ClientRow | None:
@@ -183,43 +173,17 @@ class Collector:
             return unknown_row(client, forgotten, offsets)
         return client_row(client, offsets, departed=False)
 
-    def _thing(self, name: str) -> ThingRow | None:
-        thing = self._fleet.inventory.things.get(name)
-        return None if thing is None else thing_row(thing)
-
-    def _thing_group(self, name: str) -> ThingGroupRow | None:
-        group = self._fleet.inventory.groups.get(name)
-        return None if group is None else thing_group_row(group)
-
-    def _thing_type(self, name: str) -> ThingTypeRow | None:
-        kind = self._fleet.inventory.types.get(name)
-        return None if kind is None else thing_type_row(kind)
-
     def _collect_notes(self, changes: Changes) -> None:
-        presence = self._fleet.presence
-        self._note(changes, GAPS, str(presence.gap_epoch))
-        self._note(changes, DOUBTED_AT, repr(presence.last_gap_at))
-        self._note(changes, LIVED, repr(self._clocks.monotonic() + self._lived_offset))
-        self._note(changes, CLOCK_SET_BY, repr(self.clock_set_by))
-        self._collect_sessions(changes)
+        noted = self.notes.encoded()
+        for key in self._noted.keys() - noted.keys():
+            changes.meta[key] = None
+        for key, value in noted.items():
+            if self._noted.get(key) != value:
+                changes.note(key, value)
+        self._noted = noted
 
-    def _collect_sessions(self, changes: Changes) -> None:
-        notes: dict[str, str] = {}
-        for each in self._gap_detector.sessions:
-            times = [each.alive_at]
-            if each.missing_since is not None:
-                times.append(each.missing_since)
-            notes[SESSION + each.client_id] = " ".join(str(math.floor(at)) for at in times)
-            if each.subscribed is not None:
-                notes[FILTERS + each.client_id] = msgspec.json.encode(each.subscribed).decode()
-        for key in [each for each in self._noted if each.startswith((SESSION, FILTERS))]:
-            if key not in notes:
-                del self._noted[key]
-                changes.meta[key] = None
-        for key, value in notes.items():
-            self._note(changes, key, value)
 
-    def _note(self, changes: Changes, key: str, value: str) -> None:
-        if self._noted.get(key) != value:
-            self._noted[key] = value
-            changes.note(key, value)
+def _object(objects: Any, row_type: type[Any], name: str) -> Any:
+    """Return the row of a thing, group or type, None where there is none of this name."""
+    item = objects.get(name)
+    return None if item is None else object_row(item, row_type)

@@ -1,12 +1,11 @@
-"""What can be wrong with the state file, in words: what happened, to what, what to do."""
+"""What can be wrong with the state file: the cause in one word, and what to do about it."""
 
 import errno
 import os
 import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-
-CAUSES = ("full", "read_only", "io", "locked", "corrupt", "moved", "other")
-"""The words for why the file could not be written."""
 
 REMEDIES = {
     "full": "make room on the disk, or set state.path to a file on another one",
@@ -14,12 +13,12 @@ REMEDIES = {
     "system that is mounted for writing",
     "io": "look into the kernel's log for errors of the disk",
     "locked": "end the program that has had the file open for writing for so long",
-    "corrupt": "stop presenced, move the file aside and start it again: it begins without what it "
-    "knew",
-    "moved": "move it back, or restart presenced: it then begins without what it knew",
+    "corrupt": "stop presenced, move the file aside and start it again: it begins without its "
+    "former state",
+    "moved": "move it back, or restart presenced, which then begins without its former state",
     "other": "report it with this message",
 }
-"""What to do about each cause."""
+"""What to do about each cause for which the file cannot be opened or written."""
 
 _CODES = {
     sqlite3.SQLITE_FULL: "full",
@@ -42,66 +41,22 @@ _ERRNOS = {
 
 
 class StateError(Exception):
-    """The state file cannot be used; the message tells what to do."""
-
-
-class StateMissingError(StateError):
-    """There is no state file where one is expected."""
-
-    def __init__(self, path: object) -> None:
-        super().__init__(
-            f"there is no state file {path}: presenced makes it at its first start with this "
-            "state.path"
-        )
-
-
-class StateNewerError(StateError):
-    """A newer presenced wrote the file."""
-
-    def __init__(self, path: object, found: int, known: int) -> None:
-        super().__init__(
-            f"the state file {path} was written by a newer presenced (its format is {found}, this "
-            f"version knows up to {known}): install the newer version again, or move the file "
-            "aside to begin without it"
-        )
-
-
-class StateOlderError(StateError):
-    """The file has not been brought to this version yet."""
-
-    def __init__(self, path: object, found: int, known: int) -> None:
-        super().__init__(
-            f"the state file {path} has the older format {found}, this version reads {known}: "
-            "start presenced, which brings it up to date"
-        )
-
-
-class StateForeignError(StateError):
-    """The file is an SQLite database, but not of presenced."""
-
-    def __init__(self, path: object) -> None:
-        super().__init__(
-            f"{path} is an SQLite database of another program: set state.path to a file of "
-            "presenced's own"
-        )
+    """The state file cannot be used; the message says what to do."""
 
 
 class StateDamagedError(StateError):
-    """The file's content cannot be read."""
+    """The content of the file cannot be read; `moved_aside` is where the file is now, if moved."""
 
     def __init__(self, path: object, detail: object) -> None:
+        self.moved_aside: Path | None = None
         super().__init__(f"the state file {path} is damaged ({detail})")
 
 
-class StateMovedError(StateError):
-    """The file was removed or replaced while it was in use: nobody would find what is written."""
-
-    def __init__(self, path: object) -> None:
-        super().__init__(f"{path} was removed or replaced while presenced ran")
-
-
 class StateUnusableError(StateError):
-    """The file cannot be made, opened or read now, but perhaps later; `cause` is of CAUSES."""
+    """The file cannot be made, opened, read or written now, but perhaps later.
+
+    `cause` is a key of REMEDIES.
+    """
 
     def __init__(self, path: object, cause: str, detail: object, remedy: str = "") -> None:
         self.cause = cause
@@ -123,21 +78,18 @@ class StateLockedError(StateUnusableError):
         )
 
 
-def cause_of(error: BaseException, path: Path) -> str:
-    """The word for why a file could not be opened or written."""
-    cause = "other"
-    if isinstance(error, StateMovedError):
-        cause = "moved"
-    elif isinstance(error, sqlite3.Error):
-        # The upper bits tell more than is asked for here.
+def cause_of(error: sqlite3.Error | OSError, path: Path) -> str:
+    """Return why a file could not be opened, read or written, as a key of REMEDIES."""
+    if isinstance(error, sqlite3.Error):
+        # The upper bits of the code are more specific than is needed here.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         cause = _CODES.get(code & 0xFF, "other")
-    elif isinstance(error, OSError):
+    else:
         cause = _ERRNOS.get(error.errno or 0, "io")
     if cause == "io":
         # SQLite reports an I/O error where no room is left for its shared memory, and a file that
         # it cannot open where permissions deny it.
-        if _no_room(path):
+        if _is_full(path):
             return "full"
         if path.exists() and not os.access(path, os.R_OK | os.W_OK):
             return "read_only"
@@ -145,15 +97,28 @@ def cause_of(error: BaseException, path: Path) -> str:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error tells that a file's content is not what SQLite, or presenced, wrote."""
+    """Return whether a file's content is not what SQLite, or presenced, wrote."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
-        # Text that is not UTF-8 comes from the sqlite3 module, without a code.
+        # Text that is not UTF-8 is reported by the sqlite3 module, without a code.
         return "decode" in str(error)
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def _no_room(path: Path) -> bool:
+@contextmanager
+def state_errors(path: Path, remedies: Mapping[str, str] = REMEDIES) -> Iterator[None]:
+    """Raise StateDamagedError or StateUnusableError for what SQLite and the system raise."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        if isinstance(error, sqlite3.Error) and is_damage(error):
+            raise StateDamagedError(path, error) from error
+        cause = cause_of(error, path)
+        detail = error if isinstance(error, sqlite3.Error) else error.strerror
+        raise StateUnusableError(path, cause, detail, remedies[cause]) from error
+
+
+def _is_full(path: Path) -> bool:
     try:
         return os.statvfs(path.parent).f_bavail == 0
     except OSError:

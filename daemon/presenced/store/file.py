@@ -1,7 +1,4 @@
-"""The state file: opened, read, written, and moved aside when it is damaged.
-
-One daemon per state file: an advisory lock on a file beside it.
-"""
+"""The state file: opened by one process alone, read, written, and moved aside when damaged."""
 
 import contextlib
 import fcntl
@@ -10,114 +7,23 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from presenced.store import changes as apply
-from presenced.store.changes import Changes
+from presenced.store.changes import Changes, drop_needless_deletions, write_changes
 from presenced.store.errors import (
     StateDamagedError,
     StateLockedError,
-    StateMovedError,
     StateUnusableError,
     cause_of,
-    is_damage,
+    state_errors,
 )
-from presenced.store.schema import TABLES, ForgetRow, Row, migrate
+from presenced.store.schema import TABLES, ForgetRow, migrate
 
-_LONGEST_PID = 20
-_PATIENCE = 1.0
-_PAUSE = 0.05
-
-
-def beside(path: Path, suffix: str) -> Path:
-    """The path of a file that belongs to another one: the same name with a suffix.
-
-    It lies where the file itself does, as SQLite has it, also where `path` is a symbolic link.
-    """
-    real = path.resolve() if path.is_symlink() else path
-    return real.with_name(real.name + suffix)
-
-
-class Lock:
-    """The exclusive right to write a state file, held until it is closed or the process ends.
-
-    The lock lies on a file of its own, `<path>.lock`, so that SQLite's own locks, and whoever only
-    reads, are left alone. That file stays: removing it could give two processes a lock each.
-    Raises StateLockedError where another one holds it for longer than a command would, up to a
-    second, and OSError where the file cannot be made.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = _open(path)
-        try:
-            self._take(path)
-        except BaseException:
-            os.close(self._descriptor)
-            raise
-
-    def close(self) -> None:
-        """Let others have the file."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def _take(self, path: Path) -> None:
-        patience = time.monotonic() + _PATIENCE
-        while not _locked(self._descriptor):
-            if time.monotonic() >= patience:
-                raise StateLockedError(path, _holder(self._descriptor))
-            time.sleep(_PAUSE)
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, b"%d\n" % os.getpid())
-
-
-def holder_of(path: Path) -> str | None:
-    """The process that has a state file, as a number; None where nobody has it.
-
-    It is empty where that is not to be found out. Raises OSError.
-    """
-    try:
-        descriptor = os.open(beside(path, ".lock"), os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        return None if _locked(descriptor) else _holder(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    """Take the lock, unless another process has it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _holder(descriptor: int) -> str:
-    return os.pread(descriptor, _LONGEST_PID, 0).decode("ascii", "replace").strip()
-
-
-def _open(path: Path) -> int:
-    lock = beside(path, ".lock")
-    # Root may run a command in a directory where the service's user makes the files: no links are
-    # followed, and nothing is given away that was there before.
-    flags = os.O_RDWR | os.O_NOFOLLOW
-    try:
-        descriptor = os.open(lock, flags | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return os.open(lock, flags)
-    if os.geteuid() == 0:
-        # The service's user must get at the lock later on.
-        owner = (path if path.exists() else path.parent).stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-    return descriptor
-
-
-_CHUNK = 2_000
-_BUSY = 5.0
+_ROWS_AT_ONCE = 2_000
+_BUSY_TIMEOUT = 5.0
+_LOCK_TIMEOUT, _LOCK_INTERVAL = 1.0, 0.05
 # A commit is on the disk when it returns (FULL: the write-ahead log is synced), because messages
 # are acknowledged upon it. Checkpoints at 16 MB, not SQLite's 4: rows that change again and again
 # are then copied into the file less often. A log that outgrew that is cut back.
@@ -130,31 +36,36 @@ _PRAGMAS = (
     "temp_store = MEMORY",
 )
 
-
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=tuple[Any, ...])
 
 
 def default_path(environ: Mapping[str, str]) -> Path | None:
-    """Where the state file is when `state.path` is null: in systemd's state directory, if any.
+    """Return where the state file is when `state.path` is null: in systemd's state directory.
 
     systemd sets STATE_DIRECTORY to the directories of `StateDirectory=`, joined by colons
-    (systemd.exec(5)); the first one counts.
+    (systemd.exec(5)); the first one counts. None where it is not set.
     """
     directory = environ.get("STATE_DIRECTORY", "").split(":")[0]
     return Path(directory, "presenced.db") if directory else None
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path of a file that belongs to another one: the same name with a suffix.
+
+    It lies where the file itself does, as SQLite has it, also where `path` is a symbolic link.
+    """
+    real = path.resolve() if path.is_symlink() else path
+    return real.with_name(real.name + suffix)
+
+
 class StateFile:
     """A state file that this process alone may write.
 
-    `moved_aside` is where the file that was there before has gone because it was damaged, None
-    where it was sound or there was none. Methods may be called from any thread, but from one at
-    a time.
+    Methods may be called from any thread, but from one at a time.
     """
 
-    def __init__(self, path: Path, lock: Lock) -> None:
+    def __init__(self, path: Path, lock: "Lock") -> None:
         self.path = path
-        self.moved_aside: Path | None = None
         self._lock = lock
         self._connection = _connect(path)
         self._identity = _identity(path)
@@ -163,55 +74,42 @@ class StateFile:
     def open(cls, path: Path) -> Self:
         """Open a state file, or make it, and bring it to the present version.
 
-        A damaged one is moved aside. Raises StateLockedError where another process has it,
-        StateNewerError and StateForeignError where it is not for this version to touch, and
-        StateUnusableError where file or directory cannot be used as they are now.
+        Raises StateLockedError where another process has it, StateUnusableError where file or
+        directory cannot be used as they are now, StateDamagedError where it was damaged and has
+        been moved aside, and StateError where another program or a newer presenced wrote it.
         """
         if not path.parent.is_dir():
             remedy = "make that directory, for the user that presenced runs as, or mend state.path"
             raise StateUnusableError(path, "other", f"there is no directory {path.parent}", remedy)
         if path.is_dir():
             raise StateUnusableError(path, "other", "it is a directory", "set state.path to a file")
-        try:
+        with state_errors(path):
             lock = Lock(path)
-        except OSError as error:
-            raise StateUnusableError(path, cause_of(error, path), error.strerror) from error
-        try:
-            return cls._open_locked(path, lock)
-        except BaseException:
-            lock.close()
-            raise
-
-    @classmethod
-    def _open_locked(cls, path: Path, lock: Lock) -> Self:
-        try:
             try:
-                return cls(path, lock)
-            except sqlite3.Error as error:
-                if not is_damage(error):
-                    raise
-            aside = _move_aside(path)
-            file = cls(path, lock)
-        except sqlite3.Error as error:
-            raise StateUnusableError(path, cause_of(error, path), error) from error
-        except OSError as error:
-            raise StateUnusableError(path, cause_of(error, path), error.strerror) from error
-        file.moved_aside = aside
-        return file
+                with state_errors(path):
+                    return cls(path, lock)
+            except BaseException as error:
+                if isinstance(error, StateDamagedError):
+                    error.moved_aside = _move_aside(path)
+                lock.close()
+                raise
 
-    def read(self, row_type: type[R]) -> Iterator[list[R]]:
-        """All rows of a table, in the order of their keys, in lists of up to 2,000.
+    def read(self, row_type: type[R]) -> Iterator[R]:
+        """Return all rows of a table, in the order of their keys.
 
-        Raises StateDamagedError where the file's content cannot be read; then `start_over`.
+        Raises StateDamagedError where the content of the file cannot be read; then `move_aside`.
         """
-        yield from read_rows(self._connection, row_type, self.path)
+        return chain.from_iterable(read_rows(self._connection, row_type, self.path))
 
     def release_memory(self) -> None:
         """Give back the memory that reading the whole file has taken."""
         self._connection.execute("PRAGMA shrink_memory")
 
     def forget_requests(self, after: int) -> list[ForgetRow]:
-        """The requests to forget clients with an `id` above `after`. Raises sqlite3.Error."""
+        """Return the requests to forget clients with an `id` above `after`.
+
+        Raises sqlite3.Error.
+        """
         rows = self._connection.execute(
             "SELECT id, client_id, requested FROM forget_requests WHERE id > ? ORDER BY id",
             (after,),
@@ -219,68 +117,70 @@ class StateFile:
         return [ForgetRow._make(row) for row in rows]
 
     def commit(self, changes: Changes) -> int:
-        """Write changes in one transaction; how many rows were left out because of their values.
+        """Write changes in one transaction and return how many rows were left out.
 
-        Those are values that SQLite does not take; the rest is written. When it returns, what is
-        written outlives a power cut. Raises sqlite3.Error, and StateMovedError where the file is
-        not in its place any more; then nothing has changed.
+        Those hold values that SQLite does not take; the rest is written. When it returns, what is
+        written survives a power cut. Raises StateUnusableError, and has then changed nothing; its
+        cause is "moved" where the file was removed or replaced, so that nothing could find what is
+        written.
         """
         if _identity(self.path) != self._identity:
-            raise StateMovedError(self.path)
-        return apply.commit(self._connection, changes)
+            detail = "it was removed or replaced while presenced ran"
+            raise StateUnusableError(self.path, "moved", detail)
+        try:
+            return write_changes(self._connection, changes)
+        except sqlite3.Error as error:
+            raise StateUnusableError(self.path, cause_of(error, self.path), error) from error
 
-    def drop_needless(self, changes: Changes) -> None:
+    def drop_needless_deletions(self, changes: Changes) -> None:
         """Leave out deletions of rows that the file does not have. Raises sqlite3.Error."""
-        apply.drop_needless(self._connection, changes)
+        drop_needless_deletions(self._connection, changes)
 
-    def start_over(self) -> Path:
-        """Move the damaged file aside and begin with an empty one; where the old one is now.
+    def move_aside(self) -> Path:
+        """Close the damaged file, move it aside and return where it is now.
 
         Raises StateUnusableError where that cannot be done.
         """
         self._connection.close()
-        try:
-            self.moved_aside = _move_aside(self.path)
-            self._connection = _connect(self.path)
-            self._identity = _identity(self.path)
-        except (sqlite3.Error, OSError) as error:
-            raise StateUnusableError(self.path, cause_of(error, self.path), error) from error
-        return self.moved_aside
+        with contextlib.closing(self._lock), state_errors(self.path):
+            return _move_aside(self.path)
 
     def close(self) -> None:
-        """Write the log back into the file and let others have it."""
+        """Write the log back into the file and release it."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         self._lock.close()
 
 
 def read_rows(connection: sqlite3.Connection, row_type: type[R], path: Path) -> Iterator[list[R]]:
-    """As `StateFile.read`, from any connection.
+    """Return all rows of a table, in the order of their keys, in lists of up to 2,000.
 
-    Each list is read by itself, so that nobody is kept from writing, nor the log from being cut.
+    Raises StateDamagedError, and StateUnusableError where it cannot be read now. Each
+    list is read by itself, so that neither writers nor checkpoints of the log have to wait.
     """
     table = next(table for table in TABLES if table.row is row_type)
-    make: Callable[[Any], R] = row_type._make  # type: ignore[assignment]
+    make: Callable[[Any], R] = row_type._make  # type: ignore[attr-defined]
     keys, places = ", ".join(table.key), ", ".join("?" * table.key_width)
-    columns = ", ".join(table.columns)
-    select = f"SELECT {columns} FROM {table.name}"  # noqa: S608 - our own names
-    rest = f"ORDER BY {keys} LIMIT {_CHUNK}"
-    try:
+    select = f"SELECT {', '.join(table.columns)} FROM {table.name}"  # noqa: S608 - our own names
+    rest = f"ORDER BY {keys} LIMIT {_ROWS_AT_ONCE}"
+    with state_errors(path):
         rows = connection.execute(f"{select} {rest}").fetchall()
         while rows:
             yield list(map(make, rows))
+            if len(rows) < _ROWS_AT_ONCE:
+                return
             last = rows[-1][: table.key_width]
             after = f"{select} WHERE ({keys}) > ({places}) {rest}"
-            rows = connection.execute(after, last).fetchall() if len(rows) == _CHUNK else []
-    except sqlite3.Error as error:
-        if is_damage(error):
-            raise StateDamagedError(path, error) from error
-        raise StateUnusableError(path, cause_of(error, path), error) from error
+            rows = connection.execute(after, last).fetchall()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        path, timeout=_BUSY, isolation_level=None, check_same_thread=False, cached_statements=256
+        path,
+        timeout=_BUSY_TIMEOUT,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
     )
     try:
         for pragma in _PRAGMAS:
@@ -293,7 +193,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another one of the same path; None where there is none."""
+    """Return what distinguishes a file from another one of the same path; None without a file."""
     try:
         status = path.stat()
     except OSError:
@@ -309,3 +209,80 @@ def _move_aside(path: Path) -> Path:
         with contextlib.suppress(FileNotFoundError):
             beside(path, suffix).rename(beside(aside, suffix))
     return aside
+
+
+class Lock:
+    """The exclusive right to write a state file, held until it is closed or the process ends.
+
+    It is an advisory lock on a file of its own, `<path>.lock`, so that SQLite's own locks and
+    programs that only read are left alone. That file stays: removing it could give two processes a
+    lock each. Raises StateLockedError where another process holds it for a second, which is longer
+    than a command does, and OSError where the file cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = _open_lock_file(path)
+        try:
+            self._take(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _take(self, path: Path) -> None:
+        deadline = time.monotonic() + _LOCK_TIMEOUT
+        while not _lock(self._descriptor):
+            if time.monotonic() >= deadline:
+                raise StateLockedError(path, _holder(self._descriptor))
+            time.sleep(_LOCK_INTERVAL)
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, b"%d\n" % os.getpid())
+
+    def close(self) -> None:
+        """Release the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def holder_of(path: Path) -> str | None:
+    """Return the number of the process that has a state file; None where no process has it.
+
+    It is empty where that cannot be found out. Raises OSError.
+    """
+    try:
+        descriptor = os.open(beside(path, ".lock"), os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        return None if _lock(descriptor) else _holder(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the lock and return True, unless another process has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+
+
+def _open_lock_file(path: Path) -> int:
+    lock = beside(path, ".lock")
+    # Root may run a command in a directory where the service's user makes the files: no links are
+    # followed, and the owner of a file that was there before is not changed.
+    flags = os.O_RDWR | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(lock, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(lock, flags)
+    if os.geteuid() == 0:
+        # The service's user must be able to open the lock later.
+        owner = (path if path.exists() else path.parent).stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    return descriptor

@@ -1,19 +1,24 @@
-"""Clients, things, types and groups as rows of the state file, and back.
+"""What is kept, as rows of the state file and back: clients, the registry, single facts.
 
-Times that run on the monotonic clock are stored as wall-clock times, or as the time that the daemon
-had run in all; `Offsets` are what turns the one into the others.
+Times on the monotonic clock are stored as wall-clock times, or as the time that the daemon had run
+in all; `Offsets` convert them.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from presenced.presence import Client, PresenceRules, State
 from presenced.presence.client import AmbiguousOrder, ConnectionKey, pack
 from presenced.registry import Thing, ThingGroup, ThingType
-from presenced.registry.objects import NO_ATTRIBUTES, Attributes, ObjectStamp, Relation, Relations
-from presenced.store.schema import ClientRow, ThingGroupRow, ThingRow, ThingTypeRow
+from presenced.registry.objects import ObjectStamp, Relation
+from presenced.sources.gap_detector import MqttSession
+from presenced.store.schema import ClientRow, MetaRow, ThingGroupRow, ThingRow, ThingTypeRow
+
+CLOCK_SET_BY = "clock_set_by"
+_SESSION, _FILTERS = "session ", "filters "
 
 _STATES = {state.value: state for state in State}
 _Awaited = tuple[int | None, str | None, int, float]
@@ -22,10 +27,10 @@ _Awaited = tuple[int | None, str | None, int, float]
 class Offsets(NamedTuple):
     """What to add to monotonic time, in seconds.
 
-    `wall` makes it wall-clock time, but for what that clock was set by while the daemon ran: each
-    deadline of the file has the same offset, whenever it was written. `lived` makes it the time
-    that the daemon has run in all, over its restarts. A client is forgotten by the latter: no clock
-    that is set makes that come early.
+    `wall` gives wall-clock time, less what that clock was set by while the daemon ran: each
+    deadline of the file has the same offset, whenever it was written. `lived` gives the time that
+    the daemon has run in all, over its restarts. A client is forgotten by the latter, so that no
+    clock that is set makes that come early.
     """
 
     wall: float
@@ -40,13 +45,18 @@ class _Extra(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 _EXTRA = msgspec.json.Decoder(_Extra)
-_FACTS = msgspec.json.Decoder(tuple[Relation, ...])
-_ATTRIBUTES = msgspec.json.Decoder(dict[str, str | None])
-_NAMES = msgspec.json.Decoder(list[str])
 
 
 def client_row(client: Client, offsets: Offsets, *, departed: bool) -> ClientRow:
-    """A client as a row; `departed` where only what orders its events is to be kept."""
+    """Return a client as a row; `departed` where only what orders its events is to be kept."""
+    extra = None
+    if client.rare is not None:
+        awaited = [
+            (*replaced.key, replaced.deadline + offsets.wall)
+            for replaced in client.replaced.values()
+            if replaced.deadline is not None
+        ]
+        extra = _encoded(_Extra(awaited, client.ambiguous))
     return ClientRow(
         client.client_id,
         client.state.value,
@@ -61,15 +71,15 @@ def client_row(client: Client, offsets: Offsets, *, departed: bool) -> ClientRow
         None if client.deadline is None else client.deadline + offsets.wall,
         client.gap_epoch,
         departed,
-        _extra(client, offsets.wall),
+        extra,
         None if client.offline_at is None else client.offline_at + offsets.lived,
     )
 
 
 def unknown_row(client: Client, forgotten: Client, offsets: Offsets) -> ClientRow:
-    """An unknown client as a row that also holds what orders its late events.
+    """Return an unknown client as a row that also holds what orders its late events.
 
-    Those are of the time before it was forgotten; it is known again because there is its thing.
+    Those are from before it was forgotten; it is known again because its thing exists.
     """
     row = client_row(forgotten, offsets, departed=False)
     return row._replace(
@@ -83,7 +93,7 @@ def unknown_row(client: Client, forgotten: Client, offsets: Offsets) -> ClientRo
 
 
 def client_of(row: ClientRow, interned: dict[str | None, str | None]) -> Client:
-    """The client of a row, still without deadlines; `interned` holds what many have alike."""
+    """Return the client of a row, without deadlines; `interned` holds values that many share."""
     client = Client(
         row.client_id,
         _STATES[row.state],
@@ -104,11 +114,11 @@ def client_of(row: ClientRow, interned: dict[str | None, str | None]) -> Client:
 
 
 def deadline_of(row: ClientRow, rules: PresenceRules, now: float, offsets: Offsets) -> float | None:
-    """When a pending client goes offline or an offline one did, on the monotonic clock; else None.
+    """Return when a pending client goes offline or an offline one did, in monotonic time.
 
     A client goes offline no later than the rules would have it from now on: the wall clock may have
     been set back meanwhile. The reason may be that of a later disconnect than the one that it waits
-    for. Where it is not known when it did, it did just now.
+    for. Where it is not known when a client went offline, it is now. None in all other states.
     """
     if row.state == State.PENDING:
         latest = now + rules.longest_delay
@@ -121,7 +131,7 @@ def deadline_of(row: ClientRow, rules: PresenceRules, now: float, offsets: Offse
 def awaited_of(
     row: ClientRow, rules: PresenceRules, now: float, offsets: Offsets
 ) -> list[tuple[ConnectionKey, float]]:
-    """Connections whose disconnect is awaited, and until when on the monotonic clock."""
+    """Return connections whose disconnect is awaited, and until when in monotonic time."""
     if row.extra is None:
         return []
     latest = now + rules.offline_delay
@@ -131,128 +141,121 @@ def awaited_of(
     ]
 
 
-def thing_row(thing: Thing) -> ThingRow:
-    """A thing as a row."""
-    object_id, version, at, deleted = _mark_columns(thing.stamp)
-    return ThingRow(
-        thing.name,
-        object_id,
-        version,
-        at,
-        deleted,
-        thing.deleted_at,
-        thing.own_type,
-        _json(dict(thing.attributes)),
-        _json(thing.type_relations),
-        _json(thing.memberships),
-    )
+_attributes = msgspec.json.Decoder(dict[str, str | None]).decode
+_relations = msgspec.json.Decoder(tuple[Relation, ...]).decode
+_names = msgspec.json.Decoder(tuple[str, ...]).decode
+_FIELDS: dict[type, dict[str, Callable[[Any], Any] | None]] = {
+    ThingRow: {
+        "own_type": None,
+        "attributes": _attributes,
+        "type_relations": _relations,
+        "memberships": _relations,
+    },
+    ThingGroupRow: {"own_parent": None, "attributes": _attributes, "parent_relations": _relations},
+    ThingTypeRow: {"deprecated": bool, "searchable": _names, "propagating": _names},
+}
+"""The attributes of an object that the columns after `ended` hold, in order, and how each is read.
+
+The columns before those are the same for all: the name, the last event (see `ObjectStamp`) and
+`ended`. NULL stands for what a new object has.
+"""
+
+ObjectRow = TypeVar("ObjectRow", ThingRow, ThingGroupRow, ThingTypeRow)
+RegistryObject = TypeVar("RegistryObject", Thing, ThingGroup, ThingType)
 
 
-def thing_of(row: ThingRow) -> Thing:
-    """The thing of a row."""
-    thing = Thing(row.name)
-    thing.stamp = _mark(row.thing_id, row.version, row.event_time, row.deleted)
-    thing.deleted_at = row.ended
-    thing.own_type = row.told_type
-    thing.attributes = _attributes(row.attributes)
-    thing.type_relations = _facts(row.type_facts)
-    thing.memberships = _facts(row.memberships)
-    return thing
+def object_row(item: Thing | ThingGroup | ThingType, row_type: type[ObjectRow]) -> ObjectRow:
+    """Return a thing, group or type as a row; how they are related to others follows from those."""
+    last_event: tuple[Any, ...] = (None, None, None, False) if item.stamp is None else item.stamp
+    fields: list[Any] = [_column(getattr(item, name)) for name in _FIELDS[row_type]]
+    return row_type._make((item.name, *last_event, item.deleted_at, *fields))
 
 
-def thing_group_row(group: ThingGroup) -> ThingGroupRow:
-    """A thing group as a row; who is in it and below it follows from others."""
-    object_id, version, at, deleted = _mark_columns(group.stamp)
-    return ThingGroupRow(
-        group.name,
-        object_id,
-        version,
-        at,
-        deleted,
-        group.deleted_at,
-        group.own_parent,
-        _json(dict(group.attributes)),
-        _json(group.parent_relations),
-    )
+def restored_object(
+    item: RegistryObject, row: ThingRow | ThingGroupRow | ThingTypeRow
+) -> RegistryObject:
+    """Return a new thing, group or type with what a row holds."""
+    _, object_id, version, timestamp, deleted, item.deleted_at = row[:6]
+    if timestamp is not None:
+        item.stamp = ObjectStamp(object_id, version, timestamp, bool(deleted))
+    for (name, decode), value in zip(_FIELDS[type(row)].items(), row[6:], strict=True):
+        if value is not None:
+            setattr(item, name, value if decode is None else decode(value))
+    return item
 
 
-def thing_group_of(row: ThingGroupRow) -> ThingGroup:
-    """The thing group of a row."""
-    group = ThingGroup(row.name)
-    group.stamp = _mark(row.group_id, row.version, row.event_time, row.deleted)
-    group.deleted_at = row.ended
-    group.own_parent = row.told_parent
-    group.attributes = _attributes(row.attributes)
-    group.parent_relations = _facts(row.parent_facts)
-    return group
+def _column(value: Any) -> str | bool | None:
+    """Return a value as a column holds it: text and flags as they are, all else as JSON."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    return _encoded(dict(value) if isinstance(value, Mapping) else value) if value else None
 
 
-def thing_type_row(kind: ThingType) -> ThingTypeRow:
-    """A thing type as a row."""
-    object_id, version, at, deleted = _mark_columns(kind.stamp)
-    return ThingTypeRow(
-        kind.name,
-        object_id,
-        version,
-        at,
-        deleted,
-        kind.deleted_at,
-        kind.deprecated,
-        _json(kind.searchable),
-        _json(kind.propagating),
-    )
+class Notes(NamedTuple):
+    """Single facts, each a row of `meta`; durations in seconds, times by the wall clock.
+
+    `gaps` is how many gaps there have been, `doubted_at` when the last one was, `lived` how long
+    the daemon has run in all, `clock_set_by` by how much the wall clock was set while it ran.
+    `sessions` are those of the MQTT connections.
+    """
+
+    gaps: int = 0
+    doubted_at: float = 0.0
+    lived: float = 0.0
+    clock_set_by: float = 0.0
+    sessions: tuple[MqttSession, ...] = ()
+
+    @classmethod
+    def of(cls, rows: Iterable[MetaRow]) -> "Notes":
+        """Return what the rows of `meta` hold."""
+        noted = {row.key: row.value for row in rows}
+        return cls(
+            int(noted.get("gaps", 0)),
+            float(noted.get("doubted_at", 0.0)),
+            float(noted.get("lived", 0.0)),
+            float(noted.get(CLOCK_SET_BY, 0.0)),
+            tuple(_sessions(noted)),
+        )
+
+    def encoded(self) -> dict[str, str]:
+        """Return all facts by key."""
+        return {
+            "gaps": str(self.gaps),
+            "doubted_at": repr(self.doubted_at),
+            "lived": repr(self.lived),
+            CLOCK_SET_BY: repr(self.clock_set_by),
+            **self.encoded_sessions(),
+        }
+
+    def encoded_sessions(self) -> dict[str, str]:
+        """Return those of the sessions: when each was in use last, since when it missed something.
+
+        Whole seconds. The topic filters of each, with their QoS, have a key of their own.
+        """
+        noted = {}
+        for session in self.sessions:
+            times = [session.alive_at]
+            if session.missing_since is not None:
+                times.append(session.missing_since)
+            noted[_SESSION + session.client_id] = " ".join(str(math.floor(at)) for at in times)
+            if session.subscribed is not None:
+                noted[_FILTERS + session.client_id] = _encoded(session.subscribed)
+        return noted
 
 
-def thing_type_of(row: ThingTypeRow) -> ThingType:
-    """The thing type of a row."""
-    kind = ThingType(row.name)
-    kind.stamp = _mark(row.type_id, row.version, row.event_time, row.deleted)
-    kind.deleted_at = row.ended
-    kind.deprecated = bool(row.deprecated)
-    kind.searchable = _names(row.searchable)
-    kind.propagating = _names(row.propagating)
-    return kind
+def _sessions(noted: Mapping[str, str]) -> Iterator[MqttSession]:
+    for key, value in noted.items():
+        if key.startswith(_SESSION):
+            client_id = key.removeprefix(_SESSION)
+            alive_at, _, missing_since = value.partition(" ")
+            filters = noted.get(_FILTERS + client_id)
+            yield MqttSession(
+                client_id,
+                float(alive_at),
+                None if filters is None else msgspec.json.decode(filters, type=dict[str, int]),
+                float(missing_since) if missing_since else None,
+            )
 
 
-def _extra(client: Client, offset: float) -> str | None:
-    if client.rare is None:
-        return None
-    awaited = [
-        (*replaced.key, replaced.deadline + offset)
-        for replaced in client.replaced.values()
-        if replaced.deadline is not None
-    ]
-    doubts = client.ambiguous
-    return _encode(_Extra(awaited, doubts))
-
-
-def _mark_columns(mark: ObjectStamp | None) -> tuple[str | None, int | None, int | None, bool]:
-    if mark is None:
-        return None, None, None, False
-    return mark.object_id, mark.version, mark.timestamp, mark.deleted
-
-
-def _mark(
-    object_id: str | None, version: int | None, at: int | None, deleted: int
-) -> ObjectStamp | None:
-    return None if at is None else ObjectStamp(object_id, version, at, deleted=bool(deleted))
-
-
-def _json(value: Mapping[str, Any] | Iterable[Any]) -> str | None:
-    return _encode(value) if value else None
-
-
-def _encode(value: Any) -> str:
+def _encoded(value: Any) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _attributes(text: str | None) -> Attributes:
-    return NO_ATTRIBUTES if text is None else _ATTRIBUTES.decode(text)
-
-
-def _facts(text: str | None) -> Relations:
-    return () if text is None else _FACTS.decode(text)
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    return () if text is None else tuple(_NAMES.decode(text))

@@ -11,48 +11,22 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from presenced.store.errors import (
-    StateDamagedError,
-    StateLockedError,
-    StateMissingError,
-    StateOlderError,
-    StateUnusableError,
-    cause_of,
-    is_damage,
-)
+from presenced.store.errors import REMEDIES, StateError, StateLockedError, state_errors
 from presenced.store.file import Lock, beside, holder_of, read_rows
-from presenced.store.restoration import CLOCK_SET_BY
+from presenced.store.records import CLOCK_SET_BY
 from presenced.store.schema import TABLES, VERSION, ClientRow, Table, version_of
 
-_BUSY = 10.0
-_REMEDY = "run this command as root, or as the user that presenced runs as"
-_KINDS = {
-    "clients": "client",
-    "things": "thing",
-    "thing_groups": "thing_group",
-    "thing_types": "thing_type",
-    "counters": "counter",
-    "counted_disconnects": "counted_disconnect",
-    "meta": "meta",
-    "forget_requests": "forget_request",
-}
-_JSON_COLUMNS = {
-    "attributes",
-    "extra",
-    "labels",
-    "memberships",
-    "parent_facts",
-    "propagating",
-    "searchable",
-    "type_facts",
-}
+_BUSY_TIMEOUT = 10.0
+_REMEDIES = dict.fromkeys(
+    REMEDIES, "run this command as root, or as the user that presenced runs as"
+) | {cause: REMEDIES[cause] for cause in ("full", "locked")}
 
 
 class Summary(NamedTuple):
     """What a file holds: clients by state, and rows of each other table by its name.
 
     `size` is in bytes, with the log. `holder` is the process that has the file, None where none
-    has, empty where that cannot be told.
+    has, empty where that cannot be found out.
     """
 
     version: int
@@ -65,9 +39,9 @@ class Summary(NamedTuple):
 
 
 class Forgotten(NamedTuple):
-    """What became of a wish to forget: the clients that the file knows, and those it does not.
+    """The result of a request to forget: the clients that the file knows, and those it does not.
 
-    `asked` says that a running daemon has been asked to; else it is done.
+    `asked` is whether a running daemon has been asked to forget them; else it is done.
     """
 
     known: list[str]
@@ -76,14 +50,14 @@ class Forgotten(NamedTuple):
 
 
 def summary(path: Path) -> Summary:
-    """What a file holds. Raises StateError."""
+    """Return what a file holds. Raises StateError."""
     with _reading(path) as connection:
         groups = connection.execute(
             "SELECT state, gaps < (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'gaps') "
             "AND state IN ('online', 'pending'), departed, count(*) FROM clients GROUP BY 1, 2, 3"
         ).fetchall()
         rows = {
-            table.name: _number(connection, f"SELECT count(*) FROM {table.name}")  # noqa: S608
+            table.name: connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0]  # noqa: S608
             for table in TABLES
             if table.row is not ClientRow
         }
@@ -96,30 +70,27 @@ def summary(path: Path) -> Summary:
         else:
             clients[state] += number
             unverified += number if is_unverified else 0
-    return Summary(version, _size(path), _holder(path), dict(clients), unverified, departed, rows)
+    files = (path, beside(path, "-wal"))
+    size = sum(file.stat().st_size for file in files if file.exists())
+    try:
+        holder = holder_of(path)
+    except OSError:
+        holder = ""
+    return Summary(version, size, holder, dict(clients), unverified, departed, rows)
 
 
 def client(path: Path, client_id: str) -> ClientRow | None:
-    """What is known of a client; None where nothing is. Raises StateError.
+    """Return what is known of a client, None where nothing is. Raises StateError.
 
     Its deadline is by the wall clock as it was set last.
     """
-    if not _is_text(client_id):
-        return None
     with _reading(path) as connection:
-        columns = ", ".join(ClientRow._fields)
-        row = connection.execute(
-            f"SELECT {columns} FROM clients WHERE client_id = ?",  # noqa: S608 - our own names
-            (client_id,),
-        ).fetchone()
+        row = _client(connection, client_id)
         by_key = "SELECT value FROM meta WHERE key = ?"
         set_by = connection.execute(by_key, (CLOCK_SET_BY,)).fetchone()
-    if row is None:
-        return None
-    found = ClientRow._make(row)
-    if found.deadline is None or set_by is None:
-        return found
-    return found._replace(deadline=found.deadline + float(set_by[0]))
+    if row is None or row.deadline is None or set_by is None:
+        return row
+    return row._replace(deadline=row.deadline + float(set_by[0]))
 
 
 def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
@@ -127,27 +98,32 @@ def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
 
     Raises StateError.
     """
-    if not path.exists():
-        raise StateMissingError(path)
-    with contextlib.ExitStack() as stack:
+    _check_exists(path)
+    with state_errors(path, _REMEDIES), contextlib.ExitStack() as stack:
         try:
             stack.callback(Lock(path).close)
             asked = False
         except StateLockedError:
             asked = True
-        except OSError as error:
-            raise StateUnusableError(path, "read_only", error.strerror, _REMEDY) from error
-        connection = stack.enter_context(_writing(path))
+        connection = stack.enter_context(_connected(path, "mode=rw"))
         connection.execute("BEGIN IMMEDIATE")
-        known = [name for name in dict.fromkeys(client_ids) if _knows(connection, name)]
-        _write_down(connection, known, asked=asked)
+        names = list(dict.fromkeys(client_ids))
+        known = [name for name in names if _client(connection, name)]
+        if asked:
+            connection.executemany(
+                "INSERT INTO forget_requests (client_id, requested) VALUES (?, ?)",
+                [(name, time()) for name in known],
+            )
+        else:
+            connection.executemany(
+                "DELETE FROM clients WHERE client_id = ?", [(name,) for name in known]
+            )
         connection.execute("COMMIT")
-    unknown = [name for name in dict.fromkeys(client_ids) if name not in known]
-    return Forgotten(known, unknown, asked)
+    return Forgotten(known, [name for name in names if name not in known], asked)
 
 
 def export(path: Path) -> Iterator[bytes]:
-    """Everything as lines of JSON: an object with the `kind` of the row and its columns.
+    """Return everything as lines of JSON: an object with the `kind` of the row and its columns.
 
     A running daemon goes on writing meanwhile: each row is as it was at some moment of the export.
     Raises StateError.
@@ -159,90 +135,50 @@ def export(path: Path) -> Iterator[bytes]:
 
 
 def _line(table: Table, row: tuple[Any, ...]) -> bytes:
-    record: dict[str, Any] = {"kind": _KINDS[table.name]}
+    record: dict[str, Any] = {"kind": table.name.removesuffix("s")}
     for column, value in zip(table.columns, row, strict=True):
-        is_json = column in _JSON_COLUMNS and value is not None
+        is_json = column in table.json_columns and value is not None
         record[column] = msgspec.Raw(value.encode()) if is_json else value
     return msgspec.json.encode(record) + b"\n"
 
 
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise StateError(
+            f"there is no state file {path}: presenced makes it at its first start with this "
+            "state.path"
+        )
+
+
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    if not path.exists():
-        raise StateMissingError(path)
+    _check_exists(path)
     mode = "mode=ro"
     if not beside(path, "-wal").exists() and not os.access(path.parent, os.W_OK):
-        # Nobody has it open, and SQLite could not make the files by which readers and writers know
-        # of each other.
+        # No process has it open, and SQLite could not make the files by which readers and writers
+        # know of each other.
         mode = "immutable=1"
-    with _connected(path, mode) as connection:
-        yield connection
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[sqlite3.Connection]:
-    with _connected(path, "mode=rw") as connection:
+    with state_errors(path, _REMEDIES), _connected(path, mode) as connection:
         yield connection
 
 
 @contextlib.contextmanager
 def _connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    uri = f"{path.absolute().as_uri()}?{mode}"
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None)
+    with contextlib.closing(connection):
+        if (version := version_of(connection, path)) < VERSION:
+            raise StateError(
+                f"the state file {path} has the older format {version}, this version reads "
+                f"{VERSION}: start presenced, which migrates it"
+            )
+        yield connection
+
+
+def _client(connection: sqlite3.Connection, client_id: str) -> ClientRow | None:
+    select = f"SELECT {', '.join(ClientRow._fields)} FROM clients WHERE client_id = ?"  # noqa: S608
     try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=_BUSY, isolation_level=None
-        )
-        with contextlib.closing(connection):
-            if (version := version_of(connection, path)) < VERSION:
-                raise StateOlderError(path, version, VERSION)
-            yield connection
-    except sqlite3.Error as error:
-        if is_damage(error):
-            raise StateDamagedError(path, error) from error
-        cause = cause_of(error, path)
-        remedy = "" if cause in ("full", "locked") else _REMEDY
-        raise StateUnusableError(path, cause, error, remedy) from error
-
-
-def _write_down(connection: sqlite3.Connection, client_ids: list[str], *, asked: bool) -> None:
-    if asked:
-        connection.executemany(
-            "INSERT INTO forget_requests (client_id, requested) VALUES (?, ?)",
-            [(name, time()) for name in client_ids],
-        )
-    else:
-        connection.executemany(
-            "DELETE FROM clients WHERE client_id = ?", [(name,) for name in client_ids]
-        )
-
-
-def _knows(connection: sqlite3.Connection, client_id: str) -> bool:
-    if not _is_text(client_id):
-        return False
-    found = connection.execute("SELECT 1 FROM clients WHERE client_id = ?", (client_id,))
-    return found.fetchone() is not None
-
-
-def _is_text(argument: str) -> bool:
-    """Whether an argument was UTF-8, as all client IDs are; else it holds surrogates."""
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _number(connection: sqlite3.Connection, query: str) -> int:
-    number: int = connection.execute(query).fetchone()[0]
-    return number
-
-
-def _size(path: Path) -> int:
-    files = (path, beside(path, "-wal"))
-    return sum(file.stat().st_size for file in files if file.exists())
-
-
-def _holder(path: Path) -> str | None:
-    try:
-        return holder_of(path)
-    except OSError:
-        return ""
+        row = connection.execute(select, (client_id,)).fetchone()
+    except UnicodeEncodeError:  # an argument that is not UTF-8, as all client IDs are
+        return None
+    return None if row is None else ClientRow._make(row)

@@ -7,44 +7,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
 from presenced.presence.counts import Distribution
 from presenced.store.changes import Changes
-from presenced.store.errors import CAUSES, REMEDIES, cause_of
+from presenced.store.errors import REMEDIES, StateUnusableError
 from presenced.store.file import StateFile
 from presenced.store.schema import ForgetRow
+from presenced.system.log import get_logger
 
-_INTERVAL = 0.1
-_POLL = 1.0
-_FIRST_RETRY, _LONGEST_RETRY = 0.1, 30.0
+_COMMIT_INTERVAL, _POLL_INTERVAL = 0.1, 1.0
+_FIRST_RETRY, _LAST_RETRY = 0.1, 30.0
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 Done = Callable[[], None]
-
-
-class CommitFailure(NamedTuple):
-    """Why nothing could be written; `cause` is one of CAUSES, `remedy` says what to do."""
-
-    cause: str
-    detail: str
-    remedy: str
-
-
-class WriterListener(Protocol):
-    """Who is told, on the event loop, what became of the writing."""
-
-    def commits_fail(self, failure: CommitFailure) -> None:
-        """Writing has begun to fail, or fails for another reason than before."""
-
-    def commits_succeed(self, seconds: float) -> None:
-        """Writing succeeds again, after so many seconds; nothing was lost."""
-
-    def rows_refused(self, count: int) -> None:
-        """So many rows were left out of a commit: SQLite does not take their values."""
-
-    def forget(self, requests: Sequence[ForgetRow]) -> None:
-        """An operator asks to forget clients: submit what follows, and the requests as `done`."""
 
 
 class WriterCounts:
@@ -56,7 +32,7 @@ class WriterCounts:
     def __init__(self) -> None:
         self.unavailable = False
         self.commits = 0
-        self.failures = Counter(dict.fromkeys(CAUSES, 0))
+        self.failures = Counter(dict.fromkeys(REMEDIES, 0))
         self.rows_refused = 0
         self.durations = Distribution(_BUCKETS)
         self.last_commit = 0.0
@@ -66,28 +42,29 @@ class Writer:
     """Commits what is submitted, several submissions in one transaction.
 
     A commit begins at most 100 ms after a submission, and at once when one waits for it to be done.
-    What cannot be written is kept and tried again after 0.1 to 30 seconds; of each row only the
-    latest is kept, and nothing of those that came and went meanwhile, so that memory is bounded by
-    what the file and presence hold. While writing fails, `continue` calls what waits as if it were
-    done, `stall` holds it back.
+    What cannot be written is kept and tried again after 0.1 to 30 seconds. Of each row only the
+    latest version is kept, and none of a row that was made and deleted meanwhile, so that memory is
+    bounded by what the file and presence hold. While writing fails, `continue` calls the `done` of
+    submissions as if they were committed, `stall` holds it back.
 
-    `submit` belongs to the event loop, and everything is told there. The file belongs to the
-    writer, which closes it in the end.
+    `submit` is called on the event loop, as are `done` and `on_forget`. The latter gets requests of
+    operators to forget clients; what follows from them is to be submitted together with the
+    requests as `done`. The file belongs to the writer, which closes it in the end.
     """
 
     def __init__(
         self,
         file: StateFile,
-        listener: WriterListener,
         loop: asyncio.AbstractEventLoop,
         *,
-        on_error: Literal["continue", "stall"] = "continue",
-        counts: WriterCounts | None = None,
+        on_forget: Callable[[Sequence[ForgetRow]], None],
+        on_error: Literal["continue", "stall"],
+        counts: WriterCounts,
     ) -> None:
-        self.counts = counts or WriterCounts()
+        self._counts = counts
         self._file = file
-        self._listener = listener
         self._loop = loop
+        self._on_forget = on_forget
         self._stalls = on_error == "stall"
         self._wake = threading.Condition()
         self._pending = Changes()
@@ -99,6 +76,7 @@ class Writer:
         self._due = 0.0
         self._poll_at = 0.0
         self._last_request = 0
+        self._log = get_logger("presenced.state", path=str(file.path))
         self._thread = threading.Thread(target=self._run, name="state writer", daemon=True)
 
     def start(self) -> None:
@@ -111,7 +89,7 @@ class Writer:
         return self._failing_since is not None
 
     def submit(self, changes: Changes, done: Done | None = None) -> None:
-        """Hand over changes, which are the writer's from now on, and which it empties.
+        """Hand over changes, which belong to the writer from now on; the writer empties them.
 
         `done` is called on the loop once they are committed.
         """
@@ -130,7 +108,7 @@ class Writer:
             self._loop.call_soon(done)
 
     def close(self, timeout: float) -> bool:
-        """Write what is left, close the file and end the thread; whether all was written.
+        """Write what is left, close the file and end the thread; return whether all was written.
 
         Waits at most `timeout` seconds, so the event loop should have a thread do it. There is one
         more attempt, also where writing failed. Nothing may be submitted any more.
@@ -149,7 +127,7 @@ class Writer:
             self._file.close()
 
     def _turn(self) -> bool:
-        """Wait for something to do and do it; whether there is another turn."""
+        """Wait for something to do and do it; return whether there is another turn."""
         with self._wake:
             while (seconds := self._seconds_to_wait()) > 0:
                 self._wake.wait(seconds)
@@ -173,63 +151,73 @@ class Writer:
         began = time.monotonic()
         try:
             refused = self._file.commit(changes)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the daemon runs on memory
+        except StateUnusableError as error:
             self._failed(changes, waiting, error)
             return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the daemon runs from memory
+            fault = StateUnusableError(self._file.path, "other", repr(error))
+            self._failed(changes, waiting, fault)
+            return
         ended = time.monotonic()
-        self.counts.commits += 1
-        self.counts.durations.observe(ended - began)
-        self.counts.last_commit = time.time()
-        self._due = began + _INTERVAL
-        self._tell(*waiting)
+        self._counts.commits += 1
+        self._counts.durations.observe(ended - began)
+        self._counts.last_commit = time.time()
+        self._due = began + _COMMIT_INTERVAL
+        self._call_on_loop(*waiting)
         changes.discard()
         if refused:
-            self.counts.rows_refused += refused
-            self._tell(lambda: self._listener.rows_refused(refused))
+            self._counts.rows_refused += refused
+            self._log.warning(
+                "rows left out of the state file for values it cannot hold", rows=refused
+            )
         if self._failing_since is not None:
-            failed_for = ended - self._failing_since
+            failed_for = round(ended - self._failing_since, 1)
             self._failing_since, self._cause, self._retry_after = None, "", 0.0
-            self._tell(lambda: self._listener.commits_succeed(failed_for))
+            self._log.info("the state file is written again", failed_for=failed_for)
 
-    def _failed(self, changes: Changes, waiting: list[Done], error: Exception) -> None:
-        cause = cause_of(error, self._file.path)
-        self.counts.failures[cause] += 1
+    def _failed(self, changes: Changes, waiting: list[Done], error: StateUnusableError) -> None:
+        self._counts.failures[error.cause] += 1
         now = time.monotonic()
-        self._retry_after = min(max(2 * self._retry_after, _FIRST_RETRY), _LONGEST_RETRY)
+        self._retry_after = min(max(2 * self._retry_after, _FIRST_RETRY), _LAST_RETRY)
         self._due = now + self._retry_after
-        with contextlib.suppress(sqlite3.Error):  # a file that cannot be read either
-            self._file.drop_needless(changes)
+        with contextlib.suppress(sqlite3.Error):  # the file cannot be read either
+            self._file.drop_needless_deletions(changes)
         with self._wake:
             changes.merge(self._pending)
             self._pending = changes
             if self._failing_since is None:
                 self._failing_since = now
-            # From here on `submit` lets go of what waits by itself.
+            # From here on `submit` itself releases what waits.
             held = waiting + self._waiting
             self._waiting = held if self._stalls else []
-        if cause != self._cause:
-            self._cause = cause
-            failure = CommitFailure(cause, str(error), REMEDIES[cause])
-            self._tell(lambda: self._listener.commits_fail(failure))
+        if error.cause != self._cause:
+            self._cause = error.cause
+            self._log.error(
+                "the state file cannot be written; presenced runs from memory and tries again",
+                cause=error.cause,
+                detail=error.detail,
+                remedy=error.remedy,
+                acknowledgements="held back" if self._stalls else "go on",
+            )
         if not self._stalls:
-            self._tell(*held)
+            self._call_on_loop(*held)
 
     def _poll(self) -> None:
-        """Ask for requests of operators, which another process writes into the file."""
-        self._poll_at = time.monotonic() + _POLL
+        """Look for requests of operators, which another process writes into the file."""
+        self._poll_at = time.monotonic() + _POLL_INTERVAL
         try:
             requests = self._file.forget_requests(self._last_request)
         except sqlite3.Error:
-            return  # if it is serious the next commit tells
+            return  # a serious error also fails the next commit
         if requests:
             self._last_request = requests[-1].id
-            self._tell(lambda: self._listener.forget(requests))
+            self._call_on_loop(lambda: self._on_forget(requests))
 
-    def _tell(self, *calls: Done) -> None:
+    def _call_on_loop(self, *calls: Done) -> None:
         def call_all() -> None:
             for call in calls:
                 call()
 
         if calls:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits any more
                 self._loop.call_soon_threadsafe(call_all)

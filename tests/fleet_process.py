@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,12 +17,11 @@ from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client, ClientChange, PresenceRules, State
 from presenced.settings import MetricsSettings
 from presenced.sources.gap_detector import GapDetector
-from presenced.store import StateFile
 from presenced.store.changes import Changes
 from presenced.store.collector import Collector
-from presenced.store.restoration import Notes
+from presenced.store.file import StateFile
 from presenced.store.schema import TABLES, CounterRow
-from presenced.store.state_store import StateStore
+from presenced.store.state_store import restore
 from presenced.store.totals import Total, Totals
 from presenced.system.loop import Clocks
 from recorders import ChangeRecorder
@@ -76,14 +74,15 @@ class Process:
         self.presence = self.fleet.presence
         self.pipeline = Pipeline(self.fleet)
         self.gap_detector = GapDetector(self.presence, time.clocks)
-        self.totals = totals_of(self.pipeline, self.gap_detector)
-        self.store = StateStore(
-            path, self.pipeline, self.gap_detector, self.totals, "continue", time.clocks
-        )
         self.recorder = ChangeRecorder()
         self.transitions = self.recorder.transitions
-        self.pipeline.add_observers(self.store, self.recorder)
-        self.store.open()
+        self.totals = totals_of(self.pipeline, self.gap_detector)
+        self.path = path
+        self.collector = Collector(self.pipeline, self.gap_detector, self.totals, time.clocks)
+        self.file = StateFile.open(path)
+        self.pipeline.add_observers(self.collector, self.recorder)
+        restore(self.file, self.fleet, self.gap_detector, self.collector, time.now)
+        self.pipeline.recount()
 
     def apply(self, event: LifecycleEvent) -> None:
         self.advance()
@@ -107,13 +106,11 @@ class Process:
 
     def flush(self) -> None:
         """Write what has changed, as the writer's thread would."""
-        assert self.store._file is not None
-        assert self.store._file.commit(self.store._collector.collect()) == 0
+        assert self.file.commit(self.collector.collect()) == 0
 
     def end(self) -> None:
-        """End without another word to the file."""
-        assert self.store._file is not None
-        self.store._file.close()
+        """End without writing anything more."""
+        self.file.close()
 
 
 @contextmanager
@@ -124,13 +121,11 @@ def state_path() -> Iterator[Path]:
 
 
 def stored(path: Path) -> dict[str, dict[Any, Any]]:
-    """All rows of a file that nobody has open, by table and key."""
+    """All rows of a file that is not open, by table and key."""
     file = StateFile.open(path)
     try:
         return {
-            table.name: {
-                row[: table.key_width]: row for row in chain.from_iterable(file.read(table.row))
-            }
+            table.name: {row[: table.key_width]: row for row in file.read(table.row)}
             for table in TABLES
         }
     finally:
@@ -142,9 +137,7 @@ def dumped(process: Process) -> dict[str, dict[Any, Any]]:
     collector = Collector(
         process.pipeline, process.gap_detector, process.totals, process.time.clocks
     )
-    kept = process.store._collector
-    lived = kept.offsets.lived + process.time.now
-    collector.go_on_from(Notes(0, 0.0, lived, kept.clock_set_by, []))
+    collector.continue_from(process.collector.notes._replace(sessions=()))
     inventory, presence = process.fleet.inventory, process.presence
     clients = (
         *presence.clients.values(),
