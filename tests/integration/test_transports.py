@@ -215,7 +215,7 @@ SERVER_FAULTS = {
 @pytest.mark.parametrize("fault", SERVER_FAULTS)
 def test_server_certificates_are_told_apart(kind, fault, broker_of, certificates):
     # awscrt itself reports a failed handshake only after up to 30 s.
-    timings = Timings(look_closer_after=0.2)
+    timings = Timings(diagnose_after=0.2)
     files, server, words = SERVER_FAULTS[fault]
     broker = broker_of(
         certificates=certificates, server=getattr(certificates, server) if server else None

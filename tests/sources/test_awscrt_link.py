@@ -11,7 +11,7 @@ from waiting import until
 
 def test_a_hopeless_attempt_counts_once_and_ends_early(broker_of, certificates):
     # s2n-tls waits up to 30 s before it reports a failed handshake.
-    timings = Timings(look_closer_after=0.1)
+    timings = Timings(diagnose_after=0.1)
     broker = broker_of(certificates=certificates)
     kind, more = ("awscrt", "5"), {"reconnect_min": 60.0, "reconnect_max": 60.0}
 

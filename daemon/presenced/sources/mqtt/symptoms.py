@@ -13,7 +13,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from presenced.sources.faults import Fault, FaultReason, connect_remedy
-from presenced.sources.source import SourceOptions, TlsFiles
+from presenced.sources.source import SourceOptions
 
 # Numbers of X509_V_ERR_* in OpenSSL's x509_vfy.h.
 _NOT_YET_VALID, _EXPIRED = 9, 10
@@ -24,15 +24,6 @@ _SERVER_REMEDIES = {
     _EXPIRED: "Check the clock of this machine; else the server needs a new certificate",
     **dict.fromkeys(_OTHER_NAME, "Set mqtt.endpoint to a name that the server's certificate holds"),
 }
-_WRONG_CA = (
-    "Set mqtt.tls.ca to the CA that signed the server's certificate; for the -ats endpoints of"
-    " AWS IoT Core that is AmazonRootCA1.pem"
-)
-
-_NOT_ACCEPTED = (
-    "On AWS, the certificate must be registered in this account and region, and active:"
-    " aws iot list-certificates"
-)
 # Alerts about the client certificate (RFC 8446 section 6.2), as OpenSSL names them.
 _CLIENT_ALERTS = {
     "TLSV1_ALERT_UNKNOWN_CA": "it does not know the CA that signed it",
@@ -111,24 +102,34 @@ def tls_fault(error: OSError, options: SourceOptions) -> Fault:
 
 
 def _server_fault(error: ssl.SSLCertVerificationError, options: SourceOptions) -> Fault:
-    ca = (options.tls or TlsFiles()).ca
-    trust = f"the CA file {ca}" if ca else "the system's trust store"
-    remedy = _SERVER_REMEDIES.get(error.verify_code)
-    verdict = "is not valid" if remedy else f"cannot be verified with {trust}"
+    verdict, remedy = "is not valid", _SERVER_REMEDIES.get(error.verify_code)
+    if remedy is None:
+        ca = options.tls.ca if options.tls else None
+        trust = f"the CA file {ca}" if ca else "the system's trust store"
+        verdict = f"cannot be verified with {trust}"
+        remedy = (
+            "Set mqtt.tls.ca to the CA that signed the server's certificate; for the -ats endpoints"
+            " of AWS IoT Core that is AmazonRootCA1.pem"
+        )
     return Fault(
         FaultReason.TLS_SERVER_CERTIFICATE,
         f"the certificate of the server at {options.address} {verdict} ({error.verify_message})",
-        remedy or _WRONG_CA,
+        remedy,
     )
 
 
 def _client_fault(reason: str, options: SourceOptions) -> Fault:
-    cert = (options.tls or TlsFiles()).cert
-    ours = f"the client certificate {cert}" if cert else "a connection without client certificate"
-    remedy = _NOT_ACCEPTED if cert else "Set mqtt.tls.cert and mqtt.tls.key"
+    rejected = "a connection without client certificate"
+    remedy = "Set mqtt.tls.cert and mqtt.tls.key"
+    if options.tls and options.tls.cert:
+        rejected = f"the client certificate {options.tls.cert}"
+        remedy = (
+            "On AWS, the certificate must be registered in this account and region, and active:"
+            " aws iot list-certificates"
+        )
     return Fault(
         FaultReason.TLS_CLIENT_CERTIFICATE,
-        f"the server at {options.address} rejects {ours}: {_CLIENT_ALERTS[reason]}",
+        f"the server at {options.address} rejects {rejected}: {_CLIENT_ALERTS[reason]}",
         remedy,
     )
 
@@ -205,12 +206,7 @@ _REMEDIES = {
     151: "AWS IoT Core limits connections per account and per second; look at the account's quotas",
     159: "AWS IoT Core accepts one CONNECT per second and client ID. " + _OTHER_CLIENT,
 }
-_CONNECT_REASONS = {
-    134: FaultReason.NOT_AUTHORIZED,
-    135: FaultReason.NOT_AUTHORIZED,
-    138: FaultReason.NOT_AUTHORIZED,
-    140: FaultReason.NOT_AUTHORIZED,
-}
+_CONNECT_NOT_AUTHORIZED = frozenset({134, 135, 138, 140})
 _DISCONNECT_REASONS = {
     135: FaultReason.NOT_AUTHORIZED,
     141: FaultReason.KEEP_ALIVE_TIMEOUT,
@@ -234,30 +230,25 @@ def connack_fault(code: int, options: SourceOptions, said: str | None = None) ->
     `code` is a reason code of MQTT 5 section 3.2.2.2; the return codes 1 to 5 of MQTT 3.1.1 are
     to be given as 132, 133, 136, 134 and 135.
     """
-    return Fault(
-        _CONNECT_REASONS.get(code, FaultReason.CONNECT_REFUSED),
-        f"the broker at {options.address} refused the connection of {options.client_id}"
-        f" ({reason_name(code)})",
-        _remedy(code, options),
-        _shortened(said),
-    )
+    reason = FaultReason.CONNECT_REFUSED
+    if code in _CONNECT_NOT_AUTHORIZED:
+        reason = FaultReason.NOT_AUTHORIZED
+    detail = f"the broker at {options.address} refused the connection of {options.client_id}"
+    return _coded_fault(reason, detail, code, options, said)
 
 
 def disconnect_fault(code: int, options: SourceOptions, said: str | None = None) -> Fault:
     """Return the fault of a DISCONNECT that the broker sent (MQTT 5 section 3.14.2.1)."""
-    return Fault(
-        _DISCONNECT_REASONS.get(code, FaultReason.SERVER_DISCONNECT),
-        f"the broker at {options.address} disconnected {options.client_id} ({reason_name(code)})",
-        _remedy(code, options),
-        _shortened(said),
-    )
+    reason = _DISCONNECT_REASONS.get(code, FaultReason.SERVER_DISCONNECT)
+    detail = f"the broker at {options.address} disconnected {options.client_id}"
+    return _coded_fault(reason, detail, code, options, said)
 
 
-def _remedy(code: int, options: SourceOptions) -> str:
+def _coded_fault(
+    reason: FaultReason, detail: str, code: int, options: SourceOptions, said: str | None
+) -> Fault:
+    remedy = _REMEDIES.get(code, "")
     if code == _NOT_AUTHORIZED:
-        return connect_remedy(options.client_id, options.endpoint)
-    return _REMEDIES.get(code, "")
-
-
-def _shortened(said: str | None) -> str:
-    return "".join(c for c in said[:200] if c.isprintable()) if said else ""
+        remedy = connect_remedy(options.client_id, options.endpoint)
+    printable = "".join(c for c in (said or "")[:200] if c.isprintable())
+    return Fault(reason, f"{detail} ({reason_name(code)})", remedy, printable)
