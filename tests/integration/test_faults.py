@@ -21,7 +21,7 @@ def transport(request: pytest.FixtureRequest) -> dict[str, str]:
         ("mismatched_key", "tls_files", "does not belong"),
         ("expired_client", "tls_client_certificate", "expired"),
         ("foreign_client", "tls_client_certificate", "client certificate"),
-        ("wrong_ca", "tls_server_certificate", "does not vouch"),
+        ("wrong_ca", "tls_server_certificate", "cannot be verified with"),
     ],
 )
 def test_certificates(

@@ -4,23 +4,23 @@ import asyncio
 import threading
 
 from presenced.sources.source import Timings
-from scripted import CONNECT, SUBSCRIBE, scripted_broker
-from stations import FILTER, running
+from scripted_broker import CONNECT, SUBSCRIBE, scripted_broker
+from source_harness import FILTER, running
 from waiting import until
 
 
 def test_a_hopeless_attempt_counts_once_and_ends_early(broker_of, certificates):
     # s2n-tls waits up to 30 s before it reports a failed handshake.
-    timings = Timings(look_closer_after=0.1)
+    timings = Timings(diagnose_after=0.1)
     broker = broker_of(certificates=certificates)
     kind, more = ("awscrt", "5"), {"reconnect_min": 60.0, "reconnect_max": 60.0}
 
     async def scenario():
         async with running(
             kind, broker.port, timings=timings, tls=certificates.wrong_ca, **more
-        ) as station:
-            await until(station.failures)
-            assert station.failures() == {"tls_server_certificate": 1}
+        ) as harness:
+            await until(harness.failures)
+            assert harness.failures() == {"tls_server_certificate": 1}
 
     asyncio.run(scenario())
 
@@ -36,10 +36,10 @@ def test_a_code_that_mqtt_does_not_define_is_a_refusal_and_tried_again():
     async def scenario():
         async with (
             scripted_broker(script) as port,
-            running(("awscrt", "5"), port, timings=Timings(retry_min=0.05)) as station,
+            running(("awscrt", "5"), port, timings=Timings(retry_min=0.05)) as harness,
         ):
-            await until(lambda: station.status.granted[FILTER])
-            assert station.failures() == {"filter_refused": 1}
+            await until(lambda: harness.status.granted[FILTER])
+            assert harness.failures() == {"filter_refused": 1}
 
     asyncio.run(scenario())
 
@@ -50,18 +50,18 @@ def test_the_thread_of_the_library_is_known_to_python_from_one_message_to_the_ne
     known = []
 
     async def scenario():
-        async with running(("awscrt", "5"), broker.port) as station:
-            await until(lambda: station.ready)
-            put = station.inbox.put
+        async with running(("awscrt", "5"), broker.port) as harness:
+            await until(lambda: harness.ready)
+            put = harness.inbox.put
 
             def watched(message):
                 known.append(hasattr(thread, "seen"))
                 thread.seen = True
                 return put(message)
 
-            station.inbox.put = watched
+            harness.inbox.put = watched
             await asyncio.to_thread(broker.publish, [("$aws/events/a", b"")] * 3)
-            await until(lambda: len(station.received) == 3)
+            await until(lambda: len(harness.received) == 3)
 
     asyncio.run(scenario())
     assert known == [False, True, True]

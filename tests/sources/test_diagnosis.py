@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import serialization
 from brokers import free_port
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.mqtt.diagnosis import Diagnostician, diagnose
-from presenced.sources.mqtt.symptoms import network_fault
-from presenced.sources.mqtt.tls import client_context, examine_files, stamps, tls_fault
+from presenced.sources.mqtt.symptoms import network_fault, tls_fault
+from presenced.sources.mqtt.tls import client_context, examine_files, stamps
 from presenced.sources.source import SourceOptions, TlsFiles
-from stations import FILTER
+from source_harness import FILTER
 
 
 def options(port=8883, tls=None, **more):

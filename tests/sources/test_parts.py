@@ -16,8 +16,8 @@ from presenced.sources.mqtt.symptoms import is_refusal, reason_name
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 from presenced.system.loop import Tasks, in_thread
-from scripted import CONNECT, SUBSCRIBE, scripted_broker
-from stations import KINDS, KeptSession, Station
+from scripted_broker import CONNECT, SUBSCRIBE, scripted_broker
+from source_harness import KINDS, KeptSession, SourceHarness
 
 
 def test_backoff_doubles_up_to_its_maximum():
@@ -217,14 +217,14 @@ def test_stop_at_any_moment_ends_soon(kind, script, caplog):
     """Cancellation must not be lost, whichever step of connecting it meets."""
 
     async def stop_after(turns, port):
-        station = Station(kind, port)
-        await station.source.start()
+        harness = SourceHarness(kind, port)
+        await harness.source.start()
         for _ in range(turns):
             await asyncio.sleep(0)
         async with asyncio.timeout(2.5):  # less than the patience of Tasks.cancel
-            await station.source.stop()
-        assert station.status.callback_errors == 0
-        assert not station.status.connected
+            await harness.source.stop()
+        assert harness.status.callback_errors == 0
+        assert not harness.status.connected
 
     async def scenario():
         async with scripted_broker(script) as port:

@@ -6,8 +6,8 @@ import itertools
 import pytest
 
 from presenced.sources.source import Timings
-from scripted import CONNECT, SUBSCRIBE, UNSUBSCRIBE, scripted_broker
-from stations import FILTER, KINDS, KeptSession, running
+from scripted_broker import CONNECT, SUBSCRIBE, UNSUBSCRIBE, scripted_broker
+from source_harness import FILTER, KINDS, KeptSession, running
 from waiting import until
 
 NEW_KINDS = [kind for kind in KINDS if kind[1] == "5"]
@@ -24,9 +24,9 @@ async def observe(kind, script, **options):
         # The next one is never answered, so that what the first one left can be read at leisure.
         await (peer.until_closed() if next(connections) else script(peer))
 
-    async with scripted_broker(once) as port, running(kind, port, **options) as station:
-        await until(station.failures)
-        return station.failures(), station.status.problem
+    async with scripted_broker(once) as port, running(kind, port, **options) as harness:
+        await until(harness.failures)
+        return harness.failures(), harness.status.problem
 
 
 # MQTT 5 codes, and those of MQTT 3.1.1 that mean the same.
@@ -121,12 +121,12 @@ def test_silence_after_connect_is_a_refusal_and_holds_up_no_stop(kind):
     async def scenario():
         async with (
             scripted_broker(script) as port,
-            running(kind, port, timings=timings) as station,
+            running(kind, port, timings=timings) as harness,
         ):
-            await until(station.failures)
-            failures, problem = station.failures(), station.status.problem
+            await until(harness.failures)
+            failures, problem = harness.failures(), harness.status.problem
             async with asyncio.timeout(4):
-                await station.source.stop()
+                await harness.source.stop()
             return failures, problem
 
     failures, problem = asyncio.run(scenario())
@@ -142,9 +142,9 @@ def test_a_loop_of_drops_after_subscribe_is_named(kind):
         await peer.expect(SUBSCRIBE)
 
     async def scenario():
-        async with scripted_broker(script) as port, running(kind, port) as station:
-            await until(lambda: "dropped_after_subscribe" in station.failures())
-            return station.failures(), station.status.problem
+        async with scripted_broker(script) as port, running(kind, port) as harness:
+            await until(lambda: "dropped_after_subscribe" in harness.failures())
+            return harness.failures(), harness.status.problem
 
     failures, problem = asyncio.run(scenario())
     assert failures["connection_lost"] == 1
@@ -167,10 +167,10 @@ def test_a_refused_filter_heals_while_the_connection_stays_up(kind):
     async def scenario():
         async with (
             scripted_broker(script) as port,
-            running(kind, port, timings=Timings(retry_min=0.05), filters=["a/#", "b/#"]) as station,
+            running(kind, port, timings=Timings(retry_min=0.05), filters=["a/#", "b/#"]) as harness,
         ):
-            await until(lambda: station.ready)
-            return station.failures(), dict(station.status.connects)
+            await until(lambda: harness.ready)
+            return harness.failures(), dict(harness.status.connects)
 
     failures, connects = asyncio.run(scenario())
     assert failures == {"filter_refused": 1}
@@ -185,9 +185,9 @@ def test_a_refusal_is_heard_though_the_broker_hangs_up_at_once(kind):
         peer.suback(await peer.expect(SUBSCRIBE), 0x80)
 
     async def scenario():
-        async with scripted_broker(script) as port, running(kind, port) as station:
-            await until(lambda: station.failures().get("connection_lost"))
-            return station.failures()
+        async with scripted_broker(script) as port, running(kind, port) as harness:
+            await until(lambda: harness.failures().get("connection_lost"))
+            return harness.failures()
 
     assert "filter_refused" in asyncio.run(scenario())
 
@@ -201,9 +201,9 @@ def test_a_resumed_session_is_subscribed_all_the_same(kind):
         await peer.until_closed()
 
     async def scenario():
-        async with scripted_broker(script) as port, running(kind, port) as station:
-            await until(lambda: station.ready)
-            return dict(station.status.connects)
+        async with scripted_broker(script) as port, running(kind, port) as harness:
+            await until(lambda: harness.ready)
+            return dict(harness.status.connects)
 
     assert asyncio.run(scenario()) == {"new": 0, "resumed": 1}
 
@@ -236,9 +236,9 @@ def test_garbage_from_the_broker_is_survived(kind):
         await peer.until_closed()
 
     async def scenario():
-        async with scripted_broker(script) as port, running(kind, port) as station:
-            await until(lambda: station.ready)
-            return station.failures()
+        async with scripted_broker(script) as port, running(kind, port) as harness:
+            await until(lambda: harness.ready)
+            return harness.failures()
 
     assert sum(asyncio.run(scenario()).values()) == 3
 
@@ -258,9 +258,9 @@ def test_each_failed_attempt_counts_once(kind):
         await peer.until_closed()
 
     async def scenario():
-        async with scripted_broker(script) as port, running(kind, port) as station:
-            await until(lambda: station.ready and sum(station.failures().values()) >= 4)
-            return station.failures(), station.status.connected
+        async with scripted_broker(script) as port, running(kind, port) as harness:
+            await until(lambda: harness.ready and sum(harness.failures().values()) >= 4)
+            return harness.failures(), harness.status.connected
 
     failures, connected = asyncio.run(scenario())
     assert failures == {"connect_refused": 4}
@@ -284,10 +284,10 @@ def test_an_unsubscribe_is_repeated_until_the_broker_accepts_it(kind, capsys):
     async def scenario():
         async with (
             scripted_broker(script) as port,
-            running(kind, port, timings=Timings(retry_min=0.05), session=session) as station,
+            running(kind, port, timings=Timings(retry_min=0.05), session=session) as harness,
         ):
-            await until(lambda: station.ready and not session.held)
-            assert station.status.callback_errors == 0
+            await until(lambda: harness.ready and not session.held)
+            assert harness.status.callback_errors == 0
 
     asyncio.run(scenario())
     assert b"old/#" in asked[0]

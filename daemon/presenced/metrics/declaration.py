@@ -25,8 +25,8 @@ from presenced.sources.gaps import GapReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.status import ConnectionStatus
 from presenced.sources.traffic import Traffic
-from presenced.store.writer import WriterCounts
 from presenced.store.totals import Labels, Total
+from presenced.store.writer import WriterCounts
 
 
 @dataclass(slots=True)

@@ -69,14 +69,14 @@ class SourceOptions:
 class Timings:
     """How long a connection waits, in seconds.
 
-    `answer` is for a CONNACK, with aiomqtt for a SUBACK too. An attempt that takes as long as
-    `look_closer_after` is diagnosed meanwhile, which waits as long as `alert` for a server that
-    rejects the client certificate. `retry_min` and `retry_max` bound the back-off between
+    `answer` is for a CONNACK, with aiomqtt for a SUBACK too. `diagnose_after` is how long an
+    attempt takes before a diagnosis of it begins. `alert` is how long that waits for a server to
+    reject the client certificate. `retry_min` and `retry_max` bound the back-off between
     SUBSCRIBEs for filters that were refused.
     """
 
     answer: float = 10.0
-    look_closer_after: float = 3.0
+    diagnose_after: float = 3.0
     alert: float = 1.0
     retry_min: float = 5.0
     retry_max: float = 120.0

@@ -111,7 +111,7 @@ def test_closed_port(daemon_of: Any, doctor: Any) -> None:
 @pytest.mark.parametrize(
     ("files", "place", "detail", "remedy"),
     [
-        ("wrong_ca", "TLS", "does not vouch for the certificate", "mqtt.tls.ca"),
+        ("wrong_ca", "TLS", "cannot be verified with the CA file", "mqtt.tls.ca"),
         ("foreign_client", "TLS", "rejects the client certificate", "aws iot list-certificates"),
         ("expired_client", "certificate files", "expired on", "renew the certificate"),
         ("mismatched_key", "certificate files", "does not belong to", "created together"),

@@ -12,7 +12,7 @@ from presenced.settings import load_settings
 from presenced_emulator.broker import EmulatedBroker
 from presenced_emulator.certificates import issue
 from presenced_emulator.daemon import configuration
-from scripted import CONNECT, SUBSCRIBE, scripted_broker
+from scripted_broker import CONNECT, SUBSCRIBE, scripted_broker
 
 TRANSPORTS = ["awscrt", "aiomqtt"]
 

@@ -47,8 +47,9 @@ from presenced.sources.mqtt.symptoms import (
     network_fault,
     no_connack,
     no_pingresp,
+    tls_fault,
 )
-from presenced.sources.mqtt.tls import client_context, tls_fault
+from presenced.sources.mqtt.tls import client_context
 from presenced.sources.source import SourceOptions, Timings
 from presenced.sources.status import ConnectionStatus
 
@@ -63,7 +64,7 @@ _paho_log.setLevel(logging.CRITICAL)
 
 
 class AiomqttLink(Link):
-    """A connection by aiomqtt; see `Link`. All but the blocking connect runs on the event loop.
+    """A connection by aiomqtt; see `Link`. All but `_connect` runs on the event loop.
 
     `on_puback` gets the reason code of each message that was published: that of the broker's answer
     (MQTT 5 section 3.4.2.1), or success when it is sent, with QoS 0.
@@ -144,10 +145,7 @@ class AiomqttLink(Link):
         return [code.value for code in self._unsuback] or [0] * len(filters)
 
     async def publish(self, topic: str, payload: bytes) -> None:
-        """Publish a message with the QoS of the options and wait for the answer, if there is one.
-
-        Raises aiomqtt.MqttError.
-        """
+        """Publish with the QoS of the options and wait for an answer; raises aiomqtt.MqttError."""
         await self._mqtt.publish(topic, payload, self._options.qos)
 
     async def close(self) -> None:
@@ -167,13 +165,13 @@ class AiomqttLink(Link):
             self._status.callback_failed("acknowledge", error)
 
     def _connect(self) -> None:
-        options, properties = self._options, None
+        options = self._options
+        properties: Any = None
         if self._is_v5:
-            connect: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            connect.ReceiveMaximum = _RECEIVE_MAXIMUM
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.ReceiveMaximum = _RECEIVE_MAXIMUM
             if options.session_kept:
-                connect.SessionExpiryInterval = int(options.session_expiry)
-            properties = connect
+                properties.SessionExpiryInterval = int(options.session_expiry)
         self._paho.connect(
             options.endpoint,
             options.port,
@@ -205,11 +203,11 @@ class AiomqttLink(Link):
         if self._muted:
             return
         try:
-            try:
-                topic = message.topic
-            except UnicodeDecodeError as error:  # some brokers let bytes pass that are not UTF-8
-                topic = error.object.decode(errors="replace")
-            acknowledge = _Acknowledgement(self, message.mid) if message.qos else None
+            topic = message.topic
+        except UnicodeDecodeError as error:  # some brokers let bytes pass that are not UTF-8
+            topic = error.object.decode(errors="replace")
+        acknowledge = _Acknowledgement(self, message.mid) if message.qos else None
+        try:
             self._receive(topic, bytes(message.payload), message.qos, acknowledge)
         except Exception as error:  # noqa: BLE001 - logged and counted
             self._status.callback_failed("_on_message", error)

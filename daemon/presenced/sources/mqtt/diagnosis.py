@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Hashable
 
 from presenced.sources.faults import Fault, FaultReason
-from presenced.sources.mqtt.symptoms import network_fault
-from presenced.sources.mqtt.tls import alpn_fault, client_context, examine_files, stamps, tls_fault
+from presenced.sources.mqtt.symptoms import alpn_fault, network_fault, tls_fault
+from presenced.sources.mqtt.tls import client_context, examine_files, stamps
 from presenced.sources.source import SourceOptions, Timings
 from presenced.system.loop import in_thread
 

@@ -23,8 +23,8 @@ _HELD_LONG_ENOUGH = 30.0
 _LAST_ANSWERS_WITHIN = 0.05
 # AWS IoT Core: topic filters per SUBSCRIBE ("AWS IoT Core message broker quotas").
 _FILTERS_PER_SUBSCRIBE = 8
-# Where one of these is the cause, an attempt under way cannot succeed.
-_HOPELESS = frozenset(
+# An attempt that fails for one of these reasons cannot succeed by waiting.
+_FATAL = frozenset(
     {
         FaultReason.TLS_SERVER_CERTIFICATE,
         FaultReason.TLS_CLIENT_CERTIFICATE,
@@ -159,7 +159,7 @@ class MqttSource:
 
     async def _open(self, link: Link) -> None:
         """Connect; ConnectError has the cause of a failure, where a diagnosis finds one."""
-        looking = self._tasks.spawn(self._look_closer(link), "mqtt diagnosis")
+        diagnosis = self._tasks.spawn(self._diagnose_early(link), "mqtt diagnosis")
         try:
             await link.open()
         except ConnectError as error:
@@ -167,16 +167,16 @@ class MqttSource:
                 raise
             raise ConnectError(await self._diagnostician.explain(error.fault)) from error
         finally:
-            looking.cancel()
+            diagnosis.cancel()
 
-    async def _look_closer(self, link: Link) -> None:
+    async def _diagnose_early(self, link: Link) -> None:
         """End an attempt that cannot succeed; s2n-tls would report it after up to 30 seconds."""
         if self._options.tls is None:
             return
-        await asyncio.sleep(self._timings.look_closer_after)
+        await asyncio.sleep(self._timings.diagnose_after)
         symptom = Fault(FaultReason.TLS, f"no TLS connection to {self._options.address} so far")
         cause = await self._diagnostician.explain(symptom)
-        if cause.reason in _HOPELESS:
+        if cause.reason in _FATAL:
             link.fail(ConnectError(cause))
 
 
@@ -186,8 +186,8 @@ async def subscribe_until_granted(
     """Subscribe to all filters, and again to those refused, until the broker grants them all.
 
     Then unsubscribe from filters that a resumed session holds and that are not wanted any more.
-    Trying again heals a connection whose policy is mended while it is up. What the library raises
-    counts as no answer. To be cancelled when the connection ends.
+    A policy that is corrected while the connection is up takes effect by the next attempt. An
+    exception of the library counts as no answer. To be cancelled when the connection ends.
     """
     missing = list(status.filters)
     while not link.ended and (missing or status.unwanted):

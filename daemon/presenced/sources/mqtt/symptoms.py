@@ -5,6 +5,7 @@ Reason codes are those of MQTT 5 section 2.4.
 
 import errno
 import socket
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,31 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from presenced.sources.faults import Fault, FaultReason, connect_remedy
 from presenced.sources.source import SourceOptions
+
+# Numbers of X509_V_ERR_* in OpenSSL's x509_vfy.h.
+_NOT_YET_VALID, _EXPIRED = 9, 10
+_OTHER_NAME = (62, 64)
+
+_SERVER_REMEDIES = {
+    _NOT_YET_VALID: "Check the clock of this machine",
+    _EXPIRED: "Check the clock of this machine; else the server needs a new certificate",
+    **dict.fromkeys(_OTHER_NAME, "Set mqtt.endpoint to a name that the server's certificate holds"),
+}
+# Alerts about the client certificate (RFC 8446 section 6.2), as OpenSSL names them.
+_CLIENT_ALERTS = {
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not know the CA that signed it",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it calls the certificate bad",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "it does not support this kind of certificate",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "it calls the certificate revoked",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it calls the certificate expired",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it does not accept the certificate",
+    "TLSV1_ALERT_ACCESS_DENIED": "it denies access",
+    "TLSV1_ALERT_DECRYPT_ERROR": "it could not verify the signature",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it ended the handshake",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it requires a client certificate and got none",
+}
+_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+_ALPN_ALERT = "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"
 
 
 def network_fault(error: OSError, options: SourceOptions) -> Fault:
@@ -42,6 +68,78 @@ def unreachable(why: str, options: SourceOptions) -> Fault:
         FaultReason.UNREACHABLE,
         f"the broker at {options.address} {why}",
         "Check that the broker runs, its port, and the firewalls in between",
+    )
+
+
+def tls_fault(error: OSError, options: SourceOptions) -> Fault:
+    """Return the fault behind an error of a TLS handshake, or of the first read after it.
+
+    In TLS 1.3 a server checks the client's certificate after the client has finished its side of
+    the handshake, so that its alert comes with the first read.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _server_fault(error, options)
+    reason = getattr(error, "reason", None) or ""
+    if reason in _CLIENT_ALERTS:
+        return _client_fault(reason, options)
+    if reason == _ALPN_ALERT:
+        return alpn_fault(options)
+    if reason in _NO_TLS:
+        return Fault(
+            FaultReason.TLS,
+            f"the server at {options.address} does not speak TLS",
+            "Check mqtt.port (8883 or 443 with TLS); `mqtt.tls: false` is for plaintext brokers",
+        )
+    if isinstance(error, ssl.SSLEOFError | ConnectionError):
+        return Fault(
+            FaultReason.TLS,
+            f"the server at {options.address} closed the connection during the TLS handshake",
+            "Check that mqtt.port is a TLS port and that nothing between here and there blocks it",
+        )
+    return Fault(
+        FaultReason.TLS, f"the TLS handshake with {options.address} failed ({reason or error})"
+    )
+
+
+def _server_fault(error: ssl.SSLCertVerificationError, options: SourceOptions) -> Fault:
+    verdict, remedy = "is not valid", _SERVER_REMEDIES.get(error.verify_code)
+    if remedy is None:
+        ca = options.tls.ca if options.tls else None
+        trust = f"the CA file {ca}" if ca else "the system's trust store"
+        verdict = f"cannot be verified with {trust}"
+        remedy = (
+            "Set mqtt.tls.ca to the CA that signed the server's certificate; for the -ats endpoints"
+            " of AWS IoT Core that is AmazonRootCA1.pem"
+        )
+    return Fault(
+        FaultReason.TLS_SERVER_CERTIFICATE,
+        f"the certificate of the server at {options.address} {verdict} ({error.verify_message})",
+        remedy,
+    )
+
+
+def _client_fault(reason: str, options: SourceOptions) -> Fault:
+    rejected = "a connection without client certificate"
+    remedy = "Set mqtt.tls.cert and mqtt.tls.key"
+    if options.tls and options.tls.cert:
+        rejected = f"the client certificate {options.tls.cert}"
+        remedy = (
+            "On AWS, the certificate must be registered in this account and region, and active:"
+            " aws iot list-certificates"
+        )
+    return Fault(
+        FaultReason.TLS_CLIENT_CERTIFICATE,
+        f"the server at {options.address} rejects {rejected}: {_CLIENT_ALERTS[reason]}",
+        remedy,
+    )
+
+
+def alpn_fault(options: SourceOptions) -> Fault:
+    """Return the fault of a server that does not take the protocol offered by ALPN."""
+    return Fault(
+        FaultReason.TLS,
+        f"the server at {options.address} does not offer {', '.join(options.alpn)} by ALPN",
+        "Only AWS IoT Core speaks MQTT on port 443; use the TLS port of your broker",
     )
 
 
@@ -108,12 +206,7 @@ _REMEDIES = {
     151: "AWS IoT Core limits connections per account and per second; look at the account's quotas",
     159: "AWS IoT Core accepts one CONNECT per second and client ID. " + _OTHER_CLIENT,
 }
-_CONNECT_REASONS = {
-    134: FaultReason.NOT_AUTHORIZED,
-    135: FaultReason.NOT_AUTHORIZED,
-    138: FaultReason.NOT_AUTHORIZED,
-    140: FaultReason.NOT_AUTHORIZED,
-}
+_CONNECT_NOT_AUTHORIZED = frozenset({134, 135, 138, 140})
 _DISCONNECT_REASONS = {
     135: FaultReason.NOT_AUTHORIZED,
     141: FaultReason.KEEP_ALIVE_TIMEOUT,
@@ -137,30 +230,25 @@ def connack_fault(code: int, options: SourceOptions, said: str | None = None) ->
     `code` is a reason code of MQTT 5 section 3.2.2.2; the return codes 1 to 5 of MQTT 3.1.1 are
     to be given as 132, 133, 136, 134 and 135.
     """
-    return Fault(
-        _CONNECT_REASONS.get(code, FaultReason.CONNECT_REFUSED),
-        f"the broker at {options.address} refused the connection of {options.client_id}"
-        f" ({reason_name(code)})",
-        _remedy(code, options),
-        _shortened(said),
-    )
+    reason = FaultReason.CONNECT_REFUSED
+    if code in _CONNECT_NOT_AUTHORIZED:
+        reason = FaultReason.NOT_AUTHORIZED
+    detail = f"the broker at {options.address} refused the connection of {options.client_id}"
+    return _coded_fault(reason, detail, code, options, said)
 
 
 def disconnect_fault(code: int, options: SourceOptions, said: str | None = None) -> Fault:
     """Return the fault of a DISCONNECT that the broker sent (MQTT 5 section 3.14.2.1)."""
-    return Fault(
-        _DISCONNECT_REASONS.get(code, FaultReason.SERVER_DISCONNECT),
-        f"the broker at {options.address} disconnected {options.client_id} ({reason_name(code)})",
-        _remedy(code, options),
-        _shortened(said),
-    )
+    reason = _DISCONNECT_REASONS.get(code, FaultReason.SERVER_DISCONNECT)
+    detail = f"the broker at {options.address} disconnected {options.client_id}"
+    return _coded_fault(reason, detail, code, options, said)
 
 
-def _remedy(code: int, options: SourceOptions) -> str:
+def _coded_fault(
+    reason: FaultReason, detail: str, code: int, options: SourceOptions, said: str | None
+) -> Fault:
+    remedy = _REMEDIES.get(code, "")
     if code == _NOT_AUTHORIZED:
-        return connect_remedy(options.client_id, options.endpoint)
-    return _REMEDIES.get(code, "")
-
-
-def _shortened(said: str | None) -> str:
-    return "".join(c for c in said[:200] if c.isprintable()) if said else ""
+        remedy = connect_remedy(options.client_id, options.endpoint)
+    printable = "".join(c for c in (said or "")[:200] if c.isprintable())
+    return Fault(reason, f"{detail} ({reason_name(code)})", remedy, printable)

@@ -35,7 +35,7 @@ class KeptSession:
         self.held = [each for each in self.held if each != topic_filter]
 
 
-class Station:
+class SourceHarness:
     """A source and what it has delivered; `holding` keeps the acknowledgements back."""
 
     def __init__(
@@ -99,11 +99,11 @@ class Station:
 
 
 @contextlib.asynccontextmanager
-async def running(kind: tuple[str, str], port: int, **options: Any) -> AsyncIterator[Station]:
-    """A station that is started and, however the test ends, stopped."""
-    station = Station(kind, port, **options)
-    await station.source.start()
+async def running(kind: tuple[str, str], port: int, **options: Any) -> AsyncIterator[SourceHarness]:
+    """A source harness that is started and, however the test ends, stopped."""
+    harness = SourceHarness(kind, port, **options)
+    await harness.source.start()
     try:
-        yield station
+        yield harness
     finally:
-        await station.source.stop()
+        await harness.source.stop()
