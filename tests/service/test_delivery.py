@@ -19,8 +19,8 @@ from presenced.presence import Client, PresenceRules, State
 from presenced.service.delivery import Delivery
 from presenced.sources.gap_detector import GapDetector, MqttSession
 from presenced.sources.source import SourceOptions
-from presenced.store import StateFile
 from presenced.store.changes import Changes
+from presenced.store.file import StateFile
 from presenced.store.state_store import StateStore
 from presenced.system.loop import Clocks
 from statefiles import query

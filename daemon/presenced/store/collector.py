@@ -46,8 +46,8 @@ class DirtyKeys:
 class Collector:
     """Makes rows of everything that has changed since the last `collect`.
 
-    `requests` are what operators asked to forget. A fault in one row keeps no other from being written: the row is left out, the fault is logged, and
-    `on_fault` is called.
+    `requests` are what operators asked to forget. A fault in one row keeps no other from being
+    written: the row is left out, the fault is logged, and `on_fault` is called.
     """
 
     def __init__(
