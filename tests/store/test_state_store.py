@@ -239,7 +239,8 @@ def test_a_fault_in_one_row_keeps_no_other_from_the_file(
         await run.store.close()
 
     asyncio.run(scenario())
-    (line,) = (line for line in lines(capsys) if line["event"].startswith("left out of the state file"))
+    left_out = "left out of the state file"
+    (line,) = (line for line in lines(capsys) if line["event"].startswith(left_out))
     assert (line["kind"], line["name"][:3]) == ("client", "bad")
 
 
