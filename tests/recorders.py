@@ -40,7 +40,7 @@ class ChangeRecorder:
             self.transitions.append(change.transition)
         if change.described:
             self.described.append(client_id)
-        if not change.event_only:
+        if change.changed:
             self.changed.append(client_id)
         if change.dropped is not None:
             self.changed.append(change.dropped)

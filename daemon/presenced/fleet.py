@@ -137,13 +137,13 @@ class Fleet:
         if client is not None:
             at = received if event.timestamp is None else event.timestamp / 1000
             verified = is_sign_of_life and self.presence.confirm_online(client, at)
-            self._note_event(client, event, received, event_only=not verified)
+            self._note_event(client, event, received, changed=verified)
 
     def note_connect_failure(self, event: ConnectFailedEvent, received: float) -> None:
         """Note that a client was refused; this says nothing about its presence."""
         client = self.presence.clients.get(event.client_id)
         if client is not None:
-            self._note_event(client, event, received, event_only=True)
+            self._note_event(client, event, received, changed=False)
 
     def apply_registry(self, event: RegistryEvent, received: float) -> Outcome:
         """Apply an event of the registry; without event time it counts as just now."""
@@ -252,7 +252,7 @@ class Fleet:
         event: ConnectFailedEvent | SubscriptionEvent,
         received: float,
         *,
-        event_only: bool,
+        changed: bool,
     ) -> None:
         session = pack(event.session) if isinstance(event, SubscriptionEvent) else None
         self._changes.append(
@@ -264,7 +264,7 @@ class Fleet:
                 effect=Effect.NOTED,
                 received=received,
                 session=session,
-                event_only=event_only,
+                changed=changed,
             )
         )
 
@@ -295,7 +295,9 @@ class Fleet:
                 else:
                     self._drop_unknown(client.client_id)
         for client in self._clients_of(thing.name):
-            self._changes.append(ClientChange(client, client.state, client.state, described=True))
+            self._changes.append(
+                ClientChange(client, client.state, client.state, described=True, changed=False)
+            )
 
     def _is_deleted(self, name: str) -> bool:
         thing = self.inventory.things.get(name)

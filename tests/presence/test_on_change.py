@@ -9,7 +9,7 @@ from presenced.events.model import LifecycleEvent, SubscriptionEvent
 from presenced.fleet import Fleet
 from presenced.presence import PresenceRules
 from recorders import ChangeRecorder
-from registries import thing
+from registries import member, thing
 
 DELAY, FORGET = 5.0, 100.0
 MS = 1000
@@ -84,6 +84,11 @@ def of_a_thing(it: Watched) -> None:
     it.fleet.apply_registry(thing("a"), 0.0)
 
 
+def online_of_a_thing(it: Watched) -> None:
+    of_a_thing(it)
+    online(it)
+
+
 def doubted(it: Watched) -> None:
     it.tell()
     it.presence.note_gap(0.0)
@@ -142,6 +147,8 @@ def test_a_change_is_reported(before: Act, act: Act) -> None:
         (online, lambda it: it.presence.note_gap(0.0)),
         (nothing, lambda it: it.fleet.forget("a", "requested")),
         (of_a_thing, of_a_thing),
+        (online, of_a_thing),  # the registry describes the client; its row stays as it is
+        (online_of_a_thing, lambda it: it.fleet.apply_registry(member("hall", "a", at=1), 0.0)),
     ],
 )
 def test_what_changes_nothing_is_not_reported(before: Act, act: Act) -> None:

@@ -254,8 +254,9 @@ class ClientChange(msgspec.Struct, gc=False):
     for one that is forgotten. `event`, `received` (seconds since the epoch), `session` and `effect`
     are set for events; `against` is the stamp that an ignored event was compared with.
     `transition` is set if the client went online or offline. `described` means that the registry
-    may say something else about the client. `event_only` means that nothing changed beside the
-    event itself. `dropped` is the client ID whose ordering record made room for this one's.
+    may say something else about the client. `changed` is False if nothing kept about the client
+    changed, so that its row in the state file stays as it is. `dropped` is the client ID whose
+    ordering record made room for this one's.
     """
 
     client: Client
@@ -268,5 +269,5 @@ class ClientChange(msgspec.Struct, gc=False):
     session: PackedSession = None
     against: EventStamp | None = None
     described: bool = False
-    event_only: bool = False
+    changed: bool = True
     dropped: str | None = None

@@ -108,7 +108,7 @@ class Presence:
                     received=received,
                     session=session,
                     against=last.stamp,
-                    event_only=ordering is Ordering.DUPLICATE and last.ambiguous is None,
+                    changed=ordering is not Ordering.DUPLICATE or last.ambiguous is not None,
                 )
         if client is None:
             client = self._add(event.client_id)
