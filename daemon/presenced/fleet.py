@@ -25,6 +25,7 @@ from presenced.presence import (
     Presence,
     PresenceRules,
     State,
+    Transition,
 )
 from presenced.presence.client import ConnectionKey, pack
 from presenced.presence.counts import StateCounts
@@ -52,6 +53,11 @@ class Changes(NamedTuple):
     things: set[str]
     thing_types: set[str]
     thing_groups: set[str]
+
+    @property
+    def transitions(self) -> list[Transition]:
+        """The transitions of the clients, in order."""
+        return [each.transition for each in self.clients if each.transition is not None]
 
 
 class ClientFilter:
