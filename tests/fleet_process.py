@@ -225,7 +225,7 @@ def _client(process: Process, client: Client) -> tuple[Any, ...]:
     offset = process.time.offset
     awaited = {
         key: replaced.deadline + offset
-        for key, replaced in client.replaced.items()
+        for key, replaced in (client.replaced or {}).items()
         if replaced.deadline is not None
     }
     return (
@@ -246,6 +246,6 @@ def _client(process: Process, client: Client) -> tuple[Any, ...]:
 def _order(client: Client) -> tuple[Any, ...]:
     return (
         client.connected,
-        client.key,
+        client.stamp,
         client.ambiguous,
     )

@@ -27,7 +27,7 @@ from presenced.presence import (
     State,
     Transition,
 )
-from presenced.presence.client import ConnectionKey, pack
+from presenced.presence.client import EventStamp, pack
 from presenced.presence.counts import StateCounts
 from presenced.registry import Inventory, Outcome, Thing
 from presenced.registry.inventory import ThingChange
@@ -197,7 +197,7 @@ class Fleet:
         self,
         client: Client,
         deadline: float | None,
-        awaited: Iterable[tuple[ConnectionKey, float]],
+        awaited: Iterable[tuple[EventStamp, float]],
     ) -> None:
         """Take over a client as `Presence.restore` does; `recount` must follow."""
         self.presence.restore(client, deadline, awaited)

@@ -73,7 +73,7 @@ def life(events: list[LifecycleEvent], more: list[tuple[float, int]]) -> object:
         for name, value in vars(presence.counts).items()
     }
     clients = [
-        {name: getattr(client, name) for name in client.__struct_fields__ if name != "rare"}
+        {name: getattr(client, name) for name in client.__struct_fields__ if name != "replaced"}
         for client in presence.clients.values()
     ]
     return told, counts, clients

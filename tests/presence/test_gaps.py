@@ -204,7 +204,7 @@ def test_what_is_restored_goes_on() -> None:
     online = Client("online")
     online.state = State.ONLINE
     presence.restore(pending, 45.0)
-    presence.restore(online, None, [(online.key, 60.0), (online.key._replace(version=1), 70.0)])
+    presence.restore(online, None, [(online.stamp, 60.0), (online.stamp._replace(version=1), 70.0)])
     fire(presence, 60.0)
     assert presence.clients["pending"].state is State.OFFLINE
     assert presence.clients["pending"].transition == 40.0

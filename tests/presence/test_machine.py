@@ -301,7 +301,7 @@ def test_connects_without_end_cost_no_more_than_the_first() -> None:
     bench = Bench(offline_delay=10.0**6)
     for version in range(1000):
         bench.connect(version)
-    assert len(bench.client.replaced) == 64
+    assert len(bench.client.replaced or ()) == 64
     assert bench.counts.missed["disconnected"] == 999 - 64
     assert bench.presence.pending_deadlines == 64
     bench.wait(10.0**6)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fleet_process import DELAY, FORGET, RULES, Process, Time, check, state_path
 from histories import lifecycle
 from presenced.presence import Client, PresenceRules, State
-from presenced.presence.client import AmbiguousOrder, ConnectionKey, EventStamp, pack
+from presenced.presence.client import AmbiguousOrder, EventStamp, pack
 from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.registry.objects import ObjectStamp, Relation
 from presenced.store.records import (
@@ -149,8 +149,8 @@ def test_since_when_a_client_is_offline_is_told_by_the_time_that_the_daemon_has_
 def test_awaited_disconnects_are_not_awaited_for_longer_than_the_delay() -> None:
     extra = f'{{"awaited":[[1,"s",7,{NOW + OFFSET + 2}],[null,null,8,{NOW + OFFSET + 7200}]]}}'
     assert awaited_of(stored_row(extra=extra), RULED, NOW, OFFSETS) == [
-        (ConnectionKey(1, "s", 7), NOW + 2),
-        (ConnectionKey(None, None, 8), NOW + 5),
+        (EventStamp(True, 7, 1, "s"), NOW + 2),
+        (EventStamp(True, 8, None, None), NOW + 5),
     ]
     assert awaited_of(stored_row(), RULED, NOW, OFFSETS) == []
 

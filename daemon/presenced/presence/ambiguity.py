@@ -22,7 +22,7 @@ def follows(event: Stamp, client: Client, session: PackedSession) -> bool:
     event's, packed.
     """
     version, last = event.version, client.version
-    if version is None or last is None or client.rare is not None:
+    if version is None or last is None or client.replaced or client.ambiguous:
         return False
     if event.connected:
         if version <= last or event.timestamp < client.timestamp:

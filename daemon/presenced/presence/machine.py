@@ -11,8 +11,8 @@ from presenced.presence.ambiguity import follows, resolve
 from presenced.presence.client import (
     Client,
     ClientChange,
-    ConnectionKey,
     Effect,
+    EventStamp,
     ForgetReason,
     PackedSession,
     ReplacedConnection,
@@ -208,7 +208,7 @@ class Presence:
         self,
         client: Client,
         deadline: float | None,
-        awaited: Iterable[tuple[ConnectionKey, float]] = (),
+        awaited: Iterable[tuple[EventStamp, float]] = (),
     ) -> None:
         """Take over a client that an earlier process kept; it must not be known yet.
 
@@ -223,8 +223,8 @@ class Presence:
             self._offline.add(client, deadline)
         elif deadline is not None:
             self.deadlines.schedule(deadline, client)
-        for key, until in awaited:
-            self._awaited.expect(client, key, until)
+        for connect, until in awaited:
+            self._awaited.expect(client, connect, until)
 
     def fire(self, now: float, offset: float) -> Iterator[ClientChange | None]:
         """Fire the deadlines that are due at `now`, in order, and yield what each changed.
@@ -288,7 +288,7 @@ class Presence:
         if replaces:
             self.counts.connections_replaced += 1
             ahead = self._rules.offline_delay
-            self._awaited.expect(client, client.key, now + ahead, ahead=ahead)
+            self._awaited.expect(client, client.stamp, now + ahead, ahead=ahead)
         client.timestamp, client.version = event.timestamp, event.version
         client.packed_session = session
         effect, transition = self._go_online(client, received)
@@ -354,7 +354,7 @@ class Presence:
         """Count a disconnect once, even if it changes nothing any more."""
         if not self.disconnects.add(event.client_id, event):
             return
-        if client.rare is not None:
+        if client.replaced:
             self._awaited.settle(event, client)
         self.counts.count_disconnect(event.reason, client_initiated=event.client_initiated)
 

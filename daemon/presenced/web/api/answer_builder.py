@@ -98,7 +98,7 @@ class ClientAnswers:
             )
             if details.unverified
             else None,
-            awaited_disconnects=len(client.replaced),
+            awaited_disconnects=len(client.replaced or ()),
             attributes={
                 name: attributes[name] or "" for name in self._attributes if name in attributes
             },
