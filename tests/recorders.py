@@ -12,6 +12,12 @@ def fire(presence: Presence, now: float, offset: float = 0.0) -> list[ClientChan
     return [change for change in presence.fire(now, offset) if change is not None]
 
 
+def pending_deadlines(presence: Presence) -> int:
+    """How many deadlines there are; those of offline clients are one in `deadlines`."""
+    offline = presence._offline
+    return len(presence.deadlines) + len(offline) - (offline.deadline is not None)
+
+
 class ChangeRecorder:
     """Transitions, and which clients were forgotten, described or changed in any other way.
 

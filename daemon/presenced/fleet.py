@@ -27,7 +27,7 @@ from presenced.presence import (
     State,
     Transition,
 )
-from presenced.presence.client import EventStamp, pack
+from presenced.presence.client import EventStamp, PackedSession, pack
 from presenced.presence.counts import StateCounts
 from presenced.registry import Inventory, Outcome, Thing
 from presenced.registry.inventory import ThingChange
@@ -129,27 +129,22 @@ class Fleet:
         It shows that a client of which nothing else is known is online, and that a client that is
         unverified after a gap is still online.
         """
-        is_sign_of_life = event.type == "subscribed"
-        supposed = None
-        if is_sign_of_life:
-            supposed = self.presence.suppose_online(event.client_id, received)
-        if supposed is not None:
-            supposed.event, supposed.received = event, received
-            supposed.session = pack(event.session)
-            self._record(supposed)
-            self._rename(supposed.client, event.thing_name)
-            return
-        client = self.presence.clients.get(event.client_id)
-        if client is not None:
+        subscribed = event.type == "subscribed"
+        change = self.presence.suppose_online(event.client_id, received) if subscribed else None
+        if change is not None:
+            change.event, change.received, change.session = event, received, pack(event.session)
+            self._record(change)
+            self._rename(change.client, event.thing_name)
+        elif (client := self.presence.clients.get(event.client_id)) is not None:
             at = received if event.timestamp is None else event.timestamp / 1000
-            verified = is_sign_of_life and self.presence.confirm_online(client, at)
-            self._note_event(client, event, received, changed=verified)
+            verified = subscribed and self.presence.confirm_online(client, at)
+            self._note(event, client, received, pack(event.session), changed=verified)
 
     def note_connect_failure(self, event: ConnectFailedEvent, received: float) -> None:
         """Note that a client was refused; this says nothing about its presence."""
         client = self.presence.clients.get(event.client_id)
         if client is not None:
-            self._note_event(client, event, received, changed=False)
+            self._note(event, client, received)
 
     def apply_registry(self, event: RegistryEvent, received: float) -> Outcome:
         """Apply an event of the registry; without event time it counts as just now."""
@@ -252,27 +247,19 @@ class Fleet:
         elif after is State.OFFLINE and self._is_deleted(client.thing):
             self.forget(client.client_id, "thing_deleted")
 
-    def _note_event(
+    def _note(
         self,
-        client: Client,
         event: ConnectFailedEvent | SubscriptionEvent,
+        client: Client,
         received: float,
+        session: PackedSession = None,
         *,
-        changed: bool,
+        changed: bool = False,
     ) -> None:
-        session = pack(event.session) if isinstance(event, SubscriptionEvent) else None
-        self._changes.append(
-            ClientChange(
-                client,
-                client.state,
-                client.state,
-                event=event,
-                effect=Effect.NOTED,
-                received=received,
-                session=session,
-                changed=changed,
-            )
-        )
+        state, effect = client.state, Effect.NOTED
+        change = ClientChange(client, state, state, None, event, effect, received, session)
+        change.changed = changed
+        self._changes.append(change)
 
     def _count(self, thing_type: str, groups: Iterable[str], state: State, step: int) -> None:
         if thing_type:

@@ -65,7 +65,7 @@ def life(events: list[LifecycleEvent], more: list[tuple[float, int]]) -> object:
         elif chance == 2:
             told.append(seen(presence.forget("client", "requested")))
         told.append(seen(presence.apply(each, now + 1e9, now)))
-    told.append(presence.next_deadline)
+    told.append(presence.deadlines.next)
     told += map(seen, fire(presence, now + 1000, 1e9))
     told += presence.disconnects.since(0)
     counts = {

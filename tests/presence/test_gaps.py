@@ -194,7 +194,7 @@ def test_restoring_changes_nothing() -> None:
         fleet.restore(client, 50.0 if state in (State.PENDING, State.OFFLINE) else None, [])
     assert fleet.take_changes().clients == []
     assert presence.counts.clients == dict.fromkeys(State, 1)
-    assert presence.next_deadline == 50.0
+    assert presence.deadlines.next == 50.0
 
 
 def test_what_is_restored_goes_on() -> None:
@@ -220,6 +220,6 @@ def test_of_too_many_forgotten_clients_the_first_is_dropped() -> None:
     forgotten = ForgottenClients(limit=2)
     assert [forgotten.add(Client(name)) for name in ("a", "b", "c")] == [None, None, "a"]
     assert list(forgotten) == ["b", "c"]
-    forgotten.remove("b")
+    del forgotten["b"]
     assert forgotten.add(Client("d")) is None
     assert forgotten.get("b") is None

@@ -56,7 +56,7 @@ def offline_since(*times: float, rules: PresenceRules = RULES) -> Presence:
 def test_a_shorter_rule_holds_for_those_that_are_offline_already() -> None:
     presence = offline_since(0.0, 3 * DAY, 9 * DAY)
     presence.use_rules(replace(RULES, forget_offline_after=7 * DAY))
-    assert presence.next_deadline == 7 * DAY
+    assert presence.deadlines.next == 7 * DAY
     fire(presence, 9.5 * DAY)
     assert set(presence.clients) == {f"{3 * DAY:g}", f"{9 * DAY:g}"}
     fire(presence, 10 * DAY)
@@ -76,7 +76,7 @@ def test_a_longer_rule_holds_for_those_that_are_offline_already() -> None:
 def test_a_rule_where_there_was_none_holds_for_those_that_are_offline_already() -> None:
     presence = offline_since(0.0, 1.0, rules=replace(RULES, forget_offline_after=None))
     fire(presence, 1000 * DAY)
-    assert presence.next_deadline is None
+    assert presence.deadlines.next is None
     presence.use_rules(RULES)
     next(presence.fire(1000 * DAY, 0.0))
     assert set(presence.clients) == {"1"}, "no more at a time than is asked for"

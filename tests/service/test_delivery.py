@@ -54,7 +54,7 @@ class Bench:
         self.delivery = Delivery(self.pipeline, self.gap_detector, self.store, CLOCKS, **options)
         self.acknowledged: list[str | int] = []
         if self.store is not None:
-            self.pipeline.add_observers(self.store)
+            self.pipeline.observers += [self.store]
             self.store.open()
             self.store.start()
 

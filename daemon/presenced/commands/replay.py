@@ -73,7 +73,7 @@ class Replay:
         while batch := list(islice(remaining, _BATCH)):
             self._pipeline.process(batch)
             self._write_transitions()
-        while settle and states[State.PENDING] and (deadline := presence.next_deadline):
+        while settle and states[State.PENDING] and (deadline := presence.deadlines.next):
             self._pipeline.advance(deadline, 0.0)
             self._write_transitions()
         if self._shown == "clients":

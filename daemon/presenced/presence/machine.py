@@ -36,12 +36,13 @@ _Outcome = tuple[Effect, Transition | None]
 class Presence:
     """Every client's presence, derived from lifecycle events and time.
 
-    Methods return what changed as `ClientChange`; nothing is called back. `gap_epoch` is how many
-    gaps in the received events there have been, `last_gap_at` the wall-clock time of the last one.
+    Methods return what changed as `ClientChange`; nothing is called back. `rules` are replaced by
+    `use_rules` only. `gap_epoch` is how many gaps in the received events there have been,
+    `last_gap_at` the wall-clock time of the last one.
     """
 
     def __init__(self, rules: PresenceRules) -> None:
-        self._rules = rules
+        self.rules = rules
         self.clients: dict[str, Client] = {}
         self.forgotten = ForgottenClients()
         self.counts = PresenceCounts()
@@ -52,33 +53,18 @@ class Presence:
         self._awaited = AwaitedDisconnects(self.deadlines, self.counts)
         self._offline = OfflineClients(self.deadlines, rules.forget_offline_after)
 
-    @property
-    def rules(self) -> PresenceRules:
-        """The settings that presence depends on."""
-        return self._rules
-
     def use_rules(self, rules: PresenceRules) -> None:
         """Replace the rules.
 
         Offline delays apply to disconnects from now on, `forget_offline_after` also to clients that
         are offline already.
         """
-        self._rules = rules
+        self.rules = rules
         self._offline.forget_after(rules.forget_offline_after)
-
-    @property
-    def next_deadline(self) -> float | None:
-        """Monotonic time at which `fire` has something to do."""
-        return self.deadlines.next
-
-    @property
-    def pending_deadlines(self) -> int:
-        """How many deadlines are scheduled."""
-        return len(self.deadlines) + len(self._offline) - (self._offline.deadline is not None)
 
     def deadline(self, client: Client) -> float | None:
         """Return when a client goes offline or is forgotten, in monotonic time; None for never."""
-        forget_after = self._rules.forget_offline_after
+        forget_after = self.rules.forget_offline_after
         if client.offline_at is not None and forget_after is not None:
             return client.offline_at + forget_after
         return client.deadline
@@ -95,7 +81,7 @@ class Presence:
             last = self.forgotten.get(event.client_id)
         ordering, was_connected = Ordering.LATER, False
         if last is not None and last.has_event:
-            ordering = resolve(event, last, self._rules.ordering)
+            ordering = resolve(event, last, self.rules.ordering)
             was_connected = last.connected
             if not ordering.is_later:
                 self._ignore(event, last, ordering)
@@ -113,7 +99,7 @@ class Presence:
         if client is None:
             client = self._add(event.client_id)
         if last is not None and last is not client:
-            self.forgotten.remove(client.client_id)
+            del self.forgotten[client.client_id]
             client.timestamp, client.version = last.timestamp, last.version
             client.packed_session, client.ambiguous = last.packed_session, last.ambiguous
         if ordering is Ordering.LATER_AFTER_RESET:
@@ -193,7 +179,7 @@ class Presence:
     def confirm_online(self, client: Client, at: float) -> bool:
         """Verify an unverified online client by a sign of life at `at`, in wall-clock seconds.
 
-        Returns whether it was verified.
+        Returns whether it was unverified before.
         """
         if client.state is not _ONLINE or at < self.last_gap_at or not self.is_unverified(client):
             return False
@@ -287,7 +273,7 @@ class Presence:
         replaces = client.connected
         if replaces:
             self.counts.connections_replaced += 1
-            ahead = self._rules.offline_delay
+            ahead = self.rules.offline_delay
             self._awaited.expect(client, client.stamp, now + ahead, ahead=ahead)
         client.timestamp, client.version = event.timestamp, event.version
         client.packed_session = session
@@ -339,7 +325,7 @@ class Presence:
         """Make an online client pending, and schedule when it goes offline."""
         client.since = received
         self._enter(client, _PENDING)
-        delay = self._rules.delay(client.reason)
+        delay = self.rules.delay(client.reason)
         if delay > 0:
             self.deadlines.schedule(now + delay, client, ahead=delay)
             return _BEGAN_DELAY, None

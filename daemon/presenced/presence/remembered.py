@@ -67,33 +67,17 @@ class AwaitedDisconnects:
         client.replaced = {each.connect: each for each in others} or None
 
 
-class ForgottenClients:
+class ForgottenClients(OrderedDict[str, Client]):
     """The clients forgotten last, so that a late or second copy of an old event revives none."""
 
     def __init__(self, *, limit: int = _MAX_FORGOTTEN) -> None:
-        self._clients: OrderedDict[str, Client] = OrderedDict()
+        super().__init__()
         self._limit = limit
-
-    def __contains__(self, client_id: str) -> bool:
-        return client_id in self._clients
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._clients)
-
-    def get(self, client_id: str) -> Client | None:
-        """Return what is kept of a client."""
-        return self._clients.get(client_id)
 
     def add(self, client: Client) -> str | None:
         """Keep a client's last event; return the client ID that made room for it."""
-        self._clients[client.client_id] = client
-        if len(self._clients) <= self._limit:
-            return None
-        return self._clients.popitem(last=False)[0]
-
-    def remove(self, client_id: str) -> None:
-        """Drop a client that has come back."""
-        del self._clients[client_id]
+        self[client.client_id] = client
+        return self.popitem(last=False)[0] if len(self) > self._limit else None
 
 
 class CountedDisconnects:

@@ -6,11 +6,7 @@ from collections.abc import Iterable
 from presenced.fleet import ClientFilter
 from presenced.pipeline import Pipeline
 from presenced.presence import OrderingRules, PresenceRules
-from presenced.settings import (
-    PresenceSettings,
-    Settings,
-    StateSettings,
-)
+from presenced.settings import PresenceSettings, Settings, StateSettings
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.options import tool_client_ids
 from presenced.store.file import default_path
