@@ -1,9 +1,8 @@
 """Each rule of ordering, at its bounds."""
 
-from typing import NamedTuple
-
 import pytest
 
+from presenced.presence.client import EventStamp
 from presenced.presence.ordering import (
     Ordering,
     OrderingRules,
@@ -18,19 +17,12 @@ LATER, RESET = Ordering.LATER, Ordering.LATER_AFTER_RESET
 STALE, DUPLICATE = Ordering.STALE, Ordering.DUPLICATE
 
 
-class Stamp(NamedTuple):
-    connected: bool
-    timestamp: int
-    version: int | None
-    session: str | None
+def connect(at: int = 0, version: int | None = 1, session: str | None = "s") -> EventStamp:
+    return EventStamp(True, at, version, session)
 
 
-def connect(at: int = 0, version: int | None = 1, session: str | None = "s") -> Stamp:
-    return Stamp(True, at, version, session)
-
-
-def disconnect(at: int = 0, version: int | None = 1, session: str | None = "s") -> Stamp:
-    return Stamp(False, at, version, session)
+def disconnect(at: int = 0, version: int | None = 1, session: str | None = "s") -> EventStamp:
+    return EventStamp(False, at, version, session)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +73,7 @@ def disconnect(at: int = 0, version: int | None = 1, session: str | None = "s") 
         (connect(0, version=None, session=None), disconnect(version=None, session=None), LATER),
     ],
 )
-def test_order(event: Stamp, last: Stamp, expected: Ordering) -> None:
+def test_order(event: EventStamp, last: EventStamp, expected: Ordering) -> None:
     assert order(event, last, RULES) is expected
 
 

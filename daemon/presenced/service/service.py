@@ -1,6 +1,7 @@
 """Compose, run, reload and stop the daemon."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import Client
-from presenced.service.build import client_filter, presence_rules, state_store
+from presenced.service.build import client_filter, presence_rules
 from presenced.service.delivery import Delivery
 from presenced.service.status_line import status_line
 from presenced.service.transition_log import TransitionLog
@@ -24,6 +25,8 @@ from presenced.sources.gap_detector import GapDetector
 from presenced.sources.options import source_options
 from presenced.sources.source import SourceOptions
 from presenced.store.errors import StateUnusableError
+from presenced.store.file import default_path
+from presenced.store.state_store import StateStore
 from presenced.system import log
 from presenced.system.loop import Clocks
 from presenced.system.supervision import Readiness, Supervision
@@ -64,20 +67,19 @@ class Service:
             transport=settings.mqtt.transport,
             gaps=self._gap_detector.gaps,
         )
-        self._store = state_store(
-            settings.state,
-            self._pipeline,
-            self._gap_detector,
-            kept_totals(self._metric_sources),
-            clocks,
-        )
+        path = settings.state.path or default_path(os.environ)
+        self._store: StateStore | None = None
+        if path is not None:
+            totals, on_error = kept_totals(self._metric_sources), settings.state.on_error
+            self._store = StateStore(
+                path, self._pipeline, self._gap_detector, totals, on_error, clocks
+            )
+            self._metric_sources.state = self._store.counts
         self._delivery = Delivery(self._pipeline, self._gap_detector, self._store, clocks)
         self._connections = Connections(self._delivery.inbox, self._gap_detector)
         self._transitions = TransitionLog()
         self._metric_sources.connections = self._connections
         self._metric_sources.inbox = self._delivery.inbox
-        if self._store is not None:
-            self._metric_sources.state = self._store.counts
         api_sources = Sources(
             self._pipeline, self._gap_detector, clocks, self.readiness, self._delivery.hold_after
         )
