@@ -90,7 +90,7 @@ def test_every_message_counts_once() -> None:
     assert sorted(pipeline.fleet.presence.clients) == ["ME", "a"]
 
 
-def told(topic: str, **payload: object) -> Message:
+def aws_message(topic: str, **payload: object) -> Message:
     return Message(
         topic=f"$aws/events/{topic}",
         payload=json.dumps(payload).encode(),
@@ -103,11 +103,11 @@ def told(topic: str, **payload: object) -> Message:
 
 def thing_message(name: str, operation: str) -> Message:
     version = {"created": 1, "deleted": 2}[operation]
-    return told(f"thing/{name}/{operation}", versionNumber=version, timestamp=version)
+    return aws_message(f"thing/{name}/{operation}", versionNumber=version, timestamp=version)
 
 
 def membership(operation: str, group: str, at: int) -> Message:
-    return told(
+    return aws_message(
         f"thingGroupMembership/thingGroup/{group}/thing/a/{operation}",
         operation=operation.upper(),
         timestamp=at,
@@ -122,7 +122,7 @@ def test_changes_of_the_registry_are_counted_by_what_they_change() -> None:
             membership("added", "g", 5_000_000_000_000),
             membership("removed", "g", 4_000_000_000_000),
             *(membership("added", f"g{number}", 5_000_000_000_000) for number in range(64)),
-            told("thing/a/created", timestamp=5_000_000_000_000),
+            aws_message("thing/a/created", timestamp=5_000_000_000_000),
         ]
     )
     counts = pipeline.counts
@@ -140,17 +140,17 @@ def test_changes_of_the_registry_are_counted_by_what_they_change() -> None:
 
 def test_jobs_certificates_and_commands_count_once_each() -> None:
     pipeline, _ = make()
-    job = told("job/j/completed", eventType="JOB", operation="completed", jobId="j")
-    failed = told("jobExecution/j/failed", operation="failed", jobId="j", thingArn="x/a")
+    job = aws_message("job/j/completed", eventType="JOB", operation="completed", jobId="j")
+    failed = aws_message("jobExecution/j/failed", operation="failed", jobId="j", thingArn="x/a")
     pipeline.process(
         [
             job,
             failed,
-            told("jobExecution/j/failed", operation="failed", jobId="j", thingArn="x/b"),
+            aws_message("jobExecution/j/failed", operation="failed", jobId="j", thingArn="x/b"),
             job,
-            told("certificates/registered/ca", certificateId="c"),
-            told("commandExecution/c/SUCCEEDED", executionId="c"),
-            told("commandExecution/c/A_STATUS_OF_TOMORROW", executionId="c"),
+            aws_message("certificates/registered/ca", certificateId="c"),
+            aws_message("commandExecution/c/SUCCEEDED", executionId="c"),
+            aws_message("commandExecution/c/A_STATUS_OF_TOMORROW", executionId="c"),
             failed,
         ]
     )
@@ -169,7 +169,7 @@ def test_repeats_are_recognised_among_the_last_messages_only(
 ) -> None:
     monkeypatch.setattr("presenced.pipeline._REMEMBERED_MESSAGES", 2)
     pipeline, _ = make()
-    one, two, three = (told(f"job/{number}/completed") for number in range(3))
+    one, two, three = (aws_message(f"job/{number}/completed") for number in range(3))
     ignored = []
     for each in (one, two, one, three, one):
         pipeline.process([each])
@@ -200,7 +200,7 @@ def test_patterns_are_those_of_a_shell(pattern: str, client_id: str, *, ignored:
     assert why == ("ignored_client" if ignored else None)
 
 
-def test_no_pattern_ignores_nobody() -> None:
+def test_without_patterns_no_client_is_ignored() -> None:
     assert ClientFilter().why_ignored("anyone") is None
 
 
@@ -262,7 +262,7 @@ def test_deadlines_of_before_the_hold_fire() -> None:
     assert [(t.time, t.state) for t in transitions] == [(0, State.ONLINE), (15, State.OFFLINE)]
 
 
-def test_many_deadlines_that_are_let_go_at_once_take_turns_before_the_message() -> None:
+def test_many_deadlines_that_are_released_together_fire_in_steps_before_the_message() -> None:
     """50,000 that were held back, released by one message, held up the loop for 175 ms."""
     pipeline, transitions = make()
     many = [str(number) for number in range(12)]
@@ -278,7 +278,7 @@ def test_many_deadlines_that_are_let_go_at_once_take_turns_before_the_message() 
     assert [t.client_id for t in transitions] == [*many, "late", "later"]
 
 
-def test_the_bound_of_deadlines_is_one_for_the_whole_batch() -> None:
+def test_the_limit_of_deadlines_applies_to_the_whole_batch() -> None:
     pipeline, transitions = make()
     pipeline.process([message("connected", name, at=0) for name in "abc"])
     pipeline.process([message("disconnected", name, at=10 + n) for n, name in enumerate("abc")])
@@ -306,7 +306,7 @@ def test_a_fault_at_a_deadline_stops_neither_the_others_nor_the_message() -> Non
     assert pipeline.fleet.presence.clients["d"].state is State.ONLINE
 
 
-def test_what_was_held_fires_with_its_own_time_once_it_is_let_go() -> None:
+def test_a_held_deadline_fires_with_its_own_time_after_its_release() -> None:
     pipeline, transitions = make()
     pipeline.process([message("connected", at=0), message("disconnected", at=10)])
     pipeline.advance(100.0, 0.0, hold_after=12.0)

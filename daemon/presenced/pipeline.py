@@ -150,7 +150,7 @@ class Pipeline:
         self._publish()
 
     def recount(self) -> None:
-        """Count all clients anew, once those of an earlier process are restored."""
+        """Recount all clients, after those of an earlier process are restored."""
         self.fleet.recount()
         self._publish()
 

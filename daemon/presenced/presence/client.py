@@ -16,7 +16,7 @@ ClientEvent = LifecycleEvent | ConnectFailedEvent | SubscriptionEvent
 ForgetReason = Literal["expired", "thing_deleted", "requested"]
 
 PackedSession = int | str | None
-"""A session identifier as it is kept: an AWS IoT Core UUID as a number takes half the memory."""
+"""A session identifier as it is stored: an AWS IoT Core UUID as a number takes half the memory."""
 
 _NO_EVENT = -1
 
@@ -187,7 +187,7 @@ class ClientChange(msgspec.Struct, gc=False):
     are set for events; `against` is the stamp that an ignored event was compared with.
     `transition` is set if the client went online or offline. `described` means that the registry
     may say something else about the client. `changed` is False if nothing kept about the client
-    changed, so that its row in the state file stays as it is. `dropped` is the client ID whose
+    changed, so that its row in the state file stays the same. `dropped` is the client ID whose
     ordering record made room for this one's.
     """
 

@@ -84,7 +84,9 @@ class Presence:
             ordering = resolve(event, last, self.rules.ordering)
             was_connected = last.connected
             if not ordering.is_later:
-                self._ignore(event, last, ordering)
+                self.counts.ignored[ordering.value] += 1
+                if ordering is Ordering.STALE and not event.connected:
+                    self._count_disconnect(event, last)
                 return ClientChange(
                     client or last,
                     before,
@@ -131,7 +133,7 @@ class Presence:
             client.packed_session = session
             effect, transition = self._go_online(client, received)
         else:
-            self.counts.observe_session(event.timestamp - client.timestamp)
+            self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
             self._count_disconnect(event, client)
             client.timestamp, client.reason = event.timestamp, event.reason
             effect, transition = self._begin_delay(client, received, now)
@@ -146,7 +148,7 @@ class Presence:
         return ClientChange(self._add(client_id), None, _UNKNOWN)
 
     def suppose_online(self, client_id: str, received: float) -> ClientChange | None:
-        """Take a client of which nothing is known for online, until a lifecycle event of it.
+        """Assume that a client without any known event is online, until a lifecycle event of it.
 
         That event overrules this, whatever it says. None if something is known.
         """
@@ -308,7 +310,7 @@ class Presence:
     ) -> _Outcome:
         """Apply an accepted disconnect; `is_own` if it ends the connection known last."""
         if is_own:
-            self.counts.observe_session(event.timestamp - client.timestamp)
+            self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
         else:
             self.counts.missed["connected"] += 1
         self._count_disconnect(event, client)
@@ -330,11 +332,6 @@ class Presence:
             self.deadlines.schedule(now + delay, client, ahead=delay)
             return _BEGAN_DELAY, None
         return Effect.WENT_OFFLINE, self._go_offline(client, received, now)
-
-    def _ignore(self, event: LifecycleEvent, last: Client, ordering: Ordering) -> None:
-        self.counts.ignored[ordering.value] += 1
-        if ordering is Ordering.STALE and not event.connected:
-            self._count_disconnect(event, last)
 
     def _count_disconnect(self, event: LifecycleEvent, client: Client) -> None:
         """Count a disconnect once, even if it changes nothing any more."""

@@ -45,8 +45,8 @@ class AwaitedDisconnects:
         for connection in (client.replaced or {}).values():
             if same_connection(disconnect, connection.connect):
                 self._remove(connection)
-                started = connection.connect.timestamp
-                self._counts.observe_session(disconnect.timestamp - started)
+                milliseconds = disconnect.timestamp - connection.connect.timestamp
+                self._counts.session_duration.observe(milliseconds / 1000)
                 return
 
     def miss(self, connection: ReplacedConnection) -> None:

@@ -6,7 +6,7 @@ presenced may have started after it was created, or may receive its creation lat
 AWS delivers registry events late, twice and out of order ("Event messages" in the AWS IoT developer
 guide). Things and groups carry a `versionNumber`, which starts at 1 and rises with every change;
 types do not. A deleted object may be followed by another one of the same name, with an ID of its
-own and versions that start anew.
+own and versions that start again at 1.
 """
 
 from collections.abc import Mapping

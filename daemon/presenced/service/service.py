@@ -192,7 +192,7 @@ class Service:
         return Readiness(ready=True, text="\n".join(lines))
 
     async def reload(self) -> list[str]:
-        """Read the settings again and apply them; wrong ones leave everything as it is.
+        """Read the settings again and apply them; wrong ones change nothing.
 
         Returns what is wrong with them. Presence is kept. Only connections whose own options, or
         whose certificate files, changed reconnect.
