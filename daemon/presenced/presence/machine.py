@@ -124,7 +124,7 @@ class Presence:
         received: float,
         now: float,
     ) -> ClientChange:
-        """Apply an event that `follows`: as `apply` would, in half the time."""
+        """Apply an event for which `follows` is true; the fast path of `apply`."""
         before = client.state
         if client.gap_epoch != self.gap_epoch:
             self._verify(client)
@@ -142,7 +142,7 @@ class Presence:
         )
 
     def add(self, client_id: str) -> ClientChange | None:
-        """Add a client that is not known, as unknown; None if it is known."""
+        """Add a client in the state unknown; None if the client is known."""
         if client_id in self.clients:
             return None
         return ClientChange(self._add(client_id), None, _UNKNOWN)
@@ -166,8 +166,8 @@ class Presence:
     def note_gap(self, at: float) -> None:
         """Note a gap: events from before `at`, in wall-clock seconds, may have been lost.
 
-        What is known of each client stays. Those that are online or pending are unverified
-        (`PresenceCounts.unverified`) until an event confirms or changes their state.
+        States stay. Clients that are online or pending are unverified (`PresenceCounts.unverified`)
+        until an event confirms or changes their state.
         """
         self.gap_epoch += 1
         self.last_gap_at = at
@@ -200,9 +200,9 @@ class Presence:
     ) -> None:
         """Take over a client that an earlier process kept; it must not be known yet.
 
-        `deadline` is when a pending client goes offline or since when an offline one is so,
-        `awaited` which disconnects of replaced connections are awaited, and until when; all on the
-        clock of `now`.
+        `deadline` is when a pending client goes offline, or when an offline one went offline.
+        `awaited` are its replaced connections, each with the time until which its disconnect is
+        awaited. All times are on the clock of `now`.
         """
         self.clients[client.client_id] = client
         self.counts.clients[client.state] += 1

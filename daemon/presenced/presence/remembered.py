@@ -1,4 +1,4 @@
-"""What presence remembers beside the clients: bounded memories, each of a different past."""
+"""What presence remembers besides clients: awaited disconnects, forgotten clients, digests."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
@@ -41,7 +41,7 @@ class AwaitedDisconnects:
         self._deadlines.schedule(until, connection, ahead=ahead)
 
     def settle(self, disconnect: Stamp, client: Client) -> None:
-        """Stop awaiting a disconnect that arrived, if one of the replaced connections is its."""
+        """Stop awaiting a disconnect that arrived, if it ends a replaced connection."""
         for connection in (client.replaced or {}).values():
             if same_connection(disconnect, connection.connect):
                 self._remove(connection)
