@@ -91,11 +91,11 @@ def _process(
     fleet = Fleet(PresenceRules(), ClientFilter(patterns=["*"] if left_out else []))
     pipeline = Pipeline(fleet)
     if series:
-        pipeline.add_observers(ClientMetrics(fleet, MetricsSettings()))
+        pipeline.observers += [ClientMetrics(fleet, MetricsSettings())]
     if tracked:
-        pipeline.add_observers(_Noting())
+        pipeline.observers += [_Noting()]
     if history:
-        pipeline.add_observers(_Remembering())
+        pipeline.observers += [_Remembering()]
     for start in range(0, len(messages), BATCH):
         pipeline.process(messages[start : start + BATCH])
 

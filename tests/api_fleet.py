@@ -80,7 +80,7 @@ class ApiFleet:
             index=self.index,
             hub=self.hub,
         )
-        self.pipeline.add_observers(client_metrics, self.api)
+        self.pipeline.observers += [client_metrics, self.api]
 
     def hear(
         self,

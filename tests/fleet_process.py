@@ -24,7 +24,7 @@ from presenced.store.schema import TABLES, CounterRow
 from presenced.store.state_store import restore
 from presenced.store.totals import Total, Totals
 from presenced.system.loop import Clocks
-from recorders import ChangeRecorder
+from recorders import ChangeRecorder, pending_deadlines
 from registry.life import seen
 
 DELAY = 5.0
@@ -80,7 +80,7 @@ class Process:
         self.path = path
         self.collector = Collector(self.pipeline, self.gap_detector, self.totals, time.clocks)
         self.file = StateFile.open(path)
-        self.pipeline.add_observers(self.collector, self.recorder)
+        self.pipeline.observers += [self.collector, self.recorder]
         restore(self.file, self.fleet, self.gap_detector, self.collector, time.now)
         self.pipeline.recount()
 
@@ -178,7 +178,7 @@ def known(process: Process) -> dict[str, Any]:
         "unverified": presence.counts.unverified,
         "doubted_at": presence.last_gap_at,
         "states": presence.counts.clients,
-        "deadlines": presence.pending_deadlines,
+        "deadlines": pending_deadlines(presence),
         "registry": seen(inventory),
         "types": headcount(fleet.thing_types, inventory.types.live),
         "groups": headcount(fleet.thing_groups, inventory.groups.live),
@@ -225,7 +225,7 @@ def _client(process: Process, client: Client) -> tuple[Any, ...]:
     offset = process.time.offset
     awaited = {
         key: replaced.deadline + offset
-        for key, replaced in client.replaced.items()
+        for key, replaced in (client.replaced or {}).items()
         if replaced.deadline is not None
     }
     return (
@@ -246,6 +246,6 @@ def _client(process: Process, client: Client) -> tuple[Any, ...]:
 def _order(client: Client) -> tuple[Any, ...]:
     return (
         client.connected,
-        client.key,
+        client.stamp,
         client.ambiguous,
     )

@@ -1,4 +1,4 @@
-"""True histories of one client, as AWS IoT Core could have told them."""
+"""True histories of one client, as AWS IoT Core could have published them."""
 
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ def histories(
     session = 0
     events: list[LifecycleEvent] = []
 
-    def tell(*, connected: bool, at: int, reason: str | None = None) -> None:
+    def add(*, connected: bool, at: int, reason: str | None = None) -> None:
         stamp = at + draw(off)
         events.append(
             lifecycle(
@@ -75,22 +75,22 @@ def histories(
         )
 
     for left in reversed(range(draw(st.integers(1, most_connections)))):
-        tell(connected=True, at=now)
+        add(connected=True, at=now)
         now += draw(st.sampled_from([0, MILLISECOND, 1000]) | st.integers(0, 2 * R))
         end = draw(st.sampled_from(["taken over", "ended", "away"]))
         if left == 0:
             online = draw(st.booleans())
             if not online:
-                tell(connected=False, at=now, reason="CONNECTION_LOST")
+                add(connected=False, at=now, reason="CONNECTION_LOST")
             break
         if end == "taken over":
             late = draw(st.integers(0, LATEST_TAKEOVER) | st.just(LATEST_TAKEOVER))
             noticed = max(noticed, now + late)
-            tell(connected=False, at=now + late, reason="DUPLICATE_CLIENTID")
+            add(connected=False, at=now + late, reason="DUPLICATE_CLIENTID")
             version += draw(st.integers(1, 3))
         else:
             noticed = max(noticed, now)
-            tell(connected=False, at=now, reason="CONNECTION_LOST")
+            add(connected=False, at=now, reason="CONNECTION_LOST")
             if end == "away":
                 now = (now if reset_after_late else noticed) + R + draw(st.integers(0, 3 * R))
                 version = draw(st.integers(0, 3) | st.just(version + 1))

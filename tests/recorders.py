@@ -12,6 +12,12 @@ def fire(presence: Presence, now: float, offset: float = 0.0) -> list[ClientChan
     return [change for change in presence.fire(now, offset) if change is not None]
 
 
+def pending_deadlines(presence: Presence) -> int:
+    """How many deadlines there are; those of offline clients are one in `deadlines`."""
+    offline = presence._offline
+    return len(presence.deadlines) + len(offline) - (offline.deadline is not None)
+
+
 class ChangeRecorder:
     """Transitions, and which clients were forgotten, described or changed in any other way.
 
@@ -40,7 +46,7 @@ class ChangeRecorder:
             self.transitions.append(change.transition)
         if change.described:
             self.described.append(client_id)
-        if not change.event_only:
+        if change.changed:
             self.changed.append(client_id)
         if change.dropped is not None:
             self.changed.append(change.dropped)

@@ -1,4 +1,4 @@
-"""Events of the registry, as tests need them: only what matters is told. Times in milliseconds."""
+"""Registry events with only the fields that tests need. Times are in milliseconds."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Presence and the registry together: whose client a thing is, and who counts where."""
+"""Presence and the registry together: which client belongs to a thing, and where it counts."""
 
 from collections import Counter
 from random import Random
@@ -35,7 +35,7 @@ class Bench:
         self.versions: dict[str, int] = {}
 
     @property
-    def told(self) -> list[tuple[str, State]]:
+    def transitions(self) -> list[tuple[str, State]]:
         return [(t.client_id, t.state) for t in self.recorder.transitions]
 
     def record(self) -> None:
@@ -97,7 +97,7 @@ def test_a_thing_that_never_connected_is_unknown() -> None:
     assert bench.states == {"a": "unknown"}
     assert bench.by_type == {("pump", "unknown"): 1}
     assert bench.by_group == {("hall", "unknown"): 1}
-    assert bench.told == [], "no transition"
+    assert bench.transitions == [], "no transition"
     bench.connect("a")
     assert bench.by_group == {("hall", "online"): 1}
 
@@ -195,7 +195,7 @@ def test_a_deleted_thing_that_is_online_is_forgotten_when_it_goes_offline() -> N
     assert bench.states == {"a": "pending"}
     bench.wait(DELAY)
     assert bench.states == {}
-    assert bench.told[-1] == ("a", State.OFFLINE), "the transition is told first"
+    assert bench.transitions[-1] == ("a", State.OFFLINE), "the transition comes first"
     assert bench.fleet.presence.counts.forgotten["thing_deleted"] == 1
 
 
@@ -246,7 +246,7 @@ def test_clients_that_do_not_count_are_made_by_no_thing() -> None:
     assert bench.states == {"presenced": "unknown", "test-1": "unknown"}
 
 
-def test_attributes_and_type_are_told_where_they_change() -> None:
+def test_changes_of_attributes_and_type_are_reported() -> None:
     bench = Bench()
     bench.connect("a")
     client = bench.fleet.presence.clients["a"]
@@ -267,7 +267,7 @@ def test_a_subscription_shows_that_an_unknown_client_is_online() -> None:
     assert bench.states == {"a": "online", "b": "online"}
     assert bench.by_type == {("pump", "online"): 1}
     assert bench.fleet.presence.counts.supposed_online == 2
-    assert [state for _, state in bench.told] == [State.ONLINE] * 2
+    assert [state for _, state in bench.transitions] == [State.ONLINE] * 2
 
 
 def test_a_subscription_names_the_thing_too() -> None:
@@ -285,10 +285,10 @@ def test_any_lifecycle_event_overrules_a_subscription(*, connected: bool) -> Non
     assert bench.states == {"a": "online" if connected else "pending"}
     counts = bench.fleet.presence.counts
     assert counts.connections_replaced == 0, "nothing was known to be replaced"
-    assert len(bench.told) == 1
+    assert len(bench.transitions) == 1
 
 
-def test_a_subscription_says_nothing_new_of_a_client_that_is_known() -> None:
+def test_a_subscription_changes_nothing_about_a_known_client() -> None:
     bench = Bench()
     bench.connect("a")
     bench.disconnect("a")
@@ -408,8 +408,8 @@ def test_a_group_of_the_whole_fleet_moves() -> None:
     assert bench.by_group[("site", "unknown")] == 10_000
 
 
-def test_who_is_forgotten_while_a_group_goes_is_counted_once_elsewhere() -> None:
-    """A client of a deleted thing bears the name of another thing, and both are in the group."""
+def test_a_client_forgotten_while_its_group_is_deleted_counts_once() -> None:
+    """A client of a deleted thing has the name of another thing, and both are in the group."""
     bench = Bench()
     bench.connect("b", "a")
     bench.disconnect("b")
@@ -425,7 +425,7 @@ def test_who_is_forgotten_while_a_group_goes_is_counted_once_elsewhere() -> None
     assert bench.by_type == {("pump", "unknown"): 1}
 
 
-def test_who_is_forgotten_at_once_is_unknown_as_the_thing_of_its_own_name() -> None:
+def test_a_client_forgotten_at_once_becomes_unknown_under_its_own_name() -> None:
     bench = Bench()
     bench.fleet.presence.use_rules(PresenceRules(offline_delay=0.0))
     bench.learn(thing("x", "pump"))

@@ -56,7 +56,7 @@ def test_deadlines_come_before_the_message_that_arrives_at_their_time() -> None:
         (15, State.OFFLINE),
         (15, State.ONLINE),
     ]
-    assert pipeline.presence.counts.flaps_suppressed == 1
+    assert pipeline.fleet.presence.counts.flaps_suppressed == 1
 
 
 def test_every_message_counts_once() -> None:
@@ -86,11 +86,11 @@ def test_every_message_counts_once() -> None:
         "ignored_client": 1,
     }
     assert counts.connect_failures == {"AUTHORIZATION_FAILED": 1, "other": 1}
-    assert pipeline.presence.counts.ignored == {"duplicate": 1, "stale": 0}
-    assert sorted(pipeline.presence.clients) == ["ME", "a"]
+    assert pipeline.fleet.presence.counts.ignored == {"duplicate": 1, "stale": 0}
+    assert sorted(pipeline.fleet.presence.clients) == ["ME", "a"]
 
 
-def told(topic: str, **payload: object) -> Message:
+def aws_message(topic: str, **payload: object) -> Message:
     return Message(
         topic=f"$aws/events/{topic}",
         payload=json.dumps(payload).encode(),
@@ -103,11 +103,11 @@ def told(topic: str, **payload: object) -> Message:
 
 def thing_message(name: str, operation: str) -> Message:
     version = {"created": 1, "deleted": 2}[operation]
-    return told(f"thing/{name}/{operation}", versionNumber=version, timestamp=version)
+    return aws_message(f"thing/{name}/{operation}", versionNumber=version, timestamp=version)
 
 
 def membership(operation: str, group: str, at: int) -> Message:
-    return told(
+    return aws_message(
         f"thingGroupMembership/thingGroup/{group}/thing/a/{operation}",
         operation=operation.upper(),
         timestamp=at,
@@ -122,7 +122,7 @@ def test_changes_of_the_registry_are_counted_by_what_they_change() -> None:
             membership("added", "g", 5_000_000_000_000),
             membership("removed", "g", 4_000_000_000_000),
             *(membership("added", f"g{number}", 5_000_000_000_000) for number in range(64)),
-            told("thing/a/created", timestamp=5_000_000_000_000),
+            aws_message("thing/a/created", timestamp=5_000_000_000_000),
         ]
     )
     counts = pipeline.counts
@@ -140,17 +140,17 @@ def test_changes_of_the_registry_are_counted_by_what_they_change() -> None:
 
 def test_jobs_certificates_and_commands_count_once_each() -> None:
     pipeline, _ = make()
-    job = told("job/j/completed", eventType="JOB", operation="completed", jobId="j")
-    failed = told("jobExecution/j/failed", operation="failed", jobId="j", thingArn="x/a")
+    job = aws_message("job/j/completed", eventType="JOB", operation="completed", jobId="j")
+    failed = aws_message("jobExecution/j/failed", operation="failed", jobId="j", thingArn="x/a")
     pipeline.process(
         [
             job,
             failed,
-            told("jobExecution/j/failed", operation="failed", jobId="j", thingArn="x/b"),
+            aws_message("jobExecution/j/failed", operation="failed", jobId="j", thingArn="x/b"),
             job,
-            told("certificates/registered/ca", certificateId="c"),
-            told("commandExecution/c/SUCCEEDED", executionId="c"),
-            told("commandExecution/c/A_STATUS_OF_TOMORROW", executionId="c"),
+            aws_message("certificates/registered/ca", certificateId="c"),
+            aws_message("commandExecution/c/SUCCEEDED", executionId="c"),
+            aws_message("commandExecution/c/A_STATUS_OF_TOMORROW", executionId="c"),
             failed,
         ]
     )
@@ -164,10 +164,12 @@ def test_jobs_certificates_and_commands_count_once_each() -> None:
     assert pipeline.counts.ignored["duplicate"] == 2
 
 
-def test_repeats_are_recognised_among_the_last_messages_only() -> None:
-    fleet = Fleet(PresenceRules())
-    pipeline = Pipeline(fleet, remembered_messages=2)
-    one, two, three = (told(f"job/{number}/completed") for number in range(3))
+def test_repeats_are_recognised_among_the_last_messages_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("presenced.pipeline._REMEMBERED_MESSAGES", 2)
+    pipeline, _ = make()
+    one, two, three = (aws_message(f"job/{number}/completed") for number in range(3))
     ignored = []
     for each in (one, two, one, three, one):
         pipeline.process([each])
@@ -198,7 +200,7 @@ def test_patterns_are_those_of_a_shell(pattern: str, client_id: str, *, ignored:
     assert why == ("ignored_client" if ignored else None)
 
 
-def test_no_pattern_ignores_nobody() -> None:
+def test_without_patterns_no_client_is_ignored() -> None:
     assert ClientFilter().why_ignored("anyone") is None
 
 
@@ -219,7 +221,7 @@ def test_topic_disagreements_are_counted() -> None:
     pipeline, _ = make()
     pipeline.process([message("connected", eventType="disconnected")])
     assert pipeline.counts.topic_disagreements == 1
-    assert pipeline.presence.clients["a"].state is State.OFFLINE
+    assert pipeline.fleet.presence.clients["a"].state is State.OFFLINE
 
 
 def test_a_fault_of_ours_does_not_take_the_batch_with_it(
@@ -232,8 +234,8 @@ def test_a_fault_of_ours_does_not_take_the_batch_with_it(
     log.configure("info", "json")
     pipeline = Pipeline(Fleet(PresenceRules(), FailingFilter()))
     assert pipeline.process([message("connected", name) for name in "abc"]) == 3
-    assert sorted(pipeline.presence.clients) == ["a", "c"]
-    assert pipeline.presence.counts.clients[State.ONLINE] == 2
+    assert sorted(pipeline.fleet.presence.clients) == ["a", "c"]
+    assert pipeline.fleet.presence.counts.clients[State.ONLINE] == 2
     line = json.loads(capsys.readouterr().err)
     assert line["event"] == "a message could not be applied"
     assert "ZeroDivisionError" in str(line["exception"])
@@ -249,7 +251,7 @@ def test_held_deadlines_fire_neither_by_time_nor_by_messages() -> None:
     pipeline.process([message("connected", "b", at=100)], hold_after=14.0)
     assert [t.client_id for t in transitions] == ["a", "b"]
     pipeline.process([message("connected", version=2, at=101)], hold_after=14.0)
-    assert pipeline.presence.counts.flaps_suppressed == 1, "it had come back meanwhile"
+    assert pipeline.fleet.presence.counts.flaps_suppressed == 1, "it had come back meanwhile"
 
 
 def test_deadlines_of_before_the_hold_fire() -> None:
@@ -260,7 +262,7 @@ def test_deadlines_of_before_the_hold_fire() -> None:
     assert [(t.time, t.state) for t in transitions] == [(0, State.ONLINE), (15, State.OFFLINE)]
 
 
-def test_many_deadlines_that_are_let_go_at_once_take_turns_before_the_message() -> None:
+def test_many_deadlines_that_are_released_together_fire_in_steps_before_the_message() -> None:
     """50,000 that were held back, released by one message, held up the loop for 175 ms."""
     pipeline, transitions = make()
     many = [str(number) for number in range(12)]
@@ -271,12 +273,12 @@ def test_many_deadlines_that_are_let_go_at_once_take_turns_before_the_message() 
     fired = []
     while pipeline.process(batch, limit=5) == 0:
         fired.append(len(transitions))
-        assert "late" not in pipeline.presence.clients
+        assert "late" not in pipeline.fleet.presence.clients
     assert fired == [5, 10]
     assert [t.client_id for t in transitions] == [*many, "late", "later"]
 
 
-def test_the_bound_of_deadlines_is_one_for_the_whole_batch() -> None:
+def test_the_limit_of_deadlines_applies_to_the_whole_batch() -> None:
     pipeline, transitions = make()
     pipeline.process([message("connected", name, at=0) for name in "abc"])
     pipeline.process([message("disconnected", name, at=10 + n) for n, name in enumerate("abc")])
@@ -300,11 +302,11 @@ def test_a_fault_at_a_deadline_stops_neither_the_others_nor_the_message() -> Non
     pipeline.process([message("disconnected", name) for name in "abc"])
     pipeline.process([message("connected", "d", at=100)])
     assert pipeline.counts.faults == 1
-    assert pipeline.presence.counts.clients[State.OFFLINE] == 3
-    assert pipeline.presence.clients["d"].state is State.ONLINE
+    assert pipeline.fleet.presence.counts.clients[State.OFFLINE] == 3
+    assert pipeline.fleet.presence.clients["d"].state is State.ONLINE
 
 
-def test_what_was_held_fires_with_its_own_time_once_it_is_let_go() -> None:
+def test_a_held_deadline_fires_with_its_own_time_after_its_release() -> None:
     pipeline, transitions = make()
     pipeline.process([message("connected", at=0), message("disconnected", at=10)])
     pipeline.advance(100.0, 0.0, hold_after=12.0)
@@ -329,7 +331,7 @@ class Listing:
 def test_observers_see_each_batch_with_every_event_also_the_ignored_and_rejected_ones() -> None:
     pipeline, _ = make(own=["me"])
     listing = Listing()
-    pipeline.add_observers(listing)
+    pipeline.observers += [listing]
     pipeline.process([message("connected"), message("connected", "me"), message("nonsense")])
     assert listing.batches == [["a", "me", None]]
 

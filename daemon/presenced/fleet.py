@@ -25,8 +25,9 @@ from presenced.presence import (
     Presence,
     PresenceRules,
     State,
+    Transition,
 )
-from presenced.presence.client import ConnectionKey, pack
+from presenced.presence.client import EventStamp, PackedSession, pack
 from presenced.presence.counts import StateCounts
 from presenced.registry import Inventory, Outcome, Thing
 from presenced.registry.inventory import ThingChange
@@ -52,6 +53,11 @@ class Changes(NamedTuple):
     things: set[str]
     thing_types: set[str]
     thing_groups: set[str]
+
+    @property
+    def transitions(self) -> list[Transition]:
+        """The transitions of the clients, in order."""
+        return [each.transition for each in self.clients if each.transition is not None]
 
 
 class ClientFilter:
@@ -120,30 +126,25 @@ class Fleet:
     def apply_subscription(self, event: SubscriptionEvent, received: float) -> None:
         """Take a subscription for a sign of life; an unsubscription only shows in the history.
 
-        It shows that a client of which nothing else is known is online, and that a client that is
-        unverified after a gap is still online.
+        A client without any other known event is online then, and a client that is unverified after
+        a gap is still online.
         """
-        is_sign_of_life = event.type == "subscribed"
-        supposed = None
-        if is_sign_of_life:
-            supposed = self.presence.suppose_online(event.client_id, received)
-        if supposed is not None:
-            supposed.event, supposed.received = event, received
-            supposed.session = pack(event.session)
-            self._record(supposed)
-            self._rename(supposed.client, event.thing_name)
-            return
-        client = self.presence.clients.get(event.client_id)
-        if client is not None:
+        subscribed = event.type == "subscribed"
+        change = self.presence.suppose_online(event.client_id, received) if subscribed else None
+        if change is not None:
+            change.event, change.received, change.session = event, received, pack(event.session)
+            self._record(change)
+            self._rename(change.client, event.thing_name)
+        elif (client := self.presence.clients.get(event.client_id)) is not None:
             at = received if event.timestamp is None else event.timestamp / 1000
-            verified = is_sign_of_life and self.presence.confirm_online(client, at)
-            self._note_event(client, event, received, event_only=not verified)
+            verified = subscribed and self.presence.confirm_online(client, at)
+            self._note(event, client, received, pack(event.session), changed=verified)
 
     def note_connect_failure(self, event: ConnectFailedEvent, received: float) -> None:
         """Note that a client was refused; this says nothing about its presence."""
         client = self.presence.clients.get(event.client_id)
         if client is not None:
-            self._note_event(client, event, received, event_only=True)
+            self._note(event, client, received)
 
     def apply_registry(self, event: RegistryEvent, received: float) -> Outcome:
         """Apply an event of the registry; without event time it counts as just now."""
@@ -163,15 +164,12 @@ class Fleet:
         fired = 0
         for change in islice(self.presence.fire(now, offset), limit):
             fired += 1
-            if change is not None:
-                self._record(change)
+            self._record(change)
         return fired
 
     def forget(self, client_id: str, reason: ForgetReason) -> None:
         """Drop a client, if it is known."""
-        change = self.presence.forget(client_id, reason)
-        if change is not None:
-            self._record(change)
+        self._record(self.presence.forget(client_id, reason))
 
     def use_filter(self, client_filter: ClientFilter) -> None:
         """Leave out other clients from now on; those that have been counted stay.
@@ -183,7 +181,7 @@ class Fleet:
         unknown = [client.client_id for client in clients if client.state is State.UNKNOWN]
         for client_id in unknown:
             if client_filter.why_ignored(client_id) is not None:
-                self._drop_unknown(client_id)
+                self._record(self.presence.drop_unknown(client_id))
         for name in self.inventory.things.live:
             self._ensure_client(name)
 
@@ -191,7 +189,7 @@ class Fleet:
         self,
         client: Client,
         deadline: float | None,
-        awaited: Iterable[tuple[ConnectionKey, float]],
+        awaited: Iterable[tuple[EventStamp, float]],
     ) -> None:
         """Take over a client as `Presence.restore` does; `recount` must follow."""
         self.presence.restore(client, deadline, awaited)
@@ -199,7 +197,7 @@ class Fleet:
             self._named.setdefault(client.thing_name, set()).add(client.client_id)
 
     def recount(self) -> None:
-        """Count all clients by type and group anew, and give every thing its client."""
+        """Recount all clients by type and group, and add the missing clients of things."""
         self.thing_types.clear()
         self.thing_groups.clear()
         # Many things share their type and groups: each combination is looked up once.
@@ -224,20 +222,16 @@ class Fleet:
             return thing is None or not thing.groups
         return thing is not None and self.inventory.is_in(thing, group)
 
-    def _record(self, change: ClientChange) -> None:
-        """Collect a change, count it by type and group, and draw what follows from it."""
+    def _record(self, change: ClientChange | None) -> None:
+        """Collect a change, count it by type and group, and apply what follows from it."""
+        if change is None:
+            return
         self._changes.append(change)
         client, before, after = change.client, change.before, change.after
         if before is after:
             return
         if self.inventory.things.live:
-            thing = self.inventory.things.live.get(client.thing)
-            if thing is not None:
-                groups = self.inventory.groups_of(thing)
-                if before is not None:
-                    self._count(thing.type, groups, before, -1)
-                if after is not None:
-                    self._count(thing.type, groups, after, 1)
+            self._count_client(client, (before, -1), (after, 1))
         if after is None:
             if client.thing_name:
                 self._remove_name(client.thing_name, client.client_id)
@@ -246,27 +240,19 @@ class Fleet:
         elif after is State.OFFLINE and self._is_deleted(client.thing):
             self.forget(client.client_id, "thing_deleted")
 
-    def _note_event(
+    def _note(
         self,
-        client: Client,
         event: ConnectFailedEvent | SubscriptionEvent,
+        client: Client,
         received: float,
+        session: PackedSession = None,
         *,
-        event_only: bool,
+        changed: bool = False,
     ) -> None:
-        session = pack(event.session) if isinstance(event, SubscriptionEvent) else None
-        self._changes.append(
-            ClientChange(
-                client,
-                client.state,
-                client.state,
-                event=event,
-                effect=Effect.NOTED,
-                received=received,
-                session=session,
-                event_only=event_only,
-            )
-        )
+        state, effect = client.state, Effect.NOTED
+        change = ClientChange(client, state, state, None, event, effect, received, session)
+        change.changed = changed
+        self._changes.append(change)
 
     def _count(self, thing_type: str, groups: Iterable[str], state: State, step: int) -> None:
         if thing_type:
@@ -284,7 +270,7 @@ class Fleet:
             self._count(thing.type, groups, client.state, 1)
 
     def _settle_clients(self, thing: Thing) -> None:
-        """Add or drop the clients of a thing that may have changed, and describe them anew."""
+        """Add or drop the clients of a thing that may have changed, and mark them as described."""
         if thing.exists:
             self._ensure_client(thing.name)
         else:
@@ -293,18 +279,15 @@ class Fleet:
                 if thing.deleted and client.state in (State.OFFLINE, State.UNKNOWN):
                     self.forget(client.client_id, "thing_deleted")
                 else:
-                    self._drop_unknown(client.client_id)
+                    self._record(self.presence.drop_unknown(client.client_id))
         for client in self._clients_of(thing.name):
-            self._changes.append(ClientChange(client, client.state, client.state, described=True))
+            self._changes.append(
+                ClientChange(client, client.state, client.state, described=True, changed=False)
+            )
 
     def _is_deleted(self, name: str) -> bool:
         thing = self.inventory.things.get(name)
         return thing is not None and thing.deleted and not thing.exists
-
-    def _drop_unknown(self, client_id: str) -> None:
-        change = self.presence.drop_unknown(client_id)
-        if change is not None:
-            self._record(change)
 
     def _ensure_client(self, name: str) -> None:
         """Give a thing an unknown client, until one of its own connects."""
@@ -313,11 +296,9 @@ class Fleet:
             return
         if name in self.inventory.things.live and self.client_filter.why_ignored(name) is None:
             if next(self._clients_of(name), None) is None:
-                change = self.presence.add(name)
-                if change is not None:
-                    self._record(change)
+                self._record(self.presence.add(name))
             elif name in self._named:
-                self._drop_unknown(name)
+                self._record(self.presence.drop_unknown(name))
 
     def _clients_of(self, name: str) -> Iterator[Client]:
         client = self.presence.clients.get(name)
@@ -332,22 +313,25 @@ class Fleet:
         if named == client.thing_name:
             return
         before = client.thing
-        self._count_client(client, -1)
+        self._count_client(client, (client.state, -1))
         if client.thing_name:
             self._remove_name(client.thing_name, client.client_id)
         client.thing_name = named
         if named:
             self._named.setdefault(named, set()).add(client.client_id)
-        self._count_client(client, 1)
+        self._count_client(client, (client.state, 1))
         for name in (before, client.thing):
             self._ensure_client(name)
         self._changes.append(ClientChange(client, client.state, client.state, described=True))
 
-    def _count_client(self, client: Client, step: int) -> None:
+    def _count_client(self, client: Client, *steps: tuple[State | None, int]) -> None:
+        """Count a client as entering (1) or leaving (-1) states, by its type and groups."""
         thing = self.inventory.things.live.get(client.thing)
         if thing is not None:
             groups = self.inventory.groups_of(thing)
-            self._count(thing.type, groups, client.state, step)
+            for state, step in steps:
+                if state is not None:
+                    self._count(thing.type, groups, state, step)
 
     def _remove_name(self, thing_name: str, client_id: str) -> None:
         clients = self._named[thing_name]

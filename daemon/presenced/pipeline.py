@@ -26,7 +26,7 @@ from presenced.events.model import (
     SubscriptionEvent,
 )
 from presenced.fleet import Changes, ClientFilter, Fleet
-from presenced.presence import Distribution, ForgetReason, Presence
+from presenced.presence import Distribution, ForgetReason
 from presenced.registry import Outcome
 from presenced.system.log import ThrottledLogger, get_logger
 
@@ -85,33 +85,17 @@ class Observer(Protocol):
 
 
 class Pipeline:
-    """Applies messages in the order of their arrival to `fleet`.
+    """Applies messages in the order of their arrival to `fleet`, then calls `observers` in order.
 
     `hold_after` arguments are the monotonic time after which no deadline may fire yet.
     """
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        observers: Iterable[Observer] = (),
-        *,
-        remembered_messages: int = _REMEMBERED_MESSAGES,
-    ) -> None:
+    def __init__(self, fleet: Fleet, observers: Iterable[Observer] = ()) -> None:
         self.fleet = fleet
         self.counts = EventCounts()
-        self._observers = list(observers)
-        self._remembered_messages = remembered_messages
+        self.observers = list(observers)
         self._repeats: OrderedDict[int, None] = OrderedDict()
         self._log = ThrottledLogger(get_logger("presenced.pipeline"))
-
-    def add_observers(self, *observers: Observer) -> None:
-        """Hand every batch to these too, after the others."""
-        self._observers += observers
-
-    @property
-    def presence(self) -> Presence:
-        """The presence of the fleet's clients."""
-        return self.fleet.presence
 
     def process(
         self,
@@ -125,7 +109,7 @@ class Pipeline:
         Returns how many were applied: not all if `limit` deadlines have fired and more are due
         before the next message, which must then come again with those that follow it.
         """
-        deadlines = self.presence.deadlines
+        deadlines = self.fleet.presence.deadlines
         events: list[Event | None] = []
         for message in messages:
             if message.moment >= deadlines.earliest:
@@ -149,7 +133,7 @@ class Pipeline:
         `offset` is what turns monotonic into wall-clock time.
         """
         until = min(now, hold_after)
-        if self.presence.deadlines.earliest <= until:
+        if self.fleet.presence.deadlines.earliest <= until:
             try:
                 self.fleet.fire(until, offset, limit)
             finally:
@@ -157,7 +141,7 @@ class Pipeline:
 
     def next_deadline(self, hold_after: float = math.inf) -> float | None:
         """Return when `advance` has something to do, in monotonic time; None while held."""
-        deadline = self.presence.next_deadline
+        deadline = self.fleet.presence.deadlines.next
         return None if deadline is None or deadline > hold_after else deadline
 
     def use_filter(self, client_filter: ClientFilter) -> None:
@@ -166,7 +150,7 @@ class Pipeline:
         self._publish()
 
     def recount(self) -> None:
-        """Count all clients anew, once those of an earlier process are restored."""
+        """Recount all clients, after those of an earlier process are restored."""
         self.fleet.recount()
         self._publish()
 
@@ -183,7 +167,7 @@ class Pipeline:
         """
         offset = message.received - message.moment
         until = min(message.moment, hold_after)
-        while self.presence.deadlines.earliest <= until:
+        while self.fleet.presence.deadlines.earliest <= until:
             if limit <= 0:
                 return 0 if self.next_deadline(until) is None else -1
             try:
@@ -262,7 +246,7 @@ class Pipeline:
         if key in self._repeats:
             return True
         self._repeats[key] = None
-        if len(self._repeats) > self._remembered_messages:
+        if len(self._repeats) > _REMEMBERED_MESSAGES:
             self._repeats.popitem(last=False)
         return False
 
@@ -270,7 +254,7 @@ class Pipeline:
         self, messages: Sequence[Message] = (), events: Sequence[Event | None] = ()
     ) -> None:
         batch = Batch(messages, events, self.fleet.take_changes())
-        for observer in self._observers:
+        for observer in self.observers:
             try:
                 observer.observe(batch)
             except Exception:  # noqa: BLE001 - the other observers must still see it

@@ -71,7 +71,7 @@ def evaluate(scene: Scene) -> tuple[list[Span], dict[Message, str]]:
             states.append((now, state))
 
     for now, what in _moments(scene):
-        while (due := presence.next_deadline) is not None and due <= now:
+        while (due := presence.deadlines.next) is not None and due <= now:
             fires = max(due, scene.held[1]) if scene.held and due > scene.held[0] else due
             if fires > now:
                 break

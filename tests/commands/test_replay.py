@@ -198,3 +198,21 @@ def test_progress_on_a_terminal(tmp_path: Path) -> None:
     os.close(ours)
     assert "6 lines" in shown
     assert len(out.splitlines()) == 4, "progress does not mix with results"
+
+
+def test_a_reader_that_is_gone_ends_it_quietly(tmp_path: Path) -> None:
+    recording = tmp_path / "recording.jsonl"
+    recording.write_text("".join(line(n, f"{CONNECTED}{n}", event(1)) for n in range(5000)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "presenced", "replay", str(recording)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    )
+    assert process.stdout
+    assert process.stderr
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(30), errors) == (1, b"")

@@ -109,4 +109,4 @@ def test_a_hundred_thousand_hostile_payloads(capsys: pytest.CaptureFixture[str])
     assert pipeline.counts.faults == 0
     shown = capsys.readouterr().err.splitlines()
     assert len([line for line in shown if "message rejected" in line]) == len(RejectionReason)
-    assert pipeline.presence.clients["the valid one"].state is State.ONLINE
+    assert pipeline.fleet.presence.clients["the valid one"].state is State.ONLINE

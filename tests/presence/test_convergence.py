@@ -1,4 +1,4 @@
-"""Whatever AWS does to the delivery of a true history, the end is the true state."""
+"""In whatever order AWS delivers a true history, the final state is the true one."""
 
 import itertools
 from collections.abc import Iterable
@@ -68,7 +68,7 @@ def event(connected: bool, at: float, version: int) -> LifecycleEvent:
     )
 
 
-def test_a_connect_whose_disconnect_lost_in_doubt_does_not_bring_a_client_online() -> None:
+def test_a_connect_whose_disconnect_was_rejected_does_not_bring_a_client_online() -> None:
     """Version 5 was taken over by 6, noticed 30 minutes late; then an hour away, and a reset.
 
     From the last accepted event alone, the disconnect of version 0 is stale after that of 5, and
@@ -81,7 +81,7 @@ def test_a_connect_whose_disconnect_lost_in_doubt_does_not_bring_a_client_online
     assert [t.state for t in transitions] == [State.OFFLINE]
 
 
-def test_losers_in_doubt_among_themselves_are_all_remembered() -> None:
+def test_rejected_disconnects_that_are_ambiguous_among_themselves_are_all_remembered() -> None:
     """Found by generated histories when one loser was remembered only."""
     late, ended, between = event(False, 30, 2), event(False, 67, 0), event(False, -1.5, 5)
     connects = [event(True, -2, 5), event(True, 65, 0), event(True, 0, 2)]
@@ -212,9 +212,9 @@ def test_state_follows_the_last_accepted_event_whatever_comes(events: list[Lifec
         assert (client.state is State.ONLINE) == client.connected
 
 
-def test_an_unversioned_connect_settles_what_was_in_doubt_before() -> None:
-    """Found by generated histories: a disconnect that had lost was heard while online."""
-    told = [
+def test_an_unversioned_connect_settles_an_earlier_ambiguity() -> None:
+    """Found by generated histories: a rejected disconnect was applied while online."""
+    stamps = [
         (False, 4, 3, "b"),
         (False, 12, 2, "b"),
         (True, 10, None, "a"),
@@ -223,7 +223,7 @@ def test_an_unversioned_connect_settles_what_was_in_doubt_before() -> None:
     ]
     events = [
         lifecycle(connected=connected, timestamp=minutes(at), version=version, session=session)
-        for connected, at, version, session in told
+        for connected, at, version, session in stamps
     ]
     presence, _ = deliver(events)
     client = presence.clients["client"]

@@ -88,7 +88,7 @@ def test_equal_deadlines_fire_in_the_order_in_which_they_were_scheduled() -> Non
     assert [item.name for _, item in deadlines.due(5)] == list(range(10))
 
 
-def test_what_is_scheduled_or_cancelled_while_firing_counts() -> None:
+def test_deadlines_scheduled_or_cancelled_while_firing_count() -> None:
     deadlines: Deadlines[Item] = Deadlines()
     deadlines.schedule(1, Item("first"))
     cancelled = Item("cancelled")
@@ -103,8 +103,8 @@ def test_what_is_scheduled_or_cancelled_while_firing_counts() -> None:
 
 
 @pytest.mark.parametrize("ahead", [None, 10**6])
-def test_the_dead_do_not_pile_up(ahead: float | None) -> None:
-    """A client that flaps for ever schedules and cancels for ever."""
+def test_dead_entries_do_not_accumulate(ahead: float | None) -> None:
+    """A client that flaps forever schedules and cancels forever."""
     deadlines: Deadlines[Item] = Deadlines()
     deadlines.schedule(10**9, Item("far"))
     flapping = Item("flapping")
@@ -115,7 +115,7 @@ def test_the_dead_do_not_pile_up(ahead: float | None) -> None:
     assert len(deadlines._heap) + sum(len(lane.items) for lane in deadlines._lanes.values()) < 200
 
 
-def test_delays_that_are_used_no_more_leave_nothing_behind() -> None:
+def test_unused_delays_leave_no_lane_behind() -> None:
     deadlines: Deadlines[Item] = Deadlines()
     items = [Item(number) for number in range(1000)]
     for delay, item in enumerate(items):

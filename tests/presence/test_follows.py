@@ -1,4 +1,4 @@
-"""The straight way of ordinary events ends where the long way does, whatever comes."""
+"""The fast path of ordinary events has the same result as the general one."""
 
 from unittest.mock import patch
 
@@ -44,39 +44,41 @@ steps = st.tuples(st.sampled_from([0.0, 1.0, 4.9, 5.0, 31.0, 200.0]), st.integer
     more=st.lists(steps, min_size=24, max_size=24),
 )
 @settings(max_examples=600)
-def test_both_ways_end_alike(events: list[LifecycleEvent], more: list[tuple[float, int]]) -> None:
-    straight = life(events, more)
+def test_fast_and_general_path_have_the_same_result(
+    events: list[LifecycleEvent], more: list[tuple[float, int]]
+) -> None:
+    fast = outcome(events, more)
     with patch("presenced.presence.machine.follows", lambda *_: False):
-        assert straight == life(events, more)
+        assert fast == outcome(events, more)
 
 
-def life(events: list[LifecycleEvent], more: list[tuple[float, int]]) -> object:
-    """All that there is to know of a presence that was told these events, with other things."""
-    told: list[object] = []
+def outcome(events: list[LifecycleEvent], more: list[tuple[float, int]]) -> object:
+    """Everything about a presence after these events, mixed with gaps and forgetting."""
+    changes: list[object] = []
     presence = Presence(RULES)
     now = 1000.0
     for each, (wait, chance) in zip(events, more, strict=False):
         now += wait
-        told += map(seen, fire(presence, now, 1e9))
+        changes += map(seen, fire(presence, now, 1e9))
         if chance == 0:
             presence.note_gap(now)
         elif chance == 1:
-            told.append(seen(presence.suppose_online("client", now)))
+            changes.append(seen(presence.suppose_online("client", now)))
         elif chance == 2:
-            told.append(seen(presence.forget("client", "requested")))
-        told.append(seen(presence.apply(each, now + 1e9, now)))
-    told.append(presence.next_deadline)
-    told += map(seen, fire(presence, now + 1000, 1e9))
-    told += presence.disconnects.since(0)
+            changes.append(seen(presence.forget("client", "requested")))
+        changes.append(seen(presence.apply(each, now + 1e9, now)))
+    changes.append(presence.deadlines.next)
+    changes += map(seen, fire(presence, now + 1000, 1e9))
+    changes += presence.disconnects.since(0)
     counts = {
         name: (value.buckets, value.sum) if isinstance(value, Distribution) else value
         for name, value in vars(presence.counts).items()
     }
     clients = [
-        {name: getattr(client, name) for name in client.__struct_fields__ if name != "rare"}
+        {name: getattr(client, name) for name in client.__struct_fields__ if name != "replaced"}
         for client in presence.clients.values()
     ]
-    return told, counts, clients
+    return changes, counts, clients
 
 
 def seen(change: ClientChange | None) -> object:
@@ -86,7 +88,7 @@ def seen(change: ClientChange | None) -> object:
     ]
 
 
-def test_the_turns_of_an_ordinary_life_are_straight() -> None:
+def test_ordinary_events_take_the_fast_path() -> None:
     presence = Presence(PresenceRules())
     for number in range(10):
         connected = number % 2 == 0

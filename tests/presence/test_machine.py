@@ -7,7 +7,7 @@ import pytest
 from histories import lifecycle
 from presenced.events.model import LifecycleEvent
 from presenced.presence import Client, Presence, PresenceRules, State
-from recorders import ChangeRecorder, fire
+from recorders import ChangeRecorder, fire, pending_deadlines
 
 MINUTE = 60_000
 
@@ -102,7 +102,7 @@ def test_a_connect_within_the_delay_is_a_suppressed_flap() -> None:
     assert bench.counts.connections_replaced == 0
 
 
-def test_pending_keeps_its_timer_and_takes_the_new_reason() -> None:
+def test_pending_keeps_its_deadline_and_takes_the_new_reason() -> None:
     bench = Bench()
     bench.connect(1)
     bench.disconnect(1)
@@ -174,7 +174,7 @@ def test_a_replaced_connection_whose_disconnect_is_missed() -> None:
     assert bench.counts.disconnects["CONNECTION_LOST", "server"] == 1, "late is not never"
 
 
-def test_a_replaced_connection_of_a_persistent_session_is_told_by_its_version() -> None:
+def test_the_version_identifies_a_replaced_connection_of_a_persistent_session() -> None:
     bench = Bench()
     bench.connect(1)
     bench.connect(2)
@@ -199,11 +199,11 @@ def test_each_disconnect_is_counted_once() -> None:
     assert bench.counts.ignored == {"duplicate": 1, "stale": 4}
 
 
-def test_who_initiated_a_disconnect() -> None:
+def test_which_side_initiated_a_disconnect() -> None:
     bench = Bench()
-    told = [(True, "CONNECTION_LOST"), (False, "CLIENT_INITIATED_DISCONNECT")]
+    stated = [(True, "CONNECTION_LOST"), (False, "CLIENT_INITIATED_DISCONNECT")]
     guessed = [(None, "CLIENT_INITIATED_DISCONNECT"), (None, None), (None, "A_NEW_REASON")]
-    for version, (initiated, reason) in enumerate([*told, *guessed]):
+    for version, (initiated, reason) in enumerate([*stated, *guessed]):
         bench.disconnect(version, f"s{version}", reason=reason, client_initiated=initiated)
     assert bench.counts.disconnects == {
         ("CONNECTION_LOST", "client"): 1,
@@ -265,16 +265,16 @@ def test_forgetting_leaves_no_deadline_behind() -> None:
     bench.connect(1)
     bench.connect(2)
     bench.disconnect(2)
-    assert bench.presence.pending_deadlines == 2
+    assert pending_deadlines(bench.presence) == 2
     bench.presence.forget("client", "expired")
     bench.presence.forget("a client that nobody knows", "expired")
-    assert bench.presence.pending_deadlines == 0
-    assert bench.presence.next_deadline is None
+    assert pending_deadlines(bench.presence) == 0
+    assert bench.presence.deadlines.next is None
     bench.wait(100)
     assert bench.counts.missed["disconnected"] == 0
 
 
-def test_disconnects_after_a_reset_count_though_their_versions_come_again() -> None:
+def test_disconnects_after_a_reset_count_although_their_versions_repeat() -> None:
     bench = Bench()
     for _ in range(3):
         for version in range(3):
@@ -288,7 +288,7 @@ def test_disconnects_after_a_reset_count_though_their_versions_come_again() -> N
     assert bench.counts.version_resets == 2
 
 
-def test_the_length_of_a_session_that_was_taken_over_counts_too() -> None:
+def test_the_duration_of_a_session_that_was_taken_over_counts() -> None:
     bench = Bench()
     bench.connect(1, timestamp=0)
     bench.connect(2, "t", timestamp=60_000)
@@ -296,14 +296,14 @@ def test_the_length_of_a_session_that_was_taken_over_counts_too() -> None:
     assert bench.counts.session_duration.sum == 61.0
 
 
-def test_connects_without_end_cost_no_more_than_the_first() -> None:
+def test_endless_connects_cost_bounded_memory() -> None:
     """Two devices that share a client ID, and no disconnect ever delivered."""
     bench = Bench(offline_delay=10.0**6)
     for version in range(1000):
         bench.connect(version)
-    assert len(bench.client.replaced) == 64
+    assert len(bench.client.replaced or ()) == 64
     assert bench.counts.missed["disconnected"] == 999 - 64
-    assert bench.presence.pending_deadlines == 64
+    assert pending_deadlines(bench.presence) == 64
     bench.wait(10.0**6)
     assert bench.counts.missed["disconnected"] == 999
     assert not bench.client.replaced
@@ -316,7 +316,7 @@ def test_deadlines_may_be_fired_some_at_a_time() -> None:
         bench.disconnect(1, client_id=f"c{number}")
     assert len(list(islice(bench.presence.fire(2000.0, 0.0), 2))) == 2
     assert bench.counts.clients[State.OFFLINE] == 2
-    assert bench.presence.next_deadline == 1005.0
+    assert bench.presence.deadlines.next == 1005.0
     fire(bench.presence, 2000.0)
     assert bench.counts.clients[State.OFFLINE] == 5
 

@@ -23,7 +23,9 @@ RULES = PresenceRules(offline_delay=5.0, forget_offline_after=30 * DAY)
         max_size=300,
     )
 )
-def test_who_has_been_offline_for_longest_comes_first(steps: list[tuple[int, str, int]]) -> None:
+def test_the_client_that_has_been_offline_longest_comes_first(
+    steps: list[tuple[int, str, int]],
+) -> None:
     offline = OfflineClients(Deadlines(), None)
     clients = [Client(str(number)) for number in range(100)]
     model: dict[int, float] = {}
@@ -53,10 +55,10 @@ def offline_since(*times: float, rules: PresenceRules = RULES) -> Presence:
     return presence
 
 
-def test_a_shorter_rule_holds_for_those_that_are_offline_already() -> None:
+def test_a_shorter_rule_applies_to_clients_that_are_offline_already() -> None:
     presence = offline_since(0.0, 3 * DAY, 9 * DAY)
     presence.use_rules(replace(RULES, forget_offline_after=7 * DAY))
-    assert presence.next_deadline == 7 * DAY
+    assert presence.deadlines.next == 7 * DAY
     fire(presence, 9.5 * DAY)
     assert set(presence.clients) == {f"{3 * DAY:g}", f"{9 * DAY:g}"}
     fire(presence, 10 * DAY)
@@ -64,7 +66,7 @@ def test_a_shorter_rule_holds_for_those_that_are_offline_already() -> None:
     assert presence.counts.forgotten["expired"] == 2
 
 
-def test_a_longer_rule_holds_for_those_that_are_offline_already() -> None:
+def test_a_longer_rule_applies_to_clients_that_are_offline_already() -> None:
     presence = offline_since(0.0)
     presence.use_rules(replace(RULES, forget_offline_after=60 * DAY))
     fire(presence, 59 * DAY)
@@ -73,10 +75,10 @@ def test_a_longer_rule_holds_for_those_that_are_offline_already() -> None:
     assert not presence.clients
 
 
-def test_a_rule_where_there_was_none_holds_for_those_that_are_offline_already() -> None:
+def test_a_first_rule_applies_to_clients_that_are_offline_already() -> None:
     presence = offline_since(0.0, 1.0, rules=replace(RULES, forget_offline_after=None))
     fire(presence, 1000 * DAY)
-    assert presence.next_deadline is None
+    assert presence.deadlines.next is None
     presence.use_rules(RULES)
     next(presence.fire(1000 * DAY, 0.0))
     assert set(presence.clients) == {"1"}, "no more at a time than is asked for"

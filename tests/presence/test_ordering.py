@@ -1,9 +1,8 @@
 """Each rule of ordering, at its bounds."""
 
-from typing import NamedTuple
-
 import pytest
 
+from presenced.presence.client import EventStamp
 from presenced.presence.ordering import (
     Ordering,
     OrderingRules,
@@ -18,19 +17,12 @@ LATER, RESET = Ordering.LATER, Ordering.LATER_AFTER_RESET
 STALE, DUPLICATE = Ordering.STALE, Ordering.DUPLICATE
 
 
-class Stamp(NamedTuple):
-    connected: bool
-    timestamp: int
-    version: int | None
-    session: str | None
+def connect(at: int = 0, version: int | None = 1, session: str | None = "s") -> EventStamp:
+    return EventStamp(True, at, version, session)
 
 
-def connect(at: int = 0, version: int | None = 1, session: str | None = "s") -> Stamp:
-    return Stamp(True, at, version, session)
-
-
-def disconnect(at: int = 0, version: int | None = 1, session: str | None = "s") -> Stamp:
-    return Stamp(False, at, version, session)
+def disconnect(at: int = 0, version: int | None = 1, session: str | None = "s") -> EventStamp:
+    return EventStamp(False, at, version, session)
 
 
 @pytest.mark.parametrize(
@@ -81,20 +73,21 @@ def disconnect(at: int = 0, version: int | None = 1, session: str | None = "s") 
         (connect(0, version=None, session=None), disconnect(version=None, session=None), LATER),
     ],
 )
-def test_order(event: Stamp, last: Stamp, expected: Ordering) -> None:
+def test_order(event: EventStamp, last: EventStamp, expected: Ordering) -> None:
     assert order(event, last, RULES) is expected
 
 
 @pytest.mark.parametrize(
-    ("gap", "doubt"), [(2 * A, False), (2 * A + 1, True), (R - 2 * A - 1, True), (R - 2 * A, False)]
+    ("gap", "ambiguous"),
+    [(2 * A, False), (2 * A + 1, True), (R - 2 * A - 1, True), (R - 2 * A, False)],
 )
-def test_two_disconnects_are_in_doubt_whichever_comes_first(gap: int, doubt: bool) -> None:
+def test_two_disconnects_are_ambiguous_in_either_order(gap: int, ambiguous: bool) -> None:
     high, low = disconnect(0, version=5), disconnect(gap, version=1)
-    assert is_ambiguous(high, low, RULES) is doubt
-    assert is_ambiguous(low, high, RULES) is doubt
+    assert is_ambiguous(high, low, RULES) is ambiguous
+    assert is_ambiguous(low, high, RULES) is ambiguous
 
 
-def test_only_disconnects_of_different_versions_are_in_doubt() -> None:
+def test_only_disconnects_of_different_versions_are_ambiguous() -> None:
     low = disconnect(10 * A, version=1)
     assert not is_ambiguous(connect(version=5), low, RULES)
     assert not is_ambiguous(low, connect(version=5), RULES)
@@ -102,7 +95,7 @@ def test_only_disconnects_of_different_versions_are_in_doubt() -> None:
     assert not is_ambiguous(disconnect(version=None), low, RULES)
 
 
-def test_a_connection_is_known_by_session_and_version() -> None:
+def test_session_and_version_identify_a_connection() -> None:
     assert same_connection(connect(), disconnect())
     assert same_connection(connect(), disconnect(session=None))
     assert not same_connection(connect(), disconnect(version=2)), "a persistent session"

@@ -13,7 +13,7 @@ CLIENTS = st.sampled_from(["a", "b", "c"])
 
 
 class Model:
-    """One client, as one would write it down without a thought for cost."""
+    """One client, in the simplest form, whatever it costs."""
 
     def __init__(self) -> None:
         self.version = 0
@@ -47,7 +47,7 @@ class PresenceMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.told: dict[str, list] = {}
+        self.transitions: dict[str, list] = {}
         self.expected: dict[str, list] = {}
         self.model: dict[str, Model] = {}
         self.departed: dict[str, Model] = {}
@@ -59,7 +59,9 @@ class PresenceMachine(RuleBasedStateMachine):
     def note(self, change: ClientChange) -> None:
         t = change.transition
         if t is not None:
-            self.told.setdefault(t.client_id, []).append((t.time, t.since, t.previous, t.state))
+            self.transitions.setdefault(t.client_id, []).append(
+                (t.time, t.since, t.previous, t.state)
+            )
 
     def apply(
         self, client_id: str, *, connected: bool, version: int, at: float | None = None
@@ -125,7 +127,7 @@ class PresenceMachine(RuleBasedStateMachine):
         }
         states = [model.state for model in self.model.values()]
         assert self.presence.counts.clients == {state: states.count(state) for state in State}
-        assert {k: v for k, v in self.told.items() if v} == {
+        assert {k: v for k, v in self.transitions.items() if v} == {
             k: v for k, v in self.expected.items() if v
         }
         assert self.presence.counts.forgotten == self.forgotten

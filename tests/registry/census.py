@@ -1,4 +1,4 @@
-"""Things counted as the inventory tells of changes, and from scratch."""
+"""Things counted by the changes that the inventory returns, and from scratch."""
 
 from collections import Counter
 from collections.abc import Iterable

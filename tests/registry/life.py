@@ -39,7 +39,7 @@ class TrueType:
 
 
 class Registry:
-    """Objects come, change and go by chance; `events` tells it in the true order.
+    """Objects are created, changed and deleted at random; `events` are in the true order.
 
     Two changes are never of one millisecond, but all events of one change are.
     """
@@ -123,7 +123,7 @@ class Registry:
             self.events.append(association(name, kind, self.now))
 
     def delete_thing(self, name: str) -> None:
-        """Delete a thing; that it left its groups and its type is told, or is not."""
+        """Delete a thing, with or without events for leaving its groups and type."""
         known = self.things.pop(name)
         self.events.append(
             thing(
@@ -161,7 +161,7 @@ class Registry:
             self.events.append(link(parent, name, self.now))
 
     def move_group(self, name: str, parent: str) -> None:
-        """Put a group elsewhere; its own event tells it, too, or does not."""
+        """Move a group, with or without an event of its own."""
         before = self.groups[name].parent
         if before == parent:
             return
@@ -175,7 +175,7 @@ class Registry:
             self.groups[name] = replace(self.groups[name], parent=parent)
 
     def delete_group(self, name: str) -> None:
-        """Delete a group with all that is in it; that those left is told, or is not."""
+        """Delete a group, with or without events for its members and subgroups."""
         known = self.groups.pop(name)
         self.events.append(
             group(
@@ -187,18 +187,18 @@ class Registry:
                 thing_group_id=f"#{known.number}",
             )
         )
-        told = self._chance(0.5)
-        if told and known.parent:
+        with_events = self._chance(0.5)
+        if with_events and known.parent:
             self.events.append(link(known.parent, name, self.now, added=False))
         for child, each in self.groups.items():
             if each.parent == name:
                 self.groups[child] = replace(each, parent="")
-                if told:
+                if with_events:
                     self.events.append(link(name, child, self.now, added=False))
         for inside, one in self.things.items():
             if name in one.groups:
                 self.things[inside] = replace(one, groups=one.groups - {name})
-                if told:
+                if with_events:
                     self.events.append(member(name, inside, self.now, added=False))
 
     def lineage(self, name: str) -> list[str]:

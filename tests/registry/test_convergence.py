@@ -1,4 +1,4 @@
-"""In whatever order a registry's events arrive, the inventory ends the same, and true."""
+"""In whatever order registry events arrive, the inventory ends in the same, true state."""
 
 from random import Random
 

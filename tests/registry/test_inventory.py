@@ -94,7 +94,7 @@ def test_names_that_nothing_refers_to_any_more_are_gone() -> None:
     assert not inventory.types.live
 
 
-def test_a_group_moved_takes_its_things_along() -> None:
+def test_a_moved_group_takes_its_things_along() -> None:
     census = learned(
         group("north", at=1),
         group("south", at=1),
@@ -126,7 +126,7 @@ def test_a_group_deleted_with_things_and_groups_inside() -> None:
 
 
 def test_a_late_link_to_a_group_deleted_since_still_ends_the_older_link() -> None:
-    """Else a child would stay with the parent before, where the deletion came first."""
+    """Otherwise a child would stay with its former parent if the deletion came first."""
     orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
     events = [link("old", "hall", 1), link("new", "hall", 2), group("new", at=3, type="deleted")]
     for order in orders:
@@ -134,7 +134,7 @@ def test_a_late_link_to_a_group_deleted_since_still_ends_the_older_link() -> Non
         assert not census.inventory.groups.live, order
 
 
-def test_a_thing_created_anew_has_nothing_of_the_one_before() -> None:
+def test_a_thing_that_is_created_again_has_nothing_of_the_one_before() -> None:
     before = [
         thing("a", "pump", 1, attributes={"site": "north"}),
         member("hall", "a", 2),
@@ -149,7 +149,7 @@ def test_a_thing_created_anew_has_nothing_of_the_one_before() -> None:
         assert census.inventory.groups.live["hall"].members == set()
 
 
-def test_an_association_goes_on_from_what_the_thing_told() -> None:
+def test_an_association_applies_on_top_of_the_type_in_the_thing_event() -> None:
     census = learned(thing("a", "pump", 5))
     assert census.learn([association("a", "pump", 4, added=False)]) == {STALE: 1}
     assert census.learn([association("a", "pump", 6, added=False)]) == {APPLIED: 1}

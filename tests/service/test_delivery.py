@@ -54,7 +54,7 @@ class Bench:
         self.delivery = Delivery(self.pipeline, self.gap_detector, self.store, CLOCKS, **options)
         self.acknowledged: list[str | int] = []
         if self.store is not None:
-            self.pipeline.add_observers(self.store)
+            self.pipeline.observers += [self.store]
             self.store.open()
             self.store.start()
 
@@ -150,7 +150,7 @@ def test_the_timer_follows_the_earliest_deadline() -> None:
 
 
 def test_messages_are_acknowledged_even_if_applying_them_fails() -> None:
-    """A message that meets a fault of ours would come back forever."""
+    """A message that a fault of presenced concerns would be redelivered forever."""
 
     class Failing(Pipeline):
         def process(self, messages: Sequence[Message], **_: Any) -> int:
@@ -165,7 +165,7 @@ def test_messages_are_acknowledged_even_if_applying_them_fails() -> None:
     on_a_loop(scenario)
 
 
-def test_deadlines_that_are_released_together_take_turns_with_the_loop_before_the_message() -> None:
+def test_deadlines_that_are_released_together_share_the_loop_before_the_message() -> None:
     """All that were held fired in one turn before one message, which held up the loop."""
 
     async def scenario() -> None:
@@ -195,7 +195,7 @@ def test_deadlines_that_are_released_together_take_turns_with_the_loop_before_th
     on_a_loop(scenario)
 
 
-def test_nothing_is_concluded_once_messages_are_refused() -> None:
+def test_no_deadline_fires_while_messages_are_refused() -> None:
     """The connect that comes while the connection is being ended would have been in time."""
 
     async def scenario() -> None:

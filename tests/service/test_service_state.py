@@ -1,4 +1,4 @@
-"""The service and its state file: what is restored, shown, held and let go."""
+"""The service and its state file: what is restored, shown, held and released."""
 
 import asyncio
 import contextlib

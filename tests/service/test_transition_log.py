@@ -64,7 +64,7 @@ def test_lines_are_the_same_as_those_of_the_logger(
     assert list(map(without_time, lines)) == list(map(without_time, wanted))
 
 
-def test_json_lines_tell_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_lines_have_timestamps(capsys: pytest.CaptureFixture[str]) -> None:
     before = datetime.now(UTC)
     lines = written(capsys, "info", "json")
     for line in lines:
@@ -96,7 +96,7 @@ def test_times_are_those_of_the_library(at: float) -> None:
     assert abs(ours - library) <= timedelta(milliseconds=1)
 
 
-def test_a_time_is_rounded_down_and_each_second_is_told() -> None:
+def test_a_time_is_rounded_down_and_each_second_is_formatted() -> None:
     seconds = SecondFormatter()
     assert [seconds.milliseconds(at) for at in (1.9996, 1.001, 2.0, 1.0)] == [
         "1970-01-01T00:00:01.999+00:00",

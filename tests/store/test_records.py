@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from fleet_process import DELAY, FORGET, RULES, Process, Time, check, state_path
 from histories import lifecycle
 from presenced.presence import Client, PresenceRules, State
-from presenced.presence.client import AmbiguousOrder, ConnectionKey, EventStamp, pack
+from presenced.presence.client import AmbiguousOrder, EventStamp, pack
 from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.registry.objects import ObjectStamp, Relation
 from presenced.store.records import (
@@ -86,9 +88,8 @@ def test_what_a_type_was_told_comes_back(name, mark, ended, old, searchable, pro
     assert same(restored_object(ThingType(name), object_row(kind, ThingTypeRow)), kind)
 
 
-def same(one: object, other: object) -> bool:
-    slots = [slot for kind in type(one).__mro__ for slot in getattr(kind, "__slots__", ())]
-    return all(getattr(one, slot) == getattr(other, slot) for slot in slots)
+def same(one: Any, other: Any) -> bool:
+    return bool(msgspec.structs.asdict(one) == msgspec.structs.asdict(other))
 
 
 def test_equal_times_and_reasons_are_kept_once() -> None:
@@ -149,8 +150,8 @@ def test_since_when_a_client_is_offline_is_told_by_the_time_that_the_daemon_has_
 def test_awaited_disconnects_are_not_awaited_for_longer_than_the_delay() -> None:
     extra = f'{{"awaited":[[1,"s",7,{NOW + OFFSET + 2}],[null,null,8,{NOW + OFFSET + 7200}]]}}'
     assert awaited_of(stored_row(extra=extra), RULED, NOW, OFFSETS) == [
-        (ConnectionKey(1, "s", 7), NOW + 2),
-        (ConnectionKey(None, None, 8), NOW + 5),
+        (EventStamp(True, 7, 1, "s"), NOW + 2),
+        (EventStamp(True, 8, None, None), NOW + 5),
     ]
     assert awaited_of(stored_row(), RULED, NOW, OFFSETS) == []
 

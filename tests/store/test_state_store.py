@@ -55,7 +55,7 @@ class Run:
             on_error,
             self.time.clocks,
         )
-        self.pipeline.add_observers(self.store)
+        self.pipeline.observers += [self.store]
 
     def begin(self) -> "Run":
         self.store.open()

@@ -25,14 +25,14 @@ class Counted:
 
     def __init__(self) -> None:
         self.pipeline = Pipeline(Fleet(PresenceRules()))
-        presence = self.pipeline.presence
+        presence = self.pipeline.fleet.presence
         self.gap_detector = GapDetector(presence, Clocks(lambda: 0.0, lambda: 0.0))
         self.kept = Totals(totals_of(self.pipeline, self.gap_detector))
 
     @property
     def totals(self) -> dict[tuple[type, str], Any]:
         """Every attribute that counts something, in a form that can be compared."""
-        counts = (self.pipeline.presence.counts, self.pipeline.counts)
+        counts = (self.pipeline.fleet.presence.counts, self.pipeline.counts)
         found = {
             (type(each), name): plain(value)
             for each in counts
@@ -44,7 +44,7 @@ class Counted:
     def count_everything(self) -> None:
         """Give every total a value of its own."""
         numbers = iter(range(1, 10_000))
-        counts = (self.pipeline.presence.counts, self.pipeline.counts)
+        counts = (self.pipeline.fleet.presence.counts, self.pipeline.counts)
         for each in counts:
             for name, value in vars(each).items():
                 if name in GAUGES | NOT_KEPT:
@@ -132,8 +132,8 @@ def test_labels_are_those_of_the_catalog() -> None:
 def test_only_changed_totals_are_collected() -> None:
     counted = Counted()
     assert counted.collect() == [], "nothing has been counted yet"
-    counted.pipeline.presence.counts.transitions[State.ONLINE] = 3
-    counted.pipeline.presence.counts.session_duration.observe(7.0)
+    counted.pipeline.fleet.presence.counts.transitions[State.ONLINE] = 3
+    counted.pipeline.fleet.presence.counts.session_duration.observe(7.0)
     assert counted.collect() == [
         row("iot_client_transitions_total", 3, '{"to":"online"}'),
         row("iot_client_session_duration_seconds_bucket", 1, '{"le":"15"}'),
@@ -179,7 +179,7 @@ def test_unknown_totals_are_ignored(unknown: CounterRow) -> None:
     good = row("iot_client_flaps_suppressed_total", 7)
     counted = restored(unknown, good)
     assert counted.collect() == []
-    assert counted.pipeline.presence.counts.flaps_suppressed == 7
+    assert counted.pipeline.fleet.presence.counts.flaps_suppressed == 7
     nothing = Counted()
-    nothing.pipeline.presence.counts.flaps_suppressed = 7
+    nothing.pipeline.fleet.presence.counts.flaps_suppressed = 7
     assert counted.totals == nothing.totals

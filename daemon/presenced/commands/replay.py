@@ -17,7 +17,7 @@ from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Batch, Pipeline
-from presenced.presence import State
+from presenced.presence import State, Transition
 from presenced.service.build import client_filter, presence_rules
 from presenced.settings import Settings, load_settings
 from presenced.sources.recording import read_recording
@@ -63,18 +63,19 @@ class Replay:
         self._metrics = ClientMetrics(self._fleet, settings.metrics)
         self._pipeline = Pipeline(self._fleet, [self._metrics, self])
         self._transport = settings.mqtt.transport
+        self._transitions: list[Transition] = []
 
     def run(self, messages: Iterable[Message], *, settle: bool) -> None:
         """Apply all messages; to settle, let time run on until no client is pending."""
         presence = self._fleet.presence
+        states = presence.counts.clients
         remaining = iter(messages)
         while batch := list(islice(remaining, _BATCH)):
             self._pipeline.process(batch)
-        while settle and presence.counts.clients[State.PENDING]:
-            deadline = presence.next_deadline
-            if deadline is None:  # every pending client has one
-                break
+            self._write_transitions()
+        while settle and states[State.PENDING] and (deadline := presence.deadlines.next):
             self._pipeline.advance(deadline, 0.0)
+            self._write_transitions()
         if self._shown == "clients":
             self._write(self._clients())
         elif self._shown == "metrics":
@@ -82,31 +83,28 @@ class Replay:
             self._out.write(Exposition(sources).render()[0])
 
     def observe(self, batch: Batch) -> None:
-        """Print the transitions of a batch."""
+        """Collect transitions; written here, a broken pipe would count as a fault of ours."""
         if self._shown == "transitions":
-            self._write(
-                {
-                    "time": transition.time,
-                    "since": transition.since,
-                    "client_id": transition.client_id,
-                    "from": transition.previous,
-                    "to": transition.state,
-                    "reason": transition.reason,
-                }
-                for change in batch.changes.clients
-                if (transition := change.transition) is not None
-            )
+            self._transitions += batch.changes.transitions
+
+    def _write_transitions(self) -> None:
+        self._write(
+            {
+                "time": transition.time,
+                "since": transition.since,
+                "client_id": transition.client_id,
+                "from": transition.previous,
+                "to": transition.state,
+                "reason": transition.reason,
+            }
+            for transition in self._transitions
+        )
+        self._transitions.clear()
 
     def _clients(self) -> Iterator[dict[str, object]]:
+        keys = ("state", "since", "version", "session", "reason")
         for client_id, client in sorted(self._fleet.presence.clients.items()):
-            yield {
-                "client_id": client_id,
-                "state": client.state,
-                "since": client.since,
-                "version": client.version,
-                "session": client.session,
-                "reason": client.reason,
-            }
+            yield {"client_id": client_id} | {key: getattr(client, key) for key in keys}
 
     def _write(self, lines: Iterable[dict[str, object]]) -> None:
         self._out.writelines(msgspec.json.encode(line) + b"\n" for line in lines)

@@ -65,7 +65,7 @@ class MetricSources:
     @property
     def presence(self) -> PresenceCounts:
         """What presence has counted."""
-        return self.pipeline.presence.counts
+        return self.pipeline.fleet.presence.counts
 
     @property
     def inventory(self) -> Inventory:

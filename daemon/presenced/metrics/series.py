@@ -102,13 +102,13 @@ class ClientSeries:
             self._waiting.discard(client_id)
             return
         self._clear(client_id)
-        if not self._waiting:
-            return
-        first = self._waiting.first
-        self._waiting.discard(first)
-        successor = self._find(first)
-        if successor is not None:
-            self._render(successor)
+        while self._waiting:
+            first = self._waiting.first
+            self._waiting.discard(first)
+            # None if it was forgotten in the same batch, and its own `drop` follows.
+            if (successor := self._find(first)) is not None:
+                self._render(successor)
+                return
 
     def blocks(self) -> Iterator[Block]:
         """Return the text of all series; it is the same in both exposition formats."""

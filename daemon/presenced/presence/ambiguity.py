@@ -22,7 +22,7 @@ def follows(event: Stamp, client: Client, session: PackedSession) -> bool:
     event's, packed.
     """
     version, last = event.version, client.version
-    if version is None or last is None or client.rare is not None:
+    if version is None or last is None or client.replaced or client.ambiguous:
         return False
     if event.connected:
         if version <= last or event.timestamp < client.timestamp:
@@ -32,7 +32,7 @@ def follows(event: Stamp, client: Client, session: PackedSession) -> bool:
 
 
 def resolve(event: Stamp, client: Client, rules: OrderingRules) -> Ordering:
-    """Return how an event stands to all that is known of a client that has had events.
+    """Compare an event with everything known about a client that has had events.
 
     If an ambiguity is settled against an event that seemed later, the client's last accepted event
     is corrected here.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -18,7 +16,7 @@ ClientEvent = LifecycleEvent | ConnectFailedEvent | SubscriptionEvent
 ForgetReason = Literal["expired", "thing_deleted", "requested"]
 
 PackedSession = int | str | None
-"""A session identifier as it is kept: an AWS IoT Core UUID as a number takes half the memory."""
+"""A session identifier as it is stored: an AWS IoT Core UUID as a number takes half the memory."""
 
 _NO_EVENT = -1
 
@@ -50,14 +48,6 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
-class ConnectionKey(NamedTuple):
-    """What identifies a connection of a client; versions alone repeat after a reset."""
-
-    version: int | None
-    session: str | None
-    timestamp: int
-
-
 class EventStamp(NamedTuple):
     """An event as far as ordering looks at it; equal stamps are one message delivered twice."""
 
@@ -67,25 +57,15 @@ class EventStamp(NamedTuple):
     session: str | None
 
 
-class ReplacedConnection:
+class ReplacedConnection(msgspec.Struct, gc=False, eq=False):
     """A connection that another one replaced before its disconnect arrived.
 
-    It has the attributes of an `EventStamp`: those of its connect.
+    `connect` is the stamp of its connect; versions alone repeat after a reset.
     """
 
-    __slots__ = ("client", "deadline", "session", "timestamp", "version")
-
-    connected = True
-
-    def __init__(self, client: Client, key: ConnectionKey) -> None:
-        self.client = client
-        self.version, self.session, self.timestamp = key
-        self.deadline: float | None = None
-
-    @property
-    def key(self) -> ConnectionKey:
-        """What identifies it among the connections of its client."""
-        return ConnectionKey(self.version, self.session, self.timestamp)
+    client: Client
+    connect: EventStamp
+    deadline: float | None = None
 
 
 class AmbiguousOrder(msgspec.Struct, array_like=True, gc=False):
@@ -98,25 +78,6 @@ class AmbiguousOrder(msgspec.Struct, array_like=True, gc=False):
     seen: list[EventStamp]
     newest: int
     rejected: list[EventStamp]
-
-
-class RareState:
-    """What few clients have, and most of those for seconds only.
-
-    `replaced` are the connections whose disconnect is awaited.
-    """
-
-    __slots__ = ("ambiguous", "replaced")
-
-    def __init__(self) -> None:
-        self.replaced: dict[ConnectionKey, ReplacedConnection] = {}
-        self.ambiguous: AmbiguousOrder | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.replaced) or self.ambiguous is not None
-
-
-_NONE_REPLACED: Mapping[ConnectionKey, ReplacedConnection] = MappingProxyType({})
 
 
 # A fleet of a million has a million of these: a struct that the garbage collector does not follow
@@ -132,6 +93,8 @@ class Client(msgspec.Struct, gc=False, eq=False):
     goes offline, `offline_at` the one at which an offline client did. `thing_name` is the thing
     that lifecycle events name for it, None if the client ID is the thing's name. `gap_epoch` is
     how many gaps in the received events there had been when the client was last verified.
+    `replaced` are the connections whose disconnect is awaited, and `ambiguous` the events whose
+    order is not certain; None if there are none, as for nearly all clients.
     """
 
     client_id: str
@@ -145,8 +108,9 @@ class Client(msgspec.Struct, gc=False, eq=False):
     packed_session: PackedSession = None
     deadline: float | None = None
     offline_at: float | None = None
-    rare: RareState | None = None
     gap_epoch: int = 0
+    replaced: dict[EventStamp, ReplacedConnection] | None = None
+    ambiguous: AmbiguousOrder | None = None
 
     @property
     def connected(self) -> bool:
@@ -167,11 +131,6 @@ class Client(msgspec.Struct, gc=False, eq=False):
         return unpack(self.packed_session)
 
     @property
-    def key(self) -> ConnectionKey:
-        """What identifies the connection of its last accepted event."""
-        return ConnectionKey(self.version, self.session, self.timestamp)
-
-    @property
     def stamp(self) -> EventStamp:
         """Its last accepted event as ordering looks at it."""
         return EventStamp(self.connected, self.timestamp, self.version, self.session)
@@ -180,33 +139,6 @@ class Client(msgspec.Struct, gc=False, eq=False):
     def thing(self) -> str:
         """The name of the thing that it belongs to, if there is one of that name."""
         return self.thing_name or self.client_id
-
-    @property
-    def replaced(self) -> Mapping[ConnectionKey, ReplacedConnection]:
-        """Its replaced connections whose disconnect is awaited."""
-        return _NONE_REPLACED if self.rare is None else self.rare.replaced
-
-    @property
-    def ambiguous(self) -> AmbiguousOrder | None:
-        """Events whose order is ambiguous; None if there are none."""
-        return None if self.rare is None else self.rare.ambiguous
-
-    @ambiguous.setter
-    def ambiguous(self, ambiguous: AmbiguousOrder | None) -> None:
-        if ambiguous is not None or self.rare is not None:
-            self.ensure_rare().ambiguous = ambiguous
-            self.drop_empty_rare()
-
-    def ensure_rare(self) -> RareState:
-        """Return its rare state, created if there is none; see `drop_empty_rare`."""
-        if self.rare is None:
-            self.rare = RareState()
-        return self.rare
-
-    def drop_empty_rare(self) -> None:
-        """Free its rare state if nothing is left in it."""
-        if not self.rare:
-            self.rare = None
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False):
@@ -254,8 +186,9 @@ class ClientChange(msgspec.Struct, gc=False):
     for one that is forgotten. `event`, `received` (seconds since the epoch), `session` and `effect`
     are set for events; `against` is the stamp that an ignored event was compared with.
     `transition` is set if the client went online or offline. `described` means that the registry
-    may say something else about the client. `event_only` means that nothing changed beside the
-    event itself. `dropped` is the client ID whose ordering record made room for this one's.
+    may say something else about the client. `changed` is False if nothing kept about the client
+    changed, so that its row in the state file stays the same. `dropped` is the client ID whose
+    ordering record made room for this one's.
     """
 
     client: Client
@@ -268,5 +201,5 @@ class ClientChange(msgspec.Struct, gc=False):
     session: PackedSession = None
     against: EventStamp | None = None
     described: bool = False
-    event_only: bool = False
+    changed: bool = True
     dropped: str | None = None

@@ -58,10 +58,6 @@ class PresenceCounts:
         # `+= 1` looks for __missing__ and takes 0.4 µs where this takes 0.1.
         self.disconnects[key] = self.disconnects.get(key, 0) + 1
 
-    def observe_session(self, milliseconds: int) -> None:
-        """Observe the duration of a session, from the event times of its connect and disconnect."""
-        self.session_duration.observe(milliseconds / 1000)
-
     @property
     def known(self) -> int:
         """How many clients are known to be online or not."""

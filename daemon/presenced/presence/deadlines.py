@@ -167,8 +167,8 @@ class OfflineClients:
         self.deadline: float | None = None
         self._deadlines = deadlines
         self._forget_after = forget_after
-        # Clients go offline one after the other, which two queues side by side hold in 16 bytes
-        # each; those of a state file come in another order.
+        # Two queues side by side hold clients that go offline one after the other in 16 bytes
+        # each. Clients of a state file come in another order.
         self._clients: deque[Client] = deque()
         self._times: deque[float] = deque()
         self._out_of_order: list[tuple[float, int, Client]] = []
@@ -202,14 +202,14 @@ class OfflineClients:
             self._rebuild()
 
     def forget_after(self, seconds: float | None) -> None:
-        """Set how long clients may be offline, None for ever."""
+        """Set how long clients may be offline, in seconds; None for forever."""
         self._forget_after = seconds
         self._schedule()
 
     def take_expired(self, now: float) -> Client | None:
-        """Remove the client that has been offline for longest, if that is too long at `now`.
+        """Remove the client that has been offline longest, if that is too long at `now`.
 
-        Called when it was due; the deadline of the next one is scheduled.
+        Schedules the deadline of the next client. Call it when a deadline was due.
         """
         after, at = self._forget_after, self.earliest
         expired = after is not None and at is not None and at + after <= now
@@ -219,7 +219,7 @@ class OfflineClients:
 
     @property
     def earliest(self) -> float | None:
-        """When the client went offline that has been so for longest; None if there is none."""
+        """When the client that has been offline longest went offline; None if there is none."""
         self._drop_dead()
         times, heap = self._times, self._out_of_order
         if not times:
@@ -227,7 +227,7 @@ class OfflineClients:
         return min(heap[0][0], times[0]) if heap else times[0]
 
     def pop(self) -> Client:
-        """Remove the client that has been offline for longest. Raises IndexError if none is."""
+        """Remove the client that has been offline longest. Raises IndexError if there is none."""
         earliest = self.earliest
         if self._out_of_order and self._out_of_order[0][0] == earliest:
             client = heappop(self._out_of_order)[2]

@@ -11,8 +11,8 @@ from presenced.presence.ambiguity import follows, resolve
 from presenced.presence.client import (
     Client,
     ClientChange,
-    ConnectionKey,
     Effect,
+    EventStamp,
     ForgetReason,
     PackedSession,
     ReplacedConnection,
@@ -36,12 +36,13 @@ _Outcome = tuple[Effect, Transition | None]
 class Presence:
     """Every client's presence, derived from lifecycle events and time.
 
-    Methods return what changed as `ClientChange`; nothing is called back. `gap_epoch` is how many
-    gaps in the received events there have been, `last_gap_at` the wall-clock time of the last one.
+    Methods return what changed as `ClientChange`; nothing is called back. `rules` are replaced by
+    `use_rules` only. `gap_epoch` is how many gaps in the received events there have been,
+    `last_gap_at` the wall-clock time of the last one.
     """
 
     def __init__(self, rules: PresenceRules) -> None:
-        self._rules = rules
+        self.rules = rules
         self.clients: dict[str, Client] = {}
         self.forgotten = ForgottenClients()
         self.counts = PresenceCounts()
@@ -52,33 +53,18 @@ class Presence:
         self._awaited = AwaitedDisconnects(self.deadlines, self.counts)
         self._offline = OfflineClients(self.deadlines, rules.forget_offline_after)
 
-    @property
-    def rules(self) -> PresenceRules:
-        """The settings that presence depends on."""
-        return self._rules
-
     def use_rules(self, rules: PresenceRules) -> None:
         """Replace the rules.
 
         Offline delays apply to disconnects from now on, `forget_offline_after` also to clients that
         are offline already.
         """
-        self._rules = rules
+        self.rules = rules
         self._offline.forget_after(rules.forget_offline_after)
-
-    @property
-    def next_deadline(self) -> float | None:
-        """Monotonic time at which `fire` has something to do."""
-        return self.deadlines.next
-
-    @property
-    def pending_deadlines(self) -> int:
-        """How many deadlines are scheduled."""
-        return len(self.deadlines) + len(self._offline) - (self._offline.deadline is not None)
 
     def deadline(self, client: Client) -> float | None:
         """Return when a client goes offline or is forgotten, in monotonic time; None for never."""
-        forget_after = self._rules.forget_offline_after
+        forget_after = self.rules.forget_offline_after
         if client.offline_at is not None and forget_after is not None:
             return client.offline_at + forget_after
         return client.deadline
@@ -95,10 +81,12 @@ class Presence:
             last = self.forgotten.get(event.client_id)
         ordering, was_connected = Ordering.LATER, False
         if last is not None and last.has_event:
-            ordering = resolve(event, last, self._rules.ordering)
+            ordering = resolve(event, last, self.rules.ordering)
             was_connected = last.connected
             if not ordering.is_later:
-                self._ignore(event, last, ordering)
+                self.counts.ignored[ordering.value] += 1
+                if ordering is Ordering.STALE and not event.connected:
+                    self._count_disconnect(event, last)
                 return ClientChange(
                     client or last,
                     before,
@@ -108,12 +96,12 @@ class Presence:
                     received=received,
                     session=session,
                     against=last.stamp,
-                    event_only=ordering is Ordering.DUPLICATE and last.ambiguous is None,
+                    changed=ordering is not Ordering.DUPLICATE or last.ambiguous is not None,
                 )
         if client is None:
             client = self._add(event.client_id)
         if last is not None and last is not client:
-            self.forgotten.remove(client.client_id)
+            del self.forgotten[client.client_id]
             client.timestamp, client.version = last.timestamp, last.version
             client.packed_session, client.ambiguous = last.packed_session, last.ambiguous
         if ordering is Ordering.LATER_AFTER_RESET:
@@ -136,7 +124,7 @@ class Presence:
         received: float,
         now: float,
     ) -> ClientChange:
-        """Apply an event that `follows`: as `apply` would, in half the time."""
+        """Apply an event for which `follows` is true; the fast path of `apply`."""
         before = client.state
         if client.gap_epoch != self.gap_epoch:
             self._verify(client)
@@ -145,7 +133,7 @@ class Presence:
             client.packed_session = session
             effect, transition = self._go_online(client, received)
         else:
-            self.counts.observe_session(event.timestamp - client.timestamp)
+            self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
             self._count_disconnect(event, client)
             client.timestamp, client.reason = event.timestamp, event.reason
             effect, transition = self._begin_delay(client, received, now)
@@ -154,13 +142,13 @@ class Presence:
         )
 
     def add(self, client_id: str) -> ClientChange | None:
-        """Add a client that is not known, as unknown; None if it is known."""
+        """Add a client in the state unknown; None if the client is known."""
         if client_id in self.clients:
             return None
         return ClientChange(self._add(client_id), None, _UNKNOWN)
 
     def suppose_online(self, client_id: str, received: float) -> ClientChange | None:
-        """Take a client of which nothing is known for online, until a lifecycle event of it.
+        """Assume that a client without any known event is online, until a lifecycle event of it.
 
         That event overrules this, whatever it says. None if something is known.
         """
@@ -178,8 +166,8 @@ class Presence:
     def note_gap(self, at: float) -> None:
         """Note a gap: events from before `at`, in wall-clock seconds, may have been lost.
 
-        What is known of each client stays. Those that are online or pending are unverified
-        (`PresenceCounts.unverified`) until an event confirms or changes their state.
+        States stay. Clients that are online or pending are unverified (`PresenceCounts.unverified`)
+        until an event confirms or changes their state.
         """
         self.gap_epoch += 1
         self.last_gap_at = at
@@ -193,7 +181,7 @@ class Presence:
     def confirm_online(self, client: Client, at: float) -> bool:
         """Verify an unverified online client by a sign of life at `at`, in wall-clock seconds.
 
-        Returns whether it was verified.
+        Returns whether it was unverified before.
         """
         if client.state is not _ONLINE or at < self.last_gap_at or not self.is_unverified(client):
             return False
@@ -208,13 +196,13 @@ class Presence:
         self,
         client: Client,
         deadline: float | None,
-        awaited: Iterable[tuple[ConnectionKey, float]] = (),
+        awaited: Iterable[tuple[EventStamp, float]] = (),
     ) -> None:
         """Take over a client that an earlier process kept; it must not be known yet.
 
-        `deadline` is when a pending client goes offline or since when an offline one is so,
-        `awaited` which disconnects of replaced connections are awaited, and until when; all on the
-        clock of `now`.
+        `deadline` is when a pending client goes offline, or when an offline one went offline.
+        `awaited` are its replaced connections, each with the time until which its disconnect is
+        awaited. All times are on the clock of `now`.
         """
         self.clients[client.client_id] = client
         self.counts.clients[client.state] += 1
@@ -223,8 +211,8 @@ class Presence:
             self._offline.add(client, deadline)
         elif deadline is not None:
             self.deadlines.schedule(deadline, client)
-        for key, until in awaited:
-            self._awaited.expect(client, key, until)
+        for connect, until in awaited:
+            self._awaited.expect(client, connect, until)
 
     def fire(self, now: float, offset: float) -> Iterator[ClientChange | None]:
         """Fire the deadlines that are due at `now`, in order, and yield what each changed.
@@ -287,8 +275,8 @@ class Presence:
         replaces = client.connected
         if replaces:
             self.counts.connections_replaced += 1
-            ahead = self._rules.offline_delay
-            self._awaited.expect(client, client.key, now + ahead, ahead=ahead)
+            ahead = self.rules.offline_delay
+            self._awaited.expect(client, client.stamp, now + ahead, ahead=ahead)
         client.timestamp, client.version = event.timestamp, event.version
         client.packed_session = session
         effect, transition = self._go_online(client, received)
@@ -322,7 +310,7 @@ class Presence:
     ) -> _Outcome:
         """Apply an accepted disconnect; `is_own` if it ends the connection known last."""
         if is_own:
-            self.counts.observe_session(event.timestamp - client.timestamp)
+            self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
         else:
             self.counts.missed["connected"] += 1
         self._count_disconnect(event, client)
@@ -339,22 +327,17 @@ class Presence:
         """Make an online client pending, and schedule when it goes offline."""
         client.since = received
         self._enter(client, _PENDING)
-        delay = self._rules.delay(client.reason)
+        delay = self.rules.delay(client.reason)
         if delay > 0:
             self.deadlines.schedule(now + delay, client, ahead=delay)
             return _BEGAN_DELAY, None
         return Effect.WENT_OFFLINE, self._go_offline(client, received, now)
 
-    def _ignore(self, event: LifecycleEvent, last: Client, ordering: Ordering) -> None:
-        self.counts.ignored[ordering.value] += 1
-        if ordering is Ordering.STALE and not event.connected:
-            self._count_disconnect(event, last)
-
     def _count_disconnect(self, event: LifecycleEvent, client: Client) -> None:
         """Count a disconnect once, even if it changes nothing any more."""
         if not self.disconnects.add(event.client_id, event):
             return
-        if client.rare is not None:
+        if client.replaced:
             self._awaited.settle(event, client)
         self.counts.count_disconnect(event.reason, client_initiated=event.client_initiated)
 

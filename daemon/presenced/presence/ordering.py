@@ -13,20 +13,12 @@ was taken over may be stamped minutes after the connect that took over, and belo
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
 
+from presenced.events.model import LifecycleEvent
+from presenced.presence.client import Client, EventStamp
 
-class Stamp(Protocol):
-    """What ordering looks at in a lifecycle event; `timestamp` is in milliseconds."""
-
-    @property
-    def connected(self) -> bool: ...  # noqa: D102
-    @property
-    def timestamp(self) -> int: ...  # noqa: D102
-    @property
-    def version(self) -> int | None: ...  # noqa: D102
-    @property
-    def session(self) -> str | None: ...  # noqa: D102
+Stamp = LifecycleEvent | EventStamp | Client
+"""What ordering compares: an event, the stamp of one, or the client's last accepted event."""
 
 
 @dataclass(frozen=True, slots=True)

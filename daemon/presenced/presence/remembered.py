@@ -1,4 +1,4 @@
-"""What presence remembers beside the clients: bounded memories, each of a different past."""
+"""What presence remembers besides clients: awaited disconnects, forgotten clients, digests."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from itertools import islice
 from struct import Struct
 from typing import Any
 
-from presenced.presence.client import Client, ConnectionKey, ReplacedConnection
+from presenced.presence.client import Client, EventStamp, ReplacedConnection
 from presenced.presence.counts import PresenceCounts
 from presenced.presence.deadlines import Deadlines
 from presenced.presence.ordering import Stamp, same_connection
@@ -28,75 +28,56 @@ class AwaitedDisconnects:
         self._counts = counts
 
     def expect(
-        self, client: Client, key: ConnectionKey, until: float, *, ahead: float | None = None
+        self, client: Client, connect: EventStamp, until: float, *, ahead: float | None = None
     ) -> None:
         """Await the disconnect of one of a client's connections until a monotonic time.
 
         `ahead` is how far ahead that is. If a client has too many, the first counts as missed.
         """
-        awaited = client.replaced
-        if len(awaited) >= _MAX_AWAITED:
-            self.miss(next(iter(awaited.values())))
-        replaced = client.ensure_rare().replaced[key] = ReplacedConnection(client, key)
-        self._deadlines.schedule(until, replaced, ahead=ahead)
+        if client.replaced is not None and len(client.replaced) >= _MAX_AWAITED:
+            self.miss(next(iter(client.replaced.values())))
+        connection = ReplacedConnection(client, connect)
+        client.replaced = {**(client.replaced or {}), connect: connection}
+        self._deadlines.schedule(until, connection, ahead=ahead)
 
     def settle(self, disconnect: Stamp, client: Client) -> None:
-        """Stop awaiting a disconnect that arrived, if one of the replaced connections is its."""
-        for replaced in client.replaced.values():
-            if same_connection(disconnect, replaced):
-                self._deadlines.cancel(replaced)
-                self._counts.observe_session(disconnect.timestamp - replaced.timestamp)
-                _remove(replaced)
+        """Stop awaiting a disconnect that arrived, if it ends a replaced connection."""
+        for connection in (client.replaced or {}).values():
+            if same_connection(disconnect, connection.connect):
+                self._remove(connection)
+                milliseconds = disconnect.timestamp - connection.connect.timestamp
+                self._counts.session_duration.observe(milliseconds / 1000)
                 return
 
-    def miss(self, replaced: ReplacedConnection) -> None:
+    def miss(self, connection: ReplacedConnection) -> None:
         """Count a disconnect as missed."""
-        self._deadlines.cancel(replaced)
+        self._remove(connection)
         self._counts.missed["disconnected"] += 1
-        _remove(replaced)
 
     def drop(self, client: Client) -> None:
         """Await nothing more of a client."""
-        for replaced in client.replaced.values():
-            self._deadlines.cancel(replaced)
-        if client.rare is not None:
-            client.rare.replaced.clear()
-            client.drop_empty_rare()
+        for connection in (client.replaced or {}).values():
+            self._deadlines.cancel(connection)
+        client.replaced = None
+
+    def _remove(self, connection: ReplacedConnection) -> None:
+        self._deadlines.cancel(connection)
+        client = connection.client
+        others = [each for each in (client.replaced or {}).values() if each is not connection]
+        client.replaced = {each.connect: each for each in others} or None
 
 
-def _remove(replaced: ReplacedConnection) -> None:
-    client = replaced.client
-    client.ensure_rare().replaced.pop(replaced.key, None)
-    client.drop_empty_rare()
-
-
-class ForgottenClients:
+class ForgottenClients(OrderedDict[str, Client]):
     """The clients forgotten last, so that a late or second copy of an old event revives none."""
 
     def __init__(self, *, limit: int = _MAX_FORGOTTEN) -> None:
-        self._clients: OrderedDict[str, Client] = OrderedDict()
+        super().__init__()
         self._limit = limit
-
-    def __contains__(self, client_id: str) -> bool:
-        return client_id in self._clients
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._clients)
-
-    def get(self, client_id: str) -> Client | None:
-        """Return what is kept of a client."""
-        return self._clients.get(client_id)
 
     def add(self, client: Client) -> str | None:
         """Keep a client's last event; return the client ID that made room for it."""
-        self._clients[client.client_id] = client
-        if len(self._clients) <= self._limit:
-            return None
-        return self._clients.popitem(last=False)[0]
-
-    def remove(self, client_id: str) -> None:
-        """Drop a client that has come back."""
-        del self._clients[client_id]
+        self[client.client_id] = client
+        return self.popitem(last=False)[0] if len(self) > self._limit else None
 
 
 class CountedDisconnects:

@@ -29,21 +29,15 @@ class ObjectStore(Generic[T]):
     event does not revive them; the one that changed longest ago is dropped first.
     """
 
-    def __init__(self, create: Callable[[str], T], *, tombstones: int = _MAX_TOMBSTONES) -> None:
+    def __init__(self, create: Callable[[str], T]) -> None:
         self.live: dict[str, T] = {}
+        self.tombstones: OrderedDict[str, T] = OrderedDict()
         self._changed: set[str] = set()
-        self._tombstones: OrderedDict[str, T] = OrderedDict()
         self._create = create
-        self._limit = tombstones
-
-    @property
-    def tombstones(self) -> list[str]:
-        """The names of the remembered objects that do not exist."""
-        return list(self._tombstones)
 
     def get(self, name: str) -> T | None:
         """Return the object of a name, whether it exists or not."""
-        return self.live.get(name) or self._tombstones.get(name)
+        return self.live.get(name) or self.tombstones.get(name)
 
     def get_or_create(self, name: str) -> T:
         """Return the object of a name; a new one is kept only once it is passed to `put`."""
@@ -59,28 +53,25 @@ class ObjectStore(Generic[T]):
         name = item.name
         self._changed.add(name)
         if item.exists:
-            self._tombstones.pop(name, None)
+            self.tombstones.pop(name, None)
             self.live[name] = item
             return
         self.live.pop(name, None)
-        self._tombstones[name] = item
-        self._tombstones.move_to_end(name)
-        if len(self._tombstones) > self._limit:
-            dropped, _ = self._tombstones.popitem(last=False)
+        self.tombstones[name] = item
+        self.tombstones.move_to_end(name)
+        if len(self.tombstones) > _MAX_TOMBSTONES:
+            dropped, _ = self.tombstones.popitem(last=False)
             self._changed.add(dropped)
 
 
-class Hierarchy:
-    """The tree of thing groups. All changes go through `relink`, which updates both ends."""
-
-    def __init__(self, groups: ObjectStore[ThingGroup]) -> None:
-        self._groups = groups
+class GroupStore(ObjectStore[ThingGroup]):
+    """All thing groups, and their tree. Links change through `relink`, which updates both ends."""
 
     def lineage(self, name: str) -> Iterator[str]:
         """Yield a group and its ancestors, nearest first; in a cycle some come more than once."""
         for _ in range(_MAX_DEPTH):
             yield name
-            group = self._groups.live.get(name)
+            group = self.live.get(name)
             if group is None or not group.parent:
                 return
             name = group.parent
@@ -95,7 +86,7 @@ class Hierarchy:
             members |= each.members
             for name in each.children - seen:
                 seen.add(name)
-                if (child := self._groups.get(name)) is not None:
+                if (child := self.get(name)) is not None:
                     ahead.append(child)
         return members
 
@@ -105,7 +96,7 @@ class Hierarchy:
         A link to a group that was deleted later is void, as is one of a group to itself.
         """
         link = current_relation(group.own_parent, group.changed_at, group.parent_relations)
-        parent = self._groups.get(link.name) if link.name else None
+        parent = self.get(link.name) if link.name else None
         void = link.name == group.name or (parent is not None and link.at <= parent.deleted_at)
         return "" if void else link.name
 
@@ -114,11 +105,11 @@ class Hierarchy:
         before, group.parent = group.parent, self.parent_of(group)
         if before != group.parent:
             if before:
-                former = self._groups.get_or_create(before)
+                former = self.get_or_create(before)
                 former.children.discard(group.name)
-                self._groups.put(former)
+                self.put(former)
             if group.parent:
-                parent = self._groups.get_or_create(group.parent)
+                parent = self.get_or_create(group.parent)
                 parent.children.add(group.name)
-                self._groups.put(parent)
-        self._groups.put(group)
+                self.put(parent)
+        self.put(group)

@@ -13,7 +13,7 @@ from presenced.events.model import (
     ThingTypeAssociationEvent,
     ThingTypeEvent,
 )
-from presenced.registry.hierarchy import Hierarchy, ObjectStore
+from presenced.registry.hierarchy import GroupStore, ObjectStore
 from presenced.registry.objects import (
     NO_ATTRIBUTES,
     ObjectStamp,
@@ -46,8 +46,7 @@ class Inventory:
     def __init__(self) -> None:
         self.things = ObjectStore(Thing)
         self.types = ObjectStore(ThingType)
-        self.groups = ObjectStore(ThingGroup)
-        self._hierarchy = Hierarchy(self.groups)
+        self.groups = GroupStore(ThingGroup)
         self._changes: list[ThingChange] = []
         self._handlers: dict[type[RegistryEvent], Callable[..., Outcome]] = {
             ThingEvent: self._apply_thing,
@@ -89,7 +88,7 @@ class Inventory:
             self.groups.put(group)
         for group in by_name.values():
             if group.parent_relations or group.own_parent:
-                self._hierarchy.relink(group)
+                self.groups.relink(group)
         self.take_changed()
 
     def take_changed(self) -> tuple[set[str], set[str], set[str]]:
@@ -102,11 +101,11 @@ class Inventory:
 
     def with_ancestors(self, groups: Iterable[str]) -> set[str]:
         """Return these groups and all their ancestors."""
-        return {each for group in groups for each in self._hierarchy.lineage(group)}
+        return {each for group in groups for each in self.groups.lineage(group)}
 
     def is_in(self, thing: Thing, group: str) -> bool:
         """Return whether a thing is a member of a group or of one of its subgroups."""
-        return any(group in self._hierarchy.lineage(each) for each in thing.groups)
+        return any(group in self.groups.lineage(each) for each in thing.groups)
 
     def _apply_thing(self, event: ThingEvent, at: int) -> Outcome:
         thing = self.things.get_or_create(event.thing_name)
@@ -194,8 +193,8 @@ class Inventory:
             for name in list(group.members):
                 self._update_member(self.things.get_or_create(name), group)
             for name in list(group.children):
-                self._hierarchy.relink(self.groups.get_or_create(name))
-            self._hierarchy.relink(group)
+                self.groups.relink(self.groups.get_or_create(name))
+            self.groups.relink(group)
 
     def _apply_link(self, event: ThingGroupHierarchyEvent, at: int) -> Outcome:
         parent = self.groups.get_or_create(event.thing_group)
@@ -212,9 +211,9 @@ class Inventory:
 
     def _move(self, group: ThingGroup) -> None:
         """Link a group to its present parent; this costs something only if that has changed."""
-        moved = self._hierarchy.parent_of(group) != group.parent
+        moved = self.groups.parent_of(group) != group.parent
         with self._changing(self._things_below(group) if moved else []):
-            self._hierarchy.relink(group)
+            self.groups.relink(group)
 
     def _update_member(self, thing: Thing, group: ThingGroup) -> None:
         """Drop a membership that a deletion made void, and update the group's members."""
@@ -229,7 +228,7 @@ class Inventory:
         self.groups.put(group)
 
     def _things_below(self, group: ThingGroup) -> list[Thing]:
-        members = self._hierarchy.members_below(group)
+        members = self.groups.members_below(group)
         return [self.things.get_or_create(name) for name in members]
 
     @contextmanager

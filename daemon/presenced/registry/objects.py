@@ -6,13 +6,15 @@ presenced may have started after it was created, or may receive its creation lat
 AWS delivers registry events late, twice and out of order ("Event messages" in the AWS IoT developer
 guide). Things and groups carry a `versionNumber`, which starts at 1 and rises with every change;
 types do not. A deleted object may be followed by another one of the same name, with an ID of its
-own and versions that start anew.
+own and versions that start again at 1.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
+
+import msgspec
 
 
 class Outcome(StrEnum):
@@ -145,19 +147,17 @@ Attributes = Mapping[str, str | None]
 NO_ATTRIBUTES: Attributes = MappingProxyType({})
 
 
-class _Object:
+# A fleet of a million has a million things: see `Client` about `gc=False`.
+class RegistryObject(msgspec.Struct, gc=False, eq=False):
     """What things, types and groups have in common.
 
     `stamp` is that of the last accepted event of its own, None before the first. `deleted_at` is
     the event time of the last deletion under this name: everything stated before it is void.
     """
 
-    __slots__ = ("deleted_at", "name", "stamp")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.stamp: ObjectStamp | None = None
-        self.deleted_at = -1
+    name: str
+    stamp: ObjectStamp | None = None
+    deleted_at: int = -1
 
     @property
     def created(self) -> bool:
@@ -175,20 +175,16 @@ class _Object:
         return -1 if self.stamp is None else self.stamp.timestamp
 
 
-class Thing(_Object):
+class Thing(RegistryObject, gc=False, eq=False):
     """A thing: its type and attributes, and the groups that it is a direct member of.
 
     `own_type` is the type that its own event states, `type_relations` what associations state.
     """
 
-    __slots__ = ("attributes", "memberships", "own_type", "type_relations")
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.attributes: Attributes = NO_ATTRIBUTES
-        self.own_type: str | None = None
-        self.type_relations: Relations = ()
-        self.memberships: Relations = ()
+    attributes: Attributes = NO_ATTRIBUTES
+    own_type: str | None = None
+    type_relations: Relations = ()
+    memberships: Relations = ()
 
     @property
     def type(self) -> str:
@@ -208,20 +204,16 @@ class Thing(_Object):
         return self.created or bool(self.groups) or bool(self.type)
 
 
-class ThingType(_Object):
+class ThingType(RegistryObject, gc=False, eq=False):
     """A thing type; `things` is how many things have it.
 
     `searchable` and `propagating` are the names of its attributes of these kinds.
     """
 
-    __slots__ = ("deprecated", "propagating", "searchable", "things")
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.deprecated = False
-        self.searchable: tuple[str, ...] = ()
-        self.propagating: tuple[str, ...] = ()
-        self.things = 0
+    deprecated: bool = False
+    searchable: tuple[str, ...] = ()
+    propagating: tuple[str, ...] = ()
+    things: int = 0
 
     @property
     def exists(self) -> bool:
@@ -229,23 +221,19 @@ class ThingType(_Object):
         return self.created or self.things > 0
 
 
-class ThingGroup(_Object):
+class ThingGroup(RegistryObject, gc=False, eq=False):
     """A thing group: attributes, parent, and the names of its direct members and subgroups.
 
     `own_parent` is the parent that its own event states, `parent_relations` what hierarchy events
     state; `parent` is what follows from both, empty at the top.
     """
 
-    __slots__ = ("attributes", "children", "members", "own_parent", "parent", "parent_relations")
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.attributes: Attributes = NO_ATTRIBUTES
-        self.own_parent: str | None = None
-        self.parent_relations: Relations = ()
-        self.parent = ""
-        self.children: set[str] = set()
-        self.members: set[str] = set()
+    attributes: Attributes = NO_ATTRIBUTES
+    own_parent: str | None = None
+    parent_relations: Relations = ()
+    parent: str = ""
+    children: set[str] = set()
+    members: set[str] = set()
 
     @property
     def exists(self) -> bool:

@@ -86,8 +86,8 @@ class Delivery:
     def arm(self) -> None:
         """Set the timer to the earliest deadline, unless it goes off sooner.
 
-        A deadline that was cancelled leaves the timer as it is: firing early costs one look, moving
-        it with every event more.
+        A cancelled deadline does not move the timer: firing early costs one check, moving it with
+        every event costs more.
         """
         deadline = self._pipeline.next_deadline(self.hold_after())
         if deadline is None or self._closed:
@@ -141,10 +141,8 @@ class Delivery:
 
         def acknowledge_all() -> None:
             self._unacknowledged.popleft()
-            try:
-                _call(acknowledge)
-            finally:
-                self.arm()
+            _call(acknowledge)
+            self.arm()
 
         try:
             store.flush(acknowledge_all)

@@ -1,9 +1,9 @@
 """Compose, run, reload and stop the daemon."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from presenced.events.message import Message
@@ -14,11 +14,7 @@ from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import Client
-from presenced.service.build import (
-    client_filter,
-    presence_rules,
-    state_store,
-)
+from presenced.service.build import client_filter, presence_rules
 from presenced.service.delivery import Delivery
 from presenced.service.status_line import status_line
 from presenced.service.transition_log import TransitionLog
@@ -29,6 +25,8 @@ from presenced.sources.gap_detector import GapDetector
 from presenced.sources.options import source_options
 from presenced.sources.source import SourceOptions
 from presenced.store.errors import StateUnusableError
+from presenced.store.file import default_path
+from presenced.store.state_store import StateStore
 from presenced.system import log
 from presenced.system.loop import Clocks
 from presenced.system.supervision import Readiness, Supervision
@@ -36,19 +34,11 @@ from presenced.web.api.application import Api, Sources
 from presenced.web.protection import Protection, ProtectionWatcher, read_protection
 from presenced.web.server import Listener
 
+_CHECK_CERTIFICATES_EVERY = 300.0
+_CHECK_FOR_GAPS_EVERY = 0.25
+_STORE_ALIVE_EVERY = 10.0
+_DISCONNECT_TIMEOUT = 3.5
 _SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern", "thing_attributes")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timings:
-    """How often the daemon looks at things, and how long it waits, in seconds."""
-
-    certificates_every: float = 300.0
-    gaps_every: float = 0.25
-    alive_every: float = 10.0
-    disconnect_within: float = 3.5
-    stalled_after: float = 0.5
-    deadlines_per_turn: int = 500
 
 
 class Service:
@@ -57,15 +47,9 @@ class Service:
     `load` reads the settings for a reload; it raises SettingsError if they are wrong.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        load: Callable[[], Settings],
-        timings: Timings = Timings(),
-    ) -> None:
+    def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
         self._settings = settings
         self._load = load
-        self._timings = timings
         self._log = log.get_logger("presenced")
         self._stopping = False
         self._changing = asyncio.Lock()
@@ -83,40 +67,34 @@ class Service:
             transport=settings.mqtt.transport,
             gaps=self._gap_detector.gaps,
         )
-        self._store = state_store(
-            settings.state,
-            self._pipeline,
-            self._gap_detector,
-            kept_totals(self._metric_sources),
-            clocks,
-        )
-        self._delivery = Delivery(
-            self._pipeline,
-            self._gap_detector,
-            self._store,
-            clocks,
-            stalled_after=timings.stalled_after,
-            deadlines_per_turn=timings.deadlines_per_turn,
-        )
+        path = settings.state.path or default_path(os.environ)
+        self._store: StateStore | None = None
+        if path is not None:
+            totals, on_error = kept_totals(self._metric_sources), settings.state.on_error
+            self._store = StateStore(
+                path, self._pipeline, self._gap_detector, totals, on_error, clocks
+            )
+            self._metric_sources.state = self._store.counts
+        self._delivery = Delivery(self._pipeline, self._gap_detector, self._store, clocks)
         self._connections = Connections(self._delivery.inbox, self._gap_detector)
         self._transitions = TransitionLog()
         self._metric_sources.connections = self._connections
         self._metric_sources.inbox = self._delivery.inbox
-        if self._store is not None:
-            self._metric_sources.state = self._store.counts
         api_sources = Sources(
             self._pipeline, self._gap_detector, clocks, self.readiness, self._delivery.hold_after
         )
         self._api = Api(api_sources, metrics, settings.history) if metrics.api else None
-        self._pipeline.add_observers(
-            self._gap_detector, self._connections, self._client_metrics, self._transitions
+        observers = (
+            self._gap_detector,
+            self._connections,
+            self._client_metrics,
+            self._transitions,
+            self._api,
+            self._store,
         )
-        if self._api is not None:
-            self._pipeline.add_observers(self._api)
-        if self._store is not None:
-            self._pipeline.add_observers(self._store)
+        self._pipeline.observers += filter(None, observers)
 
-        self._supervision = Supervision(self._is_ready, self._status)
+        self._supervision = Supervision(lambda: self.readiness().ready, self._status)
         self._watcher = ProtectionWatcher(metrics.web_config)
         self._listener = Listener(
             *metrics.listen_address,
@@ -214,7 +192,7 @@ class Service:
         return Readiness(ready=True, text="\n".join(lines))
 
     async def reload(self) -> list[str]:
-        """Read the settings again and apply them; wrong ones leave everything as it is.
+        """Read the settings again and apply them; wrong ones change nothing.
 
         Returns what is wrong with them. Presence is kept. Only connections whose own options, or
         whose certificate files, changed reconnect.
@@ -290,7 +268,7 @@ class Service:
         if self._reloading is not None:
             self._reloading.cancel()
         try:
-            async with asyncio.timeout(self._timings.disconnect_within), self._changing:
+            async with asyncio.timeout(_DISCONNECT_TIMEOUT), self._changing:
                 await self._connections.stop()
         except TimeoutError:
             self._log.warning("the connections did not stop in time")
@@ -299,7 +277,7 @@ class Service:
         """Take renewed certificate files within `mqtt.tls.refresh` of their appearing."""
         while True:
             tls = self._settings.mqtt.tls
-            await asyncio.sleep(tls.refresh if tls else self._timings.certificates_every)
+            await asyncio.sleep(tls.refresh if tls else _CHECK_CERTIFICATES_EVERY)
             try:
                 async with self._changing:
                     if await self._connections.renew():
@@ -313,10 +291,10 @@ class Service:
         loop = asyncio.get_running_loop()
         alive_at = loop.time()
         while True:
-            await asyncio.sleep(self._timings.gaps_every)
+            await asyncio.sleep(_CHECK_FOR_GAPS_EVERY)
             try:
                 self._delivery.check(self._connections.statuses, self._connections.traffic)
-                if loop.time() - alive_at >= self._timings.alive_every:
+                if loop.time() - alive_at >= _STORE_ALIVE_EVERY:
                     alive_at = loop.time()
                     self._delivery.flush()
             except Exception:  # noqa: BLE001 - the next check may succeed
@@ -328,9 +306,6 @@ class Service:
         if not self._metric_sources.reload_successful:
             status += "; the last reload failed and changed nothing"
         return status
-
-    def _is_ready(self) -> bool:
-        return self.readiness().ready
 
     def _log_listener(self) -> None:
         self._log.info(

@@ -30,10 +30,7 @@ class TransitionLog:
 
     def observe(self, batch: Batch) -> None:
         """Log the transitions of a batch."""
-        if not self._is_shown:
-            return
-        transitions = [c.transition for c in batch.changes.clients if c.transition is not None]
-        if not transitions:
+        if not self._is_shown or not (transitions := batch.changes.transitions):
             return
         if self._stream is not None:
             log.write(self._stream, "".join(map(self._json_line, transitions)))

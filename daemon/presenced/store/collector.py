@@ -34,7 +34,7 @@ class DirtyKeys:
     def add(self, batch: Batch) -> None:
         """Add what a batch changed."""
         for change in batch.changes.clients:
-            if not change.event_only:
+            if change.changed:
                 self.clients.add(change.client.client_id)
             if change.dropped is not None:
                 self.clients.add(change.dropped)

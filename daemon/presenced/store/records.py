@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from presenced.presence import Client, PresenceRules, State
-from presenced.presence.client import AmbiguousOrder, ConnectionKey, pack
+from presenced.presence.client import AmbiguousOrder, EventStamp, pack
 from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.registry.objects import ObjectStamp, Relation
 from presenced.sources.gap_detector import MqttSession
@@ -50,10 +50,10 @@ _EXTRA = msgspec.json.Decoder(_Extra)
 def client_row(client: Client, offsets: Offsets, *, departed: bool) -> ClientRow:
     """Return a client as a row; `departed` where only what orders its events is to be kept."""
     extra = None
-    if client.rare is not None:
+    if client.replaced or client.ambiguous:
         awaited = [
-            (*replaced.key, replaced.deadline + offsets.wall)
-            for replaced in client.replaced.values()
+            (each.version, each.session, each.timestamp, replaced.deadline + offsets.wall)
+            for each, replaced in (client.replaced or {}).items()
             if replaced.deadline is not None
         ]
         extra = _encoded(_Extra(awaited, client.ambiguous))
@@ -130,13 +130,13 @@ def deadline_of(row: ClientRow, rules: PresenceRules, now: float, offsets: Offse
 
 def awaited_of(
     row: ClientRow, rules: PresenceRules, now: float, offsets: Offsets
-) -> list[tuple[ConnectionKey, float]]:
+) -> list[tuple[EventStamp, float]]:
     """Return connections whose disconnect is awaited, and until when in monotonic time."""
     if row.extra is None:
         return []
     latest = now + rules.offline_delay
     return [
-        (ConnectionKey(version, session, timestamp), min(until - offsets.wall, latest))
+        (EventStamp(True, timestamp, version, session), min(until - offsets.wall, latest))  # noqa: FBT003
         for version, session, timestamp, until in _EXTRA.decode(row.extra).awaited
     ]
 

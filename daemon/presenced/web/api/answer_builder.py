@@ -98,7 +98,7 @@ class ClientAnswers:
             )
             if details.unverified
             else None,
-            awaited_disconnects=len(client.replaced),
+            awaited_disconnects=len(client.replaced or ()),
             attributes={
                 name: attributes[name] or "" for name in self._attributes if name in attributes
             },
@@ -126,7 +126,7 @@ def transition_answer(transition: Transition) -> answers.Transition:
 
 def summary_answer(pipeline: Pipeline, readiness: Readiness, now: float) -> answers.Summary:
     """Return the fleet in numbers, which are those of the metrics."""
-    counts, inventory = pipeline.presence.counts, pipeline.fleet.inventory
+    counts, inventory = pipeline.fleet.presence.counts, pipeline.fleet.inventory
     disconnects: dict[str, int] = {}
     for (reason, _), count in counts.disconnects.items():
         disconnects[reason] = disconnects.get(reason, 0) + count

@@ -65,7 +65,7 @@ def explain(details: ClientDetails) -> str:
         _lateness(details),
         _flaps(details),
         _ignored(details.history.ignored if details.history else []),
-        _awaited(len(details.client.replaced)),
+        _awaited(len(details.client.replaced or ())),
         _unverified(details),
     ]
     return " ".join(sentence for sentence in sentences if sentence)

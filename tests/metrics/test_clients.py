@@ -1,0 +1,66 @@
+"""Client metrics that are updated batch by batch equal those that are built at once."""
+
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from histories import lifecycle
+from presenced.fleet import Fleet
+from presenced.metrics.clients import ClientMetrics
+from presenced.pipeline import Pipeline
+from presenced.presence import PresenceRules
+from presenced.settings import MetricsSettings
+from registries import thing
+
+SETTINGS = MetricsSettings(max_clients=2, client_id_pattern=re.compile("(?P<kind>[ab])"))
+CLIENTS = ["a1", "a2", "b1", "b2", "c"]
+STEPS = st.tuples(
+    st.sampled_from(["connect", "disconnect", "forget", "create", "delete", "wait"]),
+    st.sampled_from(CLIENTS),
+)
+
+
+class Bench:
+    """A fleet with client metrics; each step is a second later."""
+
+    def __init__(self) -> None:
+        self.fleet = Fleet(PresenceRules(offline_delay=2.0, forget_offline_after=20.0))
+        self.metrics = ClientMetrics(self.fleet, SETTINGS)
+        self.pipeline = Pipeline(self.fleet, [self.metrics])
+        self.now = 0
+
+    def take(self, step: str, client_id: str) -> None:
+        self.now += 1
+        at = self.now * 1000
+        if step == "wait":
+            self.now += 10
+            self.fleet.fire(self.now, 0.0)
+        elif step == "forget":
+            self.fleet.forget(client_id, "requested")
+        elif step in ("connect", "disconnect"):
+            connected = step == "connect"
+            event = lifecycle(
+                connected=connected, timestamp=at, version=at, session="s", client_id=client_id
+            )
+            self.fleet.apply(event, self.now, self.now)
+        else:
+            kind = "created" if step == "create" else "deleted"
+            event_of_thing = thing(client_id, at=at, type=kind, thing_id=None, version=None)
+            self.fleet.apply_registry(event_of_thing, self.now)
+
+
+@given(st.lists(st.lists(STEPS, min_size=1, max_size=8), max_size=8))
+@settings(max_examples=400, deadline=None)
+def test_updates_by_batches_end_like_a_restart(batches: list[list[tuple[str, str]]]) -> None:
+    bench = Bench()
+    for batch in [[("connect", client_id) for client_id in CLIENTS], *batches]:
+        for step, client_id in batch:
+            bench.take(step, client_id)
+        bench.pipeline.forget([], "requested")  # hands the changes to the observers
+        assert seen(bench.metrics) == seen(ClientMetrics(bench.fleet, SETTINGS))
+
+
+def seen(metrics: ClientMetrics) -> tuple[list[bytes], dict[tuple[str, ...], int]]:
+    lines = b"".join(block.text for block in metrics.series.blocks()).splitlines()
+    return sorted(lines), {labels: n for labels, n in metrics.classes.samples() if n}
