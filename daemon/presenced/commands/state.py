@@ -18,8 +18,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         path = options.file or _configured_path(options.config)
         if options.action == "export":
-            for lines in export(path):
-                sys.stdout.buffer.write(lines)
+            sys.stdout.buffer.writelines(export(path))
             return DONE
         if options.action == "forget":
             return _print_forgotten(forget(path, options.client_ids))

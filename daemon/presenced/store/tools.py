@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from presenced.store.errors import REMEDIES, StateError, StateLockedError, state_errors
-from presenced.store.file import Lock, beside, holder_of, read_rows
+from presenced.store.file import beside, holder_of, read_rows, take_lock
 from presenced.store.records import CLOCK_SET_BY
 from presenced.store.schema import TABLES, VERSION, ClientRow, Table, version_of
 
@@ -101,7 +101,7 @@ def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
     _check_exists(path)
     with state_errors(path, _REMEDIES), contextlib.ExitStack() as stack:
         try:
-            stack.callback(Lock(path).close)
+            stack.enter_context(take_lock(path))
             asked = False
         except StateLockedError:
             asked = True
@@ -130,8 +130,8 @@ def export(path: Path) -> Iterator[bytes]:
     """
     with _reading(path) as connection:
         for table in TABLES:
-            for rows in read_rows(connection, table.row, path):
-                yield b"".join(_line(table, row) for row in rows)
+            for row in read_rows(connection, table.row, path):
+                yield _line(table, row)
 
 
 def _line(table: Table, row: tuple[Any, ...]) -> bytes:
@@ -143,11 +143,12 @@ def _line(table: Table, row: tuple[Any, ...]) -> bytes:
 
 
 def _check_exists(path: Path) -> None:
-    if not path.exists():
-        raise StateError(
-            f"there is no state file {path}: presenced makes it at its first start with this "
-            "state.path"
-        )
+    with state_errors(path, _REMEDIES):
+        if not path.exists():
+            raise StateError(
+                f"there is no state file {path}: presenced creates it at its first start with this "
+                "state.path"
+            )
 
 
 @contextlib.contextmanager
