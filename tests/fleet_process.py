@@ -21,8 +21,8 @@ from presenced.store.changes import Changes
 from presenced.store.collector import Collector
 from presenced.store.file import StateFile
 from presenced.store.schema import TABLES, CounterRow
-from presenced.store.state_store import restore
 from presenced.store.totals import Total, Totals
+from presenced.store.writer import WriterCounts
 from presenced.system.loop import Clocks
 from recorders import ChangeRecorder
 from registry.life import seen
@@ -78,10 +78,12 @@ class Process:
         self.transitions = self.recorder.transitions
         self.totals = totals_of(self.pipeline, self.gap_detector)
         self.path = path
-        self.collector = Collector(self.pipeline, self.gap_detector, self.totals, time.clocks)
+        self.collector = Collector(
+            self.pipeline, self.gap_detector, self.totals, time.clocks, WriterCounts()
+        )
         self.file = StateFile.open(path)
-        self.pipeline.add_observers(self.collector, self.recorder)
-        restore(self.file, self.fleet, self.gap_detector, self.collector, time.now)
+        self.pipeline.add_observers(self.collector.dirty, self.recorder)
+        self.collector.restore(self.file)
         self.pipeline.recount()
 
     def apply(self, event: LifecycleEvent) -> None:
@@ -135,9 +137,9 @@ def stored(path: Path) -> dict[str, dict[Any, Any]]:
 def dumped(process: Process) -> dict[str, dict[Any, Any]]:
     """The rows of all that a process knows, whether it noted a change of it or not."""
     collector = Collector(
-        process.pipeline, process.gap_detector, process.totals, process.time.clocks
+        process.pipeline, process.gap_detector, process.totals, process.time.clocks, WriterCounts()
     )
-    collector.continue_from(process.collector.notes._replace(sessions=()))
+    collector.offsets = process.collector.offsets
     inventory, presence = process.fleet.inventory, process.presence
     clients = (
         *presence.clients.values(),
@@ -148,7 +150,7 @@ def dumped(process: Process) -> dict[str, dict[Any, Any]]:
         for store in (inventory.things, inventory.types, inventory.groups)
     )
     changes = [ClientChange(client, client.state, client.state) for client in clients]
-    collector.observe(Batch([], [], FleetChanges(changes, *names)))
+    collector.dirty.observe(Batch([], [], FleetChanges(changes, *names)))
     changes: Changes = collector.collect()
     return {
         table.name: {

@@ -255,7 +255,7 @@ def test_requests_to_forget_are_handed_over_once_and_deleted_with_their_effect(p
         changes = Changes()
         for request in it.requests:
             changes.clients[request.client_id] = None
-            changes.done(request)
+            changes.forget_requests[request.id] = None
         await it.committed(changes)
         assert query(path, "SELECT client_id FROM clients") == [("c",)]
         assert query(path, "SELECT * FROM forget_requests") == []

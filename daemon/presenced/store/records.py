@@ -218,29 +218,25 @@ class Notes(NamedTuple):
         )
 
     def encoded(self) -> dict[str, str]:
-        """Return all facts by key."""
-        return {
+        """Return all facts by key.
+
+        Of a session: when it was last in use and since when it missed something, in whole seconds.
+        Its topic filters, with their QoS, have a key of their own.
+        """
+        encoded = {
             "gaps": str(self.gaps),
             "doubted_at": repr(self.doubted_at),
             "lived": repr(self.lived),
             CLOCK_SET_BY: repr(self.clock_set_by),
-            **self.encoded_sessions(),
         }
-
-    def encoded_sessions(self) -> dict[str, str]:
-        """Return those of the sessions: when each was in use last, since when it missed something.
-
-        Whole seconds. The topic filters of each, with their QoS, have a key of their own.
-        """
-        noted = {}
         for session in self.sessions:
             times = [session.alive_at]
             if session.missing_since is not None:
                 times.append(session.missing_since)
-            noted[_SESSION + session.client_id] = " ".join(str(math.floor(at)) for at in times)
+            encoded[_SESSION + session.client_id] = " ".join(str(math.floor(at)) for at in times)
             if session.subscribed is not None:
-                noted[_FILTERS + session.client_id] = _encoded(session.subscribed)
-        return noted
+                encoded[_FILTERS + session.client_id] = _encoded(session.subscribed)
+        return encoded
 
 
 def _sessions(noted: Mapping[str, str]) -> Iterator[MqttSession]:
