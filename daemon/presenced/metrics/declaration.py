@@ -1,4 +1,4 @@
-"""How a metric is declared that is read at scrape: exposed, and kept in the state file."""
+"""Metrics that are read at a scrape: how they are declared, exposed, and kept in the state file."""
 
 import time
 from collections import Counter
@@ -72,15 +72,6 @@ class MetricSources:
         """The things, thing groups and thing types of the fleet."""
         return self.pipeline.fleet.inventory
 
-    @property
-    def clients_without_series(self) -> int:
-        """Clients beyond `metrics.max_clients`."""
-        return (
-            max(0, self.presence.known - self.clients.series.shown)
-            if self.clients.series.enabled
-            else 0
-        )
-
 
 class Attribute(NamedTuple):
     """A number that is an attribute of an object."""
@@ -89,17 +80,18 @@ class Attribute(NamedTuple):
     name: str
 
 
-Values = float | Attribute | Mapping[Any, float] | Mapping[Any, Distribution]
-"""A number, or numbers or distributions by label value, or by a tuple of label values."""
+Values = float | Attribute | Distribution | Mapping[Any, Any]
+"""A number, a distribution, or a mapping of a label value, or several, to values."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectedMetric(Metric):
-    """A metric that is read when Prometheus asks for it.
+    """A metric that is read at each scrape.
 
-    A metric that is `kept` outlives a restart: what the state file holds is added to what `read`
-    returns, or to what `totals` returns where `read` makes a copy. A metric that is `by_class` has
-    one more label for each group of `metrics.client_id_pattern`; without a pattern it is left out.
+    A metric that is `kept` outlives a restart: the numbers of the state file are added to those
+    that `read` returns, or to those that `totals` returns if `read` makes a copy. A metric that is
+    `by_class` has one more label for each group of `metrics.client_id_pattern`; without a pattern
+    it is left out.
     """
 
     family_type: ClassVar[type[GaugeMetricFamily | CounterMetricFamily]]
@@ -109,14 +101,9 @@ class CollectedMetric(Metric):
     totals: Callable[[MetricSources], Values] | None = field(default=None, kw_only=True)
     by_class: bool = field(default=False, kw_only=True)
 
-    def values(self, sources: MetricSources) -> list[tuple[Labels, Any]]:
-        """Return label values, each with its present number or distribution."""
-        values = self.read(sources)
-        if isinstance(values, Mapping):
-            return [(_label_values(key), value) for key, value in values.items()]
-        if isinstance(values, Attribute):
-            return [((), getattr(values.owner, values.name))]
-        return [((), values)]
+    def values(self, sources: MetricSources) -> Iterator[tuple[Labels, Any]]:
+        """Yield label values, each with its present number or distribution."""
+        return _flattened(self.read(sources))
 
     def collect(self, sources: MetricSources) -> Family:
         """Return the present samples."""
@@ -134,11 +121,10 @@ class CollectedMetric(Metric):
             if isinstance(totals, Attribute):
                 setattr(*totals, getattr(*totals) + int(value))
                 return
-            keys = {_label_values(key): key for key in totals}
+            key = labels if len(labels) > 1 else labels[0]
             # A Counter has only those keys that have been counted.
-            new = labels if len(labels) > 1 else labels[0]
-            if labels in keys or isinstance(totals, Counter):
-                totals[keys.get(labels, new)] += int(value)
+            if key in totals or isinstance(totals, Counter):
+                totals[key] += int(value)
 
         return [Total(self.name, self.labels, lambda: self.values(sources), add)]
 
@@ -158,7 +144,7 @@ class CounterMetric(CollectedMetric):
 
 
 class HistogramMetric(CollectedMetric):
-    """Distributions. The state file keeps each bucket by itself, without the buckets below it."""
+    """Distributions. The state file has each bucket without the buckets below it."""
 
     kind = "histogram"
 
@@ -198,9 +184,13 @@ class HistogramMetric(CollectedMetric):
         ]
 
 
-def _label_values(key: object) -> Labels:
-    """Return the label values that a key of `Values` stands for."""
-    return key if isinstance(key, tuple) else (str(key),)
+def _flattened(values: Values, labels: Labels = ()) -> Iterator[tuple[Labels, Any]]:
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            added = key if isinstance(key, tuple) else (str(key),)
+            yield from _flattened(value, (*labels, *added))
+    else:
+        yield labels, getattr(*values) if isinstance(values, Attribute) else values
 
 
 def _bounds(distribution: Distribution) -> list[str]:

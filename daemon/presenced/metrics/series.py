@@ -41,12 +41,12 @@ _CONNECTED_STATES = (State.ONLINE, State.PENDING)
 class ClientSeries:
     """The samples of every client that has series of its own.
 
-    These are the first `max_clients` client IDs, in their order as text, of the clients that ever
-    went online or offline: the choice depends neither on the order of arrival nor on a restart.
-    `find` returns the client with an ID, so that a waiting client can take the place of a forgotten
-    one. The named groups of `pattern` become labels. `describe` returns what the registry has about
-    a client; `attributes` are the attributes of things that become labels of `iot_client_info`.
-    With `enabled` False no client has series.
+    These are the first `max_clients` client IDs, sorted as text, of the clients that ever went
+    online or offline: the choice depends neither on the order of arrival nor on a restart. `find`
+    returns the client with an ID, so that a waiting client can replace a forgotten one. The named
+    groups of `pattern` become labels. `describe` returns what the registry has about a client;
+    `attributes` are the thing attributes that become labels of `iot_client_info`. If `enabled` is
+    False, no client has series.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class ClientSeries:
         """How many clients have series of their own."""
         return len(self._places)
 
-    def show(self, client: Client) -> bool:
-        """Render the state of a client; return False if it has no series."""
+    def show(self, client: Client) -> None:
+        """Render the state of a client, unless it is not to have series."""
         place = self._places.get(client.client_id)
         if place is None:
-            return self._admit(client)
-        connected, transition = _values(client)
-        self._connected.set_value(place, connected)
-        self._transitions.set_value(place, transition)
-        return True
+            self._admit(client)
+        else:
+            connected, transition = _values(client)
+            self._connected.set_value(place, connected)
+            self._transitions.set_value(place, transition)
 
     def describe(self, client: Client) -> None:
         """Render what the registry has about a client, if the client has series."""
@@ -102,13 +102,14 @@ class ClientSeries:
             self._waiting.discard(client_id)
             return
         self._clear(client_id)
-        if not self._waiting:
-            return
-        first = self._waiting.first
-        self._waiting.discard(first)
-        successor = self._find(first)
-        if successor is not None:
-            self._render(successor)
+        while self._waiting:
+            first = self._waiting.first
+            self._waiting.discard(first)
+            successor = self._find(first)
+            # The same batch may have forgotten it too, and its thing may have made it known again.
+            if successor is not None and successor.transition is not None:
+                self._render(successor)
+                return
 
     def blocks(self) -> Iterator[Block]:
         """Return the text of all series; it is the same in both exposition formats."""
@@ -116,19 +117,17 @@ class ClientSeries:
             for family in (self._connected, self._transitions, self._info):
                 yield from family.blocks()
 
-    def _admit(self, client: Client) -> bool:
-        """Render a client without series, unless it is not to have any."""
+    def _admit(self, client: Client) -> None:
         if not self.enabled or client.transition is None:
-            return False
+            return
         if len(self._places) >= self._max_clients:
             last = self._shown.last if self._places else ""
             if client.client_id >= last:
                 self._wait(client.client_id)
-                return False
+                return
             self._clear(last)
             self._wait(last)
         self._render(client)
-        return True
 
     def _wait(self, client_id: str) -> None:
         if not self._waiting:
@@ -256,9 +255,9 @@ class ClassCounts:
     """How many clients of each class are in each state, updated with every change.
 
     The class of a client is the text that the named groups of `pattern` match in its client ID; a
-    client that does not match has no class. At most `limit` classes are counted apart, so that
-    client IDs cannot fill the memory. The clients of further classes count in one more class, in
-    which each group is `other`.
+    client that does not match has no class. At most `limit` classes are counted, so that client IDs
+    cannot fill the memory. All clients of further classes count in one more class, in which each
+    group is `other`.
     """
 
     def __init__(self, pattern: re.Pattern[str] | None = None, *, limit: int = 1000) -> None:

@@ -244,7 +244,7 @@ SESSION_DURATION = HistogramMetric(
     "iot_client_session_duration_seconds",
     "Length of connections, from connect to disconnect by event time.",
     "histogram_quantile(0.5, sum by (le) (rate(iot_client_session_duration_seconds_bucket[1h])))",
-    read=lambda s: {(): s.presence.session_duration},
+    read=lambda s: s.presence.session_duration,
     kept=True,
 )
 
@@ -252,7 +252,7 @@ OFFLINE_DURATION = HistogramMetric(
     "iot_client_offline_duration_seconds",
     "How long clients were offline until they came back online.",
     "histogram_quantile(0.9, sum by (le) (rate(iot_client_offline_duration_seconds_bucket[1d])))",
-    read=lambda s: {(): s.presence.offline_duration},
+    read=lambda s: s.presence.offline_duration,
     kept=True,
 )
 
