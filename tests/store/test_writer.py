@@ -35,6 +35,25 @@ def test_done_is_called_once_changes_are_in_the_file(path):
     run(test)
 
 
+def test_a_done_that_fails_keeps_no_other_from_being_called(path):
+    async def test():
+        it = Run(path)
+        await it.committed(Changes())
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        it.writer.submit(of_clients(client_row("a")), lambda: None)
+        await asyncio.sleep(0.05)  # the writer waits for the lock; the next two are joined
+        done = asyncio.Event()
+        it.writer.submit(of_clients(client_row("b")), lambda: 1 / 0)
+        it.writer.submit(of_clients(client_row("c")), done.set)
+        other.execute("ROLLBACK")
+        other.close()
+        await until(done.is_set)
+        await it.close()
+
+    run(test)
+
+
 def test_a_submission_without_done_is_committed(path):
     async def test():
         it = Run(path)

@@ -20,14 +20,7 @@ class ClientMetrics:
     def use(self, settings: MetricsSettings) -> None:
         """Build series and classes for all clients that are known."""
         fleet = self._fleet
-        self.series = ClientSeries(
-            enabled=settings.per_client,
-            max_clients=settings.max_clients,
-            pattern=settings.client_id_pattern,
-            attributes=settings.thing_attributes,
-            describe=fleet.describe,
-            find=fleet.presence.clients.get,
-        )
+        self.series = ClientSeries(fleet, settings)
         self.classes = ClassCounts(settings.client_id_pattern)
         for client in fleet.presence.clients.values():
             if client.transition is not None:

@@ -2,11 +2,12 @@
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
-from presenced.fleet import Description
+from presenced.fleet import Fleet
 from presenced.metrics.metric import Block, Family, Metric, label_names, label_text
 from presenced.presence import Client, State
+from presenced.settings import MetricsSettings
 from presenced.settings.values import RESERVED
 from presenced.system.log import get_logger
 
@@ -42,31 +43,20 @@ class ClientSeries:
     """The samples of every client that has series of its own.
 
     These are the first `max_clients` client IDs, sorted as text, of the clients that ever went
-    online or offline: the choice depends neither on the order of arrival nor on a restart. `find`
-    returns the client with an ID, so that a waiting client can replace a forgotten one. The named
-    groups of `pattern` become labels. `describe` returns what the registry has about a client;
-    `attributes` are the thing attributes that become labels of `iot_client_info`. If `enabled` is
-    False, no client has series.
+    online or offline: the choice depends neither on the order of arrival nor on a restart. A
+    client beyond that waits until one is forgotten. If `per_client` is False, no client has series.
+    The named groups of `client_id_pattern` become labels; `thing_attributes` become labels of
+    `iot_client_info`.
     """
 
-    def __init__(
-        self,
-        *,
-        enabled: bool = True,
-        max_clients: int = 20_000,
-        pattern: re.Pattern[str] | None = None,
-        attributes: Sequence[str] = (),
-        describe: Callable[[Client], Description] = lambda _: Description("", {}),
-        find: Callable[[str], Client | None] = lambda _: None,
-    ) -> None:
-        self.enabled = enabled
-        self._max_clients = max_clients
-        self._pattern = pattern
-        groups = pattern.groupindex if pattern else ()
-        names = label_names(attributes, RESERVED.union(groups))
-        self._attributes = {attribute: names[attribute] for attribute in attributes}
-        self._describe = describe
-        self._find = find
+    def __init__(self, fleet: Fleet, settings: MetricsSettings) -> None:
+        self.enabled = settings.per_client
+        self._fleet = fleet
+        self._max_clients = settings.max_clients
+        self._pattern = settings.client_id_pattern
+        groups = self._pattern.groupindex if self._pattern else ()
+        names = label_names(settings.thing_attributes, RESERVED.union(groups))
+        self._attributes = {attribute: names[attribute] for attribute in settings.thing_attributes}
         self._connected, self._transitions, self._info = map(Family, PER_CLIENT.values())
         self._places: dict[str, int] = {}
         self._free: list[int] = []
@@ -105,7 +95,7 @@ class ClientSeries:
         while self._waiting:
             first = self._waiting.first
             self._waiting.discard(first)
-            successor = self._find(first)
+            successor = self._fleet.presence.clients.get(first)
             # The same batch may have forgotten it too, and its thing may have made it known again.
             if successor is not None and successor.transition is not None:
                 self._render(successor)
@@ -157,7 +147,7 @@ class ClientSeries:
             family.free(place)
 
     def _put_info(self, place: int, client: Client, labels: str) -> None:
-        description = self._describe(client)
+        description = self._fleet.describe(client)
         registry = {"thing_type": description.thing_type} | {
             label: description.attributes.get(attribute) or ""
             for attribute, label in self._attributes.items()

@@ -41,7 +41,7 @@ from presenced.system.loop import Clocks
 
 
 class DirtyKeys:
-    """The names of what has changed and is not collected yet, by kind."""
+    """The names of what has changed and is not collected yet, by table."""
 
     def __init__(self) -> None:
         self.clients: set[str] = set()
@@ -141,43 +141,33 @@ class Collector:
 
     def collect(self) -> Changes:
         """Return all that has changed."""
-        changes, dirty, registry = Changes(), self.dirty, self._fleet.inventory
-        for kind, names, rows, row_of in (
-            ("client", dirty.clients, changes.clients, self._client),
-            ("thing", dirty.things, changes.things, partial(_object, registry.things, ThingRow)),
-            (
-                "thing group",
-                dirty.thing_groups,
-                changes.thing_groups,
-                partial(_object, registry.groups, ThingGroupRow),
-            ),
-            (
-                "thing type",
-                dirty.thing_types,
-                changes.thing_types,
-                partial(_object, registry.types, ThingTypeRow),
-            ),
-        ):
-            self._collect_rows(kind, names, rows, row_of)
+        changes, registry = Changes(), self._fleet.inventory
+        self._collect_rows("clients", self._client, changes)
+        things = partial(_object, registry.things, ThingRow)
+        self._collect_rows("things", things, changes)
+        groups = partial(_object, registry.groups, ThingGroupRow)
+        self._collect_rows("thing_groups", groups, changes)
+        types = partial(_object, registry.types, ThingTypeRow)
+        self._collect_rows("thing_types", types, changes)
         self._collect_disconnects(changes)
         for kind, collect in (("totals", self._totals.collect), ("notes", self._collect_notes)):
             try:
                 collect(changes)
-            except Exception:  # noqa: BLE001 - whatever it is, the others are to be written
+            except Exception:  # noqa: BLE001 - the rest must still be written
                 self._report_fault(kind, "")
         changes.forget_requests = dict.fromkeys(request.id for request in self.requests)
         self.requests = []
         return changes
 
-    def _collect_rows(
-        self, kind: str, names: set[str], rows: Any, row_of: Callable[[str], Any]
-    ) -> None:
+    def _collect_rows(self, table: str, row_of: Callable[[str], Any], changes: Changes) -> None:
+        names: set[str] = getattr(self.dirty, table)
+        rows: dict[str, Any] = getattr(changes, table)
         while names:
             name = names.pop()
             try:
                 rows[name] = row_of(name)
-            except Exception:  # noqa: BLE001 - whatever it is, the others are to be written
-                self._report_fault(kind, name)
+            except Exception:  # noqa: BLE001 - the other rows must still be written
+                self._report_fault(table.removesuffix("s").replace("_", " "), name)
 
     def _collect_disconnects(self, changes: Changes) -> None:
         disconnects, written = self._fleet.presence.disconnects, self._written_disconnects

@@ -140,7 +140,7 @@ class StateFile:
         Raises StateUnusableError if that fails.
         """
         self._connection.close()
-        with contextlib.closing(self._lock), state_errors(self.path):
+        with self._lock, state_errors(self.path):
             return _move_aside(self.path)
 
     def close(self) -> None:

@@ -91,7 +91,6 @@ class StateStore:
         if self._file is not None:
             self._writer = Writer(
                 self._file,
-                asyncio.get_running_loop(),
                 on_error=self._on_error,
                 on_forget=self._forget,
                 counts=self.counts,

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import time
@@ -22,14 +21,19 @@ _REMEDIES = dict.fromkeys(
 ) | {cause: REMEDIES[cause] for cause in ("full", "locked")}
 
 
+_UNVERIFIED = (
+    "clients WHERE NOT departed AND state IN ('online', 'pending') "
+    "AND gaps < (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'gaps')"
+)
+
+
 class Summary(NamedTuple):
     """What a file holds: clients by state, and rows of each other table by its name.
 
-    `size` is in bytes, with the log. `holder` is the process that has the file, None where none
-    has, empty where that cannot be found out.
+    `size` is in bytes, with the log. `holder` is the process that has the file: None if there is
+    none, empty if that cannot be found out.
     """
 
-    version: int
     size: int
     holder: str | None
     clients: dict[str, int]
@@ -39,9 +43,9 @@ class Summary(NamedTuple):
 
 
 class Forgotten(NamedTuple):
-    """The result of a request to forget: the clients that the file knows, and those it does not.
+    """The clients of a request to forget that the file has, and those that it does not have.
 
-    `asked` is whether a running daemon has been asked to forget them; else it is done.
+    `asked` is whether a running daemon has been asked to forget them; if not, they are deleted.
     """
 
     known: list[str]
@@ -52,35 +56,23 @@ class Forgotten(NamedTuple):
 def summary(path: Path) -> Summary:
     """Return what a file holds. Raises StateError."""
     with _reading(path) as connection:
-        groups = connection.execute(
-            "SELECT state, gaps < (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'gaps') "
-            "AND state IN ('online', 'pending'), departed, count(*) FROM clients GROUP BY 1, 2, 3"
-        ).fetchall()
-        rows = {
-            table.name: connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0]  # noqa: S608
-            for table in TABLES
-            if table.row is not ClientRow
-        }
-        version = version_of(connection, path)
-    clients: Counter[str] = Counter()
-    unverified = departed = 0
-    for state, is_unverified, is_departed, number in groups:
-        if is_departed:
-            departed += number
-        else:
-            clients[state] += number
-            unverified += number if is_unverified else 0
+        connection.execute("BEGIN")  # all counts are of one moment
+        by_state = "SELECT state, count(*) FROM clients WHERE NOT departed GROUP BY state"
+        clients = dict(connection.execute(by_state).fetchall())
+        unverified = _count(connection, _UNVERIFIED)
+        rows = {table.name: _count(connection, table.name) for table in TABLES}
+    departed = rows.pop("clients") - sum(clients.values())
     files = (path, beside(path, "-wal"))
     size = sum(file.stat().st_size for file in files if file.exists())
     try:
         holder = holder_of(path)
     except OSError:
         holder = ""
-    return Summary(version, size, holder, dict(clients), unverified, departed, rows)
+    return Summary(size, holder, clients, unverified, departed, rows)
 
 
 def client(path: Path, client_id: str) -> ClientRow | None:
-    """Return what is known of a client, None where nothing is. Raises StateError.
+    """Return the row of a client, None if the file has none. Raises StateError.
 
     Its deadline is by the wall clock as it was set last.
     """
@@ -132,6 +124,11 @@ def export(path: Path) -> Iterator[bytes]:
         for table in TABLES:
             for row in read_rows(connection, table.row, path):
                 yield _line(table, row)
+
+
+def _count(connection: sqlite3.Connection, rows: str) -> int:
+    number: int = connection.execute(f"SELECT count(*) FROM {rows}").fetchone()[0]  # noqa: S608
+    return number
 
 
 def _line(table: Table, row: tuple[Any, ...]) -> bytes:
