@@ -12,7 +12,7 @@ from prometheus_client.core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
 )
-from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.utils import floatToGoString
 
 from presenced.metrics.clients import ClientMetrics
@@ -89,15 +89,14 @@ class CollectedMetric(Metric):
     """A metric that is read at each scrape.
 
     A metric that is `kept` outlives a restart: the numbers of the state file are added to those
-    that `read` returns, or to those that `totals` returns if `read` makes a copy. A metric that is
-    `by_class` has one more label for each group of `metrics.client_id_pattern`; without a pattern
-    it is left out.
+    that `read` returns, or `totals` if `read` makes a copy. A metric that is `by_class` has one
+    more label for each group of `metrics.client_id_pattern`; without a pattern it is left out.
     """
 
     family_type: ClassVar[type[GaugeMetricFamily | CounterMetricFamily]]
+    kept: ClassVar[bool] = False
 
     read: Callable[[MetricSources], Values] = field(kw_only=True)
-    kept: bool = field(default=False, kw_only=True)
     totals: Callable[[MetricSources], Values] | None = field(default=None, kw_only=True)
     by_class: bool = field(default=False, kw_only=True)
 
@@ -105,7 +104,7 @@ class CollectedMetric(Metric):
         """Yield label values, each with its present number or distribution."""
         return _flattened(self.read(sources))
 
-    def collect(self, sources: MetricSources) -> Family:
+    def collect(self, sources: MetricSources) -> MetricFamily:
         """Return the present samples."""
         labels = (*sources.clients.classes.labels, *self.labels) if self.by_class else self.labels
         family = self.family_type(self.name, self.help, labels=labels)
@@ -143,12 +142,18 @@ class CounterMetric(CollectedMetric):
     family_type = CounterMetricFamily
 
 
+class KeptCounter(CounterMetric):
+    """A counter that outlives a restart."""
+
+    kept = True
+
+
 class HistogramMetric(CollectedMetric):
     """Distributions. The state file has each bucket without the buckets below it."""
 
     kind = "histogram"
 
-    def collect(self, sources: MetricSources) -> Family:
+    def collect(self, sources: MetricSources) -> MetricFamily:
         """Return the present buckets and sums."""
         family = HistogramMetricFamily(self.name, self.help, labels=self.labels)
         for each, distribution in self.values(sources):
@@ -182,6 +187,12 @@ class HistogramMetric(CollectedMetric):
             Total(f"{self.name}_bucket", (*self.labels, "le"), buckets, add_to_bucket),
             Total(f"{self.name}_sum", self.labels, sums, add_to_sum),
         ]
+
+
+class KeptHistogram(HistogramMetric):
+    """Distributions that outlive a restart."""
+
+    kept = True
 
 
 def _flattened(values: Values, labels: Labels = ()) -> Iterator[tuple[Labels, Any]]:

@@ -47,9 +47,8 @@ class Exposition:
         self._sources = sources
         self._process = CollectorRegistry(auto_describe=False)
         if process_metrics:
-            ProcessCollector(registry=self._process)
-            PlatformCollector(registry=self._process)
-            GCCollector(registry=self._process)
+            for collector in (ProcessCollector, PlatformCollector, GCCollector):
+                collector(registry=self._process)
 
     def collect(self, accept: str = "") -> Snapshot:
         """Collect all metrics as they are now, for the format that the `Accept` header asks for."""

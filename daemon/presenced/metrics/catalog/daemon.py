@@ -3,7 +3,12 @@
 import platform
 
 from presenced import __version__
-from presenced.metrics.declaration import CounterMetric, GaugeMetric, HistogramMetric
+from presenced.metrics.declaration import (
+    CounterMetric,
+    GaugeMetric,
+    HistogramMetric,
+    KeptCounter,
+)
 
 DAEMON = (
     GaugeMetric(
@@ -77,7 +82,7 @@ DAEMON = (
         labels=("connection",),
         read=lambda s: {name: traffic.saturated_seconds for name, traffic in s.traffic.items()},
     ),
-    CounterMetric(
+    KeptCounter(
         "presenced_gaps_total",
         "Times in which events may have been lost: the session was lost, had expired, is not kept "
         "(clean_session) or did not have a new filter yet (filters_changed), messages arrived at "
@@ -85,7 +90,6 @@ DAEMON = (
         "sum by (reason) (increase(presenced_gaps_total[1h])) > 0",
         labels=("reason",),
         read=lambda s: s.gaps,
-        kept=True,
     ),
     GaugeMetric(
         "presenced_pipeline_backlog_messages",
