@@ -19,7 +19,7 @@ from presenced.store.errors import (
     cause_of,
     state_errors,
 )
-from presenced.store.schema import TABLES, ForgetRow, migrate
+from presenced.store.schema import TABLES, migrate
 
 _ROWS_AT_ONCE = 2_000
 _BUSY_TIMEOUT = 5.0
@@ -104,17 +104,6 @@ class StateFile:
     def release_memory(self) -> None:
         """Free the memory that reading the whole file has taken."""
         self._connection.execute("PRAGMA shrink_memory")
-
-    def forget_requests(self, after: int) -> list[ForgetRow]:
-        """Return the requests to forget clients with an `id` above `after`.
-
-        Raises sqlite3.Error.
-        """
-        rows = self._connection.execute(
-            "SELECT id, client_id, requested FROM forget_requests WHERE id > ? ORDER BY id",
-            (after,),
-        )
-        return [ForgetRow._make(row) for row in rows]
 
     def commit(self, changes: Changes) -> int:
         """Write changes in one transaction and return how many rows SQLite refused.

@@ -1,4 +1,4 @@
-"""What operators do with a state file, whether a daemon has it open or not."""
+"""The actions of `presenced state`, on the file of a running or a stopped daemon."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ _UNVERIFIED = (
 
 
 class Summary(NamedTuple):
-    """What a file holds: clients by state, and rows of each other table by its name.
+    """The content of a file: clients by state, and the number of rows of each other table.
 
     `size` is in bytes, with the log. `holder` is the process that has the file: None if there is
     none, empty if that cannot be found out.
@@ -54,7 +54,7 @@ class Forgotten(NamedTuple):
 
 
 def summary(path: Path) -> Summary:
-    """Return what a file holds. Raises StateError."""
+    """Count the content of a file. Raises StateError."""
     with _reading(path) as connection:
         connection.execute("BEGIN")  # all counts are of one moment
         by_state = "SELECT state, count(*) FROM clients WHERE NOT departed GROUP BY state"
@@ -115,10 +115,10 @@ def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
 
 
 def export(path: Path) -> Iterator[bytes]:
-    """Return everything as lines of JSON: an object with the `kind` of the row and its columns.
+    """Yield each row as a line of JSON: an object with the `kind` of the row and its columns.
 
-    A running daemon goes on writing meanwhile: each row is as it was at some moment of the export.
-    Raises StateError.
+    A running daemon continues to write: each row is as it was at some moment of the export. Raises
+    StateError.
     """
     with _reading(path) as connection:
         for table in TABLES:
@@ -153,8 +153,8 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     _check_exists(path)
     mode = "mode=ro"
     if not beside(path, "-wal").exists() and not os.access(path.parent, os.W_OK):
-        # No process has it open, and SQLite could not make the files by which readers and writers
-        # know of each other.
+        # No process has it open, and SQLite could not create the files that coordinate readers and
+        # writers.
         mode = "immutable=1"
     with state_errors(path, _REMEDIES), _connected(path, mode) as connection:
         yield connection
@@ -177,6 +177,6 @@ def _client(connection: sqlite3.Connection, client_id: str) -> ClientRow | None:
     select = f"SELECT {', '.join(ClientRow._fields)} FROM clients WHERE client_id = ?"  # noqa: S608
     try:
         row = connection.execute(select, (client_id,)).fetchone()
-    except UnicodeEncodeError:  # an argument that is not UTF-8, as all client IDs are
+    except UnicodeEncodeError:  # the argument is not UTF-8, so it is no client ID
         return None
     return None if row is None else ClientRow._make(row)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from presenced.presence.counts import Distribution
 from presenced.store.changes import Changes
-from presenced.store.errors import REMEDIES, StateUnusableError
+from presenced.store.errors import REMEDIES, StateError, StateUnusableError
 from presenced.store.file import StateFile
 from presenced.store.schema import ForgetRow
 from presenced.system.log import get_logger
@@ -24,9 +24,9 @@ Done = Callable[[], None]
 
 
 class WriterCounts:
-    """What the writer has counted. `durations` and `last_commit` (epoch) are in seconds.
+    """Counts of the writer. `durations` and `last_commit` (since the epoch) are in seconds.
 
-    `unavailable` is whether the file could not be opened at the start.
+    `unavailable` is whether the file could not be opened at start.
     """
 
     def __init__(self) -> None:
@@ -199,8 +199,9 @@ class Writer:
         """Look for operators' requests, which another process writes into the file."""
         self._poll_at = time.monotonic() + _POLL_INTERVAL
         try:
-            requests = self._file.forget_requests(self._last_request)
-        except sqlite3.Error:
+            stored = self._file.read(ForgetRow)
+            requests = [request for request in stored if request.id > self._last_request]
+        except StateError:
             return  # a serious error also fails the next commit
         if requests:
             self._last_request = requests[-1].id
