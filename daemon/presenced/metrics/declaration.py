@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
 
@@ -80,29 +81,29 @@ class Attribute(NamedTuple):
     name: str
 
 
-Values = float | Attribute | Distribution | Mapping[Any, Any]
-"""A number, a distribution, or a mapping of a label value, or several, to values."""
+Values = float | Attribute | Distribution | dict[Any, Any]
+"""A number, a distribution, or such values by a label value or by a tuple of label values."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectedMetric(Metric):
     """A metric that is read at each scrape.
 
-    A metric that is `kept` outlives a restart: the numbers of the state file are added to those
-    that `read` returns, or `totals` if `read` makes a copy. A metric that is `by_class` has one
-    more label for each group of `metrics.client_id_pattern`; without a pattern it is left out.
+    A metric that is `by_class` has one more label for each group of `metrics.client_id_pattern`;
+    without a pattern it is left out.
     """
 
     family_type: ClassVar[type[GaugeMetricFamily | CounterMetricFamily]]
-    kept: ClassVar[bool] = False
 
     read: Callable[[MetricSources], Values] = field(kw_only=True)
-    totals: Callable[[MetricSources], Values] | None = field(default=None, kw_only=True)
     by_class: bool = field(default=False, kw_only=True)
 
-    def values(self, sources: MetricSources) -> Iterator[tuple[Labels, Any]]:
-        """Yield label values, each with its present number or distribution."""
-        return _flattened(self.read(sources))
+    def values(self, sources: MetricSources) -> list[tuple[Labels, Any]]:
+        """Return label values, each with its present number or distribution."""
+        values = self.read(sources)
+        if isinstance(values, dict):
+            return _flattened(values)
+        return [((), getattr(*values) if isinstance(values, Attribute) else values)]
 
     def collect(self, sources: MetricSources) -> MetricFamily:
         """Return the present samples."""
@@ -111,6 +112,31 @@ class CollectedMetric(Metric):
         for each, value in self.values(sources):
             family.add_metric(each, value)
         return family
+
+
+class GaugeMetric(CollectedMetric):
+    """A number that goes up and down."""
+
+    kind = "gauge"
+    family_type = GaugeMetricFamily
+
+
+class CounterMetric(CollectedMetric):
+    """A number that only goes up."""
+
+    kind = "counter"
+    family_type = CounterMetricFamily
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCounter(CounterMetric):
+    """A counter that outlives a restart.
+
+    The numbers of the state file are added to those that `read` returns, or `totals` if `read`
+    makes a copy.
+    """
+
+    totals: Callable[[MetricSources], Values] | None = field(default=None, kw_only=True)
 
     def kept_totals(self, sources: MetricSources) -> list[Total]:
         """Return what the state file keeps of the metric."""
@@ -128,28 +154,8 @@ class CollectedMetric(Metric):
         return [Total(self.name, self.labels, lambda: self.values(sources), add)]
 
 
-class GaugeMetric(CollectedMetric):
-    """A number that goes up and down."""
-
-    kind = "gauge"
-    family_type = GaugeMetricFamily
-
-
-class CounterMetric(CollectedMetric):
-    """A number that only goes up."""
-
-    kind = "counter"
-    family_type = CounterMetricFamily
-
-
-class KeptCounter(CounterMetric):
-    """A counter that outlives a restart."""
-
-    kept = True
-
-
 class HistogramMetric(CollectedMetric):
-    """Distributions. The state file has each bucket without the buckets below it."""
+    """Distributions."""
 
     kind = "histogram"
 
@@ -162,18 +168,28 @@ class HistogramMetric(CollectedMetric):
             family.add_metric(each, buckets, distribution.sum)
         return family
 
+
+class KeptHistogram(HistogramMetric):
+    """Distributions that outlive a restart.
+
+    The state file has each bucket without the buckets below it.
+    """
+
     def kept_totals(self, sources: MetricSources) -> list[Total]:
         """Return the buckets and the sums."""
 
         def buckets() -> Iterator[tuple[Labels, float]]:
             for labels, distribution in self.values(sources):
-                for bound, count in zip(_bounds(distribution), distribution.buckets, strict=True):
+                bounds = _label_bounds(distribution.bounds)
+                for bound, count in zip(bounds, distribution.buckets, strict=True):
                     yield (*labels, bound), count
 
         def add_to_bucket(labels: Labels, value: float) -> None:
-            distribution = dict(self.values(sources)).get(labels[:-1])
-            if distribution is not None and labels[-1] in (bounds := _bounds(distribution)):
-                distribution.buckets[bounds.index(labels[-1])] += int(value)
+            *series, bound = labels
+            distribution = dict(self.values(sources)).get(tuple(series))
+            if distribution is not None and bound in _label_bounds(distribution.bounds):
+                at = _label_bounds(distribution.bounds).index(bound)
+                distribution.buckets[at] += int(value)
 
         def sums() -> Iterator[tuple[Labels, float]]:
             return ((labels, each.sum) for labels, each in self.values(sources))
@@ -189,20 +205,17 @@ class HistogramMetric(CollectedMetric):
         ]
 
 
-class KeptHistogram(HistogramMetric):
-    """Distributions that outlive a restart."""
-
-    kept = True
-
-
-def _flattened(values: Values, labels: Labels = ()) -> Iterator[tuple[Labels, Any]]:
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            added = key if isinstance(key, tuple) else (str(key),)
-            yield from _flattened(value, (*labels, *added))
-    else:
-        yield labels, getattr(*values) if isinstance(values, Attribute) else values
+def _flattened(values: dict[Any, Any]) -> list[tuple[Labels, Any]]:
+    flat: list[tuple[Labels, Any]] = []
+    for key, value in values.items():
+        labels = key if isinstance(key, tuple) else (str(key),)
+        if isinstance(value, dict):
+            flat += [((*labels, *inner), each) for inner, each in _flattened(value)]
+        else:
+            flat.append((labels, value))
+    return flat
 
 
-def _bounds(distribution: Distribution) -> list[str]:
-    return [*(f"{bound:g}" for bound in distribution.bounds), "+Inf"]
+@cache
+def _label_bounds(bounds: tuple[float, ...]) -> list[str]:
+    return [*(f"{bound:g}" for bound in bounds), "+Inf"]

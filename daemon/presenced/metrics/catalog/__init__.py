@@ -10,7 +10,12 @@ from presenced.metrics.catalog.fleet import (
     OFFLINE_DURATION,
     SESSION_DURATION,
 )
-from presenced.metrics.declaration import CollectedMetric, MetricSources
+from presenced.metrics.declaration import (
+    CollectedMetric,
+    KeptCounter,
+    KeptHistogram,
+    MetricSources,
+)
 from presenced.metrics.series import PER_CLIENT
 from presenced.store.totals import Total
 
@@ -34,5 +39,5 @@ CATALOG: dict[str, CollectedMetric] = {
 def kept_totals(sources: MetricSources) -> Iterator[Total]:
     """Yield the totals that outlive a restart, as the state file has them."""
     for metric in CATALOG.values():
-        if metric.kept:
+        if isinstance(metric, KeptCounter | KeptHistogram):
             yield from metric.kept_totals(sources)
