@@ -141,7 +141,14 @@ def test_a_link_to_a_file_is_the_same_file(path, tmp_path):
     file.commit(of_clients(client_row()))
     with pytest.raises(StateLockedError):
         StateFile.open(path)
-    assert file.move_aside().parent == path.parent
+    file.close()
+
+    def find_damage(_):
+        raise StateDamagedError(link, "bad value")
+
+    with pytest.raises(StateDamagedError) as found:
+        StateFile.open(link, find_damage)
+    assert found.value.moved_aside.parent == path.parent
     assert link.is_symlink()
     StateFile.open(link).close()
     assert query(path, "SELECT count(*) FROM clients") == [(0,)]
@@ -214,13 +221,9 @@ def not_a_database(path):
 
 def moved_aside(path):
     """Open and read a damaged file; where it has been moved."""
-    try:
-        file = StateFile.open(path)
-    except StateDamagedError as error:
-        return error.moved_aside
-    with pytest.raises(StateDamagedError):
-        clients_in(file)
-    return file.move_aside()
+    with pytest.raises(StateDamagedError) as found:
+        StateFile.open(path, clients_in)
+    return found.value.moved_aside
 
 
 @pytest.mark.parametrize(

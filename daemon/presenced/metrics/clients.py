@@ -1,4 +1,4 @@
-"""The metrics of single clients and of their classes, updated as an observer of the pipeline."""
+"""The metrics of single clients and of their classes, as an observer of the pipeline."""
 
 from presenced.fleet import Fleet
 from presenced.metrics.series import ClassCounts, ClientSeries
@@ -8,7 +8,7 @@ from presenced.settings import MetricsSettings
 
 
 class ClientMetrics:
-    """The series of the fleet's clients and the counts of their classes, as the settings say."""
+    """The series of the fleet's clients and the counts of their classes."""
 
     series: ClientSeries
     classes: ClassCounts

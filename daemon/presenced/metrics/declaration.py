@@ -32,7 +32,7 @@ from presenced.store.writer import WriterCounts
 
 @dataclass(slots=True)
 class MetricSources:
-    """What metrics are read from. `certificate_expiry` and `reloaded_at` are epoch seconds.
+    """The sources of all metrics. `certificate_expiry` and `reloaded_at` are epoch seconds.
 
     A replay has no connections and no inbox.
     """
@@ -139,7 +139,7 @@ class KeptCounter(CounterMetric):
     totals: Callable[[MetricSources], Values] | None = field(default=None, kw_only=True)
 
     def kept_totals(self, sources: MetricSources) -> list[Total]:
-        """Return what the state file keeps of the metric."""
+        """Return the totals that the state file keeps."""
 
         def add(labels: Labels, value: float) -> None:
             totals: Any = (self.totals or self.read)(sources)

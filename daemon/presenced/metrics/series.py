@@ -1,4 +1,4 @@
-"""Metrics of single clients, as text that is rendered on change; clients counted by class."""
+"""Series of single clients, as text that is rendered on change; counts of clients by class."""
 
 import re
 from bisect import bisect_left, bisect_right
@@ -70,7 +70,7 @@ class ClientSeries:
         return len(self._places)
 
     def show(self, client: Client) -> None:
-        """Render the state of a client, unless it is not to have series."""
+        """Render the state of a client, if it may have series."""
         place = self._places.get(client.client_id)
         if place is None:
             self._admit(client)
@@ -80,7 +80,7 @@ class ClientSeries:
             self._transitions.set_value(place, transition)
 
     def describe(self, client: Client) -> None:
-        """Render what the registry has about a client, if the client has series."""
+        """Render what the registry has about a client, if it has series."""
         place = self._places.get(client.client_id)
         if place is not None:
             self._put_info(place, client, self._labels(client.client_id))
@@ -102,7 +102,7 @@ class ClientSeries:
                 return
 
     def blocks(self) -> Iterator[Block]:
-        """Return the text of all series; it is the same in both exposition formats."""
+        """Yield the text of all series; it is the same in both exposition formats."""
         if self.enabled:
             for family in (self._connected, self._transitions, self._info):
                 yield from family.blocks()
@@ -271,7 +271,7 @@ class ClassCounts:
         self._classes.setdefault(groups, dict.fromkeys(State, 0))[state] += change
 
     def samples(self) -> Iterator[tuple[tuple[str, ...], int]]:
-        """Return label values, the groups and then the state, each with the number of clients."""
+        """Yield label values, the groups and then the state, each with the number of clients."""
         for groups, states in self._classes.items():
             for state, count in states.items():
                 yield (*groups, state.value), count

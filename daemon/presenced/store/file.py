@@ -64,19 +64,36 @@ class StateFile:
     Methods may be called from any thread, but from one at a time.
     """
 
-    def __init__(self, path: Path, lock: FileIO) -> None:
+    def __init__(self, path: Path, lock: FileIO, restore: Callable[["StateFile"], object]) -> None:
         self.path = path
         self._lock = lock
-        self._connection = _connect(path)
-        self._identity = _identity(path)
+        self._connection = sqlite3.connect(
+            path,
+            timeout=_BUSY_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        try:
+            for pragma in _PRAGMAS:
+                self._connection.execute(f"PRAGMA {pragma}")
+            migrate(self._connection, path)
+            self._identity = _identity(path)
+            restore(self)
+            # Reading the whole file takes memory.
+            self._connection.execute("PRAGMA shrink_memory")
+        except BaseException:
+            self._connection.close()
+            raise
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open or create a state file and migrate it to the present version.
+    def open(cls, path: Path, restore: Callable[["StateFile"], object] = lambda _: None) -> Self:
+        """Open or create a state file, migrate it to the present format, and `restore` from it.
 
         Raises StateLockedError if another process has it, StateUnusableError if file or directory
-        cannot be used as they are now, StateDamagedError if it was damaged and has been moved
-        aside, and StateError if another program or a newer presenced wrote it.
+        cannot be used as they are now, StateDamagedError if it was damaged, also if `restore`
+        finds that, and has been moved aside, and StateError if another program or a newer
+        presenced wrote it.
         """
         with state_errors(path), contextlib.ExitStack() as stack:
             if not path.parent.is_dir():
@@ -84,13 +101,12 @@ class StateFile:
                 remedy = "create it for the user that presenced runs as, or correct state.path"
                 raise StateUnusableError(path, "other", detail, remedy)
             if path.is_dir():
-                raise StateUnusableError(
-                    path, "other", "it is a directory", "set state.path to a file"
-                )
+                remedy = "set state.path to a file"
+                raise StateUnusableError(path, "other", "it is a directory", remedy)
             lock = stack.enter_context(take_lock(path))
             try:
                 with state_errors(path):
-                    file = cls(path, lock)
+                    file = cls(path, lock, restore)
             except StateDamagedError as error:
                 error.moved_aside = _move_aside(path)
                 raise
@@ -100,10 +116,6 @@ class StateFile:
     def read(self, row_type: type[R]) -> Iterator[R]:
         """Yield all rows of a table; see `read_rows`."""
         return read_rows(self._connection, row_type, self.path)
-
-    def release_memory(self) -> None:
-        """Free the memory that reading the whole file has taken."""
-        self._connection.execute("PRAGMA shrink_memory")
 
     def commit(self, changes: Changes) -> int:
         """Write changes in one transaction and return how many rows SQLite refused.
@@ -122,15 +134,6 @@ class StateFile:
     def drop_needless_deletions(self, changes: Changes) -> None:
         """Remove deletions of rows that the file does not have. Raises sqlite3.Error."""
         drop_needless_deletions(self._connection, changes)
-
-    def move_aside(self) -> Path:
-        """Close the damaged file, move it aside and return where it is now.
-
-        Raises StateUnusableError if that fails.
-        """
-        self._connection.close()
-        with self._lock, state_errors(self.path):
-            return _move_aside(self.path)
 
     def close(self) -> None:
         """Write the log back into the file and release it."""
@@ -159,24 +162,6 @@ def read_rows(connection: sqlite3.Connection, row_type: type[R], path: Path) -> 
             last = rows[-1][: table.key_width]
             after = f"{select} WHERE ({keys}) > ({places}) {rest}"
             rows = connection.execute(after, last).fetchall()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path,
-        timeout=_BUSY_TIMEOUT,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=256,
-    )
-    try:
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-        migrate(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

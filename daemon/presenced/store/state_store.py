@@ -59,14 +59,14 @@ class StateStore:
         """
         began = time.monotonic()
         try:
-            self._file = self._restored()
-            self._pipeline.recount()
+            self._file = StateFile.open(self.path, self._collector.restore)
         except StateDamagedError as error:
             self._log.error(
                 "the state file was damaged; presenced starts without its former state",
                 moved_aside=str(error.moved_aside),
             )
             raise
+        self._pipeline.recount()
         self._log.info(
             "state restored",
             clients=len(self._pipeline.fleet.presence.clients),
@@ -146,19 +146,6 @@ class StateStore:
                 self._log.error("the last changes could not be written to the state file")
         elif self._file is not None:
             self._file.close()
-
-    def _restored(self) -> StateFile:
-        file = StateFile.open(self.path)
-        try:
-            self._collector.restore(file)
-            file.release_memory()
-        except StateDamagedError as error:
-            error.moved_aside = file.move_aside()
-            raise
-        except BaseException:
-            file.close()
-            raise
-        return file
 
     def _flush_now(self) -> None:
         self._flush_timer = None

@@ -55,7 +55,7 @@ class Forgotten(NamedTuple):
 
 def summary(path: Path) -> Summary:
     """Count the content of a file. Raises StateError."""
-    with _reading(path) as connection:
+    with _connected(path) as connection:
         connection.execute("BEGIN")  # all counts are of one moment
         by_state = "SELECT state, count(*) FROM clients WHERE NOT departed GROUP BY state"
         clients = dict(connection.execute(by_state).fetchall())
@@ -76,7 +76,7 @@ def client(path: Path, client_id: str) -> ClientRow | None:
 
     Its deadline is by the wall clock as it was set last.
     """
-    with _reading(path) as connection:
+    with _connected(path) as connection:
         row = _client(connection, client_id)
         by_key = "SELECT value FROM meta WHERE key = ?"
         set_by = connection.execute(by_key, (CLOCK_SET_BY,)).fetchone()
@@ -90,14 +90,12 @@ def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
 
     Raises StateError.
     """
-    _check_exists(path)
-    with state_errors(path, _REMEDIES), contextlib.ExitStack() as stack:
+    with _connected(path, writes=True) as connection, contextlib.ExitStack() as stack:
         try:
             stack.enter_context(take_lock(path))
             asked = False
         except StateLockedError:
             asked = True
-        connection = stack.enter_context(_connected(path, "mode=rw"))
         connection.execute("BEGIN IMMEDIATE")
         names = list(dict.fromkeys(client_ids))
         known = [name for name in names if _client(connection, name)]
@@ -120,7 +118,7 @@ def export(path: Path) -> Iterator[bytes]:
     A running daemon continues to write: each row is as it was at some moment of the export. Raises
     StateError.
     """
-    with _reading(path) as connection:
+    with _connected(path) as connection:
         for table in TABLES:
             for row in read_rows(connection, table.row, path):
                 yield _line(table, row)
@@ -139,38 +137,29 @@ def _line(table: Table, row: tuple[Any, ...]) -> bytes:
     return msgspec.json.encode(record) + b"\n"
 
 
-def _check_exists(path: Path) -> None:
+@contextlib.contextmanager
+def _connected(path: Path, *, writes: bool = False) -> Iterator[sqlite3.Connection]:
     with state_errors(path, _REMEDIES):
         if not path.exists():
             raise StateError(
                 f"there is no state file {path}: presenced creates it at its first start with this "
                 "state.path"
             )
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    _check_exists(path)
-    mode = "mode=ro"
-    if not beside(path, "-wal").exists() and not os.access(path.parent, os.W_OK):
-        # No process has it open, and SQLite could not create the files that coordinate readers and
-        # writers.
-        mode = "immutable=1"
-    with state_errors(path, _REMEDIES), _connected(path, mode) as connection:
-        yield connection
-
-
-@contextlib.contextmanager
-def _connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
-    uri = f"{path.absolute().as_uri()}?{mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None)
-    with contextlib.closing(connection):
-        if (version := version_of(connection, path)) < VERSION:
-            raise StateError(
-                f"the state file {path} has the older format {version}, this version reads "
-                f"{VERSION}: start presenced, which migrates it"
-            )
-        yield connection
+        mode = "mode=rw" if writes else "mode=ro"
+        if not (writes or beside(path, "-wal").exists() or os.access(path.parent, os.W_OK)):
+            # No process has it open, and SQLite could not create the files that coordinate readers
+            # and writers.
+            mode = "immutable=1"
+        uri = f"{path.absolute().as_uri()}?{mode}"
+        with contextlib.closing(
+            sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None)
+        ) as connection:
+            if (version := version_of(connection, path)) < VERSION:
+                raise StateError(
+                    f"the state file {path} has the older format {version}, this version reads "
+                    f"{VERSION}: start presenced, which migrates it"
+                )
+            yield connection
 
 
 def _client(connection: sqlite3.Connection, client_id: str) -> ClientRow | None:
