@@ -91,11 +91,11 @@ class Process:
         self.fleet.apply(event, self.time.wall, self.time.now)
         self.publish()
 
-    def hear(self, event: SubscriptionEvent) -> None:
+    def apply_subscription(self, event: SubscriptionEvent) -> None:
         self.fleet.apply_subscription(event, self.time.wall)
         self.publish()
 
-    def learn(self, event: RegistryEvent) -> None:
+    def apply_registry(self, event: RegistryEvent) -> None:
         self.fleet.apply_registry(event, self.time.wall)
         self.publish()
 
@@ -182,14 +182,14 @@ def known(process: Process) -> dict[str, Any]:
         "states": presence.counts.clients,
         "deadlines": presence.pending_deadlines,
         "registry": seen(inventory),
-        "types": headcount(fleet.thing_types, inventory.types.live),
-        "groups": headcount(fleet.thing_groups, inventory.groups.live),
+        "types": state_counts(fleet.thing_types, inventory.types.live),
+        "groups": state_counts(fleet.thing_groups, inventory.groups.live),
         "disconnects": list(presence.disconnects.since(0)),
         "totals": totals(process),
     }
 
 
-def headcount(counted: Any, names: Iterable[str]) -> dict[tuple[str, str], int]:
+def state_counts(counted: Any, names: Iterable[str]) -> dict[tuple[str, str], int]:
     """Clients by a name that they share and state, where there are any."""
     return {key: count for key, count in counted.samples(names) if count}
 
@@ -217,8 +217,8 @@ def check(process: Process) -> None:
     unverified = sum(map(presence.is_unverified, presence.clients.values()))
     assert presence.counts.unverified == unverified
     types, groups = recount(process)
-    assert headcount(fleet.thing_types, fleet.inventory.types.live) == types
-    assert headcount(fleet.thing_groups, fleet.inventory.groups.live) == groups
+    assert state_counts(fleet.thing_types, fleet.inventory.types.live) == types
+    assert state_counts(fleet.thing_groups, fleet.inventory.groups.live) == groups
     for total in totals(process).values():
         assert total >= 0
 

@@ -1,4 +1,4 @@
-"""The state file: what it keeps, whom it refuses, and what becomes of a damaged one."""
+"""The state file: rows, locks, formats, damage."""
 
 import os
 import sqlite3
@@ -280,7 +280,7 @@ except StateUnusableError as error:
 
 
 @pytest.mark.parametrize("has_file", [False, True])
-def test_a_read_only_directory_is_told_with_its_remedy(path, has_file):
+def test_a_read_only_directory_is_an_error_with_its_remedy(path, has_file):
     if os.geteuid() != 0:
         missing("becoming a user who may not write needs root")
     if has_file:
@@ -324,7 +324,7 @@ FORMAT_2 = FORMAT_1 + "ALTER TABLE clients ADD COLUMN offline_at REAL;"
 
 
 @pytest.mark.parametrize(("version", "sql"), [(1, FORMAT_1), (2, FORMAT_2)])
-def test_files_of_earlier_versions_are_taken_over(path, version, sql):
+def test_files_of_earlier_formats_are_migrated(path, version, sql):
     connection = sqlite3.connect(path)
     connection.executescript(sql)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -35,7 +35,7 @@ def filled(path, request):
         client_row("a", gaps=0, extra='{"replaced":[]}'),
         client_row("b", state="offline", connected=0, reason="CONNECTION_LOST"),
         client_row("gone", departed=1),
-        client_row("heard of since the gap", gaps=1),
+        client_row("seen since the gap", gaps=1),
     )
     changes.note("gaps", "1")
     changes.things["t"] = thing_row("t")
@@ -103,7 +103,7 @@ def test_an_export_is_json_with_everything(filled):
         "a",
         "b",
         "gone",
-        "heard of since the gap",
+        "seen since the gap",
     ]
     assert by_kind["client"][0]["extra"] == {"replaced": []}
     assert by_kind["client"][1]["extra"] is None
@@ -168,7 +168,7 @@ def test_a_file_that_is_not_there_is_not_made(path):
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_damaged_file_is_told_and_left_where_it_is(path):
+def test_a_damaged_file_is_an_error_and_is_not_moved(path):
     path.write_bytes(b"\xa5" * 8192)
     for action in (summary, lambda path: list(export(path)), lambda path: forget(path, ["a"])):
         with pytest.raises(StateDamagedError, match="is damaged"):
@@ -296,7 +296,7 @@ def test_the_command_forgets_and_exports(path, config):
     assert [json.loads(line)["client_id"] for line in done.stdout.splitlines()] == ["b", "c"]
 
 
-def test_the_command_needs_no_configuration_where_the_environment_tells_the_file(path):
+def test_the_command_needs_no_configuration_if_the_environment_names_the_file(path):
     if DEFAULT_CONFIG.exists():
         pytest.skip(f"this machine has {DEFAULT_CONFIG}")
     fill(path, ["a"])
@@ -310,7 +310,7 @@ def test_the_command_needs_no_configuration_where_the_environment_tells_the_file
     assert (done.returncode, done.stderr) == (2, f"presenced: {missing}: no such file\n")
 
 
-def test_the_command_tells_what_is_wrong(path, config):
+def test_the_command_reports_what_is_wrong(path, config):
     done = presenced("show", "--config", str(config))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"presenced: there is no state file {path}")
@@ -321,7 +321,7 @@ def test_the_command_tells_what_is_wrong(path, config):
     assert presenced("forget", "--config", str(config)).returncode == 2
 
 
-def test_what_cannot_be_read_is_told(path):
+def test_a_file_that_cannot_be_read_is_an_error(path):
     path.mkdir()
     with pytest.raises(StateUnusableError, match="run this command as root"):
         summary(path)

@@ -1,4 +1,4 @@
-"""The writer thread: what is submitted is committed, in time, once, and after trouble too."""
+"""The writer thread: submissions are committed once and in time, also after failures."""
 
 import asyncio
 import sqlite3
@@ -65,7 +65,7 @@ def test_a_submission_without_done_is_committed(path):
     run(test)
 
 
-def test_submissions_are_joined_and_the_last_word_counts(path):
+def test_submissions_are_joined_and_the_latest_row_counts(path):
     async def test():
         it = Run(path)
         for number in range(1000):
@@ -236,7 +236,7 @@ def test_a_writer_waits_out_another_ones_lock(path):
     run(test)
 
 
-def test_a_file_that_was_taken_away_is_noticed_and_may_be_put_back(path):
+def test_a_file_that_is_moved_away_is_noticed_and_may_be_moved_back(path):
     async def test():
         it = Run(path)
         await it.committed(of_clients(client_row("a")))
