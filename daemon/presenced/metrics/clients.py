@@ -23,8 +23,7 @@ class ClientMetrics:
         self.series = ClientSeries(fleet, settings)
         self.classes = ClassCounts(settings.client_id_pattern)
         for client in fleet.presence.clients.values():
-            if client.transition is not None:
-                self.series.show(client)
+            self.series.show(client)
             self.classes.count(client, client.state, 1)
 
     def observe(self, batch: Batch) -> None:

@@ -72,12 +72,12 @@ class ClientSeries:
     def show(self, client: Client) -> None:
         """Render the state of a client, if it may have series."""
         place = self._places.get(client.client_id)
-        if place is None:
-            self._admit(client)
-        else:
+        if place is not None:
             connected, transition = _values(client)
             self._connected.set_value(place, connected)
             self._transitions.set_value(place, transition)
+        elif self.enabled and client.transition is not None:
+            self._admit(client)
 
     def describe(self, client: Client) -> None:
         """Render what the registry has about a client, if it has series."""
@@ -108,8 +108,6 @@ class ClientSeries:
                 yield from family.blocks()
 
     def _admit(self, client: Client) -> None:
-        if not self.enabled or client.transition is None:
-            return
         if len(self._places) >= self._max_clients:
             last = self._shown.last if self._places else ""
             if client.client_id >= last:

@@ -212,8 +212,10 @@ class Writer:
             for call in calls:
                 try:
                     call()
-                except Exception:  # noqa: BLE001 - the others wait for theirs
-                    self._log.exception("an error in presenced after a commit")
+                except Exception:  # noqa: BLE001 - the other calls must still be made
+                    self._log.exception(
+                        "messages not acknowledged because of an error in presenced"
+                    )
 
         if calls:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits any more
