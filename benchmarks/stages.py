@@ -93,21 +93,11 @@ def _process(
     if series:
         pipeline.observers += [ClientMetrics(fleet, MetricsSettings())]
     if tracked:
-        pipeline.observers += [_Noting()]
+        pipeline.observers += [DirtyKeys()]
     if history:
         pipeline.observers += [_Remembering()]
     for start in range(0, len(messages), BATCH):
         pipeline.process(messages[start : start + BATCH])
-
-
-class _Noting:
-    """Notes what is dirty, as the state store does."""
-
-    def __init__(self) -> None:
-        self._dirty = DirtyKeys()
-
-    def observe(self, batch: Batch) -> None:
-        self._dirty.add(batch)
 
 
 class _Remembering:

@@ -135,7 +135,6 @@ async def measure(path: Path, clients: int, seconds: float) -> None:
         counts = WriterCounts()
         writer = Writer(
             StateFile.open(path),
-            asyncio.get_running_loop(),
             on_forget=lambda _: None,
             on_error="continue",
             counts=counts,

@@ -21,8 +21,8 @@ from presenced.store.changes import Changes
 from presenced.store.collector import Collector
 from presenced.store.file import StateFile
 from presenced.store.schema import TABLES, CounterRow
-from presenced.store.state_store import restore
 from presenced.store.totals import Total, Totals
+from presenced.store.writer import WriterCounts
 from presenced.system.loop import Clocks
 from recorders import ChangeRecorder, pending_deadlines
 from registry.life import seen
@@ -78,10 +78,12 @@ class Process:
         self.transitions = self.recorder.transitions
         self.totals = totals_of(self.pipeline, self.gap_detector)
         self.path = path
-        self.collector = Collector(self.pipeline, self.gap_detector, self.totals, time.clocks)
+        self.collector = Collector(
+            self.pipeline, self.gap_detector, self.totals, time.clocks, WriterCounts()
+        )
         self.file = StateFile.open(path)
-        self.pipeline.observers += [self.collector, self.recorder]
-        restore(self.file, self.fleet, self.gap_detector, self.collector, time.now)
+        self.pipeline.observers += [self.collector.dirty, self.recorder]
+        self.collector.restore(self.file)
         self.pipeline.recount()
 
     def apply(self, event: LifecycleEvent) -> None:
@@ -89,11 +91,11 @@ class Process:
         self.fleet.apply(event, self.time.wall, self.time.now)
         self.publish()
 
-    def hear(self, event: SubscriptionEvent) -> None:
+    def apply_subscription(self, event: SubscriptionEvent) -> None:
         self.fleet.apply_subscription(event, self.time.wall)
         self.publish()
 
-    def learn(self, event: RegistryEvent) -> None:
+    def apply_registry(self, event: RegistryEvent) -> None:
         self.fleet.apply_registry(event, self.time.wall)
         self.publish()
 
@@ -135,9 +137,9 @@ def stored(path: Path) -> dict[str, dict[Any, Any]]:
 def dumped(process: Process) -> dict[str, dict[Any, Any]]:
     """The rows of all that a process knows, whether it noted a change of it or not."""
     collector = Collector(
-        process.pipeline, process.gap_detector, process.totals, process.time.clocks
+        process.pipeline, process.gap_detector, process.totals, process.time.clocks, WriterCounts()
     )
-    collector.continue_from(process.collector.notes._replace(sessions=()))
+    collector.offsets = process.collector.offsets
     inventory, presence = process.fleet.inventory, process.presence
     clients = (
         *presence.clients.values(),
@@ -148,7 +150,7 @@ def dumped(process: Process) -> dict[str, dict[Any, Any]]:
         for store in (inventory.things, inventory.types, inventory.groups)
     )
     changes = [ClientChange(client, client.state, client.state) for client in clients]
-    collector.observe(Batch([], [], FleetChanges(changes, *names)))
+    collector.dirty.observe(Batch([], [], FleetChanges(changes, *names)))
     changes: Changes = collector.collect()
     return {
         table.name: {
@@ -180,14 +182,14 @@ def known(process: Process) -> dict[str, Any]:
         "states": presence.counts.clients,
         "deadlines": pending_deadlines(presence),
         "registry": seen(inventory),
-        "types": headcount(fleet.thing_types, inventory.types.live),
-        "groups": headcount(fleet.thing_groups, inventory.groups.live),
+        "types": state_counts(fleet.thing_types, inventory.types.live),
+        "groups": state_counts(fleet.thing_groups, inventory.groups.live),
         "disconnects": list(presence.disconnects.since(0)),
         "totals": totals(process),
     }
 
 
-def headcount(counted: Any, names: Iterable[str]) -> dict[tuple[str, str], int]:
+def state_counts(counted: Any, names: Iterable[str]) -> dict[tuple[str, str], int]:
     """Clients by a name that they share and state, where there are any."""
     return {key: count for key, count in counted.samples(names) if count}
 
@@ -215,8 +217,8 @@ def check(process: Process) -> None:
     unverified = sum(map(presence.is_unverified, presence.clients.values()))
     assert presence.counts.unverified == unverified
     types, groups = recount(process)
-    assert headcount(fleet.thing_types, fleet.inventory.types.live) == types
-    assert headcount(fleet.thing_groups, fleet.inventory.groups.live) == groups
+    assert state_counts(fleet.thing_types, fleet.inventory.types.live) == types
+    assert state_counts(fleet.thing_groups, fleet.inventory.groups.live) == groups
     for total in totals(process).values():
         assert total >= 0
 

@@ -18,7 +18,6 @@ class Run:
         self.requests: list[ForgetRow] = []
         self.writer = Writer(
             StateFile.open(path),
-            asyncio.get_running_loop(),
             on_forget=self.requests.extend,
             on_error=on_error,
             counts=self.counts,

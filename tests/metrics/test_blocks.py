@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from described_fleet import DescribedFleet
 from presenced.fleet import Description
 from presenced.metrics.catalog import PER_CLIENT
 from presenced.metrics.exposition import gzip_parts
 from presenced.metrics.metric import CHUNK, Block
-from presenced.metrics.series import ClientSeries
 from presenced.presence import Client, State
 
 BEFORE = CHUNK + 3
@@ -40,11 +40,9 @@ class Rendered:
     """Series, and the clients that they belong to."""
 
     def __init__(self) -> None:
-        self.clients: dict[str, Client] = {}
-        self.types: dict[str, str] = {}
-        self.series = ClientSeries(
-            describe=lambda client: Description(self.types.get(client.client_id, ""), {})
-        )
+        self.fleet = DescribedFleet()
+        self.clients = self.fleet.clients
+        self.series = self.fleet.series()
         for number in range(BEFORE):
             self.show(str(number), State.ONLINE, number / 8)
 
@@ -54,7 +52,7 @@ class Rendered:
         self.series.show(client)
 
     def describe(self, name: str, thing_type: str) -> None:
-        self.types[name] = thing_type
+        self.fleet.descriptions[name] = Description(thing_type, {})
         self.series.describe(self.clients.get(name, Client(name)))
 
     def drop(self, name: str) -> None:
@@ -65,7 +63,7 @@ class Rendered:
         values = (
             lambda client: f"}} {1 if client.state is State.ONLINE else 0}",
             lambda client: f"}} {client.transition:.3f}",
-            lambda client: f',thing_type="{self.types.get(client.client_id, "")}"}} 1',
+            lambda client: f',thing_type="{self.fleet.describe(client).thing_type}"}} 1',
         )
         return [
             (

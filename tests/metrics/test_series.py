@@ -1,7 +1,6 @@
 """Text of the per-client series."""
 
 import json
-import re
 from random import Random
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from described_fleet import DescribedFleet
 from presenced.fleet import Description
 from presenced.metrics.series import ClientSeries
 from presenced.presence import Client, State
@@ -32,7 +32,7 @@ def samples(series: ClientSeries) -> dict[tuple[str, tuple[tuple[str, str], ...]
 
 
 def test_samples_of_a_client() -> None:
-    series = ClientSeries()
+    series = DescribedFleet().series()
     series.show(client("a", State.PENDING, 1672742949.25))
     series.show(client("b", State.OFFLINE, 2.0))
     assert samples(series) == {
@@ -46,7 +46,7 @@ def test_samples_of_a_client() -> None:
 
 
 def test_a_change_is_rendered_and_a_forgotten_client_is_removed() -> None:
-    series = ClientSeries()
+    series = DescribedFleet().series()
     series.show(client("a"))
     assert samples(series)["iot_client_connected", (("client_id", "a"),)] == 1
     series.show(client("a", State.OFFLINE))
@@ -57,17 +57,20 @@ def test_a_change_is_rendered_and_a_forgotten_client_is_removed() -> None:
 
 
 def test_there_is_no_series_if_they_are_disabled() -> None:
-    series = ClientSeries(enabled=False)
-    assert not series.show(client("a"))
+    series = DescribedFleet().series(per_client=False)
+    series.show(client("a"))
     assert list(series.blocks()) == []
 
 
 def test_a_client_gets_series_when_another_is_forgotten() -> None:
-    series = ClientSeries(max_clients=2)
-    assert [series.show(client(name)) for name in "abc"] == [True, True, False]
-    assert series.show(client("a", State.OFFLINE)), "clients with series keep them"
+    series = DescribedFleet().series(max_clients=2)
+    for name in "abc":
+        series.show(client(name))
+    series.show(client("a", State.OFFLINE))
+    assert ids(series) == {"a", "b"}, "clients with series keep them"
     series.drop(client("b"))
-    assert series.show(client("c"))
+    series.show(client("c"))
+    assert ids(series) == {"a", "c"}
     assert series.shown == 2
 
 
@@ -79,8 +82,10 @@ def test_clients_without_series_wait_for_a_free_place(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log.configure("info", "json")
-    clients = {name: client(name) for name in "abcdefg"}
-    series = ClientSeries(max_clients=2, find=clients.get)
+    fleet = DescribedFleet()
+    clients = fleet.clients
+    clients.update((name, client(name)) for name in "abcdefg")
+    series = fleet.series(max_clients=2)
     for name in "abcde":
         series.show(clients[name])
     clients["d"].state = State.OFFLINE
@@ -100,6 +105,20 @@ def test_clients_without_series_wait_for_a_free_place(
     assert len(capsys.readouterr().err.splitlines()) == 1, "the limit was reached again"
 
 
+def test_clients_that_are_forgotten_together_leave_no_place_free() -> None:
+    fleet = DescribedFleet()
+    clients = fleet.clients
+    clients.update((name, client(name)) for name in "abcde")
+    series = fleet.series(max_clients=2)
+    for each in clients.values():
+        series.show(each)
+    forgotten = [clients.pop(name) for name in "ac"]
+    clients["d"] = Client("d")  # forgotten too; a thing of this name exists
+    for each in forgotten:
+        series.drop(each)
+    assert ids(series) == {"b", "e"}
+
+
 names = st.text("ab-", max_size=3)
 
 
@@ -111,8 +130,9 @@ names = st.text("ab-", max_size=3)
 def test_which_clients_have_series_depends_on_neither_order_nor_restart(
     limit: int, steps: list[tuple[str, str]], random: Random
 ) -> None:
-    clients: dict[str, Client] = {}
-    series = ClientSeries(max_clients=limit, find=clients.get)
+    fleet = DescribedFleet()
+    clients = fleet.clients
+    series = fleet.series(max_clients=limit)
     for step, name in steps:
         if step == "show":
             series.show(clients.setdefault(name, client(name)))
@@ -120,24 +140,22 @@ def test_which_clients_have_series_depends_on_neither_order_nor_restart(
             series.drop(clients.pop(name))
         assert ids(series) == set(sorted(clients)[:limit])
         assert series.shown == len(ids(series))
-    restarted = ClientSeries(max_clients=limit, find=clients.get)
+    restarted = fleet.series(max_clients=limit)
     for restored in random.sample(sorted(clients), len(clients)):
         restarted.show(clients[restored])
     assert ids(restarted) == ids(series)
 
 
 def test_a_client_without_a_transition_has_no_series() -> None:
-    series = ClientSeries()
-    assert not series.show(Client("a"))
+    series = DescribedFleet().series()
+    series.show(Client("a"))
     assert samples(series) == {}
 
 
 def test_the_info_labels_follow_the_registry() -> None:
-    said = {"a": Description("pump", {"site": "north", "x": None})}
-    series = ClientSeries(
-        attributes=["site", "x", "client-id"],
-        describe=lambda client: said.get(client.client_id, Description("", {})),
-    )
+    fleet = DescribedFleet()
+    fleet.descriptions["a"] = Description("pump", {"site": "north", "x": None})
+    series = fleet.series(thing_attributes=("site", "x", "client-id"))
     series.show(client("a"))
 
     def info() -> list[dict[str, str]]:
@@ -145,14 +163,14 @@ def test_the_info_labels_follow_the_registry() -> None:
 
     empty = {"client_id": "a", "client_id_2": "", "site": "", "thing_type": "", "x": ""}
     assert info() == [empty | {"site": "north", "thing_type": "pump"}]
-    said["a"] = Description("valve", {"client-id": "7"})
+    fleet.descriptions["a"] = Description("valve", {"client-id": "7"})
     series.describe(client("a"))
     series.describe(client("without series"))
     assert info() == [empty | {"client_id_2": "7", "thing_type": "valve"}]
 
 
 def test_named_groups_become_labels() -> None:
-    series = ClientSeries(pattern=re.compile(r"^(?P<kind>[a-z]+)-(?P<site>\w+)?"))
+    series = DescribedFleet().series(client_id_pattern=r"^(?P<kind>[a-z]+)-(?P<site>\w+)?")
     series.show(client("pump-north"))
     series.show(client("pump-"))
     series.show(client("7"))
@@ -169,7 +187,7 @@ def test_any_client_id_survives_the_format(names: set[str]) -> None:
     # The parser of prometheus_client splits at more line ends than the format knows.
     names = {name for name in names if len(name.splitlines() or [name]) == 1 or "\n" in name}
     names = {n for n in names if not set(n) & set("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")}
-    series = ClientSeries()
+    series = DescribedFleet().series()
     for name in names:
         series.show(client(name))
     shown = {

@@ -1,4 +1,4 @@
-"""What can happen to a fleet, as steps that any process can be taken through."""
+"""Steps that any process can take: events, time, requests, gaps."""
 
 from collections.abc import Callable
 from random import Random
@@ -29,15 +29,15 @@ def applying(event: LifecycleEvent) -> Step:
     return lambda process: process.apply(event)
 
 
-def hearing(event: SubscriptionEvent) -> Step:
-    return lambda process: process.hear(event)
+def subscribing(event: SubscriptionEvent) -> Step:
+    return lambda process: process.apply_subscription(event)
 
 
 def forgetting(client_id: str) -> Step:
     return lambda process: process.pipeline.forget([client_id], "requested")
 
 
-def doubting(process: Process) -> None:
+def noting_a_gap(process: Process) -> None:
     process.presence.note_gap(process.time.wall)
 
 
@@ -78,7 +78,7 @@ def orderly_steps(draw: st.DrawFn) -> Step:
 
 @st.composite
 def subscription_steps(draw: st.DrawFn) -> Step:
-    return hearing(
+    return subscribing(
         SubscriptionEvent(
             type="subscribed",
             client_id=draw(st.sampled_from(CLIENTS)),
@@ -100,7 +100,7 @@ def registry_steps(draw: st.DrawFn) -> Step:
 
     def step(process: Process) -> None:
         for event in events:
-            process.learn(event)
+            process.apply_registry(event)
 
     return step
 
@@ -114,7 +114,7 @@ STEPS = st.lists(
         subscription_steps(),
         registry_steps(),
         st.sampled_from(CLIENTS).map(forgetting),
-        st.just(doubting),
+        st.just(noting_a_gap),
     ),
     min_size=1,
     max_size=30,

@@ -1,4 +1,4 @@
-"""Whatever is submitted in whatever pieces: in the end the file holds the last word on each key."""
+"""The file holds the latest row of each key, however changes are split into submissions."""
 
 import tempfile
 from pathlib import Path
@@ -43,7 +43,7 @@ transactions = st.lists(st.lists(submission, min_size=1, max_size=4), max_size=4
 
 @settings(max_examples=150, deadline=None)
 @given(transactions)
-def test_the_file_holds_the_last_word_on_each_key(history):
+def test_the_file_holds_the_latest_row_of_each_key(history):
     model = {"clients": {}, "things": {}, "counters": {}}
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "presenced.db")

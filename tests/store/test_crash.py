@@ -1,4 +1,4 @@
-"""What was acknowledged is there after the process was killed in the middle of commits."""
+"""Acknowledged rows survive a kill of the process in the middle of commits."""
 
 import random
 import subprocess

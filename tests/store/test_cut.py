@@ -1,4 +1,4 @@
-"""A life that is cut into several processes ends as one that is not."""
+"""A run that is cut into several processes ends in the state of an uncut one."""
 
 from pathlib import Path
 from random import Random
@@ -73,10 +73,16 @@ def test_a_forgotten_client_whose_thing_goes_away_keeps_its_place_in_time() -> N
     gone = thing("pump", at=9, type="deleted")
     with state_path() as path:
         life = Life(path)
-        life.process.learn(thing("pump", at=1))
+        life.process.apply_registry(thing("pump", at=1))
         life.process.apply(disconnect)
         forgetting("pump")(life.process)
-        for step in (life.cut, life.cut, lambda: life.process.learn(gone), life.cut, life.cut):
+        for step in (
+            life.cut,
+            life.cut,
+            lambda: life.process.apply_registry(gone),
+            life.cut,
+            life.cut,
+        ):
             step()
             life.process.apply(disconnect)
             life.process.apply(disconnect)
@@ -136,13 +142,13 @@ def test_a_cut_registry_ends_in_the_truth(random: Random) -> None:
     with state_path() as path:
         life = Life(path)
         for event in events[:at]:
-            life.process.learn(event)
+            life.process.apply_registry(event)
         before = seen(life.process.fleet.inventory)
         life.cut()
         assert seen(life.process.fleet.inventory) == before
         check(life.process)
         for event in events[at:]:
-            life.process.learn(event)
+            life.process.apply_registry(event)
         assert seen(life.process.fleet.inventory) == truth(registry)
         check(life.process)
         life.process.end()

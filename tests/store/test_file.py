@@ -1,4 +1,4 @@
-"""The state file: what it keeps, whom it refuses, and what becomes of a damaged one."""
+"""The state file: rows, locks, formats, damage."""
 
 import os
 import sqlite3
@@ -141,7 +141,14 @@ def test_a_link_to_a_file_is_the_same_file(path, tmp_path):
     file.commit(of_clients(client_row()))
     with pytest.raises(StateLockedError):
         StateFile.open(path)
-    assert file.move_aside().parent == path.parent
+    file.close()
+
+    def find_damage(_):
+        raise StateDamagedError(link, "bad value")
+
+    with pytest.raises(StateDamagedError) as found:
+        StateFile.open(link, find_damage)
+    assert found.value.moved_aside.parent == path.parent
     assert link.is_symlink()
     StateFile.open(link).close()
     assert query(path, "SELECT count(*) FROM clients") == [(0,)]
@@ -214,13 +221,9 @@ def not_a_database(path):
 
 def moved_aside(path):
     """Open and read a damaged file; where it has been moved."""
-    try:
-        file = StateFile.open(path)
-    except StateDamagedError as error:
-        return error.moved_aside
-    with pytest.raises(StateDamagedError):
-        clients_in(file)
-    return file.move_aside()
+    with pytest.raises(StateDamagedError) as found:
+        StateFile.open(path, clients_in)
+    return found.value.moved_aside
 
 
 @pytest.mark.parametrize(
@@ -277,7 +280,7 @@ except StateUnusableError as error:
 
 
 @pytest.mark.parametrize("has_file", [False, True])
-def test_a_read_only_directory_is_told_with_its_remedy(path, has_file):
+def test_a_read_only_directory_is_an_error_with_its_remedy(path, has_file):
     if os.geteuid() != 0:
         missing("becoming a user who may not write needs root")
     if has_file:
@@ -321,7 +324,7 @@ FORMAT_2 = FORMAT_1 + "ALTER TABLE clients ADD COLUMN offline_at REAL;"
 
 
 @pytest.mark.parametrize(("version", "sql"), [(1, FORMAT_1), (2, FORMAT_2)])
-def test_files_of_earlier_versions_are_taken_over(path, version, sql):
+def test_files_of_earlier_formats_are_migrated(path, version, sql):
     connection = sqlite3.connect(path)
     connection.executescript(sql)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -1,4 +1,4 @@
-"""Clients and objects of the registry as rows, and back; and deadlines over clocks that are set."""
+"""Clients and registry objects as rows and back; deadlines when clocks are set."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +31,8 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=6)
 TIMES = st.integers(0, 2**45)
 MAYBE = st.none() | TEXTS
 SECONDS = st.none() | st.floats(0, 2e9)
-MARKS = st.builds(EventStamp, st.booleans(), TIMES, st.none() | st.integers(0, 2**63 - 1), MAYBE)
-FACTS = st.lists(st.builds(Relation, TEXTS, TIMES, st.booleans()), max_size=3).map(tuple)
+STAMPS = st.builds(EventStamp, st.booleans(), TIMES, st.none() | st.integers(0, 2**63 - 1), MAYBE)
+RELATIONS = st.lists(st.builds(Relation, TEXTS, TIMES, st.booleans()), max_size=3).map(tuple)
 ATTRIBUTES = st.dictionaries(TEXTS, MAYBE, max_size=3)
 OWN = st.none() | st.builds(
     ObjectStamp, MAYBE, st.none() | st.integers(0, 2**60), TIMES, st.booleans()
@@ -45,18 +45,18 @@ def clients(draw: st.DrawFn) -> Client:
     client.state = draw(st.sampled_from(State))
     client.since, client.transition = draw(SECONDS), draw(SECONDS)
     client.reason, client.thing_name = draw(MAYBE), draw(MAYBE)
-    _, client.timestamp, client.version, session = draw(MARKS)
+    _, client.timestamp, client.version, session = draw(STAMPS)
     client.packed_session = pack(session)
     client.gap_epoch = draw(st.integers(0, 9))
     if draw(st.booleans()):
-        losers = draw(st.lists(MARKS, max_size=3))
-        seen = draw(st.lists(MARKS, max_size=3, unique=True))
-        client.ambiguous = AmbiguousOrder(seen, draw(TIMES), losers)
+        rejected = draw(st.lists(STAMPS, max_size=3))
+        seen = draw(st.lists(STAMPS, max_size=3, unique=True))
+        client.ambiguous = AmbiguousOrder(seen, draw(TIMES), rejected)
     return client
 
 
 @given(clients())
-def test_a_client_comes_back_as_it_was(client: Client) -> None:
+def test_a_client_is_restored(client: Client) -> None:
     again = client_of(client_row(client, Offsets(5.0, 3.0), departed=False), {})
     for name in Client.__struct_fields__:
         if name != "rare":
@@ -64,26 +64,26 @@ def test_a_client_comes_back_as_it_was(client: Client) -> None:
     assert again.ambiguous == client.ambiguous
 
 
-@given(TEXTS, OWN, TIMES, MAYBE, ATTRIBUTES, FACTS, FACTS)
-def test_a_thing_comes_back_as_it_was(name, mark, ended, told, attributes, types, groups) -> None:
+@given(TEXTS, OWN, TIMES, MAYBE, ATTRIBUTES, RELATIONS, RELATIONS)
+def test_a_thing_is_restored(name, stamp, deleted_at, stated, attributes, types, groups) -> None:
     thing = Thing(name)
-    thing.stamp, thing.deleted_at, thing.own_type = mark, ended, told
+    thing.stamp, thing.deleted_at, thing.own_type = stamp, deleted_at, stated
     thing.attributes, thing.type_relations, thing.memberships = attributes, types, groups
     assert same(restored_object(Thing(name), object_row(thing, ThingRow)), thing)
 
 
-@given(TEXTS, OWN, TIMES, MAYBE, ATTRIBUTES, FACTS)
-def test_what_a_group_was_told_comes_back(name, mark, ended, told, attributes, parents) -> None:
+@given(TEXTS, OWN, TIMES, MAYBE, ATTRIBUTES, RELATIONS)
+def test_a_group_is_restored(name, stamp, deleted_at, stated, attributes, parents) -> None:
     group = ThingGroup(name)
-    group.stamp, group.deleted_at, group.own_parent = mark, ended, told
+    group.stamp, group.deleted_at, group.own_parent = stamp, deleted_at, stated
     group.attributes, group.parent_relations = attributes, parents
     assert same(restored_object(ThingGroup(name), object_row(group, ThingGroupRow)), group)
 
 
 @given(TEXTS, OWN, TIMES, st.booleans(), st.lists(TEXTS, max_size=3), st.lists(TEXTS, max_size=3))
-def test_what_a_type_was_told_comes_back(name, mark, ended, old, searchable, propagating) -> None:
+def test_a_type_is_restored(name, stamp, deleted_at, old, searchable, propagating) -> None:
     kind = ThingType(name)
-    kind.stamp, kind.deleted_at, kind.deprecated = mark, ended, old
+    kind.stamp, kind.deleted_at, kind.deprecated = stamp, deleted_at, old
     kind.searchable, kind.propagating = tuple(searchable), tuple(propagating)
     assert same(restored_object(ThingType(name), object_row(kind, ThingTypeRow)), kind)
 
@@ -140,9 +140,7 @@ def test_no_deadline_is_later_than_the_rules_would_have_it(
         (None, NOW),  # an older presenced wrote it
     ],
 )
-def test_since_when_a_client_is_offline_is_told_by_the_time_that_the_daemon_has_run(
-    offline_at: float | None, expected: float
-) -> None:
+def test_the_time_offline_counts_in_running_time(offline_at: float | None, expected: float) -> None:
     row = stored_row(state="offline", offline_at=offline_at, deadline=1.0)
     assert deadline_of(row, RULED, NOW, OFFSETS) == expected
 

@@ -1,4 +1,4 @@
-"""The writer thread: what is submitted is committed, in time, once, and after trouble too."""
+"""The writer thread: submissions are committed once and in time, also after failures."""
 
 import asyncio
 import sqlite3
@@ -35,6 +35,25 @@ def test_done_is_called_once_changes_are_in_the_file(path):
     run(test)
 
 
+def test_a_done_that_fails_keeps_no_other_from_being_called(path):
+    async def test():
+        it = Run(path)
+        await it.committed(Changes())
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        it.writer.submit(of_clients(client_row("a")), lambda: None)
+        await asyncio.sleep(0.05)  # the writer waits for the lock; the next two are joined
+        done = asyncio.Event()
+        it.writer.submit(of_clients(client_row("b")), lambda: 1 / 0)
+        it.writer.submit(of_clients(client_row("c")), done.set)
+        other.execute("ROLLBACK")
+        other.close()
+        await until(done.is_set)
+        await it.close()
+
+    run(test)
+
+
 def test_a_submission_without_done_is_committed(path):
     async def test():
         it = Run(path)
@@ -46,7 +65,7 @@ def test_a_submission_without_done_is_committed(path):
     run(test)
 
 
-def test_submissions_are_joined_and_the_last_word_counts(path):
+def test_submissions_are_joined_and_the_latest_row_counts(path):
     async def test():
         it = Run(path)
         for number in range(1000):
@@ -217,7 +236,7 @@ def test_a_writer_waits_out_another_ones_lock(path):
     run(test)
 
 
-def test_a_file_that_was_taken_away_is_noticed_and_may_be_put_back(path):
+def test_a_file_that_is_moved_away_is_noticed_and_may_be_moved_back(path):
     async def test():
         it = Run(path)
         await it.committed(of_clients(client_row("a")))
@@ -255,7 +274,7 @@ def test_requests_to_forget_are_handed_over_once_and_deleted_with_their_effect(p
         changes = Changes()
         for request in it.requests:
             changes.clients[request.client_id] = None
-            changes.done(request)
+            changes.forget_requests[request.id] = None
         await it.committed(changes)
         assert query(path, "SELECT client_id FROM clients") == [("c",)]
         assert query(path, "SELECT * FROM forget_requests") == []

@@ -37,11 +37,10 @@ class Scraped:
     """A listener of a fleet in which all clients are online since 1.0 s after the epoch."""
 
     def __init__(self, make_exposition: Callable[[MetricSources], Exposition]) -> None:
-        self.series = ClientSeries(max_clients=CLIENTS)
-        show(self.series, State.ONLINE, 1.0)
         pipeline = Pipeline(Fleet(PresenceRules()))
-        clients = ClientMetrics(pipeline.fleet, MetricsSettings())
-        clients.series = self.series
+        clients = ClientMetrics(pipeline.fleet, MetricsSettings(max_clients=CLIENTS))
+        self.series = clients.series
+        show(self.series, State.ONLINE, 1.0)
         view = MetricSources(pipeline, clients, "awscrt")
         ready = Readiness(ready=True, text="ready")
         self.exposition = make_exposition(view)

@@ -10,6 +10,7 @@ from presenced.commands.output import DONE, FAILED, print_error
 from presenced.settings import DEFAULT_CONFIG, load_settings
 from presenced.store.errors import StateError
 from presenced.store.file import default_path
+from presenced.store.schema import VERSION
 from presenced.store.tools import Forgotten, Summary, client, export, forget, summary
 
 
@@ -18,8 +19,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         path = options.file or _configured_path(options.config)
         if options.action == "export":
-            for lines in export(path):
-                sys.stdout.buffer.write(lines)
+            sys.stdout.buffer.writelines(export(path))
             return DONE
         if options.action == "forget":
             return _print_forgotten(forget(path, options.client_ids))
@@ -56,7 +56,7 @@ def _print_summary(path: Path, found: Summary) -> None:
         use = "not in use"
     else:
         use = f"in use by process {found.holder}" if found.holder else "maybe in use"
-    print(f"{path}: format {found.version}, {found.size / 1e6:,.1f} MB, {use}")
+    print(f"{path}: format {VERSION}, {found.size / 1e6:,.1f} MB, {use}")
     states = ("online", "pending", "offline", "unknown")
     for name, number in (
         ("clients", sum(found.clients.values())),

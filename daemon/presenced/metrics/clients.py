@@ -1,4 +1,4 @@
-"""The metrics of single clients and of their classes, updated as an observer of the pipeline."""
+"""The metrics of single clients and of their classes, as an observer of the pipeline."""
 
 from presenced.fleet import Fleet
 from presenced.metrics.series import ClassCounts, ClientSeries
@@ -8,7 +8,7 @@ from presenced.settings import MetricsSettings
 
 
 class ClientMetrics:
-    """The series of the fleet's clients and the counts of their classes, as the settings say."""
+    """The series of the fleet's clients and the counts of their classes."""
 
     series: ClientSeries
     classes: ClassCounts
@@ -20,18 +20,10 @@ class ClientMetrics:
     def use(self, settings: MetricsSettings) -> None:
         """Build series and classes for all clients that are known."""
         fleet = self._fleet
-        self.series = ClientSeries(
-            enabled=settings.per_client,
-            max_clients=settings.max_clients,
-            pattern=settings.client_id_pattern,
-            attributes=settings.thing_attributes,
-            describe=fleet.describe,
-            find=fleet.presence.clients.get,
-        )
+        self.series = ClientSeries(fleet, settings)
         self.classes = ClassCounts(settings.client_id_pattern)
         for client in fleet.presence.clients.values():
-            if client.transition is not None:
-                self.series.show(client)
+            self.series.show(client)
             self.classes.count(client, client.state, 1)
 
     def observe(self, batch: Batch) -> None:

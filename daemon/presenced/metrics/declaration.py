@@ -1,9 +1,10 @@
-"""How a metric is declared that is read at scrape: exposed, and kept in the state file."""
+"""Metrics that are read at a scrape: how they are declared, exposed, and kept in the state file."""
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,7 +13,7 @@ from prometheus_client.core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
 )
-from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.utils import floatToGoString
 
 from presenced.metrics.clients import ClientMetrics
@@ -31,7 +32,7 @@ from presenced.store.writer import WriterCounts
 
 @dataclass(slots=True)
 class MetricSources:
-    """What metrics are read from. `certificate_expiry` and `reloaded_at` are epoch seconds.
+    """The sources of all metrics. `certificate_expiry` and `reloaded_at` are epoch seconds.
 
     A replay has no connections and no inbox.
     """
@@ -72,15 +73,6 @@ class MetricSources:
         """The things, thing groups and thing types of the fleet."""
         return self.pipeline.fleet.inventory
 
-    @property
-    def clients_without_series(self) -> int:
-        """Clients beyond `metrics.max_clients`."""
-        return (
-            max(0, self.presence.known - self.clients.series.shown)
-            if self.clients.series.enabled
-            else 0
-        )
-
 
 class Attribute(NamedTuple):
     """A number that is an attribute of an object."""
@@ -89,58 +81,37 @@ class Attribute(NamedTuple):
     name: str
 
 
-Values = float | Attribute | Mapping[Any, float] | Mapping[Any, Distribution]
-"""A number, or numbers or distributions by label value, or by a tuple of label values."""
+Values = float | Attribute | Distribution | dict[Any, Any]
+"""A number, a distribution, or such values by a label value or by a tuple of label values."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectedMetric(Metric):
-    """A metric that is read when Prometheus asks for it.
+    """A metric that is read at each scrape.
 
-    A metric that is `kept` outlives a restart: what the state file holds is added to what `read`
-    returns, or to what `totals` returns where `read` makes a copy. A metric that is `by_class` has
-    one more label for each group of `metrics.client_id_pattern`; without a pattern it is left out.
+    A metric that is `by_class` has one more label for each group of `metrics.client_id_pattern`;
+    without a pattern it is left out.
     """
 
     family_type: ClassVar[type[GaugeMetricFamily | CounterMetricFamily]]
 
     read: Callable[[MetricSources], Values] = field(kw_only=True)
-    kept: bool = field(default=False, kw_only=True)
-    totals: Callable[[MetricSources], Values] | None = field(default=None, kw_only=True)
     by_class: bool = field(default=False, kw_only=True)
 
     def values(self, sources: MetricSources) -> list[tuple[Labels, Any]]:
         """Return label values, each with its present number or distribution."""
         values = self.read(sources)
-        if isinstance(values, Mapping):
-            return [(_label_values(key), value) for key, value in values.items()]
-        if isinstance(values, Attribute):
-            return [((), getattr(values.owner, values.name))]
-        return [((), values)]
+        if isinstance(values, dict):
+            return _flattened(values)
+        return [((), getattr(*values) if isinstance(values, Attribute) else values)]
 
-    def collect(self, sources: MetricSources) -> Family:
+    def collect(self, sources: MetricSources) -> MetricFamily:
         """Return the present samples."""
         labels = (*sources.clients.classes.labels, *self.labels) if self.by_class else self.labels
         family = self.family_type(self.name, self.help, labels=labels)
         for each, value in self.values(sources):
             family.add_metric(each, value)
         return family
-
-    def kept_totals(self, sources: MetricSources) -> list[Total]:
-        """Return what the state file keeps of the metric."""
-
-        def add(labels: Labels, value: float) -> None:
-            totals: Any = (self.totals or self.read)(sources)
-            if isinstance(totals, Attribute):
-                setattr(*totals, getattr(*totals) + int(value))
-                return
-            keys = {_label_values(key): key for key in totals}
-            # A Counter has only those keys that have been counted.
-            new = labels if len(labels) > 1 else labels[0]
-            if labels in keys or isinstance(totals, Counter):
-                totals[keys.get(labels, new)] += int(value)
-
-        return [Total(self.name, self.labels, lambda: self.values(sources), add)]
 
 
 class GaugeMetric(CollectedMetric):
@@ -157,12 +128,38 @@ class CounterMetric(CollectedMetric):
     family_type = CounterMetricFamily
 
 
+@dataclass(frozen=True, slots=True)
+class KeptCounter(CounterMetric):
+    """A counter that outlives a restart.
+
+    The numbers of the state file are added to those that `read` returns, or `totals` if `read`
+    makes a copy.
+    """
+
+    totals: Callable[[MetricSources], Values] | None = field(default=None, kw_only=True)
+
+    def kept_totals(self, sources: MetricSources) -> list[Total]:
+        """Return the totals that the state file keeps."""
+
+        def add(labels: Labels, value: float) -> None:
+            totals: Any = (self.totals or self.read)(sources)
+            if isinstance(totals, Attribute):
+                setattr(*totals, getattr(*totals) + int(value))
+                return
+            key = labels if len(labels) > 1 else labels[0]
+            # A Counter has only those keys that have been counted.
+            if key in totals or isinstance(totals, Counter):
+                totals[key] += int(value)
+
+        return [Total(self.name, self.labels, lambda: self.values(sources), add)]
+
+
 class HistogramMetric(CollectedMetric):
-    """Distributions. The state file keeps each bucket by itself, without the buckets below it."""
+    """Distributions."""
 
     kind = "histogram"
 
-    def collect(self, sources: MetricSources) -> Family:
+    def collect(self, sources: MetricSources) -> MetricFamily:
         """Return the present buckets and sums."""
         family = HistogramMetricFamily(self.name, self.help, labels=self.labels)
         for each, distribution in self.values(sources):
@@ -171,18 +168,28 @@ class HistogramMetric(CollectedMetric):
             family.add_metric(each, buckets, distribution.sum)
         return family
 
+
+class KeptHistogram(HistogramMetric):
+    """Distributions that outlive a restart.
+
+    The state file has each bucket without the buckets below it.
+    """
+
     def kept_totals(self, sources: MetricSources) -> list[Total]:
         """Return the buckets and the sums."""
 
         def buckets() -> Iterator[tuple[Labels, float]]:
             for labels, distribution in self.values(sources):
-                for bound, count in zip(_bounds(distribution), distribution.buckets, strict=True):
+                bounds = _label_bounds(distribution.bounds)
+                for bound, count in zip(bounds, distribution.buckets, strict=True):
                     yield (*labels, bound), count
 
         def add_to_bucket(labels: Labels, value: float) -> None:
-            distribution = dict(self.values(sources)).get(labels[:-1])
-            if distribution is not None and labels[-1] in (bounds := _bounds(distribution)):
-                distribution.buckets[bounds.index(labels[-1])] += int(value)
+            *series, bound = labels
+            distribution = dict(self.values(sources)).get(tuple(series))
+            if distribution is not None and bound in _label_bounds(distribution.bounds):
+                at = _label_bounds(distribution.bounds).index(bound)
+                distribution.buckets[at] += int(value)
 
         def sums() -> Iterator[tuple[Labels, float]]:
             return ((labels, each.sum) for labels, each in self.values(sources))
@@ -198,10 +205,17 @@ class HistogramMetric(CollectedMetric):
         ]
 
 
-def _label_values(key: object) -> Labels:
-    """Return the label values that a key of `Values` stands for."""
-    return key if isinstance(key, tuple) else (str(key),)
+def _flattened(values: dict[Any, Any]) -> list[tuple[Labels, Any]]:
+    flat: list[tuple[Labels, Any]] = []
+    for key, value in values.items():
+        labels = key if isinstance(key, tuple) else (str(key),)
+        if isinstance(value, dict):
+            flat += [((*labels, *inner), each) for inner, each in _flattened(value)]
+        else:
+            flat.append((labels, value))
+    return flat
 
 
-def _bounds(distribution: Distribution) -> list[str]:
-    return [*(f"{bound:g}" for bound in distribution.bounds), "+Inf"]
+@cache
+def _label_bounds(bounds: tuple[float, ...]) -> list[str]:
+    return [*(f"{bound:g}" for bound in bounds), "+Inf"]

@@ -19,9 +19,9 @@ _EOF = b"# EOF\n"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot(Collector):
-    """All metrics as they were at one moment.
+    """All metrics at one moment.
 
-    Blocks of `clients` in which nothing has changed are the same objects as at the last scrape.
+    Blocks of `clients` without changes are the same objects as at the last scrape.
     """
 
     content_type: str
@@ -34,7 +34,7 @@ class Snapshot(Collector):
         return self.families
 
     def blocks(self) -> list[Block]:
-        """Return the exposition. May run in a thread: prometheus_client needs 10 µs a sample."""
+        """Return the exposition; call it in a thread, as prometheus_client needs 10 µs a sample."""
         body = self.encode(self)
         ending = _EOF if body.endswith(_EOF) else b""
         return [Block(body.removesuffix(_EOF)), *self.clients, Block(ending)]
@@ -47,12 +47,11 @@ class Exposition:
         self._sources = sources
         self._process = CollectorRegistry(auto_describe=False)
         if process_metrics:
-            ProcessCollector(registry=self._process)
-            PlatformCollector(registry=self._process)
-            GCCollector(registry=self._process)
+            for collector in (ProcessCollector, PlatformCollector, GCCollector):
+                collector(registry=self._process)
 
     def collect(self, accept: str = "") -> Snapshot:
-        """Collect all metrics as they are now, for the format that the `Accept` header asks for."""
+        """Collect the present metrics, for the format that the `Accept` header prefers."""
         encode, content_type = choose_encoder(accept)
         sources = self._sources
         families = [
@@ -77,11 +76,11 @@ _LAST = b"\x03\x00"
 
 
 def gzip_parts(blocks: Iterable[Block]) -> list[bytes]:
-    """Return one gzip member with the text of all blocks, as parts to be sent one after the other.
+    """Return one gzip member with the text of all blocks, as parts to send in this order.
 
     Each block keeps its compressed text, so that only changed blocks are compressed again. A full
     flush (zlib's manual, `deflate`) ends each block: its compressed text does not refer to earlier
-    blocks and stays valid when they change. May run in a thread; zlib releases the GIL.
+    blocks and stays valid when they change. Call it in a thread: zlib releases the GIL.
     """
     deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     parts = [_HEADER]

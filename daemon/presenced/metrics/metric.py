@@ -1,4 +1,4 @@
-"""What Prometheus knows of a metric, and its text: label names, labels, lines of samples."""
+"""A metric as Prometheus knows it, and its text: label names, labels, lines of samples."""
 
 import re
 from array import array
@@ -11,10 +11,7 @@ from presenced.settings.values import RESERVED
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What Prometheus and the documentation know of a metric.
-
-    `name` is the name of its samples, `query` an example in PromQL.
-    """
+    """A metric for Prometheus and the documentation; `query` is an example in PromQL."""
 
     name: str
     help: str
@@ -28,11 +25,11 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 
 
 def label_names(names: Iterable[str], taken: Collection[str] = RESERVED) -> dict[str, str]:
-    """Return a label name for each name: valid, not among `taken`, and each different.
+    """Return a valid and unique label name for each name, none of those `taken`.
 
-    Valid names stay as they are, whatever other names there are. In other names, each character
-    that Prometheus does not allow becomes `_` ("Metric names and labels" of its documentation). If
-    the result is taken, `_2`, `_3` and so on are appended.
+    Valid names do not change, whatever other names there are. In other names, each character that
+    Prometheus does not allow becomes `_` ("Metric names and labels" of its documentation). If the
+    result is taken, `_2`, `_3` and so on are appended.
     """
     used = set(taken)
     labels = {}
@@ -55,9 +52,8 @@ def label_text(labels: Mapping[str, str]) -> str:
 def _valid(name: str) -> str:
     if _VALID.fullmatch(name):
         return name
-    cleaned = re.sub("[^a-zA-Z0-9_]", "_", name)
     # Names that begin with two underscores are reserved for Prometheus itself.
-    cleaned = re.sub("^_+", "_", cleaned)
+    cleaned = re.sub("^_+", "_", re.sub("[^a-zA-Z0-9_]", "_", name))
     return f"_{cleaned}" if cleaned[0].isdigit() else cleaned
 
 
@@ -72,7 +68,7 @@ _SLOT = CHUNK - 1
 
 
 class Block:
-    """Text that does not change any more, and its compressed form once that has been made."""
+    """Text that no longer changes, and its compressed form, None before the first use."""
 
     __slots__ = ("deflated", "text")
 
@@ -82,7 +78,7 @@ class Block:
 
 
 class Family:
-    """The samples of one metric: one line at each place, no line at a place that is free.
+    """The samples of one metric: one line at each place, none at a free place.
 
     Places count from 0; a new place is the next number.
     """
@@ -94,7 +90,7 @@ class Family:
         self._chunks: list[_Chunk] = []
 
     def put(self, place: int, labels: str, value: bytes) -> None:
-        """Put a sample at a place; it replaces the one that was there."""
+        """Put a sample at a place, instead of the one that is there."""
         self._put(place, f"{self._name}{{{labels}}} ".encode() + value + b"\n")
 
     def free(self, place: int) -> None:
@@ -106,7 +102,7 @@ class Family:
         self._chunks[place >> _BITS].set_value(place & _SLOT, value)
 
     def blocks(self) -> Iterator[Block]:
-        """Return the present text; a block without changes is the same object as before."""
+        """Yield the present text; a block without changes is the same object as before."""
         yield self._head
         for chunk in self._chunks:
             yield chunk.block
@@ -120,8 +116,8 @@ class Family:
 class _Chunk:
     """Up to `CHUNK` lines.
 
-    The text is changed in place until a scrape gets it. The first change after that copies it, so
-    that the scrape keeps the text of its moment.
+    The text changes in place until a scrape gets it. The first change after that copies it, so that
+    the scrape keeps its text.
     """
 
     __slots__ = ("_block", "_starts", "_text")

@@ -24,25 +24,22 @@ _TABLE = """
 | --- | --- | --- | --- | --- |
 """
 _SECTIONS = {
-    "The fleet": ("iot_client", "iot_class"),
-    "Events": ("iot_event",),
-    "The registry and the rest": (
-        "iot_client_info",
-        "iot_thing",
-        "iot_registry",
-        "iot_job",
-        "iot_certificate",
-        "iot_command",
-    ),
-    "The daemon": ("presenced_",),
+    "iot_client": "The fleet",
+    "iot_class": "The fleet",
+    "iot_event": "Events",
+    "iot_client_info": "The registry and the rest",
+    "iot_": "The registry and the rest",
+    "presenced_": "The daemon",
 }
+"""The section of each metric, by the longest prefix of its name."""
 
 
 def reference() -> str:
     """Return the page as Markdown, with one table for each group of metrics."""
-    tables = {title: _TABLE.format(title=title) for title in _SECTIONS}
+    tables = {title: _TABLE.format(title=title) for title in _SECTIONS.values()}
     for metric in (PER_CLIENT | CATALOG).values():
-        tables[_section(metric)] += _row(metric)
+        prefix = max(filter(metric.name.startswith, _SECTIONS), key=len)
+        tables[_SECTIONS[prefix]] += _row(metric)
     return _HEAD + "".join(tables.values())
 
 
@@ -50,17 +47,6 @@ def _row(metric: Metric) -> str:
     labels = ", ".join(f"`{label}`" for label in metric.labels)
     query = metric.query.replace("|", "\\|")  # a plain | would begin a new cell
     return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} | `{query}` |\n"
-
-
-def _section(metric: Metric) -> str:
-    """Return the section with the longest prefix that fits."""
-    fitting = {
-        prefix: title
-        for title, prefixes in _SECTIONS.items()
-        for prefix in prefixes
-        if metric.name.startswith(prefix)
-    }
-    return fitting[max(fitting, key=len)]
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Metrics of single clients, as text that is rendered on change; clients counted by class."""
+"""Series of single clients, as text that is rendered on change; counts of clients by class."""
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
-from presenced.fleet import Description
+from presenced.fleet import Fleet
 from presenced.metrics.metric import Block, Family, Metric, label_names, label_text
 from presenced.presence import Client, State
+from presenced.settings import MetricsSettings
 from presenced.settings.values import RESERVED
 from presenced.system.log import get_logger
 
@@ -41,32 +42,21 @@ _CONNECTED_STATES = (State.ONLINE, State.PENDING)
 class ClientSeries:
     """The samples of every client that has series of its own.
 
-    These are the first `max_clients` client IDs, in their order as text, of the clients that ever
-    went online or offline: the choice depends neither on the order of arrival nor on a restart.
-    `find` returns the client with an ID, so that a waiting client can take the place of a forgotten
-    one. The named groups of `pattern` become labels. `describe` returns what the registry has about
-    a client; `attributes` are the attributes of things that become labels of `iot_client_info`.
-    With `enabled` False no client has series.
+    These are the first `max_clients` client IDs, sorted as text, of the clients that ever went
+    online or offline: the choice depends neither on the order of arrival nor on a restart. A
+    client beyond that waits until one is forgotten. If `per_client` is False, no client has series.
+    The named groups of `client_id_pattern` become labels; `thing_attributes` become labels of
+    `iot_client_info`.
     """
 
-    def __init__(
-        self,
-        *,
-        enabled: bool = True,
-        max_clients: int = 20_000,
-        pattern: re.Pattern[str] | None = None,
-        attributes: Sequence[str] = (),
-        describe: Callable[[Client], Description] = lambda _: Description("", {}),
-        find: Callable[[str], Client | None] = lambda _: None,
-    ) -> None:
-        self.enabled = enabled
-        self._max_clients = max_clients
-        self._pattern = pattern
-        groups = pattern.groupindex if pattern else ()
-        names = label_names(attributes, RESERVED.union(groups))
-        self._attributes = {attribute: names[attribute] for attribute in attributes}
-        self._describe = describe
-        self._find = find
+    def __init__(self, fleet: Fleet, settings: MetricsSettings) -> None:
+        self.enabled = settings.per_client
+        self._fleet = fleet
+        self._max_clients = settings.max_clients
+        self._pattern = settings.client_id_pattern
+        groups = self._pattern.groupindex if self._pattern else ()
+        names = label_names(settings.thing_attributes, RESERVED.union(groups))
+        self._attributes = {attribute: names[attribute] for attribute in settings.thing_attributes}
         self._connected, self._transitions, self._info = map(Family, PER_CLIENT.values())
         self._places: dict[str, int] = {}
         self._free: list[int] = []
@@ -79,18 +69,18 @@ class ClientSeries:
         """How many clients have series of their own."""
         return len(self._places)
 
-    def show(self, client: Client) -> bool:
-        """Render the state of a client; return False if it has no series."""
+    def show(self, client: Client) -> None:
+        """Render the state of a client, if it may have series."""
         place = self._places.get(client.client_id)
-        if place is None:
-            return self._admit(client)
-        connected, transition = _values(client)
-        self._connected.set_value(place, connected)
-        self._transitions.set_value(place, transition)
-        return True
+        if place is not None:
+            connected, transition = _values(client)
+            self._connected.set_value(place, connected)
+            self._transitions.set_value(place, transition)
+        elif self.enabled and client.transition is not None:
+            self._admit(client)
 
     def describe(self, client: Client) -> None:
-        """Render what the registry has about a client, if the client has series."""
+        """Render what the registry has about a client, if it has series."""
         place = self._places.get(client.client_id)
         if place is not None:
             self._put_info(place, client, self._labels(client.client_id))
@@ -105,30 +95,27 @@ class ClientSeries:
         while self._waiting:
             first = self._waiting.first
             self._waiting.discard(first)
-            # None if it was forgotten in the same batch, and its own `drop` follows.
-            if (successor := self._find(first)) is not None:
+            successor = self._fleet.presence.clients.get(first)
+            # The same batch may have forgotten it too, and its thing may have made it known again.
+            if successor is not None and successor.transition is not None:
                 self._render(successor)
                 return
 
     def blocks(self) -> Iterator[Block]:
-        """Return the text of all series; it is the same in both exposition formats."""
+        """Yield the text of all series; it is the same in both exposition formats."""
         if self.enabled:
             for family in (self._connected, self._transitions, self._info):
                 yield from family.blocks()
 
-    def _admit(self, client: Client) -> bool:
-        """Render a client without series, unless it is not to have any."""
-        if not self.enabled or client.transition is None:
-            return False
+    def _admit(self, client: Client) -> None:
         if len(self._places) >= self._max_clients:
             last = self._shown.last if self._places else ""
             if client.client_id >= last:
                 self._wait(client.client_id)
-                return False
+                return
             self._clear(last)
             self._wait(last)
         self._render(client)
-        return True
 
     def _wait(self, client_id: str) -> None:
         if not self._waiting:
@@ -158,7 +145,7 @@ class ClientSeries:
             family.free(place)
 
     def _put_info(self, place: int, client: Client, labels: str) -> None:
-        description = self._describe(client)
+        description = self._fleet.describe(client)
         registry = {"thing_type": description.thing_type} | {
             label: description.attributes.get(attribute) or ""
             for attribute, label in self._attributes.items()
@@ -256,9 +243,9 @@ class ClassCounts:
     """How many clients of each class are in each state, updated with every change.
 
     The class of a client is the text that the named groups of `pattern` match in its client ID; a
-    client that does not match has no class. At most `limit` classes are counted apart, so that
-    client IDs cannot fill the memory. The clients of further classes count in one more class, in
-    which each group is `other`.
+    client that does not match has no class. At most `limit` classes are counted, so that client IDs
+    cannot fill the memory. All clients of further classes count in one more class, in which each
+    group is `other`.
     """
 
     def __init__(self, pattern: re.Pattern[str] | None = None, *, limit: int = 1000) -> None:
@@ -282,7 +269,7 @@ class ClassCounts:
         self._classes.setdefault(groups, dict.fromkeys(State, 0))[state] += change
 
     def samples(self) -> Iterator[tuple[tuple[str, ...], int]]:
-        """Return label values, the groups and then the state, each with the number of clients."""
+        """Yield label values, the groups and then the state, each with the number of clients."""
         for groups, states in self._classes.items():
             for state, count in states.items():
                 yield (*groups, state.value), count

@@ -1,8 +1,8 @@
-"""Changes of the state file: the rows to be written, and how few statements write them.
+"""Changes of the state file: the rows to be written, in few statements.
 
 Around each step of a statement the sqlite3 module releases the GIL and must get it back, which
 takes up to 5 ms (`sys.getswitchinterval`) while another thread computes. Hence one statement for
-many rows, where `executemany` would take a step for each.
+many rows; `executemany` would take a step for each.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ from presenced.store.schema import (
     ClientRow,
     CounterRow,
     DisconnectRow,
-    ForgetRow,
     MetaRow,
     Table,
     ThingGroupRow,
@@ -25,11 +24,11 @@ from presenced.store.schema import (
     ThingTypeRow,
 )
 
-# A power of two. With the 15 columns of clients it stays below the 999 values that SQLite took in a
-# statement before 3.32.
+# A power of two. With the 15 columns of clients it stays below 999 values, the limit of a statement
+# before SQLite 3.32.
 _MAX_ROWS = 64
-# Raised for a value that SQLite does not take: too large, not encodable, of a wrong type or against
-# a rule of the table. It would fail again and again, and keep everything else from the disk.
+# Raised for a value that SQLite refuses: too large, not encodable, of a wrong type or against a
+# constraint of the table. Repeating it would fail again and keep all other rows from the disk.
 _REFUSALS = (
     OverflowError,
     UnicodeError,
@@ -43,10 +42,10 @@ _Values = tuple[Any, ...]
 
 
 class Changes:
-    """Rows by table and key, as they are to be from now on; None is a row to be deleted.
+    """The new rows by table and key; None is a row to be deleted.
 
     The key is the first column, of counters the pair of name and labels. `forget_requests` can only
-    be deleted here: they are made by `presenced state forget`.
+    be deleted: `presenced state forget` inserts them.
     """
 
     def __init__(self) -> None:
@@ -67,28 +66,22 @@ class Changes:
         """Set a single fact."""
         self.meta[key] = MetaRow(key, value)
 
-    def done(self, request: ForgetRow) -> None:
-        """Delete a request to forget a client, once these changes hold what follows from it."""
-        self.forget_requests[request.id] = None
-
     def merge(self, later: "Changes") -> None:
-        """Add what changed later; of the same key the later row counts.
+        """Add what changed later; it replaces what has the same key.
 
-        A counted disconnect that is no longer remembered, and was still to be written, leaves
-        nothing: numbers rise, so that no file has it.
+        A counted disconnect that was not written yet and is deleted leaves nothing: numbers rise,
+        so the file does not have it.
         """
         mine, counted = self.counted_disconnects, later.counted_disconnects
         for number in [n for n, row in counted.items() if row is None and mine.get(n)]:
             del mine[number], counted[number]
         for table in TABLES:
-            rows: dict[Any, Any] = getattr(later, table.name)
-            if rows:
-                getattr(self, table.name).update(rows)
+            getattr(self, table.name).update(getattr(later, table.name))
 
     def discard(self) -> None:
         """Remove all rows one by one.
 
-        Freeing a large dictionary at once holds up every other thread: 0.1 s for a million rows.
+        Freeing a large dictionary at once blocks every other thread: 0.1 s for a million rows.
         """
         for table in TABLES:
             rows: dict[Any, Any] = getattr(self, table.name)
@@ -100,7 +93,7 @@ class Changes:
 
 
 def write_changes(connection: sqlite3.Connection, changes: Changes) -> int:
-    """Write changes in one transaction and return how many rows were left out for their values.
+    """Write changes in one transaction and return how many rows SQLite refused.
 
     Raises sqlite3.Error, and has then changed nothing.
     """
@@ -116,7 +109,7 @@ def write_changes(connection: sqlite3.Connection, changes: Changes) -> int:
 
 
 def drop_needless_deletions(connection: sqlite3.Connection, changes: Changes) -> None:
-    """Leave out deletions of rows that the file does not have. Raises sqlite3.Error."""
+    """Remove deletions of rows that the file does not have. Raises sqlite3.Error."""
     for table in TABLES:
         rows: dict[Any, _Values | None] = getattr(changes, table.name)
         for batch in _batches([key for key, row in rows.items() if row is None]):
@@ -129,11 +122,11 @@ def drop_needless_deletions(connection: sqlite3.Connection, changes: Changes) ->
 def _stored_keys(
     connection: sqlite3.Connection, table: Table, keys: Sequence[_Values]
 ) -> set[_Values]:
-    """Return those keys of which there is a row."""
+    """Return the keys that have a row."""
     select = f"SELECT {', '.join(table.key)} FROM {table.name} {_where(table, len(keys))}"  # noqa: S608
     try:
         return set(connection.execute(select, [value for key in keys for value in key]))
-    except (OverflowError, UnicodeError):  # what SQLite does not take has no row
+    except (OverflowError, UnicodeError):  # a value that SQLite refuses has no row
         if len(keys) == 1:
             return set()
         return {key for each in keys for key in _stored_keys(connection, table, [each])}
@@ -153,7 +146,7 @@ def _execute(
     table: Table,
     rows: Iterable[_Values],
 ) -> int:
-    """Execute a statement for rows; where SQLite does not take one of them, for each by itself."""
+    """Execute a statement for all rows; if SQLite refuses one of them, for each row alone."""
     refused = 0
     for batch in _batches(rows):
         try:

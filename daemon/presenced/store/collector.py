@@ -1,29 +1,47 @@
-"""What has changed since the last commit, as rows for the state file."""
+"""A fleet as rows of the state file: restored at the start, then collected as it changes."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from presenced.pipeline import Batch, Pipeline
-from presenced.presence import State
+from presenced.presence import Client, State
+from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.sources.gap_detector import GapDetector
 from presenced.store.changes import Changes
-from presenced.store.records import Notes, Offsets, client_row, object_row, unknown_row
+from presenced.store.errors import StateDamagedError
+from presenced.store.file import StateFile
+from presenced.store.records import (
+    Notes,
+    Offsets,
+    awaited_of,
+    client_of,
+    client_row,
+    deadline_of,
+    object_row,
+    restored_object,
+    unknown_row,
+)
 from presenced.store.schema import (
     ClientRow,
+    CounterRow,
     DisconnectRow,
     ForgetRow,
+    MetaRow,
     ThingGroupRow,
     ThingRow,
     ThingTypeRow,
 )
 from presenced.store.totals import Total, Totals
+from presenced.store.writer import WriterCounts
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
 
 class DirtyKeys:
-    """The names of what has changed and is not written yet, by kind."""
+    """The names of what has changed and is not collected yet, by table."""
 
     def __init__(self) -> None:
         self.clients: set[str] = set()
@@ -31,7 +49,7 @@ class DirtyKeys:
         self.thing_types: set[str] = set()
         self.thing_groups: set[str] = set()
 
-    def add(self, batch: Batch) -> None:
+    def observe(self, batch: Batch) -> None:
         """Add what a batch changed."""
         for change in batch.changes.clients:
             if change.changed:
@@ -44,10 +62,11 @@ class DirtyKeys:
 
 
 class Collector:
-    """Makes rows of everything that has changed since the last `collect`.
+    """Makes rows of everything that has changed since `restore` or the last `collect`.
 
-    `requests` are what operators asked to forget. A fault in one row keeps no other from being
-    written: the row is left out, the fault is logged, and `on_fault` is called.
+    `dirty` observes the pipeline. `requests` are the operators' requests to forget clients. If one
+    row fails because of an error in presenced, it is left out, logged and counted in `counts`; all
+    others are written. `offsets` convert monotonic time into the times of the file.
     """
 
     def __init__(
@@ -56,95 +75,99 @@ class Collector:
         gap_detector: GapDetector,
         totals: Iterable[Total],
         clocks: Clocks,
-        *,
-        on_fault: Callable[[], None] = lambda: None,
+        counts: WriterCounts,
     ) -> None:
-        self.totals = Totals(totals)
+        self.dirty = DirtyKeys()
         self.requests: list[ForgetRow] = []
+        now = clocks.monotonic()
+        self.offsets = Offsets(wall=clocks.wall() - now, lived=-now)
         self._fleet = pipeline.fleet
         self._gap_detector = gap_detector
+        self._totals = Totals(totals)
         self._clocks = clocks
-        self._on_fault = on_fault
-        self._lived_offset = -clocks.monotonic()
-        self._wall_offset = clocks.wall() - clocks.monotonic()
+        self._counts = counts
         self._noted: dict[str, str] = {}
-        self._dirty = DirtyKeys()
         self._written_disconnects = range(0)
         self._log = ThrottledLogger(get_logger("presenced.state"))
 
-    @property
-    def offsets(self) -> Offsets:
-        """What converts monotonic time into the times of the file."""
-        return Offsets(wall=self._wall_offset, lived=self._lived_offset)
+    def restore(self, file: StateFile) -> None:
+        """Restore what a file holds into a fleet that knows nothing; `Fleet.recount` must follow.
 
-    @property
-    def notes(self) -> Notes:
-        """The single facts as they are now."""
-        presence, now = self._fleet.presence, self._clocks.monotonic()
-        # Milliseconds, so that what is noted changes only where the clock was set; never -0.0.
-        clock_set_by = round(self._clocks.wall() - now - self._wall_offset, 3) + 0.0
-        return Notes(
-            presence.gap_epoch,
-            presence.last_gap_at,
-            now + self._lived_offset,
-            clock_set_by,
-            tuple(self._gap_detector.sessions),
-        )
-
-    def continue_from(self, notes: Notes) -> None:
-        """Continue from what an earlier process noted.
-
-        The time that the daemon has lived goes on with the monotonic clock, wherever the wall clock
-        is set.
+        Raises StateDamagedError, also for values that presenced never wrote, and
+        StateUnusableError.
         """
-        now = self._clocks.monotonic()
-        self._lived_offset = notes.lived - now
-        self._wall_offset = self._clocks.wall() - now - notes.clock_set_by
-        # To be deleted, unless a connection has the session still.
-        self._noted = dict.fromkeys(notes.encoded_sessions(), "")
-
-    def start(self) -> None:
-        """Collect what changes from now on; everything known so far is in the file."""
+        try:
+            notes = Notes.of(file.read(MetaRow))
+            now = self._clocks.monotonic()
+            # `lived` continues with the monotonic clock, whatever the wall clock is set to.
+            self.offsets = Offsets(
+                wall=self._clocks.wall() - now - notes.clock_set_by, lived=notes.lived - now
+            )
+            # Sessions that no connection has any more are deleted.
+            self._noted = dict.fromkeys(notes.encoded(), "")
+            self._gap_detector.restore(notes.sessions)
+            self._restore_fleet(file, notes, now)
+            self._totals.restore(file.read(CounterRow))
+        except (msgspec.MsgspecError, ValueError, TypeError, KeyError, OverflowError) as error:
+            raise StateDamagedError(file.path, repr(error)) from error
         disconnects = self._fleet.presence.disconnects
         self._written_disconnects = range(disconnects.first, disconnects.end)
 
-    def observe(self, batch: Batch) -> None:
-        """Note what a batch changed."""
-        self._dirty.add(batch)
+    def _restore_fleet(self, file: StateFile, notes: Notes, now: float) -> None:
+        fleet, presence = self._fleet, self._fleet.presence
+        fleet.inventory.restore(
+            (restored_object(Thing(row.name), row) for row in file.read(ThingRow)),
+            (restored_object(ThingType(row.name), row) for row in file.read(ThingTypeRow)),
+            (restored_object(ThingGroup(row.name), row) for row in file.read(ThingGroupRow)),
+        )
+        presence.restore_gaps(notes.gaps, notes.doubted_at)
+        presence.disconnects.restore(file.read(DisconnectRow))
+        interned: dict[str | None, str | None] = {}
+        for row in file.read(ClientRow):
+            client = client_of(row, interned)
+            if row.departed:
+                presence.forgotten.add(client)
+                continue
+            if row.state == State.UNKNOWN and client.has_event:
+                # It was forgotten, and is known because its thing exists: see `unknown_row`.
+                client.state = State.ONLINE if row.connected else State.OFFLINE
+                presence.forgotten.add(client)
+                client = Client(row.client_id, gap_epoch=row.gaps)
+            fleet.restore(
+                client,
+                deadline_of(row, presence.rules, now, self.offsets),
+                awaited_of(row, presence.rules, now, self.offsets),
+            )
 
     def collect(self) -> Changes:
         """Return all that has changed."""
-        changes, dirty = Changes(), self._dirty
-        offsets, registry = self.offsets, self._fleet.inventory
-        self._collect_rows(
-            "client", dirty.clients, changes.clients, lambda name: self._client(name, offsets)
-        )
+        changes, registry = Changes(), self._fleet.inventory
+        self._collect_rows("clients", self._client, changes)
         things = partial(_object, registry.things, ThingRow)
-        self._collect_rows("thing", dirty.things, changes.things, things)
+        self._collect_rows("things", things, changes)
         groups = partial(_object, registry.groups, ThingGroupRow)
-        self._collect_rows("thing group", dirty.thing_groups, changes.thing_groups, groups)
+        self._collect_rows("thing_groups", groups, changes)
         types = partial(_object, registry.types, ThingTypeRow)
-        self._collect_rows("thing type", dirty.thing_types, changes.thing_types, types)
+        self._collect_rows("thing_types", types, changes)
         self._collect_disconnects(changes)
-        for kind, collect in (("totals", self.totals.collect), ("notes", self._collect_notes)):
+        for kind, collect in (("totals", self._totals.collect), ("notes", self._collect_notes)):
             try:
                 collect(changes)
-            except Exception:  # noqa: BLE001 - whatever it is, the others are to be written
+            except Exception:  # noqa: BLE001 - the rest must still be written
                 self._report_fault(kind, "")
-        for request in self.requests:
-            changes.done(request)
+        changes.forget_requests = dict.fromkeys(request.id for request in self.requests)
         self.requests = []
         return changes
 
-    def _collect_rows(
-        self, kind: str, names: set[str], rows: dict[str, Any], make: Callable[[str], Any]
-    ) -> None:
+    def _collect_rows(self, table: str, row_of: Callable[[str], Any], changes: Changes) -> None:
+        names: set[str] = getattr(self.dirty, table)
+        rows: dict[str, Any] = getattr(changes, table)
         while names:
             name = names.pop()
             try:
-                rows[name] = make(name)
-            except Exception:  # noqa: BLE001 - whatever it is, the others are to be written
-                self._report_fault(kind, name)
+                rows[name] = row_of(name)
+            except Exception:  # noqa: BLE001 - the other rows must still be written
+                self._report_fault(table.removesuffix("s").replace("_", " "), name)
 
     def _collect_disconnects(self, changes: Changes) -> None:
         disconnects, written = self._fleet.presence.disconnects, self._written_disconnects
@@ -154,17 +177,25 @@ class Collector:
             changes.counted_disconnects[number] = DisconnectRow(number, digest)
         self._written_disconnects = range(disconnects.first, disconnects.end)
 
-    def _report_fault(self, kind: str, name: str) -> None:
-        self._on_fault()
-        self._log.exception(
-            "left out of the state file because of an error in presenced",
-            key=kind,
-            kind=kind,
-            name=name,
-        )
+    def _collect_notes(self, changes: Changes) -> None:
+        presence, now = self._fleet.presence, self._clocks.monotonic()
+        noted = Notes(
+            presence.gap_epoch,
+            presence.last_gap_at,
+            now + self.offsets.lived,
+            # Milliseconds, so that it changes only if the clock is set; never -0.0.
+            round(self._clocks.wall() - now - self.offsets.wall, 3) + 0.0,
+            tuple(self._gap_detector.sessions),
+        ).encoded()
+        for key in self._noted.keys() - noted.keys():
+            changes.meta[key] = None
+        for key, value in noted.items():
+            if self._noted.get(key) != value:
+                changes.note(key, value)
+        self._noted = noted
 
-    def _client(self, client_id: str, offsets: Offsets) -> ClientRow | None:
-        presence = self._fleet.presence
+    def _client(self, client_id: str) -> ClientRow | None:
+        presence, offsets = self._fleet.presence, self.offsets
         client = presence.clients.get(client_id)
         forgotten = presence.forgotten.get(client_id)
         if client is None:
@@ -173,17 +204,17 @@ class Collector:
             return unknown_row(client, forgotten, offsets)
         return client_row(client, offsets, departed=False)
 
-    def _collect_notes(self, changes: Changes) -> None:
-        noted = self.notes.encoded()
-        for key in self._noted.keys() - noted.keys():
-            changes.meta[key] = None
-        for key, value in noted.items():
-            if self._noted.get(key) != value:
-                changes.note(key, value)
-        self._noted = noted
+    def _report_fault(self, kind: str, name: str) -> None:
+        self._counts.failures["other"] += 1
+        self._log.exception(
+            "left out of the state file because of an error in presenced",
+            key=kind,
+            kind=kind,
+            name=name,
+        )
 
 
 def _object(objects: Any, row_type: type[Any], name: str) -> Any:
-    """Return the row of a thing, group or type, None where there is none of this name."""
+    """Return the row of a thing, group or type; None if there is none of this name."""
     item = objects.get(name)
     return None if item is None else object_row(item, row_type)

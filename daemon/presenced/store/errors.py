@@ -4,21 +4,21 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 REMEDIES = {
-    "full": "make room on the disk, or set state.path to a file on another one",
+    "full": "make room on the disk, or set state.path to a file on another disk",
     "read_only": "let the user that presenced runs as write the file and its directory, on a file "
     "system that is mounted for writing",
-    "io": "look into the kernel's log for errors of the disk",
-    "locked": "end the program that has had the file open for writing for so long",
-    "corrupt": "stop presenced, move the file aside and start it again: it begins without its "
-    "former state",
-    "moved": "move it back, or restart presenced, which then begins without its former state",
+    "io": "look for disk errors in the kernel's log",
+    "locked": "end the program that keeps the file open for writing",
+    "corrupt": "stop presenced, move the file aside and start presenced again, without its former "
+    "state",
+    "moved": "move it back, or restart presenced, which then starts without its former state",
     "other": "report it with this message",
 }
-"""What to do about each cause for which the file cannot be opened or written."""
+"""What to do, by the cause for which the file cannot be opened or written."""
 
 _CODES = {
     sqlite3.SQLITE_FULL: "full",
@@ -45,7 +45,7 @@ class StateError(Exception):
 
 
 class StateDamagedError(StateError):
-    """The content of the file cannot be read; `moved_aside` is where the file is now, if moved."""
+    """The content of the file is damaged; `moved_aside` is where the file is now, if moved."""
 
     def __init__(self, path: object, detail: object) -> None:
         self.moved_aside: Path | None = None
@@ -53,7 +53,7 @@ class StateDamagedError(StateError):
 
 
 class StateUnusableError(StateError):
-    """The file cannot be made, opened, read or written now, but perhaps later.
+    """The file cannot be created, opened, read or written now, but perhaps later.
 
     `cause` is a key of REMEDIES.
     """
@@ -74,52 +74,39 @@ class StateLockedError(StateUnusableError):
             path,
             "locked",
             f"it is in use by another presenced{by}",
-            "stop that one, or set state.path to a file of its own for each",
+            "stop that one, or give each presenced a state.path of its own",
         )
 
 
 def cause_of(error: sqlite3.Error | OSError, path: Path) -> str:
     """Return why a file could not be opened, read or written, as a key of REMEDIES."""
-    if isinstance(error, sqlite3.Error):
+    if isinstance(error, OSError):
+        cause = _ERRNOS.get(error.errno or 0, "io")
+    elif (code := getattr(error, "sqlite_errorcode", None)) is not None:
         # The upper bits of the code are more specific than is needed here.
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         cause = _CODES.get(code & 0xFF, "other")
     else:
-        cause = _ERRNOS.get(error.errno or 0, "io")
+        # The sqlite3 module itself reports text that is not UTF-8, without a code.
+        cause = "corrupt" if "decode" in str(error) else "other"
     if cause == "io":
-        # SQLite reports an I/O error where no room is left for its shared memory, and a file that
-        # it cannot open where permissions deny it.
-        if _is_full(path):
-            return "full"
-        if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        # SQLite reports an I/O error if there is no room for its shared memory, and a file that it
+        # cannot open if permissions deny it.
+        with suppress(OSError):
+            if os.statvfs(path.parent).f_bavail == 0:
+                return "full"
+        if os.access(path, os.F_OK) and not os.access(path, os.R_OK | os.W_OK):
             return "read_only"
     return cause
 
 
-def is_damage(error: sqlite3.Error) -> bool:
-    """Return whether a file's content is not what SQLite, or presenced, wrote."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        # Text that is not UTF-8 is reported by the sqlite3 module, without a code.
-        return "decode" in str(error)
-    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
 @contextmanager
 def state_errors(path: Path, remedies: Mapping[str, str] = REMEDIES) -> Iterator[None]:
-    """Raise StateDamagedError or StateUnusableError for what SQLite and the system raise."""
+    """Raise StateDamagedError or StateUnusableError for errors of SQLite and the system."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        if isinstance(error, sqlite3.Error) and is_damage(error):
-            raise StateDamagedError(path, error) from error
         cause = cause_of(error, path)
-        detail = error if isinstance(error, sqlite3.Error) else error.strerror
+        if cause == "corrupt":
+            raise StateDamagedError(path, error) from error
+        detail = error.strerror if isinstance(error, OSError) else error
         raise StateUnusableError(path, cause, detail, remedies[cause]) from error
-
-
-def _is_full(path: Path) -> bool:
-    try:
-        return os.statvfs(path.parent).f_bavail == 0
-    except OSError:
-        return False

@@ -1,7 +1,7 @@
-"""What is kept, as rows of the state file and back: clients, the registry, single facts.
+"""Clients, the registry and single facts as rows of the state file, and back.
 
-Times on the monotonic clock are stored as wall-clock times, or as the time that the daemon had run
-in all; `Offsets` convert them.
+Monotonic times are stored as wall-clock times, or as the total running time of the daemon;
+`Offsets` convert them.
 """
 
 import math
@@ -27,10 +27,10 @@ _Awaited = tuple[int | None, str | None, int, float]
 class Offsets(NamedTuple):
     """What to add to monotonic time, in seconds.
 
-    `wall` gives wall-clock time, less what that clock was set by while the daemon ran: each
-    deadline of the file has the same offset, whenever it was written. `lived` gives the time that
-    the daemon has run in all, over its restarts. A client is forgotten by the latter, so that no
-    clock that is set makes that come early.
+    `wall` gives wall-clock time, less what that clock was set by while the daemon ran: all
+    deadlines of the file have the same offset, whenever they were written. `lived` gives the total
+    running time of the daemon, over all restarts. Clients are forgotten by that time, so that
+    setting the clock forgets none early.
     """
 
     wall: float
@@ -38,7 +38,7 @@ class Offsets(NamedTuple):
 
 
 class _Extra(msgspec.Struct, omit_defaults=True, gc=False):
-    """What few clients have."""
+    """What only few clients have."""
 
     awaited: list[_Awaited] = []
     doubts: AmbiguousOrder | None = None
@@ -48,7 +48,7 @@ _EXTRA = msgspec.json.Decoder(_Extra)
 
 
 def client_row(client: Client, offsets: Offsets, *, departed: bool) -> ClientRow:
-    """Return a client as a row; `departed` where only what orders its events is to be kept."""
+    """Return a client as a row; `departed` means that only what orders its events is kept."""
     extra = None
     if client.replaced or client.ambiguous:
         awaited = [
@@ -79,7 +79,7 @@ def client_row(client: Client, offsets: Offsets, *, departed: bool) -> ClientRow
 def unknown_row(client: Client, forgotten: Client, offsets: Offsets) -> ClientRow:
     """Return an unknown client as a row that also holds what orders its late events.
 
-    Those are from before it was forgotten; it is known again because its thing exists.
+    They are from before it was forgotten. It is known because its thing exists.
     """
     row = client_row(forgotten, offsets, departed=False)
     return row._replace(
@@ -116,9 +116,9 @@ def client_of(row: ClientRow, interned: dict[str | None, str | None]) -> Client:
 def deadline_of(row: ClientRow, rules: PresenceRules, now: float, offsets: Offsets) -> float | None:
     """Return when a pending client goes offline or an offline one did, in monotonic time.
 
-    A client goes offline no later than the rules would have it from now on: the wall clock may have
-    been set back meanwhile. The reason may be that of a later disconnect than the one that it waits
-    for. Where it is not known when a client went offline, it is now. None in all other states.
+    A client goes offline after the longest delay of the rules at the latest: the wall clock may
+    have been set back, and its reason may be that of a later disconnect than the one it waits for.
+    If it is not known when a client went offline, `now` is assumed. None in all other states.
     """
     if row.state == State.PENDING:
         latest = now + rules.longest_delay
@@ -131,7 +131,7 @@ def deadline_of(row: ClientRow, rules: PresenceRules, now: float, offsets: Offse
 def awaited_of(
     row: ClientRow, rules: PresenceRules, now: float, offsets: Offsets
 ) -> list[tuple[EventStamp, float]]:
-    """Return connections whose disconnect is awaited, and until when in monotonic time."""
+    """Return the connections whose disconnect is awaited, and until which monotonic time."""
     if row.extra is None:
         return []
     latest = now + rules.offline_delay
@@ -154,10 +154,10 @@ _FIELDS: dict[type, dict[str, Callable[[Any], Any] | None]] = {
     ThingGroupRow: {"own_parent": None, "attributes": _attributes, "parent_relations": _relations},
     ThingTypeRow: {"deprecated": bool, "searchable": _names, "propagating": _names},
 }
-"""The attributes of an object that the columns after `ended` hold, in order, and how each is read.
+"""The attributes that the columns after `ended` hold, in order, and the decoder of each.
 
-The columns before those are the same for all: the name, the last event (see `ObjectStamp`) and
-`ended`. NULL stands for what a new object has.
+The columns before are the same for all objects: the name, the last event (see `ObjectStamp`) and
+`ended`. NULL stands for the value of a new object.
 """
 
 ObjectRow = TypeVar("ObjectRow", ThingRow, ThingGroupRow, ThingTypeRow)
@@ -165,7 +165,7 @@ RegistryObject = TypeVar("RegistryObject", Thing, ThingGroup, ThingType)
 
 
 def object_row(item: Thing | ThingGroup | ThingType, row_type: type[ObjectRow]) -> ObjectRow:
-    """Return a thing, group or type as a row; how they are related to others follows from those."""
+    """Return a thing, group or type as a row."""
     last_event: tuple[Any, ...] = (None, None, None, False) if item.stamp is None else item.stamp
     fields: list[Any] = [_column(getattr(item, name)) for name in _FIELDS[row_type]]
     return row_type._make((item.name, *last_event, item.deleted_at, *fields))
@@ -174,7 +174,7 @@ def object_row(item: Thing | ThingGroup | ThingType, row_type: type[ObjectRow]) 
 def restored_object(
     item: RegistryObject, row: ThingRow | ThingGroupRow | ThingTypeRow
 ) -> RegistryObject:
-    """Return a new thing, group or type with what a row holds."""
+    """Return a new thing, group or type, filled from its row."""
     _, object_id, version, timestamp, deleted, item.deleted_at = row[:6]
     if timestamp is not None:
         item.stamp = ObjectStamp(object_id, version, timestamp, bool(deleted))
@@ -185,7 +185,7 @@ def restored_object(
 
 
 def _column(value: Any) -> str | bool | None:
-    """Return a value as a column holds it: text and flags as they are, all else as JSON."""
+    """Return the value of a column: text and flags unchanged, everything else as JSON."""
     if value is None or isinstance(value, str | bool):
         return value
     return _encoded(dict(value) if isinstance(value, Mapping) else value) if value else None
@@ -194,9 +194,9 @@ def _column(value: Any) -> str | bool | None:
 class Notes(NamedTuple):
     """Single facts, each a row of `meta`; durations in seconds, times by the wall clock.
 
-    `gaps` is how many gaps there have been, `doubted_at` when the last one was, `lived` how long
-    the daemon has run in all, `clock_set_by` by how much the wall clock was set while it ran.
-    `sessions` are those of the MQTT connections.
+    `gaps` is the number of gaps, `doubted_at` the time of the last one, `lived` the total running
+    time of the daemon, `clock_set_by` by how much the wall clock was set while it ran. `sessions`
+    are the MQTT sessions of the connections.
     """
 
     gaps: int = 0
@@ -207,7 +207,7 @@ class Notes(NamedTuple):
 
     @classmethod
     def of(cls, rows: Iterable[MetaRow]) -> "Notes":
-        """Return what the rows of `meta` hold."""
+        """Return the facts of the rows of `meta`."""
         noted = {row.key: row.value for row in rows}
         return cls(
             int(noted.get("gaps", 0)),
@@ -218,29 +218,25 @@ class Notes(NamedTuple):
         )
 
     def encoded(self) -> dict[str, str]:
-        """Return all facts by key."""
-        return {
+        """Return all facts by key.
+
+        Of a session: when it was last in use and since when it missed something, in whole seconds.
+        Its topic filters, with their QoS, have a key of their own.
+        """
+        encoded = {
             "gaps": str(self.gaps),
             "doubted_at": repr(self.doubted_at),
             "lived": repr(self.lived),
             CLOCK_SET_BY: repr(self.clock_set_by),
-            **self.encoded_sessions(),
         }
-
-    def encoded_sessions(self) -> dict[str, str]:
-        """Return those of the sessions: when each was in use last, since when it missed something.
-
-        Whole seconds. The topic filters of each, with their QoS, have a key of their own.
-        """
-        noted = {}
         for session in self.sessions:
             times = [session.alive_at]
             if session.missing_since is not None:
                 times.append(session.missing_since)
-            noted[_SESSION + session.client_id] = " ".join(str(math.floor(at)) for at in times)
+            encoded[_SESSION + session.client_id] = " ".join(str(math.floor(at)) for at in times)
             if session.subscribed is not None:
-                noted[_FILTERS + session.client_id] = _encoded(session.subscribed)
-        return noted
+                encoded[_FILTERS + session.client_id] = _encoded(session.subscribed)
+        return encoded
 
 
 def _sessions(noted: Mapping[str, str]) -> Iterator[MqttSession]:

@@ -1,6 +1,6 @@
-"""The tables of the state file: their rows, how they are made, and how an older file is migrated.
+"""The tables of the state file: their rows, their creation, and the migration of older files.
 
-Each table is declared once, as a type of rows: its fields are the columns, in order.
+Each table is declared once, as a type of rows; its fields are the columns, in order.
 """
 
 import sqlite3
@@ -17,22 +17,20 @@ _State = Annotated[
     str, "TEXT NOT NULL CHECK (state IN ('online', 'pending', 'offline', 'unknown'))"
 ]
 _Number = Annotated[int, "INTEGER PRIMARY KEY"]
-# AUTOINCREMENT: an id is never used again, so that a later request is never taken for one that has
-# been carried out already.
+# AUTOINCREMENT: an id is never used again, so that a new request is not mistaken for an old one.
 _Id = Annotated[int, "INTEGER PRIMARY KEY AUTOINCREMENT"]
 
 
 class ClientRow(NamedTuple):
     """A client: its presence and its last accepted lifecycle event.
 
-    `since`, `transition` and `deadline` are wall-clock seconds since the epoch. `deadline` is when
-    a pending client goes offline; `clock_set_by` of the table `meta` is to be added. `offline_at`
-    is when an offline client went offline, in seconds that the daemon had run in all: see `lived`
-    of `meta`. `gaps` is how many gaps there had been at the last event of the client: an online or
-    pending client is unverified where the `gaps` of `meta` are more. `connected`, `event_time`
-    (milliseconds), `version` and `session` are those of the event; `event_time` is -1 before there
-    was one. `departed` is 1 where the client was forgotten and only what orders its events is kept.
-    `extra` is an object of what few clients have, None for others.
+    `since`, `transition` and `deadline` are wall-clock seconds since the epoch. `deadline`, plus
+    `clock_set_by` of the table `meta`, is when a pending client goes offline. `offline_at` is when
+    an offline client went offline, in seconds of total running time (`lived` of `meta`). `gaps` is
+    the number of gaps at the last event of the client: an online or pending client with fewer than
+    `gaps` of `meta` is unverified. `connected`, `event_time` (milliseconds; -1 before the first),
+    `version` and `session` are those of the event. `departed` is 1 if the client was forgotten and
+    only what orders its events is kept. `extra` is an object of what only few clients have.
     """
 
     client_id: str
@@ -55,9 +53,9 @@ class ClientRow(NamedTuple):
 class ThingRow(NamedTuple):
     """A thing. Its own last event is `thing_id`, `version`, `event_time` (ms) and `deleted`.
 
-    `event_time` is None before there was one. `ended` is the event time of the last deletion under
-    the name, -1 before there was one. `attributes` is an object; `type_facts` and `memberships` are
-    arrays of [name, event time, present].
+    `event_time` is None before the first. `ended` is the event time of the last deletion under the
+    name, -1 before the first. `attributes` is an object; `type_facts` and `memberships` are arrays
+    of [name, event time, present].
     """
 
     name: str
@@ -73,7 +71,7 @@ class ThingRow(NamedTuple):
 
 
 class ThingGroupRow(NamedTuple):
-    """A thing group; columns as those of a thing, `parent_facts` an array like `memberships`."""
+    """A thing group, with columns like those of a thing; `parent_facts` is like `memberships`."""
 
     name: str
     group_id: str | None
@@ -109,7 +107,7 @@ class CounterRow(NamedTuple):
 
 
 class DisconnectRow(NamedTuple):
-    """A disconnect that has been counted. Numbers rise; `digest` distinguishes disconnects."""
+    """A disconnect that has been counted; numbers rise, the digest identifies it."""
 
     number: _Number
     digest: int
@@ -143,10 +141,7 @@ _DEFINITIONS = {
 
 
 class Table:
-    """A table: its name, the type of its rows, and how many of the first columns are its key.
-
-    `json_columns` are the names of the columns that hold JSON.
-    """
+    """A table; the first `key_width` columns are its key, `json_columns` contain JSON."""
 
     def __init__(self, name: str, row: type[Any], key_width: int = 1) -> None:
         self.name = name
@@ -161,7 +156,7 @@ class Table:
 
     @property
     def definition(self) -> str:
-        """The statement that makes the table."""
+        """The statement that creates the table."""
         columns = [
             f"{name} {_DEFINITIONS.get(hint) or hint.__metadata__[0]}"
             for name, hint in self._hints.items()
@@ -187,36 +182,36 @@ TABLES = (
 _MIGRATIONS = ("ALTER TABLE clients ADD COLUMN offline_at REAL",)
 
 VERSION = 1 + len(_MIGRATIONS)
-"""The version of the tables that this program reads and writes."""
+"""The format that this version of presenced reads and writes."""
 
 
 def version_of(connection: sqlite3.Connection, path: object) -> int:
-    """Return the version of a file; 0 for one that is still empty.
+    """Return the format of a file; 0 if it is still empty.
 
-    Raises StateError for a database of another program and for a file that a newer presenced wrote,
-    and sqlite3.Error where it cannot be read.
+    Raises StateError for a database of another program or a newer presenced, and sqlite3.Error if
+    it cannot be read.
     """
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     application: int = connection.execute("PRAGMA application_id").fetchone()[0]
     is_empty = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
     if application != APPLICATION_ID and not (is_empty and application == version == 0):
         raise StateError(
-            f"{path} is an SQLite database of another program: set state.path to a file of "
-            "presenced's own"
+            f"{path} is an SQLite database of another program: set state.path to a file that only "
+            "presenced uses"
         )
     if version > VERSION:
         raise StateError(
             f"the state file {path} was written by a newer presenced (its format is {version}, "
-            f"this version knows up to {VERSION}): install the newer version again, or move the "
-            "file aside to begin without it"
+            f"this version reads up to {VERSION}): install the newer version again, or move the "
+            "file aside to start without its state"
         )
     return version
 
 
 def migrate(connection: sqlite3.Connection, path: object) -> None:
-    """Make the tables of an empty file, or bring those of an older one to this version.
+    """Create the tables of an empty file, or migrate those of an older one, in one transaction.
 
-    It is one transaction. Raises what `version_of` raises.
+    Raises what `version_of` raises.
     """
     version = version_of(connection, path)
     if version == VERSION:

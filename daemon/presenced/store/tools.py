@@ -1,9 +1,8 @@
-"""What operators do with a state file, whether a daemon has it open or not."""
+"""The actions of `presenced state`, on the file of a running or a stopped daemon."""
 
 import contextlib
 import os
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import time
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from presenced.store.errors import REMEDIES, StateError, StateLockedError, state_errors
-from presenced.store.file import Lock, beside, holder_of, read_rows
+from presenced.store.file import beside, holder_of, read_rows, take_lock
 from presenced.store.records import CLOCK_SET_BY
 from presenced.store.schema import TABLES, VERSION, ClientRow, Table, version_of
 
@@ -22,14 +21,19 @@ _REMEDIES = dict.fromkeys(
 ) | {cause: REMEDIES[cause] for cause in ("full", "locked")}
 
 
-class Summary(NamedTuple):
-    """What a file holds: clients by state, and rows of each other table by its name.
+_UNVERIFIED = (
+    "clients WHERE NOT departed AND state IN ('online', 'pending') "
+    "AND gaps < (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'gaps')"
+)
 
-    `size` is in bytes, with the log. `holder` is the process that has the file, None where none
-    has, empty where that cannot be found out.
+
+class Summary(NamedTuple):
+    """The content of a file: clients by state, and the number of rows of each other table.
+
+    `size` is in bytes, with the log. `holder` is the process that has the file: None if there is
+    none, empty if that cannot be found out.
     """
 
-    version: int
     size: int
     holder: str | None
     clients: dict[str, int]
@@ -39,9 +43,9 @@ class Summary(NamedTuple):
 
 
 class Forgotten(NamedTuple):
-    """The result of a request to forget: the clients that the file knows, and those it does not.
+    """The clients of a request to forget that the file has, and those that it does not have.
 
-    `asked` is whether a running daemon has been asked to forget them; else it is done.
+    `asked` is whether a running daemon has been asked to forget them; if not, they are deleted.
     """
 
     known: list[str]
@@ -50,41 +54,29 @@ class Forgotten(NamedTuple):
 
 
 def summary(path: Path) -> Summary:
-    """Return what a file holds. Raises StateError."""
-    with _reading(path) as connection:
-        groups = connection.execute(
-            "SELECT state, gaps < (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'gaps') "
-            "AND state IN ('online', 'pending'), departed, count(*) FROM clients GROUP BY 1, 2, 3"
-        ).fetchall()
-        rows = {
-            table.name: connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0]  # noqa: S608
-            for table in TABLES
-            if table.row is not ClientRow
-        }
-        version = version_of(connection, path)
-    clients: Counter[str] = Counter()
-    unverified = departed = 0
-    for state, is_unverified, is_departed, number in groups:
-        if is_departed:
-            departed += number
-        else:
-            clients[state] += number
-            unverified += number if is_unverified else 0
+    """Count the content of a file. Raises StateError."""
+    with _connected(path) as connection:
+        connection.execute("BEGIN")  # all counts are of one moment
+        by_state = "SELECT state, count(*) FROM clients WHERE NOT departed GROUP BY state"
+        clients = dict(connection.execute(by_state).fetchall())
+        unverified = _count(connection, _UNVERIFIED)
+        rows = {table.name: _count(connection, table.name) for table in TABLES}
+    departed = rows.pop("clients") - sum(clients.values())
     files = (path, beside(path, "-wal"))
     size = sum(file.stat().st_size for file in files if file.exists())
     try:
         holder = holder_of(path)
     except OSError:
         holder = ""
-    return Summary(version, size, holder, dict(clients), unverified, departed, rows)
+    return Summary(size, holder, clients, unverified, departed, rows)
 
 
 def client(path: Path, client_id: str) -> ClientRow | None:
-    """Return what is known of a client, None where nothing is. Raises StateError.
+    """Return the row of a client, None if the file has none. Raises StateError.
 
     Its deadline is by the wall clock as it was set last.
     """
-    with _reading(path) as connection:
+    with _connected(path) as connection:
         row = _client(connection, client_id)
         by_key = "SELECT value FROM meta WHERE key = ?"
         set_by = connection.execute(by_key, (CLOCK_SET_BY,)).fetchone()
@@ -98,14 +90,12 @@ def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
 
     Raises StateError.
     """
-    _check_exists(path)
-    with state_errors(path, _REMEDIES), contextlib.ExitStack() as stack:
+    with _connected(path, writes=True) as connection, contextlib.ExitStack() as stack:
         try:
-            stack.callback(Lock(path).close)
+            stack.enter_context(take_lock(path))
             asked = False
         except StateLockedError:
             asked = True
-        connection = stack.enter_context(_connected(path, "mode=rw"))
         connection.execute("BEGIN IMMEDIATE")
         names = list(dict.fromkeys(client_ids))
         known = [name for name in names if _client(connection, name)]
@@ -123,15 +113,20 @@ def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
 
 
 def export(path: Path) -> Iterator[bytes]:
-    """Return everything as lines of JSON: an object with the `kind` of the row and its columns.
+    """Yield each row as a line of JSON: an object with the `kind` of the row and its columns.
 
-    A running daemon goes on writing meanwhile: each row is as it was at some moment of the export.
-    Raises StateError.
+    A running daemon continues to write: each row is as it was at some moment of the export. Raises
+    StateError.
     """
-    with _reading(path) as connection:
+    with _connected(path) as connection:
         for table in TABLES:
-            for rows in read_rows(connection, table.row, path):
-                yield b"".join(_line(table, row) for row in rows)
+            for row in read_rows(connection, table.row, path):
+                yield _line(table, row)
+
+
+def _count(connection: sqlite3.Connection, rows: str) -> int:
+    number: int = connection.execute(f"SELECT count(*) FROM {rows}").fetchone()[0]  # noqa: S608
+    return number
 
 
 def _line(table: Table, row: tuple[Any, ...]) -> bytes:
@@ -142,43 +137,35 @@ def _line(table: Table, row: tuple[Any, ...]) -> bytes:
     return msgspec.json.encode(record) + b"\n"
 
 
-def _check_exists(path: Path) -> None:
-    if not path.exists():
-        raise StateError(
-            f"there is no state file {path}: presenced makes it at its first start with this "
-            "state.path"
-        )
-
-
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    _check_exists(path)
-    mode = "mode=ro"
-    if not beside(path, "-wal").exists() and not os.access(path.parent, os.W_OK):
-        # No process has it open, and SQLite could not make the files by which readers and writers
-        # know of each other.
-        mode = "immutable=1"
-    with state_errors(path, _REMEDIES), _connected(path, mode) as connection:
-        yield connection
-
-
-@contextlib.contextmanager
-def _connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
-    uri = f"{path.absolute().as_uri()}?{mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None)
-    with contextlib.closing(connection):
-        if (version := version_of(connection, path)) < VERSION:
+def _connected(path: Path, *, writes: bool = False) -> Iterator[sqlite3.Connection]:
+    with state_errors(path, _REMEDIES):
+        if not path.exists():
             raise StateError(
-                f"the state file {path} has the older format {version}, this version reads "
-                f"{VERSION}: start presenced, which migrates it"
+                f"there is no state file {path}: presenced creates it at its first start with this "
+                "state.path"
             )
-        yield connection
+        mode = "mode=rw" if writes else "mode=ro"
+        if not (writes or beside(path, "-wal").exists() or os.access(path.parent, os.W_OK)):
+            # No process has it open, and SQLite could not create the files that coordinate readers
+            # and writers.
+            mode = "immutable=1"
+        uri = f"{path.absolute().as_uri()}?{mode}"
+        with contextlib.closing(
+            sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None)
+        ) as connection:
+            if (version := version_of(connection, path)) < VERSION:
+                raise StateError(
+                    f"the state file {path} has the older format {version}, this version reads "
+                    f"{VERSION}: start presenced, which migrates it"
+                )
+            yield connection
 
 
 def _client(connection: sqlite3.Connection, client_id: str) -> ClientRow | None:
     select = f"SELECT {', '.join(ClientRow._fields)} FROM clients WHERE client_id = ?"  # noqa: S608
     try:
         row = connection.execute(select, (client_id,)).fetchone()
-    except UnicodeEncodeError:  # an argument that is not UTF-8, as all client IDs are
+    except UnicodeEncodeError:  # the argument is not UTF-8, so it is no client ID
         return None
     return None if row is None else ClientRow._make(row)

@@ -1,4 +1,4 @@
-"""Totals that go on after a restart, as rows of the state file, by the names of their metrics."""
+"""Totals that continue after a restart, as rows of the state file, by the name of their metric."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -14,8 +14,8 @@ Labels = tuple[str, ...]
 class Total(NamedTuple):
     """A total, or several that differ in label values.
 
-    `read` returns label values, each with its present number. `add` adds a number of an earlier
-    process to one of them; it ignores label values that do not exist any more.
+    `read` returns label values, each with its present number. `add` adds the number of an earlier
+    process to one of them; it ignores label values that no longer exist.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Total(NamedTuple):
 
 
 class Totals:
-    """Reads totals into changes where they have changed, and restores them."""
+    """Collects the totals that have changed, and restores them."""
 
     def __init__(self, totals: Iterable[Total]) -> None:
         self._totals = {each.name: each for each in totals}
@@ -42,11 +42,10 @@ class Totals:
                     changes.count(name, msgspec.json.encode(labels).decode(), value)
 
     def restore(self, rows: Iterable[CounterRow]) -> None:
-        """Add stored totals to those counted so far; ignore totals that do not exist any more."""
+        """Add stored totals to those counted so far; ignore totals that no longer exist."""
         for row in rows:
             total = self._totals.get(row.name)
-            values = None if total is None else _values(row.labels, total.labels)
-            if total is not None and values is not None:
+            if total is not None and (values := _values(row.labels, total.labels)) is not None:
                 self._written[row.name][values] = row.value
                 total.add(values, row.value)
 

@@ -1,4 +1,4 @@
-"""A thread that writes the state file, so that the event loop never waits for a disk."""
+"""The thread that writes the state file, so that the event loop never waits for a disk."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from typing import Literal
 
 from presenced.presence.counts import Distribution
 from presenced.store.changes import Changes
-from presenced.store.errors import REMEDIES, StateUnusableError
+from presenced.store.errors import REMEDIES, StateError, StateUnusableError
 from presenced.store.file import StateFile
 from presenced.store.schema import ForgetRow
 from presenced.system.log import get_logger
@@ -24,9 +24,9 @@ Done = Callable[[], None]
 
 
 class WriterCounts:
-    """What the writer has counted. `durations` and `last_commit` (epoch) are in seconds.
+    """Counts of the writer. `durations` and `last_commit` (since the epoch) are in seconds.
 
-    `unavailable` is whether the file could not be opened at the start.
+    `unavailable` is whether the file could not be opened at start.
     """
 
     def __init__(self) -> None:
@@ -41,21 +41,20 @@ class WriterCounts:
 class Writer:
     """Commits what is submitted, several submissions in one transaction.
 
-    A commit begins at most 100 ms after a submission, and at once when one waits for it to be done.
-    What cannot be written is kept and tried again after 0.1 to 30 seconds. Of each row only the
-    latest version is kept, and none of a row that was made and deleted meanwhile, so that memory is
+    A commit begins at most 100 ms after a submission, and at once if the submission has a `done`.
+    What cannot be written is kept and tried again after 0.1 to 30 seconds. Only the latest version
+    of each row is kept, and none of a row that was created and deleted meanwhile, so that memory is
     bounded by what the file and presence hold. While writing fails, `continue` calls the `done` of
     submissions as if they were committed, `stall` holds it back.
 
-    `submit` is called on the event loop, as are `done` and `on_forget`. The latter gets requests of
-    operators to forget clients; what follows from them is to be submitted together with the
-    requests as `done`. The file belongs to the writer, which closes it in the end.
+    Create it and call `submit` on the event loop, on which it calls `done` and `on_forget`.
+    `on_forget` gets operators' requests to forget clients; submit what follows from them together
+    with the deletion of the requests. The writer closes the file in the end.
     """
 
     def __init__(
         self,
         file: StateFile,
-        loop: asyncio.AbstractEventLoop,
         *,
         on_forget: Callable[[Sequence[ForgetRow]], None],
         on_error: Literal["continue", "stall"],
@@ -63,7 +62,7 @@ class Writer:
     ) -> None:
         self._counts = counts
         self._file = file
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         self._on_forget = on_forget
         self._stalls = on_error == "stall"
         self._wake = threading.Condition()
@@ -89,29 +88,25 @@ class Writer:
         return self._failing_since is not None
 
     def submit(self, changes: Changes, done: Done | None = None) -> None:
-        """Hand over changes, which belong to the writer from now on; the writer empties them.
-
-        `done` is called on the loop once they are committed.
-        """
+        """Hand over changes, which the writer will empty; call `done` once they are committed."""
         with self._wake:
             was_idle = not self._pending
             if was_idle:
                 self._pending = changes
             else:
                 self._pending.merge(changes)
-            released = done is not None and self.failing and not self._stalls
-            if done is not None and not released:
+            if done is not None and self.failing and not self._stalls:
+                self._loop.call_soon(done)
+            elif done is not None:
                 self._waiting.append(done)
             if done is not None or was_idle:
                 self._wake.notify()
-        if released and done is not None:
-            self._loop.call_soon(done)
 
     def close(self, timeout: float) -> bool:
         """Write what is left, close the file and end the thread; return whether all was written.
 
-        Waits at most `timeout` seconds, so the event loop should have a thread do it. There is one
-        more attempt, also where writing failed. Nothing may be submitted any more.
+        This blocks for up to `timeout` seconds. There is one more attempt, also if writing failed.
+        Nothing may be submitted after it.
         """
         with self._wake:
             self._closing = True
@@ -127,7 +122,7 @@ class Writer:
             self._file.close()
 
     def _turn(self) -> bool:
-        """Wait for something to do and do it; return whether there is another turn."""
+        """Wait until something is due and do it; return whether there is another turn."""
         with self._wake:
             while (seconds := self._seconds_to_wait()) > 0:
                 self._wake.wait(seconds)
@@ -151,12 +146,10 @@ class Writer:
         began = time.monotonic()
         try:
             refused = self._file.commit(changes)
-        except StateUnusableError as error:
-            self._failed(changes, waiting, error)
-            return
         except Exception as error:  # noqa: BLE001 - whatever it is, the daemon runs from memory
-            fault = StateUnusableError(self._file.path, "other", repr(error))
-            self._failed(changes, waiting, fault)
+            if not isinstance(error, StateUnusableError):
+                error = StateUnusableError(self._file.path, "other", repr(error))
+            self._failed(changes, waiting, error)
             return
         ended = time.monotonic()
         self._counts.commits += 1
@@ -203,11 +196,12 @@ class Writer:
             self._call_on_loop(*held)
 
     def _poll(self) -> None:
-        """Look for requests of operators, which another process writes into the file."""
+        """Look for operators' requests, which another process writes into the file."""
         self._poll_at = time.monotonic() + _POLL_INTERVAL
         try:
-            requests = self._file.forget_requests(self._last_request)
-        except sqlite3.Error:
+            stored = self._file.read(ForgetRow)
+            requests = [request for request in stored if request.id > self._last_request]
+        except StateError:
             return  # a serious error also fails the next commit
         if requests:
             self._last_request = requests[-1].id
@@ -216,7 +210,12 @@ class Writer:
     def _call_on_loop(self, *calls: Done) -> None:
         def call_all() -> None:
             for call in calls:
-                call()
+                try:
+                    call()
+                except Exception:  # noqa: BLE001 - the other calls must still be made
+                    self._log.exception(
+                        "messages not acknowledged because of an error in presenced"
+                    )
 
         if calls:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits any more

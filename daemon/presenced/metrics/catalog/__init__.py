@@ -1,6 +1,6 @@
 """Every metric: name, type, labels, help, how it is read, and whether it outlives a restart."""
 
-from itertools import chain
+from collections.abc import Iterator
 
 from presenced.metrics.catalog.daemon import COMMIT_DURATION, DAEMON
 from presenced.metrics.catalog.fleet import (
@@ -10,7 +10,12 @@ from presenced.metrics.catalog.fleet import (
     OFFLINE_DURATION,
     SESSION_DURATION,
 )
-from presenced.metrics.declaration import CollectedMetric, MetricSources
+from presenced.metrics.declaration import (
+    CollectedMetric,
+    KeptCounter,
+    KeptHistogram,
+    MetricSources,
+)
 from presenced.metrics.series import PER_CLIENT
 from presenced.store.totals import Total
 
@@ -31,7 +36,8 @@ CATALOG: dict[str, CollectedMetric] = {
 """The metrics that are read at scrape, in the order of the exposition."""
 
 
-def kept_totals(sources: MetricSources) -> list[Total]:
-    """Return the totals that outlive a restart, as the state file keeps them."""
-    kept = (metric.kept_totals(sources) for metric in CATALOG.values() if metric.kept)
-    return list(chain.from_iterable(kept))
+def kept_totals(sources: MetricSources) -> Iterator[Total]:
+    """Yield the totals that outlive a restart, as the state file has them."""
+    for metric in CATALOG.values():
+        if isinstance(metric, KeptCounter | KeptHistogram):
+            yield from metric.kept_totals(sources)

@@ -7,6 +7,7 @@ from presenced.metrics.declaration import (
     CounterMetric,
     GaugeMetric,
     HistogramMetric,
+    KeptCounter,
 )
 
 DAEMON = (
@@ -29,44 +30,28 @@ DAEMON = (
         "Connects that the broker accepted, with a new or a resumed session.",
         'increase(presenced_mqtt_connects_total{session="new"}[1h]) > 0',
         labels=("connection", "session"),
-        read=lambda s: {
-            (status.client_id, session): count
-            for status in s.statuses
-            for session, count in status.connects.items()
-        },
+        read=lambda s: {status.client_id: status.connects for status in s.statuses},
     ),
     CounterMetric(
         "presenced_mqtt_connection_failures_total",
         "Connection attempts refused, connections lost, and subscriptions refused.",
         "increase(presenced_mqtt_connection_failures_total[15m]) > 0",
         labels=("connection", "reason"),
-        read=lambda s: {
-            (status.client_id, reason): count
-            for status in s.statuses
-            for reason, count in status.failures.items()
-        },
+        read=lambda s: {status.client_id: status.failures for status in s.statuses},
     ),
     GaugeMetric(
         "presenced_mqtt_subscription_granted",
         "Whether the broker has granted the subscription to a topic filter.",
         "presenced_mqtt_subscription_granted == 0",
         labels=("connection", "filter"),
-        read=lambda s: {
-            (status.client_id, topic_filter): granted
-            for status in s.statuses
-            for topic_filter, granted in status.granted.items()
-        },
+        read=lambda s: {status.client_id: status.granted for status in s.statuses},
     ),
     CounterMetric(
         "presenced_mqtt_messages_total",
         "Messages received over the MQTT connection and taken in.",
         "sum by (connection) (rate(presenced_mqtt_messages_total[1m]))",
         labels=("connection", "qos"),
-        read=lambda s: {
-            (connection, str(qos)): count
-            for connection, traffic in s.traffic.items()
-            for qos, count in traffic.messages.items()
-        },
+        read=lambda s: {name: traffic.messages for name, traffic in s.traffic.items()},
     ),
     CounterMetric(
         "presenced_mqtt_messages_dropped_total",
@@ -87,9 +72,7 @@ DAEMON = (
         "When the last message was received; 0 before the first.",
         "time() - presenced_mqtt_last_message_timestamp_seconds > 3600",
         labels=("connection",),
-        read=lambda s: {
-            connection: traffic.last_message or 0 for connection, traffic in s.traffic.items()
-        },
+        read=lambda s: {name: traffic.last_message or 0 for name, traffic in s.traffic.items()},
     ),
     CounterMetric(
         "presenced_mqtt_saturated_seconds_total",
@@ -97,11 +80,9 @@ DAEMON = (
         "discarded some. Always 0 without a limit.",
         "increase(presenced_mqtt_saturated_seconds_total[5m]) > 0",
         labels=("connection",),
-        read=lambda s: {
-            connection: traffic.saturated_seconds for connection, traffic in s.traffic.items()
-        },
+        read=lambda s: {name: traffic.saturated_seconds for name, traffic in s.traffic.items()},
     ),
-    CounterMetric(
+    KeptCounter(
         "presenced_gaps_total",
         "Times in which events may have been lost: the session was lost, had expired, is not kept "
         "(clean_session) or did not have a new filter yet (filters_changed), messages arrived at "
@@ -109,7 +90,6 @@ DAEMON = (
         "sum by (reason) (increase(presenced_gaps_total[1h])) > 0",
         labels=("reason",),
         read=lambda s: s.gaps,
-        kept=True,
     ),
     GaugeMetric(
         "presenced_pipeline_backlog_messages",
@@ -127,7 +107,9 @@ DAEMON = (
         "presenced_clients_without_series",
         "Clients beyond metrics.max_clients, which have no series of their own.",
         "presenced_clients_without_series > 0",
-        read=lambda s: s.clients_without_series,
+        read=lambda s: (
+            max(0, s.presence.known - s.clients.series.shown) if s.clients.series.enabled else 0
+        ),
     ),
     GaugeMetric(
         "presenced_state_unavailable",
@@ -181,5 +163,5 @@ COMMIT_DURATION = HistogramMetric(
     "How long commits took until they were on the disk.",
     "histogram_quantile(0.99, sum by (le) "
     "(rate(presenced_state_commit_duration_seconds_bucket[5m])))",
-    read=lambda s: {(): s.state.durations},
+    read=lambda s: s.state.durations,
 )

@@ -5,9 +5,9 @@ from collections import Counter
 from presenced.events.model import CONNECT_FAILURE_REASONS, DISCONNECT_REASONS
 from presenced.metrics.declaration import (
     Attribute,
-    CounterMetric,
     GaugeMetric,
-    HistogramMetric,
+    KeptCounter,
+    KeptHistogram,
     MetricSources,
     Values,
 )
@@ -48,81 +48,72 @@ FLEET = (
         'iot_clients_unverified / on() sum(iot_clients{state=~"online|pending"}) > 0.1',
         read=lambda s: s.presence.unverified,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_client_transitions_total",
         "Changes of clients to online or to offline; a disconnect shorter than its offline delay "
         "is not counted.",
         "sum by (to) (increase(iot_client_transitions_total[1h]))",
         labels=("to",),
         read=lambda s: s.presence.transitions,
-        kept=True,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_client_disconnects_total",
         "Disconnects, each counted once, including those of connections that were taken over or "
         "replaced.",
         "topk(3, sum by (reason) (rate(iot_client_disconnects_total[5m])) * 60)",
         labels=("reason", "initiated_by"),
         read=_disconnects,
-        kept=True,
         totals=lambda s: s.presence.disconnects,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_client_flaps_suppressed_total",
         "Disconnects that were followed by a connect within the offline delay.",
         "rate(iot_client_flaps_suppressed_total[5m]) * 60",
         read=lambda s: Attribute(s.presence, "flaps_suppressed"),
-        kept=True,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_client_connections_replaced_total",
         "Connects of clients that were already online.",
         "increase(iot_client_connections_replaced_total[1h])",
         read=lambda s: Attribute(s.presence, "connections_replaced"),
-        kept=True,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_client_connect_failures_total",
         "Connection attempts of clients that AWS IoT Core refused.",
         "sum by (reason) (increase(iot_client_connect_failures_total[15m])) > 0",
         labels=("reason",),
         read=_connect_failures,
-        kept=True,
         totals=lambda s: s.events.connect_failures,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_clients_forgotten_total",
         "Clients removed from memory, with their series.",
         'increase(iot_clients_forgotten_total{reason="expired"}[1d])',
         labels=("reason",),
         read=lambda s: s.presence.forgotten,
-        kept=True,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_clients_supposed_online_total",
         "Clients first known by a subscribed event, which shows that they are online; their "
         "connect was before presenced started, or was lost.",
         "increase(iot_clients_supposed_online_total[1h])",
         read=lambda s: Attribute(s.presence, "supposed_online"),
-        kept=True,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_events_total",
         "Event messages decoded.",
         "sum by (family) (rate(iot_events_total[5m]))",
         labels=("family", "type"),
         read=lambda s: s.events.decoded,
-        kept=True,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_events_rejected_total",
         "Messages that are not valid event messages.",
         "sum by (reason) (increase(iot_events_rejected_total[1h])) > 0",
         labels=("reason",),
         read=lambda s: s.events.rejected,
-        kept=True,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_events_ignored_total",
         "Event messages that were decoded but had no effect; excess: the thing is in more groups, "
         "or has more types, than AWS allows.",
@@ -130,30 +121,26 @@ FLEET = (
         "/ ignoring(reason) group_left sum(rate(iot_events_total[5m]))",
         labels=("reason",),
         read=_ignored,
-        kept=True,
         totals=lambda s: s.events.ignored,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_event_topic_disagreements_total",
         "Event messages whose payload named another type than their topic; the payload decided.",
         "increase(iot_event_topic_disagreements_total[1d]) > 0",
         read=lambda s: Attribute(s.events, "topic_disagreements"),
-        kept=True,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_event_version_resets_total",
         "Resets of a client's version number that were recognised.",
         "increase(iot_event_version_resets_total[1d])",
         read=lambda s: Attribute(s.presence, "version_resets"),
-        kept=True,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_events_missed_total",
         "Lifecycle events that must have been lost, inferred from those that were received.",
         "sum by (type) (increase(iot_events_missed_total[1h]))",
         labels=("type",),
         read=lambda s: s.presence.missed,
-        kept=True,
     ),
     GaugeMetric(
         "iot_things",
@@ -173,13 +160,12 @@ FLEET = (
         "iot_thing_types",
         read=lambda s: len(s.inventory.types.live),
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_registry_changes_total",
         "Changes of the registry by its events, without duplicate and stale events.",
         "sum by (object, operation) (increase(iot_registry_changes_total[1h])) > 0",
         labels=("object", "operation"),
         read=lambda s: s.events.registry_changes,
-        kept=True,
     ),
     GaugeMetric(
         "iot_thing_type_clients",
@@ -197,36 +183,32 @@ FLEET = (
         labels=("thing_group", "state"),
         read=lambda s: dict(s.pipeline.fleet.thing_groups.samples(s.inventory.groups.live)),
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_job_events_total",
         "Events of jobs, each counted once.",
         'increase(iot_job_events_total{operation="canceled"}[1d])',
         labels=("operation",),
         read=lambda s: s.events.tallied["job"],
-        kept=True,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_job_executions_total",
         "Job executions that ended, each counted once.",
         "sum by (status) (increase(iot_job_executions_total[1h]))",
         labels=("status",),
         read=lambda s: s.events.tallied["job_execution"],
-        kept=True,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_certificates_registered_total",
         "Certificates registered by just-in-time registration.",
         "increase(iot_certificates_registered_total[1d])",
         read=lambda s: Attribute(s.events, "certificates_registered"),
-        kept=True,
     ),
-    CounterMetric(
+    KeptCounter(
         "iot_command_executions_total",
         "Changes of the status of command executions, each counted once.",
         "sum by (status) (increase(iot_command_executions_total[1h]))",
         labels=("status",),
         read=lambda s: s.events.tallied["command_execution"],
-        kept=True,
     ),
 )
 
@@ -240,28 +222,25 @@ CLASS_CLIENTS = GaugeMetric(
     by_class=True,
 )
 
-SESSION_DURATION = HistogramMetric(
+SESSION_DURATION = KeptHistogram(
     "iot_client_session_duration_seconds",
     "Length of connections, from connect to disconnect by event time.",
     "histogram_quantile(0.5, sum by (le) (rate(iot_client_session_duration_seconds_bucket[1h])))",
-    read=lambda s: {(): s.presence.session_duration},
-    kept=True,
+    read=lambda s: s.presence.session_duration,
 )
 
-OFFLINE_DURATION = HistogramMetric(
+OFFLINE_DURATION = KeptHistogram(
     "iot_client_offline_duration_seconds",
     "How long clients were offline until they came back online.",
     "histogram_quantile(0.9, sum by (le) (rate(iot_client_offline_duration_seconds_bucket[1d])))",
-    read=lambda s: {(): s.presence.offline_duration},
-    kept=True,
+    read=lambda s: s.presence.offline_duration,
 )
 
-EVENT_DELAY = HistogramMetric(
+EVENT_DELAY = KeptHistogram(
     "iot_event_delay_seconds",
     "Time of reception minus event time, not below 0; event times are approximate.",
     "histogram_quantile(0.99, sum by (le) "
     '(rate(iot_event_delay_seconds_bucket{family="presence"}[5m])))',
     labels=("family",),
     read=lambda s: s.events.delays,
-    kept=True,
 )
