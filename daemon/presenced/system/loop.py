@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_CANCEL_AGAIN_AFTER = 3.0
 
 
 class Clocks(NamedTuple):
@@ -27,12 +28,12 @@ def stop_signals() -> Iterator[asyncio.Event]:
     """Yield an event that is set by the first signal that asks the program to end."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
+    for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     try:
         yield stop
     finally:
-        for number in STOP_SIGNALS:
+        for number in _STOP_SIGNALS:
             loop.remove_signal_handler(number)
 
 
@@ -53,18 +54,11 @@ async def race(*coroutines: Coroutine[Any, Any, Any]) -> None:
 class Tasks:
     """The tasks of one owner: kept alive, cancelled together, their failures reported.
 
-    `on_failure` gets the name of a task and what it raised. Tasks that are still running
-    `cancel_again_after` seconds after their cancellation are cancelled again.
+    `on_failure` gets the name of a task and what it raised.
     """
 
-    def __init__(
-        self,
-        on_failure: Callable[[str, BaseException], None],
-        *,
-        cancel_again_after: float = 3.0,
-    ) -> None:
+    def __init__(self, on_failure: Callable[[str, BaseException], None]) -> None:
         self._on_failure = on_failure
-        self._cancel_again_after = cancel_again_after
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -80,9 +74,9 @@ class Tasks:
         while pending:
             for task in pending:
                 task.cancel()
-            # Library code can swallow a cancellation (asyncio.wait_for did before Python 3.12). To
-            # repeat it too soon would interrupt the cleanup of a task.
-            _, pending = await asyncio.wait(pending, timeout=self._cancel_again_after)
+            # Library code can swallow a cancellation (asyncio.wait_for did before Python 3.12). A
+            # repetition that comes too soon would interrupt the cleanup of a task.
+            _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_AFTER)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -93,8 +87,8 @@ class Tasks:
 def in_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
     """Run a blocking call in a thread of its own and return the future of its result.
 
-    Unlike the threads of an executor, the thread does not hold up the end of the process: a name
-    resolution that hangs must not delay the reaction to SIGTERM.
+    Unlike the threads of an executor, the thread does not delay the end of the process: SIGTERM
+    must work while a name resolution hangs.
     """
     future: concurrent.futures.Future[T] = concurrent.futures.Future()
     future.set_running_or_notify_cancel()
