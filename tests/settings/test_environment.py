@@ -110,7 +110,7 @@ def test_bad_reasons_are_explained(load):
 def test_unknown_variables_are_errors(load, name, nearest):
     problem = load.problem("", {name: "hunter2"})
     assert problem.origin == name
-    assert problem.message == "is no environment variable of presenced"
+    assert problem.message == "is not an environment variable of presenced"
     assert "hunter2" not in str(problem)
     if nearest:
         assert problem.nearest.startswith(nearest)

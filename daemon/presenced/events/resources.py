@@ -39,6 +39,12 @@ _JOBS = {"job": "job", "jobexecution": "job_execution"}
 _EVENT_TYPES = dict.fromkeys(REGISTRY_FAMILIES, _REGISTRY) | dict.fromkeys(_JOBS.values(), _JOBS)
 
 
+_COUNTED: dict[str, type[Event]] = {
+    event.family: event
+    for event in (JobEvent, JobExecutionEvent, CertificateEvent, CommandExecutionEvent)
+}
+
+
 class PropagatingAttribute(msgspec.Struct, rename="camel", gc=False):
     """An attribute of a thing type that is added to messages of its things."""
 
@@ -61,8 +67,6 @@ class _Payload(Payload, rename="camel"):
     group_arn: str | None = None
     parent_group_name: str | None = None
     child_group_name: str | None = None
-    job_id: str | None = None
-    ca_certificate_id: str | None = None
     status: str | None = None
 
 
@@ -74,11 +78,10 @@ def decode_resource_event(route: Route, payload: bytes) -> Event:
     fields = decode_payload(_DECODER, payload)
     family, names = route.family, route.names
     if fields.event_type is not None and family in _EVENT_TYPES:
-        known = _EVENT_TYPES[family]
-        family = known.get(fields.event_type.replace("_", "").lower(), "")
+        family = _EVENT_TYPES[family].get(fields.event_type.replace("_", "").lower(), "")
         if not family:
-            raise invalid(f"eventType names no event that belongs on a {route.family} topic")
-        if family != route.family and known is _REGISTRY:
+            raise invalid(f"eventType does not belong to a {route.family} topic")
+        if family != route.family:
             names = ("", "")
     written = fields.status if family == "command_execution" else fields.operation
     kind = route.type if written is None else normal_type(family, written)
@@ -141,19 +144,8 @@ def _event(family: str, fields: _Payload, names: tuple[str, ...], common: dict[s
                 child=name(fields.child_group_name, names[1]),
                 **common,
             )
-        case "job":
-            return JobEvent(job_id=name(fields.job_id, names[0]), **common)
-        case "job_execution":
-            return JobExecutionEvent(
-                job_id=name(fields.job_id, names[0]),
-                thing_name=_name_in_arn(fields.thing_arn),
-                **common,
-            )
-        case "certificate":
-            authority = name(fields.ca_certificate_id, names[0])
-            return CertificateEvent(ca_certificate_id=authority, **common)
         case _:
-            return CommandExecutionEvent(command_id=name(names[0]), **common)
+            return _COUNTED[family](**common)
 
 
 def _attributes(fields: _Payload) -> dict[str, str | None]:

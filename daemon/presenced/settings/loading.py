@@ -87,7 +87,7 @@ def _apply_environment(draft: Draft, environ: Mapping[str, str]) -> None:
             _apply(draft, name, (*key.path, last), environ[name])
         else:
             nearest = next(iter(get_close_matches(name, variables, n=1, cutoff=0.6)), None)
-            message = "is no environment variable of presenced"
+            message = "is not an environment variable of presenced"
             draft.problems.append(Problem(key="", message=message, nearest=nearest, origin=name))
 
 

@@ -116,8 +116,8 @@ class PresenceSettings(Section):
         if reset_after <= 4 * accuracy:
             raise InvalidValue(
                 "must be more than four times presence.timestamp_accuracy, here"
-                f" {format_duration(4 * accuracy)}: else a version that starts again cannot be told"
-                " from a wrong timestamp"
+                f" {format_duration(4 * accuracy)}: otherwise a version that restarts looks the"
+                " same as a wrong timestamp"
             )
         return reset_after
 
@@ -148,20 +148,24 @@ def _compile_pattern(value: Any) -> Any:
         raise InvalidValue(f"is not a regular expression: {error.msg}{place}{hint}") from error
     if not pattern.groupindex:
         raise InvalidValue(
-            "has no named group, and so no effect: name what shall become a label, such as"
-            " (?P<site>[a-z]+)-.*"
+            "has no named group, so it has no effect: name each part that should become a label,"
+            " such as (?P<site>[a-z]+)-.*"
         )
     for name in pattern.groupindex:
         if _LABEL.fullmatch(name) is None or name.startswith("__"):
-            raise InvalidValue(f"has the group {name}, which is no name for a Prometheus label")
+            raise InvalidValue(
+                f"has the group {name}, which is not a valid name of a Prometheus label"
+            )
         if name in RESERVED:
-            raise InvalidValue(f"has the group {name}, but that label has a meaning already")
+            raise InvalidValue(
+                f"has the group {name}, but presenced or Prometheus sets that label itself"
+            )
     return pattern
 
 
 def _check_attribute(text: str) -> str:
     if _ATTRIBUTE.fullmatch(text) is None:
-        raise InvalidValue("is no attribute name of AWS IoT: 1 to 128 of a-z A-Z 0-9 _.,@/:#-")
+        raise InvalidValue("is not an attribute name of AWS IoT: 1 to 128 of a-z A-Z 0-9 _.,@/:#-")
     return text
 
 
@@ -280,9 +284,3 @@ class Settings(Section):
     history: HistorySettings = file_default({})
     state: StateSettings = file_default({})
     log: LogSettings = file_default({})
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _empty_section(cls, value: Any) -> Any:
-        # A section whose keys are all commented out is null in YAML.
-        return {} if value is None else value

@@ -91,8 +91,8 @@ def _check_client_id(text: str) -> str:
         raise InvalidValue(f"must not be longer than {_MAX_CLIENT_ID} bytes")
     if set(text) & set("#+") or text.startswith("$"):
         raise InvalidValue(
-            "must not hold # or + nor begin with $: AWS IoT Core publishes no lifecycle events of"
-            " such clients"
+            "must not contain # or + and must not begin with $: AWS IoT Core publishes no lifecycle"
+            " events of such clients"
         )
     return text
 
@@ -250,7 +250,7 @@ class MqttSettings(Section):
         if overlaps := list(overlapping_filters(connections)):
             more = len(overlaps) - _SHOWN_OVERLAPS
             raise InvalidValue(
-                "would bring the same message twice, and count it twice: "
+                "would deliver the same message twice, and count it twice: "
                 + "; ".join(overlaps[:_SHOWN_OVERLAPS])
                 + (f"; and {more} more" if more > 0 else "")
             )

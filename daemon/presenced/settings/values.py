@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     Strict,
     WithJsonSchema,
+    model_validator,
 )
 
 from presenced.settings.problems import InvalidValue
@@ -39,6 +40,12 @@ class Section(BaseModel):
         hide_input_in_errors=True,
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_empty(cls, value: Any) -> Any:
+        # A section whose keys are all commented out is null in YAML.
+        return {} if value is None else value
+
 
 def file_default(value: Any) -> Any:
     """Return a field whose default is given as the file would hold it, such as "5m"."""
@@ -50,9 +57,9 @@ def utf8_length(text: str) -> int:
     try:
         length = len(text.encode())
     except UnicodeEncodeError as error:
-        raise InvalidValue("holds half a surrogate pair, which is no character") from error
+        raise InvalidValue("contains an unpaired surrogate, which is not a character") from error
     if "\0" in text:
-        raise InvalidValue("must not hold a NUL character")
+        raise InvalidValue("must not contain a NUL character")
     return length
 
 

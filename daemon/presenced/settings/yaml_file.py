@@ -14,7 +14,7 @@ from presenced.settings.problems import Problem, SettingsError
 _HINTS = (
     ("'\\t'", "; indent with spaces, not tabs"),
     ("cannot start any token", "; put the value in quotes"),
-    ("mapping values are not allowed", "; put a value that holds ': ' in quotes"),
+    ("mapping values are not allowed", "; put a value that contains ': ' in quotes"),
     ("<block mapping start>", "; keys of one mapping begin in the same column"),
 )
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
@@ -62,7 +62,7 @@ def read_yaml(content: bytes, path: Path, keys: Mapping[str, Key]) -> Draft:
         reader.fail(f"is not UTF-8 text: see line {line}")
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        reader.fail(f"holds a character that YAML forbids: see line {line}")
+        reader.fail(f"contains a character that YAML forbids: see line {line}")
     except yaml.MarkedYAMLError as error:
         parts = [part for part in (error.context, error.problem) if part]
         hint = next((hint for sign, hint in _HINTS if sign in (error.problem or "")), "")
@@ -101,9 +101,9 @@ class _Reader:
     ) -> Any:
         """Return the data of a node that is part of the nodes `around`; `mark` is its place."""
         if node in around:
-            self.fail("holds an alias of something that it is part of", node.start_mark)
+            self.fail("contains an alias of a value that the alias is part of", node.start_mark)
         if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
-            self.fail(f"has the tag {node.tag}, which means nothing here", node.start_mark)
+            self.fail(f"has the tag {node.tag}, which is not supported", node.start_mark)
         text = str(node.value) if isinstance(node, yaml.ScalarNode) else None
         if path:
             self.draft.sources[path] = Source(f"{self._path}:{mark.line + 1}", text)
@@ -131,7 +131,7 @@ class _Reader:
         for key_node, _ in node.value:
             name, line = self._name(key_node), key_node.start_mark.line + 1
             if name in lines:
-                message = f"is there twice: line {lines[name]} has it already"
+                message = f"is set twice: first in line {lines[name]}"
                 key, origin = dotted((*path, name)), f"{self._path}:{line}"
                 self.draft.problems.append(Problem(key=key, message=message, origin=origin))
             lines.setdefault(name, line)
