@@ -144,6 +144,8 @@ def test_variables_of_kubernetes_services_are_ignored(load):
         ("PRESENCED_MQTT__PORT", "99999", "mqtt.port = 99999: must be at most 65535"),
         ("PRESENCED_MQTT__PORT", "", "must be a whole number"),
         ("PRESENCED_MQTT__CONNECTIONS", "[[", "mqtt.connections = '[[': is not JSON"),
+        ("PRESENCED_MQTT__CONNECTIONS", "[" * 5000, "[[': is not JSON"),
+        ("PRESENCED_MQTT__PORT", "!!int x", "mqtt.port = '!!int x': is not JSON"),
         ("PRESENCED_MQTT__CONNECTIONS", "$aws/events/#", 'did you mean [["$aws/events/#"]]?'),
         ("PRESENCED_METRICS__PER_CLIENT", "1", "must be true or false"),
         ("PRESENCED_MQTT__KEEP_ALIVE", "", 'mqtt.keep_alive = "": is not a duration'),

@@ -11,6 +11,8 @@ import pytest
         ("per_client: 1", "per_client", "must be true or false"),
         ("max_clients: -1", "max_clients", "must be at least 0"),
         ("max_clients: 1e5", "max_clients", "= 1e5: must be a whole number"),
+        ("client_id_pattern: '(?P<a>x){99999999999}'", "client_id_pattern", "is too complex"),
+        (f"client_id_pattern: '{'(' * 5000}'", "client_id_pattern", "is too complex"),
         ("client_id_pattern: '(?P<a>x'", "client_id_pattern", "unterminated subpattern at"),
         ("client_id_pattern: '(?P<a>x)*+*'", "client_id_pattern", "at character 11"),
         ("client_id_pattern: '(?<a>x)'", "client_id_pattern", "named group is written (?P<name>"),

@@ -111,8 +111,8 @@ class PemCheck:
         """Return all certificates in the order of the file; none if one of them is damaged."""
         try:
             return [x509.load_pem_x509_certificate(b) for b in self._blocks(pem, _CERTIFICATE)]
-        except ValueError:
-            self._report(pem, "malformed", "holds a damaged certificate")
+        except (ValueError, x509.InvalidVersion):
+            self._report(pem, "malformed", "contains a damaged certificate")
             return []
 
     def check_pair(self, cert: Pem | None, key: Pem | None) -> None:
@@ -136,11 +136,11 @@ class PemCheck:
             )
 
     def check_authorities(self, pem: Pem) -> None:
-        """Check that a file holds an authority (CA) that is valid now."""
+        """Check that a file contains an authority (CA) that is valid now."""
         certificates = self.certificates(pem)
         authorities = [certificate for certificate in certificates if _is_authority(certificate)]
         if certificates and not authorities:
-            message = "holds no certificate of an authority (CA), which could sign the broker's"
+            message = "contains no certificate of an authority (CA), which could sign the broker's"
             self._report(pem, "no_authority", message, f"For AWS IoT Core use {_AMAZON_CA}")
         outdated = [_outdated(authority, self._now) for authority in authorities]
         if outdated and all(outdated):
@@ -175,7 +175,7 @@ class PemCheck:
         try:
             return load_pem_private_key(blocks[0], password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            message = "holds a damaged private key, or one of an unknown kind"
+            message = "contains a damaged private key, or one of an unknown kind"
             self._report(pem, "malformed", message)
             return None
 
@@ -189,7 +189,7 @@ class PemCheck:
         if wanted:
             message, remedy = f"is cut off: the {what} has no end", "Copy the whole file"
         elif found:
-            message = f"holds a {found[0][1].decode().lower()}, not a {what}"
+            message = f"contains a {found[0][1].decode().lower()}, not a {what}"
             if found[0][1].endswith((_CERTIFICATE, _PRIVATE_KEY)):
                 remedy = "Check whether certificate and key are swapped"
         elif pem.content.startswith(_DER_SEQUENCE):
@@ -259,7 +259,7 @@ def _is_authority(certificate: x509.Certificate) -> bool:
     except x509.ExtensionNotFound:
         # Old roots have no extensions.
         return certificate.issuer == certificate.subject
-    except ValueError:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         # Extensions that cannot be read are for the TLS library to judge.
         return True
     return constraints.value.ca

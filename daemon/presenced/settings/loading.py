@@ -102,8 +102,8 @@ def _apply(
     elif key and key.holds == "data":
         try:
             value = parse_value(text)
-        except yaml.YAMLError:
-            draft.problems.append(problem(value=repr(text), message="is not JSON"))
+        except (yaml.YAMLError, RecursionError):
+            draft.problems.append(problem(value=repr(text[:80]), message="is not JSON"))
             return
     above = draft.sources.get(path[:-1])
     if (

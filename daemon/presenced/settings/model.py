@@ -146,6 +146,8 @@ def _compile_pattern(value: Any) -> Any:
         place = f" at character {error.pos + 1}" if error.pos is not None else ""
         hint = "; a named group is written (?P<name>...)" if "?<" in error.msg else ""
         raise InvalidValue(f"is not a regular expression: {error.msg}{place}{hint}") from error
+    except (RecursionError, OverflowError) as error:
+        raise InvalidValue("is too complex for a regular expression: simplify it") from error
     if not pattern.groupindex:
         raise InvalidValue(
             "has no named group, so it has no effect: name each part that should become a label,"

@@ -28,6 +28,15 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 -- the library's interface
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
+        """Return the data of a node; raises ConstructorError if its tag does not fit."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError):
+            # PyYAML's reaction to a tag such as `!!int` in front of other text.
+            message = f"found a value that does not fit the tag {node.tag}; leave the tag out"
+            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark) from None
+
 
 for _tag, _regex, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),

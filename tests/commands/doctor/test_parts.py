@@ -62,7 +62,7 @@ def test_problems_that_only_the_check_command_finds_fail(
     """A CA file without an authority: OpenSSL would take it."""
     finding = check_files(settings_of(TlsFiles(ca=certificates.client.cert)), now)
     assert finding.status is Status.FAILED
-    assert "holds no certificate of an authority" in finding.detail
+    assert "contains no certificate of an authority" in finding.detail
 
 
 def test_files_are_optional(now: datetime) -> None:
