@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -11,7 +11,9 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from presenced.settings.model import Settings
 
-_LIKELY, _POSSIBLE = 0.8, 0.6
+# Two names that are equal have the likeness 1.
+_ENOUGH = 0.8
+_SAME_SECTION = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +110,19 @@ def nearest_key(path: str, keys: Mapping[str, Key]) -> str | None:
     """Return the known key that an unknown one resembles, preferably in the same section."""
     section, _, name = path.rpartition(".")
     name = name.lower().replace("-", "_")
-    siblings = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == section}
-    everywhere = {k.rpartition(".")[2]: k for k in reversed(list(keys))}
-    for names, likeness in (
-        (siblings, _LIKELY),
-        (everywhere, 1.0),
-        (siblings, _POSSIBLE),
-        (everywhere, _LIKELY),
-    ):
-        if found := get_close_matches(name, names, n=1, cutoff=likeness):
-            return names[found[0]]
-    # A name written out, as `certificate` is `cert`, or shortened.
-    abbreviated = (
-        key for known, key in siblings.items() if name.startswith(known) or known.startswith(name)
-    )
-    return next(abbreviated, None) if name else None
+
+    def likeness(key: str) -> float:
+        known_section, _, known = key.rpartition(".")
+        ratio = SequenceMatcher(None, name, known).ratio()
+        if known_section != section:
+            return ratio
+        # A name may be written out, as in `certificate` for `cert`, or shortened.
+        if name and (name.startswith(known) or known.startswith(name)):
+            ratio = max(ratio, _ENOUGH - _SAME_SECTION)
+        return ratio + _SAME_SECTION
+
+    nearest = max(keys, key=likeness)
+    return nearest if likeness(nearest) >= _ENOUGH else None
 
 
 KEYS = keys_of(Settings)

@@ -59,13 +59,8 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
-def schema_text() -> str:
-    """Return the JSON Schema as the text of the file `config/presenced.schema.json`."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
 def reference() -> str:
-    """Return the page as Markdown: a section for each of the file's, in it a part for each key."""
+    """Return the page as Markdown: a part for each section of the file and each key in it."""
     return _HEAD + "".join(_part(name, key) for name, key in KEYS.items())
 
 
@@ -120,10 +115,11 @@ def _type(field: Mapping[str, Any]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return a docstring as Markdown: outside of `code` nothing of it is markup."""
-    code = re.split("(`[^`]*`)", text)
-    return "".join(p if p.startswith("`") else re.sub(r"([<*|\\])", r"\\\1", p) for p in code)
+    """Escape the Markdown in a docstring, except for `code`."""
+    parts = re.split("(`[^`]*`)", text)
+    return "".join(p if p.startswith("`") else re.sub(r"([<*|\\])", r"\\\1", p) for p in parts)
 
 
 if __name__ == "__main__":
-    sys.stdout.write(schema_text() if "--schema" in sys.argv else reference())
+    schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    sys.stdout.write(schema if "--schema" in sys.argv else reference())

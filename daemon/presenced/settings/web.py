@@ -1,7 +1,8 @@
 """The web configuration file: how the listener is protected, as Prometheus's exporters define it.
 
-The format is that of the Prometheus exporter toolkit (docs/web-configuration.md there). A key that
-presenced does not support is rejected by name, never silently ignored.
+The format is that of the Prometheus exporter toolkit (docs/web-configuration.md there); our
+docs/reference/web-configuration.md describes each key. A key that presenced does not support is
+rejected by name, never silently ignored.
 """
 
 import re
@@ -105,50 +106,30 @@ def _check_client_auth(value: Any) -> Any:
 class TlsServerConfig(Section):
     """TLS of the listener: its certificate, and which certificates clients must have."""
 
+    # PEM text, or the file that contains it.
     cert: str | None = None
-    """The certificate itself, in PEM format, instead of `cert_file`."""
-
     key: SecretStr | None = None
-    """The private key itself, in PEM format, instead of `key_file`."""
-
     client_ca: str | None = None
-    """The authorities themselves, in PEM format, instead of `client_ca_file`."""
-
     cert_file: PathName | None = None
-    """Certificate of the listener, followed by those of intermediate authorities; PEM."""
-
     key_file: PathName | None = None
-    """Private key of the certificate, PEM, not encrypted."""
-
     client_ca_file: PathName | None = None
-    """Certificate authorities for client certificates; PEM."""
 
     client_auth_type: Annotated[
         Literal["NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"],
         BeforeValidator(_check_client_auth),
     ] = "NoClientCert"
-    """Whether clients are asked for a certificate, and whether they must have one."""
-
     client_allowed_sans: tuple[str, ...] = ()
     """Subject alternative names (DNS, IP, e-mail or URI): a client's certificate must have one of
     them. Empty for no restriction."""
 
     min_version: Literal["TLS10", "TLS11", "TLS12", "TLS13"] = "TLS12"
-    """The oldest version of TLS that is accepted."""
-
     max_version: Literal["TLS10", "TLS11", "TLS12", "TLS13"] = "TLS13"
-    """The newest version of TLS that is accepted."""
 
     cipher_suites: tuple[Annotated[str, _supported("cipher suite", CIPHER_SUITES)], ...] = ()
-    """Cipher suites for TLS up to 1.2, in order of preference; empty for the library's own."""
-
     prefer_server_cipher_suites: Flag = True
-    """Whether the listener's order of cipher suites counts, instead of the client's."""
-
     curve_preferences: Annotated[
         tuple[Annotated[str, _supported("curve", CURVES)], ...], AfterValidator(_check_curves)
     ] = ()
-    """The only elliptic curve for key exchange; empty for the library's own choice."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -233,7 +214,7 @@ class RateLimit(Section):
     """How often requests are answered, as a token bucket; beyond it the answer is 429."""
 
     interval: Duration = file_default("0s")
-    """Time in which one request is allowed, on average; 0 for no limit."""
+    """Average time between requests; 0 for no limit."""
 
     burst: Annotated[Number, Field(ge=0)] = 0
     """Requests that are allowed at once, after a pause."""
@@ -249,14 +230,10 @@ class WebConfig(Section):
     """How the listener is protected."""
 
     tls_server_config: TlsServerConfig | None = None
-    """TLS; without this section the listener speaks plain HTTP."""
+    """Without this section the listener speaks plain HTTP."""
 
     http_server_config: HttpServerConfig = file_default({})
-    """HTTP."""
-
     rate_limit: RateLimit = file_default({})
-    """Limit of all requests together."""
-
     basic_auth_users: Annotated[
         Mapping[str, Annotated[SecretStr, AfterValidator(_check_hash)]],
         BeforeValidator(lambda users: {} if users is None else users),
