@@ -288,7 +288,7 @@ def test_a_key_open_to_everyone_is_a_warning(files, mode, open_to_all):
     problems = files.problems()
     assert [(p.kind, p.severity) for p in problems] == [("exposed", "warning")] * open_to_all
     if open_to_all:
-        assert problems[0].message == "is open to every user (mode 644)"
+        assert problems[0].message == "is accessible to every user (mode 644)"
         assert problems[0].remedy.startswith("Run chmod o-rwx ")
         assert stat.S_IMODE(files.path("key").stat().st_mode) == mode
 

@@ -51,7 +51,7 @@ VALUES = {
 
 
 def test_every_key_has_a_value_here():
-    keys = {key for key in KEYS if KEYS[key].holds != "section"}
+    keys = {key for key in KEYS if KEYS[key].kind != "section"}
     assert keys == {*VALUES, "mqtt.password"}
 
 

@@ -144,7 +144,7 @@ def test_unknown_key_that_resembles_none_lists_those_known(load):
 @pytest.mark.parametrize("text", ["- mqtt", "mqtt", "5"])
 def test_the_file_must_hold_a_mapping(load, text):
     problem = load.problem(text)
-    assert problem.message.startswith("must hold a mapping with the keys mqtt, presence")
+    assert problem.message.startswith("must contain a mapping with the keys mqtt, presence")
     assert problem.origin == f"{load.path}:1:1"
 
 

@@ -210,7 +210,7 @@ def test_bad_tls_is_explained(read, tmp_path, keys, key, message):
         ("rate_limit: {interval: 1, burst: 1}", "rate_limit.interval", "has no unit: write 1s"),
         ("rate_limit: {burst: -1}", "rate_limit.burst", "must be at least 0"),
         ("rate_limits: {}", "rate_limits", "did you mean rate_limit?"),
-        ("[]", "", "must hold a mapping with the keys tls_server_config, http_server_config"),
+        ("[]", "", "must contain a mapping with the keys tls_server_config, http_server_config"),
     ],
 )
 def test_bad_values_are_explained(read, text, key, message):

@@ -17,7 +17,7 @@ Model = TypeVar("Model", bound=BaseModel)
 KeyPath = tuple[str | int, ...]
 
 _LONGEST_VALUE = 80
-# A URL written there by mistake may hold a password.
+# A URL written there by mistake may contain a password.
 _ENDPOINT = ("mqtt", "endpoint")
 
 _NOT_TEXT = "must be text: put it in quotes"
@@ -48,9 +48,9 @@ class Source(NamedTuple):
 
 @dataclass(slots=True)
 class Draft:
-    """What file, environment and flags say, each put over the one before.
+    """The values of file, environment and flags, each of which overrides the one before.
 
-    `keys` are those that the file may hold. `problems` were found before validation.
+    `keys` are the known ones. `problems` were found before validation.
     """
 
     keys: Mapping[str, Key]

@@ -1,4 +1,4 @@
-"""Every key that a configuration file may hold, as the JSON Schema of its model describes it."""
+"""The keys of a configuration file, as the JSON Schema of its model describes them."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,10 +28,10 @@ class Key:
     section: Mapping[str, Any] | None
 
     @property
-    def holds(self) -> Literal["section", "path", "text", "data"]:
-        """What the value looks like.
+    def kind(self) -> Literal["section", "path", "text", "data"]:
+        """The kind of value.
 
-        `section` is a mapping that is always there, `path` the name of a file, `text` another value
+        `section` is a mapping that always exists, `path` the name of a file, `text` another value
         that is written as text, `data` any other.
         """
         if "$ref" in self.schema:
@@ -72,7 +72,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a file that holds such a model."""
+    """Return the JSON Schema (2020-12) of a file with this model."""
     schema = model.model_json_schema(schema_generator=_Generator)
     unwrapped = json.loads(json.dumps(schema), object_hook=_unwrap)
     return {"$schema": _Generator.schema_dialect, **unwrapped}
@@ -86,7 +86,7 @@ def _unwrap(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, Key]:
-    """Return every key of a file that holds such a model, by its dotted path."""
+    """Return every key of a file with this model, by its dotted path."""
     schema = schema_of(model)
 
     def walk(section: Mapping[str, Any], parent: tuple[str, ...]) -> Iterator[Key]:

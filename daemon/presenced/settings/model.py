@@ -56,7 +56,7 @@ def _misspelt(text: str) -> str | None:
     """Return the known reason from which a text differs by a few letters.
 
     AWS adds reasons, often variations of old ones (`API_INITIATED_DISCONNECT`), so likeness alone
-    proves nothing.
+    is not enough.
     """
     for known in () if text in DISCONNECT_REASONS else DISCONNECT_REASONS:
         likeness = SequenceMatcher(None, text, known).ratio()
@@ -179,7 +179,7 @@ class MetricsSettings(Section):
 
     listen: Listen = ":9883"
     """Address of the HTTP listener that Prometheus scrapes: "HOST:PORT", or ":PORT" for every
-    interface, or "[::1]:9883" for IPv6. Port 0 takes a free one."""
+    interface, or "[::1]:9883" for IPv6. Port 0 is any free port."""
 
     per_client: Flag = True
     """Whether each client has series of its own, such as iot_client_connected. Without them only
@@ -248,22 +248,22 @@ class HistorySettings(Section):
 
 
 class StateSettings(Section):
-    """What outlives a restart."""
+    """State that outlives a restart."""
 
     path: PathName | None = None
-    """SQLite file that keeps presence over restarts. null takes $STATE_DIRECTORY/presenced.db if
-    systemd sets that variable, and otherwise keeps nothing."""
+    """SQLite file that keeps presence across restarts. null is $STATE_DIRECTORY/presenced.db if
+    systemd sets that variable; otherwise nothing is kept."""
 
     on_error: Literal["continue", "stall"] = "continue"
     """What happens to messages while the file cannot be written, for example because the disk is
-    full. `continue` acknowledges them: presence goes on in memory, and a crash then loses what was
-    not written. `stall` acknowledges none, so that the broker keeps them; after some it sends no
-    more, and presence stops changing. If the file cannot be opened at start, `continue` runs from
-    memory until the next start, and `stall` ends presenced with status 1."""
+    full. `continue` acknowledges them: presence goes on in memory, and a crash loses what was not
+    written. `stall` acknowledges none: the broker keeps them, sends no more after a certain number,
+    and presence stops changing. If the file cannot be opened at start, `continue` runs from memory
+    until the next start, and `stall` ends presenced with status 1."""
 
 
 class LogSettings(Section):
-    """What is written to standard error."""
+    """Log lines on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important lines to write."""

@@ -33,7 +33,7 @@ class Problem:
     """One thing wrong with the configuration or with a file that it names.
 
     `key` is the path of the key (`mqtt.tls.cert`), empty for the configuration file itself. `value`
-    is what was written, None for secrets and where it would not help. `nearest` is the known key or
+    is what was written, None for secrets and if it would not help. `nearest` is the known key or
     value that was probably meant. `origin` is where it was written: `FILE:LINE`, the name of an
     environment variable, or a flag. `kind` is for programs: `setting` for the configuration itself,
     all others for files that it names.
@@ -60,7 +60,7 @@ class Problem:
 
 
 class SettingsError(Exception):
-    """The configuration cannot be used; `problems` holds everything that is wrong with it."""
+    """The configuration cannot be used; `problems` is everything that is wrong with it."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))

@@ -1,4 +1,4 @@
-"""The reference of all keys, and the JSON Schema of the configuration file.
+"""Generate the reference of all keys, and the JSON Schema of the configuration file.
 
 `python -m presenced.settings.reference` writes the page `docs/reference/configuration.md`, with
 `--schema` the file `config/presenced.schema.json`.
@@ -50,7 +50,7 @@ _TYPES = {
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of what the configuration file may hold."""
+    """Return the JSON Schema (2020-12) of the configuration file."""
     schema = schema_of(Settings)
     for section in schema["properties"].values():
         # A section whose keys are all commented out is null.
@@ -65,7 +65,7 @@ def reference() -> str:
 
 
 def _part(name: str, key: Key) -> str:
-    if key.holds == "section" and key.section:
+    if key.kind == "section" and key.section:
         return f"\n## {name}\n\n{_escaped(key.section['description'])}\n"
     environment = f"`{variable(key)}`"
     if key.open:

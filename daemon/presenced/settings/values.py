@@ -34,7 +34,7 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
-        # Rules that concern two keys must hold for defaults too.
+        # Rules about two keys apply to defaults too.
         validate_default=True,
         use_attribute_docstrings=True,
         hide_input_in_errors=True,
@@ -48,7 +48,7 @@ class Section(BaseModel):
 
 
 def file_default(value: Any) -> Any:
-    """Return a field whose default is given as the file would hold it, such as "5m"."""
+    """Return a field whose default is written as in the file, such as "5m"."""
     return Field(default=value)
 
 
@@ -135,7 +135,7 @@ def _read_duration(value: Any) -> float:
 Duration = Annotated[
     float,
     BeforeValidator(_read_duration),
-    # What the file may hold. `pattern` binds texts only, and the limits numbers only.
+    # `pattern` applies to strings only, and the limits to numbers only.
     WithJsonSchema(
         {"type": ["string", "integer"], "pattern": DURATION_PATTERN, "minimum": 0, "maximum": 0}
     ),
@@ -274,8 +274,8 @@ def check_topic_filter(text: str) -> str:
 def overlapping_filters(connections: Sequence[Sequence[str]]) -> Iterator[str]:
     """Return a sentence for each two filters that match a common topic.
 
-    A broker may deliver a message once for each of them, and it would be counted each time. Only
-    equal shared subscriptions on different connections divide their messages.
+    A broker may deliver a message once for each of them, and each would be counted. Only equal
+    shared subscriptions on different connections divide their messages.
     """
     places = [
         (connection, f"[{connection}][{position}]", text)

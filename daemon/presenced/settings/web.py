@@ -40,7 +40,7 @@ CIPHER_SUITES = {
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
 }
-"""Cipher suites of TLS up to 1.2: Go's name (crypto/tls), which the file holds, and OpenSSL's."""
+"""Cipher suites of TLS up to 1.2: Go's name (crypto/tls), as in the file, and OpenSSL's."""
 
 CURVES = {
     "CurveP256": "prime256v1",

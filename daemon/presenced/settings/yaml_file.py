@@ -57,9 +57,9 @@ def parse_value(text: str) -> Any:
 
 
 def read_yaml(content: bytes, path: Path, keys: Mapping[str, Key]) -> Draft:
-    """Read the content of a file that may hold these keys; make relative paths in it absolute.
+    """Read the content of the file at `path`, which may have these keys.
 
-    They are relative to the file at `path`. Problems with single keys are left in the draft.
+    Relative paths in it are relative to the file. Problems with single keys are left in the draft.
     Raises SettingsError if the content is not a YAML mapping.
     """
     reader = _Reader(path, keys)
@@ -82,7 +82,7 @@ def read_yaml(content: bytes, path: Path, keys: Mapping[str, Key]) -> Draft:
 
 
 class _Reader:
-    """Turn the nodes of one file into plain data, and note where each was written."""
+    """Turns the nodes of one file into plain data, and records where each was written."""
 
     def __init__(self, path: Path, keys: Mapping[str, Key]) -> None:
         self.draft = Draft(keys)
@@ -96,7 +96,9 @@ class _Reader:
             return
         if not isinstance(node, yaml.MappingNode):
             sections = [name for name, key in self.draft.keys.items() if len(key.path) == 1]
-            self.fail(f"must hold a mapping with the keys {', '.join(sections)}", node.start_mark)
+            self.fail(
+                f"must contain a mapping with the keys {', '.join(sections)}", node.start_mark
+            )
         self.draft.tree = self._value(node, (), node.start_mark)
 
     def fail(self, message: str, mark: yaml.Mark | None = None) -> NoReturn:
@@ -128,7 +130,7 @@ class _Reader:
             ]
         value = self._loader.construct_object(node)
         key = self.draft.keys.get(dotted(path))
-        if key and key.holds == "path" and value and isinstance(value, str):
+        if key and key.kind == "path" and value and isinstance(value, str):
             return str(self._path.parent / value)
         return value
 

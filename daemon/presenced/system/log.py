@@ -57,7 +57,6 @@ def configure(
         processors = [
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.StackInfoRenderer(),
             *([_console()] if console else _JSON),
         ]
     levels = ("debug", "info", "warning", "error", "critical")

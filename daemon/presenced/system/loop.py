@@ -96,7 +96,7 @@ def in_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
     def run() -> None:
         try:
             result = work()
-        except BaseException as error:  # noqa: BLE001 - it is raised where the future is awaited
+        except BaseException as error:  # noqa: BLE001 - raised by the future
             future.set_exception(error)
         else:
             future.set_result(result)
@@ -107,11 +107,10 @@ def in_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
 
 
 class CooperativeScheduler:
-    """Lets one piece of work at a time hold the event loop, for `seconds` without interruption.
+    """Runs pieces of work one at a time on the event loop, each for `seconds` without interruption.
 
-    All pieces of work together hold the loop for one slice between two iterations of the loop,
-    however many there are. With the default a task that waits for a timer waits for up to three
-    slices, 6 ms.
+    Between two iterations of the loop only one slice runs, however many pieces of work there are.
+    With the default a task that waits for a timer is delayed by up to three slices, 6 ms.
     """
 
     def __init__(self, seconds: float = 0.002) -> None:
@@ -147,7 +146,7 @@ class TimeSlice:
         self._until = time.perf_counter() + self._seconds
 
     def release(self) -> None:
-        """Give the right up if it is held; it is not after a cancelled `take`."""
+        """Give up the right if it is held; after a cancelled `take` it is not."""
         if self._held:
             self._held = False
             self._lock.release()
@@ -163,8 +162,8 @@ class TimeSlice:
 def gc_frozen() -> Iterator[None]:
     """Exclude all objects, including those created in this block, from garbage collection.
 
-    Restored clients stay for as long as the daemon runs. Collections would examine a million of
-    them again and again, and hold up the event loop for tens of milliseconds each time.
+    Restored clients live as long as the daemon. Each collection would examine up to a million of
+    them and block the event loop for tens of milliseconds.
     """
     gc.disable()
     try:

@@ -16,7 +16,7 @@ _READY_WITHIN = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether every connection is up and every filter granted; `text` says so or says why not."""
+    """Whether every connection is up and every filter granted; `text` is the reason."""
 
     ready: bool
     text: str
@@ -26,7 +26,7 @@ class Supervision:
     """Reports to the service manager from a timer of the event loop, so a hung loop is silent.
 
     READY=1 is sent when `ready` returns True, so that units ordered after this one find it working,
-    but at the latest after 60 seconds: a broker that is down must not hold up the boot of a
+    but at the latest after 60 seconds: a broker that is down must not delay the boot of a
     machine, and the watchdog counts only from READY=1 on. `status` returns the text for
     `systemctl status`; it is sent when it changes, at most once a second.
     """
@@ -98,7 +98,7 @@ class Notifier:
         self._address: str | None = None
         if address and address[0] in "/@":
             self._address = "\0" + address[1:] if address[0] == "@" else address
-            # Non-blocking, so that a busy manager does not hold up the loop.
+            # Non-blocking, so that a busy manager does not block the loop.
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     @property

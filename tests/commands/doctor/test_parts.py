@@ -52,7 +52,7 @@ def test_a_key_that_everyone_can_read_is_a_warning(
     finding = check_files(settings_of(certificates.client), now)
     certificates.client.key.chmod(0o600)
     assert finding.status is Status.WARNING
-    assert "open to every user" in finding.detail
+    assert "accessible to every user" in finding.detail
     assert "chmod o-rwx" in finding.remedy
 
 
