@@ -64,22 +64,15 @@ class Key:
         return choices
 
 
-class _Generator(GenerateJsonSchema):
-    """Leaves out the titles that pydantic makes of field names."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 -- pydantic's
-        return False
-
-
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a file with this model."""
-    schema = model.model_json_schema(schema_generator=_Generator)
-    unwrapped = json.loads(json.dumps(schema), object_hook=_unwrap)
-    return {"$schema": _Generator.schema_dialect, **unwrapped}
+    schema = json.loads(json.dumps(model.model_json_schema()), object_hook=_tidied)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
 
 
-def _unwrap(node: dict[str, Any]) -> dict[str, Any]:
-    """Put a description on one line, for editors to wrap."""
+def _tidied(node: dict[str, Any]) -> dict[str, Any]:
+    """Drop titles, which pydantic derives from names; put descriptions on one line."""
+    node.pop("title", None)
     if "description" in node:
         node["description"] = " ".join(node["description"].split())
     return node
