@@ -5,7 +5,6 @@ An environment variable is named after its key: `PRESENCED_MQTT__ENDPOINT` is `m
 
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import partial, reduce
 from operator import getitem
 from pathlib import Path
@@ -17,7 +16,7 @@ from presenced.settings.draft import Draft, Source
 from presenced.settings.keys import KEYS, Key, dotted
 from presenced.settings.model import Settings
 from presenced.settings.mqtt import ENDPOINT_REQUIRED
-from presenced.settings.problems import Problem, read_named_file
+from presenced.settings.problems import Problem, closest, read_named_file
 from presenced.settings.yaml_file import parse_value, read_yaml
 
 DEFAULT_CONFIG = Path("/etc/presenced/presenced.yaml")
@@ -86,8 +85,8 @@ def _apply_environment(draft: Draft, environ: Mapping[str, str]) -> None:
         elif (key := variables.get(parent)) and key.open and last:
             _apply(draft, name, (*key.path, last), environ[name])
         else:
-            nearest = next(iter(get_close_matches(name, variables, n=1, cutoff=0.6)), None)
             message = "is not an environment variable of presenced"
+            nearest = closest(name, variables)
             draft.problems.append(Problem(key="", message=message, nearest=nearest, origin=name))
 
 

@@ -1,7 +1,8 @@
 """What can be wrong with the configuration, and with the files that it names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -65,6 +66,11 @@ class SettingsError(Exception):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that `word` resembles most; None if it resembles none."""
+    return next(iter(get_close_matches(word, known, n=1)), None)
 
 
 def read_named_file(path: Path, key: str = "") -> bytes:

@@ -7,7 +7,6 @@ rejected by name, never silently ignored.
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,7 +20,7 @@ from pydantic import (
 )
 
 from presenced.settings.keys import keys_of
-from presenced.settings.problems import InvalidValue, read_named_file
+from presenced.settings.problems import InvalidValue, closest, read_named_file
 from presenced.settings.values import Duration, Flag, Number, PathName, Section, file_default
 from presenced.settings.yaml_file import read_yaml
 
@@ -79,11 +78,8 @@ def _supported(what: str, known: Mapping[str, object]) -> AfterValidator:
             return name
         if name.startswith(_TLS13):
             raise InvalidValue("is of TLS 1.3, whose suites cannot be chosen: leave it out")
-        nearest = get_close_matches(name, known, n=1, cutoff=0.6)
-        raise InvalidValue(
-            f"is not a supported {what}; supported are {', '.join(known)}",
-            nearest=nearest[0] if nearest else None,
-        )
+        message = f"is not a supported {what}; supported are {', '.join(known)}"
+        raise InvalidValue(message, nearest=closest(name, known))
 
     return AfterValidator(check)
 
