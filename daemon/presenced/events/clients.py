@@ -119,6 +119,7 @@ def decode_client_event(route: Route, payload: bytes, received: float) -> Event:
     match event_type:
         case "connected" | "disconnected":
             disconnected = event_type == "disconnected"
+            initiated = _boolean(fields.client_initiated_disconnect) if disconnected else None
             return LifecycleEvent(
                 type=event_type,
                 timestamp=round(received * 1000) if timestamp is None else timestamp,
@@ -129,9 +130,7 @@ def decode_client_event(route: Route, payload: bytes, received: float) -> Event:
                 version=fields.version_number,
                 session=session,
                 reason=_reason(fields.disconnect_reason) if disconnected else None,
-                client_initiated=_boolean(fields.client_initiated_disconnect)
-                if disconnected
-                else None,
+                client_initiated=initiated,
                 thing_name=name(fields.thing_name) if fields.thing_name else None,
             )
         case "connect_failed":
@@ -159,7 +158,9 @@ def _reason(text: str | None) -> str | None:
 
 
 def _boolean(value: object) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
     try:
-        return msgspec.convert(value, bool | None, strict=False)
+        return msgspec.convert(value, bool, strict=False)
     except msgspec.ValidationError:
         raise invalid("clientInitiatedDisconnect is not a boolean") from None

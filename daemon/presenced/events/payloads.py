@@ -12,7 +12,6 @@ from presenced.events.model import Rejected, RejectionReason
 MAX_NAME = 1024
 """Longest name in characters; AWS allows 128 bytes in a client ID, other brokers more."""
 
-MAX_VERSION = 2**63 - 1
 MAX_TIMESTAMP = 253_402_300_799_999
 """Last millisecond of the year 9999."""
 
@@ -21,7 +20,7 @@ SECONDS = (1_000_000_000, 10_000_000_000)
 
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-Version = Annotated[int, msgspec.Meta(ge=0, le=MAX_VERSION)]
+Version = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Payload(msgspec.Struct, rename="camel", gc=False):
