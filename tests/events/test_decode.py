@@ -181,6 +181,14 @@ def test_booleans(written: object) -> None:
     assert event.client_initiated is True
 
 
+@pytest.mark.parametrize("written", [False, "false", "", "perhaps"])
+def test_what_a_disconnect_says_does_not_matter_for_a_connect(written: object) -> None:
+    event = decoded(CONNECTED + "a", {"clientInitiatedDisconnect": written})
+    assert event == LifecycleEvent(
+        type="connected", client_id="a", connected=True, timestamp=1_700_000_000_500, untimed=True
+    )
+
+
 @pytest.mark.parametrize("key", ["event", "Event"])
 def test_events_wrapped_by_a_rule(key: str) -> None:
     inner = {"clientId": "in", "eventType": "connected", "versionNumber": 3, "timestamp": 10**12}

@@ -174,7 +174,7 @@ def test_a_reload_takes_passwords_on_and_keeps_them_where_the_new_file_is_bad(
     event = "configuration not reloaded; the running one stays"
     wait_for(lambda: logged(daemon, event), what="the bad file refused")
     (line,) = logged(daemon, event)
-    assert "basic_auth_users.prometheus: is no bcrypt hash" in line["problems"][0]
+    assert "basic_auth_users.prometheus: is not a bcrypt hash" in line["problems"][0]
     assert daemon.get("/metrics")[0] == 401
     status, text = daemon.get("/metrics", **basic(PASSWORD))
     assert status == 200

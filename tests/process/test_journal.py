@@ -28,7 +28,8 @@ def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket
         monkeypatch.setattr("sys.stderr", stream)
         root = logging.getLogger()
         before, root.handlers = root.handlers, []
-        log.configure("info", "auto", journal_socket=path)
+        monkeypatch.setattr("presenced.system.log.JOURNAL_SOCKET", path)
+        log.configure("info", "auto")
         yield listening
         root.handlers = before
 
@@ -138,13 +139,27 @@ def test_a_journal_that_is_gone_is_no_error(tmp_path: Path) -> None:
     assert gone.lost == 1
 
 
-def test_the_environment_variable_alone_proves_nothing(tmp_path: Path) -> None:
+def test_a_line_of_a_library_that_cannot_be_formatted_does_not_raise(
+    journald: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logging.raiseExceptions", False)
+    logging.getLogger("library").warning("%d clients", "many")
+    logging.getLogger("library").warning("%d clients", 5)
+    assert entry(journald)["MESSAGE"] == "5 clients"
+
+
+def test_the_environment_variable_alone_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with (tmp_path / "file").open("w") as stream:
         status = os.fstat(stream.fileno())
-        assert is_journal(stream, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
-        assert not is_journal(stream, {"JOURNAL_STREAM": f"{status.st_dev}:1"})
-        assert not is_journal(stream, {})
-    assert not is_journal(io.StringIO(), {"JOURNAL_STREAM": "1:1"})
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        assert is_journal(stream)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:1")
+        assert not is_journal(stream)
+        assert not is_journal(io.StringIO())
+        monkeypatch.delenv("JOURNAL_STREAM")
+        assert not is_journal(stream)
 
 
 def test_a_format_that_is_configured_is_used_in_a_journal_too(

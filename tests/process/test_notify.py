@@ -72,5 +72,11 @@ def test_a_manager_that_does_not_read_does_not_block(manager: tuple[str, socket.
         ({"WATCHDOG_USEC": "soon"}, None),
     ],
 )
-def test_watchdog_interval(environ: dict[str, str], expected: float | None) -> None:
-    assert watchdog_interval(environ) == expected
+def test_watchdog_interval(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], expected: float | None
+) -> None:
+    for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert watchdog_interval() == expected

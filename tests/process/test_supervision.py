@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from presenced.system import supervision as supervision_module
 from presenced.system.supervision import Notifier, Supervision
 from waiting import until
 
@@ -38,15 +39,25 @@ class FakeNotifier(Notifier):
 Scene = Callable[[FakeNotifier, dict[str, Any]], Coroutine[Any, Any, None]]
 
 
-def play(scene: Scene, *, notifier: FakeNotifier | None = None, **settings: Any) -> FakeNotifier:
-    """Let a supervision run while the scene changes what is `ready` and the `status`."""
-    notifier = notifier or FakeNotifier()
+def play(
+    scene: Scene,
+    *,
+    reachable: bool = True,
+    watchdog: float | None = None,
+    ready_within: float = 60.0,
+) -> FakeNotifier:
+    """Run a supervision while the scene changes what is `ready` and the `status`."""
+    notifier = FakeNotifier(reachable=reachable)
     now: dict[str, Any] = {"ready": False, "status": "starting"}
 
     async def run() -> None:
-        supervision = now["supervision"] = Supervision(
-            lambda: now["ready"], lambda: now["status"], notifier=notifier, **settings
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(supervision_module, "Notifier", lambda _: notifier)
+            patch.setattr(supervision_module, "watchdog_interval", lambda: watchdog)
+            patch.setattr(supervision_module, "_READY_WITHIN", ready_within)
+            supervision = now["supervision"] = Supervision(
+                lambda: now["ready"], lambda: now["status"]
+            )
         supervision.start()
         await scene(notifier, now)
         supervision.stop()
@@ -84,7 +95,7 @@ def test_ready_is_sent_again_until_it_arrives() -> None:
         notifier.reachable = True
         await until(lambda: notifier.times("READY") and notifier.times("STATUS"))
 
-    play(scene, notifier=FakeNotifier(reachable=False))
+    play(scene, reachable=False)
 
 
 def test_status_is_sent_on_change_and_at_most_once_a_second() -> None:

@@ -1,7 +1,9 @@
+import base64
 import os
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -16,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from presenced.settings import TlsSettings
+from presenced.settings import TlsSettings, certificates
 from presenced.settings.certificates import certificate_expiries, check_tls_files
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -164,20 +166,20 @@ def test_binary_files_say_how_to_convert_them(files, name, command):
 
 def test_swapped_files_are_recognised(files):
     cert, key = files.problems(cert="key", key="cert")
-    assert cert.message == "holds a private key, not a certificate"
-    assert key.message == "holds a certificate, not a private key"
+    assert cert.message == "contains a private key, not a certificate"
+    assert key.message == "contains a certificate, not a private key"
     assert cert.remedy == key.remedy == "Check whether certificate and key are swapped"
 
 
 def test_the_public_key_is_not_the_private_one(files):
     form = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     files.write("key", files.key.public_key().public_bytes(*form))
-    assert files.problem().message == "holds a public key, not a private key"
+    assert files.problem().message == "contains a public key, not a private key"
 
 
 def test_a_signing_request_is_no_certificate(files):
     files.write("cert", b"-----BEGIN CERTIFICATE REQUEST-----\nAA==\n")
-    assert files.problem().message == "holds a certificate request, not a certificate"
+    assert files.problem().message == "contains a certificate request, not a certificate"
 
 
 @pytest.mark.parametrize("name", ["cert", "key", "ca"])
@@ -192,7 +194,7 @@ def test_damaged_files(files, name):
     files.write(name, b"\n".join([begin, b"AAAA", end]))
     problem = files.problem()
     assert problem.kind == "malformed"
-    assert problem.message.startswith("holds a damaged ")
+    assert problem.message.startswith("contains a damaged ")
 
 
 @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
@@ -286,7 +288,7 @@ def test_a_key_open_to_everyone_is_a_warning(files, mode, open_to_all):
     problems = files.problems()
     assert [(p.kind, p.severity) for p in problems] == [("exposed", "warning")] * open_to_all
     if open_to_all:
-        assert problems[0].message == "is open to every user (mode 644)"
+        assert problems[0].message == "is accessible to every user (mode 644)"
         assert problems[0].remedy.startswith("Run chmod o-rwx ")
         assert stat.S_IMODE(files.path("key").stat().st_mode) == mode
 
@@ -322,3 +324,21 @@ def test_what_the_tls_library_refuses_is_malformed(files):
     problem = files.problem()
     assert (problem.key, problem.kind) == ("mqtt.tls.key", "malformed")
     assert problem.message == "is refused by the TLS library (EE_KEY_TOO_SMALL)"
+
+
+def test_a_certificate_of_an_unknown_version_is_left_to_the_tls_library(files):
+    der = x509.load_pem_x509_certificate(files.path("cert").read_bytes()).public_bytes(Encoding.DER)
+    unknown = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+    body = base64.encodebytes(unknown)
+    files.write("cert", b"-----BEGIN CERTIFICATE-----\n" + body + b"-----END CERTIFICATE-----\n")
+    assert files.problems() == []
+    tls = TlsSettings(cert=files.path("cert"), key=files.path("key"), ca=files.path("ca"))
+    assert certificate_expiries(tls).keys() == {"ca"}
+
+
+def test_an_authority_whose_extensions_cannot_be_read_is_left_to_the_tls_library():
+    def fail(_):
+        raise x509.DuplicateExtension("twice", x509.BasicConstraints.oid)
+
+    certificate = SimpleNamespace(extensions=SimpleNamespace(get_extension_for_class=fail))
+    assert certificates._is_authority(certificate)

@@ -51,7 +51,7 @@ VALUES = {
 
 
 def test_every_key_has_a_value_here():
-    keys = {key for key in KEYS if KEYS[key].holds != "section"}
+    keys = {key for key in KEYS if KEYS[key].kind != "section"}
     assert keys == {*VALUES, "mqtt.password"}
 
 
@@ -110,7 +110,7 @@ def test_bad_reasons_are_explained(load):
 def test_unknown_variables_are_errors(load, name, nearest):
     problem = load.problem("", {name: "hunter2"})
     assert problem.origin == name
-    assert problem.message == "is no environment variable of presenced"
+    assert problem.message == "is not an environment variable of presenced"
     assert "hunter2" not in str(problem)
     if nearest:
         assert problem.nearest.startswith(nearest)
@@ -144,6 +144,8 @@ def test_variables_of_kubernetes_services_are_ignored(load):
         ("PRESENCED_MQTT__PORT", "99999", "mqtt.port = 99999: must be at most 65535"),
         ("PRESENCED_MQTT__PORT", "", "must be a whole number"),
         ("PRESENCED_MQTT__CONNECTIONS", "[[", "mqtt.connections = '[[': is not JSON"),
+        ("PRESENCED_MQTT__CONNECTIONS", "[" * 5000, "[[': is not JSON"),
+        ("PRESENCED_MQTT__PORT", "!!int x", "mqtt.port = '!!int x': is not JSON"),
         ("PRESENCED_MQTT__CONNECTIONS", "$aws/events/#", 'did you mean [["$aws/events/#"]]?'),
         ("PRESENCED_METRICS__PER_CLIENT", "1", "must be true or false"),
         ("PRESENCED_MQTT__KEEP_ALIVE", "", 'mqtt.keep_alive = "": is not a duration'),

@@ -144,7 +144,7 @@ def test_unknown_key_that_resembles_none_lists_those_known(load):
 @pytest.mark.parametrize("text", ["- mqtt", "mqtt", "5"])
 def test_the_file_must_hold_a_mapping(load, text):
     problem = load.problem(text)
-    assert problem.message.startswith("must hold a mapping with the keys mqtt, presence")
+    assert problem.message.startswith("must contain a mapping with the keys mqtt, presence")
     assert problem.origin == f"{load.path}:1:1"
 
 
@@ -162,16 +162,20 @@ def test_sections_must_be_mappings(load, section):
     [
         ("mqtt:\n\tport: 1\n", ":2:1", "indent with spaces, not tabs"),
         ("mqtt:\n  client_id: @x\n", ":2:14", "any token; put the value in quotes"),
-        ("mqtt:\n  client_id: a: b\n", ":2:15", "put a value that holds ': ' in quotes"),
+        ("mqtt:\n  client_id: a: b\n", ":2:15", "put a value that contains ': ' in quotes"),
         ("mqtt:\n    port: 1\n  qos: 1\n", ":3:3", "begin in the same column"),
         ("mqtt: [1\n", ":2:1", "is not YAML"),
         ("mqtt:\n  listen: [::1]:9883\n", ":2:12", "is not YAML"),
         ("a: 1\n---\nb: 2\n", ":2:1", "expected a single document"),
-        ("mqtt: !!python/object:os.system {}\n", ":1:7", "python/object:os.system, which means"),
+        ("mqtt: !!python/object:os.system {}\n", ":1:7", "python/object:os.system, which is not"),
+        ("mqtt: {port: !!int x}\n", ":1:14", "does not fit the tag tag:yaml.org,2002:int; leave"),
+        ("log: {level: !!timestamp x}\n", ":1:14", "does not fit the tag"),
+        ("metrics: {api: !!bool maybe}\n", ":1:16", "does not fit the tag"),
+        ("mqtt: {port: !!int ''}\n", ":1:14", "does not fit the tag"),
         ("mqtt: {port: !secret x}\n", ":1:14", "could not determine a constructor"),
-        ("log: &a {level: *a}\n", ":1:6", "alias of something that it is part of"),
+        ("log: &a {level: *a}\n", ":1:6", "alias of a value that the alias is part of"),
         ("? [a]\n: 1\n", ":1:3", "has a list or a mapping where a key should be"),
-        ("log: {level: a\x07}\n", "", "holds a character that YAML forbids: see line 1"),
+        ("log: {level: a\x07}\n", "", "contains a character that YAML forbids: see line 1"),
         ("[" * 5000, "", "is nested too deeply"),
     ],
 )
@@ -184,7 +188,7 @@ def test_bad_yaml_names_the_place(load, text, place, message):
 def test_duplicate_keys_name_both_lines(load):
     problem = load.problem("log:\n  level: info\nmqtt:\n  port: 1\nlog:\n  level: debug\n")
     assert (problem.key, problem.origin) == ("log", f"{load.path}:5")
-    assert problem.message == "is there twice: line 1 has it already"
+    assert problem.message == "is set twice: first in line 1"
 
 
 def test_merged_mappings_are_no_duplicates(load):

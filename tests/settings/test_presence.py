@@ -14,7 +14,7 @@ import pytest
         ("offline_delay: 1:30", "offline_delay", '"1:30": is not a duration'),
         ("offline_delay_by_reason:", "offline_delay_by_reason", "did you mean {}?"),
         ("offline_delay_by_reason: 5s", "offline_delay_by_reason", "must be a mapping"),
-        ("version_reset_after: 8m", "version_reset_after", "here 8m: else a version"),
+        ("version_reset_after: 8m", "version_reset_after", "here 8m: otherwise a version"),
         ("timestamp_accuracy: 15m", "version_reset_after", "presence.timestamp_accuracy, here 1h"),
         ("forget_offline_after: 0", "forget_offline_after", "write 36500d to never forget"),
         ("ignore_clients: x-*", "ignore_clients", 'must be a list; did you mean ["x-*"]?'),

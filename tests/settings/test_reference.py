@@ -27,7 +27,7 @@ def test_the_page_is_current():
 
 
 def test_every_key_has_a_part_and_every_part_a_key():
-    assert list(PARTS) == [name for name, key in KEYS.items() if key.holds != "section"]
+    assert list(PARTS) == [name for name, key in KEYS.items() if key.kind != "section"]
 
 
 def test_only_the_endpoint_has_no_default():

@@ -114,7 +114,7 @@ def test_defaults_of_tls(read):
         (
             f"{PAIR}, client_auth_type: RequireAnyClientCert",
             ".client_auth_type",
-            "anybody can make; use RequireAndVerifyClientCert with client_ca_file",
+            "anyone can create; use RequireAndVerifyClientCert with client_ca_file",
         ),
         (
             f"{PAIR}, client_auth_type: RequestClientCert",
@@ -128,8 +128,12 @@ def test_defaults_of_tls(read):
         ),
         (f"{PAIR}, client_allowed_sans: [a]", "", "has client_allowed_sans, which needs client_a"),
         (f"{PAIR}, min_version: TLS9", ".min_version", "must be TLS10, TLS11, TLS12 or TLS13"),
-        (f"{PAIR}, min_version: TLS13, max_version: TLS12", "", "TLS12, below min_version, TLS13"),
-        (f"{PAIR}, cipher_suites: [X]", ".cipher_suites[0]", "known are TLS_ECDHE"),
+        (
+            f"{PAIR}, min_version: TLS13, max_version: TLS12",
+            "",
+            "TLS12, below its min_version, TLS13",
+        ),
+        (f"{PAIR}, cipher_suites: [X]", ".cipher_suites[0]", "supported are TLS_ECDHE"),
         (
             f"{PAIR}, cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM]",
             ".cipher_suites[0]",
@@ -162,11 +166,15 @@ def test_bad_tls_is_explained(read, tmp_path, keys, key, message):
     ("text", "key", "message"),
     [
         ("basic_auth: {}", "basic_auth", "did you mean basic_auth_users?"),
-        ("basic_auth_users: {a: hunter2}", "basic_auth_users.a", "is no bcrypt hash"),
-        (f"basic_auth_users: {{a: {HASH}x}}", "basic_auth_users.a", "is no bcrypt hash"),
+        ("basic_auth_users: {a: hunter2}", "basic_auth_users.a", "is not a bcrypt hash"),
+        (f"basic_auth_users: {{a: {HASH}x}}", "basic_auth_users.a", "is not a bcrypt hash"),
         ("basic_auth_users: {a: 5}", "basic_auth_users.a", "must be text"),
-        (f"basic_auth_users: {{'a:b': {HASH}}}", "basic_auth_users", "a name holds no colon"),
-        (f'basic_auth_users: {{"a\\n": {HASH}}}', "basic_auth_users", "and no controls"),
+        (
+            f"basic_auth_users: {{'a:b': {HASH}}}",
+            "basic_auth_users",
+            "a name must not contain colons",
+        ),
+        (f'basic_auth_users: {{"a\\n": {HASH}}}', "basic_auth_users", "or control characters"),
         (
             f"basic_auth_users: {{a: {HASH.replace('$10$', '$15$')}}}",
             "basic_auth_users.a",
@@ -186,7 +194,7 @@ def test_bad_tls_is_explained(read, tmp_path, keys, key, message):
         (
             "http_server_config: {headers: {Server: x}}",
             "http_server_config.headers.Server",
-            "cannot be set; headers that can are Strict-Transport-Security, X-Content-Type",
+            "is not a supported header; supported are Strict-Transport-Security, X-Content-Type",
         ),
         (
             "http_server_config: {headers: {X-Frame-Options: DENY}}",
@@ -202,7 +210,7 @@ def test_bad_tls_is_explained(read, tmp_path, keys, key, message):
         ("rate_limit: {interval: 1, burst: 1}", "rate_limit.interval", "has no unit: write 1s"),
         ("rate_limit: {burst: -1}", "rate_limit.burst", "must be at least 0"),
         ("rate_limits: {}", "rate_limits", "did you mean rate_limit?"),
-        ("[]", "", "must hold a mapping with the keys tls_server_config, http_server_config"),
+        ("[]", "", "must contain a mapping with the keys tls_server_config, http_server_config"),
     ],
 )
 def test_bad_values_are_explained(read, text, key, message):

@@ -76,14 +76,16 @@ def test_tasks_report_what_they_raise_and_are_cancelled_together():
     assert seen == [("first", "cause")]
 
 
-def test_a_task_that_swallows_its_cancellation_is_cancelled_again():
+def test_a_task_that_swallows_its_cancellation_is_cancelled_again(monkeypatch):
+    monkeypatch.setattr("presenced.system.loop._CANCEL_AGAIN_AFTER", 0.01)
+
     async def stubborn():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         await asyncio.Event().wait()
 
     async def scenario():
-        tasks = Tasks(lambda name, error: None, cancel_again_after=0.01)
+        tasks = Tasks(lambda name, error: None)
         task = tasks.spawn(stubborn(), "stubborn")
         await asyncio.sleep(0)
         await tasks.cancel()

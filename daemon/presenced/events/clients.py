@@ -4,7 +4,7 @@ Fields as in "Lifecycle events" of the AWS IoT developer guide. Principal and IP
 read.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -94,7 +94,8 @@ class _ClientPayload(Payload, rename="camel", gc=False):
     thing_name: str | None = None
     session_identifier: str | None = None
     version_number: Version | None = None
-    client_initiated_disconnect: bool | None = None
+    # A connected event of 2019 carries it too; there its value is ignored.
+    client_initiated_disconnect: Any = None
     disconnect_reason: str | None = None
     connect_failure_reason: str | None = None
 
@@ -117,8 +118,8 @@ def decode_client_event(route: Route, payload: bytes, received: float) -> Event:
     session = (fields.session_identifier or "")[:_MAX_SESSION] or None
     match event_type:
         case "connected" | "disconnected":
-            # A connected event of 2019 also carries clientInitiatedDisconnect.
             disconnected = event_type == "disconnected"
+            initiated = _boolean(fields.client_initiated_disconnect) if disconnected else None
             return LifecycleEvent(
                 type=event_type,
                 timestamp=round(received * 1000) if timestamp is None else timestamp,
@@ -129,7 +130,7 @@ def decode_client_event(route: Route, payload: bytes, received: float) -> Event:
                 version=fields.version_number,
                 session=session,
                 reason=_reason(fields.disconnect_reason) if disconnected else None,
-                client_initiated=fields.client_initiated_disconnect if disconnected else None,
+                client_initiated=initiated,
                 thing_name=name(fields.thing_name) if fields.thing_name else None,
             )
         case "connect_failed":
@@ -154,3 +155,12 @@ def decode_client_event(route: Route, payload: bytes, received: float) -> Event:
 
 def _reason(text: str | None) -> str | None:
     return text[:_MAX_REASON] if text else None
+
+
+def _boolean(value: object) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    try:
+        return msgspec.convert(value, bool, strict=False)
+    except msgspec.ValidationError:
+        raise invalid("clientInitiatedDisconnect is not a boolean") from None

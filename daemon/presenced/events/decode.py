@@ -1,25 +1,12 @@
 """From one MQTT message to one typed event."""
 
 from presenced.events.clients import decode_client_event, decode_published
-from presenced.events.jobs import (
-    decode_certificate_event,
-    decode_command_event,
-    decode_job_event,
-)
-from presenced.events.model import REGISTRY_FAMILIES, Event, Rejected, RejectionReason
-from presenced.events.registry import decode_registry_event
+from presenced.events.model import Event, Rejected, RejectionReason
+from presenced.events.resources import decode_resource_event
 from presenced.events.topics import route
 
 MAX_PAYLOAD = 128 * 1024
 """Largest payload that AWS IoT Core carries, in bytes ("AWS IoT Core quotas")."""
-
-_DECODERS = {
-    **dict.fromkeys(REGISTRY_FAMILIES, decode_registry_event),
-    "job": decode_job_event,
-    "job_execution": decode_job_event,
-    "certificate": decode_certificate_event,
-    "command_execution": decode_command_event,
-}
 
 
 def decode(topic: str, payload: bytes, received: float) -> Event:
@@ -39,4 +26,4 @@ def decode(topic: str, payload: bytes, received: float) -> Event:
         )
     if found.family in ("presence", "subscriptions"):
         return decode_client_event(found, payload, received)
-    return _DECODERS[found.family](found, payload)
+    return decode_resource_event(found, payload)

@@ -41,7 +41,7 @@ REGISTRY_FAMILIES = (
 """Families of events about changes of the registry."""
 
 TALLIED_FAMILIES = ("job", "job_execution", "command_execution")
-"""Families of events that are only counted, by type."""
+"""Families of events that are counted by type and have no other effect."""
 
 _CHANGED = ("created", "updated", "deleted")
 _LINKED = ("added", "removed")
@@ -91,7 +91,7 @@ class Event(msgspec.Struct, kw_only=True, gc=False):
     """The fields of every event.
 
     `type` is one of `EVENT_TYPES[family]`. `timestamp` is the event time in milliseconds since the
-    epoch, None if the message carries none. `topic_disagrees` is set if topic and payload named
+    epoch, None if the message carries none. `topic_disagrees` is set if topic and payload name
     different types or families; the event has those of the payload.
     """
 
@@ -104,7 +104,7 @@ class Event(msgspec.Struct, kw_only=True, gc=False):
 class LifecycleEvent(Event, gc=False):
     """A client connected or disconnected.
 
-    `(session, version)` are the same for the connect and the disconnect of one connection.
+    The connect and the disconnect of one connection have the same `session` and `version`.
     `reason` and `client_initiated` are None for connects, and if AWS leaves them out. `untimed` is
     set if the message carries no event time; `timestamp` is then the time of reception.
     """
@@ -147,8 +147,8 @@ class RegistryEvent(Event, kw_only=True):
 class ThingEvent(RegistryEvent, kw_only=True):
     """A thing was created, updated or deleted.
 
-    `version` is that of the registry, which has nothing to do with presence. A thing that is
-    created with the name of a deleted one has another `thing_id`.
+    `version` is that of the registry, which is unrelated to presence. A thing that is created with
+    the name of a deleted one has another `thing_id`.
     """
 
     family = "thing"
@@ -209,29 +209,24 @@ class JobEvent(Event, kw_only=True, gc=False):
     """A job ended, or its cancellation or deletion began."""
 
     family = "job"
-    job_id: str
 
 
 class JobExecutionEvent(Event, kw_only=True, gc=False):
     """The execution of a job on one thing ended."""
 
     family = "job_execution"
-    job_id: str
-    thing_name: str | None = None
 
 
 class CertificateEvent(Event, kw_only=True, gc=False):
     """A certificate was registered by just-in-time registration."""
 
     family = "certificate"
-    ca_certificate_id: str
 
 
 class CommandExecutionEvent(Event, kw_only=True, gc=False):
     """The execution of a command changed its status."""
 
     family = "command_execution"
-    command_id: str
 
 
 class RejectionReason(StrEnum):

@@ -8,19 +8,19 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from presenced.events.model import Rejected, RejectionReason
-from presenced.events.topics import normal_type
 
 MAX_NAME = 1024
 """Longest name in characters; AWS allows 128 bytes in a client ID, other brokers more."""
 
-MAX_VERSION = 2**63 - 1
 MAX_TIMESTAMP = 253_402_300_799_999
 """Last millisecond of the year 9999."""
 
 SECONDS = (1_000_000_000, 10_000_000_000)
 """Timestamps from the first value to below the second, those of 10 digits, are in seconds."""
 
-Version = Annotated[int, msgspec.Meta(ge=0, le=MAX_VERSION)]
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+Version = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Payload(msgspec.Struct, rename="camel", gc=False):
@@ -55,22 +55,19 @@ def decode_payload(decoder: "msgspec.json.Decoder[P]", payload: bytes) -> P:
         wrappers = (bytes(fields.event), bytes(fields.wrapped_event))
         wrapped = next((raw for raw in wrappers if raw.startswith(b"{")), None)
         return decoder.decode(wrapped) if wrapped else fields
-    except msgspec.ValidationError as error:
+    except _DECODE_ERRORS as error:
+        raise _rejection(error, payload) from None
+
+
+def _rejection(error: Exception, payload: bytes) -> Rejected:
+    if isinstance(error, msgspec.ValidationError):
         # msgspec checks types while it reads: the rest of the text may still be malformed.
-        raise _syntax_error(payload) or invalid(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _rejection(error) from None
-
-
-def _syntax_error(payload: bytes) -> Rejected | None:
-    try:
-        msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _rejection(error)
-    return None
-
-
-def _rejection(error: Exception) -> Rejected:
+        try:
+            msgspec.json.decode(payload)
+        except _DECODE_ERRORS as syntax_error:
+            error = syntax_error
+        else:
+            return invalid(str(error))
     if isinstance(error, RecursionError):
         return invalid("nested too deeply")
     # JSON does not limit numbers (RFC 8259 section 6), the decoder does.
@@ -82,14 +79,6 @@ def _rejection(error: Exception) -> Rejected:
 def invalid(detail: str) -> Rejected:
     """Return the rejection of a payload that is JSON but not such an event."""
     return Rejected(RejectionReason.INVALID_PAYLOAD, detail)
-
-
-def event_type(family: str, operation: str | None, topic_type: str) -> str:
-    """Return the type that a payload names, else that of the topic. Raises `Rejected`."""
-    found = topic_type if operation is None else normal_type(family, operation)
-    if not found:
-        raise invalid("operation is not one of this family")
-    return found
 
 
 def name(*candidates: str | None) -> str:

@@ -40,7 +40,7 @@ class PemFiles(Protocol):
 
     @property
     def ca(self) -> Path | None:
-        """The authorities of which one must have signed the broker's certificate."""
+        """The certificate authorities for the broker's certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class Pem:
 def check_tls_files(files: PemFiles, *, now: datetime) -> list[Problem]:
     """Return everything that is wrong with the files of a connection at `now`, which has a zone.
 
-    Problems of the kinds `missing` and `unreadable` are for the start to refuse; the others may
-    come and go while the daemon runs.
+    Problems of the kinds `missing` and `unreadable` prevent the start of the daemon; others may
+    come and go while it runs.
     """
     check = PemCheck(now)
     cert, key = check.read(_CERT, files.cert), check.read(_KEY, files.key)
@@ -111,15 +111,15 @@ class PemCheck:
         """Return all certificates in the order of the file; none if one of them is damaged."""
         try:
             return [x509.load_pem_x509_certificate(b) for b in self._blocks(pem, _CERTIFICATE)]
-        except ValueError:
-            self._report(pem, "malformed", "holds a damaged certificate")
+        except (ValueError, x509.InvalidVersion):
+            self._report(pem, "malformed", "contains a damaged certificate")
             return []
 
     def check_pair(self, cert: Pem | None, key: Pem | None) -> None:
         """Check a certificate, its private key, and that they belong together."""
         certificate = None
         if cert and (certificates := self.certificates(cert)):
-            # The others of a chain are for the peer to judge, which may not need them.
+            # The peer checks the rest of the chain, which it may not need.
             certificate = certificates[0]
             if outdated := _outdated(certificate, self._now):
                 self._report(cert, *outdated)
@@ -136,21 +136,21 @@ class PemCheck:
             )
 
     def check_authorities(self, pem: Pem) -> None:
-        """Check that a file holds an authority (CA) that is valid now."""
+        """Check that a file contains an authority (CA) that is valid now."""
         certificates = self.certificates(pem)
         authorities = [certificate for certificate in certificates if _is_authority(certificate)]
         if certificates and not authorities:
-            message = "holds no certificate of an authority (CA), which could sign the broker's"
+            message = "contains no certificate of an authority (CA), which could sign the broker's"
             self._report(pem, "no_authority", message, f"For AWS IoT Core use {_AMAZON_CA}")
         outdated = [_outdated(authority, self._now) for authority in authorities]
         if outdated and all(outdated):
             self._report(pem, *(outdated[0] or ()))
 
     def try_loading(self, *pems: Pem, load: Callable[[ssl.SSLContext], None]) -> None:
-        """Load files into the TLS library, which has the last word on what is malformed.
+        """Load files into the TLS library, which decides what is malformed.
 
-        It knows kinds of keys that `cryptography` does not know, and refuses some that it reads,
-        such as keys that are too short.
+        It supports kinds of keys that `cryptography` does not, and rejects some that `cryptography`
+        reads, such as keys that are too short.
         """
         keys = [pem.key for pem in pems]
         try:
@@ -175,7 +175,7 @@ class PemCheck:
         try:
             return load_pem_private_key(blocks[0], password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            message = "holds a damaged private key, or one of an unknown kind"
+            message = "contains a damaged private key, or one of an unknown kind"
             self._report(pem, "malformed", message)
             return None
 
@@ -189,7 +189,7 @@ class PemCheck:
         if wanted:
             message, remedy = f"is cut off: the {what} has no end", "Copy the whole file"
         elif found:
-            message = f"holds a {found[0][1].decode().lower()}, not a {what}"
+            message = f"contains a {found[0][1].decode().lower()}, not a {what}"
             if found[0][1].endswith((_CERTIFICATE, _PRIVATE_KEY)):
                 remedy = "Check whether certificate and key are swapped"
         elif pem.content.startswith(_DER_SEQUENCE):
@@ -208,7 +208,7 @@ class PemCheck:
             # Removed since it was read: the next attempt to read it reports that.
             return
         if mode & (stat.S_IROTH | stat.S_IWOTH):
-            message = f"is open to every user (mode {mode:03o})"
+            message = f"is accessible to every user (mode {mode:03o})"
             self._report(pem, "exposed", message, f"Run chmod o-rwx {pem.path}", "warning")
 
     def _report(
@@ -230,7 +230,7 @@ def _match(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
     try:
         return certificate.public_key() == key.public_key()
     except (ValueError, UnsupportedAlgorithm):
-        # Left to the TLS library, which may know this kind of key.
+        # The TLS library may support this kind of key.
         return True
 
 
@@ -259,7 +259,7 @@ def _is_authority(certificate: x509.Certificate) -> bool:
     except x509.ExtensionNotFound:
         # Old roots have no extensions.
         return certificate.issuer == certificate.subject
-    except ValueError:
-        # Extensions that cannot be read are for the TLS library to judge.
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        # The TLS library decides about extensions that cannot be read.
         return True
     return constraints.value.ca

@@ -4,20 +4,19 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from presenced.settings.keys import Key, dotted, nearest_key
-from presenced.settings.problems import InvalidValue, Problem, SettingsError
+from presenced.settings.problems import InvalidValue, Problem, SettingsError, closest
 
 Model = TypeVar("Model", bound=BaseModel)
 KeyPath = tuple[str | int, ...]
 
 _LONGEST_VALUE = 80
-# A URL written there by mistake may hold a password.
+# A URL written there by mistake may contain a password.
 _ENDPOINT = ("mqtt", "endpoint")
 
 _NOT_TEXT = "must be text: put it in quotes"
@@ -48,9 +47,9 @@ class Source(NamedTuple):
 
 @dataclass(slots=True)
 class Draft:
-    """What file, environment and flags say, each put over the one before.
+    """The values of file, environment and flags, each of which overrides the one before.
 
-    `keys` are those that the file may hold. `problems` were found before validation.
+    `keys` are the known ones. `problems` were found before validation.
     """
 
     keys: Mapping[str, Key]
@@ -66,9 +65,8 @@ class Draft:
                 above[part] = {}
             above = above[part]
         above[path[-1]] = value
-        for old in [old for old in self.sources if old[: len(path)] == path]:
-            del self.sources[old]
-        self.sources[path] = source
+        kept = {place: s for place, s in self.sources.items() if place[: len(path)] != path}
+        self.sources = {**kept, path: source}
 
     def validate(self, model: type[Model], context: dict[str, Any] | None = None) -> Model:
         """Return the settings; raises SettingsError with everything that is wrong."""
@@ -130,9 +128,8 @@ class Draft:
             return str(error), error.nearest if isinstance(error, InvalidValue) else None
         if kind == "literal_error":
             choices = re.findall("'([^']*)'", context["expected"])
-            nearest = get_close_matches(str(value).lower(), choices, n=1)
             message = f"must be {', '.join(choices[:-1])} or {choices[-1]}"
-            return message, next(iter(nearest), None)
+            return message, closest(str(value).lower(), choices)
         meant = None
         if kind == "tuple_type" and isinstance(value, str | None):
             meant = json.dumps([value] if value else [], ensure_ascii=False)

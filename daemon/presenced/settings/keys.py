@@ -1,9 +1,9 @@
-"""Every key that a configuration file may hold, as the JSON Schema of its model describes it."""
+"""The keys of a configuration file, as the JSON Schema of its model describes them."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -11,7 +11,9 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from presenced.settings.model import Settings
 
-_LIKELY, _POSSIBLE = 0.8, 0.6
+# Two names that are equal have the likeness 1.
+_ENOUGH = 0.8
+_SAME_SECTION = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +28,10 @@ class Key:
     section: Mapping[str, Any] | None
 
     @property
-    def holds(self) -> Literal["section", "path", "text", "data"]:
-        """What the value looks like.
+    def kind(self) -> Literal["section", "path", "text", "data"]:
+        """The kind of value.
 
-        `section` is a mapping that is always there, `path` the name of a file, `text` another value
+        `section` is a mapping that always exists, `path` the name of a file, `text` another value
         that is written as text, `data` any other.
         """
         if "$ref" in self.schema:
@@ -62,29 +64,22 @@ class Key:
         return choices
 
 
-class _Generator(GenerateJsonSchema):
-    """Leaves out the titles that pydantic makes of field names."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 -- pydantic's
-        return False
-
-
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a file that holds such a model."""
-    schema = model.model_json_schema(schema_generator=_Generator)
-    unwrapped = json.loads(json.dumps(schema), object_hook=_unwrap)
-    return {"$schema": _Generator.schema_dialect, **unwrapped}
+    """Return the JSON Schema (2020-12) of a file with this model."""
+    schema = json.loads(json.dumps(model.model_json_schema()), object_hook=_tidied)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
 
 
-def _unwrap(node: dict[str, Any]) -> dict[str, Any]:
-    """Put a description on one line, for editors to wrap."""
+def _tidied(node: dict[str, Any]) -> dict[str, Any]:
+    """Drop titles, which pydantic derives from names; put descriptions on one line."""
+    node.pop("title", None)
     if "description" in node:
         node["description"] = " ".join(node["description"].split())
     return node
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, Key]:
-    """Return every key of a file that holds such a model, by its dotted path."""
+    """Return every key of a file with this model, by its dotted path."""
     schema = schema_of(model)
 
     def walk(section: Mapping[str, Any], parent: tuple[str, ...]) -> Iterator[Key]:
@@ -108,21 +103,19 @@ def nearest_key(path: str, keys: Mapping[str, Key]) -> str | None:
     """Return the known key that an unknown one resembles, preferably in the same section."""
     section, _, name = path.rpartition(".")
     name = name.lower().replace("-", "_")
-    siblings = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == section}
-    everywhere = {k.rpartition(".")[2]: k for k in reversed(list(keys))}
-    for names, likeness in (
-        (siblings, _LIKELY),
-        (everywhere, 1.0),
-        (siblings, _POSSIBLE),
-        (everywhere, _LIKELY),
-    ):
-        if found := get_close_matches(name, names, n=1, cutoff=likeness):
-            return names[found[0]]
-    # A name written out, as `certificate` is `cert`, or shortened.
-    abbreviated = (
-        key for known, key in siblings.items() if name.startswith(known) or known.startswith(name)
-    )
-    return next(abbreviated, None) if name else None
+
+    def likeness(key: str) -> float:
+        known_section, _, known = key.rpartition(".")
+        ratio = SequenceMatcher(None, name, known).ratio()
+        if known_section != section:
+            return ratio
+        # A name may be written out, as in `certificate` for `cert`, or shortened.
+        if name and (name.startswith(known) or known.startswith(name)):
+            ratio = max(ratio, _ENOUGH - _SAME_SECTION)
+        return ratio + _SAME_SECTION
+
+    nearest = max(keys, key=likeness)
+    return nearest if likeness(nearest) >= _ENOUGH else None
 
 
 KEYS = keys_of(Settings)

@@ -5,7 +5,6 @@ An environment variable is named after its key: `PRESENCED_MQTT__ENDPOINT` is `m
 
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import partial, reduce
 from operator import getitem
 from pathlib import Path
@@ -17,7 +16,7 @@ from presenced.settings.draft import Draft, Source
 from presenced.settings.keys import KEYS, Key, dotted
 from presenced.settings.model import Settings
 from presenced.settings.mqtt import ENDPOINT_REQUIRED
-from presenced.settings.problems import Problem, read_named_file
+from presenced.settings.problems import Problem, closest, read_named_file
 from presenced.settings.yaml_file import parse_value, read_yaml
 
 DEFAULT_CONFIG = Path("/etc/presenced/presenced.yaml")
@@ -47,8 +46,8 @@ def load_settings(
 ) -> Settings:
     """Read the settings: the file, over it the environment, over that the overrides.
 
-    Without `path` there is no file. `environ` is by default that of the process. `overrides` are by
-    dotted key (`mqtt.tls.cert`); None among them means not given. With `require_endpoint` an empty
+    Without `path` there is no file. `environ` is that of the process by default. `overrides` are by
+    dotted key (`mqtt.tls.cert`); the value None means not given. With `require_endpoint` an empty
     `mqtt.endpoint` is an error. Raises SettingsError with everything that is wrong.
     """
     draft = read_yaml(read_named_file(path), path, KEYS) if path else Draft(KEYS)
@@ -65,12 +64,12 @@ def variable(key: Key) -> str:
 
 
 def _apply_environment(draft: Draft, environ: Mapping[str, str]) -> None:
-    """Put the variables that begin with PRESENCED_ over a draft.
+    """Override a draft by the variables that begin with PRESENCED_.
 
-    Values that are not plain text (numbers, lists, mappings) are read as YAML, of which JSON is a
-    part. An empty variable is null if the key may be null.
+    Values that are not plain text (numbers, lists, mappings) are read as YAML, which includes JSON.
+    An empty variable is null if the key may be null.
     """
-    variables = {variable(key): key for key in KEYS.values() if key.holds != "section"}
+    variables = {variable(key): key for key in KEYS.values() if key.kind != "section"}
     # Kubernetes sets NAME_SERVICE_HOST, NAME_PORT and others for each service, and a service may
     # be named presenced.
     services = [
@@ -78,7 +77,7 @@ def _apply_environment(draft: Draft, environ: Mapping[str, str]) -> None:
     ]
     of_services = tuple(f"{name}_{part}" for name in services for part in ("SERVICE_", "PORT"))
     ours = (n for n in environ if n.startswith(_PREFIX) and not n.startswith(of_services))
-    # Shorter paths first: PRESENCED_MQTT__TLS__CERT is put over what PRESENCED_MQTT__TLS says.
+    # Shorter paths first: PRESENCED_MQTT__TLS__CERT overrides PRESENCED_MQTT__TLS.
     for name in sorted(ours, key=lambda name: (name.count(_SEPARATOR), name)):
         parent, _, last = name.rpartition(_SEPARATOR)
         if key := variables.get(name):
@@ -86,24 +85,24 @@ def _apply_environment(draft: Draft, environ: Mapping[str, str]) -> None:
         elif (key := variables.get(parent)) and key.open and last:
             _apply(draft, name, (*key.path, last), environ[name])
         else:
-            nearest = next(iter(get_close_matches(name, variables, n=1, cutoff=0.6)), None)
-            message = "is no environment variable of presenced"
+            message = "is not an environment variable of presenced"
+            nearest = closest(name, variables)
             draft.problems.append(Problem(key="", message=message, nearest=nearest, origin=name))
 
 
 def _apply(
     draft: Draft, name: str, path: tuple[str, ...], text: str, key: Key | None = None
 ) -> None:
-    """Put one variable over a draft; without `key` it is plain text."""
+    """Override a draft by one variable; without `key` it is plain text."""
     value: Any = text
     problem = partial(Problem, key=dotted(path), origin=name)
     if key and key.nullable and text in ("", "null"):
         value = None
-    elif key and key.holds == "data":
+    elif key and key.kind == "data":
         try:
             value = parse_value(text)
-        except yaml.YAMLError:
-            draft.problems.append(problem(value=repr(text), message="is not JSON"))
+        except (yaml.YAMLError, RecursionError):
+            draft.problems.append(problem(value=repr(text[:80]), message="is not JSON"))
             return
     above = draft.sources.get(path[:-1])
     if (

@@ -56,7 +56,7 @@ def _misspelt(text: str) -> str | None:
     """Return the known reason from which a text differs by a few letters.
 
     AWS adds reasons, often variations of old ones (`API_INITIATED_DISCONNECT`), so likeness alone
-    proves nothing.
+    is not enough.
     """
     for known in () if text in DISCONNECT_REASONS else DISCONNECT_REASONS:
         likeness = SequenceMatcher(None, text, known).ratio()
@@ -116,8 +116,8 @@ class PresenceSettings(Section):
         if reset_after <= 4 * accuracy:
             raise InvalidValue(
                 "must be more than four times presence.timestamp_accuracy, here"
-                f" {format_duration(4 * accuracy)}: else a version that starts again cannot be told"
-                " from a wrong timestamp"
+                f" {format_duration(4 * accuracy)}: otherwise a version that restarts looks the"
+                " same as a wrong timestamp"
             )
         return reset_after
 
@@ -146,22 +146,28 @@ def _compile_pattern(value: Any) -> Any:
         place = f" at character {error.pos + 1}" if error.pos is not None else ""
         hint = "; a named group is written (?P<name>...)" if "?<" in error.msg else ""
         raise InvalidValue(f"is not a regular expression: {error.msg}{place}{hint}") from error
+    except (RecursionError, OverflowError) as error:
+        raise InvalidValue("is too complex for a regular expression: simplify it") from error
     if not pattern.groupindex:
         raise InvalidValue(
-            "has no named group, and so no effect: name what shall become a label, such as"
-            " (?P<site>[a-z]+)-.*"
+            "has no named group, so it has no effect: name each part that should become a label,"
+            " such as (?P<site>[a-z]+)-.*"
         )
     for name in pattern.groupindex:
         if _LABEL.fullmatch(name) is None or name.startswith("__"):
-            raise InvalidValue(f"has the group {name}, which is no name for a Prometheus label")
+            raise InvalidValue(
+                f"has the group {name}, which is not a valid name of a Prometheus label"
+            )
         if name in RESERVED:
-            raise InvalidValue(f"has the group {name}, but that label has a meaning already")
+            raise InvalidValue(
+                f"has the group {name}, but presenced or Prometheus sets that label itself"
+            )
     return pattern
 
 
 def _check_attribute(text: str) -> str:
     if _ATTRIBUTE.fullmatch(text) is None:
-        raise InvalidValue("is no attribute name of AWS IoT: 1 to 128 of a-z A-Z 0-9 _.,@/:#-")
+        raise InvalidValue("is not an attribute name of AWS IoT: 1 to 128 of a-z A-Z 0-9 _.,@/:#-")
     return text
 
 
@@ -173,7 +179,7 @@ class MetricsSettings(Section):
 
     listen: Listen = ":9883"
     """Address of the HTTP listener that Prometheus scrapes: "HOST:PORT", or ":PORT" for every
-    interface, or "[::1]:9883" for IPv6. Port 0 takes a free one."""
+    interface, or "[::1]:9883" for IPv6. Port 0 is any free port."""
 
     per_client: Flag = True
     """Whether each client has series of its own, such as iot_client_connected. Without them only
@@ -242,22 +248,22 @@ class HistorySettings(Section):
 
 
 class StateSettings(Section):
-    """What outlives a restart."""
+    """State that outlives a restart."""
 
     path: PathName | None = None
-    """SQLite file that keeps presence over restarts. null takes $STATE_DIRECTORY/presenced.db if
-    systemd sets that variable, and otherwise keeps nothing."""
+    """SQLite file that keeps presence across restarts. null is $STATE_DIRECTORY/presenced.db if
+    systemd sets that variable; otherwise nothing is kept."""
 
     on_error: Literal["continue", "stall"] = "continue"
     """What happens to messages while the file cannot be written, for example because the disk is
-    full. `continue` acknowledges them: presence goes on in memory, and a crash then loses what was
-    not written. `stall` acknowledges none, so that the broker keeps them; after some it sends no
-    more, and presence stops changing. If the file cannot be opened at start, `continue` runs from
-    memory until the next start, and `stall` ends presenced with status 1."""
+    full. `continue` acknowledges them: presence goes on in memory, and a crash loses what was not
+    written. `stall` acknowledges none: the broker keeps them, sends no more after a certain number,
+    and presence stops changing. If the file cannot be opened at start, `continue` runs from memory
+    until the next start, and `stall` ends presenced with status 1."""
 
 
 class LogSettings(Section):
-    """What is written to standard error."""
+    """Log lines on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important lines to write."""
@@ -280,9 +286,3 @@ class Settings(Section):
     history: HistorySettings = file_default({})
     state: StateSettings = file_default({})
     log: LogSettings = file_default({})
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _empty_section(cls, value: Any) -> Any:
-        # A section whose keys are all commented out is null in YAML.
-        return {} if value is None else value

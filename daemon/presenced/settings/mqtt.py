@@ -91,8 +91,8 @@ def _check_client_id(text: str) -> str:
         raise InvalidValue(f"must not be longer than {_MAX_CLIENT_ID} bytes")
     if set(text) & set("#+") or text.startswith("$"):
         raise InvalidValue(
-            "must not hold # or + nor begin with $: AWS IoT Core publishes no lifecycle events of"
-            " such clients"
+            "must not contain # or + and must not begin with $: AWS IoT Core publishes no lifecycle"
+            " events of such clients"
         )
     return text
 
@@ -180,7 +180,7 @@ class MqttSettings(Section):
 
     keep_alive: Annotated[Duration, within("5s", "20m", whole=True)] = file_default("30s")
     """How long the connection may be silent before it is probed; a dead one is noticed within one
-    and a half times this. Whole seconds from 5s to 20m. AWS IoT Core takes less than 30s for
+    and a half times this. Whole seconds from 5s to 20m. AWS IoT Core treats less than 30s as
     30s; through a VPC endpoint use at most 230s."""
 
     session_expiry: Annotated[Duration, within("0s", "7d", whole=True)] = file_default("1h")
@@ -250,7 +250,7 @@ class MqttSettings(Section):
         if overlaps := list(overlapping_filters(connections)):
             more = len(overlaps) - _SHOWN_OVERLAPS
             raise InvalidValue(
-                "would bring the same message twice, and count it twice: "
+                "would deliver the same message twice, and count it twice: "
                 + "; ".join(overlaps[:_SHOWN_OVERLAPS])
                 + (f"; and {more} more" if more > 0 else "")
             )
@@ -277,7 +277,7 @@ def read_password(mqtt: MqttSettings) -> str | None:
         password = ""
     password = password.removesuffix("\n").removesuffix("\r")
     if not password:
-        message = "is empty or not UTF-8 text: it must hold the password"
+        message = "is empty or not UTF-8 text: it must contain the password"
         raise SettingsError(
             [Problem(key=_PASSWORD_FILE, value=str(path), message=message, kind="malformed")]
         )

@@ -1,7 +1,8 @@
 """What can be wrong with the configuration, and with the files that it names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +34,7 @@ class Problem:
     """One thing wrong with the configuration or with a file that it names.
 
     `key` is the path of the key (`mqtt.tls.cert`), empty for the configuration file itself. `value`
-    is what was written, None for secrets and where it would not help. `nearest` is the known key or
+    is what was written, None for secrets and if it would not help. `nearest` is the known key or
     value that was probably meant. `origin` is where it was written: `FILE:LINE`, the name of an
     environment variable, or a flag. `kind` is for programs: `setting` for the configuration itself,
     all others for files that it names.
@@ -60,11 +61,16 @@ class Problem:
 
 
 class SettingsError(Exception):
-    """The configuration cannot be used; `problems` holds everything that is wrong with it."""
+    """The configuration cannot be used; `problems` is everything that is wrong with it."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that `word` resembles most; None if it resembles none."""
+    return next(iter(get_close_matches(word, known, n=1)), None)
 
 
 def read_named_file(path: Path, key: str = "") -> bytes:

@@ -1,4 +1,4 @@
-"""The reference of all keys, and the JSON Schema of the configuration file.
+"""Generate the reference of all keys, and the JSON Schema of the configuration file.
 
 `python -m presenced.settings.reference` writes the page `docs/reference/configuration.md`, with
 `--schema` the file `config/presenced.schema.json`.
@@ -50,7 +50,7 @@ _TYPES = {
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of what the configuration file may hold."""
+    """Return the JSON Schema (2020-12) of the configuration file."""
     schema = schema_of(Settings)
     for section in schema["properties"].values():
         # A section whose keys are all commented out is null.
@@ -59,18 +59,13 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
-def schema_text() -> str:
-    """Return the JSON Schema as the text of the file `config/presenced.schema.json`."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
 def reference() -> str:
-    """Return the page as Markdown: a section for each of the file's, in it a part for each key."""
+    """Return the page as Markdown: a part for each section of the file and each key in it."""
     return _HEAD + "".join(_part(name, key) for name, key in KEYS.items())
 
 
 def _part(name: str, key: Key) -> str:
-    if key.holds == "section" and key.section:
+    if key.kind == "section" and key.section:
         return f"\n## {name}\n\n{_escaped(key.section['description'])}\n"
     environment = f"`{variable(key)}`"
     if key.open:
@@ -120,10 +115,11 @@ def _type(field: Mapping[str, Any]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return a docstring as Markdown: outside of `code` nothing of it is markup."""
-    code = re.split("(`[^`]*`)", text)
-    return "".join(p if p.startswith("`") else re.sub(r"([<*|\\])", r"\\\1", p) for p in code)
+    """Escape the Markdown in a docstring, except for `code`."""
+    parts = re.split("(`[^`]*`)", text)
+    return "".join(p if p.startswith("`") else re.sub(r"([<*|\\])", r"\\\1", p) for p in parts)
 
 
 if __name__ == "__main__":
-    sys.stdout.write(schema_text() if "--schema" in sys.argv else reference())
+    schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    sys.stdout.write(schema if "--schema" in sys.argv else reference())

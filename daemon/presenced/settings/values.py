@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     Strict,
     WithJsonSchema,
+    model_validator,
 )
 
 from presenced.settings.problems import InvalidValue
@@ -33,15 +34,21 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
-        # Rules that concern two keys must hold for defaults too.
+        # Rules about two keys apply to defaults too.
         validate_default=True,
         use_attribute_docstrings=True,
         hide_input_in_errors=True,
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_empty(cls, value: Any) -> Any:
+        # A section whose keys are all commented out is null in YAML.
+        return {} if value is None else value
+
 
 def file_default(value: Any) -> Any:
-    """Return a field whose default is given as the file would hold it, such as "5m"."""
+    """Return a field whose default is written as in the file, such as "5m"."""
     return Field(default=value)
 
 
@@ -50,9 +57,9 @@ def utf8_length(text: str) -> int:
     try:
         length = len(text.encode())
     except UnicodeEncodeError as error:
-        raise InvalidValue("holds half a surrogate pair, which is no character") from error
+        raise InvalidValue("contains an unpaired surrogate, which is not a character") from error
     if "\0" in text:
-        raise InvalidValue("must not hold a NUL character")
+        raise InvalidValue("must not contain a NUL character")
     return length
 
 
@@ -128,7 +135,7 @@ def _read_duration(value: Any) -> float:
 Duration = Annotated[
     float,
     BeforeValidator(_read_duration),
-    # What the file may hold. `pattern` binds texts only, and the limits numbers only.
+    # `pattern` applies to strings only, and the limits to numbers only.
     WithJsonSchema(
         {"type": ["string", "integer"], "pattern": DURATION_PATTERN, "minimum": 0, "maximum": 0}
     ),
@@ -267,8 +274,8 @@ def check_topic_filter(text: str) -> str:
 def overlapping_filters(connections: Sequence[Sequence[str]]) -> Iterator[str]:
     """Return a sentence for each two filters that match a common topic.
 
-    A broker may deliver a message once for each of them, and it would be counted each time. Only
-    equal shared subscriptions on different connections divide their messages.
+    A broker may deliver a message once for each of them, and each would be counted. Only equal
+    shared subscriptions on different connections divide their messages.
     """
     places = [
         (connection, f"[{connection}][{position}]", text)

@@ -1,12 +1,12 @@
 """The web configuration file: how the listener is protected, as Prometheus's exporters define it.
 
-The format is that of the Prometheus exporter toolkit (docs/web-configuration.md there). A key that
-presenced cannot honour is refused by name, never silently ignored.
+The format is that of the Prometheus exporter toolkit (docs/web-configuration.md there); our
+docs/reference/web-configuration.md describes each key. A key that presenced does not support is
+rejected by name, never silently ignored.
 """
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from presenced.settings.keys import keys_of
-from presenced.settings.problems import InvalidValue, read_named_file
+from presenced.settings.problems import InvalidValue, closest, read_named_file
 from presenced.settings.values import Duration, Flag, Number, PathName, Section, file_default
 from presenced.settings.yaml_file import read_yaml
 
@@ -39,7 +39,7 @@ CIPHER_SUITES = {
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
 }
-"""Cipher suites of TLS up to 1.2: Go's name (crypto/tls), which the file holds, and OpenSSL's."""
+"""Cipher suites of TLS up to 1.2: Go's name (crypto/tls), as in the file, and OpenSSL's."""
 
 CURVES = {
     "CurveP256": "prime256v1",
@@ -70,35 +70,30 @@ _HEADERS: Mapping[str, tuple[str, ...]] = {
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 
-def _check_known(name: str, known: Mapping[str, object], message: str) -> str:
-    if name in known:
-        return name
-    nearest = get_close_matches(name, known, n=1, cutoff=0.6)
-    raise InvalidValue(f"{message} {', '.join(known)}", nearest=nearest[0] if nearest else None)
+def _supported(what: str, known: Mapping[str, object]) -> AfterValidator:
+    """Restrict a name to known ones."""
 
+    def check(name: str) -> str:
+        if name in known:
+            return name
+        if name.startswith(_TLS13):
+            raise InvalidValue("is of TLS 1.3, whose suites cannot be chosen: leave it out")
+        message = f"is not a supported {what}; supported are {', '.join(known)}"
+        raise InvalidValue(message, nearest=closest(name, known))
 
-def _check_cipher_suite(name: str) -> str:
-    if name.startswith(_TLS13):
-        raise InvalidValue("is of TLS 1.3, whose suites cannot be chosen: leave it out")
-    return _check_known(name, CIPHER_SUITES, "is no cipher suite that can be chosen; known are")
+    return AfterValidator(check)
 
 
 def _check_curves(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(names) > 1:
-        raise InvalidValue(
-            "must name one curve only: Python's TLS library cannot be given an order of several"
-        )
+        raise InvalidValue("must name one curve only: Python's TLS library does not accept several")
     return names
-
-
-def _check_curve(name: str) -> str:
-    return _check_known(name, CURVES, "is no curve that can be chosen; known are")
 
 
 def _check_client_auth(value: Any) -> Any:
     if isinstance(value, str) and value in _UNVERIFIED:
         raise InvalidValue(
-            "is not supported: it accepts unverified certificates, which anybody can make;"
+            "is not supported: it accepts unverified certificates, which anyone can create;"
             f" use {_UNVERIFIED[value]} with client_ca_file"
         )
     return value
@@ -107,50 +102,30 @@ def _check_client_auth(value: Any) -> Any:
 class TlsServerConfig(Section):
     """TLS of the listener: its certificate, and which certificates clients must have."""
 
+    # PEM text, or the file that contains it.
     cert: str | None = None
-    """The certificate itself, in PEM format, instead of `cert_file`."""
-
     key: SecretStr | None = None
-    """The private key itself, in PEM format, instead of `key_file`."""
-
     client_ca: str | None = None
-    """The authorities themselves, in PEM format, instead of `client_ca_file`."""
-
     cert_file: PathName | None = None
-    """Certificate of the listener, followed by those of intermediate authorities; PEM."""
-
     key_file: PathName | None = None
-    """Private key of the certificate, PEM, not encrypted."""
-
     client_ca_file: PathName | None = None
-    """Authorities of which one must have signed a client's certificate; PEM."""
 
     client_auth_type: Annotated[
         Literal["NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"],
         BeforeValidator(_check_client_auth),
     ] = "NoClientCert"
-    """Whether clients are asked for a certificate, and whether they must have one."""
-
     client_allowed_sans: tuple[str, ...] = ()
-    """Subject alternative names (DNS, IP, e-mail or URI) of which a client's certificate must have
-    one; empty for no such restriction."""
+    """Subject alternative names (DNS, IP, e-mail or URI): a client's certificate must have one of
+    them. Empty for no restriction."""
 
     min_version: Literal["TLS10", "TLS11", "TLS12", "TLS13"] = "TLS12"
-    """The oldest version of TLS that is accepted."""
-
     max_version: Literal["TLS10", "TLS11", "TLS12", "TLS13"] = "TLS13"
-    """The newest version of TLS that is accepted."""
 
-    cipher_suites: tuple[Annotated[str, AfterValidator(_check_cipher_suite)], ...] = ()
-    """Cipher suites for TLS up to 1.2, in order of preference; empty for the library's own."""
-
+    cipher_suites: tuple[Annotated[str, _supported("cipher suite", CIPHER_SUITES)], ...] = ()
     prefer_server_cipher_suites: Flag = True
-    """Whether the listener's order of cipher suites counts, instead of the client's."""
-
     curve_preferences: Annotated[
-        tuple[Annotated[str, AfterValidator(_check_curve)], ...], AfterValidator(_check_curves)
+        tuple[Annotated[str, _supported("curve", CURVES)], ...], AfterValidator(_check_curves)
     ] = ()
-    """The one elliptic curve for key exchange; empty for the library's own choice."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -163,13 +138,13 @@ class TlsServerConfig(Section):
                     f"lacks {name}_file; leave tls_server_config out to serve without TLS"
                 )
         authorities = self.client_ca is not None or self.client_ca_file is not None
-        asks = self.client_auth_type != "NoClientCert"
-        if authorities and not asks:
+        requested = self.client_auth_type != "NoClientCert"
+        if authorities and not requested:
             raise InvalidValue(
-                "has authorities for client certificates, but asks for none: set"
+                "has authorities for client certificates, but requests none: set"
                 f" client_auth_type: {_VERIFY}"
             )
-        if asks and not authorities:
+        if requested and not authorities:
             raise InvalidValue(
                 f"has client_auth_type: {self.client_auth_type}, which needs client_ca_file"
             )
@@ -178,7 +153,7 @@ class TlsServerConfig(Section):
         # The names sort as the versions do.
         if self.max_version < self.min_version:
             raise InvalidValue(
-                f"has a max_version, {self.max_version}, below min_version, {self.min_version}"
+                f"has a max_version, {self.max_version}, below its min_version, {self.min_version}"
             )
         if self.cipher_suites and self.min_version == "TLS13":
             raise InvalidValue("has cipher_suites, which have no effect on TLS 1.3 alone")
@@ -189,20 +164,16 @@ def _check_hash(secret: SecretStr) -> SecretStr:
     match = _HASH.fullmatch(secret.get_secret_value())
     if match is None:
         raise InvalidValue(
-            "is no bcrypt hash, which begins with $2y$ or $2b$ and has 60 characters: make one with"
-            " `htpasswd -nBC 10 \"\" | tr -d ':\\n'`"
+            "is not a bcrypt hash, which begins with $2y$ or $2b$ and has 60 characters: create one"
+            " with `htpasswd -nBC 10 \"\" | tr -d ':\\n'`"
         )
     cost = int(match["cost"])
     if not _LOWEST_COST <= cost <= _HIGHEST_COST:
         raise InvalidValue(
             f"has the cost {cost}: it must be from {_LOWEST_COST} to {_HIGHEST_COST}, because with"
-            " more a check takes seconds; 10 is usual"
+            " a higher one a check takes seconds; 10 is usual"
         )
     return secret
-
-
-def _check_header(name: str) -> str:
-    return _check_known(name, _HEADERS, "cannot be set; headers that can are")
 
 
 def _number_as_text(value: Any) -> Any:
@@ -211,16 +182,16 @@ def _number_as_text(value: Any) -> Any:
 
 
 class HttpServerConfig(Section):
-    """What concerns HTTP alone."""
+    """Settings of HTTP."""
 
     http2: Flag = True
     """Whether HTTP/2 may be spoken. presenced speaks HTTP/1.1 only, which clients fall back to."""
 
     headers: Mapping[
-        Annotated[str, AfterValidator(_check_header)],
+        Annotated[str, _supported("header", _HEADERS)],
         Annotated[str, BeforeValidator(_number_as_text)],
-    ] = Field(default_factory=dict)
-    """Headers that every response carries; an empty value stands for none."""
+    ] = {}
+    """Headers that every response carries; one with an empty value is left out."""
 
     @field_validator("headers")
     @classmethod
@@ -239,7 +210,7 @@ class RateLimit(Section):
     """How often requests are answered, as a token bucket; beyond it the answer is 429."""
 
     interval: Duration = file_default("0s")
-    """Time in which one request is allowed, on average; 0 for no limit."""
+    """Average time between requests; 0 for no limit."""
 
     burst: Annotated[Number, Field(ge=0)] = 0
     """Requests that are allowed at once, after a pause."""
@@ -255,24 +226,15 @@ class WebConfig(Section):
     """How the listener is protected."""
 
     tls_server_config: TlsServerConfig | None = None
-    """TLS; without this section the listener speaks plain HTTP."""
+    """Without this section the listener speaks plain HTTP."""
 
     http_server_config: HttpServerConfig = file_default({})
-    """HTTP."""
-
     rate_limit: RateLimit = file_default({})
-    """Limit of all requests together."""
-
-    basic_auth_users: Mapping[str, Annotated[SecretStr, AfterValidator(_check_hash)]] = Field(
-        default_factory=dict
-    )
+    basic_auth_users: Annotated[
+        Mapping[str, Annotated[SecretStr, AfterValidator(_check_hash)]],
+        BeforeValidator(lambda users: {} if users is None else users),
+    ] = {}
     """bcrypt hashes of passwords by user name; empty for no authentication."""
-
-    @field_validator("http_server_config", "rate_limit", "basic_auth_users", mode="before")
-    @classmethod
-    def _empty_section(cls, value: Any) -> Any:
-        # A section whose keys are all commented out is null in YAML.
-        return {} if value is None else value
 
     @field_validator("basic_auth_users")
     @classmethod
@@ -280,7 +242,9 @@ class WebConfig(Section):
         for name in users:
             # RFC 7617: the first colon ends the name.
             if ":" in name or not name.isprintable():
-                raise InvalidValue(f"has the user {name!r}: a name holds no colon and no controls")
+                raise InvalidValue(
+                    f"has the user {name!r}: a name must not contain colons or control characters"
+                )
         return users
 
 

@@ -14,7 +14,7 @@ from presenced.settings.problems import Problem, SettingsError
 _HINTS = (
     ("'\\t'", "; indent with spaces, not tabs"),
     ("cannot start any token", "; put the value in quotes"),
-    ("mapping values are not allowed", "; put a value that holds ': ' in quotes"),
+    ("mapping values are not allowed", "; put a value that contains ': ' in quotes"),
     ("<block mapping start>", "; keys of one mapping begin in the same column"),
 )
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
@@ -27,6 +27,15 @@ class _Loader(yaml.SafeLoader):
     """
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 -- the library's interface
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
+        """Return the data of a node; raises ConstructorError if its tag does not fit."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError):
+            # PyYAML's reaction to a tag such as `!!int` in front of other text.
+            message = f"found a value that does not fit the tag {node.tag}; leave the tag out"
+            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark) from None
 
 
 for _tag, _regex, _first in (
@@ -48,9 +57,9 @@ def parse_value(text: str) -> Any:
 
 
 def read_yaml(content: bytes, path: Path, keys: Mapping[str, Key]) -> Draft:
-    """Read the content of a file that may hold these keys; make relative paths in it absolute.
+    """Read the content of the file at `path`, which may have these keys.
 
-    They are relative to the file at `path`. Problems with single keys are left in the draft.
+    Relative paths in it are relative to the file. Problems with single keys are left in the draft.
     Raises SettingsError if the content is not a YAML mapping.
     """
     reader = _Reader(path, keys)
@@ -62,7 +71,7 @@ def read_yaml(content: bytes, path: Path, keys: Mapping[str, Key]) -> Draft:
         reader.fail(f"is not UTF-8 text: see line {line}")
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        reader.fail(f"holds a character that YAML forbids: see line {line}")
+        reader.fail(f"contains a character that YAML forbids: see line {line}")
     except yaml.MarkedYAMLError as error:
         parts = [part for part in (error.context, error.problem) if part]
         hint = next((hint for sign, hint in _HINTS if sign in (error.problem or "")), "")
@@ -73,7 +82,7 @@ def read_yaml(content: bytes, path: Path, keys: Mapping[str, Key]) -> Draft:
 
 
 class _Reader:
-    """Turn the nodes of one file into plain data, and note where each was written."""
+    """Turns the nodes of one file into plain data, and records where each was written."""
 
     def __init__(self, path: Path, keys: Mapping[str, Key]) -> None:
         self.draft = Draft(keys)
@@ -87,7 +96,9 @@ class _Reader:
             return
         if not isinstance(node, yaml.MappingNode):
             sections = [name for name, key in self.draft.keys.items() if len(key.path) == 1]
-            self.fail(f"must hold a mapping with the keys {', '.join(sections)}", node.start_mark)
+            self.fail(
+                f"must contain a mapping with the keys {', '.join(sections)}", node.start_mark
+            )
         self.draft.tree = self._value(node, (), node.start_mark)
 
     def fail(self, message: str, mark: yaml.Mark | None = None) -> NoReturn:
@@ -101,9 +112,9 @@ class _Reader:
     ) -> Any:
         """Return the data of a node that is part of the nodes `around`; `mark` is its place."""
         if node in around:
-            self.fail("holds an alias of something that it is part of", node.start_mark)
+            self.fail("contains an alias of a value that the alias is part of", node.start_mark)
         if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
-            self.fail(f"has the tag {node.tag}, which means nothing here", node.start_mark)
+            self.fail(f"has the tag {node.tag}, which is not supported", node.start_mark)
         text = str(node.value) if isinstance(node, yaml.ScalarNode) else None
         if path:
             self.draft.sources[path] = Source(f"{self._path}:{mark.line + 1}", text)
@@ -119,7 +130,7 @@ class _Reader:
             ]
         value = self._loader.construct_object(node)
         key = self.draft.keys.get(dotted(path))
-        if key and key.holds == "path" and value and isinstance(value, str):
+        if key and key.kind == "path" and value and isinstance(value, str):
             return str(self._path.parent / value)
         return value
 
@@ -131,7 +142,7 @@ class _Reader:
         for key_node, _ in node.value:
             name, line = self._name(key_node), key_node.start_mark.line + 1
             if name in lines:
-                message = f"is there twice: line {lines[name]} has it already"
+                message = f"is set twice: first in line {lines[name]}"
                 key, origin = dotted((*path, name)), f"{self._path}:{line}"
                 self.draft.problems.append(Problem(key=key, message=message, origin=origin))
             lines.setdefault(name, line)

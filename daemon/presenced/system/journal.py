@@ -10,7 +10,7 @@ import re
 import socket
 import time
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,17 +27,16 @@ _WAIT_AGAIN_AFTER = 1.0
 _LONGEST_VALUE = 16 * 1024
 
 
-def is_journal(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+def is_journal(stream: TextIO) -> bool:
     """Return whether a stream leads to the journal: $JOURNAL_STREAM names its device and inode.
 
-    The variable alone proves nothing, because it stays set when the stream is redirected
-    (systemd.exec(5)).
+    The variable alone is not enough: it stays set when the stream is redirected (systemd.exec(5)).
     """
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):
         return False
-    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 class Journal:
@@ -79,7 +78,12 @@ class JournalHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record as one entry."""
-        event = {"event": record.getMessage(), "component": record.name}
+        try:
+            event = {"event": record.getMessage(), "component": record.name}
+        except (TypeError, ValueError):
+            # The arguments of a library's line do not fit its text.
+            self.handleError(record)
+            return
         if record.exc_info and record.exc_info[0]:
             event["exception"] = "".join(traceback.format_exception(*record.exc_info))
         level = logging.getLevelName(record.levelno).lower()
@@ -89,8 +93,8 @@ class JournalHandler(logging.Handler):
 def render_entry(_: Any, method: str, event: MutableMapping[str, Any]) -> tuple[Any, Any]:
     """Render an event as fields of the journal; the last processor of structlog.
 
-    MESSAGE is one line for people, with everything in it. Each key is also a field of its own. Its
-    name starts with PRESENCED_, because the journal has names of its own.
+    MESSAGE is one line for people, with everything in it. Each key is also a field, with the prefix
+    PRESENCED_ to keep it apart from the journal's own fields.
     """
     return (_entry(method, event),), {}
 

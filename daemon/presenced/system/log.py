@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from functools import partialmethod
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, TextIO
 
@@ -23,6 +22,9 @@ from presenced.system.journal import (
     render_entry,
 )
 
+_REPEAT_INTERVAL = 60.0
+_REMEMBERED_LINES = 256
+
 # Tracebacks have no local variables: these hold payloads, with principals and IP addresses.
 _JSON = [
     structlog.processors.ExceptionRenderer(
@@ -35,8 +37,6 @@ _JSON = [
 def configure(
     level: str = "info",
     log_format: Literal["auto", "console", "json"] = "auto",
-    *,
-    journal_socket: Path = JOURNAL_SOCKET,
 ) -> None:
     """Send log lines to standard error as `console` text or as `json`.
 
@@ -45,7 +45,7 @@ def configure(
     """
     processors: list[Any]
     if log_format == "auto" and is_journal(sys.stderr):
-        journal = Journal(journal_socket)
+        journal = Journal(JOURNAL_SOCKET)
         write_line: Callable[[Any], None] = journal.write
         handler: logging.Handler = JournalHandler(journal)
         # The journal adds the time.
@@ -57,8 +57,7 @@ def configure(
         processors = [
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.StackInfoRenderer(),
-            *(_console() if console else _JSON),
+            *([_console()] if console else _JSON),
         ]
     levels = ("debug", "info", "warning", "error", "critical")
     output = SimpleNamespace(**dict.fromkeys(levels, write_line))
@@ -74,15 +73,13 @@ def configure(
     )
 
 
-def _console() -> list[Any]:
-    return [
-        structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
-            exception_formatter=structlog.dev.plain_traceback,
-            # Anyone can choose a client ID; quoted, it cannot send commands to the terminal.
-            repr_native_str=True,
-        )
-    ]
+def _console() -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(),
+        exception_formatter=structlog.dev.plain_traceback,
+        # Anyone can choose a client ID; quoted, it cannot send commands to the terminal.
+        repr_native_str=True,
+    )
 
 
 def _write_line(line: str) -> None:
@@ -117,40 +114,29 @@ def get_logger(name: str, **context: Any) -> Any:
 
 
 class ThrottledLogger:
-    """Writes a repeated line once per interval; that line says how many were left out before it.
+    """Writes a repeated line once a minute; that line says how many were left out before it.
 
     Lines are repeats of each other if they have the same event and the same `key`, for example the
-    client they are about. Each method returns whether the line was written. `interval` is in
-    seconds. At most `capacity` different lines are remembered, so that hostile input cannot fill
-    the memory; the one written longest ago is forgotten first. Methods may be called from any
+    client they are about. Each method returns whether the line was written. The last 256 different
+    lines are remembered, so hostile input cannot fill the memory. Methods may be called from any
     thread.
     """
 
-    def __init__(
-        self,
-        logger: Any,
-        interval: float = 60.0,
-        *,
-        capacity: int = 256,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, logger: Any) -> None:
         self._logger = logger
-        self._interval = interval
-        self._capacity = capacity
-        self._clock = clock
         self._lock = threading.Lock()
         self._written: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
 
     def _log(self, method: str, event: str, *, key: Hashable = None, **fields: Any) -> bool:
-        now = self._clock()
+        now = time.monotonic()
         with self._lock:
             at, left_out = self._written.get((event, key), (-math.inf, 0))
-            if now - at < self._interval:
+            if now - at < _REPEAT_INTERVAL:
                 self._written[event, key] = (at, left_out + 1)
                 return False
             self._written[event, key] = (now, 0)
             self._written.move_to_end((event, key))
-            if len(self._written) > self._capacity:
+            if len(self._written) > _REMEMBERED_LINES:
                 self._written.popitem(last=False)
         if left_out:
             fields["repeats_left_out"] = left_out

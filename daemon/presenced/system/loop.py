@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_CANCEL_AGAIN_AFTER = 3.0
 
 
 class Clocks(NamedTuple):
@@ -27,12 +28,12 @@ def stop_signals() -> Iterator[asyncio.Event]:
     """Yield an event that is set by the first signal that asks the program to end."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
+    for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     try:
         yield stop
     finally:
-        for number in STOP_SIGNALS:
+        for number in _STOP_SIGNALS:
             loop.remove_signal_handler(number)
 
 
@@ -53,18 +54,11 @@ async def race(*coroutines: Coroutine[Any, Any, Any]) -> None:
 class Tasks:
     """The tasks of one owner: kept alive, cancelled together, their failures reported.
 
-    `on_failure` gets the name of a task and what it raised. Tasks that are still running
-    `cancel_again_after` seconds after their cancellation are cancelled again.
+    `on_failure` gets the name of a task and what it raised.
     """
 
-    def __init__(
-        self,
-        on_failure: Callable[[str, BaseException], None],
-        *,
-        cancel_again_after: float = 3.0,
-    ) -> None:
+    def __init__(self, on_failure: Callable[[str, BaseException], None]) -> None:
         self._on_failure = on_failure
-        self._cancel_again_after = cancel_again_after
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -80,9 +74,9 @@ class Tasks:
         while pending:
             for task in pending:
                 task.cancel()
-            # Library code can swallow a cancellation (asyncio.wait_for did before Python 3.12). To
-            # repeat it too soon would interrupt the cleanup of a task.
-            _, pending = await asyncio.wait(pending, timeout=self._cancel_again_after)
+            # Library code can swallow a cancellation (asyncio.wait_for did before Python 3.12). A
+            # repetition that comes too soon would interrupt the cleanup of a task.
+            _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_AFTER)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -93,8 +87,8 @@ class Tasks:
 def in_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
     """Run a blocking call in a thread of its own and return the future of its result.
 
-    Unlike the threads of an executor, the thread does not hold up the end of the process: a name
-    resolution that hangs must not delay the reaction to SIGTERM.
+    Unlike the threads of an executor, the thread does not delay the end of the process: SIGTERM
+    must work while a name resolution hangs.
     """
     future: concurrent.futures.Future[T] = concurrent.futures.Future()
     future.set_running_or_notify_cancel()
@@ -102,7 +96,7 @@ def in_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
     def run() -> None:
         try:
             result = work()
-        except BaseException as error:  # noqa: BLE001 - it is raised where the future is awaited
+        except BaseException as error:  # noqa: BLE001 - raised by the future
             future.set_exception(error)
         else:
             future.set_result(result)
@@ -113,11 +107,10 @@ def in_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
 
 
 class CooperativeScheduler:
-    """Lets one piece of work at a time hold the event loop, for `seconds` without interruption.
+    """Runs pieces of work one at a time on the event loop, each for `seconds` without interruption.
 
-    All pieces of work together hold the loop for one slice between two iterations of the loop,
-    however many there are. With the default a task that waits for a timer waits for up to three
-    slices, 6 ms.
+    Between two iterations of the loop only one slice runs, however many pieces of work there are.
+    With the default a task that waits for a timer is delayed by up to three slices, 6 ms.
     """
 
     def __init__(self, seconds: float = 0.002) -> None:
@@ -153,7 +146,7 @@ class TimeSlice:
         self._until = time.perf_counter() + self._seconds
 
     def release(self) -> None:
-        """Give the right up if it is held; it is not after a cancelled `take`."""
+        """Give up the right if it is held; after a cancelled `take` it is not."""
         if self._held:
             self._held = False
             self._lock.release()
@@ -169,8 +162,8 @@ class TimeSlice:
 def gc_frozen() -> Iterator[None]:
     """Exclude all objects, including those created in this block, from garbage collection.
 
-    Restored clients stay for as long as the daemon runs. Collections would examine a million of
-    them again and again, and hold up the event loop for tens of milliseconds each time.
+    Restored clients live as long as the daemon. Each collection would examine up to a million of
+    them and block the event loop for tens of milliseconds.
     """
     gc.disable()
     try:

@@ -1,10 +1,10 @@
-"""What the service manager sees of the daemon: readiness, a status line, a live event loop."""
+"""Reports to the service manager: readiness, a status line, a watchdog for the event loop."""
 
 import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,36 +16,28 @@ _READY_WITHIN = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether every connection is up and every filter granted; `text` says so or says why not."""
+    """Whether every connection is up and every filter granted; `text` is the reason."""
 
     ready: bool
     text: str
 
 
 class Supervision:
-    """Reports to the service manager from a timer of the event loop, so that a hung loop is silent.
+    """Reports to the service manager from a timer of the event loop, so a hung loop is silent.
 
-    READY=1 is sent once `ready` returns True, so that units ordered after this one find it working,
-    but at latest after `ready_within` seconds: a broker that is down is a state and no reason to
-    hold up the boot of a machine, and the watchdog counts only from READY=1 on. `status` returns
-    the text for `systemctl status`; it is sent when it changes, at most once a second.
+    READY=1 is sent when `ready` returns True, so that units ordered after this one find it working,
+    but at the latest after 60 seconds: a broker that is down must not delay the boot of a
+    machine, and the watchdog counts only from READY=1 on. `status` returns the text for
+    `systemctl status`; it is sent when it changes, at most once a second.
     """
 
-    def __init__(
-        self,
-        ready: Callable[[], bool],
-        status: Callable[[], str],
-        *,
-        notifier: "Notifier | None" = None,
-        watchdog: float | None = None,
-        ready_within: float = _READY_WITHIN,
-    ) -> None:
+    def __init__(self, ready: Callable[[], bool], status: Callable[[], str]) -> None:
         self._loop = asyncio.get_running_loop()
         self._ready = ready
         self._status = status
-        self._notifier = notifier or Notifier(os.environ.get("NOTIFY_SOCKET"))
-        self._watchdog = watchdog or watchdog_interval()
-        self._ready_until = self._loop.time() + ready_within
+        self._notifier = Notifier(os.environ.get("NOTIFY_SOCKET"))
+        self._watchdog = watchdog_interval()
+        self._ready_until = self._loop.time() + _READY_WITHIN
         self._announced = False
         self._sent: str | None = None
         self._sent_at = -_STATUS_INTERVAL
@@ -71,7 +63,7 @@ class Supervision:
                 self._notifier.send(READY=1, STATUS=self._sent)
 
     def stop(self) -> None:
-        """Report that the daemon is about to end, and nothing after that."""
+        """Report that the daemon is about to end; send nothing after that."""
         if self._handle is not None:
             self._handle.cancel()
         self._notifier.send(STOPPING=1, STATUS="stopping")
@@ -95,18 +87,18 @@ class Supervision:
 
 
 class Notifier:
-    """Sends datagrams to the service manager, as sd_notify(3) describes them.
+    """Sends datagrams to the service manager, as in sd_notify(3).
 
     `address` is the value of $NOTIFY_SOCKET: a path, or with a leading @ a name in the abstract
-    namespace. Nothing is sent without an address or to any other kind. A failure to send is not an
-    error: the daemon works without supervision.
+    namespace. Without an address, or with one of another kind, nothing is sent. A failure to send
+    is not an error: the daemon works without supervision.
     """
 
     def __init__(self, address: str | None) -> None:
         self._address: str | None = None
         if address and address[0] in "/@":
             self._address = "\0" + address[1:] if address[0] == "@" else address
-            # Non-blocking, so that a busy manager does not hold up the loop.
+            # Non-blocking, so that a busy manager does not block the loop.
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     @property
@@ -133,15 +125,15 @@ class Notifier:
             self._socket.close()
 
 
-def watchdog_interval(environ: Mapping[str, str] = os.environ) -> float | None:
+def watchdog_interval() -> float | None:
     """Return the seconds within which the manager expects a WATCHDOG=1; None if it expects none.
 
     As in sd_watchdog_enabled(3), $WATCHDOG_PID must be this process if it is set.
     """
-    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     try:
-        microseconds = int(environ.get("WATCHDOG_USEC", ""))
+        microseconds = int(os.environ.get("WATCHDOG_USEC", ""))
     except ValueError:
         return None
     return microseconds / 1e6 if microseconds > 0 else None

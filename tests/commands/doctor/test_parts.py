@@ -52,7 +52,7 @@ def test_a_key_that_everyone_can_read_is_a_warning(
     finding = check_files(settings_of(certificates.client), now)
     certificates.client.key.chmod(0o600)
     assert finding.status is Status.WARNING
-    assert "open to every user" in finding.detail
+    assert "accessible to every user" in finding.detail
     assert "chmod o-rwx" in finding.remedy
 
 
@@ -62,7 +62,7 @@ def test_problems_that_only_the_check_command_finds_fail(
     """A CA file without an authority: OpenSSL would take it."""
     finding = check_files(settings_of(TlsFiles(ca=certificates.client.cert)), now)
     assert finding.status is Status.FAILED
-    assert "holds no certificate of an authority" in finding.detail
+    assert "contains no certificate of an authority" in finding.detail
 
 
 def test_files_are_optional(now: datetime) -> None:

@@ -20,7 +20,7 @@ from presenced.events.model import (
     Rejected,
     RejectionReason,
 )
-from presenced.events.registry import PropagatingAttribute, within_limits
+from presenced.events.resources import PropagatingAttribute, within_limits
 from presenced.events.topics import route, topic_of
 from presenced.service.build import client_filter
 from presenced.settings import Settings

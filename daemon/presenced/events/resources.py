@@ -1,7 +1,8 @@
-"""Events of the registry: things, types and groups, and the links between them.
+"""Events of the registry, jobs, certificates and commands.
 
-Fields as in "Registry events" of the AWS IoT developer guide. Here `versionNumber` is that of the
-registry, which has nothing to do with presence.
+Fields as in "Registry events", "Jobs events", "Command events" and "Just-in-time registration" of
+the AWS IoT developer guide. Job events carry their timestamp in seconds, the others in
+milliseconds. `versionNumber` is that of the registry, which is unrelated to that of presence.
 """
 
 from itertools import islice
@@ -11,7 +12,11 @@ import msgspec
 
 from presenced.events.model import (
     REGISTRY_FAMILIES,
+    CertificateEvent,
+    CommandExecutionEvent,
     Event,
+    JobEvent,
+    JobExecutionEvent,
     ThingEvent,
     ThingGroupEvent,
     ThingGroupHierarchyEvent,
@@ -19,23 +24,25 @@ from presenced.events.model import (
     ThingTypeAssociationEvent,
     ThingTypeEvent,
 )
-from presenced.events.payloads import (
-    Payload,
-    Version,
-    decode_payload,
-    event_type,
-    invalid,
-    name,
-)
-from presenced.events.topics import Route
+from presenced.events.payloads import Payload, Version, decode_payload, invalid, name
+from presenced.events.topics import Route, normal_type
 
 # "AWS IoT Core thing resource limits".
 _MAX_ATTRIBUTES = 50
 _MAX_ATTRIBUTE_NAME = 128
 _MAX_ATTRIBUTE_VALUE = 800
 
-# Payloads of 2019 say "thingEvent" where later ones say "THING_EVENT".
-_FAMILIES = {f"{family.replace('_', '')}event": family for family in REGISTRY_FAMILIES}
+# The families that an eventType may name, without "_": payloads of 2019 say "thingEvent" where
+# later ones say "THING_EVENT". The other families do not read it.
+_REGISTRY = {f"{family.replace('_', '')}event": family for family in REGISTRY_FAMILIES}
+_JOBS = {"job": "job", "jobexecution": "job_execution"}
+_EVENT_TYPES = dict.fromkeys(REGISTRY_FAMILIES, _REGISTRY) | dict.fromkeys(_JOBS.values(), _JOBS)
+
+
+_COUNTED: dict[str, type[Event]] = {
+    event.family: event
+    for event in (JobEvent, JobExecutionEvent, CertificateEvent, CommandExecutionEvent)
+}
 
 
 class PropagatingAttribute(msgspec.Struct, rename="camel", gc=False):
@@ -44,7 +51,7 @@ class PropagatingAttribute(msgspec.Struct, rename="camel", gc=False):
     user_property_key: str | None = None
 
 
-class _RegistryPayload(Payload, rename="camel"):
+class _Payload(Payload, rename="camel"):
     thing_name: str | None = None
     thing_id: str | None = None
     thing_arn: str | None = None
@@ -60,22 +67,26 @@ class _RegistryPayload(Payload, rename="camel"):
     group_arn: str | None = None
     parent_group_name: str | None = None
     child_group_name: str | None = None
+    status: str | None = None
 
 
-_DECODER = msgspec.json.Decoder(_RegistryPayload, strict=False)
+_DECODER = msgspec.json.Decoder(_Payload, strict=False)
 
 
-def decode_registry_event(route: Route, payload: bytes) -> Event:
-    """Decode an event of the registry. Raises `Rejected`."""
+def decode_resource_event(route: Route, payload: bytes) -> Event:
+    """Decode an event of any family but those of clients. Raises `Rejected`."""
     fields = decode_payload(_DECODER, payload)
     family, names = route.family, route.names
-    if fields.event_type is not None:
-        family = _FAMILIES.get(fields.event_type.replace("_", "").lower(), "")
+    if fields.event_type is not None and family in _EVENT_TYPES:
+        family = _EVENT_TYPES[family].get(fields.event_type.replace("_", "").lower(), "")
         if not family:
-            raise invalid("eventType is not an event of the registry")
+            raise invalid(f"eventType does not belong to a {route.family} topic")
         if family != route.family:
             names = ("", "")
-    kind = event_type(family, fields.operation, route.type)
+    written = fields.status if family == "command_execution" else fields.operation
+    kind = route.type if written is None else normal_type(family, written)
+    if not kind:
+        raise invalid("operation is not one of this family")
     common = {
         "type": kind,
         "timestamp": fields.event_time,
@@ -85,9 +96,7 @@ def decode_registry_event(route: Route, payload: bytes) -> Event:
     return _event(family, fields, names, common)
 
 
-def _event(
-    family: str, fields: _RegistryPayload, names: tuple[str, ...], common: dict[str, Any]
-) -> Event:
+def _event(family: str, fields: _Payload, names: tuple[str, ...], common: dict[str, Any]) -> Event:
     match family:
         case "thing":
             return ThingEvent(
@@ -129,15 +138,17 @@ def _event(
                 thing_name=name(_name_in_arn(fields.thing_arn), names[1]),
                 **common,
             )
-        case _:
+        case "thing_group_hierarchy":
             return ThingGroupHierarchyEvent(
                 thing_group=name(fields.thing_group_name, names[0]),
                 child=name(fields.child_group_name, names[1]),
                 **common,
             )
+        case _:
+            return _COUNTED[family](**common)
 
 
-def _attributes(fields: _RegistryPayload) -> dict[str, str | None]:
+def _attributes(fields: _Payload) -> dict[str, str | None]:
     items = (fields.attributes or {}).items()
     return dict(islice(filter(within_limits, items), _MAX_ATTRIBUTES))
 
