@@ -3,7 +3,6 @@
 import asyncio
 import threading
 
-from presenced.sources.source import Timings
 from scripted_broker import CONNECT, SUBSCRIBE, scripted_broker
 from source_harness import FILTER, running
 from waiting import until
@@ -11,13 +10,12 @@ from waiting import until
 
 def test_a_hopeless_attempt_counts_once_and_ends_early(broker_of, certificates):
     # s2n-tls waits up to 30 s before it reports a failed handshake.
-    timings = Timings(diagnose_after=0.1)
     broker = broker_of(certificates=certificates)
     kind, more = ("awscrt", "5"), {"reconnect_min": 60.0, "reconnect_max": 60.0}
 
     async def scenario():
         async with running(
-            kind, broker.port, timings=timings, tls=certificates.wrong_ca, **more
+            kind, broker.port, diagnose_after=0.1, tls=certificates.wrong_ca, **more
         ) as harness:
             await until(harness.failures)
             assert harness.failures() == {"tls_server_certificate": 1}
@@ -36,7 +34,7 @@ def test_a_code_that_mqtt_does_not_define_is_a_refusal_and_tried_again():
     async def scenario():
         async with (
             scripted_broker(script) as port,
-            running(("awscrt", "5"), port, timings=Timings(retry_min=0.05)) as harness,
+            running(("awscrt", "5"), port, retry_min=0.05) as harness,
         ):
             await until(lambda: harness.status.granted[FILTER])
             assert harness.failures() == {"filter_refused": 1}

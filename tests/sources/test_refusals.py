@@ -5,7 +5,6 @@ import itertools
 
 import pytest
 
-from presenced.sources.source import Timings
 from scripted_broker import CONNECT, SUBSCRIBE, UNSUBSCRIBE, scripted_broker
 from source_harness import FILTER, KINDS, KeptSession, running
 from waiting import until
@@ -113,7 +112,6 @@ def test_hanging_up_on_connect_is_a_refusal(kind):
 
 @every_kind
 def test_silence_after_connect_is_a_refusal_and_holds_up_no_stop(kind):
-    timings = Timings(answer=0.2)
 
     async def script(peer):
         await peer.until_closed()
@@ -121,7 +119,7 @@ def test_silence_after_connect_is_a_refusal_and_holds_up_no_stop(kind):
     async def scenario():
         async with (
             scripted_broker(script) as port,
-            running(kind, port, timings=timings) as harness,
+            running(kind, port, answer_timeout=0.2) as harness,
         ):
             await until(harness.failures)
             failures, problem = harness.failures(), harness.status.problem
@@ -167,7 +165,7 @@ def test_a_refused_filter_heals_while_the_connection_stays_up(kind):
     async def scenario():
         async with (
             scripted_broker(script) as port,
-            running(kind, port, timings=Timings(retry_min=0.05), filters=["a/#", "b/#"]) as harness,
+            running(kind, port, retry_min=0.05, filters=["a/#", "b/#"]) as harness,
         ):
             await until(lambda: harness.ready)
             return harness.failures(), dict(harness.status.connects)
@@ -284,7 +282,7 @@ def test_an_unsubscribe_is_repeated_until_the_broker_accepts_it(kind, capsys):
     async def scenario():
         async with (
             scripted_broker(script) as port,
-            running(kind, port, timings=Timings(retry_min=0.05), session=session) as harness,
+            running(kind, port, retry_min=0.05, session=session) as harness,
         ):
             await until(lambda: harness.ready and not session.held)
             assert harness.status.callback_errors == 0

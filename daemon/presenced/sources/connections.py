@@ -10,7 +10,7 @@ from presenced.pipeline import Batch
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.link import Link
 from presenced.sources.mqtt.mqtt_source import MqttSource
-from presenced.sources.source import Source, SourceOptions, Timings
+from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionListener, ConnectionStatus
 from presenced.sources.traffic import Traffic
 from presenced.system.log import get_logger
@@ -26,8 +26,7 @@ def build_source(
     options: SourceOptions,
     inbox: Inbox,
     status: ConnectionStatus | None = None,
-    timings: Timings | None = None,
-) -> Source:
+) -> MqttSource:
     """Return a source of a transport, with a new status or the given one.
 
     Called on the event loop. Each library is imported only if it is used: together they double the
@@ -42,7 +41,7 @@ def build_source(
         from presenced.sources.mqtt.aiomqtt_link import AiomqttLink
 
         link = AiomqttLink
-    return MqttSource(link, options, inbox, status, timings)
+    return MqttSource(link, options, inbox, status)
 
 
 class Connections:
@@ -56,7 +55,7 @@ class Connections:
         self.traffic: dict[str, Traffic] = {}
         self._inbox = inbox
         self._listener = listener
-        self._sources: list[tuple[Transport, SourceOptions, Source]] = []
+        self._sources: list[tuple[Transport, SourceOptions, MqttSource]] = []
         self._log = get_logger("presenced.mqtt")
 
     @property
@@ -131,7 +130,7 @@ class Connections:
         """Disconnect all, within some seconds."""
         await self._stop([source for _, _, source in self._sources])
 
-    async def _stop(self, sources: Sequence[Source]) -> None:
+    async def _stop(self, sources: Sequence[MqttSource]) -> None:
         stops = [asyncio.ensure_future(source.stop()) for source in sources]
         if not stops:
             return

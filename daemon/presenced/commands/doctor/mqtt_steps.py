@@ -18,9 +18,10 @@ from presenced.sources.faults import (
     subscribe_remedy,
 )
 from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt.mqtt_source import MqttSource
 from presenced.sources.mqtt.symptoms import no_connack
 from presenced.sources.options import probe_client_id
-from presenced.sources.source import Source, SourceOptions
+from presenced.sources.source import SourceOptions
 
 ANSWER_TIMEOUT = 40.0
 """Seconds to wait for an answer: more than the transports wait, which report what is missing."""
@@ -146,7 +147,7 @@ async def _connect_once(transport: Transport, options: SourceOptions) -> bool:
 
 def _source(
     transport: Transport, options: SourceOptions, deliver: Callable[[list[Message]], None]
-) -> Source:
+) -> MqttSource:
     return build_source(transport, options, Inbox(asyncio.get_running_loop(), deliver))
 
 

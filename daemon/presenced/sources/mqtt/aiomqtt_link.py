@@ -50,7 +50,7 @@ from presenced.sources.mqtt.symptoms import (
     tls_fault,
 )
 from presenced.sources.mqtt.tls import client_context
-from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 
 # As many unacknowledged QoS 1 messages as AWS IoT Core keeps on a connection.
@@ -76,10 +76,9 @@ class AiomqttLink(Link):
         tls: ssl.SSLContext | None,
         inbox: Inbox,
         status: ConnectionStatus,
-        timings: Timings,
         on_puback: Callable[[ReasonCode], None] = lambda _: None,
     ) -> None:
-        super().__init__(options, tls, inbox, status, timings)
+        super().__init__(options, tls, inbox, status)
         self._is_v5 = options.protocol == "5"
         self._messages = 0
         self._unsuback: list[ReasonCode] = []
@@ -93,7 +92,7 @@ class AiomqttLink(Link):
             protocol=aiomqtt.ProtocolVersion.V5 if self._is_v5 else aiomqtt.ProtocolVersion.V311,
             clean_session=None if self._is_v5 else not options.session_kept,
             tls_context=tls,
-            timeout=timings.answer,
+            timeout=options.answer_timeout,
             logger=_paho_log,
         )
         self._paho: Client = self._mqtt._client  # noqa: SLF001 - see the module's text
@@ -124,7 +123,7 @@ class AiomqttLink(Link):
             certain |= isinstance(error, ConnectionRefusedError)
             raise ConnectError(fault, certain=certain) from error
         try:
-            async with asyncio.timeout(self._timings.answer):
+            async with asyncio.timeout(self._options.answer_timeout):
                 await self._opened
         except TimeoutError as error:
             raise ConnectError(no_connack(self._options), certain=False) from error

@@ -27,7 +27,7 @@ from presenced.sources.mqtt.symptoms import (
     no_pingresp,
     unreachable,
 )
-from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 
 # AWS IoT Core keeps at most this many QoS 1 messages unacknowledged on a connection.
@@ -60,9 +60,8 @@ class AwscrtLink(Link):
         tls: Any,
         inbox: Inbox,
         status: ConnectionStatus,
-        timings: Timings,
     ) -> None:
-        super().__init__(options, tls, inbox, status, timings)
+        super().__init__(options, tls, inbox, status)
         self._acknowledged = False
         self._stopped = asyncio.Event()
         self._client = mqtt5.Client(self._client_options())
@@ -148,7 +147,7 @@ class AwscrtLink(Link):
             max_reconnect_delay_ms=_milliseconds(_NEVER_RECONNECT),
             # The library demands that the keep-alive exceed the ping timeout.
             ping_timeout_ms=_milliseconds(min(_PING_TIMEOUT, keep_alive / 2)),
-            connack_timeout_ms=_milliseconds(self._timings.answer),
+            connack_timeout_ms=_milliseconds(options.answer_timeout),
             ack_timeout_sec=round(_SUBACK_TIMEOUT),
             disable_metrics=True,
             on_publish_callback_fn=self._on_publish,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.mqtt.symptoms import alpn_fault, network_fault, tls_fault
 from presenced.sources.mqtt.tls import client_context, examine_files, stamps
-from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.source import SourceOptions
 from presenced.system.loop import in_thread
 
 _STEP_TIMEOUT = 5.0
@@ -32,14 +32,9 @@ class Diagnostician:
     def __init__(
         self,
         options: SourceOptions,
-        *,
-        timings: Timings | None = None,
-        examine: Callable[[SourceOptions], Fault | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        alert = (timings or Timings()).alert
         self._options = options
-        self._examine = examine or (lambda options: diagnose(options, alert=alert))
         self._clock = clock
         self._lock = asyncio.Lock()
         self._last: tuple[Hashable, float, Fault | None] | None = None
@@ -49,12 +44,12 @@ class Diagnostician:
         async with self._lock:
             key = (symptom.reason, stamps(self._options.tls))
             if self._last is None or self._last[0] != key or self._clock() >= self._last[1]:
-                found = await in_thread(lambda: self._examine(self._options), name="diagnosis")
+                found = await in_thread(lambda: diagnose(self._options), name="diagnosis")
                 self._last = (key, self._clock() + _REPEAT_AFTER, found)
             return self._last[2] or symptom
 
 
-def diagnose(options: SourceOptions, *, alert: float = Timings.alert) -> Fault | None:
+def diagnose(options: SourceOptions) -> Fault | None:
     """Go through the steps up to the TLS handshake; return None if nothing is wrong with them.
 
     Blocks for some seconds at most, apart from the resolution of the name, and sends no MQTT
@@ -70,18 +65,16 @@ def diagnose(options: SourceOptions, *, alert: float = Timings.alert) -> Fault |
         return network_fault(error, options)
     with connection:
         if options.tls:
-            return handshake(connection, options, alert=alert)
+            return handshake(connection, options)
         return _expects_tls(connection, options)
 
 
 def handshake(
     connection: socket.socket,
     options: SourceOptions,
-    *,
     met: Callable[[ssl.SSLSocket], None] = lambda _: None,
-    alert: float = Timings.alert,
 ) -> Fault | None:
-    """Negotiate TLS and wait `alert` seconds for a rejection of the client certificate.
+    """Negotiate TLS and wait for a rejection of the client certificate.
 
     Returns None if all is well. `met` is called in between, when the server's certificate has been
     verified. The connection cannot be used afterwards.
@@ -92,7 +85,7 @@ def handshake(
             met(secured)
             if options.alpn and secured.selected_alpn_protocol() is None:
                 return alpn_fault(options)
-            secured.settimeout(alert)
+            secured.settimeout(options.alert_timeout)
             with contextlib.suppress(TimeoutError):  # silence: the server accepts the certificate
                 if not secured.recv(1):
                     return Fault(

@@ -9,7 +9,7 @@ from typing import Any
 from presenced.events.message import Message
 from presenced.sources.faults import Fault
 from presenced.sources.inbox import Inbox
-from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 
 
@@ -39,13 +39,11 @@ class Link(ABC):
         tls: Any,
         inbox: Inbox,
         status: ConnectionStatus,
-        timings: Timings,
     ) -> None:
         self._options = options
         self._tls = tls
         self._inbox = inbox
         self._status = status
-        self._timings = timings
         self._loop = asyncio.get_running_loop()
         self._muted = False
         self._connected = False

@@ -13,7 +13,7 @@ from presenced.sources.mqtt.diagnosis import Diagnostician
 from presenced.sources.mqtt.link import ConnectError, Link
 from presenced.sources.mqtt.symptoms import is_refusal, reason_name
 from presenced.sources.mqtt.tls import Stamps, renewed, stamps
-from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 from presenced.system.loop import Tasks, in_thread
 
@@ -34,7 +34,10 @@ _FATAL = frozenset(
 
 
 class MqttSource:
-    """One MQTT connection that fills an inbox; see `Source`. `link` is the library's side of it.
+    """One MQTT connection that fills an inbox until it is stopped.
+
+    All methods are called on the event loop. Being disconnected is a state that `status` shows,
+    never an exception. `link` is the class that adapts the MQTT library.
 
     QoS 1 messages are acknowledged by `Message.acknowledge` only, so that the broker's in-flight
     limit bounds those that are outstanding: with MQTT 5 the one that is asked for (Receive Maximum
@@ -48,7 +51,6 @@ class MqttSource:
         options: SourceOptions,
         inbox: Inbox,
         status: ConnectionStatus | None = None,
-        timings: Timings | None = None,
     ) -> None:
         self.status = status or ConnectionStatus(
             options.client_id, options.filters, endpoint=options.endpoint
@@ -56,8 +58,7 @@ class MqttSource:
         self._new_link = link
         self._options = options
         self._inbox = inbox
-        self._timings = timings or Timings()
-        self._diagnostician = Diagnostician(options, timings=self._timings)
+        self._diagnostician = Diagnostician(options)
         self._tasks = Tasks(self.status.callback_failed)
         self._link: Link | None = None
         self._tls: Any = None
@@ -70,7 +71,11 @@ class MqttSource:
         self._tasks.spawn(self._keep_connected(), "mqtt connection")
 
     async def renew(self) -> bool:
-        """Reconnect if the certificate files have changed and are complete; see `Source`."""
+        """Reconnect if the certificate files have changed since they were read, and can be used.
+
+        Returns whether it did. Files that are half written, do not match or are not valid now
+        leave the connection as it is.
+        """
         if not self._running or not renewed(self._options.tls, self._read_from):
             return False
         await self._disconnect()
@@ -112,7 +117,7 @@ class MqttSource:
         """Go from reading the files to the end of the connection; return how long it held."""
         try:
             await self._load_tls()
-            link = self._new_link(self._options, self._tls, self._inbox, self.status, self._timings)
+            link = self._new_link(self._options, self._tls, self._inbox, self.status)
         except Exception as error:  # noqa: BLE001 - AwsCrtError, OSError, ValueError and others
             symptom = Fault(
                 FaultReason.TLS_FILES if self._options.tls else FaultReason.OTHER,
@@ -143,7 +148,7 @@ class MqttSource:
             self.status.failed(error.fault)
             return 0.0
         begun = time.monotonic()
-        waits = backoff(self._timings.retry_min, self._timings.retry_max)
+        waits = backoff(self._options.retry_min, self._options.retry_max)
         # Also when the session was resumed: a broker may have lost the subscriptions of it.
         subscribing = self._tasks.spawn(
             subscribe_until_granted(link, self.status, waits), "mqtt subscribe"
@@ -173,7 +178,7 @@ class MqttSource:
         """End an attempt that cannot succeed; s2n-tls would report it after up to 30 seconds."""
         if self._options.tls is None:
             return
-        await asyncio.sleep(self._timings.diagnose_after)
+        await asyncio.sleep(self._options.diagnose_after)
         symptom = Fault(FaultReason.TLS, f"no TLS connection to {self._options.address} so far")
         cause = await self._diagnostician.explain(symptom)
         if cause.reason in _FATAL:
