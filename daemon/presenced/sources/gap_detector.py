@@ -13,7 +13,7 @@ from presenced.events.message import Message
 from presenced.events.model import Event, LifecycleEvent
 from presenced.pipeline import Batch
 from presenced.presence import Presence
-from presenced.sources.faults import Shortfall
+from presenced.sources.faults import Fault
 from presenced.sources.gaps import ConnectionGap, Gap, GapReason
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
@@ -280,7 +280,7 @@ class GapDetector:
             for shortfall in connection.subscriptions.shortfalls.values():
                 self._warn_of_qos(client_id, shortfall)
 
-    def _warn_of_qos(self, client_id: str, shortfall: Shortfall | None) -> None:
+    def _warn_of_qos(self, client_id: str, shortfall: Fault | None) -> None:
         if shortfall is not None:
             self._throttled.warning(
                 "events come at QoS 0",

@@ -75,7 +75,7 @@ class MqttProbe:
         answer = status.answers.get(topic_filter)
         if isinstance(answer, int):
             if answer < options.qos:
-                return Finding(Status.WARNING, *granted_qos_0(topic_filter))
+                return Finding.of(granted_qos_0(topic_filter), Status.WARNING)
             return Finding(Status.OK, f"granted with QoS {answer}")
         if answer is not None:
             return Finding.of(answer)
@@ -110,7 +110,7 @@ class MqttProbe:
         topic = "".join(c if c.isprintable() else "?" for c in self._first.topic[:256])
         # Where the broker granted each filter as requested, a lower QoS is that of the publisher.
         if self._first.qos < self._options.qos and 0 not in self._status.answers.values():
-            return Finding(Status.WARNING, *published_at_qos_0(topic))
+            return Finding.of(published_at_qos_0(topic), Status.WARNING)
         return Finding(Status.OK, f"{topic}, QoS {self._first.qos}")
 
     async def _connect_probes(self) -> None:
