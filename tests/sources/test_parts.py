@@ -129,6 +129,7 @@ def subscribe_with(answers, filters=("a", "b"), *, held=()):
         ConnectionStatus("c", filters, listener=KeptSession(*held)),
         ScriptedLink(answers),
     )
+    status.up(resumed=True)
     asyncio.run(subscribe_until_granted(link, status, backoff(0.0, 0.0)))
     return status, link.sent
 
