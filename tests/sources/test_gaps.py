@@ -7,10 +7,8 @@ from presenced.sources.gaps import ConnectionGap, Gap, GapReason
 EXPIRY = 3600.0
 
 
-def outages(
-    expiry: float = EXPIRY, *, absent_for: float | None = None, now: float = 0.0
-) -> ConnectionGap:
-    return ConnectionGap(expiry, absent_for=absent_for, now=now)
+def outages(expiry: float = EXPIRY, *, unused_since: float | None = None) -> ConnectionGap:
+    return ConnectionGap(expiry, unused_since=unused_since, missing_since=unused_since)
 
 
 def resumed(now: float = 100.0) -> ConnectionGap:
@@ -45,7 +43,7 @@ def test_what_an_outage_may_have_lost(
     expiry: float, away: float, kept: bool, reason: GapReason | None, of_earlier_process: bool
 ) -> None:
     if of_earlier_process:
-        one = outages(expiry, absent_for=away, now=500.0)
+        one = outages(expiry, unused_since=500.0 - away)
         gap = one.up(500.0, resumed=kept)
     else:
         one = outages(expiry)
@@ -250,9 +248,9 @@ def test_it_is_not_quiet_while_the_broker_waits_for_acknowledgements() -> None:
 
 
 def test_only_a_kept_session_holds() -> None:
-    clean = outages(0.0, absent_for=10.0, now=0.0)
+    clean = outages(0.0, unused_since=-10.0)
     assert clean.holds_from(0.0) is None
-    kept = outages(absent_for=10.0, now=0.0)
+    kept = outages(unused_since=-10.0)
     assert kept.holds_from(0.0) == -10.0
 
 
@@ -285,7 +283,7 @@ def test_a_broker_counts_the_expiry_from_the_last_use() -> None:
 
 
 def test_what_an_earlier_process_had_missed_holds_from_then_on() -> None:
-    one = ConnectionGap(EXPIRY, absent_for=10.0, missing_for=5000.0, now=0.0)
+    one = ConnectionGap(EXPIRY, unused_since=-10.0, missing_since=-5000.0)
     assert one.holds_from(0.0) == -5000.0
     assert one.up(0.0, resumed=True) is None
 
