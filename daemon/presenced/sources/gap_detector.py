@@ -16,7 +16,7 @@ from presenced.presence import Presence
 from presenced.sources.faults import Fault
 from presenced.sources.gaps import ConnectionGap, Gap, GapReason
 from presenced.sources.source import SourceOptions
-from presenced.sources.status import ConnectionStatus
+from presenced.sources.status import ConnectionListener, ConnectionStatus
 from presenced.sources.subscriptions import Subscriptions, carries_presence
 from presenced.sources.traffic import Traffic
 from presenced.system.log import ThrottledLogger, get_logger
@@ -63,7 +63,7 @@ class _Connection:
         self.gap.session_expiry = self.session_expiry if keeps else 0.0
 
 
-class GapDetector:
+class GapDetector(ConnectionListener):
     """Watches all MQTT connections. All methods are called on the event loop.
 
     `gaps` counts the gaps by reason. `last_gap` is the last one in which lifecycle events may have

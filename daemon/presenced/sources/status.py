@@ -7,7 +7,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from presenced.events.message import Message
 from presenced.sources.faults import Fault, FaultReason, subscribe_remedy
@@ -23,8 +23,8 @@ _UNEXPLAINED = frozenset({FaultReason.CONNECTION_LOST, FaultReason.SERVER_DISCON
 _EXPLAINED = frozenset({FaultReason.TAKEN_OVER, FaultReason.KEEP_ALIVE_TIMEOUT})
 
 
-class ConnectionListener(Protocol):
-    """Gets notifications about connections and their subscriptions, on the event loop."""
+class ConnectionListener:
+    """Gets notifications about connections and subscriptions, on the event loop; ignores them."""
 
     def up(self, client_id: str, *, resumed: bool) -> None:
         """The broker accepted a connection; `resumed` is its Session Present flag."""
@@ -35,8 +35,9 @@ class ConnectionListener(Protocol):
     def granted(self, client_id: str, topic_filter: str, qos: int) -> None:
         """The broker granted a topic filter with this maximum QoS."""
 
-    def unwanted(self, client_id: str) -> list[str]:
+    def unwanted(self, client_id: str) -> list[str]:  # noqa: ARG002 - for subclasses
         """Return the topic filters of the connection's session that are no longer configured."""
+        return []
 
     def unsubscribed(self, client_id: str, topic_filter: str) -> None:
         """The broker has ended a subscription."""
@@ -74,7 +75,7 @@ class ConnectionStatus:
         self._drops = 0
         self._losses: deque[tuple[float, FaultReason]] = deque()
         self._clock = clock
-        self._listener = listener
+        self._listener = listener or ConnectionListener()
         self._log = get_logger("presenced.mqtt", connection=client_id)
         self._throttled = ThrottledLogger(self._log)
 
@@ -105,7 +106,7 @@ class ConnectionStatus:
     @property
     def unwanted(self) -> list[str]:
         """The topic filters that the session holds and that are no longer configured."""
-        return [] if self._listener is None else self._listener.unwanted(self.client_id)
+        return self._listener.unwanted(self.client_id)
 
     async def until(self, condition: Callable[[], object], limit: float) -> None:
         """Wait until a condition is true or there is a fault, at most `limit` seconds."""
@@ -121,8 +122,7 @@ class ConnectionStatus:
         self.answers.clear()
         self._subscribed_at = None
         self._log.info("connected to the broker", endpoint=self.endpoint, session_resumed=resumed)
-        if self._listener is not None:
-            self._listener.up(self.client_id, resumed=resumed)
+        self._listener.up(self.client_id, resumed=resumed)
 
     def subscribing(self, now: float) -> None:
         """A SUBSCRIBE is sent."""
@@ -143,8 +143,7 @@ class ConnectionStatus:
         self._log.info("subscription granted", filter=topic_filter, qos=qos)
         if all(self.granted.values()):
             self._drops = 0
-        if self._listener is not None:
-            self._listener.granted(self.client_id, topic_filter, qos)
+        self._listener.granted(self.client_id, topic_filter, qos)
 
     def filter_refused(self, topic_filter: str, detail: str) -> None:
         """The SUBACK refused a filter; `detail` names its reason code."""
@@ -160,8 +159,7 @@ class ConnectionStatus:
     def unsubscribed(self, topic_filter: str) -> None:
         """The UNSUBACK confirmed that the session no longer holds a filter."""
         self._log.info("unsubscribed from a filter that is not configured", filter=topic_filter)
-        if self._listener is not None:
-            self._listener.unsubscribed(self.client_id, topic_filter)
+        self._listener.unsubscribed(self.client_id, topic_filter)
 
     def still_subscribed(self, filters: Sequence[str], detail: str) -> None:
         """An UNSUBSCRIBE failed for the reason in `detail`; it is repeated."""
@@ -282,7 +280,7 @@ class ConnectionStatus:
         return [reason for _, reason in self._losses]
 
     def _down(self) -> None:
-        if self.connected and self._listener is not None:
+        if self.connected:
             self._listener.down(self.client_id)
         self.connected = False
         self._subscribed_at = None
