@@ -1,4 +1,4 @@
-"""A diagnosis of a connection that fails: which of its steps, and why.
+"""Find out which step of a connection fails, and why.
 
 awscrt reports only that TLS negotiation failed, and with TLS 1.3 a server rejects a client
 certificate by closing a connection that looked established. So the steps up to the TLS handshake
@@ -25,22 +25,18 @@ _REPEAT_AFTER = 60.0
 class Diagnostician:
     """Explains failures of one connection without blocking the loop.
 
-    The broker is contacted for it at most once in 60 seconds, unless the reason of the symptom or
-    the certificate files change; in between the last finding is returned.
+    It contacts the broker at most once in 60 seconds, unless the reason of the symptom or the
+    certificate files change; in between it returns the last finding.
     """
 
-    def __init__(
-        self,
-        options: SourceOptions,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, options: SourceOptions, clock: Callable[[], float] = time.monotonic) -> None:
         self._options = options
         self._clock = clock
         self._lock = asyncio.Lock()
         self._last: tuple[Hashable, float, Fault | None] | None = None
 
     async def explain(self, symptom: Fault) -> Fault:
-        """Return the cause of a failure where one is found, else the symptom itself."""
+        """Return the cause of a failure, or the symptom itself if no cause is found."""
         async with self._lock:
             key = (symptom.reason, stamps(self._options.tls))
             if self._last is None or self._last[0] != key or self._clock() >= self._last[1]:
@@ -50,10 +46,10 @@ class Diagnostician:
 
 
 def diagnose(options: SourceOptions) -> Fault | None:
-    """Go through the steps up to the TLS handshake; return None if nothing is wrong with them.
+    """Repeat the steps up to the TLS handshake; return None if all succeed.
 
-    Blocks for some seconds at most, apart from the resolution of the name, and sends no MQTT
-    packet: a second connection under the same client ID would end the first.
+    Blocks for a few seconds at most, apart from name resolution. Sends no MQTT packet: a second
+    connection with the same client ID would end the first.
     """
     if options.tls and (fault := examine_files(options.tls)):
         return fault
@@ -76,8 +72,8 @@ def handshake(
 ) -> Fault | None:
     """Negotiate TLS and wait for a rejection of the client certificate.
 
-    Returns None if all is well. `met` is called in between, when the server's certificate has been
-    verified. The connection cannot be used afterwards.
+    Return None if the server accepts it. `met` is called in between, after the server's certificate
+    has been verified. The connection cannot be used afterwards.
     """
     try:
         context = client_context(options)
@@ -109,7 +105,7 @@ def handshake(
 def _expects_tls(connection: socket.socket, options: SourceOptions) -> Fault | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    # Nothing is sent over it; the only question is whether the port speaks TLS.
+    # Nothing is sent: this only checks whether the port speaks TLS.
     context.verify_mode = ssl.CERT_NONE
     try:
         context.wrap_socket(connection).close()
