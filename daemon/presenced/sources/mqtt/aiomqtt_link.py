@@ -1,18 +1,18 @@
-"""MQTT 3.1.1 and 5 to any broker, by aiomqtt and the paho-mqtt client below it.
+"""MQTT 3.1.1 and 5 to any broker with aiomqtt and the paho-mqtt client below it.
 
-aiomqtt subscribes, unsubscribes and publishes, by its public methods. What it does not offer comes
-from callbacks of paho's public interface, each with its reason:
+aiomqtt subscribes, unsubscribes and publishes. These callbacks of paho's public interface add what
+it does not offer:
 
 - `on_connect`: aiomqtt hides the Session Present flag and the broker's Reason String.
-- `on_disconnect`: it hides the broker's DISCONNECT, and waits out a time-out where a broker hangs
-  up instead of answering CONNECT.
+- `on_disconnect`: it hides the broker's DISCONNECT, and waits for a time-out if a broker closes the
+  connection instead of answering CONNECT.
 - `on_message`, with paho's manual acknowledgement: it acknowledges on arrival, before the effect,
   and drops messages when its queue is full.
 - `on_unsubscribe`, `on_publish`: it drops the reason codes.
 - `connect` and the callbacks of the socket: see `paho_socket`.
 
-The only private name is `aiomqtt.Client._client`, the paho client. pyproject.toml admits the
-releases that were tried.
+The only private name is `aiomqtt.Client._client`, the paho client. pyproject.toml allows the
+releases that were tested.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
-from presenced.sources.mqtt.link import ConnectError, Link
+from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link
 from presenced.sources.mqtt.paho_socket import PahoSocket
 from presenced.sources.mqtt.symptoms import (
     closed_before_connack,
@@ -53,21 +53,19 @@ from presenced.sources.mqtt.tls import client_context
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 
-# As many unacknowledged QoS 1 messages as AWS IoT Core keeps on a connection.
-_RECEIVE_MAXIMUM = 100
 _KEEP_ALIVE_TIMEOUT = 141
 _DISCONNECT_TIMEOUT = 2.5
 
-# ConnectionStatus reports what paho would log.
+# ConnectionStatus logs the same events.
 _paho_log = logging.getLogger("presenced.sources.paho")
 _paho_log.setLevel(logging.CRITICAL)
 
 
 class AiomqttLink(Link):
-    """A connection by aiomqtt; see `Link`. All but `_connect` runs on the event loop.
+    """A connection of aiomqtt; see `Link`. Only `_connect` runs on another thread.
 
-    `on_puback` gets the reason code of each message that was published: that of the broker's answer
-    (MQTT 5 section 3.4.2.1), or success when it is sent, with QoS 0.
+    `on_puback` gets the reason code of each published message: that of the PUBACK (MQTT 5 section
+    3.4.2.1), or success when a message of QoS 0 is sent.
     """
 
     def __init__(
@@ -95,7 +93,7 @@ class AiomqttLink(Link):
             timeout=options.answer_timeout,
             logger=_paho_log,
         )
-        self._paho: Client = self._mqtt._client  # noqa: SLF001 - see the module's text
+        self._paho: Client = self._mqtt._client  # noqa: SLF001 - see the docstring of the module
         self._socket = PahoSocket(self._paho, lambda: self._messages, self._broken)
         self._aiomqtt_on_unsubscribe: Any = self._paho.on_unsubscribe
         self._aiomqtt_on_publish: Any = self._paho.on_publish
@@ -148,7 +146,7 @@ class AiomqttLink(Link):
         await self._mqtt.publish(topic, payload, self._options.qos)
 
     async def close(self) -> None:
-        """Send what is left to send, then DISCONNECT; after 2.5 seconds just hang up."""
+        """Send what waits to be sent and DISCONNECT; after 2.5 seconds close the socket."""
         self.mute()
         if self._connected and self._paho.disconnect() == MQTT_ERR_SUCCESS:
             await asyncio.wait({self._end}, timeout=_DISCONNECT_TIMEOUT)
@@ -160,7 +158,7 @@ class AiomqttLink(Link):
             return
         try:
             self._paho.ack(mid, 1)
-        except Exception as error:  # noqa: BLE001 - nothing that the pipeline could mend
+        except Exception as error:  # noqa: BLE001 - the caller cannot do anything about it
             self._status.callback_failed("acknowledge", error)
 
     def _connect(self) -> None:
@@ -168,9 +166,8 @@ class AiomqttLink(Link):
         properties: Any = None
         if self._is_v5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.ReceiveMaximum = _RECEIVE_MAXIMUM
-            if options.session_kept:
-                properties.SessionExpiryInterval = int(options.session_expiry)
+            properties.ReceiveMaximum = RECEIVE_MAXIMUM
+            properties.SessionExpiryInterval = int(options.session_expiry)
         self._paho.connect(
             options.endpoint,
             options.port,
@@ -203,7 +200,7 @@ class AiomqttLink(Link):
             return
         try:
             topic = message.topic
-        except UnicodeDecodeError as error:  # some brokers let bytes pass that are not UTF-8
+        except UnicodeDecodeError as error:  # some brokers accept topics that are not UTF-8
             topic = error.object.decode(errors="replace")
         acknowledge = _Acknowledgement(self, message.mid) if message.qos else None
         try:
@@ -233,7 +230,7 @@ class AiomqttLink(Link):
 
 
 class _Acknowledgement:
-    """Acknowledges one message at most once: its packet identifier is another's soon after."""
+    """Acknowledges one message at most once, because its packet identifier is used again."""
 
     __slots__ = ("_link", "_mid")
 
