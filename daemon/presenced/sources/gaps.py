@@ -9,6 +9,7 @@ nothing.
 """
 
 from collections import deque
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ class Gap(NamedTuple):
     seconds: float
 
 
+@dataclass(slots=True)
 class ConnectionGap:
     """The time that one connection is down or behind. `session_expiry` 0 is a clean session.
 
@@ -45,26 +47,19 @@ class ConnectionGap:
     section 3.1.2.11.2). Both are None at first unless an earlier process used the session.
     """
 
-    def __init__(
-        self,
-        session_expiry: float = 0.0,
-        *,
-        unused_since: float | None = None,
-        missing_since: float | None = None,
-    ) -> None:
-        self.session_expiry = session_expiry
-        self.is_up = False
-        self.catching_up = False
-        self.unused_since = unused_since
-        self.missing_since = missing_since
-        self._held_back = False
-        self._connected_at = 0.0
-        self._new_from = 0.0
-        self._stalled_at = 0.0
-        self._went_down_at: float | None = None
-        self._down_for = 0.0
-        self._clock_ahead = 0.0
-        self._queued: deque[float] = deque(maxlen=_FEW)
+    session_expiry: float = 0.0
+    unused_since: float | None = None
+    missing_since: float | None = None
+    is_up: bool = field(default=False, init=False)
+    catching_up: bool = field(default=False, init=False)
+    _held_back: bool = field(default=False, init=False)
+    _connected_at: float = field(default=0.0, init=False)
+    _new_from: float = field(default=0.0, init=False)
+    _stalled_at: float = field(default=0.0, init=False)
+    _went_down_at: float | None = field(default=None, init=False)
+    _down_for: float = field(default=0.0, init=False)
+    _clock_ahead: float = field(default=0.0, init=False)
+    _queued: deque[float] = field(default_factory=lambda: deque(maxlen=_FEW), init=False)
 
     def up(self, now: float, *, resumed: bool) -> Gap | None:
         """Note that the connection is up; return what may have been lost."""

@@ -37,18 +37,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt import symptoms
 from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link
 from presenced.sources.mqtt.paho_socket import PahoSocket
-from presenced.sources.mqtt.symptoms import (
-    closed_before_connack,
-    connack_fault,
-    connection_closed,
-    disconnect_fault,
-    network_fault,
-    no_connack,
-    no_pingresp,
-    tls_fault,
-)
 from presenced.sources.mqtt.tls import client_context
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
@@ -114,9 +105,9 @@ class AiomqttLink(Link):
         try:
             await self._socket.dial(self._connect)
         except (ssl.SSLError, ConnectionResetError, BrokenPipeError) as error:
-            raise ConnectError(tls_fault(error, self._options), certain=False) from error
+            raise ConnectError(symptoms.tls_fault(error, self._options), certain=False) from error
         except OSError as error:
-            fault = network_fault(error, self._options)
+            fault = symptoms.network_fault(error, self._options)
             certain = fault.reason is FaultReason.NAME_RESOLUTION
             certain |= isinstance(error, ConnectionRefusedError)
             raise ConnectError(fault, certain=certain) from error
@@ -124,7 +115,7 @@ class AiomqttLink(Link):
             async with asyncio.timeout(self._options.answer_timeout):
                 await self._opened
         except TimeoutError as error:
-            raise ConnectError(no_connack(self._options), certain=False) from error
+            raise ConnectError(symptoms.no_connack(self._options), certain=False) from error
 
     async def subscribe(self, filters: list[str]) -> Sequence[int]:
         """Send one SUBSCRIBE and return the reason codes of its SUBACK; see `Link`."""
@@ -179,7 +170,7 @@ class AiomqttLink(Link):
     def _on_connect(self, _: Any, __: Any, flags: ConnectFlags, code: Any, properties: Any) -> None:
         if code.is_failure:
             said = getattr(properties, "ReasonString", None)
-            self.fail(ConnectError(connack_fault(code.value, self._options, said)))
+            self.fail(ConnectError(symptoms.connack_fault(code.value, self._options, said)))
         else:
             self._accepted(resumed=flags.session_present)
 
@@ -188,11 +179,11 @@ class AiomqttLink(Link):
     ) -> None:
         if flags.is_disconnect_packet_from_server:
             said = getattr(properties, "ReasonString", None)
-            self._finish(disconnect_fault(code.value, self._options, said))
+            self._finish(symptoms.disconnect_fault(code.value, self._options, said))
         elif code.value == _KEEP_ALIVE_TIMEOUT:
-            self._finish(no_pingresp(self._options))
+            self._finish(symptoms.no_pingresp(self._options))
         else:
-            self._finish(connection_closed(self._options))
+            self._finish(symptoms.connection_closed(self._options))
 
     def _on_message(self, _: Any, __: Any, message: MQTTMessage) -> None:
         self._messages += 1
@@ -222,10 +213,10 @@ class AiomqttLink(Link):
 
     def _broken(self, where: str, error: Exception) -> None:
         self._status.callback_failed(where, error)
-        self._finish(connection_closed(self._options))
+        self._finish(symptoms.connection_closed(self._options))
 
     def _finish(self, fault: Fault) -> None:
-        self.fail(ConnectError(closed_before_connack(self._options), certain=False))
+        self.fail(ConnectError(symptoms.closed_before_connack(self._options), certain=False))
         self._ended(fault)
 
 

@@ -16,17 +16,8 @@ from awscrt.exceptions import AwsCrtError
 
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt import symptoms
 from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link
-from presenced.sources.mqtt.symptoms import (
-    closed_before_connack,
-    connack_fault,
-    connection_closed,
-    disconnect_fault,
-    name_unknown,
-    no_connack,
-    no_pingresp,
-    unreachable,
-)
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 
@@ -188,7 +179,9 @@ class AwscrtLink(Link):
         connack: mqtt5.ConnackPacket | None = data.connack_packet
         if connack is not None:
             code = int(connack.reason_code)
-            self.fail(ConnectError(connack_fault(code, self._options, connack.reason_string)))
+            self.fail(
+                ConnectError(symptoms.connack_fault(code, self._options, connack.reason_string))
+            )
         else:
             self.fail(connect_error(data.exception, self._options))
 
@@ -196,11 +189,11 @@ class AwscrtLink(Link):
         packet: mqtt5.DisconnectPacket | None = data.disconnect_packet
         if packet is not None:
             code = int(packet.reason_code)
-            self._ended(disconnect_fault(code, self._options, packet.reason_string))
+            self._ended(symptoms.disconnect_fault(code, self._options, packet.reason_string))
         elif getattr(data.exception, "name", "") == "AWS_ERROR_MQTT5_PING_RESPONSE_TIMEOUT":
-            self._ended(no_pingresp(self._options))
+            self._ended(symptoms.no_pingresp(self._options))
         else:
-            self._ended(connection_closed(self._options))
+            self._ended(symptoms.connection_closed(self._options))
 
     def _on_loop(self, handle: Callable[[Any], None]) -> Callable[[Any], None]:
         """Return a callback for the library that calls `handle` on the loop."""
@@ -224,16 +217,16 @@ def connect_error(error: Exception, options: SourceOptions) -> ConnectError:
     """Return the error of an attempt without a CONNACK."""
     name = getattr(error, "name", "")
     if name in _UNREACHABLE:
-        return ConnectError(unreachable(_UNREACHABLE[name], options))
+        return ConnectError(symptoms.unreachable(_UNREACHABLE[name], options))
     if name.startswith("AWS_IO_DNS_"):
-        return ConnectError(name_unknown(options))
+        return ConnectError(symptoms.name_unknown(options))
     if name.startswith("AWS_IO_TLS_"):
         message = getattr(error, "message", name)
         detail = f"the TLS connection to {options.address} failed ({message})"
         return ConnectError(Fault(FaultReason.TLS, detail), certain=False)
     if name == "AWS_ERROR_MQTT5_CONNACK_TIMEOUT":
-        return ConnectError(no_connack(options), certain=False)
-    return ConnectError(closed_before_connack(options), certain=False)
+        return ConnectError(symptoms.no_connack(options), certain=False)
+    return ConnectError(symptoms.closed_before_connack(options), certain=False)
 
 
 def keep_thread_state() -> None:
