@@ -103,12 +103,8 @@ class GapDetector(ConnectionListener):
     def held_at(self) -> float:
         """The monotonic time after which no deadline is due yet; infinity if none is held back."""
         now = self._clocks.monotonic()
-        held = [
-            at
-            for each in self._connections.values()
-            if each.presence and (at := each.gap.holds_from(now)) is not None
-        ]
-        return min(held, default=math.inf)
+        held = (each.gap.holds_from(now) for each in self._connections.values() if each.presence)
+        return min((at for at in held if at is not None), default=math.inf)
 
     @property
     def catching_up(self) -> list[str]:
@@ -125,7 +121,7 @@ class GapDetector(ConnectionListener):
         ]
 
     def expect(self, options: Sequence[SourceOptions]) -> None:
-        """Watch exactly these connections; those known already continue."""
+        """Watch exactly these connections; known ones continue."""
         earlier = self.sessions if self._connections else self._earlier
         wanted = {each.client_id for each in options}
         sessions = {session.client_id: session for session in earlier}
@@ -202,7 +198,7 @@ class GapDetector(ConnectionListener):
             connection.subscriptions.unsubscribed(topic_filter)
 
     def hold_back(self, since: float) -> None:
-        """Acknowledgements wait on all connections, the oldest since the monotonic time `since`."""
+        """Acknowledgements wait on all connections, the oldest since `since`, monotonic seconds."""
         for connection in self._connections.values():
             connection.gap.hold_back(self._clocks.monotonic(), since)
 
@@ -224,16 +220,9 @@ class GapDetector(ConnectionListener):
         connection.gap.received(self._clocks.monotonic(), age, own_connect=own_connect)
 
     def check(
-        self,
-        statuses: Sequence[ConnectionStatus],
-        traffic: Mapping[str, Traffic],
-        *,
-        stalled: bool,
+        self, statuses: Sequence[ConnectionStatus], traffic: Mapping[str, Traffic], *, stalled: bool
     ) -> None:
-        """Check what follows from time and from the counts of the connections.
-
-        `stalled` as in `ConnectionGap.check`.
-        """
+        """Report gaps that the counters show, and end catching up; see `ConnectionGap.check`."""
         now = self._clocks.monotonic()
         for status in statuses:
             connection = self._connections.get(status.client_id)

@@ -44,11 +44,7 @@ class AwscrtLink(Link):
     """A connection of the AWS Common Runtime; see `Link`."""
 
     def __init__(
-        self,
-        options: SourceOptions,
-        tls: Any,
-        inbox: Inbox,
-        status: ConnectionStatus,
+        self, options: SourceOptions, tls: Any, inbox: Inbox, status: ConnectionStatus
     ) -> None:
         super().__init__(options, tls, inbox, status)
         self._acknowledged = False

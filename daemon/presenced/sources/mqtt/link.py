@@ -36,11 +36,7 @@ class Link(ABC):
     """
 
     def __init__(
-        self,
-        options: SourceOptions,
-        tls: Any,
-        inbox: Inbox,
-        status: ConnectionStatus,
+        self, options: SourceOptions, tls: Any, inbox: Inbox, status: ConnectionStatus
     ) -> None:
         self._options = options
         self._tls = tls

@@ -16,13 +16,13 @@ from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 from presenced.system.loop import Tasks, in_thread
 
-# A connection that held this long does not count as one more failure.
-_HELD_LONG_ENOUGH = 30.0
-# A broker may refuse a filter and hang up at once: the refusal is reported before the loss.
+# After a connection of this length the back-off starts again.
+_STABLE_AFTER = 30.0
+# A broker may refuse a filter and close the connection: the refusal is reported before the loss.
 _LAST_ANSWERS_WITHIN = 0.05
 # AWS IoT Core: topic filters per SUBSCRIBE ("AWS IoT Core message broker quotas").
 _FILTERS_PER_PACKET = 8
-# An attempt that fails for one of these reasons cannot succeed by waiting.
+# An attempt with one of these faults cannot succeed by waiting.
 _FATAL = frozenset(
     {
         FaultReason.TLS_SERVER_CERTIFICATE,
@@ -102,17 +102,15 @@ class MqttSource:
         bounds = self._options.reconnect_min, self._options.reconnect_max
         waits = backoff(*bounds)
         while True:
-            held = 0.0
             try:
-                held = await self._connect_once()
-            except Exception as error:  # noqa: BLE001 - unforeseen: logged, counted, tried again
+                if await self._connect_once() >= _STABLE_AFTER:
+                    waits = backoff(*bounds)
+            except Exception as error:  # noqa: BLE001 - logged, counted, repeated
                 self.status.callback_failed("connection", error)
-            if held >= _HELD_LONG_ENOUGH:
-                waits = backoff(*bounds)
             await asyncio.sleep(next(waits))
 
     async def _connect_once(self) -> float:
-        """Go from reading the files to the end of the connection; return how long it held."""
+        """Connect, and wait until the connection ends; return how many seconds it was up."""
         try:
             await self._load_tls()
             link = self._new_link(self._options, self._tls, self._inbox, self.status)
@@ -188,7 +186,8 @@ async def subscribe_until_granted(
     """
     missing = list(status.filters)
     while not link.ended and (missing or status.unwanted):
-        status.subscribing(time.monotonic())
+        if missing:
+            status.subscribing(time.monotonic())
         unanswered = status.subscription_unanswered
         async for topic_filter, code in _answers(link, link.subscribe, missing, unanswered):
             if is_refusal(code):
