@@ -8,7 +8,7 @@ from source_harness import FILTER, running
 from waiting import until
 
 
-def test_a_hopeless_attempt_counts_once_and_ends_early(broker_of, certificates):
+def test_an_attempt_that_cannot_succeed_ends_early_and_counts_once(broker_of, certificates):
     # s2n-tls waits up to 30 s before it reports a failed handshake.
     broker = broker_of(certificates=certificates)
     kind, more = ("awscrt", "5"), {"reconnect_min": 60.0, "reconnect_max": 60.0}
@@ -23,7 +23,7 @@ def test_a_hopeless_attempt_counts_once_and_ends_early(broker_of, certificates):
     asyncio.run(scenario())
 
 
-def test_a_code_that_mqtt_does_not_define_is_a_refusal_and_tried_again():
+def test_an_undefined_reason_code_is_a_refusal():
     async def script(peer):
         await peer.expect(CONNECT)
         peer.connack()
@@ -42,7 +42,7 @@ def test_a_code_that_mqtt_does_not_define_is_a_refusal_and_tried_again():
     asyncio.run(scenario())
 
 
-def test_the_thread_of_the_library_is_known_to_python_from_one_message_to_the_next(broker_of):
+def test_python_keeps_the_state_of_the_library_thread(broker_of):
     broker = broker_of()
     thread = threading.local()  # which a thread loses together with its state in Python
     known = []

@@ -125,7 +125,7 @@ def test_a_key_of_another_certificate_is_named_with_it(certificates):
     assert str(certificates.mismatched_key.cert) in fault.detail
 
 
-def test_an_encrypted_key_asks_nobody_for_a_password(certificates, tmp_path):
+def test_an_encrypted_key_prompts_for_no_password(certificates, tmp_path):
     key = serialization.load_pem_private_key(certificates.client.key.read_bytes(), None)
     encrypted = tmp_path / "encrypted.key"
     encrypted.write_bytes(
@@ -155,7 +155,7 @@ def test_only_port_443_offers_alpn(certificates):
     client_context(options(443, certificates.client))
 
 
-def test_a_way_without_faults(certificates):
+def test_a_connection_without_faults(certificates):
     with server(certificates) as port:
         assert look(port, certificates.client) is None
 
@@ -167,7 +167,7 @@ def test_a_server_that_closes_after_the_handshake(certificates):
     assert "right after the TLS handshake" in fault.detail
 
 
-def test_alpn_that_the_server_does_not_take(certificates):
+def test_alpn_that_the_server_does_not_accept(certificates):
     with server(certificates) as port:
         fault = look(port, certificates.client, alpn_port=port)
     assert fault.reason is FaultReason.TLS
@@ -243,7 +243,7 @@ class Examiner:
         return self.findings.pop(0) if self.findings else None
 
 
-def test_one_look_serves_many_attempts_for_a_while(monkeypatch):
+def test_one_diagnosis_serves_attempts_for_60_seconds(monkeypatch):
     clock = [0.0]
     examine = Examiner(CAUSE)
     monkeypatch.setattr(diagnosis, "diagnose", examine)
@@ -259,7 +259,7 @@ def test_one_look_serves_many_attempts_for_a_while(monkeypatch):
     asyncio.run(scenario())
 
 
-def test_changed_files_or_another_symptom_are_looked_at_anew(tmp_path, monkeypatch):
+def test_changed_files_or_another_symptom_are_diagnosed_again(tmp_path, monkeypatch):
     files = TlsFiles(ca=tmp_path / "ca.pem")
     examine = Examiner(CAUSE, None, CAUSE)
     monkeypatch.setattr(diagnosis, "diagnose", examine)
@@ -276,7 +276,7 @@ def test_changed_files_or_another_symptom_are_looked_at_anew(tmp_path, monkeypat
     asyncio.run(scenario())
 
 
-def test_looking_does_not_block_the_loop(monkeypatch):
+def test_a_diagnosis_does_not_block_the_loop(monkeypatch):
     released = threading.Event()
 
     def examine(_):

@@ -11,6 +11,7 @@ from presenced.events.message import Message
 from presenced.system.log import get_logger
 
 _POLL_AFTER = 0.002
+_SETTLE_TIMEOUT = 2.0
 
 
 class Inbox:
@@ -31,7 +32,7 @@ class Inbox:
     they would fill the broker's in-flight window until it sends nothing more.
 
     `settled` returns when everything delivered is acknowledged, if `deliver` does not do that
-    itself; `settle` waits for it at most `settle_within` seconds.
+    itself; `settle` waits for it at most 2 seconds.
     """
 
     def __init__(
@@ -42,7 +43,6 @@ class Inbox:
         capacity: int = 100_000,
         batch: int = 500,
         settled: Callable[[], Awaitable[None]] | None = None,
-        settle_within: float = 2.0,
     ) -> None:
         self.undelivered = 0
         self._loop = loop
@@ -50,7 +50,6 @@ class Inbox:
         self._capacity = capacity
         self._batch = batch
         self._settled = settled
-        self._settle_within = settle_within
         self._lock = threading.Lock()
         self._waiting: deque[Message] = deque()
         self._awake = False
@@ -105,7 +104,7 @@ class Inbox:
         self.drain()
         if self._settled is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settle_within):
+                async with asyncio.timeout(_SETTLE_TIMEOUT):
                     await self._settled()
 
     def close(self) -> None:

@@ -103,7 +103,7 @@ class AiomqttLink(Link):
     async def open(self) -> None:
         """Connect and wait until the broker accepts; see `Link`."""
         try:
-            await self._socket.dial(self._connect)
+            await self._socket.open(self._connect)
         except (ssl.SSLError, ConnectionResetError, BrokenPipeError) as error:
             raise ConnectError(symptoms.tls_fault(error, self._options), certain=False) from error
         except OSError as error:
@@ -141,7 +141,7 @@ class AiomqttLink(Link):
         self.mute()
         if self._connected and self._paho.disconnect() == MQTT_ERR_SUCCESS:
             await asyncio.wait({self._end}, timeout=_DISCONNECT_TIMEOUT)
-        self._socket.hang_up()
+        self._socket.close()
 
     def acknowledge(self, mid: int) -> None:
         """Send a PUBACK, unless the connection that brought the message has ended."""

@@ -18,7 +18,7 @@ _PING_CHECK_EVERY = 1.0
 
 
 class PahoSocket:
-    """Connects a paho client, once, and reads and writes for it until `hang_up`.
+    """Connects a paho client, once, and reads and writes for it until `close`.
 
     `messages` returns how many messages paho has delivered so far. `on_failure` is called with an
     exception of paho, after the socket was closed.
@@ -35,17 +35,17 @@ class PahoSocket:
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._pinging: asyncio.Task[None] | None = None
-        self._dialling = False
+        self._connecting = False
         self._closed = False
         paho.on_socket_open = None
         paho.on_socket_close = self._on_close
         paho.on_socket_register_write = self._on_register_write
         paho.on_socket_unregister_write = self._on_unregister_write
 
-    async def dial(self, connect: Callable[[], Any]) -> None:
+    async def open(self, connect: Callable[[], Any]) -> None:
         """Run paho's `connect`, which blocks until TLS is negotiated, then send its CONNECT.
 
-        Raises OSError. After `hang_up` no CONNECT is sent, because it would end the next connection
+        Raises OSError. After `close` no CONNECT is sent, because it would end the next connection
         with this client ID.
         """
 
@@ -53,22 +53,22 @@ class PahoSocket:
             try:
                 connect()
             finally:
-                self._dialling = False
+                self._connecting = False
                 if self._closed and (sock := self._paho.socket()) is not None:
                     sock.close()
 
-        self._dialling = True
+        self._connecting = True
         await in_thread(work, name="mqtt connect")
         sock: Any = self._paho.socket()
         self._loop.add_reader(sock, self._read)
         self._loop.add_writer(sock, self._write)
         self._pinging = self._loop.create_task(self._ping())
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """Close the socket in any state."""
         self._closed = True
         sock = self._paho.socket()
-        if sock is not None and not self._dialling:  # else the thread closes it
+        if sock is not None and not self._connecting:  # else the thread closes it
             self._on_close(None, None, sock)
             sock.close()
 
@@ -79,7 +79,7 @@ class PahoSocket:
             self._loop.remove_writer(sock)
 
     def _on_register_write(self, _client: Any, _userdata: Any, sock: Any) -> None:
-        if self._pinging is not None:  # else it is the thread's CONNECT, which `dial` sends
+        if self._pinging is not None:  # else it is the thread's CONNECT, which `open` sends
             self._loop.add_writer(sock, self._write)
 
     def _on_unregister_write(self, _client: Any, _userdata: Any, sock: Any) -> None:
@@ -122,5 +122,5 @@ class PahoSocket:
         return sock.pending() if isinstance(sock, ssl.SSLSocket) else 0
 
     def _fail(self, where: str, error: Exception) -> None:
-        self.hang_up()
+        self.close()
         self._on_failure(where, error)
