@@ -8,7 +8,7 @@ from typing import Any
 from presenced.events.message import Message
 from presenced.sources.connections import build_source
 from presenced.sources.inbox import Inbox
-from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 
 # Transport and MQTT version.
@@ -46,7 +46,6 @@ class SourceHarness:
         capacity: int = 100_000,
         session: KeptSession | None = None,
         inbox: Inbox | None = None,
-        timings: Timings | None = None,
         **options: Any,
     ) -> None:
         transport, protocol = kind
@@ -70,7 +69,7 @@ class SourceHarness:
             endpoint=self.options.endpoint,
             listener=session,
         )
-        self.source = build_source(transport, self.options, self.inbox, self.status, timings)
+        self.source = build_source(transport, self.options, self.inbox, self.status)
 
     @property
     def topics(self) -> list[str]:

@@ -126,7 +126,7 @@ def test_a_filter_granted_at_qos_0_keeps_nothing(
     assert "granted $aws/events/# at QoS 0 only" in daemon.get("/-/ready")[1]
     (line,) = lines(daemon, "events come at QoS 0")
     assert "each outage is a gap" in line["detail"]
-    assert "Have the broker grant QoS 1" in line["remedy"]
+    assert "Configure the broker to grant QoS 1" in line["remedy"]
     broker.publish([connected("a")])
     online(daemon, 1)
     assert gaps(daemon) == {}

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from brokers import connect_packet, lifecycle_events, read_exactly
-from presenced.sources.source import Timings, TlsFiles
+from presenced.sources.source import TlsFiles
 from source_harness import FILTER, KINDS, SourceHarness, running
 from waiting import until
 
@@ -215,7 +215,6 @@ SERVER_FAULTS = {
 @pytest.mark.parametrize("fault", SERVER_FAULTS)
 def test_server_certificates_are_told_apart(kind, fault, broker_of, certificates):
     # awscrt itself reports a failed handshake only after up to 30 s.
-    timings = Timings(diagnose_after=0.2)
     files, server, words = SERVER_FAULTS[fault]
     broker = broker_of(
         certificates=certificates, server=getattr(certificates, server) if server else None
@@ -223,7 +222,7 @@ def test_server_certificates_are_told_apart(kind, fault, broker_of, certificates
 
     async def scenario():
         tls = getattr(certificates, files)
-        async with running(kind, broker.port, timings=timings, tls=tls) as harness:
+        async with running(kind, broker.port, diagnose_after=0.2, tls=tls) as harness:
             await until(lambda: words in (harness.status.problem or ""))
             return harness.status.problem, harness.failures()
 

@@ -41,7 +41,7 @@ def paho_client_of(client: aiomqtt.Client) -> object:
     return vars(client).get("_client")
 
 
-def test_aiomqtt_keeps_the_paho_client_where_the_transport_takes_it() -> None:
+def test_aiomqtt_has_the_paho_client() -> None:
     async def scenario() -> None:
         client = aiomqtt.Client("localhost")
         assert isinstance(paho_client_of(client), paho.mqtt.client.Client), "aiomqtt.Client._client"
@@ -74,7 +74,7 @@ def test_paho_has_the_method(name: str) -> None:
 
 
 @pytest.mark.parametrize("package", ["aiomqtt", "paho-mqtt"])
-def test_only_releases_that_were_tried_are_admitted(package: str) -> None:
+def test_only_tested_releases_are_allowed(package: str) -> None:
     project = tomllib.loads(PYPROJECT.read_text())["project"]
     (pin,) = (r for r in map(Requirement, project["dependencies"]) if r.name == package)
     assert importlib.metadata.version(package) in pin.specifier

@@ -3,21 +3,19 @@
 import asyncio
 import threading
 
-from presenced.sources.source import Timings
 from scripted_broker import CONNECT, SUBSCRIBE, scripted_broker
 from source_harness import FILTER, running
 from waiting import until
 
 
-def test_a_hopeless_attempt_counts_once_and_ends_early(broker_of, certificates):
+def test_an_attempt_that_cannot_succeed_ends_early_and_counts_once(broker_of, certificates):
     # s2n-tls waits up to 30 s before it reports a failed handshake.
-    timings = Timings(diagnose_after=0.1)
     broker = broker_of(certificates=certificates)
     kind, more = ("awscrt", "5"), {"reconnect_min": 60.0, "reconnect_max": 60.0}
 
     async def scenario():
         async with running(
-            kind, broker.port, timings=timings, tls=certificates.wrong_ca, **more
+            kind, broker.port, diagnose_after=0.1, tls=certificates.wrong_ca, **more
         ) as harness:
             await until(harness.failures)
             assert harness.failures() == {"tls_server_certificate": 1}
@@ -25,7 +23,7 @@ def test_a_hopeless_attempt_counts_once_and_ends_early(broker_of, certificates):
     asyncio.run(scenario())
 
 
-def test_a_code_that_mqtt_does_not_define_is_a_refusal_and_tried_again():
+def test_an_undefined_reason_code_is_a_refusal():
     async def script(peer):
         await peer.expect(CONNECT)
         peer.connack()
@@ -36,7 +34,7 @@ def test_a_code_that_mqtt_does_not_define_is_a_refusal_and_tried_again():
     async def scenario():
         async with (
             scripted_broker(script) as port,
-            running(("awscrt", "5"), port, timings=Timings(retry_min=0.05)) as harness,
+            running(("awscrt", "5"), port, retry_min=0.05) as harness,
         ):
             await until(lambda: harness.status.granted[FILTER])
             assert harness.failures() == {"filter_refused": 1}
@@ -44,7 +42,7 @@ def test_a_code_that_mqtt_does_not_define_is_a_refusal_and_tried_again():
     asyncio.run(scenario())
 
 
-def test_the_thread_of_the_library_is_known_to_python_from_one_message_to_the_next(broker_of):
+def test_python_keeps_the_state_of_the_library_thread(broker_of):
     broker = broker_of()
     thread = threading.local()  # which a thread loses together with its state in Python
     known = []

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 
 from brokers import free_port
 from presenced.sources.faults import Fault, FaultReason
+from presenced.sources.mqtt import diagnosis
 from presenced.sources.mqtt.diagnosis import Diagnostician, diagnose
 from presenced.sources.mqtt.symptoms import network_fault, tls_fault
 from presenced.sources.mqtt.tls import client_context, examine_files, stamps
@@ -29,7 +30,7 @@ def options(port=8883, tls=None, **more):
 
 def look(*args, **more):
     """What a diagnosis finds that does not wait long for a rejected certificate."""
-    return diagnose(options(*args, **more), alert=0.2)
+    return diagnose(options(*args, alert_timeout=0.2, **more))
 
 
 @contextlib.contextmanager
@@ -124,7 +125,7 @@ def test_a_key_of_another_certificate_is_named_with_it(certificates):
     assert str(certificates.mismatched_key.cert) in fault.detail
 
 
-def test_an_encrypted_key_asks_nobody_for_a_password(certificates, tmp_path):
+def test_an_encrypted_key_prompts_for_no_password(certificates, tmp_path):
     key = serialization.load_pem_private_key(certificates.client.key.read_bytes(), None)
     encrypted = tmp_path / "encrypted.key"
     encrypted.write_bytes(
@@ -154,7 +155,7 @@ def test_only_port_443_offers_alpn(certificates):
     client_context(options(443, certificates.client))
 
 
-def test_a_way_without_faults(certificates):
+def test_a_connection_without_faults(certificates):
     with server(certificates) as port:
         assert look(port, certificates.client) is None
 
@@ -166,7 +167,7 @@ def test_a_server_that_closes_after_the_handshake(certificates):
     assert "right after the TLS handshake" in fault.detail
 
 
-def test_alpn_that_the_server_does_not_take(certificates):
+def test_alpn_that_the_server_does_not_accept(certificates):
     with server(certificates) as port:
         fault = look(port, certificates.client, alpn_port=port)
     assert fault.reason is FaultReason.TLS
@@ -242,12 +243,13 @@ class Examiner:
         return self.findings.pop(0) if self.findings else None
 
 
-def test_one_look_serves_many_attempts_for_a_while():
+def test_one_diagnosis_serves_attempts_for_60_seconds(monkeypatch):
     clock = [0.0]
     examine = Examiner(CAUSE)
+    monkeypatch.setattr(diagnosis, "diagnose", examine)
 
     async def scenario():
-        doctor = Diagnostician(options(), examine=examine, clock=lambda: clock[0])
+        doctor = Diagnostician(options(), clock=lambda: clock[0])
         assert await asyncio.gather(*(doctor.explain(SYMPTOM) for _ in range(5))) == [CAUSE] * 5
         assert examine.calls == 1
         clock[0] = 60.0
@@ -257,13 +259,14 @@ def test_one_look_serves_many_attempts_for_a_while():
     asyncio.run(scenario())
 
 
-def test_changed_files_or_another_symptom_are_looked_at_anew(tmp_path):
+def test_changed_files_or_another_symptom_are_diagnosed_again(tmp_path, monkeypatch):
     files = TlsFiles(ca=tmp_path / "ca.pem")
     examine = Examiner(CAUSE, None, CAUSE)
+    monkeypatch.setattr(diagnosis, "diagnose", examine)
     other = Fault(FaultReason.CONNECT_REFUSED, "hung up")
 
     async def scenario():
-        doctor = Diagnostician(options(tls=files), examine=examine)
+        doctor = Diagnostician(options(tls=files))
         assert await doctor.explain(SYMPTOM) == CAUSE
         assert await doctor.explain(other) == other
         files.ca.write_text("new")
@@ -273,15 +276,17 @@ def test_changed_files_or_another_symptom_are_looked_at_anew(tmp_path):
     asyncio.run(scenario())
 
 
-def test_looking_does_not_block_the_loop():
+def test_a_diagnosis_does_not_block_the_loop(monkeypatch):
     released = threading.Event()
 
     def examine(_):
         assert released.wait(20)
         return CAUSE
 
+    monkeypatch.setattr(diagnosis, "diagnose", examine)
+
     async def scenario():
-        look = asyncio.create_task(Diagnostician(options(), examine=examine).explain(SYMPTOM))
+        look = asyncio.create_task(Diagnostician(options()).explain(SYMPTOM))
         await asyncio.sleep(0)
         released.set()  # only a loop that runs on gets here
         assert await look == CAUSE

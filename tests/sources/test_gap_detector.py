@@ -133,7 +133,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
         (0.0, 10.0, False, "clean_session"),
     ],
 )
-def test_an_outage_is_a_gap_where_nobody_kept_the_messages(
+def test_an_outage_is_a_gap_if_the_messages_were_not_kept(
     capsys: pytest.CaptureFixture[str],
     expiry: float,
     seconds: float,
@@ -164,7 +164,7 @@ def test_a_full_backlog_is_a_gap_each_time_that_it_grows() -> None:
     assert watcher.unverified == 1
 
 
-def test_a_status_that_counts_anew_hides_no_drop() -> None:
+def test_a_new_status_hides_no_drop() -> None:
     """A reload that changes a connection's filters gives it another status."""
     watcher = watching()
     watcher.statuses["me"].messages_dropped = 500
@@ -204,7 +204,7 @@ def test_seconds_at_the_rate_limit_in_a_row_are_one_gap(
     assert watcher.gaps == {"rate_limit": 2}, "another one"
 
 
-def test_what_is_heard_during_a_gap_is_in_doubt_again_at_its_end() -> None:
+def test_clients_seen_during_a_gap_are_unverified_at_its_end() -> None:
     watcher = watching()
     watcher.receive(10)
     watcher.look()
@@ -224,7 +224,7 @@ def test_below_the_rate_limit_nothing_is_missed() -> None:
     assert watcher.gaps == {}
 
 
-def test_a_connection_without_presence_doubts_nobody_and_holds_nothing() -> None:
+def test_a_connection_without_presence_leaves_no_client_unverified() -> None:
     watcher = watching(options(), options("registry", filters=REGISTRY))
     watcher.outage(10.0, resumed=False, client_id="registry")
     watcher.statuses["registry"].messages_dropped = 1
@@ -271,9 +271,7 @@ def test_deadlines_are_held_from_the_outage_until_all_has_been_received() -> Non
     ("who", "connected", "taken"),
     [("me", True, True), ("me", False, False), ("other", True, False)],
 )
-def test_its_own_connect_and_no_other_event_sets_the_clock_right(
-    who: str, connected: bool, taken: bool
-) -> None:
+def test_only_the_own_connect_corrects_the_clock(who: str, connected: bool, taken: bool) -> None:
     """By this machine's clock all happened 30 s before it did."""
     watcher = watching()
     watcher.outage(60.0, resumed=True)
@@ -282,7 +280,7 @@ def test_its_own_connect_and_no_other_event_sets_the_clock_right(
     assert (watcher.all.catching_up == []) is taken
 
 
-def test_quiet_lets_go_of_deadlines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_releases_deadlines(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("info", "json")
     watcher = watching()
     watcher.outage(60.0, resumed=True)
@@ -298,7 +296,7 @@ def test_quiet_lets_go_of_deadlines(capsys: pytest.CaptureFixture[str]) -> None:
     assert sum("caught up" in line["event"] for line in lines(capsys)) == 1
 
 
-def test_an_expired_session_lets_go_of_deadlines_while_it_is_still_down() -> None:
+def test_an_expired_session_releases_deadlines_while_down() -> None:
     watcher = watching()
     watcher.all.up("me", resumed=False)
     watcher.all.down("me")
@@ -311,7 +309,7 @@ def test_an_expired_session_lets_go_of_deadlines_while_it_is_still_down() -> Non
 
 
 @pytest.mark.parametrize("unkept", [{"session_expiry": 0.0}, {"session_expiry": 0.5}, {"qos": 0}])
-def test_nothing_is_held_where_nothing_is_kept(unkept: dict[str, Any]) -> None:
+def test_no_deadline_is_held_without_a_session(unkept: dict[str, Any]) -> None:
     """AWS IoT Core keeps messages of QoS 1 only, whatever becomes of the session."""
     watcher = watching(options(**unkept))
     watcher.all.up("me", resumed=False)
@@ -356,7 +354,7 @@ def test_the_longest_outage_of_several_connections_holds() -> None:
     ],
     ids=["junk", "thing", "untimed"],
 )
-def test_what_is_of_nobody_knows_when_is_waited_for(event: Event | None) -> None:
+def test_untimed_events_count_as_queued(event: Event | None) -> None:
     watcher = watching()
     watcher.outage(60.0, resumed=True)
     for _ in range(100):
@@ -366,7 +364,7 @@ def test_what_is_of_nobody_knows_when_is_waited_for(event: Event | None) -> None
     assert watcher.all.catching_up == ["me"]
 
 
-def test_events_of_any_family_that_happen_now_are_not_waited_for() -> None:
+def test_present_events_of_any_family_are_not_queued() -> None:
     watcher = watching()
     watcher.outage(60.0, resumed=True)
     for _ in range(40):
@@ -378,7 +376,7 @@ def test_events_of_any_family_that_happen_now_are_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("step", [-7200.0, 7200.0])
-def test_a_clock_that_is_set_while_it_catches_up_neither_ends_nor_freezes_that(
+def test_setting_the_clock_neither_ends_nor_prolongs_catching_up(
     step: float,
 ) -> None:
     watcher = watching()
@@ -412,7 +410,7 @@ def test_sessions_are_those_of_connections_that_have_been_up() -> None:
     }
 
 
-def test_what_an_earlier_process_had_not_caught_up_with_is_still_to_come() -> None:
+def test_a_restart_continues_catching_up() -> None:
     wall = Time().wall
     watcher = watching(earlier=[MqttSession("me", wall - 10, missing_since=wall - 5000)])
     assert watcher.all.held_at == watcher.time.now - 5000
@@ -441,7 +439,7 @@ def test_an_earlier_process_held_deadlines_since_it_was_last_alive() -> None:
         (-9000.0, EXPIRY, "session_lost", 0.0),  # the clock was set back meanwhile
     ],
 )
-def test_what_was_lost_between_two_processes(
+def test_gaps_between_two_processes(
     capsys: pytest.CaptureFixture[str], age: float, expiry: float, reason: str, seconds: float
 ) -> None:
     log.configure("info", "json")
@@ -483,7 +481,7 @@ def test_a_client_id_that_a_reload_changes_counts_from_the_reload_on() -> None:
     assert watcher.gaps == {"session_expired": 1, "session_lost": 1}
 
 
-def test_a_reload_leaves_what_is_known_of_a_connection() -> None:
+def test_a_reload_keeps_the_state_of_a_connection() -> None:
     watcher = watching()
     watcher.all.up("me", resumed=False)
     watcher.all.down("me")
@@ -495,7 +493,7 @@ def test_a_reload_leaves_what_is_known_of_a_connection() -> None:
     assert watcher.gaps == {"session_lost": 1}
 
 
-def test_a_reload_may_take_presence_away_or_bring_it() -> None:
+def test_a_reload_may_remove_or_add_presence() -> None:
     watcher = watching(options(filters=REGISTRY))
     watcher.all.up("me", resumed=False)
     watcher.all.down("me")
@@ -617,7 +615,7 @@ def test_an_outage_of_a_filter_granted_at_qos_0_is_a_gap(
         (EVERYTHING, 1, 1, False),
     ],
 )
-def test_people_are_told_where_less_was_granted_than_asked(
+def test_a_lower_granted_qos_is_a_warning(
     filters: tuple[str, ...], asked: int, granted: int, warned: bool
 ) -> None:
     watcher = watching(options(filters=filters, qos=asked))
@@ -673,7 +671,7 @@ def changed(*filters: str, before: dict[str, int] | None) -> Watcher:
     return watcher
 
 
-def test_what_a_new_filter_missed_is_a_gap(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_filter_is_a_gap(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("info", "json")
     watcher = changed(*PRESENCE, before={REGISTRY[0]: 1})
     assert watcher.unverified == 1, "at once"

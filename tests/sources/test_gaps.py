@@ -7,10 +7,8 @@ from presenced.sources.gaps import ConnectionGap, Gap, GapReason
 EXPIRY = 3600.0
 
 
-def outages(
-    expiry: float = EXPIRY, *, absent_for: float | None = None, now: float = 0.0
-) -> ConnectionGap:
-    return ConnectionGap(expiry, absent_for=absent_for, now=now)
+def outages(expiry: float = EXPIRY, *, unused_since: float | None = None) -> ConnectionGap:
+    return ConnectionGap(expiry, unused_since=unused_since, missing_since=unused_since)
 
 
 def resumed(now: float = 100.0) -> ConnectionGap:
@@ -24,7 +22,7 @@ def resumed(now: float = 100.0) -> ConnectionGap:
 
 
 @pytest.mark.parametrize("expiry", [0.0, EXPIRY])
-def test_the_first_connection_of_all_has_missed_nothing(expiry: float) -> None:
+def test_the_first_connection_has_no_gap(expiry: float) -> None:
     assert outages(expiry).up(10.0, resumed=False) is None
 
 
@@ -41,11 +39,11 @@ def test_the_first_connection_of_all_has_missed_nothing(expiry: float) -> None:
     ],
 )
 @pytest.mark.parametrize("of_earlier_process", [True, False])
-def test_what_an_outage_may_have_lost(
+def test_gap_of_an_outage(
     expiry: float, away: float, kept: bool, reason: GapReason | None, of_earlier_process: bool
 ) -> None:
     if of_earlier_process:
-        one = outages(expiry, absent_for=away, now=500.0)
+        one = outages(expiry, unused_since=500.0 - away)
         gap = one.up(500.0, resumed=kept)
     else:
         one = outages(expiry)
@@ -63,7 +61,7 @@ def test_an_outage_begins_with_the_first_of_several_failures() -> None:
     assert one.up(70.0, resumed=False) == Gap(GapReason.SESSION_LOST, 60.0)
 
 
-def test_an_outage_while_catching_up_goes_on_from_the_one_before() -> None:
+def test_an_outage_while_catching_up_continues_the_previous_one() -> None:
     one = resumed()
     one.down(110.0)
     assert not one.catching_up
@@ -71,7 +69,7 @@ def test_an_outage_while_catching_up_goes_on_from_the_one_before() -> None:
     assert one.up(120.0, resumed=False) == Gap(GapReason.SESSION_LOST, 120.0)
 
 
-def test_what_is_over_is_told_once() -> None:
+def test_a_gap_is_reported_once() -> None:
     one = outages()
     one.up(0.0, resumed=False)
     one.down(10.0)
@@ -80,14 +78,14 @@ def test_what_is_over_is_told_once() -> None:
     assert one.up(31.0, resumed=False) == Gap(GapReason.SESSION_LOST, 1.0)
 
 
-def test_nothing_is_caught_up_with_on_a_new_session() -> None:
+def test_a_new_session_does_not_catch_up() -> None:
     one = outages()
     one.up(0.0, resumed=False)
     assert not one.catching_up
     assert one.missing_since is None
 
 
-def test_a_session_that_was_there_at_the_first_start_is_caught_up_with() -> None:
+def test_a_session_resumed_at_the_first_start_catches_up() -> None:
     """No state file, but the broker has kept what an earlier process subscribed to."""
     one = outages()
     assert one.up(7.0, resumed=True) is None
@@ -123,7 +121,7 @@ def stream(
     return begin + seconds
 
 
-def test_new_events_are_as_quiet_as_none() -> None:
+def test_new_events_count_as_quiet() -> None:
     one = resumed()
     stream(one, 100.0, 3.5, age=0.1)
     assert not one.catching_up
@@ -143,7 +141,7 @@ def test_new_events_that_overtake_the_queue_do_not_end_it() -> None:
     assert not one.catching_up
 
 
-def test_an_event_that_comes_late_now_and_then_is_no_queue() -> None:
+def test_an_occasional_late_event_is_no_queue() -> None:
     one = resumed()
     for step in range(65):
         now = 100.0 + step / 10
@@ -155,7 +153,7 @@ def test_an_event_that_comes_late_now_and_then_is_no_queue() -> None:
 
 
 @pytest.mark.parametrize("age", [None, 30.0])
-def test_what_may_be_of_the_queue_is_waited_for(age: float | None) -> None:
+def test_catching_up_waits_for_events_that_may_be_queued(age: float | None) -> None:
     one = resumed()
     for step in range(300):
         one.received(100.0 + step / 10, age, own_connect=False)
@@ -164,7 +162,7 @@ def test_what_may_be_of_the_queue_is_waited_for(age: float | None) -> None:
 
 
 @pytest.mark.parametrize("ahead", [-50.0, -3.0, 0.0, 3.0, 50.0])
-def test_its_own_connect_tells_how_the_clocks_differ(ahead: float) -> None:
+def test_own_connect_shows_the_clock_difference(ahead: float) -> None:
     one = resumed()
     one.received(100.3, 0.3 + ahead, own_connect=True)
     stored = resumed()
@@ -179,14 +177,14 @@ def test_its_own_connect_tells_how_the_clocks_differ(ahead: float) -> None:
     assert stored.catching_up
 
 
-def test_an_own_connect_of_an_earlier_time_tells_nothing_of_the_clock() -> None:
+def test_an_earlier_own_connect_is_not_compared() -> None:
     one = resumed()
     one.received(100.3, 150.0, own_connect=True)
     stream(one, 100.4, 10.0, age=120.0)
     assert one.catching_up
 
 
-def test_a_clock_far_ahead_prolongs_the_waiting_by_no_more_than_that() -> None:
+def test_a_clock_far_ahead_prolongs_catching_up_by_its_difference() -> None:
     one = resumed()
     assert stream(one, 100.0, 60.0, age=60.1) == 160.0
     assert one.catching_up
@@ -194,7 +192,7 @@ def test_a_clock_far_ahead_prolongs_the_waiting_by_no_more_than_that() -> None:
     assert not one.catching_up
 
 
-def test_each_connection_waits_anew() -> None:
+def test_each_connection_waits_again() -> None:
     one = resumed()
     look(one, 101.0)
     one.down(101.0)
@@ -205,7 +203,7 @@ def test_each_connection_waits_anew() -> None:
     assert not one.catching_up
 
 
-def test_what_one_connection_learned_of_the_clock_does_not_count_on_the_next() -> None:
+def test_the_clock_difference_is_forgotten_on_the_next_connection() -> None:
     """It may have been set since."""
     one = resumed()
     one.received(100.3, 50.3, own_connect=True)
@@ -217,7 +215,7 @@ def test_what_one_connection_learned_of_the_clock_does_not_count_on_the_next() -
     assert one.catching_up
 
 
-def test_the_own_connect_of_a_flap_lies_in_the_queue_and_tells_nothing() -> None:
+def test_a_queued_own_connect_of_a_flap_is_not_compared() -> None:
     """Down at 0, up for a second at 60, down again for ten."""
     one = resumed(now=60.0)
     one.down(61.0)
@@ -229,7 +227,7 @@ def test_the_own_connect_of_a_flap_lies_in_the_queue_and_tells_nothing() -> None
     assert one.catching_up
 
 
-def test_its_own_connect_tells_the_same_behind_a_slow_disk() -> None:
+def test_own_connect_shows_the_clock_difference_despite_a_slow_disk() -> None:
     one = resumed()
     one.hold_back(105.0, 100.5)
     one.received(105.1, 5.1, own_connect=True)
@@ -250,9 +248,9 @@ def test_it_is_not_quiet_while_the_broker_waits_for_acknowledgements() -> None:
 
 
 def test_only_a_kept_session_holds() -> None:
-    clean = outages(0.0, absent_for=10.0, now=0.0)
+    clean = outages(0.0, unused_since=-10.0)
     assert clean.holds_from(0.0) is None
-    kept = outages(absent_for=10.0, now=0.0)
+    kept = outages(unused_since=-10.0)
     assert kept.holds_from(0.0) == -10.0
 
 
@@ -265,7 +263,7 @@ def test_a_session_holds_while_it_is_within_its_expiry() -> None:
     assert one.holds_from(10.0 + EXPIRY + 0.1) is None
 
 
-def test_what_is_being_received_holds_however_long_it_takes() -> None:
+def test_receiving_a_queue_holds_for_any_time() -> None:
     one = resumed()
     assert one.holds_from(10 * EXPIRY) == 0.0
     look(one, 10 * EXPIRY)
@@ -284,8 +282,8 @@ def test_a_broker_counts_the_expiry_from_the_last_use() -> None:
     assert one.up(6701.0 + EXPIRY, resumed=True) == Gap(GapReason.SESSION_EXPIRED, 10201.0)
 
 
-def test_what_an_earlier_process_had_missed_holds_from_then_on() -> None:
-    one = ConnectionGap(EXPIRY, absent_for=10.0, missing_for=5000.0, now=0.0)
+def test_messages_missing_in_an_earlier_process_hold() -> None:
+    one = ConnectionGap(EXPIRY, unused_since=-10.0, missing_since=-5000.0)
     assert one.holds_from(0.0) == -5000.0
     assert one.up(0.0, resumed=True) is None
 
@@ -298,7 +296,7 @@ def test_a_lost_session_holds_nothing() -> None:
     assert one.holds_from(20.0) is None
 
 
-def test_what_the_broker_holds_back_is_waited_for_as_a_queue_is() -> None:
+def test_held_back_messages_are_like_a_queue() -> None:
     one = resumed()
     look(one, 103.0)
     assert one.holds_from(103.0) is None
@@ -312,7 +310,7 @@ def test_what_the_broker_holds_back_is_waited_for_as_a_queue_is() -> None:
     assert one.holds_from(112.5) is None
 
 
-def test_what_the_broker_holds_back_is_waited_for_without_a_session_too() -> None:
+def test_held_back_messages_count_without_a_session() -> None:
     one = outages(0.0)
     one.up(0.0, resumed=False)
     one.hold_back(10.0, 8.0)
@@ -324,7 +322,7 @@ def test_what_the_broker_holds_back_is_waited_for_without_a_session_too() -> Non
     assert one.holds_from(21.0) is None
 
 
-def test_a_connection_that_is_down_is_not_held_back_besides() -> None:
+def test_a_connection_that_is_down_is_not_held_back() -> None:
     one = resumed()
     one.down(102.0)
     one.hold_back(110.0, 105.0)

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 from presenced.events.message import Message
+from presenced.sources import inbox as inbox_module
 from presenced.sources.inbox import Inbox
 from waiting import until
 
@@ -55,7 +56,7 @@ def test_many_messages_wake_the_loop_once():
     assert loop.wakeups == 2
 
 
-def test_a_busy_inbox_is_looked_after_without_being_woken():
+def test_a_busy_inbox_is_polled():
     loop, batches = CountingLoop(), []
     inbox = Inbox(loop, batches.append)
     for number in range(10):
@@ -68,7 +69,7 @@ def test_a_busy_inbox_is_looked_after_without_being_woken():
     assert loop.turns == [], "nothing has come any more"
 
 
-def test_what_was_not_taken_comes_again_before_what_came_later():
+def test_messages_not_taken_are_delivered_before_later_ones():
     loop, brought = CountingLoop(), []
 
     def deliver(batch):
@@ -87,7 +88,7 @@ def test_what_was_not_taken_comes_again_before_what_came_later():
     assert inbox.backlog == 0
 
 
-def test_close_hands_over_until_all_is_taken():
+def test_close_delivers_until_all_is_taken():
     taken = []
 
     def deliver(batch):
@@ -134,7 +135,7 @@ def test_oldest_is_the_moment_of_the_first_that_waits():
     assert inbox.oldest == 6.0
 
 
-def test_close_hands_over_the_rest_and_refuses_what_comes():
+def test_close_delivers_the_rest_and_refuses_later_messages():
     loop, batches = CountingLoop(), []
     inbox = Inbox(loop, batches.append, batch=2)
     for number in range(5):
@@ -218,14 +219,12 @@ def test_threads_that_outlive_the_loop_are_refused():
     assert refused.wait(20)
 
 
-def settling(settled, **options):
+def settling(settled):
     """The sizes of the batches of three messages, by the time that `settle` returned."""
     batches, sizes = [], []
 
     async def scenario():
-        inbox = Inbox(
-            asyncio.get_running_loop(), batches.append, batch=2, settled=settled, **options
-        )
+        inbox = Inbox(asyncio.get_running_loop(), batches.append, batch=2, settled=settled)
         for number in range(3):
             inbox.put(message(number))
         await inbox.settle()
@@ -236,7 +235,7 @@ def settling(settled, **options):
     return sizes
 
 
-def test_settle_hands_over_all_that_waits():
+def test_settle_delivers_all_waiting_messages():
     assert settling(None) == [2, 1]
 
 
@@ -252,7 +251,8 @@ def test_settle_waits_until_all_is_acknowledged():
     assert waited == [True]
 
 
-def test_settle_does_not_wait_for_ever():
+def test_settle_does_not_wait_for_ever(monkeypatch):
+    monkeypatch.setattr(inbox_module, "_SETTLE_TIMEOUT", 0.01)
     ended = []
 
     async def never():
@@ -261,5 +261,5 @@ def test_settle_does_not_wait_for_ever():
         finally:
             ended.append(True)
 
-    assert settling(never, settle_within=0.01) == [2, 1]
+    assert settling(never) == [2, 1]
     assert ended == [True]

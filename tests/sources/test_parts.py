@@ -131,18 +131,19 @@ def subscribe_with(answers, filters=("a", "b"), *, held=()):
         ConnectionStatus("c", filters, listener=KeptSession(*held)),
         ScriptedLink(answers),
     )
+    status.up(resumed=True)
     asyncio.run(subscribe_until_granted(link, status, backoff(0.0, 0.0)))
     return status, link.sent
 
 
-def test_only_what_was_refused_is_tried_again():
+def test_only_refused_filters_are_requested_again():
     status, sent = subscribe_with([[0, 135], [128], [1]])
     assert sent == [["a", "b"], ["b"], ["b"]]
     assert status.granted == {"a": True, "b": True}
     assert status.failures["filter_refused"] == 2
 
 
-def test_no_answer_and_short_answers_are_tried_again():
+def test_missing_and_short_answers_are_requested_again():
     status, sent = subscribe_with([TimeoutError("no SUBACK"), [1], [1]])
     assert sent == [["a", "b"], ["a", "b"], ["b"]]
     assert status.granted == {"a": True, "b": True}
@@ -155,7 +156,7 @@ def test_nine_filters_make_two_packets():
     assert sent == [filters[:8], filters[8:]]
 
 
-def test_what_is_not_wanted_any_more_ends_after_the_new_filters_began():
+def test_unwanted_filters_end_after_new_ones_are_granted():
     _, sent = subscribe_with([[1, 1], [0, 17]], held=("old", "unknown to the broker"))
     assert sent == [["a", "b"], ("no more", "old", "unknown to the broker")]
 
@@ -168,7 +169,7 @@ def test_nothing_ends_while_a_new_filter_is_not_granted(refusal):
     assert sent == [["a", "b"], again, ("no more", "old")]
 
 
-def test_what_the_broker_does_not_end_is_tried_again_and_told(capsys):
+def test_a_refused_unsubscribe_is_repeated_and_logged(capsys):
     _, sent = subscribe_with([[1, 1], [0, 135], [0]], held=["old", "older"])
     assert sent == [["a", "b"], ("no more", "old", "older"), ("no more", "older")]
     told = capsys.readouterr().out

@@ -57,6 +57,6 @@ def test_a_line_holds_a_message_to_the_last_byte(
         (b"\xff", {"base64": "/w=="}),
     ],
 )
-def test_objects_are_for_people_to_read(payload: bytes, written: object) -> None:
+def test_objects_are_written_unchanged(payload: bytes, written: object) -> None:
     fields = json.loads(recording_line(message("t", payload)))
     assert fields == {"received": 1.5, "topic": "t", "payload": written}

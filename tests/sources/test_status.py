@@ -45,13 +45,13 @@ def test_all_reasons_are_there_from_the_start(status):
     assert status.failures == dict.fromkeys(FaultReason, 0)
 
 
-def test_a_failed_attempt_is_counted_and_told(status):
+def test_a_failed_attempt_is_counted_and_reported(status):
     status.failed(Fault(FaultReason.UNREACHABLE, "it does not answer", "Check the port"))
     assert count(status) == {"unreachable": 1}
     assert status.problem == "it does not answer. Check the port"
 
 
-def test_a_failure_told_late_does_not_spoil_the_present(status):
+def test_a_late_failure_does_not_change_the_present_state(status):
     status.up(resumed=True)
     status.filter_granted("a/#", 1)
     status.filter_granted("b/#", 1)
@@ -169,6 +169,6 @@ def test_local_variables_of_a_failure_stay_out_of_the_log(status, capsys):
     assert "somebody" not in "".join(capsys.readouterr()).replace('secret = "payload', "")
 
 
-def test_what_the_broker_said_makes_no_new_fault():
+def test_the_text_of_the_broker_makes_no_new_fault():
     assert Fault(FaultReason.TLS, "a", said="x") == Fault(FaultReason.TLS, "a", said="y")
     assert str(Fault(FaultReason.TLS, "a", "b", "c")) == 'a (the broker said: "c"). b'

@@ -20,7 +20,7 @@ def wanting(*filters: str, held: dict[str, int] | None = None, qos: int = 1) -> 
     return subscriptions
 
 
-def test_what_was_granted_is_held_until_it_is_unsubscribed() -> None:
+def test_granted_filters_are_held_until_unsubscribed() -> None:
     subscriptions = wanting(PRESENCE, THINGS)
     assert subscriptions.held is None, "nothing is known"
     subscriptions.granted(PRESENCE, 1)
@@ -64,14 +64,14 @@ def test_a_filter_that_the_resumed_session_did_not_hold_has_missed_something(
     assert not subscriptions.granted(PRESENCE, 1), "now it is held"
 
 
-def test_what_carries_no_presence_misses_none() -> None:
+def test_a_filter_without_presence_misses_none() -> None:
     subscriptions = wanting(THINGS, held={PRESENCE: 1})
     subscriptions.up(resumed=True, whole=True)
     assert not subscriptions.granted(THINGS, 1)
 
 
 @pytest.mark.parametrize("others", [[], [THINGS]])
-def test_a_filter_that_has_ended_covers_none_that_is_granted_afterwards(others: list[str]) -> None:
+def test_an_unsubscribed_filter_covers_no_later_one(others: list[str]) -> None:
     subscriptions = wanting(PRESENCE, THINGS, held={EVERYTHING: 1})
     subscriptions.up(resumed=True, whole=True)
     for each in others:
@@ -80,7 +80,7 @@ def test_a_filter_that_has_ended_covers_none_that_is_granted_afterwards(others: 
     assert subscriptions.granted(PRESENCE, 1)
 
 
-def test_a_filter_that_ends_says_nothing_of_what_the_others_have_kept() -> None:
+def test_unsubscribing_keeps_the_other_filters() -> None:
     subscriptions = wanting(PRESENCE, held={PRESENCE: 1, THINGS: 1})
     subscriptions.up(resumed=True, whole=True)
     subscriptions.unsubscribed(THINGS)
@@ -137,7 +137,7 @@ def test_a_grant_at_qos_0_explains_events_at_qos_0() -> None:
     assert "granted $aws/events/presence/# at QoS 0 only" in str(subscriptions.shortfalls[PRESENCE])
 
 
-def test_a_filter_that_is_gone_is_no_shortfall() -> None:
+def test_an_unwanted_filter_is_no_shortfall() -> None:
     subscriptions = wanting(PRESENCE)
     subscriptions.granted(PRESENCE, 0)
     subscriptions.want([CONNECTED], 1)

@@ -28,7 +28,7 @@ def live(status: ConnectionStatus, clock: Clock, *, seconds: float) -> None:
     clock.now += seconds
 
 
-def test_takeovers_time_after_time_are_named_and_stay_named() -> None:
+def test_repeated_takeovers_are_named_and_stay_named() -> None:
     status, clock = make()
     for _ in range(2):
         live(status, clock, seconds=10)
@@ -44,7 +44,7 @@ def test_takeovers_time_after_time_are_named_and_stay_named() -> None:
     assert status.problem is None, "five minutes without one"
 
 
-def test_losses_that_nobody_explains_raise_the_question() -> None:
+def test_unexplained_losses_suggest_a_second_client() -> None:
     status, clock = make()
     for _ in range(3):
         live(status, clock, seconds=10)
@@ -55,7 +55,7 @@ def test_losses_that_nobody_explains_raise_the_question() -> None:
     assert status.problem is None, "a guess is not held against a connection that is up"
 
 
-def test_losses_far_apart_raise_none() -> None:
+def test_losses_far_apart_suggest_nothing() -> None:
     status, clock = make()
     for _ in range(5):
         live(status, clock, seconds=400)

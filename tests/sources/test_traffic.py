@@ -71,7 +71,7 @@ def test_without_a_limit_no_second_is_saturated() -> None:
     assert not traffic.is_saturated(5.0)
 
 
-def test_lifecycle_events_at_qos_0_are_counted_by_themselves() -> None:
+def test_lifecycle_events_at_qos_0_are_counted_separately() -> None:
     traffic = Traffic()
     for topic, qos in (("presence/connected/a", 0), ("presence/connected/a", 1), ("job/a/b", 0)):
         traffic.count([Message(f"$aws/events/{topic}", b"", qos, 5.0, 5.0)])

@@ -302,7 +302,7 @@ def test_what_a_session_had_not_caught_up_with_is_still_to_come_after_a_restart(
         endpoint="localhost",
         port=1883,
         client_id="me",
-        filters=("#",),
+        filters=("$aws/events/#",),
         tls=None,
         session_expiry=99.0,
     )

@@ -1,7 +1,7 @@
-"""The MQTT connections of the daemon, started, changed and stopped together."""
+"""Start, change and stop the MQTT connections of the daemon together."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Literal
@@ -10,7 +10,7 @@ from presenced.pipeline import Batch
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.link import Link
 from presenced.sources.mqtt.mqtt_source import MqttSource
-from presenced.sources.source import Source, SourceOptions, Timings
+from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionListener, ConnectionStatus
 from presenced.sources.traffic import Traffic
 from presenced.system.log import get_logger
@@ -26,8 +26,7 @@ def build_source(
     options: SourceOptions,
     inbox: Inbox,
     status: ConnectionStatus | None = None,
-    timings: Timings | None = None,
-) -> Source:
+) -> MqttSource:
     """Return a source of a transport, with a new status or the given one.
 
     Called on the event loop. Each library is imported only if it is used: together they double the
@@ -42,21 +41,21 @@ def build_source(
         from presenced.sources.mqtt.aiomqtt_link import AiomqttLink
 
         link = AiomqttLink
-    return MqttSource(link, options, inbox, status, timings)
+    return MqttSource(link, options, inbox, status)
 
 
 class Connections:
     """All connections, each with the options that it was built from, filling one inbox.
 
-    `listener` is notified when one comes up or goes down. `traffic` has what came over each
-    connection, by client ID; it is counted as an observer of the pipeline.
+    `listener` is notified of their changes. `traffic` has what came over each connection, by client
+    ID, counted by `observe`.
     """
 
     def __init__(self, inbox: Inbox, listener: ConnectionListener | None = None) -> None:
         self.traffic: dict[str, Traffic] = {}
         self._inbox = inbox
         self._listener = listener
-        self._sources: list[tuple[Transport, SourceOptions, Source]] = []
+        self._sources: list[tuple[Transport, SourceOptions, MqttSource]] = []
         self._log = get_logger("presenced.mqtt")
 
     @property
@@ -66,7 +65,7 @@ class Connections:
 
     @property
     def problems(self) -> list[str]:
-        """Why connections are not ready, one text each; empty if all are."""
+        """Why connections are not ready, one text each."""
         return [
             f"{status.client_id}: {status.problem}"
             for status in self.statuses
@@ -81,7 +80,7 @@ class Connections:
                 traffic.count(list(messages))
 
     def expect(self, client_ids: Sequence[str], max_message_rate: int | None) -> None:
-        """Count the traffic of these connections; known ones continue with the new limit."""
+        """Count the traffic of these connections; known counters continue with the new limit."""
         before = self.traffic
         self.traffic = {name: before.get(name) or Traffic() for name in client_ids}
         for traffic in self.traffic.values():
@@ -95,43 +94,33 @@ class Connections:
         """
         kept = {options: source for kind, options, source in self._sources if kind == transport}
         await self._stop([s for _, o, s in self._sources if o not in wanted or o not in kept])
-        statuses = {(s.client_id, s.filters, s.endpoint): s for s in self.statuses}
-        self._sources = [
-            (
-                transport,
-                options,
-                kept.get(options)
-                or build_source(transport, options, self._inbox, self._status(options, statuses)),
-            )
+        sources = (
+            kept.get(options)
+            or build_source(transport, options, self._inbox, self._status(options))
             for options in wanted
-        ]
+        )
+        self._sources = [(transport, *pair) for pair in zip(wanted, sources, strict=True)]
         started = [source for _, options, source in self._sources if options not in kept]
         await asyncio.gather(*(source.start() for source in started))
         return len(started)
 
-    def _status(
-        self,
-        options: SourceOptions,
-        known: Mapping[tuple[str, tuple[str, ...], str], ConnectionStatus],
-    ) -> ConnectionStatus:
-        """Return the known status of a connection, whose counts go on, or a new one."""
-        status = known.get((options.client_id, options.filters, options.endpoint))
-        return status or ConnectionStatus(
-            options.client_id,
-            options.filters,
-            endpoint=options.endpoint,
-            listener=self._listener,
-        )
+    def _status(self, options: SourceOptions) -> ConnectionStatus:
+        """Return the known status of a connection, whose counters continue, or a new one."""
+        client_id, filters, endpoint = key = options.client_id, options.filters, options.endpoint
+        for status in self.statuses:
+            if (status.client_id, status.filters, status.endpoint) == key:
+                return status
+        return ConnectionStatus(client_id, filters, endpoint=endpoint, listener=self._listener)
 
     async def renew(self) -> int:
-        """Take certificate files that changed and are complete; return how many reconnected."""
+        """Use certificate files that have changed; return how many connections reconnected."""
         return sum(await asyncio.gather(*(source.renew() for _, _, source in self._sources)))
 
     async def stop(self) -> None:
         """Disconnect all, within some seconds."""
         await self._stop([source for _, _, source in self._sources])
 
-    async def _stop(self, sources: Sequence[Source]) -> None:
+    async def _stop(self, sources: Sequence[MqttSource]) -> None:
         stops = [asyncio.ensure_future(source.stop()) for source in sources]
         if not stops:
             return

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Literal
 
 
 class FaultReason(StrEnum):
@@ -34,10 +34,10 @@ class FaultReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that went wrong: what happened, to what, and what to do about it.
+    """What went wrong, and what to do about it.
 
-    `said` is the broker's own text about it, if any. It may differ from one time to the next, so
-    equality ignores it.
+    `said` is the broker's own text about it, if any. It may contain an identifier that is new each
+    time, so equality ignores it.
     """
 
     reason: FaultReason
@@ -51,6 +51,7 @@ class Fault:
 
 
 _ENDPOINT = re.compile(r"\.iot\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?P<china>\.cn)?$")
+_ADD_TO_POLICY = "On AWS, add to the policy of the client certificate: "
 _RESOURCE_TYPES = {"Connect": "client", "Subscribe": "topicfilter", "Receive": "topic"}
 
 
@@ -77,55 +78,44 @@ def policy_statement(
 
 def connect_remedy(client_id: str, endpoint: str) -> str:
     """Return a sentence with the statement that allows a connection with this client ID."""
-    statement = json.dumps(policy_statement("Connect", client_id, endpoint))
-    return f"On AWS, add to the policy of the client certificate: {statement}"
+    return _ADD_TO_POLICY + json.dumps(policy_statement("Connect", client_id, endpoint))
 
 
 def subscribe_remedy(topic_filter: str, endpoint: str) -> str:
     """Return a sentence with the statements that allow a subscription and its messages."""
     subscribe = json.dumps(policy_statement("Subscribe", topic_filter, endpoint))
     receive = json.dumps(policy_statement("Receive", topic_filter, endpoint))
-    return f"On AWS, add to the policy of the client certificate: {subscribe} and {receive}"
+    return f"{_ADD_TO_POLICY}{subscribe} and {receive}"
 
 
 def receive_remedy(filters: Sequence[str], endpoint: str) -> str:
     """Return a sentence with the statements that allow messages of granted subscriptions."""
     statements = (json.dumps(policy_statement("Receive", each, endpoint)) for each in filters)
     return (
-        "AWS grants a subscription and then delivers nothing where the policy of the client"
+        "AWS grants a subscription and then delivers nothing if the policy of the client"
         f" certificate lacks iot:Receive: check that it contains {' and '.join(statements)}"
     )
 
 
-class Shortfall(NamedTuple):
-    """Messages have QoS 0 though QoS 1 was asked for: why, and what to do about it.
-
-    The QoS of a message is the lower of that at which it was published and that which the broker
-    granted (MQTT 5 section 3.8.4). A session keeps messages of QoS 1 only (section 4.1).
-    """
-
-    detail: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.detail}. {self.remedy}"
-
-
+# The QoS of a message is the lower of that at which it was published and that which the broker
+# granted (MQTT 5 section 3.8.4). A session keeps messages of QoS 1 only (section 4.1).
 _CONSEQUENCE = "no message of it is kept while presenced is disconnected, and each outage is a gap"
 
 
-def granted_qos_0(topic_filter: str) -> Shortfall:
-    """Return the shortfall of a filter that the broker granted at QoS 0 only."""
-    return Shortfall(
+def granted_qos_0(topic_filter: str) -> Fault:
+    """Return the fault of a filter that the broker granted at QoS 0 only."""
+    return Fault(
+        FaultReason.OTHER,
         f"the broker granted {topic_filter} at QoS 0 only, though mqtt.qos is 1: {_CONSEQUENCE}",
-        "Have the broker grant QoS 1; its configuration limits it (mosquitto: max_qos)",
+        "Configure the broker to grant QoS 1 (mosquitto limits it by max_qos)",
     )
 
 
-def published_at_qos_0(topic_filter: str) -> Shortfall:
-    """Return the shortfall of a filter with QoS 1 whose messages are published at QoS 0."""
-    return Shortfall(
+def published_at_qos_0(topic_filter: str) -> Fault:
+    """Return the fault of a filter with QoS 1 whose messages are published at QoS 0."""
+    return Fault(
+        FaultReason.OTHER,
         f"events on {topic_filter} come at QoS 0, though the broker granted QoS 1: {_CONSEQUENCE}",
-        "Have them published at QoS 1, if you control the publisher; AWS IoT Core does not document"
-        " the QoS at which it publishes",
+        "Publish them at QoS 1 if you control the publisher; AWS IoT Core does not document the QoS"
+        " at which it publishes",
     )

@@ -1,22 +1,22 @@
-"""Whether everything published was received, over all connections, and what follows if not.
+"""Gaps in what was received, over all connections, and their consequences.
 
-Where messages may have been lost, the clients that are online or pending are unverified from then
-on; where messages may still come, no deadline that one of them could cancel is due.
+If messages may have been lost, the clients that are online or pending are unverified from then on.
+While messages may still arrive late, no deadline that one of them could cancel is due.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from presenced.events.message import Message
 from presenced.events.model import Event, LifecycleEvent
 from presenced.pipeline import Batch
 from presenced.presence import Presence
-from presenced.sources.faults import Shortfall
+from presenced.sources.faults import Fault
 from presenced.sources.gaps import ConnectionGap, Gap, GapReason
 from presenced.sources.source import SourceOptions
-from presenced.sources.status import ConnectionStatus
+from presenced.sources.status import ConnectionListener, ConnectionStatus
 from presenced.sources.subscriptions import Subscriptions, carries_presence
 from presenced.sources.traffic import Traffic
 from presenced.system.log import ThrottledLogger, get_logger
@@ -26,8 +26,8 @@ from presenced.system.loop import Clocks
 class MqttSession(NamedTuple):
     """An MQTT session that a broker may keep; `alive_at` is when it was last in use.
 
-    `subscribed` is `Subscriptions.held`. From `missing_since` on messages of it were missing then,
-    None if none were. Times are wall-clock seconds.
+    `subscribed` is `Subscriptions.held`. Messages from `missing_since` on had not arrived; None if
+    all had. Times are wall-clock seconds.
     """
 
     client_id: str
@@ -46,9 +46,10 @@ class LastGap(NamedTuple):
 
 @dataclass(slots=True)
 class _Connection:
+    client_id: str
     gap: ConnectionGap
+    subscriptions: Subscriptions
     presence: bool = True
-    subscriptions: Subscriptions = field(default_factory=Subscriptions)
     session_expiry: float = 0.0
     dropped: int = 0
     saturated: int = 0
@@ -62,8 +63,8 @@ class _Connection:
         self.gap.session_expiry = self.session_expiry if keeps else 0.0
 
 
-class GapDetector:
-    """Watches all MQTT connections. To be used on the event loop.
+class GapDetector(ConnectionListener):
+    """Watches all MQTT connections. All methods are called on the event loop.
 
     `gaps` counts the gaps by reason. `last_gap` is the last one in which lifecycle events may have
     been lost, None before the first.
@@ -80,12 +81,12 @@ class GapDetector:
         self._throttled = ThrottledLogger(self._log)
 
     def restore(self, sessions: Sequence[MqttSession]) -> None:
-        """Take over the sessions of an earlier process, before `expect`."""
+        """Continue the sessions of an earlier process; called before `expect`."""
         self._earlier = list(sessions)
 
     @property
     def sessions(self) -> list[MqttSession]:
-        """The sessions of all connections that have been up, for a later process."""
+        """The sessions of all connections that have been up, to be restored by a later process."""
         now = self._clocks.monotonic()
         offset = self._clocks.wall() - now
         sessions = []
@@ -100,23 +101,19 @@ class GapDetector:
 
     @property
     def held_at(self) -> float:
-        """The monotonic time after which no deadline may be due yet, infinity if none is held."""
+        """The monotonic time after which no deadline is due yet; infinity if none is held back."""
         now = self._clocks.monotonic()
-        held = [
-            at
-            for each in self._connections.values()
-            if each.presence and (at := each.gap.holds_from(now)) is not None
-        ]
-        return min(held, default=math.inf)
+        held = (each.gap.holds_from(now) for each in self._connections.values() if each.presence)
+        return min((at for at in held if at is not None), default=math.inf)
 
     @property
     def catching_up(self) -> list[str]:
-        """The client IDs of the connections that still receive what was queued for them."""
+        """The client IDs of the connections that still receive queued messages."""
         return [name for name, each in self._connections.items() if each.gap.catching_up]
 
     @property
     def warnings(self) -> list[str]:
-        """What working connections lack of what was asked for, one text each."""
+        """Filters whose events come at QoS 0 though QoS 1 was requested, one text each."""
         return [
             f"{name}: {shortfall}"
             for name, connection in self._connections.items()
@@ -124,20 +121,21 @@ class GapDetector:
         ]
 
     def expect(self, options: Sequence[SourceOptions]) -> None:
-        """Watch exactly these connections; those known already continue."""
+        """Watch exactly these connections; known ones continue."""
         earlier = self.sessions if self._connections else self._earlier
         wanted = {each.client_id for each in options}
         sessions = {session.client_id: session for session in earlier}
         unused = [each for each in earlier if each.client_id not in wanted]
         # A new client ID takes the place of one that is no longer used.
-        successor = max(unused, key=lambda each: each.alive_at, default=None)
+        replaced = max(unused, key=lambda each: each.alive_at, default=None)
         before, self._connections = self._connections, {}
         for each in options:
             connection = before.get(each.client_id)
             if connection is None:
                 own = sessions.get(each.client_id)
-                connection = _Connection(self._gap_since(own or successor))
-                connection.subscriptions = Subscriptions(own and own.subscribed)
+                gap = self._gap_since(own or replaced)
+                subscriptions = Subscriptions(own and own.subscribed)
+                connection = _Connection(each.client_id, gap, subscriptions)
             connection.subscriptions.want(each.filters, each.qos)
             # No broker needs to keep messages of QoS 0 (MQTT 5 section 4.1), and AWS's does not.
             kept = each.session_kept and each.qos > 0
@@ -147,27 +145,26 @@ class GapDetector:
             self._connections[each.client_id] = connection
 
     def _gap_since(self, session: MqttSession | None) -> ConnectionGap:
-        """Return the gap of a new connection since an earlier process had its session, if any."""
-        now, wall = self._clocks.monotonic(), self._clocks.wall()
+        """Return the gap of a new connection since an earlier process used its session, if any."""
         if session is None:
-            return ConnectionGap(0.0, absent_for=None, now=now)
+            return ConnectionGap()
+        now = self._clocks.monotonic()
+        offset = now - self._clocks.wall()
+        # Not later than now, even if the clock of the machine was set back.
+        unused = min(now, session.alive_at + offset)
         missing = session.missing_since
-        return ConnectionGap(
-            0.0,
-            absent_for=max(0.0, wall - session.alive_at),
-            now=now,
-            missing_for=0.0 if missing is None else wall - missing,
-        )
+        since = unused if missing is None else min(unused, missing + offset)
+        return ConnectionGap(unused_since=unused, missing_since=since)
 
     def up(self, client_id: str, *, resumed: bool) -> None:
-        """A connection is up; `resumed` says whether the broker had kept its session."""
+        """A connection is up; `resumed` is set if the broker had kept its session."""
         connection = self._connections.get(client_id)
         if connection is None:
             return
         gap = connection.gap.up(self._clocks.monotonic(), resumed=resumed)
         connection.subscriptions.up(resumed=resumed, whole=gap is None)
         if gap is not None:
-            self._report(client_id, connection, gap)
+            self._report(connection, gap)
 
     def down(self, client_id: str) -> None:
         """A connection is down."""
@@ -182,15 +179,15 @@ class GapDetector:
             return
         if connection.subscriptions.granted(topic_filter, qos):
             # Noted at once, so that the state file never has the filter without the gap.
-            self._note_gap(client_id, connection, GapReason.FILTERS_CHANGED)
+            self._note_gap(connection, GapReason.FILTERS_CHANGED)
             now = self._clocks.monotonic()
             seconds = now - (connection.gap.missing_since or now)
             connection.unsubscribed_before = Gap(GapReason.FILTERS_CHANGED, seconds)
         connection.update_expiry()
-        self._warn_of_qos(client_id, connection.subscriptions.shortfalls.get(topic_filter))
+        self._warn_of_qos(connection, connection.subscriptions.shortfalls.get(topic_filter))
 
     def unwanted(self, client_id: str) -> list[str]:
-        """Return the topic filters of a session that are to be unsubscribed from."""
+        """Return the topic filters that the session holds and that are no longer configured."""
         connection = self._connections.get(client_id)
         return connection.subscriptions.unwanted if connection is not None else []
 
@@ -201,12 +198,12 @@ class GapDetector:
             connection.subscriptions.unsubscribed(topic_filter)
 
     def hold_back(self, since: float) -> None:
-        """Acknowledgements wait on all connections, the oldest since the monotonic time `since`."""
+        """Acknowledgements wait on all connections, the oldest since `since`, monotonic seconds."""
         for connection in self._connections.values():
             connection.gap.hold_back(self._clocks.monotonic(), since)
 
     def observe(self, batch: Batch) -> None:
-        """Take note of what arrives on connections that are catching up."""
+        """Note the messages that arrive on connections that are catching up."""
         if self.catching_up:
             for message, event in zip(batch.messages, batch.events, strict=True):
                 self._observe(message, event)
@@ -215,94 +212,76 @@ class GapDetector:
         connection = self._connections.get(message.connection)
         if connection is None or not connection.gap.catching_up:
             return
-        timestamp = None if event is None else event.timestamp
-        if isinstance(event, LifecycleEvent) and event.untimed:
-            timestamp = None
+        timestamp, own_connect = event.timestamp if event else None, False
+        if isinstance(event, LifecycleEvent):
+            timestamp = None if event.untimed else timestamp
+            own_connect = event.connected and event.client_id == message.connection
         age = None if timestamp is None else self._clocks.wall() - timestamp / 1000
-        own_connect = (
-            isinstance(event, LifecycleEvent)
-            and event.connected
-            and event.client_id == message.connection
-        )
         connection.gap.received(self._clocks.monotonic(), age, own_connect=own_connect)
 
     def check(
-        self,
-        statuses: Sequence[ConnectionStatus],
-        traffic: Mapping[str, Traffic],
-        *,
-        stalled: bool,
+        self, statuses: Sequence[ConnectionStatus], traffic: Mapping[str, Traffic], *, stalled: bool
     ) -> None:
-        """Check what follows from time and from the counts of the connections.
-
-        `stalled` as in `ConnectionGap.check`.
-        """
+        """Report gaps that the counters show, and end catching up; see `ConnectionGap.check`."""
         now = self._clocks.monotonic()
         for status in statuses:
             connection = self._connections.get(status.client_id)
             if connection is None:
                 continue
-            counted = traffic.get(status.client_id) or Traffic()
+            counted = traffic[status.client_id]
             was_catching_up = connection.gap.catching_up
             connection.gap.check(now, stalled=stalled)
             if was_catching_up and not connection.gap.catching_up:
                 self._log.info("caught up with queued messages", connection=status.client_id)
-            self._check_drops(status, connection)
-            self._check_saturation(status.client_id, connection, counted, now)
+            if status.messages_dropped > connection.dropped:
+                self._report(connection, Gap(GapReason.BACKLOG_FULL, 0.0))
+            connection.dropped = status.messages_dropped
+            self._check_saturation(connection, counted, now)
             gap, connection.unsubscribed_before = connection.unsubscribed_before, None
             if gap is not None:  # one gap for all filters granted since the last check
-                self._report(status.client_id, connection, gap)
-            self._check_qos_0(status.client_id, connection, counted)
+                self._report(connection, gap)
+            at_qos_0, subscriptions = counted.lifecycle_at_qos_0, connection.subscriptions
+            if at_qos_0 > connection.at_qos_0 and subscriptions.received_at_qos_0():
+                connection.update_expiry()
+                for shortfall in subscriptions.shortfalls.values():
+                    self._warn_of_qos(connection, shortfall)
+            connection.at_qos_0 = at_qos_0
 
-    def _check_drops(self, status: ConnectionStatus, connection: _Connection) -> None:
-        before, connection.dropped = connection.dropped, status.messages_dropped
-        if connection.dropped > before:
-            self._report(status.client_id, connection, Gap(GapReason.BACKLOG_FULL, 0.0))
-
-    def _check_saturation(
-        self, client_id: str, connection: _Connection, traffic: Traffic, now: float
-    ) -> None:
-        """Take consecutive seconds at the rate limit for one gap, reported at its end."""
+    def _check_saturation(self, connection: _Connection, traffic: Traffic, now: float) -> None:
+        """Report consecutive seconds at the rate limit as one gap, at their end."""
         if traffic.saturated_seconds > connection.saturated:
             connection.saturated = traffic.saturated_seconds
-            self._note_gap(client_id, connection, GapReason.RATE_LIMIT)
+            self._note_gap(connection, GapReason.RATE_LIMIT)
             if connection.saturated_since is None:
                 connection.saturated_since = now
         elif connection.saturated_since is not None and not traffic.is_saturated(now):
             gap = Gap(GapReason.RATE_LIMIT, now - connection.saturated_since)
             connection.saturated_since = None
-            self._report(client_id, connection, gap)
+            self._report(connection, gap)
 
-    def _check_qos_0(self, client_id: str, connection: _Connection, traffic: Traffic) -> None:
-        before, connection.at_qos_0 = connection.at_qos_0, traffic.lifecycle_at_qos_0
-        if traffic.lifecycle_at_qos_0 > before and connection.subscriptions.received_at_qos_0():
-            connection.update_expiry()
-            for shortfall in connection.subscriptions.shortfalls.values():
-                self._warn_of_qos(client_id, shortfall)
-
-    def _warn_of_qos(self, client_id: str, shortfall: Shortfall | None) -> None:
+    def _warn_of_qos(self, connection: _Connection, shortfall: Fault | None) -> None:
         if shortfall is not None:
             self._throttled.warning(
                 "events come at QoS 0",
-                key=(client_id, shortfall),
-                connection=client_id,
+                key=(connection.client_id, shortfall),
+                connection=connection.client_id,
                 detail=shortfall.detail,
                 remedy=shortfall.remedy,
             )
 
-    def _report(self, client_id: str, connection: _Connection, gap: Gap) -> None:
+    def _report(self, connection: _Connection, gap: Gap) -> None:
         self.gaps[gap.reason] += 1
-        self._note_gap(client_id, connection, gap.reason)
+        self._note_gap(connection, gap.reason)
         self._log.warning(
             "events may have been lost",
-            connection=client_id,
+            connection=connection.client_id,
             reason=gap.reason.value,
             gap_seconds=round(gap.seconds, 1),
             unverified=self._presence.counts.unverified,
         )
 
-    def _note_gap(self, client_id: str, connection: _Connection, reason: GapReason) -> None:
+    def _note_gap(self, connection: _Connection, reason: GapReason) -> None:
         if connection.presence:
             at = self._clocks.wall()
-            self.last_gap = LastGap(client_id, reason, at)
+            self.last_gap = LastGap(connection.client_id, reason, at)
             self._presence.note_gap(at)

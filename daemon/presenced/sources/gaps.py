@@ -2,18 +2,19 @@
 
 Lifecycle events are not retained: what is published while a connection is down reaches it only
 through a persistent session, whose queue the broker sends when the connection is back (MQTT 5
-section 4.4). MQTT does not mark where that queue ends and new messages begin, and new ones may
-overtake it: AWS IoT Core sends stored messages at 10 a second, all others at once ("AWS IoT Core
-endpoints and quotas"). `now` is monotonic seconds; no other clock is read, so that setting the
-machine's clock changes nothing.
+section 4.4). MQTT does not mark the end of that queue, and new messages may overtake it: AWS IoT
+Core sends stored messages at 10 a second, all others at once ("AWS IoT Core endpoints and quotas").
+`now` is monotonic seconds; no other clock is read, so that setting the machine's clock changes
+nothing.
 """
 
 from collections import deque
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 _QUIET = 2.0
-# A queue sends more than this in that time; a fleet has late events now and then.
+# A queue sends more messages than this in 6 s; a fleet has a late event now and then.
 _FEW, _FEW_IN = 3, 6.0
 _CLOCKS_DIFFER_BY = 1.0
 
@@ -36,41 +37,29 @@ class Gap(NamedTuple):
     seconds: float
 
 
+@dataclass(slots=True)
 class ConnectionGap:
-    """The time that one connection is down or behind.
+    """The time that one connection is down or behind. `session_expiry` 0 is a clean session.
 
-    `session_expiry` 0 is a clean session. `absent_for` is how long ago an earlier process used this
-    session, None if none did, and `missing_for` how long ago messages of it began to be missing, if
-    that is longer; in seconds.
-
-    From `missing_since` on the broker may hold messages that have not arrived: while the connection
-    is down, and until the queue of the resumed session has been received. `unused_since` is when it
-    was last up while it is down: a broker counts the expiry from there (MQTT 5 section 3.1.2.11.2).
+    From `missing_since` on, the broker may hold messages that have not arrived: while the
+    connection is down, and until the queue of the resumed session has been received. While it is
+    down, `unused_since` is when it was last up: a broker counts the expiry from there (MQTT 5
+    section 3.1.2.11.2). Both are None at first unless an earlier process used the session.
     """
 
-    def __init__(
-        self,
-        session_expiry: float,
-        *,
-        absent_for: float | None,
-        now: float,
-        missing_for: float = 0.0,
-    ) -> None:
-        self.session_expiry = session_expiry
-        self.is_up = False
-        self.catching_up = False
-        self.unused_since: float | None = None if absent_for is None else now - absent_for
-        self.missing_since: float | None = None
-        if absent_for is not None:
-            self.missing_since = now - max(absent_for, missing_for)
-        self._held_back = False
-        self._connected_at = 0.0
-        self._new_from = 0.0
-        self._stalled_at = 0.0
-        self._went_down_at: float | None = None
-        self._down_for = 0.0
-        self._clock_ahead = 0.0
-        self._queued: deque[float] = deque(maxlen=_FEW)
+    session_expiry: float = 0.0
+    unused_since: float | None = None
+    missing_since: float | None = None
+    is_up: bool = field(default=False, init=False)
+    catching_up: bool = field(default=False, init=False)
+    _held_back: bool = field(default=False, init=False)
+    _connected_at: float = field(default=0.0, init=False)
+    _new_from: float = field(default=0.0, init=False)
+    _stalled_at: float = field(default=0.0, init=False)
+    _went_down_at: float | None = field(default=None, init=False)
+    _down_for: float = field(default=0.0, init=False)
+    _clock_ahead: float = field(default=0.0, init=False)
+    _queued: deque[float] = field(default_factory=lambda: deque(maxlen=_FEW), init=False)
 
     def up(self, now: float, *, resumed: bool) -> Gap | None:
         """Note that the connection is up; return what may have been lost."""
@@ -89,7 +78,7 @@ class ConnectionGap:
     def hold_back(self, now: float, since: float) -> None:
         """Note that acknowledgements wait, the oldest since `since`.
 
-        The broker may have stopped sending; the rest comes once they are sent, like a queue.
+        The broker may have stopped sending; the rest comes after they are sent, like a queue.
         """
         if not self.is_up:
             return
@@ -110,10 +99,10 @@ class ConnectionGap:
     def received(self, now: float, age: float | None, *, own_connect: bool) -> None:
         """Note a message about an event that happened `age` seconds ago by the wall clock.
 
-        If that was before the connection came up, or is not known, it may be one of the queue. AWS
+        If that was before the connection came up, or is not known, it may be from the queue. AWS
         IoT Core publishes the daemon's own connect too: the age of that event shows how far the
-        machine's clock is ahead. A connect that is closer to this one than the connection was down
-        for is this one.
+        machine's clock is ahead. The event is about this connect if it is closer to it than the
+        connection was down.
         """
         if age is None:
             self._queued.append(now)
@@ -127,7 +116,7 @@ class ConnectionGap:
     def check(self, now: float, *, stalled: bool) -> None:
         """End catching up if almost nothing of the queue has come for some time.
 
-        `stalled` says that a message has waited so long to be applied or acknowledged that the
+        `stalled` is set if a message has waited so long to be applied or acknowledged that the
         broker may have stopped sending.
         """
         if stalled:
@@ -137,10 +126,10 @@ class ConnectionGap:
             self.missing_since = None
 
     def holds_from(self, now: float) -> float | None:
-        """Return from when on a missing message proves nothing.
+        """Return the time from which messages may still arrive late.
 
-        None if everything that can come has come: the connection is up and has caught up, its
-        session is gone, or it never had one.
+        None if none can: the connection is up and has caught up, its session is gone, or it never
+        had one.
         """
         if self._held_back:
             return self.missing_since

@@ -1,4 +1,4 @@
-"""The bounded hand-over of messages from a transport's threads to the event loop."""
+"""The bounded queue of messages from a transport's threads to the event loop."""
 
 import asyncio
 import contextlib
@@ -11,28 +11,28 @@ from presenced.events.message import Message
 from presenced.system.log import get_logger
 
 _POLL_AFTER = 0.002
+_SETTLE_TIMEOUT = 2.0
 
 
 class Inbox:
     """Collects messages from any thread and delivers them on the event loop in batches.
 
-    However many messages arrive before the loop gets to them, the loop is woken once. A turn of the
-    loop delivers at most `batch` messages, so that timers and scrapes are served in between. A
-    message that comes to an idle loop is delivered at once. After a turn that emptied the inbox the
-    loop polls it again 2 ms later: a thread that wakes it with every few messages contends with it
-    for the interpreter, which costs more than the messages do.
+    The first message wakes the loop, and is delivered at once if the loop is idle. An iteration
+    delivers at most `batch` messages, so that timers and scrapes are served in between. After one
+    that emptied the inbox the loop polls it again 2 ms later: a thread that wakes the loop every
+    few messages contends with it for the interpreter, which costs more than the messages do.
 
     `capacity` bounds messages of QoS 0, which a receiver cannot slow down: beyond it `put` refuses
-    them. QoS 1 messages are always taken; the broker bounds them itself, because it waits for
+    them. QoS 1 messages are always taken; the broker bounds them, because it waits for
     acknowledgements (MQTT 5 section 4.9).
 
-    `deliver` returns how many of its messages it has taken, None for all; the others come again in
-    the next turn, before later ones. If it raises, the failure is logged, and its batch counted in
-    `undelivered` and acknowledged: messages that fail would fail again, and unacknowledged they
-    would fill the broker's in-flight window until it falls silent.
+    `deliver` returns how many of its messages it has taken, None for all; the next iteration
+    delivers the others again, before later ones. If it raises, the failure is logged, and the batch
+    counted in `undelivered` and acknowledged: its messages would fail again, and unacknowledged
+    they would fill the broker's in-flight window until it sends nothing more.
 
-    `settled` returns when all that was delivered is acknowledged, where that is not so at once;
-    `settle` waits for it at most `settle_within` seconds.
+    `settled` returns when everything delivered is acknowledged, if `deliver` does not do that
+    itself; `settle` waits for it at most 2 seconds.
     """
 
     def __init__(
@@ -43,7 +43,6 @@ class Inbox:
         capacity: int = 100_000,
         batch: int = 500,
         settled: Callable[[], Awaitable[None]] | None = None,
-        settle_within: float = 2.0,
     ) -> None:
         self.undelivered = 0
         self._loop = loop
@@ -51,7 +50,6 @@ class Inbox:
         self._capacity = capacity
         self._batch = batch
         self._settled = settled
-        self._settle_within = settle_within
         self._lock = threading.Lock()
         self._waiting: deque[Message] = deque()
         self._awake = False
@@ -75,9 +73,8 @@ class Inbox:
     def put(self, message: Message) -> bool:
         """Take a message from any thread, without blocking.
 
-        Returns False when the message was refused: a QoS 0 message beyond the capacity, or any
-        message after `close` or the end of the loop. The caller counts it; a refused message is
-        not acknowledged.
+        Return False if it is refused: a QoS 0 message beyond the capacity, or any message after
+        `close` or the end of the loop. The caller counts it and does not acknowledge it.
         """
         with self._lock:
             if self._closed or self._loop.is_closed():
@@ -85,33 +82,33 @@ class Inbox:
             if message.qos == 0 and len(self._waiting) >= self._capacity:
                 return False
             if not self._awake:
-                # Under the lock: close() then cannot fall between the check and the call.
+                # Under the lock, so that close() cannot run between the check and the call.
                 try:
                     self._loop.call_soon_threadsafe(self._turn)
-                except RuntimeError:  # the loop was closed at this very moment
+                except RuntimeError:  # the loop was closed since the check above
                     return False
                 self._awake = True
             self._waiting.append(message)
         return True
 
     def drain(self) -> None:
-        """Deliver all that waits, now; called on the loop."""
+        """Deliver all waiting messages now; called on the loop."""
         while self._waiting:
             self._hand_over()
 
     async def settle(self) -> None:
-        """Deliver all that waits, and wait until it is acknowledged.
+        """Deliver all waiting messages, and wait until they are acknowledged.
 
-        A connection that is closed then has nothing outstanding that would be sent again.
+        If the connection is closed then, the broker sends none of them again.
         """
         self.drain()
         if self._settled is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settle_within):
+                async with asyncio.timeout(_SETTLE_TIMEOUT):
                     await self._settled()
 
     def close(self) -> None:
-        """Deliver what waits and refuse what comes later; called on the loop."""
+        """Deliver all waiting messages and refuse later ones; called on the loop."""
         with self._lock:
             self._closed = True
         self.drain()

@@ -1,7 +1,7 @@
 """Connection options from the settings: for the daemon, and for commands that run beside it.
 
-A broker ends a connection when another one comes with the same client ID (MQTT 5 section 3.1.4).
-So a command uses a client ID of its own.
+A broker ends a connection when another client connects with the same client ID (MQTT 5 section
+3.1.4). So each command uses a client ID of its own.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ Tool = Literal["doctor", "record", "simulate"]
 def source_options(mqtt: MqttSettings) -> list[SourceOptions]:
     """Return the options of each connection.
 
-    Raises SettingsError when the password file cannot be read.
+    Raises SettingsError if the password file cannot be read.
     """
     password = read_password(mqtt)
     tls = TlsFiles(mqtt.tls.cert, mqtt.tls.key, mqtt.tls.ca) if mqtt.tls else None
@@ -46,39 +46,40 @@ def tool_client_id(client_id: str, tool: Tool) -> str:
 
 
 def probe_client_id(client_id: str) -> str:
-    """Return the client ID of the short connection by which a doctor causes events."""
+    """Return the client ID of the short connections with which the doctor causes events."""
     return f"{client_id}-probe"
 
 
 def tool_client_ids(mqtt: MqttSettings) -> list[str]:
     """Return all client IDs of commands beside the daemon. They are not part of the fleet."""
-    tools: tuple[Tool, Tool] = ("doctor", "record")
-    doctor, record = (
-        mqtt.model_copy(update={"client_id": tool_client_id(mqtt.client_id, tool)}).client_ids
-        for tool in tools
-    )
-    probes = map(probe_client_id, (*mqtt.client_ids, *doctor))
-    return [*doctor, *probes, *record, tool_client_id(mqtt.client_id, "simulate")]
+
+    def client_ids(tool: Tool) -> tuple[str, ...]:
+        client_id = tool_client_id(mqtt.client_id, tool)
+        return mqtt.model_copy(update={"client_id": client_id}).client_ids
+
+    probes = map(probe_client_id, (*mqtt.client_ids, *client_ids("doctor")))
+    simulate = tool_client_id(mqtt.client_id, "simulate")
+    return [*client_ids("doctor"), *probes, *client_ids("record"), simulate]
 
 
 def load_for_tool(config: Path, client_id: str | None, tool: Tool) -> tuple[Settings, str | None]:
-    """Load the settings with the given client ID, or else with one of the tool's own.
+    """Load the settings with the given client ID, or with that of the tool if none is given.
 
-    The second value is the daemon's client ID, or None where the tool uses the given one. Raises
+    The second value is the daemon's client ID, or None if the tool uses the given one. Raises
     SettingsError.
     """
-    if client_id is not None:
-        return load_settings(config, overrides={"mqtt.client_id": client_id}), None
-    daemon_client_id = load_settings(config).mqtt.client_id
-    overrides = {"mqtt.client_id": tool_client_id(daemon_client_id, tool)}
-    return load_settings(config, overrides=overrides), daemon_client_id
+    daemon_client_id = None
+    if client_id is None:
+        daemon_client_id = load_settings(config).mqtt.client_id
+        client_id = tool_client_id(daemon_client_id, tool)
+    return load_settings(config, overrides={"mqtt.client_id": client_id}), daemon_client_id
 
 
 def without_side_effects(options: SourceOptions, tool: Tool) -> SourceOptions:
-    """Return options of a connection that takes no message from another one.
+    """Return options of a connection that takes no message from the daemon.
 
-    With a clean session the broker delivers no queued messages, and keeps none. In a shared
-    subscription it would deliver each message to one member only; so the tool joins another one.
+    With a clean session the broker delivers no queued messages, and keeps none. A shared
+    subscription delivers each message to one member only, so the tool uses a group of its own.
     """
     filters = tuple(_unshared(each, tool) for each in options.filters)
     return replace(options, session_expiry=0, filters=filters)

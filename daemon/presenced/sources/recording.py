@@ -1,4 +1,4 @@
-"""Recordings: messages as JSON Lines, to be run through the pipeline again."""
+"""Read and write recordings: messages as JSON Lines, for replay."""
 
 import base64
 from collections.abc import Callable, Iterable, Iterator
@@ -32,9 +32,9 @@ def read_recording(
 ) -> Iterator[Message]:
     """Yield the messages of a recording in file order, on a virtual clock that never runs back.
 
-    Both clocks of a message show its `received`, or that of an earlier line if that is later.
-    Empty lines are skipped. `on_bad_line` gets the number, counted from 1, of each line that cannot
-    be read, and what is wrong with it.
+    Both times of a message are its `received`, or that of an earlier line if that is later. Empty
+    lines are skipped. `on_bad_line` gets the number, counted from 1, of each line that cannot be
+    read, and what is wrong with it.
     """
     now = float("-inf")
     for number, line in enumerate(lines, 1):
@@ -71,7 +71,7 @@ def recording_line(message: Message) -> bytes:
 
 
 def _encode_payload(payload: bytes) -> bytes:
-    """Encode a payload: as the object that it is, else as text, else as base64."""
+    """Encode a payload: a JSON object unchanged, else as text, else as base64."""
     if payload.startswith(b"{") and _is_one_line_object(payload):
         return payload
     try:
@@ -81,7 +81,7 @@ def _encode_payload(payload: bytes) -> bytes:
 
 
 def _is_one_line_object(payload: bytes) -> bool:
-    """Whether it is one line of JSON that any program reads, and not mistaken for base64."""
+    """Whether a payload is a JSON object on one line that does not look like base64."""
     if b"\n" in payload or b"\r" in payload or not payload.endswith(b"}"):
         return False
     try:

@@ -1,12 +1,10 @@
-"""What a source of messages is: one MQTT connection that fills an inbox; its options."""
+"""The options of one MQTT connection."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-from presenced.sources.status import ConnectionStatus
-
-# AWS IoT Core speaks MQTT with client certificates on port 443 where the client asks for it
+# AWS IoT Core speaks MQTT with client certificates on port 443 if the client asks for it by ALPN
 # ("Device communication protocols" in the AWS IoT developer guide).
 ALPN_PORT = 443
 ALPN_PROTOCOL = "x-amzn-mqtt-ca"
@@ -14,7 +12,7 @@ ALPN_PROTOCOL = "x-amzn-mqtt-ca"
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files of a TLS connection; `cert` and `key` come together or not at all.
+    """PEM files of a TLS connection; `cert` and `key` are both set or both None.
 
     Without `ca` the system's trust store verifies the server.
     """
@@ -26,11 +24,15 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions:
-    """The settings of one connection. Durations are in seconds.
+    """The settings of one connection, and how long it waits. Durations are in seconds.
 
     `session_expiry` 0 means a clean session (MQTT 5 section 3.1.2.11.2). `protocol` is for the
-    aiomqtt transport; awscrt speaks MQTT 5 only. `reconnect_min` and `reconnect_max` bound the
-    full-jitter back-off. On `alpn_port` the protocol of MQTT is negotiated by ALPN.
+    aiomqtt transport; awscrt speaks MQTT 5 only. On `alpn_port` ALPN negotiates MQTT.
+
+    `reconnect_min` and `reconnect_max` bound the back-off between attempts to connect, `retry_min`
+    and `retry_max` that between SUBSCRIBEs for refused filters. `answer_timeout` is for a CONNACK,
+    with aiomqtt for a SUBACK too. An attempt that takes longer than `diagnose_after` is diagnosed;
+    `alert_timeout` is how long a diagnosis waits for a server to reject the client certificate.
     """
 
     endpoint: str
@@ -46,11 +48,16 @@ class SourceOptions:
     session_expiry: float = 3600.0
     reconnect_min: float = 1.0
     reconnect_max: float = 60.0
+    retry_min: float = 5.0
+    retry_max: float = 120.0
+    answer_timeout: float = 10.0
+    diagnose_after: float = 3.0
+    alert_timeout: float = 1.0
     alpn_port: int = ALPN_PORT
 
     @property
     def address(self) -> str:
-        """Host and port, as people write them."""
+        """Host and port; an IPv6 address is in brackets."""
         host = f"[{self.endpoint}]" if ":" in self.endpoint else self.endpoint
         return f"{host}:{self.port}"
 
@@ -61,45 +68,5 @@ class SourceOptions:
 
     @property
     def session_kept(self) -> bool:
-        """Whether the broker is to keep the session while this client is away."""
+        """Whether the broker keeps the session while this client is disconnected."""
         return self.session_expiry >= 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timings:
-    """How long a connection waits, in seconds.
-
-    `answer` is for a CONNACK, with aiomqtt for a SUBACK too. `diagnose_after` is how long an
-    attempt takes before a diagnosis of it begins. `alert` is how long that waits for a server to
-    reject the client certificate. `retry_min` and `retry_max` bound the back-off between
-    SUBSCRIBEs for filters that were refused.
-    """
-
-    answer: float = 10.0
-    diagnose_after: float = 3.0
-    alert: float = 1.0
-    retry_min: float = 5.0
-    retry_max: float = 120.0
-
-
-class Source(Protocol):
-    """One MQTT connection that fills an inbox until it is stopped.
-
-    All methods are called on the event loop. Being disconnected is a state that `status` shows,
-    never an exception.
-    """
-
-    status: ConnectionStatus
-
-    async def start(self) -> None:
-        """Begin to connect, and return without waiting for it."""
-
-    async def renew(self) -> bool:
-        """Reconnect if the certificate files have changed since they were read, and are complete.
-
-        Returns whether it did. A pair that is half written, does not match or is not valid now is
-        left alone; the connection goes on with the one it has.
-        """
-
-    async def stop(self) -> None:
-        """Send DISCONNECT if connected, and return when no more messages will come."""

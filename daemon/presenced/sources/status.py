@@ -7,22 +7,24 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from presenced.events.message import Message
 from presenced.sources.faults import Fault, FaultReason, subscribe_remedy
 from presenced.system.log import ThrottledLogger, get_logger
 
-_LOG_INTERVAL = 60.0
-_LOOK_EVERY = 0.02
+_POLL_INTERVAL = 0.02
 _DROP_WINDOW = 5.0
 _DROPS_THAT_MAKE_A_LOOP = 2
-# These give the cause themselves, however soon after SUBSCRIBE the connection ended.
+_TAKEOVER_WINDOW = 300.0
+_LOSSES_THAT_MAKE_A_LOOP = 3
+_UNEXPLAINED = frozenset({FaultReason.CONNECTION_LOST, FaultReason.SERVER_DISCONNECT})
+# The cause is known, however soon after SUBSCRIBE the connection ended.
 _EXPLAINED = frozenset({FaultReason.TAKEN_OVER, FaultReason.KEEP_ALIVE_TIMEOUT})
 
 
-class ConnectionListener(Protocol):
-    """Is notified, on the event loop, of connections and their subscriptions."""
+class ConnectionListener:
+    """Gets notifications about connections and subscriptions, on the event loop; ignores them."""
 
     def up(self, client_id: str, *, resumed: bool) -> None:
         """The broker accepted a connection; `resumed` is its Session Present flag."""
@@ -33,18 +35,19 @@ class ConnectionListener(Protocol):
     def granted(self, client_id: str, topic_filter: str, qos: int) -> None:
         """The broker granted a topic filter with this maximum QoS."""
 
-    def unwanted(self, client_id: str) -> list[str]:
-        """Return the topic filters that the connection's session still has and should not."""
+    def unwanted(self, client_id: str) -> list[str]:  # noqa: ARG002 - for subclasses
+        """Return the topic filters of the connection's session that are no longer configured."""
+        return []
 
     def unsubscribed(self, client_id: str, topic_filter: str) -> None:
         """The broker has ended a subscription."""
 
 
 class ConnectionStatus:
-    """The state of one MQTT connection and what has been counted about it.
+    """The state and the counters of one MQTT connection.
 
-    Transports report here, on the event loop except where a method says otherwise. `filters` are
-    the topic filters that the broker must grant, `answers` what it said to each since the last
+    Transports report here, on the event loop unless a method says otherwise. `filters` are the
+    topic filters that the broker must grant; `answers` has its answer to each since the last
     CONNACK: the QoS that it granted, or a fault. `fault` is why the last attempt to connect failed
     or the last connection ended; None before. `now` arguments are monotonic seconds.
     """
@@ -63,7 +66,6 @@ class ConnectionStatus:
         self.endpoint = endpoint
         self.connected = False
         self.fault: Fault | None = None
-        self.granted: dict[str, bool] = dict.fromkeys(self.filters, False)
         self.answers: dict[str, int | Fault] = {}
         self.connects = {"new": 0, "resumed": 0}
         self.failures: dict[FaultReason, int] = dict.fromkeys(FaultReason, 0)
@@ -71,9 +73,9 @@ class ConnectionStatus:
         self.callback_errors = 0
         self._subscribed_at: float | None = None
         self._drops = 0
-        self._takeovers = TakeoverDetector(client_id)
+        self._losses: deque[tuple[float, FaultReason]] = deque()
         self._clock = clock
-        self._listener = listener
+        self._listener = listener or ConnectionListener()
         self._log = get_logger("presenced.mqtt", connection=client_id)
         self._throttled = ThrottledLogger(self._log)
 
@@ -83,9 +85,14 @@ class ConnectionStatus:
         return any(self.connects.values())
 
     @property
+    def granted(self) -> dict[str, bool]:
+        """Whether the broker has granted each filter on the present connection."""
+        return {f: self.connected and isinstance(self.answers.get(f), int) for f in self.filters}
+
+    @property
     def problem(self) -> str | None:
-        """Why this connection is not ready, in words; None when it is."""
-        # A connection in a loop of drops is up now and then, and not ready for that.
+        """Why this connection is not ready; None if it is."""
+        # In a loop of drops the connection is up now and then, but not ready.
         if self.fault and (not self.connected or self._in_loop):
             return str(self.fault)
         if not self.connected:
@@ -98,15 +105,15 @@ class ConnectionStatus:
 
     @property
     def unwanted(self) -> list[str]:
-        """The topic filters of an earlier configuration that the session still holds."""
-        return [] if self._listener is None else self._listener.unwanted(self.client_id)
+        """The topic filters that the session holds and that are no longer configured."""
+        return self._listener.unwanted(self.client_id)
 
     async def until(self, condition: Callable[[], object], limit: float) -> None:
-        """Wait until a condition holds, there is a fault, or `limit` seconds are over."""
+        """Wait until a condition is true or there is a fault, at most `limit` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 while not condition() and self.fault is None:  # noqa: ASYNC110 - of any kind
-                    await asyncio.sleep(_LOOK_EVERY)
+                    await asyncio.sleep(_POLL_INTERVAL)
 
     def up(self, *, resumed: bool) -> None:
         """The broker accepted our CONNECT; `resumed` is its Session Present flag."""
@@ -115,15 +122,14 @@ class ConnectionStatus:
         self.answers.clear()
         self._subscribed_at = None
         self._log.info("connected to the broker", endpoint=self.endpoint, session_resumed=resumed)
-        if self._listener is not None:
-            self._listener.up(self.client_id, resumed=resumed)
+        self._listener.up(self.client_id, resumed=resumed)
 
     def subscribing(self, now: float) -> None:
-        """A SUBSCRIBE for filters is on its way."""
+        """A SUBSCRIBE is sent."""
         self._subscribed_at = now
 
     def subscription_unanswered(self, filters: Sequence[str], detail: str) -> None:
-        """A SUBSCRIBE got no SUBACK; `detail` says why. It is tried again."""
+        """No SUBACK came, for the reason in `detail`; the SUBSCRIBE is repeated."""
         for each in filters:
             text = f"the subscription to {each} got no answer ({detail})"
             self.answers[each] = Fault(FaultReason.OTHER, text)
@@ -133,13 +139,11 @@ class ConnectionStatus:
 
     def filter_granted(self, topic_filter: str, qos: int) -> None:
         """The SUBACK granted a filter with this maximum QoS."""
-        self.granted[topic_filter] = True
         self.answers[topic_filter] = qos
         self._log.info("subscription granted", filter=topic_filter, qos=qos)
         if all(self.granted.values()):
             self._drops = 0
-        if self._listener is not None:
-            self._listener.granted(self.client_id, topic_filter, qos)
+        self._listener.granted(self.client_id, topic_filter, qos)
 
     def filter_refused(self, topic_filter: str, detail: str) -> None:
         """The SUBACK refused a filter; `detail` names its reason code."""
@@ -148,19 +152,17 @@ class ConnectionStatus:
             f"the broker refused the subscription to {topic_filter} ({detail})",
             subscribe_remedy(topic_filter, self.endpoint),
         )
-        self.granted[topic_filter] = False
         self.answers[topic_filter] = fault
         self.failures[FaultReason.FILTER_REFUSED] += 1
         self._warn("subscription refused", fault, filter=topic_filter)
 
     def unsubscribed(self, topic_filter: str) -> None:
-        """The UNSUBACK said that the session does not hold a filter any more."""
+        """The UNSUBACK confirmed that the session no longer holds a filter."""
         self._log.info("unsubscribed from a filter that is not configured", filter=topic_filter)
-        if self._listener is not None:
-            self._listener.unsubscribed(self.client_id, topic_filter)
+        self._listener.unsubscribed(self.client_id, topic_filter)
 
     def still_subscribed(self, filters: Sequence[str], detail: str) -> None:
-        """An UNSUBSCRIBE was refused or not answered; `detail` says why. It is tried again."""
+        """An UNSUBSCRIBE failed for the reason in `detail`; it is repeated."""
         self._throttled.warning(
             "the session still holds filters that are not configured",
             key=tuple(filters),
@@ -173,17 +175,17 @@ class ConnectionStatus:
         self._count(fault, "connection attempt failed")
 
     def lost(self, fault: Fault, now: float) -> None:
-        """An accepted connection ended, and not because it was closed here."""
+        """An accepted connection ended, other than by `closed`."""
         self._drops = self._drops + 1 if self._dropped_after_subscribe(fault, now) else 0
         if self._in_drop_loop:
             fault = self._drop_loop_fault(fault)
         elif all(self.granted.values()):
-            fault = self._takeovers.examine(fault, now)
+            fault = self._takeover_fault(fault, now)
         self._down()
         self._count(fault, "connection lost")
 
     def closed(self) -> None:
-        """The connection, or the attempt to connect, was ended on request."""
+        """The daemon ended the connection or the attempt to connect."""
         self._down()
         self.fault = Fault(FaultReason.OTHER, "disconnected on request")
         self._log.info("disconnected from the broker")
@@ -191,8 +193,8 @@ class ConnectionStatus:
     def refused(self, message: Message) -> None:
         """The inbox refused a message; called on any thread.
 
-        One of QoS 0 is lost and counted. One of QoS 1 stays unacknowledged, so that the broker
-        keeps it and sends it again on the next connection.
+        At QoS 0 it is lost and counted. At QoS 1 it stays unacknowledged, so that the broker sends
+        it again on the next connection.
         """
         if message.qos > 0:
             return
@@ -204,8 +206,8 @@ class ConnectionStatus:
     def callback_failed(self, where: str, error: BaseException) -> None:
         """A callback of the library failed; called on any thread.
 
-        The libraries swallow such exceptions, so this log line is the only trace of them. It has
-        no local variables, which could be payloads.
+        The libraries swallow such exceptions. The traceback has no local variables, which could be
+        payloads.
         """
         self.callback_errors += 1
         self._throttled.error(
@@ -217,7 +219,7 @@ class ConnectionStatus:
 
     @property
     def _in_loop(self) -> bool:
-        return self._in_drop_loop or self._takeovers.is_certain(self._clock())
+        return self._in_drop_loop or self._in_takeover_loop(self._clock())
 
     @property
     def _in_drop_loop(self) -> bool:
@@ -237,15 +239,50 @@ class ConnectionStatus:
             FaultReason.DROPPED_AFTER_SUBSCRIBE,
             f"the broker repeatedly drops the connection right after SUBSCRIBE to"
             f" {', '.join(self.filters)} ({fault.detail})",
-            f"AWS IoT Core does so when the policy does not allow the subscription. {remedies}",
+            f"AWS IoT Core does so if the policy does not allow the subscription. {remedies}",
             fault.said,
         )
 
+    def _in_takeover_loop(self, now: float) -> bool:
+        """Whether the broker itself reported enough takeovers in the last five minutes."""
+        takeovers = sum(reason is FaultReason.TAKEN_OVER for reason in self._recent_losses(now))
+        return takeovers >= _LOSSES_THAT_MAKE_A_LOOP
+
+    def _takeover_fault(self, fault: Fault, now: float) -> Fault:
+        """Return the fault of a loss, extended if two clients seem to share the client ID.
+
+        A broker ends the old connection when its client ID connects again (MQTT 5 section 3.1.4),
+        and each of two clients reconnects. With MQTT 5 the broker may report that (DISCONNECT 142);
+        with 3.1.1 it cannot, and some brokers never do. Three losses in five minutes make a loop.
+        """
+        self._losses.append((now, fault.reason))
+        if self._in_takeover_loop(now):
+            return replace(
+                fault,
+                detail="another client repeatedly takes over the client ID"
+                f" {self.client_id} ({fault.detail})",
+                remedy="Two daemons run with the same mqtt.client_id and end each other's"
+                " connections: give each its own, or stop one",
+            )
+        losses = self._recent_losses(now)
+        if len(losses) >= _LOSSES_THAT_MAKE_A_LOOP and _UNEXPLAINED.issuperset(losses):
+            remedy = (
+                f"{fault.remedy} This happens repeatedly: if a second client uses the client ID"
+                f" {self.client_id}, the two end each other's connections; give each its own"
+                " mqtt.client_id"
+            )
+            return replace(fault, remedy=remedy.strip())
+        return fault
+
+    def _recent_losses(self, now: float) -> list[FaultReason]:
+        while self._losses and self._losses[0][0] <= now - _TAKEOVER_WINDOW:
+            self._losses.popleft()
+        return [reason for _, reason in self._losses]
+
     def _down(self) -> None:
-        if self.connected and self._listener is not None:
+        if self.connected:
             self._listener.down(self.client_id)
         self.connected = False
-        self.granted = dict.fromkeys(self.filters, False)
         self._subscribed_at = None
 
     def _count(self, fault: Fault, event: str) -> None:
@@ -264,55 +301,3 @@ class ConnectionStatus:
             remedy=fault.remedy,
             **more,
         )
-
-
-_WINDOW = 300.0
-_LOSSES_THAT_MAKE_A_LOOP = 3
-_UNEXPLAINED = frozenset({FaultReason.CONNECTION_LOST, FaultReason.SERVER_DISCONNECT})
-
-
-class TakeoverDetector:
-    """Recognises two clients that share a client ID and end each other's connections.
-
-    A broker ends the old connection when a client ID connects anew (MQTT 5 section 3.1.4), and each
-    of the two reconnects. With MQTT 5 the broker may say so (DISCONNECT 142); with 3.1.1 it cannot,
-    and some brokers never do. Three losses within five minutes make a loop. Times are monotonic
-    seconds.
-    """
-
-    def __init__(self, client_id: str) -> None:
-        self._client_id = client_id
-        self._losses: deque[tuple[float, FaultReason]] = deque()
-
-    def examine(self, fault: Fault, now: float) -> Fault:
-        """Return the fault of a loss, with the loop named where the losses before make one."""
-        self._forget(now)
-        self._losses.append((now, fault.reason))
-        if len(self._losses) < _LOSSES_THAT_MAKE_A_LOOP:
-            return fault
-        if self.is_certain(now):
-            return replace(
-                fault,
-                detail="another client repeatedly takes over the client ID"
-                f" {self._client_id} ({fault.detail})",
-                remedy="Two daemons run with the same mqtt.client_id and end each other's"
-                " connections: give each its own, or stop one",
-            )
-        if all(reason in _UNEXPLAINED for _, reason in self._losses):
-            remedy = (
-                f"{fault.remedy} This happens repeatedly: if a second client uses the client ID"
-                f" {self._client_id}, the two end each other's connections; give each its own"
-                " mqtt.client_id"
-            )
-            return replace(fault, remedy=remedy.strip())
-        return fault
-
-    def is_certain(self, now: float) -> bool:
-        """Whether the broker itself reported enough takeovers in the last five minutes."""
-        self._forget(now)
-        takeovers = sum(reason is FaultReason.TAKEN_OVER for _, reason in self._losses)
-        return takeovers >= _LOSSES_THAT_MAKE_A_LOOP
-
-    def _forget(self, now: float) -> None:
-        while self._losses and self._losses[0][0] <= now - _WINDOW:
-            self._losses.popleft()

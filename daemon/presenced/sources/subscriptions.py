@@ -7,22 +7,23 @@ at QoS 1 after the first SUBSCRIBE.
 
 from collections.abc import Mapping, Sequence
 
-from presenced.sources.faults import Shortfall, granted_qos_0, published_at_qos_0
+from presenced.settings.values import overlapping_filters
+from presenced.sources.faults import Fault, granted_qos_0, published_at_qos_0
 
-_PRESENCE = ("$aws", "events", "presence")
+_PRESENCE = "$aws/events/presence/+/#"
 
 
 class Subscriptions:
     """The topic filters of one connection's session.
 
-    `held` maps the filters that the broker knows to the QoS at which their messages come; None if
-    nothing is known of them. `shortfalls` has the wanted filters whose lifecycle events come at
-    QoS 0 though QoS 1 was requested.
+    `held` maps the session's filters to the QoS at which their messages come; None if they are not
+    known. `shortfalls` has the wanted filters whose lifecycle events come at QoS 0 though QoS 1 was
+    requested.
     """
 
     def __init__(self, held: Mapping[str, int] | None = None) -> None:
         self.held = None if held is None else dict(held)
-        self.shortfalls: dict[str, Shortfall] = {}
+        self.shortfalls: dict[str, Fault] = {}
         self._wanted: Sequence[str] = ()
         self._qos = 1
         self._before: dict[str, int] | None = None
@@ -36,7 +37,7 @@ class Subscriptions:
     def keeps_presence(self) -> bool:
         """Whether, as far as is known, the session keeps lifecycle events."""
         held = self.held or {}
-        return all(held.get(each, 1) > 0 for each in self._wanted if carries_presence([each]))
+        return all(held.get(each, 1) > 0 for each in self._presence_filters)
 
     @property
     def unwanted(self) -> list[str]:
@@ -44,10 +45,10 @@ class Subscriptions:
         return [each for each in self.held or () if each not in self._wanted]
 
     def up(self, *, resumed: bool, whole: bool) -> None:
-        """Note that a connection is up; `whole` says whether the session kept all messages."""
+        """Note that a connection is up; `whole` is set if the session kept all messages."""
         if not resumed:
             self.held = None
-        self._before = dict(self.held) if self.held is not None and resumed and whole else None
+        self._before = dict(self.held) if self.held is not None and whole else None
 
     def granted(self, topic_filter: str, qos: int) -> bool:
         """Note that the broker granted a filter; return whether it missed lifecycle events."""
@@ -73,28 +74,34 @@ class Subscriptions:
     def received_at_qos_0(self) -> bool:
         """Note that a lifecycle event came at QoS 0; return whether that is new."""
         held = self.held or {}
-        reduced = [each for each in self._wanted if carries_presence([each]) and held.get(each)]
+        reduced = [each for each in self._presence_filters if held.get(each)]
         for each in reduced:
             self.shortfalls[each] = published_at_qos_0(each)
         self.held = {**held, **dict.fromkeys(reduced, 0)}
         return bool(reduced)
 
+    @property
+    def _presence_filters(self) -> list[str]:
+        return [each for each in self._wanted if carries_presence([each])]
+
 
 def carries_presence(filters: Sequence[str]) -> bool:
-    """Return whether lifecycle events match one of the topic filters (MQTT 5 section 4.7)."""
-    return any(_matches_presence(_levels(topic_filter)) for topic_filter in filters)
+    """Return whether lifecycle events match one of the topic filters."""
+    return any(any(overlapping_filters([[each], [_PRESENCE]])) for each in filters)
 
 
 def covers(wide: str, narrow: str) -> bool:
     """Return whether each message of the filter `narrow` also matches `wide` (section 4.7).
 
-    A shared subscription receives only a part of its messages, so it covers nothing but itself.
+    A shared subscription receives only a part of its messages, so it covers only itself.
     """
     if wide == narrow:
         return True
     if wide.startswith("$share/"):
         return False
-    levels, others = wide.split("/"), _levels(narrow)
+    levels, others = wide.split("/"), narrow.split("/")
+    if others[0] == "$share":
+        others = others[2:]
     if levels[0] in ("+", "#") and others[0].startswith("$"):
         return False
     for place, level in enumerate(levels):
@@ -103,17 +110,3 @@ def covers(wide: str, narrow: str) -> bool:
         if place == len(others) or others[place] == "#" or level not in ("+", others[place]):
             return False
     return len(levels) == len(others)
-
-
-def _levels(topic_filter: str) -> list[str]:
-    levels = topic_filter.split("/")
-    return levels[2:] if levels[0] == "$share" else levels
-
-
-def _matches_presence(levels: list[str]) -> bool:
-    for level, wanted in zip(levels, _PRESENCE, strict=False):
-        if level == "#":
-            return True
-        if level not in ("+", wanted):
-            return False
-    return len(levels) > len(_PRESENCE) or levels[-1] == "#"

@@ -1,4 +1,4 @@
-"""What came over one MQTT connection."""
+"""Count the messages of one MQTT connection."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _qos_of = attrgetter("qos")
 
 @dataclass(slots=True)
 class Traffic:
-    """Counts of the messages of one connection. A `max_message_rate` of None is no limit.
+    """The messages of one connection, counted. A `max_message_rate` of None is no limit.
 
     `lifecycle_at_qos_0` is how many batches contained a lifecycle event at QoS 0.
     """
@@ -45,7 +45,7 @@ class Traffic:
                 self._count_in(int(message.moment), 1)
 
     def is_saturated(self, now: float) -> bool:
-        """Return whether the present second, or the one before, has reached the limit."""
+        """Return whether this second or the one before has reached the limit."""
         limit = self.max_message_rate
         return limit is not None and self._in_second >= limit and now - self._second < 2
 

@@ -11,7 +11,7 @@ from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.aiomqtt_link import AiomqttLink
 from presenced.sources.mqtt.diagnosis import Diagnostician
 from presenced.sources.mqtt.link import ConnectError
-from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 from presenced.system.loop import in_thread
 
@@ -91,7 +91,7 @@ class Publisher:
                 raise ConnectError(Fault(FaultReason.TLS_FILES, detail), certain=False) from error
         status = ConnectionStatus(options.client_id, (), endpoint=options.endpoint)
         inbox = Inbox(asyncio.get_running_loop(), lambda _: None)
-        return AiomqttLink(options, tls, inbox, status, Timings(), self._on_puback)
+        return AiomqttLink(options, tls, inbox, status, self._on_puback)
 
     async def _publish(self, link: AiomqttLink, topic: str, payload: bytes) -> None:
         try:

@@ -18,9 +18,10 @@ from presenced.sources.faults import (
     subscribe_remedy,
 )
 from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt.mqtt_source import MqttSource
 from presenced.sources.mqtt.symptoms import no_connack
 from presenced.sources.options import probe_client_id
-from presenced.sources.source import Source, SourceOptions
+from presenced.sources.source import SourceOptions
 
 ANSWER_TIMEOUT = 40.0
 """Seconds to wait for an answer: more than the transports wait, which report what is missing."""
@@ -74,7 +75,7 @@ class MqttProbe:
         answer = status.answers.get(topic_filter)
         if isinstance(answer, int):
             if answer < options.qos:
-                return Finding(Status.WARNING, *granted_qos_0(topic_filter))
+                return Finding.of(granted_qos_0(topic_filter), Status.WARNING)
             return Finding(Status.OK, f"granted with QoS {answer}")
         if answer is not None:
             return Finding.of(answer)
@@ -109,7 +110,7 @@ class MqttProbe:
         topic = "".join(c if c.isprintable() else "?" for c in self._first.topic[:256])
         # Where the broker granted each filter as requested, a lower QoS is that of the publisher.
         if self._first.qos < self._options.qos and 0 not in self._status.answers.values():
-            return Finding(Status.WARNING, *published_at_qos_0(topic))
+            return Finding.of(published_at_qos_0(topic), Status.WARNING)
         return Finding(Status.OK, f"{topic}, QoS {self._first.qos}")
 
     async def _connect_probes(self) -> None:
@@ -146,7 +147,7 @@ async def _connect_once(transport: Transport, options: SourceOptions) -> bool:
 
 def _source(
     transport: Transport, options: SourceOptions, deliver: Callable[[list[Message]], None]
-) -> Source:
+) -> MqttSource:
     return build_source(transport, options, Inbox(asyncio.get_running_loop(), deliver))
 
 

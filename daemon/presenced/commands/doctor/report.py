@@ -27,9 +27,9 @@ class Finding:
     remedy: str = ""
 
     @staticmethod
-    def of(fault: Fault) -> "Finding":
+    def of(fault: Fault, status: Status = Status.FAILED) -> "Finding":
         """Return the finding for a fault, in the words of the daemon's log."""
-        return Finding(Status.FAILED, str(replace(fault, remedy="")), fault.remedy)
+        return Finding(status, str(replace(fault, remedy="")), fault.remedy)
 
     def lines(self, step: str) -> Iterator[str]:
         """Yield the lines for people: the step, then the cause and the remedy of a problem."""

@@ -1,18 +1,18 @@
-"""MQTT 3.1.1 and 5 to any broker, by aiomqtt and the paho-mqtt client below it.
+"""MQTT 3.1.1 and 5 to any broker with aiomqtt and the paho-mqtt client below it.
 
-aiomqtt subscribes, unsubscribes and publishes, by its public methods. What it does not offer comes
-from callbacks of paho's public interface, each with its reason:
+aiomqtt subscribes, unsubscribes and publishes. These callbacks of paho's public interface add what
+it does not offer:
 
 - `on_connect`: aiomqtt hides the Session Present flag and the broker's Reason String.
-- `on_disconnect`: it hides the broker's DISCONNECT, and waits out a time-out where a broker hangs
-  up instead of answering CONNECT.
+- `on_disconnect`: it hides the broker's DISCONNECT, and waits for a time-out if a broker closes the
+  connection instead of answering CONNECT.
 - `on_message`, with paho's manual acknowledgement: it acknowledges on arrival, before the effect,
   and drops messages when its queue is full.
 - `on_unsubscribe`, `on_publish`: it drops the reason codes.
 - `connect` and the callbacks of the socket: see `paho_socket`.
 
-The only private name is `aiomqtt.Client._client`, the paho client. pyproject.toml admits the
-releases that were tried.
+The only private name is `aiomqtt.Client._client`, the paho client. pyproject.toml allows the
+releases that were tested.
 """
 
 import asyncio
@@ -37,37 +37,26 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
-from presenced.sources.mqtt.link import ConnectError, Link
+from presenced.sources.mqtt import symptoms
+from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link
 from presenced.sources.mqtt.paho_socket import PahoSocket
-from presenced.sources.mqtt.symptoms import (
-    closed_before_connack,
-    connack_fault,
-    connection_closed,
-    disconnect_fault,
-    network_fault,
-    no_connack,
-    no_pingresp,
-    tls_fault,
-)
 from presenced.sources.mqtt.tls import client_context
-from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 
-# As many unacknowledged QoS 1 messages as AWS IoT Core keeps on a connection.
-_RECEIVE_MAXIMUM = 100
 _KEEP_ALIVE_TIMEOUT = 141
 _DISCONNECT_TIMEOUT = 2.5
 
-# ConnectionStatus reports what paho would log.
+# ConnectionStatus logs the same events.
 _paho_log = logging.getLogger("presenced.sources.paho")
 _paho_log.setLevel(logging.CRITICAL)
 
 
 class AiomqttLink(Link):
-    """A connection by aiomqtt; see `Link`. All but `_connect` runs on the event loop.
+    """A connection of aiomqtt; see `Link`. Only `_connect` runs on another thread.
 
-    `on_puback` gets the reason code of each message that was published: that of the broker's answer
-    (MQTT 5 section 3.4.2.1), or success when it is sent, with QoS 0.
+    `on_puback` gets the reason code of each published message: that of the PUBACK (MQTT 5 section
+    3.4.2.1), or success when a message of QoS 0 is sent.
     """
 
     def __init__(
@@ -76,10 +65,9 @@ class AiomqttLink(Link):
         tls: ssl.SSLContext | None,
         inbox: Inbox,
         status: ConnectionStatus,
-        timings: Timings,
         on_puback: Callable[[ReasonCode], None] = lambda _: None,
     ) -> None:
-        super().__init__(options, tls, inbox, status, timings)
+        super().__init__(options, tls, inbox, status)
         self._is_v5 = options.protocol == "5"
         self._messages = 0
         self._unsuback: list[ReasonCode] = []
@@ -93,10 +81,10 @@ class AiomqttLink(Link):
             protocol=aiomqtt.ProtocolVersion.V5 if self._is_v5 else aiomqtt.ProtocolVersion.V311,
             clean_session=None if self._is_v5 else not options.session_kept,
             tls_context=tls,
-            timeout=timings.answer,
+            timeout=options.answer_timeout,
             logger=_paho_log,
         )
-        self._paho: Client = self._mqtt._client  # noqa: SLF001 - see the module's text
+        self._paho: Client = self._mqtt._client  # noqa: SLF001 - see the docstring of the module
         self._socket = PahoSocket(self._paho, lambda: self._messages, self._broken)
         self._aiomqtt_on_unsubscribe: Any = self._paho.on_unsubscribe
         self._aiomqtt_on_publish: Any = self._paho.on_publish
@@ -115,19 +103,19 @@ class AiomqttLink(Link):
     async def open(self) -> None:
         """Connect and wait until the broker accepts; see `Link`."""
         try:
-            await self._socket.dial(self._connect)
+            await self._socket.open(self._connect)
         except (ssl.SSLError, ConnectionResetError, BrokenPipeError) as error:
-            raise ConnectError(tls_fault(error, self._options), certain=False) from error
+            raise ConnectError(symptoms.tls_fault(error, self._options), certain=False) from error
         except OSError as error:
-            fault = network_fault(error, self._options)
+            fault = symptoms.network_fault(error, self._options)
             certain = fault.reason is FaultReason.NAME_RESOLUTION
             certain |= isinstance(error, ConnectionRefusedError)
             raise ConnectError(fault, certain=certain) from error
         try:
-            async with asyncio.timeout(self._timings.answer):
+            async with asyncio.timeout(self._options.answer_timeout):
                 await self._opened
         except TimeoutError as error:
-            raise ConnectError(no_connack(self._options), certain=False) from error
+            raise ConnectError(symptoms.no_connack(self._options), certain=False) from error
 
     async def subscribe(self, filters: list[str]) -> Sequence[int]:
         """Send one SUBSCRIBE and return the reason codes of its SUBACK; see `Link`."""
@@ -149,11 +137,11 @@ class AiomqttLink(Link):
         await self._mqtt.publish(topic, payload, self._options.qos)
 
     async def close(self) -> None:
-        """Send what is left to send, then DISCONNECT; after 2.5 seconds just hang up."""
+        """Send what waits to be sent and DISCONNECT; after 2.5 seconds close the socket."""
         self.mute()
         if self._connected and self._paho.disconnect() == MQTT_ERR_SUCCESS:
             await asyncio.wait({self._end}, timeout=_DISCONNECT_TIMEOUT)
-        self._socket.hang_up()
+        self._socket.close()
 
     def acknowledge(self, mid: int) -> None:
         """Send a PUBACK, unless the connection that brought the message has ended."""
@@ -161,7 +149,7 @@ class AiomqttLink(Link):
             return
         try:
             self._paho.ack(mid, 1)
-        except Exception as error:  # noqa: BLE001 - nothing that the pipeline could mend
+        except Exception as error:  # noqa: BLE001 - the caller cannot do anything about it
             self._status.callback_failed("acknowledge", error)
 
     def _connect(self) -> None:
@@ -169,9 +157,8 @@ class AiomqttLink(Link):
         properties: Any = None
         if self._is_v5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.ReceiveMaximum = _RECEIVE_MAXIMUM
-            if options.session_kept:
-                properties.SessionExpiryInterval = int(options.session_expiry)
+            properties.ReceiveMaximum = RECEIVE_MAXIMUM
+            properties.SessionExpiryInterval = int(options.session_expiry)
         self._paho.connect(
             options.endpoint,
             options.port,
@@ -183,7 +170,7 @@ class AiomqttLink(Link):
     def _on_connect(self, _: Any, __: Any, flags: ConnectFlags, code: Any, properties: Any) -> None:
         if code.is_failure:
             said = getattr(properties, "ReasonString", None)
-            self.fail(ConnectError(connack_fault(code.value, self._options, said)))
+            self.fail(ConnectError(symptoms.connack_fault(code.value, self._options, said)))
         else:
             self._accepted(resumed=flags.session_present)
 
@@ -192,11 +179,11 @@ class AiomqttLink(Link):
     ) -> None:
         if flags.is_disconnect_packet_from_server:
             said = getattr(properties, "ReasonString", None)
-            self._finish(disconnect_fault(code.value, self._options, said))
+            self._finish(symptoms.disconnect_fault(code.value, self._options, said))
         elif code.value == _KEEP_ALIVE_TIMEOUT:
-            self._finish(no_pingresp(self._options))
+            self._finish(symptoms.no_pingresp(self._options))
         else:
-            self._finish(connection_closed(self._options))
+            self._finish(symptoms.connection_closed(self._options))
 
     def _on_message(self, _: Any, __: Any, message: MQTTMessage) -> None:
         self._messages += 1
@@ -204,7 +191,7 @@ class AiomqttLink(Link):
             return
         try:
             topic = message.topic
-        except UnicodeDecodeError as error:  # some brokers let bytes pass that are not UTF-8
+        except UnicodeDecodeError as error:  # some brokers accept topics that are not UTF-8
             topic = error.object.decode(errors="replace")
         acknowledge = _Acknowledgement(self, message.mid) if message.qos else None
         try:
@@ -226,15 +213,15 @@ class AiomqttLink(Link):
 
     def _broken(self, where: str, error: Exception) -> None:
         self._status.callback_failed(where, error)
-        self._finish(connection_closed(self._options))
+        self._finish(symptoms.connection_closed(self._options))
 
     def _finish(self, fault: Fault) -> None:
-        self.fail(ConnectError(closed_before_connack(self._options), certain=False))
+        self.fail(ConnectError(symptoms.closed_before_connack(self._options), certain=False))
         self._ended(fault)
 
 
 class _Acknowledgement:
-    """Acknowledges one message at most once: its packet identifier is another's soon after."""
+    """Acknowledges one message at most once, because its packet identifier is used again."""
 
     __slots__ = ("_link", "_mid")
 

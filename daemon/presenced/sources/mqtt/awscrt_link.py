@@ -1,7 +1,7 @@
-"""MQTT 5 to AWS IoT Core, by the client of the AWS Common Runtime.
+"""MQTT 5 to AWS IoT Core with the client of the AWS Common Runtime.
 
-The library calls back on threads of its own. A callback never blocks: a message goes to the inbox,
-a change of the connection to the event loop.
+The library calls back on its own threads. A callback never blocks: it passes messages to the inbox
+and changes of the connection to the event loop.
 """
 
 import asyncio
@@ -16,30 +16,19 @@ from awscrt.exceptions import AwsCrtError
 
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
-from presenced.sources.mqtt.link import ConnectError, Link
-from presenced.sources.mqtt.symptoms import (
-    closed_before_connack,
-    connack_fault,
-    connection_closed,
-    disconnect_fault,
-    name_unknown,
-    no_connack,
-    no_pingresp,
-    unreachable,
-)
-from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.mqtt import symptoms
+from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link
+from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 
-# AWS IoT Core keeps at most this many QoS 1 messages unacknowledged on a connection.
-_RECEIVE_MAXIMUM = 100
 _PING_TIMEOUT = 10.0
 _SUBACK_TIMEOUT = 20.0
-# For the DISCONNECT to go out. Without a connection there is nothing to wait for, and the library
-# may be busy for long: s2n-tls waits up to 30 s after each failed handshake (its "blinding").
+# For sending DISCONNECT. Without a connection there is nothing to wait for, and the library may be
+# busy for long: s2n-tls waits up to 30 s after each failed handshake (its "blinding").
 _STOP_TIMEOUT = 2.5
 _STOP_TIMEOUT_UNCONNECTED = 0.2
 _FLUSH_TIMEOUT = 0.5
-# A link is one connection: longer than any wait for `close`, which follows its end.
+# A link is one connection: `close` comes before this time.
 _NEVER_RECONNECT = 3600.0
 # The library gives None for what MQTT does not define; 128 is "unspecified error".
 _UNKNOWN_CODE = 128
@@ -52,17 +41,12 @@ _UNREACHABLE = {
 
 
 class AwscrtLink(Link):
-    """A connection by the AWS Common Runtime; see `Link`."""
+    """A connection of the AWS Common Runtime; see `Link`."""
 
     def __init__(
-        self,
-        options: SourceOptions,
-        tls: Any,
-        inbox: Inbox,
-        status: ConnectionStatus,
-        timings: Timings,
+        self, options: SourceOptions, tls: Any, inbox: Inbox, status: ConnectionStatus
     ) -> None:
-        super().__init__(options, tls, inbox, status, timings)
+        super().__init__(options, tls, inbox, status)
         self._acknowledged = False
         self._stopped = asyncio.Event()
         self._client = mqtt5.Client(self._client_options())
@@ -102,12 +86,12 @@ class AwscrtLink(Link):
         return await self._codes(self._client.unsubscribe(packet))
 
     async def close(self) -> None:
-        """Send acknowledgements that wait and DISCONNECT, within 3 seconds."""
+        """Send waiting acknowledgements and DISCONNECT; see `Link`."""
         self.mute()
         connected = self._connected
         if connected and self._acknowledged:
-            # The library sends DISCONNECT before acknowledgements that wait, and SUBSCRIBE after
-            # them: the answer to one more, for a filter that is granted, shows that they are out.
+            # The library sends DISCONNECT before waiting acknowledgements, but SUBSCRIBE after
+            # them: the answer to one more SUBSCRIBE shows that they have been sent.
             with contextlib.suppress(TimeoutError, AwsCrtError):
                 async with asyncio.timeout(_FLUSH_TIMEOUT):
                     await self.subscribe(list(self._options.filters[:1]))
@@ -130,13 +114,11 @@ class AwscrtLink(Link):
                 client_id=options.client_id,
                 **login,
                 keep_alive_interval_sec=keep_alive,
-                session_expiry_interval_sec=(
-                    int(options.session_expiry) if options.session_kept else 0
-                ),
+                session_expiry_interval_sec=int(options.session_expiry),
                 request_problem_information=True,
-                receive_maximum=_RECEIVE_MAXIMUM,
+                receive_maximum=RECEIVE_MAXIMUM,
             ),
-            # Always: the session may be one that an earlier connection left behind.
+            # Always: the session may be that of an earlier connection.
             session_behavior=behavior.REJOIN_ALWAYS if options.session_kept else behavior.CLEAN,
             extended_validation_and_flow_control_options=(
                 mqtt5.ExtendedValidationAndFlowControlOptions.NONE
@@ -146,9 +128,9 @@ class AwscrtLink(Link):
             retry_jitter_mode=mqtt5.ExponentialBackoffJitterMode.NONE,
             min_reconnect_delay_ms=_milliseconds(_NEVER_RECONNECT),
             max_reconnect_delay_ms=_milliseconds(_NEVER_RECONNECT),
-            # The library demands that the keep-alive exceed the ping timeout.
+            # The library requires a keep-alive longer than the ping timeout.
             ping_timeout_ms=_milliseconds(min(_PING_TIMEOUT, keep_alive / 2)),
-            connack_timeout_ms=_milliseconds(self._timings.answer),
+            connack_timeout_ms=_milliseconds(options.answer_timeout),
             ack_timeout_sec=round(_SUBACK_TIMEOUT),
             disable_metrics=True,
             on_publish_callback_fn=self._on_publish,
@@ -160,7 +142,7 @@ class AwscrtLink(Link):
 
     async def _codes(self, answer: Future[Any]) -> Sequence[int]:
         future = asyncio.wrap_future(answer)
-        # asyncio would report a failure after the waiting was cancelled.
+        # Else asyncio reports a failure that comes after this was cancelled.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         # Shielded: a cancelled future would raise in the library's thread when the answer comes.
         codes = (await asyncio.shield(future)).reason_codes
@@ -168,7 +150,7 @@ class AwscrtLink(Link):
 
     def _on_publish(self, data: mqtt5.PublishReceivedData) -> None:
         try:
-            # First: whatever fails below, the library does not acknowledge the message by itself.
+            # First, so that the library never acknowledges the message itself, even if this fails.
             take: Callable[[], Any] | None = data.acquire_publish_acknowledgement_control
             acknowledge = functools.partial(self._acknowledge, take()) if take else None
             if not self._muted:
@@ -179,11 +161,11 @@ class AwscrtLink(Link):
             self._status.callback_failed("_on_publish", error)
 
     def _acknowledge(self, handle: mqtt5.PublishAcknowledgementControlHandle) -> None:
-        """Send the PUBACK; after the end of its connection the library leaves it out."""
+        """Send the PUBACK; the library drops it if its connection has ended."""
         self._acknowledged = True
         try:
             self._client.invoke_publish_acknowledgement(handle)
-        except Exception as error:  # noqa: BLE001 - nothing that the pipeline could mend
+        except Exception as error:  # noqa: BLE001 - the caller cannot do anything about it
             self._status.callback_failed("acknowledge", error)
 
     def _on_success(self, data: mqtt5.LifecycleConnectSuccessData) -> None:
@@ -193,7 +175,9 @@ class AwscrtLink(Link):
         connack: mqtt5.ConnackPacket | None = data.connack_packet
         if connack is not None:
             code = int(connack.reason_code)
-            self.fail(ConnectError(connack_fault(code, self._options, connack.reason_string)))
+            self.fail(
+                ConnectError(symptoms.connack_fault(code, self._options, connack.reason_string))
+            )
         else:
             self.fail(connect_error(data.exception, self._options))
 
@@ -201,14 +185,14 @@ class AwscrtLink(Link):
         packet: mqtt5.DisconnectPacket | None = data.disconnect_packet
         if packet is not None:
             code = int(packet.reason_code)
-            self._ended(disconnect_fault(code, self._options, packet.reason_string))
+            self._ended(symptoms.disconnect_fault(code, self._options, packet.reason_string))
         elif getattr(data.exception, "name", "") == "AWS_ERROR_MQTT5_PING_RESPONSE_TIMEOUT":
-            self._ended(no_pingresp(self._options))
+            self._ended(symptoms.no_pingresp(self._options))
         else:
-            self._ended(connection_closed(self._options))
+            self._ended(symptoms.connection_closed(self._options))
 
     def _on_loop(self, handle: Callable[[Any], None]) -> Callable[[Any], None]:
-        """Return a callback for the library that has `handle` called on the loop."""
+        """Return a callback for the library that calls `handle` on the loop."""
 
         def run(data: Any) -> None:
             try:
@@ -217,7 +201,7 @@ class AwscrtLink(Link):
                 self._status.callback_failed(handle.__name__, error)
 
         def forward(data: Any) -> None:
-            # At the end of the process the loop closes before the library's threads do.
+            # When the process ends, the loop closes before the library's threads end.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(run, data)
             keep_thread_state()
@@ -226,31 +210,31 @@ class AwscrtLink(Link):
 
 
 def connect_error(error: Exception, options: SourceOptions) -> ConnectError:
-    """Return what an error of the library says of an attempt that got no CONNACK."""
+    """Return the error of an attempt without a CONNACK."""
     name = getattr(error, "name", "")
     if name in _UNREACHABLE:
-        return ConnectError(unreachable(_UNREACHABLE[name], options))
+        return ConnectError(symptoms.unreachable(_UNREACHABLE[name], options))
     if name.startswith("AWS_IO_DNS_"):
-        return ConnectError(name_unknown(options))
+        return ConnectError(symptoms.name_unknown(options))
     if name.startswith("AWS_IO_TLS_"):
         message = getattr(error, "message", name)
         detail = f"the TLS connection to {options.address} failed ({message})"
         return ConnectError(Fault(FaultReason.TLS, detail), certain=False)
     if name == "AWS_ERROR_MQTT5_CONNACK_TIMEOUT":
-        return ConnectError(no_connack(options), certain=False)
-    return ConnectError(closed_before_connack(options), certain=False)
+        return ConnectError(symptoms.no_connack(options), certain=False)
+    return ConnectError(symptoms.closed_before_connack(options), certain=False)
 
 
 def keep_thread_state() -> None:
-    """Let Python know the calling thread from now on, until the process ends.
+    """Keep Python's state of the calling thread until the process ends.
 
-    To be called in a callback of the library. It brackets each callback with `PyGILState_Ensure`
-    and `PyGILState_Release`, and where the thread is not known to Python the one makes a thread
-    state and maps memory for its stack, and the other destroys both: 7 µs of system time for each
-    message. One more `PyGILState_Ensure`, which nothing releases, keeps them ("Non-Python created
-    threads" in Python's C API manual). It may be called again, to no effect.
+    Called in callbacks of the library. It brackets each callback with `PyGILState_Ensure` and
+    `PyGILState_Release`; in a thread that Python does not know the first creates a thread state and
+    maps memory for its stack, and the second destroys both: 7 µs of system time for each message.
+    One more `PyGILState_Ensure` without a release keeps them ("Non-Python created threads" in
+    Python's C API manual). Further calls have no effect.
     """
-    with contextlib.suppress(ImportError):  # a Python without ctypes is slower, and works
+    with contextlib.suppress(ImportError):  # a Python without ctypes works, more slowly
         from ctypes import pythonapi
 
         pythonapi.PyGILState_Ensure()

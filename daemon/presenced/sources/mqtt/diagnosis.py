@@ -1,4 +1,4 @@
-"""A diagnosis of a connection that fails: which of its steps, and why.
+"""Find out which step of a connection fails, and why.
 
 awscrt reports only that TLS negotiation failed, and with TLS 1.3 a server rejects a client
 certificate by closing a connection that looked established. So the steps up to the TLS handshake
@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.mqtt.symptoms import alpn_fault, network_fault, tls_fault
 from presenced.sources.mqtt.tls import client_context, examine_files, stamps
-from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.source import SourceOptions
 from presenced.system.loop import in_thread
 
 _STEP_TIMEOUT = 5.0
@@ -25,40 +25,31 @@ _REPEAT_AFTER = 60.0
 class Diagnostician:
     """Explains failures of one connection without blocking the loop.
 
-    The broker is contacted for it at most once in 60 seconds, unless the reason of the symptom or
-    the certificate files change; in between the last finding is returned.
+    It contacts the broker at most once in 60 seconds, unless the reason of the symptom or the
+    certificate files change; in between it returns the last finding.
     """
 
-    def __init__(
-        self,
-        options: SourceOptions,
-        *,
-        timings: Timings | None = None,
-        examine: Callable[[SourceOptions], Fault | None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        alert = (timings or Timings()).alert
+    def __init__(self, options: SourceOptions, clock: Callable[[], float] = time.monotonic) -> None:
         self._options = options
-        self._examine = examine or (lambda options: diagnose(options, alert=alert))
         self._clock = clock
         self._lock = asyncio.Lock()
         self._last: tuple[Hashable, float, Fault | None] | None = None
 
     async def explain(self, symptom: Fault) -> Fault:
-        """Return the cause of a failure where one is found, else the symptom itself."""
+        """Return the cause of a failure, or the symptom itself if no cause is found."""
         async with self._lock:
             key = (symptom.reason, stamps(self._options.tls))
             if self._last is None or self._last[0] != key or self._clock() >= self._last[1]:
-                found = await in_thread(lambda: self._examine(self._options), name="diagnosis")
+                found = await in_thread(lambda: diagnose(self._options), name="diagnosis")
                 self._last = (key, self._clock() + _REPEAT_AFTER, found)
             return self._last[2] or symptom
 
 
-def diagnose(options: SourceOptions, *, alert: float = Timings.alert) -> Fault | None:
-    """Go through the steps up to the TLS handshake; return None if nothing is wrong with them.
+def diagnose(options: SourceOptions) -> Fault | None:
+    """Repeat the steps up to the TLS handshake; return None if all succeed.
 
-    Blocks for some seconds at most, apart from the resolution of the name, and sends no MQTT
-    packet: a second connection under the same client ID would end the first.
+    Blocks for a few seconds at most, apart from name resolution. Sends no MQTT packet: a second
+    connection with the same client ID would end the first.
     """
     if options.tls and (fault := examine_files(options.tls)):
         return fault
@@ -70,21 +61,19 @@ def diagnose(options: SourceOptions, *, alert: float = Timings.alert) -> Fault |
         return network_fault(error, options)
     with connection:
         if options.tls:
-            return handshake(connection, options, alert=alert)
+            return handshake(connection, options)
         return _expects_tls(connection, options)
 
 
 def handshake(
     connection: socket.socket,
     options: SourceOptions,
-    *,
     met: Callable[[ssl.SSLSocket], None] = lambda _: None,
-    alert: float = Timings.alert,
 ) -> Fault | None:
-    """Negotiate TLS and wait `alert` seconds for a rejection of the client certificate.
+    """Negotiate TLS and wait for a rejection of the client certificate.
 
-    Returns None if all is well. `met` is called in between, when the server's certificate has been
-    verified. The connection cannot be used afterwards.
+    Return None if the server accepts it. `met` is called in between, after the server's certificate
+    has been verified. The connection cannot be used afterwards.
     """
     try:
         context = client_context(options)
@@ -92,7 +81,7 @@ def handshake(
             met(secured)
             if options.alpn and secured.selected_alpn_protocol() is None:
                 return alpn_fault(options)
-            secured.settimeout(alert)
+            secured.settimeout(options.alert_timeout)
             with contextlib.suppress(TimeoutError):  # silence: the server accepts the certificate
                 if not secured.recv(1):
                     return Fault(
@@ -116,7 +105,7 @@ def handshake(
 def _expects_tls(connection: socket.socket, options: SourceOptions) -> Fault | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    # Nothing is sent over it; the only question is whether the port speaks TLS.
+    # Nothing is sent: this only checks whether the port speaks TLS.
     context.verify_mode = ssl.CERT_NONE
     try:
         context.wrap_socket(connection).close()

@@ -1,4 +1,4 @@
-"""What both MQTT libraries are made to look like: one connection, from its CONNECT to its end."""
+"""The interface to the two MQTT libraries: one connection, from its CONNECT to its end."""
 
 import asyncio
 import time
@@ -9,14 +9,17 @@ from typing import Any
 from presenced.events.message import Message
 from presenced.sources.faults import Fault
 from presenced.sources.inbox import Inbox
-from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
+
+# As many unacknowledged QoS 1 messages as AWS IoT Core keeps on a connection.
+RECEIVE_MAXIMUM = 100
 
 
 class ConnectError(Exception):
-    """An attempt to connect failed; `fault` says why.
+    """An attempt to connect failed because of `fault`.
 
-    Where it is not `certain`, the fault is a symptom, of which a diagnosis may find the cause.
+    If it is not `certain`, the fault is a symptom, and a diagnosis may find the cause.
     """
 
     def __init__(self, fault: Fault, *, certain: bool = True) -> None:
@@ -26,26 +29,19 @@ class ConnectError(Exception):
 
 
 class Link(ABC):
-    """One connection, used once: `open`, then `subscribe` and the like, and `close` in any case.
+    """One connection, used once: `open`, `subscribe` and `unsubscribe`, and always `close`.
 
-    All methods are called on the event loop. `tls` is what `load_tls` returned. Messages go to the
-    inbox. The status learns of the accepted connection, of refused messages and of callbacks that
-    fail.
+    All methods are called on the event loop. `tls` is the result of `load_tls`. Messages go to the
+    inbox. The accepted connection, refused messages and failing callbacks are reported to `status`.
     """
 
     def __init__(
-        self,
-        options: SourceOptions,
-        tls: Any,
-        inbox: Inbox,
-        status: ConnectionStatus,
-        timings: Timings,
+        self, options: SourceOptions, tls: Any, inbox: Inbox, status: ConnectionStatus
     ) -> None:
         self._options = options
         self._tls = tls
         self._inbox = inbox
         self._status = status
-        self._timings = timings
         self._loop = asyncio.get_running_loop()
         self._muted = False
         self._connected = False
@@ -57,7 +53,7 @@ class Link(ABC):
     def load_tls(options: SourceOptions) -> Any:
         """Read the certificate files into the TLS context of the library; blocks.
 
-        Raises an exception of the library or OSError where they cannot be used.
+        Raises an exception of the library or OSError if they cannot be used.
         """
 
     @abstractmethod
@@ -68,19 +64,19 @@ class Link(ABC):
     async def subscribe(self, filters: list[str]) -> Sequence[int]:
         """Send one SUBSCRIBE and return the reason codes of its SUBACK.
 
-        Raises an exception of the library when none comes.
+        Raises an exception of the library if none comes.
         """
 
     @abstractmethod
     async def unsubscribe(self, filters: list[str]) -> Sequence[int]:
         """Send one UNSUBSCRIBE and return the reason codes of its UNSUBACK.
 
-        Raises an exception of the library when none comes.
+        Raises an exception of the library if none comes.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Send what is left to send and DISCONNECT, within some seconds."""
+        """Send what waits to be sent and DISCONNECT, within 3 seconds."""
 
     @property
     def ended(self) -> bool:
@@ -92,17 +88,17 @@ class Link(ABC):
         return await asyncio.shield(self._end)
 
     def mute(self) -> None:
-        """Report no more messages and no more changes, ahead of `close`."""
+        """Stop reporting messages and changes, before `close`."""
         self._muted = True
 
     def fail(self, error: ConnectError) -> None:
         """Make `open` raise this error, unless the attempt is over."""
         if not self._opened.done():
             self._opened.set_exception(error)
-            self._opened.exception()  # seen: asyncio would report it where `open` was cancelled
+            self._opened.exception()  # else asyncio reports it if `open` was cancelled
 
     def _accepted(self, *, resumed: bool) -> None:
-        """Report the CONNACK at once, so that no message precedes it."""
+        """Report the CONNACK at once, before any message."""
         if not self._opened.done() and not self._muted:
             self._connected = True
             self._status.up(resumed=resumed)

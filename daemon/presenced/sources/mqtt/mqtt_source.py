@@ -1,10 +1,9 @@
-"""Keeps one MQTT connection up, and its topic filters subscribed, with either library."""
+"""Keep one MQTT connection up, and its topic filters subscribed, with either library."""
 
 import asyncio
-import itertools
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from presenced.sources.faults import Fault, FaultReason
@@ -13,17 +12,17 @@ from presenced.sources.mqtt.diagnosis import Diagnostician
 from presenced.sources.mqtt.link import ConnectError, Link
 from presenced.sources.mqtt.symptoms import is_refusal, reason_name
 from presenced.sources.mqtt.tls import Stamps, renewed, stamps
-from presenced.sources.source import SourceOptions, Timings
+from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 from presenced.system.loop import Tasks, in_thread
 
-# A connection that held this long does not count as one more failure.
-_HELD_LONG_ENOUGH = 30.0
-# A broker may refuse a filter and hang up at once: the refusal is reported before the loss.
+# After a connection of this length the back-off starts again.
+_STABLE_AFTER = 30.0
+# A broker may refuse a filter and close the connection: the refusal is reported before the loss.
 _LAST_ANSWERS_WITHIN = 0.05
 # AWS IoT Core: topic filters per SUBSCRIBE ("AWS IoT Core message broker quotas").
-_FILTERS_PER_SUBSCRIBE = 8
-# An attempt that fails for one of these reasons cannot succeed by waiting.
+_FILTERS_PER_PACKET = 8
+# An attempt with one of these faults cannot succeed by waiting.
 _FATAL = frozenset(
     {
         FaultReason.TLS_SERVER_CERTIFICATE,
@@ -34,12 +33,14 @@ _FATAL = frozenset(
 
 
 class MqttSource:
-    """One MQTT connection that fills an inbox; see `Source`. `link` is the library's side of it.
+    """One MQTT connection that fills an inbox until it is stopped.
 
-    QoS 1 messages are acknowledged by `Message.acknowledge` only, so that the broker's in-flight
-    limit bounds those that are outstanding: with MQTT 5 the one that is asked for (Receive Maximum
-    100), with 3.1.1 that of the broker. An attempt to connect reads certificate files that have
-    changed and are complete.
+    All methods are called on the event loop. Being disconnected is a state that `status` shows,
+    never an exception. `link` is the class that adapts the MQTT library.
+
+    QoS 1 messages are acknowledged by `Message.acknowledge` only, so that the in-flight limit
+    bounds those that are outstanding: with MQTT 5 a Receive Maximum of 100, with 3.1.1 the broker's
+    own limit. An attempt to connect reads certificate files that have changed and can be used.
     """
 
     def __init__(
@@ -48,7 +49,6 @@ class MqttSource:
         options: SourceOptions,
         inbox: Inbox,
         status: ConnectionStatus | None = None,
-        timings: Timings | None = None,
     ) -> None:
         self.status = status or ConnectionStatus(
             options.client_id, options.filters, endpoint=options.endpoint
@@ -56,8 +56,7 @@ class MqttSource:
         self._new_link = link
         self._options = options
         self._inbox = inbox
-        self._timings = timings or Timings()
-        self._diagnostician = Diagnostician(options, timings=self._timings)
+        self._diagnostician = Diagnostician(options)
         self._tasks = Tasks(self.status.callback_failed)
         self._link: Link | None = None
         self._tls: Any = None
@@ -70,7 +69,11 @@ class MqttSource:
         self._tasks.spawn(self._keep_connected(), "mqtt connection")
 
     async def renew(self) -> bool:
-        """Reconnect if the certificate files have changed and are complete; see `Source`."""
+        """Reconnect if the certificate files have changed since they were read, and can be used.
+
+        Returns whether it did. Files that are half written, do not match or are not valid now
+        leave the connection as it is.
+        """
         if not self._running or not renewed(self._options.tls, self._read_from):
             return False
         await self._disconnect()
@@ -81,7 +84,7 @@ class MqttSource:
     async def stop(self) -> None:
         """Send DISCONNECT if connected, and return when no more messages will come.
 
-        What has arrived is handed over first: acknowledged now, it does not come a second time.
+        Messages that have arrived are delivered first: acknowledged now, they do not come again.
         """
         if self._running:
             self._running = False
@@ -99,20 +102,18 @@ class MqttSource:
         bounds = self._options.reconnect_min, self._options.reconnect_max
         waits = backoff(*bounds)
         while True:
-            held = 0.0
             try:
-                held = await self._connect_once()
-            except Exception as error:  # noqa: BLE001 - unforeseen: logged, counted, tried again
+                if await self._connect_once() >= _STABLE_AFTER:
+                    waits = backoff(*bounds)
+            except Exception as error:  # noqa: BLE001 - logged, counted, repeated
                 self.status.callback_failed("connection", error)
-            if held >= _HELD_LONG_ENOUGH:
-                waits = backoff(*bounds)
             await asyncio.sleep(next(waits))
 
     async def _connect_once(self) -> float:
-        """Go from reading the files to the end of the connection; return how long it held."""
+        """Connect, and wait until the connection ends; return how many seconds it was up."""
         try:
             await self._load_tls()
-            link = self._new_link(self._options, self._tls, self._inbox, self.status, self._timings)
+            link = self._new_link(self._options, self._tls, self._inbox, self.status)
         except Exception as error:  # noqa: BLE001 - AwsCrtError, OSError, ValueError and others
             symptom = Fault(
                 FaultReason.TLS_FILES if self._options.tls else FaultReason.OTHER,
@@ -128,7 +129,7 @@ class MqttSource:
             await link.close()
 
     async def _load_tls(self) -> None:
-        """Read the certificate files, unless what was read before is to be used again."""
+        """Read the certificate files at first, and if they have changed and can be used."""
         tls = self._options.tls
         if tls is not None and (self._tls is None or renewed(tls, self._read_from)):
             self._read_from = stamps(tls)
@@ -137,14 +138,20 @@ class MqttSource:
             )
 
     async def _live(self, link: Link) -> float:
+        diagnosis = self._tasks.spawn(self._diagnose_early(link), "mqtt diagnosis")
         try:
-            await self._open(link)
+            await link.open()
         except ConnectError as error:
-            self.status.failed(error.fault)
+            fault = error.fault
+            if not error.certain:
+                fault = await self._diagnostician.explain(fault)
+            self.status.failed(fault)
             return 0.0
+        finally:
+            diagnosis.cancel()
         begun = time.monotonic()
-        waits = backoff(self._timings.retry_min, self._timings.retry_max)
-        # Also when the session was resumed: a broker may have lost the subscriptions of it.
+        waits = backoff(self._options.retry_min, self._options.retry_max)
+        # Also if the session was resumed: the broker may have lost its subscriptions.
         subscribing = self._tasks.spawn(
             subscribe_until_granted(link, self.status, waits), "mqtt subscribe"
         )
@@ -157,23 +164,11 @@ class MqttSource:
         self.status.lost(fault, ended)
         return ended - begun
 
-    async def _open(self, link: Link) -> None:
-        """Connect; ConnectError has the cause of a failure, where a diagnosis finds one."""
-        diagnosis = self._tasks.spawn(self._diagnose_early(link), "mqtt diagnosis")
-        try:
-            await link.open()
-        except ConnectError as error:
-            if error.certain:
-                raise
-            raise ConnectError(await self._diagnostician.explain(error.fault)) from error
-        finally:
-            diagnosis.cancel()
-
     async def _diagnose_early(self, link: Link) -> None:
         """End an attempt that cannot succeed; s2n-tls would report it after up to 30 seconds."""
         if self._options.tls is None:
             return
-        await asyncio.sleep(self._timings.diagnose_after)
+        await asyncio.sleep(self._options.diagnose_after)
         symptom = Fault(FaultReason.TLS, f"no TLS connection to {self._options.address} so far")
         cause = await self._diagnostician.explain(symptom)
         if cause.reason in _FATAL:
@@ -185,65 +180,60 @@ async def subscribe_until_granted(
 ) -> None:
     """Subscribe to all filters, and again to those refused, until the broker grants them all.
 
-    Then unsubscribe from filters that a resumed session holds and that are not wanted any more.
-    A policy that is corrected while the connection is up takes effect by the next attempt. An
-    exception of the library counts as no answer. To be cancelled when the connection ends.
+    Then unsubscribe from filters that a resumed session holds and that are no longer configured. A
+    policy that is corrected while the connection is up takes effect with the next attempt. An
+    exception of the library counts as no answer. Cancelled when the connection ends.
     """
     missing = list(status.filters)
     while not link.ended and (missing or status.unwanted):
-        for some in _in_packets(missing):
+        if missing:
             status.subscribing(time.monotonic())
-            unanswered = status.subscription_unanswered
-            for topic_filter, code in await _ask(link, link.subscribe, some, unanswered):
-                if is_refusal(code):
-                    status.filter_refused(topic_filter, reason_name(code))
-                else:
-                    status.filter_granted(topic_filter, code)
-        missing = [topic_filter for topic_filter in missing if not status.granted[topic_filter]]
+        unanswered = status.subscription_unanswered
+        async for topic_filter, code in _answers(link, link.subscribe, missing, unanswered):
+            if is_refusal(code):
+                status.filter_refused(topic_filter, reason_name(code))
+            else:
+                status.filter_granted(topic_filter, code)
+        missing = [topic_filter for topic_filter, granted in status.granted.items() if not granted]
         if not missing:
-            # Not before: what matches an old filter and a new one must never match neither.
-            for some in _in_packets(status.unwanted):
-                unanswered = status.still_subscribed
-                for topic_filter, code in await _ask(link, link.unsubscribe, some, unanswered):
-                    if is_refusal(code):
-                        status.still_subscribed([topic_filter], reason_name(code))
-                    else:
-                        status.unsubscribed(topic_filter)
+            # Only now, so that a message that matches an old and a new filter is never left out.
+            unanswered, unwanted = status.still_subscribed, status.unwanted
+            async for topic_filter, code in _answers(link, link.unsubscribe, unwanted, unanswered):
+                if is_refusal(code):
+                    status.still_subscribed([topic_filter], reason_name(code))
+                else:
+                    status.unsubscribed(topic_filter)
         if missing or status.unwanted:
             await asyncio.sleep(next(waits))
 
 
-async def _ask(
+async def _answers(
     link: Link,
     send: Callable[[list[str]], Awaitable[Sequence[int]]],
     filters: list[str],
     unanswered: Callable[[Sequence[str], str], None],
-) -> list[tuple[str, int]]:
-    """Send one packet and return each filter's reason code; none where no answer came."""
-    try:
-        return list(zip(filters, await send(filters), strict=False))
-    except Exception as error:  # noqa: BLE001 - each library has its own; none may end the retries
-        if not link.ended:  # else the loss is what is reported
-            unanswered(filters, f"{type(error).__name__}: {error}")
-        return []
-
-
-def _in_packets(filters: list[str]) -> Iterator[list[str]]:
-    rest = iter(filters)
-    while some := list(itertools.islice(rest, _FILTERS_PER_SUBSCRIBE)):
-        yield some
+) -> AsyncIterator[tuple[str, int]]:
+    """Send filters in packets, and yield each filter that was answered, with its reason code."""
+    for start in range(0, len(filters), _FILTERS_PER_PACKET):
+        packet = filters[start : start + _FILTERS_PER_PACKET]
+        try:
+            codes = await send(packet)
+        except Exception as error:  # noqa: BLE001 - of either library; none may end the retries
+            if not link.ended:  # the loss is reported elsewhere
+                unanswered(packet, f"{type(error).__name__}: {error}")
+            continue
+        for answer in zip(packet, codes, strict=False):
+            yield answer
 
 
 def backoff(
-    minimum: float,
-    maximum: float,
-    uniform: Callable[[float, float], float] = random.uniform,
+    minimum: float, maximum: float, uniform: Callable[[float, float], float] = random.uniform
 ) -> Iterator[float]:
     """Yield waits in seconds: exponential back-off with full jitter.
 
-    Each is uniform between 0 and a bound, which starts at `minimum`, doubles, and ends at
-    `maximum`. Full jitter spreads the daemons that lost one broker over time ("Exponential Backoff
-    And Jitter", AWS Architecture Blog).
+    Each is uniform between 0 and a bound that doubles from `minimum` to `maximum`. Full jitter
+    spreads the reconnects of daemons that lost the same broker ("Exponential Backoff And Jitter",
+    AWS Architecture Blog).
     """
     bound = minimum
     while True:

@@ -1,4 +1,4 @@
-"""The faults of a connection that both transports report: how it ended, and what to do about it.
+"""The faults of a connection that both transports report, and their remedies.
 
 Reason codes are those of MQTT 5 section 2.4.
 """
@@ -74,8 +74,8 @@ def unreachable(why: str, options: SourceOptions) -> Fault:
 def tls_fault(error: OSError, options: SourceOptions) -> Fault:
     """Return the fault behind an error of a TLS handshake, or of the first read after it.
 
-    In TLS 1.3 a server checks the client's certificate after the client has finished its side of
-    the handshake, so that its alert comes with the first read.
+    In TLS 1.3 a server checks the client certificate after the client has finished the handshake,
+    so that its alert comes with the first read.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return _server_fault(error, options)
@@ -135,7 +135,7 @@ def _client_fault(reason: str, options: SourceOptions) -> Fault:
 
 
 def alpn_fault(options: SourceOptions) -> Fault:
-    """Return the fault of a server that does not take the protocol offered by ALPN."""
+    """Return the fault of a server that does not accept the protocol offered by ALPN."""
     return Fault(
         FaultReason.TLS,
         f"the server at {options.address} does not offer {', '.join(options.alpn)} by ALPN",
@@ -144,7 +144,7 @@ def alpn_fault(options: SourceOptions) -> Fault:
 
 
 def closed_before_connack(options: SourceOptions) -> Fault:
-    """Return the fault of a broker that hangs up on CONNECT, as some do to refuse a client."""
+    """Return the fault of a broker that closes the connection to refuse a CONNECT."""
     return Fault(
         FaultReason.CONNECT_REFUSED,
         f"the broker at {options.address} closed the connection instead of answering CONNECT",
@@ -153,7 +153,7 @@ def closed_before_connack(options: SourceOptions) -> Fault:
 
 
 def no_connack(options: SourceOptions) -> Fault:
-    """Return the fault of a broker that leaves CONNECT unanswered."""
+    """Return the fault of a broker that does not answer CONNECT."""
     return Fault(
         FaultReason.CONNECT_REFUSED,
         f"the broker at {options.address} did not answer CONNECT",
@@ -162,7 +162,7 @@ def no_connack(options: SourceOptions) -> Fault:
 
 
 def no_pingresp(options: SourceOptions) -> Fault:
-    """Return the fault of an accepted connection without an answer to a ping."""
+    """Return the fault of a broker that does not answer a PINGREQ."""
     return Fault(
         FaultReason.KEEP_ALIVE_TIMEOUT,
         f"the broker at {options.address} did not answer a PINGREQ in time",
@@ -173,7 +173,7 @@ def no_pingresp(options: SourceOptions) -> Fault:
 def connection_closed(options: SourceOptions) -> Fault:
     """Return the fault of an accepted connection that ended without the broker's DISCONNECT.
 
-    MQTT 3.1.1 has no such packet for brokers: there every end looks like this, a takeover too.
+    In MQTT 3.1.1 brokers send no DISCONNECT: each end looks like this, also a takeover.
     """
     return Fault(
         FaultReason.CONNECTION_LOST,
@@ -206,7 +206,7 @@ _REMEDIES = {
     151: "AWS IoT Core limits connections per account and per second; look at the account's quotas",
     159: "AWS IoT Core accepts one CONNECT per second and client ID. " + _OTHER_CLIENT,
 }
-_CONNECT_NOT_AUTHORIZED = frozenset({134, 135, 138, 140})
+_CONNACK_REASONS = dict.fromkeys((134, 135, 138, 140), FaultReason.NOT_AUTHORIZED)
 _DISCONNECT_REASONS = {
     135: FaultReason.NOT_AUTHORIZED,
     141: FaultReason.KEEP_ALIVE_TIMEOUT,
@@ -227,28 +227,25 @@ def is_refusal(code: int) -> bool:
 def connack_fault(code: int, options: SourceOptions, said: str | None = None) -> Fault:
     """Return the fault of a CONNACK that refuses; `said` is the broker's Reason String.
 
-    `code` is a reason code of MQTT 5 section 3.2.2.2; the return codes 1 to 5 of MQTT 3.1.1 are
-    to be given as 132, 133, 136, 134 and 135.
+    `code` is a reason code of MQTT 5 section 3.2.2.2. The return codes 1 to 5 of MQTT 3.1.1
+    correspond to 132, 133, 136, 134 and 135.
     """
-    reason = FaultReason.CONNECT_REFUSED
-    if code in _CONNECT_NOT_AUTHORIZED:
-        reason = FaultReason.NOT_AUTHORIZED
-    detail = f"the broker at {options.address} refused the connection of {options.client_id}"
-    return _coded_fault(reason, detail, code, options, said)
+    reason = _CONNACK_REASONS.get(code, FaultReason.CONNECT_REFUSED)
+    return _coded_fault(reason, "refused the connection of", code, options, said)
 
 
 def disconnect_fault(code: int, options: SourceOptions, said: str | None = None) -> Fault:
     """Return the fault of a DISCONNECT that the broker sent (MQTT 5 section 3.14.2.1)."""
     reason = _DISCONNECT_REASONS.get(code, FaultReason.SERVER_DISCONNECT)
-    detail = f"the broker at {options.address} disconnected {options.client_id}"
-    return _coded_fault(reason, detail, code, options, said)
+    return _coded_fault(reason, "disconnected", code, options, said)
 
 
 def _coded_fault(
-    reason: FaultReason, detail: str, code: int, options: SourceOptions, said: str | None
+    reason: FaultReason, action: str, code: int, options: SourceOptions, said: str | None
 ) -> Fault:
+    detail = f"the broker at {options.address} {action} {options.client_id} ({reason_name(code)})"
     remedy = _REMEDIES.get(code, "")
     if code == _NOT_AUTHORIZED:
         remedy = connect_remedy(options.client_id, options.endpoint)
     printable = "".join(c for c in (said or "")[:200] if c.isprintable())
-    return Fault(reason, f"{detail} ({reason_name(code)})", remedy, printable)
+    return Fault(reason, detail, remedy, printable)

@@ -1,4 +1,4 @@
-"""The PEM files of a TLS connection: what is wrong with them, and the context made of them."""
+"""Check the PEM files of a TLS connection, and load them."""
 
 import ssl
 from datetime import UTC, datetime
@@ -12,12 +12,9 @@ Stamps = tuple[tuple[int, int] | None, ...]
 
 
 def examine_files(tls: TlsFiles, now: datetime | None = None) -> Fault | None:
-    """Return what keeps the files from being used; None if they can be.
-
-    Validity is checked at `now`, by default at this moment. Nothing is sent over the network.
-    """
+    """Return why the files cannot be used at `now`, by default the present; None if they can."""
     for problem in check_tls_files(tls, now=now or datetime.now(UTC)):
-        # Without an authority the CA file may hold the server's certificate itself, which works.
+        # A CA file without an authority may hold the server's certificate itself, which works.
         if problem.severity == "error" and problem.kind != "no_authority":
             if problem.kind not in ("expired", "not_yet_valid"):
                 reason = FaultReason.TLS_FILES
@@ -32,7 +29,7 @@ def examine_files(tls: TlsFiles, now: datetime | None = None) -> Fault | None:
 def client_context(options: SourceOptions) -> ssl.SSLContext:
     """Return the standard library's TLS context for a connection.
 
-    Raises OSError (of which ssl.SSLError is one) where a file cannot be used.
+    Raises OSError, such as ssl.SSLError, if a file cannot be used.
     """
     tls = options.tls or TlsFiles()
     context = ssl.create_default_context(cafile=tls.ca)
@@ -45,23 +42,21 @@ def client_context(options: SourceOptions) -> ssl.SSLContext:
 
 
 def stamps(tls: TlsFiles | None) -> Stamps:
-    """Return the time of change and the size of each file, which show that one was replaced."""
-    if tls is None:
-        return ()
-    return tuple(_stamp(path) for path in (tls.cert, tls.key, tls.ca))
+    """Return the modification time and size of each file, None for a file that cannot be read.
+
+    Not the change time: a new mode or owner is no reason to reconnect.
+    """
+    return tuple(_stamp(path) for path in (tls.cert, tls.key, tls.ca) if path) if tls else ()
 
 
 def renewed(tls: TlsFiles | None, read: Stamps) -> bool:
-    """Whether the files differ from those that were `read`, and are fit to be used.
-
-    Reads the files only if they differ.
-    """
+    """Whether the files differ from those that were `read`, and can be used."""
     return tls is not None and stamps(tls) != read and examine_files(tls) is None
 
 
-def _stamp(path: Path | None) -> tuple[int, int] | None:
+def _stamp(path: Path) -> tuple[int, int] | None:
     try:
-        stat = path.stat() if path else None
+        status = path.stat()
     except OSError:
         return None
-    return (stat.st_mtime_ns, stat.st_size) if stat else None
+    return status.st_mtime_ns, status.st_size
