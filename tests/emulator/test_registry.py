@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from full_registry import FullRegistry
 from presenced.events.decode import decode
 from presenced.events.model import (
     ThingEvent,
@@ -19,7 +20,6 @@ from presenced.events.model import (
     ThingTypeEvent,
 )
 from presenced_emulator.events import EventMessage
-from presenced_emulator.registry import Registry
 
 NOW = 1_700_000_000.0
 AT = 1_700_000_000_000
@@ -34,11 +34,11 @@ def told(event: EventMessage) -> Any:
     return decoded
 
 
-def new(seed: int = 1) -> Registry:
-    return Registry(random.Random(seed))
+def new(seed: int = 1) -> FullRegistry:
+    return FullRegistry(random.Random(seed))
 
 
-def tree() -> Registry:
+def tree() -> FullRegistry:
     """Plants above north above hall, with one thing in the hall."""
     registry = new()
     registry.create_type("sensor", NOW, searchable=("site",))
@@ -94,11 +94,11 @@ def test_an_update_keeps_what_it_does_not_name() -> None:
 
 def test_another_type_is_told_by_the_thing_and_by_both_associations() -> None:
     registry = tree()
-    updated, removed, added = map(told, registry.update_thing("a", NOW, thing_type="gateway"))
+    updated, removed, added = map(told, registry.update_type("a", NOW, "gateway"))
     assert (updated.type, updated.thing_type) == ("updated", "gateway")
     assert (removed.type, removed.thing_type) == ("removed", "sensor")
     assert (added.type, added.thing_type) == ("added", "gateway")
-    _, removed = map(told, registry.update_thing("a", NOW, thing_type=""))
+    _, removed = map(told, registry.update_type("a", NOW, ""))
     assert (removed.type, removed.thing_type) == ("removed", "gateway")
 
 
@@ -201,12 +201,12 @@ def test_no_two_calls_share_a_moment(moments: list[float]) -> None:
 
 
 def test_what_one_call_tells_shares_a_moment() -> None:
-    events = tree().update_thing("a", NOW + 1, thing_type="gateway")
+    events = tree().update_type("a", NOW + 1, "gateway")
     assert {event.fields["timestamp"] for event in events} == {AT + 1000}
 
 
 def test_every_event_has_an_id_of_its_own() -> None:
-    events = tree().update_thing("a", NOW, thing_type="gateway")
+    events = tree().update_type("a", NOW, "gateway")
     assert len({event.fields["eventId"] for event in events}) == 3
     assert all(len(event.fields["eventId"]) == 32 for event in events)
 
