@@ -7,34 +7,19 @@ import argparse
 import asyncio
 import random
 import re
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from presenced.commands.arguments import argument_type, positive_duration
+from presenced.commands.output import DONE, FAILED, print_error
 from presenced.settings import DEFAULT_CONFIG
-from presenced.settings.values import DEMO_LISTEN, parse_duration, parse_listen
-from presenced.system.journal import is_journal
+from presenced.settings.values import DEMO_LISTEN, parse_listen
 
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s?%")
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
-
-
-class Option(NamedTuple):
-    """An option of a command; `read` raises ValueError with a message for people."""
-
-    flag: str
-    read: Callable[[str], Any]
-    default: Any
-    metavar: str
-    help: str
-
-
-def _add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
-    for flag, read, default, metavar, text in options:
-        parser.add_argument(flag, type=_reported(read), default=default, metavar=metavar, help=text)
 
 
 def add_demo(commands: Any) -> None:
@@ -46,7 +31,17 @@ def add_demo(commands: Any) -> None:
         " account and no broker.",
     )
     parser.set_defaults(command=_demo)
-    _add_options(parser, _DEMO)
+    option = partial(_add_option, parser)
+    _add_devices(parser)
+    option(
+        "--duration",
+        _duration_or_seconds,
+        "TIME",
+        "how long to run, such as 30s or 2m (default: until Ctrl-C)",
+    )
+    text = "where the daemon serves its metrics (default %(default)s)"
+    option("--listen", _listen, "ADDRESS", text, DEMO_LISTEN)
+    _add_seed(parser)
 
 
 def add_simulate(commands: Any) -> None:
@@ -58,29 +53,100 @@ def add_simulate(commands: Any) -> None:
         " alerts. Not for AWS IoT Core, where no client can publish to $aws/events topics.",
     )
     parser.set_defaults(command=_simulate)
-    _add_options(parser, _SIMULATE)
+    option = partial(_add_option, parser)
+    option("--config", Path, "FILE", "default %(default)s", DEFAULT_CONFIG)
+    _add_devices(parser)
+    duration = positive_duration
+    option("--duration", duration, "TIME", "how long to run, such as 30s or 1h (default 1m)", 60.0)
+    option(
+        "--rate",
+        _rate,
+        "N",
+        "mean messages per second, storms not counted (default: about 1 for 12 devices)",
+    )
+    option("--flaps", _share, "PERCENT", "connections that break and are back in 2.5 s")
+    option("--takeovers", _share, "PERCENT", "connections that are taken over")
+    option("--storms", _number, "N", "mass disconnects (default 0)", 0)
+    option(
+        "--storm-share", _share, "PERCENT", "devices that a storm disconnects (default 50%%)", 0.5
+    )
+    option(
+        "--outage", duration, "TIME", "how long a storm keeps devices offline (default 30s)", 30.0
+    )
+    option(
+        "--reorder",
+        _share,
+        "PERCENT",
+        "messages that are late, so that others overtake them (default 5%%); unless 0%%, most"
+        " disconnects of connections that were taken over are late, as on AWS",
+        0.05,
+    )
+    option("--duplicates", _share, "PERCENT", "messages that come twice (default 5%%)", 0.05)
+    option("--delay", duration, "TIME", "the longest delay of a message (default 1500ms)", 1.5)
+    _add_seed(parser)
+    option(
+        "--start",
+        _moment,
+        "MOMENT",
+        "time of the first event, such as 2026-11-25T12:00:00Z (default: now); the same seed and"
+        " start give the same messages, byte for byte",
+    )
+    option("--truth", Path, "FILE", "where to write the clients' final states, JSON Lines")
+    option(
+        "--client-id",
+        str,
+        "ID",
+        "MQTT client ID to connect with (default: the configured one with -simulate appended)",
+    )
+
+
+def _add_option(
+    parser: argparse.ArgumentParser,
+    flag: str,
+    parse: Callable[[str], Any],
+    metavar: str,
+    text: str,
+    default: Any = None,
+) -> None:
+    """Add an option; `parse` raises ValueError with a message for people."""
+    parser.add_argument(
+        flag, type=argument_type(parse), default=default, metavar=metavar, help=text
+    )
+
+
+def _add_devices(parser: argparse.ArgumentParser) -> None:
+    at_least_one = partial(_number, least=1)
+    _add_option(parser, "--devices", at_least_one, "N", "simulated devices (default 50)", 50)
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    text = "repeat an earlier run with this seed (default: random)"
+    _add_option(parser, "--seed", _integer, "N", text)
 
 
 def _demo(options: argparse.Namespace) -> int:
     try:
         from presenced_emulator.daemon import DemoError
-        from presenced_emulator.demo import Demo
+        from presenced_emulator.demo import run_demo
     except ModuleNotFoundError as error:
-        return _fail(
-            f"the demo needs {error.name}, which is not installed.\n"
+        print_error(
+            f"presenced: the demo needs {error.name}, which is not installed.\n"
             "Install it from the project's folder: pip install '.[demo]'"
         )
-    demo = Demo(
-        devices=options.devices,
-        duration=options.duration,
-        listen=options.listen,
-        seed=_seed(options),
-    )
+        return FAILED
     try:
-        asyncio.run(demo.run())
+        asyncio.run(
+            run_demo(
+                devices=options.devices,
+                duration=options.duration,
+                listen=options.listen,
+                seed=_seed(options),
+            )
+        )
     except DemoError as error:
-        return _fail(str(error))
-    return 0
+        print_error(f"presenced: {error}")
+        return FAILED
+    return DONE
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -90,31 +156,13 @@ def _simulate(options: argparse.Namespace) -> int:
     try:
         run_simulate(options, _seed(options))
     except SimulationError as error:
-        return _fail(str(error))
-    return 0
+        print_error(f"presenced: {error}")
+        return FAILED
+    return DONE
 
 
 def _seed(options: argparse.Namespace) -> int:
     return random.randrange(10**6) if options.seed is None else int(options.seed)  # noqa: S311
-
-
-def _fail(message: str) -> int:
-    # The journal takes lines for information unless they say otherwise (sd-daemon(3)).
-    level = "<3>" if is_journal(sys.stderr) else ""
-    sys.stderr.write(f"{level}presenced: {message}\n")
-    return 1
-
-
-def _reported(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Turn ValueError into the exception whose message argparse prints."""
-
-    def convert(text: str) -> Any:
-        try:
-            return read(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text!r} {error}") from error
-
-    return convert
 
 
 def _number(text: str, *, least: int = 0) -> int:
@@ -131,7 +179,10 @@ def _integer(text: str) -> int:
 
 
 def _rate(text: str) -> float:
-    rate = float(text)
+    try:
+        rate = float(text)
+    except ValueError:
+        raise ValueError("is not a number") from None
     if not 0.001 <= rate <= 100_000:
         raise ValueError("must be from 0.001 to 100000")
     return rate
@@ -144,15 +195,8 @@ def _share(text: str) -> float:
     return float(found[1]) / 100
 
 
-def _duration(text: str) -> float:
-    seconds = parse_duration(text)
-    if not seconds:
-        raise ValueError("must be longer than 0")
-    return seconds
-
-
 def _duration_or_seconds(text: str) -> float:
-    return _duration(f"{text}s" if text.isdecimal() else text)
+    return positive_duration(f"{text}s" if text.isdecimal() else text)
 
 
 def _listen(text: str) -> str:
@@ -171,78 +215,3 @@ def _moment(text: str) -> float:
     if not datetime.fromtimestamp(0, UTC) <= moment <= _LATEST:
         raise ValueError("must be from 1970 to 2100")
     return moment.timestamp()
-
-
-_DEVICES = Option("--devices", partial(_number, least=1), 50, "N", "simulated devices (default 50)")
-_SEED = Option(
-    "--seed", _integer, None, "N", "repeat an earlier run with this seed (default: random)"
-)
-
-_DEMO = (
-    _DEVICES,
-    Option(
-        "--duration",
-        _duration_or_seconds,
-        None,
-        "TIME",
-        "how long to run, such as 30s or 2m (default: until Ctrl-C)",
-    ),
-    Option(
-        "--listen",
-        _listen,
-        DEMO_LISTEN,
-        "ADDRESS",
-        "where the daemon serves its metrics (default %(default)s)",
-    ),
-    _SEED,
-)
-_SIMULATE = (
-    Option("--config", Path, DEFAULT_CONFIG, "FILE", "default %(default)s"),
-    _DEVICES,
-    Option(
-        "--duration", _duration, 60.0, "TIME", "how long to run, such as 30s or 1h (default 1m)"
-    ),
-    Option(
-        "--rate",
-        _rate,
-        None,
-        "N",
-        "mean messages per second, storms not counted (default: about 1 for 12 devices)",
-    ),
-    Option("--flaps", _share, None, "PERCENT", "connections that break and are back in 2.5 s"),
-    Option("--takeovers", _share, None, "PERCENT", "connections that are taken over"),
-    Option("--storms", _number, 0, "N", "mass disconnects (default 0)"),
-    Option(
-        "--storm-share", _share, 0.5, "PERCENT", "devices that a storm disconnects (default 50%%)"
-    ),
-    Option(
-        "--outage", _duration, 30.0, "TIME", "how long a storm keeps devices offline (default 30s)"
-    ),
-    Option(
-        "--reorder",
-        _share,
-        0.05,
-        "PERCENT",
-        "messages that are late, so that others overtake them (default 5%%); unless 0%%, most"
-        " disconnects of connections that were taken over are late, as on AWS",
-    ),
-    Option("--duplicates", _share, 0.05, "PERCENT", "messages that come twice (default 5%%)"),
-    Option("--delay", _duration, 1.5, "TIME", "the longest delay of a message (default 1500ms)"),
-    _SEED,
-    Option(
-        "--start",
-        _moment,
-        None,
-        "MOMENT",
-        "time of the first event, such as 2026-11-25T12:00:00Z (default: now); the same seed and"
-        " start give the same messages, byte for byte",
-    ),
-    Option("--truth", Path, None, "FILE", "where to write the clients' final states, JSON Lines"),
-    Option(
-        "--client-id",
-        str,
-        None,
-        "ID",
-        "MQTT client ID to connect with (default: the configured one with -simulate appended)",
-    ),
-)

@@ -1,11 +1,9 @@
-from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced_emulator.truth import (
-    Breakdown,
-    RegistrySnapshot,
     Scrape,
     ThingState,
     Truth,
@@ -38,13 +36,17 @@ iot_clients{state="online"} 7
 """
 
 
-def tell(truth: Truth) -> Breakdown:
+def breakdown(counts: Any, labels: Any) -> Scrape:
+    return Scrape(0, 0, 0, frozenset(), counts, labels)
+
+
+def tell(truth: Truth) -> Scrape:
     """What a daemon that knows the truth says; who is not connected is unknown."""
     counts: dict[tuple[str, str], dict[str, int]] = {}
     clients = {}
-    thing_of = {name: name for name in truth.registry.things}
-    thing_of |= {thing: client for client, thing in truth.registry.thing_of.items()}
-    for name, state_of_thing in truth.registry.things.items():
+    thing_of = {name: name for name in truth.things}
+    thing_of |= {thing: client for client, thing in truth.thing_of.items()}
+    for name, state_of_thing in truth.things.items():
         client = thing_of[name]
         state = "online" if client in truth.connected else "unknown"
         parts = [("thing_group", group) for group in state_of_thing.groups]
@@ -56,7 +58,7 @@ def tell(truth: Truth) -> Breakdown:
         clients[client] = {"thing_type": state_of_thing.thing_type, **state_of_thing.attributes}
     for client in truth.connected - clients.keys():
         clients[client] = {"thing_type": "", "site": "", "model": ""}
-    return Breakdown(counts, clients)
+    return breakdown(counts, clients)
 
 
 def truth(
@@ -64,7 +66,7 @@ def truth(
     connected: frozenset[str],
     in_flight: frozenset[str] = frozenset(),
 ) -> Truth:
-    return Truth(connected, frozenset(), RegistrySnapshot(things, {}, in_flight))
+    return Truth(connected, frozenset(), things, {}, in_flight)
 
 
 SENSOR = ThingState("sensor", frozenset({"plants", "hall-1"}), {"site": "n", "model": "T"})
@@ -73,12 +75,12 @@ GATEWAY = SENSOR._replace(thing_type="gateway")
 NOW = truth({"a": SENSOR, "b": GATEWAY}, frozenset("a"))
 
 
-def right(breakdown: Breakdown) -> bool:
-    return breakdown_agrees(breakdown, NOW, NOW)
+def right(scrape: Scrape) -> bool:
+    return breakdown_agrees(scrape, NOW, NOW)
 
 
 def test_reading() -> None:
-    assert Scrape.parse(METRICS).breakdown == Breakdown(
+    assert Scrape.parse(METRICS)._replace(online=0) == breakdown(
         {
             ("thing_type", "sensor"): {"online": 2, "unknown": 1},
             ("thing_group", "plants"): {"offline": 3},
@@ -105,7 +107,7 @@ def test_other_numbers_are_wrong(
     now, told = truth(things, connected), tell(truth(others, elsewhere))
     exact = tell(now)
     same = told.counts == exact.counts and all(
-        told.clients.get(name) == exact.clients[name] for name in connected & things.keys()
+        told.labels.get(name) == exact.labels[name] for name in connected & things.keys()
     )
     assert breakdown_agrees(told, now, now) is same
 
@@ -142,40 +144,39 @@ def test_a_thing_of_another_type_is_wrong() -> None:
 def test_types_that_are_swapped_are_wrong_though_the_numbers_are_right() -> None:
     told = tell(NOW)
     swapped = {"a": {"thing_type": "gateway", "site": "n", "model": "T"}}
-    assert not right(replace(told, clients=swapped))
+    assert not right(told._replace(labels=swapped))
 
 
 def test_attributes_count() -> None:
     told = tell(NOW)
-    assert not right(replace(told, clients={"a": {**told.clients["a"], "site": "s"}}))
+    assert not right(told._replace(labels={"a": {**told.labels["a"], "site": "s"}}))
 
 
 def test_a_connected_client_of_which_nothing_is_said_is_wrong() -> None:
-    assert not right(replace(tell(NOW), clients={}))
+    assert not right(tell(NOW)._replace(labels={}))
 
 
 def test_nothing_told_is_wrong() -> None:
-    assert not right(Breakdown())
+    assert not right(breakdown({}, {}))
 
 
 def test_a_part_too_many_is_wrong() -> None:
     told = tell(NOW)
     extra = {**told.counts, ("thing_group", "attic"): {"online": 0, "unknown": 1}}
-    assert not right(replace(told, counts=extra))
+    assert not right(told._replace(counts=extra))
 
 
 def test_a_thing_is_looked_up_by_what_its_client_is_called() -> None:
     things = {"plant-pump-1": SENSOR}
     client = "plant/pump-1"
-    snapshot = RegistrySnapshot(things, {client: "plant-pump-1"})
-    now = Truth(frozenset({client}), frozenset(), snapshot)
+    now = Truth(frozenset({client}), frozenset(), things, {client: "plant-pump-1"}, frozenset())
     assert breakdown_agrees(tell(now), now, now)
     unnamed = tell(truth(things, frozenset({client})))
     assert not breakdown_agrees(unnamed, now, now)
 
 
 def test_a_client_in_flight_may_be_online_or_not() -> None:
-    now = replace(NOW, in_flight=frozenset("a"))
+    now = NOW._replace(clients_in_flight=frozenset("a"))
     assert breakdown_agrees(tell(NOW), now, NOW)
-    assert breakdown_agrees(tell(replace(NOW, connected=frozenset())), now, NOW)
-    assert not breakdown_agrees(tell(replace(NOW, connected=frozenset("b"))), now, NOW)
+    assert breakdown_agrees(tell(NOW._replace(connected=frozenset())), now, NOW)
+    assert not breakdown_agrees(tell(NOW._replace(connected=frozenset("b"))), now, NOW)

@@ -1,13 +1,10 @@
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced_emulator.truth import (
-    RegistrySnapshot,
     Scrape,
-    Tally,
     Truth,
     presence_agrees,
     report_line,
@@ -34,15 +31,15 @@ iot_events_total{family="presence",type="connected"} 9
 
 def scrape(online: set[str] | frozenset[str], pending: set[str] | None = None) -> Scrape:
     pending = pending or set()
-    return Scrape(len(online), len(pending), 0, frozenset(online | pending))
+    return Scrape(len(online), len(pending), 0, frozenset(online | pending), {}, {})
 
 
 def truth(connected: set[str] | frozenset[str], in_flight: set[str] | None = None) -> Truth:
-    return Truth(frozenset(connected), frozenset(in_flight or ()))
+    return Truth(frozenset(connected), frozenset(in_flight or ()), {}, {}, frozenset())
 
 
 def test_parse() -> None:
-    assert Scrape.parse(METRICS) == Scrape(2, 1, 1, frozenset({"a", 'plant/"b"', "c"}))
+    assert Scrape.parse(METRICS) == Scrape(2, 1, 1, frozenset({"a", 'plant/"b"', "c"}), {}, {})
 
 
 @given(names, names)
@@ -95,20 +92,12 @@ def test_truth_without_the_daemon() -> None:
 
 
 def test_truth_without_the_daemon_keeps_the_registry() -> None:
-    snapshot = RegistrySnapshot({}, {"plant/a": "a"})
-    whole = replace(truth({"a", "presenced"}), registry=snapshot)
-    assert whole.without("presenced") == replace(truth({"a"}), registry=snapshot)
+    whole = truth({"a", "presenced"})._replace(thing_of={"plant/a": "a"})
+    assert whole.without("presenced") == truth({"a"})._replace(thing_of={"plant/a": "a"})
 
 
 def test_parse_reads_the_breakdown() -> None:
     told = 'iot_thing_type_clients{thing_type="a",state="online"} 2\n'
     scrape = Scrape.parse(f"# TYPE iot_thing_type_clients gauge\n{told}{METRICS}")
     assert scrape.online == 2
-    assert scrape.breakdown.counts == {("thing_type", "a"): {"online": 2}}
-
-
-def test_tally() -> None:
-    tally = Tally("presenced and the broker agreed")
-    tally.count(true=True)
-    tally.count(true=False)
-    assert str(tally) == "presenced and the broker agreed in 1 of 2 samples"
+    assert scrape.counts == {("thing_type", "a"): {"online": 2}}

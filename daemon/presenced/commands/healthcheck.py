@@ -15,7 +15,6 @@ from presenced.settings.values import DEMO_LISTEN, parse_listen
 
 _REQUEST = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _HEALTHY = (b"HTTP/1.1 200 ", b"HTTP/1.0 200 ")
-_LOOPBACK = {None: "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,7 +68,7 @@ def problem_at(address: ListenAddress, *, protected: bool, timeout: float = 4.0)
     A `protected` listener may want TLS or a password; that it reacts is enough. `timeout` is in
     seconds: the event loop of a daemon that takes longer hangs.
     """
-    host = _LOOPBACK.get(address.host, address.host)
+    host = address.reachable_host
     try:
         with socket.create_connection((host, address.port), timeout) as connection:
             connection.sendall(_REQUEST)
