@@ -107,7 +107,7 @@ class MqttProbe:
                 return Finding.of(self._status.fault)
             return no_message(self._options, limit, probed=self._probed)
         topic = "".join(c if c.isprintable() else "?" for c in self._first.topic[:256])
-        # Where the broker granted each filter as requested, a lower QoS is that of the publisher.
+        # If the broker granted each filter as requested, a lower QoS is that of the publisher.
         if self._first.qos < self._options.qos and 0 not in self._status.answers.values():
             return Finding(Status.WARNING, *published_at_qos_0(topic))
         return Finding(Status.OK, f"{topic}, QoS {self._first.qos}")
@@ -170,7 +170,7 @@ def refused(fault: Fault | None, options: SourceOptions, daemon_client_id: str |
 def no_message(options: SourceOptions, limit: float, *, probed: bool) -> Finding:
     """Return the finding for granted filters on which nothing came within `limit` seconds.
 
-    `probed` is set if a probe connected in that time, of which AWS publishes an event.
+    `probed` is set if a probe connected in that time: AWS publishes an event of its connect.
     """
     silence = f"subscription granted, but no message received within {format_duration(limit)}"
     probe = probe_client_id(options.client_id)
