@@ -75,7 +75,7 @@ class RecordedFleet:
         self._thing_of[client_id] = thing_name or client_id
         self._tell_presence(self._ledger.connected(connection, self.now), client_id)
         self.tell(
-            [self._ledger.subscription(connection, "subscribed", [f"to/{client_id}"], self.now)]
+            [self._ledger.subscription(connection, "subscribed", f"to/{client_id}", self.now)]
         )
 
     def disconnect(

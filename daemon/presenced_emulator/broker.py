@@ -142,7 +142,7 @@ class EmulatedBroker:
     def subscription(self, peer: Peer, verb: str, topic: str) -> None:
         """Publish that the client subscribed or unsubscribed: the `verb`."""
         if (connection := peer.connection) is not None:
-            message = self._ledger.subscription(connection, verb, [topic], time.time())
+            message = self._ledger.subscription(connection, verb, topic, time.time())
             self._send(connection.client_id, message)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -94,7 +94,7 @@ class Link:
             self._writer.write(DisconnectPacket().to_bytes())
         self._pinging.cancel()
         self._writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
+        with contextlib.suppress(OSError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._writer.wait_closed()
         self.drop()

@@ -11,6 +11,7 @@ from typing import Never, Self
 
 import aiohttp
 
+from presenced.commands.output import CommandError
 from presenced.settings.values import ListenAddress
 from presenced_emulator.certificates import HOST, Certificates
 from presenced_emulator.truth import ATTRIBUTES
@@ -82,8 +83,8 @@ def url_of(address: ListenAddress) -> str:
     return f"http://[{host}]:{address.port}" if ":" in host else f"http://{host}:{address.port}"
 
 
-class DemoError(Exception):
-    """The demo cannot go on; the message says why."""
+class DemoError(CommandError):
+    """The demo cannot go on."""
 
 
 class DaemonProcess:

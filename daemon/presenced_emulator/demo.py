@@ -1,5 +1,6 @@
 """The `demo` command: the daemon on an embedded broker with simulated devices."""
 
+import argparse
 import asyncio
 import socket
 from contextlib import AsyncExitStack
@@ -7,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from presenced.commands.output import print_line
+from presenced.commands.output import DONE, print_line
 from presenced.settings.values import parse_listen
 from presenced.system.loop import race, stop_signals
 from presenced_emulator.broker import EmulatedBroker
@@ -26,20 +27,24 @@ LEGEND = (
 )
 
 
-async def run_demo(*, devices: int, duration: float | None, listen: str, seed: int) -> None:
-    """Run for `duration` seconds, or with None until a signal; the same seed gives the same fleet.
+def run(options: argparse.Namespace) -> int:
+    """Run the demo for `options.duration` seconds, or with None until a signal.
 
     Raises DemoError, and SettingsError if the machine cannot run the devices.
     """
-    check_devices(devices, machine_limits())
-    _check_free(listen)
+    check_devices(options.devices, machine_limits())
+    _check_free(options.listen)
+    asyncio.run(_run_until_stopped(options))
+    return DONE
+
+
+async def _run_until_stopped(options: argparse.Namespace) -> None:
     with stop_signals() as stop, TemporaryDirectory(prefix="presenced-demo-") as directory:
-        await race(_run(devices, duration, listen, seed, Path(directory)), stop.wait())
+        await race(_run(options, Path(directory)), stop.wait())
 
 
-async def _run(
-    devices: int, duration: float | None, listen: str, seed: int, directory: Path
-) -> None:
+async def _run(options: argparse.Namespace, directory: Path) -> None:
+    devices, seed, listen = options.devices, options.seed, options.listen
     certificates = issue(directory)
     url = url_of(parse_listen(listen))
     async with AsyncExitStack() as stack:
@@ -60,7 +65,7 @@ async def _run(
         server = Server(HOST, broker.port, certificates.devices)
         await race(
             run_fleet(FleetLife(plan, broker.registry), broker.publish, server),
-            _compare(broker, daemon, duration),
+            _compare(broker, daemon, options.duration),
             daemon.died(),
         )
 
@@ -99,9 +104,8 @@ def _check_free(listen: str) -> None:
     """Raise DemoError if the address cannot be listened on, before anything is started."""
     host, port = parse_listen(listen)
     try:
-        with socket.socket(socket.AF_INET6 if host and ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host or "", port))
+        family = socket.AF_INET6 if host and ":" in host else socket.AF_INET
+        socket.create_server((host or "", port), family=family).close()
     except OSError as error:
         raise DemoError(
             f"cannot listen on {listen}: {error.strerror}; choose another address with --listen"

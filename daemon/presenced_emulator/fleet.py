@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from presenced_emulator.delivery import DeliveryModel
 from presenced_emulator.devices import (
-    AWAY,
     MEAN_DURATION,
     Ending,
     PlannedConnection,
@@ -29,6 +28,7 @@ from presenced_emulator.provisioning import Provisioner
 from presenced_emulator.registry import Registry
 
 FIRST_CONNECTS_PER_SECOND = 50
+CHANGE_EVERY = 1.5
 RECOVERY = 5.0
 """After a storm, devices come back within this time in seconds."""
 
@@ -43,7 +43,7 @@ class FleetPlan:
     `rate` is the mean number of messages per second, None for the usual behaviour of the devices;
     so are `flaps` and `takeovers`, the shares of connections that end in this way. Each of `storms`
     disconnects `storm_share` of the devices at once, for `outage`. With `changes`, something is
-    changed, deleted or replaced every `change_every`, and some things never connect. A device that
+    changed, deleted or replaced every 1.5 seconds, and some things never connect. A device that
     falls silent is disconnected after `silence`.
     """
 
@@ -57,7 +57,6 @@ class FleetPlan:
     storm_share: float = 0.5
     outage: float = 30.0
     changes: bool = False
-    change_every: float = 1.5
     silence: float = 0.0
     delivery: DeliveryModel = field(default_factory=DeliveryModel)
 
@@ -78,7 +77,11 @@ class FleetPlan:
         """The factor by which times of devices are stretched to meet `rate`."""
         if self.rate is None:
             return 1.0
-        connections = sum(1 / self._mean_cycle(each) for each in client_ids(self.devices))
+        connections = 0.0  # per second, at a pace of 1
+        for client_id in client_ids(self.devices):
+            away = zip(Ending, self.weights(client_id), strict=True)
+            mean_away = sum(share * sum(ending.away) / 2 for ending, share in away)
+            connections += 1 / (MEAN_DURATION + mean_away)
         copies = 1 + self.delivery.duplicate_rate
         return connections * _MESSAGES_PER_CONNECTION * copies / self.rate
 
@@ -95,11 +98,6 @@ class FleetPlan:
     def random(self, purpose: str) -> random.Random:
         """Return a source of randomness that depends on the seed and the purpose only."""
         return random.Random(f"{self.seed}/{purpose}")  # noqa: S311  # repeatable, not secret
-
-    def _mean_cycle(self, client_id: str) -> float:
-        """Return the mean time from one connect of a device to its next, before it is stretched."""
-        away = zip(AWAY.values(), self.weights(client_id), strict=True)
-        return MEAN_DURATION + sum(share * sum(bounds) / 2 for bounds, share in away)
 
 
 class RegistryChange(NamedTuple):
@@ -173,8 +171,7 @@ class FleetLife:
         yield RegistryChange(self._provisioner.create_groups(self._now))
         if self._plan.changes:
             for client_id in self._provisioner.spares:
-                messages = self._provisioner.install(client_id, self._now)
-                yield RegistryChange(messages)
+                yield RegistryChange(self._provisioner.install(client_id, self._now))
             self._schedule(at + self._plan.first_connect(self._plan.devices), self._change)
         for number, client_id in enumerate(self._provisioner.devices):
             self._schedule(at + self._plan.first_connect(number), partial(self._install, client_id))
@@ -208,10 +205,8 @@ class FleetLife:
             return
         # A flap is over before the offline delay, at any pace.
         pace = min(1.0, self._pace) if planned.ending is Ending.FLAP else self._pace
-        away = planned.away * pace
-        if planned.ending is Ending.SILENCE:
-            away += self._plan.silence
-        yield from self._disconnect(device, planned.ending, at, away)
+        silence = self._plan.silence if planned.ending is Ending.SILENCE else 0.0
+        yield from self._disconnect(device, planned.ending, at, planned.away * pace + silence)
 
     def _disconnect(
         self, device: _Device, ending: Ending, at: float, away: float
@@ -237,7 +232,7 @@ class FleetLife:
             yield Remove(change.removed)
         if change.added is not None:
             yield from self._add(change.added, at)
-        self._schedule(at + self._plan.change_every, self._change)
+        self._schedule(at + CHANGE_EVERY, self._change)
 
     def _schedule(self, at: float, action: Callable[[float], Iterator[Step]]) -> None:
         heapq.heappush(self._agenda, (at, next(self._order), action))

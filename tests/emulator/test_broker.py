@@ -179,7 +179,7 @@ def test_persistent_session_survives_takeover(stage: OpenStage, certificates: Ce
     asyncio.run(scenario())
 
 
-def test_subscriptions_are_told(stage: OpenStage, certificates: Certificates) -> None:
+def test_subscriptions_have_events(stage: OpenStage, certificates: Certificates) -> None:
     async def scenario() -> None:
         tls = certificates.devices
         async with stage() as on:
@@ -212,10 +212,10 @@ def test_wildcards_in_client_id_silence_its_events(stage: OpenStage) -> None:
 
 def test_client_certificate_is_required(certificates: Certificates) -> None:
     async def scenario() -> None:
-        nobody = ssl.create_default_context(cafile=certificates.daemon.ca)
+        anonymous = ssl.create_default_context(cafile=certificates.daemon.ca)
         async with EmulatedBroker(certificates, seed=1) as broker:
             with pytest.raises((OSError, EOFError)):  # which one depends on the TLS version
-                await Link.open(Server("localhost", broker.port, nobody), "x", keep_alive=30)
+                await Link.open(Server("localhost", broker.port, anonymous), "x", keep_alive=30)
             assert not broker.truth().connected
 
     asyncio.run(scenario())

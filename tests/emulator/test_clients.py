@@ -98,7 +98,7 @@ def test_device_comes_back_when_dropped(stage: OpenStage) -> None:
     asyncio.run(scenario())
 
 
-def test_a_thing_is_told_before_its_device_connects(stage: OpenStage) -> None:
+def test_a_thing_is_created_before_its_device_connects(stage: OpenStage) -> None:
     async def scenario() -> None:
         async with stage() as on:
             running = fleet(on, 4)
@@ -140,10 +140,14 @@ def test_the_truth_names_the_thing_of_each_client(stage: OpenStage) -> None:
     asyncio.run(scenario())
 
 
-def test_devices_come_and_go_with_the_changes(stage: OpenStage) -> None:
+def test_devices_come_and_go_with_the_changes(
+    stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("presenced_emulator.fleet.CHANGE_EVERY", 0.05)
+
     async def scenario() -> None:
         async with stage() as on:
-            running = fleet(on, 4, change_every=0.05)
+            running = fleet(on, 4)
             await on.until(lambda: bool(on.connected - set(client_ids(4))))
             await on.until(lambda: len(set(client_ids(4)) - on.connected) > 0)
             await stopped(running)
@@ -152,7 +156,7 @@ def test_devices_come_and_go_with_the_changes(stage: OpenStage) -> None:
     asyncio.run(scenario())
 
 
-def test_fleet_connects_and_says_goodbye(stage: OpenStage) -> None:
+def test_fleet_connects_and_disconnects(stage: OpenStage) -> None:
     async def scenario() -> None:
         async with stage() as on:
             running = fleet(on, 12)

@@ -1,6 +1,6 @@
 """The demo with a daemon that does not start; the real one has a test of its own."""
 
-import asyncio
+import argparse
 import os
 import signal
 import socket
@@ -13,7 +13,6 @@ import pytest
 
 from presenced_emulator import daemon, demo
 from presenced_emulator.daemon import DemoError
-from presenced_emulator.demo import run_demo
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +26,8 @@ def perform(port: int, script: str = "", *, say: Callable[[str], None] = print) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "print_line", say)
         patch.setattr(daemon, "COMMAND", (sys.executable, "-c", script))
-        asyncio.run(run_demo(devices=3, duration=None, seed=1, listen=f"127.0.0.1:{port}"))
+        options = {"devices": 3, "duration": None, "seed": 1, "listen": f"127.0.0.1:{port}"}
+        demo.run(argparse.Namespace(**options))
 
 
 def test_daemon_that_ends_is_reported(

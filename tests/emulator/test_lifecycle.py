@@ -91,8 +91,8 @@ def test_subscription_events_have_no_version() -> None:
     book = ledger()
     connection = book.open("a", **WHO)
     for event, kind in (
-        (book.subscription(connection, "subscribed", ["x/#"], NOW), "subscribed"),
-        (book.subscription(connection, "unsubscribed", ["x/#"], NOW), "unsubscribed"),
+        (book.subscription(connection, "subscribed", "x/#", NOW), "subscribed"),
+        (book.subscription(connection, "unsubscribed", "x/#", NOW), "unsubscribed"),
     ):
         assert event.topic == f"$aws/events/subscriptions/{kind}/a"
         assert event.fields["eventType"] == kind
@@ -105,7 +105,7 @@ def test_events_name_the_exclusive_thing() -> None:
     connection = book.open("plant/pump-1", thing_name="plant-pump-1", **WHO)
     events = [
         book.connected(connection, NOW),
-        book.subscription(connection, "subscribed", ["x"], NOW),
+        book.subscription(connection, "subscribed", "x", NOW),
         book.disconnected(connection, DisconnectReason.CONNECTION_LOST, NOW),
     ]
     assert [event.fields["thingName"] for event in events] == ["plant-pump-1"] * 3
