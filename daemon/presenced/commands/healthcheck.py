@@ -37,9 +37,7 @@ def arguments_of(command_line: bytes) -> Sequence[str]:
     return words[names.index("presenced") + 1 :] if "presenced" in names else ["run"]
 
 
-def listener_of(
-    arguments: Sequence[str], default_config: Path = DEFAULT_CONFIG
-) -> tuple[ListenAddress, bool]:
+def listener_of(arguments: Sequence[str]) -> tuple[ListenAddress, bool]:
     """Return where the daemon listens, and whether it may want TLS or a password there.
 
     Raises SettingsError.
@@ -53,7 +51,7 @@ def listener_of(
     options, _ = parser.parse_known_args(arguments)
     if options.command == "demo":
         return parse_listen(options.listen), False
-    config = options.config or (default_config if default_config.exists() else None)
+    config = options.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
     metrics = load_settings(
         config, overrides={"metrics.listen": options.listen}, require_endpoint=False
     ).metrics

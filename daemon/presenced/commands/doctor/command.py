@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 
-from presenced.commands.doctor.mqtt_steps import ANSWER_TIMEOUT, MqttProbe
+from presenced.commands.doctor.mqtt_steps import MqttProbe
 from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import NetworkProbe, check_files
 from presenced.commands.output import DONE, FAILED, print_line
@@ -40,14 +40,13 @@ async def examine(
     message_timeout: float,
     daemon_client_id: str | None = None,
     write_line: Callable[[str], None] = lambda _: None,
-    answer_timeout: float = ANSWER_TIMEOUT,
 ) -> Report:
     """Test all connections of the settings concurrently.
 
-    `message_timeout` and `answer_timeout` limit the wait for the first message and for each answer
-    of the broker, in seconds. `daemon_client_id` is the configured client ID if the settings have
-    another one. `write_line` gets the lines for people, one connection after the other, those of
-    the first one as its steps are done. Raises SettingsError if the password file cannot be read.
+    `message_timeout` limits the wait for the first message, in seconds. `daemon_client_id` is the
+    configured client ID if the settings have another one. `write_line` gets the lines for people,
+    one connection after the other, those of the first one as its steps are done. Raises
+    SettingsError if the password file cannot be read.
     """
     options = [without_side_effects(each, "doctor") for each in source_options(settings.mqtt)]
     findings: dict[str, asyncio.Queue[tuple[str, Finding] | None]] = {}
@@ -55,7 +54,7 @@ async def examine(
     async with asyncio.TaskGroup() as group:
         for each in options:
             queue = findings[each.client_id] = asyncio.Queue()
-            mqtt = MqttProbe(settings.mqtt.transport, each, daemon_client_id, answer_timeout)
+            mqtt = MqttProbe(settings.mqtt.transport, each, daemon_client_id)
             group.create_task(_test_connection(settings, each, mqtt, message_timeout, queue))
         for each in options:
             write_line(f"{each.client_id} at {each.address} ({settings.mqtt.transport})")

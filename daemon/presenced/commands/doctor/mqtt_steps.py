@@ -39,16 +39,11 @@ class MqttProbe:
     """
 
     def __init__(
-        self,
-        transport: Transport,
-        options: SourceOptions,
-        daemon_client_id: str | None,
-        answer_timeout: float,
+        self, transport: Transport, options: SourceOptions, daemon_client_id: str | None
     ) -> None:
         self._transport: Transport = transport
         self._options = options
         self._daemon_client_id = daemon_client_id
-        self._answer_timeout = answer_timeout
         self._first: Message | None = None
         self._probed = False
         self._source = _source(transport, options, self._deliver)
@@ -62,7 +57,7 @@ class MqttProbe:
         """Send CONNECT and wait for the CONNACK."""
         status = self._status
         await self._source.start()
-        await status.until(lambda: status.accepted, self._answer_timeout)
+        await status.until(lambda: status.accepted, ANSWER_TIMEOUT)
         if status.accepted:
             return Finding(Status.OK, f"{self._options.client_id} is accepted")
         return refused(status.fault, self._options, self._daemon_client_id)
@@ -70,7 +65,7 @@ class MqttProbe:
     async def subscribed(self, topic_filter: str) -> Finding:
         """Wait for the SUBACK of one filter."""
         status, options = self._status, self._options
-        await status.until(lambda: topic_filter in status.answers, self._answer_timeout)
+        await status.until(lambda: topic_filter in status.answers, ANSWER_TIMEOUT)
         answer = status.answers.get(topic_filter)
         if isinstance(answer, int):
             if answer < options.qos:
