@@ -52,7 +52,6 @@ def add_simulate(commands: Any) -> None:
     )
     add_config(parser)
     _add_devices(parser)
-    _add_seed(parser)
     option, duration = partial(add_option, parser), positive_duration
     option("--duration", "TIME", "how long to run, such as 30s or 1h (default 1m)", duration, 60.0)
     text = "mean messages per second, storms not counted (default: about 1 for 12 devices)"
@@ -74,6 +73,7 @@ def add_simulate(commands: Any) -> None:
     )
     option("--duplicates", "PERCENT", "messages that come twice (default 5%%)", _share, 0.05)
     option("--delay", "TIME", "the longest delay of a message (default 1500ms)", duration, 1.5)
+    _add_seed(parser)
     option(
         "--start",
         "MOMENT",

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -24,7 +23,7 @@ from presenced.system.loop import race
 from presenced_emulator.certificates import Certificates
 from presenced_emulator.delivery import EventPublisher
 from presenced_emulator.events import EventMessage
-from presenced_emulator.lifecycle import ConnectionLedger, DisconnectReason, has_lifecycle_events
+from presenced_emulator.lifecycle import ConnectionLedger, DisconnectReason
 from presenced_emulator.peer import Peer, PeerWriter
 from presenced_emulator.registry import Registry
 from presenced_emulator.truth import ThingState, Truth
@@ -75,10 +74,9 @@ class EmulatedBroker:
             frozenset(name for message in in_flight for name in message.things),
         )
 
-    def publish(self, messages: Iterable[EventMessage]) -> None:
-        """Publish event messages of the registry."""
-        for message in messages:
-            self._publisher.send(message)
+    def publish(self, message: EventMessage) -> None:
+        """Publish an event message of the registry."""
+        self._publisher.send(message)
 
     async def __aenter__(self) -> Self:
         """Start to listen."""
@@ -167,7 +165,8 @@ class EmulatedBroker:
         peer.leave()
 
     def _send(self, client_id: str, message: EventMessage) -> None:
-        if has_lifecycle_events(client_id):
+        # AWS publishes no lifecycle events of a client ID with wildcards.
+        if not {"#", "+"} & set(client_id):
             self._publisher.send(message)
 
     async def _broadcast(self, topic: str, payload: bytes) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple, Never, Self
 
 from amqtt.mqtt.connect import ConnectPacket, ConnectPayload, ConnectVariableHeader
@@ -18,7 +18,7 @@ from amqtt.mqtt.subscribe import SubscribePacket
 
 from presenced_emulator.devices import Ending
 from presenced_emulator.events import EventMessage
-from presenced_emulator.fleet import Connect, Disconnect, FleetLife, RegistryChange, Remove
+from presenced_emulator.fleet import Connect, Disconnect, FleetLife, Remove
 
 KEEP_ALIVE = 6
 RETRY_AFTER = 1.0
@@ -172,7 +172,7 @@ class DeviceClient:
 
 
 async def run_fleet(
-    life: FleetLife, publish: Callable[[Iterable[EventMessage]], None], server: Server
+    life: FleetLife, publish: Callable[[EventMessage], None], server: Server
 ) -> None:
     """Perform the steps of a fleet's life in real time; `publish` takes those of the registry."""
     loop = asyncio.get_running_loop()
@@ -184,8 +184,8 @@ async def run_fleet(
             # A fleet that is late slows down: to catch up would overload the machine even more.
             begin = max(begin, loop.time() - at)
             for step in life.advance(time.time()):
-                if isinstance(step, RegistryChange):
-                    publish(step.messages)
+                if isinstance(step, EventMessage):
+                    publish(step)
                     continue
                 if step.client_id not in clients:
                     client = clients[step.client_id] = DeviceClient(step.client_id, server)

@@ -8,7 +8,7 @@ Pure: the same plan gives the same steps.
 import heapq
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -100,12 +100,6 @@ class FleetPlan:
         return random.Random(f"{self.seed}/{purpose}")  # noqa: S311  # repeatable, not secret
 
 
-class RegistryChange(NamedTuple):
-    """The registry has changed."""
-
-    messages: Sequence[EventMessage]
-
-
 class Connect(NamedTuple):
     """A device connects; if it is connected, the new connection takes over."""
 
@@ -125,7 +119,8 @@ class Remove(NamedTuple):
     client_id: str
 
 
-Step = RegistryChange | Connect | Disconnect | Remove
+Step = EventMessage | Connect | Disconnect | Remove
+"""What happens at one moment; a message reports a change of the registry."""
 
 
 @dataclass(slots=True)
@@ -168,16 +163,16 @@ class FleetLife:
         return list(action(at))
 
     def _begin(self, at: float) -> Iterator[Step]:
-        yield RegistryChange(self._provisioner.create_groups(self._now))
+        yield from self._provisioner.create_groups(self._now)
         if self._plan.changes:
             for client_id in self._provisioner.spares:
-                yield RegistryChange(self._provisioner.install(client_id, self._now))
+                yield from self._provisioner.install(client_id, self._now)
             self._schedule(at + self._plan.first_connect(self._plan.devices), self._change)
         for number, client_id in enumerate(self._provisioner.devices):
             self._schedule(at + self._plan.first_connect(number), partial(self._install, client_id))
 
     def _install(self, client_id: str, at: float) -> Iterator[Step]:
-        yield RegistryChange(self._provisioner.install(client_id, self._now))
+        yield from self._provisioner.install(client_id, self._now)
         yield from self._add(client_id, at)
 
     def _add(self, client_id: str, at: float) -> Iterator[Step]:
@@ -224,7 +219,7 @@ class FleetLife:
     def _change(self, at: float) -> Iterator[Step]:
         online = {each.client_id for each in self._devices.values() if each.online}
         change = self._provisioner.change(self._now, online)
-        yield RegistryChange(change.messages)
+        yield from change.messages
         if change.removed is not None:
             device = self._devices.pop(change.removed)
             if device.online:

@@ -39,11 +39,6 @@ class Connection(NamedTuple):
     thing_name: str | None
 
 
-def has_lifecycle_events(client_id: str) -> bool:
-    """Return whether AWS publishes lifecycle events of a client ID: not if it has wildcards."""
-    return not {"#", "+"} & set(client_id)
-
-
 class ConnectionLedger:
     """Numbers the connections of a fleet and writes their messages.
 

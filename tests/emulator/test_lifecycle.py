@@ -11,7 +11,6 @@ from presenced_emulator.lifecycle import (
     Connection,
     ConnectionLedger,
     DisconnectReason,
-    has_lifecycle_events,
 )
 
 NOW = 1_700_000_000.0
@@ -110,12 +109,6 @@ def test_events_name_the_exclusive_thing() -> None:
     ]
     assert [event.fields["thingName"] for event in events] == ["plant-pump-1"] * 3
     assert "thingName" not in book.connected(book.open("a", **WHO), NOW).fields
-
-
-def test_wildcards_have_no_lifecycle_events() -> None:
-    assert has_lifecycle_events("plant/pump-1")
-    assert not has_lifecycle_events("a#")
-    assert not has_lifecycle_events("a+b")
 
 
 def test_same_seed_same_events() -> None:

@@ -12,7 +12,7 @@ from itertools import count
 from typing import NamedTuple
 
 from presenced_emulator.events import EventMessage
-from presenced_emulator.fleet import Connect, Disconnect, FleetLife, FleetPlan, RegistryChange, Step
+from presenced_emulator.fleet import Connect, Disconnect, FleetLife, FleetPlan, Step
 from presenced_emulator.lifecycle import Connection, ConnectionLedger, DisconnectReason
 from presenced_emulator.registry import Registry
 
@@ -74,8 +74,8 @@ class Simulation:
         self._ended = True
 
     def _perform(self, step: Step, at: float) -> Iterator[EventMessage]:
-        if isinstance(step, RegistryChange):
-            yield from step.messages
+        if isinstance(step, EventMessage):
+            yield step
         elif isinstance(step, Connect):
             yield from self._connect(step.client_id, at)
         elif isinstance(step, Disconnect):
