@@ -9,10 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from full_registry import FullRegistry
 from presenced_emulator.delivery import DeliveryModel
 from presenced_emulator.events import EventMessage
 from presenced_emulator.lifecycle import Connection, ConnectionLedger, DisconnectReason
-from presenced_emulator.registry import Registry
 
 __all__ = ["RecordedFleet"]
 
@@ -28,7 +28,7 @@ class RecordedFleet:
 
     def __init__(self, seed: int, start: float) -> None:
         self.now = start
-        self.registry = Registry(random.Random(f"{seed}/registry"))
+        self.registry = FullRegistry(random.Random(f"{seed}/registry"))
         self.tallies: Counter[tuple[str, str]] = Counter()
         self.missing: set[str] = set()
         self._rng = random.Random(f"{seed}/delivery")
@@ -75,7 +75,7 @@ class RecordedFleet:
         self._thing_of[client_id] = thing_name or client_id
         self._tell_presence(self._ledger.connected(connection, self.now), client_id)
         self.tell(
-            [self._ledger.subscription(connection, "subscribed", [f"to/{client_id}"], self.now)]
+            [self._ledger.subscription(connection, "subscribed", f"to/{client_id}", self.now)]
         )
 
     def disconnect(

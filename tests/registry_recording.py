@@ -5,8 +5,8 @@
 
 import sys
 
-from presenced_emulator.events import thing_arn
 from presenced_emulator.lifecycle import DisconnectReason
+from presenced_emulator.registry import ARN
 from recorded_fleet import RecordedFleet
 
 __all__ = ["record"]
@@ -114,11 +114,11 @@ def move(fleet: RecordedFleet) -> None:
     fleet.tell(registry.regroup("gateway-5", fleet.now, out_of="hall-2", into="hall-1"), late=55)
     fleet.wait(10)
     fleet.tell(registry.regroup("gateway-5", fleet.now, out_of="hall-1", into="hall-2"))
-    fleet.tell(registry.update_thing("sensor-4", fleet.now, thing_type="gateway"), late=15)
+    fleet.tell(registry.update_type("sensor-4", fleet.now, "gateway"), late=15)
     fleet.wait(5)
-    fleet.tell(registry.update_thing("bare-11", fleet.now, thing_type="sensor"))
+    fleet.tell(registry.update_type("bare-11", fleet.now, "sensor"))
     fleet.wait(5)
-    fleet.tell(registry.update_thing("bare-11", fleet.now, thing_type=""))
+    fleet.tell(registry.update_type("bare-11", fleet.now, ""))
     fleet.tell(registry.update_group("hall-3", fleet.now, attributes={"floor": "2"}), again=30)
     fleet.wait(2 * MINUTE)
 
@@ -131,7 +131,7 @@ def retire_a_type(fleet: RecordedFleet) -> None:
     fleet.tell(registry.deprecate_type("legacy", fleet.now, undo=True), late=90)
     fleet.wait(MINUTE)
     fleet.tell(registry.deprecate_type("legacy", fleet.now))
-    fleet.tell(registry.update_thing("camera-9", fleet.now, thing_type="sensor"))
+    fleet.tell(registry.update_type("camera-9", fleet.now, "sensor"))
     fleet.wait(6 * MINUTE)  # AWS wants it deprecated for five
     fleet.tell(registry.delete_type("legacy", fleet.now), again=120)
     fleet.wait(MINUTE)
@@ -192,7 +192,7 @@ def move_a_hall(fleet: RecordedFleet) -> None:
 
 def work(fleet: RecordedFleet) -> None:
     """Run a job and a command, and register a certificate."""
-    arn = thing_arn("sensor-2")
+    arn = f"{ARN}:thing/sensor-2"
     for operation in ("cancellation_in_progress", "canceled", "completed", "deleted"):
         fleet.happen(
             "job",

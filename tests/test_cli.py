@@ -10,6 +10,7 @@ import yaml
 
 from certificates import Certificates
 from presenced import __version__
+from presenced.cli import main
 
 
 def presenced(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -166,3 +167,11 @@ def test_run_refuses_a_bad_web_configuration(
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("presenced.commands.check.run", interrupted)
+    assert main(["check"]) == 1

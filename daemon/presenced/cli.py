@@ -2,16 +2,21 @@
 
 import argparse
 import os
-import re
 import sys
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from presenced import __version__
-from presenced.commands.output import FAILED, WRONG, print_error
+from presenced.commands.arguments import (
+    add_command,
+    add_config,
+    add_option,
+    parse_size,
+    positive_duration,
+)
+from presenced.commands.output import FAILED, WRONG, CommandError, print_error
 from presenced.settings import DEFAULT_CONFIG, FLAGS, SettingsError, parse_duration
 
 
@@ -28,6 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print_error(f"presenced: {problem}")
         return WRONG
+    except CommandError as error:
+        print_error(f"presenced: {error}")
+        return FAILED
+    except KeyboardInterrupt:
+        return FAILED
     except BrokenPipeError:
         # The reader of our output is gone. Without this, Python would report the pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -44,13 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"presenced {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
-    _command(
-        commands,
-        "check",
-        "validate the configuration",
-        "Validate the configuration and the certificate files that it names. Connects to nothing.",
-        _module("presenced.commands.check"),
-    ).add_argument("--config", **_CONFIG)
+    _add_check(commands)
     _add_doctor(commands)
     _add_record(commands)
     _add_replay(commands)
@@ -60,46 +64,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(
-    commands: Any,
-    name: str,
-    summary: str,
-    description: str,
-    call: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=description
-    )
-    parser.set_defaults(command=call)
-    return parser
-
-
-def _module(name: str) -> Callable[[argparse.Namespace], int]:
-    """Return a call of a command's `run`, which imports the module first."""
-    return lambda options: import_module(name).run(options)
-
-
-_CONFIG: dict[str, Any] = {
-    "type": Path,
-    "metavar": "FILE",
-    "default": DEFAULT_CONFIG,
-    "help": "configuration file (default %(default)s)",
-}
-
-
 def _add_run(commands: Any) -> None:
-    parser = _command(
+    parser = add_command(
         commands,
         "run",
         "run the daemon",
         "Connect to AWS IoT Core and serve presence as Prometheus metrics. Flags override the "
         "environment, the environment overrides the file. The file is optional. "
         "SIGHUP reloads the configuration, SIGTERM and Ctrl-C stop.",
-        _module("presenced.commands.run"),
+        "presenced.commands.run",
     )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help=f"configuration file (default {DEFAULT_CONFIG})"
-    )
+    add_option(parser, "--config", "FILE", f"configuration file (default {DEFAULT_CONFIG})", Path)
     helps = {
         "--endpoint": ("HOST", "host name of the AWS IoT Core data endpoint"),
         "--cert": ("FILE", "client certificate, PEM"),
@@ -113,43 +88,49 @@ def _add_run(commands: Any) -> None:
         parser.add_argument(flag, dest=key, metavar=metavar, help=text)
 
 
+def _add_check(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "check",
+        "validate the configuration",
+        "Validate the configuration and the certificate files that it names. Connects to nothing.",
+        "presenced.commands.check",
+    )
+    add_config(parser)
+
+
 def _add_doctor(commands: Any) -> None:
-    parser = _command(
+    parser = add_command(
         commands,
         "doctor",
         "test the connection step by step",
         "Connect beside a running daemon and test each step up to the first message. A failed step "
         "is printed with its cause and remedy. Exit status 1 when a step fails.",
-        _module("presenced.commands.doctor.command"),
+        "presenced.commands.doctor.command",
     )
-    parser.add_argument("--config", **_CONFIG)
+    add_config(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument(
-        "--timeout",
-        type=_duration,
-        default=10.0,
-        metavar="TIME",
-        help="how long to wait for the first message, such as 30s or 5m (default 10s); "
-        "0s skips that step",
-    )
-    parser.add_argument(
+    text = "how long to wait for the first message, such as 30s or 5m (default 10s); 0s skips that "
+    add_option(parser, "--timeout", "TIME", f"{text}step", parse_duration, 10.0)
+    add_option(
+        parser,
         "--client-id",
-        metavar="ID",
-        help="MQTT client ID to connect with (default: the configured one with -doctor appended); "
+        "ID",
+        "MQTT client ID to connect with (default: the configured one with -doctor appended); "
         "stop a running daemon before you use its client ID",
     )
 
 
 def _add_record(commands: Any) -> None:
-    parser = _command(
+    parser = add_command(
         commands,
         "record",
         "write received messages to a recording",
         "Connect beside a running daemon and write each received message to a recording that "
         "replay reads. No file is overwritten. Ctrl-C and SIGTERM stop.",
-        _module("presenced.commands.recorder.command"),
+        "presenced.commands.recorder.command",
     )
-    parser.add_argument("--config", **_CONFIG)
+    add_config(parser)
     parser.add_argument("out", type=Path, metavar="OUT", help="the recording; must not exist yet")
     parser.add_argument(
         "--anonymize",
@@ -157,38 +138,25 @@ def _add_record(commands: Any) -> None:
         help="replace names, IDs, principals and IP addresses by pseudonyms, equal ones by equal "
         "ones; a replay has the same results except for the names",
     )
-    parser.add_argument(
-        "--max-size",
-        type=_size,
-        default=100 * 10**6,
-        metavar="SIZE",
-        help="continue in OUT.0002, OUT.0003 and so on at this size, such as 500kB, 100MB or 2GB "
-        "(default 100MB)",
-    )
-    parser.add_argument(
-        "--duration",
-        type=_positive_duration,
-        metavar="TIME",
-        help="how long to record, such as 30s or 8h (default: until Ctrl-C or SIGTERM)",
-    )
-    parser.add_argument(
-        "--client-id",
-        metavar="ID",
-        help="MQTT client ID to connect with (default: the configured one with -record appended)",
-    )
+    text = "continue in OUT.0002, OUT.0003 and so on at this size, such as 500kB, 100MB or 2GB "
+    add_option(parser, "--max-size", "SIZE", f"{text}(default 100MB)", parse_size, 100 * 10**6)
+    text = "how long to record, such as 30s or 8h (default: until Ctrl-C or SIGTERM)"
+    add_option(parser, "--duration", "TIME", text, positive_duration)
+    text = "MQTT client ID to connect with (default: the configured one with -record appended)"
+    add_option(parser, "--client-id", "ID", text)
 
 
 def _add_replay(commands: Any) -> None:
-    parser = _command(
+    parser = add_command(
         commands,
         "replay",
         "process a recording as the daemon does",
         "Run a recording (JSON Lines of received, topic and payload) through the daemon's "
         "decoding and state machine on a virtual clock. Results go to standard output.",
-        _module("presenced.commands.replay"),
+        "presenced.commands.replay",
     )
     parser.add_argument("file", metavar="FILE", help="the recording, or - for standard input")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file to use")
+    add_option(parser, "--config", "FILE", "configuration file to use", Path)
     parser.add_argument(
         "--print",
         choices=("transitions", "clients", "metrics"),
@@ -205,12 +173,12 @@ def _add_replay(commands: Any) -> None:
 
 
 def _add_state(commands: Any) -> None:
-    parser = _command(
+    parser = add_command(
         commands,
         "state",
         "inspect the state file, or forget clients",
         "Inspect the state file of a running or stopped daemon, or forget clients.",
-        _module("presenced.commands.state"),
+        "presenced.commands.state",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
     for action, summary, argument in (
@@ -230,30 +198,5 @@ def _add_state(commands: Any) -> None:
                 argument[0], metavar="CLIENT_ID", nargs=argument[1], help=f"client to {action}"
             )
         source = parser.add_mutually_exclusive_group()
-        source.add_argument("--config", **_CONFIG)
-        source.add_argument(
-            "--file", type=Path, metavar="FILE", help="state file, instead of the configured one"
-        )
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} {error}") from error
-
-
-def _positive_duration(text: str) -> float:
-    if not (seconds := _duration(text)):
-        raise argparse.ArgumentTypeError("must be longer than 0s")
-    return seconds
-
-
-def _size(text: str) -> int:
-    units = {"": 1}
-    units |= {f"{unit}B": 1000**power for power, unit in enumerate("kMGT", 1)}
-    units |= {f"{unit}iB": 1024**power for power, unit in enumerate("KMGT", 1)}
-    found = re.fullmatch(rf"([0-9]{{1,15}})\s?({'|'.join(units)})", text.strip())
-    if found is None or not int(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size: write it as 500kB, 100MB or 2GB")
-    return int(found[1]) * units[found[2]]
+        add_config(source)
+        add_option(source, "--file", "FILE", "state file, instead of the configured one", Path)

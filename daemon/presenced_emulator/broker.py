@@ -10,7 +10,6 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -21,13 +20,13 @@ from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
 from presenced.system.loop import race
-from presenced_emulator.certificates import Certificates, server_context
+from presenced_emulator.certificates import Certificates
 from presenced_emulator.delivery import EventPublisher
 from presenced_emulator.events import EventMessage
-from presenced_emulator.lifecycle import ConnectionLedger, DisconnectReason, has_lifecycle_events
-from presenced_emulator.peer import Peer, PeerReader, PeerWriter
+from presenced_emulator.lifecycle import ConnectionLedger, DisconnectReason
+from presenced_emulator.peer import Peer, PeerWriter
 from presenced_emulator.registry import Registry
-from presenced_emulator.truth import RegistrySnapshot, ThingState, Truth
+from presenced_emulator.truth import ThingState, Truth
 
 ADDRESS = "127.0.0.1"
 LISTENER = "default"
@@ -58,11 +57,6 @@ class EmulatedBroker:
         """The TCP port that the broker listens on."""
         return int(self._server.sockets[0].getsockname()[1])
 
-    @property
-    def connections(self) -> int:
-        """How many network connections are being served, accepted as clients or not."""
-        return len(self._serving)
-
     def truth(self) -> Truth:
         """Return which clients are connected and what is in the registry now."""
         things = {
@@ -71,19 +65,18 @@ class EmulatedBroker:
             )
             for thing in self.registry.things.values()
         }
-        in_flight = self._publisher.things_in_flight
-        snapshot = RegistrySnapshot(things, dict(self._thing_of), in_flight)
-        connected = frozenset(name for name, peer in self._holders.items() if peer.connection)
-        return Truth(connected, self._publisher.clients_in_flight, snapshot)
+        in_flight = self._publisher.in_flight
+        return Truth(
+            frozenset(name for name, peer in self._holders.items() if peer.connection),
+            frozenset(name for message in in_flight for name in message.clients),
+            things,
+            dict(self._thing_of),
+            frozenset(name for message in in_flight for name in message.things),
+        )
 
-    def publish(self, messages: Iterable[EventMessage]) -> None:
-        """Publish event messages of the registry."""
-        for message in messages:
-            self._publisher.send(message)
-
-    def drop(self, client_id: str) -> None:
-        """End a client's connection, as AWS does now and then."""
-        self._holders[client_id].end(DisconnectReason.SERVER_INITIATED_DISCONNECT)
+    def publish(self, message: EventMessage) -> None:
+        """Publish an event message of the registry."""
+        self._publisher.send(message)
 
     async def __aenter__(self) -> Self:
         """Start to listen."""
@@ -97,7 +90,7 @@ class EmulatedBroker:
             self._serve,
             ADDRESS,
             0,
-            ssl=server_context(self._certificates),
+            ssl=self._certificates.broker,
             ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
             ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
         )
@@ -147,17 +140,15 @@ class EmulatedBroker:
     def subscription(self, peer: Peer, verb: str, topic: str) -> None:
         """Publish that the client subscribed or unsubscribed: the `verb`."""
         if (connection := peer.connection) is not None:
-            message = self._ledger.subscription(connection, verb, [topic], time.time())
+            message = self._ledger.subscription(connection, verb, topic, time.time())
             self._send(connection.client_id, message)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a coroutine runs in a task
-        peer = self._serving[task] = Peer(writer)
+        peer = self._serving[task] = Peer(reader, writer)
         _serving.set((self, peer))
-        session = self._amqtt.external_connected(
-            PeerReader(reader, peer), PeerWriter(writer), LISTENER
-        )
+        session = self._amqtt.external_connected(peer, PeerWriter(writer), LISTENER)
         try:
             # amqtt can miss the end of a connection that is lost just when it begins.
             await race(session, peer.abandoned())
@@ -174,7 +165,8 @@ class EmulatedBroker:
         peer.leave()
 
     def _send(self, client_id: str, message: EventMessage) -> None:
-        if has_lifecycle_events(client_id):
+        # AWS publishes no lifecycle events of a client ID with wildcards.
+        if not {"#", "+"} & set(client_id):
             self._publisher.send(message)
 
     async def _broadcast(self, topic: str, payload: bytes) -> None:

@@ -1,69 +1,45 @@
 """A temporary certificate authority for one run, and the certificates that it issues."""
 
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import trustme
+
+from presenced.sources.source import TlsFiles
 
 HOST = "localhost"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPair:
-    """A certificate and its private key, as PEM files."""
+class Certificates(NamedTuple):
+    """The daemon's PEM files, and the TLS contexts of the broker and of the devices."""
 
-    cert: Path
-    key: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Certificates:
-    """The authority's certificate, and those of the broker, the daemon and the devices."""
-
-    ca: Path
-    server: KeyPair
-    daemon: KeyPair
-    devices: KeyPair
+    daemon: TlsFiles
+    broker: ssl.SSLContext
+    devices: ssl.SSLContext
 
 
 def issue(directory: Path) -> Certificates:
-    """Create a certificate authority and issue certificates into a private directory.
+    """Create a certificate authority and issue certificates, the daemon's into a private directory.
 
-    The authority's own key is never written. All devices share one certificate, as AWS IoT Core
-    allows.
+    The authority's own key is never written. The broker requires client certificates. All devices
+    share one certificate, as AWS IoT Core allows.
     """
     authority = trustme.CA(organization_name="presenced demo")
-    ca = directory / "ca.pem"
+    cert, key, ca = (directory / name for name in ("presenced.pem", "presenced.key", "ca.pem"))
     authority.cert_pem.write_to_path(str(ca))
+    # Python from 3.13 on rejects certificates with no name in them, clients' too.
+    issued = authority.issue_cert("presenced", common_name="presenced")
+    issued.cert_chain_pems[0].write_to_path(str(cert))
+    key.touch(mode=0o600)
+    issued.private_key_pem.write_to_path(str(key))
 
-    def key_pair(name: str, *identities: str) -> KeyPair:
-        issued = authority.issue_cert(*identities, common_name=name)
-        pair = KeyPair(directory / f"{name}.pem", directory / f"{name}.key")
-        issued.cert_chain_pems[0].write_to_path(str(pair.cert))
-        pair.key.touch(mode=0o600)
-        issued.private_key_pem.write_to_path(str(pair.key))
-        return pair
+    def context(purpose: ssl.Purpose, *identities: str) -> ssl.SSLContext:
+        created = ssl.create_default_context(purpose, cadata=authority.cert_pem.bytes().decode())
+        authority.issue_cert(*identities, common_name=identities[0]).configure_cert(created)
+        return created
 
-    return Certificates(
-        ca=ca,
-        server=key_pair("broker", HOST, "127.0.0.1"),
-        # Python from 3.13 on rejects certificates with no name in them, clients' too.
-        daemon=key_pair("presenced", "presenced"),
-        devices=key_pair("devices", "devices"),
-    )
-
-
-def server_context(certificates: Certificates) -> ssl.SSLContext:
-    """Return the broker's TLS settings; clients need a certificate of the authority."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificates.ca))
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(certificates.server.cert, certificates.server.key)
-    return context
-
-
-def client_context(certificates: Certificates, identity: KeyPair) -> ssl.SSLContext:
-    """Return the TLS settings of a client with the certificate of `identity`."""
-    context = ssl.create_default_context(cafile=str(certificates.ca))
-    context.load_cert_chain(identity.cert, identity.key)
-    return context
+    broker = context(ssl.Purpose.CLIENT_AUTH, HOST, "127.0.0.1")
+    broker.verify_mode = ssl.CERT_REQUIRED
+    devices = context(ssl.Purpose.SERVER_AUTH, "devices")
+    return Certificates(TlsFiles(cert, key, ca), broker, devices)

@@ -1,77 +1,40 @@
 """The simulated devices as MQTT 3.1.1 clients.
 
 Client libraries ping in time and disconnect cleanly. A simulated device must be able to fall silent
-and to vanish, so it speaks the few packets that it needs itself.
+and to vanish, so it sends the few packets that it needs itself.
 """
 
 import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Never, Self
+from collections.abc import Callable
+from typing import NamedTuple, Never, Self
+
+from amqtt.mqtt.connect import ConnectPacket, ConnectPayload, ConnectVariableHeader
+from amqtt.mqtt.disconnect import DisconnectPacket
+from amqtt.mqtt.pingreq import PingReqPacket
+from amqtt.mqtt.subscribe import SubscribePacket
 
 from presenced_emulator.devices import Ending
 from presenced_emulator.events import EventMessage
-from presenced_emulator.fleet import Connect, Disconnect, FleetLife, RegistryChange, Remove
+from presenced_emulator.fleet import Connect, Disconnect, FleetLife, Remove
 
 KEEP_ALIVE = 6
 RETRY_AFTER = 1.0
 SETUP_TIMEOUT = 20.0
 CLOSE_TIMEOUT = 2.0
 
-_CONNACK = 0x20
-_PINGREQ = bytes([0xC0, 0])
-_DISCONNECT = bytes([0xE0, 0])
+# CONNACK without a session, as the connections have a clean one (MQTT 3.1.1 section 3.2).
+_ACCEPTED = bytes([0x20, 2, 0, 0])
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(NamedTuple):
     """The broker's address, and how to authenticate."""
 
     host: str
     port: int
     tls: ssl.SSLContext
-
-
-def encode_packet(head: int, body: bytes) -> bytes:
-    """Prefix a packet's body with its first byte and its length (MQTT 3.1.1 section 2.2)."""
-    length = bytearray()
-    rest = len(body)
-    while True:
-        rest, digit = divmod(rest, 128)
-        length.append(digit | (0x80 if rest else 0))
-        if not rest:
-            return bytes([head, *length]) + body
-
-
-def connect_packet(client_id: str, keep_alive: int) -> bytes:
-    """Encode CONNECT with a clean session; `keep_alive` is in seconds."""
-    options = bytes([4, 0b10]) + keep_alive.to_bytes(2, "big")
-    return encode_packet(0x10, _string("MQTT") + options + _string(client_id))
-
-
-def subscribe_packet(topic_filter: str) -> bytes:
-    """Encode SUBSCRIBE to one topic filter at QoS 0, with packet identifier 1."""
-    return encode_packet(0x82, bytes([0, 1]) + _string(topic_filter) + bytes([0]))
-
-
-async def read_packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Read one packet: its first byte and its body."""
-    head = (await reader.readexactly(1))[0]
-    length, shift = 0, 0
-    while True:
-        digit = (await reader.readexactly(1))[0]
-        length |= (digit & 0x7F) << shift
-        if digit < 0x80:
-            return head, await reader.readexactly(length)
-        shift += 7
-
-
-def _string(text: str) -> bytes:
-    data = text.encode()
-    return len(data).to_bytes(2, "big") + data
 
 
 class Link:
@@ -89,17 +52,22 @@ class Link:
 
     @classmethod
     async def open(cls, server: Server, client_id: str, *, keep_alive: int) -> Self:
-        """Connect and wait for acceptance, or raise OSError."""
+        """Connect and wait for acceptance. Raises OSError or EOFError."""
         async with asyncio.timeout(SETUP_TIMEOUT):
             reader, writer = await asyncio.open_connection(
                 server.host, server.port, ssl=server.tls, ssl_shutdown_timeout=CLOSE_TIMEOUT
             )
+            header = ConnectVariableHeader(ConnectVariableHeader.CLEAN_SESSION_FLAG, keep_alive)
+            packet = ConnectPacket(None, header, ConnectPayload(client_id))
+            answer = b""
             try:
-                writer.write(connect_packet(client_id, keep_alive))
-                await _accepted(reader)
-            except BaseException:
-                writer.transport.abort()
-                raise
+                writer.write(packet.to_bytes())
+                answer = await reader.readexactly(len(_ACCEPTED))
+            finally:
+                if answer != _ACCEPTED:
+                    writer.transport.abort()
+        if answer != _ACCEPTED:
+            raise ConnectionRefusedError("the broker refused the connection")
         return cls(reader, writer, keep_alive)
 
     @property
@@ -112,8 +80,8 @@ class Link:
         self._receiving.add_done_callback(lambda _: report(self))
 
     def subscribe(self, topic_filter: str) -> None:
-        """Subscribe to one topic filter."""
-        self._writer.write(subscribe_packet(topic_filter))
+        """Subscribe to one topic filter at QoS 0; call it once."""
+        self._writer.write(SubscribePacket.build([(topic_filter, 0)], 1).to_bytes())
 
     async def fall_silent(self, seconds: float) -> None:
         """Send nothing, not even pings, until the broker ends the link or the time is over."""
@@ -123,10 +91,10 @@ class Link:
     async def disconnect(self) -> None:
         """Send DISCONNECT and close."""
         if not self.lost:
-            self._writer.write(_DISCONNECT)
+            self._writer.write(DisconnectPacket().to_bytes())
         self._pinging.cancel()
         self._writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
+        with contextlib.suppress(OSError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._writer.wait_closed()
         self.drop()
@@ -138,24 +106,15 @@ class Link:
         self._receiving.cancel()
 
     async def _receive(self, reader: asyncio.StreamReader) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                await read_packet(reader)
+        with contextlib.suppress(OSError):
+            while await reader.read(2**16):
+                pass
         self._pinging.cancel()
 
     async def _ping(self, interval: float) -> Never:
         while True:
             await asyncio.sleep(interval)
-            self._writer.write(_PINGREQ)
-
-
-async def _accepted(reader: asyncio.StreamReader) -> None:
-    try:
-        head, body = await read_packet(reader)
-    except asyncio.IncompleteReadError as error:
-        raise ConnectionResetError("the broker closed the connection") from error
-    if head != _CONNACK or body[1] != 0:
-        raise ConnectionRefusedError("the broker refused the connection")
+            self._writer.write(PingReqPacket().to_bytes())
 
 
 class DeviceClient:
@@ -193,7 +152,7 @@ class DeviceClient:
             try:
                 link = await Link.open(self._server, self._client_id, keep_alive=self._keep_alive)
                 break
-            except OSError:
+            except (OSError, EOFError):
                 await asyncio.sleep(RETRY_AFTER)
         before, self._link = self._link, link
         if before:
@@ -213,7 +172,7 @@ class DeviceClient:
 
 
 async def run_fleet(
-    life: FleetLife, publish: Callable[[Iterable[EventMessage]], None], server: Server
+    life: FleetLife, publish: Callable[[EventMessage], None], server: Server
 ) -> None:
     """Perform the steps of a fleet's life in real time; `publish` takes those of the registry."""
     loop = asyncio.get_running_loop()
@@ -225,8 +184,8 @@ async def run_fleet(
             # A fleet that is late slows down: to catch up would overload the machine even more.
             begin = max(begin, loop.time() - at)
             for step in life.advance(time.time()):
-                if isinstance(step, RegistryChange):
-                    publish(step.messages)
+                if isinstance(step, EventMessage):
+                    publish(step)
                     continue
                 if step.client_id not in clients:
                     client = clients[step.client_id] = DeviceClient(step.client_id, server)

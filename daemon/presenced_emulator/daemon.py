@@ -6,17 +6,19 @@ import json
 import os
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Never, Self
 
 import aiohttp
 
+from presenced.commands.output import CommandError
 from presenced.settings.values import ListenAddress
 from presenced_emulator.certificates import HOST, Certificates
 from presenced_emulator.truth import ATTRIBUTES
 
 COMMAND = (sys.executable, "-m", "presenced")
+READY_WITHIN = 30.0
+STOP_WITHIN = 5.0
 CLIENT_ID = "presenced"
 
 _POLL_EVERY = 0.1
@@ -57,7 +59,7 @@ def configuration(certificates: Certificates, *, port: int, listen: str) -> str:
         "client_id": CLIENT_ID,
         "cert": str(certificates.daemon.cert),
         "key": str(certificates.daemon.key),
-        "ca": str(certificates.ca),
+        "ca": str(certificates.daemon.ca),
         "listen": listen,
         "attributes": ATTRIBUTES,
     }
@@ -77,34 +79,23 @@ def clean_environment() -> dict[str, str]:
 
 def url_of(address: ListenAddress) -> str:
     """Return the URL of a listen address, as this machine can reach it."""
-    reachable = {None: "localhost", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # not bound
-    host = str(reachable.get(address.host, address.host))
+    host = address.reachable_host
     return f"http://[{host}]:{address.port}" if ":" in host else f"http://{host}:{address.port}"
 
 
-class DemoError(Exception):
-    """The demo cannot go on; the message says why."""
+class DemoError(CommandError):
+    """The demo cannot go on."""
 
 
 class DaemonProcess:
     """An async context manager: `presenced run` runs inside it and is stopped at its end.
 
-    `url` is the root of its HTTP listener. `ready_within` and `stop_within` are in seconds.
+    `url` is the root of its HTTP listener.
     """
 
-    def __init__(
-        self,
-        config: Path,
-        url: str,
-        *,
-        command: Sequence[str] = COMMAND,
-        ready_within: float = 30.0,
-        stop_within: float = 5.0,
-    ) -> None:
-        self._command = (*command, "run", "--config", str(config))
+    def __init__(self, config: Path, url: str) -> None:
+        self._command = (*COMMAND, "run", "--config", str(config))
         self._url = url
-        self._ready_within = ready_within
-        self._stop_within = stop_within
         self._process: Process
         self._http: aiohttp.ClientSession
 
@@ -123,7 +114,7 @@ class DaemonProcess:
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
             try:
-                async with asyncio.timeout(self._stop_within):
+                async with asyncio.timeout(STOP_WITHIN):
                     await self._process.wait()
             except TimeoutError:
                 self._process.kill()
@@ -133,7 +124,7 @@ class DaemonProcess:
         """Wait until the daemon has connected and subscribed."""
         reason = "no answer"
         try:
-            async with asyncio.timeout(self._ready_within):
+            async with asyncio.timeout(READY_WITHIN):
                 while True:
                     with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                         async with self._http.get("/-/ready") as response:

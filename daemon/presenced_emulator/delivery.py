@@ -2,15 +2,11 @@
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from presenced_emulator.events import EventMessage
 from presenced_emulator.lifecycle import DisconnectReason
-
-SHORTEST_DELAY = 0.2
-LONGEST_DELAY = 1.5
 
 # A subscriber has this long to act on a message before the message counts as processed.
 _PROCESSING_TIME = 0.5
@@ -27,8 +23,8 @@ class DeliveryModel:
     late_rate: float = 0.05
     taken_over_late_rate: float = 0.75
     duplicate_rate: float = 0.05
-    shortest_delay: float = SHORTEST_DELAY
-    longest_delay: float = LONGEST_DELAY
+    shortest_delay: float = 0.2
+    longest_delay: float = 1.5
 
     def delays(self, message: EventMessage, rng: random.Random) -> tuple[float, ...]:
         """Return the delay of each copy of a message; the first is the original's."""
@@ -44,29 +40,18 @@ class DeliveryModel:
 class EventPublisher:
     """Publishes messages with the delays and duplicates of a `DeliveryModel`.
 
-    A client or thing is in flight while an original that concerns it is not delivered, or only just
-    delivered. Second copies do not count: they must not change what a subscriber knows.
+    A message is in flight until its original has been delivered and processed. Second copies do not
+    count: they must not change what a subscriber knows.
     """
 
     def __init__(
         self, rng: random.Random, publish: Callable[[str, bytes], Awaitable[None]]
     ) -> None:
+        self.in_flight: set[EventMessage] = set()
         self._rng = rng
         self._publish = publish
         self._delivery = DeliveryModel()
         self._due: asyncio.Queue[EventMessage] = asyncio.Queue()
-        self._clients: Counter[str] = Counter()
-        self._things: Counter[str] = Counter()
-
-    @property
-    def clients_in_flight(self) -> frozenset[str]:
-        """The clients with a connect or disconnect in flight."""
-        return frozenset(self._clients)
-
-    @property
-    def things_in_flight(self) -> frozenset[str]:
-        """The things with a change in flight."""
-        return frozenset(self._things)
 
     def send(self, message: EventMessage) -> None:
         """Schedule the copies of a message."""
@@ -74,22 +59,11 @@ class EventPublisher:
         delays = self._delivery.delays(message, self._rng)
         for delay in delays:
             loop.call_later(delay, self._due.put_nowait, message)
-        self._clients.update(message.clients)
-        self._things.update(message.things)
-        loop.call_later(delays[0] + _PROCESSING_TIME, self._processed, message)
+        self.in_flight.add(message)
+        loop.call_later(delays[0] + _PROCESSING_TIME, self.in_flight.discard, message)
 
     async def run(self) -> None:
         """Publish what is due, until cancelled."""
         while True:
             message = await self._due.get()
             await self._publish(message.topic, message.payload)
-
-    def _processed(self, message: EventMessage) -> None:
-        for names, in_flight in (
-            (message.clients, self._clients),
-            (message.things, self._things),
-        ):
-            for name in names:
-                in_flight[name] -= 1
-                if not in_flight[name]:
-                    del in_flight[name]

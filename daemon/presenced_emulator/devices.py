@@ -6,36 +6,36 @@ Pure: the same seed gives the same behaviour.
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from typing import NamedTuple
+
+from presenced_emulator.lifecycle import DisconnectReason
 
 MEAN_DURATION = 30.0
 SHORTEST_DURATION = 0.5
 
 
 class Ending(Enum):
-    """How a device's connection ends."""
+    """How a device's connection ends.
 
-    SLEEP = auto()
+    The values are the reason that AWS reports, and the shortest and the longest time in seconds
+    until the device connects again.
+    """
+
+    SLEEP = (DisconnectReason.CLIENT_INITIATED_DISCONNECT, 6.0, 15.0)
     """The device disconnects cleanly and comes back later."""
-    FLAP = auto()
+    FLAP = (DisconnectReason.CONNECTION_LOST, 0.0, 2.5)
     """The connection breaks and the device reconnects within the offline delay."""
-    TAKEOVER = auto()
+    TAKEOVER = (DisconnectReason.DUPLICATE_CLIENTID, 0.0, 0.0)
     """A second connection with the same client ID replaces the first."""
-    VANISH = auto()
+    VANISH = (DisconnectReason.CONNECTION_LOST, 6.0, 15.0)
     """The connection breaks and the device stays away for a while."""
-    SILENCE = auto()
+    SILENCE = (DisconnectReason.MQTT_KEEP_ALIVE_TIMEOUT, 0.0, 8.0)
     """The device sends nothing, not even pings, until the keep-alive time is over."""
 
-
-AWAY: dict[Ending, tuple[float, float]] = {
-    Ending.SLEEP: (6.0, 15.0),
-    Ending.FLAP: (0.0, 2.5),
-    Ending.TAKEOVER: (0.0, 0.0),
-    Ending.VANISH: (6.0, 15.0),
-    Ending.SILENCE: (0.0, 8.0),
-}
-"""The shortest and the longest time in seconds until the device connects again."""
+    def __init__(self, reason: DisconnectReason, shortest: float, longest: float) -> None:
+        self.reason = reason
+        self.away = (shortest, longest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +85,14 @@ def thing_name(client_id: str) -> str:
 
 
 def plan_connections(
-    client_id: str, seed: int, weights: Sequence[float] | None = None
+    client_id: str, seed: int, weights: Sequence[float]
 ) -> Iterator[PlannedConnection]:
     """Generate the connections of one device, without end.
 
-    `weights` are the frequencies of each ending in the order of `Ending`; None for the kind's.
+    `weights` are the frequencies of each ending in the order of `Ending`.
     """
     rng = random.Random(f"{seed}/{client_id}")  # noqa: S311  # repeatable, not secret
-    weights = weights or kind_of(client_id).endings
     while True:
         (ending,) = rng.choices(list(Ending), weights)
         duration = max(SHORTEST_DURATION, rng.expovariate(1 / MEAN_DURATION))
-        yield PlannedConnection(duration, ending, rng.uniform(*AWAY[ending]))
+        yield PlannedConnection(duration, ending, rng.uniform(*ending.away))

@@ -8,7 +8,7 @@ Pure: the same plan gives the same steps.
 import heapq
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from presenced_emulator.delivery import DeliveryModel
 from presenced_emulator.devices import (
-    AWAY,
     MEAN_DURATION,
     Ending,
     PlannedConnection,
@@ -29,6 +28,7 @@ from presenced_emulator.provisioning import Provisioner
 from presenced_emulator.registry import Registry
 
 FIRST_CONNECTS_PER_SECOND = 50
+CHANGE_EVERY = 1.5
 RECOVERY = 5.0
 """After a storm, devices come back within this time in seconds."""
 
@@ -43,7 +43,7 @@ class FleetPlan:
     `rate` is the mean number of messages per second, None for the usual behaviour of the devices;
     so are `flaps` and `takeovers`, the shares of connections that end in this way. Each of `storms`
     disconnects `storm_share` of the devices at once, for `outage`. With `changes`, something is
-    changed, deleted or replaced every `change_every`, and some things never connect. A device that
+    changed, deleted or replaced every 1.5 seconds, and some things never connect. A device that
     falls silent is disconnected after `silence`.
     """
 
@@ -57,7 +57,6 @@ class FleetPlan:
     storm_share: float = 0.5
     outage: float = 30.0
     changes: bool = False
-    change_every: float = 1.5
     silence: float = 0.0
     delivery: DeliveryModel = field(default_factory=DeliveryModel)
 
@@ -78,7 +77,11 @@ class FleetPlan:
         """The factor by which times of devices are stretched to meet `rate`."""
         if self.rate is None:
             return 1.0
-        connections = sum(1 / self._mean_cycle(each) for each in client_ids(self.devices))
+        connections = 0.0  # per second, at a pace of 1
+        for client_id in client_ids(self.devices):
+            away = zip(Ending, self.weights(client_id), strict=True)
+            mean_away = sum(share * sum(ending.away) / 2 for ending, share in away)
+            connections += 1 / (MEAN_DURATION + mean_away)
         copies = 1 + self.delivery.duplicate_rate
         return connections * _MESSAGES_PER_CONNECTION * copies / self.rate
 
@@ -95,17 +98,6 @@ class FleetPlan:
     def random(self, purpose: str) -> random.Random:
         """Return a source of randomness that depends on the seed and the purpose only."""
         return random.Random(f"{self.seed}/{purpose}")  # noqa: S311  # repeatable, not secret
-
-    def _mean_cycle(self, client_id: str) -> float:
-        """Return the mean time from one connect of a device to its next, before it is stretched."""
-        away = zip(AWAY.values(), self.weights(client_id), strict=True)
-        return MEAN_DURATION + sum(share * sum(bounds) / 2 for bounds, share in away)
-
-
-class RegistryChange(NamedTuple):
-    """The registry has changed."""
-
-    messages: Sequence[EventMessage]
 
 
 class Connect(NamedTuple):
@@ -127,7 +119,8 @@ class Remove(NamedTuple):
     client_id: str
 
 
-Step = RegistryChange | Connect | Disconnect | Remove
+Step = EventMessage | Connect | Disconnect | Remove
+"""What happens at one moment; a message reports a change of the registry."""
 
 
 @dataclass(slots=True)
@@ -170,17 +163,16 @@ class FleetLife:
         return list(action(at))
 
     def _begin(self, at: float) -> Iterator[Step]:
-        yield RegistryChange(self._provisioner.create_groups(self._now))
+        yield from self._provisioner.create_groups(self._now)
         if self._plan.changes:
             for client_id in self._provisioner.spares:
-                messages = self._provisioner.install(client_id, self._now)
-                yield RegistryChange(messages)
+                yield from self._provisioner.install(client_id, self._now)
             self._schedule(at + self._plan.first_connect(self._plan.devices), self._change)
         for number, client_id in enumerate(self._provisioner.devices):
             self._schedule(at + self._plan.first_connect(number), partial(self._install, client_id))
 
     def _install(self, client_id: str, at: float) -> Iterator[Step]:
-        yield RegistryChange(self._provisioner.install(client_id, self._now))
+        yield from self._provisioner.install(client_id, self._now)
         yield from self._add(client_id, at)
 
     def _add(self, client_id: str, at: float) -> Iterator[Step]:
@@ -208,10 +200,8 @@ class FleetLife:
             return
         # A flap is over before the offline delay, at any pace.
         pace = min(1.0, self._pace) if planned.ending is Ending.FLAP else self._pace
-        away = planned.away * pace
-        if planned.ending is Ending.SILENCE:
-            away += self._plan.silence
-        yield from self._disconnect(device, planned.ending, at, away)
+        silence = self._plan.silence if planned.ending is Ending.SILENCE else 0.0
+        yield from self._disconnect(device, planned.ending, at, planned.away * pace + silence)
 
     def _disconnect(
         self, device: _Device, ending: Ending, at: float, away: float
@@ -229,7 +219,7 @@ class FleetLife:
     def _change(self, at: float) -> Iterator[Step]:
         online = {each.client_id for each in self._devices.values() if each.online}
         change = self._provisioner.change(self._now, online)
-        yield RegistryChange(change.messages)
+        yield from change.messages
         if change.removed is not None:
             device = self._devices.pop(change.removed)
             if device.online:
@@ -237,7 +227,7 @@ class FleetLife:
             yield Remove(change.removed)
         if change.added is not None:
             yield from self._add(change.added, at)
-        self._schedule(at + self._plan.change_every, self._change)
+        self._schedule(at + CHANGE_EVERY, self._change)
 
     def _schedule(self, at: float, action: Callable[[float], Iterator[Step]]) -> None:
         heapq.heappush(self._agenda, (at, next(self._order), action))

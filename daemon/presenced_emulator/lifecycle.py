@@ -6,10 +6,8 @@ and the randomness are arguments.
 
 import random
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from presenced_emulator.events import EventMessage
 
@@ -27,8 +25,7 @@ class DisconnectReason(StrEnum):
     SERVER_INITIATED_DISCONNECT = "SERVER_INITIATED_DISCONNECT"
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """One connect and its one disconnect, identified by `(session, version)`.
 
     `thing_name` is the thing of the client by the exclusive thing feature, None without it.
@@ -39,12 +36,7 @@ class Connection:
     version: int
     principal: str
     ip_address: str
-    thing_name: str | None = None
-
-
-def has_lifecycle_events(client_id: str) -> bool:
-    """Return whether AWS publishes lifecycle events of a client ID: not if it has wildcards."""
-    return not {"#", "+"} & set(client_id)
+    thing_name: str | None
 
 
 class ConnectionLedger:
@@ -52,7 +44,7 @@ class ConnectionLedger:
 
     Versions rise with each connection of a client ID and sometimes skip a value; the first is
     `first_version` or one more. A session identifier is new for every clean session and stays for a
-    persistent one. Event times are wrong by up to a second.
+    persistent one. Event times are wrong by up to a second; `now` is in seconds since the epoch.
     """
 
     def __init__(self, rng: random.Random, *, first_version: int = 0) -> None:
@@ -82,36 +74,31 @@ class ConnectionLedger:
         return Connection(client_id, session, version, principal, ip_address, thing_name)
 
     def connected(self, connection: Connection, now: float) -> EventMessage:
-        """Return the message of a connect; `now` is in seconds since the epoch."""
-        return self._message(
-            connection,
-            "presence/connected",
-            now,
-            ipAddress=connection.ip_address,
-            versionNumber=connection.version,
-        )
+        """Return the message of a connect."""
+        extra = {"ipAddress": connection.ip_address, "versionNumber": connection.version}
+        return self._message(connection, "presence/connected", now, extra)
 
     def disconnected(
         self, connection: Connection, reason: DisconnectReason, now: float
     ) -> EventMessage:
         """Return the message of a disconnect."""
-        by_client = reason is DisconnectReason.CLIENT_INITIATED_DISCONNECT
-        return self._message(
-            connection,
-            "presence/disconnected",
-            now,
-            clientInitiatedDisconnect=by_client,
-            disconnectReason=reason.value,
-            versionNumber=connection.version,
-        )
+        extra = {
+            "clientInitiatedDisconnect": reason is DisconnectReason.CLIENT_INITIATED_DISCONNECT,
+            "disconnectReason": reason.value,
+            "versionNumber": connection.version,
+        }
+        return self._message(connection, "presence/disconnected", now, extra)
 
     def subscription(
-        self, connection: Connection, verb: str, topics: Sequence[str], now: float
+        self, connection: Connection, verb: str, topic_filter: str, now: float
     ) -> EventMessage:
-        """Return the message that topic filters were subscribed or unsubscribed: the `verb`."""
-        return self._message(connection, f"subscriptions/{verb}", now, topics=list(topics))
+        """Return the message that a topic filter was subscribed or unsubscribed: the `verb`."""
+        extra = {"topics": [topic_filter]}
+        return self._message(connection, f"subscriptions/{verb}", now, extra)
 
-    def _message(self, connection: Connection, kind: str, now: float, **extra: Any) -> EventMessage:
+    def _message(
+        self, connection: Connection, kind: str, now: float, extra: dict[str, Any]
+    ) -> EventMessage:
         error = self._rng.randint(-TIMESTAMP_ERROR_MS, TIMESTAMP_ERROR_MS)
         client_id, thing_name = connection.client_id, connection.thing_name
         fields = {

@@ -13,13 +13,14 @@ KEEP_ALIVE_FACTOR = 1.5
 _NOTICE_WITHIN = 1.0
 
 
-class Peer:
-    """Identifies the client, ends the connection if necessary, and keeps why it ended.
+class Peer(StreamReaderAdapter):
+    """Reads for amqtt, ends the connection if necessary, and keeps why it ended.
 
     `client_id` is set by CONNECT, `connection` when the client has been accepted.
     """
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__(reader)
         self.client_id: str | None = None
         self.connection: Connection | None = None
         self.gone = asyncio.Event()
@@ -48,19 +49,21 @@ class Peer:
         certificate = self._writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         return hashlib.sha256(certificate).hexdigest()
 
+    async def read(self, n: int = -1) -> bytes:
+        """Read exactly n bytes, or to the end with -1."""
+        try:
+            data = await super().read(n)
+        except (EOFError, OSError):
+            self._closed.set()
+            raise
+        self._last_received = self._loop.time()
+        return data
+
     def start_keep_alive(self, seconds: int) -> None:
         """End the connection when nothing arrives for 1.5 times the keep-alive; 0 is no limit."""
         self._timeout = seconds * KEEP_ALIVE_FACTOR
         if seconds:
             self._check_keep_alive()
-
-    def received(self) -> None:
-        """Note that the client has sent something."""
-        self._last_received = self._loop.time()
-
-    def closed(self) -> None:
-        """Note that nothing more will arrive."""
-        self._closed.set()
 
     def ending(self, reason: DisconnectReason) -> None:
         """Note why the connection is about to end; later causes are consequences."""
@@ -91,24 +94,6 @@ class Peer:
             self.end(DisconnectReason.MQTT_KEEP_ALIVE_TIMEOUT)
         else:
             self._timer = self._loop.call_later(left, self._check_keep_alive)
-
-
-class PeerReader(StreamReaderAdapter):
-    """Reads for amqtt and reports to the peer what arrives, or that nothing more will."""
-
-    def __init__(self, reader: asyncio.StreamReader, peer: Peer) -> None:
-        super().__init__(reader)
-        self._peer = peer
-
-    async def read(self, n: int = -1) -> bytes:
-        """Read exactly n bytes, or to the end with -1."""
-        try:
-            data = await super().read(n)
-        except (EOFError, OSError):
-            self._peer.closed()
-            raise
-        self._peer.received()
-        return data
 
 
 class PeerWriter(StreamWriterAdapter):

@@ -6,8 +6,8 @@ Pure: the time (`now`, in seconds), the randomness and which devices are online 
 """
 
 import random
-from collections.abc import Collection, Sequence
-from enum import Enum, auto
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from itertools import cycle
 from math import ceil
 from typing import NamedTuple
@@ -21,23 +21,6 @@ SITES = ("north", "south")
 FEWEST_HALLS = 4
 DEVICES_PER_HALL = 25
 DEVICES_PER_SPARE = 10
-
-
-class Change(Enum):
-    """The sorts of changes, in the order in which they are made."""
-
-    MOVE = auto()
-    """A device moves to another hall."""
-    REPLACE_ONLINE = auto()
-    """A thing is deleted whose device is online; another device takes its place."""
-    MOVE_HALL = auto()
-    """A hall moves to another site."""
-    RECREATE = auto()
-    """A thing is deleted and one of the same name is created; the device stays."""
-    NEW_MODEL = auto()
-    """A thing's attribute changes."""
-    REPLACE_OFFLINE = auto()
-    """A thing is deleted whose device is offline; another device takes its place."""
 
 
 class FleetChange(NamedTuple):
@@ -63,9 +46,17 @@ class Provisioner:
         self._halls = [f"hall-{number + 1}" for number in range(halls)]
         self._last_number = len(names)
         self._installed: list[str] = []
-        self._turns = cycle(Change)
-        self._change = Change.MOVE
-        self._deleted: str | None = None
+        # The device whose thing is deleted, and whether a thing of the same name follows.
+        self._deleted: tuple[str, bool] | None = None
+        changes: list[Callable[[float, Collection[str]], FleetChange]] = [
+            self._move,
+            partial(self._delete, of_online=True),
+            self._move_hall,
+            partial(self._delete, of_online=True, recreate=True),
+            self._change_model,
+            partial(self._delete, of_online=False),
+        ]
+        self._changes = cycle(changes)
 
     def create_groups(self, now: float) -> list[EventMessage]:
         """Create the thing types and the tree of groups."""
@@ -77,8 +68,8 @@ class Provisioner:
             messages += self._registry.create_group(
                 f"site-{site}", now, parent=TOP_GROUP, attributes={"site": site}
             )
-        for number, hall in enumerate(self._halls):
-            messages += self._create_hall(hall, SITES[number % len(SITES)], now)
+        for hall, site in zip(self._halls, cycle(SITES), strict=False):
+            messages += self._create_hall(hall, site, now)
         return messages
 
     def install(self, client_id: str, now: float) -> list[EventMessage]:
@@ -101,63 +92,59 @@ class Provisioner:
 
         A deletion is followed by the replacement of what was deleted.
         """
-        if self._deleted is not None:
-            return self._replace(now)
-        change = self._change = next(self._turns)
-        if change is Change.MOVE_HALL:
-            return FleetChange(self._move_hall(now))
-        candidates = self._installed
-        if change in (Change.RECREATE, Change.REPLACE_ONLINE):
-            candidates = [each for each in self._installed if each in online]
-        elif change is Change.REPLACE_OFFLINE:
-            candidates = [each for each in self._installed if each not in online]
-        if not candidates:
-            return FleetChange()
-        client_id = self._rng.choice(candidates)
-        if change is Change.MOVE:
-            return FleetChange(self._move(thing_name(client_id), now))
-        if change is Change.NEW_MODEL:
-            return FleetChange(self._change_model(client_id, now))
-        # The device itself does not notice that its thing is deleted.
-        self._installed.remove(client_id)
-        self._deleted = client_id
-        return FleetChange(self._registry.delete_thing(thing_name(client_id), now))
-
-    def _replace(self, now: float) -> FleetChange:
-        client_id, self._deleted = str(self._deleted), None
-        if self._change is Change.RECREATE:
+        if self._deleted is None:
+            return next(self._changes)(now, online) if self._installed else FleetChange()
+        (client_id, recreate), self._deleted = self._deleted, None
+        if recreate:
             return FleetChange(self.install(client_id, now))
         self._last_number += 1
         successor = f"{kind_name(client_id)}-{self._last_number:04}"
         return FleetChange(self.install(successor, now), added=successor, removed=client_id)
 
-    def _move(self, name: str, now: float) -> list[EventMessage]:
-        """Move a thing to another hall."""
-        (before,) = self._registry.things[name].groups
-        hall = self._rng.choice([each for each in self._halls if each != before])
-        messages = self._registry.regroup(name, now, out_of=before, into=hall)
-        return messages + self._update_site(name, now)
+    def _delete(
+        self, now: float, online: Collection[str], *, of_online: bool, recreate: bool = False
+    ) -> FleetChange:
+        """Delete a device's thing, which the device itself does not notice."""
+        candidates = [each for each in self._installed if (each in online) is of_online]
+        if not candidates:
+            return FleetChange()
+        client_id = self._rng.choice(candidates)
+        self._installed.remove(client_id)
+        self._deleted = (client_id, recreate)
+        return FleetChange(self._registry.delete_thing(thing_name(client_id), now))
 
-    def _move_hall(self, now: float) -> list[EventMessage]:
+    def _move(self, now: float, _: Collection[str]) -> FleetChange:
+        """Move a thing to another hall."""
+        name = thing_name(self._rng.choice(self._installed))
+        (before,) = self._registry.things[name].groups
+        hall = self._another(self._halls, before)
+        messages = self._registry.regroup(name, now, out_of=before, into=hall)
+        return FleetChange(messages + self._update_site(name, now))
+
+    def _move_hall(self, now: float, _: Collection[str]) -> FleetChange:
         """Move a hall with its things to another site.
 
         AWS IoT Core does not change the parent of a group ("Static thing groups"): the hall is
         deleted, and one of the same name is created at the other site and filled again.
         """
         hall = self._rng.choice(self._halls)
-        before = self._site_of(hall)
-        site = self._rng.choice([each for each in SITES if each != before])
+        site = self._another(SITES, self._site_of(hall))
         members = self._registry.members_of(hall)
         messages = self._registry.delete_group(hall, now) + self._create_hall(hall, site, now)
         for name in members:
             messages += self._registry.regroup(name, now, into=hall) + self._update_site(name, now)
-        return messages
+        return FleetChange(messages)
 
-    def _change_model(self, client_id: str, now: float) -> list[EventMessage]:
+    def _change_model(self, now: float, _: Collection[str]) -> FleetChange:
+        client_id = self._rng.choice(self._installed)
         thing = self._registry.things[thing_name(client_id)]
-        before = thing.attributes["model"]
-        model = self._rng.choice([each for each in kind_of(client_id).models if each != before])
-        return self._registry.update_thing(thing.name, now, attributes={"model": model})
+        model = self._another(kind_of(client_id).models, thing.attributes["model"])
+        return FleetChange(
+            self._registry.update_thing(thing.name, now, attributes={"model": model})
+        )
+
+    def _another(self, choices: Sequence[str], before: str) -> str:
+        return self._rng.choice([each for each in choices if each != before])
 
     def _create_hall(self, hall: str, site: str, now: float) -> list[EventMessage]:
         return self._registry.create_group(

@@ -1,21 +1,60 @@
 """The registry of AWS IoT Core: what calls of its API change, and which event messages they cause.
 
-Pure: the time (`now`, in seconds) and the randomness are arguments. Where the developer guide does
-not say which messages a call causes, it causes the fewest: the deletion of a thing has no messages
-of its type and memberships, that of a group none of its members.
+The fields of the messages are those of the page "Registry events" in the AWS IoT developer guide;
+`eventId` has no dashes, as in messages that people have published. If the guide does not say which
+messages a call causes, it causes the fewest: the deletion of a thing has no messages of its type
+and memberships, that of a group none of its members.
+
+Pure: the time (`now`, in seconds) and the randomness are arguments.
 """
 
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from presenced_emulator.events import (
-    EventMessage,
-    RegistryEventWriter,
-    Thing,
-    ThingGroup,
-    ThingType,
-)
+from presenced.events.topics import Route, topic_of
+from presenced_emulator.events import EventMessage
+
+ACCOUNT = "123456789012"
+ARN = f"arn:aws:iot:eu-west-1:{ACCOUNT}"
+
+
+@dataclass(slots=True)
+class ThingType:
+    """A thing type; `deprecated_at` is in milliseconds, None while it is in use."""
+
+    name: str
+    type_id: str
+    searchable: tuple[str, ...]
+    deprecated_at: int | None = None
+
+
+@dataclass(slots=True)
+class ThingGroup:
+    """A thing group; `parent` is empty at the top."""
+
+    name: str
+    group_id: str
+    parent: str
+    attributes: dict[str, str]
+    version: int = 1
+
+
+@dataclass(slots=True)
+class Thing:
+    """A thing; `thing_type` is empty without one.
+
+    `groups` maps the groups that it is a direct member of to the IDs of the memberships.
+    """
+
+    name: str
+    thing_id: str
+    thing_type: str
+    attributes: dict[str, str]
+    version: int = 1
+    groups: dict[str, str] = field(default_factory=dict)
 
 
 class Registry:
@@ -31,7 +70,6 @@ class Registry:
         self.things: dict[str, Thing] = {}
         self._exclusive: dict[str, str] = {}
         self._rng = rng
-        self._write = RegistryEventWriter(rng)
         self._last = 0
 
     def create_type(
@@ -39,17 +77,7 @@ class Registry:
     ) -> list[EventMessage]:
         """CreateThingType."""
         created = self.types[name] = ThingType(name, self._id(), searchable)
-        return [self._write.thing_type("created", created, self._at(now))]
-
-    def deprecate_type(self, name: str, now: float, *, undo: bool = False) -> list[EventMessage]:
-        """DeprecateThingType, or with `undo` the call of the same name that reverts it."""
-        thing_type, at = self.types[name], self._at(now)
-        thing_type.deprecated_at = None if undo else at
-        return [self._write.thing_type("updated", thing_type, at)]
-
-    def delete_type(self, name: str, now: float) -> list[EventMessage]:
-        """DeleteThingType."""
-        return [self._write.thing_type("deleted", self.types.pop(name), self._at(now))]
+        return [self._type_event("created", created, self._at(now))]
 
     def create_group(
         self, name: str, now: float, *, parent: str = "", attributes: Mapping[str, str]
@@ -57,19 +85,10 @@ class Registry:
         """CreateThingGroup: the only call that puts a group below another."""
         at = self._at(now)
         group = self.groups[name] = ThingGroup(name, self._id(), parent, dict(attributes))
-        messages = [self._write.group("created", group, self._ancestors(group), at, ())]
+        messages = [self._group_event("created", group, at)]
         if parent:
-            messages.append(self._write.hierarchy("added", self.groups[parent], group, at, ()))
+            messages.append(self._hierarchy_event("added", group, at))
         return messages
-
-    def update_group(
-        self, name: str, now: float, *, attributes: Mapping[str, str]
-    ) -> list[EventMessage]:
-        """UpdateThingGroup: AWS IoT Core does not move groups ("Static thing groups")."""
-        group = self.groups[name]
-        group.attributes |= attributes
-        group.version += 1
-        return [self._write.group("updated", group, self._ancestors(group), self._at(now), ())]
 
     def delete_group(self, name: str, now: float) -> list[EventMessage]:
         """DeleteThingGroup; its things leave it without messages of their own."""
@@ -77,11 +96,8 @@ class Registry:
         group = self.groups.pop(name)
         for member in members:
             del self.things[member].groups[name]
-        messages = []
-        if group.parent:
-            parent = self.groups[group.parent]
-            messages.append(self._write.hierarchy("removed", parent, group, at, members))
-        return [*messages, self._write.group("deleted", group, self._ancestors(group), at, members)]
+        unlinked = [self._hierarchy_event("removed", group, at, members)] if group.parent else []
+        return [*unlinked, self._group_event("deleted", group, at, members)]
 
     def create_thing(
         self, name: str, now: float, *, thing_type: str = "", attributes: Mapping[str, str]
@@ -89,37 +105,25 @@ class Registry:
         """CreateThing."""
         at = self._at(now)
         thing = self.things[name] = Thing(name, self._id(), thing_type, dict(attributes))
-        messages = [self._write.thing("created", thing, at)]
+        messages = [self._thing_event("created", thing, at)]
         if thing_type:
-            messages.append(self._write.association("added", thing, thing_type, at))
+            messages.append(self._association_event("added", thing, thing_type, at))
         return messages
 
     def update_thing(
-        self,
-        name: str,
-        now: float,
-        *,
-        thing_type: str | None = None,
-        attributes: Mapping[str, str] | None = None,
+        self, name: str, now: float, *, attributes: Mapping[str, str]
     ) -> list[EventMessage]:
-        """UpdateThing: change the type if it is not None, and merge the attributes."""
+        """UpdateThing: merge the attributes."""
         at, thing = self._at(now), self.things[name]
-        before = thing.thing_type
-        thing.thing_type = before if thing_type is None else thing_type
-        thing.attributes |= attributes or {}
+        thing.attributes |= attributes
         thing.version += 1
-        messages = [self._write.thing("updated", thing, at)]
-        if before != thing.thing_type:
-            for verb, name_of_type in (("removed", before), ("added", thing.thing_type)):
-                if name_of_type:
-                    messages.append(self._write.association(verb, thing, name_of_type, at))
-        return messages
+        return [self._thing_event("updated", thing, at)]
 
     def delete_thing(self, name: str, now: float) -> list[EventMessage]:
         """DeleteThing, after DetachThingPrincipal."""
         thing = self.things.pop(name)
         self._exclusive = {c: t for c, t in self._exclusive.items() if t != name}
-        return [self._write.thing("deleted", thing, self._at(now))]
+        return [self._thing_event("deleted", thing, self._at(now))]
 
     def regroup(
         self, name: str, now: float, *, out_of: str | None = None, into: str | None = None
@@ -128,11 +132,11 @@ class Registry:
         at, thing = self._at(now), self.things[name]
         messages = []
         if out_of:
-            old, group = thing.groups.pop(out_of), self.groups[out_of]
-            messages.append(self._write.membership("removed", group, thing, old, at))
+            old = thing.groups.pop(out_of)
+            messages.append(self._membership_event("removed", out_of, thing, old, at))
         if into:
             new = thing.groups[into] = self._id()
-            messages.append(self._write.membership("added", self.groups[into], thing, new, at))
+            messages.append(self._membership_event("added", into, thing, new, at))
         return messages
 
     def attach(self, client_id: str, thing_name: str) -> None:
@@ -156,6 +160,7 @@ class Registry:
         return [thing.name for thing in self.things.values() if group in thing.groups]
 
     def _ancestors(self, group: ThingGroup) -> list[ThingGroup]:
+        """Return the groups above a group, the one at the top first."""
         ancestors: list[ThingGroup] = []
         while group.parent:
             group = self.groups[group.parent]
@@ -169,3 +174,107 @@ class Registry:
         """Return the event time of a call in milliseconds; no two calls share one."""
         self._last = max(round(now * 1000), self._last + 1)
         return self._last
+
+    def _type_event(self, verb: str, thing_type: ThingType, at: int) -> EventMessage:
+        return self._event(
+            Route("thing_type", verb, (thing_type.name,)),
+            at,
+            accountId=ACCOUNT,
+            thingTypeId=thing_type.type_id,
+            thingTypeName=thing_type.name,
+            isDeprecated=thing_type.deprecated_at is not None,
+            deprecationDate=thing_type.deprecated_at,
+            searchableAttributes=list(thing_type.searchable),
+            propagatingAttributes=[],
+            description=None,
+        )
+
+    def _thing_event(self, verb: str, thing: Thing, at: int) -> EventMessage:
+        return self._event(
+            Route("thing", verb, (thing.name,)),
+            at,
+            {thing.name},
+            accountId=ACCOUNT,
+            thingId=thing.thing_id,
+            thingName=thing.name,
+            versionNumber=thing.version,
+            thingTypeName=thing.thing_type or None,
+            billinGroupName=None,  # AWS's spelling
+            attributes=dict(thing.attributes),
+        )
+
+    def _association_event(self, verb: str, thing: Thing, thing_type: str, at: int) -> EventMessage:
+        return self._event(
+            Route("thing_type_association", verb, (thing.name, thing_type)),
+            at,
+            {thing.name},
+            thingId=thing.thing_id,
+            thingName=thing.name,
+            thingTypeName=thing_type,
+        )
+
+    def _group_event(
+        self, verb: str, group: ThingGroup, at: int, things: Collection[str] = ()
+    ) -> EventMessage:
+        ancestors = self._ancestors(group)
+        path = [
+            {"groupArn": f"{ARN}:thinggroup/{each.name}", "groupId": each.group_id}
+            for each in ancestors
+        ]
+        return self._event(
+            Route("thing_group", verb, (group.name,)),
+            at,
+            things,
+            accountId=ACCOUNT,
+            thingGroupId=group.group_id,
+            thingGroupName=group.name,
+            versionNumber=group.version,
+            parentGroupName=group.parent or None,
+            parentGroupId=ancestors[-1].group_id if ancestors else None,
+            description=None,
+            rootToParentThingGroups=path or None,
+            attributes=dict(group.attributes),
+            dynamicGroupMappingId=None,
+        )
+
+    def _membership_event(
+        self, verb: str, group: str, thing: Thing, membership_id: str, at: int
+    ) -> EventMessage:
+        return self._event(
+            Route("thing_group_membership", verb, (group, thing.name)),
+            at,
+            {thing.name},
+            accountId=ACCOUNT,
+            groupArn=f"{ARN}:thinggroup/{group}",
+            groupId=self.groups[group].group_id,
+            thingArn=f"{ARN}:thing/{thing.name}",
+            thingId=thing.thing_id,
+            membershipId=membership_id,
+        )
+
+    def _hierarchy_event(
+        self, verb: str, child: ThingGroup, at: int, things: Collection[str] = ()
+    ) -> EventMessage:
+        return self._event(
+            Route("thing_group_hierarchy", verb, (child.parent, child.name)),
+            at,
+            things,
+            accountId=ACCOUNT,
+            thingGroupId=self.groups[child.parent].group_id,
+            thingGroupName=child.parent,
+            childGroupId=child.group_id,
+            childGroupName=child.name,
+        )
+
+    def _event(
+        self, route: Route, at: int, things: Collection[str] = (), **extra: Any
+    ) -> EventMessage:
+        """Return a message; `things` are those whose type, groups or existence it changes."""
+        fields = {
+            "eventType": f"{route.family.upper()}_EVENT",
+            "eventId": f"{self._rng.getrandbits(128):032x}",
+            "timestamp": at,
+            "operation": route.type.upper(),
+            **extra,
+        }
+        return EventMessage(topic_of(route), fields, things=frozenset(things))

@@ -6,7 +6,6 @@ in flight meanwhile may be reported either way. Pure.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple, Self
 
@@ -41,51 +40,39 @@ class ThingState(NamedTuple):
         return {"thing_type": self.thing_type, **shown}
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrySnapshot:
-    """The things of the registry at one moment, and the last thing of each client."""
+class Truth(NamedTuple):
+    """The clients that are connected at one moment, the things, and the last thing of each client.
 
-    things: Mapping[str, ThingState] = field(default_factory=dict)
-    thing_of: Mapping[str, str] = field(default_factory=dict)
-    in_flight: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """The clients that are connected at one moment, and the registry."""
+    `clients_in_flight` and `things_in_flight` are those that messages in flight are about.
+    """
 
     connected: frozenset[str]
-    in_flight: frozenset[str]
-    registry: RegistrySnapshot = field(default_factory=RegistrySnapshot)
+    clients_in_flight: frozenset[str]
+    things: Mapping[str, ThingState]
+    thing_of: Mapping[str, str]
+    things_in_flight: frozenset[str]
 
     def without(self, client_id: str) -> Self:
         """Return the same without one client."""
-        left_out = {client_id}
-        return replace(
-            self, connected=self.connected - left_out, in_flight=self.in_flight - left_out
+        return self._replace(
+            connected=self.connected - {client_id},
+            clients_in_flight=self.clients_in_flight - {client_id},
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Breakdown:
-    """Clients by part of the fleet and state, and the labels of each client's info metric."""
-
-    counts: Mapping[Part, Mapping[str, int]] = field(default_factory=dict)
-    clients: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Scrape:
+class Scrape(NamedTuple):
     """The state of the fleet in `/metrics`.
 
-    `shown_online` are the clients whose own series is 1: those online or pending.
+    `shown_online` are the clients whose own series is 1: those online or pending. `counts` are the
+    clients by part of the fleet and state, `labels` those of each client's info metric.
     """
 
     online: int
     pending: int
     offline: int
     shown_online: frozenset[str]
-    breakdown: Breakdown = field(default_factory=Breakdown)
+    counts: Mapping[Part, Mapping[str, int]]
+    labels: Mapping[str, Mapping[str, str]]
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -93,7 +80,7 @@ class Scrape:
         states: Counter[str] = Counter()
         shown_online = set()
         counts: dict[Part, dict[str, int]] = defaultdict(dict)
-        clients = {}
+        infos = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 labels = dict(sample.labels)
@@ -104,14 +91,9 @@ class Scrape:
                 elif sample.name == "iot_client_connected" and sample.value == 1:
                     shown_online.add(labels["client_id"])
                 elif sample.name == "iot_client_info":
-                    clients[labels.pop("client_id")] = labels
-        return cls(
-            states["online"],
-            states["pending"],
-            states["offline"],
-            frozenset(shown_online),
-            Breakdown(dict(counts), clients),
-        )
+                    infos[labels.pop("client_id")] = labels
+        online, pending, offline = (states[state] for state in ("online", "pending", "offline"))
+        return cls(online, pending, offline, frozenset(shown_online), counts, infos)
 
 
 def presence_agrees(scrape: Scrape, before: Truth, after: Truth) -> bool:
@@ -119,7 +101,7 @@ def presence_agrees(scrape: Scrape, before: Truth, after: Truth) -> bool:
 
     Client IDs count, not only numbers: two mistakes do not cancel out.
     """
-    uncertain = before.in_flight | after.in_flight
+    uncertain = before.clients_in_flight | after.clients_in_flight
     certain = (before.connected & after.connected) - uncertain
     possible = before.connected | after.connected | uncertain
     return (
@@ -129,76 +111,58 @@ def presence_agrees(scrape: Scrape, before: Truth, after: Truth) -> bool:
     )
 
 
-def breakdown_agrees(breakdown: Breakdown, before: Truth, after: Truth) -> bool:
+def breakdown_agrees(scrape: Scrape, before: Truth, after: Truth) -> bool:
     """Return whether presence by thing type and group is reported truly."""
-    possible = _Possibilities(before, after)
-    online, things = possible.online(), possible.all_things()
-    counts = breakdown.counts
-    return all(
-        online.allow(part, counts.get(part, {}).get("online", 0))
-        and things.allow(part, sum(counts.get(part, {}).values()))
-        for part in {*counts, *things.least}
-    ) and all(
-        breakdown.clients.get(client_id) == thing.labels
-        for client_id, thing in possible.certain.items()
-    )
+    clients_in_flight = before.clients_in_flight | after.clients_in_flight
+    uncertain = before.things_in_flight | after.things_in_flight
+    unchanged = {
+        name: thing
+        for name, thing in after.things.items()
+        if name not in uncertain and before.things.get(name) == thing
+    }
+    # The things of clients that are certainly connected, if nothing about the thing is uncertain.
+    certain = {
+        client_id: unchanged[name]
+        for client_id in (before.connected & after.connected) - clients_in_flight
+        if (name := after.thing_of.get(client_id, client_id)) in unchanged
+    }
 
+    def possible(
+        counts: Mapping[Part, int], least: Iterable[ThingState], largest: Iterable[set[str]]
+    ) -> bool:
+        """Compare counts with the things that are certain, and with all that there may be.
 
-@dataclass(slots=True)
-class _Bounds:
-    """The least and the largest number in each part; `anywhere` may be in any part or in none."""
-
-    least: Counter[Part] = field(default_factory=Counter)
-    largest: Counter[Part] = field(default_factory=Counter)
-    anywhere: int = 0
-
-    def allow(self, part: Part, count: int) -> bool:
-        return self.least[part] <= count <= self.largest[part] + self.anywhere
-
-
-class _Possibilities:
-    """What is certain and what is possible between two truths."""
-
-    def __init__(self, before: Truth, after: Truth) -> None:
-        self._snapshots = (before.registry, after.registry)
-        self._uncertain = before.registry.in_flight | after.registry.in_flight
-        in_flight = before.in_flight | after.in_flight
-        self._possible = before.connected | after.connected | in_flight
-        self._unchanged = {
-            name: thing
-            for name, thing in after.registry.things.items()
-            if name not in self._uncertain and before.registry.things.get(name) == thing
-        }
-        self.certain = {
-            client_id: self._unchanged[name]
-            for client_id in (before.connected & after.connected) - in_flight
-            if (name := after.registry.thing_of.get(client_id, client_id)) in self._unchanged
-        }
-        """The things of the clients that are certainly connected and whose things are certain."""
-
-    def online(self) -> _Bounds:
-        names = (
-            {snapshot.thing_of.get(client_id, client_id) for snapshot in self._snapshots}
-            for client_id in self._possible
-        )
-        return self._bounds(self.certain.values(), names)
-
-    def all_things(self) -> _Bounds:
-        names = {name for snapshot in self._snapshots for name in snapshot.things}
-        return self._bounds(self._unchanged.values(), ({name} for name in names | self._uncertain))
-
-    def _bounds(self, certain: Iterable[ThingState], possible: Iterable[set[str]]) -> _Bounds:
-        """Return bounds from what is certain, and from the things that each client may be."""
-        bounds = _Bounds()
-        for thing in certain:
-            bounds.least.update(thing.parts)
-        for names in possible:
-            if names & self._uncertain:
-                bounds.anywhere += 1
+        Each item of `largest` holds the names of one thing or client; an uncertain one may be in
+        any part or in none.
+        """
+        low = Counter(part for thing in least for part in thing.parts)
+        high: Counter[Part] = Counter()
+        anywhere = 0
+        for names in largest:
+            if names & uncertain:
+                anywhere += 1
                 continue
-            things = (snapshot.things.get(name) for name in names for snapshot in self._snapshots)
-            bounds.largest.update({part for thing in things if thing for part in thing.parts})
-        return bounds
+            things = (truth.things.get(name) for name in names for truth in (before, after))
+            high.update({part for thing in things if thing for part in thing.parts})
+        return all(
+            low[part] <= counts.get(part, 0) <= high[part] + anywhere for part in {*counts, *low}
+        )
+
+    clients = before.connected | after.connected | clients_in_flight
+    names = before.things.keys() | after.things.keys() | uncertain
+    return (
+        possible(
+            {part: states.get("online", 0) for part, states in scrape.counts.items()},
+            certain.values(),
+            ({truth.thing_of.get(each, each) for truth in (before, after)} for each in clients),
+        )
+        and possible(
+            {part: sum(states.values()) for part, states in scrape.counts.items()},
+            unchanged.values(),
+            ({name} for name in names),
+        )
+        and all(scrape.labels.get(each) == thing.labels for each, thing in certain.items())
+    )
 
 
 def report_line(now: datetime, scrape: Scrape, truth: Truth, *, agreed: bool) -> str:
@@ -206,22 +170,5 @@ def report_line(now: datetime, scrape: Scrape, truth: Truth, *, agreed: bool) ->
     return (
         f"{now:%H:%M:%S}  presenced: online {scrape.online:3}  pending {scrape.pending:2}  "
         f"offline {scrape.offline:2} | broker: connected {len(truth.connected):3}  "
-        f"in flight {len(truth.in_flight):2} | {'agree' if agreed else 'settling'}"
+        f"in flight {len(truth.clients_in_flight):2} | {'agree' if agreed else 'settling'}"
     )
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts the samples in which a claim was true."""
-
-    claim: str
-    true: int = 0
-    total: int = 0
-
-    def count(self, *, true: bool) -> None:
-        """Count one sample."""
-        self.total += 1
-        self.true += true
-
-    def __str__(self) -> str:
-        return f"{self.claim} in {self.true} of {self.total} samples"

@@ -73,12 +73,13 @@ def test_arguments_of_process_1(words: list[str], arguments: list[str]) -> None:
 
 def test_where_the_daemon_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     default = tmp_path / "default.yaml"
-    assert listener_of(["run"], default) == (ListenAddress(None, 9883), False)
+    monkeypatch.setattr(healthcheck, "DEFAULT_CONFIG", default)
+    assert listener_of(["run"]) == (ListenAddress(None, 9883), False)
     assert listener_of(["demo"]) == (ListenAddress("127.0.0.1", 9883), False)
     assert listener_of(["demo", "--listen", ":1"]) == (ListenAddress(None, 1), False)
 
     default.write_text("metrics: {listen: ':2'}\n")
-    assert listener_of(["run", "--client-id", "x"], default) == (ListenAddress(None, 2), False)
+    assert listener_of(["run", "--client-id", "x"]) == (ListenAddress(None, 2), False)
     other = tmp_path / "other.yaml"
     other.write_text("metrics: {listen: ':3', web_config: web.yaml}\n")
     assert listener_of(["run", "--config", str(other)]) == (ListenAddress(None, 3), True)

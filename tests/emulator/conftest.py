@@ -11,7 +11,7 @@ import aiomqtt
 import pytest
 
 from presenced_emulator.broker import EmulatedBroker
-from presenced_emulator.certificates import Certificates, client_context, issue
+from presenced_emulator.certificates import Certificates, issue
 from presenced_emulator.clients import Server
 
 DEADLINE = 20.0
@@ -29,9 +29,7 @@ class Stage:
 
     def __init__(self, broker: EmulatedBroker, certificates: Certificates) -> None:
         self.broker = broker
-        self.devices = Server(
-            "localhost", broker.port, client_context(certificates, certificates.devices)
-        )
+        self.devices = Server("localhost", broker.port, certificates.devices)
         self.messages: list[tuple[str, Event]] = []
         self._arrived = asyncio.Event()
 
@@ -80,11 +78,10 @@ class Stage:
 def stage(certificates: Certificates) -> Callable[[], Any]:
     @asynccontextmanager
     async def open_stage() -> AsyncIterator[Stage]:
-        tls = client_context(certificates, certificates.daemon)
         async with EmulatedBroker(certificates, seed=1) as broker:
             stage = Stage(broker, certificates)
             async with aiomqtt.Client(
-                "localhost", broker.port, identifier="presenced", tls_context=tls
+                "localhost", broker.port, identifier="presenced", tls_context=certificates.devices
             ) as client:
                 await client.subscribe("$aws/events/#", qos=1)
                 collecting = asyncio.create_task(stage.collect(client))

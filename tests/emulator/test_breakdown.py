@@ -1,11 +1,9 @@
-from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced_emulator.truth import (
-    Breakdown,
-    RegistrySnapshot,
     Scrape,
     ThingState,
     Truth,
@@ -38,25 +36,29 @@ iot_clients{state="online"} 7
 """
 
 
-def tell(truth: Truth) -> Breakdown:
-    """What a daemon that knows the truth says; who is not connected is unknown."""
+def breakdown(counts: Any, labels: Any) -> Scrape:
+    return Scrape(0, 0, 0, frozenset(), counts, labels)
+
+
+def report(truth: Truth) -> Scrape:
+    """The report of a daemon that knows the truth; a client that is not connected is unknown."""
     counts: dict[tuple[str, str], dict[str, int]] = {}
     clients = {}
-    thing_of = {name: name for name in truth.registry.things}
-    thing_of |= {thing: client for client, thing in truth.registry.thing_of.items()}
-    for name, state_of_thing in truth.registry.things.items():
+    thing_of = {name: name for name in truth.things}
+    thing_of |= {thing: client for client, thing in truth.thing_of.items()}
+    for name, state_of_thing in truth.things.items():
         client = thing_of[name]
         state = "online" if client in truth.connected else "unknown"
         parts = [("thing_group", group) for group in state_of_thing.groups]
         if state_of_thing.thing_type:
             parts.append(("thing_type", state_of_thing.thing_type))
         for part in parts:
-            told = counts.setdefault(part, {"online": 0, "unknown": 0})
-            told[state] += 1
+            reported = counts.setdefault(part, {"online": 0, "unknown": 0})
+            reported[state] += 1
         clients[client] = {"thing_type": state_of_thing.thing_type, **state_of_thing.attributes}
     for client in truth.connected - clients.keys():
         clients[client] = {"thing_type": "", "site": "", "model": ""}
-    return Breakdown(counts, clients)
+    return breakdown(counts, clients)
 
 
 def truth(
@@ -64,7 +66,7 @@ def truth(
     connected: frozenset[str],
     in_flight: frozenset[str] = frozenset(),
 ) -> Truth:
-    return Truth(connected, frozenset(), RegistrySnapshot(things, {}, in_flight))
+    return Truth(connected, frozenset(), things, {}, in_flight)
 
 
 SENSOR = ThingState("sensor", frozenset({"plants", "hall-1"}), {"site": "n", "model": "T"})
@@ -73,12 +75,12 @@ GATEWAY = SENSOR._replace(thing_type="gateway")
 NOW = truth({"a": SENSOR, "b": GATEWAY}, frozenset("a"))
 
 
-def right(breakdown: Breakdown) -> bool:
-    return breakdown_agrees(breakdown, NOW, NOW)
+def right(scrape: Scrape) -> bool:
+    return breakdown_agrees(scrape, NOW, NOW)
 
 
 def test_reading() -> None:
-    assert Scrape.parse(METRICS).breakdown == Breakdown(
+    assert Scrape.parse(METRICS)._replace(online=0) == breakdown(
         {
             ("thing_type", "sensor"): {"online": 2, "unknown": 1},
             ("thing_group", "plants"): {"offline": 3},
@@ -92,7 +94,7 @@ def test_the_exact_truth_breakdown_agrees(
     things: dict[str, ThingState], connected: frozenset[str]
 ) -> None:
     now = truth(things, connected)
-    assert breakdown_agrees(tell(now), now, now)
+    assert breakdown_agrees(report(now), now, now)
 
 
 @given(registries, names, registries, names)
@@ -102,21 +104,21 @@ def test_other_numbers_are_wrong(
     others: dict[str, ThingState],
     elsewhere: frozenset[str],
 ) -> None:
-    now, told = truth(things, connected), tell(truth(others, elsewhere))
-    exact = tell(now)
-    same = told.counts == exact.counts and all(
-        told.clients.get(name) == exact.clients[name] for name in connected & things.keys()
+    now, reported = truth(things, connected), report(truth(others, elsewhere))
+    exact = report(now)
+    same = reported.counts == exact.counts and all(
+        reported.labels.get(name) == exact.labels[name] for name in connected & things.keys()
     )
-    assert breakdown_agrees(told, now, now) is same
+    assert breakdown_agrees(reported, now, now) is same
 
 
 @given(registries, names, registries, names, names)
-def test_what_is_in_flight_may_be_told_either_way(
+def test_what_is_in_flight_may_be_reported_either_way(
     things: dict[str, ThingState],
     connected: frozenset[str],
     others: dict[str, ThingState],
     elsewhere: frozenset[str],
-    told: frozenset[str],
+    reported: frozenset[str],
 ) -> None:
     unsure = frozenset(name for name in NAMES if things.get(name) != others.get(name))
     before = truth(things, connected, unsure)
@@ -124,58 +126,59 @@ def test_what_is_in_flight_may_be_told_either_way(
     mixed = {
         name: state_of_thing
         for name in NAMES
-        if (state_of_thing := (things if name in told else others).get(name)) is not None
+        if (state_of_thing := (things if name in reported else others).get(name)) is not None
     }
-    online = frozenset(name for name in NAMES if name in (connected if name in told else elsewhere))
-    assert breakdown_agrees(tell(truth(mixed, online)), before, after)
+    online = frozenset(
+        name for name in NAMES if name in (connected if name in reported else elsewhere)
+    )
+    assert breakdown_agrees(report(truth(mixed, online)), before, after)
 
 
 def test_a_thing_in_another_group_is_wrong() -> None:
-    assert right(tell(NOW))
-    assert not right(tell(truth({"a": MOVED, "b": GATEWAY}, frozenset("a"))))
+    assert right(report(NOW))
+    assert not right(report(truth({"a": MOVED, "b": GATEWAY}, frozenset("a"))))
 
 
 def test_a_thing_of_another_type_is_wrong() -> None:
-    assert not right(tell(truth({"a": SENSOR, "b": SENSOR}, frozenset("a"))))
+    assert not right(report(truth({"a": SENSOR, "b": SENSOR}, frozenset("a"))))
 
 
 def test_types_that_are_swapped_are_wrong_though_the_numbers_are_right() -> None:
-    told = tell(NOW)
+    reported = report(NOW)
     swapped = {"a": {"thing_type": "gateway", "site": "n", "model": "T"}}
-    assert not right(replace(told, clients=swapped))
+    assert not right(reported._replace(labels=swapped))
 
 
 def test_attributes_count() -> None:
-    told = tell(NOW)
-    assert not right(replace(told, clients={"a": {**told.clients["a"], "site": "s"}}))
+    reported = report(NOW)
+    assert not right(reported._replace(labels={"a": {**reported.labels["a"], "site": "s"}}))
 
 
 def test_a_connected_client_of_which_nothing_is_said_is_wrong() -> None:
-    assert not right(replace(tell(NOW), clients={}))
+    assert not right(report(NOW)._replace(labels={}))
 
 
-def test_nothing_told_is_wrong() -> None:
-    assert not right(Breakdown())
+def test_an_empty_report_is_wrong() -> None:
+    assert not right(breakdown({}, {}))
 
 
 def test_a_part_too_many_is_wrong() -> None:
-    told = tell(NOW)
-    extra = {**told.counts, ("thing_group", "attic"): {"online": 0, "unknown": 1}}
-    assert not right(replace(told, counts=extra))
+    reported = report(NOW)
+    extra = {**reported.counts, ("thing_group", "attic"): {"online": 0, "unknown": 1}}
+    assert not right(reported._replace(counts=extra))
 
 
 def test_a_thing_is_looked_up_by_what_its_client_is_called() -> None:
     things = {"plant-pump-1": SENSOR}
     client = "plant/pump-1"
-    snapshot = RegistrySnapshot(things, {client: "plant-pump-1"})
-    now = Truth(frozenset({client}), frozenset(), snapshot)
-    assert breakdown_agrees(tell(now), now, now)
-    unnamed = tell(truth(things, frozenset({client})))
+    now = Truth(frozenset({client}), frozenset(), things, {client: "plant-pump-1"}, frozenset())
+    assert breakdown_agrees(report(now), now, now)
+    unnamed = report(truth(things, frozenset({client})))
     assert not breakdown_agrees(unnamed, now, now)
 
 
 def test_a_client_in_flight_may_be_online_or_not() -> None:
-    now = replace(NOW, in_flight=frozenset("a"))
-    assert breakdown_agrees(tell(NOW), now, NOW)
-    assert breakdown_agrees(tell(replace(NOW, connected=frozenset())), now, NOW)
-    assert not breakdown_agrees(tell(replace(NOW, connected=frozenset("b"))), now, NOW)
+    now = NOW._replace(clients_in_flight=frozenset("a"))
+    assert breakdown_agrees(report(NOW), now, NOW)
+    assert breakdown_agrees(report(NOW._replace(connected=frozenset())), now, NOW)
+    assert not breakdown_agrees(report(NOW._replace(connected=frozenset("b"))), now, NOW)

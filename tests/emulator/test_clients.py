@@ -9,7 +9,7 @@ import pytest
 from presenced_emulator.clients import DeviceClient, run_fleet
 from presenced_emulator.devices import Ending, client_ids, thing_name
 from presenced_emulator.fleet import Connect, Disconnect, FleetLife, FleetPlan, Remove
-from presenced_emulator.lifecycle import TIMESTAMP_ERROR_MS
+from presenced_emulator.lifecycle import TIMESTAMP_ERROR_MS, DisconnectReason
 
 OpenStage = Callable[[], Any]
 
@@ -89,7 +89,7 @@ def test_device_comes_back_when_dropped(stage: OpenStage) -> None:
             running = asyncio.create_task(device.run())
             device.perform(Connect(SENSOR))
             await on.event(SENSOR, "connected")
-            on.broker.drop(SENSOR)
+            on.broker._holders[SENSOR].end(DisconnectReason.SERVER_INITIATED_DISCONNECT)
             ended = await on.event(SENSOR, "disconnected")
             assert ended["disconnectReason"] == "SERVER_INITIATED_DISCONNECT"
             await on.event(SENSOR, "connected", 2)
@@ -98,7 +98,7 @@ def test_device_comes_back_when_dropped(stage: OpenStage) -> None:
     asyncio.run(scenario())
 
 
-def test_a_thing_is_told_before_its_device_connects(stage: OpenStage) -> None:
+def test_a_thing_is_created_before_its_device_connects(stage: OpenStage) -> None:
     async def scenario() -> None:
         async with stage() as on:
             running = fleet(on, 4)
@@ -112,7 +112,7 @@ def test_a_thing_is_told_before_its_device_connects(stage: OpenStage) -> None:
             (spare,) = client_ids(5)[4:]
             assert spare not in on.connected
             await stopped(running)
-            await on.until(lambda: not on.broker.truth().registry.in_flight)
+            await on.until(lambda: not on.broker.truth().things_in_flight)
             for client_id in client_ids(4):
                 created = on.topics.index(f"$aws/events/thing/{thing_name(client_id)}/created")
                 connected = on.topics.index(f"$aws/events/presence/connected/{client_id}")
@@ -129,7 +129,7 @@ def test_the_truth_names_the_thing_of_each_client(stage: OpenStage) -> None:
             running = fleet(on, 4)
             for client_id in client_ids(4):
                 await on.event(client_id, "connected")
-            snapshot = on.broker.truth().registry
+            snapshot = on.broker.truth()
             assert {snapshot.thing_of[each] for each in client_ids(4)} <= snapshot.things.keys()
             pump = snapshot.things["plant-pump-0004"]
             assert pump.thing_type == "actuator"
@@ -140,10 +140,14 @@ def test_the_truth_names_the_thing_of_each_client(stage: OpenStage) -> None:
     asyncio.run(scenario())
 
 
-def test_devices_come_and_go_with_the_changes(stage: OpenStage) -> None:
+def test_devices_come_and_go_with_the_changes(
+    stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("presenced_emulator.fleet.CHANGE_EVERY", 0.05)
+
     async def scenario() -> None:
         async with stage() as on:
-            running = fleet(on, 4, change_every=0.05)
+            running = fleet(on, 4)
             await on.until(lambda: bool(on.connected - set(client_ids(4))))
             await on.until(lambda: len(set(client_ids(4)) - on.connected) > 0)
             await stopped(running)
@@ -152,7 +156,7 @@ def test_devices_come_and_go_with_the_changes(stage: OpenStage) -> None:
     asyncio.run(scenario())
 
 
-def test_fleet_connects_and_says_goodbye(stage: OpenStage) -> None:
+def test_fleet_connects_and_disconnects(stage: OpenStage) -> None:
     async def scenario() -> None:
         async with stage() as on:
             running = fleet(on, 12)

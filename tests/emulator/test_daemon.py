@@ -9,6 +9,7 @@ import pytest
 
 from presenced.settings import load_settings
 from presenced.settings.values import parse_listen
+from presenced_emulator import daemon
 from presenced_emulator.certificates import issue
 from presenced_emulator.daemon import (
     DaemonProcess,
@@ -44,26 +45,29 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
-def played(script: str, *arguments: str, url: str = NOWHERE, **timings: float) -> DaemonProcess:
+def played(script: str, *arguments: str, url: str = NOWHERE) -> DaemonProcess:
     """A process that runs a script instead of the daemon."""
-    command = (sys.executable, "-c", script, *arguments)
-    return DaemonProcess(Path("unused"), url, command=command, **timings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(daemon, "COMMAND", (sys.executable, "-c", script, *arguments))
+        return DaemonProcess(Path("unused"), url)
 
 
 def test_ready_and_metrics(free_port: int) -> None:
     async def scenario() -> str:
         url = f"http://127.0.0.1:{free_port}"
-        async with played(SERVER, str(free_port), url=url) as daemon:
-            await daemon.ready()
-            return await daemon.metrics()
+        async with played(SERVER, str(free_port), url=url) as process:
+            await process.ready()
+            return await process.metrics()
 
     assert asyncio.run(scenario()) == "x 1\n"
 
 
-def test_not_ready() -> None:
+def test_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon, "READY_WITHIN", 0.3)
+
     async def scenario() -> None:
-        async with played(SLEEP, ready_within=0.3) as daemon:
-            await daemon.ready()
+        async with played(SLEEP) as process:
+            await process.ready()
 
     with pytest.raises(DemoError, match="did not become ready: no answer"):
         asyncio.run(scenario())
@@ -71,8 +75,8 @@ def test_not_ready() -> None:
 
 def test_no_metrics() -> None:
     async def scenario() -> None:
-        async with played(SLEEP) as daemon:
-            await daemon.metrics()
+        async with played(SLEEP) as process:
+            await process.metrics()
 
     with pytest.raises(DemoError, match="no metrics"):
         asyncio.run(scenario())
@@ -80,25 +84,28 @@ def test_no_metrics() -> None:
 
 def test_early_end_is_noticed() -> None:
     async def scenario() -> None:
-        async with played("raise SystemExit(3)") as daemon:
-            await daemon.died()
+        async with played("raise SystemExit(3)") as process:
+            await process.died()
 
     with pytest.raises(DemoError, match="status 3"):
         asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("obedience", ["SIG_DFL", "SIG_IGN"])
-def test_nothing_is_left_running(tmp_path: Path, obedience: str) -> None:
+def test_nothing_is_left_running(
+    tmp_path: Path, obedience: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "STOP_WITHIN", 0.5)
     mark = tmp_path / "started"
 
     async def scenario() -> None:
         async with (
-            played(SLEEPER, obedience, str(mark), stop_within=0.5) as daemon,
+            played(SLEEPER, obedience, str(mark)) as process,
             asyncio.timeout(20),
         ):
             while not mark.exists():
                 await asyncio.sleep(0.02)
-        await daemon.died()
+        await process.died()
 
     expected = signal.SIGTERM if obedience == "SIG_DFL" else signal.SIGKILL
     with pytest.raises(DemoError, match=f"status -{expected:d};"):
@@ -119,7 +126,7 @@ def test_environment_of_a_real_fleet_is_kept_away(monkeypatch: pytest.MonkeyPatc
     ("listen", "url"),
     [
         ("127.0.0.1:9883", "http://127.0.0.1:9883"),
-        (":9883", "http://localhost:9883"),
+        (":9883", "http://127.0.0.1:9883"),
         ("0.0.0.0:9883", "http://127.0.0.1:9883"),
         ("[::]:9883", "http://[::1]:9883"),
         ("[::1]:9883", "http://[::1]:9883"),
@@ -147,7 +154,7 @@ def test_the_daemon_accepts_it(tmp_path: Path, name: str) -> None:
     assert settings.mqtt.tls is not None
     assert Path(str(settings.mqtt.tls.cert)) == certificates.daemon.cert
     assert Path(str(settings.mqtt.tls.key)) == certificates.daemon.key
-    assert Path(str(settings.mqtt.tls.ca)) == certificates.ca
+    assert Path(str(settings.mqtt.tls.ca)) == certificates.daemon.ca
     assert settings.presence.offline_delay == 5
     assert settings.metrics.listen == ":9884"
     assert settings.metrics.thing_attributes == ("site", "model")

@@ -3,7 +3,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced_emulator.delivery import LONGEST_DELAY, SHORTEST_DELAY, DeliveryModel
+from presenced_emulator.delivery import DeliveryModel
 from presenced_emulator.events import EventMessage
 from presenced_emulator.lifecycle import ConnectionLedger, DisconnectReason
 
@@ -20,10 +20,11 @@ TAKEN_OVER = event(DisconnectReason.DUPLICATE_CLIENTID)
 
 @given(st.integers(), st.sampled_from([LOST, TAKEN_OVER]))
 def test_once_or_twice_and_soon(seed: int, message: EventMessage) -> None:
-    moments = DeliveryModel().delays(message, random.Random(seed))
+    model = DeliveryModel()
+    moments = model.delays(message, random.Random(seed))
     assert len(moments) in (1, 2)
-    assert all(at == 0 or SHORTEST_DELAY <= at <= LONGEST_DELAY for at in moments)
-    assert LONGEST_DELAY < 5  # the demo's offline delay must not pass meanwhile
+    assert all(at == 0 or model.shortest_delay <= at <= model.longest_delay for at in moments)
+    assert model.longest_delay < 5  # the demo's offline delay must not pass meanwhile
 
 
 def test_most_come_once_and_at_once() -> None:

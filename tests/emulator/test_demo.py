@@ -1,6 +1,6 @@
 """The demo with a daemon that does not start; the real one has a test of its own."""
 
-import asyncio
+import argparse
 import os
 import signal
 import socket
@@ -8,12 +8,11 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from presenced_emulator import daemon, demo
 from presenced_emulator.daemon import DemoError
-from presenced_emulator.demo import Demo
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +23,11 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def perform(port: int, script: str = "", *, say: Callable[[str], None] = print) -> None:
     """Run the demo with a script instead of the daemon."""
-    options: dict[str, Any] = {"devices": 3, "duration": None, "seed": 1, "say": say}
-    command = (sys.executable, "-c", script)
-    asyncio.run(Demo(listen=f"127.0.0.1:{port}", command=command, **options).run())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "print_line", say)
+        patch.setattr(daemon, "COMMAND", (sys.executable, "-c", script))
+        options = {"devices": 3, "duration": None, "seed": 1, "listen": f"127.0.0.1:{port}"}
+        demo.run(argparse.Namespace(**options))
 
 
 def test_daemon_that_ends_is_reported(

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced_emulator.devices import (
-    AWAY,
     KINDS,
     Ending,
     PlannedConnection,
     client_ids,
     kind_name,
+    kind_of,
     plan_connections,
     thing_name,
 )
@@ -19,7 +19,7 @@ fleets = st.integers(1, 40).map(client_ids)
 
 
 def planned(client_id: str, seed: int, count: int = 50) -> list[PlannedConnection]:
-    return list(islice(plan_connections(client_id, seed), count))
+    return list(islice(plan_connections(client_id, seed, kind_of(client_id).endings), count))
 
 
 def test_names() -> None:
@@ -40,7 +40,7 @@ def test_names_are_unique(count: int) -> None:
 @given(fleets, st.integers())
 def test_planned_connections_keep_within_their_bounds(fleet: list[str], seed: int) -> None:
     for each in planned(fleet[-1], seed):
-        shortest, longest = AWAY[each.ending]
+        shortest, longest = each.ending.away
         assert shortest <= each.away <= longest
         assert each.duration > 0
 

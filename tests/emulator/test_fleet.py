@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced_emulator.devices import Ending
+from presenced_emulator.events import EventMessage
 from presenced_emulator.fleet import (
     Connect,
     Disconnect,
     FleetLife,
     FleetPlan,
-    RegistryChange,
     Remove,
     Step,
 )
@@ -43,7 +43,7 @@ def test_steps_are_in_order_and_fit_each_other(
     for at, step in steps(devices=devices, seed=seed, changes=changes, silence=silence, **more):
         assert at >= last
         last = at
-        if isinstance(step, RegistryChange):
+        if isinstance(step, EventMessage):
             continue
         assert step.client_id not in removed
         if isinstance(step, Connect):
@@ -57,11 +57,11 @@ def test_steps_are_in_order_and_fit_each_other(
 
 
 def test_all_devices_connect_after_their_things_are_created() -> None:
-    created: set[str] = set()
+    created = set()
     connected = set()
     for _, step in steps():
-        if isinstance(step, RegistryChange):
-            created |= {message.fields.get("thingName") for message in step.messages}
+        if isinstance(step, EventMessage):
+            created.add(step.fields.get("thingName"))
         elif isinstance(step, Connect):
             assert step.client_id.replace("/", "-") in created
             connected.add(step.client_id)
@@ -71,7 +71,7 @@ def test_all_devices_connect_after_their_things_are_created() -> None:
 def test_changes_replace_devices() -> None:
     kinds = Counter(type(step) for _, step in steps(changes=True))
     assert kinds[Remove] >= 10
-    assert kinds[RegistryChange] > 60
+    assert kinds[EventMessage] > 60
     assert not any(isinstance(step, Remove) for _, step in steps())
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from presenced.settings import SettingsError
+from presenced_emulator import limits
 from presenced_emulator.limits import (
     Limit,
     allow_open_files,
@@ -15,8 +16,8 @@ from presenced_emulator.limits import (
     machine_limits,
 )
 
-FILES = Limit(1000, 3, 100, "each needs 3 open files")
-MEMORY = Limit(5e9, 1e6, 1e8, "each needs 1 MB")
+FILES = Limit(300.9, "each needs 3 open files")
+MEMORY = Limit(4900, "each needs 1 MB")
 
 
 def test_the_tightest_limit_is_named() -> None:
@@ -30,7 +31,15 @@ def test_the_tightest_limit_is_named() -> None:
 
 
 def test_too_little_for_any_device() -> None:
-    assert Limit(50, 3, 100, "").devices == 0
+    with pytest.raises(SettingsError, match="at most 0 devices"):
+        check_devices(1, [FILES, Limit(-16.7, "none")])
+
+
+def test_a_resource_that_nothing_limits_allows_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """inf // 3 is NaN: a system without /proc would have allowed no device at all."""
+    for name in ("allow_open_files", "available_memory", "_tcp_ports"):
+        monkeypatch.setattr(limits, name, lambda: math.inf)
+    check_devices(10**6, machine_limits())
 
 
 def test_this_machine_can_run_the_default_and_not_a_billion() -> None:

@@ -16,7 +16,7 @@ DEVICES = 20
 
 
 class Site:
-    """A fleet whose devices are all installed, and who of them runs."""
+    """A fleet whose devices are all installed, and which of them run."""
 
     def __init__(self, seed: int = 1, devices: int = DEVICES) -> None:
         self.registry = Registry(random.Random(seed))
@@ -44,7 +44,7 @@ class Site:
 
 
 def check(site: Site) -> None:
-    """What holds of every fleet: whoever runs is a thing in a hall at its site."""
+    """Every running device has a thing in a hall at its site."""
     registry = site.registry
     assert len(registry.types) == 3
     for client_id in (*site.running, *site.provisioner.spares):
@@ -58,7 +58,7 @@ def check(site: Site) -> None:
         assert registry.exclusive_thing(client_id) == exclusive
 
 
-def test_a_fleet_is_founded() -> None:
+def test_first_registry() -> None:
     site = Site()
     check(site)
     assert len(site.registry.things) == DEVICES + 2
@@ -119,7 +119,7 @@ def test_changes_keep_the_fleet_in_order(seed: int, away: list[str], changes: in
 
 
 @pytest.mark.parametrize("devices", [1, 3])
-def test_nobody_to_change_is_no_trouble(devices: int) -> None:
+def test_a_fleet_without_candidates_for_a_change(devices: int) -> None:
     site = Site(devices=devices)
     for _ in range(30):
         site.change(frozenset(site.running))

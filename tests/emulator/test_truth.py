@@ -1,13 +1,10 @@
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced_emulator.truth import (
-    RegistrySnapshot,
     Scrape,
-    Tally,
     Truth,
     presence_agrees,
     report_line,
@@ -34,15 +31,15 @@ iot_events_total{family="presence",type="connected"} 9
 
 def scrape(online: set[str] | frozenset[str], pending: set[str] | None = None) -> Scrape:
     pending = pending or set()
-    return Scrape(len(online), len(pending), 0, frozenset(online | pending))
+    return Scrape(len(online), len(pending), 0, frozenset(online | pending), {}, {})
 
 
 def truth(connected: set[str] | frozenset[str], in_flight: set[str] | None = None) -> Truth:
-    return Truth(frozenset(connected), frozenset(in_flight or ()))
+    return Truth(frozenset(connected), frozenset(in_flight or ()), {}, {}, frozenset())
 
 
 def test_parse() -> None:
-    assert Scrape.parse(METRICS) == Scrape(2, 1, 1, frozenset({"a", 'plant/"b"', "c"}))
+    assert Scrape.parse(METRICS) == Scrape(2, 1, 1, frozenset({"a", 'plant/"b"', "c"}), {}, {})
 
 
 @given(names, names)
@@ -58,13 +55,13 @@ def test_another_number_disagrees(connected: frozenset[str], shown: frozenset[st
 
 
 @given(names, names, names)
-def test_what_is_in_flight_may_be_told_either_way(
+def test_what_is_in_flight_may_be_reported_either_way(
     before: frozenset[str], after: frozenset[str], shown: frozenset[str]
 ) -> None:
     changing = before ^ after
-    told = (before & after) | (shown & changing)
-    assert presence_agrees(scrape(told), truth(before), truth(after))
-    assert presence_agrees(scrape(told), truth(before), truth(before, set(changing)))
+    reported = (before & after) | (shown & changing)
+    assert presence_agrees(scrape(reported), truth(before), truth(after))
+    assert presence_agrees(scrape(reported), truth(before), truth(before, set(changing)))
 
 
 def test_pending_is_not_connected() -> None:
@@ -81,12 +78,12 @@ def test_two_mistakes_do_not_cancel_out() -> None:
 
 def test_line() -> None:
     now = datetime(2026, 11, 21, 12, 0, 4, tzinfo=UTC)
-    told = scrape({"a", "b"}, {"c"})
-    line = report_line(now, told, truth({"a", "b"}, {"c"}), agreed=True)
+    reported = scrape({"a", "b"}, {"c"})
+    line = report_line(now, reported, truth({"a", "b"}, {"c"}), agreed=True)
     assert " ".join(line.split()) == (
         "12:00:04 presenced: online 2 pending 1 offline 0 | broker: connected 2 in flight 1 | agree"
     )
-    assert report_line(now, told, truth({"a"}), agreed=False).endswith("| settling")
+    assert report_line(now, reported, truth({"a"}), agreed=False).endswith("| settling")
 
 
 def test_truth_without_the_daemon() -> None:
@@ -95,20 +92,12 @@ def test_truth_without_the_daemon() -> None:
 
 
 def test_truth_without_the_daemon_keeps_the_registry() -> None:
-    snapshot = RegistrySnapshot({}, {"plant/a": "a"})
-    whole = replace(truth({"a", "presenced"}), registry=snapshot)
-    assert whole.without("presenced") == replace(truth({"a"}), registry=snapshot)
+    whole = truth({"a", "presenced"})._replace(thing_of={"plant/a": "a"})
+    assert whole.without("presenced") == truth({"a"})._replace(thing_of={"plant/a": "a"})
 
 
 def test_parse_reads_the_breakdown() -> None:
-    told = 'iot_thing_type_clients{thing_type="a",state="online"} 2\n'
-    scrape = Scrape.parse(f"# TYPE iot_thing_type_clients gauge\n{told}{METRICS}")
+    line = 'iot_thing_type_clients{thing_type="a",state="online"} 2\n'
+    scrape = Scrape.parse(f"# TYPE iot_thing_type_clients gauge\n{line}{METRICS}")
     assert scrape.online == 2
-    assert scrape.breakdown.counts == {("thing_type", "a"): {"online": 2}}
-
-
-def test_tally() -> None:
-    tally = Tally("presenced and the broker agreed")
-    tally.count(true=True)
-    tally.count(true=False)
-    assert str(tally) == "presenced and the broker agreed in 1 of 2 samples"
+    assert scrape.counts == {("thing_type", "a"): {"online": 2}}

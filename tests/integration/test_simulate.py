@@ -131,7 +131,7 @@ def test_a_broker_that_goes_away(broker_of: Any, daemon_of: Any) -> None:
     broker.stop()
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "presenced: in the middle of it: " in err
+    assert "presenced: the simulation ended early: " in err
 
 
 def test_a_broker_that_lets_nobody_publish_there(broker_of: Any, daemon_of: Any) -> None:

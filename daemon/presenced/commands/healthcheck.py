@@ -15,7 +15,6 @@ from presenced.settings.values import DEMO_LISTEN, parse_listen
 
 _REQUEST = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _HEALTHY = (b"HTTP/1.1 200 ", b"HTTP/1.0 200 ")
-_LOOPBACK = {None: "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,9 +37,7 @@ def arguments_of(command_line: bytes) -> Sequence[str]:
     return words[names.index("presenced") + 1 :] if "presenced" in names else ["run"]
 
 
-def listener_of(
-    arguments: Sequence[str], default_config: Path = DEFAULT_CONFIG
-) -> tuple[ListenAddress, bool]:
+def listener_of(arguments: Sequence[str]) -> tuple[ListenAddress, bool]:
     """Return where the daemon listens, and whether it may want TLS or a password there.
 
     Raises SettingsError.
@@ -54,7 +51,7 @@ def listener_of(
     options, _ = parser.parse_known_args(arguments)
     if options.command == "demo":
         return parse_listen(options.listen), False
-    config = options.config or (default_config if default_config.exists() else None)
+    config = options.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
     metrics = load_settings(
         config, overrides={"metrics.listen": options.listen}, require_endpoint=False
     ).metrics
@@ -69,7 +66,7 @@ def problem_at(address: ListenAddress, *, protected: bool, timeout: float = 4.0)
     A `protected` listener may want TLS or a password; that it reacts is enough. `timeout` is in
     seconds: the event loop of a daemon that takes longer hangs.
     """
-    host = _LOOPBACK.get(address.host, address.host)
+    host = address.reachable_host
     try:
         with socket.create_connection((host, address.port), timeout) as connection:
             connection.sendall(_REQUEST)

@@ -8,6 +8,15 @@ DONE, FAILED, WRONG = 0, 1, 2
 """Exit statuses; WRONG is wrong usage or a wrong configuration."""
 
 
+class CommandError(Exception):
+    """The command has failed; the message says why, and what to do."""
+
+
+def print_line(text: str) -> None:
+    """Print a line on standard output at once, also into a pipe."""
+    print(text, flush=True)
+
+
 def print_error(text: str) -> None:
     """Print a message on standard error, in the journal with the priority "error"."""
     # The journal gives lines the priority "info" unless they begin with another (sd-daemon(3)).

@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from presenced.commands.output import DONE, FAILED, print_error
+from presenced.commands.output import DONE, FAILED, CommandError, print_error
 from presenced.events.message import Message
 from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
@@ -30,7 +30,7 @@ _BATCH = 500
 
 
 def run(options: argparse.Namespace) -> int:
-    """Replay a recording onto standard output; it fails if a line could not be read."""
+    """Replay a recording onto standard output; it fails if a line cannot be read."""
     settings = load_settings(options.config, require_endpoint=False)
     log.configure("warning", settings.log.format)
     bad_lines = 0
@@ -46,8 +46,8 @@ def run(options: argparse.Namespace) -> int:
             try:
                 recording = stack.enter_context(Path(options.file).open("rb"))
             except OSError as error:
-                print_error(f"presenced: cannot read {options.file}: {error.strerror}")
-                return FAILED
+                message = f"cannot read {options.file}: {error.strerror}"
+                raise CommandError(message) from error
         replay = Replay(settings, sys.stdout.buffer, options.shown)
         replay.run(read_recording(count_lines(recording), skip), settle=options.settle)
     return FAILED if bad_lines else DONE
@@ -56,7 +56,9 @@ def run(options: argparse.Namespace) -> int:
 class Replay:
     """One run of a recording; `out` receives what `shown` names."""
 
-    def __init__(self, settings: Settings, out: BinaryIO, shown: Print) -> None:
+    def __init__(
+        self, settings: Settings, out: BinaryIO, shown: Literal["transitions", "clients", "metrics"]
+    ) -> None:
         self._out = out
         self._shown = shown
         self._fleet = Fleet(presence_rules(settings.presence), client_filter(settings))
@@ -66,7 +68,7 @@ class Replay:
         self._transitions: list[Transition] = []
 
     def run(self, messages: Iterable[Message], *, settle: bool) -> None:
-        """Apply all messages; to settle, let time run on until no client is pending."""
+        """Apply all messages; to settle, advance time until no client is pending."""
         presence = self._fleet.presence
         states = presence.counts.clients
         remaining = iter(messages)

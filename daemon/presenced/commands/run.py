@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from presenced.commands.output import DONE, FAILED, print_error
+from presenced.commands.output import DONE, CommandError
 from presenced.service.service import Service
 from presenced.settings import DEFAULT_CONFIG, FLAGS, Settings, SettingsError, load_settings
 from presenced.settings.certificates import check_tls_files
@@ -19,7 +19,7 @@ from presenced.web.server import ListenerError
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the daemon until a signal stops it. Raises SettingsError."""
+    """Run the daemon until a signal stops it. Raises SettingsError and CommandError."""
 
     def load(*fatal: str) -> Settings:
         return _load_settings(options, fatal)
@@ -31,8 +31,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         asyncio.run(serve(settings, load))
     except (ListenerError, StateError) as error:
-        print_error(f"presenced: {error}")
-        return FAILED
+        raise CommandError(str(error)) from error
     return DONE
 
 
@@ -89,21 +88,18 @@ def _restored_service(settings: Settings, load: Callable[[], Settings]) -> Servi
     """Return a service with the state of an earlier process. Raises StateError."""
     with gc_frozen():
         try:
-            return _service_with_state(settings, load)
-        except StateDamagedError:  # it has been moved aside: the next file is empty
-            return _service_with_state(settings, load)
-
-
-def _service_with_state(settings: Settings, load: Callable[[], Settings]) -> Service:
-    service = Service(settings, load)
-    try:
-        service.restore()
-    except StateUnusableError as error:
-        if settings.state.on_error == "stall":
-            raise
-        # A part of the file may have been restored into the first service.
-        service = Service(settings, load)
-        service.run_from_memory(error)
+            # A service that has failed may have restored a part of the file: each has one attempt.
+            try:
+                service = Service(settings, load)
+                service.restore()
+            except StateDamagedError:  # it has been moved aside: the next file is empty
+                service = Service(settings, load)
+                service.restore()
+        except StateUnusableError as error:
+            if settings.state.on_error == "stall":
+                raise
+            service = Service(settings, load)
+            service.run_from_memory(error)
     return service
 
 

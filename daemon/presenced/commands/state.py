@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from presenced.commands.output import DONE, FAILED, print_error
+from presenced.commands.output import DONE, FAILED, CommandError
 from presenced.settings import DEFAULT_CONFIG, load_settings
 from presenced.store.errors import StateError
 from presenced.store.file import default_path
@@ -15,7 +15,7 @@ from presenced.store.tools import Forgotten, Summary, client, export, forget, su
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run one action; it fails if a client is not known. Raises SettingsError."""
+    """Run one action; it fails if a client is not known. Raises SettingsError and CommandError."""
     try:
         path = options.file or _configured_path(options.config)
         if options.action == "export":
@@ -28,8 +28,7 @@ def run(options: argparse.Namespace) -> int:
             return DONE
         row = client(path, options.client_id)
     except StateError as error:
-        print_error(f"presenced: {error}")
-        return FAILED
+        raise CommandError(str(error)) from error
     if row is None:
         print(f"{path} knows no client {_escaped(options.client_id)}.")
         return FAILED

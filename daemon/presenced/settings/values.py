@@ -197,6 +197,12 @@ class ListenAddress(NamedTuple):
     host: str | None
     port: int
 
+    @property
+    def reachable_host(self) -> str:
+        """The host by which this machine reaches the listener."""
+        host = self.host or "127.0.0.1"
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound
+
 
 def parse_listen(text: str) -> ListenAddress:
     """Return the parts of `HOST:PORT`, `[IPV6]:PORT` or `:PORT`."""

@@ -4,13 +4,12 @@ import argparse
 import asyncio
 import re
 import socket
-import sys
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from presenced.commands.output import DONE, CommandError, print_line
 from presenced.settings import Problem, SettingsError
 from presenced.sources.options import load_for_tool, source_options
 from presenced.sources.source import SourceOptions
@@ -19,30 +18,29 @@ from presenced.system.loop import in_thread, race, stop_signals
 from presenced.system.progress import show_progress
 from presenced_emulator.delivery import DeliveryModel
 from presenced_emulator.fleet import FleetPlan
-from presenced_emulator.simulate.publisher import Publisher, SimulationError
+from presenced_emulator.simulate.publisher import Publisher
 from presenced_emulator.simulate.simulation import Simulation, summary, truth_lines
 
 _AWS_ENDPOINT = re.compile(r"\.iot\.[a-z0-9-]+\.(vpce\.)?amazonaws\.com(\.cn)?\.?$", re.IGNORECASE)
 
 
-def run_simulate(options: argparse.Namespace, seed: int) -> None:
+def run(options: argparse.Namespace) -> int:
     """Publish a simulated fleet's messages and print which clients are online at the end.
 
-    `options` are those of the command line. Raises SettingsError, also if the broker is AWS IoT
-    Core, and SimulationError.
+    Raises SettingsError, also if the broker is AWS IoT Core, and CommandError.
     """
     settings, _ = load_for_tool(options.config, options.client_id, "simulate")
     first = source_options(settings.mqtt)[0]
     # A failed connection is the command's own error message; the log is for defects.
     log.configure("error", settings.log.format)
-    asyncio.run(
-        _simulate(_plan(options, seed), replace(first, filters=(), session_expiry=0), options)
-    )
+    source = replace(first, filters=(), session_expiry=0)
+    asyncio.run(_simulate(_plan(options), source, options))
+    return DONE
 
 
-def aws_name(names: Iterable[str]) -> str | None:
-    """Return the first of these host names that belongs to AWS IoT Core, None if none does."""
-    return next((name for name in names if _AWS_ENDPOINT.search(name)), None)
+def is_aws(name: str) -> bool:
+    """Return whether a host name belongs to AWS IoT Core."""
+    return _AWS_ENDPOINT.search(name) is not None
 
 
 async def refuse_aws(endpoint: str) -> None:
@@ -50,9 +48,10 @@ async def refuse_aws(endpoint: str) -> None:
 
     A custom domain of an account is a DNS alias of its endpoint.
     """
-    found = aws_name([endpoint]) or aws_name(
-        await in_thread(lambda: _canonical_names(endpoint), name="dns")
-    )
+    names = [endpoint]
+    if not is_aws(endpoint):
+        names = await in_thread(lambda: _canonical_names(endpoint), name="dns")
+    found = next(filter(is_aws, names), None)
     if found is None:
         return
     alias = "" if found == endpoint else f", an alias of {found}"
@@ -74,7 +73,7 @@ def _canonical_names(endpoint: str) -> list[str]:
     return [name for *_, name, _ in found if name]
 
 
-def _plan(options: argparse.Namespace, seed: int) -> FleetPlan:
+def _plan(options: argparse.Namespace) -> FleetPlan:
     if (options.flaps or 0.0) + (options.takeovers or 0.0) > 1:
         message = "must not be more than 100% together with --takeovers"
         raise SettingsError([Problem(key="--flaps", message=message)])
@@ -82,7 +81,7 @@ def _plan(options: argparse.Namespace, seed: int) -> FleetPlan:
     return FleetPlan(
         devices=options.devices,
         duration=options.duration,
-        seed=seed,
+        seed=options.seed,
         rate=options.rate,
         flaps=options.flaps,
         takeovers=options.takeovers,
@@ -105,8 +104,8 @@ async def _simulate(plan: FleetPlan, source: SourceOptions, options: argparse.Na
     simulation = Simulation(plan, start)
     async with Publisher(source) as publisher:
         begin = datetime.fromtimestamp(start, UTC).isoformat(timespec="milliseconds")
-        begin = begin.replace("+00:00", "Z")
-        _say(f"{plan.devices} devices on {source.address}: --seed {plan.seed} --start {begin}")
+        again = f"--seed {plan.seed} --start {begin.replace('+00:00', 'Z')}"
+        print_line(f"{plan.devices} devices on {source.address}: {again}")
         progress = show_progress(lambda: f"{publisher.published:,} messages")
         with stop_signals() as stop:
             await race(_publish(simulation, publisher, stop), progress)
@@ -114,12 +113,12 @@ async def _simulate(plan: FleetPlan, source: SourceOptions, options: argparse.Na
         try:
             options.truth.write_text("".join(truth_lines(simulation.truth, start)))
         except OSError as error:
-            raise SimulationError(f"cannot write {options.truth}: {error.strerror}") from error
-    _say(f"Published {publisher.published:,} messages. At the end:")
+            raise CommandError(f"cannot write {options.truth}: {error.strerror}") from error
+    print_line(f"Published {publisher.published:,} messages. At the end:")
     for line in summary(simulation.truth):
-        _say(line)
-    if publisher.unheard == publisher.published:
-        _say("No client is subscribed to them on this broker.")
+        print_line(line)
+    if 0 < publisher.published == publisher.unheard:
+        print_line("No client is subscribed to them on this broker.")
 
 
 async def _publish(simulation: Simulation, publisher: Publisher, stop: asyncio.Event) -> None:
@@ -135,7 +134,3 @@ async def _publish(simulation: Simulation, publisher: Publisher, stop: asyncio.E
             simulation.end()
         await publisher.send(message.topic, message.payload)
     await publisher.drain()
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")

@@ -6,6 +6,7 @@ from typing import Self
 import aiomqtt
 from paho.mqtt.reasoncodes import ReasonCode
 
+from presenced.commands.output import CommandError
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.aiomqtt_link import AiomqttLink
@@ -19,22 +20,18 @@ _UNANSWERED_LIMIT = 100
 _NO_SUBSCRIBERS = 0x10
 
 
-class SimulationError(Exception):
-    """The simulation cannot go on; the message says why."""
-
-
 class Publisher:
-    """An async context manager: connected inside it. Raises SimulationError where that fails.
+    """An async context manager: connected inside it. Raises CommandError if that fails.
 
     `published` counts messages that the broker has taken, or, with QoS 0, that are sent; `unheard`
-    those without a subscriber, where the broker reports that (MQTT 5).
+    those without a subscriber, if the broker reports that (MQTT 5).
     """
 
     def __init__(self, options: SourceOptions) -> None:
         self.published = 0
         self.unheard = 0
         self._options = options
-        self._link: AiomqttLink | None = None
+        self._link: AiomqttLink
         self._slots = asyncio.Semaphore(_UNANSWERED_LIMIT)
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusal: ReasonCode | None = None
@@ -42,60 +39,59 @@ class Publisher:
 
     async def __aenter__(self) -> Self:
         """Connect."""
+        options = self._options
         try:
-            self._link = await self._create_link()
+            tls = None
+            if options.tls is not None:
+                tls = await in_thread(lambda: AiomqttLink.load_tls(options), name="mqtt files")
+        except OSError as error:
+            detail = f"the TLS files of {options.address} cannot be used ({error})"
+            raise await self._explained(Fault(FaultReason.TLS_FILES, detail)) from error
+        status = ConnectionStatus(options.client_id, (), endpoint=options.endpoint)
+        inbox = Inbox(asyncio.get_running_loop(), lambda _: None)
+        self._link = AiomqttLink(options, tls, inbox, status, self._on_puback)
+        try:
             await self._link.open()
         except ConnectError as error:
-            fault = error.fault
-            if not error.certain:
-                fault = await Diagnostician(self._options).explain(fault)
-            await self.__aexit__()
-            raise SimulationError(str(fault)) from error
+            await self._link.close()
+            if error.certain:
+                raise CommandError(str(error.fault)) from error
+            raise await self._explained(error.fault) from error
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Disconnect."""
         for task in self._tasks:
             task.cancel()
-        if self._link is not None:
-            await self._link.close()
+        await self._link.close()
 
     async def send(self, topic: str, payload: bytes) -> None:
         """Publish a message once there is room for one more that is unanswered.
 
         The first goes alone: a broker that refuses it may close the connection, and the refusal
-        is lost where it closes upon others that it has not read. Raises SimulationError when an
-        earlier one could not be published.
+        is lost if it has not read others by then. Raises CommandError if an earlier one could not
+        be published.
         """
         if self._tasks and not self.published:
             await self.drain()
         await self._slots.acquire()
-        link = await self._checked_link()
-        task = asyncio.create_task(self._publish(link, topic, payload))
+        await self._check()
+        task = asyncio.create_task(self._publish(topic, payload))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self) -> None:
-        """Wait for the broker's answer to all messages. Raises SimulationError."""
+        """Wait for the broker's answer to all messages. Raises CommandError."""
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._checked_link()
+        await self._check()
 
-    async def _create_link(self) -> AiomqttLink:
-        options, tls = self._options, None
-        if options.tls is not None:
-            try:
-                tls = await in_thread(lambda: AiomqttLink.load_tls(options), name="mqtt files")
-            except OSError as error:
-                detail = f"the TLS files of {options.address} cannot be used ({error})"
-                raise ConnectError(Fault(FaultReason.TLS_FILES, detail), certain=False) from error
-        status = ConnectionStatus(options.client_id, (), endpoint=options.endpoint)
-        inbox = Inbox(asyncio.get_running_loop(), lambda _: None)
-        return AiomqttLink(options, tls, inbox, status, self._on_puback)
+    async def _explained(self, fault: Fault) -> CommandError:
+        return CommandError(str(await Diagnostician(self._options).explain(fault)))
 
-    async def _publish(self, link: AiomqttLink, topic: str, payload: bytes) -> None:
+    async def _publish(self, topic: str, payload: bytes) -> None:
         try:
-            await link.publish(topic, payload)
+            await self._link.publish(topic, payload)
             self.published += 1
         except aiomqtt.MqttError:
             self._failed = True
@@ -107,20 +103,15 @@ class Publisher:
         if code.is_failure:
             self._refusal = code
 
-    async def _checked_link(self) -> AiomqttLink:
-        """Return the connection, or raise what went wrong so far.
-
-        The simulation does not reconnect: messages are lost.
-        """
+    async def _check(self) -> None:
+        """Raise what went wrong so far. The simulation does not reconnect: messages are lost."""
         address = self._options.address
         if self._refusal is not None:
-            raise SimulationError(
+            raise CommandError(
                 f"the broker at {address} refuses messages below $aws/events/ ({self._refusal}):"
                 f" allow {self._options.client_id} to publish there"
             )
-        if self._link is None or self._link.ended:
-            cause = await self._link.lost() if self._link else "there is no connection"
-            raise SimulationError(f"in the middle of it: {cause}")
+        if self._link.ended:
+            raise CommandError(f"the simulation ended early: {await self._link.lost()}")
         if self._failed:
-            raise SimulationError(f"the broker at {address} takes no messages")
-        return self._link
+            raise CommandError(f"the broker at {address} takes no messages")

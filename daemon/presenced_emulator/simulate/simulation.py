@@ -7,22 +7,15 @@ fleet and does not depend on the messages.
 import hashlib
 import heapq
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
 
-from presenced_emulator.devices import Ending
 from presenced_emulator.events import EventMessage
-from presenced_emulator.fleet import Connect, Disconnect, FleetLife, FleetPlan, RegistryChange, Step
+from presenced_emulator.fleet import Connect, Disconnect, FleetLife, FleetPlan, Step
 from presenced_emulator.lifecycle import Connection, ConnectionLedger, DisconnectReason
 from presenced_emulator.registry import Registry
 
-_REASONS = {
-    Ending.SLEEP: DisconnectReason.CLIENT_INITIATED_DISCONNECT,
-    Ending.FLAP: DisconnectReason.CONNECTION_LOST,
-    Ending.VANISH: DisconnectReason.CONNECTION_LOST,
-    Ending.SILENCE: DisconnectReason.MQTT_KEEP_ALIVE_TIMEOUT,
-}
 _HOSTS = 254
 _LISTED = 10
 
@@ -72,7 +65,7 @@ class Simulation:
             if self._ended:
                 break
             for step in self._life.advance(self._start + at):
-                self._perform(step, at)
+                self._schedule(self._perform(step, at), at)
         while self._pending:
             yield heapq.heappop(self._pending)[2]
 
@@ -80,15 +73,17 @@ class Simulation:
         """End the fleet's life; only messages of what has happened are still to be published."""
         self._ended = True
 
-    def _perform(self, step: Step, at: float) -> None:
-        if isinstance(step, RegistryChange):
-            self._schedule(step.messages, at)
+    def _perform(self, step: Step, at: float) -> Iterator[EventMessage]:
+        if isinstance(step, EventMessage):
+            yield step
         elif isinstance(step, Connect):
-            self._connect(step.client_id, at)
+            yield from self._connect(step.client_id, at)
         elif isinstance(step, Disconnect):
-            self._disconnect(step.client_id, _REASONS[step.ending], at)
+            connection, reason = self.truth[step.client_id].connection, step.ending.reason
+            self.truth[step.client_id] = ClientTruth(connection, at, reason)
+            yield self._ledger.disconnected(connection, reason, self._start + at)
 
-    def _connect(self, client_id: str, at: float) -> None:
+    def _connect(self, client_id: str, at: float) -> Iterator[EventMessage]:
         before = self.truth.get(client_id)
         connection = self._ledger.open(
             client_id,
@@ -98,18 +93,12 @@ class Simulation:
         )
         self.truth[client_id] = ClientTruth(connection, at)
         now = self._start + at
-        topics = [f"devices/{client_id}/commands"]
-        self._schedule([self._ledger.connected(connection, now)], at)
-        self._schedule([self._ledger.subscription(connection, "subscribed", topics, now)], at)
+        yield self._ledger.connected(connection, now)
+        commands = f"devices/{client_id}/commands"
+        yield self._ledger.subscription(connection, "subscribed", commands, now)
         if before is not None and before.reason is None:
             taken_over = DisconnectReason.DUPLICATE_CLIENTID
-            self._schedule([self._ledger.disconnected(before.connection, taken_over, now)], at)
-
-    def _disconnect(self, client_id: str, reason: DisconnectReason, at: float) -> None:
-        connection = self.truth[client_id].connection
-        self.truth[client_id] = ClientTruth(connection, at, reason)
-        now = self._start + at
-        self._schedule([self._ledger.disconnected(connection, reason, now)], at)
+            yield self._ledger.disconnected(before.connection, taken_over, now)
 
     def _schedule(self, messages: Iterable[EventMessage], at: float) -> None:
         for message in messages:
@@ -138,13 +127,7 @@ def truth_lines(truth: Mapping[str, ClientTruth], start: float) -> Iterator[str]
 def summary(truth: Mapping[str, ClientTruth]) -> Iterator[str]:
     """Generate the lines that say which clients are online and which are offline."""
     online = sorted(name for name, client in truth.items() if client.reason is None)
-    offline = sorted(truth.keys() - set(online))
-    for state, names in (("online", online), ("offline", offline)):
-        yield f"{len(names)} {state}{_listed(names)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    if not names:
-        return "."
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f": {', '.join(names[:_LISTED])}{more}."
+    for state, names in (("online", online), ("offline", sorted(truth.keys() - set(online)))):
+        listed = f": {', '.join(names[:_LISTED])}" if names else ""
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        yield f"{len(names)} {state}{listed}{more}."

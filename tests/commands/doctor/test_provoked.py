@@ -19,8 +19,8 @@ TRANSPORTS = ["awscrt", "aiomqtt"]
 both = pytest.mark.parametrize("transport", TRANSPORTS)
 
 
-async def findings(settings: Any, answer_timeout: float = 40.0) -> dict[str, Any]:
-    report = await examine(settings, message_timeout=20.0, answer_timeout=answer_timeout)
+async def findings(settings: Any) -> dict[str, Any]:
+    report = await examine(settings, message_timeout=20.0)
     [steps] = report.connections.values()
     return dict(steps)
 
@@ -80,7 +80,9 @@ def test_a_drop_after_the_suback_is_reported(transport: str) -> None:
 
 
 @both
-def test_a_missing_suback_is_reported(transport: str) -> None:
+def test_a_missing_suback_is_reported(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presenced.commands.doctor.mqtt_steps.ANSWER_TIMEOUT", 0.5)
+
     async def script(peer: Any) -> None:
         await peer.expect(CONNECT)
         peer.connack()
@@ -88,7 +90,7 @@ def test_a_missing_suback_is_reported(transport: str) -> None:
 
     async def scenario() -> dict[str, Any]:
         async with scripted_broker(script) as port:
-            return await findings(plaintext(transport, port), answer_timeout=0.5)
+            return await findings(plaintext(transport, port))
 
     finding = asyncio.run(scenario())["SUBACK $aws/events/#"]
     assert finding.status is Status.FAILED

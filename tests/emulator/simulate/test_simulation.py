@@ -37,10 +37,10 @@ def simulated(start: float = START, **more: Any) -> tuple[Simulation, list[Sched
 
 
 def disconnects(messages: list[ScheduledMessage]) -> Counter[str]:
-    told = (
+    payloads = (
         json.loads(message.payload) for message in messages if "/disconnected/" in message.topic
     )
-    return Counter(fields["disconnectReason"] for fields in told)
+    return Counter(fields["disconnectReason"] for fields in payloads)
 
 
 def clients(published: list[ScheduledMessage], start: float = START) -> dict[str, str]:
@@ -111,7 +111,7 @@ def test_the_same_seed_and_start_give_the_same_messages_byte_for_byte() -> None:
 
 
 def test_a_second_simulation_goes_on_from_the_first() -> None:
-    """Whom the first one left online and the second disconnects is offline."""
+    """Clients that the first one left online and the second disconnects are offline."""
     first = simulated()[1]
     simulation = Simulation(plan_of(seed=2), START + 200)
     second = [message._replace(at=message.at + 200) for message in simulation.messages()]
@@ -201,7 +201,7 @@ def test_reorder_and_duplicates() -> None:
     assert [message.topic for message in late] != [message.topic for message in in_order]
 
 
-def test_an_early_end_tells_what_has_happened_and_nothing_more() -> None:
+def test_an_early_end_publishes_only_what_has_happened() -> None:
     simulation = Simulation(plan_of(duration=600.0), START)
     messages = []
     for message in simulation.messages():
@@ -212,7 +212,7 @@ def test_an_early_end_tells_what_has_happened_and_nothing_more() -> None:
     assert clients(messages) == true(simulation)
 
 
-def test_what_people_are_told() -> None:
+def test_summary() -> None:
     simulation, _ = simulated()
     online, offline = summary(simulation.truth)
     states = Counter(true(simulation).values())

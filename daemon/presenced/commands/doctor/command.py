@@ -6,17 +6,15 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 
-from presenced.commands.doctor.mqtt_steps import ANSWER_TIMEOUT, MqttProbe
+from presenced.commands.doctor.mqtt_steps import MqttProbe
 from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import NetworkProbe, check_files
-from presenced.commands.output import DONE, FAILED
+from presenced.commands.output import DONE, FAILED, print_line
 from presenced.settings import Settings
 from presenced.sources.options import load_for_tool, source_options, without_side_effects
 from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import in_thread
-
-FindingQueue = asyncio.Queue[tuple[str, Finding] | None]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,17 +22,14 @@ def run(options: argparse.Namespace) -> int:
     settings, daemon_client_id = load_for_tool(options.config, options.client_id, "doctor")
     # The steps report what is wrong with the connection; the log is for faults of the doctor.
     log.configure("error", settings.log.format)
-    try:
-        report = asyncio.run(
-            examine(
-                settings,
-                message_timeout=options.timeout,
-                daemon_client_id=daemon_client_id,
-                write_line=(lambda _: None) if options.json else partial(print, flush=True),
-            )
+    report = asyncio.run(
+        examine(
+            settings,
+            message_timeout=options.timeout,
+            daemon_client_id=daemon_client_id,
+            write_line=(lambda _: None) if options.json else print_line,
         )
-    except KeyboardInterrupt:
-        return FAILED
+    )
     print(report.as_json() if options.json else report.summary())
     return DONE if report.ok else FAILED
 
@@ -45,26 +40,26 @@ async def examine(
     message_timeout: float,
     daemon_client_id: str | None = None,
     write_line: Callable[[str], None] = lambda _: None,
-    answer_timeout: float = ANSWER_TIMEOUT,
 ) -> Report:
     """Test all connections of the settings concurrently.
 
-    `message_timeout` and `answer_timeout` limit the wait for the first message and for each answer
-    of the broker, in seconds. `daemon_client_id` is the configured client ID if the settings have
-    another one. `write_line` gets the lines for people, one connection after the other, those of
-    the first one as its steps are done. Raises SettingsError if the password file cannot be read.
+    `message_timeout` limits the wait for the first message, in seconds. `daemon_client_id` is the
+    configured client ID if the settings have another one. `write_line` gets the lines for people,
+    one connection after the other, those of the first one as its steps are done. Raises
+    SettingsError if the password file cannot be read.
     """
     options = [without_side_effects(each, "doctor") for each in source_options(settings.mqtt)]
-    queues: list[FindingQueue] = [asyncio.Queue() for _ in options]
+    findings: dict[str, asyncio.Queue[tuple[str, Finding] | None]] = {}
     report = Report()
     async with asyncio.TaskGroup() as group:
-        for each, queue in zip(options, queues, strict=True):
-            mqtt = MqttProbe(settings.mqtt.transport, each, daemon_client_id, answer_timeout)
+        for each in options:
+            queue = findings[each.client_id] = asyncio.Queue()
+            mqtt = MqttProbe(settings.mqtt.transport, each, daemon_client_id)
             group.create_task(_test_connection(settings, each, mqtt, message_timeout, queue))
-        for each, queue in zip(options, queues, strict=True):
+        for each in options:
             write_line(f"{each.client_id} at {each.address} ({settings.mqtt.transport})")
             steps = report.connections[each.client_id] = []
-            while (item := await queue.get()) is not None:
+            while (item := await findings[each.client_id].get()) is not None:
                 step, finding = item
                 steps.append(item)
                 for line in finding.lines(step):
@@ -77,7 +72,7 @@ async def _test_connection(
     options: SourceOptions,
     mqtt: MqttProbe,
     message_timeout: float,
-    queue: FindingQueue,
+    queue: asyncio.Queue[tuple[str, Finding] | None],
 ) -> None:
     """Put each step with its finding into the queue, then None. A failure skips later stages."""
     now = datetime.now(UTC)

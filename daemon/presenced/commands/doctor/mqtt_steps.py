@@ -40,16 +40,11 @@ class MqttProbe:
     """
 
     def __init__(
-        self,
-        transport: Transport,
-        options: SourceOptions,
-        daemon_client_id: str | None,
-        answer_timeout: float,
+        self, transport: Transport, options: SourceOptions, daemon_client_id: str | None
     ) -> None:
         self._transport: Transport = transport
         self._options = options
         self._daemon_client_id = daemon_client_id
-        self._answer_timeout = answer_timeout
         self._first: Message | None = None
         self._probed = False
         self._source = _source(transport, options, self._deliver)
@@ -63,7 +58,7 @@ class MqttProbe:
         """Send CONNECT and wait for the CONNACK."""
         status = self._status
         await self._source.start()
-        await status.until(lambda: status.accepted, self._answer_timeout)
+        await status.until(lambda: status.accepted, ANSWER_TIMEOUT)
         if status.accepted:
             return Finding(Status.OK, f"{self._options.client_id} is accepted")
         return refused(status.fault, self._options, self._daemon_client_id)
@@ -71,7 +66,7 @@ class MqttProbe:
     async def subscribed(self, topic_filter: str) -> Finding:
         """Wait for the SUBACK of one filter."""
         status, options = self._status, self._options
-        await status.until(lambda: topic_filter in status.answers, self._answer_timeout)
+        await status.until(lambda: topic_filter in status.answers, ANSWER_TIMEOUT)
         answer = status.answers.get(topic_filter)
         if isinstance(answer, int):
             if answer < options.qos:
@@ -108,7 +103,7 @@ class MqttProbe:
                 return Finding.of(self._status.fault)
             return no_message(self._options, limit, probed=self._probed)
         topic = "".join(c if c.isprintable() else "?" for c in self._first.topic[:256])
-        # Where the broker granted each filter as requested, a lower QoS is that of the publisher.
+        # If the broker granted each filter as requested, a lower QoS is that of the publisher.
         if self._first.qos < self._options.qos and 0 not in self._status.answers.values():
             return Finding.of(published_at_qos_0(topic), Status.WARNING)
         return Finding(Status.OK, f"{topic}, QoS {self._first.qos}")
@@ -171,7 +166,7 @@ def refused(fault: Fault | None, options: SourceOptions, daemon_client_id: str |
 def no_message(options: SourceOptions, limit: float, *, probed: bool) -> Finding:
     """Return the finding for granted filters on which nothing came within `limit` seconds.
 
-    `probed` is set if a probe connected in that time, of which AWS publishes an event.
+    `probed` is set if a probe connected in that time: AWS publishes an event of its connect.
     """
     silence = f"subscription granted, but no message received within {format_duration(limit)}"
     probe = probe_client_id(options.client_id)

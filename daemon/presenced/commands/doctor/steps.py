@@ -42,16 +42,11 @@ def _remedies(problems: list[Problem]) -> str:
     return ". ".join(dict.fromkeys(problem.remedy for problem in problems if problem.remedy))
 
 
-def day(moment: datetime) -> str:
-    """A date for people."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d}"
-
-
 def _validity(tls: TlsSettings) -> str:
     """Return until when the certificates are valid."""
-    titles = {"client": "client", "ca": "CA"}
     parts = [
-        f"{titles[name]} certificate valid until {day(datetime.fromtimestamp(end, UTC))}"
+        f"{'CA' if name == 'ca' else name} certificate valid until"
+        f" {datetime.fromtimestamp(end, UTC):%Y-%m-%d}"
         for name, end in certificate_expiries(tls).items()
     ]
     if tls.cert is not None:
@@ -122,7 +117,7 @@ class NetworkProbe:
         except ValueError:
             # OpenSSL has verified it, and is less strict than this parser.
             return Finding(Status.OK, trusted)
-        detail = f"{trusted}, issued by {issuer} and valid until {day(expiry)}"
+        detail = f"{trusted}, issued by {issuer} and valid until {expiry:%Y-%m-%d}"
         if expiry - self._now < SOON:
             remedy = "Ask the operator of the broker to renew it; AWS does so by itself"
             return Finding(Status.WARNING, detail, remedy)

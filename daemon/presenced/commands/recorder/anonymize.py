@@ -25,9 +25,6 @@ from presenced.events.topics import route, topic_of
 from presenced.service.build import client_filter
 from presenced.settings import Settings
 
-Change = Callable[[Any], Any]
-"""Returns what replaces a value that is not null."""
-
 # What the names in a topic are, outermost first.
 _TOPIC_NAMES = {
     "presence": ("client",),
@@ -142,15 +139,18 @@ def _fields(
     *,
     reasons: Collection[str],
     attributes: Collection[str],
-) -> dict[str, tuple[Any, Change]]:
+) -> dict[str, tuple[Any, Callable[[Any], Any]]]:
     """Return the type of each field to keep and the change to its value, by the field's name.
 
-    `reasons` of disconnects and `attributes` of things are those in the settings: they keep their
-    names, as do the reasons that AWS lists.
+    A change is not made to null. `reasons` of disconnects and `attributes` of things are those in
+    the settings: they keep their names, as do the reasons that AWS lists.
     """
 
     def named(kind: str) -> Callable[[str], str]:
         return partial(pseudonyms.name, kind)
+
+    def each(change: Callable[[str], str]) -> Callable[[list[str]], list[str]]:
+        return lambda values: list(map(change, values))
 
     def reason(known: Collection[str]) -> Callable[[str], str]:
         return lambda text: text if text in known else pseudonyms.name("reason", text)
@@ -166,7 +166,7 @@ def _fields(
         }
 
     def propagating(values: list[PropagatingAttribute]) -> list[PropagatingAttribute]:
-        keys = (each.user_property_key for each in values)
+        keys = (value.user_property_key for value in values)
         return [PropagatingAttribute(key and attribute(key)) for key in keys]
 
     def arn(resource: str, change: Callable[[str], str]) -> Callable[[str], str]:
@@ -177,7 +177,7 @@ def _fields(
 
         return change_arn
 
-    texts: dict[str, Change] = {
+    texts: dict[str, Callable[[str], str]] = {
         **dict.fromkeys(("eventType", "operation", "status"), _word),
         **dict.fromkeys(("clientId", "thingName"), client),
         **dict.fromkeys(_IDENTIFIERS, pseudonyms.identifier),
@@ -195,10 +195,10 @@ def _fields(
     }
     return {
         **{name: (str, change) for name, change in texts.items()},
-        **dict.fromkeys(("timestamp", "versionNumber"), (int | float, _same)),
-        **dict.fromkeys(("clientInitiatedDisconnect", "isDeprecated"), (bool, _same)),
-        "topics": (list[str], partial(_each, named("topic"))),
-        "searchableAttributes": (list[str], partial(_each, attribute)),
+        **dict.fromkeys(("timestamp", "versionNumber"), (int | float, lambda number: number)),
+        **dict.fromkeys(("clientInitiatedDisconnect", "isDeprecated"), (bool, lambda flag: flag)),
+        "topics": (list[str], each(named("topic"))),
+        "searchableAttributes": (list[str], each(attribute)),
         "propagatingAttributes": (list[PropagatingAttribute], propagating),
         "attributes": (dict[str, str | None], attribute_values),
     }
@@ -228,11 +228,3 @@ _WORDS |= {_plain(word) for family in EVENT_TYPES for word in (family, f"{family
 def _word(text: str) -> str:
     """Keep a word of AWS. All others are the same to the daemon."""
     return text if not text or _plain(text) in _WORDS else "other"
-
-
-def _same(value: float) -> float:
-    return value
-
-
-def _each(change: Callable[[str], str], values: list[str]) -> list[str]:
-    return [change(value) for value in values]

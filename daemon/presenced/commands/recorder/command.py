@@ -23,23 +23,19 @@ from presenced.system.progress import show_progress
 def run(options: argparse.Namespace) -> int:
     """Record until a signal or the end of the duration.
 
-    It fails if the broker never accepted a connection. Raises SettingsError.
+    It fails if the broker never accepted a connection. Raises SettingsError and RecordingError.
     """
     settings, _ = load_for_tool(options.config, options.client_id, "record")
     sources = [without_side_effects(each, "record") for each in source_options(settings.mqtt)]
     change = Anonymizer(load_settings(options.config)) if options.anonymize else None
     log.configure(settings.log.level, settings.log.format)
+    files = RecordingFiles(options.out, options.max_size)
     try:
-        files = RecordingFiles(options.out, options.max_size)
-        try:
-            recorder = asyncio.run(
-                _record(settings.mqtt.transport, sources, files, change, options.duration)
-            )
-        finally:
-            files.close()
-    except RecordingError as error:
-        print_error(f"presenced: {error}")
-        return FAILED
+        recorder = asyncio.run(
+            _record(settings.mqtt.transport, sources, files, change, options.duration)
+        )
+    finally:
+        files.close()
     size = f"{files.total:,} bytes in {files.count} file{'s' if files.count > 1 else ''}"
     print_error(f"Recorded {recorder.messages:,} messages, {size}.")
     if not recorder.connected:

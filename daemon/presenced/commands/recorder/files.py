@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from presenced.commands.output import CommandError
 
-class RecordingError(Exception):
-    """The recording cannot be written; the message says why and what to do."""
+
+class RecordingError(CommandError):
+    """The recording cannot be written."""
 
 
 class RecordingFiles:

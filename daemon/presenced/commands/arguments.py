@@ -1,0 +1,65 @@
+"""What the command lines of several commands have in common."""
+
+import argparse
+import re
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from presenced.settings import DEFAULT_CONFIG, parse_duration
+
+_SIZES = {"": 1}
+_SIZES |= {f"{unit}B": 1000**power for power, unit in enumerate("kMGT", 1)}
+_SIZES |= {f"{unit}iB": 1024**power for power, unit in enumerate("KMGT", 1)}
+
+
+def add_command(
+    commands: Any, name: str, summary: str, description: str, module: str
+) -> argparse.ArgumentParser:
+    """Add the parser of a command, whose module is imported when it runs."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=description
+    )
+    parser.set_defaults(command=lambda options: import_module(module).run(options))
+    return parser
+
+
+def add_config(parser: Any) -> None:
+    """Add the option for the configuration file."""
+    text = "configuration file (default %(default)s)"
+    add_option(parser, "--config", "FILE", text, Path, DEFAULT_CONFIG)
+
+
+def add_option(
+    parser: Any,
+    flag: str,
+    metavar: str,
+    text: str,
+    parse: Callable[[str], Any] = str,
+    default: Any = None,
+) -> None:
+    """Add an option; `parse` raises ValueError with a message for people."""
+
+    def convert(value: str) -> Any:
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{value!r} {error}") from error
+
+    parser.add_argument(flag, type=convert, default=default, metavar=metavar, help=text)
+
+
+def positive_duration(text: str) -> float:
+    """Return the seconds of a duration. Raises ValueError, also for 0."""
+    if not (seconds := parse_duration(text)):
+        raise ValueError("must be longer than 0s")
+    return seconds
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as `500kB`. Raises ValueError."""
+    found = re.fullmatch(rf"([0-9]{{1,15}})\s?({'|'.join(_SIZES)})", text.strip())
+    if found is None or not int(found[1]):
+        raise ValueError("is not a size: write it as 500kB, 100MB or 2GB")
+    return int(found[1]) * _SIZES[found[2]]
