@@ -55,13 +55,14 @@ class Listener:
         self._passwords = passwords or PasswordCheck()
         watcher = watcher or ProtectionWatcher(None)
         health_routes = [web.get("/-/healthy", self._healthy), web.get("/-/ready", self._ready)]
-        app = web.Application()
+        access = AccessControl(watcher, self._passwords)
+        app = web.Application(middlewares=[access.check])
+        app.on_response_prepare.append(access.add_headers)
         app.add_routes(plain_routes(readiness) if api is None else console_routes())
         app.add_routes([web.get("/metrics", self._metrics), *health_routes])
         app.add_routes([web.route("*", "/-/reload", self._reload)])
         if api is not None:
             app.add_subapp("/api/v1", api)
-        AccessControl(watcher, self._passwords).attach(app)
         context = None
         if watcher.current.context is not None:
             context = LiveContext.of(lambda: watcher.current.context)
