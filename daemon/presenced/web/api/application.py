@@ -22,7 +22,7 @@ from presenced.web.api.client_index import ClientIndex
 from presenced.web.api.explanation import ClientDetails
 from presenced.web.api.history import History
 from presenced.web.api.openapi import document
-from presenced.web.api.parameters import Query, page_request, write_cursor
+from presenced.web.api.parameters import check_query, page_request, write_cursor
 from presenced.web.api.problems import HEADERS, ProblemError, problems
 from presenced.web.api.stream import Hub, serve_events
 
@@ -115,7 +115,7 @@ class Api:
         return _respond(answers.Clients(list(map(self._answers.client, page.clients)), cursor))
 
     async def _get_client(self, request: web.Request) -> web.Response:
-        Query(request.query)
+        check_query(request.query)
         # In aiohttp's decoded parameter a client ID that ends in %2Fhistory would look like a path.
         path = request.rel_url.raw_path.partition(_CLIENTS)[2]
         client = self._find(path.removesuffix(_HISTORY))
@@ -137,7 +137,7 @@ class Api:
         return client
 
     async def _get_summary(self, request: web.Request) -> web.Response:
-        Query(request.query)
+        check_query(request.query)
         sources = self._sources
         answer = summary_answer(sources.pipeline, sources.readiness(), sources.clocks.wall())
         return _respond(answer)
@@ -146,7 +146,7 @@ class Api:
         return await serve_events(request, self._hub)
 
     async def _get_document(self, request: web.Request) -> web.Response:
-        Query(request.query)
+        check_query(request.query)
         return _respond(self._openapi)
 
     def _details(self, client: Client) -> ClientDetails:

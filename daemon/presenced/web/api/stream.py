@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
+from multidict import MultiMapping
 
 from presenced.presence import Transition
 from presenced.web.api.answer_builder import transition_answer
-from presenced.web.api.parameters import STREAM_PARAMETERS, Query
+from presenced.web.api.parameters import STREAM_PARAMETERS, check_query, states
 from presenced.web.api.problems import HEADERS, ProblemError
 
 _MAX_PENDING = 1000
@@ -174,13 +175,13 @@ class Hub:
 
 async def serve_events(request: web.Request, hub: Hub) -> web.StreamResponse:
     """Answer with a stream of transitions until either side closes it."""
-    selects = _filter(Query(request.query, STREAM_PARAMETERS))
+    check_query(request.query, STREAM_PARAMETERS)
     response = web.StreamResponse(headers=_HEADERS)
     if request.method == "HEAD":
         await response.prepare(request)
         return response
     last_id = request.headers.get("Last-Event-ID")
-    subscriber = hub.subscribe(selects, lambda: _is_open(request), last_id)
+    subscriber = hub.subscribe(_filter(request.query), lambda: _is_open(request), last_id)
     try:
         await response.prepare(request)
         # A subscriber that comes back keeps its ID until it has received what came after it.
@@ -196,12 +197,12 @@ async def serve_events(request: web.Request, hub: Hub) -> web.StreamResponse:
     return response
 
 
-def _filter(query: Query) -> Selects:
-    client_id, prefix, states = query.one("client_id"), query.one("prefix") or "", query.states()
+def _filter(query: MultiMapping[str]) -> Selects:
+    client_id, prefix, wanted = query.get("client_id"), query.get("prefix", ""), states(query)
     return lambda transition: (
         (client_id is None or transition.client_id == client_id)
         and transition.client_id.startswith(prefix)
-        and (not states or transition.state in states)
+        and (not wanted or transition.state in wanted)
     )
 
 
