@@ -1,9 +1,7 @@
 """Build the answers of the API from the state of the daemon.
 
-Principals and IP addresses cannot appear in an answer: they are not even decoded.
+Principals and IP addresses cannot appear in an answer, because they are not decoded.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Sequence
@@ -20,12 +18,7 @@ from presenced.presence.client import EventStamp, unpack
 from presenced.system.supervision import Readiness
 from presenced.web.api import answers
 from presenced.web.api.explanation import LATEST_TIME, ClientDetails, explain
-from presenced.web.api.history import (
-    ClientHistory,
-    Confirmation,
-    Entry,
-    ReceivedEvent,
-)
+from presenced.web.api.history import ClientHistory, Confirmation, Entry, ReceivedEvent
 
 AnyEvent = TypeVar("AnyEvent", bound=answers.Event)
 
@@ -83,13 +76,14 @@ class ClientAnswers:
         """Return everything about a client."""
         client, history, gap = details.client, details.history, details.gap
         attributes = self._fleet.describe(client).attributes
-        last = history.last_by_type if history else {}
         return answers.Story(
             **msgspec.structs.asdict(self.client(client)),
             explanation=explain(details),
             decided_by=_decided_by(client, history),
-            ignored=[_event(each, answers.Event) for each in history.ignored] if history else [],
-            last_events={kind: _event(event, answers.Event) for kind, event in last.items()},
+            ignored=[_event(event, answers.Event) for event in history.ignored],
+            last_events={
+                kind: _event(event, answers.Event) for kind, event in history.last_by_type.items()
+            },
             deadline=_deadline(details),
             unverified=answers.Gap(
                 since=_timestamp(gap.at) if gap else None,
@@ -178,11 +172,11 @@ def _rival(event: EventStamp) -> answers.Rival:
     )
 
 
-def _decided_by(client: Client, history: ClientHistory | None) -> answers.Event | None:
+def _decided_by(client: Client, history: ClientHistory) -> answers.Event | None:
     """Return the event that determined the state; from the state if it is not in the history."""
     if not client.has_event:
         return None
-    decided = history.decided_for(client) if history else None
+    decided = history.decided_for(client)
     if decided is not None:
         return _event(decided, answers.Event)
     return answers.Event(

@@ -4,8 +4,6 @@ The name of a struct is the name of its component. A member that may be null is 
 `Problem` omits members that do not apply.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

@@ -1,6 +1,4 @@
-"""The API as an aiohttp application, and its intake of what happens to clients."""
-
-from __future__ import annotations
+"""The API as an aiohttp application, and its observer of the pipeline."""
 
 import re
 from collections.abc import Callable
@@ -44,7 +42,7 @@ class Api:
     """The API of a fleet, read-only.
 
     It is an observer of the pipeline; call `restored` after clients were restored. `index` and
-    `hub` replace those with the default limits and timings.
+    `hub` replace the default ones.
     """
 
     def __init__(

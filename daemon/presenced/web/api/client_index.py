@@ -6,8 +6,6 @@ date while it is in use. A change of a client costs one entry in a set, and only
 an index.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 import time

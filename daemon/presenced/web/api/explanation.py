@@ -1,7 +1,5 @@
 """Explain in English sentences why a client is in its state."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -10,7 +8,7 @@ from presenced.sources.gap_detector import LastGap
 from presenced.web.api.history import ClientHistory, ReceivedEvent
 
 LATEST_TIME = 253_402_300_799.0
-"""The last second of the year 9999, in epoch seconds: RFC 3339 and datetime have no later ones."""
+"""The last second of the year 9999, in epoch seconds: RFC 3339 and datetime end there."""
 
 _HOUR = 3600.0
 _LATE = 10.0
@@ -44,13 +42,13 @@ _GAPS = {
 class ClientDetails(NamedTuple):
     """All that is known about one client at the time `now`. Times are in epoch seconds.
 
-    `history` is None if no events are remembered. `deadline` is when it goes offline or is
-    forgotten; `held` is true while that is put off until the message backlog has been received.
-    `gap` is the gap that makes it unverified, None if that was before the start.
+    `deadline` is when it goes offline or is forgotten; `held` is true while that is delayed until
+    the message backlog has been received. `gap` is the gap that makes it unverified, None if that
+    was before the start.
     """
 
     client: Client
-    history: ClientHistory | None
+    history: ClientHistory
     now: float
     deadline: float | None
     held: bool
@@ -64,7 +62,7 @@ def explain(details: ClientDetails) -> str:
         _state(details),
         _lateness(details),
         _flaps(details),
-        _ignored(details.history.ignored if details.history else []),
+        _ignored(details.history.ignored),
         _awaited(len(details.client.replaced)),
         _unverified(details),
     ]
@@ -101,7 +99,7 @@ def _pending(details: ClientDetails) -> str:
 
 
 def _lateness(details: ClientDetails) -> str:
-    decided = details.history.decided_for(details.client) if details.history else None
+    decided = details.history.decided_for(details.client)
     lateness = decided.lateness if decided else None
     if lateness is None or lateness < _LATE:
         return ""
@@ -113,7 +111,7 @@ def _flaps(details: ClientDetails) -> str:
         isinstance(entry, ReceivedEvent)
         and entry.effect is Effect.FLAP_SUPPRESSED
         and entry.received > details.now - _HOUR
-        for entry in (details.history.entries if details.history else ())
+        for entry in details.history.entries
     )
     return f"{flaps} flap{'s' * (flaps > 1)} in the last hour." if flaps else ""
 
@@ -159,7 +157,7 @@ def _unverified(details: ClientDetails) -> str:
         return "Unverified: events may have been lost before presenced was started."
     return (
         f"Unverified since {_time(gap.at)}: events may have been lost on the connection"
-        f" {gap.connection}, because {_GAPS[gap.reason.value]}."
+        f" {gap.connection}, because {_GAPS[gap.reason]}."
     )
 
 

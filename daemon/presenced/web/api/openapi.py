@@ -1,7 +1,5 @@
 """The OpenAPI document: the operations, declared here, and the schemas of their answers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which clients a list shows, in which order, and from where: the request for one page."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from enum import StrEnum

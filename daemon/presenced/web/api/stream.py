@@ -1,12 +1,11 @@
 """Transitions as server-sent events (HTML standard, section "Server-sent events")."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -39,7 +38,7 @@ class StreamEvent(NamedTuple):
 
 
 class Subscriber:
-    """The pending events that one subscriber selects, and how many it lost.
+    """The pending events of one subscriber, and the number of lost ones.
 
     `is_open` says whether its connection is still open.
     """
@@ -74,12 +73,10 @@ class Subscriber:
         self._wakeup.set()
 
     async def wait(self, seconds: float) -> None:
-        """Wait until there is something to take, at most so many seconds."""
-        try:
+        """Wait until there is something to take, at most `seconds`."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wakeup.wait()
-        except TimeoutError:
-            return
 
     def take(self, limit: int) -> tuple[float, list[StreamEvent]]:
         """Return how many events were lost since the last call, and the oldest pending ones."""
@@ -91,7 +88,7 @@ class Subscriber:
 
 
 class Hub:
-    """Publishes transitions to subscribers, and the last ones again to those that come back.
+    """Publishes transitions to subscribers; one that reconnects gets the ones it missed.
 
     The IDs of events are valid as long as the hub exists. A subscriber that takes longer than
     `write_timeout` seconds to receive data is disconnected; `heartbeat` is the longest silence in
@@ -111,7 +108,7 @@ class Hub:
         self._name = secrets.token_hex(4)
         self._number = 0
         self._recent: deque[Transition] = deque(maxlen=_MAX_REMEMBERED)
-        self._subscribers: list[Subscriber] = []
+        self._subscribers: set[Subscriber] = set()
         self._closed = False
 
     @property
@@ -131,25 +128,24 @@ class Hub:
     def subscribe(
         self, selects: Selects, is_open: Callable[[], bool], last_id: str | None = None
     ) -> Subscriber:
-        """Subscribe to the selected transitions, from now on or from the one after `last_id` on.
+        """Subscribe to the selected transitions, from now on or after the one with `last_id`.
 
         Those that are no longer remembered count as lost. Raises ProblemError if the maximum number
         of subscribers is reached.
         """
-        self._subscribers = [each for each in self._subscribers if each.is_open()]
+        self._subscribers = {each for each in self._subscribers if each.is_open()}
         if self._closed or len(self._subscribers) >= self._max_subscribers:
             detail = "the maximum number of streams is open; close another one or try again later"
             raise ProblemError(503, detail, retry_after=_RETRY_AFTER)
         subscriber = Subscriber(selects, is_open)
         if last_id is not None:
             self._resume(subscriber, last_id)
-        self._subscribers.append(subscriber)
+        self._subscribers.add(subscriber)
         return subscriber
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Remove a subscriber, if it is still subscribed."""
-        if subscriber in self._subscribers:
-            self._subscribers.remove(subscriber)
+        self._subscribers.discard(subscriber)
 
     def close(self) -> None:
         """Close all subscribers and refuse new ones."""
@@ -182,14 +178,15 @@ async def serve_events(request: web.Request, hub: Hub) -> web.StreamResponse:
         return response
     last_id = request.headers.get("Last-Event-ID")
     subscriber = hub.subscribe(_filter(request.query), lambda: _is_open(request), last_id)
+    # A subscriber that resumes keeps its ID until it has received the next event. The ID is that of
+    # now: after `prepare` it may be that of an event that is still pending.
+    first_id = f"id: {hub.last_id}\n" if last_id is None else ""
     try:
         await response.prepare(request)
-        # A subscriber that comes back keeps its ID until it has received what came after it.
-        first_id = f"id: {hub.last_id}\n" if last_id is None else ""
         await _write(response, f"retry: 2000\n{first_id}: listening\n\n", hub.write_timeout)
         await _send_events(subscriber, hub, response)
     except (ConnectionError, TimeoutError):
-        # A client that reads nothing would occupy its place for ever.
+        # A client that reads nothing would hold one of the limited number of streams.
         if request.transport is not None:
             request.transport.abort()
     finally:
