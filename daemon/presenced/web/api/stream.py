@@ -4,7 +4,7 @@ import asyncio
 import math
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -47,23 +47,20 @@ class Subscriber:
         self.is_open = is_open
         self.closed = False
         self._selects = selects
-        self._lost = 0.0
-        self._pending: deque[StreamEvent] = deque()
+        self._due = 0.0  # the number of events to take or to report as lost
+        self._pending: deque[StreamEvent] = deque(maxlen=_MAX_PENDING)
         self._wakeup = asyncio.Event()
 
     def offer(self, event: StreamEvent) -> None:
         """Add an event if it is selected; the oldest pending one is lost if there are too many."""
-        if not self._selects(event.transition):
-            return
-        if len(self._pending) >= _MAX_PENDING:
-            self._pending.popleft()
-            self._lost += 1
-        self._pending.append(event)
-        self._wakeup.set()
+        if self._selects(event.transition):
+            self._pending.append(event)
+            self._due += 1
+            self._wakeup.set()
 
     def lose(self, count: float) -> None:
         """Count events as lost; infinity if their number is unknown."""
-        self._lost += count
+        self._due += count
         if count:
             self._wakeup.set()
 
@@ -80,8 +77,9 @@ class Subscriber:
 
     def take(self, limit: int) -> tuple[float, list[StreamEvent]]:
         """Return how many events were lost since the last call, and the oldest pending ones."""
-        lost, self._lost = self._lost, 0.0
+        lost = self._due - len(self._pending)
         events = [self._pending.popleft() for _ in range(min(limit, len(self._pending)))]
+        self._due = len(self._pending)
         if not self._pending and not self.closed:
             self._wakeup.clear()
         return lost, events
@@ -211,21 +209,18 @@ async def _send_events(subscriber: Subscriber, hub: Hub, response: web.StreamRes
     while True:
         await subscriber.wait(hub.heartbeat)
         lost, events = subscriber.take(_EVENTS_PER_WRITE)
-        text = "".join(_format(lost, events))
+        text = ""
+        if lost:
+            count = None if math.isinf(lost) else int(lost)
+            text = f"event: lost\ndata: {_json({'count': count})}\n\n"
+        for event in events:
+            data = _json(transition_answer(event.transition))
+            text += f"event: transition\nid: {event.id}\ndata: {data}\n\n"
         if subscriber.closed and not text:
             return
         # The ID advances even if no event is selected, so that it does not become too old.
         heartbeat = f"id: {hub.last_id}\n: heartbeat\n\n"
         await _write(response, text or heartbeat, hub.write_timeout)
-
-
-def _format(lost: float, events: Iterable[StreamEvent]) -> Iterator[str]:
-    if lost:
-        count = None if math.isinf(lost) else int(lost)
-        yield f"event: lost\ndata: {_json({'count': count})}\n\n"
-    for event in events:
-        data = _json(transition_answer(event.transition))
-        yield f"event: transition\nid: {event.id}\ndata: {data}\n\n"
 
 
 def _json(answer: object) -> str:
