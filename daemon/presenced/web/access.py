@@ -143,7 +143,7 @@ class AccessControl:
     def __init__(self, watcher: ProtectionWatcher, passwords: PasswordCheck) -> None:
         self._watcher = watcher
         self._passwords = passwords
-        # Log lines are limited for each address, and in total: a flood may come from everywhere.
+        # Log lines are limited for each address, and in total against floods from many addresses.
         self._log = ThrottledLogger(get_logger("presenced.http"))
         self._log_lines = TokenBucket(_LOG_LINE_INTERVAL, _LOG_LINES)
         self._rate_limit = RateLimit()
@@ -151,25 +151,20 @@ class AccessControl:
 
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Handle the request if it is allowed, or refuse it."""
-        refusal = await self._refusal(request)
-        return await handler(request) if refusal is None else refusal
+        """Handle a request that is allowed; raises the refusal of any other."""
+        protection = self._watcher.current
+        if not self._within_rate_limit(protection.config.rate_limit):
+            raise _too_many_requests(self._requests.wait)
+        if not _has_allowed_name(request, protection):
+            self._warn("client certificate has none of client_allowed_sans", request)
+            raise web.HTTPForbidden(text="The client certificate has none of the allowed names.\n")
+        if protection.users:
+            await self._authenticate(request, protection.users)
+        return await handler(request)
 
     async def add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
         """Add the configured headers to a response."""
         response.headers.update(self._watcher.current.config.http_server_config.headers)
-
-    async def _refusal(self, request: web.Request) -> web.Response | None:
-        """Return the response to a refused request, None if the request is allowed."""
-        protection = self._watcher.current
-        if not self._within_rate_limit(protection.config.rate_limit):
-            return _too_many_requests(self._requests.wait)
-        if not _has_allowed_name(request, protection):
-            self._warn("client certificate has none of client_allowed_sans", request)
-            return web.Response(
-                status=403, text="The client certificate has none of the allowed names.\n"
-            )
-        return await self._authenticate(request, protection) if protection.users else None
 
     def _within_rate_limit(self, limit: RateLimit) -> bool:
         if limit != self._rate_limit:
@@ -177,32 +172,27 @@ class AccessControl:
             self._requests = TokenBucket(limit.interval or 1, limit.burst)
         return not limit.interval or self._requests.take()
 
-    async def _authenticate(
-        self, request: web.Request, protection: Protection
-    ) -> web.Response | None:
+    async def _authenticate(self, request: web.Request, users: Mapping[str, str]) -> None:
         credentials = _credentials(request.headers.get("Authorization", ""))
         if credentials is not None:
-            name, password = credentials
-            verdict = await self._passwords.check(
-                protection.users, name, password, request.remote or ""
-            )
+            verdict = await self._passwords.check(users, *credentials, request.remote or "")
             if verdict.allowed:
-                return None
+                return
             # The name is not logged: it may be a password in the wrong field.
             if verdict.retry_after is not None:
                 self._warn("too many wrong passwords", request)
-                return _too_many_requests(verdict.retry_after)
+                raise _too_many_requests(verdict.retry_after)
             self._warn("wrong user or password", request)
-        return web.Response(status=401, text="Unauthorized\n", headers=_CHALLENGE)
+        raise web.HTTPUnauthorized(text="Unauthorized\n", headers=_CHALLENGE)
 
     def _warn(self, event: str, request: web.Request) -> None:
         if self._log_lines.tokens >= 1 and self._log.warning(event, key=request.remote):
             self._log_lines.take()
 
 
-def _too_many_requests(wait: float) -> web.Response:
+def _too_many_requests(wait: float) -> web.HTTPTooManyRequests:
     headers = {"Retry-After": str(math.ceil(wait) or 1)}
-    return web.Response(status=429, text="Too many requests\n", headers=headers)
+    return web.HTTPTooManyRequests(text="Too many requests\n", headers=headers)
 
 
 def _credentials(header: str) -> tuple[str, str] | None:

@@ -62,7 +62,7 @@ class SortedIndex:
 
     @property
     def is_stale(self) -> bool:
-        """Whether most of the keys may be outdated."""
+        """Whether more than half of the keys may be outdated."""
         return len(self.keys) > 2 * self._initial_length + _STALE_SLACK
 
     def consider(self, client_ids: Iterable[str]) -> None:

@@ -77,7 +77,7 @@ _LIMIT = Parameter(
 )
 _CURSOR = Parameter(
     "cursor",
-    "The `next_cursor` of the page before. All other parameters must stay as they were.",
+    "The `next_cursor` of the previous page. All other parameters must be the same.",
     {"type": "string", "format": "cursor"},
 )
 _LIST = (_STATE, _THING_TYPE, _THING_GROUP, _CLASS, _PREFIX, _SORT, _LIMIT, _CURSOR)
@@ -106,7 +106,7 @@ def check_query(query: MultiMapping[str], known: Sequence[Parameter] = ()) -> No
     for name, value in query.items():
         if name not in names:
             shown = name[:_MAX_SHOWN]
-            detail = f"there is no parameter {shown} here"
+            detail = f"unknown parameter {shown}"
             if nearest := get_close_matches(name, names, n=1):
                 detail += f"; did you mean {nearest[0]}?"
             value_shown = value[:_MAX_SHOWN]
@@ -141,7 +141,7 @@ def _read_class(text: str, pattern: re.Pattern[str] | None) -> tuple[str, str]:
     classes = pattern.groupindex if pattern else {}
     if colon and name in classes:
         return name, value
-    allowed = "omitted: there are no classes, as metrics.client_id_pattern has no named group"
+    allowed = "omitted, because metrics.client_id_pattern has no named group"
     if classes:
         allowed = f"NAME:VALUE with one of the names {', '.join(classes)}"
     raise ProblemError.of_parameter("class", text, allowed)

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -155,15 +156,15 @@ class Hub:
         return f"{self._name}-{number}"
 
     def _resume(self, subscriber: Subscriber, last_id: str) -> None:
-        name, _, number = last_id.rpartition("-")
-        is_valid = name == self._name and number.isascii() and number.isdigit() and len(number) < 20
-        if not is_valid or int(number) > self._number:
+        match = re.fullmatch(f"{self._name}-([0-9]{{1,19}})", last_id)
+        number = int(match[1]) if match else math.inf
+        if number > self._number:
             subscriber.lose(math.inf)
             return
         forgotten = self._number - len(self._recent)
-        subscriber.lose(max(0, forgotten - int(number)))
+        subscriber.lose(max(0, forgotten - number))
         for each, transition in enumerate(self._recent, forgotten + 1):
-            if each > int(number):
+            if each > number:
                 subscriber.offer(StreamEvent(self._id(each), transition))
 
 
