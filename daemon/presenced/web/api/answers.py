@@ -156,7 +156,9 @@ class Transition(Answer):
     state: Annotated[State, _one_of(State.ONLINE, State.OFFLINE)]
     previous: State
     since: Annotated[Timestamp, _doc("When the event that led to it was received.")]
-    confirmed_at: Annotated[Timestamp, _doc("When it took effect, possibly after the offline delay.")]
+    confirmed_at: Annotated[
+        Timestamp, _doc("When it took effect, possibly after the offline delay.")
+    ]
     reason: Reason
 
 
