@@ -122,7 +122,7 @@ class ClientIndex:
         self._settle_interval = settle_interval
         self._all: SortedIndex | None = None
         self._indexes: dict[IndexKey, SortedIndex] = {}
-        self._builds: dict[IndexKey, asyncio.Task[None]] = {}
+        self._builds: dict[SortedIndex, asyncio.Task[None]] = {}
         self._filling_all = asyncio.Lock()
         self._building = asyncio.Lock()
         self._settling = asyncio.Lock()
@@ -234,7 +234,7 @@ class ClientIndex:
             if index.pending is None:
                 return index
             # The build continues if this request is cancelled: others may wait for it, too.
-            build = self._builds[key]
+            build = self._builds[index]
             await asyncio.wait([build])
             build.result()
 
@@ -246,7 +246,7 @@ class ClientIndex:
         selects = selection.predicate(self._fleet, self._pattern)
         index = SortedIndex(self._clients, selects, by_since=by_since)
         self._indexes[key] = index
-        self._builds[key] = asyncio.create_task(self._build(key, index))
+        self._builds[index] = asyncio.create_task(self._build(key, index))
         if self._upkeep is None:
             self._changed = set()
             self._upkeep = asyncio.create_task(self._keep_up())
@@ -272,8 +272,7 @@ class ClientIndex:
             if len(complete) > _MAX_INDEXES:
                 del self._indexes[min(complete, key=lambda key: self._indexes[key].used_at)]
         finally:
-            if self._builds.get(key) is asyncio.current_task():
-                del self._builds[key]
+            del self._builds[index]
             if index.pending is not None and self._indexes.get(key) is index:
                 del self._indexes[key]
 
