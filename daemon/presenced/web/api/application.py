@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -56,7 +57,6 @@ class Api:
     ) -> None:
         self._sources = sources
         self._fleet = sources.pipeline.fleet
-        self._clients = self._fleet.presence.clients
         self._index = index or ClientIndex(self._fleet, CooperativeScheduler())
         self._hub = Hub() if hub is None else hub
         self.history = History(history.clients, history.per_client)
@@ -95,7 +95,7 @@ class Api:
                 web.get("/clients", self._get_clients),
                 web.get(_CLIENTS + "{rest:(?s:.+)}", self._get_client),
                 web.get("/summary", self._get_summary),
-                web.get("/events", self._get_events),
+                web.get("/events", partial(serve_events, hub=self._hub)),
                 web.get("/openapi.json", self._get_document),
             ]
         )
@@ -128,7 +128,7 @@ class Api:
         except UnicodeDecodeError:
             allowed = "a client ID in UTF-8, percent-encoded"
             raise ProblemError.of_parameter("client_id", quoted_id, allowed) from None
-        client = self._clients.get(client_id)
+        client = self._fleet.presence.clients.get(client_id)
         if client is None:
             detail = "the client is not known; it becomes known with the first event that names it"
             raise ProblemError(404, detail, parameter="client_id", value=client_id)
@@ -136,21 +136,15 @@ class Api:
 
     async def _get_summary(self, request: web.Request) -> web.Response:
         check_query(request.query)
-        sources = self._sources
-        answer = summary_answer(sources.pipeline, sources.readiness(), sources.clocks.wall())
-        return _respond(answer)
-
-    async def _get_events(self, request: web.Request) -> web.StreamResponse:
-        return await serve_events(request, self._hub)
+        now = self._sources.clocks.wall()
+        return _respond(summary_answer(self._sources.pipeline, self._sources.readiness(), now))
 
     async def _get_document(self, request: web.Request) -> web.Response:
         check_query(request.query)
         return _respond(self._openapi)
 
     def _details(self, client: Client) -> ClientDetails:
-        sources = self._sources
-        clocks = sources.clocks
-        now = clocks.wall()
+        clocks, now = self._sources.clocks, self._sources.clocks.wall()
         due = self._fleet.presence.deadline(client)
         unverified = self._fleet.presence.is_unverified(client)
         return ClientDetails(
@@ -158,9 +152,9 @@ class Api:
             history=self.history.get(client.client_id),
             now=now,
             deadline=None if due is None else due - clocks.monotonic() + now,
-            held=due is not None and due > sources.hold_after(),
+            held=due is not None and due > self._sources.hold_after(),
             unverified=unverified,
-            gap=sources.gap_detector.last_gap if unverified else None,
+            gap=self._sources.gap_detector.last_gap if unverified else None,
         )
 
 
