@@ -173,12 +173,9 @@ def _decided_by(client: Client, history: ClientHistory) -> answers.Event | None:
     if decided is not None:
         return _event(decided)
     return answers.Event(
-        type="connected" if client.connected else "disconnected",
+        **msgspec.structs.asdict(_rival(client.stamp)),
         received_at=None,
-        event_time=_event_time(client.timestamp),
         late_seconds=None,
-        version=client.version,
-        session=client.session,
         reason=client.reason,
         effect=None,
         against=None,
