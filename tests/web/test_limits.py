@@ -1,6 +1,6 @@
 import pytest
 
-from presenced.web.limits import AddressLimits, TokenBucket
+from presenced.web.limits import TokenBucket, subscriber
 
 
 class Clock:
@@ -46,13 +46,6 @@ def test_what_was_overspent_comes_back_first(clock):
     assert bucket.take()
 
 
-def test_addresses_have_buckets_of_their_own(clock):
-    limits = AddressLimits(1.0, 1, clock=clock)
-    assert limits.of("192.0.2.1").take()
-    assert not limits.of("192.0.2.1").take()
-    assert limits.of("192.0.2.2").take()
-
-
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
@@ -65,18 +58,5 @@ def test_addresses_have_buckets_of_their_own(clock):
         ("/run/x.sock", "/run/y.sock", False),
     ],
 )
-def test_which_addresses_count_as_one(one, other, same):
-    limits = AddressLimits(1.0, 1)
-    assert (limits.of(one) is limits.of(other)) is same
-
-
-def test_a_bounded_number_of_addresses_is_remembered(clock):
-    limits = AddressLimits(1.0, 1, capacity=2, clock=clock)
-    first = limits.of("a")
-    limits.of("b")
-    assert limits.of("a") is first
-    limits.of("c")
-    assert limits.of("a") is first, "the one longest unheard of goes first"
-    limits.of("d")
-    limits.of("e")
-    assert limits.of("a") is not first
+def test_addresses_of_one_subscriber(one, other, same):
+    assert (subscriber(one) == subscriber(other)) is same

@@ -1,7 +1,7 @@
 """Access to the listener: the rate limit, names of client certificates, users and passwords.
 
-bcrypt is slow on purpose. It runs in a thread of its own, one check at a time. A right password is
-remembered, so that it costs each scraper one check; what wrong passwords may cost is limited for
+bcrypt is slow on purpose. It runs in a thread of its own, one check at a time. Correct passwords
+are remembered, so that each scraper costs one check. The cost of wrong passwords is limited for
 each address and in total.
 """
 
@@ -13,36 +13,37 @@ import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
 import bcrypt
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from presenced.settings.web import RateLimit
 from presenced.system.log import ThrottledLogger, get_logger
-from presenced.web.limits import AddressLimits, TokenBucket
+from presenced.web.limits import TokenBucket, subscriber
 from presenced.web.protection import Protection, ProtectionWatcher
 
 _MAX_REMEMBERED = 100
 _MAX_WAITING = 16
-# For each address: so many wrong passwords at once, then one every so many seconds.
+_MAX_ADDRESSES = 1024
+# For each address: wrong passwords at once, then seconds for each further one.
 _FAILURES, _FAILURE_INTERVAL = 10, 6.0
-# For all addresses: seconds of processor time at once, and the share of a processor over time.
+# For all addresses: seconds of processor time at once, then the share of a processor.
 _BURST_SECONDS, _PROCESSOR_SHARE = 5.0, 0.1
 # bcrypt uses no more bytes of a password.
 _MAX_BYTES = 72
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="presenced", charset="UTF-8"'}
 _LOG_LINE_INTERVAL, _LOG_LINES = 6.0, 10
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result of a check; `retry_after` is set, in seconds, if it was not made."""
+    """The result of a check. `retry_after`, in seconds, is set if the password was not compared."""
 
     allowed: bool
     retry_after: float | None = None
@@ -66,10 +67,12 @@ class PasswordCheck:
     ) -> None:
         self._verify = verify
         self._clock = clock
-        self._addresses = AddressLimits(_FAILURE_INTERVAL, _FAILURES, clock=clock)
+        self._bucket_of = lru_cache(_MAX_ADDRESSES)(
+            lambda _: TokenBucket(_FAILURE_INTERVAL, _FAILURES, clock=clock)
+        )
         # A token is a second of processor time.
         self._work = TokenBucket(1 / _PROCESSOR_SHARE, _BURST_SECONDS, clock=clock)
-        self._right: OrderedDict[bytes, None] = OrderedDict()
+        self._correct: OrderedDict[bytes, None] = OrderedDict()
         self._secret = secrets.token_bytes(32)
         self._salt = secrets.token_hex(11)[:21] + "."
         self._one_at_a_time = asyncio.Lock()
@@ -85,7 +88,7 @@ class PasswordCheck:
         key = hmac.digest(self._secret, identity, "sha256")
         if self._is_remembered(key):
             return ALLOWED
-        bucket = self._addresses.of(address)
+        bucket = self._bucket_of(subscriber(address))
         if self._work.tokens <= 0 or self._waiting >= _MAX_WAITING:
             retry_after = max(1.0, -self._work.tokens / _PROCESSOR_SHARE)
             return Verdict(allowed=False, retry_after=retry_after)
@@ -94,15 +97,15 @@ class PasswordCheck:
         self._waiting += 1
         try:
             async with self._one_at_a_time:
-                right = self._is_remembered(key) or await self._compare(users, name, password)
+                correct = self._is_remembered(key) or await self._compare(users, name, password)
         finally:
             self._waiting -= 1
-        if not right:
+        if not correct:
             return REFUSED
         bucket.spend(-1)
-        self._right[key] = None
-        if len(self._right) > _MAX_REMEMBERED:
-            self._right.popitem(last=False)
+        self._correct[key] = None
+        if len(self._correct) > _MAX_REMEMBERED:
+            self._correct.popitem(last=False)
         return ALLOWED
 
     def close(self) -> None:
@@ -114,10 +117,10 @@ class PasswordCheck:
         stored = users[name] if is_known else self._unmatchable_hash(users)
         secret = password.encode("utf-8", "surrogateescape")[:_MAX_BYTES]
         began = self._clock()
-        right = await asyncio.get_running_loop().run_in_executor(
+        correct = await asyncio.get_running_loop().run_in_executor(
             self._thread, self._verify, secret, stored.encode()
         )
-        if is_known and right:
+        if is_known and correct:
             return True
         self._work.spend(self._clock() - began)
         return False
@@ -128,9 +131,9 @@ class PasswordCheck:
         return f"$2b${cost}${self._salt}{'.' * 31}"
 
     def _is_remembered(self, key: bytes) -> bool:
-        if key not in self._right:
+        if key not in self._correct:
             return False
-        self._right.move_to_end(key)
+        self._correct.move_to_end(key)
         return True
 
 
@@ -140,38 +143,28 @@ class AccessControl:
     def __init__(self, watcher: ProtectionWatcher, passwords: PasswordCheck) -> None:
         self._watcher = watcher
         self._passwords = passwords
-        # Log lines are limited for each address, and in total: a flood may come from everywhere.
+        # Log lines are limited for each address, and in total against floods from many addresses.
         self._log = ThrottledLogger(get_logger("presenced.http"))
         self._log_lines = TokenBucket(_LOG_LINE_INTERVAL, _LOG_LINES)
         self._rate_limit = RateLimit()
         self._requests = TokenBucket(1, 1)
 
-    def attach(self, app: web.Application) -> None:
-        """Check every request to the application."""
-
-        # aiohttp recognises a middleware by an attribute, which a method cannot have.
-        @web.middleware
-        async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-            refusal = await self._refusal(request)
-            return await handler(request) if refusal is None else refusal
-
-        async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
-            response.headers.update(self._watcher.current.config.http_server_config.headers)
-
-        app.middlewares.append(admit)
-        app.on_response_prepare.append(add_headers)
-
-    async def _refusal(self, request: web.Request) -> web.Response | None:
-        """Return the response to a refused request; None if it is allowed."""
+    @web.middleware
+    async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Handle a request that is allowed; raises the refusal of any other."""
         protection = self._watcher.current
         if not self._within_rate_limit(protection.config.rate_limit):
-            return _too_many_requests(self._requests.wait)
+            raise _too_many_requests(self._requests.wait)
         if not _has_allowed_name(request, protection):
-            self._warn("a client certificate has no name of client_allowed_sans", request)
-            return web.Response(
-                status=403, text="The client certificate has none of the allowed names.\n"
-            )
-        return await self._authenticate(request, protection) if protection.users else None
+            self._warn("client certificate has none of client_allowed_sans", request)
+            raise web.HTTPForbidden(text="The client certificate has none of the allowed names.\n")
+        if protection.users:
+            await self._authenticate(request, protection.users)
+        return await handler(request)
+
+    async def add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Add the configured headers to a response."""
+        response.headers.update(self._watcher.current.config.http_server_config.headers)
 
     def _within_rate_limit(self, limit: RateLimit) -> bool:
         if limit != self._rate_limit:
@@ -179,36 +172,31 @@ class AccessControl:
             self._requests = TokenBucket(limit.interval or 1, limit.burst)
         return not limit.interval or self._requests.take()
 
-    async def _authenticate(
-        self, request: web.Request, protection: Protection
-    ) -> web.Response | None:
+    async def _authenticate(self, request: web.Request, users: Mapping[str, str]) -> None:
         credentials = _credentials(request.headers.get("Authorization", ""))
         if credentials is not None:
-            name, password = credentials
-            verdict = await self._passwords.check(
-                protection.users, name, password, request.remote or ""
-            )
+            verdict = await self._passwords.check(users, *credentials, request.remote or "")
             if verdict.allowed:
-                return None
+                return
             # The name is not logged: it may be a password in the wrong field.
             if verdict.retry_after is not None:
                 self._warn("too many wrong passwords", request)
-                return _too_many_requests(verdict.retry_after)
+                raise _too_many_requests(verdict.retry_after)
             self._warn("wrong user or password", request)
-        return web.Response(status=401, text="Unauthorized\n", headers=_CHALLENGE)
+        raise web.HTTPUnauthorized(text="Unauthorized\n", headers=_CHALLENGE)
 
     def _warn(self, event: str, request: web.Request) -> None:
         if self._log_lines.tokens >= 1 and self._log.warning(event, key=request.remote):
             self._log_lines.take()
 
 
-def _too_many_requests(wait: float) -> web.Response:
+def _too_many_requests(wait: float) -> web.HTTPTooManyRequests:
     headers = {"Retry-After": str(math.ceil(wait) or 1)}
-    return web.Response(status=429, text="Too many requests\n", headers=headers)
+    return web.HTTPTooManyRequests(text="Too many requests\n", headers=headers)
 
 
 def _credentials(header: str) -> tuple[str, str] | None:
-    """Return user name and password of an `Authorization` header (RFC 7617), None without."""
+    """Return the user name and password in an `Authorization` header (RFC 7617), if any."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -230,7 +218,7 @@ def _has_allowed_name(request: web.Request, protection: Protection) -> bool:
 
 
 def _normalize(name: str) -> str:
-    """Return the canonical spelling of an IP address; other names are compared as they are."""
+    """Return the canonical spelling of an IP address; other names are unchanged."""
     try:
         return str(ip_address(name))
     except ValueError:

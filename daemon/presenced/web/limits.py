@@ -1,14 +1,12 @@
-"""Token buckets: limits that allow bursts."""
+"""Token buckets, which are limits that allow bursts, and the subscribers that they apply to."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
 from ipaddress import IPv6Address, ip_address
 
 
 class TokenBucket:
-    """Holds up to `burst` tokens and gains one every `interval` seconds; it is full at first."""
+    """Holds up to `burst` tokens, is full at first, and gains one every `interval` seconds."""
 
     def __init__(
         self, interval: float, burst: float, *, clock: Callable[[], float] = time.monotonic
@@ -21,7 +19,7 @@ class TokenBucket:
 
     @property
     def tokens(self) -> float:
-        """The number of tokens now; negative after more was spent than there was."""
+        """The number of tokens now; negative if more was spent than there were."""
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._at) / self._interval)
         self._at = now
@@ -44,35 +42,8 @@ class TokenBucket:
         self._tokens = min(self._burst, self.tokens - amount)
 
 
-class AddressLimits:
-    """A token bucket for each of the `capacity` addresses used last.
-
-    IPv6 addresses of the same /64 share one bucket: a single subscriber has all of them.
-    """
-
-    def __init__(
-        self,
-        interval: float,
-        burst: float,
-        *,
-        capacity: int = 1024,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._new_bucket = partial(TokenBucket, interval, burst, clock=clock)
-        self._capacity = capacity
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
-
-    def of(self, address: str) -> TokenBucket:
-        """Return the bucket of an address."""
-        key = _subscriber(address)
-        bucket = self._buckets.pop(key, None) or self._new_bucket()
-        self._buckets[key] = bucket
-        if len(self._buckets) > self._capacity:
-            self._buckets.popitem(last=False)
-        return bucket
-
-
-def _subscriber(address: str) -> str:
+def subscriber(address: str) -> str:
+    """Return a key of the subscriber who has an address; a single one has a whole IPv6 /64."""
     try:
         ip = ip_address(address.partition("%")[0])
     except ValueError:

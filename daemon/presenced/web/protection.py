@@ -7,16 +7,15 @@ from pathlib import Path
 from presenced.settings import Problem, SettingsError
 from presenced.settings.web import WebConfig, read_web_config
 from presenced.system.log import get_logger
-from presenced.web.tls import build_context, read_material
+from presenced.web.tls import load_context
 
-_BROKEN_VERSIONS = ("TLS10", "TLS11")
 FileStates = dict[Path, tuple[int, ...] | None]
-"""What tells that a file has changed; None for a file that cannot be read."""
+"""What differs if a file has changed; None for a file that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Protection:
-    """One consistent reading of the web configuration file and of the files that it names."""
+    """The content of the web configuration file and of the files that it names."""
 
     config: WebConfig
     context: ssl.SSLContext | None
@@ -38,24 +37,22 @@ class Protection:
 
 
 def read_protection(path: Path | None, files: FileStates | None = None) -> Protection:
-    """Read the file and the files that it names; without a file, nothing is protected.
+    """Read the file and the files that it names; without a path, nothing is protected.
 
-    `files` receives the state of each file before it is read, so that a change during the reading
-    counts as another change. Raises SettingsError with everything that is wrong.
+    `files` receives the state that each file has before it is read, so that a change while it is
+    read counts as another change. Raises SettingsError with everything that is wrong.
     """
     files = {} if files is None else files
     if path is not None:
         files[path] = _file_state(path)
     config = read_web_config(path) if path is not None else WebConfig()
-    warnings = _warnings(config)
-    context = None
+    warnings, context = _warnings(config), None
     if (tls := config.tls_server_config) is not None:
         for named in (tls.cert_file, tls.key_file, tls.client_ca_file):
             if named is not None:
                 files[named] = _file_state(named)
-        material = read_material(tls)
-        context = build_context(tls, material)
-        warnings += material.warnings
+        context, certificate_warnings = load_context(tls)
+        warnings += certificate_warnings
     users = {name: stored.get_secret_value() for name, stored in config.basic_auth_users.items()}
     return Protection(config, context, users, warnings, files)
 
@@ -66,7 +63,7 @@ def _warnings(config: WebConfig) -> tuple[Problem, ...]:
     if "http2" in http.model_fields_set and http.http2:
         message = "is not supported: clients fall back to HTTP/1.1"
         found.append(("http_server_config.http2", "true", message))
-    if tls and tls.min_version in _BROKEN_VERSIONS:
+    if tls and tls.min_version in ("TLS10", "TLS11"):
         message = "allows TLS versions that are broken (RFC 8996)"
         found.append(("tls_server_config.min_version", tls.min_version, message))
     return tuple(
@@ -78,9 +75,9 @@ def _warnings(config: WebConfig) -> tuple[Problem, ...]:
 class ProtectionWatcher:
     """The current protection, kept up to date with its files.
 
-    Raises SettingsError if they cannot be used at first. Later, if they cannot be used, for example
-    because only one of certificate and key is new, the previous protection stays, which is logged
-    once.
+    Raises SettingsError if they cannot be used at first. If they cannot be used later, for example
+    because only the certificate has been replaced but not its key, the previous protection stays
+    and one line is logged.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -138,5 +135,5 @@ def _file_state(path: Path) -> tuple[int, ...] | None:
         status = path.stat()
     except OSError:
         return None
-    # The change time, too: a copy may have the modification time of its original.
+    # With the change time: a copy may have the modification time of its original.
     return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

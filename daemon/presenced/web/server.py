@@ -29,10 +29,10 @@ class ListenerError(Exception):
 class Listener:
     """Serves metrics, health, API and console on `host` and `port`, as far as `watcher` allows.
 
-    No host means all addresses; port 0 takes a free one, see `port`. Health and readiness are also
-    served without protection on the address `health`. `api` is served below /api/v1, and the
-    console that uses it at /. `reload` answers POST /-/reload and may be replaced at any time; if
-    it is None, that path does not exist.
+    Without a host it listens on all addresses; port 0 takes a free port, see `port`. Health and
+    readiness are also served without protection on the address `health`. `api` is served below
+    /api/v1, and the console that uses it at /. `reload` answers POST /-/reload and may be replaced
+    at any time; if it is None, that path does not exist.
     """
 
     def __init__(
@@ -55,56 +55,53 @@ class Listener:
         self._passwords = passwords or PasswordCheck()
         watcher = watcher or ProtectionWatcher(None)
         health_routes = [web.get("/-/healthy", self._healthy), web.get("/-/ready", self._ready)]
-        app = web.Application()
+        access = AccessControl(watcher, self._passwords)
+        app = web.Application(middlewares=[access.check])
+        app.on_response_prepare.append(access.add_headers)
         app.add_routes(plain_routes(readiness) if api is None else console_routes())
         app.add_routes([web.get("/metrics", self._metrics), *health_routes])
         app.add_routes([web.route("*", "/-/reload", self._reload)])
         if api is not None:
             app.add_subapp("/api/v1", api)
-        AccessControl(watcher, self._passwords).attach(app)
         context = None
         if watcher.current.context is not None:
             context = LiveContext.of(lambda: watcher.current.context)
-        self._main = _Endpoint(app, ListenAddress(host, port), "metrics.listen", context)
-        self._health = None
+        self._endpoints = [_Endpoint(app, ListenAddress(host, port), "metrics.listen", context)]
         if health is not None:
             health_app = web.Application()
             health_app.add_routes(health_routes)
-            self._health = _Endpoint(health_app, health, "metrics.health_listen")
+            self._endpoints.append(_Endpoint(health_app, health, "metrics.health_listen"))
 
     @property
     def port(self) -> int:
         """The port on which metrics are served."""
-        return self._main.port
+        return self._endpoints[0].port
 
     @property
     def health_port(self) -> int | None:
         """The port on which only health is served, None without one."""
-        return self._health.port if self._health else None
+        return self._endpoints[1].port if len(self._endpoints) > 1 else None
 
     async def open(self) -> None:
         """Start to listen; raises ListenerError."""
-        await self._main.open()
-        if self._health is None:
-            return
         try:
-            await self._health.open()
+            for endpoint in self._endpoints:
+                await endpoint.open()
         except ListenerError:
-            await self._main.close()
+            await self.close()
             raise
 
     async def close(self) -> None:
         """Stop listening."""
-        await self._main.close()
-        if self._health is not None:
-            await self._health.close()
+        for endpoint in self._endpoints:
+            await endpoint.runner.cleanup()
         self._passwords.close()
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         snapshot = self._exposition.collect(request.headers.get("Accept", ""))
         headers = {"Content-Type": snapshot.content_type, "Vary": "Accept, Accept-Encoding"}
         if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
-            # One at a time: blocks that one scrape compresses need not be compressed by others.
+            # One at a time: other scrapes reuse the blocks that this one compresses.
             async with self._compressing:
                 parts = await asyncio.to_thread(lambda: gzip_parts(snapshot.blocks()))
             return await _send(request, parts, headers | {"Content-Encoding": "gzip"})
@@ -143,23 +140,19 @@ class _Endpoint:
         self._host = address.host
         self._key = key
         self._context = context
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
     async def open(self) -> None:
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self.port, ssl_context=self._context)
+        await self.runner.setup()
+        site = web.TCPSite(self.runner, self._host, self.port, ssl_context=self._context)
         try:
             await site.start()
         except OSError as error:
-            await self.close()
             raise ListenerError(
                 f"cannot listen on {self._host or ''}:{self.port}: {error.strerror or error}. "
-                f"Stop what uses the address, or set {self._key} to another one"
+                f"Stop the program that uses the address, or set {self._key} to another one"
             ) from error
-        self.port = self._runner.addresses[0][1]
-
-    async def close(self) -> None:
-        await self._runner.cleanup()
+        self.port = self.runner.addresses[0][1]
 
 
 async def _send(
@@ -170,7 +163,7 @@ async def _send(
     response.content_length = sum(map(len, parts))
     await response.prepare(request)
     if request.method != hdrs.METH_HEAD:
-        # The client may close the connection; aiohttp notices that itself at the end.
+        # The client may close the connection, which aiohttp notices at the end.
         with suppress(ConnectionError):
             for number, piece in enumerate(_pieces(parts), 1):
                 await response.write(piece)
@@ -181,7 +174,7 @@ async def _send(
 
 
 def _pieces(parts: Iterable[bytes | bytearray]) -> Iterator[bytes]:
-    """Join parts into pieces of a size that fits into caches and into one system call."""
+    """Join parts into pieces that fit into caches and into one system call."""
     joined: list[bytes | bytearray] = []
     size = 0
     for part in parts:

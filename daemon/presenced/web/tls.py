@@ -1,11 +1,11 @@
-"""TLS of the listener: its certificates and key, its contexts, and why handshakes fail."""
+"""TLS of the listener: its contexts, and why handshakes fail."""
 
 import os
 import ssl
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,21 +18,24 @@ _SECTION = "tls_server_config"
 _SERVED_ANYWAY = ("expired", "not_yet_valid")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class TlsMaterial:
-    """A certificate, its key and the authorities of clients as PEM, and warnings about them."""
+_VERSIONS = {
+    "TLS10": ssl.TLSVersion.TLSv1,
+    "TLS11": ssl.TLSVersion.TLSv1_1,
+    "TLS12": ssl.TLSVersion.TLSv1_2,
+    "TLS13": ssl.TLSVersion.TLSv1_3,
+}
+_CLIENT_AUTH = {
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
 
-    cert: bytes
-    key: bytes
-    client_ca: bytes | None
-    warnings: tuple[Problem, ...]
 
-
-def read_material(tls: TlsServerConfig) -> TlsMaterial:
-    """Read what the section names; raises SettingsError if it cannot be served.
+def load_context(tls: TlsServerConfig) -> tuple[ssl.SSLContext, tuple[Problem, ...]]:
+    """Return the context that the section describes, and warnings about its certificates.
 
     A certificate that has expired or is not valid yet is served with a warning: scrapers that
-    accept it still get the metrics, which report its expiry.
+    accept it still get the metrics. Raises SettingsError if anything else is wrong.
     """
     check = PemCheck(datetime.now(UTC))
 
@@ -54,53 +57,42 @@ def read_material(tls: TlsServerConfig) -> TlsMaterial:
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors or not cert or not key:
         raise SettingsError(errors)
-    return TlsMaterial(
-        cert.content, key.content, client_ca.content if client_ca else None, tuple(problems)
-    )
 
-
-_VERSIONS = {
-    "TLS10": ssl.TLSVersion.TLSv1,
-    "TLS11": ssl.TLSVersion.TLSv1_1,
-    "TLS12": ssl.TLSVersion.TLSv1_2,
-    "TLS13": ssl.TLSVersion.TLSv1_3,
-}
-_CLIENT_AUTH = {
-    "NoClientCert": ssl.CERT_NONE,
-    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
-    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
-}
-
-
-def build_context(tls: TlsServerConfig, material: TlsMaterial) -> ssl.SSLContext:
-    """Return the context that serves the material; raises SettingsError if OpenSSL refuses it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = _Connection
-    steps: list[tuple[str, Callable[[], None]]] = [
-        ("min_version", lambda: _set_versions(context, tls)),
-        ("cipher_suites", lambda: _set_ciphers(context, tls)),
-        ("curve_preferences", lambda: _set_curve(context, tls)),
-        ("cert_file", lambda: _set_certificate(context, material)),
-        ("client_ca_file", lambda: _set_client_authentication(context, tls, material)),
-    ]
-    for name, step in steps:
-        try:
-            step()
-        except (ssl.SSLError, ValueError) as error:
-            reason = getattr(error, "reason", None) or error
-            message = f"is refused by the TLS library: {reason}"
-            raise SettingsError([Problem(key=f"{_SECTION}.{name}", message=message)]) from error
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _set_versions(context: ssl.SSLContext, tls: TlsServerConfig) -> None:
-    with warnings.catch_warnings():
-        # For old versions there is a warning of our own, about the configuration.
+    with _refusals("min_version"), warnings.catch_warnings():
+        # presenced has its own warning about old versions.
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = _VERSIONS[tls.min_version]
         context.maximum_version = _VERSIONS[tls.max_version]
+    with _refusals("cipher_suites"):
+        _set_ciphers(context, tls)
+    with _refusals("curve_preferences"):
+        for name in tls.curve_preferences:
+            context.set_ecdh_curve(CURVES[name])
+    # The library reads files only, and those on disk may have changed since they were checked.
+    with _refusals("cert_file"), _in_memory(cert) as cert_path, _in_memory(key) as key_path:
+        context.load_cert_chain(cert_path, key_path)
+    with _refusals("client_ca_file"):
+        context.verify_mode = _CLIENT_AUTH[tls.client_auth_type]
+        if client_ca:
+            # As in Go: every certificate in the file is trusted, including intermediate ones.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            context.load_verify_locations(cadata=client_ca.content.decode("ascii", "replace"))
+    return context, tuple(problems)
+
+
+@contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """Turn an error of the TLS library into one that names the key."""
+    try:
+        yield
+    except (ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        message = f"is refused by the TLS library: {reason}"
+        raise SettingsError([Problem(key=f"{_SECTION}.{name}", message=message)]) from error
 
 
 def _set_ciphers(context: ssl.SSLContext, tls: TlsServerConfig) -> None:
@@ -116,48 +108,27 @@ def _set_ciphers(context: ssl.SSLContext, tls: TlsServerConfig) -> None:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
 
 
-def _set_curve(context: ssl.SSLContext, tls: TlsServerConfig) -> None:
-    for name in tls.curve_preferences:
-        context.set_ecdh_curve(CURVES[name])
-
-
-def _set_certificate(context: ssl.SSLContext, material: TlsMaterial) -> None:
-    # The library reads files only, and those on disk may have changed since they were checked.
-    with _in_memory(material.cert) as cert, _in_memory(material.key) as key:
-        context.load_cert_chain(cert, key)
-
-
 @contextmanager
-def _in_memory(content: bytes) -> Iterator[str]:
-    """Yield the path of a file in memory with this content."""
+def _in_memory(pem: Pem) -> Iterator[str]:
+    """Yield the path of a file in memory with this text."""
     with os.fdopen(os.memfd_create("presenced-listener"), "wb") as file:
-        file.write(content)
+        file.write(pem.content)
         file.flush()
         yield f"/proc/self/fd/{file.fileno()}"
-
-
-def _set_client_authentication(
-    context: ssl.SSLContext, tls: TlsServerConfig, material: TlsMaterial
-) -> None:
-    context.verify_mode = _CLIENT_AUTH[tls.client_auth_type]
-    if material.client_ca is not None:
-        # As in Go: every certificate in the file is trusted, intermediate authorities included.
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.load_verify_locations(cadata=material.client_ca.decode("ascii", "replace"))
 
 
 class LiveContext(ssl.SSLContext):
     """Serves each connection with the context that is current when the connection begins.
 
-    asyncio is given one context for the life of the listener. Replacing it during the handshake, as
-    `sni_callback` can, would change the certificate but not what is required of clients.
+    asyncio uses one context for the life of the listener. `sni_callback` can replace it during the
+    handshake, but that changes the certificate only, not what is required of clients.
     """
 
     current: Callable[[], ssl.SSLContext | None]
-    """Returns the context of a connection that begins now; if None, the connection fails."""
+    """Returns the context of a new connection; if it is None, the connection fails."""
 
     log: ThrottledLogger
-    """Port scans cause many failed handshakes; each reason is logged once in a while."""
+    """Throttled, because port scans cause many failed handshakes."""
 
     @classmethod
     def of(cls, current: Callable[[], ssl.SSLContext | None]) -> "LiveContext":

@@ -271,7 +271,7 @@ def test_an_unknown_parameter_is_named_with_the_nearest():
     async def use(get: Get) -> None:
         status, problem = await get("/clients?stat=online")
         assert status == 400
-        assert problem["detail"] == "there is no parameter stat here; did you mean state?"
+        assert problem["detail"] == "unknown parameter stat; did you mean state?"
         validate("Problem", problem)
         for path in ("/clients/a?x=1", "/summary?x=1", "/openapi.json?x=1", "/events?x=1"):
             assert (await get(path))[0] == 400

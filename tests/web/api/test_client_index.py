@@ -214,13 +214,14 @@ def test_an_unused_index_is_discarded():
         fleet, index = make(settle_interval=0.001, clock=lambda: now)
         fleet.hear("connected", "a", at=0)
         request = PageRequest(Selection(), Order.SINCE, 5)
+        before = live_indexes()
         await index.page(request)
-        assert index.follows
+        assert len(live_indexes() - before) == 2  # with that of all client IDs
         now = 299.0
         await asyncio.sleep(0.01)
-        assert index.follows
+        assert len(live_indexes() - before) == 2
         now = 301.0
-        while index.follows:  # changes cost nothing afterwards
+        while len(live_indexes() - before) == 2:
             await asyncio.sleep(0.001)
         page = await index.page(request)
         assert [client.client_id for client in page.clients] == ["a"]
@@ -328,7 +329,8 @@ def test_a_list_requested_before_a_reload_shows_the_new_classes():
         for number in range(20):
             fleet.hear("connected", f"a{number:02}", at=number)
         # A slice of the event loop for each step.
-        index = ClientIndex(fleet.pipeline.fleet, CooperativeScheduler(0.0), PATTERN, **SMALL_STEPS)
+        index = ClientIndex(fleet.pipeline.fleet, CooperativeScheduler(0.0), **SMALL_STEPS)
+        index.use_pattern(PATTERN)
         second_letter = Selection(classes=(("site", "1"),))
         for order in (Order.CLIENT_ID, Order.SINCE):
             asked = asyncio.create_task(index.page(PageRequest(second_letter, order, 5)))

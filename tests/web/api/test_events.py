@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from aiohttp import web
@@ -16,11 +16,15 @@ from waiting import until
 
 
 @contextlib.asynccontextmanager
-async def served(hub: Hub) -> AsyncIterator[int]:
+async def served(hub: Hub, on_prepare: Callable[[], None] = lambda: None) -> AsyncIterator[int]:
     async def handle(request: web.Request) -> web.StreamResponse:
         return await serve_events(request, hub)
 
+    async def prepared(*_: object) -> None:
+        on_prepare()
+
     app = web.Application(middlewares=[problems])
+    app.on_response_prepare.append(prepared)
     app.add_routes([web.get("/events", handle)])
     runner = web.AppRunner(app, shutdown_timeout=1.0)
     await runner.setup()
@@ -64,6 +68,26 @@ def test_the_query_selects_transitions(query, expected):
                 assert f'"client_id":"{name}"'.encode() in text
             hub.close()
             assert b"client_id" not in await reader.readuntil(b"\r\n0\r\n\r\n")
+            writer.close()
+
+    asyncio.run(run())
+
+
+def test_the_first_id_is_that_before_all_pending_events():
+    """A subscriber that loses its connection right after it resumes with these events."""
+
+    async def run() -> None:
+        hub = Hub()
+        first_id = hub.last_id
+
+        def publish() -> None:
+            hub.publish(Transition(2.0, 1.0, "a", State.UNKNOWN, State.ONLINE, None))
+
+        async with served(hub, publish) as port:
+            reader, writer = await ask(port)
+            text = await reader.readuntil(b": listening\n")
+            assert f"id: {first_id}\n".encode() in text
+            assert f"id: {hub.last_id}\n".encode() in await reader.readuntil(b"}")
             writer.close()
 
     asyncio.run(run())

@@ -1,14 +1,11 @@
 """Build the answers of the API from the state of the daemon.
 
-Principals and IP addresses cannot appear in an answer: they are not even decoded.
+Principals and IP addresses cannot appear in an answer, because they are not decoded.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import msgspec
 
@@ -20,14 +17,7 @@ from presenced.presence.client import EventStamp, unpack
 from presenced.system.supervision import Readiness
 from presenced.web.api import answers
 from presenced.web.api.explanation import LATEST_TIME, ClientDetails, explain
-from presenced.web.api.history import (
-    ClientHistory,
-    Confirmation,
-    Entry,
-    ReceivedEvent,
-)
-
-AnyEvent = TypeVar("AnyEvent", bound=answers.Event)
+from presenced.web.api.history import ClientHistory, Confirmation, Entry, ReceivedEvent
 
 
 def timestamp(seconds: float) -> str:
@@ -48,8 +38,7 @@ def _event_time(milliseconds: int | None) -> str | None:
 class ClientAnswers:
     """Builds the answers about clients of a fleet.
 
-    `pattern` is metrics.client_id_pattern; `attributes` are the names of the shown attributes of
-    things.
+    `pattern` is metrics.client_id_pattern; `attributes` is metrics.thing_attributes.
     """
 
     def __init__(
@@ -57,13 +46,12 @@ class ClientAnswers:
     ) -> None:
         self._fleet = fleet
         self._pattern = pattern
-        self._attributes = tuple(attributes)
+        self._attributes = attributes
 
     def client(self, client: Client) -> answers.Client:
         """Return a client as an element of a list."""
         thing = self._fleet.inventory.things.live.get(client.thing)
         match = self._pattern.search(client.client_id) if self._pattern else None
-        classes = match.groupdict() if match else {}
         return answers.Client(
             client_id=client.client_id,
             state=client.state,
@@ -76,20 +64,19 @@ class ClientAnswers:
             thing=thing.name if thing else None,
             thing_type=(thing.type or None) if thing else None,
             thing_groups=sorted(thing.groups) if thing else [],
-            classes={name: value or "" for name, value in classes.items()},
+            classes=match.groupdict("") if match else {},
         )
 
     def story(self, details: ClientDetails) -> answers.Story:
         """Return everything about a client."""
         client, history, gap = details.client, details.history, details.gap
         attributes = self._fleet.describe(client).attributes
-        last = history.last_by_type if history else {}
         return answers.Story(
             **msgspec.structs.asdict(self.client(client)),
             explanation=explain(details),
             decided_by=_decided_by(client, history),
-            ignored=[_event(each, answers.Event) for each in history.ignored] if history else [],
-            last_events={kind: _event(event, answers.Event) for kind, event in last.items()},
+            ignored=[_event(event) for event in history.ignored],
+            last_events={kind: _event(event) for kind, event in history.last_by_type.items()},
             deadline=_deadline(details),
             unverified=answers.Gap(
                 since=_timestamp(gap.at) if gap else None,
@@ -151,12 +138,12 @@ def _entry(entry: Entry) -> answers.HistoryEvent | answers.Confirmation:
         return answers.Confirmation(
             at=timestamp(entry.time), since=timestamp(entry.since), reason=entry.reason
         )
-    return _event(entry, answers.HistoryEvent)
+    return answers.HistoryEvent(**msgspec.structs.asdict(_event(entry)))
 
 
-def _event(event: ReceivedEvent, answer: type[AnyEvent]) -> AnyEvent:
+def _event(event: ReceivedEvent) -> answers.Event:
     lateness = event.lateness
-    return answer(
+    return answers.Event(
         type=event.type,
         received_at=_timestamp(event.received),
         event_time=_event_time(event.timestamp),
@@ -178,20 +165,17 @@ def _rival(event: EventStamp) -> answers.Rival:
     )
 
 
-def _decided_by(client: Client, history: ClientHistory | None) -> answers.Event | None:
+def _decided_by(client: Client, history: ClientHistory) -> answers.Event | None:
     """Return the event that determined the state; from the state if it is not in the history."""
     if not client.has_event:
         return None
-    decided = history.decided_for(client) if history else None
+    decided = history.decided_for(client)
     if decided is not None:
-        return _event(decided, answers.Event)
+        return _event(decided)
     return answers.Event(
-        type="connected" if client.connected else "disconnected",
+        **msgspec.structs.asdict(_rival(client.stamp)),
         received_at=None,
-        event_time=_event_time(client.timestamp),
         late_seconds=None,
-        version=client.version,
-        session=client.session,
         reason=client.reason,
         effect=None,
         against=None,

@@ -4,8 +4,6 @@ The name of a struct is the name of its component. A member that may be null is 
 `Problem` omits members that do not apply.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec
@@ -28,7 +26,7 @@ Count = Annotated[int, Meta(ge=0)]
 Version = Annotated[Count | None, _doc("The version number of the connection.")]
 Session = Annotated[str | None, _doc("The session identifier of the connection.")]
 Reason = Annotated[str | None, _doc("The reason given in the disconnect event.")]
-EventTime = Annotated[Timestamp | None, _doc("When it happened, by its own, approximate, clock.")]
+EventTime = Annotated[Timestamp | None, _doc("The timestamp in the event, which is approximate.")]
 Lifecycle = _one_of("connected", "disconnected")
 AnyType = _one_of("connected", "disconnected", "connect_failed", "subscribed", "unsubscribed")
 
@@ -48,7 +46,7 @@ class Client(Answer):
     reason: Reason
     version: Version
     session: Session
-    verified: Annotated[bool, _doc("False if newer events of it may have been lost.")]
+    verified: Annotated[bool, _doc("False if newer events about it may have been lost.")]
     thing: Annotated[str | None, _doc("The name of its thing in the registry.")]
     thing_type: str | None
     thing_groups: Annotated[list[str], _doc("The groups that its thing is a direct member of.")]
@@ -63,7 +61,7 @@ class Clients(Answer):
 
 
 class Rival(Answer):
-    """The event with which an ignored event was compared."""
+    """The event that an ignored event was compared with."""
 
     type: Annotated[str, Lifecycle]
     event_time: EventTime
@@ -81,7 +79,7 @@ class Event(Answer):
     version: Version
     session: Session
     reason: Reason
-    effect: Annotated[Effect | None, _doc("What it did; null for an event older than the history.")]
+    effect: Annotated[Effect | None, _doc("Its effect; null for an event older than the history.")]
     against: Annotated[Rival | None, _doc("What an ignored event was compared with.")]
 
 
@@ -142,8 +140,8 @@ class Summary(Answer):
     ready: Annotated[bool, _doc("True if every connection is up and every filter is granted.")]
     readiness: Annotated[str, _doc("The same in words, with the cause if not ready.")]
     clients: Annotated[dict[str, Count], _doc("The number of clients by state.")]
-    unverified: Annotated[Count, _doc("The number of clients of which events may be lost.")]
-    transitions: Annotated[dict[str, Count], _doc("Transitions by the state that they led to.")]
+    unverified: Annotated[Count, _doc("The number of clients with events that may be lost.")]
+    transitions: Annotated[dict[str, Count], _doc("Transitions by their new state.")]
     flaps_suppressed: Annotated[Count, _doc("Interruptions shorter than the offline delay.")]
     disconnects: Annotated[dict[str, Count], _doc("Disconnects by reason.")]
     things: Count
@@ -158,7 +156,9 @@ class Transition(Answer):
     state: Annotated[State, _one_of(State.ONLINE, State.OFFLINE)]
     previous: State
     since: Annotated[Timestamp, _doc("When the event that led to it was received.")]
-    confirmed_at: Annotated[Timestamp, _doc("When it took effect, maybe after the offline delay.")]
+    confirmed_at: Annotated[
+        Timestamp, _doc("When it took effect, possibly after the offline delay.")
+    ]
     reason: Reason
 
 
@@ -174,4 +174,4 @@ class Problem(msgspec.Struct):
 
 
 ANSWERS: tuple[type[msgspec.Struct], ...] = (Clients, Story, History, Summary, Transition, Problem)
-"""The structs that become components, together with all that they refer to."""
+"""The structs that become components, together with those that they refer to."""

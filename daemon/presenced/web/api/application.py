@@ -1,9 +1,8 @@
-"""The API as an aiohttp application, and its intake of what happens to clients."""
-
-from __future__ import annotations
+"""The API as an aiohttp application, and its observer of the pipeline."""
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -22,7 +21,7 @@ from presenced.web.api.client_index import ClientIndex
 from presenced.web.api.explanation import ClientDetails
 from presenced.web.api.history import History
 from presenced.web.api.openapi import document
-from presenced.web.api.parameters import Query, page_request, write_cursor
+from presenced.web.api.parameters import check_query, page_request, write_cursor
 from presenced.web.api.problems import HEADERS, ProblemError, problems
 from presenced.web.api.stream import Hub, serve_events
 
@@ -44,7 +43,7 @@ class Api:
     """The API of a fleet, read-only.
 
     It is an observer of the pipeline; call `restored` after clients were restored. `index` and
-    `hub` replace those with the default limits and timings.
+    `hub` replace the default ones.
     """
 
     def __init__(
@@ -58,7 +57,6 @@ class Api:
     ) -> None:
         self._sources = sources
         self._fleet = sources.pipeline.fleet
-        self._clients = self._fleet.presence.clients
         self._index = index or ClientIndex(self._fleet, CooperativeScheduler())
         self._hub = Hub() if hub is None else hub
         self.history = History(history.clients, history.per_client)
@@ -97,7 +95,7 @@ class Api:
                 web.get("/clients", self._get_clients),
                 web.get(_CLIENTS + "{rest:(?s:.+)}", self._get_client),
                 web.get("/summary", self._get_summary),
-                web.get("/events", self._get_events),
+                web.get("/events", partial(serve_events, hub=self._hub)),
                 web.get("/openapi.json", self._get_document),
             ]
         )
@@ -115,7 +113,7 @@ class Api:
         return _respond(answers.Clients(list(map(self._answers.client, page.clients)), cursor))
 
     async def _get_client(self, request: web.Request) -> web.Response:
-        Query(request.query)
+        check_query(request.query)
         # In aiohttp's decoded parameter a client ID that ends in %2Fhistory would look like a path.
         path = request.rel_url.raw_path.partition(_CLIENTS)[2]
         client = self._find(path.removesuffix(_HISTORY))
@@ -130,29 +128,23 @@ class Api:
         except UnicodeDecodeError:
             allowed = "a client ID in UTF-8, percent-encoded"
             raise ProblemError.of_parameter("client_id", quoted_id, allowed) from None
-        client = self._clients.get(client_id)
+        client = self._fleet.presence.clients.get(client_id)
         if client is None:
             detail = "the client is not known; it becomes known with the first event that names it"
             raise ProblemError(404, detail, parameter="client_id", value=client_id)
         return client
 
     async def _get_summary(self, request: web.Request) -> web.Response:
-        Query(request.query)
-        sources = self._sources
-        answer = summary_answer(sources.pipeline, sources.readiness(), sources.clocks.wall())
-        return _respond(answer)
-
-    async def _get_events(self, request: web.Request) -> web.StreamResponse:
-        return await serve_events(request, self._hub)
+        check_query(request.query)
+        now = self._sources.clocks.wall()
+        return _respond(summary_answer(self._sources.pipeline, self._sources.readiness(), now))
 
     async def _get_document(self, request: web.Request) -> web.Response:
-        Query(request.query)
+        check_query(request.query)
         return _respond(self._openapi)
 
     def _details(self, client: Client) -> ClientDetails:
-        sources = self._sources
-        clocks = sources.clocks
-        now = clocks.wall()
+        clocks, now = self._sources.clocks, self._sources.clocks.wall()
         due = self._fleet.presence.deadline(client)
         unverified = self._fleet.presence.is_unverified(client)
         return ClientDetails(
@@ -160,9 +152,9 @@ class Api:
             history=self.history.get(client.client_id),
             now=now,
             deadline=None if due is None else due - clocks.monotonic() + now,
-            held=due is not None and due > sources.hold_after(),
+            held=due is not None and due > self._sources.hold_after(),
             unverified=unverified,
-            gap=sources.gap_detector.last_gap if unverified else None,
+            gap=self._sources.gap_detector.last_gap if unverified else None,
         )
 
 

@@ -1,12 +1,9 @@
 """Pages of clients, sorted and filtered, at a cost that depends on the page and not on the fleet.
 
-An index of all client IDs is built when a page is first requested, and kept up to date from then
-on. Any other selection or order gets an index of its own when it is requested, which is kept up to
-date while it is in use. A change of a client costs one entry in a set, and only while there is such
-an index.
+An index of all client IDs is built at the first request and kept up to date from then on. Any other
+selection or order gets its own index when it is requested, which is kept up to date while it is in
+use. A change of a client costs one entry in a set, and only while there is such an index.
 """
-
-from __future__ import annotations
 
 import asyncio
 import re
@@ -17,7 +14,7 @@ from typing import Any
 
 from presenced.fleet import Fleet
 from presenced.presence import Client
-from presenced.system.loop import CooperativeScheduler, TimeSlice
+from presenced.system.loop import CooperativeScheduler
 from presenced.web.api.problems import ProblemError
 from presenced.web.api.selection import (
     Key,
@@ -65,7 +62,7 @@ class SortedIndex:
 
     @property
     def is_stale(self) -> bool:
-        """Whether most of the keys may be outdated."""
+        """Whether more than half of the keys may be outdated."""
         return len(self.keys) > 2 * self._initial_length + _STALE_SLACK
 
     def consider(self, client_ids: Iterable[str]) -> None:
@@ -97,20 +94,18 @@ class ClientIndex:
     """All clients of a fleet, as pages. It belongs to one event loop.
 
     Call `added` for each new client, `removed` for each that is forgotten, `changed` for each that
-    may have changed, and `reset` after clients were added without `added`. `pattern` is
-    metrics.client_id_pattern.
+    may have changed, and `reset` after clients were added without `added`.
 
-    Work is done in steps of `step` clients, between which others may use the event loop. A page in
-    the order of client IDs is read from the index of all of them, if it is complete after
-    `max_scanned` clients. Changes are applied to the other indexes before each page and every
-    `settle_interval` seconds.
+    Work is done in steps of `step` clients, between which other tasks may run. A page in the order
+    of client IDs is read from the index of all of them if it is complete after `max_scanned`
+    clients. Changes are applied to the other indexes before each page and every `settle_interval`
+    seconds.
     """
 
     def __init__(
         self,
         fleet: Fleet,
         scheduler: CooperativeScheduler,
-        pattern: re.Pattern[str] | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         step: int = 100,
@@ -120,24 +115,19 @@ class ClientIndex:
         self._fleet = fleet
         self._clients = fleet.presence.clients
         self._scheduler = scheduler
-        self._pattern = pattern
+        self._pattern: re.Pattern[str] | None = None
         self._clock = clock
         self._step = step
         self._max_scanned = max_scanned
         self._settle_interval = settle_interval
         self._all: SortedIndex | None = None
         self._indexes: dict[IndexKey, SortedIndex] = {}
-        self._builds: dict[IndexKey, asyncio.Task[None]] = {}
+        self._builds: dict[SortedIndex, asyncio.Task[None]] = {}
         self._filling_all = asyncio.Lock()
         self._building = asyncio.Lock()
         self._settling = asyncio.Lock()
         self._changed: set[str] | None = None
         self._upkeep: asyncio.Task[None] | None = None
-
-    @property
-    def follows(self) -> bool:
-        """Whether there is an index to which changes must be applied."""
-        return self._changed is not None
 
     def added(self, client: Client) -> None:
         """Add a new client."""
@@ -146,7 +136,7 @@ class ClientIndex:
         self.changed(client)
 
     def changed(self, client: Client) -> None:
-        """Note that a client may have changed."""
+        """Update a client in the indexes later."""
         if self._changed is not None:
             self._changed.add(client.client_id)
 
@@ -175,15 +165,17 @@ class ClientIndex:
     async def page(self, request: PageRequest) -> Page:
         """Return a page of clients as they are now.
 
-        A sequence of pages, each requested with the `next` of the one before, contains every client
-        exactly once that is selected all the time and does not move in the order meanwhile. Raises
+        A sequence of pages, each requested with the `next` of the previous one, contains exactly
+        once every client that stays selected and keeps its position in the order. Raises
         ProblemError if too many indexes are being built.
         """
-        key = (request.selection, request.order.by_since)
+        selection = request.selection
+        key = (selection, request.order.by_since)
         all_clients = await self._index_of_all()
         if key not in self._indexes and not request.order.by_since:
-            limit = None if request.selection.is_range else self._max_scanned
-            page = await self._scan(all_clients, self._predicate(request.selection), request, limit)
+            limit = None if selection.is_range else self._max_scanned
+            selects = selection.predicate(self._fleet, self._pattern)
+            page = await self._scan(all_clients, selects, request, limit)
             if page is not None:
                 return page
         index = await self._index(key)
@@ -229,14 +221,11 @@ class ClientIndex:
                 index = self._all = SortedIndex(self._clients, lambda _: True)
                 client_ids = iter(list(self._clients))
                 async with self._scheduler.turn() as turn:
-                    while some := list(islice(client_ids, self._step)):
-                        index.consider(some)
+                    while chunk := list(islice(client_ids, self._step)):
+                        index.consider(chunk)
                         await turn.yield_if_due()
                 index.finish()
             return index
-
-    def _predicate(self, selection: Selection) -> Predicate:
-        return selection.predicate(self._fleet, self._pattern)
 
     async def _index(self, key: IndexKey) -> SortedIndex:
         while True:
@@ -244,8 +233,8 @@ class ClientIndex:
             index.used_at = self._clock()
             if index.pending is None:
                 return index
-            # The build goes on if this request is cancelled: others may wait for it, too.
-            build = self._builds[key]
+            # The build continues if this request is cancelled: others may wait for it, too.
+            build = self._builds[index]
             await asyncio.wait([build])
             build.result()
 
@@ -254,9 +243,10 @@ class ClientIndex:
             detail = "too many lists are being prepared at the moment; try again"
             raise ProblemError(503, detail, retry_after=_RETRY_AFTER)
         selection, by_since = key
-        index = SortedIndex(self._clients, self._predicate(selection), by_since=by_since)
+        selects = selection.predicate(self._fleet, self._pattern)
+        index = SortedIndex(self._clients, selects, by_since=by_since)
         self._indexes[key] = index
-        self._builds[key] = asyncio.create_task(self._build(key, index))
+        self._builds[index] = asyncio.create_task(self._build(key, index))
         if self._upkeep is None:
             self._changed = set()
             self._upkeep = asyncio.create_task(self._keep_up())
@@ -266,34 +256,25 @@ class ClientIndex:
         try:
             all_clients = await self._index_of_all()
             async with self._building, self._scheduler.turn() as turn:
-                await self._fill(index, all_clients.keys, key[0].prefix, turn)
+                prefix = key[0].prefix
+                client_ids = all_clients.keys.next(prefix or None, self._step, inclusive=True)
+                while client_ids:
+                    index.consider(client_ids)
+                    if not client_ids[-1].startswith(prefix):
+                        break
+                    await turn.yield_if_due()
+                    client_ids = all_clients.keys.next(client_ids[-1], self._step)
                 while index.pending:
                     index.consider(_pop(index.pending, self._step))
                     await turn.yield_if_due()
                 index.finish()
-                self._evict()
+            complete = [key for key, each in self._indexes.items() if each.pending is None]
+            if len(complete) > _MAX_INDEXES:
+                del self._indexes[min(complete, key=lambda key: self._indexes[key].used_at)]
         finally:
-            if self._builds.get(key) is asyncio.current_task():
-                del self._builds[key]
+            del self._builds[index]
             if index.pending is not None and self._indexes.get(key) is index:
                 del self._indexes[key]
-
-    async def _fill(
-        self, index: SortedIndex, client_ids: SortedKeys[str], prefix: str, turn: TimeSlice
-    ) -> None:
-        some = client_ids.next(prefix or None, self._step, inclusive=True)
-        while some:
-            index.consider(some)
-            if not some[-1].startswith(prefix):
-                return
-            await turn.yield_if_due()
-            some = client_ids.next(some[-1], self._step)
-
-    def _evict(self) -> None:
-        """Discard the least recently used index if there are too many."""
-        ready = [key for key, index in self._indexes.items() if index.pending is None]
-        if len(ready) > _MAX_INDEXES:
-            del self._indexes[min(ready, key=lambda key: self._indexes[key].used_at)]
 
     async def _settle(self) -> None:
         """Apply all changes up to now to all indexes."""
@@ -304,12 +285,12 @@ class ClientIndex:
             self._changed = set()
             async with self._scheduler.turn() as turn:
                 while changed:
-                    some = _pop(changed, self._step)
+                    chunk = _pop(changed, self._step)
                     for index in self._indexes.values():
                         if index.pending is None:
-                            index.consider(some)
+                            index.consider(chunk)
                         else:
-                            index.pending.update(some)
+                            index.pending.update(chunk)
                     await turn.yield_if_due()
 
     async def _keep_up(self) -> None:

@@ -1,7 +1,6 @@
 """Explain in English sentences why a client is in its state."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from presenced.sources.gap_detector import LastGap
 from presenced.web.api.history import ClientHistory, ReceivedEvent
 
 LATEST_TIME = 253_402_300_799.0
-"""The last second of the year 9999, in epoch seconds: RFC 3339 and datetime have no later ones."""
+"""The last second of the year 9999, in epoch seconds: RFC 3339 and datetime end there."""
 
 _HOUR = 3600.0
 _LATE = 10.0
@@ -44,13 +43,13 @@ _GAPS = {
 class ClientDetails(NamedTuple):
     """All that is known about one client at the time `now`. Times are in epoch seconds.
 
-    `history` is None if no events are remembered. `deadline` is when it goes offline or is
-    forgotten; `held` is true while that is put off until the message backlog has been received.
-    `gap` is the gap that makes it unverified, None if that was before the start.
+    `deadline` is when it goes offline or is forgotten; `held` is true while that is delayed until
+    the message backlog has been received. `gap` is the gap that makes it unverified, None if that
+    was before the start.
     """
 
     client: Client
-    history: ClientHistory | None
+    history: ClientHistory
     now: float
     deadline: float | None
     held: bool
@@ -60,15 +59,39 @@ class ClientDetails(NamedTuple):
 
 def explain(details: ClientDetails) -> str:
     """Return a few sentences that explain the state of a client."""
-    sentences = [
-        _state(details),
-        _lateness(details),
-        _flaps(details),
-        _ignored(details.history.ignored if details.history else []),
-        _awaited(len(details.client.replaced or ())),
-        _unverified(details),
-    ]
-    return " ".join(sentence for sentence in sentences if sentence)
+    return " ".join(_sentences(details))
+
+
+def _sentences(details: ClientDetails) -> Iterator[str]:
+    client, history, gap = details.client, details.history, details.gap
+    yield _state(details)
+    decided = history.decided_for(client)
+    lateness = decided.lateness if decided else None
+    if lateness is not None and lateness >= _LATE:
+        yield f"The event that led to this state came {_duration(lateness)} late."
+    flaps = sum(
+        isinstance(entry, ReceivedEvent)
+        and entry.effect is Effect.FLAP_SUPPRESSED
+        and entry.received > details.now - _HOUR
+        for entry in history.entries
+    )
+    if flaps:
+        yield f"{flaps} flap{'s' * (flaps > 1)} in the last hour."
+    ignored = history.ignored
+    if len(ignored) > 1:
+        yield f"{len(ignored)} events have been ignored since then. The last:"
+    if ignored:
+        yield _ignored(ignored[-1])
+    if awaited := len(client.replaced or ()):
+        plural = "s" * (awaited > 1)
+        yield f"The disconnect{plural} of {awaited} replaced connection{plural} may still come."
+    if details.unverified and gap is None:
+        yield "Unverified: events may have been lost before presenced was started."
+    elif details.unverified and gap is not None:
+        yield (
+            f"Unverified since {_time(gap.at)}: events may have been lost on the connection"
+            f" {gap.connection}, because {_GAPS[gap.reason]}."
+        )
 
 
 def _state(details: ClientDetails) -> str:
@@ -100,67 +123,21 @@ def _pending(details: ClientDetails) -> str:
     return f"It counts as offline from {_time(details.deadline)} on, unless it connects before."
 
 
-def _lateness(details: ClientDetails) -> str:
-    decided = details.history.decided_for(details.client) if details.history else None
-    lateness = decided.lateness if decided else None
-    if lateness is None or lateness < _LATE:
-        return ""
-    return f"The event that led to this state came {_duration(lateness)} late."
-
-
-def _flaps(details: ClientDetails) -> str:
-    flaps = sum(
-        isinstance(entry, ReceivedEvent)
-        and entry.effect is Effect.FLAP_SUPPRESSED
-        and entry.received > details.now - _HOUR
-        for entry in (details.history.entries if details.history else ())
-    )
-    return f"{flaps} flap{'s' * (flaps > 1)} in the last hour." if flaps else ""
-
-
-def _ignored(ignored: list[ReceivedEvent]) -> str:
-    if not ignored:
-        return ""
-    last = ignored[-1]
-    name, when = _name(last.type, last.version), _time(last.received)
-    if last.effect is Effect.DUPLICATE:
-        sentence = f"A second copy of the {name} came at {when} and was ignored."
-    else:
-        lateness = last.lateness or 0.0
-        late = f", {_duration(lateness)} late," if lateness >= 1 else ""
-        accepted = last.against
-        later = "last event"
-        if accepted is not None:
-            event_type = "connected" if accepted.connected else "disconnected"
-            later = _name(event_type, accepted.version)
-        sentence = f"A {name} came at {when}{late} and was ignored: the {later} is later."
-    if len(ignored) == 1:
-        return sentence
-    return f"{len(ignored)} events have been ignored since then. The last: {sentence}"
+def _ignored(event: ReceivedEvent) -> str:
+    name, when = _name(event.type, event.version), _time(event.received)
+    if event.effect is Effect.DUPLICATE:
+        return f"A second copy of the {name} came at {when} and was ignored."
+    lateness = event.lateness or 0.0
+    late = f", {_duration(lateness)} late," if lateness >= 1 else ""
+    later = "last event"
+    if (accepted := event.against) is not None:
+        later = _name("connected" if accepted.connected else "disconnected", accepted.version)
+    return f"A {name} came at {when}{late} and was ignored: the {later} is later."
 
 
 def _name(event_type: str, version: int | None) -> str:
     noun = "connect" if event_type == "connected" else "disconnect"
     return noun if version is None else f"{noun} of version {version}"
-
-
-def _awaited(count: int) -> str:
-    if not count:
-        return ""
-    plural = "s" * (count > 1)
-    return f"The disconnect{plural} of {count} replaced connection{plural} may still come."
-
-
-def _unverified(details: ClientDetails) -> str:
-    if not details.unverified:
-        return ""
-    gap = details.gap
-    if gap is None:
-        return "Unverified: events may have been lost before presenced was started."
-    return (
-        f"Unverified since {_time(gap.at)}: events may have been lost on the connection"
-        f" {gap.connection}, because {_GAPS[gap.reason.value]}."
-    )
 
 
 def _time(seconds: float) -> str:

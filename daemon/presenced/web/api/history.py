@@ -1,4 +1,4 @@
-"""The last events of clients and what each of them did, kept in memory."""
+"""The last events of clients and their effects, kept in memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ReceivedEvent(msgspec.Struct, eq=False, gc=False):
 
 
 class Confirmation(msgspec.Struct, eq=False, gc=False):
-    """The client went offline at `time`, an offline delay after the disconnect at `since`."""
+    """The client went offline at `time`, an offline delay after its disconnect at `since`."""
 
     time: float
     since: float
@@ -118,21 +118,20 @@ class ClientHistory(msgspec.Struct, eq=False, gc=False):
 
 
 class History:
-    """The last `per_client` entries of each of the `clients` clients that had an event last."""
+    """The last `per_client` entries of each of the `clients` clients with the latest events."""
 
     def __init__(self, clients: int, per_client: int) -> None:
         self.per_client = per_client
         self._max_clients = clients
         self._clients: OrderedDict[str, ClientHistory] = OrderedDict()
 
-    def get(self, client_id: str) -> ClientHistory | None:
-        """Return the history of a client, None if nothing is remembered."""
-        return self._clients.get(client_id)
+    def get(self, client_id: str) -> ClientHistory:
+        """Return the history of a client; it is empty if nothing is remembered."""
+        return self._clients.get(client_id) or ClientHistory()
 
     def entries(self, client_id: str) -> list[Entry]:
         """Return the last entries of a client, newest first."""
-        history = self._clients.get(client_id)
-        return list(islice(history.entries, self.per_client)) if history else []
+        return list(islice(self.get(client_id).entries, self.per_client))
 
     def observe(self, changes: Iterable[ClientChange]) -> None:
         """Record the events of clients, and offline transitions that took effect after a delay."""
@@ -151,7 +150,13 @@ class History:
                     history.add(entry, self.per_client)
 
     def _record(self, event: ClientEvent, change: ClientChange) -> None:
-        history = self._touch(event.client_id)
+        history = self._clients.get(event.client_id)
+        if history is None:
+            history = self._clients[event.client_id] = ClientHistory()
+            if len(self._clients) > self._max_clients:
+                self._clients.popitem(last=False)
+        else:
+            self._clients.move_to_end(event.client_id)
         effect = change.effect or Effect.NOTED
         untimed = isinstance(event, LifecycleEvent) and event.untimed
         entry = ReceivedEvent(
@@ -171,13 +176,3 @@ class History:
             history.others[entry.type] = entry
         else:
             history.add(entry, self.per_client)
-
-    def _touch(self, client_id: str) -> ClientHistory:
-        history = self._clients.get(client_id)
-        if history is None:
-            history = self._clients[client_id] = ClientHistory()
-            if len(self._clients) > self._max_clients:
-                self._clients.popitem(last=False)
-        else:
-            self._clients.move_to_end(client_id)
-        return history

@@ -1,7 +1,5 @@
 """The OpenAPI document: the operations, declared here, and the schemas of their answers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +25,12 @@ _LAST_EVENT_ID: Node = {
     "in": "header",
     "description": "The ID of the last event received; the events after it are sent first.",
     "schema": {"type": "string"},
+}
+_BAD_REQUEST = {"400": "A parameter is wrong; the answer says which one and what is allowed."}
+_REFUSALS = {
+    "401": "The web configuration requires a user and a password.",
+    "403": "The client certificate has none of the allowed names.",
+    "429": "The rate limit of the web configuration is exceeded; see Retry-After.",
 }
 _UNKNOWN_CLIENT = {"404": "The client is not known."}
 
@@ -99,33 +103,18 @@ def _operation(
     summary: str,
     success: Node,
     parameters: Sequence[Node] = (),
-    problems: dict[str, str] | None = None,
+    problems: dict[str, str] = {},  # noqa: B006 -- it is not changed
 ) -> Node:
-    problems = {
-        "400": "A parameter is wrong; the answer says which one and what is allowed.",
-        **(problems or {}),
-    }
-    refusals = {
-        "401": "The web configuration requires a user and a password.",
-        "403": "The client certificate has none of the allowed names.",
-        "429": "The rate limit of the web configuration is exceeded; see Retry-After.",
-    }
-    problem = _ref(answers.Problem)
+    responses = {"200": success}
+    for status, description in (_BAD_REQUEST | problems).items():
+        responses[status] = _content(description, "application/problem+json", _ref(answers.Problem))
+    for status, description in _REFUSALS.items():
+        responses[status] = _content(description, "text/plain", {"type": "string"})
     return {
         "operationId": name,
         "summary": summary,
         "parameters": list(parameters),
-        "responses": {
-            "200": success,
-            **{
-                status: _content(description, "application/problem+json", problem)
-                for status, description in problems.items()
-            },
-            **{
-                status: _content(description, "text/plain", {"type": "string"})
-                for status, description in refusals.items()
-            },
-        },
+        "responses": responses,
     }
 
 

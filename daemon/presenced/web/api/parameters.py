@@ -1,18 +1,15 @@
-"""Query parameters: declared once, checked by their declaration and described by it in OpenAPI.
+"""Query parameters: each is declared once, for the check of requests and for OpenAPI.
 
-Cursors, the parameter that resumes a list after a page, are opaque to clients of the API.
+A cursor, which requests the next page of a list, is opaque to clients of the API.
 """
 
-from __future__ import annotations
-
 import base64
-import binascii
-import json
 import re
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+import msgspec
 from multidict import MultiMapping
 
 from presenced.presence import State
@@ -24,14 +21,14 @@ _DEFAULT_LIMIT, _MAX_LIMIT = 100, 1000
 
 
 class Parameter(NamedTuple):
-    """A query parameter; `schema` is its JSON Schema, an array if it may be given repeatedly."""
+    """A query parameter. `schema` is its JSON Schema, an array if it may be given repeatedly."""
 
     name: str
     description: str
     schema: dict[str, Any]
 
     def check(self, values: Sequence[str]) -> None:
-        """Raise ProblemError if one of the values given for it is not allowed."""
+        """Raise ProblemError if one of its values is not allowed."""
         schema = self.schema.get("items", self.schema)
         if schema is self.schema and len(values) > 1:
             raise ProblemError.of_parameter(self.name, values[1], "given once")
@@ -80,7 +77,7 @@ _LIMIT = Parameter(
 )
 _CURSOR = Parameter(
     "cursor",
-    "The `next_cursor` of the page before. All other parameters must stay as they were.",
+    "The `next_cursor` of the previous page. All other parameters must be the same.",
     {"type": "string", "format": "cursor"},
 )
 _LIST = (_STATE, _THING_TYPE, _THING_GROUP, _CLASS, _PREFIX, _SORT, _LIMIT, _CURSOR)
@@ -97,60 +94,46 @@ STREAM_PARAMETERS = (
 
 
 def list_parameters(classes: Collection[str]) -> list[Parameter]:
-    """Return the parameters of a list of clients, given the names of their classes."""
+    """Return the parameters of a list of clients that have these classes."""
     of_class = _CLASS._replace(schema=_repeatable(pattern=f"^({'|'.join(classes)}):"))
-    described = [of_class if each is _CLASS else each for each in _LIST]
-    return described if classes else [each for each in _LIST if each is not _CLASS]
+    shown = _LIST if classes else [each for each in _LIST if each is not _CLASS]
+    return [of_class if each is _CLASS else each for each in shown]
 
 
-class Query:
-    """The query of a request; raises ProblemError unless it fits the known parameters."""
-
-    def __init__(self, given: MultiMapping[str], known: Sequence[Parameter] = ()) -> None:
-        self._given = given
-        names = [parameter.name for parameter in known]
-        for name, value in given.items():
-            if name not in names:
-                detail = f"there is no parameter {name[:_MAX_SHOWN]} here"
-                if nearest := get_close_matches(name, names, n=1):
-                    detail += f"; did you mean {nearest[0]}?"
-                raise ProblemError(
-                    400,
-                    detail,
-                    parameter=name[:_MAX_SHOWN],
-                    value=value[:_MAX_SHOWN],
-                    allowed=names,
-                )
-        for parameter in known:
-            parameter.check(self.all(parameter.name))
-
-    def one(self, name: str) -> str | None:
-        """Return the value of a parameter; None if it is not given."""
-        return self._given.get(name)
-
-    def all(self, name: str) -> list[str]:
-        """Return all values of a parameter that may be given repeatedly."""
-        return list(self._given.getall(name, []))
-
-    def states(self) -> frozenset[State]:
-        """Return the values of the parameter `state`."""
-        return frozenset(map(State, self.all("state")))
+def check_query(query: MultiMapping[str], known: Sequence[Parameter] = ()) -> None:
+    """Raise ProblemError unless a query has known parameters only, with values that they allow."""
+    names = [parameter.name for parameter in known]
+    for name, value in query.items():
+        if name not in names:
+            shown = name[:_MAX_SHOWN]
+            detail = f"unknown parameter {shown}"
+            if nearest := get_close_matches(name, names, n=1):
+                detail += f"; did you mean {nearest[0]}?"
+            value_shown = value[:_MAX_SHOWN]
+            raise ProblemError(400, detail, parameter=shown, value=value_shown, allowed=names)
+    for parameter in known:
+        parameter.check(query.getall(parameter.name, []))
 
 
-def page_request(given: MultiMapping[str], pattern: re.Pattern[str] | None) -> PageRequest:
+def states(query: MultiMapping[str]) -> frozenset[State]:
+    """Return the values of the parameter `state`, after they were checked."""
+    return frozenset(map(State, query.getall("state", [])))
+
+
+def page_request(query: MultiMapping[str], pattern: re.Pattern[str] | None) -> PageRequest:
     """Read the query of a list of clients; `pattern` is metrics.client_id_pattern."""
-    query = Query(given, _LIST)
+    check_query(query, _LIST)
     selection = Selection(
-        states=query.states(),
-        thing_type=query.one("thing_type"),
-        thing_group=query.one("thing_group"),
-        classes=tuple(_read_class(value, pattern) for value in query.all("class")),
-        prefix=query.one("prefix") or "",
+        states=states(query),
+        thing_type=query.get("thing_type"),
+        thing_group=query.get("thing_group"),
+        classes=tuple(_read_class(value, pattern) for value in query.getall("class", [])),
+        prefix=query.get("prefix", ""),
     )
-    order = Order(query.one("sort") or Order.CLIENT_ID)
-    cursor = query.one("cursor")
+    order = Order(query.get("sort", Order.CLIENT_ID))
+    cursor = query.get("cursor")
     after = read_cursor(cursor, order) if cursor is not None else None
-    return PageRequest(selection, order, int(query.one("limit") or _DEFAULT_LIMIT), after)
+    return PageRequest(selection, order, int(query.get("limit", _DEFAULT_LIMIT)), after)
 
 
 def _read_class(text: str, pattern: re.Pattern[str] | None) -> tuple[str, str]:
@@ -158,7 +141,7 @@ def _read_class(text: str, pattern: re.Pattern[str] | None) -> tuple[str, str]:
     classes = pattern.groupindex if pattern else {}
     if colon and name in classes:
         return name, value
-    allowed = "omitted: there are no classes, as metrics.client_id_pattern has no named group"
+    allowed = "omitted, because metrics.client_id_pattern has no named group"
     if classes:
         allowed = f"NAME:VALUE with one of the names {', '.join(classes)}"
     raise ProblemError.of_parameter("class", text, allowed)
@@ -166,22 +149,19 @@ def _read_class(text: str, pattern: re.Pattern[str] | None) -> tuple[str, str]:
 
 def write_cursor(order: Order, key: Key) -> str:
     """Return the cursor of the page after a key."""
-    text = json.dumps([order.value, key], ensure_ascii=False, separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(msgspec.json.encode([order, key])).decode().rstrip("=")
 
 
 def read_cursor(text: str, order: Order) -> Key:
     """Return the key in a cursor; raises ProblemError if it is not a cursor of this order."""
+    key: Key
+    cursor_type: Any = tuple[Order, tuple[float, str]] if order.by_since else tuple[Order, str]
     try:
-        padded = text + "=" * (-len(text) % 4)
-        cursor = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, RecursionError):
-        cursor = None
-    match cursor:
-        case [order.value, str(client_id)] if not order.by_since:
-            return client_id
-        case [order.value, [int() | float() as since, str(client_id)]] if order.by_since:
-            if not isinstance(since, bool) and abs(since) < 1e300:  # neither infinite nor NaN
-                return (float(since), client_id)
+        content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        written_for, key = msgspec.json.decode(content, type=cursor_type)
+    except ValueError:
+        written_for, key = None, ""
+    if written_for is order:
+        return key
     allowed = f"the next_cursor of a page with the same sort, here {order.value}"
     raise ProblemError.of_parameter("cursor", text, allowed)

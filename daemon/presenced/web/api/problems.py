@@ -1,13 +1,12 @@
 """Error answers of the API, as problem details in JSON (RFC 9457)."""
 
-from __future__ import annotations
-
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from presenced.web.api import answers
 
@@ -15,8 +14,6 @@ HEADERS: Mapping[str, str] = {"Cache-Control": "no-store", "X-Content-Type-Optio
 """The headers of every answer."""
 
 _MAX_SHOWN = 200
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ProblemError(Exception):
@@ -36,35 +33,31 @@ class ProblemError(Exception):
             self.headers["Retry-After"] = str(retry_after)
 
     @classmethod
-    def of_parameter(cls, name: str, value: str, allowed: str) -> ProblemError:
-        """Return the error of a parameter whose value is not allowed."""
+    def of_parameter(cls, name: str, value: str, allowed: str) -> Self:
+        """Return the error for a value that a parameter cannot have."""
         shown = value if len(value) <= _MAX_SHOWN else f"{value[:_MAX_SHOWN]}..."
         detail = f"the parameter {name} must be {allowed}"
         return cls(400, detail, parameter=name, value=shown, allowed=allowed)
 
-    def response(self) -> web.Response:
-        """Return the problem as a response."""
-        return web.Response(
-            body=msgspec.json.encode(self.problem),
-            status=self.problem.status,
-            content_type="application/problem+json",
-            headers=self.headers,
-        )
-
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every refused request into a problem in JSON."""
+    """Answer every refused request with a problem in JSON."""
     try:
         return await handler(request)
     except ProblemError as error:
-        return error.response()
+        refusal = error
     except web.HTTPMethodNotAllowed as error:
         allowed = sorted(error.allowed_methods)
         detail = f"the method {error.method} is not supported; use {' or '.join(allowed)}"
-        problem = ProblemError(405, detail, allowed=allowed)
-        problem.headers["Allow"] = ", ".join(allowed)
-        return problem.response()
+        refusal = ProblemError(405, detail, allowed=allowed)
+        refusal.headers["Allow"] = ", ".join(allowed)
     except web.HTTPNotFound:
         detail = "there is nothing at this path; /api/v1/openapi.json lists all paths"
-        return ProblemError(404, detail).response()
+        refusal = ProblemError(404, detail)
+    return web.Response(
+        body=msgspec.json.encode(refusal.problem),
+        status=refusal.problem.status,
+        content_type="application/problem+json",
+        headers=refusal.headers,
+    )

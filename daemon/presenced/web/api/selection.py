@@ -1,6 +1,4 @@
-"""Which clients a list shows, in which order, and from where: the request for one page."""
-
-from __future__ import annotations
+"""The request for a page of clients: filters, order, and the position where it begins."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +9,7 @@ from presenced.fleet import Fleet
 from presenced.presence import Client, State
 
 Key = str | tuple[float, str]
-"""The position of a client: its client ID, or first when its state began."""
+"""The position of a client: its client ID, or when its state began and then its client ID."""
 
 Predicate = Callable[[Client], bool]
 
@@ -49,7 +47,7 @@ def client_id_of(key: Key) -> str:
 
 
 class Selection(NamedTuple):
-    """Filters that a client must all pass; those left at their default pass every client.
+    """Filters, all of which a client must pass; the default of each passes every client.
 
     An empty `thing_type` or `thing_group` selects clients that have none. `classes` are pairs of a
     named group of `metrics.client_id_pattern` and its value.
@@ -73,7 +71,7 @@ class Selection(NamedTuple):
         return kept[:-1] + chr(ord(kept[-1]) + 1) if kept else None
 
     def predicate(self, fleet: Fleet, pattern: re.Pattern[str] | None) -> Predicate:
-        """Return a function that says whether a client is selected at the moment of the call."""
+        """Return a function that returns whether a client is selected now."""
         tests: list[Predicate] = []
         if self.prefix:
             tests.append(lambda client: client.client_id.startswith(self.prefix))
@@ -93,8 +91,8 @@ class Selection(NamedTuple):
         match = pattern.search(client_id) if pattern else None
         if match is None:
             return False
-        groups = match.groupdict()
-        return all((groups.get(name) or "") == value for name, value in self.classes)
+        groups = match.groupdict("")
+        return all(groups.get(name, "") == value for name, value in self.classes)
 
 
 class PageRequest(NamedTuple):

@@ -1,11 +1,7 @@
 """A sorted set of up to millions of keys."""
 
-from __future__ import annotations
-
 import gc
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Any)
@@ -63,25 +59,23 @@ class SortedKeys(Generic[K]):
 
         `start` itself is among them if it is present and `inclusive` is true.
         """
-        return list(islice(self._from(start, descending=descending, inclusive=inclusive), limit))
-
-    def _from(self, start: K | None, *, descending: bool, inclusive: bool) -> Iterator[K]:
-        bisect = bisect_left if inclusive is not descending else bisect_right
-        if start is None:
-            index, place = (len(self._blocks), 0) if descending else (0, 0)
-        else:
+        last = len(self._blocks) - 1
+        index, place = last if descending else 0, None
+        if start is not None:
+            bisect = bisect_left if inclusive is not descending else bisect_right
             index = bisect(self._lasts, start)
-            place = bisect(self._blocks[index], start) if index < len(self._blocks) else 0
-        if descending:
-            if index < len(self._blocks):
-                yield from reversed(self._blocks[index][:place])
-            for each in range(index - 1, -1, -1):
-                yield from reversed(self._blocks[each])
-        else:
-            if index < len(self._blocks):
-                yield from self._blocks[index][place:]
-            for each in range(index + 1, len(self._blocks)):
-                yield from self._blocks[each]
+            if index <= last:
+                place = bisect(self._blocks[index], start)
+            elif descending:
+                index = last
+        keys: list[K] = []
+        for number in range(index, -1, -1) if descending else range(index, last + 1):
+            block = self._blocks[number]
+            keys += block[:place][::-1] if descending else block[place:]
+            if len(keys) >= limit:
+                break
+            place = None
+        return keys[:limit]
 
     def _replace(self, index: int, block: tuple[K, ...]) -> None:
         if not block:

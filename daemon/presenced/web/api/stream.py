@@ -1,20 +1,21 @@
 """Transitions as server-sent events (HTML standard, section "Server-sent events")."""
 
-from __future__ import annotations
-
 import asyncio
 import math
+import re
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
+from multidict import MultiMapping
 
 from presenced.presence import Transition
 from presenced.web.api.answer_builder import transition_answer
-from presenced.web.api.parameters import STREAM_PARAMETERS, Query
+from presenced.web.api.parameters import STREAM_PARAMETERS, check_query, states
 from presenced.web.api.problems import HEADERS, ProblemError
 
 _MAX_PENDING = 1000
@@ -38,7 +39,7 @@ class StreamEvent(NamedTuple):
 
 
 class Subscriber:
-    """The pending events that one subscriber selects, and how many it lost.
+    """The pending events of one subscriber, and the number of lost ones.
 
     `is_open` says whether its connection is still open.
     """
@@ -47,23 +48,20 @@ class Subscriber:
         self.is_open = is_open
         self.closed = False
         self._selects = selects
-        self._lost = 0.0
-        self._pending: deque[StreamEvent] = deque()
+        self._due = 0.0  # the number of events to take or to report as lost
+        self._pending: deque[StreamEvent] = deque(maxlen=_MAX_PENDING)
         self._wakeup = asyncio.Event()
 
     def offer(self, event: StreamEvent) -> None:
         """Add an event if it is selected; the oldest pending one is lost if there are too many."""
-        if not self._selects(event.transition):
-            return
-        if len(self._pending) >= _MAX_PENDING:
-            self._pending.popleft()
-            self._lost += 1
-        self._pending.append(event)
-        self._wakeup.set()
+        if self._selects(event.transition):
+            self._pending.append(event)
+            self._due += 1
+            self._wakeup.set()
 
     def lose(self, count: float) -> None:
         """Count events as lost; infinity if their number is unknown."""
-        self._lost += count
+        self._due += count
         if count:
             self._wakeup.set()
 
@@ -73,24 +71,23 @@ class Subscriber:
         self._wakeup.set()
 
     async def wait(self, seconds: float) -> None:
-        """Wait until there is something to take, at most so many seconds."""
-        try:
+        """Wait until there is something to take, at most `seconds`."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wakeup.wait()
-        except TimeoutError:
-            return
 
     def take(self, limit: int) -> tuple[float, list[StreamEvent]]:
         """Return how many events were lost since the last call, and the oldest pending ones."""
-        lost, self._lost = self._lost, 0.0
+        lost = self._due - len(self._pending)
         events = [self._pending.popleft() for _ in range(min(limit, len(self._pending)))]
+        self._due = len(self._pending)
         if not self._pending and not self.closed:
             self._wakeup.clear()
         return lost, events
 
 
 class Hub:
-    """Publishes transitions to subscribers, and the last ones again to those that come back.
+    """Publishes transitions to subscribers; one that reconnects gets the ones it missed.
 
     The IDs of events are valid as long as the hub exists. A subscriber that takes longer than
     `write_timeout` seconds to receive data is disconnected; `heartbeat` is the longest silence in
@@ -110,7 +107,7 @@ class Hub:
         self._name = secrets.token_hex(4)
         self._number = 0
         self._recent: deque[Transition] = deque(maxlen=_MAX_REMEMBERED)
-        self._subscribers: list[Subscriber] = []
+        self._subscribers: set[Subscriber] = set()
         self._closed = False
 
     @property
@@ -130,25 +127,24 @@ class Hub:
     def subscribe(
         self, selects: Selects, is_open: Callable[[], bool], last_id: str | None = None
     ) -> Subscriber:
-        """Subscribe to the selected transitions, from now on or from the one after `last_id` on.
+        """Subscribe to the selected transitions, from now on or after the one with `last_id`.
 
         Those that are no longer remembered count as lost. Raises ProblemError if the maximum number
         of subscribers is reached.
         """
-        self._subscribers = [each for each in self._subscribers if each.is_open()]
+        self._subscribers = {each for each in self._subscribers if each.is_open()}
         if self._closed or len(self._subscribers) >= self._max_subscribers:
             detail = "the maximum number of streams is open; close another one or try again later"
             raise ProblemError(503, detail, retry_after=_RETRY_AFTER)
         subscriber = Subscriber(selects, is_open)
         if last_id is not None:
             self._resume(subscriber, last_id)
-        self._subscribers.append(subscriber)
+        self._subscribers.add(subscriber)
         return subscriber
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Remove a subscriber, if it is still subscribed."""
-        if subscriber in self._subscribers:
-            self._subscribers.remove(subscriber)
+        self._subscribers.discard(subscriber)
 
     def close(self) -> None:
         """Close all subscribers and refuse new ones."""
@@ -160,35 +156,36 @@ class Hub:
         return f"{self._name}-{number}"
 
     def _resume(self, subscriber: Subscriber, last_id: str) -> None:
-        name, _, number = last_id.rpartition("-")
-        is_valid = name == self._name and number.isascii() and number.isdigit() and len(number) < 20
-        if not is_valid or int(number) > self._number:
+        match = re.fullmatch(f"{self._name}-([0-9]{{1,19}})", last_id)
+        number = int(match[1]) if match else math.inf
+        if number > self._number:
             subscriber.lose(math.inf)
             return
         forgotten = self._number - len(self._recent)
-        subscriber.lose(max(0, forgotten - int(number)))
+        subscriber.lose(max(0, forgotten - number))
         for each, transition in enumerate(self._recent, forgotten + 1):
-            if each > int(number):
+            if each > number:
                 subscriber.offer(StreamEvent(self._id(each), transition))
 
 
 async def serve_events(request: web.Request, hub: Hub) -> web.StreamResponse:
     """Answer with a stream of transitions until either side closes it."""
-    selects = _filter(Query(request.query, STREAM_PARAMETERS))
+    check_query(request.query, STREAM_PARAMETERS)
     response = web.StreamResponse(headers=_HEADERS)
     if request.method == "HEAD":
         await response.prepare(request)
         return response
     last_id = request.headers.get("Last-Event-ID")
-    subscriber = hub.subscribe(selects, lambda: _is_open(request), last_id)
+    subscriber = hub.subscribe(_filter(request.query), lambda: _is_open(request), last_id)
+    # A subscriber that resumes keeps its ID until it has received the next event. The ID is that of
+    # now: after `prepare` it may be that of an event that is still pending.
+    first_id = f"id: {hub.last_id}\n" if last_id is None else ""
     try:
         await response.prepare(request)
-        # A subscriber that comes back keeps its ID until it has received what came after it.
-        first_id = f"id: {hub.last_id}\n" if last_id is None else ""
         await _write(response, f"retry: 2000\n{first_id}: listening\n\n", hub.write_timeout)
         await _send_events(subscriber, hub, response)
     except (ConnectionError, TimeoutError):
-        # A client that reads nothing would occupy its place for ever.
+        # A client that reads nothing would hold one of the limited number of streams.
         if request.transport is not None:
             request.transport.abort()
     finally:
@@ -196,12 +193,12 @@ async def serve_events(request: web.Request, hub: Hub) -> web.StreamResponse:
     return response
 
 
-def _filter(query: Query) -> Selects:
-    client_id, prefix, states = query.one("client_id"), query.one("prefix") or "", query.states()
+def _filter(query: MultiMapping[str]) -> Selects:
+    client_id, prefix, wanted = query.get("client_id"), query.get("prefix", ""), states(query)
     return lambda transition: (
         (client_id is None or transition.client_id == client_id)
         and transition.client_id.startswith(prefix)
-        and (not states or transition.state in states)
+        and (not wanted or transition.state in wanted)
     )
 
 
@@ -213,21 +210,18 @@ async def _send_events(subscriber: Subscriber, hub: Hub, response: web.StreamRes
     while True:
         await subscriber.wait(hub.heartbeat)
         lost, events = subscriber.take(_EVENTS_PER_WRITE)
-        text = "".join(_format(lost, events))
+        text = ""
+        if lost:
+            count = None if math.isinf(lost) else int(lost)
+            text = f"event: lost\ndata: {_json({'count': count})}\n\n"
+        for event in events:
+            data = _json(transition_answer(event.transition))
+            text += f"event: transition\nid: {event.id}\ndata: {data}\n\n"
         if subscriber.closed and not text:
             return
         # The ID advances even if no event is selected, so that it does not become too old.
         heartbeat = f"id: {hub.last_id}\n: heartbeat\n\n"
         await _write(response, text or heartbeat, hub.write_timeout)
-
-
-def _format(lost: float, events: Iterable[StreamEvent]) -> Iterator[str]:
-    if lost:
-        count = None if math.isinf(lost) else int(lost)
-        yield f"event: lost\ndata: {_json({'count': count})}\n\n"
-    for event in events:
-        data = _json(transition_answer(event.transition))
-        yield f"event: transition\nid: {event.id}\ndata: {data}\n\n"
 
 
 def _json(answer: object) -> str:

@@ -74,7 +74,8 @@ function showFacts(story) {
 
 function deadline({ then, at, held }) {
   if (held) return `${then}, but not before the message backlog has been received`;
-  return el("span", {}, `${then} at `, at === null ? "no time soon" : moment(at));
+  if (at === null) return `${then} after the year 9999`;
+  return el("span", {}, `${then} at `, moment(at));
 }
 
 function showTimeline({ entries, kept_per_client: kept }) {

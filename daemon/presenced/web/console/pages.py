@@ -1,13 +1,12 @@
-"""Routes of the console, and of the page that stands in for it if the API is off."""
-
-from __future__ import annotations
+"""Routes of the console, and of the page that replaces it if the API is off."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from html import escape
 from importlib.resources import files
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from presenced import __version__
 from presenced.system.supervision import Readiness
@@ -24,8 +23,6 @@ _HEADERS = {
 }
 _FILES = ("console.css", "console.js", "api.js", "client.js", "fleet.js", "stream.js", "text.js")
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-
-Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def console_routes() -> list[web.RouteDef]:

@@ -30,7 +30,7 @@ const pause = (time) => new Promise((go) => setTimeout(go, time));
 /**
  * Follows transitions while the page is visible, and catches up on missed ones afterwards.
  *
- * An EventSource would report neither why it was refused nor that the stream went silent.
+ * An EventSource reports neither why it was refused nor that the stream went silent.
  * `handlers` has the functions opened(), transition(transition), lost(count) and down(error), whose
  * error may be undefined.
  */
@@ -43,7 +43,7 @@ export class Stream {
   async run() {
     let wait = FIRST_WAIT;
     for (;;) {
-      // The number of streams is limited: a hidden page leaves its place to others.
+      // The number of streams is limited: a hidden page closes its stream.
       while (document.hidden) await visibilityChanged();
       const begun = Date.now();
       const error = await this.follow().catch((thrown) => thrown);

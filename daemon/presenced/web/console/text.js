@@ -50,7 +50,7 @@ export const mark = (state) => el("span", { class: "mark", "data-state": state }
 export const badge = (state) =>
   el("span", { class: "state", "data-state": state }, mark(state), ` ${state}`);
 
-/** The badge of a client of which events may have been lost. */
+/** The badge of a client whose events may have been lost. */
 export const unverified = () => el("span", { class: "unverified" }, "unverified");
 
 /** Text in a fixed-width font. */

@@ -16,10 +16,10 @@ async def ticking(ticks: list[str]) -> None:
 def test_the_loop_goes_round_between_any_two_slices():
     async def run() -> list[str]:
         log: list[str] = []
-        pace = CooperativeScheduler(0.0)
+        scheduler = CooperativeScheduler(0.0)
 
         async def work(name: str) -> None:
-            async with pace.turn() as turn:
+            async with scheduler.turn() as turn:
                 for _ in range(20):
                     log.append(name)
                     await turn.yield_if_due()
@@ -38,9 +38,9 @@ def test_the_loop_goes_round_between_any_two_slices():
 def test_work_that_fits_into_a_slice_is_not_interrupted():
     async def run() -> list[str]:
         log: list[str] = []
-        pace = CooperativeScheduler(60.0)
+        scheduler = CooperativeScheduler(60.0)
         ticker = asyncio.create_task(ticking(log))
-        async with pace.turn() as turn:
+        async with scheduler.turn() as turn:
             for _ in range(20):
                 log.append("work")
                 await turn.yield_if_due()
@@ -53,12 +53,12 @@ def test_work_that_fits_into_a_slice_is_not_interrupted():
 @pytest.mark.parametrize("rounds", range(8))
 def test_a_cancelled_task_keeps_no_other_waiting(rounds):
     async def run() -> int:
-        pace = CooperativeScheduler(0.0)
+        scheduler = CooperativeScheduler(0.0)
         done = 0
 
         async def work() -> None:
             nonlocal done
-            async with pace.turn() as turn:
+            async with scheduler.turn() as turn:
                 for _ in range(5):
                     await turn.yield_if_due()
             done += 1
