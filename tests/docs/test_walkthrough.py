@@ -35,7 +35,7 @@ def test_from_the_configuration_to_the_first_metrics(tmp_path: Path) -> None:
                 PRESENCED_MQTT__SESSION_EXPIRY="0s",
                 PRESENCED_MQTT__TLS__CERT=str(certificates.daemon.cert),
                 PRESENCED_MQTT__TLS__KEY=str(certificates.daemon.key),
-                PRESENCED_MQTT__TLS__CA=str(certificates.ca),
+                PRESENCED_MQTT__TLS__CA=str(certificates.daemon.ca),
             )
             assert "is valid" in await runner.run(block("README.md", "ENDPOINT="))
             steps = await runner.run(block("README.md", "presenced doctor"))
