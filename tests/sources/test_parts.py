@@ -150,6 +150,21 @@ def test_missing_and_short_answers_are_requested_again():
     assert status.failures["filter_refused"] == 0
 
 
+def test_an_answer_after_the_end_of_the_connection_ends_the_retries():
+    """aiomqtt can lose the cancellation that comes with the end."""
+    status, link = ConnectionStatus("c", ["a"], listener=KeptSession("old")), ScriptedLink([[1]])
+    status.up(resumed=True)
+
+    async def answer_late(filters):
+        status.closed()
+        return link.answer(filters)
+
+    link.subscribe = answer_late
+    asyncio.run(asyncio.wait_for(subscribe_until_granted(link, status, backoff(60.0, 60.0)), 5))
+    assert link.sent == [["a"]]
+    assert status.granted == {"a": False}
+
+
 def test_nine_filters_make_two_packets():
     filters = [str(number) for number in range(9)]
     _, sent = subscribe_with([[1] * 8, [1]], filters)

@@ -55,13 +55,14 @@ class Connections:
         self.traffic: dict[str, Traffic] = {}
         self._inbox = inbox
         self._listener = listener
-        self._sources: list[tuple[Transport, SourceOptions, MqttSource]] = []
+        self._sources: dict[SourceOptions, MqttSource] = {}
+        self._transport: Transport | None = None
         self._log = get_logger("presenced.mqtt")
 
     @property
     def statuses(self) -> list[ConnectionStatus]:
         """The status of each connection, in the order of the settings."""
-        return [source.status for _, _, source in self._sources]
+        return [source.status for source in self._sources.values()]
 
     @property
     def problems(self) -> list[str]:
@@ -87,20 +88,20 @@ class Connections:
             traffic.max_message_rate = max_message_rate
 
     async def use(self, transport: Transport, wanted: Sequence[SourceOptions]) -> int:
-        """Run exactly the wanted connections; those that exist already stay as they are.
+        """Run exactly the wanted connections; those with the same options continue.
 
         Returns how many were started. A connection that changes is stopped before its successor
         starts: with the same client ID the broker would disconnect one of the two.
         """
-        kept = {options: source for kind, options, source in self._sources if kind == transport}
-        await self._stop([s for _, o, s in self._sources if o not in wanted or o not in kept])
-        sources = (
-            kept.get(options)
-            or build_source(transport, options, self._inbox, self._status(options))
-            for options in wanted
-        )
-        self._sources = [(transport, *pair) for pair in zip(wanted, sources, strict=True)]
-        started = [source for _, options, source in self._sources if options not in kept]
+        unchanged = wanted if transport == self._transport else ()
+        kept = {o: source for o, source in self._sources.items() if o in unchanged}
+        await self._stop([source for o, source in self._sources.items() if o not in kept])
+        self._sources = {
+            o: kept.get(o) or build_source(transport, o, self._inbox, self._status(o))
+            for o in wanted
+        }
+        self._transport = transport
+        started = [source for o, source in self._sources.items() if o not in kept]
         await asyncio.gather(*(source.start() for source in started))
         return len(started)
 
@@ -114,11 +115,11 @@ class Connections:
 
     async def renew(self) -> int:
         """Use certificate files that have changed; return how many connections reconnected."""
-        return sum(await asyncio.gather(*(source.renew() for _, _, source in self._sources)))
+        return sum(await asyncio.gather(*(source.renew() for source in self._sources.values())))
 
     async def stop(self) -> None:
-        """Disconnect all, within some seconds."""
-        await self._stop([source for _, _, source in self._sources])
+        """Disconnect all within 3 seconds."""
+        await self._stop(list(self._sources.values()))
 
     async def _stop(self, sources: Sequence[MqttSource]) -> None:
         stops = [asyncio.ensure_future(source.stop()) for source in sources]

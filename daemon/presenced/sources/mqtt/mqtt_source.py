@@ -182,10 +182,11 @@ async def subscribe_until_granted(
 
     Then unsubscribe from filters that a resumed session holds and that are no longer configured. A
     policy that is corrected while the connection is up takes effect with the next attempt. An
-    exception of the library counts as no answer. Cancelled when the connection ends.
+    exception of the library counts as no answer. Cancelled when the connection ends; it also ends
+    by itself, because aiomqtt loses a cancellation that meets an answer (`wait_for` before 3.12).
     """
     missing = list(status.filters)
-    while not link.ended and (missing or status.unwanted):
+    while status.connected and not link.ended and (missing or status.unwanted):
         if missing:
             status.subscribing(time.monotonic())
         unanswered = status.subscription_unanswered
@@ -203,7 +204,7 @@ async def subscribe_until_granted(
                     status.still_subscribed([topic_filter], reason_name(code))
                 else:
                     status.unsubscribed(topic_filter)
-        if missing or status.unwanted:
+        if status.connected and (missing or status.unwanted):
             await asyncio.sleep(next(waits))
 
 
