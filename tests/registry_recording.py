@@ -47,7 +47,7 @@ def record() -> RecordedFleet:
 
 
 def found(fleet: RecordedFleet) -> None:
-    """Create types, groups and things; some are told only after what is about them."""
+    """Create types, groups and things; some events arrive after others that depend on them."""
     registry = fleet.registry
     for kind in ("sensor", "gateway", "actuator", "legacy"):
         fleet.tell(registry.create_type(kind, fleet.now, searchable=("site",)), late=20)
@@ -101,7 +101,7 @@ def connect(fleet: RecordedFleet) -> None:
 
 
 def move(fleet: RecordedFleet) -> None:
-    """Move and change things; the older of two changes is told after the newer one."""
+    """Move and change things; the event of the older of two changes arrives last."""
     registry = fleet.registry
     fleet.tell(registry.regroup("sensor-2", fleet.now, out_of="hall-1", into="hall-3"), late=50)
     for name in ("sensor-2", "sensor-3"):
@@ -110,7 +110,7 @@ def move(fleet: RecordedFleet) -> None:
     for name in ("sensor-2", "sensor-3"):
         fleet.tell(registry.update_thing(name, fleet.now, attributes={"model": "s2"}))
     fleet.wait(5)
-    # Away and back again: what is told last is not what is true.
+    # Moved away and back: the event that arrives last is not the latest change.
     fleet.tell(registry.regroup("gateway-5", fleet.now, out_of="hall-2", into="hall-1"), late=55)
     fleet.wait(10)
     fleet.tell(registry.regroup("gateway-5", fleet.now, out_of="hall-1", into="hall-2"))

@@ -1,4 +1,4 @@
-"""What can be wrong with a connection is told apart in the log and in `/-/ready`."""
+"""The log and `/-/ready` distinguish what is wrong with a connection."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is told about a connection."""
+"""What is reported about a connection."""
 
 import pytest
 

@@ -25,7 +25,7 @@ MEANWHILE = """\
 [Unit]
 Before=presenced.service
 [Service]
-ExecStartPost=sh /root/meanwhile
+ExecStartPost=sh /srv/meanwhile
 """
 
 
@@ -85,7 +85,7 @@ def test_killed_it_knows_what_it_knew_and_learns_what_it_missed(at_once: Machine
 
 def test_a_reboot_of_the_machine(at_once: Machine) -> None:
     connect(at_once, "boot-stays", "boot-leaves")
-    at_once.write("/root/meanwhile", publishing("disconnected", "boot-leaves", 1))
+    at_once.write("/srv/meanwhile", publishing("disconnected", "boot-leaves", 1))
     at_once.write(DROP_IN, MEANWHILE)
     at_once.run(f"systemctl enable mosquitto {UNIT}")
     before = samples(at_once)

@@ -17,7 +17,7 @@ def follows(event: Stamp, client: Client, session: PackedSession) -> bool:
     """Return whether an event is the plain successor of a client's last one; nearly all are.
 
     That is a connect with a higher version and no earlier event time of a client that is not
-    online, or the disconnect of the very connection by which it is online. `resolve` finds each of
+    online, or the disconnect of the connection that made it online. `resolve` finds each of
     them later under any rules with R > 2A, and nothing is ambiguous after it. `session` is the
     event's, packed.
     """

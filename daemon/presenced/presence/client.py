@@ -49,7 +49,7 @@ class State(StrEnum):
 
 
 class EventStamp(NamedTuple):
-    """An event as far as ordering looks at it; equal stamps are one message delivered twice."""
+    """What ordering reads of an event; equal stamps are one message delivered twice."""
 
     connected: bool
     timestamp: int
@@ -132,7 +132,7 @@ class Client(msgspec.Struct, gc=False, eq=False):
 
     @property
     def stamp(self) -> EventStamp:
-        """Its last accepted event as ordering looks at it."""
+        """What ordering reads of its last accepted event."""
         return EventStamp(self.connected, self.timestamp, self.version, self.session)
 
     @property

@@ -166,6 +166,6 @@ def _client(connection: sqlite3.Connection, client_id: str) -> ClientRow | None:
     select = f"SELECT {', '.join(ClientRow._fields)} FROM clients WHERE client_id = ?"  # noqa: S608
     try:
         row = connection.execute(select, (client_id,)).fetchone()
-    except UnicodeEncodeError:  # the argument is not UTF-8, so it is no client ID
+    except UnicodeEncodeError:  # client IDs are UTF-8; an argument that is not matches none
         return None
     return None if row is None else ClientRow._make(row)
