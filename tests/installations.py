@@ -14,6 +14,7 @@ PACKAGES = (
     *("python3", "python3-venv", "mosquitto", "mosquitto-clients"),
 )
 SOURCE, WHEELS = "/mnt/source", "/mnt/wheels"
+# In the home of root, as an administrator has it; the service can read nothing there.
 CLONE = "/root/clone"
 MOSQUITTO = """\
 per_listener_settings true

@@ -16,8 +16,8 @@ from presenced.events.model import Event, LifecycleEvent, ThingEvent
 from presenced.fleet import Changes
 from presenced.pipeline import Batch
 from presenced.presence import Presence, PresenceRules
+from presenced.sources.connection_gap import GapReason
 from presenced.sources.gap_detector import GapDetector, MqttSession
-from presenced.sources.gaps import GapReason
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 from presenced.sources.subscriptions import carries_presence

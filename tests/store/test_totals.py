@@ -9,8 +9,8 @@ from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG
 from presenced.pipeline import EventCounts, Pipeline
 from presenced.presence import Distribution, PresenceCounts, PresenceRules, State
+from presenced.sources.connection_gap import GapReason
 from presenced.sources.gap_detector import GapDetector
-from presenced.sources.gaps import GapReason
 from presenced.store.changes import Changes
 from presenced.store.schema import CounterRow
 from presenced.store.totals import Totals

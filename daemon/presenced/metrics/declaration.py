@@ -21,8 +21,8 @@ from presenced.metrics.metric import Metric
 from presenced.pipeline import EventCounts, Pipeline
 from presenced.presence.counts import Distribution, PresenceCounts
 from presenced.registry.inventory import Inventory
+from presenced.sources.connection_gap import GapReason
 from presenced.sources.connections import Connections
-from presenced.sources.gaps import GapReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.status import ConnectionStatus
 from presenced.sources.traffic import Traffic

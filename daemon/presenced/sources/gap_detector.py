@@ -13,8 +13,8 @@ from presenced.events.message import Message
 from presenced.events.model import Event, LifecycleEvent
 from presenced.pipeline import Batch
 from presenced.presence import Presence
+from presenced.sources.connection_gap import ConnectionGap, Gap, GapReason
 from presenced.sources.faults import Fault
-from presenced.sources.gaps import ConnectionGap, Gap, GapReason
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionListener, ConnectionStatus
 from presenced.sources.subscriptions import Subscriptions, carries_presence

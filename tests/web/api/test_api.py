@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator
 
 from api_fleet import START, ApiFleet, Get
 from presenced.presence import PresenceRules
+from presenced.sources.connection_gap import GapReason
 from presenced.sources.gap_detector import LastGap
-from presenced.sources.gaps import GapReason
 from presenced.web.api.openapi import document
 from presenced.web.api.parameters import read_cursor, write_cursor
 from presenced.web.api.problems import ProblemError

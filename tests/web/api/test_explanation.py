@@ -6,8 +6,8 @@ import math
 import pytest
 
 from api_fleet import START, ApiFleet
+from presenced.sources.connection_gap import GapReason
 from presenced.sources.gap_detector import LastGap
-from presenced.sources.gaps import GapReason
 
 
 def explained(fleet: ApiFleet, client_id: str = "a") -> str:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from presenced.presence import Effect, State
-from presenced.sources.gaps import GapReason
+from presenced.sources.connection_gap import GapReason
 
 
 def _doc(description: str) -> Meta:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from presenced.sources.gaps import ConnectionGap, Gap, GapReason
+from presenced.sources.connection_gap import ConnectionGap, Gap, GapReason
 
 EXPIRY = 3600.0
 
