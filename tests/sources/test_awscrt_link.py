@@ -1,8 +1,18 @@
 """What is peculiar to the awscrt transport."""
 
 import asyncio
+import gc
 import threading
+import weakref
 
+import pytest
+
+from brokers import free_port
+from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt.awscrt_link import AwscrtLink
+from presenced.sources.mqtt.link import ConnectError
+from presenced.sources.source import SourceOptions
+from presenced.sources.status import ConnectionStatus
 from scripted_broker import CONNECT, SUBSCRIBE, scripted_broker
 from source_harness import FILTER, running
 from waiting import until
@@ -63,3 +73,26 @@ def test_python_keeps_the_state_of_the_library_thread(broker_of):
 
     asyncio.run(scenario())
     assert known == [False, True, True]
+
+
+def test_a_closed_link_is_freed():
+    # The library refers to it through callbacks, which the garbage collector cannot follow.
+    options = SourceOptions(
+        endpoint="127.0.0.1", port=free_port(), client_id="a", filters=(FILTER,), tls=None
+    )
+
+    async def scenario():
+        inbox = Inbox(asyncio.get_running_loop(), lambda _: None)
+        link = AwscrtLink(options, None, inbox, ConnectionStatus("a", (FILTER,), endpoint="e"))
+        with pytest.raises(ConnectError):
+            await link.open()
+        await link.close()
+        link = weakref.ref(link)
+
+        def freed():
+            gc.collect()
+            return link() is None
+
+        await until(freed)
+
+    asyncio.run(scenario())

@@ -49,7 +49,8 @@ class AwscrtLink(Link):
         super().__init__(options, tls, inbox, status)
         self._acknowledged = False
         self._stopped = asyncio.Event()
-        self._client = mqtt5.Client(self._client_options())
+        # None once closed.
+        self._client: Any = mqtt5.Client(self._client_options())
 
     @staticmethod
     def load_tls(options: SourceOptions) -> Any:
@@ -70,7 +71,7 @@ class AwscrtLink(Link):
 
     async def open(self) -> None:
         """Connect and wait until the broker accepts; see `Link`."""
-        self._client.start()  # type: ignore[no-untyped-call]
+        self._client.start()
         await self._opened
 
     async def subscribe(self, filters: list[str]) -> Sequence[int]:
@@ -100,6 +101,8 @@ class AwscrtLink(Link):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_TIMEOUT if connected else _STOP_TIMEOUT_UNCONNECTED):
                 await self._stopped.wait()
+        # The library holds the callbacks, and so this link, for as long as the client exists.
+        self._client = None
 
     def _client_options(self) -> mqtt5.ClientOptions:
         options = self._options
@@ -162,9 +165,12 @@ class AwscrtLink(Link):
 
     def _acknowledge(self, handle: mqtt5.PublishAcknowledgementControlHandle) -> None:
         """Send the PUBACK; the library drops it if its connection has ended."""
+        client = self._client
+        if client is None:  # closed: the broker sends the message again
+            return
         self._acknowledged = True
         try:
-            self._client.invoke_publish_acknowledgement(handle)
+            client.invoke_publish_acknowledgement(handle)
         except Exception as error:  # noqa: BLE001 - the caller cannot do anything about it
             self._status.callback_failed("acknowledge", error)
 
