@@ -217,10 +217,15 @@ def test_delays_are_measured_against_event_time_and_never_negative() -> None:
     assert (sum(delay.buckets), delay.sum) == (2, 3.0)
 
 
-def test_topic_disagreements_are_counted() -> None:
+def test_topic_disagreements_are_counted_and_logged_with_their_topic(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure("info", "json")
     pipeline, _ = make()
     pipeline.process([message("connected", eventType="disconnected")])
     assert pipeline.counts.topic_disagreements == 1
+    line = json.loads(capsys.readouterr().err)
+    assert line["topic"] == "$aws/events/presence/connected/a"
     assert pipeline.fleet.presence.clients["a"].state is State.OFFLINE
 
 

@@ -196,7 +196,7 @@ class Pipeline:
         counts, received = self.counts, message.received
         counts.decoded[_CONNECTED if event.connected else _DISCONNECTED] += 1
         if event.topic_disagrees:
-            self._report_disagreement(event)
+            self._report_disagreement(event, message)
         if not event.untimed:
             counts.delays["presence"].observe(received - event.timestamp / 1000)
         why = self.fleet.client_filter.why_ignored(event.client_id)
@@ -209,7 +209,7 @@ class Pipeline:
         counts, received = self.counts, message.received
         counts.decoded[event.family, event.type] += 1
         if event.topic_disagrees:
-            self._report_disagreement(event)
+            self._report_disagreement(event, message)
         if event.timestamp is not None:
             counts.delays[event.family].observe(received - event.timestamp / 1000)
         if isinstance(event, ConnectFailedEvent | SubscriptionEvent):
@@ -271,13 +271,14 @@ class Pipeline:
             topic=message.topic[:_MAX_TOPIC_LENGTH],
         )
 
-    def _report_disagreement(self, event: Event) -> None:
+    def _report_disagreement(self, event: Event, message: Message) -> None:
         self.counts.topic_disagreements += 1
         self._log.warning(
             "topic and payload disagree; the payload decides",
             key=event.family,
             family=event.family,
             type=event.type,
+            topic=message.topic[:_MAX_TOPIC_LENGTH],
         )
 
     def _report_fault(self) -> None:
