@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ import pytest
 
 from brokers import Mosquitto, lifecycle_events
 from daemons import Daemon
-from presenced.store.file import StateFile
 from statefiles import query
 from waiting import wait_for
 
@@ -84,7 +84,9 @@ def test_a_disk_that_fills_up_stops_neither_presence_nor_acknowledgements(
     assert line["cause"] == "full"
     assert "make room on the disk" in line["remedy"]
     assert line["level"] == "error"
-    assert daemon.ready
+    status, text = daemon.get("/-/ready")
+    assert status == 200
+    assert "the state file cannot be written (full): a crash loses what has changed" in text
     ballast.unlink()
     wait_for(lambda: stored(small_disk) == IN_ALL, timeout=60)
     wait_for(lambda: lines(daemon, "is written again"))
@@ -115,6 +117,10 @@ def test_stall_leaves_with_the_broker_what_cannot_be_kept(
     assert online(daemon) < IN_ALL
     (line,) = lines(daemon, "cannot be written")
     assert line["acknowledgements"] == "held back"
+    wait_for(lambda: not daemon.ready)
+    text = daemon.get("/-/ready")[1]
+    assert text.startswith("the state file cannot be written (full): messages are not acknowledged")
+    assert "make room on the disk" in text
     kill(daemon)
     ballast.unlink()
     daemon.start()
@@ -144,12 +150,14 @@ def test_stall_goes_on_where_it_stood_once_there_is_room(
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the file as another daemon does."""
-    file = StateFile.open(path)
+    """Hold the file as a backup or a shell of SQLite may."""
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("BEGIN EXCLUSIVE")
     try:
         yield
     finally:
-        file.close()
+        connection.close()
 
 
 @contextmanager
@@ -194,7 +202,7 @@ def on_a_full_disk(path: Path) -> Iterator[None]:
 
 
 TROUBLES = [
-    (locked, "locked", "stop that one"),
+    (locked, "locked", "end the program that keeps the file open"),
     (replaced_by_a_directory, "other", "set state.path to a file"),
     (of_another_user, "read_only", "let the user that presenced runs as write the file"),
     (on_a_read_only_disk, "read_only", "mounted for writing"),
@@ -229,6 +237,22 @@ def test_a_file_that_cannot_be_opened_ends_the_start_of_stall(
     assert remedy in said
     daemon.start()
     assert online(daemon) == 2
+
+
+@pytest.mark.parametrize("on_error", ["continue", "stall"])
+def test_a_second_daemon_on_one_file_does_not_start(
+    tmp_path: Path, broker_of: Any, daemon_of: Any, on_error: str
+) -> None:
+    broker: Mosquitto = broker_of()
+    first = run_on(tmp_path, broker, daemon_of, on_error)
+    first.wait_until_ready()
+    second = run_on(
+        tmp_path, broker, daemon_of, on_error, start=False, mqtt={"client_id": "second"}
+    )
+    said = second.fail_to_start()
+    assert f"the state file {tmp_path / 'presenced.db'} is in use by another presenced" in said
+    assert "give each presenced a state.path of its own" in said
+    assert first.ready
 
 
 @pytest.mark.parametrize(("trouble", "cause", "remedy"), TROUBLES)

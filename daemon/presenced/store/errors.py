@@ -65,16 +65,14 @@ class StateUnusableError(StateError):
         super().__init__(f"the state file {path} cannot be used: {detail}; {self.remedy}")
 
 
-class StateLockedError(StateUnusableError):
-    """Another process has the file."""
+class StateLockedError(StateError):
+    """Another presenced has the file, so this one must not run with it, whatever `on_error` is."""
 
     def __init__(self, path: object, holder: str) -> None:
         by = f" (process {holder})" if holder else ""
         super().__init__(
-            path,
-            "locked",
-            f"it is in use by another presenced{by}",
-            "stop that one, or give each presenced a state.path of its own",
+            f"the state file {path} is in use by another presenced{by}: stop that one, or give"
+            " each presenced a state.path of its own"
         )
 
 
