@@ -179,16 +179,15 @@ class Service:
             return Readiness(ready=False, text="starting")
         if problems := self._connections.problems:
             return Readiness(ready=False, text="\n".join(problems))
+        problem = self._store.problem if self._store is not None else None
         if catching_up := self._gap_detector.catching_up:
             text = f"catching up with messages queued meanwhile: {', '.join(catching_up)}"
-            return Readiness(ready=False, text=text)
+            # Under `stall` a file that cannot be written is what keeps presence behind.
+            return Readiness(ready=False, text=f"{problem}\n{text}" if problem else text)
         lines = ["ready: every connection is up, every filter granted"]
         lines += self._gap_detector.warnings
-        if self._store is not None and (unusable := self._store.unusable):
-            lines.append(
-                f"the state file cannot be used ({unusable.cause}): presenced runs from memory "
-                "until its next start"
-            )
+        if problem:
+            lines.append(problem)
         return Readiness(ready=True, text="\n".join(lines))
 
     async def reload(self) -> list[str]:
@@ -224,8 +223,7 @@ class Service:
         return []
 
     def _apply(self, settings: Settings, protection: Protection) -> None:
-        before, self._settings = self._settings, settings
-        metrics = settings.metrics
+        before, metrics = self._settings, settings.metrics
         for key in ("listen", "health_listen", "api"):
             if getattr(metrics, key) != getattr(before.metrics, key):
                 self._log.warning("a change takes effect at the next start", key=f"metrics.{key}")
@@ -249,6 +247,8 @@ class Service:
             before.mqtt.client_ids,
         ):
             self._pipeline.use_filter(client_filter(settings))
+        # Last: after a failure half-way the next reload applies everything again.
+        self._settings = settings
         self._metric_sources.reload_successful = True
         self._metric_sources.reloaded_at = time.time()
         self._log_certificate_problems(settings)
@@ -315,6 +315,7 @@ class Service:
             health_port=self._listener.health_port,
             **self._watcher.current.summary,
         )
+        self._watcher.log_warnings()
 
     def _log_certificate_problems(self, settings: Settings) -> None:
         if settings.mqtt.tls:

@@ -86,6 +86,22 @@ class StateStore:
             remedy=error.remedy,
         )
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is stored now, its consequence and the remedy; None if all is well."""
+        if (error := self.unusable) is not None:
+            problem, consequence = "used", "presenced runs from memory until its next start"
+        elif self._writer is not None and (error := self._writer.failure) is not None:
+            problem = "written"
+            consequence = (
+                "messages are not acknowledged, so the broker soon sends no more"
+                if self._on_error == "stall"
+                else "a crash loses what has changed meanwhile"
+            )
+        else:
+            return None
+        return f"the state file cannot be {problem} ({error.cause}): {consequence}; {error.remedy}"
+
     def start(self) -> None:
         """Begin to write."""
         if self._file is not None:

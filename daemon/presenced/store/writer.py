@@ -49,7 +49,8 @@ class Writer:
 
     Create it and call `submit` on the event loop, on which it calls `done` and `on_forget`.
     `on_forget` gets operators' requests to forget clients; submit what follows from them together
-    with the deletion of the requests. The writer closes the file in the end.
+    with the deletion of the requests. The writer closes the file in the end. `failure` is why the
+    last attempt to write failed, None if it did not.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Writer:
         self._waiting: list[Done] = []
         self._closing = False
         self._failing_since: float | None = None
-        self._cause = ""
+        self.failure: StateUnusableError | None = None
         self._retry_after = 0.0
         self._due = 0.0
         self._poll_at = 0.0
@@ -146,7 +147,7 @@ class Writer:
         began = time.monotonic()
         try:
             refused = self._file.commit(changes)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the daemon runs from memory
+        except Exception as error:  # noqa: BLE001 - whatever it is, the daemon goes on
             if not isinstance(error, StateUnusableError):
                 error = StateUnusableError(self._file.path, "other", repr(error))
             self._failed(changes, waiting, error)
@@ -165,7 +166,7 @@ class Writer:
             )
         if self._failing_since is not None:
             failed_for = round(ended - self._failing_since, 1)
-            self._failing_since, self._cause, self._retry_after = None, "", 0.0
+            self._failing_since, self.failure, self._retry_after = None, None, 0.0
             self._log.info("the state file is written again", failed_for=failed_for)
 
     def _failed(self, changes: Changes, waiting: list[Done], error: StateUnusableError) -> None:
@@ -183,10 +184,10 @@ class Writer:
             # From here on `submit` itself releases what waits.
             held = waiting + self._waiting
             self._waiting = held if self._stalls else []
-        if error.cause != self._cause:
-            self._cause = error.cause
+        before, self.failure = self.failure, error
+        if before is None or before.cause != error.cause:
             self._log.error(
-                "the state file cannot be written; presenced runs from memory and tries again",
+                "the state file cannot be written; presenced tries again",
                 cause=error.cause,
                 detail=error.detail,
                 remedy=error.remedy,

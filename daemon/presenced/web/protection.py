@@ -85,7 +85,6 @@ class ProtectionWatcher:
         self._path = path
         self._current = read_protection(path)
         self._files = self._current.files
-        self._log_warnings()
 
     @property
     def current(self) -> Protection:
@@ -104,7 +103,7 @@ class ProtectionWatcher:
         if protection.summary != self._current.summary:
             self._log.info("protection of the listener changed", **protection.summary)
         self._path, self._current, self._files = path, protection, protection.files
-        self._log_warnings()
+        self.log_warnings()
         return True
 
     def _reload(self) -> None:
@@ -125,7 +124,8 @@ class ProtectionWatcher:
                 file=str(self._path),
             )
 
-    def _log_warnings(self) -> None:
+    def log_warnings(self) -> None:
+        """Log what is doubtful about the current protection."""
         for problem in self._current.warnings:
             self._log.warning("web configuration", problem=str(problem))
 
