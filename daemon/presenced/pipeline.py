@@ -67,7 +67,7 @@ def _by_type(families: Iterable[str]) -> dict[tuple[str, str], int]:
 
 
 class Batch(NamedTuple):
-    """What a batch of messages, and the deadlines before and between them, did.
+    """The result of one batch of messages and of the deadlines before and between them.
 
     `events` has one entry per message, None if it was rejected.
     """
@@ -78,7 +78,7 @@ class Batch(NamedTuple):
 
 
 class Observer(Protocol):
-    """What metrics, API, state store, log and gap detection are to the pipeline."""
+    """A consumer of batches: metrics, the API, the state store, the log, gap detection."""
 
     def observe(self, batch: Batch) -> None:
         """Take in a batch after it has been applied, before any of it is acknowledged."""

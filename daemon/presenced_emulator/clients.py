@@ -37,7 +37,7 @@ class Server(NamedTuple):
     tls: ssl.SSLContext
 
 
-class Link:
+class DeviceConnection:
     """One MQTT connection, which pings twice per keep-alive.
 
     Made by `open`; ended by `disconnect` or `drop`.
@@ -124,8 +124,10 @@ class DeviceClient:
         self._client_id = client_id
         self._server = server
         self._keep_alive = keep_alive
-        self._link: Link | None = None
-        self._queue: asyncio.Queue[Connect | Disconnect | Remove | Link] = asyncio.Queue()
+        self._link: DeviceConnection | None = None
+        self._queue: asyncio.Queue[Connect | Disconnect | Remove | DeviceConnection] = (
+            asyncio.Queue()
+        )
 
     def perform(self, step: Connect | Disconnect | Remove) -> None:
         """Perform a step after those before it."""
@@ -150,7 +152,9 @@ class DeviceClient:
     async def _connect(self) -> None:
         while True:
             try:
-                link = await Link.open(self._server, self._client_id, keep_alive=self._keep_alive)
+                link = await DeviceConnection.open(
+                    self._server, self._client_id, keep_alive=self._keep_alive
+                )
                 break
             except (OSError, EOFError):
                 await asyncio.sleep(RETRY_AFTER)

@@ -88,7 +88,7 @@ class Provisioner:
         return messages
 
     def change(self, now: float, online: Collection[str]) -> FleetChange:
-        """Make the next change: every sort in turn, each to a device or hall picked at random.
+        """Make the next change: kinds of change take turns, the device or hall is random.
 
         A deletion is followed by the replacement of what was deleted.
         """

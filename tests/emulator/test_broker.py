@@ -11,7 +11,7 @@ import pytest
 
 from presenced_emulator.broker import EmulatedBroker
 from presenced_emulator.certificates import Certificates
-from presenced_emulator.clients import Link, Server
+from presenced_emulator.clients import DeviceConnection, Server
 
 OpenStage = Callable[[], Any]
 
@@ -26,7 +26,8 @@ def test_clean_disconnect(stage: OpenStage, certificates: Certificates) -> None:
         async with stage() as on:
             tls = ssl.create_default_context(cafile=certificates.daemon.ca)
             tls.load_cert_chain(pem, certificates.daemon.key)
-            link = await Link.open(on.devices._replace(tls=tls), "sensor-1", keep_alive=30)
+            server = on.devices._replace(tls=tls)
+            link = await DeviceConnection.open(server, "sensor-1", keep_alive=30)
             connected = await on.event("sensor-1", "connected")
             assert on.connected == {"sensor-1"}
             await link.disconnect()
@@ -47,7 +48,7 @@ def test_clean_disconnect(stage: OpenStage, certificates: Certificates) -> None:
 def test_vanished_client(stage: OpenStage) -> None:
     async def scenario() -> None:
         async with stage() as on:
-            link = await Link.open(on.devices, "plant/pump-1", keep_alive=30)
+            link = await DeviceConnection.open(on.devices, "plant/pump-1", keep_alive=30)
             await on.event("plant/pump-1", "connected")
             link.drop()
             event = await on.event("plant/pump-1", "disconnected")
@@ -60,7 +61,7 @@ def test_vanished_client(stage: OpenStage) -> None:
 def test_silent_client_is_dropped(stage: OpenStage) -> None:
     async def scenario() -> None:
         async with stage() as on:
-            link = await Link.open(on.devices, "camera-1", keep_alive=1)
+            link = await DeviceConnection.open(on.devices, "camera-1", keep_alive=1)
             await link.fall_silent(20)
             assert link.lost
             event = await on.event("camera-1", "disconnected")
@@ -73,8 +74,8 @@ def test_silent_client_is_dropped(stage: OpenStage) -> None:
 def test_pinging_client_stays(stage: OpenStage) -> None:
     async def scenario() -> None:
         async with stage() as on:
-            silent = await Link.open(on.devices, "silent", keep_alive=1)
-            pinging = await Link.open(on.devices, "pinging", keep_alive=1)
+            silent = await DeviceConnection.open(on.devices, "silent", keep_alive=1)
+            pinging = await DeviceConnection.open(on.devices, "pinging", keep_alive=1)
             await silent.fall_silent(20)
             await asyncio.sleep(1)
             assert not pinging.lost
@@ -88,9 +89,9 @@ def test_pinging_client_stays(stage: OpenStage) -> None:
 def test_takeover(stage: OpenStage) -> None:
     async def scenario() -> None:
         async with stage() as on:
-            old = await Link.open(on.devices, "gateway-1", keep_alive=30)
+            old = await DeviceConnection.open(on.devices, "gateway-1", keep_alive=30)
             await on.event("gateway-1", "connected")
-            new = await Link.open(on.devices, "gateway-1", keep_alive=30)
+            new = await DeviceConnection.open(on.devices, "gateway-1", keep_alive=30)
             second = await on.event("gateway-1", "connected", 2)
             ended = await on.event("gateway-1", "disconnected")
             first = on.events("gateway-1", "connected")[0]
@@ -136,9 +137,9 @@ def open_versions(on: Any) -> set[int]:
 def test_crowd_with_one_client_id_leaves_one(stage: OpenStage) -> None:
     async def scenario() -> None:
         async with stage() as on:
-            opening = (Link.open(on.devices, "twin", keep_alive=30) for _ in range(8))
+            opening = (DeviceConnection.open(on.devices, "twin", keep_alive=30) for _ in range(8))
             outcomes = await asyncio.gather(*opening, return_exceptions=True)
-            links = [outcome for outcome in outcomes if isinstance(outcome, Link)]
+            links = [outcome for outcome in outcomes if isinstance(outcome, DeviceConnection)]
             await on.until(lambda: sum(not link.lost for link in links) == 1)
             assert on.connected == {"twin"}
             await on.until(lambda: not on.broker.truth().clients_in_flight)
@@ -165,7 +166,7 @@ def test_persistent_session_survives_takeover(stage: OpenStage, certificates: Ce
                 await on.event("p", "subscribed")
                 async with client(on) as new:
                     await on.event("p", "connected", 2)
-                    witness = await Link.open(on.devices, "witness", keep_alive=30)
+                    witness = await DeviceConnection.open(on.devices, "witness", keep_alive=30)
                     async with asyncio.timeout(20):
                         message = await anext(aiter(new.messages))
                     assert str(message.topic) == WITNESS
@@ -199,8 +200,8 @@ def test_subscriptions_have_events(stage: OpenStage, certificates: Certificates)
 def test_wildcards_in_client_id_silence_its_events(stage: OpenStage) -> None:
     async def scenario() -> None:
         async with stage() as on:
-            wild = await Link.open(on.devices, "a+b", keep_alive=30)
-            tame = await Link.open(on.devices, "tame", keep_alive=30)
+            wild = await DeviceConnection.open(on.devices, "a+b", keep_alive=30)
+            tame = await DeviceConnection.open(on.devices, "tame", keep_alive=30)
             assert on.connected == {"a+b", "tame"}
             await wild.disconnect()
             await tame.disconnect()
@@ -214,8 +215,9 @@ def test_client_certificate_is_required(certificates: Certificates) -> None:
     async def scenario() -> None:
         anonymous = ssl.create_default_context(cafile=certificates.daemon.ca)
         async with EmulatedBroker(certificates, seed=1) as broker:
+            server = Server("localhost", broker.port, anonymous)
             with pytest.raises((OSError, EOFError)):  # which one depends on the TLS version
-                await Link.open(Server("localhost", broker.port, anonymous), "x", keep_alive=30)
+                await DeviceConnection.open(server, "x", keep_alive=30)
             assert not broker.truth().connected
 
     asyncio.run(scenario())
@@ -231,7 +233,7 @@ def test_garbage_does_not_harm(stage: OpenStage) -> None:
                 writer.write(garbage)
                 await writer.drain()
                 writer.transport.abort()
-            link = await Link.open(on.devices, "fine", keep_alive=30)
+            link = await DeviceConnection.open(on.devices, "fine", keep_alive=30)
             await on.event("fine", "connected")
             await link.disconnect()
 
@@ -242,7 +244,7 @@ def test_stop_drops_clients_and_leaves_no_task(certificates: Certificates) -> No
     async def scenario() -> None:
         async with EmulatedBroker(certificates, seed=1) as broker:
             server = Server("localhost", broker.port, certificates.devices)
-            links = [await Link.open(server, f"d-{n}", keep_alive=30) for n in range(3)]
+            links = [await DeviceConnection.open(server, f"d-{n}", keep_alive=30) for n in range(3)]
         async with asyncio.timeout(20):
             while not all(link.lost for link in links):
                 await asyncio.sleep(0.02)

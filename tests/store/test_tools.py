@@ -64,7 +64,7 @@ def filled(path, request):
 def test_a_summary(filled):
     found = summary(filled)
     assert found.clients == {"online": 2, "offline": 1}
-    assert (found.unverified, found.departed) == (1, 1)
+    assert (found.unverified, found.forgotten) == (1, 1)
     assert found.rows["things"] == 1
     assert found.rows["counters"] == 1
     assert found.size >= filled.stat().st_size

@@ -61,7 +61,7 @@ def _print_summary(path: Path, found: Summary) -> None:
         ("clients", sum(found.clients.values())),
         *((f"  {state}", found.clients.get(state, 0)) for state in states),
         ("  unverified", found.unverified),
-        ("forgotten clients", found.departed),
+        ("forgotten clients", found.forgotten),
         *((table.replace("_", " "), number) for table, number in found.rows.items()),
     ):
         print(f"{name:<20}{number:>12,}")

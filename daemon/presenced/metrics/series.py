@@ -35,7 +35,7 @@ PER_CLIENT: dict[str, Metric] = {
 }
 """The metrics with one series for each client, in the order of the exposition."""
 
-# Global, because looking up a member of an enumeration costs more than the comparison.
+# As a global: see `State`.
 _CONNECTED_STATES = (State.ONLINE, State.PENDING)
 
 

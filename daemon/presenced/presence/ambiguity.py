@@ -7,7 +7,7 @@ could stand in either order. For all others `order` decides, from the last accep
 from presenced.presence.client import AmbiguousOrder, Client, EventStamp, PackedSession, State, pack
 from presenced.presence.ordering import Ordering, OrderingRules, Stamp, is_ambiguous, order
 
-# A module's name is looked up in a fifth of the time that an enumeration's member takes.
+# As globals: see `State`.
 _ONLINE, _PENDING, _OFFLINE = State.ONLINE, State.PENDING, State.OFFLINE
 _MAX_SEEN = 64
 _MAX_REJECTED = 8

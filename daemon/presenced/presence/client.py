@@ -40,7 +40,11 @@ def unpack(packed: PackedSession) -> str | None:
 
 
 class State(StrEnum):
-    """The presence of a client."""
+    """The presence of a client.
+
+    What runs for each event binds the members to globals, which takes a fifth of the time of an
+    attribute of an enumeration.
+    """
 
     ONLINE = "online"
     PENDING = "pending"

@@ -25,7 +25,7 @@ from presenced.presence.deadlines import Deadlines, OfflineClients
 from presenced.presence.ordering import Ordering, PresenceRules, same_connection
 from presenced.presence.remembered import AwaitedDisconnects, CountedDisconnects, ForgottenClients
 
-# A module's name is looked up in a fifth of the time that an enumeration's member takes.
+# As globals: see `State`.
 _ONLINE, _PENDING, _OFFLINE, _UNKNOWN = State.ONLINE, State.PENDING, State.OFFLINE, State.UNKNOWN
 _WENT_ONLINE, _BEGAN_DELAY = Effect.WENT_ONLINE, Effect.BEGAN_DELAY
 _FLAP_SUPPRESSED = Effect.FLAP_SUPPRESSED

@@ -54,7 +54,7 @@ class PresenceRules:
 
 
 class Ordering(Enum):
-    """How an event stands to the last accepted one of its client."""
+    """The order of an event relative to the last accepted one of its client."""
 
     LATER = "later"
     LATER_AFTER_RESET = "later_after_reset"
@@ -68,7 +68,7 @@ class Ordering(Enum):
 
 
 def order(event: Stamp, last: Stamp, rules: OrderingRules) -> Ordering:
-    """Return how `event` stands to `last`; if nothing tells them apart, `event` is later."""
+    """Compare `event` with `last`; if nothing distinguishes their times, `event` is later."""
     if event.version is None or last.version is None:
         return _order_without_versions(event, last, rules)
     if event.version > last.version:

@@ -120,7 +120,7 @@ class Collector:
             (restored_object(ThingType(row.name), row) for row in file.read(ThingTypeRow)),
             (restored_object(ThingGroup(row.name), row) for row in file.read(ThingGroupRow)),
         )
-        presence.restore_gaps(notes.gaps, notes.doubted_at)
+        presence.restore_gaps(notes.gap_epoch, notes.last_gap_at)
         presence.disconnects.restore(file.read(DisconnectRow))
         interned: dict[str | None, str | None] = {}
         for row in file.read(ClientRow):

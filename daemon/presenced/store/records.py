@@ -194,13 +194,13 @@ def _column(value: Any) -> str | bool | None:
 class Notes(NamedTuple):
     """Single facts, each a row of `meta`; durations in seconds, times by the wall clock.
 
-    `gaps` is the number of gaps, `doubted_at` the time of the last one, `lived` the total running
-    time of the daemon, `clock_set_by` by how much the wall clock was set while it ran. `sessions`
-    are the MQTT sessions of the connections.
+    `gap_epoch` is the number of gaps, `last_gap_at` the time of the last one, `lived` the total
+    running time of the daemon, `clock_set_by` by how much the wall clock was set while it ran.
+    `sessions` are the MQTT sessions of the connections.
     """
 
-    gaps: int = 0
-    doubted_at: float = 0.0
+    gap_epoch: int = 0
+    last_gap_at: float = 0.0
     lived: float = 0.0
     clock_set_by: float = 0.0
     sessions: tuple[MqttSession, ...] = ()
@@ -224,8 +224,8 @@ class Notes(NamedTuple):
         Its topic filters, with their QoS, have a key of their own.
         """
         encoded = {
-            "gaps": str(self.gaps),
-            "doubted_at": repr(self.doubted_at),
+            "gaps": str(self.gap_epoch),
+            "doubted_at": repr(self.last_gap_at),
             "lived": repr(self.lived),
             CLOCK_SET_BY: repr(self.clock_set_by),
         }

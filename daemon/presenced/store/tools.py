@@ -38,7 +38,7 @@ class Summary(NamedTuple):
     holder: str | None
     clients: dict[str, int]
     unverified: int
-    departed: int
+    forgotten: int
     rows: dict[str, int]
 
 
@@ -61,14 +61,14 @@ def summary(path: Path) -> Summary:
         clients = dict(connection.execute(by_state).fetchall())
         unverified = _count(connection, _UNVERIFIED)
         rows = {table.name: _count(connection, table.name) for table in TABLES}
-    departed = rows.pop("clients") - sum(clients.values())
+    forgotten = rows.pop("clients") - sum(clients.values())
     files = (path, beside(path, "-wal"))
     size = sum(file.stat().st_size for file in files if file.exists())
     try:
         holder = holder_of(path)
     except OSError:
         holder = ""
-    return Summary(size, holder, clients, unverified, departed, rows)
+    return Summary(size, holder, clients, unverified, forgotten, rows)
 
 
 def client(path: Path, client_id: str) -> ClientRow | None:

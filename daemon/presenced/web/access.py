@@ -25,7 +25,7 @@ from aiohttp.typedefs import Handler
 
 from presenced.settings.web import RateLimit
 from presenced.system.log import ThrottledLogger, get_logger
-from presenced.web.limits import TokenBucket, subscriber
+from presenced.web.limits import TokenBucket, limit_key
 from presenced.web.protection import Protection, ProtectionWatcher
 
 _MAX_REMEMBERED = 100
@@ -88,7 +88,7 @@ class PasswordCheck:
         key = hmac.digest(self._secret, identity, "sha256")
         if self._is_remembered(key):
             return ALLOWED
-        bucket = self._bucket_of(subscriber(address))
+        bucket = self._bucket_of(limit_key(address))
         if self._work.tokens <= 0 or self._waiting >= _MAX_WAITING:
             retry_after = max(1.0, -self._work.tokens / _PROCESSOR_SHARE)
             return Verdict(allowed=False, retry_after=retry_after)

@@ -42,8 +42,8 @@ class TokenBucket:
         self._tokens = min(self._burst, self.tokens - amount)
 
 
-def subscriber(address: str) -> str:
-    """Return a key of the subscriber who has an address; a single one has a whole IPv6 /64."""
+def limit_key(address: str) -> str:
+    """Return what an address is limited by: the IPv4 address, or the /64 network of an IPv6 one."""
     try:
         ip = ip_address(address.partition("%")[0])
     except ValueError:

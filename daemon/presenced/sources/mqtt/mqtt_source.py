@@ -124,7 +124,7 @@ class MqttSource:
             return 0.0
         self._link = link
         try:
-            return await self._live(link)
+            return await self._run_link(link)
         finally:
             await link.close()
 
@@ -137,7 +137,8 @@ class MqttSource:
                 lambda: self._new_link.load_tls(self._options), name="mqtt files"
             )
 
-    async def _live(self, link: Link) -> float:
+    async def _run_link(self, link: Link) -> float:
+        """Open a link, subscribe, and return how long it was up, in seconds."""
         diagnosis = self._tasks.spawn(self._diagnose_early(link), "mqtt diagnosis")
         try:
             await link.open()
