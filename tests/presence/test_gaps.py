@@ -6,7 +6,7 @@ from histories import lifecycle
 from presenced.events.model import SubscriptionEvent
 from presenced.fleet import Fleet
 from presenced.presence import Client, Presence, PresenceRules, State
-from presenced.presence.remembered import ForgottenClients
+from presenced.presence.forgetting import ForgottenClients
 from recorders import ChangeRecorder, fire
 from registries import thing
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from histories import lifecycle
 from presenced.presence import Client, Presence, PresenceRules, State
-from presenced.presence.deadlines import Deadlines, OfflineClients
+from presenced.presence.deadlines import Deadlines
+from presenced.presence.forgetting import OfflineClients
 from recorders import fire
 
 DAY = 86400.0

@@ -21,9 +21,10 @@ from presenced.presence.client import (
     pack,
 )
 from presenced.presence.counts import PresenceCounts
-from presenced.presence.deadlines import Deadlines, OfflineClients
+from presenced.presence.deadlines import Deadlines
+from presenced.presence.disconnects import AwaitedDisconnects, CountedDisconnects
+from presenced.presence.forgetting import ForgottenClients, OfflineClients
 from presenced.presence.ordering import Ordering, PresenceRules, same_connection
-from presenced.presence.remembered import AwaitedDisconnects, CountedDisconnects, ForgottenClients
 
 # As globals: see `State`.
 _ONLINE, _PENDING, _OFFLINE, _UNKNOWN = State.ONLINE, State.PENDING, State.OFFLINE, State.UNKNOWN

@@ -1,6 +1,6 @@
-"""What presence remembers besides clients: awaited disconnects, forgotten clients, digests."""
+"""Disconnects: those still awaited of replaced connections, and those counted already."""
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import islice
@@ -13,7 +13,6 @@ from presenced.presence.deadlines import Deadlines
 from presenced.presence.ordering import Stamp, same_connection
 
 _MAX_AWAITED = 64
-_MAX_FORGOTTEN = 20_000
 # AWS IoT Core delivers a copy within minutes, and one connection receives 100 messages a second.
 _MAX_DISCONNECTS = 131_072
 
@@ -65,19 +64,6 @@ class AwaitedDisconnects:
         client = connection.client
         others = [each for each in (client.replaced or {}).values() if each is not connection]
         client.replaced = {each.connect: each for each in others} or None
-
-
-class ForgottenClients(OrderedDict[str, Client]):
-    """The clients forgotten last, so that a late or second copy of an old event revives none."""
-
-    def __init__(self, *, limit: int = _MAX_FORGOTTEN) -> None:
-        super().__init__()
-        self._limit = limit
-
-    def add(self, client: Client) -> str | None:
-        """Keep a client's last event; return the client ID that made room for it."""
-        self[client.client_id] = client
-        return self.popitem(last=False)[0] if len(self) > self._limit else None
 
 
 class CountedDisconnects:
