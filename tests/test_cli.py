@@ -80,6 +80,33 @@ def test_check_names_files_that_do_not_match(config: Path, certificates: Certifi
     assert "/nowhere/ca.pem" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such file"), ("directory", "is a directory"), ("", "is empty or not UTF-8 text")],
+)
+@pytest.mark.parametrize("cert", [None, "/nowhere/cert.pem"])
+def test_check_reads_the_password_file_as_run_does(
+    config: Path, content: str | None, message: str, cert: str | None
+) -> None:
+    password = config.parent / "password"
+    if content == "directory":
+        password.mkdir()
+    elif content is not None:
+        password.write_text(content)
+    settings = yaml.safe_load(config.read_text())
+    settings["mqtt"] |= {"username": "u", "password_file": str(password)}
+    settings["metrics"] = {"listen": "127.0.0.1:0"}
+    config.write_text(yaml.safe_dump(settings))
+    problem = f"mqtt.password_file = {password}: {message}"
+    assert problem in presenced("run", "--config", str(config)).stderr
+    done = presenced(
+        "check", "--config", str(config), **({"PRESENCED_MQTT__TLS__CERT": cert} if cert else {})
+    )
+    assert done.returncode == 2
+    assert f"error: {problem}" in done.stderr
+    assert cert is None or f"mqtt.tls.cert = {cert}: no such file" in done.stderr
+
+
 def test_check_of_a_missing_file() -> None:
     done = presenced("check", "--config", "/nowhere/presenced.yaml")
     assert done.returncode == 2
