@@ -156,6 +156,9 @@ def test_what_is_not_pem_says_what_pem_is(files, name, content):
     label = "PRIVATE KEY" if name == "key" else "CERTIFICATE"
     assert (problem.key, problem.kind) == (f"mqtt.tls.{name}", "malformed")
     assert problem.message.endswith(f"begins with -----BEGIN {label}-----")
+    assert (
+        problem.remedy == f"Put the {label.lower()} there in PEM format, or correct {problem.key}"
+    )
 
 
 @pytest.mark.parametrize(("name", "command"), [("cert", "x509"), ("key", "pkey"), ("ca", "x509")])
@@ -169,6 +172,12 @@ def test_swapped_files_are_recognised(files):
     assert cert.message == "contains a private key, not a certificate"
     assert key.message == "contains a certificate, not a private key"
     assert cert.remedy == key.remedy == "Check whether certificate and key are swapped"
+
+
+def test_a_certificate_in_place_of_the_key_needs_no_mode(files):
+    files.path("cert").chmod(0o644)
+    kinds = [(problem.key, problem.kind) for problem in files.problems(cert="key", key="cert")]
+    assert kinds == [("mqtt.tls.cert", "malformed"), ("mqtt.tls.key", "malformed")]
 
 
 def test_the_public_key_is_not_the_private_one(files):
@@ -195,6 +204,7 @@ def test_damaged_files(files, name):
     problem = files.problem()
     assert problem.kind == "malformed"
     assert problem.message.startswith("contains a damaged ")
+    assert problem.remedy == "Copy the file again, or create a new one"
 
 
 @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
@@ -324,6 +334,7 @@ def test_what_the_tls_library_refuses_is_malformed(files):
     problem = files.problem()
     assert (problem.key, problem.kind) == ("mqtt.tls.key", "malformed")
     assert problem.message == "is refused by the TLS library (EE_KEY_TOO_SMALL)"
+    assert problem.remedy == "Create a new one that it accepts"
 
 
 def test_a_certificate_of_an_unknown_version_is_left_to_the_tls_library(files):
