@@ -11,6 +11,7 @@ import yaml
 from certificates import Certificates
 from presenced import __version__
 from presenced.cli import main
+from statefiles import let_others_in
 
 
 def presenced(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -120,6 +121,44 @@ def test_check_warns_of_a_missing_state_directory(config: Path) -> None:
         done = presenced("check", "--config", str(config))
         assert done.returncode == 0
         assert done.stderr.count(f"there is no directory {path.parent}") == warnings
+
+
+def test_check_warns_of_a_state_path_that_is_a_directory(config: Path) -> None:
+    done = presenced("check", "--config", str(config), PRESENCED_STATE__PATH=str(config.parent))
+    assert done.returncode == 0
+    warning = f"warning: state.path = {config.parent}: is a directory: set state.path to a file"
+    assert warning in done.stderr
+
+
+@pytest.mark.parametrize("place", ["closed/p.db", "closed/nowhere/p.db"])
+def test_check_warns_of_a_state_directory_that_it_may_not_write(config: Path, place: str) -> None:
+    path = config.parent / place
+    (config.parent / "closed").mkdir()
+    (config.parent / "closed").chmod(0)
+    settings = yaml.safe_load(config.read_text()) | {"state": {"path": str(path)}}
+    settings["mqtt"]["tls"] = False
+    config.write_text(yaml.safe_dump(settings))
+    let_others_in(config.parent)
+    # The first run imports all: the other user may not be let in where Python lies.
+    code = (
+        "import os, sys; from presenced.cli import main\n"
+        "check = lambda: main(['check', '--config', sys.argv[1]])\n"
+        "if os.geteuid() == 0: check(); os.setgid(65534); os.setuid(65534)\n"
+        "sys.exit(check())"
+    )
+    command = [sys.executable, "-c", code, str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    warning = f"warning: state.path = {path}: this user may not write the directory {path.parent}"
+    assert warning in done.stderr
+
+
+def test_state_names_a_directory(config: Path) -> None:
+    for action in (["show"], ["show", "a"], ["forget", "a"], ["export"]):
+        done = presenced("state", *action, "--file", str(config.parent))
+        assert done.returncode == 1
+        message = f"the state file {config.parent} is a directory: name the file in it\n"
+        assert done.stderr == f"presenced: {message}"
 
 
 def test_run_needs_an_endpoint() -> None:

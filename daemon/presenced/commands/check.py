@@ -1,13 +1,16 @@
 """`presenced check`: validate the configuration and the files that it names."""
 
 import argparse
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from presenced.commands.output import DONE, WRONG, print_error
 from presenced.settings import MqttSettings, Problem, SettingsError, load_settings, read_password
 from presenced.settings.certificates import check_tls_files
+from presenced.settings.problems import Kind
 from presenced.web.protection import read_protection
 
 
@@ -44,11 +47,24 @@ def _web_problems(web_config: Path | None) -> Sequence[Problem]:
 
 
 def _state_problems(path: Path | None) -> list[Problem]:
-    if path is None or path.parent.is_dir():
+    if path is None:
         return []
-    message = f"there is no directory {path.parent}: create it for the user that presenced runs as"
+    directory = path.parent
+    kind: Kind = "unreadable"
+    message = (
+        f"this user may not write the directory {directory}: make sure that the user that presenced"
+        " runs as may"
+    )
+    with suppress(PermissionError):
+        if path.is_dir():
+            message = "is a directory: set state.path to a file"
+        elif not directory.is_dir():
+            kind = "missing"
+            message = (
+                f"there is no directory {directory}: create it for the user that presenced runs as"
+            )
+        elif os.access(directory, os.W_OK | os.X_OK):
+            return []
     return [
-        Problem(
-            key="state.path", message=message, value=str(path), severity="warning", kind="missing"
-        )
+        Problem(key="state.path", message=message, value=str(path), severity="warning", kind=kind)
     ]
