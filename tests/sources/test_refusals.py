@@ -220,6 +220,17 @@ def test_a_refusal_is_reported_before_the_loss(kind):
 
 
 @every_kind
+def test_a_loss_without_a_reason_leads_to_the_log_of_the_broker(kind):
+    async def script(peer):
+        await peer.expect(CONNECT)
+        peer.connack()
+        peer.suback(await peer.expect(SUBSCRIBE), 1)
+
+    _, problem = asyncio.run(observe(kind, script))
+    assert "closed without a reason. Look for this client ID in the broker's log" in problem
+
+
+@every_kind
 def test_a_resumed_session_is_subscribed_again(kind):
     async def script(peer):
         await peer.expect(CONNECT)

@@ -179,6 +179,7 @@ def connection_closed(options: SourceOptions) -> Fault:
     return Fault(
         FaultReason.CONNECTION_LOST,
         f"the connection to {options.address} was closed without a reason",
+        "Look for this client ID in the broker's log; on AWS, in CloudWatch (AWSIotLogsV2)",
     )
 
 
