@@ -186,6 +186,22 @@ def test_the_public_key_is_not_the_private_one(files):
     assert files.problem().message == "contains a public key, not a private key"
 
 
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("EC PRIVATE KEY", "an EC private key"),
+        ("RSA PRIVATE KEY", "an RSA private key"),
+        ("DSA PRIVATE KEY", "a DSA private key"),
+        ("ENCRYPTED PRIVATE KEY", "an encrypted private key"),
+        ("X509 CRL", "an X509 CRL"),
+    ],
+)
+def test_other_blocks_have_their_article(files, label, name):
+    files.write("cert", f"-----BEGIN {label}-----\nAA==\n-----END {label}-----\n".encode())
+    cert = next(problem for problem in files.problems() if problem.key == "mqtt.tls.cert")
+    assert cert.message == f"contains {name}, not a certificate"
+
+
 def test_a_signing_request_is_no_certificate(files):
     files.write("cert", b"-----BEGIN CERTIFICATE REQUEST-----\nAA==\n")
     assert files.problem().message == "contains a certificate request, not a certificate"

@@ -192,7 +192,7 @@ class PemCheck:
         if wanted:
             message, remedy = f"is cut off: the {what} has no end", "Copy the whole file"
         elif found:
-            message = f"contains a {found[0][1].decode().lower()}, not a {what}"
+            message = f"contains {_named(found[0][1].decode())}, not a {what}"
             if found[0][1].endswith((_CERTIFICATE, _PRIVATE_KEY)):
                 remedy = "Check whether certificate and key are swapped"
         elif pem.content.startswith(_DER_SEQUENCE):
@@ -231,6 +231,13 @@ class PemCheck:
                 severity=severity,
             )
         )
+
+
+def _named(label: str) -> str:
+    """Return the label of a PEM block with its article: `an EC private key`."""
+    # Short words other than KEY are abbreviations, spoken letter by letter: EC, RSA, X509.
+    name = re.sub("[A-Z]{6,}|KEY", lambda word: word[0].lower(), label)
+    return f"{'an' if name[0] in 'aeiouERX' else 'a'} {name}"
 
 
 def _match(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
