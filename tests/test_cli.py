@@ -11,6 +11,7 @@ import yaml
 from certificates import Certificates
 from presenced import __version__
 from presenced.cli import main
+from statefiles import let_others_in
 
 
 def presenced(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -80,6 +81,33 @@ def test_check_names_files_that_do_not_match(config: Path, certificates: Certifi
     assert "/nowhere/ca.pem" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such file"), ("directory", "is a directory"), ("", "is empty or not UTF-8 text")],
+)
+@pytest.mark.parametrize("cert", [None, "/nowhere/cert.pem"])
+def test_check_reads_the_password_file_as_run_does(
+    config: Path, content: str | None, message: str, cert: str | None
+) -> None:
+    password = config.parent / "password"
+    if content == "directory":
+        password.mkdir()
+    elif content is not None:
+        password.write_text(content)
+    settings = yaml.safe_load(config.read_text())
+    settings["mqtt"] |= {"username": "u", "password_file": str(password)}
+    settings["metrics"] = {"listen": "127.0.0.1:0"}
+    config.write_text(yaml.safe_dump(settings))
+    problem = f"mqtt.password_file = {password}: {message}"
+    assert problem in presenced("run", "--config", str(config)).stderr
+    done = presenced(
+        "check", "--config", str(config), **({"PRESENCED_MQTT__TLS__CERT": cert} if cert else {})
+    )
+    assert done.returncode == 2
+    assert f"error: {problem}" in done.stderr
+    assert cert is None or f"mqtt.tls.cert = {cert}: no such file" in done.stderr
+
+
 def test_check_of_a_missing_file() -> None:
     done = presenced("check", "--config", "/nowhere/presenced.yaml")
     assert done.returncode == 2
@@ -93,6 +121,44 @@ def test_check_warns_of_a_missing_state_directory(config: Path) -> None:
         done = presenced("check", "--config", str(config))
         assert done.returncode == 0
         assert done.stderr.count(f"there is no directory {path.parent}") == warnings
+
+
+def test_check_warns_of_a_state_path_that_is_a_directory(config: Path) -> None:
+    done = presenced("check", "--config", str(config), PRESENCED_STATE__PATH=str(config.parent))
+    assert done.returncode == 0
+    warning = f"warning: state.path = {config.parent}: is a directory: set state.path to a file"
+    assert warning in done.stderr
+
+
+@pytest.mark.parametrize("place", ["closed/p.db", "closed/nowhere/p.db"])
+def test_check_warns_of_a_state_directory_that_it_may_not_write(config: Path, place: str) -> None:
+    path = config.parent / place
+    (config.parent / "closed").mkdir()
+    (config.parent / "closed").chmod(0)
+    settings = yaml.safe_load(config.read_text()) | {"state": {"path": str(path)}}
+    settings["mqtt"]["tls"] = False
+    config.write_text(yaml.safe_dump(settings))
+    let_others_in(config.parent)
+    # The first run imports all: the other user may not be let in where Python lies.
+    code = (
+        "import os, sys; from presenced.cli import main\n"
+        "check = lambda: main(['check', '--config', sys.argv[1]])\n"
+        "if os.geteuid() == 0: check(); os.setgid(65534); os.setuid(65534)\n"
+        "sys.exit(check())"
+    )
+    command = [sys.executable, "-c", code, str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    warning = f"warning: state.path = {path}: this user may not write the directory {path.parent}"
+    assert warning in done.stderr
+
+
+def test_state_names_a_directory(config: Path) -> None:
+    for action in (["show"], ["show", "a"], ["forget", "a"], ["export"]):
+        done = presenced("state", *action, "--file", str(config.parent))
+        assert done.returncode == 1
+        message = f"the state file {config.parent} is a directory: name the file in it\n"
+        assert done.stderr == f"presenced: {message}"
 
 
 def test_run_needs_an_endpoint() -> None:

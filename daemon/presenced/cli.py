@@ -93,7 +93,7 @@ def _add_check(commands: Any) -> None:
         commands,
         "check",
         "validate the configuration",
-        "Validate the configuration and the certificate files that it names. Connects to nothing.",
+        "Validate the configuration and the files that it names. Connects to nothing.",
         "presenced.commands.check",
     )
     add_config(parser)

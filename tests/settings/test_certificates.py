@@ -156,6 +156,9 @@ def test_what_is_not_pem_says_what_pem_is(files, name, content):
     label = "PRIVATE KEY" if name == "key" else "CERTIFICATE"
     assert (problem.key, problem.kind) == (f"mqtt.tls.{name}", "malformed")
     assert problem.message.endswith(f"begins with -----BEGIN {label}-----")
+    assert (
+        problem.remedy == f"Put the {label.lower()} there in PEM format, or correct {problem.key}"
+    )
 
 
 @pytest.mark.parametrize(("name", "command"), [("cert", "x509"), ("key", "pkey"), ("ca", "x509")])
@@ -171,10 +174,32 @@ def test_swapped_files_are_recognised(files):
     assert cert.remedy == key.remedy == "Check whether certificate and key are swapped"
 
 
+def test_a_certificate_in_place_of_the_key_needs_no_mode(files):
+    files.path("cert").chmod(0o644)
+    kinds = [(problem.key, problem.kind) for problem in files.problems(cert="key", key="cert")]
+    assert kinds == [("mqtt.tls.cert", "malformed"), ("mqtt.tls.key", "malformed")]
+
+
 def test_the_public_key_is_not_the_private_one(files):
     form = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     files.write("key", files.key.public_key().public_bytes(*form))
     assert files.problem().message == "contains a public key, not a private key"
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("EC PRIVATE KEY", "an EC private key"),
+        ("RSA PRIVATE KEY", "an RSA private key"),
+        ("DSA PRIVATE KEY", "a DSA private key"),
+        ("ENCRYPTED PRIVATE KEY", "an encrypted private key"),
+        ("X509 CRL", "an X509 CRL"),
+    ],
+)
+def test_other_blocks_have_their_article(files, label, name):
+    files.write("cert", f"-----BEGIN {label}-----\nAA==\n-----END {label}-----\n".encode())
+    cert = next(problem for problem in files.problems() if problem.key == "mqtt.tls.cert")
+    assert cert.message == f"contains {name}, not a certificate"
 
 
 def test_a_signing_request_is_no_certificate(files):
@@ -195,6 +220,7 @@ def test_damaged_files(files, name):
     problem = files.problem()
     assert problem.kind == "malformed"
     assert problem.message.startswith("contains a damaged ")
+    assert problem.remedy == "Copy the file again, or create a new one"
 
 
 @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
@@ -324,6 +350,7 @@ def test_what_the_tls_library_refuses_is_malformed(files):
     problem = files.problem()
     assert (problem.key, problem.kind) == ("mqtt.tls.key", "malformed")
     assert problem.message == "is refused by the TLS library (EE_KEY_TOO_SMALL)"
+    assert problem.remedy == "Create a new one that it accepts"
 
 
 def test_a_certificate_of_an_unknown_version_is_left_to_the_tls_library(files):

@@ -116,6 +116,11 @@ def test_unknown_variables_are_errors(load, name, nearest):
         assert problem.nearest.startswith(nearest)
 
 
+@pytest.mark.parametrize("name", ["PRESENCED_FOO", "PRESENCED_XYZZY"])
+def test_a_variable_that_resembles_none_gets_no_suggestion(load, name):
+    assert load.problem("", {name: "1"}).nearest is None
+
+
 def test_other_variables_are_ignored(load):
     assert load("", {"PATH": "/bin", "PRESENCEDX": "1", "presenced_mqtt__port": "x"})
 

@@ -12,6 +12,12 @@ def test_empty_files_and_sections_are_defaults(load, text):
     assert load(text) == Settings()
 
 
+@pytest.mark.parametrize("text", ["", "# nothing\n", "log: {level: info}\n"])
+def test_a_key_that_is_not_set_names_the_file(load, text):
+    problem = load.problem(text, require_endpoint=True)
+    assert str(problem).startswith(f'{load.path}: mqtt.endpoint = "": is not set: ')
+
+
 def test_defaults_are_those_of_the_contract():
     settings = Settings()
     assert settings.model_dump(mode="json") == {

@@ -5,6 +5,8 @@ import itertools
 
 import pytest
 
+from presenced.sources.mqtt.symptoms import connack_fault
+from presenced.sources.source import SourceOptions
 from scripted_broker import CONNECT, SUBSCRIBE, UNSUBSCRIBE, scripted_broker
 from source_harness import FILTER, KINDS, KeptSession, running
 from waiting import until
@@ -60,6 +62,33 @@ def test_connack_refusals_are_distinguished(kind, code, reason, name, remedy):
     assert set(failures) == {reason}
     assert f"refused the connection of presenced ({name})" in problem
     assert remedy in problem
+
+
+@every_kind
+@pytest.mark.parametrize("code", [134, 135, None])
+def test_a_refused_login_is_explained_by_the_login(kind, code):
+    async def script(peer):
+        await peer.expect(CONNECT)
+        if code is not None:
+            peer.connack(code if kind[1] == "5" else code - 130)
+            await peer.until_closed()
+
+    _, problem = asyncio.run(observe(kind, script, username="u", password="wrong"))
+    assert ". Check mqtt.username and mqtt.password_file" in problem
+    assert "AWS" not in problem
+
+
+def test_aws_needs_a_policy_for_a_login_too():
+    options = SourceOptions(
+        endpoint="abc-ats.iot.eu-west-1.amazonaws.com",
+        port=443,
+        client_id="presenced",
+        filters=(FILTER,),
+        tls=None,
+        username="u",
+    )
+    remedy = connack_fault(135, options).remedy
+    assert remedy.startswith("Check mqtt.username and mqtt.password_file. On AWS, add ")
 
 
 @every_new_kind
@@ -188,6 +217,17 @@ def test_a_refusal_is_reported_before_the_loss(kind):
             return harness.failures()
 
     assert "filter_refused" in asyncio.run(scenario())
+
+
+@every_kind
+def test_a_loss_without_a_reason_leads_to_the_log_of_the_broker(kind):
+    async def script(peer):
+        await peer.expect(CONNECT)
+        peer.connack()
+        peer.suback(await peer.expect(SUBSCRIBE), 1)
+
+    _, problem = asyncio.run(observe(kind, script))
+    assert "closed without a reason. Look for this client ID in the broker's log" in problem
 
 
 @every_kind

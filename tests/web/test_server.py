@@ -1,6 +1,7 @@
 """The listener, by a real client."""
 
 import asyncio
+import errno
 import gzip
 from collections.abc import Awaitable, Callable
 
@@ -134,6 +135,44 @@ def test_formats() -> None:
         assert (await openmetrics.read()).endswith(b"# EOF\n")
 
     serve(use)
+
+
+@pytest.mark.parametrize(
+    ("host", "error", "message"),
+    [
+        ("nowhere.invalid", None, "Set metrics.listen to a name or address of this machine"),
+        ("192.0.2.1", None, "Cannot assign requested address. Set metrics.listen to a name or"),
+        ("h", OSError("could not bind on any address"), "Cannot assign requested address. Set "),
+        (
+            "h",
+            PermissionError(errno.EACCES, "x"),
+            "Permission denied. Set metrics.listen to a port",
+        ),
+        ("h", OSError(errno.EADDRINUSE, "x"), "Address already in use. Stop the program that uses"),
+    ],
+)
+def test_an_address_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, host: str, error: OSError | None, message: str
+) -> None:
+    async def fail(_: object) -> None:
+        raise error
+
+    if error is not None:
+        monkeypatch.setattr("aiohttp.web.TCPSite.start", fail)
+
+    async def run() -> None:
+        pipeline = Pipeline(Fleet(PresenceRules()))
+        view = MetricSources(pipeline, ClientMetrics(pipeline.fleet, MetricsSettings()), "awscrt")
+        ready = Readiness(ready=True, text="")
+        await Listener(host, 9, Exposition(view), lambda: ready).open()
+
+    with pytest.raises(ListenerError) as caught:
+        asyncio.run(run())
+    text = str(caught.value)
+    assert text.startswith(f"cannot listen on {host}:9: ")
+    assert message in text
+    assert "while attempting" not in text
+    assert ("Stop the program" in text) is ("in use" in text)
 
 
 def test_an_address_that_is_taken() -> None:

@@ -1,13 +1,16 @@
 """`presenced check`: validate the configuration and the files that it names."""
 
 import argparse
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from presenced.commands.output import DONE, WRONG, print_error
-from presenced.settings import Problem, SettingsError, load_settings
+from presenced.settings import MqttSettings, Problem, SettingsError, load_settings, read_password
 from presenced.settings.certificates import check_tls_files
+from presenced.settings.problems import Kind
 from presenced.web.protection import read_protection
 
 
@@ -16,6 +19,7 @@ def run(options: argparse.Namespace) -> int:
     settings = load_settings(options.config)
     problems = [
         *(check_tls_files(settings.mqtt.tls, now=datetime.now(UTC)) if settings.mqtt.tls else ()),
+        *_password_problems(settings.mqtt),
         *_web_problems(settings.metrics.web_config),
         *_state_problems(settings.state.path),
     ]
@@ -27,6 +31,14 @@ def run(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _password_problems(mqtt: MqttSettings) -> Sequence[Problem]:
+    try:
+        read_password(mqtt)
+    except SettingsError as error:
+        return error.problems
+    return ()
+
+
 def _web_problems(web_config: Path | None) -> Sequence[Problem]:
     try:
         return read_protection(web_config).warnings
@@ -35,11 +47,24 @@ def _web_problems(web_config: Path | None) -> Sequence[Problem]:
 
 
 def _state_problems(path: Path | None) -> list[Problem]:
-    if path is None or path.parent.is_dir():
+    if path is None:
         return []
-    message = f"there is no directory {path.parent}: create it for the user that presenced runs as"
+    directory = path.parent
+    kind: Kind = "unreadable"
+    message = (
+        f"this user may not write the directory {directory}: make sure that the user that presenced"
+        " runs as may"
+    )
+    with suppress(PermissionError):
+        if path.is_dir():
+            message = "is a directory: set state.path to a file"
+        elif not directory.is_dir():
+            kind = "missing"
+            message = (
+                f"there is no directory {directory}: create it for the user that presenced runs as"
+            )
+        elif os.access(directory, os.W_OK | os.X_OK):
+            return []
     return [
-        Problem(
-            key="state.path", message=message, value=str(path), severity="warning", kind="missing"
-        )
+        Problem(key="state.path", message=message, value=str(path), severity="warning", kind=kind)
     ]

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def run(options: argparse.Namespace) -> int:
     """Run one action; it fails if a client is not known. Raises SettingsError and CommandError."""
     try:
         path = options.file or _configured_path(options.config)
+        _refuse_directory(path)
         if options.action == "export":
             sys.stdout.buffer.writelines(export(path))
             return DONE
@@ -35,6 +37,12 @@ def run(options: argparse.Namespace) -> int:
     for column, value in row._asdict().items():
         print(f"{column:<12}{_column_text(column, value)}")
     return DONE
+
+
+def _refuse_directory(path: Path) -> None:
+    with suppress(OSError):  # the store explains why the path cannot be followed
+        if path.is_dir():
+            raise CommandError(f"the state file {path} is a directory: name the file in it")
 
 
 def _configured_path(config: Path) -> Path:

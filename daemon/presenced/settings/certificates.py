@@ -25,6 +25,7 @@ _AMAZON_CA = "https://www.amazontrust.com/repository/AmazonRootCA1.pem"
 _CERTIFICATE, _PRIVATE_KEY = b"CERTIFICATE", b"PRIVATE KEY"
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(?:.*?(-----END \1-----))?", re.DOTALL)
 _DER_SEQUENCE = b"\x30"
+_COPY_AGAIN = "Copy the file again, or create a new one"
 
 
 class PemFiles(Protocol):
@@ -112,7 +113,7 @@ class PemCheck:
         try:
             return [x509.load_pem_x509_certificate(b) for b in self._blocks(pem, _CERTIFICATE)]
         except (ValueError, x509.InvalidVersion):
-            self._report(pem, "malformed", "contains a damaged certificate")
+            self._report(pem, "malformed", "contains a damaged certificate", _COPY_AGAIN)
             return []
 
     def check_pair(self, cert: Pem | None, key: Pem | None) -> None:
@@ -159,7 +160,8 @@ class PemCheck:
             if not any(p.key in keys and p.severity == "error" for p in self.problems):
                 reason = getattr(error, "reason", None) or error.strerror or error
                 message = f"is refused by the TLS library ({reason})"
-                self._report(pems[-1], "malformed", message)
+                remedy = "Create a new one that it accepts"
+                self._report(pems[-1], "malformed", message, remedy)
         else:
             self.problems = [p for p in self.problems if p.key not in keys or p.kind != "malformed"]
 
@@ -176,7 +178,7 @@ class PemCheck:
             return load_pem_private_key(blocks[0], password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             message = "contains a damaged private key, or one of an unknown kind"
-            self._report(pem, "malformed", message)
+            self._report(pem, "malformed", message, _COPY_AGAIN)
             return None
 
     def _blocks(self, pem: Pem, label: bytes) -> list[bytes]:
@@ -185,11 +187,12 @@ class PemCheck:
         wanted = [block for block in found if block[1].endswith(label)]
         if complete := [block[0] for block in wanted if block[2]]:
             return complete
-        what, remedy = label.decode().lower(), ""
+        what = label.decode().lower()
+        remedy = f"Put the {what} there in PEM format, or correct {pem.key}"
         if wanted:
             message, remedy = f"is cut off: the {what} has no end", "Copy the whole file"
         elif found:
-            message = f"contains a {found[0][1].decode().lower()}, not a {what}"
+            message = f"contains {_named(found[0][1].decode())}, not a {what}"
             if found[0][1].endswith((_CERTIFICATE, _PRIVATE_KEY)):
                 remedy = "Check whether certificate and key are swapped"
         elif pem.content.startswith(_DER_SEQUENCE):
@@ -202,6 +205,10 @@ class PemCheck:
         return []
 
     def _check_mode(self, pem: Pem) -> None:
+        labels = [block[1] for block in _BLOCK.finditer(pem.content)]
+        if labels and not any(label.endswith(_PRIVATE_KEY) for label in labels):
+            # Nothing in it is secret, such as a certificate swapped with its key.
+            return
         try:
             mode = stat.S_IMODE(pem.path.stat().st_mode) if pem.path else 0
         except OSError:
@@ -224,6 +231,13 @@ class PemCheck:
                 severity=severity,
             )
         )
+
+
+def _named(label: str) -> str:
+    """Return the label of a PEM block with its article: `an EC private key`."""
+    # Short words other than KEY are abbreviations, spoken letter by letter: EC, RSA, X509.
+    name = re.sub("[A-Z]{6,}|KEY", lambda word: word[0].lower(), label)
+    return f"{'an' if name[0] in 'aeiouERX' else 'a'} {name}"
 
 
 def _match(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:

@@ -49,10 +49,12 @@ class Source(NamedTuple):
 class Draft:
     """The values of file, environment and flags, each of which overrides the one before.
 
-    `keys` are the known ones. `problems` were found before validation.
+    `keys` are the known ones, `file` is the name of the file if there is one. `problems` were found
+    before validation.
     """
 
     keys: Mapping[str, Key]
+    file: str | None = None
     tree: dict[str, Any] = field(default_factory=dict)
     sources: dict[KeyPath, Source] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -98,7 +100,7 @@ class Draft:
             value=None if any(key.secret for key in keys) else self._shown(details, path),
             message=message,
             nearest=nearest,
-            origin=source.origin if source else None,
+            origin=source.origin if source else self.file,
         )
 
     def _shown(self, details: ErrorDetails, path: KeyPath) -> str | None:

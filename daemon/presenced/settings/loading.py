@@ -34,6 +34,8 @@ FLAGS = {
 
 _PREFIX = "PRESENCED_"
 _SEPARATOR = "__"
+# Higher than for other words, because all variables begin alike.
+_LIKENESS = 0.75
 _SERVICE_HOST = "_SERVICE_HOST"
 
 
@@ -86,7 +88,7 @@ def _apply_environment(draft: Draft, environ: Mapping[str, str]) -> None:
             _apply(draft, name, (*key.path, last), environ[name])
         else:
             message = "is not an environment variable of presenced"
-            nearest = closest(name, variables)
+            nearest = closest(name, variables, likeness=_LIKENESS)
             draft.problems.append(Problem(key="", message=message, nearest=nearest, origin=name))
 
 

@@ -227,6 +227,19 @@ class MetricsSettings(Section):
         """Host and port of `health_listen`, None if there is none."""
         return None if self.health_listen is None else parse_listen(self.health_listen)
 
+    @field_validator("health_listen")
+    @classmethod
+    def _check_health_listen(cls, listen: str | None, info: ValidationInfo) -> str | None:
+        if listen is not None and "listen" in info.data:
+            metrics, health = parse_listen(info.data["listen"]), parse_listen(listen)
+            # No host means every interface, also that of the other one.
+            same_host = metrics.host == health.host or None in (metrics.host, health.host)
+            if same_host and metrics.port == health.port != 0:
+                raise InvalidValue(
+                    f"uses the address of metrics.listen, {info.data['listen']}: set another port"
+                )
+        return listen
+
     @field_validator("thing_attributes")
     @classmethod
     def _check_attributes(cls, names: tuple[str, ...]) -> tuple[str, ...]:

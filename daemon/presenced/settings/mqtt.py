@@ -113,7 +113,8 @@ def _client_ids(first: str, count: int) -> tuple[str, ...]:
     return (first, *(f"{first}-{number}" for number in range(2, count + 1)))
 
 
-def _is_aws(endpoint: str) -> bool:
+def is_aws(endpoint: str) -> bool:
+    """Return whether a host name is an endpoint of AWS, other than a custom domain."""
     return endpoint.lower().rstrip(".").endswith(_AWS)
 
 
@@ -197,7 +198,7 @@ class MqttSettings(Section):
     def message_rate_limit(self) -> int | None:
         """The `max_message_rate` that applies to this broker; None is no limit."""
         given = "max_message_rate" in self.model_fields_set
-        aws = self.transport == "awscrt" or _is_aws(self.endpoint)
+        aws = self.transport == "awscrt" or is_aws(self.endpoint)
         return self.max_message_rate if given or aws else None
 
     @property
@@ -238,7 +239,7 @@ class MqttSettings(Section):
     @field_validator("tls")
     @classmethod
     def _check_tls(cls, tls: object, info: ValidationInfo) -> object:
-        if tls is None and _is_aws(info.data.get("endpoint", "")):
+        if tls is None and is_aws(info.data.get("endpoint", "")):
             raise InvalidValue("must name certificate files, as AWS IoT Core accepts TLS only")
         return tls
 

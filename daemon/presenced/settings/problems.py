@@ -68,9 +68,12 @@ class SettingsError(Exception):
         self.problems = tuple(problems)
 
 
-def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that `word` resembles most; None if it resembles none."""
-    return next(iter(get_close_matches(word, known, n=1)), None)
+def closest(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """Return the known word that `word` resembles most; None if it resembles none.
+
+    Equal words have the likeness 1.
+    """
+    return next(iter(get_close_matches(word, known, n=1, cutoff=likeness)), None)
 
 
 def read_named_file(path: Path, key: str = "") -> bytes:

@@ -85,7 +85,7 @@ class _Reader:
     """Turns the nodes of one file into plain data, and records where each was written."""
 
     def __init__(self, path: Path, keys: Mapping[str, Key]) -> None:
-        self.draft = Draft(keys)
+        self.draft = Draft(keys, str(path))
         self._path = path
 
     def read(self, text: str) -> None:

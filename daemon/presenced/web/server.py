@@ -1,6 +1,9 @@
 """The listener: metrics, health, reload, the API and the console over HTTP."""
 
 import asyncio
+import errno
+import os
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from ssl import SSLContext
@@ -148,11 +151,25 @@ class _Endpoint:
         try:
             await site.start()
         except OSError as error:
-            raise ListenerError(
-                f"cannot listen on {self._host or ''}:{self.port}: {error.strerror or error}. "
-                f"Stop the program that uses the address, or set {self._key} to another one"
-            ) from error
+            reason, remedy = _bind_problem(error, self._key)
+            address = f"{self._host or ''}:{self.port}"
+            raise ListenerError(f"cannot listen on {address}: {reason}. {remedy}") from error
         self.port = self.runner.addresses[0][1]
+
+
+def _bind_problem(error: OSError, key: str) -> tuple[str, str]:
+    """Return why an address cannot be bound, and what to do; `key` is the setting that holds it."""
+    if isinstance(error, socket.gaierror):
+        return f"{error.strerror}", f"Set {key} to a name or address of this machine"
+    # asyncio replaces the system's text. Newer versions omit the number if no address is local.
+    code = error.errno or errno.EADDRNOTAVAIL
+    if code == errno.EADDRINUSE:
+        remedy = f"Stop the program that uses the address, or set {key} to another one"
+    elif code == errno.EACCES:
+        remedy = f"Set {key} to a port from 1024, or give presenced CAP_NET_BIND_SERVICE"
+    else:
+        remedy = f"Set {key} to a name or address of this machine"
+    return os.strerror(code), remedy
 
 
 async def _send(

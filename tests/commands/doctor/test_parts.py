@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,27 @@ def test_a_key_that_everyone_can_read_is_a_warning(
     assert finding.status is Status.WARNING
     assert "accessible to every user" in finding.detail
     assert "chmod o-rwx" in finding.remedy
+
+
+def test_each_problem_of_the_files_has_its_remedy(
+    certificates: Certificates, now: datetime, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("no PEM")
+    bad.chmod(0o644)
+    finding = check_files(settings_of(TlsFiles(bad, bad, tmp_path / "nothing")), now)
+    assert finding.status is Status.FAILED
+    assert finding.remedy == (
+        "mqtt.tls.cert: Put the certificate there in PEM format, or correct mqtt.tls.cert. "
+        "mqtt.tls.key: Put the private key there in PEM format, or correct mqtt.tls.key. "
+        "mqtt.tls.ca: Put the file there, or correct mqtt.tls.ca. "
+        f"mqtt.tls.key: Run chmod o-rwx {bad}"
+    )
+    client = certificates.client
+    client.key.chmod(0o600)
+    client.cert.chmod(0o644)
+    swapped = check_files(settings_of(TlsFiles(client.key, client.cert, client.ca)), now)
+    assert swapped.remedy == "Check whether certificate and key are swapped"
 
 
 def test_problems_that_only_the_check_command_finds_fail(

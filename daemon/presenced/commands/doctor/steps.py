@@ -28,7 +28,8 @@ def check_files(tls: TlsSettings | None, now: datetime) -> Finding:
     """
     if tls is None:
         return Finding(Status.SKIPPED, "mqtt.tls is false: there are no files")
-    problems = check_tls_files(tls, now=now)
+    # "error" before "warning": the first remedy is that of a failure.
+    problems = sorted(check_tls_files(tls, now=now), key=lambda problem: problem.severity)
     details = [problem.summary for problem in problems]
     if any(problem.severity == "error" for problem in problems):
         return Finding(Status.FAILED, "; ".join(details), _remedies(problems))
@@ -39,7 +40,14 @@ def check_files(tls: TlsSettings | None, now: datetime) -> Finding:
 
 
 def _remedies(problems: list[Problem]) -> str:
-    return ". ".join(dict.fromkeys(problem.remedy for problem in problems if problem.remedy))
+    """Return the remedies, each with the keys that it is for if there are several."""
+    keys: dict[str, list[str]] = {}
+    for problem in problems:
+        if problem.remedy:
+            keys.setdefault(problem.remedy, []).append(problem.key)
+    if len(keys) <= 1:
+        return "".join(keys)
+    return ". ".join(f"{', '.join(dict.fromkeys(names))}: {each}" for each, names in keys.items())
 
 
 def _validity(tls: TlsSettings) -> str:

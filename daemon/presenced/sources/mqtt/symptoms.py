@@ -12,6 +12,7 @@ from typing import Any
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
+from presenced.settings.mqtt import is_aws
 from presenced.sources.faults import Fault, FaultReason, connect_remedy
 from presenced.sources.source import SourceOptions
 
@@ -148,7 +149,7 @@ def closed_before_connack(options: SourceOptions) -> Fault:
     return Fault(
         FaultReason.CONNECT_REFUSED,
         f"the broker at {options.address} closed the connection instead of answering CONNECT",
-        connect_remedy(options.client_id, options.endpoint),
+        _not_authorized_remedy(options),
     )
 
 
@@ -178,6 +179,7 @@ def connection_closed(options: SourceOptions) -> Fault:
     return Fault(
         FaultReason.CONNECTION_LOST,
         f"the connection to {options.address} was closed without a reason",
+        "Look for this client ID in the broker's log; on AWS, in CloudWatch (AWSIotLogsV2)",
     )
 
 
@@ -195,7 +197,7 @@ _TRIED_AGAIN = "The daemon keeps trying, at growing intervals"
 _REMEDIES = {
     132: "Choose an MQTT version that the broker speaks; mqtt.transport aiomqtt has 3.1.1 and 5",
     133: "Choose another mqtt.client_id: at most 128 bytes, without # and +, not starting with $",
-    134: "Check the user name and the password",
+    134: "Check mqtt.username and mqtt.password_file",
     136: _TRIED_AGAIN,
     137: _TRIED_AGAIN,
     138: "Ask the operators of the broker why it bans this client",
@@ -246,6 +248,18 @@ def _coded_fault(
     detail = f"the broker at {options.address} {action} {options.client_id} ({reason_name(code)})"
     remedy = _REMEDIES.get(code, "")
     if code == _NOT_AUTHORIZED:
-        remedy = connect_remedy(options.client_id, options.endpoint)
+        remedy = _not_authorized_remedy(options)
     printable = "".join(c for c in (said or "")[:200] if c.isprintable())
     return Fault(reason, detail, remedy, printable)
+
+
+def _not_authorized_remedy(options: SourceOptions) -> str:
+    """Return what to check: the login if there is one, and the policy unless it is not AWS."""
+    policy = connect_remedy(options.client_id, options.endpoint)
+    if options.username is None:
+        # Without a user name the broker may be a custom domain of AWS.
+        return policy
+    login = "Check mqtt.username and mqtt.password_file"
+    if is_aws(options.endpoint):
+        return f"{login}. {policy}"
+    return f"{login}, and what the broker allows this user and client ID"
