@@ -1,6 +1,6 @@
 import pytest
 
-from presenced.web.limits import TokenBucket, subscriber
+from presenced.web.limits import TokenBucket, limit_key
 
 
 class Clock:
@@ -59,4 +59,4 @@ def test_what_was_overspent_comes_back_first(clock):
     ],
 )
 def test_addresses_of_one_subscriber(one, other, same):
-    assert (subscriber(one) == subscriber(other)) is same
+    assert (limit_key(one) == limit_key(other)) is same
