@@ -104,6 +104,44 @@ def histories(
 
 
 @st.composite
+def unversioned_histories(draw: st.DrawFn, *, most_connections: int = 6) -> History:
+    """Connections without versions, each with a session of its own.
+
+    Event times are off by up to A, but those of connects keep their order, because nothing else
+    tells it. The disconnect of a connection that was taken over happens up to 30 minutes after the
+    new connect.
+    """
+    off = st.integers(-A, A) | st.sampled_from([-A, 0, A])
+    now, latest = START, START - 10 * A
+    events: list[LifecycleEvent] = []
+    number = draw(st.integers(1, most_connections))
+    online = draw(st.booleans())
+    for session in range(number):
+        latest = max(latest + MILLISECOND, now + draw(off))
+        events.append(
+            lifecycle(connected=True, timestamp=latest, version=None, session=f"s{session}")
+        )
+        now += draw(st.sampled_from([0, MILLISECOND, 1000]) | st.integers(0, 2 * R))
+        is_last = session == number - 1
+        if is_last and online:
+            break
+        late = 0
+        if not is_last and draw(st.booleans()):  # taken over
+            late = draw(st.integers(0, LATEST_TAKEOVER) | st.just(LATEST_TAKEOVER))
+        events.append(
+            lifecycle(
+                connected=False,
+                timestamp=max(now + late + draw(off), latest - 2 * A),
+                version=None,
+                session=f"s{session}",
+                reason="DUPLICATE_CLIENTID" if late else "CONNECTION_LOST",
+            )
+        )
+        now += draw(st.sampled_from([0, MILLISECOND]) | st.integers(0, 2 * R)) if not late else 0
+    return History(tuple(events), online)
+
+
+@st.composite
 def arrivals(draw: st.DrawFn, history: History) -> list[LifecycleEvent]:
     """The history's events in any order, any of them any number of times."""
     again = draw(st.lists(st.sampled_from(history.events), max_size=8))

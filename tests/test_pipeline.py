@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from presenced.events.message import Message
@@ -95,7 +96,7 @@ def aws_message(topic: str, **payload: object) -> Message:
         topic=f"$aws/events/{topic}",
         payload=json.dumps(payload).encode(),
         qos=1,
-        received=0.0,
+        received=5_000_000_000.0,
         moment=0.0,
         connection="presenced",
     )
@@ -215,6 +216,51 @@ def test_delays_are_measured_against_event_time_and_never_negative() -> None:
     )
     delay = pipeline.counts.delays["presence"]
     assert (sum(delay.buckets), delay.sum) == (2, 3.0)
+
+
+def test_an_event_dated_ahead_counts_as_just_received(capsys: pytest.CaptureFixture[str]) -> None:
+    """Otherwise every true event of the client is ignored until that date."""
+    log.configure("info", "json")
+    pipeline, transitions = make()
+    noon = 1_700_000_000.0
+    in_a_year = round((noon + 365 * 86400) * 1000)
+    pipeline.process(
+        [
+            message("connected", version=7, at=noon, timestamp=in_a_year),
+            message("disconnected", version=7, at=noon + 60, timestamp=in_a_year),
+            message("connected", version=0, at=noon + 7200),
+            message("disconnected", version=0, at=noon + 7260, timestamp=(noon + 7380) * 1000),
+        ]
+    )
+    pipeline.advance(noon + 8000, 0)
+    assert [(t.since, t.state) for t in transitions] == [
+        (noon, State.ONLINE),
+        (noon + 60, State.OFFLINE),
+        (noon + 7200, State.ONLINE),
+        (noon + 7260, State.OFFLINE),
+    ]
+    assert pipeline.counts.dated_ahead == 2, "120 s ahead are within the accuracy"
+    line = json.loads(capsys.readouterr().err.splitlines()[0])
+    assert "ahead of the clock" in line["event"]
+    assert line["seconds_ahead"] == 365 * 86400
+
+
+def test_a_change_of_the_registry_dated_ahead_keeps_no_later_one_out() -> None:
+    pipeline, _ = make()
+    noon = 1_700_000_000
+
+    def change(operation: str, at: int, timestamp: int) -> Message:
+        sent = membership(operation, "g", timestamp * 1000)
+        return msgspec.structs.replace(sent, received=float(at), moment=float(at))
+
+    pipeline.process(
+        [
+            change("added", noon, noon + 365 * 86400),
+            change("removed", noon + 60, noon + 60),
+        ]
+    )
+    assert pipeline.counts.registry_changes["thing_group_membership", "removed"] == 1
+    assert pipeline.counts.dated_ahead == 1
 
 
 def test_topic_disagreements_are_counted_and_logged_with_their_topic(

@@ -130,14 +130,16 @@ class Fleet:
         a gap is still online.
         """
         subscribed = event.type == "subscribed"
-        change = self.presence.suppose_online(event.client_id, received) if subscribed else None
+        at = round(received * 1000) if event.timestamp is None else event.timestamp
+        change = None
+        if subscribed:
+            change = self.presence.suppose_online(event.client_id, at, received)
         if change is not None:
             change.event, change.received, change.session = event, received, pack(event.session)
             self._record(change)
             self._rename(change.client, event.thing_name)
         elif (client := self.presence.clients.get(event.client_id)) is not None:
-            at = received if event.timestamp is None else event.timestamp / 1000
-            verified = subscribed and self.presence.confirm_online(client, at)
+            verified = subscribed and self.presence.confirm_online(client, at / 1000)
             self._note(event, client, received, pack(event.session), changed=verified)
 
     def note_connect_failure(self, event: ConnectFailedEvent, received: float) -> None:

@@ -57,6 +57,7 @@ class EventCounts:
         }
         self.certificates_registered = 0
         self.topic_disagreements = 0
+        self.dated_ahead = 0
         self.faults = 0
         self.connect_failures: Counter[str] = Counter()
         self.delays = {family: Distribution(_DELAY_BUCKETS) for family in EVENT_TYPES}
@@ -198,7 +199,10 @@ class Pipeline:
         if event.topic_disagrees:
             self._report_disagreement(event, message)
         if not event.untimed:
-            counts.delays["presence"].observe(received - event.timestamp / 1000)
+            delay = received - event.timestamp / 1000
+            if delay < 0 and self._is_dated_ahead(event, delay):
+                event.timestamp, event.untimed = round(received * 1000), True
+            counts.delays["presence"].observe(delay)
         why = self.fleet.client_filter.why_ignored(event.client_id)
         if why is None:
             self.fleet.apply(event, received, message.moment)
@@ -211,7 +215,10 @@ class Pipeline:
         if event.topic_disagrees:
             self._report_disagreement(event, message)
         if event.timestamp is not None:
-            counts.delays[event.family].observe(received - event.timestamp / 1000)
+            delay = received - event.timestamp / 1000
+            if delay < 0 and self._is_dated_ahead(event, delay):
+                event.timestamp = None
+            counts.delays[event.family].observe(delay)
         if isinstance(event, ConnectFailedEvent | SubscriptionEvent):
             self._apply_client_event(event, received)
         elif isinstance(event, RegistryEvent):
@@ -226,6 +233,24 @@ class Pipeline:
             counts.certificates_registered += 1
         else:
             counts.tallied[event.family][event.type] += 1
+
+    def _is_dated_ahead(self, event: Event, delay: float) -> bool:
+        """Return whether an event time lies too far ahead to be right; it counts as just now then.
+
+        Otherwise no true event would be accepted until that time has come.
+        """
+        if -delay * 1000 <= self.fleet.presence.rules.ordering.timestamp_accuracy:
+            return False
+        self.counts.dated_ahead += 1
+        self._log.warning(
+            "event time is ahead of the clock of this machine; the received time counts. If this "
+            "happens with most events, correct the clock",
+            key=event.family,
+            family=event.family,
+            type=event.type,
+            seconds_ahead=round(-delay, 3),
+        )
+        return True
 
     def _apply_client_event(
         self, event: ConnectFailedEvent | SubscriptionEvent, received: float

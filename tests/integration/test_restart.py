@@ -355,6 +355,8 @@ def test_a_client_is_forgotten_on_request(broker_of: Any, daemon_of: Any, path: 
     daemon.start()
     assert daemon.value("iot_clients", state="online") == 1
     assert daemon.value("iot_clients_forgotten_total", reason="requested") == 1
+    broker.publish([event("connected", "a", 0)])
+    wait_for(lambda: daemon.value("iot_clients", state="online") == 2)
 
 
 class Fleet:

@@ -63,7 +63,7 @@ def outcome(events: list[LifecycleEvent], more: list[tuple[float, int]]) -> obje
         if chance == 0:
             presence.note_gap(now)
         elif chance == 1:
-            changes.append(seen(presence.suppose_online("client", now)))
+            changes.append(seen(presence.suppose_online("client", round(now * 1000), now)))
         elif chance == 2:
             changes.append(seen(presence.forget("client", "requested")))
         changes.append(seen(presence.apply(each, now + 1e9, now)))

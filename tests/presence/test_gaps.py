@@ -178,8 +178,8 @@ def test_gaps_of_an_earlier_process_are_counted_on() -> None:
 def test_a_change_names_the_forgotten_client_that_was_dropped() -> None:
     bench = Bench()
     bench.presence.forgotten = ForgottenClients(limit=1)
-    bench.fleet.forget("online", "requested")
-    bench.fleet.forget("pending", "requested")
+    bench.fleet.forget("online", "expired")
+    bench.fleet.forget("pending", "expired")
     assert bench.changed == ["online", "pending", "online"]
     assert "online" not in bench.presence.forgotten
 

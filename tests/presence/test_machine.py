@@ -260,6 +260,21 @@ def test_a_client_that_came_back_is_not_forgotten(then: str) -> None:
     assert bench.forgotten == []
 
 
+@pytest.mark.parametrize("forgotten_before", [False, True])
+def test_a_request_forgets_what_orders_late_events_too(forgotten_before: bool) -> None:
+    bench = Bench(forget_offline_after=86400.0)
+    bench.connect(7, timestamp=10**15)
+    bench.disconnect(7, timestamp=10**15)
+    bench.wait(5 + 86400 * forgotten_before)
+    bench.recorder.add([bench.presence.forget("client", "requested")])
+    assert bench.recorder.changed[-1] == "client", "its row in the state file must go"
+    assert len(bench.presence.forgotten) == 0
+    bench.connect(6)
+    assert bench.client.state is State.ONLINE
+    assert bench.presence.forget("nobody", "requested") is None
+    assert bench.counts.forgotten["requested"] == (not forgotten_before)
+
+
 def test_forgetting_leaves_no_deadline_behind() -> None:
     bench = Bench()
     bench.connect(1)

@@ -31,8 +31,15 @@ def disconnect(at: int = 0, version: int | None = 1, session: str | None = "s") 
         # One connection.
         (connect(5), connect(), DUPLICATE),
         (disconnect(5), disconnect(), DUPLICATE),
-        (disconnect(-R), connect(), LATER),
-        (connect(R), disconnect(), STALE),
+        (disconnect(-2 * A), connect(), LATER),
+        (connect(2 * A), disconnect(), STALE),
+        # Further apart they are two: brokers may give every connection one session and version.
+        (connect(2 * A + 1), disconnect(), LATER),
+        (connect(2 * A + 1), connect(), LATER),
+        (disconnect(2 * A + 1), disconnect(), LATER),
+        (disconnect(-2 * A - 1), connect(), STALE),
+        (connect(-2 * A - 1), connect(), STALE),
+        (connect(2 * A + 1, session=None), disconnect(), LATER),
         (disconnect(session=None), connect(), LATER),
         (connect(session=None), disconnect(), STALE),
         (connect(), connect(session=None), DUPLICATE),

@@ -89,8 +89,9 @@ class PresenceMachine(RuleBasedStateMachine):
         version = self.versions.get(client_id, 0)
         self.apply(client_id, connected=False, version=version)
         known = self.model.get(client_id) or self.departed.get(client_id)
-        if known is not None and known.version == version and not known.connected:
-            return  # a duplicate
+        is_near = known is not None and self.now - known.at <= 240
+        if known is not None and known.version == version and not known.connected and is_near:
+            return  # a duplicate; one stamped later by more than 2A is of another connection
         model = self.model.setdefault(client_id, Model())
         self.departed.pop(client_id, None)
         model.version, model.connected, model.at = version, False, self.now

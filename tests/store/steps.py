@@ -34,7 +34,7 @@ def subscribing(event: SubscriptionEvent) -> Step:
 
 
 def forgetting(client_id: str) -> Step:
-    return lambda process: process.pipeline.forget([client_id], "requested")
+    return lambda process: process.pipeline.forget([client_id], "expired")
 
 
 def noting_a_gap(process: Process) -> None:

@@ -5,6 +5,7 @@ could stand in either order. For all others `order` decides, from the last accep
 """
 
 from presenced.presence.client import AmbiguousOrder, Client, EventStamp, PackedSession, State, pack
+from presenced.presence.connections import Connections
 from presenced.presence.ordering import Ordering, OrderingRules, Stamp, is_ambiguous, order
 
 # As globals: see `State`.
@@ -16,42 +17,42 @@ _MAX_REJECTED = 8
 def follows(event: Stamp, client: Client, session: PackedSession) -> bool:
     """Return whether an event is the plain successor of a client's last one; nearly all are.
 
-    That is a connect with a higher version and no earlier event time of a client that is not
-    online, or the disconnect of the connection that made it online. `resolve` finds each of
+    That is a connect with a higher version of a client that is not online, or the disconnect of the
+    connection that made it online, neither with an earlier event time. `resolve` finds each of
     them later under any rules with R > 2A, and nothing is ambiguous after it. `session` is the
     event's, packed.
     """
     version, last = event.version, client.version
     if version is None or last is None or client.replaced or client.ambiguous:
         return False
+    if event.timestamp < client.timestamp:
+        return False
     if event.connected:
-        if version <= last or event.timestamp < client.timestamp:
-            return False
-        return client.state is _PENDING or client.state is _OFFLINE
+        return version > last and (client.state is _PENDING or client.state is _OFFLINE)
     return client.state is _ONLINE and version == last and session == client.packed_session
 
 
 def resolve(event: Stamp, client: Client, rules: OrderingRules) -> Ordering:
     """Compare an event with everything known about a client that has had events.
 
-    If an ambiguity is settled against an event that seemed later, the client's last accepted event
-    is corrected here.
+    If the event proves that another one than the last accepted is the later one, the client's last
+    accepted event is corrected here.
     """
+    if event.version is None or client.version is None:
+        return _resolve_without_versions(event, client, rules)
     known = client.ambiguous
     if known is None:
-        if not _needs_memory(event, client, rules):
+        if _are_distinct(event, client) and not is_ambiguous(event, client, rules):
             return order(event, client, rules)
         known = client.ambiguous = AmbiguousOrder([client.stamp], client.timestamp, [])
-    stamp = EventStamp(event.connected, event.timestamp, event.version, event.session)
+    stamp = _stamp(event)
     # A duplicate stays a duplicate even where the order of receipt decided between two events;
     # otherwise each repetition would reverse the decision.
     if stamp in known.seen:
         return Ordering.DUPLICATE
     ordering = order(event, client, rules)
     settled = False
-    if event.version is None or client.version is None:
-        ordering = _order_by_time(ordering, event, known, rules)
-    elif is_ambiguous(event, client, rules):
+    if is_ambiguous(event, client, rules):
         _reject(client.stamp if ordering.is_later else stamp, known)
     elif ordering.is_later:
         ordering = _order_again(ordering, event, client, known, rules)
@@ -66,10 +67,33 @@ def resolve(event: Stamp, client: Client, rules: OrderingRules) -> Ordering:
     return ordering
 
 
-def _needs_memory(event: Stamp, client: Client, rules: OrderingRules) -> bool:
-    if event.version is None or client.version is None:
-        return True
-    return not _are_distinct(event, client) or is_ambiguous(event, client, rules)
+def _resolve_without_versions(event: Stamp, client: Client, rules: OrderingRules) -> Ordering:
+    """Compare by sessions and event times, from the set of messages received, in any order.
+
+    `Connections` holds the rules, and what may be left out of the set.
+    """
+    known = client.ambiguous or AmbiguousOrder([client.stamp], client.timestamp, [])
+    stamp = _stamp(event)
+    if stamp in known.seen:
+        return Ordering.DUPLICATE
+    slack = 2 * rules.timestamp_accuracy
+    before = Connections(known.seen, slack)
+    after = Connections([*known.seen, stamp], slack)
+    client.ambiguous = AmbiguousOrder(after.needed(_MAX_SEEN), after.last.timestamp, [])
+    if not stamp.connected and before.has_end_like(stamp):
+        return Ordering.DUPLICATE
+    if after.last == stamp:
+        return Ordering.LATER
+    if after.last != before.last:
+        client.timestamp, client.version = after.last.timestamp, after.last.version
+        client.packed_session = pack(after.last.session)
+    if after.last.connected == before.last.connected:
+        return Ordering.STALE
+    return Ordering.SHOWS_ONLINE if after.last.connected else Ordering.SHOWS_OFFLINE
+
+
+def _stamp(event: Stamp) -> EventStamp:
+    return EventStamp(event.connected, event.timestamp, event.version, event.session)
 
 
 def _are_distinct(event: Stamp, last: Stamp) -> bool:
@@ -79,18 +103,6 @@ def _are_distinct(event: Stamp, last: Stamp) -> bool:
         or event.timestamp != last.timestamp
         or event.session == last.session
     )
-
-
-def _order_by_time(
-    ordering: Ordering, event: Stamp, known: AmbiguousOrder, rules: OrderingRules
-) -> Ordering:
-    """Compare with all accepted events: times further apart than they can be wrong decide."""
-    if event.timestamp < known.newest - 2 * rules.timestamp_accuracy:
-        return Ordering.STALE
-    if ordering.is_later:
-        known.newest = max(known.newest, event.timestamp)
-        known.rejected = []
-    return ordering
 
 
 def _reject(stamp: EventStamp, known: AmbiguousOrder) -> None:

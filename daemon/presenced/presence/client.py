@@ -91,8 +91,8 @@ class Client(msgspec.Struct, gc=False, eq=False):
     """One client: its presence and its last accepted lifecycle event.
 
     `timestamp` (milliseconds), `version` and `session` are those of the event. `since` is when the
-    present state began, in seconds since the epoch: for a pending client the received time of its
-    disconnect, for an online one that of its last transition. `transition` is the time of the last
+    present state began, in seconds since the epoch: for a pending client when it disconnected, for
+    an online one the time of its last transition. `transition` is the time of the last
     transition, None before the first. `deadline` is the monotonic time at which a pending client
     goes offline, `offline_at` the one at which an offline client did. `thing_name` is the thing
     that lifecycle events name for it, None if the client ID is the thing's name. `gap_epoch` is
@@ -148,8 +148,8 @@ class Client(msgspec.Struct, gc=False, eq=False):
 class Transition(msgspec.Struct, frozen=True, gc=False):
     """A client went online or offline.
 
-    `since` is the received time of the event that led to it, `time` the moment at which it was
-    confirmed, both in seconds since the epoch.
+    `since` is the received time of the event that led to it, or its event time if it came late;
+    `time` is the moment at which the transition was confirmed. Both are in seconds since the epoch.
     """
 
     time: float

@@ -30,6 +30,7 @@ from presenced.presence.ordering import Ordering, PresenceRules, same_connection
 _ONLINE, _PENDING, _OFFLINE, _UNKNOWN = State.ONLINE, State.PENDING, State.OFFLINE, State.UNKNOWN
 _WENT_ONLINE, _BEGAN_DELAY = Effect.WENT_ONLINE, Effect.BEGAN_DELAY
 _FLAP_SUPPRESSED = Effect.FLAP_SUPPRESSED
+_CORRECTIONS = (Ordering.SHOWS_ONLINE, Ordering.SHOWS_OFFLINE)
 
 _Outcome = tuple[Effect, Transition | None]
 
@@ -85,20 +86,9 @@ class Presence:
             ordering = resolve(event, last, self.rules.ordering)
             was_connected = last.connected
             if not ordering.is_later:
-                self.counts.ignored[ordering.value] += 1
-                if ordering is Ordering.STALE and not event.connected:
-                    self._count_disconnect(event, last)
-                return ClientChange(
-                    client or last,
-                    before,
-                    before,
-                    event=event,
-                    effect=Effect(ordering.value),
-                    received=received,
-                    session=session,
-                    against=last.stamp,
-                    changed=ordering is not Ordering.DUPLICATE or last.ambiguous is not None,
-                )
+                if last is client and ordering in _CORRECTIONS:
+                    return self._correct(ordering, event, client, session, received, now)
+                return self._ignore(ordering, event, client, last, session, received)
         if client is None:
             client = self._add(event.client_id)
         if last is not None and last is not client:
@@ -113,6 +103,58 @@ class Presence:
         else:
             is_own = was_connected and same_connection(event, client)
             effect, transition = self._disconnect(event, client, session, received, now, is_own)
+        return ClientChange(
+            client, before, client.state, transition, event, effect, received, session
+        )
+
+    def _ignore(
+        self,
+        ordering: Ordering,
+        event: LifecycleEvent,
+        client: Client | None,
+        last: Client,
+        session: PackedSession,
+        received: float,
+    ) -> ClientChange:
+        """Count an event that is not later than the last one; `client` is None if not known."""
+        is_duplicate = ordering is Ordering.DUPLICATE
+        effect = Effect.DUPLICATE if is_duplicate else Effect.STALE
+        self.counts.ignored[effect.value] += 1
+        if not (event.connected or is_duplicate):
+            self._count_disconnect(event, last)
+        state = None if client is None else client.state
+        return ClientChange(
+            client or last,
+            state,
+            state,
+            event=event,
+            effect=effect,
+            received=received,
+            session=session,
+            against=last.stamp,
+            changed=not is_duplicate or last.ambiguous is not None,
+        )
+
+    def _correct(
+        self,
+        ordering: Ordering,
+        event: LifecycleEvent,
+        client: Client,
+        session: PackedSession,
+        received: float,
+        now: float,
+    ) -> ClientChange:
+        """Change the state because an event shows that the last accepted one was not the last.
+
+        `resolve` has put the other one in its place.
+        """
+        before = client.state
+        self._verify(client)
+        if ordering is Ordering.SHOWS_ONLINE:
+            effect, transition = self._go_online(client, received, received)
+        else:
+            since = self._began(client.timestamp, received)
+            effect, transition = self._begin_delay(client, since, received, now)
         return ClientChange(
             client, before, client.state, transition, event, effect, received, session
         )
@@ -132,12 +174,16 @@ class Presence:
         if event.connected:
             client.timestamp, client.version = event.timestamp, event.version
             client.packed_session = session
-            effect, transition = self._go_online(client, received)
+            effect, transition = self._go_online(
+                client, self._began(event.timestamp, received), received
+            )
         else:
             self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
             self._count_disconnect(event, client)
             client.timestamp, client.reason = event.timestamp, event.reason
-            effect, transition = self._begin_delay(client, received, now)
+            effect, transition = self._begin_delay(
+                client, self._began(event.timestamp, received), received, now
+            )
         return ClientChange(
             client, before, client.state, transition, event, effect, received, session
         )
@@ -148,10 +194,13 @@ class Presence:
             return None
         return ClientChange(self._add(client_id), None, _UNKNOWN)
 
-    def suppose_online(self, client_id: str, received: float) -> ClientChange | None:
+    def suppose_online(
+        self, client_id: str, timestamp: int, received: float
+    ) -> ClientChange | None:
         """Assume that a client without any known event is online, until a lifecycle event of it.
 
-        That event overrules this, whatever it says. None if something is known.
+        `timestamp` is the event time of the sign of life, in milliseconds. A lifecycle event
+        overrules this, whatever it says. None if something is known.
         """
         client = self.clients.get(client_id)
         if client_id in self.forgotten or (client and client.state is not _UNKNOWN):
@@ -159,7 +208,7 @@ class Presence:
         before = None if client is None else client.state
         client = client or self._add(client_id)
         self._verify(client)
-        client.since = received
+        client.since = self._began(timestamp, received)
         self.counts.supposed_online += 1
         transition = self._change(client, _ONLINE, received)
         return ClientChange(client, before, _ONLINE, transition, effect=_WENT_ONLINE)
@@ -235,13 +284,16 @@ class Presence:
         """Drop a client; None if it is not known.
 
         What ordering needs is kept for the clients forgotten last, so that a late or second copy
-        of an old event does not revive one.
+        of an old event does not revive one. On request that is dropped, too.
         """
         change = self._drop(client_id)
-        if change is not None:
-            self.counts.forgotten[reason] += 1
-            if change.client.has_event:
-                change.dropped = self.forgotten.add(change.client)
+        if reason == "requested":
+            record = self.forgotten.pop(client_id, None)
+            if change is None and record is not None:
+                return ClientChange(record, None, None)
+        elif change is not None and change.client.has_event:
+            change.dropped = self.forgotten.add(change.client)
+        self.counts.forgotten[reason] += change is not None
         return change
 
     def drop_unknown(self, client_id: str) -> ClientChange | None:
@@ -280,10 +332,20 @@ class Presence:
             self._awaited.expect(client, client.stamp, now + ahead, ahead=ahead)
         client.timestamp, client.version = event.timestamp, event.version
         client.packed_session = session
-        effect, transition = self._go_online(client, received)
+        effect, transition = self._go_online(
+            client, self._began(event.timestamp, received), received
+        )
         return Effect.CONNECTION_REPLACED if replaces else effect, transition
 
-    def _go_online(self, client: Client, received: float) -> _Outcome:
+    def _began(self, timestamp: int, received: float) -> float:
+        """Return when the state that an event led to began, in seconds since the epoch.
+
+        Event times are approximate, so it is the received time, unless the event came late.
+        """
+        late = received * 1000 - timestamp > self.rules.ordering.timestamp_accuracy
+        return timestamp / 1000 if late else received
+
+    def _go_online(self, client: Client, since: float, received: float) -> _Outcome:
         """Transition to online from any state."""
         state, client.reason = client.state, None
         if state is _PENDING:
@@ -295,9 +357,9 @@ class Presence:
         if state is _ONLINE:
             return Effect.NOTED, None
         if state is _OFFLINE and client.since is not None:
-            self.counts.offline_duration.observe(received - client.since)
+            self.counts.offline_duration.observe(since - client.since)
         self._offline.discard(client)
-        client.since = received
+        client.since = since
         return _WENT_ONLINE, self._change(client, _ONLINE, received)
 
     def _disconnect(
@@ -317,16 +379,17 @@ class Presence:
         self._count_disconnect(event, client)
         client.timestamp, client.version = event.timestamp, event.version
         client.packed_session, client.reason = session, event.reason
+        since = self._began(event.timestamp, received)
         if client.state is _ONLINE:
-            return self._begin_delay(client, received, now)
+            return self._begin_delay(client, since, received, now)
         if client.state is _UNKNOWN:
-            client.since = received
+            client.since = since
             return Effect.WENT_OFFLINE, self._go_offline(client, received, now)
         return Effect.NOTED, None
 
-    def _begin_delay(self, client: Client, received: float, now: float) -> _Outcome:
+    def _begin_delay(self, client: Client, since: float, received: float, now: float) -> _Outcome:
         """Make an online client pending, and schedule when it goes offline."""
-        client.since = received
+        client.since = since
         self._enter(client, _PENDING)
         delay = self.rules.delay(client.reason)
         if delay > 0:

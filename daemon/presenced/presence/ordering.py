@@ -60,6 +60,11 @@ class Ordering(Enum):
     LATER_AFTER_RESET = "later_after_reset"
     DUPLICATE = "duplicate"
     STALE = "stale"
+    SHOWS_ONLINE = "shows_online"
+    """A late connect. It shows that the disconnect accepted last ended a replaced connection, so
+    the connection that replaced it still stands."""
+    SHOWS_OFFLINE = "shows_offline"
+    """A connect whose own disconnect has come before it, and which is later than all others."""
 
     @property
     def is_later(self) -> bool:
@@ -78,8 +83,8 @@ def order(event: Stamp, last: Stamp, rules: OrderingRules) -> Ordering:
             return Ordering.LATER_AFTER_RESET
         return Ordering.STALE
     if _same_session(event, last) or event.session is None or last.session is None:
-        return _order_in_connection(event, last)
-    return Ordering.LATER if event.timestamp >= last.timestamp else Ordering.STALE
+        return _order_in_connection(event, last, rules)
+    return _order_by_time(event, last)
 
 
 def is_ambiguous(event: Stamp, last: Stamp, rules: OrderingRules) -> bool:
@@ -117,17 +122,27 @@ def _reset_between(before: Stamp, after: Stamp, rules: OrderingRules) -> bool:
     return before.timestamp <= after.timestamp - (rules.version_reset_after - slack)
 
 
-def _order_in_connection(event: Stamp, last: Stamp) -> Ordering:
+def _order_in_connection(event: Stamp, last: Stamp, rules: OrderingRules) -> Ordering:
+    """Compare two events of one session and version.
+
+    They belong to one connection, unless they are further apart than event times can be wrong:
+    emulators and other brokers give every connection the same session and version.
+    """
+    if abs(event.timestamp - last.timestamp) > 2 * rules.timestamp_accuracy:
+        return _order_by_time(event, last)
     if event.connected == last.connected:
         return Ordering.DUPLICATE
     return Ordering.STALE if event.connected else Ordering.LATER
 
 
 def _order_without_versions(event: Stamp, last: Stamp, rules: OrderingRules) -> Ordering:
-    apart = event.timestamp - last.timestamp
-    if abs(apart) <= 2 * rules.timestamp_accuracy and _same_session(event, last):
-        return _order_in_connection(event, last)
-    return Ordering.LATER if apart >= 0 else Ordering.STALE
+    if _same_session(event, last):
+        return _order_in_connection(event, last, rules)
+    return _order_by_time(event, last)
+
+
+def _order_by_time(event: Stamp, last: Stamp) -> Ordering:
+    return Ordering.LATER if event.timestamp >= last.timestamp else Ordering.STALE
 
 
 def _same_session(one: Stamp, other: Stamp) -> bool:

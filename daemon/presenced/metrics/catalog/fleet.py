@@ -130,6 +130,13 @@ FLEET = (
         read=lambda s: Attribute(s.events, "topic_disagreements"),
     ),
     KeptCounter(
+        "iot_events_dated_ahead_total",
+        "Event messages with an event time further ahead of the received time than "
+        "presence.timestamp_accuracy; they count as just received.",
+        "increase(iot_events_dated_ahead_total[1h]) > 0",
+        read=lambda s: Attribute(s.events, "dated_ahead"),
+    ),
+    KeptCounter(
         "iot_event_version_resets_total",
         "Resets of a client's version number that were recognised.",
         "increase(iot_event_version_resets_total[1d])",
