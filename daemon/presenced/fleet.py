@@ -29,6 +29,7 @@ from presenced.presence import (
 )
 from presenced.presence.client import EventStamp, PackedSession, pack
 from presenced.presence.counts import StateCounts
+from presenced.presence.record import Row
 from presenced.registry import Inventory, Outcome, Thing
 from presenced.registry.inventory import ThingChange
 from presenced.registry.objects import NO_ATTRIBUTES, Attributes
@@ -147,6 +148,10 @@ class Fleet:
         client = self.presence.clients.get(event.client_id)
         if client is not None:
             self._note(event, client, received)
+
+    def merge(self, row: Row, now: float, event: LifecycleEvent | None = None) -> None:
+        """Merge what AWS's record says about a client, as `Presence.merge` does."""
+        self._record(self.presence.merge(row, now, event))
 
     def apply_registry(self, event: RegistryEvent, received: float) -> Outcome:
         """Apply an event of the registry; without event time it counts as just now."""

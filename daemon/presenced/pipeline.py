@@ -6,7 +6,7 @@ The daemon and `replay` run the same code; only the sources of messages and time
 import math
 import sys
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from presenced.events.decode import decode
@@ -27,6 +27,7 @@ from presenced.events.model import (
 )
 from presenced.fleet import Changes, ClientFilter, Fleet
 from presenced.presence import Distribution, ForgetReason
+from presenced.presence.record import Row
 from presenced.registry import Outcome
 from presenced.system.log import ThrottledLogger, get_logger
 
@@ -153,6 +154,19 @@ class Pipeline:
     def recount(self) -> None:
         """Recount all clients, after those of an earlier process are restored."""
         self.fleet.recount()
+        self._publish()
+
+    def merge(
+        self, rows: Iterable[Row], now: float, events: Mapping[str, LifecycleEvent] | None = None
+    ) -> None:
+        """Merge rows of AWS's record; deadlines due at the monotonic time `now` must have fired.
+
+        `events` are the last ones that were accepted after the rows were asked for, by client ID.
+        """
+        events = events or {}
+        for row in rows:
+            if self.fleet.client_filter.why_ignored(row.client_id) is None:
+                self.fleet.merge(row, now, events.get(row.client_id))
         self._publish()
 
     def forget(self, client_ids: Iterable[str], reason: ForgetReason) -> None:

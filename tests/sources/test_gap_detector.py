@@ -111,7 +111,7 @@ class Watcher:
 
     @property
     def unverified(self) -> int:
-        return self.presence.counts.unverified
+        return self.presence.counts.unverified_connected
 
 
 def watching(*wanted: SourceOptions, earlier: list[MqttSession] | None = None) -> Watcher:

@@ -55,6 +55,7 @@ class Counted:
                     fill(value, numbers)
         presence, events = counts
         presence.disconnects["CONNECTION_LOST", "server"] += next(numbers)
+        presence.corrections[State.ONLINE, "SearchIndex"] += next(numbers)
         events.connect_failures["other"] += next(numbers)
         fill(self.gap_detector.gaps, numbers)
 

@@ -29,7 +29,7 @@ class ClientMetrics:
     def observe(self, batch: Batch) -> None:
         """Update the series and classes of the clients that changed."""
         for change in batch.changes.clients:
-            if change.transition is not None:
+            if change.transition is not None or change.adopted:
                 self.series.show(change.client)
             elif change.described:
                 self.series.describe(change.client)

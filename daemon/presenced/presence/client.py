@@ -97,8 +97,9 @@ class Client(msgspec.Struct, gc=False, eq=False):
     goes offline, `offline_at` the one at which an offline client did. `thing_name` is the thing
     that lifecycle events name for it, None if the client ID is the thing's name. `gap_epoch` is
     how many gaps in the received events there had been when the client was last verified.
-    `replaced` are the connections whose disconnect is awaited, and `ambiguous` the events whose
-    order is not certain; None if there are none, as for nearly all clients.
+    `adopted` if its state and `timestamp` are those of AWS's record, which has neither version nor
+    session. `replaced` are the connections whose disconnect is awaited, and `ambiguous` the events
+    whose order is not certain; None if there are none, as for nearly all clients.
     """
 
     client_id: str
@@ -113,6 +114,7 @@ class Client(msgspec.Struct, gc=False, eq=False):
     deadline: float | None = None
     offline_at: float | None = None
     gap_epoch: int = 0
+    adopted: bool = False
     replaced: dict[EventStamp, ReplacedConnection] | None = None
     ambiguous: AmbiguousOrder | None = None
 
@@ -191,7 +193,8 @@ class ClientChange(msgspec.Struct, gc=False):
     are set for events; `against` is the stamp that an ignored event was compared with.
     `transition` is set if the client went online or offline. `described` means that the registry
     may say something else about the client. `changed` is False if nothing kept about the client
-    changed, so that its row in the state file stays the same. `dropped` is the client ID whose
+    changed, so that its row in the state file stays the same. `adopted` if a client without events
+    got the state of AWS's record, which is no transition. `dropped` is the client ID whose
     ordering record made room for this one's.
     """
 
@@ -206,4 +209,5 @@ class ClientChange(msgspec.Struct, gc=False):
     against: EventStamp | None = None
     described: bool = False
     changed: bool = True
+    adopted: bool = False
     dropped: str | None = None

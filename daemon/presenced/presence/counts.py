@@ -45,7 +45,10 @@ class PresenceCounts:
         self.missed = {"connected": 0, "disconnected": 0}
         self.forgotten = {"expired": 0, "thing_deleted": 0, "requested": 0}
         self.supposed_online = 0
-        self.unverified = 0
+        self.unverified = dict.fromkeys(State, 0)
+        self.adopted = dict.fromkeys(State, 0)
+        self.corrections: Counter[tuple[State, str]] = Counter()
+        self.offline_prevented = 0
         self.session_duration = Distribution(_SESSION_BUCKETS)
         self.offline_duration = Distribution(_OFFLINE_BUCKETS)
 
@@ -57,6 +60,11 @@ class PresenceCounts:
         key = reason, "client" if client_initiated else "server"
         # `+= 1` looks for __missing__ and takes 0.4 µs where this takes 0.1.
         self.disconnects[key] = self.disconnects.get(key, 0) + 1
+
+    @property
+    def unverified_connected(self) -> int:
+        """How many clients are online or pending, but unverified."""
+        return self.unverified[State.ONLINE] + self.unverified[State.PENDING]
 
     @property
     def known(self) -> int:

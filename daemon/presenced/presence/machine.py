@@ -17,43 +17,57 @@ from presenced.presence.client import (
     PackedSession,
     ReplacedConnection,
     State,
-    Transition,
     pack,
 )
 from presenced.presence.counts import PresenceCounts
 from presenced.presence.deadlines import Deadlines
 from presenced.presence.disconnects import AwaitedDisconnects, CountedDisconnects
 from presenced.presence.forgetting import ForgottenClients, OfflineClients
+from presenced.presence.lookups import Lookups
 from presenced.presence.ordering import Ordering, PresenceRules, same_connection
+from presenced.presence.record import (
+    TAKEN_OVER,
+    Row,
+    Verdict,
+    contradicts,
+    judge,
+    order_after_row,
+)
+from presenced.presence.transitions import Outcome, Transitions
 
 # As globals: see `State`.
 _ONLINE, _PENDING, _OFFLINE, _UNKNOWN = State.ONLINE, State.PENDING, State.OFFLINE, State.UNKNOWN
-_WENT_ONLINE, _BEGAN_DELAY = Effect.WENT_ONLINE, Effect.BEGAN_DELAY
-_FLAP_SUPPRESSED = Effect.FLAP_SUPPRESSED
 _CORRECTIONS = (Ordering.SHOWS_ONLINE, Ordering.SHOWS_OFFLINE)
-
-_Outcome = tuple[Effect, Transition | None]
 
 
 class Presence:
     """Every client's presence, derived from lifecycle events and time.
 
-    Methods return what changed as `ClientChange`; nothing is called back. `rules` are replaced by
-    `use_rules` only. `gap_epoch` is how many gaps in the received events there have been,
-    `last_gap_at` the wall-clock time of the last one.
+    Methods return what changed as `ClientChange`; nothing is called back. `last_gap_at` is the
+    wall-clock time of the last gap in the received events. `lookups` are the clients that AWS
+    should be asked about; its answers come in by `merge`.
     """
 
     def __init__(self, rules: PresenceRules) -> None:
-        self.rules = rules
         self.clients: dict[str, Client] = {}
         self.forgotten = ForgottenClients()
         self.counts = PresenceCounts()
         self.disconnects = CountedDisconnects()
-        self.gap_epoch = 0
+        self.lookups = Lookups()
         self.last_gap_at = 0.0
         self.deadlines: Deadlines[Client | ReplacedConnection | OfflineClients] = Deadlines()
         self._awaited = AwaitedDisconnects(self.deadlines, self.counts)
-        self._offline = OfflineClients(self.deadlines, rules.forget_offline_after)
+        self._states = Transitions(rules, self.counts, self.deadlines, self.lookups)
+
+    @property
+    def rules(self) -> PresenceRules:
+        """The rules; `use_rules` replaces them."""
+        return self._states.rules
+
+    @property
+    def gap_epoch(self) -> int:
+        """How many gaps in the received events there have been."""
+        return self._states.gap_epoch
 
     def use_rules(self, rules: PresenceRules) -> None:
         """Replace the rules.
@@ -61,8 +75,8 @@ class Presence:
         Offline delays apply to disconnects from now on, `forget_offline_after` also to clients that
         are offline already.
         """
-        self.rules = rules
-        self._offline.forget_after(rules.forget_offline_after)
+        self._states.rules = rules
+        self._states.offline.forget_after(rules.forget_offline_after)
 
     def deadline(self, client: Client) -> float | None:
         """Return when a client goes offline or is forgotten, in monotonic time; None for never."""
@@ -81,31 +95,96 @@ class Presence:
         last = client
         if client is None or client.state is _UNKNOWN:
             last = self.forgotten.get(event.client_id)
-        ordering, was_connected = Ordering.LATER, False
-        if last is not None and last.has_event:
-            ordering = resolve(event, last, self.rules.ordering)
-            was_connected = last.connected
-            if not ordering.is_later:
-                if last is client and ordering in _CORRECTIONS:
-                    return self._correct(ordering, event, client, session, received, now)
-                return self._ignore(ordering, event, client, last, session, received)
+        ordering, doubtful = self._order(event, last)
+        if last is not None and not ordering.is_later:
+            if last is client and ordering in _CORRECTIONS:
+                return self._correct(ordering, event, client, session, received, now)
+            return self._ignore(ordering, event, client, last, session, received)
+        was_connected = last is not None and last.connected
         if client is None:
             client = self._add(event.client_id)
         if last is not None and last is not client:
-            del self.forgotten[client.client_id]
-            client.timestamp, client.version = last.timestamp, last.version
-            client.packed_session, client.ambiguous = last.packed_session, last.ambiguous
-        if ordering is Ordering.LATER_AFTER_RESET:
-            self.counts.version_resets += 1
-        self._verify(client)
+            self._remember(client, last)
+        self.counts.version_resets += ordering is Ordering.LATER_AFTER_RESET
+        self._states.set_doubt(client, doubtful=doubtful)
         if event.connected:
             effect, transition = self._connect(event, client, session, received, now)
+            if doubtful:
+                self.lookups.want(client.client_id)
         else:
             is_own = was_connected and same_connection(event, client)
             effect, transition = self._disconnect(event, client, session, received, now, is_own)
         return ClientChange(
             client, before, client.state, transition, event, effect, received, session
         )
+
+    def merge(
+        self, row: Row, now: float, event: LifecycleEvent | None = None
+    ) -> ClientChange | None:
+        """Merge what AWS's record says about a client; None if that changes nothing.
+
+        `event` is the last one of the client that was accepted after the row was asked for. It
+        beats the row if it is stamped later than T before that, or not at all.
+        """
+        accuracy = self.rules.ordering.timestamp_accuracy
+        waited = row.is_answer and self.lookups.settle(row.client_id)
+        if event and (event.untimed or event.timestamp > row.asked * 1000 - accuracy):
+            return None
+        client = self.clients.get(row.client_id)
+        if client is None or client.state is _UNKNOWN:
+            return self._adopt_unknown(row, client, now)
+        before = client.state
+        verified = event is None and not self.is_unverified(client)
+        verdict = judge(row, client, accuracy, verified=verified, waited=waited)
+        if verdict is Verdict.LOOK_UP:
+            self.lookups.want(row.client_id)
+            return None
+        if verdict is Verdict.IGNORE:
+            return None
+        transition = None
+        if verdict is Verdict.ADOPT:
+            self.counts.offline_prevented += waited
+            transition = self._states.correct(client, row, now)
+        elif waited:
+            transition = self._states.confirm_offline(client, row.asked, now)
+        elif row.timestamp is not None and row.timestamp > client.timestamp + accuracy:
+            row.note_in(client)  # the same state, of a later connection
+        if row.settles:
+            self._states.verify(client, row.gap_epoch)
+        return ClientChange(client, before, client.state, transition, received=row.asked)
+
+    def _adopt_unknown(self, row: Row, client: Client | None, now: float) -> ClientChange | None:
+        """Take over the state of a client without events; that is no transition."""
+        if not row.tells_presence(self.rules.forget_offline_after):
+            added = self.add(row.client_id)
+            self.counts.adopted[_UNKNOWN] += added is not None
+            return added
+        before = None if client is None else client.state
+        client = client or self._add(row.client_id)
+        self.forgotten.pop(row.client_id, None)
+        self._states.adopt(client, row, now)
+        return ClientChange(client, before, client.state, received=row.asked, adopted=True)
+
+    def _order(self, event: LifecycleEvent, last: Client | None) -> tuple[Ordering, bool]:
+        """Compare an event with what is known of its client.
+
+        Returns also whether it leaves a doubt: it contradicts AWS's record and only a lookup can
+        decide, or it is a disconnect and the first event of its client.
+        """
+        if last is None or not last.has_event:
+            return Ordering.LATER, last is None and not event.connected
+        rules = self.rules.ordering
+        if last.adopted:
+            doubtful = contradicts(event, last, rules.timestamp_accuracy)
+            return order_after_row(event, last, rules.timestamp_accuracy), doubtful
+        return resolve(event, last, rules), False
+
+    def _remember(self, client: Client, forgotten: Client) -> None:
+        """Give a client that is known again what ordered its events before it was forgotten."""
+        del self.forgotten[client.client_id]
+        client.timestamp, client.version = forgotten.timestamp, forgotten.version
+        client.packed_session, client.ambiguous = forgotten.packed_session, forgotten.ambiguous
+        client.adopted = forgotten.adopted
 
     def _ignore(
         self,
@@ -149,12 +228,12 @@ class Presence:
         `resolve` has put the other one in its place.
         """
         before = client.state
-        self._verify(client)
+        self._states.verify(client)
         if ordering is Ordering.SHOWS_ONLINE:
-            effect, transition = self._go_online(client, received, received)
+            effect, transition = self._states.go_online(client, received, received)
         else:
-            since = self._began(client.timestamp, received)
-            effect, transition = self._begin_delay(client, since, received, now)
+            since = self._states.began(client.timestamp, received)
+            effect, transition = self._states.begin_delay(client, since, received, now)
         return ClientChange(
             client, before, client.state, transition, event, effect, received, session
         )
@@ -169,20 +248,20 @@ class Presence:
     ) -> ClientChange:
         """Apply an event for which `follows` is true; the fast path of `apply`."""
         before = client.state
-        if client.gap_epoch != self.gap_epoch:
-            self._verify(client)
+        if client.gap_epoch != self._states.gap_epoch:
+            self._states.verify(client)
         if event.connected:
             client.timestamp, client.version = event.timestamp, event.version
             client.packed_session = session
-            effect, transition = self._go_online(
-                client, self._began(event.timestamp, received), received
+            effect, transition = self._states.go_online(
+                client, self._states.began(event.timestamp, received), received
             )
         else:
             self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
             self._count_disconnect(event, client)
             client.timestamp, client.reason = event.timestamp, event.reason
-            effect, transition = self._begin_delay(
-                client, self._began(event.timestamp, received), received, now
+            effect, transition = self._states.begin_delay(
+                client, self._states.began(event.timestamp, received), received, now
             )
         return ClientChange(
             client, before, client.state, transition, event, effect, received, session
@@ -207,26 +286,25 @@ class Presence:
             return None
         before = None if client is None else client.state
         client = client or self._add(client_id)
-        self._verify(client)
-        client.since = self._began(timestamp, received)
+        self._states.verify(client)
+        client.since = self._states.began(timestamp, received)
         self.counts.supposed_online += 1
-        transition = self._change(client, _ONLINE, received)
-        return ClientChange(client, before, _ONLINE, transition, effect=_WENT_ONLINE)
+        transition = self._states.change(client, _ONLINE, received)
+        return ClientChange(client, before, _ONLINE, transition, effect=Effect.WENT_ONLINE)
 
     def note_gap(self, at: float) -> None:
         """Note a gap: events from before `at`, in wall-clock seconds, may have been lost.
 
-        States stay. Clients that are online or pending are unverified (`PresenceCounts.unverified`)
-        until an event confirms or changes their state.
+        States stay. All clients are unverified until an event or AWS's record confirms or changes
+        their state.
         """
-        self.gap_epoch += 1
+        self._states.gap_epoch += 1
         self.last_gap_at = at
-        clients = self.counts.clients
-        self.counts.unverified = clients[_ONLINE] + clients[_PENDING]
+        self.counts.unverified = dict(self.counts.clients)
 
     def is_unverified(self, client: Client) -> bool:
-        """Return whether a gap leaves a doubt about a client that is online or pending."""
-        return client.gap_epoch != self.gap_epoch and client.state in (_ONLINE, _PENDING)
+        """Return whether there is a doubt about a client: see `Transitions.is_unverified`."""
+        return self._states.is_unverified(client)
 
     def confirm_online(self, client: Client, at: float) -> bool:
         """Verify an unverified online client by a sign of life at `at`, in wall-clock seconds.
@@ -235,12 +313,12 @@ class Presence:
         """
         if client.state is not _ONLINE or at < self.last_gap_at or not self.is_unverified(client):
             return False
-        self._verify(client)
+        self._states.verify(client)
         return True
 
     def restore_gaps(self, epoch: int, last_gap_at: float) -> None:
         """Take over the gaps of an earlier process, before any client is restored."""
-        self.gap_epoch, self.last_gap_at = epoch, last_gap_at
+        self._states.gap_epoch, self.last_gap_at = epoch, last_gap_at
 
     def restore(
         self,
@@ -256,9 +334,9 @@ class Presence:
         """
         self.clients[client.client_id] = client
         self.counts.clients[client.state] += 1
-        self.counts.unverified += self.is_unverified(client)
+        self.counts.unverified[client.state] += client.gap_epoch != self.gap_epoch
         if deadline is not None and client.state is _OFFLINE:
-            self._offline.add(client, deadline)
+            self._states.offline.add(client, deadline)
         elif deadline is not None:
             self.deadlines.schedule(deadline, client)
         for connect, until in awaited:
@@ -271,8 +349,8 @@ class Presence:
         """
         for when, item in self.deadlines.due(now):
             if isinstance(item, Client):
-                transition = self._go_offline(item, when + offset, when)
-                yield ClientChange(item, _PENDING, _OFFLINE, transition)
+                transition = self._states.end_of_delay(item, when + offset, when)
+                yield ClientChange(item, _PENDING, item.state, transition)
             elif isinstance(item, ReplacedConnection):
                 self._awaited.miss(item)
                 yield ClientChange(item.client, item.client.state, item.client.state)
@@ -311,9 +389,10 @@ class Presence:
         if client is None:
             return None
         self.deadlines.cancel(client)
-        self._offline.discard(client)
+        self.lookups.settle(client_id)
+        self._states.offline.discard(client)
         self._awaited.drop(client)
-        self._verify(client)
+        self._states.verify(client)
         self.counts.clients[client.state] -= 1
         return ClientChange(client, client.state, None)
 
@@ -324,43 +403,18 @@ class Presence:
         session: PackedSession,
         received: float,
         now: float,
-    ) -> _Outcome:
-        replaces = client.connected
+    ) -> Outcome:
+        replaces = client.connected and not client.adopted
         if replaces:
             self.counts.connections_replaced += 1
             ahead = self.rules.offline_delay
             self._awaited.expect(client, client.stamp, now + ahead, ahead=ahead)
         client.timestamp, client.version = event.timestamp, event.version
-        client.packed_session = session
-        effect, transition = self._go_online(
-            client, self._began(event.timestamp, received), received
+        client.packed_session, client.adopted = session, False
+        effect, transition = self._states.go_online(
+            client, self._states.began(event.timestamp, received), received
         )
         return Effect.CONNECTION_REPLACED if replaces else effect, transition
-
-    def _began(self, timestamp: int, received: float) -> float:
-        """Return when the state that an event led to began, in seconds since the epoch.
-
-        Event times are approximate, so it is the received time, unless the event came late.
-        """
-        late = received * 1000 - timestamp > self.rules.ordering.timestamp_accuracy
-        return timestamp / 1000 if late else received
-
-    def _go_online(self, client: Client, since: float, received: float) -> _Outcome:
-        """Transition to online from any state."""
-        state, client.reason = client.state, None
-        if state is _PENDING:
-            self.counts.flaps_suppressed += 1
-            self.deadlines.cancel(client)
-            self._enter(client, _ONLINE)
-            client.since = client.transition
-            return _FLAP_SUPPRESSED, None
-        if state is _ONLINE:
-            return Effect.NOTED, None
-        if state is _OFFLINE and client.since is not None:
-            self.counts.offline_duration.observe(since - client.since)
-        self._offline.discard(client)
-        client.since = since
-        return _WENT_ONLINE, self._change(client, _ONLINE, received)
 
     def _disconnect(
         self,
@@ -370,32 +424,24 @@ class Presence:
         received: float,
         now: float,
         is_own: bool,  # noqa: FBT001
-    ) -> _Outcome:
+    ) -> Outcome:
         """Apply an accepted disconnect; `is_own` if it ends the connection known last."""
         if is_own:
             self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
         else:
             self.counts.missed["connected"] += 1
         self._count_disconnect(event, client)
-        client.timestamp, client.version = event.timestamp, event.version
-        client.packed_session, client.reason = session, event.reason
-        since = self._began(event.timestamp, received)
+        client.reason = event.reason
+        if not (client.adopted and event.reason == TAKEN_OVER):
+            client.timestamp, client.version = event.timestamp, event.version
+            client.packed_session, client.adopted = session, False
+        since = self._states.began(event.timestamp, received)
         if client.state is _ONLINE:
-            return self._begin_delay(client, since, received, now)
+            return self._states.begin_delay(client, since, received, now)
         if client.state is _UNKNOWN:
             client.since = since
-            return Effect.WENT_OFFLINE, self._go_offline(client, received, now)
+            return Effect.WENT_OFFLINE, self._states.go_offline(client, received, now)
         return Effect.NOTED, None
-
-    def _begin_delay(self, client: Client, since: float, received: float, now: float) -> _Outcome:
-        """Make an online client pending, and schedule when it goes offline."""
-        client.since = since
-        self._enter(client, _PENDING)
-        delay = self.rules.delay(client.reason)
-        if delay > 0:
-            self.deadlines.schedule(now + delay, client, ahead=delay)
-            return _BEGAN_DELAY, None
-        return Effect.WENT_OFFLINE, self._go_offline(client, received, now)
 
     def _count_disconnect(self, event: LifecycleEvent, client: Client) -> None:
         """Count a disconnect once, even if it changes nothing any more."""
@@ -404,26 +450,3 @@ class Presence:
         if client.replaced:
             self._awaited.settle(event, client)
         self.counts.count_disconnect(event.reason, client_initiated=event.client_initiated)
-
-    def _verify(self, client: Client) -> None:
-        self.counts.unverified -= self.is_unverified(client)
-        client.gap_epoch = self.gap_epoch
-
-    def _go_offline(self, client: Client, confirmed: float, now: float) -> Transition:
-        if client.gap_epoch != self.gap_epoch:
-            self._verify(client)
-        self._offline.add(client, now)
-        return self._change(client, _OFFLINE, confirmed)
-
-    def _change(self, client: Client, state: State, confirmed: float) -> Transition:
-        previous = _ONLINE if client.state is _PENDING else client.state
-        since = client.since if client.since is not None else confirmed
-        self._enter(client, state)
-        client.transition = since
-        self.counts.transitions[state] += 1
-        return Transition(confirmed, since, client.client_id, previous, state, client.reason)
-
-    def _enter(self, client: Client, state: State) -> None:
-        self.counts.clients[client.state] -= 1
-        client.state = state
-        self.counts.clients[state] += 1

@@ -1,6 +1,6 @@
 """Gaps in what was received, over all connections, and their consequences.
 
-If messages may have been lost, the clients that are online or pending are unverified from then on.
+If messages may have been lost, all clients are unverified from then on.
 While messages may still arrive late, no deadline that one of them could cancel is due.
 """
 
@@ -277,7 +277,7 @@ class GapDetector(ConnectionListener):
             connection=connection.client_id,
             reason=gap.reason.value,
             gap_seconds=round(gap.seconds, 1),
-            unverified=self._presence.counts.unverified,
+            unverified=self._presence.counts.unverified_connected,
         )
 
     def _note_gap(self, connection: _Connection, reason: GapReason) -> None:

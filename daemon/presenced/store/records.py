@@ -42,6 +42,7 @@ class _Extra(msgspec.Struct, omit_defaults=True, gc=False):
 
     awaited: list[_Awaited] = []
     doubts: AmbiguousOrder | None = None
+    adopted: bool = False
 
 
 _EXTRA = msgspec.json.Decoder(_Extra)
@@ -50,13 +51,13 @@ _EXTRA = msgspec.json.Decoder(_Extra)
 def client_row(client: Client, offsets: Offsets, *, departed: bool) -> ClientRow:
     """Return a client as a row; `departed` means that only what orders its events is kept."""
     extra = None
-    if client.replaced or client.ambiguous:
+    if client.replaced or client.ambiguous or client.adopted:
         awaited = [
             (each.version, each.session, each.timestamp, replaced.deadline + offsets.wall)
             for each, replaced in (client.replaced or {}).items()
             if replaced.deadline is not None
         ]
-        extra = _encoded(_Extra(awaited, client.ambiguous))
+        extra = _encoded(_Extra(awaited, client.ambiguous, client.adopted))
     return ClientRow(
         client.client_id,
         client.state.value,
@@ -109,7 +110,7 @@ def client_of(row: ClientRow, interned: dict[str | None, str | None]) -> Client:
     )
     if row.extra is not None:
         extra = _EXTRA.decode(row.extra)
-        client.ambiguous = extra.doubts
+        client.ambiguous, client.adopted = extra.doubts, extra.adopted
     return client
 
 

@@ -11,6 +11,8 @@ from presenced.metrics.declaration import (
     MetricSources,
     Values,
 )
+from presenced.presence import State
+from presenced.presence.record import OPERATIONS
 
 
 def _disconnects(sources: MetricSources) -> Values:
@@ -25,6 +27,15 @@ def _disconnects(sources: MetricSources) -> Values:
 def _connect_failures(sources: MetricSources) -> Values:
     counted = sources.events.connect_failures
     return {reason: counted[reason] for reason in (*CONNECT_FAILURE_REASONS, "other")}
+
+
+def _corrections(sources: MetricSources) -> Values:
+    counted = sources.presence.corrections
+    return {
+        (to, operation): counted[to, operation]
+        for to in (State.ONLINE, State.OFFLINE)
+        for operation in OPERATIONS
+    }
 
 
 def _ignored(sources: MetricSources) -> Values:
@@ -43,10 +54,16 @@ FLEET = (
     ),
     GaugeMetric(
         "iot_clients_unverified",
-        "Online or pending clients without an event since events may have been lost "
-        "(presenced_gaps_total).",
+        "Online or pending clients without an event, or word from AWS, since events may have been "
+        "lost (presenced_gaps_total).",
         'iot_clients_unverified / on() sum(iot_clients{state=~"online|pending"}) > 0.1',
-        read=lambda s: s.presence.unverified,
+        read=lambda s: s.presence.unverified_connected,
+    ),
+    GaugeMetric(
+        "iot_clients_offline_unverified",
+        "Offline clients of which the same is true: a connect may have been lost.",
+        "iot_clients_offline_unverified",
+        read=lambda s: s.presence.unverified[State.OFFLINE],
     ),
     KeptCounter(
         "iot_client_transitions_total",
@@ -98,6 +115,27 @@ FLEET = (
         "connect was before presenced started, or was lost.",
         "increase(iot_clients_supposed_online_total[1h])",
         read=lambda s: Attribute(s.presence, "supposed_online"),
+    ),
+    KeptCounter(
+        "iot_clients_adopted_total",
+        "Clients first known by AWS's record of who is connected.",
+        "sum by (state) (increase(iot_clients_adopted_total[1d]))",
+        labels=("state",),
+        read=lambda s: s.presence.adopted,
+    ),
+    KeptCounter(
+        "iot_client_corrections_total",
+        "Clients whose state was wrong here by AWS's record: events were lost.",
+        "sum by (to) (increase(iot_client_corrections_total[1h]))",
+        labels=("to", "operation"),
+        read=_corrections,
+        totals=lambda s: s.presence.corrections,
+    ),
+    KeptCounter(
+        "iot_client_offline_prevented_total",
+        "Lookups before a client would go offline that found it connected.",
+        "increase(iot_client_offline_prevented_total[1h])",
+        read=lambda s: Attribute(s.presence, "offline_prevented"),
     ),
     KeptCounter(
         "iot_events_total",

@@ -123,7 +123,7 @@ def summary_answer(pipeline: Pipeline, readiness: Readiness, now: float) -> answ
         ready=readiness.ready,
         readiness=readiness.text,
         clients={state.value: count for state, count in counts.clients.items()},
-        unverified=counts.unverified,
+        unverified=counts.unverified_connected,
         transitions={state.value: count for state, count in counts.transitions.items()},
         flaps_suppressed=counts.flaps_suppressed,
         disconnects=disconnects,

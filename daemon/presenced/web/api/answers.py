@@ -140,7 +140,9 @@ class Summary(Answer):
     ready: Annotated[bool, _doc("True if every connection is up and every filter is granted.")]
     readiness: Annotated[str, _doc("The same in words, with the cause if not ready.")]
     clients: Annotated[dict[str, Count], _doc("The number of clients by state.")]
-    unverified: Annotated[Count, _doc("The number of clients with events that may be lost.")]
+    unverified: Annotated[
+        Count, _doc("The number of online and pending clients with events that may be lost.")
+    ]
     transitions: Annotated[dict[str, Count], _doc("Transitions by their new state.")]
     flaps_suppressed: Annotated[Count, _doc("Interruptions shorter than the offline delay.")]
     disconnects: Annotated[dict[str, Count], _doc("Disconnects by reason.")]

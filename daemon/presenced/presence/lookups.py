@@ -1,0 +1,116 @@
+"""The lookups that presence wants: before clients go offline, and where AWS's record contradicts.
+
+Presence notes them here, and whoever asks AWS takes them and returns the answers to
+`Presence.merge`. A lookup before a client goes offline cannot wait: it is wanted only if the budget
+allows it now, and the client goes offline if no answer comes in time.
+"""
+
+from enum import Enum
+from typing import Literal
+
+from presenced.presence.client import Client
+
+VerifyOffline = Literal["always", "unverified", "never"]
+"""Before which clients go offline AWS is asked."""
+
+PATIENCE = 2.0
+"""How long a client waits for its lookup before it goes offline, in seconds."""
+
+
+class Due(Enum):
+    """What a client must do at the end of its offline delay."""
+
+    GO_OFFLINE = "go_offline"
+    WAIT = "wait"
+    """A lookup has been asked for."""
+    GO_OFFLINE_UNVERIFIED = "go_offline_unverified"
+    """A lookup was due, but the budget was used up or no answer came in time."""
+
+
+class LookupBudget:
+    """How many lookups may be made: `per_second` of them, and as many at once.
+
+    The clock is an argument, in monotonic seconds.
+    """
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._left = per_second
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Take one lookup; return False if the budget is used up."""
+        if now > self._at:
+            gained = (now - self._at) * self._per_second
+            self._left = min(max(self._per_second, 1.0), self._left + gained)
+            self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Lookups:
+    """Client IDs to look up. Without `use`, none is wanted."""
+
+    def __init__(self) -> None:
+        self._mode: VerifyOffline = "never"
+        self._budget: LookupBudget | None = None
+        # Dictionaries as ordered sets: a client that is wanted twice is looked up once.
+        self._urgent: dict[str, None] = {}
+        self._wanted: dict[str, None] = {}
+        self._awaited: set[str] = set()
+
+    def use(self, mode: VerifyOffline, per_second: float | None) -> None:
+        """Set before which clients go offline to ask, and the budget; None to ask no more."""
+        self._mode = mode
+        self._budget = None if per_second is None else LookupBudget(per_second)
+        if self._budget is None:
+            for waiting in (self._urgent, self._wanted, self._awaited):
+                waiting.clear()
+
+    @property
+    def are_made(self) -> bool:
+        """Whether AWS is asked before clients go offline."""
+        return self._budget is not None and self._mode != "never"
+
+    def before_offline(self, client: Client, now: float, *, verified: bool) -> Due:
+        """Return what a client must do whose offline delay is over at a monotonic time."""
+        client_id = client.client_id
+        if client_id in self._awaited:
+            self._awaited.discard(client_id)
+            self._urgent.pop(client_id, None)
+            return Due.GO_OFFLINE_UNVERIFIED
+        if self._budget is None or self._mode == "never":
+            return Due.GO_OFFLINE
+        if self._mode == "unverified" and verified:
+            return Due.GO_OFFLINE
+        if not self._budget.take(now):
+            return Due.GO_OFFLINE_UNVERIFIED
+        self._awaited.add(client_id)
+        self._urgent[client_id] = None
+        return Due.WAIT
+
+    def want(self, client_id: str) -> None:
+        """Ask for a lookup that may wait."""
+        if self._budget is not None:
+            self._wanted[client_id] = None
+
+    def settle(self, client_id: str) -> bool:
+        """Forget a lookup; return whether its client was waiting for it to go offline or not."""
+        self._urgent.pop(client_id, None)
+        self._wanted.pop(client_id, None)
+        if client_id not in self._awaited:
+            return False
+        self._awaited.discard(client_id)
+        return True
+
+    def take(self, now: float) -> list[str]:
+        """Remove and return the lookups to be made now; those that may wait keep to the budget."""
+        taken = list(self._urgent)
+        self._urgent.clear()
+        while self._wanted and self._budget is not None and self._budget.take(now):
+            client_id = next(iter(self._wanted))
+            del self._wanted[client_id]
+            taken.append(client_id)
+        return taken

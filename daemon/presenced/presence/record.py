@@ -1,0 +1,107 @@
+"""AWS's record of a client, merged with what its events tell.
+
+AWS answers who is connected: in the fleet index (a row of SearchIndex), or for one client (the
+answer to a lookup). Either has a time but neither version nor session, and the index lags, so a
+row is weighed against the events by time. T is the accuracy of event times; that of a row is exact.
+"""
+
+from enum import Enum
+
+import msgspec
+
+from presenced.events.model import LifecycleEvent
+from presenced.presence.client import Client, State
+from presenced.presence.ordering import Ordering
+
+OPERATIONS = ("SearchIndex", "GetThingConnectivityData", "GetConnection")
+"""The operations of AWS that tell who is connected."""
+
+TAKEN_OVER = "DUPLICATE_CLIENTID"
+"""The reason of a disconnect whose event time does not tell whether it was before or after the new
+connect: it is stamped when the takeover is noticed, up to half an hour later."""
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """What AWS's record says about one client.
+
+    `timestamp` is when it connected or disconnected, in milliseconds; None if the record does not
+    tell, as for a client that never connected. `asked` is when the row was asked for, in seconds
+    since the epoch, and `gap_epoch` how many gaps there had been then. A row that `settles`
+    verifies the client; a provisional one does not. `operation` is one of `OPERATIONS`. The answer to a lookup (`is_answer`) is less than about a second old.
+    """
+
+    client_id: str
+    connected: bool
+    timestamp: int | None
+    asked: float
+    gap_epoch: int
+    operation: str
+    reason: str | None = None
+    settles: bool = True
+    is_answer: bool = False
+
+    def tells_presence(self, forget_after: float | None) -> bool:
+        """Return whether it tells more than that a client exists.
+
+        It does not if the client never connected, or was offline for longer than `forget_after`
+        seconds.
+        """
+        if self.connected:
+            return True
+        if self.timestamp is None:
+            return False
+        return forget_after is None or self.asked - self.timestamp / 1000 <= forget_after
+
+    def note_in(self, client: Client) -> None:
+        """Keep it as what is known of a client last, in place of an event."""
+        at = round(self.asked * 1000) if self.timestamp is None else self.timestamp
+        client.timestamp, client.version, client.packed_session = at, None, None
+        client.reason, client.ambiguous, client.adopted = self.reason, None, True
+
+
+class Verdict(Enum):
+    """What follows from a row for a client that is known."""
+
+    ADOPT = "adopt"
+    """The row is the newer one."""
+    CONFIRM = "confirm"
+    """The row says the same as the events."""
+    LOOK_UP = "look_up"
+    """The row contradicts the events, and only a lookup can tell which is right."""
+    IGNORE = "ignore"
+    """The row is older than the events, or has no time."""
+
+
+def judge(row: Row, client: Client, accuracy: int, *, verified: bool, waited: bool) -> Verdict:
+    """Return what follows from a row.
+
+    `accuracy` is T in milliseconds; `waited` if the client has been waiting for this answer to go
+    offline or not.
+    """
+    if row.connected == (client.state is State.ONLINE):
+        return Verdict.CONFIRM
+    if waited:
+        return Verdict.ADOPT
+    if row.timestamp is None:
+        return Verdict.IGNORE
+    taken_over = row.connected and client.reason == TAKEN_OVER
+    if row.is_answer:
+        older = row.timestamp < client.timestamp - accuracy
+        return Verdict.IGNORE if older and not taken_over else Verdict.ADOPT
+    if verified or taken_over or abs(row.timestamp - client.timestamp) <= accuracy:
+        return Verdict.LOOK_UP
+    return Verdict.ADOPT if row.timestamp > client.timestamp else Verdict.IGNORE
+
+
+def order_after_row(event: LifecycleEvent, client: Client, accuracy: int) -> Ordering:
+    """Compare an event with the row that was adopted for its client."""
+    older = event.timestamp < client.timestamp - accuracy
+    return Ordering.STALE if older else Ordering.LATER
+
+
+def contradicts(event: LifecycleEvent, client: Client, accuracy: int) -> bool:
+    """Return whether only a lookup can tell which is right, an event or the row adopted before."""
+    if event.connected == (client.state is State.ONLINE):
+        return False
+    near = abs(event.timestamp - client.timestamp) <= accuracy
+    return near or event.reason == TAKEN_OVER

@@ -1,0 +1,191 @@
+"""Move clients between states, and count it: the table of states in docs/explanation/presence.md.
+
+`received` and `since` are wall-clock times in seconds since the epoch, `now` is monotonic time in
+seconds.
+"""
+
+from typing import Any
+
+from presenced.presence.client import Client, Effect, State, Transition
+from presenced.presence.counts import PresenceCounts
+from presenced.presence.deadlines import Deadlines
+from presenced.presence.forgetting import OfflineClients
+from presenced.presence.lookups import PATIENCE, Due, Lookups
+from presenced.presence.ordering import PresenceRules
+from presenced.presence.record import TAKEN_OVER, Row
+
+# As globals: see `State`.
+_ONLINE, _PENDING, _OFFLINE, _UNKNOWN = State.ONLINE, State.PENDING, State.OFFLINE, State.UNKNOWN
+_WENT_ONLINE, _BEGAN_DELAY = Effect.WENT_ONLINE, Effect.BEGAN_DELAY
+_FLAP_SUPPRESSED = Effect.FLAP_SUPPRESSED
+
+Outcome = tuple[Effect, Transition | None]
+"""What an event did, and the transition that it led to."""
+
+
+class Transitions:
+    """The moves of single clients. `gap_epoch` is how many gaps there have been.
+
+    A client whose own `gap_epoch` is another one is unverified, unless it is unknown.
+    """
+
+    def __init__(
+        self,
+        rules: PresenceRules,
+        counts: PresenceCounts,
+        deadlines: Deadlines[Any],
+        lookups: Lookups,
+    ) -> None:
+        self.rules = rules
+        self.counts = counts
+        self.offline = OfflineClients(deadlines, rules.forget_offline_after)
+        self.gap_epoch = 0
+        self._deadlines = deadlines
+        self._lookups = lookups
+
+    def began(self, timestamp: int, received: float) -> float:
+        """Return when the state that an event led to began, in seconds since the epoch.
+
+        Event times are approximate, so it is the received time, unless the event came late.
+        """
+        late = received * 1000 - timestamp > self.rules.ordering.timestamp_accuracy
+        return timestamp / 1000 if late else received
+
+    def go_online(self, client: Client, since: float, received: float) -> Outcome:
+        """Transition to online from any state."""
+        state, client.reason = client.state, None
+        if state is _PENDING:
+            self.counts.flaps_suppressed += 1
+            self.end_delay(client)
+            return _FLAP_SUPPRESSED, None
+        if state is _ONLINE:
+            return Effect.NOTED, None
+        if state is _OFFLINE and client.since is not None:
+            self.counts.offline_duration.observe(since - client.since)
+        self.offline.discard(client)
+        client.since = since
+        return _WENT_ONLINE, self.change(client, _ONLINE, received)
+
+    def end_delay(self, client: Client) -> None:
+        """Make a pending client online again, as if it had not disconnected."""
+        self._deadlines.cancel(client)
+        self._lookups.settle(client.client_id)
+        self.enter(client, _ONLINE)
+        client.since = client.transition
+
+    def begin_delay(self, client: Client, since: float, received: float, now: float) -> Outcome:
+        """Make an online client pending, and schedule when it goes offline."""
+        client.since = since
+        self.enter(client, _PENDING)
+        delay, asks = self.rules.delay(client.reason), self._lookups.are_made
+        if asks and client.reason == TAKEN_OVER:
+            self.doubt(client)  # the connect that took over may have been lost
+        if delay > 0 or asks:
+            self._deadlines.schedule(now + delay, client, ahead=delay)
+            return _BEGAN_DELAY, None
+        return Effect.WENT_OFFLINE, self.go_offline(client, received, now)
+
+    def end_of_delay(self, client: Client, confirmed: float, now: float) -> Transition | None:
+        """Take a pending client offline, unless AWS is to be asked first.
+
+        Without an answer, a client that AWS's record showed online stays so after a takeover: the
+        disconnect may be that of the connection before.
+        """
+        due = self._lookups.before_offline(client, now, verified=not self.is_unverified(client))
+        if due is Due.WAIT:
+            self._deadlines.schedule(now + PATIENCE, client, ahead=PATIENCE)
+            return None
+        if due is Due.GO_OFFLINE_UNVERIFIED:
+            self.doubt(client)
+        if client.adopted and client.reason == TAKEN_OVER:
+            self.end_delay(client)
+            return None
+        return self.go_offline(client, confirmed, now)
+
+    def confirm_offline(self, client: Client, confirmed: float, now: float) -> Transition:
+        """Take a pending client offline because AWS's record says so."""
+        self._deadlines.cancel(client)
+        return self.go_offline(client, confirmed, now)
+
+    def adopt(self, client: Client, row: Row, now: float) -> None:
+        """Give a client without events the state of a row: no transition, no duration."""
+        row.note_in(client)
+        client.since = client.transition = client.timestamp / 1000
+        age = row.asked - client.since
+        left = self.rules.delay(row.reason) - age
+        if row.connected:
+            self.enter(client, _ONLINE)
+        elif left > 0:
+            self.enter(client, _PENDING)
+            self._deadlines.schedule(now + left, client, ahead=left)
+        else:
+            self.enter(client, _OFFLINE)
+            self.offline.add(client, now - age)
+        self.counts.adopted[client.state] += 1
+        if row.settles:
+            self.verify(client, row.gap_epoch)
+        else:
+            self.doubt(client)
+
+    def correct(self, client: Client, row: Row, now: float) -> Transition | None:
+        """Change the state of a client to that of a row."""
+        row.note_in(client)
+        self.counts.corrections[_ONLINE if row.connected else _OFFLINE, row.operation] += 1
+        since = client.timestamp / 1000
+        if row.connected and client.state is _PENDING:
+            self.end_delay(client)
+            return None
+        if row.connected:
+            return self.go_online(client, since, row.asked)[1]
+        client.since = since
+        left = self.rules.delay(row.reason) - (row.asked - since)
+        if left <= 0:
+            return self.go_offline(client, row.asked, now)
+        self.enter(client, _PENDING)
+        self._deadlines.schedule(now + left, client, ahead=left)
+        return None
+
+    def go_offline(self, client: Client, confirmed: float, now: float) -> Transition:
+        """Transition to offline from any state."""
+        self.offline.add(client, now)
+        return self.change(client, _OFFLINE, confirmed)
+
+    def change(self, client: Client, state: State, confirmed: float) -> Transition:
+        """Make a transition to online or offline, begun at `client.since`."""
+        previous = _ONLINE if client.state is _PENDING else client.state
+        since = client.since if client.since is not None else confirmed
+        self.enter(client, state)
+        client.transition = since
+        self.counts.transitions[state] += 1
+        return Transition(confirmed, since, client.client_id, previous, state, client.reason)
+
+    def enter(self, client: Client, state: State) -> None:
+        """Change the state and the totals."""
+        counts, before = self.counts, client.state
+        counts.clients[before] -= 1
+        counts.clients[state] += 1
+        client.state = state
+        if client.gap_epoch != self.gap_epoch:
+            counts.unverified[before] -= 1
+            counts.unverified[state] += 1
+
+    def is_unverified(self, client: Client) -> bool:
+        """Return whether a gap, or a lookup that was not made, leaves a doubt about a client."""
+        return client.gap_epoch != self.gap_epoch and client.state is not _UNKNOWN
+
+    def verify(self, client: Client, epoch: int | None = None) -> None:
+        """Remove the doubt about a client; `epoch` is how many gaps there were when it was."""
+        self._set_epoch(client, self.gap_epoch if epoch is None else epoch)
+
+    def doubt(self, client: Client) -> None:
+        """Leave a client unverified."""
+        self._set_epoch(client, self.gap_epoch - 1)
+
+    def set_doubt(self, client: Client, *, doubtful: bool) -> None:
+        """Verify a client, or leave it unverified."""
+        self._set_epoch(client, self.gap_epoch - doubtful)
+
+    def _set_epoch(self, client: Client, epoch: int) -> None:
+        current = self.gap_epoch
+        self.counts.unverified[client.state] += (epoch != current) - (client.gap_epoch != current)
+        client.gap_epoch = epoch
