@@ -157,17 +157,28 @@ class Pipeline:
         self._publish()
 
     def merge(
-        self, rows: Iterable[Row], now: float, events: Mapping[str, LifecycleEvent] | None = None
+        self,
+        rows: Iterable[Row],
+        registry: Iterable[RegistryEvent],
+        events: Mapping[str, LifecycleEvent],
+        now: float,
     ) -> None:
-        """Merge rows of AWS's record; deadlines due at the monotonic time `now` must have fired.
+        """Merge what AWS says; deadlines due at the monotonic time `now` must have fired.
 
-        `events` are the last ones that were accepted after the rows were asked for, by client ID.
+        `rows` are of its record of who is connected, `registry` what it says of things and groups,
+        with event times. `events` are the last ones that were accepted after the rows were asked
+        for, by client ID.
         """
-        events = events or {}
+        for change in registry:
+            self.fleet.apply_registry(change, 0.0)
         for row in rows:
             if self.fleet.client_filter.why_ignored(row.client_id) is None:
                 self.fleet.merge(row, now, events.get(row.client_id))
         self._publish()
+
+    def give_up_lookup(self, client_id: str, now: float) -> None:
+        """Make the deadline due now of a client that waits for an answer which will not come."""
+        self.fleet.presence.give_up_lookup(client_id, now)
 
     def forget(self, client_ids: Iterable[str], reason: ForgetReason) -> None:
         """Drop clients."""

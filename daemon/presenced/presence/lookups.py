@@ -105,6 +105,14 @@ class Lookups:
         self._awaited.discard(client_id)
         return True
 
+    def is_awaited(self, client_id: str) -> bool:
+        """Return whether a client waits for its lookup to go offline or not."""
+        return client_id in self._awaited
+
+    def __bool__(self) -> bool:
+        """Whether any lookup is wanted that has not been taken."""
+        return bool(self._urgent or self._wanted)
+
     def take(self, now: float) -> list[str]:
         """Remove and return the lookups to be made now; those that may wait keep to the budget."""
         taken = list(self._urgent)

@@ -153,6 +153,14 @@ class Presence:
             self._states.verify(client, row.gap_epoch)
         return ClientChange(client, before, client.state, transition, received=row.asked)
 
+    def give_up_lookup(self, client_id: str, now: float) -> None:
+        """Make a client go offline at the monotonic time `now` that waits for an answer."""
+        client = self.clients.get(client_id)
+        if client is None or not self.lookups.is_awaited(client_id):
+            self.lookups.settle(client_id)
+        else:
+            self.deadlines.schedule(now, client)
+
     def _adopt_unknown(self, row: Row, client: Client | None, now: float) -> ClientChange | None:
         """Take over the state of a client without events; that is no transition."""
         if not row.tells_presence(self.rules.forget_offline_after):

@@ -27,7 +27,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     `timestamp` is when it connected or disconnected, in milliseconds; None if the record does not
     tell, as for a client that never connected. `asked` is when the row was asked for, in seconds
     since the epoch, and `gap_epoch` how many gaps there had been then. A row that `settles`
-    verifies the client; a provisional one does not. `operation` is one of `OPERATIONS`. The answer to a lookup (`is_answer`) is less than about a second old.
+    verifies the client; a provisional one does not. `operation` is one of `OPERATIONS`. The answer
+    to a lookup (`is_answer`) is less than about a second old.
     """
 
     client_id: str

@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from presenced.events.message import Message
+from presenced.events.model import LifecycleEvent, RegistryEvent
 from presenced.pipeline import Pipeline
+from presenced.presence.record import Row
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.inbox import Inbox
 from presenced.sources.status import ConnectionStatus
@@ -97,6 +99,24 @@ class Delivery:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(deadline, self.fire)
+
+    def merge(
+        self,
+        rows: Iterable[Row],
+        registry: Iterable[RegistryEvent],
+        events: Mapping[str, LifecycleEvent],
+    ) -> None:
+        """Merge what AWS says, as `Pipeline.merge` does, and store the effect."""
+        try:
+            self._pipeline.merge(rows, registry, events, self._clocks.monotonic())
+            self.flush()
+        finally:
+            self.arm()
+
+    def give_up_lookup(self, client_id: str) -> None:
+        """Take a client offline that waits for an answer of AWS which will not come."""
+        self._pipeline.give_up_lookup(client_id, self._clocks.monotonic())
+        self.arm()
 
     def fire(self) -> None:
         """Fire the deadlines that are due, as the timer does."""

@@ -1,0 +1,175 @@
+"""Asking AWS before a client goes offline: when, how often, and what if there is no answer."""
+
+import pytest
+
+from histories import lifecycle
+from presenced.presence import Presence, PresenceRules, State
+from presenced.presence.lookups import PATIENCE, VerifyOffline
+from presenced.presence.record import Row
+from recorders import fire
+
+NOON = 1_700_000_000.0
+DELAY = 5.0
+
+
+class Bench:
+    """Clients that have disconnected at NOON, and what happens then."""
+
+    def __init__(self, number: int = 1, mode: VerifyOffline = "always", rate: float = 50) -> None:
+        self.presence = Presence(PresenceRules(offline_delay=DELAY))
+        self.presence.lookups.use(mode, rate)
+        self.now = NOON
+        for client in range(number):
+            for connected in (True, False):
+                event = lifecycle(
+                    connected=connected,
+                    timestamp=round(NOON * 1000),
+                    version=1,
+                    session="s",
+                    client_id=f"c{client}",
+                )
+                self.presence.apply(event, self.now, self.now)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        fire(self.presence, self.now)
+
+    def answer(self, client_id: str, *, connected: bool) -> None:
+        row = Row(
+            client_id,
+            connected,
+            round((NOON - 3600) * 1000),
+            self.now,
+            self.presence.gap_epoch,
+            "GetConnection",
+            is_answer=True,
+        )
+        self.presence.merge(row, self.now)
+
+    def state(self, client_id: str = "c0") -> State:
+        return self.presence.clients[client_id].state
+
+    def is_unverified(self, client_id: str = "c0") -> bool:
+        return self.presence.is_unverified(self.presence.clients[client_id])
+
+
+def test_a_client_that_aws_calls_connected_stays_online() -> None:
+    bench = Bench()
+    bench.wait(DELAY)
+    assert bench.state() is State.PENDING
+    assert bench.presence.lookups.take(bench.now) == ["c0"]
+    bench.answer("c0", connected=True)
+    assert bench.state() is State.ONLINE
+    assert bench.presence.counts.offline_prevented == 1
+    bench.wait(1000)
+    assert bench.state() is State.ONLINE
+    assert bench.presence.counts.transitions[State.OFFLINE] == 0
+
+
+def test_a_client_that_aws_calls_disconnected_goes_offline_at_once() -> None:
+    bench = Bench()
+    bench.wait(DELAY)
+    bench.presence.lookups.take(bench.now)
+    bench.answer("c0", connected=False)
+    assert bench.state() is State.OFFLINE
+    assert not bench.is_unverified()
+    assert bench.presence.counts.offline_prevented == 0
+
+
+def test_without_an_answer_it_goes_offline_unverified_after_two_seconds() -> None:
+    bench = Bench()
+    bench.wait(DELAY)
+    bench.presence.lookups.take(bench.now)
+    bench.wait(PATIENCE - 0.001)
+    assert bench.state() is State.PENDING
+    bench.wait(0.001)
+    assert bench.state() is State.OFFLINE
+    assert bench.is_unverified()
+
+
+def test_a_failed_lookup_ends_the_wait() -> None:
+    bench = Bench()
+    bench.wait(DELAY)
+    bench.presence.give_up_lookup("c0", bench.now)
+    bench.wait(0)
+    assert bench.state() is State.OFFLINE
+    assert bench.is_unverified()
+
+
+def test_an_answer_that_comes_too_late_is_compared_with_the_events() -> None:
+    bench = Bench()
+    bench.wait(DELAY)
+    bench.wait(PATIENCE)
+    bench.answer("c0", connected=True)
+    assert bench.state() is State.OFFLINE, "AWS's record is older than the disconnect"
+
+
+def test_a_connect_ends_the_wait() -> None:
+    bench = Bench()
+    bench.wait(DELAY)
+    back = lifecycle(
+        connected=True,
+        timestamp=round(bench.now * 1000),
+        version=2,
+        session="t",
+        client_id="c0",
+    )
+    bench.presence.apply(back, bench.now, bench.now)
+    assert bench.state() is State.ONLINE
+    gone = lifecycle(
+        connected=False,
+        timestamp=round(bench.now * 1000),
+        version=2,
+        session="t",
+        client_id="c0",
+    )
+    bench.presence.apply(gone, bench.now, bench.now)
+    bench.wait(DELAY)
+    assert bench.state() is State.PENDING, "it is looked up again"
+
+
+def test_a_mass_disconnect_asks_no_more_than_the_budget_allows() -> None:
+    bench = Bench(number=50_000)
+    bench.wait(DELAY)
+    assert len(bench.presence.lookups.take(bench.now)) == 50
+    counts = bench.presence.counts
+    assert counts.clients[State.OFFLINE] == 50_000 - 50
+    assert counts.unverified[State.OFFLINE] == 50_000 - 50
+    bench.wait(PATIENCE)
+    assert counts.clients[State.OFFLINE] == 50_000
+
+
+@pytest.mark.parametrize(("gap", "asked"), [(False, []), (True, ["c0"])])
+def test_only_clients_in_doubt_are_asked_about(gap: bool, asked: list[str]) -> None:
+    bench = Bench(mode="unverified")
+    if gap:
+        bench.presence.note_gap(bench.now)
+    bench.wait(DELAY)
+    assert bench.presence.lookups.take(bench.now) == asked
+
+
+def test_never_means_never() -> None:
+    bench = Bench(mode="never")
+    bench.presence.note_gap(bench.now)
+    bench.wait(DELAY)
+    assert bench.presence.lookups.take(bench.now) == []
+    assert bench.state() is State.OFFLINE
+
+
+def test_lookups_that_may_wait_come_when_the_budget_allows() -> None:
+    bench = Bench(rate=2)
+    for number in range(5):
+        bench.presence.lookups.want(f"x{number}")
+    bench.presence.lookups.want("x0")
+    assert bench.presence.lookups.take(bench.now) == ["x0", "x1"]
+    assert bench.presence.lookups.take(bench.now + 0.4) == []
+    assert bench.presence.lookups.take(bench.now + 1.0) == ["x2", "x3"]
+
+
+def test_nothing_is_wanted_when_aws_is_not_asked() -> None:
+    bench = Bench()
+    bench.presence.lookups.use("never", None)
+    bench.presence.lookups.want("c0")
+    bench.wait(DELAY)
+    assert bench.presence.lookups.take(bench.now) == []
+    assert bench.state() is State.OFFLINE
