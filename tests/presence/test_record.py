@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.lost_events import wrong
 from histories import lifecycle
 from presenced.events.model import LifecycleEvent
 from presenced.presence import OrderingRules, Presence, PresenceRules, State
@@ -159,6 +160,12 @@ def test_the_state_is_true_after_the_settling_snapshot(data: st.DataObject) -> N
     world.receive_all([each for each in deliveries if each[0] >= snapshot])
     world.advance(world.now + 10_000)
     assert world.is_true
+
+
+def test_lost_events_leave_wrong_states_only_where_aws_is_not_asked() -> None:
+    by_events, _, with_lookups = wrong(2000, lost=0.15)
+    assert by_events > 100
+    assert with_lookups == 0
 
 
 def take_snapshot(world: World, lag: float) -> None:
