@@ -15,7 +15,7 @@ LAYERS = (
     ("settings", "presence", "registry"),
     ("fleet",),
     ("pipeline",),
-    ("sources",),
+    ("sources", "aws"),
     ("store",),
     ("metrics",),
     ("web",),

@@ -50,6 +50,22 @@ def test_defaults_are_those_of_the_contract():
             "forget_offline_after": 30 * 86400.0,
             "ignore_clients": ["iotconsole-*"],
         },
+        "aws": {
+            "region": None,
+            "role_alias": None,
+            "credentials_endpoint": None,
+            "thing_name": None,
+            "iot_url": None,
+            "data_url": None,
+        },
+        "reconcile": {
+            "enabled": False,
+            "snapshot_every": 6 * 3600.0,
+            "searches_per_second": 5.0,
+            "lookups_per_second": 50.0,
+            "verify_offline": "always",
+            "seed_registry": True,
+        },
         "metrics": {
             "listen": ":9883",
             "per_client": True,
@@ -143,7 +159,7 @@ def test_unknown_key_that_resembles_none_lists_those_known(load):
     assert load.problem("log: {xyzzy: 1}").message == (
         "unknown key; known here are log.level, log.format"
     )
-    known = "known here are mqtt, presence, metrics, history, state, log"
+    known = "known here are mqtt, presence, aws, reconcile, metrics, history, state, log"
     assert known in load.problem("xyzzy: 1").message
 
 

@@ -1,5 +1,6 @@
 """The configuration file, the environment and the flags as typed, validated settings."""
 
+from presenced.settings.aws import AwsEndpoints, AwsSettings, ReconcileSettings, aws_endpoints
 from presenced.settings.loading import DEFAULT_CONFIG, FLAGS, load_settings
 from presenced.settings.model import (
     HistorySettings,
@@ -15,16 +16,20 @@ from presenced.settings.values import ListenAddress, format_duration, parse_dura
 __all__ = [
     "DEFAULT_CONFIG",
     "FLAGS",
+    "AwsEndpoints",
+    "AwsSettings",
     "HistorySettings",
     "ListenAddress",
     "MetricsSettings",
     "MqttSettings",
     "PresenceSettings",
     "Problem",
+    "ReconcileSettings",
     "Settings",
     "SettingsError",
     "StateSettings",
     "TlsSettings",
+    "aws_endpoints",
     "format_duration",
     "load_settings",
     "parse_duration",

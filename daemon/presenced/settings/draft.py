@@ -16,20 +16,28 @@ Model = TypeVar("Model", bound=BaseModel)
 KeyPath = tuple[str | int, ...]
 
 _LONGEST_VALUE = 80
-# A URL written there by mistake may contain a password.
-_ENDPOINT = ("mqtt", "endpoint")
+# A URL written there may contain a password.
+_ADDRESSES = (
+    ("mqtt", "endpoint"),
+    ("aws", "credentials_endpoint"),
+    ("aws", "iot_url"),
+    ("aws", "data_url"),
+)
 
 _NOT_TEXT = "must be text: put it in quotes"
 _NOT_MAPPING = "must be a mapping, with one key to a line"
 _MESSAGES: Mapping[str, str] = {
     "int_type": "must be a whole number",
     "bool_type": "must be true or false",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
     "string_type": _NOT_TEXT,
     "path_type": _NOT_TEXT,
     "pattern_type": _NOT_TEXT,
     "tuple_type": "must be a list",
     "model_type": _NOT_MAPPING,
     "dict_type": _NOT_MAPPING,
+    "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "too_short": "must not be empty",
@@ -90,7 +98,10 @@ class Draft:
 
     def _problem(self, details: ErrorDetails) -> Problem:
         # pydantic marks an error in a mapping's key with one more part.
-        path = tuple(part for part in details["loc"] if part != "[key]")
+        path: KeyPath = tuple(part for part in details["loc"] if part != "[key]")
+        error = details.get("ctx", {}).get("error")
+        if isinstance(error, InvalidValue) and error.key is not None:
+            path = tuple(error.key.split("."))
         around = [path[:length] for length in range(len(path), 0, -1)]
         source = next((self.sources[place] for place in around if place in self.sources), None)
         keys = [self.keys[dotted(place)] for place in around if dotted(place) in self.keys]
@@ -114,7 +125,7 @@ class Draft:
         text = value if isinstance(value, str) else json.dumps(value)
         if source and source.text is not None:
             text = source.text
-        if path == _ENDPOINT:
+        if path in _ADDRESSES:
             text = re.sub(r"[^/\s]*@", "***@", text)
         if isinstance(value, str):
             text = json.dumps(text, ensure_ascii=False)

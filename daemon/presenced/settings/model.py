@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from presenced.events.model import DISCONNECT_REASONS
+from presenced.settings.aws import REGION_REQUIRED, AwsSettings, ReconcileSettings, region_of
 from presenced.settings.mqtt import MqttSettings
 from presenced.settings.problems import InvalidValue
 from presenced.settings.values import (
@@ -295,7 +296,32 @@ class Settings(Section):
 
     mqtt: MqttSettings = file_default({})
     presence: PresenceSettings = file_default({})
+    aws: AwsSettings = file_default({})
+    reconcile: ReconcileSettings = file_default({})
     metrics: MetricsSettings = file_default({})
     history: HistorySettings = file_default({})
     state: StateSettings = file_default({})
     log: LogSettings = file_default({})
+
+    @field_validator("aws")
+    @classmethod
+    def _check_client_certificate(cls, aws: AwsSettings, info: ValidationInfo) -> AwsSettings:
+        mqtt: MqttSettings | None = info.data.get("mqtt")
+        if aws.role_alias and mqtt and not (mqtt.tls and mqtt.tls.cert):
+            raise InvalidValue(
+                "needs a client certificate: set mqtt.tls.cert and mqtt.tls.key",
+                key="aws.role_alias",
+            )
+        return aws
+
+    @field_validator("reconcile")
+    @classmethod
+    def _check_region(cls, reconcile: ReconcileSettings, info: ValidationInfo) -> ReconcileSettings:
+        aws: AwsSettings | None = info.data.get("aws")
+        mqtt: MqttSettings | None = info.data.get("mqtt")
+        # A missing endpoint is reported by itself.
+        if not (reconcile.enabled and aws and mqtt and mqtt.endpoint):
+            return reconcile
+        if region_of(aws, mqtt.endpoint) is None:
+            raise InvalidValue(REGION_REQUIRED, key="aws.region")
+        return reconcile

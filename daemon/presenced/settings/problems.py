@@ -22,11 +22,16 @@ Severity = Literal["error", "warning"]
 
 
 class InvalidValue(ValueError):  # noqa: N818 -- it names what is wrong, as ValueError does
-    """A value that a key cannot have; `nearest` is the valid one that it resembles."""
+    """A value that a key cannot have; `nearest` is the valid one that it resembles.
 
-    def __init__(self, message: str, *, nearest: str | None = None) -> None:
+    `key` is the path of the key if it is another one than that which is validated, as in a rule
+    about two sections.
+    """
+
+    def __init__(self, message: str, *, nearest: str | None = None, key: str | None = None) -> None:
         super().__init__(message)
         self.nearest = nearest
+        self.key = key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

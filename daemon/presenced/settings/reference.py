@@ -99,19 +99,23 @@ def _type(field: Mapping[str, Any]) -> str:
             return f"whole number from {least} " + (
                 f"to {field['maximum']}" if "maximum" in field else "upwards"
             )
-        case {"type": "array", "items": entry}:
-            items = _type(entry)
-            number = (
-                f" of {field['minItems']} to {field['maxItems']}" if "maxItems" in field else ""
-            )
-            if "list" in items:
-                return f"list{number}, each a {items}"
-            return f"list{number or ' of'} {items}s"
+        case {"type": "number", "exclusiveMinimum": bound}:
+            return f"number above {bound}"
+        case {"type": "array"}:
+            return _list_type(field)
         case {"type": "object", "patternProperties": properties}:
             return "mapping of names to " + "".join(
                 f"{_type(value)}s" for value in properties.values()
             )
     return _TYPES[field.get("format") or field["type"]]
+
+
+def _list_type(field: Mapping[str, Any]) -> str:
+    items = _type(field["items"])
+    number = f" of {field['minItems']} to {field['maxItems']}" if "maxItems" in field else ""
+    if "list" in items:
+        return f"list{number}, each a {items}"
+    return f"list{number or ' of'} {items}s"
 
 
 def _escaped(text: str) -> str:

@@ -175,7 +175,7 @@ def check_endpoint(value: Any) -> str:
     """Return the host name or address of a broker, or the empty text for none."""
     if not isinstance(value, str):
         raise InvalidValue(f"must be a host name: {HOW_TO_FIND_ENDPOINT}")
-    if value == "" or _is_host(value):
+    if value == "" or is_host(value):
         return value
     rule = "must be a host name alone, without scheme, port or path"
     try:
@@ -183,7 +183,7 @@ def check_endpoint(value: Any) -> str:
         host, port = url.hostname or "", url.port
     except ValueError:
         host, port = "", None
-    if not _is_host(host):
+    if not is_host(host):
         raise InvalidValue(f"{rule}: {HOW_TO_FIND_ENDPOINT}")
     # urlsplit makes names lower-case; show the spelling of the file.
     start = value.lower().find(host)
@@ -237,7 +237,8 @@ def _not_a_listen_address(text: str) -> InvalidValue:
     return InvalidValue(rule, nearest=f"{bare}:9883" if _NAME.fullmatch(bare) else None)
 
 
-def _is_host(text: str) -> bool:
+def is_host(text: str) -> bool:
+    """Return whether a text is a host name or an IP address, IPv6 without brackets."""
     return _NAME.fullmatch(text) is not None or _is_ipv6(text)
 
 

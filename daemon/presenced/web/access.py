@@ -25,7 +25,8 @@ from aiohttp.typedefs import Handler
 
 from presenced.settings.web import RateLimit
 from presenced.system.log import ThrottledLogger, get_logger
-from presenced.web.limits import TokenBucket, limit_key
+from presenced.system.token_bucket import TokenBucket
+from presenced.web.limits import limit_key
 from presenced.web.protection import Protection, ProtectionWatcher
 
 _MAX_REMEMBERED = 100

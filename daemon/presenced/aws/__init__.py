@@ -1,0 +1,1 @@
+"""Requests to AWS IoT: credentials, signatures, budgets, errors with remedies, typed answers."""

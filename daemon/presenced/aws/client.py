@@ -1,0 +1,216 @@
+"""The client: signed requests within their budgets, repeated after passing faults, counted."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Generic, TypeVar
+
+import msgspec
+
+from presenced.aws.budgets import Budgets
+from presenced.aws.credentials import (
+    ASSUME_ROLE,
+    CredentialsCache,
+    CredentialsProvider,
+    DefaultChainProvider,
+    RoleAliasProvider,
+)
+from presenced.aws.errors import RESULTS, AwsError, Cause, Result
+from presenced.aws.operations import OPERATIONS, Request
+from presenced.aws.refusals import refusal
+from presenced.aws.signing import signed_headers
+from presenced.aws.transport import HttpRequest, Transport, client_tls, timed_out
+from presenced.settings import AwsEndpoints, Settings, aws_endpoints
+from presenced.system.loop import Clocks
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+"""How often a request is made that fails with a passing fault."""
+
+ATTEMPT_TIMEOUT = 10.0
+"""Seconds for one attempt, unless the caller says otherwise."""
+
+_FIRST_DELAY, _LONGEST_DELAY = 0.5, 20.0
+
+
+def retry_delay(attempt: int, share: float) -> float:
+    """Return the seconds to wait after a failed attempt, counted from 1.
+
+    The delay is a random `share` (0 to 1) of a time that doubles with each attempt, so that many
+    clients that fail together do not come back together.
+    """
+    return share * min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** (attempt - 1))
+
+
+@dataclass(slots=True)
+class RequestCounts:
+    """How many requests were made, by operation and result; known ones start at 0."""
+
+    requests: dict[tuple[str, Result], int] = field(
+        default_factory=lambda: {
+            (name, result): 0
+            for name in (*(operation.name for operation in OPERATIONS), ASSUME_ROLE)
+            for result in RESULTS
+        }
+    )
+
+    def count(self, operation: str, error: AwsError | None) -> None:
+        """Count a request that succeeded, or failed with an error."""
+        self.requests[operation, error.result if error else "ok"] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """An answer as a value, and as it was received: its `body` is JSON.
+
+    `asked` is when the successful attempt was sent, `received` when its answer was complete; both
+    in seconds since the epoch.
+    """
+
+    value: T
+    asked: float
+    received: float
+    body: bytes = field(repr=False)
+
+
+class AwsClient:
+    """Asks AWS, from one event loop."""
+
+    def __init__(
+        self,
+        endpoints: AwsEndpoints,
+        credentials: CredentialsCache,
+        transport: Transport,
+        budgets: Budgets,
+        counts: RequestCounts,
+        clocks: Clocks,
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.credentials = credentials
+        self._endpoints = endpoints
+        self._transport = transport
+        self._budgets = budgets
+        self._counts = counts
+        self._clocks = clocks
+        self._jitter = jitter
+
+    async def send(
+        self, request: Request[T], *, attempts: int = ATTEMPTS, within: float = ATTEMPT_TIMEOUT
+    ) -> Answer[T]:
+        """Make a request when the budget allows it, and again after a passing fault.
+
+        Each attempt ends `within` seconds. Raises AwsError.
+        """
+        attempt = 1
+        while True:
+            await self._budgets.take(request)
+            try:
+                return await self._attempt(request, within)
+            except AwsError as error:
+                if attempt >= attempts or not error.may_pass:
+                    raise
+            await asyncio.sleep(retry_delay(attempt, self._jitter()))
+            attempt += 1
+
+    async def try_send(self, request: Request[T], *, within: float) -> Answer[T] | None:
+        """Make a request once and now; return None if its budget is used up.
+
+        Raises AwsError, after `within` seconds at the latest.
+        """
+        if not self._budgets.try_take(request):
+            return None
+        return await self._attempt(request, within)
+
+    async def close(self) -> None:
+        """Close the connections. Requests that are under way fail."""
+        await self.credentials.close()
+        await self._transport.close()
+
+    async def _attempt(self, request: Request[T], within: float) -> Answer[T]:
+        unsigned = self._unsigned(request)
+        try:
+            try:
+                async with asyncio.timeout(within):
+                    answer = await self._exchange(request, unsigned)
+            except TimeoutError:
+                raise timed_out(unsigned, within) from None
+        except AwsError as error:
+            self._counts.count(unsigned.operation, error)
+            raise
+        self._counts.count(unsigned.operation, None)
+        return answer
+
+    def _unsigned(self, request: Request[object]) -> HttpRequest:
+        operation = request.operation
+        if operation.service == "iotdata":
+            base, key = self._endpoints.data_url, "aws.data_url and mqtt.endpoint"
+        else:
+            base, key = self._endpoints.iot_url, "aws.iot_url and aws.region"
+        url = base + request.target
+        return HttpRequest(operation.name, key, operation.method, url, body=request.body)
+
+    async def _exchange(self, request: Request[T], unsigned: HttpRequest) -> Answer[T]:
+        credentials = await self.credentials.get()
+        asked = self._clocks.wall()
+        headers = await signed_headers(
+            unsigned.method,
+            unsigned.url,
+            unsigned.body,
+            signer=credentials.signer,
+            region=self._endpoints.region,
+            service=request.operation.service,
+            date=datetime.fromtimestamp(asked, UTC),
+        )
+        answer = await self._transport.exchange(replace(unsigned, headers=headers))
+        if answer.status != HTTPStatus.OK:
+            error = refusal(request.operation, answer, self._endpoints)
+            if error.cause is Cause.CREDENTIALS:
+                self.credentials.discard(credentials)
+            raise error
+        try:
+            value = request.read(answer.body)
+        except msgspec.MsgspecError as error:
+            # Not the answer itself: it has names and attributes of things.
+            raise AwsError(
+                Cause.UNREADABLE,
+                unsigned.operation,
+                f"the answer of {unsigned.address} is not one of AWS ({error})",
+                f"Check {unsigned.address_key}",
+                status=answer.status,
+            ) from None
+        return Answer(value, asked, answer.received, answer.body)
+
+
+def open_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> AwsClient:
+    """Return a client for the settings; its connections are made with the first request.
+
+    Raises SettingsError if the region is unknown.
+    """
+    mqtt, aws = settings.mqtt, settings.aws
+    endpoints = aws_endpoints(aws, mqtt.endpoint)
+    files = mqtt.tls
+    ca = files.ca if files else None
+    provider: CredentialsProvider = DefaultChainProvider(clocks)
+    if files and aws.role_alias and aws.thing_name:
+        provider = RoleAliasProvider(
+            endpoints,
+            role_alias=aws.role_alias,
+            thing_name=aws.thing_name,
+            files=files,
+            clocks=clocks,
+            count=partial(counts.count, ASSUME_ROLE),
+        )
+    return AwsClient(
+        endpoints,
+        CredentialsCache(provider, clocks),
+        Transport(partial(client_tls, ca), clocks.wall),
+        Budgets(settings.reconcile, clocks.monotonic),
+        counts,
+        clocks,
+    )

@@ -1,0 +1,95 @@
+"""Why a request to AWS failed, and what to do about it."""
+
+import json
+from enum import StrEnum
+from typing import Literal, get_args
+
+Result = Literal["ok", "throttled", "denied", "failed"]
+"""What became of a request: the label values of its metric."""
+
+RESULTS: tuple[Result, ...] = get_args(Result)
+
+
+class Cause(StrEnum):
+    """Why a request failed."""
+
+    DENIED = "denied"
+    """The credentials are valid, but lack a permission."""
+    CREDENTIALS = "credentials"
+    """There are no credentials, or AWS does not accept them."""
+    CLOCK = "clock"
+    """AWS refuses the signature because the clock of this machine is wrong."""
+    THROTTLED = "throttled"
+    INDEX_OFF = "index_off"
+    INDEX_BUILDING = "index_building"
+    NOT_FOUND = "not_found"
+    """AWS knows nothing by this name."""
+    INVALID_REQUEST = "invalid_request"
+    UNAVAILABLE = "unavailable"
+    """AWS reports an error of its own."""
+    NAME_RESOLUTION = "name_resolution"
+    UNREACHABLE = "unreachable"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    UNREADABLE = "unreadable"
+    """The answer is not one of AWS: a redirect, too large, not JSON, or of another shape."""
+
+
+_MAY_PASS = (Cause.THROTTLED, Cause.UNAVAILABLE, Cause.UNREACHABLE, Cause.TIMEOUT)
+_REFUSED = (Cause.DENIED, Cause.CREDENTIALS, Cause.CLOCK)
+
+
+class AwsError(Exception):
+    """A request that failed. Its texts have no credentials, principals or account numbers.
+
+    `operation` is AWS's name of it, such as SearchIndex. `permission` is the one that is missing,
+    such as iot:SearchIndex. `clock_ahead` is how many seconds this machine's clock is ahead of
+    AWS's, None if the answer does not tell. `status` is that of the answer, None without one.
+    """
+
+    def __init__(
+        self,
+        cause: Cause,
+        operation: str,
+        detail: str,
+        remedy: str = "",
+        *,
+        status: int | None = None,
+        permission: str | None = None,
+        clock_ahead: float | None = None,
+    ) -> None:
+        super().__init__(cause, operation, detail, remedy)
+        self.cause = cause
+        self.operation = operation
+        self.detail = detail
+        self.remedy = remedy
+        self.status = status
+        self.permission = permission
+        self.clock_ahead = clock_ahead
+
+    def __str__(self) -> str:
+        text = f"{self.operation}: {self.detail}"
+        return f"{text}. {self.remedy}" if self.remedy else text
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may succeed a moment later."""
+        return self.cause in _MAY_PASS
+
+    @property
+    def result(self) -> Result:
+        """How the request is counted. That AWS knows nothing by a name is an answer."""
+        if self.cause is Cause.THROTTLED:
+            return "throttled"
+        if self.cause is Cause.NOT_FOUND:
+            return "ok"
+        return "denied" if self.cause in _REFUSED and self.status is not None else "failed"
+
+
+def policy_statement(permission: str, resource: str, *, region: str, partition: str) -> str:
+    """Return the policy statement that allows `permission`, as JSON.
+
+    `resource` is `*`, or the last part of an ARN of AWS IoT, such as `thing/*`.
+    """
+    arn = resource if resource == "*" else f"arn:{partition}:iot:{region}:ACCOUNT:{resource}"
+    return json.dumps({"Effect": "Allow", "Action": permission, "Resource": arn})

@@ -1,0 +1,51 @@
+"""Signatures of requests to AWS (Signature Version 4), by the AWS Common Runtime.
+
+The runtime's own log stays off: at level info it has the signature of each request.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlsplit
+
+from awscrt import auth, http, io
+
+from presenced import __version__
+
+_USER_AGENT = f"presenced/{__version__}"
+
+
+async def signed_headers(
+    method: str,
+    url: str,
+    body: bytes | None,
+    *,
+    signer: Any,
+    region: str,
+    service: str,
+    date: datetime,
+) -> Mapping[str, str]:
+    """Return all headers of a request: those that are signed, the signature, the user agent.
+
+    `url` is percent-encoded. `signer` is a credentials provider of the runtime. `date` has a zone.
+    Raises AwsCrtError if the provider fails.
+    """
+    parts = urlsplit(url)
+    headers = [("Host", parts.netloc)]
+    if body is not None:
+        headers.append(("Content-Type", "application/json"))
+    request: Any = http.HttpRequest(
+        method,
+        f"{parts.path}?{parts.query}" if parts.query else parts.path,
+        http.HttpHeaders(headers),
+        io.InputStream(BytesIO(body)) if body is not None else None,  # type: ignore[no-untyped-call]
+    )
+    config = auth.AwsSigningConfig(  # type: ignore[no-untyped-call]
+        credentials_provider=signer, region=region, service=service, date=date
+    )
+    future = asyncio.wrap_future(auth.aws_sign_request(request, config))  # type: ignore[no-untyped-call]
+    # Shielded: a cancelled future would raise in the library's thread.
+    signed = await asyncio.shield(future)
+    return {**dict(signed.headers), "User-Agent": _USER_AGENT}

@@ -1,0 +1,243 @@
+"""One HTTP request and its answer: TLS, proxies, limits, and what can be wrong with the network.
+
+Redirects are not followed: a signature is for one host.
+"""
+
+import asyncio
+import errno
+import ssl
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+from presenced.aws.errors import AwsError, Cause
+from presenced.settings.aws import is_loopback
+from presenced.settings.values import format_duration
+from presenced.system.loop import in_thread
+
+MAX_BODY = 16 << 20
+"""Bytes of an answer; a page of SearchIndex with 100 large things has less than 2 MB."""
+
+_CONNECTIONS = 20
+_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+# What aiohttp would add by itself; a signed request has exactly the headers that it needs.
+_AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request as it is sent; `address_key` is the key of the setting to check if it fails.
+
+    `url` is percent-encoded. `headers` hold secrets.
+    """
+
+    operation: str
+    address_key: str
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+    @property
+    def address(self) -> str:
+        """Host and port that are asked."""
+        url = urlsplit(self.url)
+        return f"{url.hostname}:{url.port or {'http': 80}.get(url.scheme, 443)}"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """An answer, received at `received`, in seconds since the epoch."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    received: float
+
+
+def client_tls(
+    ca: Path | None, cert: Path | None = None, key: Path | None = None
+) -> ssl.SSLContext:
+    """Return a TLS context that trusts the system's authorities and `ca`.
+
+    It shows the client certificate, if there is one. Reads files; raises OSError, such as
+    ssl.SSLError, if one cannot be used.
+    """
+    context = ssl.create_default_context()
+    if ca is not None:
+        context.load_verify_locations(cafile=ca)
+    if cert is not None:
+        # An empty password: without one OpenSSL would ask for it on the terminal.
+        context.load_cert_chain(cert, key, password="")
+    return context
+
+
+class Transport:
+    """Sends requests over a pool of connections that belongs to one event loop.
+
+    `load_tls` is called in a thread before the first request; it may raise OSError.
+    """
+
+    def __init__(self, load_tls: Callable[[], ssl.SSLContext], wall: Callable[[], float]) -> None:
+        self._load_tls = load_tls
+        self._wall = wall
+        self._opening = asyncio.Lock()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def exchange(self, request: HttpRequest) -> HttpAnswer:
+        """Send a request and return the complete answer, whatever its status.
+
+        Waits without a limit of its own. Raises AwsError if there is no answer or if it is too
+        large.
+        """
+        session, proxy = await self._pool(request), _proxy(request.url)
+        try:
+            async with session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                headers=request.headers,
+                data=request.body,
+                allow_redirects=False,
+                skip_auto_headers=_AUTOMATIC_HEADERS,
+                proxy=proxy.url if proxy else None,
+                proxy_headers=proxy.headers if proxy else None,
+            ) as response:
+                body = bytearray()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > MAX_BODY:
+                        raise _too_large(request)
+                return HttpAnswer(response.status, response.headers, bytes(body), self._wall())
+        except (aiohttp.ClientError, OSError) as error:
+            # Without the cause: texts of aiohttp hold the address of the proxy, with its password.
+            raise network_error(error, request, proxied=proxy is not None) from None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _pool(self, request: HttpRequest) -> aiohttp.ClientSession:
+        async with self._opening:
+            if self._session is None:
+                tls = await self._tls(request)
+                self._session = aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(ssl=tls, limit=_CONNECTIONS),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    timeout=aiohttp.ClientTimeout(total=None),
+                    # aiohttp would read .netrc with the environment's proxies.
+                    trust_env=False,
+                )
+            return self._session
+
+    async def _tls(self, request: HttpRequest) -> ssl.SSLContext:
+        try:
+            return await in_thread(self._load_tls, name="aws-certificates")
+        except OSError as error:
+            raise AwsError(
+                Cause.TLS,
+                request.operation,
+                f"the files of mqtt.tls cannot be used ({error})",
+                "`presenced check` names what is wrong with them",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Proxy:
+    url: URL
+    headers: dict[str, str] = field(repr=False)
+
+
+def _proxy(address: str) -> _Proxy | None:
+    """Return the proxy that the environment names for an address, as curl and boto3 read it."""
+    url = urlsplit(address)
+    host = url.hostname or ""
+    found = getproxies().get(url.scheme)
+    if not found or is_loopback(host) or proxy_bypass(url.netloc):
+        return None
+    proxy = URL(found if "://" in found else f"http://{found}")
+    headers = {}
+    if proxy.user is not None:
+        login = f"{proxy.user}:{proxy.password or ''}".encode()
+        headers["Proxy-Authorization"] = f"Basic {b64encode(login).decode()}"
+    return _Proxy(proxy.with_user(None), headers)
+
+
+def timed_out(request: HttpRequest, seconds: float) -> AwsError:
+    """Return the error of a request that has no answer after so many seconds."""
+    return AwsError(
+        Cause.TIMEOUT,
+        request.operation,
+        f"{request.address} did not answer within {format_duration(seconds)}",
+        f"Check {request.address_key}, the network and the firewalls in between",
+    )
+
+
+def _too_large(request: HttpRequest) -> AwsError:
+    return AwsError(
+        Cause.UNREADABLE,
+        request.operation,
+        f"the answer of {request.address} is larger than {MAX_BODY >> 20} MB",
+        f"Check {request.address_key}",
+    )
+
+
+def network_error(error: Exception, request: HttpRequest, *, proxied: bool) -> AwsError:
+    """Return the error of a request without a complete answer, whatever aiohttp raised."""
+    address, check = request.address, f"Check {request.address_key}"
+    between = "the proxy that HTTPS_PROXY names" if proxied else "the firewalls in between"
+    remedy = f"{check}, the network and {between}"
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            cause = Cause.UNREACHABLE
+            detail = f"the proxy does not connect to {address} (HTTP status {error.status})"
+        case aiohttp.ClientProxyConnectionError():
+            cause, detail = Cause.UNREACHABLE, f"the proxy {_reason(error.os_error)}"
+        case aiohttp.ClientConnectorDNSError():
+            cause, detail = Cause.NAME_RESOLUTION, f"the name {error.host} cannot be resolved"
+            remedy = f"{check} and the name servers of this machine"
+        case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
+            cause, detail = Cause.TLS, _certificate_problem(error, address)
+            remedy = (
+                f"{check}. Trusted are the authorities of the operating system and of mqtt.tls.ca;"
+                " a proxy that inspects TLS has one of its own"
+            )
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            cause, detail, remedy = Cause.TLS, _handshake_problem(error, address), check
+        case TimeoutError():
+            cause, detail = Cause.TIMEOUT, f"{address} did not answer"
+        case aiohttp.ClientConnectorError():
+            cause, detail = Cause.UNREACHABLE, f"{address} {_reason(error.os_error)}"
+        case aiohttp.ClientResponseError():
+            cause, detail, remedy = Cause.UNREADABLE, f"{address} does not speak HTTP", check
+        case _:
+            cause = Cause.UNREACHABLE
+            detail = f"{address} closed the connection instead of answering"
+    return AwsError(cause, request.operation, detail, remedy)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ECONNREFUSED:
+        return "refused the TCP connection"
+    return f"cannot be reached ({error.strerror or type(error).__name__})"
+
+
+def _certificate_problem(error: Exception, address: str) -> str:
+    inner = getattr(error, "certificate_error", error)
+    message = getattr(inner, "verify_message", "") or "it is not valid"
+    return f"the certificate of {address} cannot be verified ({message})"
+
+
+def _handshake_problem(error: Exception, address: str) -> str:
+    inner = getattr(error, "os_error", error)
+    reason = getattr(inner, "reason", None) or "no reason given"
+    if reason in _NO_TLS:
+        return f"{address} does not speak TLS"
+    return f"the TLS handshake with {address} failed ({reason})"

@@ -1,0 +1,230 @@
+"""The sections `aws` and `reconcile`: where AWS is asked, with which credentials, and how often.
+
+Durations are read as seconds.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Annotated, Literal
+from urllib.parse import quote, urlsplit
+
+from pydantic import AfterValidator, Field, Strict, ValidationInfo, field_validator
+
+from presenced.settings.problems import InvalidValue, Problem, SettingsError
+from presenced.settings.values import Duration, Flag, Section, file_default, is_host
+
+REGION_REQUIRED = (
+    "is not set, and mqtt.endpoint does not name a region, as PREFIX-ats.iot.REGION.amazonaws.com"
+    " does: set it to the region of the account"
+)
+"""What is wrong with `aws.region` if requests have to be signed."""
+
+_REGION = r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}"
+# Private DNS of VPC endpoints, FIPS and dual-stack endpoints have names of their own.
+_ENDPOINT = re.compile(
+    rf"(.*\.)?iot(-fips)?\.(?P<region>{_REGION})"
+    r"\.((vpce\.)?amazonaws\.(com|com\.cn|eu)|api\.aws)"
+)
+# Prefix of the region, partition, domain: "partitions" of the AWS SDKs.
+_PARTITIONS = (
+    ("cn-", "aws-cn", "amazonaws.com.cn"),
+    ("us-gov-", "aws-us-gov", "amazonaws.com"),
+    ("eusc-", "aws-eusc", "amazonaws.eu"),
+    ("", "aws", "amazonaws.com"),
+)
+# "roleAlias" of CreateRoleAlias and "thingName" of CreateThing in the AWS IoT API reference.
+_ROLE_ALIAS = re.compile(r"[\w=,@-]{1,128}", re.ASCII)
+_THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*):(?P<port>[0-9]{1,5})")
+_LAST_PORT = 65535
+
+
+def _check_region(text: str) -> str:
+    if re.fullmatch(_REGION, text) is None:
+        lower = text.strip().lower()
+        nearest = lower if re.fullmatch(_REGION, lower) else None
+        raise InvalidValue("is not a region of AWS, such as eu-west-1", nearest=nearest)
+    return text
+
+
+def _check_role_alias(text: str) -> str:
+    if text.startswith("arn:"):
+        raise InvalidValue(
+            "must be the name of a role alias, not an ARN", nearest=text.rpartition("/")[2]
+        )
+    if _ROLE_ALIAS.fullmatch(text) is None:
+        raise InvalidValue("is not a role alias: 1 to 128 of a-z A-Z 0-9 _=,@-")
+    return text
+
+
+def _check_thing_name(text: str) -> str:
+    if _THING_NAME.fullmatch(text) is None:
+        raise InvalidValue("is not a thing name of AWS IoT: 1 to 128 of a-z A-Z 0-9 :_-")
+    return text
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is this machine itself."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def _check_credentials_endpoint(text: str) -> str:
+    if is_host(text):
+        return text
+    match = _HOST_AND_PORT.fullmatch(text)
+    if match and is_loopback(match["host"].strip("[]")) and int(match["port"]) <= _LAST_PORT:
+        return text
+    raise InvalidValue(
+        "must be a host name alone, as `aws iot describe-endpoint --endpoint-type"
+        " iot:CredentialProvider` prints it; only localhost may have a port"
+    )
+
+
+def _check_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname or "", url.port
+    except ValueError:
+        host = ""
+    if not is_host(host) or text.rstrip("/") != f"{url.scheme}://{url.netloc}" or "@" in url.netloc:
+        raise InvalidValue("must be https://HOST or https://HOST:PORT, without a path")
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(host)):
+        raise InvalidValue(
+            "must begin with https://, because requests carry a session token; only localhost may"
+            " be asked by http://"
+        )
+    return text.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_check_url)]
+
+
+class AwsSettings(Section):
+    """Requests to AWS: their region, credentials and addresses. Only made if `reconcile` says so.
+
+    They go through the proxy that HTTPS_PROXY and NO_PROXY name, and trust the authorities of the
+    operating system and that of `mqtt.tls.ca`.
+    """
+
+    region: Annotated[str, AfterValidator(_check_region)] | None = None
+    """Region of the account. null is the one that `mqtt.endpoint` names; with a custom domain it
+    has to be set."""
+
+    role_alias: Annotated[str, AfterValidator(_check_role_alias)] | None = None
+    """AWS IoT role alias through which the client certificate (`mqtt.tls.cert`) gets credentials
+    of a role. null takes those of the environment variables, the shared configuration files, the
+    container or the EC2 instance, in this order."""
+
+    credentials_endpoint: Annotated[str, AfterValidator(_check_credentials_endpoint)] | None = None
+    """Host name of the credential provider, which `role_alias` needs:
+    `aws iot describe-endpoint --endpoint-type iot:CredentialProvider` prints it."""
+
+    thing_name: Annotated[str, AfterValidator(_check_thing_name)] | None = None
+    """The thing that the client certificate is attached to, which `role_alias` needs. AWS refuses
+    credentials if it is another one's."""
+
+    iot_url: Url | None = None
+    """Address of the control plane. null is https://iot.REGION.amazonaws.com; set it for a VPC
+    endpoint or an emulator."""
+
+    data_url: Url | None = None
+    """Address of the data plane. null is https:// and `mqtt.endpoint`; set it if MQTT connects to
+    a custom domain, a VPC endpoint or an emulator."""
+
+    @field_validator("credentials_endpoint", "thing_name")
+    @classmethod
+    def _check_together(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # A wrong role alias is reported by itself.
+        if "role_alias" in info.data and (info.data["role_alias"] is None) != (value is None):
+            if value is None:
+                raise InvalidValue("is needed with aws.role_alias")
+            raise InvalidValue("has no effect without aws.role_alias")
+        return value
+
+
+Rate = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
+
+
+class ReconcileSettings(Section):
+    """Asking AWS who is connected: at start, after gaps, and before a client goes offline.
+
+    Needs fleet indexing with connectivity, which costs money, and credentials (`aws`).
+    """
+
+    enabled: Flag = False
+    """Whether AWS is asked at all."""
+
+    snapshot_every: Duration = file_default("6h")
+    """How often AWS's record of the whole fleet is read and compared. 0s reads it only at start
+    and after events may have been lost."""
+
+    searches_per_second: Rate = 5
+    """How many SearchIndex requests and listings a second a snapshot makes. AWS allows 15 a second
+    to the whole account; each reads 100 things."""
+
+    lookups_per_second: Rate = 50
+    """How many single clients a second are looked up, with GetThingConnectivityData or
+    GetConnection. AWS allows 350 a second of the first; of the second presenced never makes more
+    than 100."""
+
+    verify_offline: Literal["always", "unverified", "never"] = "always"
+    """Whether AWS is asked about a client before it goes offline: every time, only about clients
+    for which events may have been lost, or never. A client waits at most 2s for the answer; beyond
+    `lookups_per_second` clients go offline unasked."""
+
+    seed_registry: Flag = True
+    """Whether things, types, attributes and groups are read as well, so that they are known before
+    their first event."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwsEndpoints:
+    """Where requests go: base addresses, without a slash at the end; `region` is signed.
+
+    `credentials_url` is the complete address for the role alias, None without one.
+    """
+
+    region: str
+    iot_url: str
+    data_url: str
+    credentials_url: str | None = None
+
+    @property
+    def partition(self) -> str:
+        """The partition, as the second part of an ARN: `aws`, `aws-cn` and so on."""
+        return _partition(self.region)[0]
+
+
+def region_of(aws: AwsSettings, mqtt_endpoint: str) -> str | None:
+    """Return the region that is set, or the one that the endpoint names; None if neither."""
+    match = _ENDPOINT.fullmatch(mqtt_endpoint.lower().rstrip("."))
+    return aws.region or (match["region"] if match else None)
+
+
+def aws_endpoints(aws: AwsSettings, mqtt_endpoint: str) -> AwsEndpoints:
+    """Return the addresses from the settings and their defaults.
+
+    Raises SettingsError if the region is unknown.
+    """
+    region = region_of(aws, mqtt_endpoint)
+    if region is None:
+        raise SettingsError([Problem(key="aws.region", message=REGION_REQUIRED)])
+    data_host = f"[{mqtt_endpoint}]" if ":" in mqtt_endpoint else mqtt_endpoint
+    credentials_url = None
+    if aws.role_alias is not None:
+        alias = quote(aws.role_alias, safe="")
+        credentials_url = f"https://{aws.credentials_endpoint}/role-aliases/{alias}/credentials"
+    return AwsEndpoints(
+        region=region,
+        iot_url=aws.iot_url or f"https://iot.{region}.{_partition(region)[1]}",
+        data_url=aws.data_url or f"https://{data_host}",
+        credentials_url=credentials_url,
+    )
+
+
+def _partition(region: str) -> tuple[str, str]:
+    return next((name, domain) for prefix, name, domain in _PARTITIONS if region.startswith(prefix))
