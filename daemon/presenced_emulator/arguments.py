@@ -37,6 +37,10 @@ def add_demo(commands: Any) -> None:
     add_option(parser, "--duration", "TIME", text, _duration_or_seconds)
     text = "where the daemon serves its metrics (default %(default)s)"
     add_option(parser, "--listen", "ADDRESS", text, _listen, DEMO_LISTEN)
+    text = "connect all devices before the daemon starts"
+    parser.add_argument("--cold", action="store_true", help=text)
+    text = "event messages that the broker loses (default 0%%)"
+    add_option(parser, "--drop-events", "PERCENT", text, _share, 0.0)
     _add_seed(parser)
 
 

@@ -2,7 +2,8 @@
 
 amqtt speaks MQTT (3.1.1 only). This module adds what AWS does beyond it: client certificates are
 required, a silent client is disconnected, a connection takes over the client ID of an older one,
-and event messages under `$aws/events/` report all of this and the changes of the registry.
+and event messages under `$aws/events/` report all of this and the changes of the registry. Messages
+can be lost, as on AWS.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import contextlib
 import logging
 import random
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -21,9 +23,11 @@ from amqtt.session import Session
 
 from presenced.system.loop import race
 from presenced_emulator.certificates import Certificates
-from presenced_emulator.delivery import EventPublisher
+from presenced_emulator.connections import ConnectionTable
+from presenced_emulator.delivery import DeliveryModel, EventPublisher
 from presenced_emulator.events import EventMessage
-from presenced_emulator.lifecycle import ConnectionLedger, DisconnectReason
+from presenced_emulator.lifecycle import Connection, ConnectionLedger, DisconnectReason
+from presenced_emulator.message_limit import MessageLimitPlugin
 from presenced_emulator.peer import Peer, PeerWriter
 from presenced_emulator.registry import Registry
 from presenced_emulator.truth import ThingState, Truth
@@ -37,16 +41,27 @@ SHUTDOWN_TIMEOUT = 1.0
 class EmulatedBroker:
     """An async context manager: the broker runs inside it, on a free port of the loopback.
 
-    `seed` decides how messages are delayed, duplicated and misdated. The caller that changes
-    `registry` publishes the messages of the change.
+    `seed` decides how messages are delayed, duplicated, lost and misdated; `delivery` which share
+    of them is. With `message_limit` a connection loses the messages beyond so many a second. The
+    caller that changes `registry` publishes the messages of the change.
     """
 
-    def __init__(self, certificates: Certificates, *, seed: int) -> None:
+    def __init__(
+        self,
+        certificates: Certificates,
+        *,
+        seed: int,
+        delivery: DeliveryModel | None = None,
+        message_limit: float | None = None,
+    ) -> None:
         rng = random.Random(f"{seed}/events")  # noqa: S311  # repeatable, not secret
+        self.connections = ConnectionTable()
         self.registry = Registry(random.Random(f"{seed}/registry"))  # noqa: S311  # repeatable
         self._certificates = certificates
         self._ledger = ConnectionLedger(rng)
-        self._publisher = EventPublisher(rng, self._broadcast)
+        self._publisher = EventPublisher(rng, self._broadcast, delivery or DeliveryModel())
+        self._message_limit = message_limit
+        self._observers: list[Callable[[EventMessage], None]] = []
         self._serving: dict[asyncio.Task[None], Peer] = {}
         self._holders: dict[str, Peer] = {}
         """The connection that has each client ID."""
@@ -74,17 +89,36 @@ class EmulatedBroker:
             frozenset(name for message in in_flight for name in message.things),
         )
 
+    @property
+    def lost(self) -> int:
+        """How many event messages have been lost before they were sent to any subscriber."""
+        return self._publisher.lost
+
+    @property
+    def discarded(self) -> int:
+        """How many messages have been discarded because of `message_limit`."""
+        plugin = self._amqtt.plugins_manager.get_plugin(MessageLimitPlugin.__name__)
+        return plugin.discarded if isinstance(plugin, MessageLimitPlugin) else 0
+
+    def on_event(self, observer: Callable[[EventMessage], None]) -> None:
+        """Call `observer` with each event message when what it reports has happened."""
+        self._observers.append(observer)
+
     def publish(self, message: EventMessage) -> None:
-        """Publish an event message of the registry."""
+        """Publish an event message; from outside one of the registry."""
+        for observer in self._observers:
+            observer(message)
         self._publisher.send(message)
 
     async def __aenter__(self) -> Self:
         """Start to listen."""
         # amqtt logs every packet, and as errors what clients do here on purpose.
         logging.getLogger("amqtt").setLevel(logging.CRITICAL)
-        plugin = f"{LifecyclePlugin.__module__}.{LifecyclePlugin.__qualname__}"
+        plugins: dict[str, dict[str, Any]] = {_path(LifecyclePlugin): {}}
+        if self._message_limit is not None:
+            plugins[_path(MessageLimitPlugin)] = {"rate": self._message_limit}
         listeners = {LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)}
-        self._amqtt = Broker(BrokerConfig(listeners=listeners, plugins={plugin: {}}))
+        self._amqtt = Broker(BrokerConfig(listeners=listeners, plugins=plugins))
         await self._amqtt.start()
         self._server = await asyncio.start_server(
             self._serve,
@@ -135,13 +169,23 @@ class EmulatedBroker:
             clean_session=clean_session,
             thing_name=thing_name,
         )
-        self._send(peer.client_id, self._ledger.connected(peer.connection, time.time()))
+        now = time.time()
+        self.connections.open(
+            peer.connection, now, keep_alive=peer.keep_alive, clean_session=clean_session
+        )
+        self._send(peer.client_id, self._ledger.connected(peer.connection, now))
 
-    def subscription(self, peer: Peer, verb: str, topic: str) -> None:
-        """Publish that the client subscribed or unsubscribed: the `verb`."""
+    def subscribed(self, peer: Peer, topic_filter: str, qos: int) -> None:
+        """Publish that the client has subscribed."""
         if (connection := peer.connection) is not None:
-            message = self._ledger.subscription(connection, verb, topic, time.time())
-            self._send(connection.client_id, message)
+            self.connections.subscribe(connection.client_id, topic_filter, qos)
+            self._report_subscription(connection, "subscribed", topic_filter)
+
+    def unsubscribed(self, peer: Peer, topic_filter: str) -> None:
+        """Publish that the client has unsubscribed."""
+        if (connection := peer.connection) is not None:
+            self.connections.unsubscribe(connection.client_id, topic_filter)
+            self._report_subscription(connection, "unsubscribed", topic_filter)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -160,17 +204,28 @@ class EmulatedBroker:
         if peer.client_id and self._holders.get(peer.client_id) is peer:
             del self._holders[peer.client_id]
         if (connection := peer.connection) is not None:
-            message = self._ledger.disconnected(connection, peer.reason, time.time())
+            now = time.time()
+            self.connections.close(connection, peer.reason, now)
+            message = self._ledger.disconnected(connection, peer.reason, now)
             self._send(connection.client_id, message)
         peer.leave()
+
+    def _report_subscription(self, connection: Connection, verb: str, topic_filter: str) -> None:
+        message = self._ledger.subscription(connection, verb, topic_filter, time.time())
+        self._send(connection.client_id, message)
 
     def _send(self, client_id: str, message: EventMessage) -> None:
         # AWS publishes no lifecycle events of a client ID with wildcards.
         if not {"#", "+"} & set(client_id):
-            self._publisher.send(message)
+            self.publish(message)
 
     async def _broadcast(self, topic: str, payload: bytes) -> None:
         await self._amqtt.internal_message_broadcast(topic, payload)
+
+
+def _path(plugin: type) -> str:
+    """Return the name by which amqtt imports a plugin."""
+    return f"{plugin.__module__}.{plugin.__qualname__}"
 
 
 # amqtt calls plugins from the task that serves a connection, or from tasks that it started.
@@ -195,15 +250,15 @@ class LifecyclePlugin(BaseAuthPlugin):
         broker, peer = _serving.get()
         broker.connected(peer, clean_session=bool(client_session.clean_session))
 
-    async def on_broker_client_subscribed(self, *, topic: str, **_: Any) -> None:
+    async def on_broker_client_subscribed(self, *, topic: str, qos: int, **_: Any) -> None:
         """Report a granted subscription."""
         broker, peer = _serving.get()
-        broker.subscription(peer, "subscribed", topic)
+        broker.subscribed(peer, topic, qos)
 
     async def on_broker_client_unsubscribed(self, *, topic: str, **_: Any) -> None:
         """Report the end of a subscription."""
         broker, peer = _serving.get()
-        broker.subscription(peer, "unsubscribed", topic)
+        broker.unsubscribed(peer, topic)
 
     async def on_mqtt_packet_received(self, *, packet: object, **_: Any) -> None:
         """Note a DISCONNECT, because amqtt does not tell plugins how a connection ended."""

@@ -12,18 +12,23 @@ HOST = "localhost"
 
 
 class Certificates(NamedTuple):
-    """The daemon's PEM files, and the TLS contexts of the broker and of the devices."""
+    """The daemon's PEM files, and the TLS contexts of the servers and of the devices.
+
+    The broker requires client certificates; AWS's other services ask for one, which only the
+    credential provider needs.
+    """
 
     daemon: TlsFiles
     broker: ssl.SSLContext
+    aws: ssl.SSLContext
     devices: ssl.SSLContext
 
 
 def issue(directory: Path) -> Certificates:
     """Create a certificate authority and issue certificates, the daemon's into a private directory.
 
-    The authority's own key is never written. The broker requires client certificates. All devices
-    share one certificate, as AWS IoT Core allows.
+    The authority's own key is never written. All devices share one certificate, as AWS IoT Core
+    allows.
     """
     authority = trustme.CA(organization_name="presenced demo")
     cert, key, ca = (directory / name for name in ("presenced.pem", "presenced.key", "ca.pem"))
@@ -41,5 +46,7 @@ def issue(directory: Path) -> Certificates:
 
     broker = context(ssl.Purpose.CLIENT_AUTH, HOST, "127.0.0.1")
     broker.verify_mode = ssl.CERT_REQUIRED
+    aws = context(ssl.Purpose.CLIENT_AUTH, HOST, "127.0.0.1")
+    aws.verify_mode = ssl.CERT_OPTIONAL
     devices = context(ssl.Purpose.SERVER_AUTH, "devices")
-    return Certificates(TlsFiles(cert, key, ca), broker, devices)
+    return Certificates(TlsFiles(cert, key, ca), broker, aws, devices)

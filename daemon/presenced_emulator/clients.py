@@ -176,14 +176,24 @@ class DeviceClient:
 
 
 async def run_fleet(
-    life: FleetLife, publish: Callable[[EventMessage], None], server: Server
+    life: FleetLife,
+    publish: Callable[[EventMessage], None],
+    server: Server,
+    *,
+    pause_at: float = 0.0,
+    resume: asyncio.Event | None = None,
 ) -> None:
-    """Perform the steps of a fleet's life in real time; `publish` takes those of the registry."""
+    """Perform the steps of a fleet's life in real time; `publish` takes those of the registry.
+
+    The life stands still at `pause_at`, in seconds after its start, until `resume` is set.
+    """
     loop = asyncio.get_running_loop()
     begin = loop.time()
     clients: dict[str, DeviceClient] = {}
     async with asyncio.TaskGroup() as group:
         while (at := life.next_at) is not None:
+            if resume is not None and at >= pause_at:
+                await resume.wait()
             await asyncio.sleep(begin + at - loop.time())
             # A fleet that is late slows down: to catch up would overload the machine even more.
             begin = max(begin, loop.time() - at)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Never, Self
 
@@ -52,8 +53,17 @@ log:
 """
 
 
-def configuration(certificates: Certificates, *, port: int, listen: str) -> str:
-    """Return the file's text for a broker on this port and metrics on this address."""
+def configuration(
+    certificates: Certificates,
+    *,
+    port: int,
+    listen: str,
+    sections: Mapping[str, Mapping[str, object]] | None = None,
+) -> str:
+    """Return the file's text for a broker on this port and metrics on this address.
+
+    `sections` are added to those that every demo needs.
+    """
     values: dict[str, str | tuple[str, ...]] = {
         "endpoint": HOST,
         "client_id": CLIENT_ID,
@@ -65,15 +75,16 @@ def configuration(certificates: Certificates, *, port: int, listen: str) -> str:
     }
     # JSON is YAML, whatever characters a path holds.
     quoted = {name: json.dumps(value) for name, value in values.items()}
-    return _TEMPLATE.format(port=port, **quoted)
+    added = [f"{name}: {json.dumps(section)}\n" for name, section in (sections or {}).items()]
+    return _TEMPLATE.format(port=port, **quoted) + "".join(added)
 
 
 def clean_environment() -> dict[str, str]:
     """Copy the environment without what would change the daemon's configuration.
 
-    The demo must not touch a real fleet whose settings the user has exported.
+    The demo must not touch a real fleet whose settings or credentials the user has exported.
     """
-    ours = ("PRESENCED_", "NOTIFY_SOCKET", "WATCHDOG_", "STATE_DIRECTORY")
+    ours = ("AWS_", "PRESENCED_", "NOTIFY_SOCKET", "WATCHDOG_", "STATE_DIRECTORY")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
@@ -90,12 +101,16 @@ class DemoError(CommandError):
 class DaemonProcess:
     """An async context manager: `presenced run` runs inside it and is stopped at its end.
 
-    `url` is the root of its HTTP listener.
+    `url` is the root of its HTTP listener; `environment` are variables that it gets beside those of
+    `clean_environment`.
     """
 
-    def __init__(self, config: Path, url: str) -> None:
+    def __init__(
+        self, config: Path, url: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._command = (*COMMAND, "run", "--config", str(config))
         self._url = url
+        self._environment = {**clean_environment(), **(environment or {})}
         self._process: Process
         self._http: aiohttp.ClientSession
 
@@ -103,7 +118,7 @@ class DaemonProcess:
         """Start the daemon; its log goes to standard error."""
         # In a session of its own it does not get the terminal's Ctrl-C, but our SIGTERM.
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, env=clean_environment(), stdin=DEVNULL, start_new_session=True
+            *self._command, env=self._environment, stdin=DEVNULL, start_new_session=True
         )
         self._http = aiohttp.ClientSession(self._url, timeout=_REQUEST_TIMEOUT)
         return self

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import socket
+import time
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -11,16 +12,23 @@ from tempfile import TemporaryDirectory
 from presenced.commands.output import DONE, print_line
 from presenced.settings.values import parse_listen
 from presenced.system.loop import race, stop_signals
+from presenced_emulator.aws.account import EmulatedAccount
+from presenced_emulator.aws.server import AwsServer
 from presenced_emulator.broker import EmulatedBroker
 from presenced_emulator.certificates import HOST, issue
 from presenced_emulator.clients import KEEP_ALIVE, Server, run_fleet
 from presenced_emulator.daemon import CLIENT_ID, DaemonProcess, DemoError, configuration, url_of
+from presenced_emulator.delivery import DeliveryModel
+from presenced_emulator.devices import KINDS, thing_name
 from presenced_emulator.fleet import FleetLife, FleetPlan
 from presenced_emulator.limits import check_devices, machine_limits
 from presenced_emulator.peer import KEEP_ALIVE_FACTOR
 from presenced_emulator.truth import Scrape, breakdown_agrees, presence_agrees, report_line
 
 SAMPLE_EVERY = 2.0
+POLL_EVERY = 0.2
+COLD_START_WITHIN = 10.0
+CREDENTIALS_VALIDITY = 30 * 86400.0
 LEGEND = (
     "Pending: disconnected within the offline delay of 5 s. In flight: a connect or disconnect is"
     " not delivered yet."
@@ -47,8 +55,14 @@ async def _run(options: argparse.Namespace, directory: Path) -> None:
     devices, seed, listen = options.devices, options.seed, options.listen
     certificates = issue(directory)
     url = url_of(parse_listen(listen))
+    delivery = DeliveryModel(loss_rate=options.drop_events)
     async with AsyncExitStack() as stack:
-        broker = await stack.enter_async_context(EmulatedBroker(certificates, seed=seed))
+        broker = await stack.enter_async_context(
+            EmulatedBroker(certificates, seed=seed, delivery=delivery)
+        )
+        account = EmulatedAccount(broker.registry, broker.connections)
+        broker.on_event(lambda message: account.on_event(message, time.time()))
+        aws = await stack.enter_async_context(AwsServer(account, certificates.aws, seed=seed))
         config = directory / "presenced.yaml"
         config.write_text(configuration(certificates, port=broker.port, listen=listen))
         print_line(f"Configuration: {config}")
@@ -56,18 +70,75 @@ async def _run(options: argparse.Namespace, directory: Path) -> None:
         print_line(f"Metrics:       {url}/metrics")
         print_line(f"Fleet:         {devices} devices, seed {seed}; Ctrl-C ends the demo")
         print_line(LEGEND)
-        daemon = await stack.enter_async_context(DaemonProcess(config, url))
-        # AWS repeats nothing: a device that connected before the daemon has subscribed would stay
-        # unknown until it next disconnects.
-        await race(daemon.ready(), daemon.died())
-        silence = KEEP_ALIVE * KEEP_ALIVE_FACTOR
-        plan = FleetPlan(devices=devices, seed=seed, changes=True, silence=silence)
-        server = Server(HOST, broker.port, certificates.devices)
+        credentials = aws.issue("presenced-demo", CREDENTIALS_VALIDITY)
+        daemon = DaemonProcess(config, url, credentials.environment)
+        plan = _plan(options)
+        begin = asyncio.Event()
         await race(
-            run_fleet(FleetLife(plan, broker.registry), broker.publish, server),
-            _compare(broker, daemon, options.duration),
-            daemon.died(),
+            run_fleet(
+                FleetLife(plan, broker.registry),
+                broker.publish,
+                Server(HOST, broker.port, certificates.devices),
+                pause_at=plan.first_connect(devices) if options.cold else 0.0,
+                resume=begin,
+            ),
+            _run_daemon(options, broker, daemon, begin),
         )
+
+
+def _plan(options: argparse.Namespace) -> FleetPlan:
+    """Return the life of the fleet.
+
+    A device whose client ID is not the name of its thing is not in AWS's index: if the daemon has
+    not seen it connect, it learns of the device by its next event only. A cold start has none.
+    """
+    kinds = [kind for kind in KINDS if not options.cold or thing_name(kind) == kind]
+    return FleetPlan(
+        devices=options.devices,
+        seed=options.seed,
+        changes=True,
+        silence=KEEP_ALIVE * KEEP_ALIVE_FACTOR,
+        calm=options.cold,
+        kinds=tuple(kinds),
+    )
+
+
+async def _run_daemon(
+    options: argparse.Namespace,
+    broker: EmulatedBroker,
+    daemon: DaemonProcess,
+    begin: asyncio.Event,
+) -> None:
+    """Start the daemon, set `begin` for the fleet to go on, and compare daemon and broker.
+
+    Unless the start is cold, no device connects before: AWS repeats no event.
+    """
+    if options.cold:
+        await _all_connected(broker, options.devices)
+    async with daemon:
+        await race(daemon.ready(), daemon.died())
+        if options.cold:
+            await race(_report_cold_start(daemon, options.devices), daemon.died())
+        begin.set()
+        await race(_compare(broker, daemon, options.duration), daemon.died())
+
+
+async def _all_connected(broker: EmulatedBroker, devices: int) -> None:
+    while True:
+        if len(broker.truth().connected) >= devices:
+            return
+        await asyncio.sleep(POLL_EVERY)
+
+
+async def _report_cold_start(daemon: DaemonProcess, devices: int) -> None:
+    """Print how many devices the daemon shows online, and how soon, before the fleet goes on."""
+    started = time.monotonic()
+    online = 0
+    while online < devices and time.monotonic() - started < COLD_START_WITHIN:
+        await asyncio.sleep(POLL_EVERY)
+        online = Scrape.parse(await daemon.metrics()).online
+    elapsed = time.monotonic() - started
+    print_line(f"Cold start: {online} of {devices} devices online {elapsed:.1f} s after ready")
 
 
 async def _compare(broker: EmulatedBroker, daemon: DaemonProcess, duration: float | None) -> None:

@@ -63,9 +63,8 @@ class PlannedConnection(NamedTuple):
     away: float
 
 
-def client_ids(count: int) -> list[str]:
+def client_ids(count: int, kinds: Sequence[str] = tuple(KINDS)) -> list[str]:
     """Return the client IDs of a fleet, all kinds in turn: `sensor-0001`, `gateway-0002`, ..."""
-    kinds = list(KINDS)
     return [f"{kinds[n % len(kinds)]}-{n + 1:04}" for n in range(count)]
 
 

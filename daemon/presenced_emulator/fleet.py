@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from presenced_emulator.delivery import DeliveryModel
 from presenced_emulator.devices import (
+    KINDS,
     MEAN_DURATION,
     Ending,
     PlannedConnection,
@@ -44,7 +45,8 @@ class FleetPlan:
     so are `flaps` and `takeovers`, the shares of connections that end in this way. Each of `storms`
     disconnects `storm_share` of the devices at once, for `outage`. With `changes`, something is
     changed, deleted or replaced every 1.5 seconds, and some things never connect. A device that
-    falls silent is disconnected after `silence`.
+    falls silent is disconnected after `silence`. With `calm`, all devices are connected at
+    `first_connect(devices)`: no connection ends before.
     """
 
     devices: int
@@ -58,6 +60,8 @@ class FleetPlan:
     outage: float = 30.0
     changes: bool = False
     silence: float = 0.0
+    calm: bool = False
+    kinds: tuple[str, ...] = tuple(KINDS)
     delivery: DeliveryModel = field(default_factory=DeliveryModel)
 
     def weights(self, client_id: str) -> list[float]:
@@ -78,7 +82,7 @@ class FleetPlan:
         if self.rate is None:
             return 1.0
         connections = 0.0  # per second, at a pace of 1
-        for client_id in client_ids(self.devices):
+        for client_id in client_ids(self.devices, self.kinds):
             away = zip(Ending, self.weights(client_id), strict=True)
             mean_away = sum(share * sum(ending.away) / 2 for ending, share in away)
             connections += 1 / (MEAN_DURATION + mean_away)
@@ -140,8 +144,9 @@ class FleetLife:
     def __init__(self, plan: FleetPlan, registry: Registry) -> None:
         self._plan = plan
         self._pace = plan.pace
-        self._provisioner = Provisioner(registry, plan.random("upkeep"), plan.devices)
+        self._provisioner = Provisioner(registry, plan.random("upkeep"), plan.devices, plan.kinds)
         self._storms = plan.random("storms")
+        self._first_end = plan.first_connect(plan.devices) if plan.calm else 0.0
         self._devices: dict[str, _Device] = {}
         self._now = 0.0
         self._order = count()
@@ -188,7 +193,7 @@ class FleetLife:
         yield Connect(device.client_id)
         planned = next(device.planned)
         end = partial(self._end, device, planned, device.connections)
-        self._schedule(at + planned.duration * self._pace, end)
+        self._schedule(max(at, self._first_end) + planned.duration * self._pace, end)
 
     def _end(
         self, device: _Device, planned: PlannedConnection, connection: int, at: float

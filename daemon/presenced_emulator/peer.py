@@ -16,12 +16,14 @@ _NOTICE_WITHIN = 1.0
 class Peer(StreamReaderAdapter):
     """Reads for amqtt, ends the connection if necessary, and keeps why it ended.
 
-    `client_id` is set by CONNECT, `connection` when the client has been accepted.
+    `client_id` and `keep_alive` are set by CONNECT, `connection` when the client has been accepted.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         super().__init__(reader)
         self.client_id: str | None = None
+        self.keep_alive = 0
+        """In seconds; 0 is none."""
         self.connection: Connection | None = None
         self.gone = asyncio.Event()
         self._writer = writer
@@ -61,6 +63,7 @@ class Peer(StreamReaderAdapter):
 
     def start_keep_alive(self, seconds: int) -> None:
         """End the connection when nothing arrives for 1.5 times the keep-alive; 0 is no limit."""
+        self.keep_alive = seconds
         self._timeout = seconds * KEEP_ALIVE_FACTOR
         if seconds:
             self._check_keep_alive()

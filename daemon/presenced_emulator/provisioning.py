@@ -1,6 +1,7 @@
 """The registry of a simulated fleet: what is created at first, and what changes while it runs.
 
-Groups are a tree of three levels: the plants, their sites, and the halls of each site.
+Groups are a tree of three levels: the plants, their sites, and the halls of each site. There is a
+billing group for each site.
 
 Pure: the time (`now`, in seconds), the randomness and which devices are online are arguments.
 """
@@ -18,6 +19,7 @@ from presenced_emulator.registry import Registry
 
 TOP_GROUP = "plants"
 SITES = ("north", "south")
+BILLING_GROUP = "billing"
 FEWEST_HALLS = 4
 DEVICES_PER_HALL = 25
 DEVICES_PER_SPARE = 10
@@ -32,13 +34,19 @@ class FleetChange(NamedTuple):
 
 
 class Provisioner:
-    """Provisions the things of a fleet of `devices` devices and changes them.
+    """Provisions the things of a fleet of `devices` devices of these kinds and changes them.
 
     `spares` are client IDs of things that never connect.
     """
 
-    def __init__(self, registry: Registry, rng: random.Random, devices: int) -> None:
-        names = client_ids(devices + max(1, devices // DEVICES_PER_SPARE))
+    def __init__(
+        self,
+        registry: Registry,
+        rng: random.Random,
+        devices: int,
+        kinds: Sequence[str] = tuple(KINDS),
+    ) -> None:
+        names = client_ids(devices + max(1, devices // DEVICES_PER_SPARE), kinds)
         self.devices, self.spares = names[:devices], names[devices:]
         self._registry = registry
         self._rng = rng
@@ -78,7 +86,11 @@ class Provisioner:
         hall = self._rng.choice(self._halls)
         attributes = {"site": self._site_of(hall), "model": self._rng.choice(kind.models)}
         messages = self._registry.create_thing(
-            name, now, thing_type=kind.thing_type, attributes=attributes
+            name,
+            now,
+            thing_type=kind.thing_type,
+            attributes=attributes,
+            billing_group=f"{BILLING_GROUP}-{attributes['site']}",
         )
         messages += self._registry.regroup(name, now, into=hall)
         if name != client_id:

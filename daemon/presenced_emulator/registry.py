@@ -18,7 +18,8 @@ from presenced.events.topics import Route, topic_of
 from presenced_emulator.events import EventMessage
 
 ACCOUNT = "123456789012"
-ARN = f"arn:aws:iot:eu-west-1:{ACCOUNT}"
+REGION = "eu-west-1"
+ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}"
 
 
 @dataclass(slots=True)
@@ -33,18 +34,19 @@ class ThingType:
 
 @dataclass(slots=True)
 class ThingGroup:
-    """A thing group; `parent` is empty at the top."""
+    """A thing group; `parent` is empty at the top, `created_at` in milliseconds."""
 
     name: str
     group_id: str
     parent: str
     attributes: dict[str, str]
+    created_at: int
     version: int = 1
 
 
 @dataclass(slots=True)
 class Thing:
-    """A thing; `thing_type` is empty without one.
+    """A thing; `thing_type` and `billing_group` are empty without one.
 
     `groups` maps the groups that it is a direct member of to the IDs of the memberships.
     """
@@ -53,12 +55,13 @@ class Thing:
     thing_id: str
     thing_type: str
     attributes: dict[str, str]
+    billing_group: str = ""
     version: int = 1
     groups: dict[str, str] = field(default_factory=dict)
 
 
 class Registry:
-    """Things, thing types and thing groups by name, and the exclusive things of clients.
+    """Things, thing types, thing groups and billing groups, and the exclusive things of clients.
 
     AWS's preconditions are not checked, such as that a type is deprecated before it is deleted and
     that a deleted group has no subgroups.
@@ -68,6 +71,7 @@ class Registry:
         self.types: dict[str, ThingType] = {}
         self.groups: dict[str, ThingGroup] = {}
         self.things: dict[str, Thing] = {}
+        self.billing_groups: set[str] = set()
         self._exclusive: dict[str, str] = {}
         self._rng = rng
         self._last = 0
@@ -84,7 +88,7 @@ class Registry:
     ) -> list[EventMessage]:
         """CreateThingGroup: the only call that puts a group below another."""
         at = self._at(now)
-        group = self.groups[name] = ThingGroup(name, self._id(), parent, dict(attributes))
+        group = self.groups[name] = ThingGroup(name, self._id(), parent, dict(attributes), at)
         messages = [self._group_event("created", group, at)]
         if parent:
             messages.append(self._hierarchy_event("added", group, at))
@@ -100,11 +104,21 @@ class Registry:
         return [*unlinked, self._group_event("deleted", group, at, members)]
 
     def create_thing(
-        self, name: str, now: float, *, thing_type: str = "", attributes: Mapping[str, str]
+        self,
+        name: str,
+        now: float,
+        *,
+        thing_type: str = "",
+        attributes: Mapping[str, str],
+        billing_group: str = "",
     ) -> list[EventMessage]:
-        """CreateThing."""
+        """CreateThing; a billing group is created with its first thing."""
         at = self._at(now)
-        thing = self.things[name] = Thing(name, self._id(), thing_type, dict(attributes))
+        thing = self.things[name] = Thing(
+            name, self._id(), thing_type, dict(attributes), billing_group
+        )
+        if billing_group:
+            self.billing_groups.add(billing_group)
         messages = [self._thing_event("created", thing, at)]
         if thing_type:
             messages.append(self._association_event("added", thing, thing_type, at))
@@ -153,13 +167,13 @@ class Registry:
     def groups_of(self, name: str) -> frozenset[str]:
         """Return the groups of a thing and all their ancestors."""
         direct = (self.groups[group] for group in self.things[name].groups)
-        return frozenset(each.name for group in direct for each in (group, *self._ancestors(group)))
+        return frozenset(each.name for group in direct for each in (group, *self.ancestors(group)))
 
     def members_of(self, group: str) -> list[str]:
         """Return the things that are direct members of a group."""
         return [thing.name for thing in self.things.values() if group in thing.groups]
 
-    def _ancestors(self, group: ThingGroup) -> list[ThingGroup]:
+    def ancestors(self, group: ThingGroup) -> list[ThingGroup]:
         """Return the groups above a group, the one at the top first."""
         ancestors: list[ThingGroup] = []
         while group.parent:
@@ -199,7 +213,7 @@ class Registry:
             thingName=thing.name,
             versionNumber=thing.version,
             thingTypeName=thing.thing_type or None,
-            billinGroupName=None,  # AWS's spelling
+            billinGroupName=thing.billing_group or None,  # AWS's spelling
             attributes=dict(thing.attributes),
         )
 
@@ -216,7 +230,7 @@ class Registry:
     def _group_event(
         self, verb: str, group: ThingGroup, at: int, things: Collection[str] = ()
     ) -> EventMessage:
-        ancestors = self._ancestors(group)
+        ancestors = self.ancestors(group)
         path = [
             {"groupArn": f"{ARN}:thinggroup/{each.name}", "groupId": each.group_id}
             for each in ancestors

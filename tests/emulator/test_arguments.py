@@ -15,7 +15,13 @@ def test_defaults() -> None:
     options = vars(parse())
     assert callable(options.pop("command"))
     assert options.pop("seed") in range(10**6)
-    assert options == {"devices": 50, "duration": None, "listen": "127.0.0.1:9883"}
+    assert options == {
+        "devices": 50,
+        "duration": None,
+        "listen": "127.0.0.1:9883",
+        "cold": False,
+        "drop_events": 0.0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -29,6 +35,8 @@ def test_duration(text: str, seconds: float) -> None:
 def test_all() -> None:
     options = parse("--devices", "7", "--listen", ":9000", "--seed", "3")
     assert (options.devices, options.listen, options.seed) == (7, ":9000", 3)
+    options = parse("--cold", "--drop-events", "15%")
+    assert (options.cold, options.drop_events) == (True, 0.15)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +54,8 @@ def test_all() -> None:
         ("--listen", "127.0.0.1:0"),
         ("--listen", "127.0.0.1:99999"),
         ("--listen", ":http"),
+        ("--drop-events", "0.15"),
+        ("--drop-events", "101%"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,3 +166,31 @@ def test_fleet_connects_and_disconnects(stage: OpenStage) -> None:
             await on.until(lambda: not on.connected)
 
     asyncio.run(scenario())
+
+
+def test_a_fleet_pauses_until_it_may_go_on(stage: OpenStage) -> None:
+    async def scenario() -> None:
+        async with stage() as on:
+            plan = FleetPlan(devices=10, seed=1, calm=True)
+            go_on = asyncio.Event()
+            life = FleetLife(plan, on.broker.registry)
+            running = asyncio.create_task(
+                run_fleet(
+                    life,
+                    on.broker.publish,
+                    on.devices,
+                    pause_at=plan.first_connect(10),
+                    resume=go_on,
+                )
+            )
+            await on.until(lambda: len(on.connected) == 10)
+            assert not [topic for topic in on.topics if "/disconnected/" in topic]
+            await asyncio.sleep(1)
+            assert len(on.connected) == 10
+            assert life.next_at is not None
+            assert life.next_at > plan.first_connect(10)
+            go_on.set()
+            await on.until(lambda: any("/disconnected/" in topic for topic in on.topics))
+            await stopped(running)
+
+    asyncio.run(scenario())

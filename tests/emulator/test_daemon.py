@@ -115,11 +115,29 @@ def test_nothing_is_left_running(
 def test_environment_of_a_real_fleet_is_kept_away(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PRESENCED_MQTT__ENDPOINT", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC"):
         monkeypatch.setenv(name, "x")
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
     monkeypatch.setenv("LANG", "C")
     environment = clean_environment()
     assert environment["LANG"] == "C"
     assert not {"PRESENCED_MQTT__ENDPOINT", "STATE_DIRECTORY", "NOTIFY_SOCKET"} & set(environment)
     assert "WATCHDOG_USEC" not in environment
+    assert not [name for name in environment if name.startswith("AWS_")]
+
+
+def test_environment_that_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of a real account")
+    script = "import os, pathlib; pathlib.Path('seen').write_text(os.environ['AWS_ACCESS_KEY_ID'])"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(daemon, "COMMAND", (sys.executable, "-c", script))
+
+    async def scenario() -> None:
+        async with DaemonProcess(Path("unused"), NOWHERE, {"AWS_ACCESS_KEY_ID": "ours"}) as process:
+            await process.died()
+
+    with pytest.raises(DemoError, match="status 0"):
+        asyncio.run(scenario())
+    assert (tmp_path / "seen").read_text() == "ours"
 
 
 @pytest.mark.parametrize(
@@ -158,3 +176,11 @@ def test_the_daemon_accepts_it(tmp_path: Path, name: str) -> None:
     assert settings.presence.offline_delay == 5
     assert settings.metrics.listen == ":9884"
     assert settings.metrics.thing_attributes == ("site", "model")
+
+
+def test_sections_are_added(tmp_path: Path) -> None:
+    certificates = issue(tmp_path)
+    path = tmp_path / "presenced.yaml"
+    sections = {"state": {"path": str(tmp_path / "a: {b}.db")}}
+    path.write_text(configuration(certificates, port=1, listen=":9884", sections=sections))
+    assert load_settings(path, environ={}).state.path == tmp_path / "a: {b}.db"

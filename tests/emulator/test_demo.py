@@ -27,7 +27,7 @@ def perform(port: int, script: str = "", *, say: Callable[[str], None] = print) 
         patch.setattr(demo, "print_line", say)
         patch.setattr(daemon, "COMMAND", (sys.executable, "-c", script))
         options = {"devices": 3, "duration": None, "seed": 1, "listen": f"127.0.0.1:{port}"}
-        demo.run(argparse.Namespace(**options))
+        demo.run(argparse.Namespace(**options, cold=False, drop_events=0.0))
 
 
 def test_daemon_that_ends_is_reported(

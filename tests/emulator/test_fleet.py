@@ -2,12 +2,13 @@
 
 import random
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced_emulator.devices import Ending
+from presenced_emulator.devices import Ending, kind_name
 from presenced_emulator.events import EventMessage
 from presenced_emulator.fleet import (
     Connect,
@@ -86,3 +87,19 @@ def test_a_silent_device_stays_away_until_the_broker_has_noticed() -> None:
 
 def test_no_step_after_the_duration() -> None:
     assert 25 < max(at for at, _ in steps(1000.0, duration=30.0)) <= 30
+
+
+def test_a_calm_fleet_connects_whole_before_any_connection_ends() -> None:
+    plan = FleetPlan(devices=200, seed=1, calm=True, changes=True)
+    all_connected = plan.first_connect(200)
+    before = [step for at, step in steps(60, **asdict(plan)) if at < all_connected]
+    connects = [step.client_id for step in before if isinstance(step, Connect)]
+    assert len(connects) == len(set(connects)) == 200
+    assert not [step for step in before if isinstance(step, Disconnect | Remove)]
+    assert [at for at, step in steps(60, **asdict(plan)) if isinstance(step, Disconnect)]
+
+
+def test_kinds_of_devices() -> None:
+    found = steps(kinds=("sensor", "camera"), changes=True)
+    names = {step.client_id for _, step in found if isinstance(step, Connect)}
+    assert {kind_name(name) for name in names} == {"sensor", "camera"}

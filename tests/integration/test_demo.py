@@ -96,6 +96,28 @@ def test_daemon_and_broker_agree(port: int, tmp_path: Path) -> None:
     assert_nothing_left(port, tmp_path)
 
 
+def test_cold_start_with_losses(port: int, tmp_path: Path) -> None:
+    """All devices connect before the daemon starts, and stay until it has had time to ask."""
+
+    async def scenario() -> tuple[str, str]:
+        options = ("--cold", "--drop-events", "15%", "--duration", "5s")
+        async with demo(port, tmp_path, *options) as process:
+            await line_with(process, "Fleet:")
+            out, err = await process.communicate()
+            assert process.returncode == 0, err.decode()
+            return out.decode(), err.decode()
+
+    out, err = asyncio.run(scenario())
+    assert err == ""
+    started = out.index("Cold start: ")
+    assert re.match(r"Cold start: \d+ of 20 devices online \d+\.\d s after ready\n", out[started:])
+    first = LINE.search(out)
+    assert first is not None
+    assert first.start() > started
+    assert int(first[4]) > 10
+    assert_nothing_left(port, tmp_path)
+
+
 def test_metrics_show_presence_by_type_and_group(port: int, tmp_path: Path) -> None:
     async def scenario() -> None:
         missing = {"a scrape"}

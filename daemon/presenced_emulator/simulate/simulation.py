@@ -7,10 +7,11 @@ fleet and does not depend on the messages.
 import hashlib
 import heapq
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
 
+from presenced_emulator.connections import ConnectionTable
 from presenced_emulator.events import EventMessage
 from presenced_emulator.fleet import Connect, Disconnect, FleetLife, FleetPlan, Step
 from presenced_emulator.lifecycle import Connection, ConnectionLedger, DisconnectReason
@@ -40,15 +41,20 @@ class ClientTruth(NamedTuple):
 
 
 class Simulation:
-    """One simulation from `start`, in seconds since the epoch; iterate over `messages` once."""
+    """One simulation from `start`, in seconds since the epoch; iterate over `messages` once.
+
+    When a message is generated, `truth`, `registry` and `connections` are as at its time.
+    """
 
     def __init__(self, plan: FleetPlan, start: float) -> None:
+        self.registry = Registry(plan.random("registry"))
+        self.connections = ConnectionTable()
         self.truth: dict[str, ClientTruth] = {}
         """Each client that has connected, as it is at the time of the last message."""
         self._delivery = plan.delivery
         self._start = start
-        self._registry = Registry(plan.random("registry"))
-        self._life = FleetLife(plan, self._registry)
+        self._observers: list[Callable[[EventMessage, float], None]] = []
+        self._life = FleetLife(plan, self.registry)
         self._delivery_rng = plan.random("delivery")
         # Versions continue those of an earlier simulation, as AWS's do: lower ones would be stale.
         first_version = round(start * 1000)
@@ -56,6 +62,13 @@ class Simulation:
         self._order = count()
         self._pending: list[tuple[float, int, ScheduledMessage]] = []
         self._ended = False
+
+    def on_event(self, observer: Callable[[EventMessage, float], None]) -> None:
+        """Call `observer` with each event message and the time of what it reports.
+
+        The message may be delivered later or be lost.
+        """
+        self._observers.append(observer)
 
     def messages(self) -> Iterator[ScheduledMessage]:
         """Generate the messages in the order in which they are to be published."""
@@ -81,6 +94,7 @@ class Simulation:
         elif isinstance(step, Disconnect):
             connection, reason = self.truth[step.client_id].connection, step.ending.reason
             self.truth[step.client_id] = ClientTruth(connection, at, reason)
+            self.connections.close(connection, reason, self._start + at)
             yield self._ledger.disconnected(connection, reason, self._start + at)
 
     def _connect(self, client_id: str, at: float) -> Iterator[EventMessage]:
@@ -89,10 +103,11 @@ class Simulation:
             client_id,
             principal=hashlib.sha256(client_id.encode()).hexdigest(),
             ip_address=f"198.51.100.{len(self.truth) % _HOSTS + 1}",
-            thing_name=self._registry.exclusive_thing(client_id),
+            thing_name=self.registry.exclusive_thing(client_id),
         )
         self.truth[client_id] = ClientTruth(connection, at)
         now = self._start + at
+        self.connections.open(connection, now)
         yield self._ledger.connected(connection, now)
         commands = f"devices/{client_id}/commands"
         yield self._ledger.subscription(connection, "subscribed", commands, now)
@@ -102,6 +117,8 @@ class Simulation:
 
     def _schedule(self, messages: Iterable[EventMessage], at: float) -> None:
         for message in messages:
+            for observer in self._observers:
+                observer(message, self._start + at)
             for delay in self._delivery.delays(message, self._delivery_rng):
                 scheduled = ScheduledMessage(at + delay, message.topic, message.payload)
                 heapq.heappush(self._pending, (scheduled.at, next(self._order), scheduled))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 from collections import Counter
 from typing import Any
 
@@ -13,6 +14,8 @@ from presenced.commands.replay import Replay
 from presenced.events.message import Message
 from presenced.settings import load_settings
 from presenced.system import log
+from presenced_emulator.aws.account import EmulatedAccount
+from presenced_emulator.aws.index import FleetIndex
 from presenced_emulator.delivery import DeliveryModel
 from presenced_emulator.fleet import FleetPlan
 from presenced_emulator.simulate.simulation import (
@@ -219,3 +222,32 @@ def test_summary() -> None:
     assert online.startswith(f"{states['online']} online: ")
     assert offline.startswith(f"{states['offline']} offline")
     assert list(summary({})) == ["0 online.", "0 offline."]
+
+
+@pytest.mark.parametrize("lag", [(0.0, 0.0), (5.0, 60.0)])
+def test_an_account_follows_although_events_are_lost(lag: tuple[float, float]) -> None:
+    delivery = DeliveryModel(loss_rate=0.5)
+    simulation = Simulation(plan_of(delivery=delivery, takeovers=0.3, changes=True), START)
+    index = FleetIndex(random.Random(1), lag)
+    account = EmulatedAccount(simulation.registry, simulation.connections, index)
+    simulation.on_event(account.on_event)
+
+    published, last = 0, START
+    for message in simulation.messages():
+        published, last = published + 1, START + message.at
+        for name, client in simulation.truth.items():
+            record = account.connection(name, last)
+            assert record is not None
+            assert record.connected is (client.reason is None)
+            assert record.since == START + client.since
+
+    rows, more = index.search(None, "", 10_000, last + 60)
+    assert not more
+    assert {row.name for row in rows} == simulation.registry.things.keys()
+    indexed = {row.name: row.connection for row in rows if row.connection}
+    named_as_things = simulation.truth.keys() & simulation.registry.things.keys()
+    assert indexed.keys() == named_as_things
+    for name, connection in indexed.items():
+        assert connection.connected is (simulation.truth[name].reason is None)
+    _, complete = simulated(takeovers=0.3, changes=True)
+    assert published < 0.7 * len(complete)

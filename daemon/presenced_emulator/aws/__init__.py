@@ -1,0 +1,1 @@
+"""AWS IoT Core's HTTPS operations about the emulated fleet, and the faults they can have."""
