@@ -1,0 +1,102 @@
+"""Make the lookups that presence wants, and merge their answers."""
+
+import asyncio
+
+from presenced.aws import operations
+from presenced.aws.answers import Connectivity
+from presenced.aws.client import AwsClient
+from presenced.aws.errors import AwsError, Cause
+from presenced.aws.merger import Merger
+from presenced.fleet import Fleet
+from presenced.pipeline import Batch
+from presenced.presence.lookups import PATIENCE
+from presenced.presence.record import Row
+from presenced.system.log import ThrottledLogger, get_logger
+from presenced.system.loop import Clocks
+
+_RETRY_BUDGET_EVERY = 0.5
+
+
+class LookupDriver:
+    """Observes the pipeline; looks up, while `run` runs, the clients of `Presence.lookups`.
+
+    `client` may be replaced. `error` is why the last lookup failed, None if it did not.
+    """
+
+    def __init__(self, fleet: Fleet, merger: Merger, client: AwsClient, clocks: Clocks) -> None:
+        self.client = client
+        self.error: AwsError | None = None
+        self._fleet = fleet
+        self._merger = merger
+        self._clocks = clocks
+        self._wanted = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._log = ThrottledLogger(get_logger("presenced.aws"))
+
+    def observe(self, _: Batch) -> None:
+        """Look whether this batch wants a lookup."""
+        if self._fleet.presence.lookups:
+            self._wanted.set()
+
+    async def run(self) -> None:
+        """Make lookups until cancelled; those that are under way are dropped then."""
+        lookups = self._fleet.presence.lookups
+        try:
+            while True:
+                await self._wanted.wait()
+                for client_id in lookups.take(self._clocks.monotonic()):
+                    task = asyncio.create_task(self._look_up(client_id))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+                if lookups:  # beyond the budget of this moment
+                    await asyncio.sleep(_RETRY_BUDGET_EVERY)
+                else:
+                    self._wanted.clear()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    async def _look_up(self, client_id: str) -> None:
+        epoch = self._fleet.presence.gap_epoch
+        request: operations.Request[Connectivity]
+        if client_id in self._fleet.inventory.things.live:
+            request = operations.get_thing_connectivity_data(client_id)
+        else:
+            request = operations.get_connection(client_id)
+        with self._merger.asking():
+            try:
+                answer = await self.client.try_send(request, within=PATIENCE)
+            except AwsError as error:
+                self._note(error)
+                self._merger.give_up_lookup(client_id)
+                return
+            if answer is None:
+                self._merger.give_up_lookup(client_id)
+                return
+            self.error = None
+            seen = answer.value
+            row = Row(
+                client_id,
+                seen.connected,
+                seen.timestamp,
+                answer.asked,
+                epoch,
+                request.operation.name,
+                seen.reason,
+                is_answer=True,
+            )
+            self._merger.merge([row])
+
+    def _note(self, error: AwsError) -> None:
+        """Keep and log an error; that AWS knows nothing of a client is none."""
+        if error.cause is Cause.NOT_FOUND:
+            self.error = None
+            return
+        self.error = error
+        self._log.warning(
+            "a lookup failed; clients go offline without it",
+            key=error.cause,
+            operation=error.operation,
+            error=error.detail,
+            remedy=error.remedy,
+        )

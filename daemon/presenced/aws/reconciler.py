@@ -1,0 +1,87 @@
+"""Everything that asks AWS, as one part of the daemon."""
+
+import asyncio
+from collections.abc import Callable
+
+from presenced.aws.client import RequestCounts, open_client
+from presenced.aws.lookups import LookupDriver
+from presenced.aws.merger import Delivery, Merger
+from presenced.aws.snapshots import SnapshotDriver
+from presenced.fleet import Fleet
+from presenced.pipeline import Batch
+from presenced.settings import Settings
+from presenced.system.loop import Clocks
+
+
+class Reconciler:
+    """Asks AWS from `start` to `stop`, if `reconcile.enabled`; an observer of the pipeline.
+
+    `counts` are the requests, `snapshots` has the last snapshot.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        delivery: Delivery,
+        settings: Settings,
+        is_up: Callable[[], bool],
+        clocks: Clocks,
+        counts: RequestCounts,
+    ) -> None:
+        self._fleet = fleet
+        self._counts = counts
+        self._clocks = clocks
+        self._settings = settings
+        self._client = open_client(settings, counts, clocks)
+        self._merger = Merger(delivery)
+        self._lookups = LookupDriver(fleet, self._merger, self._client, clocks)
+        self.snapshots = SnapshotDriver(
+            fleet, self._merger, self._client, settings.reconcile, is_up, clocks
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._use_lookups()
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the requests to AWS; presence goes on without them."""
+        errors = (self.snapshots.error, self._lookups.error)
+        return sorted({f"AWS cannot be asked: {error}" for error in errors if error})
+
+    def observe(self, batch: Batch) -> None:
+        """See what an answer must be compared with, and what it is wanted for."""
+        self._merger.observe(batch)
+        self._lookups.observe(batch)
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._tasks = [
+            asyncio.create_task(self.snapshots.run()),
+            asyncio.create_task(self._lookups.run()),
+        ]
+
+    async def use(self, settings: Settings) -> None:
+        """Go on with other settings; a snapshot that is under way is continued."""
+        before, self._settings = self._settings, settings
+        self.snapshots.settings = settings.reconcile
+        if (settings.aws, settings.reconcile, settings.mqtt.tls) != (
+            before.aws,
+            before.reconcile,
+            before.mqtt.tls,
+        ):
+            old, self._client = self._client, open_client(settings, self._counts, self._clocks)
+            self.snapshots.client = self._lookups.client = self._client
+            self._use_lookups()
+            await old.close()
+
+    async def stop(self) -> None:
+        """Ask no more."""
+        self._fleet.presence.lookups.use("never", None)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.close()
+
+    def _use_lookups(self) -> None:
+        reconcile = self._settings.reconcile
+        lookups = self._fleet.presence.lookups
+        lookups.use(reconcile.verify_offline, reconcile.lookups_per_second)

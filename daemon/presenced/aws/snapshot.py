@@ -1,0 +1,128 @@
+"""Read AWS's record of the whole fleet, page by page, and merge each page as it comes."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+import msgspec
+
+from presenced.aws import operations
+from presenced.aws.answers import NamePage, ThingRow
+from presenced.aws.client import AwsClient
+from presenced.aws.merger import Merger
+from presenced.events.model import (
+    RegistryEvent,
+    ThingEvent,
+    ThingGroupEvent,
+    ThingGroupMembershipEvent,
+)
+from presenced.fleet import Fleet
+from presenced.presence.record import Row
+
+_ACTIVE = "ACTIVE"
+
+
+class Snapshot:
+    """One reading of the record, and how far it has come.
+
+    `settles` is whether its rows verify clients. `things` are the names that have been read.
+    """
+
+    def __init__(self, fleet: Fleet, merger: Merger, *, settles: bool, seed_registry: bool) -> None:
+        self.settles = settles
+        self.things: set[str] = set()
+        self._fleet = fleet
+        self._merger = merger
+        self._seed_registry = seed_registry
+        self._billing_groups: frozenset[str] | None = None
+        self._next_token: str | None = None
+        self._is_complete = False
+
+    async def read(self, client: AwsClient) -> None:
+        """Read what has not been read yet; after an AwsError, another call goes on from there."""
+        if self._seed_registry and self._billing_groups is None:
+            await self._read_groups(client)
+        await self._check_index(client)
+        while not self._is_complete:
+            epoch = self._fleet.presence.gap_epoch
+            with self._merger.asking():
+                page = await client.send(operations.search_index(self._next_token))
+                self._merge(page.value.things, page.asked, epoch)
+            self._next_token = page.value.next_token
+            self._is_complete = page.value.next_token is None
+        await self._check_index(client)
+
+    async def _check_index(self, client: AwsClient) -> None:
+        """An index that is being rebuilt has old data, which settles nothing."""
+        answer = await client.send(operations.describe_index())
+        self.settles = self.settles and answer.value.index_status == _ACTIVE
+
+    async def _read_groups(self, client: AwsClient) -> None:
+        billing = {name async for name in _names(client, operations.list_billing_groups)}
+        async for name in _names(client, operations.list_thing_groups):
+            answer = await client.send(operations.describe_thing_group(name))
+            group = answer.value
+            event = ThingGroupEvent(
+                type="updated",
+                timestamp=self._told_at(answer.asked),
+                thing_group=group.name,
+                thing_group_id=group.group_id,
+                version=group.version,
+                parent=group.parent,
+            )
+            self._merger.merge((), [event])
+        self._billing_groups = frozenset(billing)
+
+    def _merge(self, things: Iterable[ThingRow], asked: float, epoch: int) -> None:
+        rows: list[Row] = []
+        registry: list[RegistryEvent] = []
+        operation = operations.SEARCH_INDEX.name
+        for thing in things:
+            self.things.add(thing.name)
+            if self._seed_registry:
+                registry += self._registry_events(thing, self._told_at(asked))
+            seen = thing.connectivity
+            if seen is not None and not self._is_deleted(thing):
+                row = Row(thing.name, seen.connected, seen.timestamp, asked, epoch, operation)
+                rows.append(msgspec.structs.replace(row, reason=seen.reason, settles=self.settles))
+        self._merger.merge(rows, registry)
+
+    def _is_deleted(self, thing: ThingRow) -> bool:
+        """Return whether an event has told that this very thing was deleted."""
+        known = self._fleet.inventory.things.get(thing.name)
+        if known is None or not known.deleted or known.stamp is None:
+            return False
+        return known.stamp.object_id == thing.thing_id
+
+    def _registry_events(self, thing: ThingRow, at: int) -> Iterator[RegistryEvent]:
+        yield ThingEvent(
+            type="updated",
+            timestamp=at,
+            thing_name=thing.name,
+            thing_id=thing.thing_id,
+            thing_type=thing.thing_type,
+            attributes=dict(thing.attributes),
+        )
+        present = set(thing.groups) - (self._billing_groups or frozenset())
+        known_thing = self._fleet.inventory.things.live.get(thing.name)
+        known = set(known_thing.groups) if known_thing else set()
+        for type_, groups in (("added", present - known), ("removed", known - present)):
+            for group in sorted(groups):
+                yield ThingGroupMembershipEvent(
+                    type=type_, timestamp=at, thing_group=group, thing_name=thing.name
+                )
+
+    def _told_at(self, asked: float) -> int:
+        """Return the event time of what a row says of the registry: T before it was asked for."""
+        return round(asked * 1000) - self._fleet.presence.rules.ordering.timestamp_accuracy
+
+
+async def _names(
+    client: AwsClient, request: Callable[[str | None], operations.Request[NamePage]]
+) -> AsyncIterator[str]:
+    token: str | None = None
+    while True:
+        page = (await client.send(request(token))).value
+        for name in page.names:
+            yield name
+        token = page.next_token
+        if token is None:
+            return

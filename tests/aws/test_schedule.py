@@ -1,0 +1,93 @@
+"""When snapshots are due, and which of them settle."""
+
+import math
+
+from presenced.aws.schedule import SnapshotSchedule
+
+T = 120.0
+EVERY = 6 * 3600.0
+
+
+def begin(schedule: SnapshotSchedule, now: float) -> bool:
+    """Begin a snapshot that is due; return whether it settles."""
+    assert schedule.due <= now
+    schedule.note_begin(now)
+    return schedule.settles(now)
+
+
+def test_nothing_is_due_before_the_source_is_up() -> None:
+    assert SnapshotSchedule(EVERY, T).due == math.inf
+
+
+def test_the_first_is_provisional_and_a_second_settles() -> None:
+    schedule = SnapshotSchedule(EVERY, T)
+    schedule.note_gap(100)
+    assert not begin(schedule, 100)
+    schedule.note_end(110, settled=False)
+    assert schedule.due == 100 + T
+    assert begin(schedule, 100 + T)
+    schedule.note_end(230, settled=True)
+    assert schedule.due == 100 + T + EVERY
+
+
+def test_a_provisional_one_that_takes_long_is_followed_at_once() -> None:
+    schedule = SnapshotSchedule(0, T)
+    schedule.note_gap(100)
+    begin(schedule, 100)
+    schedule.note_end(1000, settled=False)
+    assert schedule.due <= 1000
+    assert begin(schedule, 1000)
+
+
+def test_without_an_interval_only_gaps_ask_for_one() -> None:
+    schedule = SnapshotSchedule(0, T)
+    schedule.note_gap(0)
+    begin(schedule, T)
+    schedule.note_end(130, settled=True)
+    assert schedule.due == math.inf
+    schedule.note_gap(5000)
+    assert schedule.due == 5000
+
+
+def test_after_one_gap_follows_the_next_no_sooner_than_ten_minutes() -> None:
+    schedule = SnapshotSchedule(0, T)
+    schedule.note_gap(0)
+    begin(schedule, T)
+    schedule.note_end(130, settled=True)
+    schedule.note_gap(200)
+    assert schedule.due == 130 + 600
+
+
+def test_a_long_one_makes_the_pause_as_long() -> None:
+    schedule = SnapshotSchedule(0, T)
+    schedule.note_gap(0)
+    begin(schedule, T)
+    schedule.note_end(T + 5000, settled=True)
+    schedule.note_gap(T + 5001)
+    assert schedule.due == T + 10_000
+
+
+def test_a_gap_during_a_snapshot_is_left_to_the_next() -> None:
+    schedule = SnapshotSchedule(0, T)
+    schedule.note_gap(0)
+    begin(schedule, T)
+    schedule.note_gap(T + 5)
+    schedule.note_end(T + 10, settled=True)
+    assert not schedule.settles(T + 20)
+    assert schedule.due == T + 10 + 600
+
+
+def test_an_index_that_is_being_rebuilt_settles_nothing() -> None:
+    schedule = SnapshotSchedule(0, T)
+    schedule.note_gap(0)
+    assert begin(schedule, T)
+    schedule.note_end(T + 10, settled=False)
+    assert schedule.due <= T + 10
+
+
+def test_a_failure_is_tried_again_after_a_minute() -> None:
+    schedule = SnapshotSchedule(0, T)
+    schedule.note_gap(0)
+    begin(schedule, 0)
+    schedule.note_failure(10)
+    assert schedule.due == 70
