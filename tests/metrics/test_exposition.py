@@ -78,7 +78,8 @@ def test_the_exposition_has_the_metrics_of_the_catalog(view: MetricSources) -> N
     for family in families:
         metric = wanted.get(family.name) or wanted[family.name + "_total"]
         assert (family.type, family.documentation) == (metric.kind, metric.help)
-        assert family.samples, f"{family.name} has no sample from the start"
+        if not family.name.startswith(("presenced_aws_last", "presenced_aws_snapshot")):
+            assert family.samples, f"{family.name} has no sample from the start"
         for sample in family.samples:
             assert set(sample.labels) - {"le", "kind", "number"} == set(metric.labels)
 

@@ -16,7 +16,7 @@ from presenced.system.loop import Clocks
 class Reconciler:
     """Asks AWS from `start` to `stop`, if `reconcile.enabled`; an observer of the pipeline.
 
-    `counts` are the requests, `snapshots` has the last snapshot.
+    `snapshots` has the last snapshot. The requests are counted in `counts`.
     """
 
     def __init__(
@@ -28,8 +28,8 @@ class Reconciler:
         clocks: Clocks,
         counts: RequestCounts,
     ) -> None:
-        self._fleet = fleet
         self._counts = counts
+        self._fleet = fleet
         self._clocks = clocks
         self._settings = settings
         self._client = open_client(settings, counts, clocks)

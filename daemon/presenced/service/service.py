@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
 from presenced.fleet import Fleet
 from presenced.metrics.catalog import kept_totals
@@ -78,6 +79,17 @@ class Service:
         self._delivery = Delivery(self._pipeline, self._gap_detector, self._store, clocks)
         self._connections = Connections(self._delivery.inbox, self._gap_detector)
         self._transitions = TransitionLog()
+        self._reconciler: Reconciler | None = None
+        if settings.reconcile.enabled:
+            self._reconciler = Reconciler(
+                self._fleet,
+                self._delivery,
+                settings,
+                self._is_up,
+                clocks,
+                self._metric_sources.aws_requests,
+            )
+            self._metric_sources.reconciler = self._reconciler
         self._metric_sources.connections = self._connections
         self._metric_sources.inbox = self._delivery.inbox
         api_sources = Sources(
@@ -91,6 +103,7 @@ class Service:
             self._transitions,
             self._api,
             self._store,
+            self._reconciler,
         )
         self._pipeline.observers += filter(None, observers)
 
@@ -141,6 +154,8 @@ class Service:
         ]
         try:
             await self._connect(self._settings.mqtt, options)
+            if self._reconciler is not None:
+                self._reconciler.start()
             self._supervision.start()
             await stop.wait()
         finally:
@@ -149,6 +164,8 @@ class Service:
             self._log.info("stopping")
             for watch in watches:
                 watch.cancel()
+            if self._reconciler is not None:
+                await self._reconciler.stop()
             # From here on no message is taken that could not be acknowledged any more.
             self._delivery.close()
             await self._disconnect()
@@ -188,7 +205,16 @@ class Service:
         lines += self._gap_detector.warnings
         if problem:
             lines.append(problem)
+        if self._reconciler is not None:
+            lines += self._reconciler.problems
         return Readiness(ready=True, text="\n".join(lines))
+
+    def _is_up(self) -> bool:
+        """Return whether every connection is up, and nothing is left of what was queued."""
+        connections = self._connections
+        return bool(connections.statuses) and not (
+            connections.problems or self._gap_detector.catching_up
+        )
 
     async def reload(self) -> list[str]:
         """Read the settings again and apply them; wrong ones change nothing.
@@ -219,6 +245,8 @@ class Service:
         self._apply(settings, protection)
         reconnected = await self._connect(settings.mqtt, options)
         reconnected += await self._connections.renew()
+        if self._reconciler is not None:
+            await self._reconciler.use(settings)
         self._log.info("configuration reloaded", reconnected=reconnected)
         return []
 
@@ -230,6 +258,8 @@ class Service:
         for section in ("history", "state"):
             if getattr(settings, section) != getattr(before, section):
                 self._log.warning("a change takes effect at the next start", key=section)
+        if settings.reconcile.enabled != before.reconcile.enabled:
+            self._log.warning("a change takes effect at the next start", key="reconcile.enabled")
         if any(getattr(metrics, key) != getattr(before.metrics, key) for key in _SERIES_KEYS):
             self._client_metrics.use(metrics)
             if self._api is not None:

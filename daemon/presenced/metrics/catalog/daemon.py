@@ -1,6 +1,7 @@
 """Metrics of the daemon itself."""
 
 import platform
+from collections.abc import Callable
 
 from presenced import __version__
 from presenced.metrics.declaration import (
@@ -8,7 +9,20 @@ from presenced.metrics.declaration import (
     GaugeMetric,
     HistogramMetric,
     KeptCounter,
+    MetricSources,
+    Values,
 )
+
+
+def _snapshot(attribute: str) -> Callable[[MetricSources], Values]:
+    """Return how a number of the last snapshot is read; without one there is no sample."""
+
+    def read(sources: MetricSources) -> Values:
+        value = getattr(sources.reconciler.snapshots, attribute) if sources.reconciler else None
+        return {} if value is None else {(): value}
+
+    return read
+
 
 DAEMON = (
     GaugeMetric(
@@ -17,6 +31,31 @@ DAEMON = (
         "count by (version) (presenced_build_info)",
         labels=("version", "python_version", "transport"),
         read=lambda s: {(__version__, platform.python_version(), s.transport): 1},
+    ),
+    CounterMetric(
+        "presenced_aws_requests_total",
+        "Requests to AWS, which reconcile.enabled allows.",
+        'sum by (operation) (increase(presenced_aws_requests_total{result!="ok"}[15m])) > 0',
+        labels=("operation", "result"),
+        read=lambda s: s.aws_requests.requests,
+    ),
+    GaugeMetric(
+        "presenced_aws_last_snapshot_timestamp_seconds",
+        "When AWS's record of the whole fleet was last read completely.",
+        "time() - presenced_aws_last_snapshot_timestamp_seconds > 86400",
+        read=_snapshot("completed_at"),
+    ),
+    GaugeMetric(
+        "presenced_aws_snapshot_duration_seconds",
+        "How long the last complete reading of AWS's record took.",
+        "presenced_aws_snapshot_duration_seconds",
+        read=_snapshot("duration"),
+    ),
+    GaugeMetric(
+        "presenced_aws_snapshot_things",
+        "Things in the last complete reading of AWS's record.",
+        "presenced_aws_snapshot_things",
+        read=_snapshot("things"),
     ),
     GaugeMetric(
         "presenced_mqtt_connected",
