@@ -1,0 +1,255 @@
+"""Snapshots and lookups against the emulated operations of AWS, over HTTP."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from emulator_aws import Fleet as EmulatedFleet
+from presenced.aws.client import RequestCounts
+from presenced.aws.reconciler import Reconciler
+from presenced.events.message import Message
+from presenced.fleet import ClientFilter, Fleet
+from presenced.pipeline import Pipeline
+from presenced.presence import OrderingRules, PresenceRules, State
+from presenced.service.delivery import Delivery
+from presenced.settings import load_settings
+from presenced.sources.gap_detector import GapDetector
+from presenced.system.loop import Clocks
+from presenced_emulator.aws.server import AwsServer
+from presenced_emulator.certificates import issue
+from registries import thing
+
+T = 1.0
+DEADLINE = 20.0
+
+
+class Stage:
+    """An account and its server, and the part of the daemon that asks it."""
+
+    def __init__(
+        self, account: EmulatedFleet, server: AwsServer, path: Path, **keys: object
+    ) -> None:
+        self.account = account
+        self.server = server
+        settings = {
+            "mqtt": {"endpoint": "localhost", "transport": "aiomqtt", "tls": False},
+            "aws": {
+                "region": "eu-west-1",
+                "iot_url": server.http_url,
+                "data_url": server.http_url,
+            },
+            "reconcile": {"enabled": True, "searches_per_second": 1000, **keys},
+        }
+        path.write_text(json.dumps(settings))
+        self.settings = load_settings(path)
+        rules = PresenceRules(
+            offline_delay=0.3, ordering=OrderingRules(timestamp_accuracy=round(T * 1000))
+        )
+        clocks = Clocks(time.monotonic, time.time)
+        self.fleet = Fleet(rules, ClientFilter(["presenced"]))
+        self.pipeline = Pipeline(self.fleet)
+        gap_detector = GapDetector(self.fleet.presence, clocks)
+        self.delivery = Delivery(self.pipeline, gap_detector, None, clocks)
+        self.is_up = True
+        self.counts = RequestCounts()
+        self.reconciler = Reconciler(
+            self.fleet, self.delivery, self.settings, lambda: self.is_up, clocks, self.counts
+        )
+        self.pipeline.observers.append(self.reconciler)
+
+    def receive(self, kind: str, client_id: str, version: int = 1) -> None:
+        payload = {
+            "clientId": client_id,
+            "timestamp": round(time.time() * 1000),
+            "eventType": kind,
+            "sessionIdentifier": f"s{version}",
+            "versionNumber": version,
+        }
+        if kind == "disconnected":
+            payload["disconnectReason"] = "CONNECTION_LOST"
+        message = Message(
+            f"$aws/events/presence/{kind}/{client_id}",
+            json.dumps(payload).encode(),
+            1,
+            time.time(),
+            time.monotonic(),
+        )
+        self.delivery.inbox.put(message)
+
+    def state(self, client_id: str) -> State | None:
+        client = self.fleet.presence.clients.get(client_id)
+        return client and client.state
+
+    def is_verified(self, client_id: str) -> bool:
+        return not self.fleet.presence.is_unverified(self.fleet.presence.clients[client_id])
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    return issue(tmp_path_factory.mktemp("certificates")).aws
+
+
+@pytest.fixture
+def play(tls: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run a scenario with a stage; `before` fills the account."""
+
+    def run(
+        before: Callable[[EmulatedFleet], None],
+        scenario: Callable[[Stage], Awaitable[None]],
+        **keys: object,
+    ) -> None:
+        async def main() -> None:
+            account = EmulatedFleet()
+            account.now = time.time() - 600
+            before(account)
+            account.now = time.time()
+            async with AwsServer(account.account, tls, seed=1) as server:
+                credentials = server.issue("presenced-role")
+                monkeypatch.setenv("AWS_ACCESS_KEY_ID", credentials.access_key_id)
+                monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key)
+                monkeypatch.setenv("AWS_SESSION_TOKEN", credentials.session_token)
+                stage = Stage(account, server, tmp_path / "presenced.yaml", **keys)
+                stage.reconciler.start()
+                try:
+                    await scenario(stage)
+                finally:
+                    await stage.reconciler.stop()
+
+        asyncio.run(main())
+
+    return run
+
+
+def some_things(account: EmulatedFleet) -> None:
+    registry = account.account.registry
+    registry.create_group("site", account.now, attributes={})
+    registry.create_group("hall", account.now, parent="site", attributes={})
+    for number in range(250):
+        account.create(f"pump-{number}", thing_type="pump", billing_group="money")
+        registry.regroup(f"pump-{number}", account.now, into="hall")
+        account.account.update([f"pump-{number}"], account.now)
+    for number in range(200):
+        account.connect(f"pump-{number}")
+    account.now += 60
+    for number in range(100, 200):
+        account.disconnect(f"pump-{number}")
+    account.create("presenced")
+    account.connect("presenced")
+
+
+def test_a_snapshot_tells_who_is_online_at_the_first_start(play: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        counts = stage.fleet.presence.counts
+        await until(lambda: stage.reconciler.snapshots.completed_at)
+        assert counts.clients[State.ONLINE] == 100
+        assert counts.clients[State.OFFLINE] == 100
+        assert counts.clients[State.UNKNOWN] == 50
+        assert stage.state("presenced") is None, "the daemon's own client"
+        assert sum(counts.transitions.values()) == 0
+        assert sum(counts.offline_duration.buckets) == 0
+        assert counts.adopted[State.ONLINE] == 100
+        offline = stage.fleet.presence.clients["pump-100"]
+        assert offline.reason == "CONNECTION_LOST"
+        assert offline.since == pytest.approx(time.time() - 540, abs=30)
+        assert counts.unverified_connected == 100, "the first one is provisional"
+        await until(lambda: counts.unverified_connected == 0)
+        assert stage.reconciler.snapshots.things == 251
+        types = dict(stage.fleet.thing_types.samples(["pump"]))
+        assert types["pump", "online"] == 100
+        groups = dict(stage.fleet.thing_groups.samples(["site", "hall", "money"]))
+        assert groups["site", "online"] == groups["hall", "online"] == 100
+        assert groups["money", "online"] == 0, "a billing group"
+
+    play(some_things, scenario)
+
+
+def test_a_connect_that_was_lost_is_found(play: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.receive("connected", "pump")
+        stage.receive("disconnected", "pump")
+        await until(lambda: stage.state("pump") is State.OFFLINE)
+        await until(lambda: stage.reconciler.snapshots.completed_at)
+        stage.account.connect("pump")  # and its event is lost
+        stage.fleet.presence.note_gap(time.time())
+        await until(lambda: stage.state("pump") is State.ONLINE)
+        corrections = stage.fleet.presence.counts.corrections
+        assert sum(corrections.values()) == 1
+
+    play(lambda account: account.create("pump"), scenario, verify_offline="never")
+
+
+def test_a_client_that_aws_calls_connected_does_not_go_offline(play: Callable[..., None]) -> None:
+    def before(account: EmulatedFleet) -> None:
+        account.create("thing")
+        account.connect("thing")
+        account.connect("backend")
+
+    async def scenario(stage: Stage) -> None:
+        counts = stage.fleet.presence.counts
+        for name in ("thing", "backend"):
+            stage.receive("connected", name)
+            stage.receive("disconnected", name)
+        await until(lambda: counts.offline_prevented == 2)
+        assert counts.clients[State.ONLINE] == 2
+        assert counts.transitions[State.OFFLINE] == 0
+        operations = {request.operation for request in stage.server.requests}
+        assert {"GetConnection", "GetThingConnectivityData"} <= operations
+
+    play(before, scenario)
+
+
+def test_a_client_that_aws_does_not_know_goes_offline(play: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.receive("connected", "stranger")
+        stage.receive("disconnected", "stranger")
+        await until(lambda: stage.state("stranger") is State.OFFLINE)
+        assert not stage.is_verified("stranger")
+        assert stage.reconciler.problems == []
+
+    play(lambda _: None, scenario)
+
+
+@pytest.mark.parametrize("operation", ["SearchIndex", "GetConnection"])
+def test_a_refusal_is_a_problem_and_presence_goes_on(
+    play: Callable[..., None], operation: str
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.server.faults.denied.add(operation)
+        await until(lambda: stage.fleet.presence.lookups or True)
+        stage.receive("connected", "client")
+        stage.receive("disconnected", "client")
+        await until(lambda: stage.state("client") is State.OFFLINE)
+        await until(lambda: stage.reconciler.problems)
+        (problem,) = stage.reconciler.problems
+        assert f"iot:{operation}" in problem
+        assert stage.counts.requests[operation, "denied"] > 0
+
+    play(lambda account: account.create("thing"), scenario)
+
+
+def test_a_thing_that_two_snapshots_lack_and_aws_does_not_know_is_deleted(
+    play: Callable[..., None],
+) -> None:
+    """Its deletion was lost. A thing that the index does not have yet stays."""
+
+    def before(account: EmulatedFleet) -> None:
+        account.account.registry.create_thing("new", account.now, attributes={})
+
+    async def scenario(stage: Stage) -> None:
+        stage.fleet.apply_registry(thing("gone", at=1), 0.0)
+        stage.fleet.apply_registry(thing("new", at=1), 0.0)
+        await until(lambda: "gone" not in stage.fleet.inventory.things.live)
+        assert stage.state("gone") is None
+        assert stage.state("new") is State.UNKNOWN
+
+    play(before, scenario)
