@@ -181,8 +181,9 @@ class MqttSettings(Section):
 
     keep_alive: Annotated[Duration, within("5s", "20m", whole=True)] = file_default("30s")
     """How long the connection may be silent before it is probed; a dead one is noticed within one
-    and a half times this. Whole seconds from 5s to 20m. AWS IoT Core treats less than 30s as
-    30s; through a VPC endpoint use at most 230s."""
+    and a half times this. Whole seconds from 5s to 20m. A broker of MQTT 5 may demand another
+    time, which then applies. AWS IoT Core treats less than 30s as 30s; through a VPC endpoint use
+    at most 230s."""
 
     session_expiry: Annotated[Duration, within("0s", "7d", whole=True)] = file_default("1h")
     """How long the broker keeps the session and its undelivered messages after the connection is
