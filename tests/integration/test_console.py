@@ -1,6 +1,7 @@
 """The console of `presenced run` in a real Chromium, with events from a mosquitto."""
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -291,7 +292,8 @@ def test_a_lost_connection_is_told_and_comes_back(
     page = Page(browser, f"http://127.0.0.1:{daemon.port}/")
     show(page)
     broker.stop()
-    page.wait_for_text("#notices", "presenced is not ready")
+    page.wait_for_text("#link", "Not ready")
+    assert re.search(r"Not ready\. .* Connection presenced: .*\.$", page.text("#notices"))
     daemon.signal(signal.SIGTERM)
     daemon.wait(timeout=5)
     page.wait_for_text("#link", "Connection lost at")
@@ -312,8 +314,8 @@ def test_a_password_that_the_browser_knows_is_enough(
     daemon = daemon_of(metrics={"web_config": str(web), "health_listen": health})
     page = Page(browser, f"http://somebody:secret@127.0.0.1:{daemon.port}/")
     page.complaints()
-    show(page)
-    page.wait_for_text("#notices", "presenced is not ready")
+    page.open()
+    page.wait_for_text("#link", "Not ready")
     assert page.complaints() == []
 
 
