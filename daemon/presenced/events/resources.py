@@ -71,11 +71,17 @@ class _Payload(Payload, rename="camel"):
 
 
 _DECODER = msgspec.json.Decoder(_Payload, strict=False)
+_NOTHING = _Payload()
 
 
 def decode_resource_event(route: Route, payload: bytes) -> Event:
-    """Decode an event of any family but those of clients. Raises `Rejected`."""
+    """Decode an event of any family but those of clients. Raises `Rejected`.
+
+    A payload without any field of an event is rejected: a topic alone changes nothing.
+    """
     fields = decode_payload(_DECODER, payload)
+    if fields == _NOTHING:
+        raise invalid("it has no field of such an event")
     family, names = route.family, route.names
     if fields.event_type is not None and family in _EVENT_TYPES:
         family = _EVENT_TYPES[family].get(fields.event_type.replace("_", "").lower(), "")
