@@ -442,6 +442,48 @@ def test_rejections_do_not_quote_the_payload() -> None:
     assert "secret" not in str(rejected.value)
 
 
+ARN = "arn:aws:iot:eu-west-1:123456789012:thinggroup/"
+
+
+@pytest.mark.parametrize(
+    ("written", "ancestors"),
+    [
+        (None, []),
+        ([], []),
+        ([{"groupArn": ARN + "country"}, {"groupArn": ARN + "site"}], ["country", "site"]),
+        (
+            [
+                {"groupArn": "arn:aws-cn:iot:cn-north-1:1:thinggroup/country", "groupId": "g-0"},
+                {"groupArn": "arn:aws-us-gov:iot:us-gov-west-1:1:thinggroup/site"},
+            ],
+            ["country", "site"],
+        ),
+        ([{"groupId": "g-0"}, {"groupArn": ARN + "site"}], ["", "site"]),
+        ([{"groupArn": ARN + "country"}, {"groupId": "g-4"}], ["country", "site"]),
+        ([{"groupArn": "odd"}, None, {"groupArn": None}, {}], ["", "", "", "site"]),
+        ([{"groupArn": ARN + "nul\0"}, {"groupArn": ARN + "g" * 1025}], ["", "site"]),
+        ([{"groupArn": ARN + "g"}] * 33, []),
+        ([{"groupArn": 7}], []),
+        (["country"], []),
+        ("country", []),
+        ({"groupArn": ARN + "country"}, []),
+        (7, []),
+    ],
+)
+def test_the_groups_above_a_group(written: object, ancestors: list[str]) -> None:
+    payload = {"parentGroupName": "site", "rootToParentThingGroups": written, "timestamp": 5}
+    event = decoded("$aws/events/thingGroup/hall/updated", payload)
+    assert event == ThingGroupEvent(
+        type="updated", timestamp=5, thing_group="hall", parent="site", ancestors=ancestors
+    )
+
+
+def test_a_parent_that_only_the_list_of_ancestors_names() -> None:
+    groups = [{"groupArn": ARN + "country"}, {"groupArn": ARN + "site"}]
+    payload = {"rootToParentThingGroups": groups, "timestamp": 5}
+    assert decoded("$aws/events/thingGroup/hall/updated", payload).parent == "site"
+
+
 def test_attributes_beyond_the_limits_of_aws_are_ignored() -> None:
     attributes = {
         "n" * 128: "v" * 800,
@@ -465,6 +507,12 @@ def test_names_of_the_registry_at_their_limit() -> None:
     assert reason(
         "$aws/events/thing/a/created", json.dumps({"thingName": name + "g"}).encode()
     ) == ("invalid_payload")
+    for topic, field in [
+        ("thing/a/updated", "thingTypeName"),
+        ("thingGroup/a/updated", "parentGroupName"),
+    ]:
+        payload = json.dumps({field: name + "g"}).encode()
+        assert reason(f"$aws/events/{topic}", payload) == "invalid_payload"
 
 
 def test_text_kept_for_each_client_is_cut() -> None:

@@ -101,6 +101,17 @@ changed_values = {
     "clientInitiatedDisconnect": st.sampled_from([True, "false", "odd", None]),
     "thingArn": st.sampled_from(["arn:aws:iot:x:1:thing/a", "a", "", "x/", None]),
     "groupArn": st.sampled_from(["arn:aws:iot:x:1:thinggroup/north", "a", ""]),
+    "rootToParentThingGroups": st.none()
+    | st.sampled_from([7, ["plants"], [{"groupArn": 7}]])
+    | st.permutations(
+        [
+            {"groupArn": "arn:aws:iot:x:1:thinggroup/plants", "groupId": "g-1"},
+            {"groupArn": "arn:aws-cn:iot:x:1:thinggroup/sites"},
+            {"groupArn": "odd", "groupId": ""},
+            {},
+            None,
+        ]
+    ).map(lambda groups: groups[:3]),
     "attributes": st.dictionaries(
         st.sampled_from(["site", "model", "k" * 129]),
         st.sampled_from(["north", "", "v" * 801]) | st.none(),
