@@ -174,12 +174,12 @@ def test_the_story_of_a_client(page: Page) -> None:
 
 def test_a_client_that_is_not_known(page: Page) -> None:
     show(page, "#/clients/nobody")
-    page.wait_for_text("#notices", "the client is not known")
+    page.wait_for_text("#notices", "The client is not known")
     assert page.text("#device-title") == "nobody"
     # The browser itself writes of every answer that is none.
     assert all("404" in line for line in page.complaints())
     show(page, "#/clients/..")
-    page.wait_for_text("#notices", "browsers cannot request")
+    page.wait_for_text("#notices", "Browsers cannot request")
 
 
 def test_a_transition_comes_by_itself(page: Page, broker: Mosquitto) -> None:
@@ -299,8 +299,12 @@ def test_a_lost_connection_is_told_and_comes_back(
     page.wait_for_text("#link", "Connection lost at")
     assert "The connection to presenced is lost." in page.text("#notices")
     daemon.start()
-    page.wait_for_text("#link", "Live")
+    page.wait_for_text("#link", "Not ready")
     page.wait(lambda: "is lost" not in page.text("#notices"))
+    page.wait_for_text("#strip-note", "more may have been missed while the connection was lost.")
+    broker.start()
+    page.wait_for_text("#link", "Live")
+    page.wait(lambda: page.text("#notices") == "")
     page.complaints()  # of what could not be reached
 
 

@@ -142,12 +142,15 @@ class Page {
     this.refreshIn(this.again ? SOON : REGULARLY);
     this.link.answered(errors.every((error) => error instanceof Refusal), summary.value);
     const refused = errors.find((error) => error instanceof Refusal);
-    notice("refused", refused ? `No answer: ${refused.message}.` : "");
+    notice("refused", refused ? explain(refused) : "");
     if (summary.value) showSummary(summary.value);
     if (shown.reason?.status === 404) showName(id);
     if (shown.value) id === undefined ? showPage(shown.value, query) : showClient(shown.value);
   }
 }
+
+const explain = ({ status, message }) =>
+  status === 404 ? sentence(message) : sentence(`No answer: ${message}`);
 
 function showSummary(summary) {
   setClock(summary.time);

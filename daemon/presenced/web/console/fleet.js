@@ -81,12 +81,14 @@ export class Strip {
 
   note() {
     const received = this.received ? count(this.received) : "None";
-    const missed = this.missed === null ? "some" : this.missed && count(this.missed);
+    const missed = this.missed === null
+      ? "more may have been missed while the connection was lost"
+      : this.missed && `${count(this.missed)} more were missed, because there were too many`;
     const room = narrow.matches ? SHOWN_IF_NARROW : SHOWN;
     return [
       `${received} since this page was opened`,
       this.received > room ? `, of which the latest ${room} are shown` : "",
-      missed ? `; ${missed} more were missed, because there were too many` : "",
+      missed ? `; ${missed}` : "",
       this.paused ? "; paused" : "",
       ".",
     ].join("");
