@@ -146,7 +146,6 @@ def configuration(
             "client_id": Presenced.name,
             "connections": [[_TOPICS]],
             "qos": qos,
-            "max_message_rate": 10_000_000,
         },
         "metrics": {"listen": f"127.0.0.1:{port}"},
     }

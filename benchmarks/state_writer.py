@@ -48,6 +48,7 @@ class Client:
             self.departed,
             self.extra,
             self.offline_at,
+            self.arrival,
         ) = row
 
 

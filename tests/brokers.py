@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -167,10 +168,16 @@ class Mosquitto:
             return False
         return True
 
+    def freeze(self) -> None:
+        """Make it fall silent: its connections stay open, and nothing is answered any more."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
     def stop(self) -> None:
         """End it, as an operator would."""
         if self._process is not None:
             self._process.terminate()
+            self._process.send_signal(signal.SIGCONT)
             self._process.wait(10)
             self._process = None
 

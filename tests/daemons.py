@@ -38,7 +38,6 @@ class Daemon:
             "mqtt": {
                 "endpoint": endpoint,
                 "port": broker.port if broker else free_port(),
-                "max_message_rate": 1_000_000,
                 "tls": {"cert": str(tls.cert), "key": str(tls.key), "ca": str(tls.ca)}
                 if tls
                 else False,

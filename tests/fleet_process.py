@@ -83,9 +83,11 @@ class Process:
             self.pipeline, self.gap_detector, self.totals, time.clocks, WriterCounts()
         )
         self.file = StateFile.open(path)
-        self.pipeline.observers += [self.collector.dirty, self.recorder]
+        self.client_metrics = ClientMetrics(self.fleet, MetricsSettings(max_clients=1))
+        self.pipeline.observers += [self.collector.dirty, self.recorder, self.client_metrics]
         self.collector.restore(self.file)
         self.pipeline.recount()
+        self.client_metrics.restored()
 
     def apply(self, event: LifecycleEvent) -> None:
         self.advance()
@@ -124,13 +126,15 @@ def state_path() -> Iterator[Path]:
 
 
 def stored(path: Path) -> dict[str, dict[Any, Any]]:
-    """All rows of a file that is not open, by table and key."""
+    """All rows of a file that is not open, by table and key, without what only the file knows."""
     file = StateFile.open(path)
     try:
-        return {
+        rows = {
             table.name: {row[: table.key_width]: row for row in file.read(table.row)}
             for table in TABLES
         }
+        clients = rows["clients"]
+        return rows | {"clients": {key: row._replace(arrival=None) for key, row in clients.items()}}
     finally:
         file.close()
 
@@ -177,6 +181,7 @@ def known(process: Process) -> dict[str, Any]:
     inventory = fleet.inventory
     return {
         "clients": {name: _client(process, client) for name, client in presence.clients.items()},
+        "series": [client.client_id for client in process.client_metrics.series.clients()],
         "departed": {name: _order(presence.forgotten.get(name)) for name in presence.forgotten},
         "unverified": presence.counts.unverified,
         "doubted_at": presence.last_gap_at,

@@ -113,6 +113,17 @@ def test_a_client_counts_once_in_each_group_and_in_those_above() -> None:
     assert bench.by_group == {(name, "online"): 1 for name in ("hall", "site")}
 
 
+def test_a_client_counts_in_all_groups_that_an_event_of_its_group_names() -> None:
+    bench = Bench()
+    bench.learn(group("hall", "site", 1, ancestors=["country", "site"]), member("hall", "a", 2))
+    bench.connect("a")
+    assert bench.by_group == {(name, "online"): 1 for name in ("hall", "site", "country")}
+    bench.learn(link("world", "country", 3))
+    assert bench.by_group["world", "online"] == 1
+    bench.learn(group("site", at=4, type="deleted"))
+    assert bench.by_group == {("hall", "online"): 1}
+
+
 def test_groups_know_states_as_they_change() -> None:
     bench = Bench()
     bench.learn(member("hall", "a"))

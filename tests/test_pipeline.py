@@ -149,9 +149,9 @@ def test_jobs_certificates_and_commands_count_once_each() -> None:
             failed,
             aws_message("jobExecution/j/failed", operation="failed", jobId="j", thingArn="x/b"),
             job,
-            aws_message("certificates/registered/ca", certificateId="c"),
-            aws_message("commandExecution/c/SUCCEEDED", executionId="c"),
-            aws_message("commandExecution/c/A_STATUS_OF_TOMORROW", executionId="c"),
+            aws_message("certificates/registered/ca", certificateId="c", timestamp=5),
+            aws_message("commandExecution/c/SUCCEEDED", executionId="c", timestamp=5),
+            aws_message("commandExecution/c/A_STATUS_OF_TOMORROW", executionId="c", timestamp=5),
             failed,
         ]
     )
@@ -170,7 +170,7 @@ def test_repeats_are_recognised_among_the_last_messages_only(
 ) -> None:
     monkeypatch.setattr("presenced.pipeline._REMEMBERED_MESSAGES", 2)
     pipeline, _ = make()
-    one, two, three = (aws_message(f"job/{number}/completed") for number in range(3))
+    one, two, three = (aws_message(f"job/{number}/completed", timestamp=5) for number in range(3))
     ignored = []
     for each in (one, two, one, three, one):
         pipeline.process([each])

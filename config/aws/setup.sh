@@ -1,15 +1,16 @@
 #!/bin/sh
 # Create policy, thing and certificate for one daemon on AWS, and enable the event types.
 #
-#   sh config/aws/setup.sh [CLIENT_ID [DIRECTORY]]
+#   sh config/aws/setup.sh [--undo] [CLIENT_ID [DIRECTORY]]
 #
 # CLIENT_ID (presenced) is the mqtt.client_id of the daemon and the name of policy and thing. DIRECTORY
-# (/etc/presenced/certs) receives certificate, private key and Amazon's root certificate. Account and
-# region are those of the AWS CLI. An existing policy or thing is kept.
+# (/etc/presenced/certs) receives certificate, private key and Amazon's root certificate. Account,
+# partition and region are those of the AWS CLI.
+#
+# What exists is kept. The file DIRECTORY/created lists what the script creates. If a call fails, run
+# the same command again: it continues. --undo removes what is listed, and nothing else.
 set -eu
 
-id=${1:-presenced}
-directory=${2:-/etc/presenced/certs}
 here=$(cd "$(dirname "$0")" && pwd)
 
 die() {
@@ -17,40 +18,284 @@ die() {
     exit 1
 }
 
-case $id in
-*[!A-Za-z0-9_-]*) die "$id: use letters, digits, _ and - for policy and thing" ;;
+# Call AWS IoT; the status is 1 if what the call names does not exist. Other errors end the script.
+iot() {
+    if answer=$(aws iot "$@" 2>&1); then return 0; fi
+    case $answer in
+    *ResourceNotFoundException*) return 1 ;;
+    esac
+    die "$answer"
+}
+
+# Delete something of AWS IoT, which refuses that for some seconds after something was detached.
+delete() {
+    for _ in 1 2 3 4 5; do
+        if answer=$(aws iot "$@" 2>&1); then return 0; fi
+        case $answer in
+        *ResourceNotFoundException*) return 0 ;;
+        *DeleteConflictException* | *"still attached"*) sleep 2 ;;
+        *) break ;;
+        esac
+    done
+    die "$answer"
+}
+
+listed() {
+    grep -qxF -- "$1" "$created"
+}
+
+# List something before it is created: the script may end before the answer comes.
+list() {
+    listed "$1" || echo "$1" >>"$created"
+}
+
+unlist() {
+    grep -vxF -- "$1" "$created" >"$created.new" || true
+    mv "$created.new" "$created"
+}
+
+keep() {
+    if listed "$1"; then
+        echo "exists:   $1, created by an earlier run"
+    else
+        echo "exists:   $1, which --undo will keep"
+    fi
+}
+
+prepare_directory() {
+    if [ -e "$created" ]; then
+        ! listed undo || die "--undo was not completed: first run it again"
+        return
+    fi
+    ! [ -e "$key" ] || die "$key is there already, and was not created by this script"
+    if [ -d "$directory" ]; then
+        echo "$owner" >"$created"
+    else
+        mkdir -p "$directory"
+        printf '%s\n' "$owner" directory >"$created"
+    fi
+}
+
+create_policy() {
+    if iot get-policy --policy-name "$id"; then
+        keep "policy $id"
+        return
+    fi
+    document=$(sed "s/arn:aws:iot:REGION:ACCOUNT:/arn:$partition:iot:$region:$account:/
+                    s/client\/presenced/client\/$id/" "$here/policy.json")
+    list "policy $id"
+    aws iot create-policy --policy-name "$id" --policy-document "$document" >/dev/null
+    echo "created:  policy $id"
+}
+
+create_thing() {
+    if iot describe-thing --thing-name "$id"; then
+        keep "thing $id"
+        return
+    fi
+    list "thing $id"
+    aws iot create-thing --thing-name "$id" >/dev/null
+    echo "created:  thing $id"
+}
+
+# The private key comes in the answer and cannot be had again. `arn` has the ARN once it is there.
+create_certificate() {
+    if [ -s "$directory/arn" ]; then
+        arn=$(cat "$directory/arn")
+        [ -s "$key" ] || die "$key is missing: run --undo, then start again"
+        iot describe-certificate --certificate-id "${arn##*/}" ||
+            die "$arn was deleted: run --undo, then start again"
+        keep certificate
+    else
+        ! [ -e "$key" ] ||
+            die "the ARN of the certificate of $key is not known: run --undo, then start again"
+        list certificate
+        (
+            umask 077
+            aws iot create-keys-and-certificate --set-as-active \
+                --certificate-pem-outfile "$directory/certificate.pem.crt" \
+                --private-key-outfile "$key" --query certificateArn --output text >"$directory/arn"
+        )
+        arn=$(cat "$directory/arn")
+        echo "created:  certificate $arn in $directory"
+    fi
+    grep -q '^key ' "$created" || list "key $(cksum <"$key")"
+    chmod 644 "$directory/certificate.pem.crt"
+    # What is attached already may be attached again.
+    aws iot attach-policy --policy-name "$id" --target "$arn"
+    aws iot attach-thing-principal --thing-name "$id" --principal "$arn"
+    echo "attached: policy $id and thing $id to the certificate"
+}
+
+fetch_root_certificate() {
+    root=$directory/AmazonRootCA1.pem
+    if [ -e "$root" ]; then
+        keep AmazonRootCA1.pem
+        return
+    fi
+    list AmazonRootCA1.pem
+    curl -fsSo "$root.new" https://www.amazontrust.com/repository/AmazonRootCA1.pem
+    chmod 644 "$root.new"
+    mv "$root.new" "$root"
+    echo "created:  $root"
+}
+
+enable_events() {
+    types=$(sed -n 's/^ *"\([A-Z_]*\)".*/\1/p' "$here/event-configurations.json")
+    query=$(echo "$types" | sed 's/$/.Enabled/' | paste -sd , -)
+    enabled=$(aws iot describe-event-configurations --query "eventConfigurations.[$query]" \
+        --output text)
+    # shellcheck disable=SC2086 # one word for each type
+    set -- $enabled
+    disabled=
+    for type in $types; do
+        [ "${1-}" = True ] || disabled="$disabled $type"
+        [ $# = 0 ] || shift
+    done
+    if [ -z "$disabled" ]; then
+        echo "exists:   all event types are enabled"
+        return
+    fi
+    for type in $disabled; do list "event type $type"; done
+    aws iot update-event-configurations \
+        --event-configurations "file://$here/event-configurations.json"
+    echo "enabled: $disabled"
+}
+
+remove_certificate() {
+    listed certificate || return 0
+    arn=$(cat "$directory/arn" 2>/dev/null || true)
+    if [ -n "$arn" ]; then
+        iot detach-policy --policy-name "$id" --target "$arn" || true
+        iot detach-thing-principal --thing-name "$id" --principal "$arn" || true
+        iot update-certificate --certificate-id "${arn##*/}" --new-status INACTIVE || true
+        delete delete-certificate --certificate-id "${arn##*/}"
+        echo "removed:  certificate $arn"
+    elif [ -e "$key" ]; then
+        echo "The ARN of the certificate is not known: delete it in the AWS console" >&2
+    fi
+    if [ -e "$key" ] && grep -q '^key ' "$created" && ! listed "key $(cksum <"$key")"; then
+        echo "kept:     $key and its certificate, which replaced those created"
+    else
+        rm -f "$key" "$directory/certificate.pem.crt"
+    fi
+}
+
+# Print who else uses something; what has just been detached from the certificate may still be told.
+other_users() {
+    users=$(aws iot "$@" --output text)
+    for user in $users; do
+        [ "$user" = None ] || [ "$user" = "${arn-}" ] || echo "$user"
+    done
+}
+
+remove_policy() {
+    listed "policy $id" || return 0
+    if iot get-policy --policy-name "$id"; then
+        users=$(other_users list-targets-for-policy --policy-name "$id" --query targets)
+        if [ -n "$users" ]; then
+            echo "kept:     policy $id, which is attached to $users"
+        else
+            delete delete-policy --policy-name "$id"
+            echo "removed:  policy $id"
+        fi
+    fi
+    unlist "policy $id"
+}
+
+remove_thing() {
+    listed "thing $id" || return 0
+    if iot describe-thing --thing-name "$id"; then
+        users=$(other_users list-thing-principals --thing-name "$id" --query principals)
+        if [ -n "$users" ]; then
+            echo "kept:     thing $id, which is attached to $users"
+        else
+            delete delete-thing --thing-name "$id"
+            echo "removed:  thing $id"
+        fi
+    fi
+    unlist "thing $id"
+}
+
+disable_events() {
+    types=$(sed -n 's/^event type //p' "$created")
+    [ -n "$types" ] || return 0
+    events=$(echo "$types" | sed 's/.*/"&": {"Enabled": false}/' | paste -sd , -)
+    aws iot update-event-configurations --event-configurations "{$events}"
+    for type in $types; do unlist "event type $type"; done
+    echo "disabled: $(echo "$types" | paste -sd ' ' -)"
+}
+
+remove_files() {
+    rm -f "$directory/arn"
+    ! listed AmazonRootCA1.pem || rm -f "$directory/AmazonRootCA1.pem" "$directory/AmazonRootCA1.pem.new"
+    emptied=$(sed -n 's/^directory$/yes/p' "$created")
+    rm -f "$created" "$created.new"
+    [ -z "$emptied" ] || rmdir "$directory" 2>/dev/null || true
+    echo "removed:  files in $directory"
+}
+
+on_exit() {
+    [ "$1" = 0 ] || ! [ -e "$created" ] || {
+        echo "setup.sh: not complete. $created lists what was created. Run the same command again to"
+        echo "continue, or 'sh $0 --undo $id $directory' to remove it."
+    } >&2
+}
+
+undo=
+case ${1-} in
+--undo)
+    undo=yes
+    shift
+    ;;
+-h | --help)
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+    exit
+    ;;
 esac
-[ ! -e "$directory/private.pem.key" ] || die "$directory/private.pem.key is there already"
+id=${1:-presenced}
+directory=${2:-/etc/presenced/certs}
+created=$directory/created
+key=$directory/private.pem.key
+
+case $id in
+-* | *[!A-Za-z0-9_-]*) die "$id: use letters, digits, _ and - for policy and thing" ;;
+esac
+[ ${#id} -le 120 ] || die "$id: use at most 120 characters"
+if [ -n "$undo" ] && ! [ -e "$created" ]; then
+    echo "Nothing to undo: $created does not exist"
+    exit
+fi
 command -v aws >/dev/null || die "the AWS CLI is not installed"
 
-account=$(aws sts get-caller-identity --query Account --output text)
-caller=$(aws sts get-caller-identity --query Arn --output text)
-partition=$(echo "$caller" | cut -d : -f 2)
 region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
 [ -n "$region" ] || die "no region: set AWS_REGION"
+# Version 1 of the AWS CLI reads the second one only.
+export AWS_REGION="$region" AWS_DEFAULT_REGION="$region" AWS_PAGER=
+identity=$(aws sts get-caller-identity --query '[Account, Arn]' --output text)
+account=${identity%%[!0-9]*}
+partition=$(echo "$identity" | sed 's/.*arn:\([^:]*\):.*/\1/')
+owner="$id in account $account, region $region"
+[ ! -e "$created" ] || listed "$owner" ||
+    die "$directory belongs to $(head -n 1 "$created"), and this would be $owner"
 
-echo "Policy and thing $id in account $account, region $region"
-policy=$(sed "s/arn:aws:iot:REGION:ACCOUNT:/arn:$partition:iot:$region:$account:/
-              s/client\/presenced/client\/$id/" "$here/policy.json")
-aws iot get-policy --policy-name "$id" >/dev/null 2>&1 ||
-    aws iot create-policy --policy-name "$id" --policy-document "$policy" >/dev/null
-aws iot create-thing --thing-name "$id" >/dev/null
-
-echo "Certificate in $directory"
-mkdir -p "$directory"
-old_umask=$(umask)
-umask 077
-certificate=$(aws iot create-keys-and-certificate --set-as-active \
-    --certificate-pem-outfile "$directory/certificate.pem.crt" \
-    --private-key-outfile "$directory/private.pem.key" \
-    --query certificateArn --output text)
-umask "$old_umask"
-chmod 644 "$directory/certificate.pem.crt"
-aws iot attach-policy --policy-name "$id" --target "$certificate"
-aws iot attach-thing-principal --thing-name "$id" --principal "$certificate"
-curl -fsSo "$directory/AmazonRootCA1.pem" https://www.amazontrust.com/repository/AmazonRootCA1.pem
-
-echo "Event types"
-aws iot update-event-configurations \
-    --event-configurations "file://$here/event-configurations.json"
-echo "Done: $certificate"
+[ -n "$undo" ] || prepare_directory
+trap 'on_exit $?' EXIT
+trap 'exit 130' INT TERM HUP
+if [ -n "$undo" ]; then
+    echo "Removing what was created for $owner"
+    list undo
+    remove_certificate
+    remove_policy
+    remove_thing
+    disable_events
+    remove_files
+else
+    echo "Setting up $owner"
+    create_policy
+    create_thing
+    create_certificate
+    fetch_root_certificate
+    enable_events
+    echo "Done: $arn"
+fi

@@ -42,7 +42,6 @@ mqtt:
   qos: 1
   keep_alive: 30s
   session_expiry: 0s
-  max_message_rate: null    # only AWS discards messages above 100 per second
 presence:
   offline_delay: 5s
 metrics:

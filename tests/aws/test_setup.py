@@ -1,128 +1,391 @@
-"""config/aws/setup.sh with an `aws` and a `curl` that write down what they are asked."""
+"""config/aws/setup.sh with the AWS CLI on an account of this machine; see `aws_account`."""
 
 import json
 import os
+import re
 import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-AWS = Path(__file__).parents[2] / "config" / "aws"
+from aws.aws_account import Account
 
-FAKE_AWS = r"""#!/bin/sh
-for argument in "$@"; do printf '%s\0' "$argument"; done >> "$CALLS"
-printf '\n\0' >> "$CALLS"
-case "$*" in
-"sts get-caller-identity --query Account"*) echo 123456789012 ;;
-"sts get-caller-identity --query Arn"*) echo arn:aws-cn:sts::123456789012:assumed-role/admin/me ;;
-"configure get region") echo "$CONFIGURED" ;;
-"iot get-policy"*) exit "$POLICY_MISSING" ;;
-"iot create-keys-and-certificate"*)
-    echo certificate > "$5"
-    echo key > "$7"
-    echo arn:aws-cn:iot:cn-north-1:123456789012:cert/abc
-    ;;
-esac
-"""
-FAKE_CURL = '#!/bin/sh\necho root > "$2"\n'
+AWS = Path(__file__).parents[2] / "config" / "aws"
+EVENTS = json.loads((AWS / "event-configurations.json").read_text())
+
+# What a run requests in a new account.
+SETUP = [
+    *("GetCallerIdentity", "GetPolicy", "CreatePolicy", "DescribeThing", "CreateThing"),
+    *("CreateKeysAndCertificate", "AttachPolicy", "AttachThingPrincipal"),
+    *("DescribeEventConfigurations", "UpdateEventConfigurations"),
+]
+UNDO = [
+    *("GetCallerIdentity", "DetachPolicy", "DetachThingPrincipal", "UpdateCertificate"),
+    *("DeleteCertificate", "GetPolicy", "ListTargetsForPolicy", "DeletePolicy"),
+    *("DescribeThing", "ListThingPrincipals", "DeleteThing", "UpdateEventConfigurations"),
+]
+READING = ("Get", "Describe", "List")
+EMPTY: dict[str, Any] = {
+    "documents": {},
+    "policies": {},
+    "things": {},
+    "certificates": {},
+    "events": [],
+}
 
 
 class Machine:
-    """A machine with the script's two tools."""
+    """A machine with the script's tools, and an empty account."""
 
-    def __init__(self, directory: Path) -> None:
-        self.bin, self.certs = directory / "bin", directory / "certs"
-        self._calls = directory / "calls"
-        self.bin.mkdir()
-        for name, text in (("aws", FAKE_AWS), ("curl", FAKE_CURL)):
-            (self.bin / name).write_text(text)
-            (self.bin / name).chmod(0o755)
+    def __init__(self, directory: Path, account: Account) -> None:
+        self.account = account
+        self.directory, self.certs = directory, directory / "certs"
+        self._bin = directory / "bin"
+        self._bin.mkdir()
+        self._tool("curl", '[ -z "$OFFLINE" ] || exit 6\necho root > "$2"\n')
+        self._tool("sleep", "")
+        account.reset()
 
-    def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        known = {"CALLS": str(self._calls), "CONFIGURED": "cn-north-1", "POLICY_MISSING": "254"}
-        path = {"PATH": f"{self.bin}:{os.environ['PATH']}"}
+    def _tool(self, name: str, text: str) -> None:
+        (self._bin / name).write_text(f"#!/bin/sh\n{text}")
+        (self._bin / name).chmod(0o755)
+
+    def run(
+        self, *arguments: str, region: str = "eu-west-1", **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the script for `presenced` with `certs` as its directory, or as the arguments say."""
+        self.account.requests()
+        if not [each for each in arguments if not each.startswith("--")]:
+            arguments = (*arguments, "presenced", str(self.certs))
+        known = {
+            "PATH": f"{self._bin}:{self.account.bin}:{os.environ['PATH']}",
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_REGION": region,
+            "OFFLINE": "",
+        }
         return subprocess.run(
             ["sh", str(AWS / "setup.sh"), *arguments],
-            env=path | known | environ,
+            env=known | environ,
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=60,
         )
 
+    def succeed(self, *arguments: str, **environ: str) -> str:
+        """Run the script to its end and return what it printed."""
+        done = self.run(*arguments, **environ)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
     @property
-    def calls(self) -> list[list[str]]:
-        """What `aws` was asked, but for questions."""
-        text = self._calls.read_text() if self._calls.exists() else ""
-        calls = [call.split("\0")[:-1] for call in text.split("\n\0") if call]
-        return [call for call in calls if call[1] not in ("get", "get-policy") and call[0] == "iot"]
+    def state(self) -> dict[str, Any]:
+        return self.account.state("eu-west-1")
+
+    def assert_complete(self) -> None:
+        """Assert that there is one of each, and that they belong together."""
+        arn = (self.certs / "arn").read_text().strip()
+        state = self.state
+        del state["documents"]
+        assert state == {
+            "policies": {"presenced": [arn]},
+            "things": {"presenced": [arn]},
+            "certificates": {arn: "ACTIVE"},
+            "events": sorted({*EVENTS, "POLICY"}),
+        }
+        assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in self.certs.iterdir()} == {
+            "certificate.pem.crt": 0o644,
+            "private.pem.key": 0o600,
+            "AmazonRootCA1.pem": 0o644,
+            "arn": 0o600,
+            "created": 0o644,
+        }
+        assert "PRIVATE KEY" in (self.certs / "private.pem.key").read_text()
+
+    def assert_untouched(self) -> None:
+        """Assert that there is nothing but the event type that was enabled before."""
+        state = self.state
+        assert state["events"] in ([], ["POLICY"])
+        assert state | {"events": []} == EMPTY
+        assert not self.certs.exists()
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    account = Account(tmp_path_factory.mktemp("account"))
+    yield account
+    account.stop()
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
+def machine(tmp_path: Path, account: Account) -> Machine:
+    return Machine(tmp_path, account)
 
 
-def option(call: list[str], name: str) -> Any:
-    return call[call.index(name) + 1]
+def test_everything_is_created(machine: Machine) -> None:
+    out = machine.succeed()
+    assert machine.account.requests() == SETUP
+    machine.assert_complete()
+    for created in ("policy presenced", "thing presenced", "certificate arn:", "Amazon", "THING"):
+        assert created in out
+    assert out.splitlines()[-1] == f"Done: {(machine.certs / 'arn').read_text().strip()}"
 
 
-def test_everything_is_created_once(machine: Machine) -> None:
-    done = machine.run("fleet", str(machine.certs))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert [call[1] for call in machine.calls] == [
-        "create-policy",
-        "create-thing",
-        "create-keys-and-certificate",
-        "attach-policy",
-        "attach-thing-principal",
-        "update-event-configurations",
-    ]
-    policy, thing, _, attached, principal, events = machine.calls
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [("eu-west-1", "aws"), ("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn")],
+)
+def test_the_policy_is_of_the_account_and_its_partition(
+    machine: Machine, region: str, partition: str
+) -> None:
+    machine.succeed("fleet", str(machine.certs), region=region)
     text = (AWS / "policy.json").read_text()
-    text = text.replace("aws:iot:REGION:ACCOUNT", "aws-cn:iot:cn-north-1:123456789012")
-    text = text.replace("client/presenced", "client/fleet")
-    assert json.loads(option(policy, "--policy-document")) == json.loads(text)
-    arn = "arn:aws-cn:iot:cn-north-1:123456789012:cert/abc"
-    assert option(policy, "--policy-name") == option(thing, "--thing-name") == "fleet"
-    assert option(attached, "--policy-name") == option(principal, "--thing-name") == "fleet"
-    assert option(attached, "--target") == option(principal, "--principal") == arn
-    file = option(events, "--event-configurations").removeprefix("file://")
-    assert Path(file) == AWS / "event-configurations.json"
+    text = text.replace("aws:iot:REGION:ACCOUNT", f"{partition}:iot:{region}:123456789012")
+    expected = json.loads(text.replace("client/presenced", "client/fleet"))
+    assert machine.account.state(region)["documents"] == {"fleet": expected}
+    assert (machine.certs / "arn").read_text().startswith(f"arn:{partition}:iot:{region}:")
+    machine.succeed("--undo", "fleet", str(machine.certs), region=region)
+    assert machine.account.state(region) == EMPTY | {"events": ["POLICY"]}
 
 
-def test_the_files_are_there_and_the_key_is_private(machine: Machine) -> None:
-    machine.run("presenced", str(machine.certs))
-    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in machine.certs.iterdir()}
-    assert set(modes) == {"certificate.pem.crt", "private.pem.key", "AmazonRootCA1.pem"}
-    assert modes["private.pem.key"] == 0o600
-    assert modes["certificate.pem.crt"] == 0o644
+def test_a_second_run_changes_nothing(machine: Machine) -> None:
+    machine.succeed()
+    before = machine.state
+    out = machine.succeed()
+    assert machine.state == before
+    assert "created:" not in out
+    assert out.count("exists: ") == 5
+    machine.assert_complete()
 
 
-def test_a_policy_that_is_there_is_kept(machine: Machine) -> None:
-    assert machine.run("presenced", str(machine.certs), POLICY_MISSING="0").returncode == 0
-    assert "create-policy" not in [call[1] for call in machine.calls]
+@pytest.mark.parametrize("operation", SETUP)
+def test_a_run_that_is_refused_is_continued(machine: Machine, operation: str) -> None:
+    machine.account.fail(operation, "refused")
+    stopped = machine.run()
+    assert stopped.returncode != 0
+    assert f"(AccessDeniedException) when calling the {operation} operation" in stopped.stderr
+    assert machine.account.requests()[-1] == operation
+    assert ("Run the same command again" in stopped.stderr) is machine.certs.exists()
+    machine.succeed()
+    machine.assert_complete()
+
+
+@pytest.mark.parametrize("operation", SETUP)
+def test_a_run_that_is_refused_is_undone(machine: Machine, operation: str) -> None:
+    machine.account.fail(operation, "refused")
+    assert machine.run().returncode != 0
+    machine.succeed("--undo")
+    machine.assert_untouched()
+
+
+def test_each_answer_of_a_run_may_be_lost(machine: Machine) -> None:
+    for operation in SETUP:
+        if not operation.startswith(READING) and operation != "CreateKeysAndCertificate":
+            machine.account.fail(operation, "unanswered")
+            stopped = machine.run()
+            assert stopped.returncode != 0
+            assert "the connection was lost" in stopped.stderr
+    machine.succeed()
+    machine.assert_complete()
+    machine.succeed("--undo")
+    machine.assert_untouched()
+
+
+def test_a_certificate_whose_answer_is_lost_is_not_replaced(machine: Machine) -> None:
+    machine.account.fail("CreateKeysAndCertificate", "unanswered")
+    assert machine.run().returncode != 0
+    again = machine.run()
+    assert again.returncode == 1
+    assert "the ARN of the certificate of" in again.stderr
+    assert "run --undo" in again.stderr
+    assert len(machine.state["certificates"]) == 1
+    undone = machine.run("--undo")
+    assert undone.returncode == 0
+    assert "delete it in the AWS console" in undone.stderr
+    assert machine.state["policies"] == machine.state["things"] == {}
+    assert not machine.certs.exists()
+
+
+def test_a_run_without_internet_is_continued(machine: Machine) -> None:
+    stopped = machine.run(OFFLINE="yes")
+    assert stopped.returncode == 6
+    assert "Run the same command again" in stopped.stderr
+    assert not (machine.certs / "AmazonRootCA1.pem").exists()
+    machine.succeed()
+    machine.assert_complete()
+
+
+def test_undo_removes_everything(machine: Machine) -> None:
+    machine.succeed()
+    out = machine.succeed("--undo")
+    assert machine.account.requests() == UNDO
+    machine.assert_untouched()
+    for removed in ("certificate arn:", "policy presenced", "thing presenced", "THING", "files"):
+        assert removed in out
+    assert "Nothing to undo" in machine.succeed("--undo")
+    machine.succeed()
+    machine.assert_complete()
+
+
+@pytest.mark.parametrize("failure", ["refused", "unanswered"])
+def test_undo_is_continued_after_each_failure(machine: Machine, failure: Any) -> None:
+    machine.succeed()
+    for operation in UNDO:
+        if failure == "refused" or not operation.startswith(READING):
+            machine.account.fail(operation, failure)
+            stopped = machine.run("--undo")
+            assert stopped.returncode != 0, operation
+            assert "Run the same command again" in stopped.stderr or operation == UNDO[0]
+    machine.succeed("--undo")
+    machine.assert_untouched()
+
+
+def test_an_undo_that_has_begun_is_completed_first(machine: Machine) -> None:
+    machine.succeed()
+    machine.account.fail("DeleteThing", "refused")
+    assert machine.run("--undo").returncode != 0
+    done = machine.run()
+    assert done.returncode == 1
+    assert "--undo was not completed: first run it again" in done.stderr
+    machine.succeed("--undo")
+    machine.assert_untouched()
+
+
+@pytest.mark.parametrize("operation", ["DeleteCertificate", "DeletePolicy", "DeleteThing"])
+def test_undo_waits_for_what_was_detached(machine: Machine, operation: str) -> None:
+    machine.succeed()
+    machine.account.fail(operation, "conflict")
+    machine.succeed("--undo")
+    assert machine.account.requests().count(operation) == 2
+    machine.assert_untouched()
+
+
+def test_what_was_there_before_is_kept(machine: Machine, tmp_path: Path) -> None:
+    for call in (
+        ["create-policy", "--policy-name", "presenced", "--policy-document", "{}"],
+        ["create-thing", "--thing-name", "presenced"],
+        ["update-event-configurations", "--event-configurations", '{"JOB": {"Enabled": true}}'],
+    ):
+        environ = {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_CONFIG_FILE": "/dev/null"}
+        login = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+        command = [str(machine.account.bin / "aws"), "iot", *call]
+        subprocess.run(command, env=environ | login, check=True, capture_output=True)
+    machine.certs.mkdir()
+    (machine.certs / "AmazonRootCA1.pem").write_text("mine")
+    before = machine.state
+    assert "exists:   policy presenced, which --undo will keep" in machine.succeed()
+    assert machine.state["documents"] == {"presenced": {}}
+    machine.succeed("--undo")
+    assert machine.state == before
+    assert [file.read_text() for file in machine.certs.iterdir()] == ["mine"]
+
+
+def test_what_another_certificate_uses_is_kept(machine: Machine) -> None:
+    machine.succeed()
+    second = machine.directory / "second"
+    machine.succeed("presenced", str(second))
+    out = machine.succeed("--undo")
+    arn = (second / "arn").read_text().strip()
+    assert f"kept:     policy presenced, which is attached to {arn}" in out
+    assert f"kept:     thing presenced, which is attached to {arn}" in out
+    state = machine.state
+    assert state["policies"] == state["things"] == {"presenced": [arn]}
+    assert state["certificates"] == {arn: "ACTIVE"}
+
+
+def test_a_rotated_certificate_is_kept(machine: Machine) -> None:
+    machine.succeed()
+    second = machine.directory / "second"
+    machine.succeed("presenced", str(second))
+    for name in ("private.pem.key", "certificate.pem.crt"):
+        (second / name).replace(machine.certs / name)
+    key = (machine.certs / "private.pem.key").read_text()
+    assert "which replaced those created" in machine.succeed("--undo")
+    assert machine.state["certificates"] == {(second / "arn").read_text().strip(): "ACTIVE"}
+    assert sorted(file.name for file in machine.certs.iterdir()) == [
+        "certificate.pem.crt",
+        "private.pem.key",
+    ]
+    assert (machine.certs / "private.pem.key").read_text() == key
 
 
 def test_a_key_that_is_there_is_never_overwritten(machine: Machine) -> None:
     machine.certs.mkdir()
     (machine.certs / "private.pem.key").write_text("mine")
-    done = machine.run("presenced", str(machine.certs))
-    assert (done.returncode, machine.calls) == (1, [])
-    assert "is there already" in done.stderr
-    assert (machine.certs / "private.pem.key").read_text() == "mine"
+    done = machine.run()
+    assert done.returncode == 1
+    assert "is there already, and was not created by this script" in done.stderr
+    assert "Nothing to undo" in machine.succeed("--undo")
+    assert machine.state == EMPTY
+    assert [file.read_text() for file in machine.certs.iterdir()] == ["mine"]
 
 
-@pytest.mark.parametrize("name", ["a b", "a/b", "a;b", "é"])
+@pytest.mark.parametrize("undo", [[], ["--undo"]])
+def test_a_directory_belongs_to_one_client_of_one_account(
+    machine: Machine, undo: list[str]
+) -> None:
+    machine.succeed()
+    before = machine.state
+    for done in (
+        machine.run(*undo, "fleet", str(machine.certs)),
+        machine.run(*undo, "presenced", str(machine.certs), region="us-gov-west-1"),
+    ):
+        assert done.returncode == 1
+        owner = "presenced in account 123456789012, region eu-west-1"
+        assert f"{machine.certs} belongs to {owner}" in done.stderr
+    assert machine.state == before
+
+
+@pytest.mark.parametrize(("file", "told"), [("private.pem.key", "is missing"), ("", "was deleted")])
+def test_a_loss_is_reported(machine: Machine, file: str, told: str) -> None:
+    machine.succeed()
+    if file:
+        (machine.certs / file).unlink()
+    else:
+        machine.account.reset()
+    done = machine.run()
+    assert done.returncode == 1
+    assert told in done.stderr
+    machine.succeed("--undo")
+    assert not machine.certs.exists()
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "a;b", "é", "-x", "x" * 121])
 def test_names_that_no_policy_can_have_are_refused(machine: Machine, name: str) -> None:
-    done = machine.run(name, str(machine.certs))
-    assert (done.returncode, machine.calls) == (1, [])
+    assert machine.run(name, str(machine.certs)).returncode == 1
+    assert machine.account.requests() == []
+    assert not machine.certs.exists()
 
 
-def test_a_region_is_needed(machine: Machine) -> None:
-    done = machine.run("presenced", str(machine.certs), CONFIGURED="")
-    assert (done.returncode, machine.calls) == (1, [])
+def test_a_region_is_needed(machine: Machine, tmp_path: Path) -> None:
+    done = machine.run(region="")
+    assert (done.returncode, machine.account.requests()) == (1, [])
     assert "AWS_REGION" in done.stderr
-    assert machine.run("p", str(machine.certs), CONFIGURED="", AWS_REGION="x-1").returncode == 0
+    config = tmp_path / "config"
+    config.write_text("[default]\nregion = eu-west-1\n")
+    machine.succeed(region="", AWS_CONFIG_FILE=str(config))
+    machine.assert_complete()
+
+
+def test_the_documentation_shows_the_output(machine: Machine) -> None:
+    page = (AWS.parents[1] / "docs/how-to/connect-to-aws.md").read_text()
+    fenced = re.findall(r"^```\w*\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    samples = [text for text in fenced if text.startswith("Setting up")]
+    machine.account.fail("AttachPolicy", "refused")
+    stopped = machine.run()
+    for sample, out in zip(
+        samples, [stopped.stdout + stopped.stderr, machine.succeed()], strict=True
+    ):
+        shown = out.replace(str(machine.certs), "/etc/presenced/certs")
+        shown = shown.replace(str(AWS), "config/aws")
+        for line in sample.splitlines():
+            assert re.split(r" \.\.\.|cert/", line)[0] in shown
+
+
+def test_the_help_names_the_arguments(machine: Machine) -> None:
+    assert "setup.sh [--undo] [CLIENT_ID [DIRECTORY]]" in machine.succeed("--help")

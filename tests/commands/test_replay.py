@@ -109,7 +109,7 @@ def test_without_settling_pending_clients_stay_pending() -> None:
 
 def test_clients_are_sorted() -> None:
     names = ["z", "a/b", "Z", "é"]
-    recording = "".join(line(1, CONNECTED + name, {}) for name in names)
+    recording = "".join(line(1, CONNECTED + name, {"timestamp": 5}) for name in names)
     shown = lines(replay("--print", "clients", recording=recording))
     assert [client["client_id"] for client in shown] == sorted(names)
 

@@ -10,7 +10,12 @@ from presenced.cli import build_parser, main
 
 # The first words of each block, by page and by the test that runs it.
 RUN = {
-    "config/aws/README.md": {"tests/aws/test_setup.py": ["sh config/aws/setup.sh"]},
+    "config/aws/README.md": {
+        "tests/aws/test_setup.py": [
+            "sh config/aws/setup.sh presenced",
+            "sh config/aws/setup.sh --undo",
+        ]
+    },
     "README.md": {
         "tests/aws/test_setup.py": ["sh config/aws/setup.sh"],
         "tests/docs/test_walkthrough.py": [

@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from presenced_emulator.arguments import add_demo
+from presenced_emulator.arguments import add_demo, add_simulate
 
 
 def parse(*arguments: str) -> argparse.Namespace:
@@ -63,3 +63,15 @@ def test_wrong_usage(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[s
         parse(*arguments)
     assert exit_info.value.code == 2
     assert arguments[0].partition("=")[0] in capsys.readouterr().err
+
+
+def test_the_help_says_which_messages_come_faster_than_the_rate(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_simulate(parser.add_subparsers())
+    with pytest.raises(SystemExit):
+        parser.parse_args(["simulate", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "messages per second after the start" in text
+    assert "At the start and in storms there are more" in text

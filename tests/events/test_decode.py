@@ -112,7 +112,7 @@ def test_other_events_of_clients() -> None:
 def test_client_id_comes_from_the_payload_else_from_the_topic(
     topic: str, payload_id: str | None, expected: str
 ) -> None:
-    payload = {} if payload_id is None else {"clientId": payload_id}
+    payload = {"timestamp": 5} if payload_id is None else {"clientId": payload_id, "timestamp": 5}
     assert decoded(CONNECTED + topic, payload).client_id == expected
 
 
@@ -121,13 +121,13 @@ def test_client_id_comes_from_the_payload_else_from_the_topic(
     [({"eventType": "disconnected"}, False), ({"eventType": "CONNECTED"}, True), ({}, True)],
 )
 def test_the_payload_decides_where_the_topic_disagrees(payload: dict, connected: bool) -> None:
-    event = decoded(CONNECTED + "a", payload)
+    event = decoded(CONNECTED + "a", {"versionNumber": 1, **payload})
     assert event.connected is connected
     assert event.topic_disagrees is not connected
 
 
 def test_a_subscription_event_on_a_presence_topic() -> None:
-    event = decoded(CONNECTED + "a", {"eventType": "subscribed"})
+    event = decoded(CONNECTED + "a", {"eventType": "subscribed", "timestamp": 5})
     assert (event.family, event.type, event.topic_disagrees) == (
         "subscriptions",
         "subscribed",
@@ -155,7 +155,7 @@ def test_timestamps(written: object, timestamp: int) -> None:
 
 
 def test_a_lifecycle_event_without_timestamp_has_the_received_time() -> None:
-    event = decoded(CONNECTED + "a", {"timestamp": None})
+    event = decoded(CONNECTED + "a", {"timestamp": None, "versionNumber": 1})
     assert (event.timestamp, event.untimed) == (1_700_000_000_500, True)
 
 
@@ -172,21 +172,82 @@ def test_a_lifecycle_event_without_timestamp_has_the_received_time() -> None:
     ],
 )
 def test_versions(written: object, version: int | None) -> None:
-    assert decoded(CONNECTED + "a", {"versionNumber": written}).version == version
+    payload = {"versionNumber": written, "timestamp": 5}
+    assert decoded(CONNECTED + "a", payload).version == version
+
+
+EMPTY = [
+    {},
+    {"clientId": "a"},
+    {"eventType": "connected", "thingName": "t", "disconnectReason": "CONNECTION_LOST"},
+    {"timestamp": None, "versionNumber": None, "sessionIdentifier": None},
+    {"sessionIdentifier": ""},
+    {"timestamp": "", "versionNumber": "soon"},
+    {"time": 1672742949382, "version": 8, "session": "s"},
+    {"event": {}},
+    {"Event": {"clientId": "a"}, "timestamp": 1672742949382},
+    {"event": "text"},
+]
+
+
+@pytest.mark.parametrize("payload", EMPTY, ids=json.dumps)
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "presence/connected",
+        "presence/disconnected",
+        "presence/connect_failed",
+        "subscriptions/subscribed",
+        "subscriptions/unsubscribed",
+    ],
+)
+def test_a_payload_that_tells_of_no_connection_is_no_event(topic: str, payload: dict) -> None:
+    topic = f"$aws/events/{topic}/a"
+    payload = {key: value for key, value in payload.items() if key != "eventType"}
+    assert reason(topic, json.dumps(payload).encode()) == "invalid_payload"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [{"timestamp": 5}, {"timestamp": 0}, {"versionNumber": 0}, {"sessionIdentifier": "s"}],
+)
+def test_one_field_of_a_connection_is_enough(payload: dict) -> None:
+    for topic in (CONNECTED, DISCONNECTED, "$aws/events/subscriptions/subscribed/"):
+        assert decoded(topic + "a", payload).client_id == "a"
+
+
+@pytest.mark.parametrize("payload", [{}, {"a new field": 1}, {"operation": None}, {"event": {}}])
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "thing/a/created",
+        "thing/a/deleted",
+        "thingType/a/created",
+        "thingTypeAssociation/thing/a/thingType/b/added",
+        "thingGroup/a/deleted",
+        "thingGroupMembership/thingGroup/a/thing/b/added",
+        "thingGroupHierarchy/thingGroup/a/childThingGroup/b/removed",
+        "job/a/completed",
+        "jobExecution/a/failed",
+        "certificates/registered/a",
+        "commandExecution/a/SUCCEEDED",
+    ],
+)
+def test_a_topic_without_a_payload_changes_nothing(topic: str, payload: dict) -> None:
+    assert reason(f"$aws/events/{topic}", json.dumps(payload).encode()) == "invalid_payload"
 
 
 @pytest.mark.parametrize("written", [True, "true", "TRUE", 1])
 def test_booleans(written: object) -> None:
-    event = decoded(DISCONNECTED + "a", {"clientInitiatedDisconnect": written})
+    payload = {"clientInitiatedDisconnect": written, "versionNumber": 1}
+    event = decoded(DISCONNECTED + "a", payload)
     assert event.client_initiated is True
 
 
 @pytest.mark.parametrize("written", [False, "false", "", "perhaps"])
 def test_what_a_disconnect_says_does_not_matter_for_a_connect(written: object) -> None:
-    event = decoded(CONNECTED + "a", {"clientInitiatedDisconnect": written})
-    assert event == LifecycleEvent(
-        type="connected", client_id="a", connected=True, timestamp=1_700_000_000_500, untimed=True
-    )
+    event = decoded(CONNECTED + "a", {"clientInitiatedDisconnect": written, "timestamp": 5})
+    assert event == LifecycleEvent(type="connected", client_id="a", connected=True, timestamp=5)
 
 
 @pytest.mark.parametrize("key", ["event", "Event"])
@@ -194,7 +255,7 @@ def test_events_wrapped_by_a_rule(key: str) -> None:
     inner = {"clientId": "in", "eventType": "connected", "versionNumber": 3, "timestamp": 10**12}
     event = decoded(CONNECTED + "out", {key: inner, "clientId": "out", "timestamp": 5})
     assert (event.client_id, event.version, event.timestamp) == ("in", 3, 10**12)
-    assert decoded(CONNECTED + "out", {key: "no object"}).client_id == "out"
+    assert decoded(CONNECTED + "out", {key: "no object", "timestamp": 5}).client_id == "out"
     assert decoded(CONNECTED + "out", {"event": None, "Event": inner}).client_id == "in"
 
 
@@ -282,7 +343,7 @@ def test_deep_nesting() -> None:
 
 
 def test_size() -> None:
-    payload = b'{"clientId":"a","x":"' + b"x" * (MAX_PAYLOAD - 23) + b'"}'
+    payload = b'{"timestamp":5,"x":"' + b"x" * (MAX_PAYLOAD - 22) + b'"}'
     assert len(payload) == MAX_PAYLOAD
     assert decode(CONNECTED + "a", payload, NOW).type == "connected"
     assert reason(CONNECTED + "a", payload + b" ") == "too_large"
@@ -381,6 +442,48 @@ def test_rejections_do_not_quote_the_payload() -> None:
     assert "secret" not in str(rejected.value)
 
 
+ARN = "arn:aws:iot:eu-west-1:123456789012:thinggroup/"
+
+
+@pytest.mark.parametrize(
+    ("written", "ancestors"),
+    [
+        (None, []),
+        ([], []),
+        ([{"groupArn": ARN + "country"}, {"groupArn": ARN + "site"}], ["country", "site"]),
+        (
+            [
+                {"groupArn": "arn:aws-cn:iot:cn-north-1:1:thinggroup/country", "groupId": "g-0"},
+                {"groupArn": "arn:aws-us-gov:iot:us-gov-west-1:1:thinggroup/site"},
+            ],
+            ["country", "site"],
+        ),
+        ([{"groupId": "g-0"}, {"groupArn": ARN + "site"}], ["", "site"]),
+        ([{"groupArn": ARN + "country"}, {"groupId": "g-4"}], ["country", "site"]),
+        ([{"groupArn": "odd"}, None, {"groupArn": None}, {}], ["", "", "", "site"]),
+        ([{"groupArn": ARN + "nul\0"}, {"groupArn": ARN + "g" * 1025}], ["", "site"]),
+        ([{"groupArn": ARN + "g"}] * 33, []),
+        ([{"groupArn": 7}], []),
+        (["country"], []),
+        ("country", []),
+        ({"groupArn": ARN + "country"}, []),
+        (7, []),
+    ],
+)
+def test_the_groups_above_a_group(written: object, ancestors: list[str]) -> None:
+    payload = {"parentGroupName": "site", "rootToParentThingGroups": written, "timestamp": 5}
+    event = decoded("$aws/events/thingGroup/hall/updated", payload)
+    assert event == ThingGroupEvent(
+        type="updated", timestamp=5, thing_group="hall", parent="site", ancestors=ancestors
+    )
+
+
+def test_a_parent_that_only_the_list_of_ancestors_names() -> None:
+    groups = [{"groupArn": ARN + "country"}, {"groupArn": ARN + "site"}]
+    payload = {"rootToParentThingGroups": groups, "timestamp": 5}
+    assert decoded("$aws/events/thingGroup/hall/updated", payload).parent == "site"
+
+
 def test_attributes_beyond_the_limits_of_aws_are_ignored() -> None:
     attributes = {
         "n" * 128: "v" * 800,
@@ -396,11 +499,20 @@ def test_attributes_beyond_the_limits_of_aws_are_ignored() -> None:
 
 def test_names_of_the_registry_at_their_limit() -> None:
     name = "g" * 1024
-    assert decoded(f"$aws/events/thingGroup/{name}/created", {}).thing_group == name
-    assert reason(f"$aws/events/thingGroup/{name}g/created", b"{}") == "invalid_payload"
+    payload = {"timestamp": 5}
+    assert decoded(f"$aws/events/thingGroup/{name}/created", payload).thing_group == name
+    assert reason(f"$aws/events/thingGroup/{name}g/created", json.dumps(payload).encode()) == (
+        "invalid_payload"
+    )
     assert reason(
         "$aws/events/thing/a/created", json.dumps({"thingName": name + "g"}).encode()
     ) == ("invalid_payload")
+    for topic, field in [
+        ("thing/a/updated", "thingTypeName"),
+        ("thingGroup/a/updated", "parentGroupName"),
+    ]:
+        payload = json.dumps({field: name + "g"}).encode()
+        assert reason(f"$aws/events/{topic}", payload) == "invalid_payload"
 
 
 def test_text_kept_for_each_client_is_cut() -> None:

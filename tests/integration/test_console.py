@@ -1,6 +1,7 @@
 """The console of `presenced run` in a real Chromium, with events from a mosquitto."""
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,12 +174,12 @@ def test_the_story_of_a_client(page: Page) -> None:
 
 def test_a_client_that_is_not_known(page: Page) -> None:
     show(page, "#/clients/nobody")
-    page.wait_for_text("#notices", "the client is not known")
+    page.wait_for_text("#notices", "The client is not known")
     assert page.text("#device-title") == "nobody"
     # The browser itself writes of every answer that is none.
     assert all("404" in line for line in page.complaints())
     show(page, "#/clients/..")
-    page.wait_for_text("#notices", "browsers cannot request")
+    page.wait_for_text("#notices", "Browsers cannot request")
 
 
 def test_a_transition_comes_by_itself(page: Page, broker: Mosquitto) -> None:
@@ -291,14 +292,19 @@ def test_a_lost_connection_is_told_and_comes_back(
     page = Page(browser, f"http://127.0.0.1:{daemon.port}/")
     show(page)
     broker.stop()
-    page.wait_for_text("#notices", "presenced is not ready")
+    page.wait_for_text("#link", "Not ready")
+    assert re.search(r"Not ready\. .* Connection presenced: .*\.$", page.text("#notices"))
     daemon.signal(signal.SIGTERM)
     daemon.wait(timeout=5)
     page.wait_for_text("#link", "Connection lost at")
     assert "The connection to presenced is lost." in page.text("#notices")
     daemon.start()
-    page.wait_for_text("#link", "Live")
+    page.wait_for_text("#link", "Not ready")
     page.wait(lambda: "is lost" not in page.text("#notices"))
+    page.wait_for_text("#strip-note", "more may have been missed while the connection was lost.")
+    broker.start()
+    page.wait_for_text("#link", "Live")
+    page.wait(lambda: page.text("#notices") == "")
     page.complaints()  # of what could not be reached
 
 
@@ -312,8 +318,8 @@ def test_a_password_that_the_browser_knows_is_enough(
     daemon = daemon_of(metrics={"web_config": str(web), "health_listen": health})
     page = Page(browser, f"http://somebody:secret@127.0.0.1:{daemon.port}/")
     page.complaints()
-    show(page)
-    page.wait_for_text("#notices", "presenced is not ready")
+    page.open()
+    page.wait_for_text("#link", "Not ready")
     assert page.complaints() == []
 
 

@@ -122,7 +122,10 @@ def test_promtool_and_both_formats(
     daemon.wait_until_ready()
     broker.publish(
         [
-            ("$aws/events/presence/connected/x", json.dumps({"clientId": name}).encode())
+            (
+                "$aws/events/presence/connected/x",
+                json.dumps({"clientId": name, "timestamp": 5}).encode(),
+            )
             for name in hostile_names
         ]
     )

@@ -99,7 +99,7 @@ def test_filters_that_change_under_a_kept_session(
     granted = "presenced_mqtt_subscription_granted"
     change(THINGS)
     wait_for(lambda: unsubscribed(broker) == [PRESENCE])
-    broker.publish([connected("missed"), (THINGS.replace("#", "end/created"), b"{}")])
+    broker.publish([connected("missed"), (THINGS.replace("#", "end/created"), b'{"timestamp": 5}')])
     wait_for(lambda: daemon.value("iot_things") == 1, what="what was sent after it")
     assert daemon.value("iot_clients", state="online") == 1
     assert gaps(daemon) == {}, "no presence was to be had"

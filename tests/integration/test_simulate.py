@@ -81,6 +81,7 @@ def test_presence_equals_the_truth(
     assert daemon.value("iot_things") == 60
     ignored = (daemon.value("iot_events_ignored_total", reason=r) for r in ("duplicate", "stale"))
     assert all(ignored), "late and doubled messages did come"
+    assert not daemon.value("presenced_gaps_total", reason="rate_limit"), "no limit but AWS's"
 
 
 def test_an_end_by_signal_tells_the_truth_of_that_moment(

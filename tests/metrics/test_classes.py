@@ -38,6 +38,17 @@ def test_a_million_distinct_classes_are_counted_within_the_limit() -> None:
     assert shown["other", "online"] == 1_000_000 - 1000
 
 
+def test_a_class_has_no_text_longer_than_a_client_id_of_aws() -> None:
+    classes = ClassCounts(re.compile("(?P<kind>[^/]+)/(?P<site>.*)"))
+    for client_id in ("pump/" + "x" * 128, "pump/" + "x" * 129, "ü" * 65 + "/x", "pump/x"):
+        classes.count(Client(client_id), State.ONLINE, 1)
+    assert {labels: n for labels, n in classes.samples() if n} == {
+        ("pump", "x" * 128, "online"): 1,
+        ("other", "other", "online"): 2,
+        ("pump", "x", "online"): 1,
+    }
+
+
 @given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=60))
 def test_the_limit_of_classes_loses_no_client(steps: list[tuple[int, bool]]) -> None:
     """Classes beyond the limit are `other`, and counts return to 0."""

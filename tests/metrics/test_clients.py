@@ -50,15 +50,47 @@ class Bench:
             self.fleet.apply_registry(event_of_thing, self.now)
 
 
-@given(st.lists(st.lists(STEPS, min_size=1, max_size=8), max_size=8))
+@given(st.permutations(CLIENTS), st.lists(st.lists(STEPS, min_size=1, max_size=8), max_size=8))
 @settings(max_examples=400, deadline=None)
-def test_updates_by_batches_end_like_a_restart(batches: list[list[tuple[str, str]]]) -> None:
+def test_updates_by_batches_end_like_a_reload(
+    order: list[str], batches: list[list[tuple[str, str]]]
+) -> None:
     bench = Bench()
-    for batch in [[("connect", client_id) for client_id in CLIENTS], *batches]:
+    for batch in [[("connect", client_id) for client_id in order], *batches]:
         for step, client_id in batch:
             bench.take(step, client_id)
         bench.pipeline.forget([], "requested")  # hands the changes to the observers
-        assert seen(bench.metrics) == seen(ClientMetrics(bench.fleet, SETTINGS))
+        before = seen(bench.metrics)
+        bench.metrics.use(SETTINGS)
+        assert seen(bench.metrics) == before
+        transitions = [each.transition for each in bench.metrics.series.clients()]
+        known = bench.fleet.presence.clients.values()
+        assert len(transitions) == sum(each.transition is not None for each in known)
+
+
+def test_a_reload_with_another_limit_keeps_the_order_of_arrival() -> None:
+    bench = Bench()
+    bench.take("create", "a1")
+    for client_id in ("c", "b2", "a1", "b1"):
+        bench.take("connect", client_id)
+    bench.pipeline.forget([], "requested")
+    for limit, shown in [
+        (1, {"c"}),
+        (3, {"c", "b2", "a1"}),
+        (0, set()),
+        (4, {"c", "b2", "a1", "b1"}),
+    ]:
+        bench.metrics.use(SETTINGS.model_copy(update={"max_clients": limit}))
+        assert client_ids(bench.metrics) == shown
+    bench.metrics.use(SETTINGS.model_copy(update={"per_client": False}))
+    assert client_ids(bench.metrics) == set()
+    bench.metrics.use(SETTINGS.model_copy(update={"max_clients": 4}))
+    assert client_ids(bench.metrics) == {"c", "b2", "a1", "b1"}
+
+
+def client_ids(metrics: ClientMetrics) -> set[str]:
+    text = b"".join(block.text for block in metrics.series.blocks()).decode()
+    return set(re.findall('client_id="([^"]+)"', text))
 
 
 def seen(metrics: ClientMetrics) -> tuple[list[bytes], dict[tuple[str, ...], int]]:

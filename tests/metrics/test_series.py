@@ -1,7 +1,6 @@
 """Text of the per-client series."""
 
 import json
-from random import Random
 
 import pytest
 from hypothesis import given
@@ -33,8 +32,8 @@ def samples(series: ClientSeries) -> dict[tuple[str, tuple[tuple[str, str], ...]
 
 def test_samples_of_a_client() -> None:
     series = DescribedFleet().series()
-    series.show(client("a", State.PENDING, 1672742949.25))
-    series.show(client("b", State.OFFLINE, 2.0))
+    series.add(client("a", State.PENDING, 1672742949.25))
+    series.add(client("b", State.OFFLINE, 2.0))
     assert samples(series) == {
         ("iot_client_connected", (("client_id", "a"),)): 1,
         ("iot_client_connected", (("client_id", "b"),)): 0,
@@ -47,7 +46,7 @@ def test_samples_of_a_client() -> None:
 
 def test_a_change_is_rendered_and_a_forgotten_client_is_removed() -> None:
     series = DescribedFleet().series()
-    series.show(client("a"))
+    series.add(client("a"))
     assert samples(series)["iot_client_connected", (("client_id", "a"),)] == 1
     series.show(client("a", State.OFFLINE))
     assert samples(series)["iot_client_connected", (("client_id", "a"),)] == 0
@@ -58,65 +57,105 @@ def test_a_change_is_rendered_and_a_forgotten_client_is_removed() -> None:
 
 def test_there_is_no_series_if_they_are_disabled() -> None:
     series = DescribedFleet().series(per_client=False)
-    series.show(client("a"))
+    series.add(client("a"))
     assert list(series.blocks()) == []
-
-
-def test_a_client_gets_series_when_another_is_forgotten() -> None:
-    series = DescribedFleet().series(max_clients=2)
-    for name in "abc":
-        series.show(client(name))
-    series.show(client("a", State.OFFLINE))
-    assert ids(series) == {"a", "b"}, "clients with series keep them"
-    series.drop(client("b"))
-    series.show(client("c"))
-    assert ids(series) == {"a", "c"}
-    assert series.shown == 2
 
 
 def ids(series: ClientSeries) -> set[str]:
     return {dict(labels)["client_id"] for _, labels in samples(series)}
 
 
+class Crowd:
+    """Clients that arrive and are forgotten, and their series."""
+
+    def __init__(self, limit: int) -> None:
+        self.fleet = DescribedFleet()
+        self.clients = self.fleet.clients
+        self.series = self.fleet.series(max_clients=limit)
+
+    def arrive(self, *names: str) -> None:
+        for name in names:
+            self.clients[name] = client(name)
+            self.series.add(self.clients[name])
+
+    def forget(self, *names: str) -> None:
+        for gone in [self.clients.pop(name) for name in names]:
+            self.series.drop(gone)
+
+
+def test_the_first_to_come_have_series_and_the_longest_waiting_follow() -> None:
+    crowd = Crowd(2)
+    crowd.arrive("z", "y", "b", "a")
+    crowd.clients["y"].state = State.OFFLINE
+    crowd.series.show(crowd.clients["y"])
+    assert ids(crowd.series) == {"z", "y"}, "nothing depends on the alphabet"
+    crowd.forget("z")
+    assert ids(crowd.series) == {"y", "b"}
+    crowd.arrive("z")
+    crowd.forget("y")
+    assert ids(crowd.series) == {"b", "a"}
+    crowd.forget("a", "b")
+    assert ids(crowd.series) == {"z"}
+    assert crowd.series.shown == 1
+
+
 def test_clients_without_series_wait_for_a_free_place(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log.configure("info", "json")
-    fleet = DescribedFleet()
-    clients = fleet.clients
-    clients.update((name, client(name)) for name in "abcdefg")
-    series = fleet.series(max_clients=2)
-    for name in "abcde":
-        series.show(clients[name])
-    clients["d"].state = State.OFFLINE
-    series.show(clients["d"])
-    series.drop(clients.pop("c"))
-    assert ids(series) == {"a", "b"}
-    series.drop(clients.pop("a"))
-    assert ids(series) == {"b", "d"}, "a waiting client is taken at once, a forgotten one is not"
-    assert samples(series)["iot_client_connected", (("client_id", "d"),)] == 0, "as it is now"
-    series.drop(clients.pop("d"))
-    assert ids(series) == {"b", "e"}
+    crowd = Crowd(2)
+    crowd.arrive(*"abcde")
+    crowd.clients["d"].state = State.OFFLINE
+    crowd.series.show(crowd.clients["d"])
+    crowd.forget("c")
+    assert ids(crowd.series) == {"a", "b"}
+    crowd.forget("a")
+    assert ids(crowd.series) == {"b", "d"}, "a waiting client is taken at once, a forgotten one not"
+    assert samples(crowd.series)["iot_client_connected", (("client_id", "d"),)] == 0, "as it is now"
+    crowd.forget("d")
+    assert ids(crowd.series) == {"b", "e"}
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["value"] == 2
-    series.drop(clients.pop("b"))
-    series.show(clients["f"])
-    series.show(clients["g"])
+    crowd.forget("b")
+    crowd.arrive("f", "g")
     assert len(capsys.readouterr().err.splitlines()) == 1, "the limit was reached again"
 
 
 def test_clients_that_are_forgotten_together_leave_no_place_free() -> None:
-    fleet = DescribedFleet()
-    clients = fleet.clients
-    clients.update((name, client(name)) for name in "abcde")
-    series = fleet.series(max_clients=2)
-    for each in clients.values():
-        series.show(each)
-    forgotten = [clients.pop(name) for name in "ac"]
-    clients["d"] = Client("d")  # forgotten too; a thing of this name exists
+    crowd = Crowd(2)
+    crowd.arrive(*"abcde")
+    forgotten = [crowd.clients.pop(name) for name in "ac"]
+    crowd.clients["d"] = Client("d")  # forgotten too; a thing of this name exists
     for each in forgotten:
-        series.drop(each)
-    assert ids(series) == {"b", "e"}
+        crowd.series.drop(each)
+    assert ids(crowd.series) == {"b", "e"}
+
+
+LONG = [
+    ("x" * 128, True),
+    ("x" * 129, False),
+    ("ü" * 64, True),
+    ("ü" * 64 + "x", False),
+    ("\U0001f69c" * 32, True),
+    ("\U0001f69c" * 33, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "has_series"), LONG, ids=[f"{len(n.encode())} bytes" for n, _ in LONG]
+)
+def test_a_client_id_longer_than_aws_allows_has_no_series(
+    name: str, has_series: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.configure("info", "json")
+    crowd = Crowd(1)
+    crowd.arrive(name, "b")
+    assert ids(crowd.series) == {name if has_series else "b"}
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"].startswith("client ID too long") for line in lines] == [not has_series]
+    crowd.series.show(crowd.clients[name])
+    crowd.forget(name)
+    assert ids(crowd.series) == {"b"}
 
 
 names = st.text("ab-", max_size=3)
@@ -124,39 +163,35 @@ names = st.text("ab-", max_size=3)
 
 @given(
     st.integers(0, 4),
-    st.lists(st.tuples(st.sampled_from(["show", "drop"]), names), max_size=60),
-    st.randoms(use_true_random=False),
+    st.lists(st.tuples(st.sampled_from(["arrive", "forget"]), names), max_size=60),
+    st.integers(0, 6),
 )
-def test_which_clients_have_series_depends_on_neither_order_nor_restart(
-    limit: int, steps: list[tuple[str, str]], random: Random
+def test_the_first_of_those_that_are_known_have_series(
+    limit: int, steps: list[tuple[str, str]], other_limit: int
 ) -> None:
-    fleet = DescribedFleet()
-    clients = fleet.clients
-    series = fleet.series(max_clients=limit)
+    crowd = Crowd(limit)
+    order: list[str] = []
     for step, name in steps:
-        if step == "show":
-            series.show(clients.setdefault(name, client(name)))
-        elif name in clients:
-            series.drop(clients.pop(name))
-        assert ids(series) == set(sorted(clients)[:limit])
-        assert series.shown == len(ids(series))
-    restarted = fleet.series(max_clients=limit)
-    for restored in random.sample(sorted(clients), len(clients)):
-        restarted.show(clients[restored])
-    assert ids(restarted) == ids(series)
-
-
-def test_a_client_without_a_transition_has_no_series() -> None:
-    series = DescribedFleet().series()
-    series.show(Client("a"))
-    assert samples(series) == {}
+        if step == "arrive" and name not in order:
+            crowd.arrive(name)
+            order.append(name)
+        elif step == "forget" and name in order:
+            crowd.forget(name)
+            order.remove(name)
+        assert ids(crowd.series) == set(order[:limit])
+        assert crowd.series.shown == min(limit, len(order))
+    assert [each.client_id for each in crowd.series.clients()] == order
+    another = crowd.fleet.series(max_clients=other_limit)
+    for each in crowd.series.clients():
+        another.add(each)
+    assert ids(another) == set(order[:other_limit])
 
 
 def test_the_info_labels_follow_the_registry() -> None:
     fleet = DescribedFleet()
     fleet.descriptions["a"] = Description("pump", {"site": "north", "x": None})
     series = fleet.series(thing_attributes=("site", "x", "client-id"))
-    series.show(client("a"))
+    series.add(client("a"))
 
     def info() -> list[dict[str, str]]:
         return [dict(labels) for name, labels in samples(series) if name == "iot_client_info"]
@@ -171,9 +206,8 @@ def test_the_info_labels_follow_the_registry() -> None:
 
 def test_named_groups_become_labels() -> None:
     series = DescribedFleet().series(client_id_pattern=r"^(?P<kind>[a-z]+)-(?P<site>\w+)?")
-    series.show(client("pump-north"))
-    series.show(client("pump-"))
-    series.show(client("7"))
+    for name in ("pump-north", "pump-", "7"):
+        series.add(client(name))
     shown = [dict(labels) for name, labels in samples(series) if name == "iot_client_connected"]
     assert shown == [
         {"client_id": "pump-north", "kind": "pump", "site": "north"},
@@ -189,7 +223,7 @@ def test_any_client_id_survives_the_format(names: set[str]) -> None:
     names = {n for n in names if not set(n) & set("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")}
     series = DescribedFleet().series()
     for name in names:
-        series.show(client(name))
+        series.add(client(name))
     shown = {
         dict(labels)["client_id"] for name, labels in samples(series) if name.endswith("connected")
     }

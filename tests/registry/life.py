@@ -185,6 +185,7 @@ class Registry:
                 type="deleted",
                 version=known.version + self.random.choice([0, 1]),
                 thing_group_id=f"#{known.number}",
+                ancestors=self._ancestors(known.parent),
             )
         )
         with_events = self._chance(0.5)
@@ -254,9 +255,17 @@ class Registry:
                 type=word,
                 version=known.version,
                 thing_group_id=f"#{known.number}",
+                ancestors=self._ancestors(known.parent),
                 attributes=known.attributes,
             )
         )
+
+    def _ancestors(self, parent: str) -> list[str]:
+        """The groups above a group, that at the top first; the message may lack some or all."""
+        names = self.lineage(parent)[::-1]
+        if self._chance(0.3):
+            return []
+        return ["" if self._chance(0.1) else name for name in names]
 
     def _some_type(self) -> str:
         return self.random.choice(["", *sorted(self.types)])

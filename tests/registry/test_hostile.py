@@ -34,6 +34,7 @@ def nonsense(random: Random) -> RegistryEvent:
             random.choice([None, *NAMES]),
             at,
             thing_group_id=random.choice([None, "x"]),
+            ancestors=random.choices(["", *NAMES], k=random.randrange(4)),
             **fields,
         ),
         thing_type(one, at, type=fields["type"]),

@@ -125,6 +125,57 @@ def test_a_group_deleted_with_things_and_groups_inside() -> None:
     assert census.inventory.groups.live["site"].children == set()
 
 
+def test_a_groups_event_names_all_groups_above_it() -> None:
+    census = learned(
+        group("hall", "site", 5, ancestors=["country", "site"]), member("hall", "a", 6)
+    )
+    assert groups_of(census, "a") == {"hall", "site", "country"}
+    assert census.inventory.groups.live["country"].parent == ""
+    assert set(census.inventory.groups.live) == {"hall", "site", "country"}
+
+
+def test_what_a_groups_event_says_of_those_above_it_holds_for_its_moment() -> None:
+    """A later event of the ancestor itself, its link or its deletion counts, in any order."""
+    seen_at_5 = [
+        group("hall", "site", 5, ancestors=["country", "site"]),
+        member("hall", "a", 6),
+    ]
+    for later, above in [
+        (group("site", "region", 7), {"site", "region"}),
+        (group("site", None, 7), {"site"}),
+        (link("country", "site", 7, added=False), {"site"}),
+        (link("region", "site", 7), {"site", "region"}),
+        (group("country", at=7, type="deleted"), {"site"}),
+        (group("site", at=7, type="deleted"), set()),
+        (group("site", "region", 4), {"site", "country"}),
+        (link("region", "site", 4), {"site", "country"}),
+        (link("world", "country", 4), {"site", "country"}),
+        (link("world", "country", 7), {"site", "country", "world"}),
+        (group("site", at=4, type="deleted"), {"site", "country"}),
+        (group("row", "site", 7, ancestors=["region", "site"]), {"site", "region"}),
+        (group("row", "site", 4, ancestors=["region", "site"]), {"site", "country"}),
+    ]:
+        for events in ([*seen_at_5, later], [later, *seen_at_5]):
+            assert groups_of(learned(*events), "a") == {"hall", *above}, later
+
+
+def test_an_outdated_event_of_a_group_still_tells_of_those_above_it() -> None:
+    census = learned(group("hall", at=9, version=3), member("hall", "a", 9))
+    late = group("hall", "site", 5, version=2, ancestors=["country", "site"])
+    assert census.learn([late]) == {APPLIED: 1}
+    assert census.learn([late]) == {STALE: 1}
+    census.learn([member("site", "a", 9)])
+    assert groups_of(census, "a") == {"hall", "site", "country"}
+
+
+def test_an_ancestor_whose_name_is_not_known_ends_the_chain_there() -> None:
+    census = learned(
+        group("row", "hall", 5, ancestors=["country", "", "hall"]), member("row", "a", 6)
+    )
+    assert groups_of(census, "a") == {"row", "hall"}
+    assert "" not in census.inventory.groups.live
+
+
 def test_a_late_link_to_a_group_deleted_since_still_ends_the_older_link() -> None:
     """Otherwise a child would stay with its former parent if the deletion came first."""
     orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]

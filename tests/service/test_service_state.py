@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from presenced.store.changes import Changes
 from presenced.store.errors import StateUnusableError
 from presenced.store.file import StateFile
 from presenced.store.schema import ClientRow, CounterRow
+from presenced.store.tools import forget
 from statefiles import client_row as row
 from statefiles import clients_in, of_clients, query
 from waiting import until
@@ -149,21 +151,36 @@ def message(client_id: str, acknowledge: Callable[[], None] | None, what: str = 
 
 
 def test_above_max_clients_the_same_clients_have_series_after_a_restart(path: Path) -> None:
-    shown: list[list[str]] = []
+    """Those that came first, and after them those that have waited longest."""
+    long = "x" * 129
 
-    async def scenario(service: Service) -> None:
-        for client_id in "dbeac" if not shown else "":
-            service.ingest(message(client_id, None))
-        await until(lambda: len(service.clients) == 5)
-        lines = (await scrape(service)).splitlines()
-        assert "presenced_clients_without_series 3.0" in lines
-        shown.append(sorted(line for line in lines if "client_id=" in line))
+    def start(limit: int, shown: str, *, arriving: Iterable[str] = (), forgotten: str = "") -> None:
+        async def scenario(service: Service) -> None:
+            known = len(service.clients)
+            for client_id in arriving:
+                service.ingest(message(client_id, None))
+                known += 1
+            await until(lambda: len(service.clients) == known)
+            if forgotten:
+                forget(path, list(forgotten))
+                await until(lambda: len(service.clients) == known - len(forgotten))
+            lines = (await scrape(service)).splitlines()
+            left = known - len(forgotten) - len(shown)
+            assert f"presenced_clients_without_series {left}.0" in lines
+            pattern = re.compile('iot_client_connected{client_id="(.*)"} 1')
+            assert {m[1] for m in map(pattern.fullmatch, lines) if m} == set(shown)
 
-    for _ in range(2):
-        run(path, scenario, PRESENCED_METRICS__MAX_CLIENTS="2", **CLEAN)
-    assert shown[0] == shown[1]
-    for name in "ab":
-        assert f'iot_client_connected{{client_id="{name}"}} 1' in shown[0]
+        run(path, scenario, PRESENCED_METRICS__MAX_CLIENTS=str(limit), **CLEAN)
+
+    start(2, "ez", arriving=["e", long, "z", "b", "y", "a"])
+    start(2, "ez")
+    start(1, "e")
+    start(3, "ezb")
+    start(2, "zb", forgotten="e")
+    start(2, "zb", arriving="c")
+    start(2, "ya", forgotten="zb")
+    start(2, "ya")
+    start(3, "yac")
 
 
 @pytest.mark.parametrize("step", [-7200.0, 7200.0])

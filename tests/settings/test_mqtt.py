@@ -160,9 +160,12 @@ AWS_ENDPOINT = "abc-ats.iot.eu-west-1.amazonaws.com"
 @pytest.mark.parametrize(
     ("keys", "limit"),
     [
-        ("", 100),
+        ("", None),
         ("transport: aiomqtt, ", None),
+        (f"endpoint: {AWS_ENDPOINT}, ", 100),
         (f"transport: aiomqtt, endpoint: {AWS_ENDPOINT}, ", 100),
+        ("endpoint: abc.ats.iot.cn-north-1.amazonaws.com.cn, ", 100),
+        ("max_message_rate: 100, ", 100),
         ("transport: aiomqtt, max_message_rate: 100, ", 100),
         ("transport: aiomqtt, max_message_rate: null, ", None),
         ("max_message_rate: null, ", None),
@@ -176,5 +179,7 @@ def test_the_message_rate_is_limited_on_aws_or_where_it_is_set(load, keys, limit
 
 
 def test_no_limit_of_the_message_rate_by_environment(load):
-    variable = "PRESENCED_MQTT__MAX_MESSAGE_RATE"
-    assert load("", {variable: "null"}).mqtt.message_rate_limit is None
+    environ = {"PRESENCED_MQTT__ENDPOINT": AWS_ENDPOINT}
+    assert load("", environ).mqtt.message_rate_limit == 100
+    environ |= {"PRESENCED_MQTT__MAX_MESSAGE_RATE": "null"}
+    assert load("", environ).mqtt.message_rate_limit is None

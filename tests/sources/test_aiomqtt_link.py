@@ -73,6 +73,11 @@ def test_paho_has_the_method(name: str) -> None:
     assert not missing, f"paho.mqtt.client.Client.{name} has no parameter {missing}"
 
 
+def test_paho_has_the_keep_alive_that_applies() -> None:
+    found = inspect.getattr_static(paho.mqtt.client.Client, "keepalive", None)
+    assert isinstance(found, property), "paho.mqtt.client.Client.keepalive"
+
+
 @pytest.mark.parametrize("package", ["aiomqtt", "paho-mqtt"])
 def test_only_tested_releases_are_allowed(package: str) -> None:
     project = tomllib.loads(PYPROJECT.read_text())["project"]

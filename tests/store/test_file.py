@@ -94,6 +94,18 @@ def test_a_row_that_sqlite_does_not_take_keeps_no_other_from_the_file(path, bad)
     file.close()
 
 
+def test_a_client_keeps_the_number_of_its_arrival_until_it_arrives_again(path):
+    file = StateFile.open(path)
+    for arrivals, kept in [([None], None), ([4, None], 4), ([None, None], 4), ([9], 9)]:
+        pending = of_clients(client_row("b"))
+        for arrival in arrivals:
+            pending.merge(of_clients(client_row("a", arrival=arrival, version=arrival)))
+        file.commit(pending)
+        row = clients_in(file)["a"]
+        assert (row.arrival, row.version) == (kept, arrivals[-1])
+    file.close()
+
+
 def test_a_failed_commit_changes_nothing(path):
     file = StateFile.open(path)
     with sqlite3.connect(path) as other:
@@ -321,16 +333,22 @@ def test_changes_know_how_many_rows_they_hold():
 
 FORMAT_1 = (Path(__file__).parent / "format_1.sql").read_text()
 FORMAT_2 = FORMAT_1 + "ALTER TABLE clients ADD COLUMN offline_at REAL;"
+FORMAT_3 = FORMAT_2 + "ALTER TABLE clients ADD COLUMN arrival INTEGER;"
 
 
-@pytest.mark.parametrize(("version", "sql"), [(1, FORMAT_1), (2, FORMAT_2)])
+@pytest.mark.parametrize(("version", "sql"), [(1, FORMAT_1), (2, FORMAT_2), (3, FORMAT_3)])
 def test_files_of_earlier_formats_are_migrated(path, version, sql):
     connection = sqlite3.connect(path)
     connection.executescript(sql)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {version}")
-    row = client_row("a", state="offline", offline_at=None if version == 1 else 5.5)
-    columns = row[:14] if version == 1 else row
+    row = client_row(
+        "a",
+        state="offline",
+        offline_at=None if version < 2 else 5.5,
+        arrival=None if version < 3 else 7,
+    )
+    columns = row[: 13 + version]
     connection.execute(f"INSERT INTO clients VALUES ({', '.join('?' * len(columns))})", columns)
     connection.commit()
     connection.close()

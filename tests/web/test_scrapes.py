@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -15,7 +15,6 @@ from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition, Snapshot
-from presenced.metrics.series import ClientSeries
 from presenced.pipeline import Pipeline
 from presenced.presence import Client, PresenceRules, State
 from presenced.settings import MetricsSettings
@@ -25,12 +24,12 @@ from presenced.web.server import Listener
 CLIENTS = 40_000  # more text than sockets hold
 
 
-def show(series: ClientSeries, state: State, transition: float) -> None:
-    """Have every client in a state since a moment."""
+def clients(state: State, transition: float) -> Iterator[Client]:
+    """Every client, in a state since a moment."""
     for number in range(CLIENTS):
         client = Client(f"client-{number}")
         client.state, client.transition = state, transition
-        series.show(client)
+        yield client
 
 
 class Scraped:
@@ -38,10 +37,11 @@ class Scraped:
 
     def __init__(self, make_exposition: Callable[[MetricSources], Exposition]) -> None:
         pipeline = Pipeline(Fleet(PresenceRules()))
-        clients = ClientMetrics(pipeline.fleet, MetricsSettings(max_clients=CLIENTS))
-        self.series = clients.series
-        show(self.series, State.ONLINE, 1.0)
-        view = MetricSources(pipeline, clients, "awscrt")
+        metrics = ClientMetrics(pipeline.fleet, MetricsSettings(max_clients=CLIENTS))
+        self.series = metrics.series
+        for client in clients(State.ONLINE, 1.0):
+            self.series.add(client)
+        view = MetricSources(pipeline, metrics, "awscrt")
         ready = Readiness(ready=True, text="ready")
         self.exposition = make_exposition(view)
         self.listener = Listener("127.0.0.1", 0, self.exposition, lambda: ready)
@@ -94,7 +94,8 @@ def test_simultaneous_scrapes_are_complete() -> None:
             wanted = world.text
             bodies = await asyncio.gather(*(world.get(zipped=bool(n % 2)) for n in range(6)))
             assert all(body.endswith(wanted) for body in bodies)
-            show(world.series, State.OFFLINE, 2.0)
+            for client in clients(State.OFFLINE, 2.0):
+                world.series.show(client)
             assert world.text != wanted
             assert (await world.get()).endswith(world.text)
             assert (await world.get(zipped=True)).endswith(world.text)
@@ -108,7 +109,8 @@ def test_a_slow_answer_shows_one_moment() -> None:
             wanted = world.text
             reader, writer = await world.request(b"GET")
             await reader.readuntil(b"\r\n\r\n")
-            show(world.series, State.OFFLINE, 2.0)
+            for client in clients(State.OFFLINE, 2.0):
+                world.series.show(client)
             assert (await world.get()).endswith(world.text)
             assert (await reader.read()).endswith(wanted)
             writer.close()

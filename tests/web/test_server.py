@@ -62,7 +62,7 @@ def test_not_ready_says_why() -> None:
         ready = await get("/-/ready")
         assert (ready.status, await ready.text()) == (503, "<no broker>\n")
         page = await get("/")
-        assert "Not ready: &lt;no broker&gt;" in await page.text()
+        assert "Not ready: &lt;no broker&gt;." in await page.text()
         assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
 
     serve(use, Readiness(ready=False, text="<no broker>"))

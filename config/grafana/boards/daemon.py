@@ -73,7 +73,7 @@ def _now(made: building.Dashboard) -> None:
     made.with_panel(
         number(
             "Clients without series",
-            "Clients beyond metrics.max_clients: included in totals, without series of their own.",
+            "Clients beyond metrics.max_clients, or with an ID of over 128 bytes: only in totals.",
             f"max({_of('presenced_clients_without_series')})",
             steps=GOOD_IF_NONE,
         ).span(4)

@@ -106,7 +106,9 @@ _DECODER = msgspec.json.Decoder(_ClientPayload, strict=False)
 def decode_client_event(route: Route, payload: bytes, received: float) -> Event:
     """Decode any event about a client. Raises `Rejected`.
 
-    `received`, in seconds since the epoch, is the time of a lifecycle event that carries none.
+    `received`, in seconds since the epoch, is the time of a lifecycle event that carries none. A
+    payload without timestamp, version and session tells of no connection and is rejected, except
+    for a refused connect with its reason.
     """
     fields = decode_payload(_DECODER, payload)
     event_type = route.type
@@ -116,6 +118,9 @@ def decode_client_event(route: Route, payload: bytes, received: float) -> Event:
     timestamp = fields.event_time
     disagrees = event_type != route.type
     session = (fields.session_identifier or "")[:_MAX_SESSION] or None
+    refusal = fields.connect_failure_reason if event_type == "connect_failed" else None
+    if timestamp is None and fields.version_number is None and not (session or refusal):
+        raise invalid("it has none of timestamp, versionNumber and sessionIdentifier")
     match event_type:
         case "connected" | "disconnected":
             disconnected = event_type == "disconnected"

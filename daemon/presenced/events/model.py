@@ -180,13 +180,18 @@ class ThingTypeAssociationEvent(RegistryEvent, kw_only=True, gc=False):
 
 
 class ThingGroupEvent(RegistryEvent, kw_only=True):
-    """A thing group was created, updated or deleted. `parent` is None at the top."""
+    """A thing group was created, updated or deleted. `parent` is None at the top.
+
+    `ancestors` are the groups above it at that time, the one at the top first; a name that the
+    message does not give is empty.
+    """
 
     family = "thing_group"
     thing_group: str
     thing_group_id: str | None = None
     version: int | None = None
     parent: str | None = None
+    ancestors: list[str] = []
     attributes: dict[str, str | None] = {}
 
 

@@ -81,6 +81,11 @@ def invalid(detail: str) -> Rejected:
     return Rejected(RejectionReason.INVALID_PAYLOAD, detail)
 
 
+def is_name(text: str) -> bool:
+    """Return whether a text may be a name. MQTT forbids U+0000 (MQTT 5 section 1.5.4)."""
+    return len(text) <= MAX_NAME and "\0" not in text
+
+
 def name(*candidates: str | None) -> str:
     """Return the first candidate that is not empty. Raises `Rejected` if none is, or it is invalid.
 

@@ -24,13 +24,17 @@ from presenced.events.model import (
     ThingTypeAssociationEvent,
     ThingTypeEvent,
 )
-from presenced.events.payloads import Payload, Version, decode_payload, invalid, name
+from presenced.events.payloads import Payload, Version, decode_payload, invalid, is_name, name
 from presenced.events.topics import Route, normal_type
 
 # "AWS IoT Core thing resource limits".
 _MAX_ATTRIBUTES = 50
 _MAX_ATTRIBUTE_NAME = 128
 _MAX_ATTRIBUTE_VALUE = 800
+# "AWS IoT Core thing group resource limits" has 7 levels; a longer list of ancestors is ignored.
+_MAX_ANCESTORS = 32
+
+_ABSENT = msgspec.Raw()
 
 # The families that an eventType may name, without "_": payloads of 2019 say "thingEvent" where
 # later ones say "THING_EVENT". The other families do not read it.
@@ -51,6 +55,13 @@ class PropagatingAttribute(msgspec.Struct, rename="camel", gc=False):
     user_property_key: str | None = None
 
 
+class Ancestor(msgspec.Struct, rename="camel", gc=False):
+    """A group above another one."""
+
+    group_arn: str | None = None
+    group_id: str | None = None
+
+
 class _Payload(Payload, rename="camel"):
     thing_name: str | None = None
     thing_id: str | None = None
@@ -67,15 +78,24 @@ class _Payload(Payload, rename="camel"):
     group_arn: str | None = None
     parent_group_name: str | None = None
     child_group_name: str | None = None
+    # Not decoded with the rest: one odd ancestor is no reason to reject the event.
+    root_to_parent_thing_groups: msgspec.Raw = _ABSENT
     status: str | None = None
 
 
 _DECODER = msgspec.json.Decoder(_Payload, strict=False)
+_NOTHING = _Payload()
+_decode_ancestors = msgspec.json.Decoder(list[Ancestor | None]).decode
 
 
 def decode_resource_event(route: Route, payload: bytes) -> Event:
-    """Decode an event of any family but those of clients. Raises `Rejected`."""
+    """Decode an event of any family but those of clients. Raises `Rejected`.
+
+    A payload without any field of an event is rejected: a topic alone changes nothing.
+    """
     fields = decode_payload(_DECODER, payload)
+    if msgspec.structs.replace(fields, root_to_parent_thing_groups=_ABSENT) == _NOTHING:
+        raise invalid("it has no field of such an event")
     family, names = route.family, route.names
     if fields.event_type is not None and family in _EVENT_TYPES:
         family = _EVENT_TYPES[family].get(fields.event_type.replace("_", "").lower(), "")
@@ -103,7 +123,7 @@ def _event(family: str, fields: _Payload, names: tuple[str, ...], common: dict[s
                 thing_name=name(fields.thing_name, names[0]),
                 thing_id=fields.thing_id or None,
                 version=fields.version_number,
-                thing_type=fields.thing_type_name or None,
+                thing_type=_optional(fields.thing_type_name),
                 attributes=_attributes(fields),
                 **common,
             )
@@ -124,11 +144,13 @@ def _event(family: str, fields: _Payload, names: tuple[str, ...], common: dict[s
                 **common,
             )
         case "thing_group":
+            above = _ancestors(fields)
             return ThingGroupEvent(
                 thing_group=name(fields.thing_group_name, names[0]),
                 thing_group_id=fields.thing_group_id or None,
                 version=fields.version_number,
-                parent=fields.parent_group_name or None,
+                parent=_optional(fields.parent_group_name or (above[-1] if above else None)),
+                ancestors=above,
                 attributes=_attributes(fields),
                 **common,
             )
@@ -148,6 +170,26 @@ def _event(family: str, fields: _Payload, names: tuple[str, ...], common: dict[s
             return _COUNTED[family](**common)
 
 
+def _ancestors(fields: _Payload) -> list[str]:
+    """Return the names of the groups above a group; empty where an ARN is missing or has no name.
+
+    The last one is the parent, which has a field of its own.
+    """
+    try:
+        groups = _decode_ancestors(fields.root_to_parent_thing_groups)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return []
+    if not 0 < len(groups) <= _MAX_ANCESTORS:
+        return []
+    names = [_name_in_arn(group.group_arn if group else None) for group in groups]
+    names = [each if is_name(each) else "" for each in names]
+    return [*names[:-1], names[-1] or _optional(fields.parent_group_name) or ""]
+
+
+def _optional(text: str | None) -> str | None:
+    return name(text) if text else None
+
+
 def _attributes(fields: _Payload) -> dict[str, str | None]:
     items = (fields.attributes or {}).items()
     return dict(islice(filter(within_limits, items), _MAX_ATTRIBUTES))
@@ -159,5 +201,5 @@ def within_limits(attribute: tuple[str, str | None]) -> bool:
     return len(key) <= _MAX_ATTRIBUTE_NAME and len(value or "") <= _MAX_ATTRIBUTE_VALUE
 
 
-def _name_in_arn(arn: str | None) -> str | None:
-    return arn.partition("/")[2] if arn else None
+def _name_in_arn(arn: str | None) -> str:
+    return arn.partition("/")[2] if arn else ""

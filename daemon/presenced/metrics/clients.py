@@ -1,10 +1,14 @@
 """The metrics of single clients and of their classes, as an observer of the pipeline."""
 
+from collections.abc import Iterable
+
 from presenced.fleet import Fleet
 from presenced.metrics.series import ClassCounts, ClientSeries
 from presenced.pipeline import Batch
-from presenced.presence import ClientChange
+from presenced.presence import Client, ClientChange, State
 from presenced.settings import MetricsSettings
+
+_UNKNOWN = State.UNKNOWN  # as a global: see `State`
 
 
 class ClientMetrics:
@@ -15,22 +19,44 @@ class ClientMetrics:
 
     def __init__(self, fleet: Fleet, settings: MetricsSettings) -> None:
         self._fleet = fleet
-        self.use(settings)
+        self._settings = settings
+        self.restored()
+
+    def restored(self) -> None:
+        """Build series and classes for all clients, which are in the order of their arrival."""
+        self._build(self._settings, self._fleet.presence.clients.values())
 
     def use(self, settings: MetricsSettings) -> None:
-        """Build series and classes for all clients that are known."""
-        fleet = self._fleet
-        self.series = ClientSeries(fleet, settings)
-        self.classes = ClassCounts(settings.client_id_pattern)
-        for client in fleet.presence.clients.values():
-            self.series.show(client)
-            self.classes.count(client, client.state, 1)
+        """Use other settings; the clients keep their order."""
+        self._settings = settings
+        if self.series.enabled:
+            self._build(settings, self.series.clients())
+        else:
+            self.restored()
+
+    def _build(self, settings: MetricsSettings, in_order: Iterable[Client]) -> None:
+        series, classes = (
+            ClientSeries(self._fleet, settings),
+            ClassCounts(settings.client_id_pattern),
+        )
+        for client in in_order:
+            if client.transition is not None:
+                series.add(client)
+        for client in self._fleet.presence.clients.values():
+            classes.count(client, client.state, 1)
+        self.series, self.classes = series, classes
 
     def observe(self, batch: Batch) -> None:
         """Update the series and classes of the clients that changed."""
         for change in batch.changes.clients:
-            if change.transition is not None or change.adopted:
-                self.series.show(change.client)
+            transition = change.transition
+            if transition is not None:
+                if transition.previous is _UNKNOWN:
+                    self.series.add(change.client)
+                else:
+                    self.series.show(change.client)
+            elif change.adopted:
+                self.series.add(change.client)
             elif change.described:
                 self.series.describe(change.client)
             elif change.after is None and change.before is not None:

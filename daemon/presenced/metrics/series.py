@@ -1,15 +1,16 @@
 """Series of single clients, as text that is rendered on change; counts of clients by class."""
 
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 
 from presenced.fleet import Fleet
 from presenced.metrics.metric import Block, Family, Metric, label_names, label_text
 from presenced.presence import Client, State
+from presenced.presence.deadlines import REBUILD_ABOVE
 from presenced.settings import MetricsSettings
 from presenced.settings.values import RESERVED
-from presenced.system.log import get_logger
+from presenced.system.log import ThrottledLogger, get_logger
 
 _CONNECTED = Metric(
     "iot_client_connected",
@@ -39,14 +40,24 @@ PER_CLIENT: dict[str, Metric] = {
 _CONNECTED_STATES = (State.ONLINE, State.PENDING)
 
 
+# AWS IoT Core's limit of a client ID, in bytes of UTF-8 ("AWS IoT Core quotas"). Other brokers
+# allow more, and the ID is in the text of each series.
+_MAX_ID_BYTES = 128
+
+
+def _is_long(text: str) -> bool:
+    """Return whether a text is longer than AWS IoT Core allows a client ID to be."""
+    length = len(text)
+    return 4 * length > _MAX_ID_BYTES and len(text.encode(errors="replace")) > _MAX_ID_BYTES
+
+
 class ClientSeries:
     """The samples of every client that has series of its own.
 
-    These are the first `max_clients` client IDs, sorted as text, of the clients that ever went
-    online or offline: the choice depends neither on the order of arrival nor on a restart. A
-    client beyond that waits until one is forgotten. If `per_client` is False, no client has series.
-    The named groups of `client_id_pattern` become labels; `thing_attributes` become labels of
-    `iot_client_info`.
+    The first `max_clients` clients have series, in the order in which they first went online or
+    offline. Further clients wait until one is forgotten. A client ID of more than 128 bytes has no
+    series. If `per_client` is False, no client has. The named groups of `client_id_pattern` become
+    labels; `thing_attributes` become labels of `iot_client_info`.
     """
 
     def __init__(self, fleet: Fleet, settings: MetricsSettings) -> None:
@@ -58,26 +69,51 @@ class ClientSeries:
         names = label_names(settings.thing_attributes, RESERVED.union(groups))
         self._attributes = {attribute: names[attribute] for attribute in settings.thing_attributes}
         self._connected, self._transitions, self._info = map(Family, PER_CLIENT.values())
-        self._places: dict[str, int] = {}
+        self._places: dict[str, int] = {}  # in the order of arrival
         self._free: list[int] = []
-        self._shown = SortedNames()
-        self._waiting = SortedNames()
+        self._waiting = WaitingClients(fleet.presence.clients)
         self._log = get_logger("presenced.metrics")
+        self._throttled = ThrottledLogger(self._log)
 
     @property
     def shown(self) -> int:
         """How many clients have series of their own."""
         return len(self._places)
 
+    def clients(self) -> Iterator[Client]:
+        """Yield the clients with series and those that wait, in the order of their arrival."""
+        known = self._fleet.presence.clients
+        yield from (known[client_id] for client_id in self._places if client_id in known)
+        yield from self._waiting
+
+    def add(self, client: Client) -> None:
+        """Render a client that had its first transition, or let it wait for a place."""
+        if not self.enabled:
+            return
+        if _is_long(client.client_id):
+            self._throttled.warning(
+                "client ID too long for series of its own; totals count the client",
+                client_id=client.client_id[:_MAX_ID_BYTES],
+                limit_in_bytes=_MAX_ID_BYTES,
+            )
+        elif len(self._places) < self._max_clients:
+            self._render(client)
+        else:
+            if not self._waiting:
+                self._log.warning(
+                    "limit of clients with series of their own reached; totals count all clients",
+                    key="metrics.max_clients",
+                    value=self._max_clients,
+                )
+            self._waiting.add(client)
+
     def show(self, client: Client) -> None:
-        """Render the state of a client, if it may have series."""
+        """Render the state of a client, if it has series."""
         place = self._places.get(client.client_id)
         if place is not None:
             connected, transition = _values(client)
             self._connected.set_value(place, connected)
             self._transitions.set_value(place, transition)
-        elif self.enabled and client.transition is not None:
-            self._admit(client)
 
     def describe(self, client: Client) -> None:
         """Render what the registry has about a client, if it has series."""
@@ -86,20 +122,14 @@ class ClientSeries:
             self._put_info(place, client, self._labels(client.client_id))
 
     def drop(self, client: Client) -> None:
-        """Remove the series of a client and give its place to the first waiting client."""
-        client_id = client.client_id
-        if client_id not in self._places:
-            self._waiting.discard(client_id)
-            return
-        self._clear(client_id)
-        while self._waiting:
-            first = self._waiting.first
-            self._waiting.discard(first)
-            successor = self._fleet.presence.clients.get(first)
-            # The same batch may have forgotten it too, and its thing may have made it known again.
-            if successor is not None and successor.transition is not None:
+        """Remove the series of a client and give its place to the one that has waited longest."""
+        if client.client_id in self._places:
+            self._clear(client.client_id)
+            successor = self._waiting.pop()
+            if successor is not None:
                 self._render(successor)
-                return
+        elif client.transition is not None:
+            self._waiting.forgot_one()
 
     def blocks(self) -> Iterator[Block]:
         """Yield the text of all series; it is the same in both exposition formats."""
@@ -107,30 +137,10 @@ class ClientSeries:
             for family in (self._connected, self._transitions, self._info):
                 yield from family.blocks()
 
-    def _admit(self, client: Client) -> None:
-        if len(self._places) >= self._max_clients:
-            last = self._shown.last if self._places else ""
-            if client.client_id >= last:
-                self._wait(client.client_id)
-                return
-            self._clear(last)
-            self._wait(last)
-        self._render(client)
-
-    def _wait(self, client_id: str) -> None:
-        if not self._waiting:
-            self._log.warning(
-                "limit of clients with series of their own reached; totals count all clients",
-                key="metrics.max_clients",
-                value=self._max_clients,
-            )
-        self._waiting.add(client_id)
-
     def _render(self, client: Client) -> None:
         client_id = client.client_id
         place = self._free.pop() if self._free else len(self._places)
         self._places[client_id] = place
-        self._shown.add(client_id)
         labels = self._labels(client_id)
         connected, transition = _values(client)
         self._connected.put(place, labels, connected)
@@ -139,7 +149,6 @@ class ClientSeries:
 
     def _clear(self, client_id: str) -> None:
         place = self._places.pop(client_id)
-        self._shown.discard(client_id)
         self._free.append(place)
         for family in (self._connected, self._transitions, self._info):
             family.free(place)
@@ -166,74 +175,43 @@ def _values(client: Client) -> tuple[bytes, bytes]:
     return connected, b"%.3f" % (client.transition or 0.0)
 
 
-_LONGEST = 1000
+class WaitingClients:
+    """Clients without series, the one that has waited longest first.
 
-
-class SortedNames:
-    """A set of names with its first and its last name; a change is cheap at any size.
-
-    The names are in sorted lists of limited length. The first name of each list tells which list a
-    name belongs to.
+    `known` are all clients of the fleet. A client that is forgotten stays in the queue until its
+    turn, or until half of the queue may have been forgotten: a queue takes 8 bytes for a client.
     """
 
-    __slots__ = ("_firsts", "_lists")
-
-    def __init__(self) -> None:
-        self._firsts: list[str] = []
-        self._lists: list[list[str]] = []
+    def __init__(self, known: Mapping[str, Client]) -> None:
+        self._known = known
+        self._queue: deque[Client] = deque()
+        self._forgotten = 0
 
     def __bool__(self) -> bool:
-        return bool(self._lists)
+        return bool(self._queue)
 
-    @property
-    def first(self) -> str:
-        """The first name. Raises IndexError if there is none."""
-        return self._lists[0][0]
+    def __iter__(self) -> Iterator[Client]:
+        # A client that was forgotten and came back is another object, at a later place.
+        return (each for each in self._queue if self._known.get(each.client_id) is each)
 
-    @property
-    def last(self) -> str:
-        """The last name. Raises IndexError if there is none."""
-        return self._lists[-1][-1]
+    def add(self, client: Client) -> None:
+        """Add a client as the last one."""
+        self._queue.append(client)
 
-    def add(self, name: str) -> None:
-        """Add a name unless it is in the set."""
-        if not self._lists:
-            self._insert(0, [name])
-            return
-        number, at, found = self._find(name)
-        if found:
-            return
-        names = self._lists[number]
-        names.insert(at, name)
-        self._firsts[number] = names[0]
-        if len(names) > _LONGEST:
-            # Names that are added in order, as from the state file, leave full lists behind.
-            half = _LONGEST if at == _LONGEST else _LONGEST // 2
-            self._insert(number + 1, names[half:])
-            del names[half:]
+    def pop(self) -> Client | None:
+        """Remove and return the first client; None if there is none."""
+        while self._queue:
+            client = self._queue.popleft()
+            if self._known.get(client.client_id) is client:
+                return client
+        return None
 
-    def discard(self, name: str) -> None:
-        """Remove a name if it is in the set."""
-        number, at, found = self._find(name)
-        if not found:
-            return
-        names = self._lists[number]
-        del names[at]
-        if names:
-            self._firsts[number] = names[0]
-        else:
-            del self._lists[number], self._firsts[number]
-
-    def _insert(self, number: int, names: list[str]) -> None:
-        self._lists.insert(number, names)
-        self._firsts.insert(number, names[0])
-
-    def _find(self, name: str) -> tuple[int, int, bool]:
-        """Return the number of the list for a name, the position in it, and if it is there."""
-        number = max(0, bisect_right(self._firsts, name) - 1)
-        names = self._lists[number] if self._lists else []
-        at = bisect_left(names, name)
-        return number, at, at < len(names) and names[at] == name
+    def forgot_one(self) -> None:
+        """Note that a client was forgotten that may have been waiting."""
+        self._forgotten += 1
+        if self._forgotten > REBUILD_ABOVE and 2 * self._forgotten > len(self._queue):
+            self._queue = deque(self)
+            self._forgotten = 0
 
 
 _OTHER = "other"
@@ -243,9 +221,9 @@ class ClassCounts:
     """How many clients of each class are in each state, updated with every change.
 
     The class of a client is the text that the named groups of `pattern` match in its client ID; a
-    client that does not match has no class. At most `limit` classes are counted, so that client IDs
-    cannot fill the memory. All clients of further classes count in one more class, in which each
-    group is `other`.
+    client that does not match has no class. At most `limit` classes are counted, each with texts of
+    up to 128 bytes, so that client IDs cannot fill the memory. All clients of further classes count
+    in one more class, in which each group is `other`.
     """
 
     def __init__(self, pattern: re.Pattern[str] | None = None, *, limit: int = 1000) -> None:
@@ -264,7 +242,8 @@ class ClassCounts:
         if match is None:
             return
         groups = tuple(value or "" for value in match.groupdict().values())
-        if groups not in self._classes and len(self._classes) >= self._limit:
+        is_full = len(self._classes) >= self._limit and groups not in self._classes
+        if is_full or any(map(_is_long, groups)):
             groups = (_OTHER,) * len(groups)
         self._classes.setdefault(groups, dict.fromkeys(State, 0))[state] += change
 

@@ -47,7 +47,7 @@ class Inventory:
         self.things = ObjectStore(Thing)
         self.types = ObjectStore(ThingType)
         self.groups = GroupStore(ThingGroup)
-        self._changes: list[ThingChange] = []
+        self._changes: dict[str, ThingChange] = {}
         self._handlers: dict[type[RegistryEvent], Callable[..., Outcome]] = {
             ThingEvent: self._apply_thing,
             ThingTypeEvent: self._apply_type,
@@ -60,8 +60,8 @@ class Inventory:
     def apply(self, event: RegistryEvent, at: int) -> tuple[Outcome, Sequence[ThingChange]]:
         """Apply an event; `at` is its event time, or the received time in place of that."""
         outcome = self._handlers[type(event)](event, at)
-        changes, self._changes = self._changes, []
-        return outcome, changes
+        changes, self._changes = self._changes, {}
+        return outcome, list(changes.values())
 
     def restore(
         self, things: Iterable[Thing], types: Iterable[ThingType], groups: Iterable[ThingGroup]
@@ -184,7 +184,22 @@ class Inventory:
             self._end_group(group, at)
         elif outcome is Outcome.APPLIED:
             self._move(group)
+        if not stamp.deleted and self._apply_ancestors(event.ancestors, at):
+            return Outcome.APPLIED
         return outcome
+
+    def _apply_ancestors(self, names: Sequence[str], at: int) -> bool:
+        """Apply what a group's event states about the groups above it; return if that was new.
+
+        It is true of its moment, whether or not the event is the latest of its own group.
+        """
+        applied = False
+        for level, name in enumerate(names):
+            parent = names[level - 1] if level else ""
+            if name and (parent or not level):  # an empty name is not known
+                outcome = self._place(name, Relation(parent, at, present=True))
+                applied |= outcome is Outcome.APPLIED
+        return applied
 
     def _end_group(self, group: ThingGroup, at: int) -> None:
         group.deleted_at = at
@@ -197,12 +212,15 @@ class Inventory:
             self.groups.relink(group)
 
     def _apply_link(self, event: ThingGroupHierarchyEvent, at: int) -> Outcome:
-        parent = self.groups.get_or_create(event.thing_group)
-        child = self.groups.get_or_create(event.child)
+        relation = Relation(event.thing_group, at, present=event.type == "added")
+        return self._place(event.child, relation)
+
+    def _place(self, name: str, relation: Relation) -> Outcome:
+        """Apply a relation of a group to its parent, whose name is empty at the top."""
+        child = self.groups.get_or_create(name)
         # A link to a parent deleted later is void, but shows that older links are not valid either.
-        if at < child.changed_at or at <= child.deleted_at:
+        if relation.at < child.changed_at or relation.at <= child.deleted_at:
             return Outcome.STALE
-        relation = Relation(parent.name, at, present=event.type == "added")
         outcome, relations = add_relation(child.parent_relations, relation)
         if outcome is Outcome.APPLIED:
             child.parent_relations = relations
@@ -238,7 +256,8 @@ class Inventory:
         try:
             yield
         finally:
-            for thing, type_before, _ in changes:
+            for change in changes:
+                thing, type_before, _ = change
                 if type_before != thing.type:
                     for name, step in ((type_before, -1), (thing.type, 1)):
                         if name:
@@ -246,4 +265,5 @@ class Inventory:
                             kind.things += step
                             self.types.put(kind)
                 self.things.put(thing)
-            self._changes += changes
+                # An event that moves several groups changes a thing in steps.
+                self._changes.setdefault(thing.name, change)

@@ -127,7 +127,7 @@ class Service:
         """
         if self._store is not None:
             self._store.open()
-            self._client_metrics.use(self._settings.metrics)
+            self._client_metrics.restored()
             if self._api is not None:
                 self._api.restored()
 

@@ -181,8 +181,9 @@ class MqttSettings(Section):
 
     keep_alive: Annotated[Duration, within("5s", "20m", whole=True)] = file_default("30s")
     """How long the connection may be silent before it is probed; a dead one is noticed within one
-    and a half times this. Whole seconds from 5s to 20m. AWS IoT Core treats less than 30s as
-    30s; through a VPC endpoint use at most 230s."""
+    and a half times this. Whole seconds from 5s to 20m. A broker of MQTT 5 may demand another
+    time, which then applies. AWS IoT Core treats less than 30s as 30s; through a VPC endpoint use
+    at most 230s."""
 
     session_expiry: Annotated[Duration, within("0s", "7d", whole=True)] = file_default("1h")
     """How long the broker keeps the session and its undelivered messages after the connection is
@@ -191,15 +192,15 @@ class MqttSettings(Section):
     max_message_rate: Annotated[Number, Field(ge=1)] | None = 100
     """Messages per second and connection beyond which the broker discards. It limits nothing by
     itself: seconds at this rate are counted in presenced_mqtt_saturated_seconds_total, and are a
-    gap. null is no limit. The default is AWS IoT Core's limit; if this key is not set, it applies
-    to the transport awscrt and to endpoints of AWS, and other brokers have no limit."""
+    gap. null is no limit. The default is AWS IoT Core's limit. If this key is not set, it applies
+    to endpoints that AWS names, and other brokers have no limit: set 100 for a custom domain of
+    AWS."""
 
     @property
     def message_rate_limit(self) -> int | None:
         """The `max_message_rate` that applies to this broker; None is no limit."""
         given = "max_message_rate" in self.model_fields_set
-        aws = self.transport == "awscrt" or is_aws(self.endpoint)
-        return self.max_message_rate if given or aws else None
+        return self.max_message_rate if given or is_aws(self.endpoint) else None
 
     @property
     def client_ids(self) -> tuple[str, ...]:

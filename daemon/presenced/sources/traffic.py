@@ -18,7 +18,7 @@ class Traffic:
     `lifecycle_at_qos_0` is how many batches contained a lifecycle event at QoS 0.
     """
 
-    max_message_rate: int | None = 100
+    max_message_rate: int | None = None
     messages: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
     last_message: float | None = None
     saturated_seconds: int = 0

@@ -24,9 +24,8 @@ from presenced.store.schema import (
     ThingTypeRow,
 )
 
-# A power of two. With the 15 columns of clients it stays below 999 values, the limit of a statement
-# before SQLite 3.32.
 _MAX_ROWS = 64
+_MAX_VALUES = 999  # the limit of a statement before SQLite 3.32
 # Raised for a value that SQLite refuses: too large, not encodable, of a wrong type or against a
 # constraint of the table. Repeating it would fail again and keep all other rows from the disk.
 _REFUSALS = (
@@ -69,12 +68,17 @@ class Changes:
     def merge(self, later: "Changes") -> None:
         """Add what changed later; it replaces what has the same key.
 
-        A counted disconnect that was not written yet and is deleted leaves nothing: numbers rise,
-        so the file does not have it.
+        A client keeps the number of its arrival, which only the first row after that has. A counted
+        disconnect that was not written yet and is deleted leaves nothing: numbers rise, so the file
+        does not have it.
         """
         mine, counted = self.counted_disconnects, later.counted_disconnects
         for number in [n for n, row in counted.items() if row is None and mine.get(n)]:
             del mine[number], counted[number]
+        for client_id, row in later.clients.items():
+            earlier = self.clients.get(client_id)
+            if row and earlier and row.arrival is None and earlier.arrival is not None:
+                later.clients[client_id] = row._replace(arrival=earlier.arrival)
         for table in TABLES:
             getattr(self, table.name).update(getattr(later, table.name))
 
@@ -112,7 +116,7 @@ def drop_needless_deletions(connection: sqlite3.Connection, changes: Changes) ->
     """Remove deletions of rows that the file does not have. Raises sqlite3.Error."""
     for table in TABLES:
         rows: dict[Any, _Values | None] = getattr(changes, table.name)
-        for batch in _batches([key for key, row in rows.items() if row is None]):
+        for batch in _batches([key for key, row in rows.items() if row is None], _MAX_ROWS):
             stored = _stored_keys(connection, table, [_key_values(key) for key in batch])
             for key in batch:
                 if _key_values(key) not in stored:
@@ -148,7 +152,7 @@ def _execute(
 ) -> int:
     """Execute a statement for all rows; if SQLite refuses one of them, for each row alone."""
     refused = 0
-    for batch in _batches(rows):
+    for batch in _batches(rows, min(_MAX_ROWS, _MAX_VALUES // len(table.columns))):
         try:
             values = [value for row in batch for value in row]
             connection.execute(statement(table, len(batch)), values)
@@ -160,12 +164,12 @@ def _execute(
     return refused
 
 
-def _batches(rows: Iterable[Any]) -> Iterator[list[Any]]:
-    """Return rows in lists of a power of two, up to `_MAX_ROWS`: few statements to prepare."""
+def _batches(rows: Iterable[Any], limit: int) -> Iterator[list[Any]]:
+    """Return rows in lists of `limit`, the rest in powers of two: few statements to prepare."""
     remaining = iter(rows)
-    while batch := list(islice(remaining, _MAX_ROWS)):
+    while batch := list(islice(remaining, limit)):
         while batch:
-            size = 1 << (len(batch).bit_length() - 1)
+            size = limit if len(batch) == limit else 1 << (len(batch).bit_length() - 1)
             yield batch[:size]
             batch = batch[size:]
 
@@ -177,7 +181,14 @@ def _key_values(key: Any) -> _Values:
 @cache
 def _replace(table: Table, count: int) -> str:
     places = _places(len(table.columns), count)
-    return f"REPLACE INTO {table.name} VALUES {places}"  # noqa: S608 - our own names
+    if table.kept is None:
+        return f"REPLACE INTO {table.name} VALUES {places}"  # noqa: S608 - our own names
+    values = [f"{name} = excluded.{name}" for name in table.columns if name != table.kept]
+    values.append(f"{table.kept} = coalesce(excluded.{table.kept}, {table.kept})")
+    return (
+        f"INSERT INTO {table.name} VALUES {places} "  # noqa: S608 - our own names
+        f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {', '.join(values)}"
+    )
 
 
 @cache

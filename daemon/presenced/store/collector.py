@@ -1,5 +1,6 @@
 """A fleet as rows of the state file: restored at the start, then collected as it changes."""
 
+from array import array
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -8,6 +9,7 @@ import msgspec
 
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client, State
+from presenced.presence.client import EventStamp
 from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.sources.gap_detector import GapDetector
 from presenced.store.changes import Changes
@@ -39,11 +41,19 @@ from presenced.store.writer import WriterCounts
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
+_UNKNOWN = State.UNKNOWN  # as a global: see `State`
+
 
 class DirtyKeys:
-    """The names of what has changed and is not collected yet, by table."""
+    """The names of what has changed and is not collected yet, by table.
+
+    `arrivals` are the numbers of the clients that had their first transition meanwhile, of which
+    `arrived` is the last: there is an order of all clients without a number in memory for each.
+    """
 
     def __init__(self) -> None:
+        self.arrivals: dict[str, int] = {}
+        self.arrived = 0
         self.clients: set[str] = set()
         self.things: set[str] = set()
         self.thing_types: set[str] = set()
@@ -56,6 +66,10 @@ class DirtyKeys:
                 self.clients.add(change.client.client_id)
             if change.dropped is not None:
                 self.clients.add(change.dropped)
+            transition = change.transition
+            if change.adopted or (transition is not None and transition.previous is _UNKNOWN):
+                self.arrived += 1
+                self.arrivals[change.client.client_id] = self.arrived
         self.things |= batch.changes.things
         self.thing_types |= batch.changes.thing_types
         self.thing_groups |= batch.changes.thing_groups
@@ -114,17 +128,28 @@ class Collector:
         self._written_disconnects = range(disconnects.first, disconnects.end)
 
     def _restore_fleet(self, file: StateFile, notes: Notes, now: float) -> None:
-        fleet, presence = self._fleet, self._fleet.presence
-        fleet.inventory.restore(
+        presence = self._fleet.presence
+        self._fleet.inventory.restore(
             (restored_object(Thing(row.name), row) for row in file.read(ThingRow)),
             (restored_object(ThingType(row.name), row) for row in file.read(ThingTypeRow)),
             (restored_object(ThingGroup(row.name), row) for row in file.read(ThingGroupRow)),
         )
         presence.restore_gaps(notes.gap_epoch, notes.last_gap_at)
         presence.disconnects.restore(file.read(DisconnectRow))
+        self._restore_clients(file, now)
+
+    def _restore_clients(self, file: StateFile, now: float) -> None:
+        """Restore the clients in the order of their arrival; rows are in that of client IDs."""
+        presence = self._fleet.presence
         interned: dict[str | None, str | None] = {}
+        # Side by side in arrays, because of the memory for a million clients.
+        clients: list[Client] = []
+        deadlines: list[float | None] = []
+        awaited: dict[int, list[tuple[EventStamp, float]]] = {}
+        arrivals = array("q")
         for row in file.read(ClientRow):
-            client = client_of(row, interned)
+            client, arrival = client_of(row, interned), row.arrival or 0
+            self.dirty.arrived = max(self.dirty.arrived, arrival)
             if row.departed:
                 presence.forgotten.add(client)
                 continue
@@ -133,11 +158,13 @@ class Collector:
                 client.state = State.ONLINE if row.connected else State.OFFLINE
                 presence.forgotten.add(client)
                 client = Client(row.client_id, gap_epoch=row.gaps)
-            fleet.restore(
-                client,
-                deadline_of(row, presence.rules, now, self.offsets),
-                awaited_of(row, presence.rules, now, self.offsets),
-            )
+            if connections := awaited_of(row, presence.rules, now, self.offsets):
+                awaited[len(clients)] = connections
+            clients.append(client)
+            deadlines.append(deadline_of(row, presence.rules, now, self.offsets))
+            arrivals.append(arrival)
+        for at in sorted(range(len(clients)), key=arrivals.__getitem__):
+            self._fleet.restore(clients[at], deadlines[at], awaited.get(at, ()))
 
     def collect(self) -> Changes:
         """Return all that has changed."""
@@ -196,13 +223,14 @@ class Collector:
 
     def _client(self, client_id: str) -> ClientRow | None:
         presence, offsets = self._fleet.presence, self.offsets
+        arrival = self.dirty.arrivals.pop(client_id, None)
         client = presence.clients.get(client_id)
         forgotten = presence.forgotten.get(client_id)
         if client is None:
             return None if forgotten is None else client_row(forgotten, offsets, departed=True)
         if client.state is State.UNKNOWN and forgotten is not None:
             return unknown_row(client, forgotten, offsets)
-        return client_row(client, offsets, departed=False)
+        return client_row(client, offsets, departed=False, arrival=arrival)
 
     def _report_fault(self, kind: str, name: str) -> None:
         self._counts.failures["other"] += 1

@@ -48,7 +48,9 @@ class _Extra(msgspec.Struct, omit_defaults=True, gc=False):
 _EXTRA = msgspec.json.Decoder(_Extra)
 
 
-def client_row(client: Client, offsets: Offsets, *, departed: bool) -> ClientRow:
+def client_row(
+    client: Client, offsets: Offsets, *, departed: bool, arrival: int | None = None
+) -> ClientRow:
     """Return a client as a row; `departed` means that only what orders its events is kept."""
     extra = None
     if client.replaced or client.ambiguous or client.adopted:
@@ -74,6 +76,7 @@ def client_row(client: Client, offsets: Offsets, *, departed: bool) -> ClientRow
         departed,
         extra,
         None if client.offline_at is None else client.offline_at + offsets.lived,
+        arrival,
     )
 
 

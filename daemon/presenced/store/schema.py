@@ -31,6 +31,8 @@ class ClientRow(NamedTuple):
     `gaps` of `meta` is unverified. `connected`, `event_time` (milliseconds; -1 before the first),
     `version` and `session` are those of the event. `departed` is 1 if the client was forgotten and
     only what orders its events is kept. `extra` is an object of what only few clients have.
+    `arrival` numbers the clients in the order of their first transitions; a row without a number
+    keeps the one that the file has.
     """
 
     client_id: str
@@ -48,6 +50,7 @@ class ClientRow(NamedTuple):
     departed: int
     extra: Json | None
     offline_at: float | None = None
+    arrival: int | None = None
 
 
 class ThingRow(NamedTuple):
@@ -141,11 +144,17 @@ _DEFINITIONS = {
 
 
 class Table:
-    """A table; the first `key_width` columns are its key, `json_columns` contain JSON."""
+    """A table; the first `key_width` columns are its key, `json_columns` contain JSON.
 
-    def __init__(self, name: str, row: type[Any], key_width: int = 1) -> None:
+    The column `kept` stays as it is in the file if the new row has NULL in it.
+    """
+
+    def __init__(
+        self, name: str, row: type[Any], key_width: int = 1, kept: str | None = None
+    ) -> None:
         self.name = name
         self.row = row
+        self.kept = kept
         self.columns: tuple[str, ...] = row._fields
         self.key_width = key_width
         self.key = self.columns[:key_width]
@@ -168,7 +177,7 @@ class Table:
 
 
 TABLES = (
-    Table("clients", ClientRow),
+    Table("clients", ClientRow, kept="arrival"),
     Table("things", ThingRow),
     Table("thing_groups", ThingGroupRow),
     Table("thing_types", ThingTypeRow),
@@ -179,7 +188,10 @@ TABLES = (
 )
 """All tables. Their names are also those of the attributes of `Changes`."""
 
-_MIGRATIONS = ("ALTER TABLE clients ADD COLUMN offline_at REAL",)
+_MIGRATIONS = (
+    "ALTER TABLE clients ADD COLUMN offline_at REAL",
+    "ALTER TABLE clients ADD COLUMN arrival INTEGER",
+)
 
 VERSION = 1 + len(_MIGRATIONS)
 """The format that this version of presenced reads and writes."""

@@ -101,6 +101,17 @@ changed_values = {
     "clientInitiatedDisconnect": st.sampled_from([True, "false", "odd", None]),
     "thingArn": st.sampled_from(["arn:aws:iot:x:1:thing/a", "a", "", "x/", None]),
     "groupArn": st.sampled_from(["arn:aws:iot:x:1:thinggroup/north", "a", ""]),
+    "rootToParentThingGroups": st.none()
+    | st.sampled_from([7, ["plants"], [{"groupArn": 7}]])
+    | st.permutations(
+        [
+            {"groupArn": "arn:aws:iot:x:1:thinggroup/plants", "groupId": "g-1"},
+            {"groupArn": "arn:aws-cn:iot:x:1:thinggroup/sites"},
+            {"groupArn": "odd", "groupId": ""},
+            {},
+            None,
+        ]
+    ).map(lambda groups: groups[:3]),
     "attributes": st.dictionaries(
         st.sampled_from(["site", "model", "k" * 129]),
         st.sampled_from(["north", "", "v" * 801]) | st.none(),
@@ -220,7 +231,9 @@ def test_a_replay_has_the_same_result_except_for_names(messages: list[Message]) 
 def test_messages_that_differ_in_removed_fields_stay_different() -> None:
     """Jobs carry nothing to order them by: only identical payloads count once."""
     topic = "$aws/events/job/j/completed"
-    payloads = [b'{"comment": "one"}', b'{"comment": "two"}', b'{"comment": "one"}', b"{ }", b"{}"]
+    comments = ["one", "two", "one", ""]
+    payloads = [json.dumps({"timestamp": 5, "comment": each}).encode() for each in comments]
+    payloads += [b'{ "timestamp": 5 }', b'{"timestamp": 5}']
     compare([message(topic, payload) for payload in payloads])
 
 

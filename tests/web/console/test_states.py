@@ -1,5 +1,6 @@
 """What the console says of a daemon and of a stream that are not as they should be."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ from api_fleet import has_room
 from consoles import Stage, staged
 from pages import Page, chromium
 from presenced.events.message import Message
+from presenced.events.model import DISCONNECT_REASONS
 from presenced.system.supervision import Readiness
 from waiting import wait_for
 
@@ -38,20 +40,171 @@ def test_an_empty_fleet_says_so(page: Page) -> None:
     assert page.text("#strip-note") == "None since this page was opened."
 
 
-def test_not_ready_and_catching_up_are_told_with_what_that_means(page: Page, stage: Stage) -> None:
-    stage.fleet.readiness = Readiness(ready=False, text="presenced-2: <b>no</b> broker\nx: refused")
+def seen(page: Page, selector: str) -> list[str]:
+    """The texts of what is displayed."""
+    return [each.text for each in page.all(selector) if each.is_displayed()]
+
+
+def be(stage: Stage, text: str, *, ready: bool = False) -> None:
+    """Let the daemon be ready or not, with what `/-/ready` says."""
+    stage.fleet.readiness = Readiness(ready=ready, text=text)
+
+
+def test_while_the_daemon_is_not_ready_nothing_looks_live(page: Page, stage: Stage) -> None:
+    be(stage, "presenced: <b>no</b> broker\npresenced-2: refused. Try again.")
     page.open()
-    page.wait_for_text(
-        "#notices", "presenced is not ready: presenced-2: <b>no</b> broker x: refused"
+    page.wait_for_text("#link", "Not ready")
+    assert page.one("#link .mark").get_attribute("data-state") == "offline"
+    assert page.text("#notices") == (
+        "Not ready. This page shows the last known state."
+        " Connection presenced: <b>no</b> broker."
+        " Connection presenced-2: refused. Try again."
     )
-    stage.fleet.readiness = Readiness(ready=False, text="catching up with what was published")
+    be(stage, "starting")
     page.open()
-    page.wait_for_text("#notices", "Until then no client goes offline.")
-    stage.fleet.readiness = Readiness(ready=True, text="ready")
+    page.wait_for_text("#notices", "Not ready. This page shows the last known state. Starting.")
+
+
+def test_catching_up_is_told_with_what_that_means(page: Page, stage: Stage) -> None:
+    be(stage, "catching up with messages queued meanwhile: presenced")
+    page.open()
+    page.wait_for_text("#link", "Catching up")
+    assert page.text("#notices") == (
+        "Catching up with messages queued meanwhile: presenced. Until then no client goes offline."
+    )
+    be(stage, "ready: every connection is up, every filter granted", ready=True)
     page.open()
     page.wait_for_text("#link", "Live")
     page.wait_for_text("#totals", "Went online 0")
     assert page.text("#notices") == ""
+
+
+def test_what_is_wrong_with_a_ready_daemon_is_told(page: Page, stage: Stage) -> None:
+    text = "ready: all is up\npresenced: events come at QoS 0\nthe state file is full"
+    be(stage, text, ready=True)
+    page.open()
+    page.wait_for_text("#link", "Live")
+    page.wait_for_text("#notices", "Connection presenced: events come at QoS 0.")
+    assert page.text("#notices").endswith("The state file is full.")
+
+
+def test_the_broker_goes_down_while_the_page_is_open(page: Page, stage: Stage) -> None:
+    page.open()
+    page.wait_for_text("#link", "Live")
+    be(stage, "presenced: no broker")
+    stage.call(lambda: stage.fleet.hear("connected", at=1))  # the page looks again
+    page.wait_for_text("#link", "Not ready")
+    be(stage, "ready", ready=True)
+    stage.call(lambda: stage.fleet.hear("connected", "b", at=2))
+    page.wait_for_text("#link", "Live")
+
+
+def test_a_client_that_is_not_known_has_no_empty_parts(page: Page, stage: Stage) -> None:
+    stage.call(lambda: stage.fleet.hear("connected", at=1))
+    page.open("#/clients/nobody")
+    page.wait_for_text("#notices", "The client is not known")
+    assert page.text("#device-title") == "nobody"
+    assert seen(page, "#device h2") == []
+    page.open("#/clients/a")
+    page.wait_for_text("#badge", "online")
+    assert seen(page, "#device h2") == ["Timeline", "Facts", "Last event of each type"]
+    page.driver.execute_script("location.hash = '#/clients/nobody'")
+    page.wait_for_text("#notices", "The client is not known")
+    assert seen(page, "#device h2") == []
+
+
+def test_a_list_without_clients_has_no_heads_of_columns(page: Page, stage: Stage) -> None:
+    page.open()
+    page.wait_for_text("#list-note", "No client is known yet.")
+    assert seen(page, "#clients th") == []
+    stage.call(lambda: stage.fleet.hear("connected", at=1))
+    page.wait(lambda: "Client ID" in seen(page, "#clients th"))
+
+
+def lose(stage: Stage, name: str, reason: str, at: float) -> None:
+    """Let a client come, with a thing and a group, and go for this reason."""
+    fleet = stage.fleet
+
+    def act() -> None:
+        fleet.hear("connected", name, at=at)
+        fleet.thing(name, at, thingTypeName="environment-sensor")
+        fleet.join(name, "building-seven-north", at)
+        fleet.hear("disconnected", name, at=at + 9, disconnectReason=reason)
+        fleet.wait(at + 90)
+
+    stage.call(act)
+
+
+def test_every_reason_of_disconnects_has_its_number(page: Page, stage: Stage) -> None:
+    for number, reason in enumerate(DISCONNECT_REASONS):
+        for each in range(number + 1):
+            lose(stage, f"c-{number}-{each}", reason, 2000 * number + 100 * each)
+    page.open()
+    page.wait_for_text("#totals", "Disconnects")
+    counted = [f"{reason} {number}" for number, reason in enumerate(DISCONNECT_REASONS, 1)]
+    assert page.texts(".reasons li") == counted[::-1]
+
+
+@pytest.mark.parametrize("width", [1200, 1000, 700])
+def test_a_reason_breaks_between_its_words(page: Page, stage: Stage, width: int) -> None:
+    page.emulate(width=width)
+    for number, reason in enumerate(DISCONNECT_REASONS):
+        lose(stage, f"a-rather-long-client-id-{number}", reason, 100 * number)
+    page.open()
+    page.wait(lambda: len(page.all("#clients tbody tr")) == len(DISCONNECT_REASONS))
+    assert set(page.texts("td.reason")) == set(DISCONNECT_REASONS)
+    words = {word for each in DISCONNECT_REASONS for word in re.split("(?<=_)", each)}
+    lines = page.run(LINES, "td.reason .code")
+    assert {word for line in lines for word in re.split("(?<=_)", line) if word} <= words
+    assert page.run("return document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+LINES = """
+// The lines of each element as they are laid out.
+return [...document.querySelectorAll(arguments[0])].flatMap((element) => {
+  const lines = [];
+  let top = null;
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    for (let at = 0; at < walker.currentNode.length; at++) {
+      const range = document.createRange();
+      range.setStart(walker.currentNode, at);
+      range.setEnd(walker.currentNode, at + 1);
+      const box = range.getBoundingClientRect();
+      if (top === null || Math.abs(box.top - top) > 3) lines.push("");
+      top = box.top;
+      lines[lines.length - 1] += range.toString();
+    }
+  }
+  return lines;
+})
+"""
+
+
+def test_groups_that_are_left_out_are_counted(page: Page, stage: Stage) -> None:
+    def join() -> None:
+        stage.fleet.thing("a", 1)
+        for number in range(10):
+            stage.fleet.join("a", f"group-number-{number}", 1)
+
+    stage.call(join)
+    page.open()
+    shown = [f"group-number-{number}" for number in range(3)]
+    page.wait_for_text("#clients tbody", f"{', '.join(shown)} and 7 more")
+
+
+def test_transitions_that_are_not_shown_are_told(page: Page, stage: Stage) -> None:
+    page.emulate(width=700)
+    page.open()
+    page.wait_for_text("#link", "Live")
+    for number in range(7):
+        stage.call(lambda at=number: stage.fleet.hear("connected", f"c{at}", at=at))
+    page.wait_for_text(
+        "#strip-note", "7 since this page was opened, of which the latest 5 are shown."
+    )
+    assert [each.is_displayed() for each in page.all("#strip li")] == 5 * [True] + 2 * [False]
+    page.emulate(width=1200)
+    page.wait_for_text("#strip-note", "7 since this page was opened.")
 
 
 def test_a_client_after_a_gap_is_unverified(page: Page, stage: Stage) -> None:
@@ -133,7 +286,8 @@ def test_what_was_lost_is_told(page: Page, stage: Stage) -> None:
 
     stage.call(flood)
     page.wait(lambda: page.all("#strip li"))
-    page.wait_for_text("#strip-note", "1,000 since this page was opened; 500 more")
+    page.wait_for_text("#strip-note", "1,000 since this page was opened, of which the latest 30")
+    assert "are shown; 500 more were missed" in page.text("#strip-note")
     shown = page.texts("#strip li")
     assert len(shown) == 30
     assert "c1499" in shown[0]

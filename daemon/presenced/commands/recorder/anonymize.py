@@ -20,7 +20,7 @@ from presenced.events.model import (
     Rejected,
     RejectionReason,
 )
-from presenced.events.resources import PropagatingAttribute, within_limits
+from presenced.events.resources import Ancestor, PropagatingAttribute, within_limits
 from presenced.events.topics import route, topic_of
 from presenced.service.build import client_filter
 from presenced.settings import Settings
@@ -177,6 +177,18 @@ def _fields(
 
         return change_arn
 
+    group_arn = arn("thinggroup", named("group"))
+
+    def ancestors(groups: list[Ancestor | None]) -> list[Ancestor | None]:
+        return [
+            group
+            and Ancestor(
+                group.group_arn and group_arn(group.group_arn),
+                group.group_id and pseudonyms.identifier(group.group_id),
+            )
+            for group in groups
+        ]
+
     texts: dict[str, Callable[[str], str]] = {
         **dict.fromkeys(("eventType", "operation", "status"), _word),
         **dict.fromkeys(("clientId", "thingName"), client),
@@ -189,7 +201,7 @@ def _fields(
         "disconnectReason": reason({*DISCONNECT_REASONS, *reasons}),
         "connectFailureReason": reason(CONNECT_FAILURE_REASONS),
         "thingArn": arn("thing", client),
-        "groupArn": arn("thinggroup", named("group")),
+        "groupArn": group_arn,
         "thingTypeName": named("type"),
         "jobId": named("job"),
     }
@@ -200,6 +212,7 @@ def _fields(
         "topics": (list[str], each(named("topic"))),
         "searchableAttributes": (list[str], each(attribute)),
         "propagatingAttributes": (list[PropagatingAttribute], propagating),
+        "rootToParentThingGroups": (list[Ancestor | None], ancestors),
         "attributes": (dict[str, str | None], attribute_values),
     }
 

@@ -144,7 +144,8 @@ DAEMON = (
     ),
     GaugeMetric(
         "presenced_clients_without_series",
-        "Clients beyond metrics.max_clients, which have no series of their own.",
+        "Clients beyond metrics.max_clients, or with an ID of more than 128 bytes, which have no "
+        "series of their own.",
         "presenced_clients_without_series > 0",
         read=lambda s: (
             max(0, s.presence.known - s.clients.series.shown) if s.clients.series.enabled else 0

@@ -85,7 +85,12 @@ class AiomqttLink(Link):
             logger=_paho_log,
         )
         self._paho: Client = self._mqtt._client  # noqa: SLF001 - see the docstring of the module
-        self._socket = PahoSocket(self._paho, lambda: self._messages, self._broken)
+        self._socket = PahoSocket(
+            self._paho,
+            lambda: self._messages,
+            on_failure=self._broken,
+            on_silence=lambda: self._finish(symptoms.no_pingresp(options)),
+        )
         self._aiomqtt_on_unsubscribe: Any = self._paho.on_unsubscribe
         self._aiomqtt_on_publish: Any = self._paho.on_publish
         self._paho.manual_ack_set(on=True)
@@ -172,6 +177,7 @@ class AiomqttLink(Link):
             said = getattr(properties, "ReasonString", None)
             self.fail(ConnectError(symptoms.connack_fault(code.value, self._options, said)))
         else:
+            self._socket.keep_alive()
             self._accepted(resumed=flags.session_present)
 
     def _on_disconnect(

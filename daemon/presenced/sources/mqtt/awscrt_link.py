@@ -17,11 +17,10 @@ from awscrt.exceptions import AwsCrtError
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt import symptoms
-from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link
+from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link, ping_timeout
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 
-_PING_TIMEOUT = 10.0
 _SUBACK_TIMEOUT = 20.0
 # For sending DISCONNECT. Without a connection there is nothing to wait for, and the library may be
 # busy for long: s2n-tls waits up to 30 s after each failed handshake (its "blinding").
@@ -131,8 +130,7 @@ class AwscrtLink(Link):
             retry_jitter_mode=mqtt5.ExponentialBackoffJitterMode.NONE,
             min_reconnect_delay_ms=_milliseconds(_NEVER_RECONNECT),
             max_reconnect_delay_ms=_milliseconds(_NEVER_RECONNECT),
-            # The library requires a keep-alive longer than the ping timeout.
-            ping_timeout_ms=_milliseconds(min(_PING_TIMEOUT, keep_alive / 2)),
+            ping_timeout_ms=_milliseconds(ping_timeout(keep_alive)),
             connack_timeout_ms=_milliseconds(options.answer_timeout),
             ack_timeout_sec=round(_SUBACK_TIMEOUT),
             disable_metrics=True,

@@ -14,6 +14,16 @@ from presenced.sources.status import ConnectionStatus
 
 # As many unacknowledged QoS 1 messages as AWS IoT Core keeps on a connection.
 RECEIVE_MAXIMUM = 100
+_LONGEST_PING_TIMEOUT = 10.0
+
+
+def ping_timeout(keep_alive: float) -> float:
+    """Return how long to wait for a PINGRESP, in seconds.
+
+    At most half the keep-alive: a connection on which nothing arrives any more is noticed within
+    one and a half times the keep-alive, which is what the documentation of `mqtt.keep_alive` says.
+    """
+    return min(_LONGEST_PING_TIMEOUT, keep_alive / 2)
 
 
 class ConnectError(Exception):

@@ -15,7 +15,8 @@ export class Refusal extends Error {
 export async function refusal(response) {
   const text = await response.text();
   const isProblem = response.headers.get("Content-Type")?.startsWith("application/problem+json");
-  const detail = isProblem ? JSON.parse(text).detail : `${response.status} ${text.slice(0, 200)}`;
+  const start = text.length > 200 ? `${text.slice(0, 200)}…` : text;
+  const detail = isProblem ? JSON.parse(text).detail : `${response.status} ${start}`;
   return new Refusal(response.status, detail, 1000 * (response.headers.get("Retry-After") ?? 0));
 }
 

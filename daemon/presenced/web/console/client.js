@@ -34,11 +34,11 @@ export async function clientOf(id) {
   return { story, history };
 }
 
-/** Show the client ID before anything else is known. */
+/** Show the client ID before anything else is known, or if nothing is. */
 export function showName(id) {
   fill($("device-title"), name(id));
-  for (const part of ["badge", "story", "timeline", "bounds", "facts", "last-events"]) fill($(part));
-  showShare($("presence"), []);
+  for (const part of ["badge", "story"]) fill($(part));
+  $("device-parts").hidden = true;
 }
 
 /** Show all about a client. */
@@ -50,6 +50,7 @@ export function showClient({ story, history }) {
   fill($("story"), visible(story.explanation));
   showFacts(story);
   showTimeline(history);
+  $("device-parts").hidden = false;
 }
 
 function showFacts(story) {

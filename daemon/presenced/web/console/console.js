@@ -4,7 +4,9 @@ import { ask, Refusal } from "./api.js";
 import { clientOf, showClient, showName } from "./client.js";
 import { pageOf, showNumbers, showPage, Strip } from "./fleet.js";
 import { Stream } from "./stream.js";
-import { $, address, clock, el, fill, now, plural, setClock, updateAges, visible } from "./text.js";
+import {
+  $, address, clock, el, fill, now, plural, sentence, setClock, updateAges, visible,
+} from "./text.js";
 
 const SOON = 1000, REGULARLY = 10000, TYPING = 200, STRIP_EVERY = 250, AGES_EVERY = 1000;
 const FIELDS = ["prefix", "state", "sort"];
@@ -39,11 +41,15 @@ class Link {
     this.downSince = null;
     this.streaming = false;
     this.refusal = null;
+    this.hasAsked = false;
+    this.summary = undefined;
   }
 
-  /** Requests were answered, or failed to reach the daemon. */
-  answered(isUp) {
+  /** Requests were answered, or failed to reach the daemon; `summary` is undefined if refused. */
+  answered(isUp, summary) {
     this.downSince = isUp ? null : this.downSince ?? now();
+    this.hasAsked = true;
+    this.summary = summary;
     this.show();
   }
 
@@ -54,15 +60,23 @@ class Link {
     this.show();
   }
 
+  /** The state in words, and the client state that has the same mark. */
+  state() {
+    if (this.downSince !== null) return ["offline", `Connection lost at ${clock(this.downSince)}`];
+    if (!this.hasAsked) return ["unknown", "Connecting"];
+    if (!this.streaming || !this.summary) return ["pending", "Not live"];
+    if (this.summary.ready) return ["online", "Live"];
+    return isCatchingUp(this.summary) ? ["pending", "Catching up"] : ["offline", "Not ready"];
+  }
+
   show() {
-    const lost = this.downSince !== null;
-    const state = lost ? "offline" : this.streaming ? "online" : "pending";
-    const since = lost && clock(this.downSince);
-    const text = { online: "Live", pending: "Not live", offline: `Connection lost at ${since}` };
-    fill($("link-text"), text[state]);
+    const [state, text] = this.state();
+    fill($("link-text"), text);
     $("link").firstElementChild.dataset.state = state;
+    const lost = this.downSince !== null;
     document.body.classList.toggle("stale", lost);
-    const down = `The connection to presenced is lost. This page shows the state of ${since}; reconnecting.`;
+    const down = lost &&
+      `The connection to presenced is lost. This page shows the state of ${clock(this.downSince)}; reconnecting.`;
     const refused = `Transitions cannot be followed: ${this.refusal}. Everything else is still updated.`;
     notice("link", lost ? down : this.refusal === null ? "" : refused);
   }
@@ -126,28 +140,42 @@ class Page {
     const errors = [shown, summary].map((each) => each.reason).filter(Boolean);
     this.notBefore = Date.now() + Math.max(0, ...errors.map((error) => error.wait ?? 0));
     this.refreshIn(this.again ? SOON : REGULARLY);
-    this.link.answered(errors.every((error) => error instanceof Refusal));
+    this.link.answered(errors.every((error) => error instanceof Refusal), summary.value);
     const refused = errors.find((error) => error instanceof Refusal);
-    notice("refused", refused ? `No answer: ${refused.message}.` : "");
+    notice("refused", refused ? explain(refused) : "");
     if (summary.value) showSummary(summary.value);
     if (shown.reason?.status === 404) showName(id);
     if (shown.value) id === undefined ? showPage(shown.value, query) : showClient(shown.value);
   }
 }
 
+const explain = ({ status, message }) =>
+  status === 404 ? sentence(message) : sentence(`No answer: ${message}`);
+
 function showSummary(summary) {
   setClock(summary.time);
   fill($("version"), summary.version);
   showNumbers(summary);
-  const catchingUp = summary.readiness.startsWith("catching up");
-  notice("unready", summary.ready ? "" : catchingUp
-    ? `presenced is ${summary.readiness}. Until then no client goes offline.`
-    : `presenced is not ready: ${summary.readiness}\nThis page shows the last known state.`);
+  notice("unready", summary.ready ? "" : unready(summary));
+  // Where it is ready, the lines after the first one are of what is wrong nevertheless.
+  const warnings = summary.ready ? summary.readiness.split("\n").slice(1) : [];
+  notice("warnings", warnings.map(problem).join("\n"));
   notice("gap", summary.unverified
     ? `Events may have been lost in a gap: the state of ${plural(summary.unverified, "client")} is` +
       " unverified until the next event."
     : "");
 }
+
+const isCatchingUp = ({ readiness }) => readiness.startsWith("catching up");
+
+function unready(summary) {
+  if (isCatchingUp(summary)) return `${sentence(summary.readiness)} Until then no client goes offline.`;
+  const problems = summary.readiness.split("\n").map(problem);
+  return ["Not ready. This page shows the last known state.", ...problems].join("\n");
+}
+
+/** A line of the readiness as a sentence; one that begins with a client ID is of a connection. */
+const problem = (line) => sentence(line.replace(/^[^\s:]+: /, "Connection $&"));
 
 /** Move the keyboard focus to what has changed. */
 function moveFocus(before, view) {

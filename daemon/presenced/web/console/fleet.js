@@ -2,11 +2,12 @@
 
 import { ask } from "./api.js";
 import {
-  $, badge, code, count, el, facts, fill, link, moment, plural, showShare, since, unverified, visible,
+  $, badge, code, count, el, facts, fill, link, listed, moment, plural, showShare, since, unverified, visible,
 } from "./text.js";
 
 const STATES = ["online", "pending", "offline", "unknown"];
-const PAGE = 50, SHOWN = 30;
+const PAGE = 50, SHOWN = 30, SHOWN_IF_NARROW = 5;
+const narrow = matchMedia("(max-width: 59.99rem)"); // as in console.css
 const PARAMETERS = ["prefix", "state", "sort", "cursor"];
 
 /** Show the fleet in numbers. */
@@ -38,10 +39,11 @@ function shareOnline({ online, pending, offline }) {
 }
 
 function disconnects(byReason) {
-  const leading = Object.entries(byReason).filter(([, number]) => number);
-  leading.sort((a, b) => b[1] - a[1]);
-  const shown = leading.slice(0, 3).map(([reason, number]) => `${visible(reason)} ${count(number)}`);
-  return shown.length ? el("span", { class: "code" }, shown.join(", ")) : "";
+  const reasons = Object.entries(byReason).filter(([, number]) => number);
+  reasons.sort((a, b) => b[1] - a[1]);
+  const items = reasons.map(([reason, number]) =>
+    el("li", {}, code(reason), ` ${count(number)}`));
+  return items.length ? el("ul", { class: "reasons" }, ...items) : "";
 }
 
 const registry = ({ things, thing_types: types, thing_groups: groups }) =>
@@ -79,10 +81,14 @@ export class Strip {
 
   note() {
     const received = this.received ? count(this.received) : "None";
-    const missed = this.missed === null ? "some" : this.missed && count(this.missed);
+    const missed = this.missed === null
+      ? "more may have been missed while the connection was lost"
+      : this.missed && `${count(this.missed)} more were missed, because there were too many`;
+    const room = narrow.matches ? SHOWN_IF_NARROW : SHOWN;
     return [
       `${received} since this page was opened`,
-      missed ? `; ${missed} more were missed, because there were too many` : "",
+      this.received > room ? `, of which the latest ${room} are shown` : "",
+      missed ? `; ${missed}` : "",
       this.paused ? "; paused" : "",
       ".",
     ].join("");
@@ -122,6 +128,7 @@ export function pageOf(query) {
 /** Show a page of clients. */
 export function showPage(page, query) {
   fill($("clients").tBodies[0], ...page.clients.map(row));
+  $("clients").hidden = !page.clients.length;
   pointTo("first-page", query, query.has("cursor") ? "" : null);
   pointTo("next-page", query, page.next_cursor);
   $("list-note").textContent = note(page, query);
@@ -132,9 +139,9 @@ function row(client) {
     el("th", { scope: "row" }, link(client.client_id)),
     el("td", {}, badge(client.state), client.verified ? "" : " ", client.verified ? "" : unverified()),
     el("td", { class: "time" }, client.since === null ? "" : since(client.since)),
-    el("td", { class: "wide" }, client.reason ? code(client.reason) : ""),
+    el("td", { class: "wide reason" }, client.reason ? code(client.reason) : ""),
     el("td", { class: "wide" }, visible(client.thing_type, 64)),
-    el("td", { class: "wide" }, visible(client.thing_groups.join(", "), 80)));
+    el("td", { class: "wide" }, listed(client.thing_groups, 48)));
 }
 
 /** Point a link to the page after a cursor; empty is the first page, null hides the link. */

@@ -39,7 +39,9 @@ def plain_routes(readiness: Callable[[], Readiness]) -> list[web.RouteDef]:
 
     async def page(_: web.Request) -> web.Response:
         now = readiness()
-        state = "Ready." if now.ready else f"Not ready: {now.text}"
+        lines = now.text.splitlines()
+        problems = [f"{line.rstrip('.')}." for line in (lines[1:] if now.ready else lines)]
+        state = " ".join(["Ready." if now.ready else "Not ready:", *problems])
         body = text.replace("{version}", escape(__version__)).replace("{state}", escape(state))
         return web.Response(text=body, content_type="text/html", headers=_HEADERS)
 

@@ -53,8 +53,27 @@ export const badge = (state) =>
 /** The badge of a client whose events may have been lost. */
 export const unverified = () => el("span", { class: "unverified" }, "unverified");
 
-/** Text in a fixed-width font. */
-export const code = (text, limit = 64) => el("span", { class: "code" }, visible(text, limit));
+/** Text in a fixed-width font; a line breaks after an underscore rather than in a word. */
+export function code(text, limit = 64) {
+  const parts = visible(text, limit).split(/(?<=_)/);
+  return el("span", { class: "code" }, ...parts.flatMap((part) => [part, el("wbr")]).slice(0, -1));
+}
+
+/** Names as a list, as many as fit into `limit` characters, and how many more there are. */
+export function listed(names, limit) {
+  let room = limit;
+  const fits = names.filter((each) => (room -= each.length + 2) > -2);
+  const shown = fits.length ? fits : names.slice(0, 1);
+  const more = names.length - shown.length;
+  const text = shown.map((each) => visible(each, limit)).join(", ");
+  return more ? `${text} and ${count(more)} more` : text;
+}
+
+/** A sentence: with a capital letter, unless its first word is a name, and a full stop. */
+export function sentence(text) {
+  const begun = /^[a-z]+( |$)/.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
+  return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
+}
 
 /** Terms and their values; terms without a value are omitted. */
 export const facts = (pairs) =>
