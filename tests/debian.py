@@ -4,7 +4,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,17 +38,18 @@ def make_tree(directory: Path, packages: Sequence[str]) -> Path:
 
 
 def make_wheels(directory: Path, python: str) -> Path:
-    """A directory of wheels of all that the project needs to be built and run on that Python."""
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
-    needed = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    """A directory of wheels of all that the locks name to build and run the project."""
+    locks = [PROJECT / name for name in ("requirements.build.lock", "requirements.lock")]
 
     def make(wheels: Path) -> None:
-        call(
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"),
-            *("--python-version", python, "--dest", str(wheels), *needed),
-        )
+        for lock in locks:
+            call(
+                *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"),
+                *("--python-version", python, "--dest", str(wheels)),
+                *("--require-hashes", "--requirement", str(lock)),
+            )
 
-    return _kept(directory, "wheels", digest(python, *needed), make)
+    return _kept(directory, "wheels", digest(python, *(lock.read_text() for lock in locks)), make)
 
 
 def _kept(directory: Path, kind: str, recipe: str, make: Callable[[Path], None]) -> Path:
