@@ -16,7 +16,7 @@ from presenced.settings import DEFAULT_CONFIG
 from presenced.store.changes import Changes
 from presenced.store.errors import StateDamagedError, StateError, StateUnusableError
 from presenced.store.file import StateFile
-from presenced.store.schema import VERSION
+from presenced.store.format import VERSION
 from presenced.store.tools import client, export, forget, summary
 from statefiles import client_row, clients_in, fill, let_others_in, of_clients, query, thing_row
 from waiting import until
@@ -179,6 +179,7 @@ def test_a_damaged_file_is_an_error_and_is_not_moved(path):
 def test_a_newer_file_is_not_guessed_at(path):
     fill(path, ["a"])
     connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE clients ADD COLUMN mood TEXT")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(StateError):

@@ -11,7 +11,7 @@ from presenced.commands.output import DONE, FAILED, CommandError
 from presenced.settings import DEFAULT_CONFIG, load_settings
 from presenced.store.errors import StateError
 from presenced.store.file import default_path
-from presenced.store.schema import VERSION
+from presenced.store.format import VERSION
 from presenced.store.tools import Forgotten, Summary, client, export, forget, summary
 
 

@@ -15,7 +15,14 @@ from presenced.presence.client import AmbiguousOrder, EventStamp, pack
 from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.registry.objects import ObjectStamp, Relation
 from presenced.sources.gap_detector import MqttSession
-from presenced.store.schema import ClientRow, MetaRow, ThingGroupRow, ThingRow, ThingTypeRow
+from presenced.store.schema import (
+    MAX_SECONDS,
+    ClientRow,
+    MetaRow,
+    ThingGroupRow,
+    ThingRow,
+    ThingTypeRow,
+)
 
 CLOCK_SET_BY = "clock_set_by"
 _SESSION, _FILTERS = "session ", "filters "
@@ -207,13 +214,13 @@ class Notes(NamedTuple):
 
     @classmethod
     def of(cls, rows: Iterable[MetaRow]) -> "Notes":
-        """Return the facts of the rows of `meta`."""
+        """Return the facts of the rows of `meta`. Raises ValueError and MsgspecError."""
         noted = {row.key: row.value for row in rows}
         return cls(
             int(noted.get("gaps", 0)),
-            float(noted.get("doubted_at", 0.0)),
-            float(noted.get("lived", 0.0)),
-            float(noted.get(CLOCK_SET_BY, 0.0)),
+            _seconds(noted.get("doubted_at", "0")),
+            _seconds(noted.get("lived", "0")),
+            _seconds(noted.get(CLOCK_SET_BY, "0")),
             tuple(_sessions(noted)),
         )
 
@@ -247,10 +254,17 @@ def _sessions(noted: Mapping[str, str]) -> Iterator[MqttSession]:
             filters = noted.get(_FILTERS + client_id)
             yield MqttSession(
                 client_id,
-                float(alive_at),
+                _seconds(alive_at),
                 None if filters is None else msgspec.json.decode(filters, type=dict[str, int]),
-                float(missing_since) if missing_since else None,
+                _seconds(missing_since) if missing_since else None,
             )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not -MAX_SECONDS <= seconds <= MAX_SECONDS:  # also for what is not a number
+        raise ValueError(f"{text} is not a time")
+    return seconds
 
 
 def _encoded(value: Any) -> str:

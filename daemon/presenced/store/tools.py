@@ -10,10 +10,18 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from presenced.store.errors import REMEDIES, StateError, StateLockedError, state_errors
-from presenced.store.file import beside, holder_of, read_rows, take_lock
+from presenced.store.errors import (
+    REMEDIES,
+    StateDamagedError,
+    StateError,
+    StateLockedError,
+    state_errors,
+)
+from presenced.store.file import read_rows
+from presenced.store.format import VERSION, version_of
+from presenced.store.lock import LockHolder, StateLock, beside
 from presenced.store.records import CLOCK_SET_BY
-from presenced.store.schema import TABLES, VERSION, ClientRow, Table, version_of
+from presenced.store.schema import TABLES, ClientRow, Table
 
 _BUSY_TIMEOUT = 10.0
 _REMEDIES = dict.fromkeys(
@@ -64,11 +72,7 @@ def summary(path: Path) -> Summary:
     forgotten = rows.pop("clients") - sum(clients.values())
     files = (path, beside(path, "-wal"))
     size = sum(file.stat().st_size for file in files if file.exists())
-    try:
-        holder = holder_of(path)
-    except OSError:
-        holder = ""
-    return Summary(size, holder, clients, unverified, forgotten, rows)
+    return Summary(size, _holder(path), clients, unverified, forgotten, rows)
 
 
 def client(path: Path, client_id: str) -> ClientRow | None:
@@ -92,7 +96,7 @@ def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
     """
     with _connected(path, writes=True) as connection, contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(take_lock(path))
+            stack.enter_context(contextlib.closing(StateLock.take(path)))
             asked = False
         except StateLockedError:
             asked = True
@@ -122,6 +126,15 @@ def export(path: Path) -> Iterator[bytes]:
         for table in TABLES:
             for row in read_rows(connection, table.row, path):
                 yield _line(table, row)
+
+
+def _holder(path: Path) -> str | None:
+    """Return the number of the process that has a file, as `Summary` has it."""
+    try:
+        holder = LockHolder.of(path)
+    except OSError:
+        return ""
+    return None if holder is None else str(holder.number or "")
 
 
 def _count(connection: sqlite3.Connection, rows: str) -> int:
@@ -159,7 +172,10 @@ def _connected(path: Path, *, writes: bool = False) -> Iterator[sqlite3.Connecti
                     f"the state file {path} has the older format {version}, this version reads "
                     f"{VERSION}: start presenced, which migrates it"
                 )
-            yield connection
+            try:
+                yield connection
+            except (msgspec.MsgspecError, ValueError) as error:
+                raise StateDamagedError(path, error) from error
 
 
 def _client(connection: sqlite3.Connection, client_id: str) -> ClientRow | None:
@@ -168,4 +184,4 @@ def _client(connection: sqlite3.Connection, client_id: str) -> ClientRow | None:
         row = connection.execute(select, (client_id,)).fetchone()
     except UnicodeEncodeError:  # client IDs are UTF-8; an argument that is not matches none
         return None
-    return None if row is None else ClientRow._make(row)
+    return None if row is None else msgspec.convert(row, ClientRow)
