@@ -24,7 +24,7 @@ from presenced.store.schema import (
     ThingTypeRow,
 )
 
-CLOCK_SET_BY = "clock_set_by"
+_CLOCK_SET_BY = "clock_set_by"
 _SESSION, _FILTERS = "session ", "filters "
 
 _STATES = {state.value: state for state in State}
@@ -148,6 +148,11 @@ def awaited_of(
     ]
 
 
+def awaited_count(row: ClientRow) -> int:
+    """Return the number of connections whose disconnect is awaited."""
+    return 0 if row.extra is None else len(_EXTRA.decode(row.extra).awaited)
+
+
 _attributes = msgspec.json.Decoder(dict[str, str | None]).decode
 _relations = msgspec.json.Decoder(tuple[Relation, ...]).decode
 _names = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -220,7 +225,7 @@ class Notes(NamedTuple):
             int(noted.get("gaps", 0)),
             _seconds(noted.get("doubted_at", "0")),
             _seconds(noted.get("lived", "0")),
-            _seconds(noted.get(CLOCK_SET_BY, "0")),
+            _seconds(noted.get(_CLOCK_SET_BY, "0")),
             tuple(_sessions(noted)),
         )
 
@@ -234,7 +239,7 @@ class Notes(NamedTuple):
             "gaps": str(self.gap_epoch),
             "doubted_at": repr(self.last_gap_at),
             "lived": repr(self.lived),
-            CLOCK_SET_BY: repr(self.clock_set_by),
+            _CLOCK_SET_BY: repr(self.clock_set_by),
         }
         for session in self.sessions:
             times = [session.alive_at]

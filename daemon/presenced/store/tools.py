@@ -20,8 +20,8 @@ from presenced.store.errors import (
 from presenced.store.file import read_rows
 from presenced.store.format import VERSION, version_of
 from presenced.store.lock import LockHolder, StateLock, beside
-from presenced.store.records import CLOCK_SET_BY
-from presenced.store.schema import TABLES, ClientRow, Table
+from presenced.store.records import Notes, awaited_count
+from presenced.store.schema import TABLES, ClientRow, MetaRow, Table
 
 _BUSY_TIMEOUT = 10.0
 _REMEDIES = dict.fromkeys(
@@ -50,6 +50,18 @@ class Summary(NamedTuple):
     rows: dict[str, int]
 
 
+class StoredClient(NamedTuple):
+    """What a file has of a client; the deadline is by the wall clock as it was set last.
+
+    `is_verified` is False if events of it may have been lost. `awaited` is the number of replaced
+    connections whose disconnect may still come.
+    """
+
+    row: ClientRow
+    is_verified: bool
+    awaited: int
+
+
 class Forgotten(NamedTuple):
     """The clients of a request to forget that the file has, and those that it does not have.
 
@@ -75,18 +87,17 @@ def summary(path: Path) -> Summary:
     return Summary(size, _holder(path), clients, unverified, forgotten, rows)
 
 
-def client(path: Path, client_id: str) -> ClientRow | None:
-    """Return the row of a client, None if the file has none. Raises StateError.
-
-    Its deadline is by the wall clock as it was set last.
-    """
+def client(path: Path, client_id: str) -> StoredClient | None:
+    """Return what a file has of a client, None if it does not know it. Raises StateError."""
     with _connected(path) as connection:
         row = _client(connection, client_id)
-        by_key = "SELECT value FROM meta WHERE key = ?"
-        set_by = connection.execute(by_key, (CLOCK_SET_BY,)).fetchone()
-    if row is None or row.deadline is None or set_by is None:
-        return row
-    return row._replace(deadline=row.deadline + float(set_by[0]))
+        if row is None:
+            return None
+        notes = Notes.of(read_rows(connection, MetaRow, path))
+        if row.deadline is not None:
+            row = row._replace(deadline=row.deadline + notes.clock_set_by)
+        is_verified = row.state not in ("online", "pending") or row.gaps >= notes.gap_epoch
+        return StoredClient(row, is_verified, awaited_count(row))
 
 
 def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
