@@ -178,9 +178,11 @@ def test_another_user_is_told_who_may(daemon: Daemon, tmp_path: Path) -> None:
         missing("becoming another user needs root")
     let_others_in(daemon.config.parent)
     let_others_in(tmp_path)
+    # Imports come first: the other user may not be let in where Python lies.
     code = (
-        "import os, sys; from presenced.cli import build_parser, main\n"
-        "import presenced.commands.reload; build_parser()\n"
+        "import os, sys; from pathlib import Path; from presenced.cli import build_parser, main\n"
+        "import presenced.commands.reload as command; build_parser()\n"
+        "command.read_settings(Path(sys.argv[1]))\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "sys.exit(main(['reload', '--config', sys.argv[1]]))"
     )

@@ -87,7 +87,9 @@ def _next_reload(holder: LockHolder, before: int) -> Sequence[str]:
     """Wait for the reload after number `before`, and return its problems. Raises CommandError."""
     deadline = time.monotonic() + _TIMEOUT
     while (reload := holder.last_reload).number <= before:
-        if time.monotonic() >= deadline or not holder.is_confirmed:
+        if not Path(f"/proc/{holder.number}").exists():
+            raise CommandError("presenced has ended instead of reloading: its log says why")
+        if time.monotonic() >= deadline:
             raise CommandError("presenced got SIGHUP, but gives no result: its log has it")
         time.sleep(_INTERVAL)
     return reload.problems
