@@ -509,3 +509,14 @@ def test_files_of_earlier_formats_are_migrated(path, version, sql):
         assert query(path, kind) == query(fresh, kind)
     counted = "SELECT count(*) FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'"
     assert query(path, counted) == query(fresh, counted)
+
+
+@pytest.mark.parametrize("version", [0, VERSION, VERSION + 1])
+def test_tables_of_an_earlier_format_with_another_number_are_damage(path, version):
+    connection = sqlite3.connect(path)
+    connection.executescript(FORMAT_1)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    moved_aside(path)
+    StateFile.open(path).close()

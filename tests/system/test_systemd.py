@@ -193,11 +193,6 @@ def test_stop(running: Machine) -> None:
     assert "Received DISCONNECT from presenced" in running.run("cat /var/log/mosquitto/*.log")
 
 
-def test_commands_find_the_service_by_its_configuration(running: Machine) -> None:
-    assert running.run("presenced reload") == "The configuration was reloaded."
-    assert running.run("presenced state show").startswith("/var/lib/presenced/presenced.db: ")
-
-
 def test_a_wrong_configuration_is_not_tried_again(installed: Machine) -> None:
     installed.write("/etc/presenced/presenced.yaml", "mqtt: {endpoin: localhost}\n")
     assert installed.try_run(f"systemctl start {UNIT}").returncode != 0

@@ -52,7 +52,7 @@ def version_of(connection: sqlite3.Connection, path: object) -> int:
             f"{path} is an SQLite database of another program: set state.path to a file that only "
             "presenced uses"
         )
-    if version > VERSION and not is_complete:
+    if version > VERSION and not has_tables:
         raise StateError(
             f"the state file {path} was written by a newer presenced (its format is {version}, "
             f"this version reads up to {VERSION}): install the newer version again, or move the "
