@@ -171,6 +171,16 @@ def test_a_file_that_is_not_there_is_not_made(path):
     assert list(path.parent.iterdir()) == []
 
 
+def test_a_path_that_leads_to_no_file_is_an_error_with_its_cause(path):
+    pipe, loop = path.with_name("pipe.db"), path.with_name("loop.db")
+    os.mkfifo(pipe)  # opening it would wait for a writer
+    loop.symlink_to(loop)
+    for place, detail in ((pipe, "not a regular file"), (loop, "symbolic links")):
+        for action in (summary, lambda path: client(path, "a"), lambda path: forget(path, ["a"])):
+            with pytest.raises(StateUnusableError, match=detail):
+                action(place)
+
+
 def test_a_damaged_file_is_an_error_and_is_not_moved(path):
     path.write_bytes(b"\xa5" * 8192)
     for action in (summary, lambda path: list(export(path)), lambda path: forget(path, ["a"])):

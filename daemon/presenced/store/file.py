@@ -98,7 +98,7 @@ class StateFile:
         newer presenced wrote it.
         """
         with state_errors(path), contextlib.ExitStack() as stack:
-            _check_place(path)
+            check_place(path)
             was_used = beside(path, ".lock").exists()
             lock = stack.enter_context(contextlib.closing(StateLock.take(path)))
             try:
@@ -186,7 +186,7 @@ def read_rows(connection: sqlite3.Connection, row_type: type[R], path: Path) -> 
             values = connection.execute(after, rows[-1][: table.key_width]).fetchall()
 
 
-def _check_place(path: Path) -> None:
+def check_place(path: Path) -> None:
     """Raise StateUnusableError or OSError if no state file can be at a path."""
     try:
         path.parent.stat()

@@ -17,7 +17,7 @@ from presenced.store.errors import (
     StateLockedError,
     state_errors,
 )
-from presenced.store.file import read_rows
+from presenced.store.file import check_place, read_rows
 from presenced.store.format import VERSION, version_of
 from presenced.store.lock import LockHolder, StateLock, beside
 from presenced.store.records import Notes, awaited_count
@@ -164,6 +164,7 @@ def _line(table: Table, row: tuple[Any, ...]) -> bytes:
 @contextlib.contextmanager
 def _connected(path: Path, *, writes: bool = False) -> Iterator[sqlite3.Connection]:
     with state_errors(path, _REMEDIES):
+        check_place(path)
         if not path.exists():
             raise StateError(
                 f"there is no state file {path}: presenced creates it at its first start with this "
