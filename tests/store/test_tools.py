@@ -336,5 +336,5 @@ def test_the_command_reports_what_is_wrong(path, config):
 
 def test_a_file_that_cannot_be_read_is_an_error(path):
     path.mkdir()
-    with pytest.raises(StateUnusableError, match="run this command as root"):
+    with pytest.raises(StateUnusableError, match="it is a directory"):
         summary(path)
