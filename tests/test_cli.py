@@ -38,7 +38,7 @@ def config(tmp_path: Path, certificates: Certificates) -> Path:
 
 def test_help_and_version() -> None:
     assert presenced("--version").stdout == f"presenced {__version__}\n"
-    commands = ("run", "check", "doctor", "demo", "record", "replay", "simulate", "state")
+    commands = ("run", "reload", "check", "doctor", "demo", "record", "replay", "simulate", "state")
     for command in ([], *([each] for each in commands)):
         done = presenced(*command, "--help")
         assert done.returncode == 0
@@ -128,6 +128,21 @@ def test_check_warns_of_a_state_path_that_is_a_directory(config: Path) -> None:
     assert done.returncode == 0
     warning = f"warning: state.path = {config.parent}: is a directory: set state.path to a file"
     assert warning in done.stderr
+
+
+def test_check_warns_of_a_state_path_that_leads_to_no_file(config: Path) -> None:
+    loop, pipe = config.with_name("loop.db"), config.with_name("pipe.db")
+    loop.symlink_to(loop)
+    os.mkfifo(pipe)
+    for path, what in (
+        (loop, "Too many levels of symbolic links"),
+        (config.with_name("p" * 300), "File name too long"),
+        (pipe, "is not a regular file"),
+    ):
+        done = presenced("check", "--config", str(config), PRESENCED_STATE__PATH=str(path))
+        assert done.returncode == 0
+        warning = f"warning: state.path = {path}: {what}: set state.path to a file"
+        assert warning in done.stderr
 
 
 @pytest.mark.parametrize("place", ["closed/p.db", "closed/nowhere/p.db"])

@@ -64,7 +64,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    service = _restored_service(settings, load)
+    service = restored_service(settings, load)
     reloads: set[asyncio.Task[list[str]]] = set()
 
     def request_stop() -> None:
@@ -84,17 +84,21 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
     await service.run(stop)
 
 
-def _restored_service(settings: Settings, load: Callable[[], Settings]) -> Service:
-    """Return a service with the state of an earlier process. Raises StateError."""
+def restored_service(settings: Settings, load: Callable[[], Settings]) -> Service:
+    """Return a service with the state of an earlier process.
+
+    A damaged file has then been moved aside, and the service begins without state. Raises
+    StateError.
+    """
     with gc_frozen():
         try:
             # A service that has failed may have restored a part of the file: each has one attempt.
             try:
                 service = Service(settings, load)
                 service.restore()
-            except StateDamagedError:  # it has been moved aside: the next file is empty
+            except StateDamagedError as damage:  # it has been moved aside: the next file is empty
                 service = Service(settings, load)
-                service.restore()
+                service.restore(damage)
         except StateUnusableError as error:
             if settings.state.on_error == "stall":
                 raise

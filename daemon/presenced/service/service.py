@@ -24,7 +24,7 @@ from presenced.sources.connections import Connections
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.options import source_options
 from presenced.sources.source import SourceOptions
-from presenced.store.errors import StateUnusableError
+from presenced.store.errors import StateDamagedError, StateUnusableError
 from presenced.store.file import default_path
 from presenced.store.state_store import StateStore
 from presenced.system import log
@@ -106,14 +106,15 @@ class Service:
             api=self._api.application() if self._api else None,
         )
 
-    def restore(self) -> None:
+    def restore(self, damage: StateDamagedError | None = None) -> None:
         """Take over what an earlier process stored, if there is a state file.
 
-        Raises StateError if the file cannot or must not be used, StateDamagedError if it was
-        damaged and has been moved aside. Another service must then be built in place of this one.
+        `damage` is that of a file that has been moved aside. Raises StateError if the file cannot
+        or must not be used, StateDamagedError if it was damaged and has been moved aside. Another
+        service must then be built in place of this one.
         """
         if self._store is not None:
-            self._store.open()
+            self._store.open(damage)
             self._client_metrics.restored()
             if self._api is not None:
                 self._api.restored()
@@ -177,17 +178,15 @@ class Service:
             return Readiness(ready=False, text="stopping")
         if not self._connections.statuses:
             return Readiness(ready=False, text="starting")
+        # Under `stall` a file that cannot be written is what keeps presence behind.
+        state = self._store.problems if self._store is not None else []
         if problems := self._connections.problems:
-            return Readiness(ready=False, text="\n".join(problems))
-        problem = self._store.problem if self._store is not None else None
+            return Readiness(ready=False, text="\n".join([*problems, *state]))
         if catching_up := self._gap_detector.catching_up:
             text = f"catching up with messages queued meanwhile: {', '.join(catching_up)}"
-            # Under `stall` a file that cannot be written is what keeps presence behind.
-            return Readiness(ready=False, text=f"{problem}\n{text}" if problem else text)
+            return Readiness(ready=False, text="\n".join([*state, text]))
         lines = ["ready: every connection is up, every filter granted"]
-        lines += self._gap_detector.warnings
-        if problem:
-            lines.append(problem)
+        lines += [*self._gap_detector.warnings, *state]
         return Readiness(ready=True, text="\n".join(lines))
 
     async def reload(self) -> list[str]:
@@ -202,9 +201,12 @@ class Service:
             with self._supervision.reloading():
                 self._reloading = asyncio.ensure_future(self._reload())
                 await asyncio.wait([self._reloading])
-                if self._reloading.cancelled():
-                    return ["presenced is stopping"]
-                return self._reloading.result()
+            if self._reloading.cancelled():
+                return ["presenced is stopping"]
+            problems = self._reloading.result()
+            if self._store is not None:
+                self._store.note_reload(problems)
+            return problems
 
     async def _reload(self) -> list[str]:
         try:
