@@ -81,6 +81,16 @@ def test_check_names_files_that_do_not_match(config: Path, certificates: Certifi
     assert "/nowhere/ca.pem" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_filter_that_no_event_matches_is_an_error(config: Path, command: str) -> None:
+    filters = '[["$aws/events/presence/connected"], ["$aws/events/jobs/#"]]'
+    done = presenced(command, "--config", str(config), PRESENCED_MQTT__CONNECTIONS=filters)
+    assert done.returncode == 2
+    for key, nearest in (("[0][0]", "presence/connected/#"), ("[1][0]", "job/#")):
+        assert f"mqtt.connections{key} = " in done.stderr
+        assert f"did you mean $aws/events/{nearest}?" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "no such file"), ("directory", "is a directory"), ("", "is empty or not UTF-8 text")],

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from presenced.settings.problems import InvalidValue, Problem, SettingsError, read_named_file
+from presenced.settings.topic_filters import check_topic_filter, overlapping_filters
 from presenced.settings.values import (
     HOW_TO_FIND_ENDPOINT,
     Duration,
@@ -24,9 +25,7 @@ from presenced.settings.values import (
     PathName,
     Section,
     check_endpoint,
-    check_topic_filter,
     file_default,
-    overlapping_filters,
     utf8_length,
     within,
 )
@@ -173,7 +172,8 @@ class MqttSettings(Section):
     ] = file_default([["$aws/events/#"]])
     """MQTT connections to open, each a list of 1 to 8 topic filters. AWS IoT Core delivers at most
     100 messages a second to one connection and discards the rest, so a large fleet needs its
-    events divided among several. No two filters may match the same topic."""
+    events divided among several. Each filter must match topics of events, and no two filters may
+    match the same topic."""
 
     qos: Annotated[Literal[0, 1], BeforeValidator(_check_qos)] = 1
     """Quality of service of the subscriptions. With 1 the broker repeats what was not acknowledged;

@@ -1,12 +1,10 @@
-"""Values as people write them: paths, durations, host names, listen addresses, topic filters.
+"""Values as people write them: paths, durations, host names, listen addresses.
 
 A validator raises InvalidValue, a ValueError, with what to write instead.
 """
 
 import re
-from collections.abc import Iterator, Sequence
 from ipaddress import AddressValueError, IPv6Address
-from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -247,71 +245,3 @@ def _is_ipv6(text: str) -> bool:
     except AddressValueError:
         return False
     return True
-
-
-# Topic filters (MQTT 5 section 4.7)
-
-_EVENTS = "$aws/events/#"
-_MAX_BYTES = 65535
-
-
-def check_topic_filter(text: str) -> str:
-    """Return a topic filter that is valid in MQTT and can match an event message."""
-    if not text:
-        raise InvalidValue("must not be empty", nearest=_EVENTS)
-    if utf8_length(text) > _MAX_BYTES:
-        raise InvalidValue(f"must not be longer than {_MAX_BYTES} bytes")
-    group, levels = _parse_filter(text)
-    if group is not None and (not group or set(group) & set("#+")):
-        raise InvalidValue("must name its group: write $share/GROUP/FILTER")
-    for position, level in enumerate(levels):
-        if "+" in level and level != "+":
-            raise InvalidValue("must have + alone between two slashes")
-        if "#" in level and (level != "#" or position != len(levels) - 1):
-            raise InvalidValue("must have # only at the end, after a slash")
-    if not _overlap(levels, _EVENTS.split("/")):
-        raise InvalidValue(
-            "matches no topic below $aws/events/, where AWS IoT Core publishes event messages",
-            nearest=_EVENTS,
-        )
-    return text
-
-
-def overlapping_filters(connections: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Return a sentence for each two filters that match a common topic.
-
-    A broker may deliver a message once for each of them, and each would be counted. Only equal
-    shared subscriptions on different connections divide their messages.
-    """
-    places = [
-        (connection, f"[{connection}][{position}]", text)
-        for connection, filters in enumerate(connections)
-        for position, text in enumerate(filters)
-    ]
-    for (at_a, place_a, a), (at_b, place_b, b) in combinations(places, 2):
-        if a == b and at_a != at_b and a.startswith("$share/"):
-            continue
-        if _overlap(_parse_filter(a)[1], _parse_filter(b)[1]):
-            yield f"{place_b} {b} {'repeats' if a == b else 'overlaps'} {place_a} {a}"
-
-
-def _parse_filter(text: str) -> tuple[str | None, list[str]]:
-    """Return the group of a shared subscription (`$share/GROUP/FILTER`), else None, and levels."""
-    levels = text.split("/")
-    if levels[0] == "$share":
-        return "".join(levels[1:2]), levels[2:]
-    return None, levels
-
-
-def _overlap(a: Sequence[str], b: Sequence[str]) -> bool:
-    # Wildcards at the beginning do not match topics that begin with $ (MQTT 5 section 4.7.2).
-    if any(x[:1] in (["#"], ["+"]) and y[:1] and y[0].startswith("$") for x, y in ((a, b), (b, a))):
-        return False
-    for x, y in zip(a, b, strict=False):
-        if "#" in (x, y):
-            return True
-        if x != y and "+" not in (x, y):
-            return False
-    # "a/#" matches "a" too.
-    longer = max(a, b, key=len)[min(len(a), len(b)) :]
-    return not longer or list(longer) == ["#"]
