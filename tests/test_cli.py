@@ -13,6 +13,8 @@ from presenced import __version__
 from presenced.cli import main
 from statefiles import let_others_in
 
+EXAMPLE = Path(__file__).parents[1] / "config/presenced.yaml"
+
 
 def presenced(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
@@ -116,6 +118,28 @@ def test_check_reads_the_password_file_as_run_does(
     assert done.returncode == 2
     assert f"error: {problem}" in done.stderr
     assert cert is None or f"mqtt.tls.cert = {cert}: no such file" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "run", "doctor"])
+def test_the_example_needs_an_endpoint(config: Path, command: str) -> None:
+    done = presenced(command, "--config", str(EXAMPLE))
+    assert done.returncode == 2
+    assert "mqtt.endpoint" in done.stderr
+    assert "is the placeholder of the example" in done.stderr
+
+
+def test_check_warns_of_a_certificate_that_expires_soon(
+    config: Path, certificates: Certificates
+) -> None:
+    soon = certificates.second_client
+    soon.key.chmod(0o600)
+    settings = yaml.safe_load(config.read_text())
+    settings["mqtt"]["tls"] |= {"cert": str(soon.cert), "key": str(soon.key)}
+    config.write_text(yaml.safe_dump(settings))
+    done = presenced("check", "--config", str(config))
+    assert done.returncode == 0
+    warning = f"presenced: warning: mqtt.tls.cert = {soon.cert}: expires within 30 days, on "
+    assert done.stderr.startswith(warning)
 
 
 def test_check_of_a_missing_file() -> None:

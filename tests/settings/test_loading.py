@@ -272,6 +272,16 @@ def test_endpoint_is_required_to_connect(load):
     assert "aws iot describe-endpoint --endpoint-type iot:Data-ATS" in problem.message
 
 
+@pytest.mark.parametrize("name", ["xxxxxxxxxxxxxx-ats.iot.us-gov-west-1", "XXXXXXXX-ats.iot.x"])
+def test_the_placeholder_of_the_example_is_no_endpoint(load, name):
+    text = f"mqtt: {{endpoint: {name}.amazonaws.com}}"
+    problem = load.problem(text, require_endpoint=True)
+    assert problem.key == "mqtt.endpoint"
+    assert "is the placeholder of the example" in problem.message
+    assert "aws iot describe-endpoint --endpoint-type iot:Data-ATS" in problem.message
+    assert load(text)
+
+
 def test_endpoint_is_required_without_any_file():
     with pytest.raises(SettingsError, match=r"mqtt.endpoint.*is not set"):
         load_settings(None, environ={})

@@ -49,8 +49,9 @@ def load_settings(
     """Read the settings: the file, over it the environment, over that the overrides.
 
     Without `path` there is no file. `environ` is that of the process by default. `overrides` are by
-    dotted key (`mqtt.tls.cert`); the value None means not given. With `require_endpoint` an empty
-    `mqtt.endpoint` is an error. Raises SettingsError with everything that is wrong.
+    dotted key (`mqtt.tls.cert`); the value None means not given. With `require_endpoint` it is an
+    error if `mqtt.endpoint` is empty or the placeholder of the example. Raises SettingsError with
+    everything that is wrong.
     """
     draft = read_yaml(read_named_file(path), path, KEYS) if path else Draft(KEYS)
     _apply_environment(draft, os.environ if environ is None else environ)

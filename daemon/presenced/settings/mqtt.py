@@ -3,6 +3,7 @@
 Durations are read as seconds.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -31,9 +32,12 @@ from presenced.settings.values import (
 )
 
 ENDPOINT_REQUIRED = "endpoint_required"
-"""Entry of pydantic's validation context: whether an empty endpoint is an error."""
+"""Entry of pydantic's validation context: whether an empty endpoint or a placeholder is an error.
+"""
 
 _DIRECTORY = "/etc/presenced/certs"
+# `xxxxxxxxxxxxxx-ats.iot.eu-west-1.amazonaws.com` in config/presenced.yaml.
+_PLACEHOLDER = re.compile(r"x{5,}(-ats)?\.")
 _MAX_CLIENT_ID = 128
 _SHOWN_OVERLAPS = 5
 _AWS = (".amazonaws.com", ".amazonaws.com.cn")
@@ -209,8 +213,11 @@ class MqttSettings(Section):
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint_given(cls, endpoint: str, info: ValidationInfo) -> str:
-        if not endpoint and (info.context or {}).get(ENDPOINT_REQUIRED):
-            raise InvalidValue(f"is not set: {HOW_TO_FIND_ENDPOINT}")
+        if (info.context or {}).get(ENDPOINT_REQUIRED):
+            if not endpoint:
+                raise InvalidValue(f"is not set: {HOW_TO_FIND_ENDPOINT}")
+            if _PLACEHOLDER.match(endpoint):
+                raise InvalidValue(f"is the placeholder of the example: {HOW_TO_FIND_ENDPOINT}")
         return endpoint
 
     @field_validator("username")

@@ -15,6 +15,7 @@ Kind = Literal[
     "mismatch",
     "no_authority",
     "expired",
+    "expires_soon",
     "not_yet_valid",
     "exposed",
 ]
