@@ -16,7 +16,6 @@ from presenced.settings.values import check_endpoint, parse_listen
         "xxxxxxxxxxxxxx-ats.iot.eu-west-1.amazonaws.com",
         "localhost",
         "mosquitto_1",
-        "broker.example.",
         "192.0.2.1",
         "::1",
         "2001:db8::1",
@@ -25,6 +24,15 @@ from presenced.settings.values import check_endpoint, parse_listen
 )
 def test_hosts_are_endpoints(text):
     assert check_endpoint(text) == text
+
+
+@pytest.mark.parametrize("text", ["Broker.Example", "broker.example.", "BROKER.example."])
+def test_names_are_read_in_lower_case_without_the_dot_at_their_end(text):
+    assert check_endpoint(text) == "broker.example"
+
+
+def test_zones_of_addresses_keep_their_case():
+    assert check_endpoint("fe80::1%Eth0") == "fe80::1%Eth0"
 
 
 @pytest.mark.parametrize(

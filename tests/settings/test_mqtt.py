@@ -105,6 +105,13 @@ def test_aws_is_never_plaintext(load, suffix):
     assert "AWS IoT Core accepts TLS only" in load.problem(text).message
 
 
+@pytest.mark.parametrize("host", ["ec2-1.compute", "broker.elb.eu-west-1"])
+def test_other_hosts_at_aws_may_be_plaintext_and_have_no_limit(load, host):
+    text = f"mqtt: {{transport: aiomqtt, endpoint: {host}.amazonaws.com, tls: false}}"
+    mqtt = load(text).mqtt
+    assert (mqtt.tls, mqtt.message_rate_limit) == (None, None)
+
+
 def test_tls_may_have_an_authority_only(load):
     tls = load("mqtt: {tls: {cert: null, key: null, ca: /ca.pem}}").mqtt.tls
     assert (tls.cert, tls.key, str(tls.ca)) == (None, None, "/ca.pem")

@@ -17,6 +17,7 @@ from pydantic import (
     field_validator,
 )
 
+from presenced.settings.partitions import is_aws
 from presenced.settings.problems import InvalidValue, Problem, SettingsError, read_named_file
 from presenced.settings.topic_filters import check_topic_filter, overlapping_filters
 from presenced.settings.values import (
@@ -40,7 +41,6 @@ _DIRECTORY = "/etc/presenced/certs"
 _PLACEHOLDER = re.compile(r"x{5,}(-ats)?\.")
 _MAX_CLIENT_ID = 128
 _SHOWN_OVERLAPS = 5
-_AWS = (".amazonaws.com", ".amazonaws.com.cn")
 _PASSWORD_FILE = "mqtt.password_file"  # noqa: S105 -- the name of a key
 
 
@@ -116,11 +116,6 @@ def _client_ids(first: str, count: int) -> tuple[str, ...]:
     return (first, *(f"{first}-{number}" for number in range(2, count + 1)))
 
 
-def is_aws(endpoint: str) -> bool:
-    """Return whether a host name is an endpoint of AWS, other than a custom domain."""
-    return endpoint.lower().rstrip(".").endswith(_AWS)
-
-
 TopicFilter = Annotated[str, AfterValidator(check_topic_filter)]
 Connection = Annotated[tuple[TopicFilter, ...], Field(min_length=1, max_length=8)]
 
@@ -135,7 +130,7 @@ class MqttSettings(Section):
     endpoint: Annotated[str, BeforeValidator(check_endpoint)] = ""
     """Host name of the broker, without scheme and port. For AWS IoT Core,
     `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints that of your account and region.
-    There is no default."""
+    Case and a dot at the end make no difference. There is no default."""
 
     port: Annotated[Number, Field(ge=1, le=65535)] = 8883
     """TCP port of the broker. On 443, which passes more firewalls, AWS IoT Core expects the ALPN

@@ -170,11 +170,17 @@ _LAST_PORT = 65535
 
 
 def check_endpoint(value: Any) -> str:
-    """Return the host name or address of a broker, or the empty text for none."""
+    """Return the host name or address of a broker, or the empty text for none.
+
+    A name is returned in lower case without the dot at its end, as TLS needs it (RFC 6066 section
+    3).
+    """
     if not isinstance(value, str):
         raise InvalidValue(f"must be a host name: {HOW_TO_FIND_ENDPOINT}")
-    if value == "" or _is_host(value):
+    if value == "" or _is_ipv6(value):
         return value
+    if _NAME.fullmatch(value):
+        return value.lower().removesuffix(".")
     rule = "must be a host name alone, without scheme, port or path"
     try:
         url = urlsplit(value.strip() if "://" in value else f"//{value.strip()}")

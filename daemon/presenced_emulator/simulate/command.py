@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import re
 import socket
 import time
 from contextlib import suppress
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 
 from presenced.commands.output import DONE, CommandError, print_line
 from presenced.settings import Problem, SettingsError
+from presenced.settings.partitions import is_aws
 from presenced.sources.options import load_for_tool, source_options
 from presenced.sources.source import SourceOptions
 from presenced.system import log
@@ -20,8 +20,6 @@ from presenced_emulator.delivery import DeliveryModel
 from presenced_emulator.fleet import FleetPlan
 from presenced_emulator.simulate.publisher import Publisher
 from presenced_emulator.simulate.simulation import Simulation, summary, truth_lines
-
-_AWS_ENDPOINT = re.compile(r"\.iot\.[a-z0-9-]+\.(vpce\.)?amazonaws\.com(\.cn)?\.?$", re.IGNORECASE)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,11 +34,6 @@ def run(options: argparse.Namespace) -> int:
     source = replace(first, filters=(), session_expiry=0)
     asyncio.run(_simulate(_plan(options), source, options))
     return DONE
-
-
-def is_aws(name: str) -> bool:
-    """Return whether a host name belongs to AWS IoT Core."""
-    return _AWS_ENDPOINT.search(name) is not None
 
 
 async def refuse_aws(endpoint: str) -> None:
