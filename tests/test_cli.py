@@ -241,6 +241,30 @@ def test_check_validates_the_web_configuration(config: Path, web: Path) -> None:
     assert f"error: {web}:3: rate_limit.interval = 1: has no unit: write 1s" in done.stderr
 
 
+def test_check_warns_of_a_listener_whose_certificate_expires_soon(
+    config: Path, web: Path, certificates: Certificates
+) -> None:
+    soon = certificates.second_client
+    pair = {"cert_file": str(soon.cert), "key_file": str(soon.key)}
+    web.write_text(yaml.safe_dump({"tls_server_config": pair}))
+    done = presenced("check", "--config", str(config))
+    assert done.returncode == 0
+    assert "warning: tls_server_config.cert_file" in done.stderr
+    assert "expires within 30 days" in done.stderr
+
+
+def test_check_refuses_yaml_that_aliases_make_huge(config: Path, web: Path) -> None:
+    lines = (f"k{n}: &k{n} [{', '.join([f'*k{n - 1}'] * 9)}]\n" for n in range(1, 20))
+    bomb = f"k0: &k0 [x]\n{''.join(lines)}"
+    settings = config.read_text()
+    for path in (web, config):
+        path.write_text(bomb)
+        done = presenced("check", "--config", str(config))
+        assert done.returncode == 2
+        assert f"{path}:5:35: contains more than 10,000 values" in done.stderr
+        config.write_text(settings)
+
+
 def test_check_warns_of_an_unsupported_web_setting(config: Path, web: Path) -> None:
     web.write_text(web.read_text() + "http_server_config: {http2: true}\n")
     done = presenced("check", "--config", str(config))

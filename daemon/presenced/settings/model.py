@@ -17,7 +17,7 @@ from pydantic import (
 
 from presenced.events.model import DISCONNECT_REASONS
 from presenced.settings.mqtt import MqttSettings
-from presenced.settings.problems import InvalidValue
+from presenced.settings.problems import LONGEST_NAME, InvalidValue
 from presenced.settings.values import (
     RESERVED,
     Duration,
@@ -58,7 +58,9 @@ def _misspelt(text: str) -> str | None:
     AWS adds reasons, often variations of old ones (`API_INITIATED_DISCONNECT`), so likeness alone
     is not enough.
     """
-    for known in () if text in DISCONNECT_REASONS else DISCONNECT_REASONS:
+    if text in DISCONNECT_REASONS or len(text) > LONGEST_NAME:
+        return None
+    for known in DISCONNECT_REASONS:
         likeness = SequenceMatcher(None, text, known).ratio()
         if round((1 - likeness) * (len(text) + len(known))) <= _SLIP:
             return known
