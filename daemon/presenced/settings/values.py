@@ -165,7 +165,7 @@ DEMO_LISTEN = "127.0.0.1:9883"
 
 _LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,254}}$){_LABEL}(\.{_LABEL})*\.?")
-_LISTEN = re.compile(r"(\[(?P<ipv6>[^\[\]]*)\]|(?P<name>[^:\[\]]*)):(?P<port>[0-9]{1,9})")
+_LISTEN = re.compile(r"(\[(?P<ipv6>[^\[\]]*)\]|(?P<name>[^:\[\]]*)):(?P<port>[0-9]+)")
 _LAST_PORT = 65535
 
 
@@ -213,9 +213,7 @@ def parse_listen(text: str) -> ListenAddress:
     match = _LISTEN.fullmatch(text)
     if match is None:
         raise _not_a_listen_address(text)
-    port = int(match["port"])
-    if port > _LAST_PORT:
-        raise InvalidValue(f"must have a port from 0 to {_LAST_PORT}")
+    port = _parse_port(match["port"])
     if match["ipv6"] is not None:
         if not _is_ipv6(match["ipv6"]):
             raise InvalidValue("must have an IPv6 address between the brackets, such as [::1]:9883")
@@ -225,19 +223,28 @@ def parse_listen(text: str) -> ListenAddress:
     return ListenAddress(match["name"] or None, port)
 
 
+def _parse_port(digits: str) -> int:
+    # By length first: Python converts no more than some thousand digits.
+    significant = digits.lstrip("0") or "0"
+    if len(significant) > len(str(_LAST_PORT)) or int(significant) > _LAST_PORT:
+        raise InvalidValue(f"must have a port from 0 to {_LAST_PORT}")
+    return int(significant)
+
+
 def _not_a_listen_address(text: str) -> InvalidValue:
     rule = "must be HOST:PORT, or :PORT for every interface"
     bare = text.partition("://")[2].rstrip("/") if "://" in text else text.strip()
-    if re.fullmatch(r"[0-9]{1,5}", bare):
-        return InvalidValue(rule, nearest=f'":{bare}"')
+    if re.fullmatch("[0-9]+", bare):
+        return InvalidValue(rule, nearest=f'":{_parse_port(bare)}"')
+    if match := _LISTEN.fullmatch(bare):
+        _parse_port(match["port"])
+        return InvalidValue(rule, nearest=bare)
     if bare.count(":") > 1:
         address = bare.strip("[]")
         nearest = f"[{address}]:9883" if _is_ipv6(address) else None
         return InvalidValue(
             f"{rule}; an IPv6 address stands in brackets, such as [::1]:9883", nearest=nearest
         )
-    if _LISTEN.fullmatch(bare):
-        return InvalidValue(rule, nearest=bare)
     return InvalidValue(rule, nearest=f"{bare}:9883" if _NAME.fullmatch(bare) else None)
 
 
