@@ -208,8 +208,10 @@ class MetricsSettings(Section):
     that it names."""
 
     health_listen: Listen | None = None
-    """A second address, for /-/healthy and /-/ready alone, which web_config does not protect:
-    for local checks, such as "127.0.0.1:9884", that have no password or client certificate."""
+    """A second address, for /-/healthy and /-/ready alone, which web_config does not protect: for
+    checks that have no password or client certificate. "127.0.0.1:9884" is for those on the same
+    machine or in the same container; the probes of Kubernetes come to the address of the pod and
+    need ":9884"."""
 
     enable_reload_endpoint: Flag = False
     """Whether POST /-/reload reloads the configuration, as SIGHUP does. Every client that may
