@@ -8,7 +8,7 @@ import ssl
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from presenced.settings.problems import Kind, Problem, SettingsError, Severity, read_named_file
+
+EXPIRY_WARNING = timedelta(days=30)
+"""How long before its expiry a certificate is reported."""
 
 _CERT, _KEY, _CA = "mqtt.tls.cert", "mqtt.tls.key", "mqtt.tls.ca"
 _AMAZON_CA = "https://www.amazontrust.com/repository/AmazonRootCA1.pem"
@@ -122,8 +125,8 @@ class PemCheck:
         if cert and (certificates := self.certificates(cert)):
             # The peer checks the rest of the chain, which it may not need.
             certificate = certificates[0]
-            if outdated := _outdated(certificate, self._now):
-                self._report(cert, *outdated)
+            if finding := _validity(certificate, self._now):
+                self._report(cert, *finding)
         if key is None:
             return
         self._check_mode(key)
@@ -137,15 +140,16 @@ class PemCheck:
             )
 
     def check_authorities(self, pem: Pem) -> None:
-        """Check that a file contains an authority (CA) that is valid now."""
+        """Check that a file contains an authority (CA) that is valid now, and for some time."""
         certificates = self.certificates(pem)
         authorities = [certificate for certificate in certificates if _is_authority(certificate)]
         if certificates and not authorities:
             message = "contains no certificate of an authority (CA), which could sign the broker's"
             self._report(pem, "no_authority", message, f"For AWS IoT Core use {_AMAZON_CA}")
-        outdated = [_outdated(authority, self._now) for authority in authorities]
-        if outdated and all(outdated):
-            self._report(pem, *(outdated[0] or ()))
+        findings = [_validity(authority, self._now) for authority in authorities]
+        bad = [finding for finding in findings if finding]
+        if bad and len(bad) == len(findings):
+            self._report(pem, *min(bad, key=lambda finding: finding[-1] == "error"))
 
     def try_loading(self, *pems: Pem, load: Callable[[ssl.SSLContext], None]) -> None:
         """Load files into the TLS library, which decides what is malformed.
@@ -248,23 +252,30 @@ def _match(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
         return True
 
 
-def _outdated(certificate: x509.Certificate, now: datetime) -> tuple[Kind, str, str] | None:
-    """Return kind, message and remedy if a certificate is not valid now."""
+def _validity(
+    certificate: x509.Certificate, now: datetime
+) -> tuple[Kind, str, str, Severity] | None:
+    """Return kind, message, remedy and severity if a certificate is not valid now, or not for long.
+
+    A certificate that expires soon is a warning.
+    """
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if begin <= now <= end:
-        return None
     clock = f"it is {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC now"
+    expiry = f"{end:%Y-%m-%d %H:%M} UTC"
+    renew = "Create or renew the certificate and put the new files in its place"
     if now > end:
+        return "expired", f"expired on {expiry}; {clock}", renew, "error"
+    if now < begin:
         return (
-            "expired",
-            f"expired on {end:%Y-%m-%d %H:%M} UTC; {clock}",
-            "Create or renew the certificate and put the new files in its place",
+            "not_yet_valid",
+            f"is not valid before {begin:%Y-%m-%d %H:%M} UTC; {clock}",
+            "Check the clock of this machine; else wait or use another certificate",
+            "error",
         )
-    return (
-        "not_yet_valid",
-        f"is not valid before {begin:%Y-%m-%d %H:%M} UTC; {clock}",
-        "Check the clock of this machine; else wait or use another certificate",
-    )
+    if end - now < EXPIRY_WARNING:
+        message = f"expires within {EXPIRY_WARNING.days} days, on {expiry}"
+        return "expires_soon", message, renew, "warning"
+    return None
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:

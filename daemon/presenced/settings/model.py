@@ -17,7 +17,7 @@ from pydantic import (
 
 from presenced.events.model import DISCONNECT_REASONS
 from presenced.settings.mqtt import MqttSettings
-from presenced.settings.problems import InvalidValue
+from presenced.settings.problems import LONGEST_NAME, InvalidValue
 from presenced.settings.values import (
     RESERVED,
     Duration,
@@ -58,7 +58,9 @@ def _misspelt(text: str) -> str | None:
     AWS adds reasons, often variations of old ones (`API_INITIATED_DISCONNECT`), so likeness alone
     is not enough.
     """
-    for known in () if text in DISCONNECT_REASONS else DISCONNECT_REASONS:
+    if text in DISCONNECT_REASONS or len(text) > LONGEST_NAME:
+        return None
+    for known in DISCONNECT_REASONS:
         likeness = SequenceMatcher(None, text, known).ratio()
         if round((1 - likeness) * (len(text) + len(known))) <= _SLIP:
             return known
@@ -207,8 +209,10 @@ class MetricsSettings(Section):
     that it names."""
 
     health_listen: Listen | None = None
-    """A second address, for /-/healthy and /-/ready alone, which web_config does not protect:
-    for local checks, such as "127.0.0.1:9884", that have no password or client certificate."""
+    """A second address, for /-/healthy and /-/ready alone, which web_config does not protect: for
+    checks that have no password or client certificate. "127.0.0.1:9884" is for those on the same
+    machine or in the same container; the probes of Kubernetes come to the address of the pod and
+    need ":9884"."""
 
     enable_reload_endpoint: Flag = False
     """Whether POST /-/reload reloads the configuration, as SIGHUP does. Every client that may

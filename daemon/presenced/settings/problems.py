@@ -15,6 +15,7 @@ Kind = Literal[
     "mismatch",
     "no_authority",
     "expired",
+    "expires_soon",
     "not_yet_valid",
     "exposed",
 ]
@@ -68,11 +69,17 @@ class SettingsError(Exception):
         self.problems = tuple(problems)
 
 
+LONGEST_NAME = 128
+"""Longer words are compared with no known one, because that takes time."""
+
+
 def closest(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
-    """Return the known word that `word` resembles most; None if it resembles none.
+    """Return the known word that `word` resembles most; None if it resembles none or is very long.
 
     Equal words have the likeness 1.
     """
+    if len(word) > LONGEST_NAME:
+        return None
     return next(iter(get_close_matches(word, known, n=1, cutoff=likeness)), None)
 
 
