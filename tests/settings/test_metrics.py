@@ -68,8 +68,8 @@ def test_health_may_have_a_second_address(load):
     assert load("metrics: {health_listen: ':9884'}").metrics.health_address == (None, 9884)
 
 
-@pytest.mark.parametrize("listen", [":9883", "127.0.0.1:9883"])
-@pytest.mark.parametrize("health", [":9883", "127.0.0.1:9883"])
+@pytest.mark.parametrize("listen", [":9883", "127.0.0.1:9883", "[::]:9883", "0.0.0.0:9883"])
+@pytest.mark.parametrize("health", [":9883", "127.0.0.1:9883", "[::]:9883", "0.0.0.0:9883"])
 def test_health_needs_an_address_of_its_own(load, listen, health):
     problem = load.problem(f"metrics: {{listen: '{listen}', health_listen: '{health}'}}")
     assert problem.key == "metrics.health_listen"
@@ -78,7 +78,12 @@ def test_health_needs_an_address_of_its_own(load, listen, health):
 
 @pytest.mark.parametrize(
     ("listen", "health"),
-    [("localhost:0", "localhost:0"), (":9883", ":9884"), ("127.0.0.1:9883", "127.0.0.2:9883")],
+    [
+        ("localhost:0", "localhost:0"),
+        (":9883", ":9884"),
+        ("127.0.0.1:9883", "127.0.0.2:9883"),
+        ("0.0.0.0:9883", "[::1]:9883"),
+    ],
 )
 def test_addresses_that_differ(load, listen, health):
     assert load(f"metrics: {{listen: '{listen}', health_listen: '{health}'}}")

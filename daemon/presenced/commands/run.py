@@ -15,7 +15,7 @@ from presenced.settings.certificates import check_tls_files
 from presenced.store.errors import StateDamagedError, StateError, StateUnusableError
 from presenced.system import log
 from presenced.system.loop import gc_frozen
-from presenced.web.server import ListenerError
+from presenced.web.sockets import ListenerError
 
 
 def run(options: argparse.Namespace) -> int:

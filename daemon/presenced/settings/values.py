@@ -201,7 +201,17 @@ class ListenAddress(NamedTuple):
     def reachable_host(self) -> str:
         """The host by which this machine reaches the listener."""
         host = self.host or "127.0.0.1"
-        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound
+        # A machine need not have an IPv6 address, not even on the loopback interface.
+        return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - not bound
+
+    def overlaps(self, other: "ListenAddress") -> bool:
+        """Return whether only one of two listeners can have its address."""
+        hosts = {self.host, other.host}
+        # No host and `::` are every interface, with both families.
+        same_host = len(hosts) == 1 or bool(hosts & {None, "::"})
+        if "0.0.0.0" in hosts:  # noqa: S104 - not bound
+            same_host |= not any(":" in host for host in hosts if host)
+        return same_host and self.port == other.port != 0
 
 
 def parse_listen(text: str) -> ListenAddress:

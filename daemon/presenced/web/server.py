@@ -1,9 +1,6 @@
 """The listener: metrics, health, reload, the API and the console over HTTP."""
 
 import asyncio
-import errno
-import os
-import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from ssl import SSLContext
@@ -16,6 +13,7 @@ from presenced.system.supervision import Readiness
 from presenced.web.access import AccessControl, PasswordCheck
 from presenced.web.console.pages import console_routes, plain_routes
 from presenced.web.protection import ProtectionWatcher
+from presenced.web.sockets import ListenerError, bind
 from presenced.web.tls import LiveContext
 
 _WRITE_SIZE = 256 * 1024
@@ -23,10 +21,6 @@ _WRITES_PER_TURN = 16
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
 """Reloads the configuration and returns its problems; if there are any, nothing has changed."""
-
-
-class ListenerError(Exception):
-    """The listener cannot use its address."""
 
 
 class Listener:
@@ -140,36 +134,17 @@ class _Endpoint:
         context: SSLContext | None = None,
     ) -> None:
         self.port = address.port
-        self._host = address.host
+        self._address = address
         self._key = key
         self._context = context
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
     async def open(self) -> None:
+        sockets = await bind(self._address, self._key)
+        self.port = sockets[0].getsockname()[1]
         await self.runner.setup()
-        site = web.TCPSite(self.runner, self._host, self.port, ssl_context=self._context)
-        try:
-            await site.start()
-        except OSError as error:
-            reason, remedy = _bind_problem(error, self._key)
-            address = f"{self._host or ''}:{self.port}"
-            raise ListenerError(f"cannot listen on {address}: {reason}. {remedy}") from error
-        self.port = self.runner.addresses[0][1]
-
-
-def _bind_problem(error: OSError, key: str) -> tuple[str, str]:
-    """Return why an address cannot be bound, and what to do; `key` is the setting that holds it."""
-    if isinstance(error, socket.gaierror):
-        return f"{error.strerror}", f"Set {key} to a name or address of this machine"
-    # asyncio replaces the system's text. Newer versions omit the number if no address is local.
-    code = error.errno or errno.EADDRNOTAVAIL
-    if code == errno.EADDRINUSE:
-        remedy = f"Stop the program that uses the address, or set {key} to another one"
-    elif code == errno.EACCES:
-        remedy = f"Set {key} to a port from 1024, or give presenced CAP_NET_BIND_SERVICE"
-    else:
-        remedy = f"Set {key} to a name or address of this machine"
-    return os.strerror(code), remedy
+        for each in sockets:
+            await web.SockSite(self.runner, each, ssl_context=self._context).start()
 
 
 async def _send(
