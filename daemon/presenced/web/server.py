@@ -7,11 +7,12 @@ from ssl import SSLContext
 
 from aiohttp import hdrs, web
 
-from presenced.metrics.exposition import Exposition, gzip_parts
+from presenced.metrics.exposition import CONTENT_TYPES, Exposition, gzip_parts
 from presenced.settings import ListenAddress
 from presenced.system.supervision import Readiness
 from presenced.web.access import AccessControl, PasswordCheck
 from presenced.web.console.pages import console_routes, plain_routes
+from presenced.web.negotiation import accepts_gzip, negotiate_type
 from presenced.web.protection import ProtectionWatcher
 from presenced.web.sockets import ListenerError, bind
 from presenced.web.tls import LiveContext
@@ -95,9 +96,11 @@ class Listener:
         self._passwords.close()
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        snapshot = self._exposition.collect(request.headers.get("Accept", ""))
-        headers = {"Content-Type": snapshot.content_type, "Vary": "Accept, Accept-Encoding"}
-        if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
+        content_type = negotiate_type(request, *CONTENT_TYPES)
+        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        is_compressed = accepts_gzip(request)
+        snapshot = self._exposition.collect(content_type)
+        if is_compressed:
             # One at a time: other scrapes reuse the blocks that this one compresses.
             async with self._compressing:
                 parts = await asyncio.to_thread(lambda: gzip_parts(snapshot.blocks()))
@@ -177,18 +180,3 @@ def _pieces(parts: Iterable[bytes | bytearray]) -> Iterator[bytes]:
             joined.clear()
             size = 0
     yield b"".join(joined)
-
-
-def _accepts_gzip(accept_encoding: str) -> bool:
-    """Return whether gzip is accepted, by name or else by `*` (RFC 9110 section 12.5.3).
-
-    A weight that is not a number counts as 0.
-    """
-    weights: dict[str, float] = {}
-    for offer in accept_encoding.lower().split(","):
-        coding, _, weight = offer.partition(";")
-        try:
-            weights[coding.strip()] = float(weight.strip().removeprefix("q=") or 1)
-        except ValueError:
-            weights[coding.strip()] = 0.0
-    return weights.get("gzip", weights.get("*", 0.0)) > 0

@@ -17,6 +17,7 @@ from presenced.presence import Transition
 from presenced.web.api.answer_builder import transition_answer
 from presenced.web.api.parameters import STREAM_PARAMETERS, check_query, states
 from presenced.web.api.problems import HEADERS, ProblemError
+from presenced.web.negotiation import negotiate_type
 
 _MAX_PENDING = 1000
 _MAX_REMEMBERED = 1000
@@ -24,7 +25,6 @@ _RETRY_AFTER = 5
 _EVENTS_PER_WRITE = 200
 _HEADERS: Mapping[str, str] = {
     **HEADERS,
-    "Content-Type": "text/event-stream",
     "X-Accel-Buffering": "no",  # nginx would hold back events
 }
 
@@ -171,7 +171,8 @@ class Hub:
 async def serve_events(request: web.Request, hub: Hub) -> web.StreamResponse:
     """Answer with a stream of transitions until either side closes it."""
     check_query(request.query, STREAM_PARAMETERS)
-    response = web.StreamResponse(headers=_HEADERS)
+    content_type = negotiate_type(request, "text/event-stream")
+    response = web.StreamResponse(headers={**_HEADERS, "Content-Type": content_type})
     if request.method == "HEAD":
         await response.prepare(request)
         return response
