@@ -3,22 +3,23 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from ssl import SSLContext
 
 from aiohttp import hdrs, web
 
 from presenced.metrics.exposition import CONTENT_TYPES, Exposition, gzip_parts
 from presenced.settings import ListenAddress
+from presenced.system.loop import to_its_end
 from presenced.system.supervision import Readiness
 from presenced.web.access import AccessControl, PasswordCheck
+from presenced.web.connections import ConnectionPool, TimeLimits, connection_limit
 from presenced.web.console.pages import console_routes, plain_routes
 from presenced.web.negotiation import accepts_gzip, negotiate_type
 from presenced.web.protection import ProtectionWatcher
 from presenced.web.sockets import ListenerError, bind
-from presenced.web.tls import LiveContext
 
 _WRITE_SIZE = 256 * 1024
 _WRITES_PER_TURN = 16
+_MIN_HEALTH_CONNECTIONS = 4
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
 """Reloads the configuration and returns its problems; if there are any, nothing has changed."""
@@ -30,7 +31,8 @@ class Listener:
     Without a host it listens on all addresses; port 0 takes a free port, see `port`. Health and
     readiness are also served without protection on the address `health`. `api` is served below
     /api/v1, and the console that uses it at /. `reload` answers POST /-/reload and may be replaced
-    at any time; if it is None, that path does not exist.
+    at any time; if it is None, that path does not exist. Of `max_connections` some are kept for
+    `health`.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class Listener:
         reload: Reload | None = None,
         api: web.Application | None = None,
         passwords: PasswordCheck | None = None,
+        max_connections: int | None = None,
+        time_limits: TimeLimits = TimeLimits(),  # noqa: B008 -- it is immutable
     ) -> None:
         self.reload = reload
         self._exposition = exposition
@@ -61,14 +65,14 @@ class Listener:
         app.add_routes([web.route("*", "/-/reload", self._reload)])
         if api is not None:
             app.add_subapp("/api/v1", api)
-        context = None
-        if watcher.current.context is not None:
-            context = LiveContext.of(lambda: watcher.current.context)
-        self._endpoints = [_Endpoint(app, ListenAddress(host, port), "metrics.listen", context)]
+        limit = max_connections or connection_limit()
+        pool = ConnectionPool(limit, time_limits, tls=lambda: watcher.current.context)
+        self._endpoints = [_Endpoint(app, ListenAddress(host, port), "metrics.listen", pool)]
         if health is not None:
             health_app = web.Application()
             health_app.add_routes(health_routes)
-            self._endpoints.append(_Endpoint(health_app, health, "metrics.health_listen"))
+            pool = ConnectionPool(max(_MIN_HEALTH_CONNECTIONS, limit // 8), time_limits)
+            self._endpoints.append(_Endpoint(health_app, health, "metrics.health_listen", pool))
 
     @property
     def port(self) -> int:
@@ -92,19 +96,19 @@ class Listener:
     async def close(self) -> None:
         """Stop listening."""
         for endpoint in self._endpoints:
-            await endpoint.runner.cleanup()
+            await endpoint.close()
         self._passwords.close()
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         content_type = negotiate_type(request, *CONTENT_TYPES)
         headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-        is_compressed = accepts_gzip(request)
-        snapshot = self._exposition.collect(content_type)
-        if is_compressed:
+        if accepts_gzip(request):
             # One at a time: other scrapes reuse the blocks that this one compresses.
             async with self._compressing:
-                parts = await asyncio.to_thread(lambda: gzip_parts(snapshot.blocks()))
+                snapshot = self._exposition.collect(content_type)
+                parts = await to_its_end(asyncio.to_thread(lambda: gzip_parts(snapshot.blocks())))
             return await _send(request, parts, headers | {"Content-Encoding": "gzip"})
+        snapshot = self._exposition.collect(content_type)
         texts = await asyncio.to_thread(lambda: [block.text for block in snapshot.blocks()])
         return await _send(request, texts, headers)
 
@@ -120,7 +124,7 @@ class Listener:
             raise web.HTTPNotFound
         if request.method != "POST":
             raise web.HTTPMethodNotAllowed(request.method, ["POST"])
-        if problems := await self.reload():
+        if problems := await to_its_end(self.reload()):
             lines = ["The configuration was not reloaded; the running one stays.", *problems]
             return web.Response(text="\n".join(lines) + "\n", status=500)
         return web.Response(text="The configuration was reloaded.\n")
@@ -130,24 +134,26 @@ class _Endpoint:
     """Serves an application on one address. `key` is the setting that holds the address."""
 
     def __init__(
-        self,
-        app: web.Application,
-        address: ListenAddress,
-        key: str,
-        context: SSLContext | None = None,
+        self, app: web.Application, address: ListenAddress, key: str, pool: ConnectionPool
     ) -> None:
         self.port = address.port
         self._address = address
         self._key = key
-        self._context = context
-        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._pool = pool
+        # Handlers end when their client disconnects.
+        self._runner = web.AppRunner(app, shutdown_timeout=1.0, handler_cancellation=True)
 
     async def open(self) -> None:
         sockets = await bind(self._address, self._key)
         self.port = sockets[0].getsockname()[1]
-        await self.runner.setup()
-        for each in sockets:
-            await web.SockSite(self.runner, each, ssl_context=self._context).start()
+        await self._runner.setup()
+        assert self._runner.server is not None  # noqa: S101 -- for mypy
+        self._pool.open(sockets, self._runner.server)
+
+    async def close(self) -> None:
+        self._pool.stop()
+        await self._runner.cleanup()
+        self._pool.abort()
 
 
 async def _send(
