@@ -43,6 +43,11 @@ import pytest
         ("health_listen: 9884", "health_listen", "= 9884: must be HOST:PORT, or :PORT for every"),
         ("health_listen: ''", "health_listen", "must be HOST:PORT, or :PORT for every interface"),
         ("web_config: ''", "web_config", "must not be empty"),
+        ("allowed_hosts: [a.example:80]", "allowed_hosts[0]", "alone, *.DOMAIN, or * for any; did"),
+        ("allowed_hosts: ['https://a.example/']", "allowed_hosts[0]", "did you mean a.example?"),
+        ("allowed_hosts: ['a.*']", "allowed_hosts[0]", "must be a host name alone, *.DOMAIN, or *"),
+        ("allowed_hosts: ['']", "allowed_hosts[0]", "must be a host name alone"),
+        ("allowed_hosts: a.example", "allowed_hosts", "must be a list"),
     ],
 )
 def test_bad_values_are_explained(load, keys, key, message):
@@ -56,6 +61,12 @@ def test_listen_addresses(load, listen):
     metrics = load(f"metrics:\n  listen: {listen}\n").metrics
     assert metrics.listen == listen.strip("\"'")
     assert metrics.listen_address.port in (9883, 0, 80)
+
+
+def test_allowed_hosts(load):
+    assert load("").metrics.allowed_hosts == ()
+    hosts = load("metrics: {allowed_hosts: [a, b.example., '*.svc.cluster.local', '*']}").metrics
+    assert hosts.allowed_hosts == ("a", "b.example.", "*.svc.cluster.local", "*")
 
 
 def test_pattern_is_compiled(load):

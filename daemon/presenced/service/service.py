@@ -112,6 +112,7 @@ class Service:
             health=metrics.health_address,
             reload=self.reload if metrics.enable_reload_endpoint else None,
             api=self._api.application() if self._api else None,
+            allowed_hosts=metrics.allowed_hosts,
             max_connections=limit,
         )
 
@@ -244,6 +245,7 @@ class Service:
             if self._api is not None:
                 self._api.use(metrics)
         self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
+        self._listener.cross_site.allowed_hosts = metrics.allowed_hosts
         if not self._watcher.use(metrics.web_config, protection):
             self._log.warning(
                 "metrics.web_config turns TLS on or off, which takes effect at the next start"

@@ -26,6 +26,7 @@ from presenced.settings.values import (
     Number,
     PathName,
     Section,
+    check_allowed_host,
     file_default,
     format_duration,
     parse_listen,
@@ -208,6 +209,13 @@ class MetricsSettings(Section):
     health_listen: Listen | None = None
     """A second address, for /-/healthy and /-/ready alone, which web_config does not protect:
     for local checks, such as "127.0.0.1:9884", that have no password or client certificate."""
+
+    allowed_hosts: tuple[Annotated[str, AfterValidator(check_allowed_host)], ...] = ()
+    """Further host names by which browsers and users of the API may call the listener, such as that
+    of a reverse proxy or of a Kubernetes service: names, *.DOMAIN, or * for any. Addresses,
+    localhost, and the names of the machine are always allowed. Otherwise a web page could read the
+    API by a name that it points at the listener (DNS rebinding). Scrapes and health checks may use
+    any name, and with TLS the certificate decides."""
 
     enable_reload_endpoint: Flag = False
     """Whether POST /-/reload reloads the configuration, as SIGHUP does. Every client that may

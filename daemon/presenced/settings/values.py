@@ -191,6 +191,18 @@ def check_endpoint(value: Any) -> str:
     raise InvalidValue(f"{rule}: write {host}" + (f" and mqtt.port: {port}" if port else ""))
 
 
+def check_allowed_host(text: str) -> str:
+    """Return a host name that may stand in a `Host` header, `*.DOMAIN`, or `*` for any."""
+    if text == "*" or _NAME.fullmatch(text.removeprefix("*.")):
+        return text
+    rule = "must be a host name alone, *.DOMAIN, or * for any"
+    try:
+        host = urlsplit(text.strip() if "://" in text else f"//{text.strip()}").hostname or ""
+    except ValueError:
+        host = ""
+    raise InvalidValue(rule, nearest=host if _NAME.fullmatch(host) else None)
+
+
 class ListenAddress(NamedTuple):
     """Where to listen: `host` None means every interface, `port` 0 a free port."""
 

@@ -1,7 +1,7 @@
 """The listener: metrics, health, reload, the API and the console over HTTP."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from aiohttp import hdrs, web
@@ -13,6 +13,7 @@ from presenced.system.supervision import Readiness
 from presenced.web.access import AccessControl, PasswordCheck
 from presenced.web.connections import ConnectionPool, TimeLimits, connection_limit
 from presenced.web.console.pages import console_routes, plain_routes
+from presenced.web.cross_site import CrossSiteCheck
 from presenced.web.negotiation import accepts_gzip, negotiate_type
 from presenced.web.protection import ProtectionWatcher
 from presenced.web.sockets import ListenerError, bind
@@ -31,8 +32,8 @@ class Listener:
     Without a host it listens on all addresses; port 0 takes a free port, see `port`. Health and
     readiness are also served without protection on the address `health`. `api` is served below
     /api/v1, and the console that uses it at /. `reload` answers POST /-/reload and may be replaced
-    at any time; if it is None, that path does not exist. Of `max_connections` some are kept for
-    `health`.
+    at any time; if it is None, that path does not exist. `allowed_hosts` are further names by which
+    people's browsers may call it. Of `max_connections` some are kept for `health`.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Listener:
         reload: Reload | None = None,
         api: web.Application | None = None,
         passwords: PasswordCheck | None = None,
+        allowed_hosts: Collection[str] = (),
         max_connections: int | None = None,
         time_limits: TimeLimits = TimeLimits(),  # noqa: B008 -- it is immutable
     ) -> None:
@@ -58,7 +60,8 @@ class Listener:
         watcher = watcher or ProtectionWatcher(None)
         health_routes = [web.get("/-/healthy", self._healthy), web.get("/-/ready", self._ready)]
         access = AccessControl(watcher, self._passwords)
-        app = web.Application(middlewares=[access.check])
+        self.cross_site = CrossSiteCheck(allowed_hosts)
+        app = web.Application(middlewares=[self.cross_site.check, access.check])
         app.on_response_prepare.append(access.add_headers)
         app.add_routes(plain_routes(readiness) if api is None else console_routes())
         app.add_routes([web.get("/metrics", self._metrics), *health_routes])

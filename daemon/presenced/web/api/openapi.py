@@ -32,7 +32,8 @@ _BAD_REQUEST = {
 }
 _REFUSALS = {
     "401": "The web configuration requires a user and a password.",
-    "403": "The client certificate has none of the allowed names.",
+    "403": "A page of another site made the request, the Host header has a name that is not in"
+    " metrics.allowed_hosts, or the client certificate has none of the allowed names.",
     "429": "The rate limit of the web configuration is exceeded; see Retry-After.",
 }
 _UNKNOWN_CLIENT = {"404": "The client is not known."}
