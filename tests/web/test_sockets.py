@@ -3,12 +3,14 @@
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
-from brokers import missing
+from brokers import free_port, missing
 from presenced.settings.values import parse_listen
 from presenced.web.sockets import ListenerError, bind
+from raw_http import exchange, request, status_of
 
 
 def need_ipv6() -> None:
@@ -68,3 +70,18 @@ def test_the_wildcard_of_ipv6_takes_the_port_of_ipv4_too() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ListenerError, match=rf"\[::\]:{port}: Address already in use"):
             with_bound(f"[::]:{port}", lambda _: None)
+
+
+def test_a_daemon_serves_both_families_at_both_addresses(daemon_of: Any) -> None:
+    need_ipv6()
+    listen, health = free_port(), free_port()
+    daemon = daemon_of(
+        start=False,
+        metrics={"listen": f"[::]:{listen}", "health_listen": f"[::]:{health}"},
+    )
+    daemon.port = listen
+    daemon.start()
+    for host in ("127.0.0.1", "::1"):
+        for port, path in ((listen, "/metrics"), (listen, "/api/v1/summary"), (health, "/-/ready")):
+            answer = exchange(port, request(path, host=f"localhost:{port}"), host)
+            assert status_of(answer) in (200, 503), (host, path)
