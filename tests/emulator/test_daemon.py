@@ -128,7 +128,7 @@ def test_environment_of_a_real_fleet_is_kept_away(monkeypatch: pytest.MonkeyPatc
         ("127.0.0.1:9883", "http://127.0.0.1:9883"),
         (":9883", "http://127.0.0.1:9883"),
         ("0.0.0.0:9883", "http://127.0.0.1:9883"),
-        ("[::]:9883", "http://[::1]:9883"),
+        ("[::]:9883", "http://127.0.0.1:9883"),
         ("[::1]:9883", "http://[::1]:9883"),
         ("example.net:80", "http://example.net:80"),
     ],

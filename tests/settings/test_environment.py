@@ -37,6 +37,7 @@ VALUES = {
     "metrics.max_clients": ("0", 0),
     "metrics.client_id_pattern": ("null", None),
     "metrics.thing_attributes": ("[site]", ("site",)),
+    "metrics.allowed_hosts": ("[fleet.example]", ("fleet.example",)),
     "metrics.web_config": ("/w.yml", Path("/w.yml")),
     "metrics.health_listen": ("127.0.0.1:9884", "127.0.0.1:9884"),
     "metrics.enable_reload_endpoint": ("true", True),

@@ -81,6 +81,20 @@ def test_listen_addresses_are_taken_apart(text, address):
 
 
 @pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        (":1", "127.0.0.1"),
+        ("0.0.0.0:1", "127.0.0.1"),
+        ("[::]:1", "127.0.0.1"),
+        ("[::1]:1", "::1"),
+        ("fleet.example:1", "fleet.example"),
+    ],
+)
+def test_how_this_machine_reaches_a_listener(text, host):
+    assert parse_listen(text).reachable_host == host
+
+
+@pytest.mark.parametrize(
     ("text", "message", "nearest"),
     [
         ("9883", "must be HOST:PORT, or :PORT", '":9883"'),

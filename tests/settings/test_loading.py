@@ -58,6 +58,7 @@ def test_defaults_are_those_of_the_contract():
             "thing_attributes": [],
             "web_config": None,
             "health_listen": None,
+            "allowed_hosts": [],
             "enable_reload_endpoint": False,
             "api": True,
         },

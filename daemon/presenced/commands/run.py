@@ -6,7 +6,6 @@ import faulthandler
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from presenced.commands.output import DONE, CommandError
 from presenced.service.service import Service
@@ -15,7 +14,7 @@ from presenced.settings.certificates import check_tls_files
 from presenced.store.errors import StateDamagedError, StateError, StateUnusableError
 from presenced.system import log
 from presenced.system.loop import gc_frozen
-from presenced.web.server import ListenerError
+from presenced.web.sockets import ListenerError
 
 
 def run(options: argparse.Namespace) -> int:
@@ -77,7 +76,6 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    loop.set_exception_handler(_log_unhandled)
     loop.add_signal_handler(signal.SIGTERM, request_stop)
     loop.add_signal_handler(signal.SIGINT, request_stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
@@ -105,9 +103,3 @@ def restored_service(settings: Settings, load: Callable[[], Settings]) -> Servic
             service = Service(settings, load)
             service.run_from_memory(error)
     return service
-
-
-def _log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an exception of a callback or of a task that is not awaited."""
-    error = context.get("exception")
-    log.get_logger("presenced").error("unexpected fault", what=context["message"], exc_info=error)

@@ -31,6 +31,8 @@ from presenced.system import log
 from presenced.system.loop import Clocks
 from presenced.system.supervision import Readiness, Supervision
 from presenced.web.api.application import Api, Sources
+from presenced.web.api.stream import Hub
+from presenced.web.connections import connection_limit
 from presenced.web.protection import Protection, ProtectionWatcher, read_protection
 from presenced.web.server import Listener
 
@@ -38,6 +40,7 @@ _CHECK_CERTIFICATES_EVERY = 300.0
 _CHECK_FOR_GAPS_EVERY = 0.25
 _STORE_ALIVE_EVERY = 10.0
 _DISCONNECT_TIMEOUT = 3.5
+_MAX_STREAMS = 32
 _SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern", "thing_attributes")
 
 
@@ -83,7 +86,12 @@ class Service:
         api_sources = Sources(
             self._pipeline, self._gap_detector, clocks, self.readiness, self._delivery.hold_after
         )
-        self._api = Api(api_sources, metrics, settings.history) if metrics.api else None
+        limit = connection_limit()
+        self._api: Api | None = None
+        if metrics.api:
+            # Scrapes need connections too.
+            hub = Hub(max_subscribers=min(_MAX_STREAMS, limit // 2))
+            self._api = Api(api_sources, metrics, settings.history, hub=hub)
         observers = (
             self._gap_detector,
             self._connections,
@@ -104,6 +112,8 @@ class Service:
             health=metrics.health_address,
             reload=self.reload if metrics.enable_reload_endpoint else None,
             api=self._api.application() if self._api else None,
+            allowed_hosts=metrics.allowed_hosts,
+            max_connections=limit,
         )
 
     def restore(self, damage: StateDamagedError | None = None) -> None:
@@ -237,6 +247,7 @@ class Service:
             if self._api is not None:
                 self._api.use(metrics)
         self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
+        self._listener.cross_site.allowed_hosts = metrics.allowed_hosts
         if not self._watcher.use(metrics.web_config, protection):
             self._log.warning(
                 "metrics.web_config turns TLS on or off, which takes effect at the next start"

@@ -26,6 +26,7 @@ from presenced.settings.values import (
     Number,
     PathName,
     Section,
+    check_allowed_host,
     file_default,
     format_duration,
     parse_listen,
@@ -181,7 +182,7 @@ class MetricsSettings(Section):
 
     listen: Listen = ":9883"
     """Address of the HTTP listener that Prometheus scrapes: "HOST:PORT", or ":PORT" for every
-    interface, or "[::1]:9883" for IPv6. Port 0 is any free port."""
+    interface, or "[::1]:9883" for IPv6. "[::]:9883" serves IPv4 too. Port 0 is any free port."""
 
     per_client: Flag = True
     """Whether each client has series of its own, such as iot_client_connected. Without them only
@@ -214,6 +215,13 @@ class MetricsSettings(Section):
     machine or in the same container; the probes of Kubernetes come to the address of the pod and
     need ":9884"."""
 
+    allowed_hosts: tuple[Annotated[str, AfterValidator(check_allowed_host)], ...] = ()
+    """Further host names by which browsers and users of the API may call the listener, such as that
+    of a reverse proxy or of a Kubernetes service: names, *.DOMAIN, or * for any. Addresses,
+    localhost, and the names of the machine are always allowed. Otherwise a web page could read the
+    API by a name that it points at the listener (DNS rebinding). Scrapes and health checks may use
+    any name, and with TLS the certificate decides."""
+
     enable_reload_endpoint: Flag = False
     """Whether POST /-/reload reloads the configuration, as SIGHUP does. Every client that may
     scrape may then reload."""
@@ -235,14 +243,9 @@ class MetricsSettings(Section):
     @field_validator("health_listen")
     @classmethod
     def _check_health_listen(cls, listen: str | None, info: ValidationInfo) -> str | None:
-        if listen is not None and "listen" in info.data:
-            metrics, health = parse_listen(info.data["listen"]), parse_listen(listen)
-            # No host means every interface, also that of the other one.
-            same_host = metrics.host == health.host or None in (metrics.host, health.host)
-            if same_host and metrics.port == health.port != 0:
-                raise InvalidValue(
-                    f"uses the address of metrics.listen, {info.data['listen']}: set another port"
-                )
+        metrics = info.data.get("listen")
+        if listen and metrics and parse_listen(metrics).overlaps(parse_listen(listen)):
+            raise InvalidValue(f"uses the address of metrics.listen, {metrics}: set another port")
         return listen
 
     @field_validator("thing_attributes")

@@ -195,6 +195,18 @@ def check_endpoint(value: Any) -> str:
     raise InvalidValue(f"{rule}: write {host}" + (f" and mqtt.port: {port}" if port else ""))
 
 
+def check_allowed_host(text: str) -> str:
+    """Return a host name that may stand in a `Host` header, `*.DOMAIN`, or `*` for any."""
+    if text == "*" or _NAME.fullmatch(text.removeprefix("*.")):
+        return text
+    rule = "must be a host name alone, *.DOMAIN, or * for any"
+    try:
+        host = urlsplit(text.strip() if "://" in text else f"//{text.strip()}").hostname or ""
+    except ValueError:
+        host = ""
+    raise InvalidValue(rule, nearest=host if _NAME.fullmatch(host) else None)
+
+
 class ListenAddress(NamedTuple):
     """Where to listen: `host` None means every interface, `port` 0 a free port."""
 
@@ -205,7 +217,17 @@ class ListenAddress(NamedTuple):
     def reachable_host(self) -> str:
         """The host by which this machine reaches the listener."""
         host = self.host or "127.0.0.1"
-        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound
+        # A machine need not have an IPv6 address, not even on the loopback interface.
+        return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - not bound
+
+    def overlaps(self, other: "ListenAddress") -> bool:
+        """Return whether only one of two listeners can have its address."""
+        hosts = {self.host, other.host}
+        # No host and `::` are every interface, with both families.
+        same_host = len(hosts) == 1 or bool(hosts & {None, "::"})
+        if "0.0.0.0" in hosts:  # noqa: S104 - not bound
+            same_host |= not any(":" in host for host in hosts if host)
+        return same_host and self.port == other.port != 0
 
 
 def parse_listen(text: str) -> ListenAddress:

@@ -125,6 +125,8 @@ def state_errors(path: Path, remedies: Mapping[str, str] = REMEDIES) -> Iterator
     """Raise StateDamagedError or StateUnusableError for errors of SQLite and the system."""
     try:
         yield
+    except UnicodeDecodeError as error:  # a message of SQLite that quotes what it has read
+        raise StateDamagedError(path, error) from error
     except (sqlite3.Error, OSError) as error:
         cause = cause_of(error, path)
         if cause == "corrupt":

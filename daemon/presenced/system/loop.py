@@ -6,7 +6,7 @@ import gc
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -49,6 +49,19 @@ async def race(*coroutines: Coroutine[Any, Any, Any]) -> None:
     for task in tasks:
         if not task.cancelled():
             task.result()
+
+
+async def to_its_end(work: Awaitable[T]) -> T:
+    """Return the result of work that goes on to its end even if the caller is cancelled.
+
+    The caller is then cancelled at that end.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 class Tasks:

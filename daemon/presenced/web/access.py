@@ -25,6 +25,7 @@ from aiohttp.typedefs import Handler
 
 from presenced.settings.web import RateLimit
 from presenced.system.log import ThrottledLogger, get_logger
+from presenced.system.loop import to_its_end
 from presenced.web.limits import TokenBucket, limit_key
 from presenced.web.protection import Protection, ProtectionWatcher
 
@@ -175,7 +176,9 @@ class AccessControl:
     async def _authenticate(self, request: web.Request, users: Mapping[str, str]) -> None:
         credentials = _credentials(request.headers.get("Authorization", ""))
         if credentials is not None:
-            verdict = await self._passwords.check(users, *credentials, request.remote or "")
+            # To its end, though the client disconnects: what was begun counts towards the limits.
+            check = self._passwords.check(users, *credentials, request.remote or "")
+            verdict = await to_its_end(check)
             if verdict.allowed:
                 return
             # The name is not logged: it may be a password in the wrong field.

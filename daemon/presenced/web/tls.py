@@ -1,9 +1,9 @@
-"""TLS of the listener: its contexts, and why handshakes fail."""
+"""TLS of the listener: its contexts, and what failed handshakes usually mean."""
 
 import os
 import ssl
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +12,6 @@ from pathlib import Path
 from presenced.settings import Problem, SettingsError
 from presenced.settings.certificates import Pem, PemCheck
 from presenced.settings.web import CIPHER_SUITES, CURVES, TlsServerConfig
-from presenced.system.log import ThrottledLogger, get_logger
 
 _SECTION = "tls_server_config"
 _SERVED_ANYWAY = ("expired", "not_yet_valid")
@@ -59,7 +58,6 @@ def load_context(tls: TlsServerConfig) -> tuple[ssl.SSLContext, tuple[Problem, .
         raise SettingsError(errors)
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.sslobject_class = _Connection
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     with _refusals("min_version"), warnings.catch_warnings():
@@ -117,59 +115,9 @@ def _in_memory(pem: Pem) -> Iterator[str]:
         yield f"/proc/self/fd/{file.fileno()}"
 
 
-class LiveContext(ssl.SSLContext):
-    """Serves each connection with the context that is current when the connection begins.
-
-    asyncio uses one context for the life of the listener. `sni_callback` can replace it during the
-    handshake, but that changes the certificate only, not what is required of clients.
-    """
-
-    current: Callable[[], ssl.SSLContext | None]
-    """Returns the context of a new connection; if it is None, the connection fails."""
-
-    log: ThrottledLogger
-    """Throttled, because port scans cause many failed handshakes."""
-
-    @classmethod
-    def of(cls, current: Callable[[], ssl.SSLContext | None]) -> "LiveContext":
-        """Return a context that delegates to `current` and logs failed handshakes."""
-        context = cls(ssl.PROTOCOL_TLS_SERVER)
-        context.current = current
-        context.log = ThrottledLogger(get_logger("presenced.http"))
-        return context
-
-    def wrap_bio(
-        self,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        server_side: bool = False,  # noqa: FBT001, FBT002 -- the library's interface
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
-    ) -> ssl.SSLObject:
-        """Begin a connection; asyncio calls this."""
-        context = self.current()
-        wrap = super().wrap_bio if context is None else context.wrap_bio
-        connection = wrap(incoming, outgoing, server_side, server_hostname, session)
-        if isinstance(connection, _Connection):
-            connection.log = self.log
-        return connection
-
-
-class _Connection(ssl.SSLObject):
-    """Logs why its handshake failed, which asyncio does not report."""
-
-    log: ThrottledLogger
-
-    def do_handshake(self) -> None:
-        try:
-            super().do_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError as error:
-            reason = error.reason or type(error).__name__
-            hint = _HINTS.get(reason)
-            self.log.info("TLS handshake failed", key=reason, reason=reason, hint=hint)
-            raise
+def handshake_hint(reason: str) -> str | None:
+    """Return what a reason of the TLS library for a failed handshake usually means, if known."""
+    return _HINTS.get(reason)
 
 
 _HINTS = {
