@@ -13,8 +13,9 @@ from aiohttp import hdrs, web
 from presenced.metrics.exposition import Exposition, gzip_parts
 from presenced.settings import ListenAddress
 from presenced.system.supervision import Readiness
-from presenced.web.access import AccessControl, PasswordCheck
+from presenced.web.access import AccessControl
 from presenced.web.console.pages import console_routes, plain_routes
+from presenced.web.passwords import PasswordCheck
 from presenced.web.protection import ProtectionWatcher
 from presenced.web.tls import LiveContext
 
