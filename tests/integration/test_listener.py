@@ -132,7 +132,7 @@ def test_prometheus_scrapes_over_mutual_tls_with_a_password(
         # A new pair is served to new connections, and the scrapes go on.
         before = station.serial
         station.renew("second")
-        assert station.serial != before
+        wait_for(lambda: station.serial != before, what="the new certificate served")
         renewed = time.time()
         wait_for(lambda: prometheus.query("timestamp(up)") > renewed + 0.2)
         assert prometheus.query("up") == 1
