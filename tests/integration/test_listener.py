@@ -193,7 +193,7 @@ def test_a_reload_cannot_turn_tls_on(
     daemon.settings["metrics"]["web_config"] = str(web)
     daemon.write()
     daemon.signal(signal.SIGHUP)
-    event = "metrics.web_config turns TLS on or off, which takes effect at the next start"
+    event = "metrics.web_config turns TLS on, which takes effect at the next start"
     wait_for(lambda: logged(daemon, event), what="being told so")
     # The password would travel in the clear.
     assert daemon.get("/metrics")[0] == 200

@@ -118,6 +118,20 @@ def test_users_change_without_a_restart(tmp_path) -> None:
     with_listener(tmp_path, USERS, use)
 
 
+@pytest.mark.parametrize("content", ["", "# nothing\n", "basic_auth_users: {}\n", "rate_limit: {}"])
+def test_removing_all_users_takes_a_restart(tmp_path, capsys, content) -> None:
+    logged = Logged(capsys)
+
+    async def use(client: Client) -> None:
+        client.file.write_text(content)
+        await until(lambda: logged.count("removes all users, which takes a restart"))
+        assert await client.status() == 401
+        assert await client.status(user=ALICE) == 200
+
+    with_listener(tmp_path, USERS, use)
+    assert logged.count("the running one stays") == 1
+
+
 @pytest.mark.parametrize(
     "bad", ["basic_auth_users: {alice: x}", "basic_auth: {}", "[", "tls_server_config: {}", None]
 )
@@ -139,6 +153,22 @@ def test_a_bad_file_keeps_the_protection_that_there_was(tmp_path, capsys, bad) -
 
     with_listener(tmp_path, USERS, use)
     assert logged.count("the running one stays") == 1
+
+
+def test_a_file_that_is_written_in_place_again_and_again_never_opens_the_listener(
+    tmp_path, capsys
+) -> None:
+    """Each time it is empty for a moment, and then the same."""
+
+    async def use(client: Client) -> None:
+        whole = client.file.read_text()
+        for _ in range(40):
+            client.file.write_text("")
+            assert await client.status() == 401
+            client.file.write_text(whole)
+            assert await client.status() == 401
+
+    with_listener(tmp_path, USERS, use)
 
 
 def test_health_without_password_and_tls_at_an_address_of_its_own(

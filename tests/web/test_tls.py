@@ -427,6 +427,51 @@ def test_what_is_required_of_clients_changes_without_a_restart(tmp_path, certifi
     with_listener(tmp_path, rotation.config, use)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, "turns TLS off and weakens client_auth_type from Require"),
+        ({"client_auth_type": NO_CERT}, "weakens client_auth_type from"),
+        ({"client_auth_type": IF_GIVEN}, f"from {REQUIRED} to {IF_GIVEN}"),
+        ({"client_auth_type": REQUIRED}, "removes client_allowed_sans, which takes a restart"),
+    ],
+)
+def test_what_is_required_of_clients_is_not_weakened_without_a_restart(
+    tmp_path, capsys, certificates, change, reason
+) -> None:
+    rotation, logged = Rotation(tmp_path), Logged(capsys)
+    pair = rotation.config["tls_server_config"]
+    authority = {"client_ca_file": str(certificates.ca)}
+    required = {"client_auth_type": REQUIRED, "client_allowed_sans": ["client"]}
+
+    async def use(client: Client) -> None:
+        if not change:
+            client.configure({})
+        elif change["client_auth_type"] == NO_CERT:
+            client.configure({"tls_server_config": pair})
+        else:
+            client.configure({"tls_server_config": pair | authority | change})
+        await until(lambda: logged.count(reason))
+        assert await client.refused(tls=rotation.context)
+        assert await client.refused()
+        ours = client_context(rotation.ca, certificates.client)
+        assert await client.status(tls=ours) == 200
+
+    with_listener(tmp_path, {"tls_server_config": pair | authority | required}, use)
+    assert logged.count("the running one stays") == 1
+
+
+def test_turning_tls_on_takes_a_restart(tmp_path, capsys) -> None:
+    rotation, logged = Rotation(tmp_path), Logged(capsys)
+
+    async def use(client: Client) -> None:
+        client.configure(rotation.config)
+        await until(lambda: logged.count("turning TLS on takes a restart"))
+        assert await client.status() == 200
+
+    with_listener(tmp_path, {}, use)
+
+
 def test_authorities_may_have_comments_that_are_not_ascii(tmp_path, certificates) -> None:
     rotation = Rotation(tmp_path)
     comment = "# Főtanúsítvány\n".encode()

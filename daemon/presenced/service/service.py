@@ -216,6 +216,7 @@ class Service:
         try:
             look = await self._files.look_until_settled(self._read_all)
             settings, files, protection = look.value
+            self._watcher.current.check_successor(protection, settings.metrics.web_config)
         except SettingsError as error:
             self._metric_sources.reload_successful = False
             problems = [str(problem) for problem in error.problems]
@@ -252,7 +253,7 @@ class Service:
         self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
         if not self._watcher.use(metrics.web_config, protection):
             self._log.warning(
-                "metrics.web_config turns TLS on or off, which takes effect at the next start"
+                "metrics.web_config turns TLS on, which takes effect at the next start"
             )
         log.configure(settings.log.level, settings.log.format)
         self._transitions.use_configuration()

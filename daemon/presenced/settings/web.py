@@ -50,6 +50,13 @@ CURVES = {
 }
 """Elliptic curves: Go's name and OpenSSL's."""
 
+CLIENT_AUTH_TYPES = (
+    "NoClientCert",
+    "VerifyClientCertIfGiven",
+    "RequireAndVerifyClientCert",
+)
+"""What may be required of clients, from the weakest to the strongest."""
+
 _TLS13 = ("TLS_AES_", "TLS_CHACHA20_")
 _VERIFY = "RequireAndVerifyClientCert"
 _UNVERIFIED = {

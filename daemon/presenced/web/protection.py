@@ -8,7 +8,7 @@ from pathlib import Path
 from presenced.settings import Problem, SettingsError
 from presenced.settings.file_access import FileAccess, Look
 from presenced.settings.files import Digests, FileSnapshot
-from presenced.settings.web import WebConfig, read_web_config
+from presenced.settings.web import CLIENT_AUTH_TYPES, WEB_CONFIG_KEY, WebConfig, read_web_config
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.web.tls import load_context
 
@@ -24,6 +24,18 @@ class Protection:
     files: Digests
 
     @property
+    def client_auth_type(self) -> str:
+        """Which certificates clients must have, as the file names it."""
+        tls = self.config.tls_server_config
+        return tls.client_auth_type if tls else CLIENT_AUTH_TYPES[0]
+
+    @property
+    def client_allowed_sans(self) -> tuple[str, ...]:
+        """Names of which client certificates must have one; empty for no restriction."""
+        tls = self.config.tls_server_config
+        return tls.client_allowed_sans if tls else ()
+
+    @property
     def summary(self) -> dict[str, str]:
         """What is enabled, in words for the log."""
         tls = self.config.tls_server_config
@@ -34,6 +46,30 @@ class Protection:
             "basic_auth": "on" if self.users else "off",
             "rate_limit": f"{limit.burst} at once" if limit.interval else "off",
         }
+
+    def check_successor(self, new: "Protection", path: Path | None) -> None:
+        """Raise SettingsError if `new`, read from `path`, would let in more than this one.
+
+        A file that has lost a part, by mistake or because it is being written, must not open the
+        listener. A restart shows intent.
+        """
+        strength = CLIENT_AUTH_TYPES.index
+        weaker = {
+            "turns TLS off": self.context and not new.context,
+            "removes all users": self.users and not new.users,
+            f"weakens client_auth_type from {self.client_auth_type} to {new.client_auth_type}": (
+                strength(new.client_auth_type) < strength(self.client_auth_type)
+            ),
+            "removes client_allowed_sans": self.client_allowed_sans and not new.client_allowed_sans,
+        }
+        if changes := [change for change, applies in weaker.items() if applies]:
+            problem = Problem(
+                key=WEB_CONFIG_KEY,
+                value=str(path) if path else "null",
+                message=f"{' and '.join(changes)}, which takes a restart",
+                remedy="Restart presenced if that is intended",
+            )
+            raise SettingsError([problem])
 
 
 def read_protection(path: Path | None, snapshot: FileSnapshot | None = None) -> Protection:
@@ -74,8 +110,8 @@ class ProtectionWatcher:
     """The current protection. `watch` looks at its files every `interval` seconds.
 
     Raises SettingsError if they cannot be used at first. If they cannot be used later, for example
-    because only the certificate has been replaced but not its key, the previous protection stays
-    and one line is logged.
+    because only the certificate has been replaced but not its key, or if they would let in more
+    than before, the previous protection stays and one line is logged.
     """
 
     def __init__(self, path: Path | None, *, interval: float = 1.0) -> None:
@@ -112,9 +148,11 @@ class ProtectionWatcher:
     def use(self, path: Path | None, protection: Protection) -> bool:
         """Use a protection that was read from a file, and watch that file.
 
-        Return False and change nothing if it would turn TLS on or off, which takes a restart.
+        Return False and change nothing if it would turn TLS on, which takes a restart. Raises
+        SettingsError if it would let in more than the current one.
         """
-        if (protection.context is None) != (self._current.context is None):
+        self._current.check_successor(protection, path)
+        if protection.context is not None and self._current.context is None:
             return False
         if protection.summary != self._current.summary:
             self._log.info("protection of the listener changed", **protection.summary)
@@ -152,6 +190,5 @@ class ProtectionWatcher:
             self._log.info("web configuration reloaded", file=str(path))
         else:
             self._log.error(
-                "web configuration not reloaded: turning TLS on or off takes a restart",
-                file=str(path),
+                "web configuration not reloaded: turning TLS on takes a restart", file=str(path)
             )
