@@ -273,10 +273,10 @@ def test_directory(tmp_path):
 
 
 def test_file_that_may_not_be_read(load, monkeypatch):
-    def refuse(path):
+    def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert load.problem().message == "may not be read by this user"
 
 

@@ -11,6 +11,7 @@ from presenced.commands.output import DONE, CommandError
 from presenced.service.service import Service
 from presenced.settings import DEFAULT_CONFIG, FLAGS, Settings, SettingsError, load_settings
 from presenced.settings.certificates import check_tls_files
+from presenced.settings.files import FileSnapshot
 from presenced.store.errors import StateDamagedError, StateError, StateUnusableError
 from presenced.system import log
 from presenced.system.loop import gc_frozen
@@ -20,10 +21,10 @@ from presenced.web.sockets import ListenerError
 def run(options: argparse.Namespace) -> int:
     """Run the daemon until a signal stops it. Raises SettingsError and CommandError."""
 
-    def load(*fatal: str) -> Settings:
-        return _load_settings(options, fatal)
+    def load(snapshot: FileSnapshot, *fatal: str) -> Settings:
+        return _load_settings(options, snapshot, fatal)
 
-    settings = load("missing", "unreadable")
+    settings = load(FileSnapshot(), "missing", "unreadable")
     log.configure(settings.log.level, settings.log.format)
     # A watchdog ends a hung daemon by SIGABRT, and this prints the stack of every thread.
     faulthandler.enable()
@@ -34,7 +35,9 @@ def run(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _load_settings(options: argparse.Namespace, fatal: tuple[str, ...]) -> Settings:
+def _load_settings(
+    options: argparse.Namespace, snapshot: FileSnapshot, fatal: tuple[str, ...]
+) -> Settings:
     """Load the settings; the default configuration file may be missing.
 
     Raises SettingsError, also for errors in the certificate files: those of the kinds `fatal`, or
@@ -43,11 +46,14 @@ def _load_settings(options: argparse.Namespace, fatal: tuple[str, ...]) -> Setti
     running configuration.
     """
     config = options.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
-    settings = load_settings(config, overrides={key: getattr(options, key) for key in FLAGS})
+    overrides = {key: getattr(options, key) for key in FLAGS}
+    settings = load_settings(config, overrides=overrides, snapshot=snapshot)
     tls = settings.mqtt.tls
     problems = [
         problem
-        for problem in (check_tls_files(tls, now=datetime.now(UTC)) if tls else ())
+        for problem in (
+            check_tls_files(tls, now=datetime.now(UTC), snapshot=snapshot) if tls else ()
+        )
         if problem.severity == "error" and (not fatal or problem.kind in fatal)
     ]
     if problems:
@@ -55,7 +61,7 @@ def _load_settings(options: argparse.Namespace, fatal: tuple[str, ...]) -> Setti
     return settings
 
 
-async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
+async def serve(settings: Settings, load: Callable[[FileSnapshot], Settings]) -> None:
     """Run the daemon until SIGTERM or SIGINT. SIGHUP reloads the settings that `load` returns.
 
     A second SIGTERM or SIGINT ends the process at once. Raises ListenerError, StateError and
@@ -82,7 +88,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
     await service.run(stop)
 
 
-def restored_service(settings: Settings, load: Callable[[], Settings]) -> Service:
+def restored_service(settings: Settings, load: Callable[[FileSnapshot], Settings]) -> Service:
     """Return a service with the state of an earlier process.
 
     A damaged file has then been moved aside, and the service begins without state. Raises

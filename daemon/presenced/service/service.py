@@ -3,8 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from presenced.events.message import Message
 from presenced.fleet import Fleet
@@ -14,16 +14,16 @@ from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import Client
-from presenced.service.build import client_filter, presence_rules
+from presenced.service.build import MqttFiles, client_filter, presence_rules, read_mqtt_files
 from presenced.service.delivery import Delivery
 from presenced.service.status_line import status_line
 from presenced.service.transition_log import TransitionLog
-from presenced.settings import MqttSettings, Settings, SettingsError
-from presenced.settings.certificates import certificate_expiries, check_tls_files
+from presenced.settings import MqttSettings, Problem, Settings, SettingsError
+from presenced.settings.certificates import certificate_expiries
+from presenced.settings.file_access import FileAccess
+from presenced.settings.files import FileSnapshot
 from presenced.sources.connections import Connections
 from presenced.sources.gap_detector import GapDetector
-from presenced.sources.options import source_options
-from presenced.sources.source import SourceOptions
 from presenced.store.errors import StateDamagedError, StateUnusableError
 from presenced.store.file import default_path
 from presenced.store.state_store import StateStore
@@ -38,6 +38,8 @@ from presenced.web.server import Listener
 
 _CHECK_CERTIFICATES_EVERY = 300.0
 _CHECK_FOR_GAPS_EVERY = 0.25
+# Between the two looks of a reload.
+_RELOAD_PAUSE = 0.2
 _STORE_ALIVE_EVERY = 10.0
 _DISCONNECT_TIMEOUT = 3.5
 _MAX_STREAMS = 32
@@ -47,13 +49,15 @@ _SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern", "thing_attribu
 class Service:
     """One daemon, built and run on the event loop.
 
-    `load` reads the settings for a reload; it raises SettingsError if they are wrong.
+    `load` reads the settings for a reload, in a thread; it raises SettingsError if they are wrong.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Settings, load: Callable[[FileSnapshot], Settings]) -> None:
         self._settings = settings
         self._load = load
         self._log = log.get_logger("presenced")
+        self._throttled_log = log.ThrottledLogger(self._log)
+        self._files = FileAccess("configuration", pause=_RELOAD_PAUSE)
         self._stopping = False
         self._changing = asyncio.Lock()
         self._reloading: asyncio.Future[list[str]] | None = None
@@ -140,18 +144,20 @@ class Service:
         Raises ListenerError if the address of the listener is taken, SettingsError if the password
         file cannot be read. A broker that is down raises nothing: metrics show it.
         """
-        options = source_options(self._settings.mqtt)
+        mqtt = self._settings.mqtt
+        files = (await self._files.look(lambda snapshot: read_mqtt_files(mqtt, snapshot))).value
         await self._listener.open()
         self._log_listener()
-        self._log_certificate_problems(self._settings)
+        self._log_certificate_problems(files.problems)
         if self._store is not None:
             self._store.start()
         watches = [
+            asyncio.create_task(self._watcher.watch()),
             asyncio.create_task(self._watch_certificates()),
             asyncio.create_task(self._watch_for_gaps()),
         ]
         try:
-            await self._connect(self._settings.mqtt, options)
+            await self._connect(mqtt, files)
             self._supervision.start()
             await stop.wait()
         finally:
@@ -202,8 +208,8 @@ class Service:
     async def reload(self) -> list[str]:
         """Read the settings again and apply them; wrong ones change nothing.
 
-        Returns what is wrong with them. Presence is kept. Only connections whose own options, or
-        whose certificate files, changed reconnect.
+        Returns what is wrong with them or with the files that they name. Presence is kept. Only
+        connections whose own options, or whose certificate files, changed reconnect.
         """
         async with self._changing:
             if self._stopping:
@@ -220,19 +226,29 @@ class Service:
 
     async def _reload(self) -> list[str]:
         try:
-            settings = self._load()
-            options = source_options(settings.mqtt)
-            protection = read_protection(settings.metrics.web_config)
+            look = await self._files.look_until_settled(self._read_all)
+            settings, files, protection = look.value
+            self._watcher.current.check_successor(protection, settings.metrics.web_config)
         except SettingsError as error:
             self._metric_sources.reload_successful = False
             problems = [str(problem) for problem in error.problems]
             self._log.error("configuration not reloaded; the running one stays", problems=problems)
             return problems
         self._apply(settings, protection)
-        reconnected = await self._connect(settings.mqtt, options)
+        self._log_certificate_problems(files.problems)
+        reconnected = await self._connect(settings.mqtt, files)
         reconnected += await self._connections.renew()
         self._log.info("configuration reloaded", reconnected=reconnected)
         return []
+
+    def _read_all(self, snapshot: FileSnapshot) -> tuple[Settings, MqttFiles, Protection]:
+        """Read the settings and all files that they name; raises SettingsError."""
+        settings = self._load(snapshot)
+        return (
+            settings,
+            read_mqtt_files(settings.mqtt, snapshot),
+            read_protection(settings.metrics.web_config, snapshot),
+        )
 
     def _apply(self, settings: Settings, protection: Protection) -> None:
         before, metrics = self._settings, settings.metrics
@@ -250,7 +266,7 @@ class Service:
         self._listener.cross_site.allowed_hosts = metrics.allowed_hosts
         if not self._watcher.use(metrics.web_config, protection):
             self._log.warning(
-                "metrics.web_config turns TLS on or off, which takes effect at the next start"
+                "metrics.web_config turns TLS on, which takes effect at the next start"
             )
         log.configure(settings.log.level, settings.log.format)
         self._transitions.use_configuration()
@@ -264,16 +280,15 @@ class Service:
         self._settings = settings
         self._metric_sources.reload_successful = True
         self._metric_sources.reloaded_at = time.time()
-        self._log_certificate_problems(settings)
 
-    async def _connect(self, mqtt: MqttSettings, options: list[SourceOptions]) -> int:
+    async def _connect(self, mqtt: MqttSettings, files: MqttFiles) -> int:
         self._connections.expect(mqtt.client_ids, mqtt.message_rate_limit)
-        self._gap_detector.expect(options)
+        self._gap_detector.expect(files.options)
         # Deadlines of restored clients wait until it is known which messages may still come.
         self._delivery.arm()
-        started = await self._connections.use(mqtt.transport, options)
+        started = await self._connections.use(mqtt.transport, files.options)
         self._metric_sources.transport = mqtt.transport
-        self._metric_sources.certificate_expiry = certificate_expiries(mqtt.tls)
+        self._metric_sources.certificate_expiry = files.expiries
         return started
 
     async def _disconnect(self) -> None:
@@ -295,8 +310,11 @@ class Service:
                 async with self._changing:
                     if await self._connections.renew():
                         self._log.info("certificate files renewed")
-                    expiry = certificate_expiries(self._settings.mqtt.tls)
-                    self._metric_sources.certificate_expiry = expiry
+                    tls = self._settings.mqtt.tls
+                    look = await self._files.look(partial(certificate_expiries, tls))
+                    self._metric_sources.certificate_expiry = look.value
+            except SettingsError as error:
+                self._throttled_log.warning("certificate files not checked", problem=str(error))
             except Exception:  # noqa: BLE001 - the next check may succeed
                 self._log.exception("could not check for renewed certificate files")
 
@@ -330,7 +348,6 @@ class Service:
         )
         self._watcher.log_warnings()
 
-    def _log_certificate_problems(self, settings: Settings) -> None:
-        if settings.mqtt.tls:
-            for problem in check_tls_files(settings.mqtt.tls, now=datetime.now(UTC)):
-                self._log.warning("certificate files", problem=str(problem))
+    def _log_certificate_problems(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self._log.warning("certificate files", problem=str(problem))

@@ -13,10 +13,11 @@ from typing import Any
 import yaml
 
 from presenced.settings.draft import Draft, Source
+from presenced.settings.files import FileSnapshot
 from presenced.settings.keys import KEYS, Key, dotted
 from presenced.settings.model import Settings
 from presenced.settings.mqtt import ENDPOINT_REQUIRED
-from presenced.settings.problems import Problem, closest, read_named_file
+from presenced.settings.problems import Problem, closest
 from presenced.settings.yaml_file import LimitError, parse_value, read_yaml
 
 DEFAULT_CONFIG = Path("/etc/presenced/presenced.yaml")
@@ -45,15 +46,17 @@ def load_settings(
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
     require_endpoint: bool = True,
+    snapshot: FileSnapshot | None = None,
 ) -> Settings:
     """Read the settings: the file, over it the environment, over that the overrides.
 
     Without `path` there is no file. `environ` is that of the process by default. `overrides` are by
     dotted key (`mqtt.tls.cert`); the value None means not given. With `require_endpoint` it is an
-    error if `mqtt.endpoint` is empty or the placeholder of the example. Raises SettingsError with
-    everything that is wrong.
+    error if `mqtt.endpoint` is empty or the placeholder of the example. The file is read from
+    `snapshot`, by default a new one. Raises SettingsError with everything that is wrong.
     """
-    draft = read_yaml(read_named_file(path), path, KEYS) if path else Draft(KEYS)
+    snapshot = snapshot or FileSnapshot()
+    draft = read_yaml(snapshot.read(path), path, KEYS) if path else Draft(KEYS)
     _apply_environment(draft, os.environ if environ is None else environ)
     for key, value in (overrides or {}).items():
         if value is not None:

@@ -17,8 +17,9 @@ from pydantic import (
     field_validator,
 )
 
+from presenced.settings.files import FileSnapshot
 from presenced.settings.partitions import is_aws
-from presenced.settings.problems import InvalidValue, Problem, SettingsError, read_named_file
+from presenced.settings.problems import InvalidValue, Problem, SettingsError
 from presenced.settings.topic_filters import check_topic_filter, overlapping_filters
 from presenced.settings.values import (
     HOW_TO_FIND_ENDPOINT,
@@ -267,7 +268,7 @@ class MqttSettings(Section):
         return connections
 
 
-def read_password(mqtt: MqttSettings) -> str | None:
+def read_password(mqtt: MqttSettings, snapshot: FileSnapshot | None = None) -> str | None:
     """Return the password for the broker, from the settings or the file that they name, or None.
 
     Raises SettingsError if `mqtt.password_file` cannot be read or is empty.
@@ -276,7 +277,7 @@ def read_password(mqtt: MqttSettings) -> str | None:
     if path is None:
         return mqtt.password.get_secret_value() if mqtt.password else None
     try:
-        password = read_named_file(path, _PASSWORD_FILE).decode()
+        password = (snapshot or FileSnapshot()).read(path, _PASSWORD_FILE).decode()
     except UnicodeDecodeError:
         password = ""
     password = password.removesuffix("\n").removesuffix("\r")

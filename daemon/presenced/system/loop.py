@@ -119,6 +119,30 @@ def in_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
     return waiting
 
 
+class BoundedThread:
+    """Runs blocking calls in a thread called `name`, one at a time, each for at most `seconds`.
+
+    A call that takes longer raises TimeoutError and goes on in its thread. Until it ends, further
+    calls wait for it, and raise TimeoutError too: a file system that hangs occupies one thread.
+    """
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self._name = name
+        self._seconds = seconds
+        self._lock = asyncio.Lock()
+        self._running: asyncio.Future[Any] | None = None
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return the result of a call. Raises what it raises, and TimeoutError."""
+        async with asyncio.timeout(self._seconds), self._lock:
+            if self._running is not None:
+                await asyncio.wait({self._running})
+            self._running = running = in_thread(work, name=self._name)
+            # Else asyncio reports a failure that comes after the time limit.
+            running.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return await asyncio.shield(running)
+
+
 class CooperativeScheduler:
     """Runs pieces of work one at a time on the event loop, each for `seconds` without interruption.
 

@@ -10,11 +10,12 @@ from presenced.metrics.exposition import CONTENT_TYPES, Exposition, gzip_parts
 from presenced.settings import ListenAddress
 from presenced.system.loop import to_its_end
 from presenced.system.supervision import Readiness
-from presenced.web.access import AccessControl, PasswordCheck
+from presenced.web.access import AccessControl
 from presenced.web.connections import ConnectionPool, TimeLimits, connection_limit
 from presenced.web.console.pages import console_routes, plain_routes
 from presenced.web.cross_site import CrossSiteCheck
 from presenced.web.negotiation import accepts_gzip, negotiate_type
+from presenced.web.passwords import PasswordCheck
 from presenced.web.protection import ProtectionWatcher
 from presenced.web.sockets import ListenerError, bind
 

@@ -1,6 +1,5 @@
 """TLS of the listener: its contexts, and what failed handshakes usually mean."""
 
-import os
 import ssl
 import warnings
 from collections.abc import Iterator
@@ -10,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from presenced.settings import Problem, SettingsError
-from presenced.settings.certificates import Pem, PemCheck
+from presenced.settings.certificates import Pem, PemCheck, load_authorities, load_pair
+from presenced.settings.files import FileSnapshot
 from presenced.settings.web import CIPHER_SUITES, CURVES, TlsServerConfig
 
 _SECTION = "tls_server_config"
@@ -30,13 +30,15 @@ _CLIENT_AUTH = {
 }
 
 
-def load_context(tls: TlsServerConfig) -> tuple[ssl.SSLContext, tuple[Problem, ...]]:
+def load_context(
+    tls: TlsServerConfig, snapshot: FileSnapshot
+) -> tuple[ssl.SSLContext, tuple[Problem, ...]]:
     """Return the context that the section describes, and warnings about its certificates.
 
     A certificate that has expired or is not valid yet is served with a warning: scrapers that
     accept it still get the metrics. Raises SettingsError if anything else is wrong.
     """
-    check = PemCheck(datetime.now(UTC))
+    check = PemCheck(datetime.now(UTC), snapshot)
 
     def read(name: str, inline: str | None, path: Path | None) -> Pem | None:
         if inline is not None:
@@ -70,15 +72,14 @@ def load_context(tls: TlsServerConfig) -> tuple[ssl.SSLContext, tuple[Problem, .
     with _refusals("curve_preferences"):
         for name in tls.curve_preferences:
             context.set_ecdh_curve(CURVES[name])
-    # The library reads files only, and those on disk may have changed since they were checked.
-    with _refusals("cert_file"), _in_memory(cert) as cert_path, _in_memory(key) as key_path:
-        context.load_cert_chain(cert_path, key_path)
+    with _refusals("cert_file"):
+        load_pair(context, cert.content, key.content)
     with _refusals("client_ca_file"):
         context.verify_mode = _CLIENT_AUTH[tls.client_auth_type]
         if client_ca:
             # As in Go: every certificate in the file is trusted, including intermediate ones.
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-            context.load_verify_locations(cadata=client_ca.content.decode("ascii", "replace"))
+            load_authorities(context, client_ca.content)
     return context, tuple(problems)
 
 
@@ -104,15 +105,6 @@ def _set_ciphers(context: ssl.SSLContext, tls: TlsServerConfig) -> None:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     else:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-
-
-@contextmanager
-def _in_memory(pem: Pem) -> Iterator[str]:
-    """Yield the path of a file in memory with this text."""
-    with os.fdopen(os.memfd_create("presenced-listener"), "wb") as file:
-        file.write(pem.content)
-        file.flush()
-        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def handshake_hint(reason: str) -> str | None:
