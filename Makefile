@@ -28,6 +28,8 @@ UNITS = presenced.service presenced@.service
 # The service cannot read /home and /root, where pyenv and similar tools keep Python.
 INSTALL_PYTHON ?= $(if $(filter file,$(origin PYTHON)),$(firstword $(wildcard /usr/bin/python3) \
     $(PYTHON)),$(PYTHON))
+LOCKED = --quiet --only-binary :all: --require-hashes
+PIP_IN_VENV = build/tools/bin/pip --python build/venv/bin/python3
 SYSTEMD_VERSION ?= $(shell systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
 
 ENGINE ?= docker
@@ -117,12 +119,18 @@ uninstall:
 	rm -f "$(DESTDIR)/etc/presenced/presenced.schema.json"
 	rmdir "$(DESTDIR)/etc/presenced" 2>/dev/null || true
 
-build/venv/.done: pyproject.toml $(shell find daemon/presenced -type f -not -path "*/__pycache__/*")
+# As in the Dockerfile: wheels of the lock alone, by hash. pip stays in a virtual environment of its own.
+build/venv/.done: pyproject.toml requirements.lock requirements.build.lock \
+    $(shell find daemon/presenced -type f -not -path "*/__pycache__/*")
 	$(call need_python,$(INSTALL_PYTHON))
-	rm -rf build/venv
-	umask 022 && $(INSTALL_PYTHON) -m venv build/venv && \
-	    build/venv/bin/pip install --quiet --no-compile . && \
-	    build/venv/bin/pip uninstall --quiet --yes pip setuptools
+	rm -rf build/venv build/tools build/wheel
+	umask 022 && $(INSTALL_PYTHON) -m venv build/tools && \
+	    $(INSTALL_PYTHON) -m venv --without-pip build/venv && \
+	    build/tools/bin/pip install $(LOCKED) -r requirements.build.lock && \
+	    $(PIP_IN_VENV) install --no-compile $(LOCKED) -r requirements.lock && \
+	    build/tools/bin/pip wheel --quiet --no-deps --no-index --no-build-isolation \
+	        --wheel-dir build/wheel . && \
+	    $(PIP_IN_VENV) install --quiet --no-compile --no-deps --no-index build/wheel/*.whl
 	@touch $@
 
 $(BIN)/python:

@@ -32,7 +32,7 @@ async def _serve(config: Path, output: TextIO) -> None:
     settings = load_settings(config)
     log.configure(settings.log.level, settings.log.format)
     probe = asyncio.create_task(_probe(output))
-    await serve(settings, lambda: settings)
+    await serve(settings, lambda _: settings)
     probe.cancel()
     with suppress(asyncio.CancelledError):
         await probe

@@ -34,7 +34,7 @@ Get = Callable[..., Awaitable[tuple[int, Any]]]
 def has_room(hub: Hub) -> bool:
     """Whether one more may subscribe."""
     try:
-        hub.unsubscribe(hub.subscribe(lambda _: True, lambda: True))
+        hub.unsubscribe(hub.subscribe(lambda _: True))
     except ProblemError:
         return False
     return True

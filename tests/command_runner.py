@@ -52,7 +52,7 @@ class CommandRunner:
         text = re.sub("|".join(map(re.escape, places)), lambda found: places[found[0]], text)
         # The documentation omits --config where it is the default.
         named = rf"presenced \1 --config {self.etc}/presenced.yaml"
-        return re.sub(r"presenced (run|check)\b(?! --config)", named, text)
+        return re.sub(r"presenced (run|check|reload)\b(?! --config)", named, text)
 
     async def run(self, script: str, *, answer: str = "") -> str:
         """Run a script, which must succeed, and return its output; `answer` is its input."""

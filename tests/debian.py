@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import tomllib
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from brokers import missing
 
 PROJECT = Path(__file__).parents[1]
+NEWER = ("prometheus_client", "0.9999")
 
 
 def call(*words: str, **more: Any) -> str:
@@ -39,17 +40,36 @@ def make_tree(directory: Path, packages: Sequence[str]) -> Path:
 
 
 def make_wheels(directory: Path, python: str) -> Path:
-    """A directory of wheels of all that the project needs to be built and run on that Python."""
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
-    needed = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    """A directory of wheels of all that the locks name to build and run the project.
+
+    One dependency is there in a newer version as well, as it will be in the package index.
+    """
+    locks = [PROJECT / name for name in ("requirements.build.lock", "requirements.lock")]
 
     def make(wheels: Path) -> None:
-        call(
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"),
-            *("--python-version", python, "--dest", str(wheels), *needed),
-        )
+        for lock in locks:
+            call(
+                *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"),
+                *("--python-version", python, "--dest", str(wheels)),
+                *("--require-hashes", "--requirement", str(lock)),
+            )
+        make_empty_wheel(wheels, *NEWER)
 
-    return _kept(directory, "wheels", digest(python, *needed), make)
+    recipe = digest(python, *NEWER, *(lock.read_text() for lock in locks))
+    return _kept(directory, "wheels", recipe, make)
+
+
+def make_empty_wheel(directory: Path, name: str, version: str) -> None:
+    """Write a wheel without any module."""
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
 
 
 def _kept(directory: Path, kind: str, recipe: str, make: Callable[[Path], None]) -> Path:

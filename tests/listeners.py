@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import yaml
 
 from presenced.fleet import Fleet
@@ -21,9 +22,10 @@ from presenced.presence import PresenceRules
 from presenced.settings import ListenAddress, MetricsSettings
 from presenced.sources.source import TlsFiles
 from presenced.system.supervision import Readiness
-from presenced.web.access import PasswordCheck
+from presenced.web.passwords import PasswordCheck
 from presenced.web.protection import ProtectionWatcher
 from presenced.web.server import Listener
+from waiting import until_async
 
 
 def client_context(ca: Path, pair: TlsFiles | None = None, **versions: Any) -> ssl.SSLContext:
@@ -87,6 +89,32 @@ class Client:
         """Write the web configuration file anew."""
         self.file.write_text(yaml.safe_dump(config))
 
+    async def becomes(self, status: int, **request: Any) -> None:
+        """Ask until this is the status of the answer."""
+        await until_async(lambda: self._has(status, **request), what=f"status {status}")
+
+    async def becomes_refused(self, **request: Any) -> None:
+        """Ask until no answer is to be had."""
+        await until_async(lambda: self.refused(**request), what="no answer")
+
+    async def _has(self, status: int, **request: Any) -> bool:
+        try:
+            return await self.status(**request) == status
+        except aiohttp.ClientError:
+            return False
+
+
+class Logged:
+    """What a test has logged so far."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self._text = ""
+
+    def count(self, text: str) -> int:
+        self._text += "".join(self._capsys.readouterr())
+        return self._text.count(text)
+
 
 @asynccontextmanager
 async def listening(
@@ -103,19 +131,22 @@ async def listening(
     pipeline = Pipeline(Fleet(PresenceRules()))
     view = MetricSources(pipeline, ClientMetrics(pipeline.fleet, MetricsSettings()), "awscrt")
     readiness = Readiness(ready=True, text="ready")
+    watcher = ProtectionWatcher(file, interval=0.02)
     listener = Listener(
         "127.0.0.1",
         0,
         Exposition(view),
         lambda: readiness,
-        watcher=ProtectionWatcher(file),
+        watcher=watcher,
         health=health,
         passwords=passwords,
     )
     await listener.open()
+    watching = asyncio.create_task(watcher.watch())
     try:
         yield Client(listener, file, tls)
     finally:
+        watching.cancel()
         await listener.close()
 
 

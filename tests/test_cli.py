@@ -13,6 +13,8 @@ from presenced import __version__
 from presenced.cli import main
 from statefiles import let_others_in
 
+EXAMPLE = Path(__file__).parents[1] / "config/presenced.yaml"
+
 
 def presenced(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
@@ -38,7 +40,7 @@ def config(tmp_path: Path, certificates: Certificates) -> Path:
 
 def test_help_and_version() -> None:
     assert presenced("--version").stdout == f"presenced {__version__}\n"
-    commands = ("run", "check", "doctor", "demo", "record", "replay", "simulate", "state")
+    commands = ("run", "reload", "check", "doctor", "demo", "record", "replay", "simulate", "state")
     for command in ([], *([each] for each in commands)):
         done = presenced(*command, "--help")
         assert done.returncode == 0
@@ -81,6 +83,16 @@ def test_check_names_files_that_do_not_match(config: Path, certificates: Certifi
     assert "/nowhere/ca.pem" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_filter_that_no_event_matches_is_an_error(config: Path, command: str) -> None:
+    filters = '[["$aws/events/presence/connected"], ["$aws/events/jobs/#"]]'
+    done = presenced(command, "--config", str(config), PRESENCED_MQTT__CONNECTIONS=filters)
+    assert done.returncode == 2
+    for key, nearest in (("[0][0]", "presence/connected/#"), ("[1][0]", "job/#")):
+        assert f"mqtt.connections{key} = " in done.stderr
+        assert f"did you mean $aws/events/{nearest}?" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "no such file"), ("directory", "is a directory"), ("", "is empty or not UTF-8 text")],
@@ -108,6 +120,28 @@ def test_check_reads_the_password_file_as_run_does(
     assert cert is None or f"mqtt.tls.cert = {cert}: no such file" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["check", "run", "doctor"])
+def test_the_example_needs_an_endpoint(config: Path, command: str) -> None:
+    done = presenced(command, "--config", str(EXAMPLE))
+    assert done.returncode == 2
+    assert "mqtt.endpoint" in done.stderr
+    assert "is the placeholder of the example" in done.stderr
+
+
+def test_check_warns_of_a_certificate_that_expires_soon(
+    config: Path, certificates: Certificates
+) -> None:
+    soon = certificates.second_client
+    soon.key.chmod(0o600)
+    settings = yaml.safe_load(config.read_text())
+    settings["mqtt"]["tls"] |= {"cert": str(soon.cert), "key": str(soon.key)}
+    config.write_text(yaml.safe_dump(settings))
+    done = presenced("check", "--config", str(config))
+    assert done.returncode == 0
+    warning = f"presenced: warning: mqtt.tls.cert = {soon.cert}: expires within 30 days, on "
+    assert done.stderr.startswith(warning)
+
+
 def test_check_of_a_missing_file() -> None:
     done = presenced("check", "--config", "/nowhere/presenced.yaml")
     assert done.returncode == 2
@@ -128,6 +162,21 @@ def test_check_warns_of_a_state_path_that_is_a_directory(config: Path) -> None:
     assert done.returncode == 0
     warning = f"warning: state.path = {config.parent}: is a directory: set state.path to a file"
     assert warning in done.stderr
+
+
+def test_check_warns_of_a_state_path_that_leads_to_no_file(config: Path) -> None:
+    loop, pipe = config.with_name("loop.db"), config.with_name("pipe.db")
+    loop.symlink_to(loop)
+    os.mkfifo(pipe)
+    for path, what in (
+        (loop, "Too many levels of symbolic links"),
+        (config.with_name("p" * 300), "File name too long"),
+        (pipe, "is not a regular file"),
+    ):
+        done = presenced("check", "--config", str(config), PRESENCED_STATE__PATH=str(path))
+        assert done.returncode == 0
+        warning = f"warning: state.path = {path}: {what}: set state.path to a file"
+        assert warning in done.stderr
 
 
 @pytest.mark.parametrize("place", ["closed/p.db", "closed/nowhere/p.db"])
@@ -205,6 +254,30 @@ def test_check_validates_the_web_configuration(config: Path, web: Path) -> None:
     assert f"error: {web}:2: tls_server_config.cert_fil: unknown key" in done.stderr
     assert "did you mean tls_server_config.cert_file?" in done.stderr
     assert f"error: {web}:3: rate_limit.interval = 1: has no unit: write 1s" in done.stderr
+
+
+def test_check_warns_of_a_listener_whose_certificate_expires_soon(
+    config: Path, web: Path, certificates: Certificates
+) -> None:
+    soon = certificates.second_client
+    pair = {"cert_file": str(soon.cert), "key_file": str(soon.key)}
+    web.write_text(yaml.safe_dump({"tls_server_config": pair}))
+    done = presenced("check", "--config", str(config))
+    assert done.returncode == 0
+    assert "warning: tls_server_config.cert_file" in done.stderr
+    assert "expires within 30 days" in done.stderr
+
+
+def test_check_refuses_yaml_that_aliases_make_huge(config: Path, web: Path) -> None:
+    lines = (f"k{n}: &k{n} [{', '.join([f'*k{n - 1}'] * 9)}]\n" for n in range(1, 20))
+    bomb = f"k0: &k0 [x]\n{''.join(lines)}"
+    settings = config.read_text()
+    for path in (web, config):
+        path.write_text(bomb)
+        done = presenced("check", "--config", str(config))
+        assert done.returncode == 2
+        assert f"{path}:5:35: contains more than 10,000 values" in done.stderr
+        config.write_text(settings)
 
 
 def test_check_warns_of_an_unsupported_web_setting(config: Path, web: Path) -> None:

@@ -406,7 +406,7 @@ def test_a_large_fleet_counts_right_after_every_batch() -> None:
     assert bench.fleet.presence.counts.forgotten["thing_deleted"] > 100
     metrics = ClientMetrics(bench.fleet, MetricsSettings())
     sources = MetricSources(Pipeline(bench.fleet), metrics, "awscrt")
-    text = Exposition(sources, process_metrics=False).render()[0].decode()
+    text = Exposition(sources, process_metrics=False).render().decode()
     for (name, state), count in company.recount()[1].items():
         line = f'iot_thing_group_clients{{state="{state}",thing_group="{name}"}} {float(count)}'
         assert line in text

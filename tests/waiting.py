@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 
 def wait_for(condition: Callable[[], object], timeout: float = 20.0, what: str = "") -> None:
@@ -17,5 +17,15 @@ async def until(condition: Callable[[], object], timeout: float = 20.0, what: st
     """Let the loop run until the condition holds; AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what or condition}"
+        await asyncio.sleep(0.01)
+
+
+async def until_async(
+    condition: Callable[[], Awaitable[object]], timeout: float = 20.0, what: str = ""
+) -> None:
+    """As `until`, for a condition that is awaited."""
+    deadline = time.monotonic() + timeout
+    while not await condition():
         assert time.monotonic() < deadline, f"not within {timeout} s: {what or condition}"
         await asyncio.sleep(0.01)

@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"presenced {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
+    _add_reload(commands)
     _add_check(commands)
     _add_doctor(commands)
     _add_record(commands)
@@ -71,7 +72,7 @@ def _add_run(commands: Any) -> None:
         "run the daemon",
         "Connect to AWS IoT Core and serve presence as Prometheus metrics. Flags override the "
         "environment, the environment overrides the file. The file is optional. "
-        "SIGHUP reloads the configuration, SIGTERM and Ctrl-C stop.",
+        "SIGHUP and `presenced reload` reload the configuration, SIGTERM and Ctrl-C stop.",
         "presenced.commands.run",
     )
     add_option(parser, "--config", "FILE", f"configuration file (default {DEFAULT_CONFIG})", Path)
@@ -86,6 +87,20 @@ def _add_run(commands: Any) -> None:
     for key, flag in FLAGS.items():
         metavar, text = helps[flag]
         parser.add_argument(flag, dest=key, metavar=metavar, help=text)
+
+
+def _add_reload(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "reload",
+        "reload the configuration of the running daemon",
+        "Have the running daemon read its configuration again, and print what is wrong with it. "
+        "The daemon is found by the lock of its state file; without one, by "
+        "metrics.enable_reload_endpoint. Exit status 2 if the configuration is not valid: the "
+        "running one stays.",
+        "presenced.commands.reload",
+    )
+    add_config(parser)
 
 
 def _add_check(commands: Any) -> None:

@@ -26,9 +26,9 @@ def add_demo(commands: Any) -> None:
     parser = add_command(
         commands,
         "demo",
-        "run the daemon on an embedded broker",
+        "run the daemon on an embedded broker (needs the extra demo)",
         "Run the daemon on an embedded broker with simulated devices. Needs no AWS account and no"
-        " broker.",
+        " broker, but the extra demo: pipx install '.[demo]' from the clone.",
         "presenced_emulator.demo",
     )
     parser.set_defaults(command=partial(_demo, parser.get_default("command")))
@@ -109,9 +109,11 @@ def _demo(run: Callable[[argparse.Namespace], int], options: argparse.Namespace)
     try:
         return run(options)
     except ModuleNotFoundError as error:
+        package = (error.name or "a package").partition(".")[0]
         raise CommandError(
-            f"the demo needs {error.name}, which is not installed.\n"
-            "Install it from the project's folder: pip install '.[demo]'"
+            f"the demo needs the extra demo: {package} is not installed. Install it from the clone:"
+            " pipx install --force '.[demo]', or pip install '.[demo]' in the virtual environment"
+            " of presenced"
         ) from error
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from presenced.commands.output import DONE, print_line
+from presenced.commands.output import DONE, counted, print_line
 from presenced.settings.values import parse_listen
 from presenced.system.loop import race, stop_signals
 from presenced_emulator.aws.account import EmulatedAccount
@@ -68,7 +68,9 @@ async def _run(options: argparse.Namespace, directory: Path) -> None:
         print_line(f"Configuration: {config}")
         print_line(f"Console:       {url}/")
         print_line(f"Metrics:       {url}/metrics")
-        print_line(f"Fleet:         {devices} devices, seed {seed}; Ctrl-C ends the demo")
+        print_line(
+            f"Fleet:         {counted(devices, 'device')}, seed {seed}; Ctrl-C ends the demo"
+        )
         print_line(LEGEND)
         credentials = aws.issue("presenced-demo", CREDENTIALS_VALIDITY)
         daemon = DaemonProcess(config, url, credentials.environment)
@@ -166,7 +168,7 @@ async def _compare(broker: EmulatedBroker, daemon: DaemonProcess, duration: floa
         pass
     finally:
         if samples:
-            total = f"of {samples} samples"
+            total = f"of {counted(samples, 'sample')}"
             print_line(f"presence by thing type and group was right in {right_parts} {total}")
             print_line(f"presenced and the broker agreed in {agreements} {total}")
 

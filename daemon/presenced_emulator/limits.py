@@ -6,6 +6,7 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
+from presenced.commands.output import counted
 from presenced.settings import Problem, SettingsError
 
 _PROC = Path("/proc")
@@ -24,7 +25,7 @@ def check_devices(devices: int, limits: Iterable[Limit]) -> None:
     least = min(limits)
     if devices > least.devices:
         allowed = max(0, int(least.devices))
-        message = f"this machine can run at most {allowed} devices: {least.reason}"
+        message = f"this machine can run at most {counted(allowed, 'device')}: {least.reason}"
         raise SettingsError([Problem(key="--devices", value=str(devices), message=message)])
 
 

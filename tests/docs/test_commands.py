@@ -33,6 +33,9 @@ RUN = {
             "sleep 6",
         ],
     },
+    "docs/how-to/rotate-certificates.md": {
+        "tests/integration/test_reload.py": ["presenced reload"],
+    },
     "docs/how-to/run-in-a-container.md": {
         "tests/image/test_image.py": ["make image", "docker exec"],
     },
@@ -90,7 +93,6 @@ NOT_RUN = {
     ): "it downloads; tests/docs/test_walkthrough.py runs the demo with these options",
     ("docs/how-to/run-in-a-container.md", "docker compose up"): COMPOSE,
     ("docs/how-to/run-in-a-container.md", "chown 65532"): "needs root and Docker Compose",
-    ("docs/how-to/rotate-certificates.md", "kill -HUP"): "signals every presenced of the machine",
     ("docs/how-to/secure-the-listener.md", "groupadd"): "needs root, and creates a group",
     ("docs/how-to/upgrade.md", "make install"): "needs root and systemd; see tests/system",
     ("docs/how-to/upgrade.md", "make image"): "needs Docker; see tests/image",
@@ -101,7 +103,7 @@ LISTED = [
 ]
 
 COMMANDS = [
-    *(["run"], ["check"], ["doctor"], ["demo"], ["record"], ["replay"], ["simulate"]),
+    *(["run"], ["reload"], ["check"], ["doctor"], ["demo"], ["record"], ["replay"], ["simulate"]),
     *(["state", "show"], ["state", "forget"], ["state", "export"]),
 ]
 

@@ -52,6 +52,12 @@ def test_help_needs_nothing_of_the_extra(command: str) -> None:
     assert f" {command} [-h] " in done.stdout
 
 
+def test_the_list_of_commands_says_that_the_demo_needs_the_extra() -> None:
+    done = without_the_extra("from presenced.cli import main; main(['--help'])")
+    (line,) = (line for line in done.stdout.splitlines() if line.split()[:1] == ["demo"])
+    assert "(needs the extra demo)" in line
+
+
 def test_simulate_needs_nothing_of_the_extra() -> None:
     assert without_the_extra("import presenced_emulator.simulate.command").returncode == 0
 
@@ -59,5 +65,5 @@ def test_simulate_needs_nothing_of_the_extra() -> None:
 def test_the_demo_says_what_it_needs() -> None:
     done = without_the_extra("from presenced.cli import main; sys.exit(main(['demo']))")
     assert done.returncode == 1
-    assert "presenced: the demo needs " in done.stderr
+    assert "presenced: the demo needs the extra demo: amqtt is not installed" in done.stderr
     assert "pip install '.[demo]'" in done.stderr

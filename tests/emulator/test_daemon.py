@@ -146,7 +146,7 @@ def test_environment_that_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("127.0.0.1:9883", "http://127.0.0.1:9883"),
         (":9883", "http://127.0.0.1:9883"),
         ("0.0.0.0:9883", "http://127.0.0.1:9883"),
-        ("[::]:9883", "http://[::1]:9883"),
+        ("[::]:9883", "http://127.0.0.1:9883"),
         ("[::1]:9883", "http://[::1]:9883"),
         ("example.net:80", "http://example.net:80"),
     ],

@@ -250,7 +250,7 @@ def test_a_slow_reader_learns_how_much_it_lost(daemon_of: Any, broker_of: Any) -
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             listener.settimeout(20)
             listener.connect(("127.0.0.1", daemon.port))
-            listener.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+            listener.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             version = 0
             name = "x" * 1000
             # As much as fits between the two, and then more than may wait.

@@ -49,6 +49,16 @@ def test_certificates(
     )
 
 
+def test_the_endpoint_may_have_capitals_and_a_dot_at_its_end(
+    broker_of: Any, daemon_of: Any, certificates: Certificates, transport: dict[str, str]
+) -> None:
+    broker: Mosquitto = broker_of(certificates=certificates)
+    daemon: Daemon = daemon_of(
+        broker=broker, tls=certificates.client, endpoint="LocalHost.", mqtt=transport
+    )
+    daemon.wait_until_ready()
+
+
 def test_a_refused_filter(broker_of: Any, daemon_of: Any, transport: dict[str, str]) -> None:
     refused = "$aws/events/thing/#"
     broker: Mosquitto = broker_of(refused_filters=[refused])

@@ -132,7 +132,7 @@ def test_prometheus_scrapes_over_mutual_tls_with_a_password(
         # A new pair is served to new connections, and the scrapes go on.
         before = station.serial
         station.renew("second")
-        assert station.serial != before
+        wait_for(lambda: station.serial != before, what="the new certificate served")
         renewed = time.time()
         wait_for(lambda: prometheus.query("timestamp(up)") > renewed + 0.2)
         assert prometheus.query("up") == 1
@@ -193,7 +193,7 @@ def test_a_reload_cannot_turn_tls_on(
     daemon.settings["metrics"]["web_config"] = str(web)
     daemon.write()
     daemon.signal(signal.SIGHUP)
-    event = "metrics.web_config turns TLS on or off, which takes effect at the next start"
+    event = "metrics.web_config turns TLS on, which takes effect at the next start"
     wait_for(lambda: logged(daemon, event), what="being told so")
     # The password would travel in the clear.
     assert daemon.get("/metrics")[0] == 200

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,23 @@ def test_sighup_takes_a_new_pair_at_once_and_refuses_a_bad_one(
         what="a reload that changes nothing",
     )
     assert connects(daemon) == 2
+
+
+def test_the_same_pair_written_in_place_again_and_again_causes_no_reconnect(
+    broker_of: Any, daemon_of: Any, certificates: Certificates, own: TlsFiles, transport: str
+) -> None:
+    broker: Mosquitto = broker_of(certificates=certificates)
+    daemon = with_refresh(
+        daemon_of(start=False, broker=broker, tls=own, mqtt={"transport": transport}), "1s"
+    )
+    for _ in range(300):
+        shutil.copyfile(certificates.client.cert, own.cert)
+        shutil.copyfile(certificates.client.key, own.key)
+        time.sleep(0.01)  # the length of the attack
+    assert connects(daemon) == 1
+    shutil.copyfile(certificates.second_client.cert, own.cert)
+    shutil.copyfile(certificates.second_client.key, own.key)
+    wait_for(lambda: connects(daemon) == 2, timeout=60, what="the new pair taken")
 
 
 def test_a_reload_reconnects_only_what_changed(broker_of: Any, daemon_of: Any) -> None:

@@ -294,6 +294,7 @@ def test_a_file_of_a_newer_version_is_refused(broker_of: Any, daemon_of: Any, pa
     daemon = with_state(daemon_of, broker_of(), path)
     end(daemon)
     with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE clients ADD COLUMN mood TEXT")
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     assert "newer presenced" in daemon.fail_to_start()

@@ -239,6 +239,57 @@ def test_a_file_that_cannot_be_opened_ends_the_start_of_stall(
     assert online(daemon) == 2
 
 
+def test_that_it_runs_from_memory_is_said_without_a_broker_too(
+    small_disk: Path, broker_of: Any, daemon_of: Any
+) -> None:
+    broker: Mosquitto = broker_of()
+    daemon = run_on(small_disk, broker, daemon_of, "continue", start=False)
+    stopped_with_two_clients(daemon, broker, small_disk)
+    broker.stop()
+    with read_only(small_disk):
+        daemon.start()
+        wait_for(lambda: "starting" not in daemon.get("/-/ready")[1])
+        status, text = daemon.get("/-/ready")
+        assert status == 503
+        assert "the state file cannot be used (read_only): presenced runs from memory" in text
+        assert "mounted for writing" in text
+        daemon.stop()
+
+
+@pytest.mark.parametrize("on_error", ["continue", "stall"])
+def test_a_loop_of_links_is_an_error_with_its_remedy(
+    tmp_path: Path, daemon_of: Any, on_error: str
+) -> None:
+    path = tmp_path / "presenced.db"
+    path.symlink_to(path)
+    daemon: Daemon = daemon_of(state={"path": str(path), "on_error": on_error}, start=False)
+    if on_error == "stall":
+        assert "its symbolic links form a loop" in daemon.fail_to_start()
+    else:
+        daemon.start()
+        (line,) = lines(daemon, "runs from memory until its next start")
+        assert "its symbolic links form a loop" in line["remedy"]
+        wait_for(lambda: "form a loop" in daemon.get("/-/ready")[1])
+
+
+def test_an_emptied_file_is_said(tmp_path: Path, broker_of: Any, daemon_of: Any) -> None:
+    broker: Mosquitto = broker_of()
+    daemon = run_on(tmp_path, broker, daemon_of, "stall", start=False)
+    stopped_with_two_clients(daemon, broker, tmp_path)
+    (tmp_path / "presenced.db").write_bytes(b"")
+    daemon.start()
+    daemon.wait_until_ready()
+    (line,) = lines(daemon, "the state file was damaged")
+    assert (line["level"], line["detail"][:14]) == ("error", "it has 0 bytes")
+    assert "the state file was damaged" in daemon.get("/-/ready")[1]
+    assert failures(daemon, "corrupt") == 1
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait(10) == 0
+    daemon.start()
+    daemon.wait_until_ready()
+    assert "damaged" not in daemon.get("/-/ready")[1]
+
+
 @pytest.mark.parametrize("on_error", ["continue", "stall"])
 def test_a_second_daemon_on_one_file_does_not_start(
     tmp_path: Path, broker_of: Any, daemon_of: Any, on_error: str

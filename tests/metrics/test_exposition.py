@@ -16,7 +16,7 @@ from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG, PER_CLIENT
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import MetricSources
-from presenced.metrics.exposition import Exposition, gzip_parts
+from presenced.metrics.exposition import CONTENT_TYPES, Exposition, gzip_parts
 from presenced.metrics.reference import reference
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
@@ -26,7 +26,7 @@ from presenced.sources.inbox import Inbox
 from presenced.sources.status import ConnectionStatus
 from registries import member, thing
 
-OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+TEXT, OPENMETRICS = CONTENT_TYPES
 
 
 class OneConnection(Connections):
@@ -70,8 +70,8 @@ def family_name(name: str) -> str:
 
 
 def test_the_exposition_has_the_metrics_of_the_catalog(view: MetricSources) -> None:
-    body, content_type = Exposition(view, process_metrics=False).render()
-    assert content_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert TEXT == "text/plain; version=0.0.4; charset=utf-8"
+    body = Exposition(view, process_metrics=False).render()
     families = list(parse_text(body.decode()))
     wanted = CATALOG | PER_CLIENT
     assert {f.name for f in families} == {family_name(name) for name in wanted}
@@ -112,11 +112,11 @@ def test_openmetrics_has_the_same_samples(view: MetricSources) -> None:
     exposition = Exposition(view, process_metrics=False)
     text = {
         (s.name, tuple(sorted(s.labels.items())), s.value)
-        for f in parse_text(exposition.render()[0].decode())
+        for f in parse_text(exposition.render().decode())
         for s in f.samples
     }
-    body, content_type = exposition.render(OPENMETRICS)
-    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    assert OPENMETRICS.startswith("application/openmetrics-text; version=1.0.0")
+    body = exposition.render(OPENMETRICS)
     openmetrics = {
         (s.name, tuple(sorted(s.labels.items())), s.value)
         for f in parse_openmetrics(body.decode())
@@ -126,7 +126,7 @@ def test_openmetrics_has_the_same_samples(view: MetricSources) -> None:
 
 
 def test_values(view: MetricSources) -> None:
-    body, _ = Exposition(view).render()
+    body = Exposition(view).render()
     lines = body.decode().splitlines()
     assert 'iot_clients{state="online"} 3.0' in lines
     assert "presenced_clients_without_series 1.0" in lines
@@ -149,13 +149,12 @@ def test_gzip(view: MetricSources) -> None:
     exposition = Exposition(view, process_metrics=False)
     snapshot = exposition.collect(OPENMETRICS)
     compressed = b"".join(gzip_parts(snapshot.blocks()))
-    assert gzip.decompress(compressed).decode() == exposition.render(OPENMETRICS)[0].decode()
-    assert snapshot.content_type.startswith("application/openmetrics-text")
+    assert gzip.decompress(compressed).decode() == exposition.render(OPENMETRICS).decode()
 
 
 def test_a_snapshot_is_of_the_moment_of_its_collection(view: MetricSources) -> None:
     exposition = Exposition(view, process_metrics=False)
-    before, _ = exposition.render()
+    before = exposition.render()
     snapshot = exposition.collect()
     event = lifecycle(connected=True, timestamp=0, version=1, session="s", client_id="c00")
     view.pipeline.fleet.apply(event, 20.0, 20.0)
@@ -164,7 +163,7 @@ def test_a_snapshot_is_of_the_moment_of_its_collection(view: MetricSources) -> N
     view.pipeline.fleet.apply(event, 20.0, 20.0)
     view.pipeline.process([])
     view.pipeline.advance(100.0, 0.0)
-    assert exposition.render()[0] != before
+    assert exposition.render() != before
     assert b"".join(block.text for block in snapshot.blocks()) == before
 
 

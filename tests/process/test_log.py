@@ -1,7 +1,10 @@
 """Logs: levels, formats, and repeated lines left out."""
 
 import json
+import logging
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -143,3 +146,78 @@ def test_tracebacks_have_no_local_variables(
     shown = capsys.readouterr().err
     assert "ZeroDivisionError" in shown
     assert payload not in shown
+
+
+@pytest.fixture
+def library_log() -> Iterator[None]:
+    """The handler of the standard library's records, removed after the test."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+    # One of an earlier test remembers what it has written.
+    root.handlers = [each for each in before if not isinstance(each, log.LibraryHandler)]
+    log.configure("debug", "json")
+    yield
+    root.handlers = before
+
+
+def lines_of(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_lines_of_libraries_are_lines_of_ours(
+    library_log: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logging.getLogger("library.part").info("not this")
+    logging.getLogger("library.part").warning("%s clients", 5)
+    logging.getLogger("library.part").error("it broke")
+    first, second = lines_of(capsys)
+    assert first.pop("timestamp")
+    assert first == {
+        "event": "problem in a library",
+        "level": "warning",
+        "component": "library.part",
+        "detail": "5 clients",
+    }
+    assert (second["detail"], second["level"]) == ("it broke", "error")
+
+
+def test_lines_of_the_web_server_and_the_loop_repeat_no_request(
+    library_log: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = "cHJvbWV0aGV1czpzZWNyZXQ="
+
+    def fail() -> None:
+        try:
+            int(f"Basic {secret}")
+        except ValueError as error:
+            raise ConnectionResetError(104, secret) from error
+
+    with pytest.raises(ConnectionResetError) as caught:
+        fail()
+    raised = caught.value
+    logging.getLogger("aiohttp.server").error("Request of %s failed", secret, exc_info=raised)
+    for text in (f"Exception in callback f({secret!r})\ndata: {secret}", f"Task <{secret}> failed"):
+        logging.getLogger("asyncio").error(text)
+    lines = lines_of(capsys)
+    assert [line["detail"] for line in lines] == ["Request of", "Exception in callback f", "Task"]
+    assert ", in fail\n" in lines[0]["exception"]
+    assert lines[0]["exception"].endswith("\nConnectionResetError: Connection reset by peer")
+    assert secret not in json.dumps(lines)
+
+
+def test_repeated_lines_of_libraries_are_left_out(
+    library_log: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(1000):
+        logging.getLogger("library").warning("client %d is lost", number)
+        text = f"Exception in callback f({number})"
+        logging.getLogger("asyncio").error(text)
+    assert len(lines_of(capsys)) == 2
+
+
+def test_a_second_configuration_adds_no_second_line(
+    library_log: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.configure("info", "json")
+    logging.getLogger("library").warning("once")
+    assert len(lines_of(capsys)) == 1

@@ -82,7 +82,8 @@ def test_an_alert_tells_what_a_person_needs(alert: dict[str, Any]) -> None:
     assert set(annotations) == {"summary", "description", "runbook_url"}
     assert len(annotations["summary"]) < 200
     assert len(annotations["description"]) > 80
-    assert annotations["runbook_url"] == f"docs/how-to/runbook.md#{alert['alert'].lower()}"
+    base = "{{ with $externalLabels.docs_url }}{{ . }}{{ else }}docs{{ end }}"
+    assert annotations["runbook_url"] == f"{base}/how-to/runbook.md#{alert['alert'].lower()}"
 
 
 def test_each_alert_has_its_section_in_the_runbook_and_the_other_way_round() -> None:
@@ -94,6 +95,14 @@ def test_only_the_alerts_on_devices_need_series_per_client() -> None:
     for file in RULES:
         need = [rule for rule in rules(file) if PER_CLIENT.search(rule["expr"])]
         assert need == (rules(file) if file.name == "devices.yml" else [])
+
+
+def test_the_runbook_sets_the_label_of_which_links_are_made(tmp_path: Path) -> None:
+    block = next(b for b in re.findall(r"```yaml\n(.*?)```", RUNBOOK, re.DOTALL) if "docs_url" in b)
+    config = tmp_path / "prometheus.yml"
+    config.write_text(block)
+    promtool("check", "config", str(config))
+    assert list(yaml.safe_load(block)["global"]["external_labels"]) == ["docs_url"]
 
 
 def test_the_runbook_inhibits_alerts_that_there_are() -> None:

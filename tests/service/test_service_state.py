@@ -45,7 +45,7 @@ def run(path: Path, scenario: Callable[[Service], Awaitable[None]], **values: st
 
     async def main() -> None:
         made = settings(path, **values)
-        service = Service(made, load=lambda: made)
+        service = Service(made, load=lambda _: made)
         service.restore()
         stop = asyncio.Event()
         running = asyncio.create_task(service.run(stop))
@@ -114,7 +114,7 @@ def test_a_reload_with_another_rule_forgets_those_that_have_been_offline_for_lon
 
     async def main() -> None:
         service = Service(
-            made, load=lambda: settings(path, PRESENCED_PRESENCE__FORGET_OFFLINE_AFTER="50ms")
+            made, load=lambda _: settings(path, PRESENCED_PRESENCE__FORGET_OFFLINE_AFTER="50ms")
         )
         stop = asyncio.Event()
         running = asyncio.create_task(service.run(stop))
@@ -245,7 +245,7 @@ def test_what_was_read_before_the_disk_failed_is_not_half_known(
     monkeypatch.setattr(StateFile, "read", fail_after_clients)
 
     async def main() -> None:
-        running = asyncio.create_task(serve(made, load=lambda: made))
+        running = asyncio.create_task(serve(made, load=lambda _: made))
         text = ""
         async with aiohttp.ClientSession() as session:
             while "presenced_state_unavailable 1.0" not in text:

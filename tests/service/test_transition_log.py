@@ -1,6 +1,7 @@
 """Lines about transitions are those that the logger itself would write."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -44,7 +45,7 @@ def expected(capsys: pytest.CaptureFixture[str], log_format: str) -> list[str]:
             "client went " + each.state,
             client_id=each.client_id,
             previous=str(each.previous),
-            since=at.isoformat(timespec="milliseconds"),
+            since=at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             reason=each.reason,
         )
     return capsys.readouterr().err.splitlines()
@@ -69,6 +70,15 @@ def test_json_lines_have_timestamps(capsys: pytest.CaptureFixture[str]) -> None:
     lines = written(capsys, "info", "json")
     for line in lines:
         assert before <= datetime.fromisoformat(json.loads(line)["timestamp"]) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_all_times_of_a_line_are_written_alike(
+    capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    for line in written(capsys, "info", log_format):
+        assert len(re.findall(r"\d{4}-\d\d-\d\dT[\d:.]+Z", line)) == 2
+        assert "+00:00" not in line
 
 
 def test_nothing_is_written_below_the_level(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,8 +109,8 @@ def test_times_are_those_of_the_library(at: float) -> None:
 def test_a_time_is_rounded_down_and_each_second_is_formatted() -> None:
     seconds = SecondFormatter()
     assert [seconds.milliseconds(at) for at in (1.9996, 1.001, 2.0, 1.0)] == [
-        "1970-01-01T00:00:01.999+00:00",
-        "1970-01-01T00:00:01.001+00:00",
-        "1970-01-01T00:00:02.000+00:00",
-        "1970-01-01T00:00:01.000+00:00",
+        "1970-01-01T00:00:01.999Z",
+        "1970-01-01T00:00:01.001Z",
+        "1970-01-01T00:00:02.000Z",
+        "1970-01-01T00:00:01.000Z",
     ]

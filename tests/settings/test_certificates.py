@@ -117,14 +117,14 @@ def test_directories_are_unreadable(files, name):
     ],
 )
 def test_files_that_may_not_be_read(files, monkeypatch, error, message):
-    read_bytes = Path.read_bytes
+    open_file = os.open
 
-    def refuse(path):
-        if path.name == "key":
+    def refuse(path, *more):
+        if Path(path).name == "key":
             raise error
-        return read_bytes(path)
+        return open_file(path, *more)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     problem = files.problem()
     assert (problem.key, problem.kind) == ("mqtt.tls.key", "unreadable")
     assert problem.message.startswith(message)
@@ -281,6 +281,21 @@ def test_certificate_that_is_not_yet_valid_asks_for_the_clock(files):
     assert "clock" in problem.remedy
 
 
+@pytest.mark.parametrize(("days", "warned"), [(29, True), (31, False)])
+@pytest.mark.parametrize("name", ["cert", "ca"])
+def test_a_certificate_that_expires_soon_is_a_warning(files, name, days, warned):
+    authority = name == "ca"
+    soon = make_certificate(files.key, end=days * DAY, name="them", authority=authority)
+    files.write(name, soon)
+    problems = files.problems()
+    assert [(p.key, p.kind, p.severity) for p in problems] == [
+        (f"mqtt.tls.{name}", "expires_soon", "warning")
+    ] * warned
+    if warned:
+        assert problems[0].message == "expires within 30 days, on 2026-12-20 00:00 UTC"
+        assert "renew the certificate" in problems[0].remedy
+
+
 def test_only_the_first_certificate_of_a_chain_must_be_valid(files):
     old = make_certificate(files.key, begin=-9 * DAY, end=-DAY, name="old")
     files.write("cert", files.path("cert").read_bytes() + old)
@@ -306,6 +321,9 @@ def test_one_valid_authority_of_a_bundle_is_enough(files):
     assert files.problem(ca="old").kind == "expired"
     files.write("bundle", old + files.path("ca").read_bytes())
     assert files.problems(ca="bundle") == []
+    soon = make_certificate(files.key, end=DAY, name="soon", authority=True)
+    files.write("bundle", old + soon)
+    assert files.problem(ca="bundle").kind == "expires_soon"
 
 
 @pytest.mark.parametrize(("mode", "open_to_all"), [(0o600, False), (0o640, False), (0o644, True)])

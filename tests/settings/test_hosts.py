@@ -16,7 +16,6 @@ from presenced.settings.values import check_endpoint, parse_listen
         "xxxxxxxxxxxxxx-ats.iot.eu-west-1.amazonaws.com",
         "localhost",
         "mosquitto_1",
-        "broker.example.",
         "192.0.2.1",
         "::1",
         "2001:db8::1",
@@ -25,6 +24,15 @@ from presenced.settings.values import check_endpoint, parse_listen
 )
 def test_hosts_are_endpoints(text):
     assert check_endpoint(text) == text
+
+
+@pytest.mark.parametrize("text", ["Broker.Example", "broker.example.", "BROKER.example."])
+def test_names_are_read_in_lower_case_without_the_dot_at_their_end(text):
+    assert check_endpoint(text) == "broker.example"
+
+
+def test_zones_of_addresses_keep_their_case():
+    assert check_endpoint("fe80::1%Eth0") == "fe80::1%Eth0"
 
 
 @pytest.mark.parametrize(
@@ -73,6 +81,20 @@ def test_listen_addresses_are_taken_apart(text, address):
 
 
 @pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        (":1", "127.0.0.1"),
+        ("0.0.0.0:1", "127.0.0.1"),
+        ("[::]:1", "127.0.0.1"),
+        ("[::1]:1", "::1"),
+        ("fleet.example:1", "fleet.example"),
+    ],
+)
+def test_how_this_machine_reaches_a_listener(text, host):
+    assert parse_listen(text).reachable_host == host
+
+
+@pytest.mark.parametrize(
     ("text", "message", "nearest"),
     [
         ("9883", "must be HOST:PORT, or :PORT", '":9883"'),
@@ -83,6 +105,13 @@ def test_listen_addresses_are_taken_apart(text, address):
         ("::1:x:9883", "stands in brackets, such as [::1]:9883", None),
         ("http://localhost:9883/", "must be HOST:PORT", "localhost:9883"),
         (":99999", "must have a port from 0 to 65535", None),
+        ("99999", "must have a port from 0 to 65535", None),
+        ("99999999", "must have a port from 0 to 65535", None),
+        ("9" * 5000, "must have a port from 0 to 65535", None),
+        ("localhost:" + "9" * 5000, "must have a port from 0 to 65535", None),
+        ("http://localhost:99999/", "must have a port from 0 to 65535", None),
+        ("http://[::1]:9883", "must be HOST:PORT", "[::1]:9883"),
+        ("009883", "must be HOST:PORT", '":9883"'),
         (":http", "must be HOST:PORT", None),
         ("[x]:9883", "must have an IPv6 address between the brackets", None),
         ("[]:9883", "must have an IPv6 address between the brackets", None),

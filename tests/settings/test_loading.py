@@ -74,6 +74,7 @@ def test_defaults_are_those_of_the_contract():
             "thing_attributes": [],
             "web_config": None,
             "health_listen": None,
+            "allowed_hosts": [],
             "enable_reload_endpoint": False,
             "api": True,
         },
@@ -179,6 +180,17 @@ def test_sections_must_be_mappings(load, section):
     )
 
 
+def repeating(first, line):
+    """YAML of twenty lines, each of which repeats the one before nine times."""
+    aliases = (", ".join([f"*k{n}"] * 9) for n in range(19))
+    values = [first, *(line.replace("ALIASES", each) for each in aliases)]
+    return "".join(f"k{n}: &k{n} {value}\n" for n, value in enumerate(values))
+
+
+BOMB = repeating("[x]", "[ALIASES]")
+MERGES = repeating("{x: 1}", "{<<: [ALIASES]}")
+
+
 @pytest.mark.parametrize(
     ("text", "place", "message"),
     [
@@ -198,13 +210,37 @@ def test_sections_must_be_mappings(load, section):
         ("log: &a {level: *a}\n", ":1:6", "alias of a value that the alias is part of"),
         ("? [a]\n: 1\n", ":1:3", "has a list or a mapping where a key should be"),
         ("log: {level: a\x07}\n", "", "contains a character that YAML forbids: see line 1"),
-        ("[" * 5000, "", "is nested too deeply"),
+        ("[" * 5000, ":1:21", "is nested more than 20 deep"),
+        (f"a: [{'x,' * 10_000}]\n", ":1:20003", "contains more than 10,000 values"),
+        (BOMB, ":5:35", "contains more than 10,000 values, with aliases written out"),
+        (MERGES, ":5:25", "contains more than 10,000 values, with aliases written out"),
+        (f"# {'x' * 2**20}\n", "", "is larger than 1 MiB: is it a configuration file?"),
     ],
 )
 def test_bad_yaml_names_the_place(load, text, place, message):
     problem = load.problem(text)
     assert message in problem.message
     assert problem.origin == f"{load.path}{place}"
+
+
+def test_a_file_at_the_limit_is_read(load):
+    settings = load(f"presence: {{ignore_clients: [{'x,' * 9990}]}}")
+    assert len(settings.presence.ignore_clients) == 9990
+
+
+def test_many_problems_are_counted(load):
+    problems = load.problems("".join(f"unknown_{n}: 1\n" for n in range(2000)))
+    assert len(problems) == 101
+    assert str(problems[-1]) == f"{load.path}: problems that are left out of this list: 1,900"
+
+
+@pytest.mark.parametrize("key", ["{}", "mqtt.{}", "presence.offline_delay_by_reason.{}"])
+def test_a_very_long_name_resembles_none(load, key):
+    *sections, last = key.format("x" * 500_000).split(".")
+    text = (
+        "".join(f"{section}: {{" for section in sections) + f"? {last}\n: 1s" + "}" * len(sections)
+    )
+    assert all(problem.nearest is None for problem in load.problems(text))
 
 
 def test_duplicate_keys_name_both_lines(load):
@@ -253,10 +289,10 @@ def test_directory(tmp_path):
 
 
 def test_file_that_may_not_be_read(load, monkeypatch):
-    def refuse(path):
+    def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert load.problem().message == "may not be read by this user"
 
 
@@ -286,6 +322,16 @@ def test_endpoint_is_required_to_connect(load):
     assert problem.key == "mqtt.endpoint"
     assert "is not set" in problem.message
     assert "aws iot describe-endpoint --endpoint-type iot:Data-ATS" in problem.message
+
+
+@pytest.mark.parametrize("name", ["xxxxxxxxxxxxxx-ats.iot.us-gov-west-1", "XXXXXXXX-ats.iot.x"])
+def test_the_placeholder_of_the_example_is_no_endpoint(load, name):
+    text = f"mqtt: {{endpoint: {name}.amazonaws.com}}"
+    problem = load.problem(text, require_endpoint=True)
+    assert problem.key == "mqtt.endpoint"
+    assert "is the placeholder of the example" in problem.message
+    assert "aws iot describe-endpoint --endpoint-type iot:Data-ATS" in problem.message
+    assert load(text)
 
 
 def test_endpoint_is_required_without_any_file():

@@ -43,6 +43,11 @@ import pytest
         ("health_listen: 9884", "health_listen", "= 9884: must be HOST:PORT, or :PORT for every"),
         ("health_listen: ''", "health_listen", "must be HOST:PORT, or :PORT for every interface"),
         ("web_config: ''", "web_config", "must not be empty"),
+        ("allowed_hosts: [a.example:80]", "allowed_hosts[0]", "alone, *.DOMAIN, or * for any; did"),
+        ("allowed_hosts: ['https://a.example/']", "allowed_hosts[0]", "did you mean a.example?"),
+        ("allowed_hosts: ['a.*']", "allowed_hosts[0]", "must be a host name alone, *.DOMAIN, or *"),
+        ("allowed_hosts: ['']", "allowed_hosts[0]", "must be a host name alone"),
+        ("allowed_hosts: a.example", "allowed_hosts", "must be a list"),
     ],
 )
 def test_bad_values_are_explained(load, keys, key, message):
@@ -58,6 +63,12 @@ def test_listen_addresses(load, listen):
     assert metrics.listen_address.port in (9883, 0, 80)
 
 
+def test_allowed_hosts(load):
+    assert load("").metrics.allowed_hosts == ()
+    hosts = load("metrics: {allowed_hosts: [a, b.example., '*.svc.cluster.local', '*']}").metrics
+    assert hosts.allowed_hosts == ("a", "b.example.", "*.svc.cluster.local", "*")
+
+
 def test_pattern_is_compiled(load):
     pattern = load("metrics: {client_id_pattern: '(?P<site>[a-z]+)-.*'}").metrics.client_id_pattern
     assert pattern.match("berlin-3")["site"] == "berlin"
@@ -68,8 +79,8 @@ def test_health_may_have_a_second_address(load):
     assert load("metrics: {health_listen: ':9884'}").metrics.health_address == (None, 9884)
 
 
-@pytest.mark.parametrize("listen", [":9883", "127.0.0.1:9883"])
-@pytest.mark.parametrize("health", [":9883", "127.0.0.1:9883"])
+@pytest.mark.parametrize("listen", [":9883", "127.0.0.1:9883", "[::]:9883", "0.0.0.0:9883"])
+@pytest.mark.parametrize("health", [":9883", "127.0.0.1:9883", "[::]:9883", "0.0.0.0:9883"])
 def test_health_needs_an_address_of_its_own(load, listen, health):
     problem = load.problem(f"metrics: {{listen: '{listen}', health_listen: '{health}'}}")
     assert problem.key == "metrics.health_listen"
@@ -78,7 +89,12 @@ def test_health_needs_an_address_of_its_own(load, listen, health):
 
 @pytest.mark.parametrize(
     ("listen", "health"),
-    [("localhost:0", "localhost:0"), (":9883", ":9884"), ("127.0.0.1:9883", "127.0.0.2:9883")],
+    [
+        ("localhost:0", "localhost:0"),
+        (":9883", ":9884"),
+        ("127.0.0.1:9883", "127.0.0.2:9883"),
+        ("0.0.0.0:9883", "[::1]:9883"),
+    ],
 )
 def test_addresses_that_differ(load, listen, health):
     assert load(f"metrics: {{listen: '{listen}', health_listen: '{health}'}}")

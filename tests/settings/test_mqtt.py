@@ -41,7 +41,11 @@ from presenced.settings import TlsSettings
         ('connections: ["$aws/#"]', "connections[0]", 'did you mean ["$aws/#"]?'),
         ('connections: [["$aws/#/x"]]', "connections[0][0]", "must have # only at the end"),
         ("connections: [[5]]", "connections[0][0]", "must be text"),
-        ('connections: [["$aws/#", "$aws/events"]]', "connections", "count it twice: [0][1] $aws"),
+        (
+            'connections: [["$aws/#", "$aws/events/#"]]',
+            "connections",
+            "twice: [0][1] $aws/events/#",
+        ),
         ("qos: 2", "qos", "AWS IoT Core has no QoS 2"),
         ("qos: true", "qos", "must be 0 or 1"),
         ("keep_alive: 4s", "keep_alive", "must be from 5s to 20m"),
@@ -60,7 +64,7 @@ def test_bad_values_are_explained(load, keys, key, message):
 
 
 def test_at_most_eight_connections_of_eight_filters(load):
-    connections = [[f"$aws/events/{c}/{f}" for f in range(9)] for c in range(9)]
+    connections = [[f"$aws/events/thing/{c}-{f}/created" for f in range(9)] for c in range(9)]
     fits = [filters[:8] for filters in connections[:8]]
     assert len(load(f"mqtt: {{connections: {fits}}}").mqtt.connections) == 8
     for too_many, key in (
@@ -78,13 +82,13 @@ def test_many_overlaps_are_cut_short(load):
 
 
 def test_each_connection_has_a_client_id(load):
-    text = 'mqtt: {client_id: p, connections: [["$aws/events/a"], ["$aws/events/b"]]}'
+    text = 'mqtt: {client_id: p, connections: [["$aws/events/job/#"], ["$aws/events/thing/#"]]}'
     assert load(text).mqtt.client_ids == ("p", "p-2")
     assert load().mqtt.client_ids == ("presenced",)
 
 
 def test_the_last_client_id_must_fit_too(load):
-    two = '[["$aws/events/a"], ["$aws/events/b"]]'
+    two = '[["$aws/events/job/#"], ["$aws/events/thing/#"]]'
     problem = load.problem(f"mqtt: {{client_id: {'x' * 127}, connections: {two}}}")
     assert problem.key == "mqtt.connections"
     assert problem.message.endswith("longer than 128 bytes: shorten mqtt.client_id")
@@ -99,6 +103,13 @@ def test_tls_may_be_off(load):
 def test_aws_is_never_plaintext(load, suffix):
     text = f"mqtt: {{endpoint: x-ats.iot.eu-west-1.amazonaws.{suffix}, tls: false}}"
     assert "AWS IoT Core accepts TLS only" in load.problem(text).message
+
+
+@pytest.mark.parametrize("host", ["ec2-1.compute", "broker.elb.eu-west-1"])
+def test_other_hosts_at_aws_may_be_plaintext_and_have_no_limit(load, host):
+    text = f"mqtt: {{transport: aiomqtt, endpoint: {host}.amazonaws.com, tls: false}}"
+    mqtt = load(text).mqtt
+    assert (mqtt.tls, mqtt.message_rate_limit) == (None, None)
 
 
 def test_tls_may_have_an_authority_only(load):

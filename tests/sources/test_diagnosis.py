@@ -13,11 +13,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from brokers import free_port
+from presenced.settings.files import FileSnapshot
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.mqtt import diagnosis
 from presenced.sources.mqtt.diagnosis import Diagnostician, diagnose
 from presenced.sources.mqtt.symptoms import network_fault, tls_fault
-from presenced.sources.mqtt.tls import client_context, examine_files, stamps
+from presenced.sources.mqtt.tls import client_context, examine_files
 from presenced.sources.source import SourceOptions, TlsFiles
 from source_harness import FILTER
 
@@ -30,7 +31,7 @@ def options(port=8883, tls=None, **more):
 
 def look(*args, **more):
     """What a diagnosis finds that does not wait long for a rejected certificate."""
-    return diagnose(options(*args, alert_timeout=0.2, **more))
+    return diagnose(options(*args, alert_timeout=0.2, **more), FileSnapshot())
 
 
 @contextlib.contextmanager
@@ -140,15 +141,6 @@ def test_an_encrypted_key_prompts_for_no_password(certificates, tmp_path):
     assert "openssl pkey" in fault.remedy
 
 
-def test_stamps_change_with_the_files(tmp_path):
-    path = tmp_path / "cert.pem"
-    files = TlsFiles(cert=path)
-    before = stamps(files)
-    path.write_text("x")
-    assert stamps(files) != before
-    assert stamps(None) == ()
-
-
 def test_only_port_443_offers_alpn(certificates):
     assert options(443).alpn == ["x-amzn-mqtt-ca"]
     assert options(8883).alpn == []
@@ -238,7 +230,7 @@ class Examiner:
         self.findings = list(findings)
         self.calls = 0
 
-    def __call__(self, _):
+    def __call__(self, *_):
         self.calls += 1
         return self.findings.pop(0) if self.findings else None
 
@@ -279,7 +271,7 @@ def test_changed_files_or_another_symptom_are_diagnosed_again(tmp_path, monkeypa
 def test_a_diagnosis_does_not_block_the_loop(monkeypatch):
     released = threading.Event()
 
-    def examine(_):
+    def examine(*_):
         assert released.wait(20)
         return CAUSE
 

@@ -17,10 +17,9 @@ from presenced.store.errors import (
     StateUnusableError,
 )
 from presenced.store.file import StateFile, default_path
+from presenced.store.format import APPLICATION_ID, VERSION
 from presenced.store.schema import (
-    APPLICATION_ID,
     TABLES,
-    VERSION,
     ClientRow,
     CounterRow,
     MetaRow,
@@ -178,6 +177,7 @@ def test_a_lock_that_is_a_link_is_not_followed(path):
 def test_a_file_of_a_newer_version_is_refused_and_left_alone(path):
     fill(path, ["a"])
     with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE clients ADD COLUMN mood TEXT")
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     connection.close()
     with pytest.raises(StateError, match="newer presenced"):
@@ -264,6 +264,168 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_made(path, damage):
     file = StateFile.open(path)
     assert list(clients_in(file)) == ["new"]
     file.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "PRAGMA application_id = 5",
+        "PRAGMA application_id = 0",
+        *(f"PRAGMA user_version = {version}" for version in (-1, 0, 1, VERSION + 1, 99)),
+        "PRAGMA application_id = 0; PRAGMA user_version = 0",
+        "DROP TABLE things",
+        "DROP TABLE meta; CREATE VIEW meta AS SELECT 'gaps' AS key, '1' AS value",
+        "ALTER TABLE clients RENAME COLUMN gaps TO gapt",
+        "ALTER TABLE clients DROP COLUMN offline_at",
+        "ALTER TABLE clients ADD COLUMN mood TEXT",
+        "CREATE TRIGGER t AFTER INSERT ON clients BEGIN DELETE FROM clients; END",
+    ],
+)
+def test_tables_and_header_that_do_not_fit_are_damage(path, sql):
+    fill(path, ["a"])
+    with sqlite3.connect(path) as connection:
+        connection.executescript(sql)
+    connection.close()
+    moved_aside(path)
+    StateFile.open(path).close()
+
+
+def test_what_others_add_beside_the_tables_is_left_alone(path):
+    """As programs do that copy the file, or a person who wants to look into it faster."""
+    fill(path, ["a"])
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            "CREATE TABLE _copied (number INTEGER); CREATE INDEX by_state ON clients (state);"
+            "CREATE VIEW online AS SELECT * FROM clients WHERE state = 'online'; ANALYZE"
+        )
+    connection.close()
+    file = StateFile.open(path)
+    assert list(clients_in(file)) == ["a"]
+    file.close()
+
+
+def test_null_where_there_is_none_is_damage(path):
+    """One byte: the type of a value in `meta`."""
+    file = StateFile.open(path)
+    changes = Changes()
+    changes.note("gaps", "1")
+    file.commit(changes)
+    file.close()
+    text, null = b"\x03\x15\x0fgaps1", b"\x03\x15\x00gaps1"
+    assert path.read_bytes().count(text) == 1
+    path.write_bytes(path.read_bytes().replace(text, null))
+    moved_aside(path)
+    StateFile.open(path).close()
+
+
+def test_keys_out_of_order_are_damage(path):
+    """Reading on after the last key of a query would read the same rows for ever."""
+    fill(path, [f"d-{number:05}" for number in range(5_000)])
+    path.write_bytes(path.read_bytes().replace(b"d-01999", b"d-00999"))
+    moved_aside(path)
+
+
+def test_a_header_that_makes_the_file_read_only_is_damage(path):
+    """With another cause it could be read at each start, and never be written."""
+    fill(path, ["a"])
+    content = bytearray(path.read_bytes())
+    content[18] = 130
+    path.write_bytes(content)
+    moved_aside(path)
+    StateFile.open(path).close()
+
+
+def test_a_damaged_page_that_is_only_written_is_damage(path):
+    fill(path, [f"d-{number:05}" for number in range(20_000)])
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM clients WHERE client_id > 'd-00100'")
+    connection.close()
+    content = bytearray(path.read_bytes())
+    first_free = int.from_bytes(content[32:36])
+    assert first_free
+    start = (first_free - 1) * PAGE
+    content[start : start + PAGE] = b"\xa5" * PAGE
+    path.write_bytes(content)
+    moved_aside(path)
+
+
+def test_an_error_in_what_restores_is_damage(path):
+    fill(path, ["a"])
+
+    def fail(_):
+        raise AttributeError("'NoneType' object has no attribute 'partition'")
+
+    with pytest.raises(StateDamagedError, match="partition"):
+        StateFile.open(path, fail)
+    StateFile.open(path).close()
+
+
+@pytest.mark.parametrize("with_log", [False, True])
+def test_a_file_of_zero_bytes_that_was_used_before_is_damage(path, with_log):
+    fill(path, ["a"])
+    path.write_bytes(b"")
+    if with_log:
+        path.with_name("presenced.db.lock").unlink()
+        path.with_name("presenced.db-wal").write_bytes(b"log")
+    with pytest.raises(StateDamagedError, match="0 bytes") as found:
+        StateFile.open(path)
+    aside = found.value.moved_aside
+    assert aside.read_bytes() == b""
+    assert not with_log or aside.with_name(aside.name + "-wal").read_bytes() == b"log"
+    StateFile.open(path).close()
+
+
+def test_a_file_of_zero_bytes_that_was_never_used_is_a_new_one(path):
+    """Such as one that is made beforehand, to give it an owner."""
+    path.touch()
+    StateFile.open(path).close()
+    assert query(path, "SELECT count(*) FROM clients") == [(0,)]
+
+
+def loop(path):
+    path.symlink_to(path)
+
+
+def loop_of_directories(path):
+    path.parent.rmdir()
+    path.parent.symlink_to(path.parent)
+
+
+def file_for_directory(path):
+    path.parent.rmdir()
+    path.parent.write_text("")
+
+
+def pipe(path):
+    os.mkfifo(path)
+
+
+def directory_for_lock(path):
+    path.with_name(path.name + ".lock").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "detail", "remedy"),
+    [
+        ("p.db", loop, "Too many levels of symbolic links", "form a loop"),
+        ("p.db", loop_of_directories, "Too many levels of symbolic links", "form a loop"),
+        ("p.db", file_for_directory, "Not a directory", "is a file"),
+        ("p" * 300, lambda _: None, "File name too long", "make it shorter"),
+        ("p" * 253, lambda _: None, "File name too long", "make it shorter"),
+        ("p.db", pipe, "it is not a regular file", "set state.path to a file"),
+        ("p.db", directory_for_lock, "Is a directory", "remove the directory"),
+    ],
+)
+def test_a_path_that_leads_to_no_file_is_an_error_with_its_remedy(
+    tmp_path, name, make, detail, remedy
+):
+    path = tmp_path / "directory" / name
+    path.parent.mkdir()
+    make(path)
+    with pytest.raises(StateUnusableError) as found:
+        StateFile.open(path)
+    assert (found.value.cause, found.value.detail) == ("other", detail)
+    assert remedy in found.value.remedy
 
 
 def test_a_missing_directory_is_named(path):
@@ -365,3 +527,14 @@ def test_files_of_earlier_formats_are_migrated(path, version, sql):
         assert query(path, kind) == query(fresh, kind)
     counted = "SELECT count(*) FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'"
     assert query(path, counted) == query(fresh, counted)
+
+
+@pytest.mark.parametrize("version", [0, VERSION, VERSION + 1])
+def test_tables_of_an_earlier_format_with_another_number_are_damage(path, version):
+    connection = sqlite3.connect(path)
+    connection.executescript(FORMAT_1)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    moved_aside(path)
+    StateFile.open(path).close()

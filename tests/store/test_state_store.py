@@ -19,7 +19,7 @@ from presenced.sources.source import SourceOptions
 from presenced.store import collector
 from presenced.store.errors import StateDamagedError, StateLockedError, StateUnusableError
 from presenced.store.file import StateFile
-from presenced.store.schema import ClientRow
+from presenced.store.schema import ClientRow, DisconnectRow
 from presenced.store.state_store import StateStore
 from presenced.store.tools import forget
 from presenced.store.totals import Total
@@ -375,21 +375,70 @@ def test_a_damaged_file_found_while_reading_is_moved_aside(
         run.store.open()
     (aside,) = path.parent.glob("presenced.db.corrupt-*Z")
     assert caught.value.moved_aside == aside
-    assert lines(capsys)[-1]["moved_aside"] == str(aside)
 
     async def scenario() -> None:
-        again = Run(path).begin()
+        again = Run(path)
+        again.store.open(caught.value)
+        again.store.start()
         assert again.states == {}
         again.connect("a")
+        (problem,) = again.store.problems
+        assert "the state file was damaged" in problem
+        assert again.store.counts.failures["corrupt"] == 1
         await again.store.close()
 
     asyncio.run(scenario())
     assert in_file(path) == {"a"}
+    (line,) = (line for line in lines(capsys) if "damaged" in line["event"])
+    assert line["moved_aside"] == str(aside)
+    assert line["detail"] == caught.value.detail
 
 
 @pytest.mark.parametrize(
     "sql",
     [
+        *(
+            f"UPDATE clients SET {column} = {value}"
+            for column, value in (
+                ("since", "9e300"),
+                ("since", "9e999"),
+                ("transition", "-9e300"),
+                ("transition", "x'00ff'"),
+                ("reason", "x'00ff'"),
+                ("session", "x'00ff'"),
+                ("connected", "2"),
+                ("connected", "'yes'"),
+                ("departed", "-1"),
+                ("departed", "0.5"),
+                ("event_time", str(2**62)),
+                ("event_time", "-2"),
+                ("event_time", "'soon'"),
+                ("version", "-1"),
+                ("version", "'first'"),
+                ("gaps", "-1"),
+                ("gaps", "x''"),
+                ("deadline", "9e999"),
+                ("offline_at", "-9e999"),
+                ("extra", "'[]'"),
+                ("extra", "'null'"),
+                ("extra", "'{\"awaited\":[[1,2,3,4]]}'"),
+            )
+        ),
+        "UPDATE things SET deleted = 3",
+        "UPDATE things SET event_time = 9000000000000000000",
+        "UPDATE things SET attributes = '{\"a\": 5}'",
+        'UPDATE things SET type_facts = \'[["a", "b", true]]\'',
+        *(
+            f"UPDATE meta SET value = '{value}' WHERE key = '{key}'"
+            for key in ("gaps", "lived", "doubted_at", "clock_set_by", "session me")
+            for value in ("", "nan", "-inf", "1e300", "9" * 5000)
+        ),
+        "UPDATE meta SET value = '{\"a\":\"b\"}' WHERE key = 'filters me'",
+        "UPDATE counters SET value = -1",
+        "UPDATE counters SET value = 9e300",
+        "UPDATE counted_disconnects SET digest = 'x'",
+        "UPDATE counted_disconnects SET number = -5",
+        "UPDATE forget_requests SET requested = 'soon'",
         "UPDATE clients SET extra = '{\"awaited\":[[1'",
         'UPDATE clients SET extra = \'{"awaited":"zz"}\'',
         "UPDATE clients SET state = 'pending', deadline = 'soon'",
@@ -405,10 +454,14 @@ def test_values_that_were_never_written_are_damage(path: Path, sql: str) -> None
     changes = of_clients(client_row("a"))
     changes.things["t"] = thing_row("t")
     changes.count("iot_client_flaps_suppressed_total", "{}", 1.0)
-    changes.note("gaps", "1")
+    for key in ("gaps", "lived", "doubted_at", "clock_set_by", "session me"):
+        changes.note(key, "1")
+    changes.note("filters me", "{}")
+    changes.counted_disconnects[1] = DisconnectRow(1, 5)
     file.commit(changes)
     file.close()
     with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO forget_requests (client_id, requested) VALUES ('a', 1)")
         connection.execute(sql)
     connection.close()
     with pytest.raises(StateDamagedError):

@@ -16,7 +16,7 @@ from presenced.settings import DEFAULT_CONFIG
 from presenced.store.changes import Changes
 from presenced.store.errors import StateDamagedError, StateError, StateUnusableError
 from presenced.store.file import StateFile
-from presenced.store.schema import VERSION
+from presenced.store.format import VERSION
 from presenced.store.tools import client, export, forget, summary
 from statefiles import client_row, clients_in, fill, let_others_in, of_clients, query, thing_row
 from waiting import until
@@ -84,12 +84,15 @@ def test_a_deadline_is_by_the_clock_as_it_was_set_last(path):
     file = StateFile.open(path)
     file.commit(changes)
     file.close()
-    assert client(path, "a").deadline == 7300.5
-    assert client(path, "b").deadline is None
+    assert client(path, "a").row.deadline == 7300.5
+    assert client(path, "b").row.deadline is None
 
 
 def test_one_client(filled):
-    assert client(filled, "b").reason == "CONNECTION_LOST"
+    assert client(filled, "b").row.reason == "CONNECTION_LOST"
+    assert not client(filled, "a").is_verified
+    assert client(filled, "b").is_verified
+    assert client(filled, "seen since the gap").is_verified
     assert client(filled, "c") is None
     assert client(filled, "\udcff") is None
 
@@ -168,6 +171,16 @@ def test_a_file_that_is_not_there_is_not_made(path):
     assert list(path.parent.iterdir()) == []
 
 
+def test_a_path_that_leads_to_no_file_is_an_error_with_its_cause(path):
+    pipe, loop = path.with_name("pipe.db"), path.with_name("loop.db")
+    os.mkfifo(pipe)  # opening it would wait for a writer
+    loop.symlink_to(loop)
+    for place, detail in ((pipe, "not a regular file"), (loop, "symbolic links")):
+        for action in (summary, lambda path: client(path, "a"), lambda path: forget(path, ["a"])):
+            with pytest.raises(StateUnusableError, match=detail):
+                action(place)
+
+
 def test_a_damaged_file_is_an_error_and_is_not_moved(path):
     path.write_bytes(b"\xa5" * 8192)
     for action in (summary, lambda path: list(export(path)), lambda path: forget(path, ["a"])):
@@ -179,9 +192,10 @@ def test_a_damaged_file_is_an_error_and_is_not_moved(path):
 def test_a_newer_file_is_not_guessed_at(path):
     fill(path, ["a"])
     connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE clients ADD COLUMN mood TEXT")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StateError):
+    with pytest.raises(StateError, match="newer presenced"):
         summary(path)
 
 
@@ -277,11 +291,10 @@ def test_the_command_shows(path, config):
     assert "not in use" in done.stdout
     assert ["online", "2"] in [line.split() for line in done.stdout.splitlines()]
     done = presenced("show", "--config", str(config), "a")
-    assert "event_time  1970-01-01T00:00:01.500+00:00\n" in done.stdout
-    assert "connected   yes\n" in done.stdout
-    assert "reason      -\n" in done.stdout
+    assert "last event       connected, 1970-01-01T00:00:01.500Z\n" in done.stdout
+    assert "reason" not in done.stdout
     done = presenced("show", "--file", str(path), "esc\x1b[31m")
-    assert "client_id   esc\\x1b[31m\n" in done.stdout
+    assert "client           esc\\x1b[31m\n" in done.stdout
     done = presenced("show", "--file", str(path), "b")
     assert (done.returncode, done.stdout) == (1, f"{path} knows no client b.\n")
 
@@ -304,7 +317,7 @@ def test_the_command_needs_no_configuration_if_the_environment_names_the_file(pa
     assert '"client_id":"a"' in presenced("export", PRESENCED_STATE__PATH=str(path)).stdout
     done = presenced("show")
     assert done.returncode == 1
-    assert "set state.path, or name the file by --file" in done.stderr
+    assert f"there is no configuration {DEFAULT_CONFIG}" in done.stderr
     missing = path.with_name("missing.yaml")
     done = presenced("show", "--config", str(missing), STATE_DIRECTORY=str(path.parent))
     assert (done.returncode, done.stderr) == (2, f"presenced: {missing}: no such file\n")
@@ -317,11 +330,11 @@ def test_the_command_reports_what_is_wrong(path, config):
     config.write_text("{}\n")
     done = presenced("show", "--config", str(config))
     assert done.returncode == 1
-    assert "set state.path, or name the file by --file" in done.stderr
+    assert "set state.path, or name it by --file" in done.stderr
     assert presenced("forget", "--config", str(config)).returncode == 2
 
 
 def test_a_file_that_cannot_be_read_is_an_error(path):
     path.mkdir()
-    with pytest.raises(StateUnusableError, match="run this command as root"):
+    with pytest.raises(StateUnusableError, match="it is a directory"):
         summary(path)

@@ -4,12 +4,18 @@ The machine is one for all tests of this directory, and their order is that of a
 first start, here, over what outlives reboots to the removal, in the modules that follow.
 """
 
+import json
 import re
 import time
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from certificates import Certificates
+from debian import PROJECT
 from installations import SETTINGS, documented_blocks
 from machines import Machine
+from presenced import __version__
 from units import (
     METRICS,
     READY,
@@ -54,6 +60,24 @@ def test_units_please_systemd(installed: Machine) -> None:
         done = installed.try_run(f"systemd-analyze verify {unit}")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         installed.run(f"systemd-analyze security --offline=true --threshold=15 {unit}")
+
+
+def test_installed_is_exactly_what_the_lock_has(installed: Machine) -> None:
+    code = (
+        "import json; from importlib.metadata import distributions as d; "
+        "print(json.dumps({each.name: each.version for each in d()}))"
+    )
+    found = json.loads(installed.run(f"/usr/local/lib/presenced/bin/python3 -c '{code}'"))
+    lock = re.sub(r" \\\n\s+--hash=\S+", "", (PROJECT / "requirements.lock").read_text())
+    locked = [Requirement(line) for line in re.findall(r"^[\w.-]+==.*$", lock, re.MULTILINE)]
+    environment = {"python_full_version": installed.run("python3 --version").split()[1]}
+    expected = {
+        canonicalize_name(each.name): str(each.specifier).removeprefix("==")
+        for each in locked
+        if each.marker is None or each.marker.evaluate(environment)
+    }
+    versions = {canonicalize_name(name): version for name, version in found.items()}
+    assert versions == expected | {"presenced": __version__}
 
 
 def test_active_only_once_ready(installed: Machine) -> None:

@@ -11,6 +11,11 @@ def test_the_documentation_word_for_word(running: Machine) -> None:
     assert "sensor-0017" in running.run(in_clone(look))
 
 
+def test_commands_find_the_service_by_its_configuration(running: Machine) -> None:
+    assert running.run("presenced reload") == "The configuration was reloaded."
+    assert running.run("presenced state show").startswith("/var/lib/presenced/presenced.db: ")
+
+
 def test_uninstall_removes_what_install_put_there(
     installed: Machine, files_before: set[str]
 ) -> None:

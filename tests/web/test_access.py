@@ -9,10 +9,11 @@ import pytest
 from aiohttp import web
 
 from certificates import Certificates
-from listeners import client_context, listening, with_listener
+from listeners import Client, Logged, client_context, listening, with_listener
 from presenced.settings import ListenAddress, SettingsError
-from presenced.web.access import PasswordCheck
+from presenced.web.passwords import PasswordCheck
 from presenced.web.protection import ProtectionWatcher, read_protection
+from waiting import until, until_async
 
 PASSWORD = "wonderländ:x"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -111,33 +112,63 @@ def test_users_change_without_a_restart(tmp_path) -> None:
     async def use(client) -> None:
         assert await client.status(user=ALICE) == 200
         client.configure({"basic_auth_users": {"bob": other}})
-        assert await client.status(user=ALICE) == 401
+        await client.becomes(401, user=ALICE)
         assert await client.status(user=("bob", "other")) == 200
-        client.configure({})
-        assert await client.status() == 200
 
     with_listener(tmp_path, USERS, use)
+
+
+@pytest.mark.parametrize("content", ["", "# nothing\n", "basic_auth_users: {}\n", "rate_limit: {}"])
+def test_removing_all_users_takes_a_restart(tmp_path, capsys, content) -> None:
+    logged = Logged(capsys)
+
+    async def use(client: Client) -> None:
+        client.file.write_text(content)
+        await until(lambda: logged.count("removes all users, which takes a restart"))
+        assert await client.status() == 401
+        assert await client.status(user=ALICE) == 200
+
+    with_listener(tmp_path, USERS, use)
+    assert logged.count("the running one stays") == 1
 
 
 @pytest.mark.parametrize(
     "bad", ["basic_auth_users: {alice: x}", "basic_auth: {}", "[", "tls_server_config: {}", None]
 )
 def test_a_bad_file_keeps_the_protection_that_there_was(tmp_path, capsys, bad) -> None:
-    async def use(client) -> None:
+    logged = Logged(capsys)
+
+    async def use(client: Client) -> None:
         whole = client.file.read_text()
         if bad is None:
             client.file.unlink()
         else:
             client.file.write_text(bad)
+        await until(lambda: logged.count("the running one stays"))
         for _ in range(3):
             assert await client.status() == 401
             assert await client.status(user=ALICE) == 200
         client.file.write_text(whole + "rate_limit: {interval: 1h, burst: 1}\n")
-        assert await client.status(user=ALICE) == 200
-        assert await client.status(user=ALICE) == 429
+        await client.becomes(429, user=ALICE)
 
     with_listener(tmp_path, USERS, use)
-    assert capsys.readouterr().out.count("the running one stays") == 1
+    assert logged.count("the running one stays") == 1
+
+
+def test_a_file_that_is_written_in_place_again_and_again_never_opens_the_listener(
+    tmp_path, capsys
+) -> None:
+    """Each time it is empty for a moment, and then the same."""
+
+    async def use(client: Client) -> None:
+        whole = client.file.read_text()
+        for _ in range(40):
+            client.file.write_text("")
+            assert await client.status() == 401
+            client.file.write_text(whole)
+            assert await client.status() == 401
+
+    with_listener(tmp_path, USERS, use)
 
 
 def test_health_without_password_and_tls_at_an_address_of_its_own(
@@ -196,8 +227,11 @@ def test_headers_stand_on_every_answer(tmp_path, path, user) -> None:
         answer = await client.get(path, user=user)
         assert {name: answer.headers[name] for name in headers} == headers
         client.configure(USERS)
-        answer = await client.get(path, user=user)
-        assert "X-Frame-Options" not in answer.headers
+
+        async def without_headers() -> bool:
+            return "X-Frame-Options" not in (await client.get(path, user=user)).headers
+
+        await until_async(without_headers)
 
     with_listener(tmp_path, USERS | {"http_server_config": {"headers": headers}}, use)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import bcrypt
 import pytest
 
-from presenced.web.access import ALLOWED, REFUSED, PasswordCheck
+from presenced.web.passwords import ALLOWED, REFUSED, PasswordCheck
 
 
 def hashed(password: str, cost: int = 4) -> str:
@@ -42,7 +42,7 @@ def checking(
     verify = verify or Counting()
 
     async def run() -> None:
-        check = PasswordCheck(verify=verify, clock=verify.clock)
+        check = PasswordCheck(verify=verify, clock=verify.clock, processor_time=verify.clock)
         try:
             await use(check)
         finally:
@@ -148,7 +148,7 @@ def test_a_bounded_number_is_remembered() -> None:
     checking(use, verify)
 
 
-def test_bcrypt_runs_in_a_thread_of_its_own_one_at_a_time() -> None:
+def test_bcrypt_runs_in_a_thread_one_at_a_time() -> None:
     entered, leave = threading.Event(), threading.Event()
     running: list[int] = []
     most: list[int] = []
@@ -225,7 +225,7 @@ def test_a_remembered_password_is_accepted_despite_wrong_ones_from_its_address()
     checking(use)
 
 
-def test_wrong_passwords_from_everywhere_cost_at_most_a_tenth_of_a_processor() -> None:
+def test_wrong_passwords_from_everywhere_cost_a_bounded_share_of_a_processor() -> None:
     verify = Counting(seconds=0.1)
     span = 600.0
 
@@ -234,14 +234,93 @@ def test_wrong_passwords_from_everywhere_cost_at_most_a_tenth_of_a_processor() -
         while verify.now < span:
             before = len(verify.asked)
             attempts += 1
-            verdict = await check.check(USERS, "alice", "wrong", f"192.0.{attempts % 4}.{attempts}")
-            assert not verdict.allowed
+            address = f"192.{attempts // 65536}.{attempts // 256 % 256}.{attempts % 256}"
+            # Every second one from an address that has failed before.
+            for each in (address, "203.0.113.1"):
+                verdict = await check.check(USERS, "alice", "wrong", each)
+                assert not verdict.allowed
             if len(verify.asked) == before:
-                assert verdict.retry_after >= 1
+                assert verdict.retry_after
                 verify.now += 10
-        assert len(verify.asked) * 0.1 <= 5 + span * 0.1 + 0.1
+        assert len(verify.asked) * 0.1 <= 15 + span * 0.3 + 0.2
 
     checking(use, verify)
+
+
+def test_a_flood_leaves_a_reserve_for_addresses_without_a_wrong_password() -> None:
+    """Each of the right users is new, and comes while the flood goes on."""
+    verify = Counting(seconds=0.06)
+    flood = [f"192.0.2.{number}" for number in range(60)]
+    flood += [f"2001:db8:0:{number:x}::1" for number in range(500)]
+    users = {f"user-{number}": USERS["alice"] for number in range(20)}
+
+    async def use(check: PasswordCheck) -> None:
+        limited = 0
+        for number, name in enumerate(users):
+            for _ in range(3):
+                for address in flood:
+                    verdict = await check.check(users, "alice", "wrong", address)
+                    limited += verdict.retry_after is not None
+                    assert not verdict.allowed
+                    verify.now += 0.001
+            address = f"203.0.113.{number}"
+            assert await check.check(users, name, "wonderland", address) == ALLOWED
+        assert limited > 1000
+
+    checking(use, verify)
+
+
+def test_an_address_with_a_wrong_password_has_the_reserve_again_after_ten_minutes() -> None:
+    verify = Counting(seconds=10.0)
+
+    async def use(check: PasswordCheck) -> None:
+        assert await check.check(USERS, "alice", "wrong", "192.0.2.1") == REFUSED
+        # Uses up what addresses with wrong passwords have.
+        assert await check.check(USERS, "alice", "wrong", "192.0.2.1") == REFUSED
+        late = await check.check(USERS, "alice", "wonderland", "192.0.2.1")
+        assert late.retry_after
+        verify.now += 600
+        assert await check.check(USERS, "alice", "wonderland", "192.0.2.1") == ALLOWED
+
+    checking(use, verify)
+
+
+def test_right_users_who_come_together_from_one_address_get_in_during_a_flood() -> None:
+    users = {f"user-{number}": USERS["alice"] for number in range(12)}
+    verify = Counting(seconds=5.0)
+
+    async def use(check: PasswordCheck) -> None:
+        verdict = REFUSED
+        while verdict.retry_after is None:
+            verdict = await check.check(users, "user-0", "wrong", "192.0.2.1")
+        checks = [check.check(users, name, "wonderland", "192.0.2.2") for name in users]
+        assert await asyncio.gather(*checks) == [ALLOWED] * 12
+
+    checking(use, verify)
+
+
+def test_a_network_has_one_check_at_a_time_of_the_reserve() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    class Slow(Counting):
+        def __call__(self, password: bytes, against: bytes) -> bool:
+            entered.set()
+            leave.wait(30)
+            return super().__call__(password, against)
+
+    async def use(check: PasswordCheck) -> None:
+        tasks = [
+            asyncio.create_task(check.check(USERS, "alice", f"wrong-{n}", "192.0.2.1"))
+            for n in range(8)
+        ]
+        await asyncio.to_thread(entered.wait, 30)
+        # 16 seconds are more than either budget, so a check of each uses it up.
+        leave.set()
+        verdicts = await asyncio.gather(*tasks)
+        assert verdicts.count(REFUSED) == 2
+        assert all(verdict == REFUSED or verdict.retry_after for verdict in verdicts)
+
+    assert len(checking(use, Slow(seconds=16.0)).asked) == 2
 
 
 def test_the_number_of_waiting_checks_is_limited() -> None:
@@ -259,12 +338,12 @@ def test_the_number_of_waiting_checks_is_limited() -> None:
         ]
         done: set[asyncio.Task] = set()
         waiting = set(flood)
-        while len(done) < 84:
+        while len(done) < 36:
             more, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             done |= more
-        assert len(waiting) == 16
+        assert len(waiting) == 64
         assert all(task.result().retry_after for task in done)
         leave.set()
         assert {task.result() for task in (await asyncio.wait(waiting))[0]} == {REFUSED}
 
-    assert len(checking(use, Stuck()).asked) == 16
+    assert len(checking(use, Stuck()).asked) == 64

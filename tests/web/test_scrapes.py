@@ -14,13 +14,14 @@ from prometheus_client.registry import CollectorRegistry
 from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import MetricSources
-from presenced.metrics.exposition import Exposition, Snapshot
+from presenced.metrics.exposition import CONTENT_TYPES, Exposition, Snapshot
 from presenced.pipeline import Pipeline
 from presenced.presence import Client, PresenceRules, State
 from presenced.settings import MetricsSettings
 from presenced.system.supervision import Readiness
 from presenced.web.server import Listener
 
+TEXT, OPENMETRICS = CONTENT_TYPES
 CLIENTS = 40_000  # more text than sockets hold
 
 
@@ -144,15 +145,15 @@ def test_a_client_that_disconnects_disturbs_no_other(caplog: pytest.LogCaptureFi
 
 
 class HeldExposition(Exposition):
-    """An exposition of which scrapes that accept "text/held" wait in their threads."""
+    """An exposition of which scrapes in OpenMetrics wait in their threads."""
 
     def __init__(self, view: MetricSources) -> None:
         super().__init__(view, process_metrics=False)
         self.begun, self.release = threading.Semaphore(0), threading.Event()
 
-    def collect(self, accept: str = "") -> Snapshot:
-        snapshot = super().collect(accept)
-        return replace(snapshot, encode=self._held(snapshot)) if accept == "text/held" else snapshot
+    def collect(self, content_type: str = TEXT) -> Snapshot:
+        snapshot = super().collect(content_type)
+        return snapshot if content_type == TEXT else replace(snapshot, encode=self._held(snapshot))
 
     def _held(self, snapshot: Snapshot) -> Callable[[CollectorRegistry], bytes]:
         def encode(registry: CollectorRegistry) -> bytes:
@@ -169,7 +170,7 @@ def test_the_loop_goes_on_while_one_at_a_time_is_compressed() -> None:
             held = world.exposition
             assert isinstance(held, HeldExposition)
             scrapes = [
-                asyncio.create_task(world.get(zipped=True, accept="text/held")) for _ in range(2)
+                asyncio.create_task(world.get(zipped=True, accept=OPENMETRICS)) for _ in range(2)
             ]
             assert await asyncio.to_thread(held.begun.acquire, timeout=30)
             assert await world.get("/-/healthy") == b"presenced is healthy.\n"
@@ -177,6 +178,6 @@ def test_the_loop_goes_on_while_one_at_a_time_is_compressed() -> None:
             assert not held.begun.acquire(blocking=False), "the other one waits for its result"
             held.release.set()
             for body in await asyncio.gather(*scrapes):
-                assert body.endswith(world.text)
+                assert body.endswith(world.text + b"# EOF\n")
 
     asyncio.run(run())

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -56,8 +57,8 @@ def _state_problems(path: Path | None) -> list[Problem]:
         " runs as may"
     )
     with suppress(PermissionError):
-        if path.is_dir():
-            message = "is a directory: set state.path to a file"
+        if not_a_file := _why_not_a_file(path):
+            message = f"{not_a_file}: set state.path to a file"
         elif not directory.is_dir():
             kind = "missing"
             message = (
@@ -68,3 +69,18 @@ def _state_problems(path: Path | None) -> list[Problem]:
     return [
         Problem(key="state.path", message=message, value=str(path), severity="warning", kind=kind)
     ]
+
+
+def _why_not_a_file(path: Path) -> str | None:
+    """Return what is in the place of a file, None if that is nothing. Raises PermissionError."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError:
+        raise
+    except OSError as error:
+        return str(error.strerror)
+    if stat.S_ISDIR(mode):
+        return "is a directory"
+    return None if stat.S_ISREG(mode) else "is not a regular file"

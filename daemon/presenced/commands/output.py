@@ -12,6 +12,11 @@ class CommandError(Exception):
     """The command has failed; the message says why, and what to do."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 file`, `2 files`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def print_line(text: str) -> None:
     """Print a line on standard output at once, also into a pipe."""
     print(text, flush=True)

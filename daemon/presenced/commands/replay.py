@@ -82,7 +82,7 @@ class Replay:
             self._write(self._clients())
         elif self._shown == "metrics":
             sources = MetricSources(self._pipeline, self._metrics, self._transport)
-            self._out.write(Exposition(sources).render()[0])
+            self._out.write(Exposition(sources).render())
 
     def observe(self, batch: Batch) -> None:
         """Collect transitions; written here, a broken pipe would count as a fault of ours."""

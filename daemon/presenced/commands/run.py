@@ -6,25 +6,25 @@ import faulthandler
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from presenced.commands.output import DONE, CommandError
 from presenced.service.service import Service
 from presenced.settings import DEFAULT_CONFIG, FLAGS, Settings, SettingsError, load_settings
 from presenced.settings.certificates import check_tls_files
+from presenced.settings.files import FileSnapshot
 from presenced.store.errors import StateDamagedError, StateError, StateUnusableError
 from presenced.system import log
 from presenced.system.loop import gc_frozen
-from presenced.web.server import ListenerError
+from presenced.web.sockets import ListenerError
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the daemon until a signal stops it. Raises SettingsError and CommandError."""
 
-    def load(*fatal: str) -> Settings:
-        return _load_settings(options, fatal)
+    def load(snapshot: FileSnapshot, *fatal: str) -> Settings:
+        return _load_settings(options, snapshot, fatal)
 
-    settings = load("missing", "unreadable")
+    settings = load(FileSnapshot(), "missing", "unreadable")
     log.configure(settings.log.level, settings.log.format)
     # A watchdog ends a hung daemon by SIGABRT, and this prints the stack of every thread.
     faulthandler.enable()
@@ -35,7 +35,9 @@ def run(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _load_settings(options: argparse.Namespace, fatal: tuple[str, ...]) -> Settings:
+def _load_settings(
+    options: argparse.Namespace, snapshot: FileSnapshot, fatal: tuple[str, ...]
+) -> Settings:
     """Load the settings; the default configuration file may be missing.
 
     Raises SettingsError, also for errors in the certificate files: those of the kinds `fatal`, or
@@ -44,11 +46,14 @@ def _load_settings(options: argparse.Namespace, fatal: tuple[str, ...]) -> Setti
     running configuration.
     """
     config = options.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
-    settings = load_settings(config, overrides={key: getattr(options, key) for key in FLAGS})
+    overrides = {key: getattr(options, key) for key in FLAGS}
+    settings = load_settings(config, overrides=overrides, snapshot=snapshot)
     tls = settings.mqtt.tls
     problems = [
         problem
-        for problem in (check_tls_files(tls, now=datetime.now(UTC)) if tls else ())
+        for problem in (
+            check_tls_files(tls, now=datetime.now(UTC), snapshot=snapshot) if tls else ()
+        )
         if problem.severity == "error" and (not fatal or problem.kind in fatal)
     ]
     if problems:
@@ -56,7 +61,7 @@ def _load_settings(options: argparse.Namespace, fatal: tuple[str, ...]) -> Setti
     return settings
 
 
-async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
+async def serve(settings: Settings, load: Callable[[FileSnapshot], Settings]) -> None:
     """Run the daemon until SIGTERM or SIGINT. SIGHUP reloads the settings that `load` returns.
 
     A second SIGTERM or SIGINT ends the process at once. Raises ListenerError, StateError and
@@ -64,7 +69,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    service = _restored_service(settings, load)
+    service = restored_service(settings, load)
     reloads: set[asyncio.Task[list[str]]] = set()
 
     def request_stop() -> None:
@@ -77,33 +82,30 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    loop.set_exception_handler(_log_unhandled)
     loop.add_signal_handler(signal.SIGTERM, request_stop)
     loop.add_signal_handler(signal.SIGINT, request_stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
     await service.run(stop)
 
 
-def _restored_service(settings: Settings, load: Callable[[], Settings]) -> Service:
-    """Return a service with the state of an earlier process. Raises StateError."""
+def restored_service(settings: Settings, load: Callable[[FileSnapshot], Settings]) -> Service:
+    """Return a service with the state of an earlier process.
+
+    A damaged file has then been moved aside, and the service begins without state. Raises
+    StateError.
+    """
     with gc_frozen():
         try:
             # A service that has failed may have restored a part of the file: each has one attempt.
             try:
                 service = Service(settings, load)
                 service.restore()
-            except StateDamagedError:  # it has been moved aside: the next file is empty
+            except StateDamagedError as damage:  # it has been moved aside: the next file is empty
                 service = Service(settings, load)
-                service.restore()
+                service.restore(damage)
         except StateUnusableError as error:
             if settings.state.on_error == "stall":
                 raise
             service = Service(settings, load)
             service.run_from_memory(error)
     return service
-
-
-def _log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an exception of a callback or of a task that is not awaited."""
-    error = context.get("exception")
-    log.get_logger("presenced").error("unexpected fault", what=context["message"], exc_info=error)

@@ -1,18 +1,28 @@
 """`presenced state`: inspect or export the state file, or forget clients."""
 
 import argparse
-import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from presenced.commands.output import DONE, FAILED, CommandError
-from presenced.settings import DEFAULT_CONFIG, load_settings
+from presenced.commands.state_path import is_there, read_settings, state_path
 from presenced.store.errors import StateError
-from presenced.store.file import default_path
-from presenced.store.schema import VERSION
-from presenced.store.tools import Forgotten, Summary, client, export, forget, summary
+from presenced.store.format import VERSION
+from presenced.store.tools import (
+    Forgotten,
+    StoredClient,
+    Summary,
+    client,
+    export,
+    forget,
+    summary,
+)
+
+# What the file holds for presenced itself.
+_INTERNAL = ("counted_disconnects", "meta")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,14 +38,14 @@ def run(options: argparse.Namespace) -> int:
         if options.client_id is None:
             _print_summary(path, summary(path))
             return DONE
-        row = client(path, options.client_id)
+        found = client(path, options.client_id)
     except StateError as error:
         raise CommandError(str(error)) from error
-    if row is None:
+    if found is None:
         print(f"{path} knows no client {_escaped(options.client_id)}.")
         return FAILED
-    for column, value in row._asdict().items():
-        print(f"{column:<12}{_column_text(column, value)}")
+    for name, text in _client_lines(found):
+        print(f"{name:<17}{_escaped(text)}")
     return DONE
 
 
@@ -46,14 +56,13 @@ def _refuse_directory(path: Path) -> None:
 
 
 def _configured_path(config: Path) -> Path:
-    # As with `presenced run`, the environment alone may be the configuration.
-    is_left_out = config == DEFAULT_CONFIG and not config.exists()
-    settings = load_settings(None if is_left_out else config, require_endpoint=False)
-    path = settings.state.path or default_path(os.environ)
+    path = state_path(read_settings(config), config)
+    if path is None and is_there(config):
+        raise StateError(f"{config} names no state file: set state.path, or name it by --file")
     if path is None:
         raise StateError(
-            f"{config} names no state file: set state.path, or name the file by --file; that of "
-            "the systemd service is /var/lib/presenced/presenced.db"
+            f"there is no configuration {config}: name another one by --config, or the state file "
+            "by --file"
         )
     return path
 
@@ -70,7 +79,11 @@ def _print_summary(path: Path, found: Summary) -> None:
         *((f"  {state}", found.clients.get(state, 0)) for state in states),
         ("  unverified", found.unverified),
         ("forgotten clients", found.forgotten),
-        *((table.replace("_", " "), number) for table, number in found.rows.items()),
+        *(
+            (table.replace("_", " "), number)
+            for table, number in found.rows.items()
+            if table not in _INTERNAL
+        ),
     ):
         print(f"{name:<20}{number:>12,}")
 
@@ -84,23 +97,36 @@ def _print_forgotten(result: Forgotten) -> int:
     return FAILED if result.unknown else DONE
 
 
-def _column_text(column: str, value: str | float | None) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, str):
-        return _escaped(value)
-    if column in ("connected", "departed"):
-        return "yes" if value else "no"
-    if column in ("since", "transition", "deadline"):
-        return _time_text(value)
-    return _time_text(value / 1000) if column == "event_time" else str(value)
+def _client_lines(found: StoredClient) -> Iterator[tuple[str, str]]:
+    """Yield what is known of a client, in the words of the API."""
+    row = found.row
+    yield "client", row.client_id
+    yield "state", "forgotten" if row.departed else row.state
+    for name, seconds in (("since", row.since), ("last transition", row.transition)):
+        if seconds is not None and not row.departed:
+            yield name, _time_text(seconds)
+    if row.state == "pending" and row.deadline is not None:
+        yield "goes offline", _time_text(row.deadline)
+    for name, text in (("reason", row.reason), ("thing", row.thing_name)):
+        if text is not None:
+            yield name, text
+    if row.event_time >= 0:
+        kind = "connected" if row.connected else "disconnected"
+        yield "last event", f"{kind}, {_time_text(row.event_time / 1000)}"
+        yield "version", "-" if row.version is None else str(row.version)
+        yield "session", row.session or "-"
+    if not found.is_verified:
+        yield "verified", "no: events may have been lost since its last event"
+    if found.awaited:
+        yield "still awaited", f"{found.awaited} disconnects of replaced connections"
 
 
 def _time_text(seconds: float) -> str:
     try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+        text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
     except (OverflowError, ValueError, OSError):
         return str(seconds)
+    return text.replace("+00:00", "Z")
 
 
 def _escaped(text: str) -> str:

@@ -3,6 +3,7 @@
 Forms as in "Reserved topics" of the AWS IoT developer guide.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from presenced.events.model import EVENT_TYPES, Rejected, RejectionReason
@@ -20,6 +21,8 @@ class Route(NamedTuple):
     type: str
     names: tuple[str, ...]
 
+
+_CLIENT_FAMILIES = ("presence", "subscriptions")
 
 # Levels of each topic form: "{}" is a name, "{type}" the type. Topics of clients are not listed:
 # their last level is the rest of the topic, because a client ID may contain "/".
@@ -51,12 +54,28 @@ _OLD_TYPES = {
 }
 
 
+def _event_filters() -> Iterator[str]:
+    for family in _CLIENT_FAMILIES:
+        yield from (f"{_PREFIX}{family}/{event_type}/#" for event_type in EVENT_TYPES[family])
+    for family, form in _FORMS:
+        old = (old_type for of, old_type in _OLD_TYPES if of == family)
+        types = ("+",) if "other" in EVENT_TYPES[family] else (*EVENT_TYPES[family], *old)
+        yield from (_PREFIX + form.format("+", "+", type=event_type) for event_type in types)
+
+
+EVENT_FILTERS = tuple(dict.fromkeys(_event_filters()))
+"""Topic filters that together match every event topic as AWS IoT Core spells it.
+
+In place of `+` is a name, in place of `#` a client ID. Neither is empty.
+"""
+
+
 def route(topic: str) -> Route:
     """Parse a topic. Raises `Rejected` with `unknown_topic` if it is not an event topic."""
     if not topic.startswith(_PREFIX):
         raise _unknown("it is not below $aws/events/")
     head, _, rest = topic[len(_PREFIX) :].partition("/")
-    if head in ("presence", "subscriptions"):
+    if head in _CLIENT_FAMILIES:
         event_type, slash, client_id = rest.partition("/")
         if not slash or event_type not in EVENT_TYPES[head]:
             raise _unknown(f"{head} has no such type")
@@ -81,7 +100,7 @@ def route(topic: str) -> Route:
 
 def topic_of(found: Route) -> str:
     """Return the topic of a route, the reverse of `route`."""
-    if found.family in ("presence", "subscriptions"):
+    if found.family in _CLIENT_FAMILIES:
         return f"{_PREFIX}{found.family}/{found.type}/{found.names[0]}"
     form = _FORMS_BY_ROUTE[found.family, bool(found.type)]
     return _PREFIX + form.format(*found.names, type=found.type)

@@ -15,6 +15,11 @@ from presenced.metrics.declaration import MetricSources
 from presenced.metrics.metric import Block
 
 _EOF = b"# EOF\n"
+_TEXT, _OPENMETRICS = map(choose_encoder, ("text/plain", "application/openmetrics-text"))
+_ENCODERS = {content_type: encode for encode, content_type in (_TEXT, _OPENMETRICS)}
+
+CONTENT_TYPES = tuple(_ENCODERS)
+"""The formats of the exposition: the text format, which is the default, and OpenMetrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,6 @@ class Snapshot(Collector):
     Blocks of `clients` without changes are the same objects as at the last scrape.
     """
 
-    content_type: str
     encode: Callable[[Collector], bytes]
     families: Sequence[Metric]
     clients: Sequence[Block]
@@ -50,9 +54,8 @@ class Exposition:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=self._process)
 
-    def collect(self, accept: str = "") -> Snapshot:
-        """Collect the present metrics, for the format that the `Accept` header prefers."""
-        encode, content_type = choose_encoder(accept)
+    def collect(self, content_type: str = CONTENT_TYPES[0]) -> Snapshot:
+        """Collect the present metrics, for one of `CONTENT_TYPES`."""
         sources = self._sources
         families = [
             metric.collect(sources)
@@ -60,12 +63,12 @@ class Exposition:
             if not metric.by_class or sources.clients.classes.labels
         ]
         families += self._process.collect()
-        return Snapshot(content_type, encode, families, list(sources.clients.series.blocks()))
+        blocks = list(sources.clients.series.blocks())
+        return Snapshot(_ENCODERS[content_type], families, blocks)
 
-    def render(self, accept: str = "") -> tuple[bytes, str]:
-        """Return the exposition in one piece, and its content type."""
-        snapshot = self.collect(accept)
-        return b"".join(block.text for block in snapshot.blocks()), snapshot.content_type
+    def render(self, content_type: str = CONTENT_TYPES[0]) -> bytes:
+        """Return the exposition in one piece."""
+        return b"".join(block.text for block in self.collect(content_type).blocks())
 
 
 _LEVEL = 1

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
@@ -15,43 +15,50 @@ from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import Client
-from presenced.service.build import client_filter, presence_rules
+from presenced.service.build import MqttFiles, client_filter, presence_rules, read_mqtt_files
 from presenced.service.delivery import Delivery
 from presenced.service.status_line import status_line
 from presenced.service.transition_log import TransitionLog
-from presenced.settings import MqttSettings, Settings, SettingsError
-from presenced.settings.certificates import certificate_expiries, check_tls_files
+from presenced.settings import MqttSettings, Problem, Settings, SettingsError
+from presenced.settings.certificates import certificate_expiries
+from presenced.settings.file_access import FileAccess
+from presenced.settings.files import FileSnapshot
 from presenced.sources.connections import Connections
 from presenced.sources.gap_detector import GapDetector
-from presenced.sources.options import source_options
-from presenced.sources.source import SourceOptions
-from presenced.store.errors import StateUnusableError
+from presenced.store.errors import StateDamagedError, StateUnusableError
 from presenced.store.file import default_path
 from presenced.store.state_store import StateStore
 from presenced.system import log
 from presenced.system.loop import Clocks
 from presenced.system.supervision import Readiness, Supervision
 from presenced.web.api.application import Api, Sources
+from presenced.web.api.stream import Hub
+from presenced.web.connections import connection_limit
 from presenced.web.protection import Protection, ProtectionWatcher, read_protection
 from presenced.web.server import Listener
 
 _CHECK_CERTIFICATES_EVERY = 300.0
 _CHECK_FOR_GAPS_EVERY = 0.25
+# Between the two looks of a reload.
+_RELOAD_PAUSE = 0.2
 _STORE_ALIVE_EVERY = 10.0
 _DISCONNECT_TIMEOUT = 3.5
+_MAX_STREAMS = 32
 _SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern", "thing_attributes")
 
 
 class Service:
     """One daemon, built and run on the event loop.
 
-    `load` reads the settings for a reload; it raises SettingsError if they are wrong.
+    `load` reads the settings for a reload, in a thread; it raises SettingsError if they are wrong.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Settings, load: Callable[[FileSnapshot], Settings]) -> None:
         self._settings = settings
         self._load = load
         self._log = log.get_logger("presenced")
+        self._throttled_log = log.ThrottledLogger(self._log)
+        self._files = FileAccess("configuration", pause=_RELOAD_PAUSE)
         self._stopping = False
         self._changing = asyncio.Lock()
         self._reloading: asyncio.Future[list[str]] | None = None
@@ -95,7 +102,12 @@ class Service:
         api_sources = Sources(
             self._pipeline, self._gap_detector, clocks, self.readiness, self._delivery.hold_after
         )
-        self._api = Api(api_sources, metrics, settings.history) if metrics.api else None
+        limit = connection_limit()
+        self._api: Api | None = None
+        if metrics.api:
+            # Scrapes need connections too.
+            hub = Hub(max_subscribers=min(_MAX_STREAMS, limit // 2))
+            self._api = Api(api_sources, metrics, settings.history, hub=hub)
         observers = (
             self._gap_detector,
             self._connections,
@@ -117,16 +129,19 @@ class Service:
             health=metrics.health_address,
             reload=self.reload if metrics.enable_reload_endpoint else None,
             api=self._api.application() if self._api else None,
+            allowed_hosts=metrics.allowed_hosts,
+            max_connections=limit,
         )
 
-    def restore(self) -> None:
+    def restore(self, damage: StateDamagedError | None = None) -> None:
         """Take over what an earlier process stored, if there is a state file.
 
-        Raises StateError if the file cannot or must not be used, StateDamagedError if it was
-        damaged and has been moved aside. Another service must then be built in place of this one.
+        `damage` is that of a file that has been moved aside. Raises StateError if the file cannot
+        or must not be used, StateDamagedError if it was damaged and has been moved aside. Another
+        service must then be built in place of this one.
         """
         if self._store is not None:
-            self._store.open()
+            self._store.open(damage)
             self._client_metrics.restored()
             if self._api is not None:
                 self._api.restored()
@@ -142,18 +157,20 @@ class Service:
         Raises ListenerError if the address of the listener is taken, SettingsError if the password
         file cannot be read. A broker that is down raises nothing: metrics show it.
         """
-        options = source_options(self._settings.mqtt)
+        mqtt = self._settings.mqtt
+        files = (await self._files.look(lambda snapshot: read_mqtt_files(mqtt, snapshot))).value
         await self._listener.open()
         self._log_listener()
-        self._log_certificate_problems(self._settings)
+        self._log_certificate_problems(files.problems)
         if self._store is not None:
             self._store.start()
         watches = [
+            asyncio.create_task(self._watcher.watch()),
             asyncio.create_task(self._watch_certificates()),
             asyncio.create_task(self._watch_for_gaps()),
         ]
         try:
-            await self._connect(self._settings.mqtt, options)
+            await self._connect(mqtt, files)
             if self._reconciler is not None:
                 self._reconciler.start()
             self._supervision.start()
@@ -194,17 +211,15 @@ class Service:
             return Readiness(ready=False, text="stopping")
         if not self._connections.statuses:
             return Readiness(ready=False, text="starting")
+        # Under `stall` a file that cannot be written is what keeps presence behind.
+        state = self._store.problems if self._store is not None else []
         if problems := self._connections.problems:
-            return Readiness(ready=False, text="\n".join(problems))
-        problem = self._store.problem if self._store is not None else None
+            return Readiness(ready=False, text="\n".join([*problems, *state]))
         if catching_up := self._gap_detector.catching_up:
             text = f"catching up with messages queued meanwhile: {', '.join(catching_up)}"
-            # Under `stall` a file that cannot be written is what keeps presence behind.
-            return Readiness(ready=False, text=f"{problem}\n{text}" if problem else text)
+            return Readiness(ready=False, text="\n".join([*state, text]))
         lines = ["ready: every connection is up, every filter granted"]
-        lines += self._gap_detector.warnings
-        if problem:
-            lines.append(problem)
+        lines += [*self._gap_detector.warnings, *state]
         if self._reconciler is not None:
             lines += self._reconciler.problems
         return Readiness(ready=True, text="\n".join(lines))
@@ -219,8 +234,8 @@ class Service:
     async def reload(self) -> list[str]:
         """Read the settings again and apply them; wrong ones change nothing.
 
-        Returns what is wrong with them. Presence is kept. Only connections whose own options, or
-        whose certificate files, changed reconnect.
+        Returns what is wrong with them or with the files that they name. Presence is kept. Only
+        connections whose own options, or whose certificate files, changed reconnect.
         """
         async with self._changing:
             if self._stopping:
@@ -228,27 +243,40 @@ class Service:
             with self._supervision.reloading():
                 self._reloading = asyncio.ensure_future(self._reload())
                 await asyncio.wait([self._reloading])
-                if self._reloading.cancelled():
-                    return ["presenced is stopping"]
-                return self._reloading.result()
+            if self._reloading.cancelled():
+                return ["presenced is stopping"]
+            problems = self._reloading.result()
+            if self._store is not None:
+                self._store.note_reload(problems)
+            return problems
 
     async def _reload(self) -> list[str]:
         try:
-            settings = self._load()
-            options = source_options(settings.mqtt)
-            protection = read_protection(settings.metrics.web_config)
+            look = await self._files.look_until_settled(self._read_all)
+            settings, files, protection = look.value
+            self._watcher.current.check_successor(protection, settings.metrics.web_config)
         except SettingsError as error:
             self._metric_sources.reload_successful = False
             problems = [str(problem) for problem in error.problems]
             self._log.error("configuration not reloaded; the running one stays", problems=problems)
             return problems
         self._apply(settings, protection)
-        reconnected = await self._connect(settings.mqtt, options)
+        self._log_certificate_problems(files.problems)
+        reconnected = await self._connect(settings.mqtt, files)
         reconnected += await self._connections.renew()
         if self._reconciler is not None:
             await self._reconciler.use(settings)
         self._log.info("configuration reloaded", reconnected=reconnected)
         return []
+
+    def _read_all(self, snapshot: FileSnapshot) -> tuple[Settings, MqttFiles, Protection]:
+        """Read the settings and all files that they name; raises SettingsError."""
+        settings = self._load(snapshot)
+        return (
+            settings,
+            read_mqtt_files(settings.mqtt, snapshot),
+            read_protection(settings.metrics.web_config, snapshot),
+        )
 
     def _apply(self, settings: Settings, protection: Protection) -> None:
         before, metrics = self._settings, settings.metrics
@@ -265,9 +293,10 @@ class Service:
             if self._api is not None:
                 self._api.use(metrics)
         self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
+        self._listener.cross_site.allowed_hosts = metrics.allowed_hosts
         if not self._watcher.use(metrics.web_config, protection):
             self._log.warning(
-                "metrics.web_config turns TLS on or off, which takes effect at the next start"
+                "metrics.web_config turns TLS on, which takes effect at the next start"
             )
         log.configure(settings.log.level, settings.log.format)
         self._transitions.use_configuration()
@@ -281,16 +310,15 @@ class Service:
         self._settings = settings
         self._metric_sources.reload_successful = True
         self._metric_sources.reloaded_at = time.time()
-        self._log_certificate_problems(settings)
 
-    async def _connect(self, mqtt: MqttSettings, options: list[SourceOptions]) -> int:
+    async def _connect(self, mqtt: MqttSettings, files: MqttFiles) -> int:
         self._connections.expect(mqtt.client_ids, mqtt.message_rate_limit)
-        self._gap_detector.expect(options)
+        self._gap_detector.expect(files.options)
         # Deadlines of restored clients wait until it is known which messages may still come.
         self._delivery.arm()
-        started = await self._connections.use(mqtt.transport, options)
+        started = await self._connections.use(mqtt.transport, files.options)
         self._metric_sources.transport = mqtt.transport
-        self._metric_sources.certificate_expiry = certificate_expiries(mqtt.tls)
+        self._metric_sources.certificate_expiry = files.expiries
         return started
 
     async def _disconnect(self) -> None:
@@ -312,8 +340,11 @@ class Service:
                 async with self._changing:
                     if await self._connections.renew():
                         self._log.info("certificate files renewed")
-                    expiry = certificate_expiries(self._settings.mqtt.tls)
-                    self._metric_sources.certificate_expiry = expiry
+                    tls = self._settings.mqtt.tls
+                    look = await self._files.look(partial(certificate_expiries, tls))
+                    self._metric_sources.certificate_expiry = look.value
+            except SettingsError as error:
+                self._throttled_log.warning("certificate files not checked", problem=str(error))
             except Exception:  # noqa: BLE001 - the next check may succeed
                 self._log.exception("could not check for renewed certificate files")
 
@@ -347,7 +378,6 @@ class Service:
         )
         self._watcher.log_warnings()
 
-    def _log_certificate_problems(self, settings: Settings) -> None:
-        if settings.mqtt.tls:
-            for problem in check_tls_files(settings.mqtt.tls, now=datetime.now(UTC)):
-                self._log.warning("certificate files", problem=str(problem))
+    def _log_certificate_problems(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self._log.warning("certificate files", problem=str(problem))

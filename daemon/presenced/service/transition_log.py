@@ -64,9 +64,9 @@ class SecondFormatter:
         self._text = ""
 
     def milliseconds(self, at: float) -> str:
-        """Return a time as `datetime.isoformat` with milliseconds, rounded down."""
+        """Return a time as `format_utc` does, rounded down to milliseconds."""
         second, micros = divmod(round(at * 1_000_000), 1_000_000)
-        return f"{self._format(second)}.{micros // 1000:03}+00:00"
+        return f"{self._format(second)}.{micros // 1000:03}Z"
 
     def microseconds(self, at: float) -> str:
         """Return a time with microseconds and Z."""

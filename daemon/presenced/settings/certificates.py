@@ -3,12 +3,14 @@
 One check serves the connections to the broker, the listener, and the commands `check` and `doctor`.
 """
 
+import os
 import re
 import ssl
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +19,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from presenced.settings.problems import Kind, Problem, SettingsError, Severity, read_named_file
+from presenced.settings.files import FileSnapshot
+from presenced.settings.problems import Kind, Problem, SettingsError, Severity
+
+EXPIRY_WARNING = timedelta(days=30)
+"""How long before its expiry a certificate is reported."""
 
 _CERT, _KEY, _CA = "mqtt.tls.cert", "mqtt.tls.key", "mqtt.tls.ca"
 _AMAZON_CA = "https://www.amazontrust.com/repository/AmazonRootCA1.pem"
@@ -53,34 +59,37 @@ class Pem:
     content: bytes
 
 
-def check_tls_files(files: PemFiles, *, now: datetime) -> list[Problem]:
+def check_tls_files(
+    files: PemFiles, *, now: datetime, snapshot: FileSnapshot | None = None
+) -> list[Problem]:
     """Return everything that is wrong with the files of a connection at `now`, which has a zone.
 
     Problems of the kinds `missing` and `unreadable` prevent the start of the daemon; others may
     come and go while it runs.
     """
-    check = PemCheck(now)
+    check = PemCheck(now, snapshot)
     cert, key = check.read(_CERT, files.cert), check.read(_KEY, files.key)
     check.check_pair(cert, key)
     if cert and key:
-        # Without a password OpenSSL would ask for one on the terminal.
-        check.try_loading(
-            cert, key, load=lambda context: context.load_cert_chain(str(cert.path), key.path, "")
-        )
+        pair = cert.content, key.content
+        check.try_loading(cert, key, load=lambda context: load_pair(context, *pair))
     if ca := check.read(_CA, files.ca):
+        content = ca.content
         check.check_authorities(ca)
-        check.try_loading(ca, load=lambda context: context.load_verify_locations(str(ca.path)))
+        check.try_loading(ca, load=lambda context: load_authorities(context, content))
     return check.problems
 
 
-def certificate_expiries(files: PemFiles | None) -> dict[str, float]:
+def certificate_expiries(
+    files: PemFiles | None, snapshot: FileSnapshot | None = None
+) -> dict[str, float]:
     """Return when the `client` certificate and the `ca` expire, in seconds since the epoch.
 
     A client certificate is the first of its file, the others are those of intermediate authorities.
     A bundle of authorities expires when the first of them does. Certificates that cannot be read
     are left out.
     """
-    check = PemCheck(datetime.now(UTC))
+    check = PemCheck(datetime.now(UTC), snapshot)
     expiries = {}
     for name, path in (("client", files.cert), ("ca", files.ca)) if files else ():
         pem = check.read(name, path)
@@ -90,20 +99,47 @@ def certificate_expiries(files: PemFiles | None) -> dict[str, float]:
     return expiries
 
 
+def load_pair(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
+    """Load a certificate and its key, in PEM format; raises OSError, such as ssl.SSLError."""
+    with file_in_memory(cert) as cert_path, file_in_memory(key) as key_path:
+        # An empty password: without one OpenSSL would ask for it on the terminal.
+        context.load_cert_chain(cert_path, key_path, password="")
+
+
+def load_authorities(context: ssl.SSLContext, authorities: bytes) -> None:
+    """Load certificates to trust, in PEM format; raises OSError, such as ssl.SSLError."""
+    with file_in_memory(authorities) as path:
+        context.load_verify_locations(path)
+
+
+@contextmanager
+def file_in_memory(content: bytes) -> Iterator[str]:
+    """Yield the path of a file in memory with this content.
+
+    The TLS library reads files, and those on disk may have changed since they were checked.
+    """
+    with os.fdopen(os.memfd_create("presenced-pem"), "wb") as file:
+        file.write(content)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
+
+
 class PemCheck:
     """Read and check PEM files one after the other, and collect what is wrong in `problems`.
 
-    Problems of severity `error` keep a file from working, those of severity `warning` do not.
+    Problems of severity `error` keep a file from working, those of severity `warning` do not. The
+    files are read from `snapshot`, by default a new one.
     """
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, snapshot: FileSnapshot | None = None) -> None:
         self.problems: list[Problem] = []
         self._now = now
+        self._snapshot = snapshot or FileSnapshot()
 
     def read(self, key: str, path: Path | None) -> Pem | None:
         """Read the file that a key names; None if it names none, or if that fails."""
         try:
-            return Pem(key, path, read_named_file(path, key)) if path else None
+            return Pem(key, path, self._snapshot.read(path, key)) if path else None
         except SettingsError as error:
             self.problems += error.problems
             return None
@@ -122,8 +158,8 @@ class PemCheck:
         if cert and (certificates := self.certificates(cert)):
             # The peer checks the rest of the chain, which it may not need.
             certificate = certificates[0]
-            if outdated := _outdated(certificate, self._now):
-                self._report(cert, *outdated)
+            if finding := _validity(certificate, self._now):
+                self._report(cert, *finding)
         if key is None:
             return
         self._check_mode(key)
@@ -137,15 +173,16 @@ class PemCheck:
             )
 
     def check_authorities(self, pem: Pem) -> None:
-        """Check that a file contains an authority (CA) that is valid now."""
+        """Check that a file contains an authority (CA) that is valid now, and for some time."""
         certificates = self.certificates(pem)
         authorities = [certificate for certificate in certificates if _is_authority(certificate)]
         if certificates and not authorities:
             message = "contains no certificate of an authority (CA), which could sign the broker's"
             self._report(pem, "no_authority", message, f"For AWS IoT Core use {_AMAZON_CA}")
-        outdated = [_outdated(authority, self._now) for authority in authorities]
-        if outdated and all(outdated):
-            self._report(pem, *(outdated[0] or ()))
+        findings = [_validity(authority, self._now) for authority in authorities]
+        bad = [finding for finding in findings if finding]
+        if bad and len(bad) == len(findings):
+            self._report(pem, *min(bad, key=lambda finding: finding[-1] == "error"))
 
     def try_loading(self, *pems: Pem, load: Callable[[ssl.SSLContext], None]) -> None:
         """Load files into the TLS library, which decides what is malformed.
@@ -248,23 +285,30 @@ def _match(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
         return True
 
 
-def _outdated(certificate: x509.Certificate, now: datetime) -> tuple[Kind, str, str] | None:
-    """Return kind, message and remedy if a certificate is not valid now."""
+def _validity(
+    certificate: x509.Certificate, now: datetime
+) -> tuple[Kind, str, str, Severity] | None:
+    """Return kind, message, remedy and severity if a certificate is not valid now, or not for long.
+
+    A certificate that expires soon is a warning.
+    """
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if begin <= now <= end:
-        return None
     clock = f"it is {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC now"
+    expiry = f"{end:%Y-%m-%d %H:%M} UTC"
+    renew = "Create or renew the certificate and put the new files in its place"
     if now > end:
+        return "expired", f"expired on {expiry}; {clock}", renew, "error"
+    if now < begin:
         return (
-            "expired",
-            f"expired on {end:%Y-%m-%d %H:%M} UTC; {clock}",
-            "Create or renew the certificate and put the new files in its place",
+            "not_yet_valid",
+            f"is not valid before {begin:%Y-%m-%d %H:%M} UTC; {clock}",
+            "Check the clock of this machine; else wait or use another certificate",
+            "error",
         )
-    return (
-        "not_yet_valid",
-        f"is not valid before {begin:%Y-%m-%d %H:%M} UTC; {clock}",
-        "Check the clock of this machine; else wait or use another certificate",
-    )
+    if end - now < EXPIRY_WARNING:
+        message = f"expires within {EXPIRY_WARNING.days} days, on {expiry}"
+        return "expires_soon", message, renew, "warning"
+    return None
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:

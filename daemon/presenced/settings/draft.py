@@ -16,7 +16,8 @@ Model = TypeVar("Model", bound=BaseModel)
 KeyPath = tuple[str | int, ...]
 
 _LONGEST_VALUE = 80
-# A URL written there may contain a password.
+_MOST_PROBLEMS = 100
+# A URL written there by mistake may contain a password.
 _ADDRESSES = (
     ("mqtt", "endpoint"),
     ("aws", "credentials_endpoint"),
@@ -86,12 +87,12 @@ class Draft:
             found = error.errors(include_url=False)
             # A list may be too short only because entries of it are wrong.
             wrong = {d["loc"][:length] for d in found for length in range(len(d["loc"]))}
-            problems = [
-                self._problem(details)
-                for details in found
-                if details["type"] != "too_short" or details["loc"] not in wrong
-            ]
-            raise SettingsError([*self.problems, *problems]) from None
+            relevant = [d for d in found if d["type"] != "too_short" or d["loc"] not in wrong]
+            problems = [*self.problems, *map(self._problem, relevant[:_MOST_PROBLEMS])]
+            if more := len(relevant[_MOST_PROBLEMS:]):
+                message = f"problems that are left out of this list: {more:,}"
+                problems.append(Problem(key="", message=message, origin=self.file))
+            raise SettingsError(problems) from None
         if self.problems:
             raise SettingsError(self.problems)
         return settings

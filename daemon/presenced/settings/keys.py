@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from presenced.settings.model import Settings
+from presenced.settings.problems import LONGEST_NAME
 
 # Two names that are equal have the likeness 1.
 _ENOUGH = 0.8
@@ -102,6 +103,8 @@ def dotted(path: Iterable[str | int]) -> str:
 def nearest_key(path: str, keys: Mapping[str, Key]) -> str | None:
     """Return the known key that an unknown one resembles, preferably in the same section."""
     section, _, name = path.rpartition(".")
+    if len(name) > LONGEST_NAME:
+        return None
     name = name.lower().replace("-", "_")
 
     def likeness(key: str) -> float:

@@ -13,11 +13,12 @@ from typing import Any
 import yaml
 
 from presenced.settings.draft import Draft, Source
+from presenced.settings.files import FileSnapshot
 from presenced.settings.keys import KEYS, Key, dotted
 from presenced.settings.model import Settings
 from presenced.settings.mqtt import ENDPOINT_REQUIRED
-from presenced.settings.problems import Problem, closest, read_named_file
-from presenced.settings.yaml_file import parse_value, read_yaml
+from presenced.settings.problems import Problem, closest
+from presenced.settings.yaml_file import LimitError, parse_value, read_yaml
 
 DEFAULT_CONFIG = Path("/etc/presenced/presenced.yaml")
 """The file that is read if none is named and this one exists."""
@@ -45,14 +46,17 @@ def load_settings(
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
     require_endpoint: bool = True,
+    snapshot: FileSnapshot | None = None,
 ) -> Settings:
     """Read the settings: the file, over it the environment, over that the overrides.
 
     Without `path` there is no file. `environ` is that of the process by default. `overrides` are by
-    dotted key (`mqtt.tls.cert`); the value None means not given. With `require_endpoint` an empty
-    `mqtt.endpoint` is an error. Raises SettingsError with everything that is wrong.
+    dotted key (`mqtt.tls.cert`); the value None means not given. With `require_endpoint` it is an
+    error if `mqtt.endpoint` is empty or the placeholder of the example. The file is read from
+    `snapshot`, by default a new one. Raises SettingsError with everything that is wrong.
     """
-    draft = read_yaml(read_named_file(path), path, KEYS) if path else Draft(KEYS)
+    snapshot = snapshot or FileSnapshot()
+    draft = read_yaml(snapshot.read(path), path, KEYS) if path else Draft(KEYS)
     _apply_environment(draft, os.environ if environ is None else environ)
     for key, value in (overrides or {}).items():
         if value is not None:
@@ -103,8 +107,9 @@ def _apply(
     elif key and key.kind == "data":
         try:
             value = parse_value(text)
-        except (yaml.YAMLError, RecursionError):
-            draft.problems.append(problem(value=repr(text[:80]), message="is not JSON"))
+        except yaml.YAMLError as error:
+            message = str(error.problem) if isinstance(error, LimitError) else "is not JSON"
+            draft.problems.append(problem(value=repr(text[:80]), message=message))
             return
     above = draft.sources.get(path[:-1])
     if (

@@ -18,7 +18,7 @@ from pydantic import (
 from presenced.events.model import DISCONNECT_REASONS
 from presenced.settings.aws import REGION_REQUIRED, AwsSettings, ReconcileSettings, region_of
 from presenced.settings.mqtt import MqttSettings
-from presenced.settings.problems import InvalidValue
+from presenced.settings.problems import LONGEST_NAME, InvalidValue
 from presenced.settings.values import (
     RESERVED,
     Duration,
@@ -27,6 +27,7 @@ from presenced.settings.values import (
     Number,
     PathName,
     Section,
+    check_allowed_host,
     file_default,
     format_duration,
     parse_listen,
@@ -59,7 +60,9 @@ def _misspelt(text: str) -> str | None:
     AWS adds reasons, often variations of old ones (`API_INITIATED_DISCONNECT`), so likeness alone
     is not enough.
     """
-    for known in () if text in DISCONNECT_REASONS else DISCONNECT_REASONS:
+    if text in DISCONNECT_REASONS or len(text) > LONGEST_NAME:
+        return None
+    for known in DISCONNECT_REASONS:
         likeness = SequenceMatcher(None, text, known).ratio()
         if round((1 - likeness) * (len(text) + len(known))) <= _SLIP:
             return known
@@ -180,7 +183,7 @@ class MetricsSettings(Section):
 
     listen: Listen = ":9883"
     """Address of the HTTP listener that Prometheus scrapes: "HOST:PORT", or ":PORT" for every
-    interface, or "[::1]:9883" for IPv6. Port 0 is any free port."""
+    interface, or "[::1]:9883" for IPv6. "[::]:9883" serves IPv4 too. Port 0 is any free port."""
 
     per_client: Flag = True
     """Whether each client has series of its own, such as iot_client_connected. Without them only
@@ -208,8 +211,17 @@ class MetricsSettings(Section):
     that it names."""
 
     health_listen: Listen | None = None
-    """A second address, for /-/healthy and /-/ready alone, which web_config does not protect:
-    for local checks, such as "127.0.0.1:9884", that have no password or client certificate."""
+    """A second address, for /-/healthy and /-/ready alone, which web_config does not protect: for
+    checks that have no password or client certificate. "127.0.0.1:9884" is for those on the same
+    machine or in the same container; the probes of Kubernetes come to the address of the pod and
+    need ":9884"."""
+
+    allowed_hosts: tuple[Annotated[str, AfterValidator(check_allowed_host)], ...] = ()
+    """Further host names by which browsers and users of the API may call the listener, such as that
+    of a reverse proxy or of a Kubernetes service: names, *.DOMAIN, or * for any. Addresses,
+    localhost, and the names of the machine are always allowed. Otherwise a web page could read the
+    API by a name that it points at the listener (DNS rebinding). Scrapes and health checks may use
+    any name, and with TLS the certificate decides."""
 
     enable_reload_endpoint: Flag = False
     """Whether POST /-/reload reloads the configuration, as SIGHUP does. Every client that may
@@ -232,14 +244,9 @@ class MetricsSettings(Section):
     @field_validator("health_listen")
     @classmethod
     def _check_health_listen(cls, listen: str | None, info: ValidationInfo) -> str | None:
-        if listen is not None and "listen" in info.data:
-            metrics, health = parse_listen(info.data["listen"]), parse_listen(listen)
-            # No host means every interface, also that of the other one.
-            same_host = metrics.host == health.host or None in (metrics.host, health.host)
-            if same_host and metrics.port == health.port != 0:
-                raise InvalidValue(
-                    f"uses the address of metrics.listen, {info.data['listen']}: set another port"
-                )
+        metrics = info.data.get("listen")
+        if listen and metrics and parse_listen(metrics).overlaps(parse_listen(listen)):
+            raise InvalidValue(f"uses the address of metrics.listen, {metrics}: set another port")
         return listen
 
     @field_validator("thing_attributes")

@@ -3,6 +3,7 @@
 Durations are read as seconds.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,10 @@ from pydantic import (
     field_validator,
 )
 
-from presenced.settings.problems import InvalidValue, Problem, SettingsError, read_named_file
+from presenced.settings.files import FileSnapshot
+from presenced.settings.partitions import is_aws
+from presenced.settings.problems import InvalidValue, Problem, SettingsError
+from presenced.settings.topic_filters import check_topic_filter, overlapping_filters
 from presenced.settings.values import (
     HOW_TO_FIND_ENDPOINT,
     Duration,
@@ -24,20 +28,20 @@ from presenced.settings.values import (
     PathName,
     Section,
     check_endpoint,
-    check_topic_filter,
     file_default,
-    overlapping_filters,
     utf8_length,
     within,
 )
 
 ENDPOINT_REQUIRED = "endpoint_required"
-"""Entry of pydantic's validation context: whether an empty endpoint is an error."""
+"""Entry of pydantic's validation context: whether an empty endpoint or a placeholder is an error.
+"""
 
 _DIRECTORY = "/etc/presenced/certs"
+# `xxxxxxxxxxxxxx-ats.iot.eu-west-1.amazonaws.com` in config/presenced.yaml.
+_PLACEHOLDER = re.compile(r"x{5,}(-ats)?\.")
 _MAX_CLIENT_ID = 128
 _SHOWN_OVERLAPS = 5
-_AWS = (".amazonaws.com", ".amazonaws.com.cn")
 _PASSWORD_FILE = "mqtt.password_file"  # noqa: S105 -- the name of a key
 
 
@@ -113,11 +117,6 @@ def _client_ids(first: str, count: int) -> tuple[str, ...]:
     return (first, *(f"{first}-{number}" for number in range(2, count + 1)))
 
 
-def is_aws(endpoint: str) -> bool:
-    """Return whether a host name is an endpoint of AWS, other than a custom domain."""
-    return endpoint.lower().rstrip(".").endswith(_AWS)
-
-
 TopicFilter = Annotated[str, AfterValidator(check_topic_filter)]
 Connection = Annotated[tuple[TopicFilter, ...], Field(min_length=1, max_length=8)]
 
@@ -132,7 +131,7 @@ class MqttSettings(Section):
     endpoint: Annotated[str, BeforeValidator(check_endpoint)] = ""
     """Host name of the broker, without scheme and port. For AWS IoT Core,
     `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints that of your account and region.
-    There is no default."""
+    Case and a dot at the end make no difference. There is no default."""
 
     port: Annotated[Number, Field(ge=1, le=65535)] = 8883
     """TCP port of the broker. On 443, which passes more firewalls, AWS IoT Core expects the ALPN
@@ -173,7 +172,8 @@ class MqttSettings(Section):
     ] = file_default([["$aws/events/#"]])
     """MQTT connections to open, each a list of 1 to 8 topic filters. AWS IoT Core delivers at most
     100 messages a second to one connection and discards the rest, so a large fleet needs its
-    events divided among several. No two filters may match the same topic."""
+    events divided among several. Each filter must match topics of events, and no two filters may
+    match the same topic."""
 
     qos: Annotated[Literal[0, 1], BeforeValidator(_check_qos)] = 1
     """Quality of service of the subscriptions. With 1 the broker repeats what was not acknowledged;
@@ -210,8 +210,11 @@ class MqttSettings(Section):
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint_given(cls, endpoint: str, info: ValidationInfo) -> str:
-        if not endpoint and (info.context or {}).get(ENDPOINT_REQUIRED):
-            raise InvalidValue(f"is not set: {HOW_TO_FIND_ENDPOINT}")
+        if (info.context or {}).get(ENDPOINT_REQUIRED):
+            if not endpoint:
+                raise InvalidValue(f"is not set: {HOW_TO_FIND_ENDPOINT}")
+            if _PLACEHOLDER.match(endpoint):
+                raise InvalidValue(f"is the placeholder of the example: {HOW_TO_FIND_ENDPOINT}")
         return endpoint
 
     @field_validator("username")
@@ -265,7 +268,7 @@ class MqttSettings(Section):
         return connections
 
 
-def read_password(mqtt: MqttSettings) -> str | None:
+def read_password(mqtt: MqttSettings, snapshot: FileSnapshot | None = None) -> str | None:
     """Return the password for the broker, from the settings or the file that they name, or None.
 
     Raises SettingsError if `mqtt.password_file` cannot be read or is empty.
@@ -274,7 +277,7 @@ def read_password(mqtt: MqttSettings) -> str | None:
     if path is None:
         return mqtt.password.get_secret_value() if mqtt.password else None
     try:
-        password = read_named_file(path, _PASSWORD_FILE).decode()
+        password = (snapshot or FileSnapshot()).read(path, _PASSWORD_FILE).decode()
     except UnicodeDecodeError:
         password = ""
     password = password.removesuffix("\n").removesuffix("\r")

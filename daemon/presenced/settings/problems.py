@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Literal
 
 Kind = Literal[
@@ -15,6 +14,7 @@ Kind = Literal[
     "mismatch",
     "no_authority",
     "expired",
+    "expires_soon",
     "not_yet_valid",
     "exposed",
 ]
@@ -73,37 +73,15 @@ class SettingsError(Exception):
         self.problems = tuple(problems)
 
 
+LONGEST_NAME = 128
+"""Longer words are compared with no known one, because that takes time."""
+
+
 def closest(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
-    """Return the known word that `word` resembles most; None if it resembles none.
+    """Return the known word that `word` resembles most; None if it resembles none or is very long.
 
     Equal words have the likeness 1.
     """
+    if len(word) > LONGEST_NAME:
+        return None
     return next(iter(get_close_matches(word, known, n=1, cutoff=likeness)), None)
-
-
-def read_named_file(path: Path, key: str = "") -> bytes:
-    """Return the content of the file that a key names, or of the configuration file itself.
-
-    Raises SettingsError.
-    """
-    kind: Kind = "unreadable"
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        kind = "missing"
-        message = "no such file"
-        if not path.parent.exists():
-            message += f", and no directory {path.parent}"
-        remedy = f"Put the file there, or correct {key}" if key else ""
-    except IsADirectoryError:
-        message, remedy = "is a directory", "Name the file in it"
-    except PermissionError:
-        message = "may not be read by this user"
-        remedy = "Check the owner and mode of the file and of its directories"
-    except OSError as error:
-        message, remedy = f"cannot be read: {error.strerror}", ""
-    value, origin = (str(path), None) if key else (None, str(path))
-    problem = Problem(
-        key=key, value=value, origin=origin, message=message, remedy=remedy, kind=kind
-    )
-    raise SettingsError([problem])

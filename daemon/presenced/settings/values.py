@@ -1,12 +1,10 @@
-"""Values as people write them: paths, durations, host names, listen addresses, topic filters.
+"""Values as people write them: paths, durations, host names, listen addresses.
 
 A validator raises InvalidValue, a ValueError, with what to write instead.
 """
 
 import re
-from collections.abc import Iterator, Sequence
 from ipaddress import AddressValueError, IPv6Address
-from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -167,16 +165,22 @@ DEMO_LISTEN = "127.0.0.1:9883"
 
 _LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,254}}$){_LABEL}(\.{_LABEL})*\.?")
-_LISTEN = re.compile(r"(\[(?P<ipv6>[^\[\]]*)\]|(?P<name>[^:\[\]]*)):(?P<port>[0-9]{1,9})")
+_LISTEN = re.compile(r"(\[(?P<ipv6>[^\[\]]*)\]|(?P<name>[^:\[\]]*)):(?P<port>[0-9]+)")
 _LAST_PORT = 65535
 
 
 def check_endpoint(value: Any) -> str:
-    """Return the host name or address of a broker, or the empty text for none."""
+    """Return the host name or address of a broker, or the empty text for none.
+
+    A name is returned in lower case without the dot at its end, as TLS needs it (RFC 6066 section
+    3).
+    """
     if not isinstance(value, str):
         raise InvalidValue(f"must be a host name: {HOW_TO_FIND_ENDPOINT}")
-    if value == "" or is_host(value):
+    if value == "" or _is_ipv6(value):
         return value
+    if _NAME.fullmatch(value):
+        return value.lower().removesuffix(".")
     rule = "must be a host name alone, without scheme, port or path"
     try:
         url = urlsplit(value.strip() if "://" in value else f"//{value.strip()}")
@@ -191,6 +195,18 @@ def check_endpoint(value: Any) -> str:
     raise InvalidValue(f"{rule}: write {host}" + (f" and mqtt.port: {port}" if port else ""))
 
 
+def check_allowed_host(text: str) -> str:
+    """Return a host name that may stand in a `Host` header, `*.DOMAIN`, or `*` for any."""
+    if text == "*" or _NAME.fullmatch(text.removeprefix("*.")):
+        return text
+    rule = "must be a host name alone, *.DOMAIN, or * for any"
+    try:
+        host = urlsplit(text.strip() if "://" in text else f"//{text.strip()}").hostname or ""
+    except ValueError:
+        host = ""
+    raise InvalidValue(rule, nearest=host if _NAME.fullmatch(host) else None)
+
+
 class ListenAddress(NamedTuple):
     """Where to listen: `host` None means every interface, `port` 0 a free port."""
 
@@ -201,7 +217,17 @@ class ListenAddress(NamedTuple):
     def reachable_host(self) -> str:
         """The host by which this machine reaches the listener."""
         host = self.host or "127.0.0.1"
-        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound
+        # A machine need not have an IPv6 address, not even on the loopback interface.
+        return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - not bound
+
+    def overlaps(self, other: "ListenAddress") -> bool:
+        """Return whether only one of two listeners can have its address."""
+        hosts = {self.host, other.host}
+        # No host and `::` are every interface, with both families.
+        same_host = len(hosts) == 1 or bool(hosts & {None, "::"})
+        if "0.0.0.0" in hosts:  # noqa: S104 - not bound
+            same_host |= not any(":" in host for host in hosts if host)
+        return same_host and self.port == other.port != 0
 
 
 def parse_listen(text: str) -> ListenAddress:
@@ -209,9 +235,7 @@ def parse_listen(text: str) -> ListenAddress:
     match = _LISTEN.fullmatch(text)
     if match is None:
         raise _not_a_listen_address(text)
-    port = int(match["port"])
-    if port > _LAST_PORT:
-        raise InvalidValue(f"must have a port from 0 to {_LAST_PORT}")
+    port = _parse_port(match["port"])
     if match["ipv6"] is not None:
         if not _is_ipv6(match["ipv6"]):
             raise InvalidValue("must have an IPv6 address between the brackets, such as [::1]:9883")
@@ -221,19 +245,28 @@ def parse_listen(text: str) -> ListenAddress:
     return ListenAddress(match["name"] or None, port)
 
 
+def _parse_port(digits: str) -> int:
+    # By length first: Python converts no more than some thousand digits.
+    significant = digits.lstrip("0") or "0"
+    if len(significant) > len(str(_LAST_PORT)) or int(significant) > _LAST_PORT:
+        raise InvalidValue(f"must have a port from 0 to {_LAST_PORT}")
+    return int(significant)
+
+
 def _not_a_listen_address(text: str) -> InvalidValue:
     rule = "must be HOST:PORT, or :PORT for every interface"
     bare = text.partition("://")[2].rstrip("/") if "://" in text else text.strip()
-    if re.fullmatch(r"[0-9]{1,5}", bare):
-        return InvalidValue(rule, nearest=f'":{bare}"')
+    if re.fullmatch("[0-9]+", bare):
+        return InvalidValue(rule, nearest=f'":{_parse_port(bare)}"')
+    if match := _LISTEN.fullmatch(bare):
+        _parse_port(match["port"])
+        return InvalidValue(rule, nearest=bare)
     if bare.count(":") > 1:
         address = bare.strip("[]")
         nearest = f"[{address}]:9883" if _is_ipv6(address) else None
         return InvalidValue(
             f"{rule}; an IPv6 address stands in brackets, such as [::1]:9883", nearest=nearest
         )
-    if _LISTEN.fullmatch(bare):
-        return InvalidValue(rule, nearest=bare)
     return InvalidValue(rule, nearest=f"{bare}:9883" if _NAME.fullmatch(bare) else None)
 
 
@@ -248,71 +281,3 @@ def _is_ipv6(text: str) -> bool:
     except AddressValueError:
         return False
     return True
-
-
-# Topic filters (MQTT 5 section 4.7)
-
-_EVENTS = "$aws/events/#"
-_MAX_BYTES = 65535
-
-
-def check_topic_filter(text: str) -> str:
-    """Return a topic filter that is valid in MQTT and can match an event message."""
-    if not text:
-        raise InvalidValue("must not be empty", nearest=_EVENTS)
-    if utf8_length(text) > _MAX_BYTES:
-        raise InvalidValue(f"must not be longer than {_MAX_BYTES} bytes")
-    group, levels = _parse_filter(text)
-    if group is not None and (not group or set(group) & set("#+")):
-        raise InvalidValue("must name its group: write $share/GROUP/FILTER")
-    for position, level in enumerate(levels):
-        if "+" in level and level != "+":
-            raise InvalidValue("must have + alone between two slashes")
-        if "#" in level and (level != "#" or position != len(levels) - 1):
-            raise InvalidValue("must have # only at the end, after a slash")
-    if not _overlap(levels, _EVENTS.split("/")):
-        raise InvalidValue(
-            "matches no topic below $aws/events/, where AWS IoT Core publishes event messages",
-            nearest=_EVENTS,
-        )
-    return text
-
-
-def overlapping_filters(connections: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Return a sentence for each two filters that match a common topic.
-
-    A broker may deliver a message once for each of them, and each would be counted. Only equal
-    shared subscriptions on different connections divide their messages.
-    """
-    places = [
-        (connection, f"[{connection}][{position}]", text)
-        for connection, filters in enumerate(connections)
-        for position, text in enumerate(filters)
-    ]
-    for (at_a, place_a, a), (at_b, place_b, b) in combinations(places, 2):
-        if a == b and at_a != at_b and a.startswith("$share/"):
-            continue
-        if _overlap(_parse_filter(a)[1], _parse_filter(b)[1]):
-            yield f"{place_b} {b} {'repeats' if a == b else 'overlaps'} {place_a} {a}"
-
-
-def _parse_filter(text: str) -> tuple[str | None, list[str]]:
-    """Return the group of a shared subscription (`$share/GROUP/FILTER`), else None, and levels."""
-    levels = text.split("/")
-    if levels[0] == "$share":
-        return "".join(levels[1:2]), levels[2:]
-    return None, levels
-
-
-def _overlap(a: Sequence[str], b: Sequence[str]) -> bool:
-    # Wildcards at the beginning do not match topics that begin with $ (MQTT 5 section 4.7.2).
-    if any(x[:1] in (["#"], ["+"]) and y[:1] and y[0].startswith("$") for x, y in ((a, b), (b, a))):
-        return False
-    for x, y in zip(a, b, strict=False):
-        if "#" in (x, y):
-            return True
-        if x != y and "+" not in (x, y):
-            return False
-    # "a/#" matches "a" too.
-    longer = max(a, b, key=len)[min(len(a), len(b)) :]
-    return not longer or list(longer) == ["#"]

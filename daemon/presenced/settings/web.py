@@ -19,8 +19,9 @@ from pydantic import (
     model_validator,
 )
 
+from presenced.settings.files import FileSnapshot
 from presenced.settings.keys import keys_of
-from presenced.settings.problems import InvalidValue, closest, read_named_file
+from presenced.settings.problems import InvalidValue, closest
 from presenced.settings.values import Duration, Flag, Number, PathName, Section, file_default
 from presenced.settings.yaml_file import read_yaml
 
@@ -48,6 +49,13 @@ CURVES = {
     "X25519": "X25519",
 }
 """Elliptic curves: Go's name and OpenSSL's."""
+
+CLIENT_AUTH_TYPES = (
+    "NoClientCert",
+    "VerifyClientCertIfGiven",
+    "RequireAndVerifyClientCert",
+)
+"""What may be required of clients, from the weakest to the strongest."""
 
 _TLS13 = ("TLS_AES_", "TLS_CHACHA20_")
 _VERIFY = "RequireAndVerifyClientCert"
@@ -252,9 +260,10 @@ KEYS = keys_of(WebConfig)
 """Every key of the web configuration file by its dotted path."""
 
 
-def read_web_config(path: Path) -> WebConfig:
+def read_web_config(path: Path, snapshot: FileSnapshot | None = None) -> WebConfig:
     """Read the web configuration file; relative paths in it are relative to the file.
 
     Raises SettingsError with everything that is wrong with it. Files that it names are not read.
     """
-    return read_yaml(read_named_file(path, WEB_CONFIG_KEY), path, KEYS).validate(WebConfig)
+    content = (snapshot or FileSnapshot()).read(path, WEB_CONFIG_KEY)
+    return read_yaml(content, path, KEYS).validate(WebConfig)

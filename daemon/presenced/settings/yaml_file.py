@@ -1,4 +1,7 @@
-"""Reading YAML files, with the line of every key."""
+"""Reading YAML files, with the line of every key.
+
+The size of what is read is limited, because aliases can make a few lines exponentially large.
+"""
 
 import re
 from collections.abc import Mapping
@@ -17,16 +20,50 @@ _HINTS = (
     ("mapping values are not allowed", "; put a value that contains ': ' in quotes"),
     ("<block mapping start>", "; keys of one mapping begin in the same column"),
 )
+_MAX_BYTES = 2**20
+_MAX_VALUES = 10_000
+_MAX_DEPTH = 20
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
+class LimitError(yaml.MarkedYAMLError):
+    """The text may be YAML, but is more than a configuration file may contain."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Safe YAML with the scalars of YAML 1.2, as editors read it.
+    """Safe YAML with the scalars of YAML 1.2, as editors read it, of limited size.
 
     PyYAML's own rules are those of YAML 1.1, where `no` is false, 1:30 is 90 and 010 is 8.
     """
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 -- the library's interface
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._values = 0
+        self._values_of: dict[yaml.Node | None, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Return the next node; raises LimitError."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if self._depth == _MAX_DEPTH:
+            message = f"is nested more than {_MAX_DEPTH} deep"
+            raise LimitError(problem=message, problem_mark=event.start_mark)
+        before = self._values
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(event, yaml.AliasEvent):
+            # One inside of its own value has no number yet.
+            self._values += self._values_of.get(node, 1)
+        else:
+            self._values += 1
+            self._values_of[node] = self._values - before
+        if self._values > _MAX_VALUES:
+            message = f"contains more than {_MAX_VALUES:,} values, with aliases written out"
+            raise LimitError(problem=message, problem_mark=event.start_mark)
+        return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
         """Return the data of a node; raises ConstructorError if its tag does not fit."""
@@ -52,7 +89,7 @@ for _tag, _regex, _first in (
 
 
 def parse_value(text: str) -> Any:
-    """Return the value of a piece of YAML or JSON; raises yaml.YAMLError."""
+    """Return the value of a piece of YAML or JSON; raises yaml.YAMLError, such as LimitError."""
     return yaml.load(text, _Loader)  # noqa: S506 -- a SafeLoader
 
 
@@ -63,6 +100,8 @@ def read_yaml(content: bytes, path: Path, keys: Mapping[str, Key]) -> Draft:
     Raises SettingsError if the content is not a YAML mapping.
     """
     reader = _Reader(path, keys)
+    if len(content) > _MAX_BYTES:
+        reader.fail(f"is larger than {_MAX_BYTES // 2**20} MiB: is it a configuration file?")
     try:
         text = content.decode("utf-8-sig")
         reader.read(text)
@@ -72,12 +111,12 @@ def read_yaml(content: bytes, path: Path, keys: Mapping[str, Key]) -> Draft:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         reader.fail(f"contains a character that YAML forbids: see line {line}")
+    except LimitError as error:
+        reader.fail(str(error.problem), error.problem_mark)
     except yaml.MarkedYAMLError as error:
         parts = [part for part in (error.context, error.problem) if part]
         hint = next((hint for sign, hint in _HINTS if sign in (error.problem or "")), "")
         reader.fail(f"is not YAML: {', '.join(parts)}{hint}", error.problem_mark)
-    except RecursionError:
-        reader.fail("is nested too deeply")
     return reader.draft
 
 

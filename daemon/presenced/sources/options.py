@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Literal
 
 from presenced.settings import MqttSettings, Settings, load_settings, read_password
+from presenced.settings.files import FileSnapshot
 from presenced.sources.source import SourceOptions, TlsFiles
 
 Tool = Literal["doctor", "record", "simulate"]
 """The commands that connect."""
 
 
-def source_options(mqtt: MqttSettings) -> list[SourceOptions]:
+def source_options(mqtt: MqttSettings, snapshot: FileSnapshot | None = None) -> list[SourceOptions]:
     """Return the options of each connection.
 
     Raises SettingsError if the password file cannot be read.
     """
-    password = read_password(mqtt)
+    password = read_password(mqtt, snapshot)
     tls = TlsFiles(mqtt.tls.cert, mqtt.tls.key, mqtt.tls.ca) if mqtt.tls else None
     return [
         SourceOptions(

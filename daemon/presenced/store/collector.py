@@ -5,15 +5,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client, State
 from presenced.presence.client import EventStamp
 from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.sources.gap_detector import GapDetector
 from presenced.store.changes import Changes
-from presenced.store.errors import StateDamagedError
 from presenced.store.file import StateFile
 from presenced.store.records import (
     Notes,
@@ -107,23 +104,22 @@ class Collector:
     def restore(self, file: StateFile) -> None:
         """Restore what a file holds into a fleet that knows nothing; `Fleet.recount` must follow.
 
-        Raises StateDamagedError, also for values that presenced never wrote, and
-        StateUnusableError.
+        Raises StateDamagedError and StateUnusableError, and other exceptions for values that
+        presenced never wrote.
         """
-        try:
-            notes = Notes.of(file.read(MetaRow))
-            now = self._clocks.monotonic()
-            # `lived` continues with the monotonic clock, whatever the wall clock is set to.
-            self.offsets = Offsets(
-                wall=self._clocks.wall() - now - notes.clock_set_by, lived=notes.lived - now
-            )
-            # Sessions that no connection has any more are deleted.
-            self._noted = dict.fromkeys(notes.encoded(), "")
-            self._gap_detector.restore(notes.sessions)
-            self._restore_fleet(file, notes, now)
-            self._totals.restore(file.read(CounterRow))
-        except (msgspec.MsgspecError, ValueError, TypeError, KeyError, OverflowError) as error:
-            raise StateDamagedError(file.path, repr(error)) from error
+        notes = Notes.of(file.read(MetaRow))
+        now = self._clocks.monotonic()
+        # `lived` continues with the monotonic clock, whatever the wall clock is set to.
+        self.offsets = Offsets(
+            wall=self._clocks.wall() - now - notes.clock_set_by, lived=notes.lived - now
+        )
+        # Sessions that no connection has any more are deleted.
+        self._noted = dict.fromkeys(notes.encoded(), "")
+        self._gap_detector.restore(notes.sessions)
+        self._restore_fleet(file, notes, now)
+        self._totals.restore(file.read(CounterRow))
+        for _ in file.read(ForgetRow):
+            pass  # the writer takes them later, and could only skip damaged ones
         disconnects = self._fleet.presence.disconnects
         self._written_disconnects = range(disconnects.first, disconnects.end)
 

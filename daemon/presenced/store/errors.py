@@ -13,8 +13,7 @@ REMEDIES = {
     "system that is mounted for writing",
     "io": "look for disk errors in the kernel's log",
     "locked": "end the program that keeps the file open for writing",
-    "corrupt": "stop presenced, move the file aside and start presenced again, without its former "
-    "state",
+    "corrupt": "restart presenced, which moves the file aside and starts without its former state",
     "moved": "move it back, or restart presenced, which then starts without its former state",
     "other": "report it with this message",
 }
@@ -30,8 +29,28 @@ _CODES = {
     sqlite3.SQLITE_LOCKED: "locked",
     sqlite3.SQLITE_CORRUPT: "corrupt",
     sqlite3.SQLITE_NOTADB: "corrupt",
+    # All statements are right for our tables: these are of a file that has others, or a header that
+    # SQLite does not know.
+    sqlite3.SQLITE_ERROR: "corrupt",
+    sqlite3.SQLITE_FORMAT: "corrupt",
+    sqlite3.SQLITE_MISMATCH: "corrupt",
+    sqlite3.SQLITE_TOOBIG: "corrupt",
 }
-_ERRNOS = {
+_WRONG_PATH = "correct the path of the state file (state.path)"
+_ERRNO_REMEDIES = {
+    errno.ELOOP: f"{_WRONG_PATH}: its symbolic links form a loop, or its lock is a link",
+    errno.ENAMETOOLONG: f"{_WRONG_PATH}: make it shorter",
+    errno.ENOTDIR: f"{_WRONG_PATH}: a part of it before the last is a file",
+    errno.ENOENT: f"{_WRONG_PATH}, or create its directory",
+    errno.EISDIR: "remove the directory that is in the place of the file or of its lock",
+    errno.EMFILE: "raise the limit of open files of the process",
+    errno.ENFILE: "raise the limit of open files of the machine",
+    errno.ENOLCK: "set state.path to a file on a local disk",
+    errno.EBUSY: "mount its directory, not the file alone",
+}
+"""What to do about errors of the system that no cause of its own describes."""
+
+_ERRNOS = dict.fromkeys(_ERRNO_REMEDIES, "other") | {
     errno.ENOSPC: "full",
     errno.EDQUOT: "full",
     errno.EROFS: "read_only",
@@ -49,7 +68,11 @@ class StateDamagedError(StateError):
 
     def __init__(self, path: object, detail: object) -> None:
         self.moved_aside: Path | None = None
-        super().__init__(f"the state file {path} is damaged ({detail})")
+        self.detail = str(detail)
+        super().__init__(
+            f"the state file {path} is damaged ({detail}): presenced moves it aside at its next "
+            "start, and starts without its former state"
+        )
 
 
 class StateUnusableError(StateError):
@@ -102,9 +125,14 @@ def state_errors(path: Path, remedies: Mapping[str, str] = REMEDIES) -> Iterator
     """Raise StateDamagedError or StateUnusableError for errors of SQLite and the system."""
     try:
         yield
+    except UnicodeDecodeError as error:  # a message of SQLite that quotes what it has read
+        raise StateDamagedError(path, error) from error
     except (sqlite3.Error, OSError) as error:
         cause = cause_of(error, path)
         if cause == "corrupt":
             raise StateDamagedError(path, error) from error
-        detail = error.strerror if isinstance(error, OSError) else error
-        raise StateUnusableError(path, cause, detail, remedies[cause]) from error
+        detail, remedy = str(error), remedies[cause]
+        if isinstance(error, OSError):
+            detail = error.strerror or detail
+            remedy = _ERRNO_REMEDIES.get(error.errno or 0, remedy)
+        raise StateUnusableError(path, cause, detail, remedy) from error

@@ -1,29 +1,34 @@
 """The state file: opened by one process alone, read, written, and moved aside when damaged."""
 
 import contextlib
-import fcntl
-import os
+import operator
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from io import FileIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
+
+import msgspec
 
 from presenced.store.changes import Changes, drop_needless_deletions, write_changes
 from presenced.store.errors import (
     StateDamagedError,
-    StateLockedError,
+    StateError,
     StateUnusableError,
     cause_of,
     state_errors,
 )
-from presenced.store.schema import TABLES, migrate
+from presenced.store.format import migrate
+from presenced.store.lock import StateLock, beside
+from presenced.store.schema import TABLES
 
 _ROWS_AT_ONCE = 2_000
 _BUSY_TIMEOUT = 5.0
-_LOCK_TIMEOUT, _LOCK_INTERVAL = 1.0, 0.05
+# "Database file format" of SQLite, section 1.3: with a higher write version a file is read-only.
+_HEADER_SIZE, _WRITE_VERSION, _WRITE_VERSION_WAL = 100, 18, 2
 # A commit is on the disk when it returns (FULL: the write-ahead log is synced), because messages
 # are acknowledged after it. Checkpoints at 16 MB, not SQLite's 4: rows that change again and again
 # are then copied into the file less often. A log that outgrew that is truncated.
@@ -49,22 +54,15 @@ def default_path(environ: Mapping[str, str]) -> Path | None:
     return Path(directory, "presenced.db") if directory else None
 
 
-def beside(path: Path, suffix: str) -> Path:
-    """Return the path of a file that belongs to another one: the same name with a suffix.
-
-    Of a symbolic link, it is beside the target, as SQLite's own files are.
-    """
-    real = path.resolve() if path.is_symlink() else path
-    return real.with_name(real.name + suffix)
-
-
 class StateFile:
     """A state file that this process alone may write.
 
     Methods may be called from any thread, but from one at a time.
     """
 
-    def __init__(self, path: Path, lock: FileIO, restore: Callable[["StateFile"], object]) -> None:
+    def __init__(
+        self, path: Path, lock: StateLock, restore: Callable[["StateFile"], object]
+    ) -> None:
         self.path = path
         self._lock = lock
         self._connection = sqlite3.connect(
@@ -79,7 +77,11 @@ class StateFile:
                 self._connection.execute(f"PRAGMA {pragma}")
             migrate(self._connection, path)
             self._identity = _identity(path)
-            restore(self)
+            # In parallel, because SQLite checks a million rows for a second without the GIL.
+            with ThreadPoolExecutor(1) as checks:
+                check = checks.submit(_check_pages, path)
+                self._restore(restore)
+                check.result()
             # Reading the whole file takes memory.
             self._connection.execute("PRAGMA shrink_memory")
         except BaseException:
@@ -92,20 +94,16 @@ class StateFile:
 
         Raises StateLockedError if another process has it, StateUnusableError if file or directory
         cannot be used as they are now, StateDamagedError if it was damaged, also if `restore`
-        finds that, and has been moved aside, and StateError if another program or a newer
-        presenced wrote it.
+        fails for what it holds, and has been moved aside, and StateError if another program or a
+        newer presenced wrote it.
         """
         with state_errors(path), contextlib.ExitStack() as stack:
-            if not path.parent.is_dir():
-                detail = f"there is no directory {path.parent}"
-                remedy = "create it for the user that presenced runs as, or correct state.path"
-                raise StateUnusableError(path, "other", detail, remedy)
-            if path.is_dir():
-                remedy = "set state.path to a file"
-                raise StateUnusableError(path, "other", "it is a directory", remedy)
-            lock = stack.enter_context(take_lock(path))
+            check_place(path)
+            was_used = beside(path, ".lock").exists()
+            lock = stack.enter_context(contextlib.closing(StateLock.take(path)))
             try:
                 with state_errors(path):
+                    _check_header(path, was_used=was_used)
                     file = cls(path, lock, restore)
             except StateDamagedError as error:
                 error.moved_aside = _move_aside(path)
@@ -135,11 +133,25 @@ class StateFile:
         """Remove deletions of rows that the file does not have. Raises sqlite3.Error."""
         drop_needless_deletions(self._connection, changes)
 
+    def note_reload(self, problems: Sequence[str]) -> None:
+        """Tell others, by the lock, what was wrong with a reload. May be called at any time."""
+        with contextlib.suppress(OSError, ValueError):  # no room, or closed meanwhile
+            self._lock.note_reload(problems)
+
     def close(self) -> None:
         """Write the log back into the file and release it."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         self._lock.close()
+
+    def _restore(self, restore: Callable[["StateFile"], object]) -> None:
+        try:
+            restore(self)
+        except (StateError, MemoryError):
+            raise
+        # Another start with the same file would fail as well: nothing but an empty one helps.
+        except Exception as error:
+            raise StateDamagedError(self.path, repr(error)) from error
 
 
 def read_rows(connection: sqlite3.Connection, row_type: type[R], path: Path) -> Iterator[R]:
@@ -149,19 +161,71 @@ def read_rows(connection: sqlite3.Connection, row_type: type[R], path: Path) -> 
     2,000 rows at most, so that neither writers nor checkpoints of the log have to wait.
     """
     table = next(table for table in TABLES if table.row is row_type)
-    make: Callable[[Any], R] = row_type._make  # type: ignore[attr-defined]
     keys, places = ", ".join(table.key), ", ".join("?" * table.key_width)
     select = f"SELECT {', '.join(table.columns)} FROM {table.name}"  # noqa: S608 - our own names
     rest = f"ORDER BY {keys} LIMIT {_ROWS_AT_ONCE}"
+    rows_type: Any = list[row_type]  # type: ignore[valid-type]
+    key_of = operator.itemgetter(*range(table.key_width))
+    last: list[Any] = []
     with state_errors(path):
-        rows = connection.execute(f"{select} {rest}").fetchall()
-        while rows:
-            yield from map(make, rows)
+        values = connection.execute(f"{select} {rest}").fetchall()
+        while values:
+            try:
+                rows: list[R] = msgspec.convert(values, rows_type)
+            except msgspec.ValidationError as error:
+                raise StateDamagedError(path, f"{table.name}: {error}") from error
+            found = [*last, *map(key_of, rows)]
+            # A key that is out of order could make the queries go round in circles.
+            if not all(map(operator.lt, found, islice(found, 1, None))):
+                raise StateDamagedError(path, f"{table.name}: rows are out of order")
+            yield from rows
             if len(rows) < _ROWS_AT_ONCE:
                 return
-            last = rows[-1][: table.key_width]
+            last = found[-1:]
             after = f"{select} WHERE ({keys}) > ({places}) {rest}"
-            rows = connection.execute(after, last).fetchall()
+            values = connection.execute(after, rows[-1][: table.key_width]).fetchall()
+
+
+def check_place(path: Path) -> None:
+    """Raise StateUnusableError or OSError if no state file can be at a path."""
+    try:
+        path.parent.stat()
+    except FileNotFoundError as error:
+        detail = f"there is no directory {path.parent}"
+        remedy = "create it for the user that presenced runs as, or correct state.path"
+        raise StateUnusableError(path, "other", detail, remedy) from error
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            detail = "it is a directory" if stat.S_ISDIR(mode) else "it is not a regular file"
+            raise StateUnusableError(path, "other", detail, "set state.path to a file")
+
+
+def _check_header(path: Path, *, was_used: bool) -> None:
+    """Raise StateDamagedError for a header with which SQLite opens a file, but does not use it.
+
+    `was_used` is whether presenced has had a file of this path before. Raises OSError.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_SIZE)
+    except FileNotFoundError:
+        return
+    if not header and (was_used or beside(path, "-wal").exists()):
+        raise StateDamagedError(path, "it has 0 bytes, and presenced had written more")
+    if len(header) == _HEADER_SIZE and header[_WRITE_VERSION] > _WRITE_VERSION_WAL:
+        raise StateDamagedError(path, "its header lets SQLite only read it")
+
+
+def _check_pages(path: Path) -> None:
+    """Raise StateDamagedError if a page is damaged, also one that is written before it is read.
+
+    Raises sqlite3.Error if the file cannot be read.
+    """
+    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT)) as connection:
+        (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if result != "ok":
+        raise StateDamagedError(path, result)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -173,72 +237,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _move_aside(path: Path) -> Path:
-    """Rename a file and its log, so that they are neither read again nor lost."""
+    """Rename a file and its logs, so that they are neither read again nor lost."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     aside = beside(path, f".corrupt-{stamp}")
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("-wal", "-journal", "-shm", ""):
         with contextlib.suppress(FileNotFoundError):
             beside(path, suffix).rename(beside(aside, suffix))
     return aside
-
-
-def take_lock(path: Path) -> FileIO:
-    """Take the exclusive right to write a state file, held until it is closed or the process ends.
-
-    It is an advisory lock on a file of its own, `<path>.lock`, which does not affect SQLite's own
-    locks and programs that only read. That file stays: removing it could give two processes a lock
-    each. Raises StateLockedError if another process holds it for a second, which is longer than a
-    command does, and OSError if the file cannot be created.
-    """
-    with contextlib.ExitStack() as stack:
-        lock = stack.enter_context(_open_lock_file(path))
-        deadline = time.monotonic() + _LOCK_TIMEOUT
-        while not _try_lock(lock):
-            if time.monotonic() >= deadline:
-                raise StateLockedError(path, _holder(lock))
-            time.sleep(_LOCK_INTERVAL)
-        lock.truncate(0)
-        lock.write(b"%d\n" % os.getpid())
-        stack.pop_all()
-        return lock
-
-
-def holder_of(path: Path) -> str | None:
-    """Return the number of the process that has a state file; None if no process has it.
-
-    It is empty if that cannot be found out. Raises OSError.
-    """
-    try:
-        with FileIO(beside(path, ".lock")) as lock:
-            return None if _try_lock(lock) else _holder(lock)
-    except FileNotFoundError:
-        return None
-
-
-def _try_lock(lock: FileIO) -> bool:
-    """Take the lock and return True, unless another process has it."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _holder(lock: FileIO) -> str:
-    return os.pread(lock.fileno(), 20, 0).decode("ascii", "replace").strip()
-
-
-def _open_lock_file(path: Path) -> FileIO:
-    lock = beside(path, ".lock")
-    # Root may run a command in a directory in which the service's user creates the files: no links
-    # are followed, and an existing file keeps its owner.
-    flags = os.O_RDWR | os.O_NOFOLLOW
-    try:
-        descriptor = os.open(lock, flags | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return FileIO(os.open(lock, flags), "r+")
-    if os.geteuid() == 0:
-        # The service's user must be able to open the lock later.
-        owner = (path if path.exists() else path.parent).stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-    return FileIO(descriptor, "r+")

@@ -15,9 +15,16 @@ from presenced.presence.client import AmbiguousOrder, EventStamp, pack
 from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.registry.objects import ObjectStamp, Relation
 from presenced.sources.gap_detector import MqttSession
-from presenced.store.schema import ClientRow, MetaRow, ThingGroupRow, ThingRow, ThingTypeRow
+from presenced.store.schema import (
+    MAX_SECONDS,
+    ClientRow,
+    MetaRow,
+    ThingGroupRow,
+    ThingRow,
+    ThingTypeRow,
+)
 
-CLOCK_SET_BY = "clock_set_by"
+_CLOCK_SET_BY = "clock_set_by"
 _SESSION, _FILTERS = "session ", "filters "
 
 _STATES = {state.value: state for state in State}
@@ -145,6 +152,11 @@ def awaited_of(
     ]
 
 
+def awaited_count(row: ClientRow) -> int:
+    """Return the number of connections whose disconnect is awaited."""
+    return 0 if row.extra is None else len(_EXTRA.decode(row.extra).awaited)
+
+
 _attributes = msgspec.json.Decoder(dict[str, str | None]).decode
 _relations = msgspec.json.Decoder(tuple[Relation, ...]).decode
 _names = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -211,13 +223,13 @@ class Notes(NamedTuple):
 
     @classmethod
     def of(cls, rows: Iterable[MetaRow]) -> "Notes":
-        """Return the facts of the rows of `meta`."""
+        """Return the facts of the rows of `meta`. Raises ValueError and MsgspecError."""
         noted = {row.key: row.value for row in rows}
         return cls(
             int(noted.get("gaps", 0)),
-            float(noted.get("doubted_at", 0.0)),
-            float(noted.get("lived", 0.0)),
-            float(noted.get(CLOCK_SET_BY, 0.0)),
+            _seconds(noted.get("doubted_at", "0")),
+            _seconds(noted.get("lived", "0")),
+            _seconds(noted.get(_CLOCK_SET_BY, "0")),
             tuple(_sessions(noted)),
         )
 
@@ -231,7 +243,7 @@ class Notes(NamedTuple):
             "gaps": str(self.gap_epoch),
             "doubted_at": repr(self.last_gap_at),
             "lived": repr(self.lived),
-            CLOCK_SET_BY: repr(self.clock_set_by),
+            _CLOCK_SET_BY: repr(self.clock_set_by),
         }
         for session in self.sessions:
             times = [session.alive_at]
@@ -251,10 +263,17 @@ def _sessions(noted: Mapping[str, str]) -> Iterator[MqttSession]:
             filters = noted.get(_FILTERS + client_id)
             yield MqttSession(
                 client_id,
-                float(alive_at),
+                _seconds(alive_at),
                 None if filters is None else msgspec.json.decode(filters, type=dict[str, int]),
-                float(missing_since) if missing_since else None,
+                _seconds(missing_since) if missing_since else None,
             )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not -MAX_SECONDS <= seconds <= MAX_SECONDS:  # also for what is not a number
+        raise ValueError(f"{text} is not a time")
+    return seconds
 
 
 def _encoded(value: Any) -> str:

@@ -1,24 +1,33 @@
-"""The tables of the state file: their rows, their creation, and the migration of older files.
+"""The tables of the state file: each is a type of rows, whose fields are the columns, in order.
 
-Each table is declared once, as a type of rows; its fields are the columns, in order.
+The types also tell which values presenced writes; `read_rows` takes all others for damage.
 """
 
-import sqlite3
-from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from presenced.store.errors import StateError
+from msgspec import Meta
 
-APPLICATION_ID = 0x70726573
-"""The letters "pres", by which `file` and presenced recognise a state file."""
+from presenced.events.payloads import MAX_TIMESTAMP
 
-Json = Annotated[str, "TEXT"]
+MAX_SECONDS = MAX_TIMESTAMP // 1000
+"""The last second of the year 9999."""
+
+Json = Annotated[str, "JSON"]
 """Text that is JSON."""
-_State = Annotated[
-    str, "TEXT NOT NULL CHECK (state IN ('online', 'pending', 'offline', 'unknown'))"
-]
-_Number = Annotated[int, "INTEGER PRIMARY KEY"]
+_State = Annotated[str, "CHECK (state IN ('online', 'pending', 'offline', 'unknown'))"]
+_Number = Annotated[int, Meta(ge=0), "PRIMARY KEY"]
 # AUTOINCREMENT: an id is never used again, so that a new request is not mistaken for an old one.
-_Id = Annotated[int, "INTEGER PRIMARY KEY AUTOINCREMENT"]
+_Id = Annotated[int, Meta(ge=0), "PRIMARY KEY AUTOINCREMENT"]
+_Flag = Annotated[int, Meta(ge=0, le=1)]
+_Count = Annotated[int, Meta(ge=0)]
+# A client in doubt may have one less than no gap.
+_Epoch = Annotated[int, Meta(ge=-1)]
+_Seconds = Annotated[float, Meta(ge=-MAX_SECONDS, le=MAX_SECONDS)]
+# In milliseconds; -1 for none.
+_EventTime = Annotated[int, Meta(ge=-1, le=MAX_TIMESTAMP)]
+# SQLite holds integers up to 63 bits.
+_Total = Annotated[float, Meta(ge=0, le=2**62)]
 
 
 class ClientRow(NamedTuple):
@@ -37,20 +46,20 @@ class ClientRow(NamedTuple):
 
     client_id: str
     state: _State
-    since: float | None
-    transition: float | None
+    since: _Seconds | None
+    transition: _Seconds | None
     reason: str | None
     thing_name: str | None
-    connected: int
-    event_time: int
-    version: int | None
+    connected: _Flag
+    event_time: _EventTime
+    version: _Count | None
     session: str | None
-    deadline: float | None
-    gaps: int
-    departed: int
+    deadline: _Seconds | None
+    gaps: _Epoch
+    departed: _Flag
     extra: Json | None
-    offline_at: float | None = None
-    arrival: int | None = None
+    offline_at: _Seconds | None = None
+    arrival: _Count | None = None
 
 
 class ThingRow(NamedTuple):
@@ -63,10 +72,10 @@ class ThingRow(NamedTuple):
 
     name: str
     thing_id: str | None
-    version: int | None
-    event_time: int | None
-    deleted: int
-    ended: int
+    version: _Count | None
+    event_time: _EventTime | None
+    deleted: _Flag
+    ended: _EventTime
     told_type: str | None
     attributes: Json | None
     type_facts: Json | None
@@ -78,10 +87,10 @@ class ThingGroupRow(NamedTuple):
 
     name: str
     group_id: str | None
-    version: int | None
-    event_time: int | None
-    deleted: int
-    ended: int
+    version: _Count | None
+    event_time: _EventTime | None
+    deleted: _Flag
+    ended: _EventTime
     told_parent: str | None
     attributes: Json | None
     parent_facts: Json | None
@@ -92,11 +101,11 @@ class ThingTypeRow(NamedTuple):
 
     name: str
     type_id: str | None
-    version: int | None
-    event_time: int | None
-    deleted: int
-    ended: int
-    deprecated: int
+    version: _Count | None
+    event_time: _EventTime | None
+    deleted: _Flag
+    ended: _EventTime
+    deprecated: _Flag
     searchable: Json | None
     propagating: Json | None
 
@@ -106,7 +115,7 @@ class CounterRow(NamedTuple):
 
     name: str
     labels: Json
-    value: float
+    value: _Total
 
 
 class DisconnectRow(NamedTuple):
@@ -128,25 +137,42 @@ class ForgetRow(NamedTuple):
 
     id: _Id
     client_id: str
-    requested: float
+    requested: _Seconds
 
 
-_DEFINITIONS = {
-    str: "TEXT NOT NULL",
-    int: "INTEGER NOT NULL",
-    float: "REAL NOT NULL",
-    Json: "TEXT NOT NULL",
-    str | None: "TEXT",
-    int | None: "INTEGER",
-    float | None: "REAL",
-    Json | None: "TEXT",
-}
+_SQL_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
+
+
+class _Column:
+    """A column, from the type of a field: `Annotated` may add a constraint of SQL, or "JSON"."""
+
+    def __init__(self, hint: Any) -> None:
+        members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        notes = get_args(members[0])[1:] if get_origin(members[0]) is Annotated else ()
+        texts = [note for note in notes if isinstance(note, str)]
+        self.is_json = "JSON" in texts
+        self.constraint = " ".join(text for text in texts if text != "JSON")
+        self._type = _SQL_TYPES[get_args(members[0])[0] if notes else members[0]]
+        self._is_nullable = len(members) > 1
+
+    @property
+    def is_key(self) -> bool:
+        """Whether this column alone is the key of the table, a number that SQLite assigns."""
+        return self.constraint.startswith("PRIMARY KEY")
+
+    @property
+    def definition(self) -> str:
+        """The type and the constraints of the column."""
+        is_required = not (self._is_nullable or self.is_key)
+        words = (self._type, "NOT NULL" if is_required else "", self.constraint)
+        return " ".join(filter(None, words))
 
 
 class Table:
     """A table; the first `key_width` columns are its key, `json_columns` contain JSON.
 
-    The column `kept` stays as it is in the file if the new row has NULL in it.
+    `constraints` are those of its columns, as its definition has them. The column `kept` stays as
+    it is in the file if the new row has NULL in it.
     """
 
     def __init__(
@@ -158,19 +184,16 @@ class Table:
         self.columns: tuple[str, ...] = row._fields
         self.key_width = key_width
         self.key = self.columns[:key_width]
-        self._hints = get_type_hints(row, include_extras=True)
-        self.json_columns = {
-            name for name, hint in self._hints.items() if Json in (hint, *get_args(hint))
-        }
+        hints = get_type_hints(row, include_extras=True)
+        self._columns = {name: _Column(hint) for name, hint in hints.items()}
+        self.json_columns = {name for name, column in self._columns.items() if column.is_json}
+        self.constraints = [c.constraint for c in self._columns.values() if c.constraint]
 
     @property
     def definition(self) -> str:
         """The statement that creates the table."""
-        columns = [
-            f"{name} {_DEFINITIONS.get(hint) or hint.__metadata__[0]}"
-            for name, hint in self._hints.items()
-        ]
-        if any("PRIMARY KEY" in column for column in columns):
+        columns = [f"{name} {column.definition}" for name, column in self._columns.items()]
+        if any(column.is_key for column in self._columns.values()):
             return f"CREATE TABLE {self.name} ({', '.join(columns)})"
         columns.append(f"PRIMARY KEY ({', '.join(self.key)})")
         return f"CREATE TABLE {self.name} ({', '.join(columns)}) WITHOUT ROWID"
@@ -187,56 +210,3 @@ TABLES = (
     Table("forget_requests", ForgetRow),
 )
 """All tables. Their names are also those of the attributes of `Changes`."""
-
-_MIGRATIONS = (
-    "ALTER TABLE clients ADD COLUMN offline_at REAL",
-    "ALTER TABLE clients ADD COLUMN arrival INTEGER",
-)
-
-VERSION = 1 + len(_MIGRATIONS)
-"""The format that this version of presenced reads and writes."""
-
-
-def version_of(connection: sqlite3.Connection, path: object) -> int:
-    """Return the format of a file; 0 if it is still empty.
-
-    Raises StateError for a database of another program or a newer presenced, and sqlite3.Error if
-    it cannot be read.
-    """
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    application: int = connection.execute("PRAGMA application_id").fetchone()[0]
-    is_empty = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
-    if application != APPLICATION_ID and not (is_empty and application == version == 0):
-        raise StateError(
-            f"{path} is an SQLite database of another program: set state.path to a file that only "
-            "presenced uses"
-        )
-    if version > VERSION:
-        raise StateError(
-            f"the state file {path} was written by a newer presenced (its format is {version}, "
-            f"this version reads up to {VERSION}): install the newer version again, or move the "
-            "file aside to start without its state"
-        )
-    return version
-
-
-def migrate(connection: sqlite3.Connection, path: object) -> None:
-    """Create the tables of an empty file, or migrate those of an older one, in one transaction.
-
-    Raises what `version_of` raises.
-    """
-    version = version_of(connection, path)
-    if version == VERSION:
-        return
-    statements = _MIGRATIONS[version - 1 :] if version else [table.definition for table in TABLES]
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        for statement in statements:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise

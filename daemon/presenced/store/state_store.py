@@ -25,8 +25,7 @@ class StateStore:
     """Presence, registry, totals and sessions of one daemon, kept in its state file.
 
     `open` restores them before anything changes; `start` begins to write. From `start` on all
-    methods must be called on the event loop. `unusable` is why the file is not in use, None if it
-    is.
+    methods must be called on the event loop.
     """
 
     def __init__(
@@ -40,7 +39,8 @@ class StateStore:
     ) -> None:
         self.path = path
         self.counts = WriterCounts()
-        self.unusable: StateUnusableError | None = None
+        self._unusable: StateUnusableError | None = None
+        self._damage: StateDamagedError | None = None
         self._pipeline = pipeline
         self._on_error = on_error
         self._collector = Collector(pipeline, gap_detector, totals, clocks, self.counts)
@@ -50,23 +50,24 @@ class StateStore:
         self._log = get_logger("presenced.state", path=str(path))
         self._throttled = ThrottledLogger(self._log)
 
-    def open(self) -> None:
+    def open(self, damage: StateDamagedError | None = None) -> None:
         """Open the file and restore what it holds.
 
-        Raises StateError if the file cannot or must not be used, StateDamagedError if it was
-        damaged and has been moved aside. Part of it may have been restored by then, so the daemon
-        needs a new fleet.
+        `damage` is that of the file that was in its place and has been moved aside. Raises
+        StateError if the file cannot or must not be used, StateDamagedError if it was damaged and
+        has been moved aside. Part of it may have been restored by then, so the daemon needs a new
+        fleet.
         """
         began = time.monotonic()
-        try:
-            self._file = StateFile.open(self.path, self._collector.restore)
-        except StateDamagedError as error:
+        if damage is not None:
+            self._damage = damage
+            self.counts.failures["corrupt"] += 1
             self._log.error(
                 "the state file was damaged; presenced starts without its former state",
-                moved_aside=str(error.moved_aside),
+                detail=damage.detail,
+                moved_aside=str(damage.moved_aside),
             )
-            raise
-        self._pipeline.recount()
+        StateFile.open(self.path, self._restore)
         self._log.info(
             "state restored",
             clients=len(self._pipeline.fleet.presence.clients),
@@ -74,9 +75,14 @@ class StateStore:
             seconds=round(time.monotonic() - began, 2),
         )
 
+    def _restore(self, file: StateFile) -> None:
+        self._file = file
+        self._collector.restore(file)
+        self._pipeline.recount()
+
     def run_from_memory(self, error: StateUnusableError) -> None:
         """Keep nothing, because the file cannot be used; call it instead of `open`."""
-        self.unusable = error
+        self._unusable = error
         self.counts.unavailable = True
         self.counts.failures[error.cause] += 1
         self._log.warning(
@@ -87,20 +93,27 @@ class StateStore:
         )
 
     @property
-    def problem(self) -> str | None:
-        """Why nothing is stored now, its consequence and the remedy; None if all is well."""
-        if (error := self.unusable) is not None:
-            problem, consequence = "used", "presenced runs from memory until its next start"
+    def problems(self) -> list[str]:
+        """What is wrong with the file, each with its consequence and the remedy."""
+        problems = []
+        if (error := self._unusable) is not None:
+            problems.append(
+                _problem("used", error, "presenced runs from memory until its next start")
+            )
         elif self._writer is not None and (error := self._writer.failure) is not None:
-            problem = "written"
             consequence = (
                 "messages are not acknowledged, so the broker soon sends no more"
                 if self._on_error == "stall"
                 else "a crash loses what has changed meanwhile"
             )
-        else:
-            return None
-        return f"the state file cannot be {problem} ({error.cause}): {consequence}; {error.remedy}"
+            problems.append(_problem("written", error, consequence))
+        if self._damage is not None:
+            problems.append(
+                "the state file was damaged at the start of presenced, which began without its "
+                "former state: a client is unknown until its next event; the log has the cause, "
+                "and where the file is now"
+            )
+        return problems
 
     def start(self) -> None:
         """Begin to write."""
@@ -151,6 +164,11 @@ class StateStore:
         self.flush(written.set)
         await written.wait()
 
+    def note_reload(self, problems: Sequence[str]) -> None:
+        """Tell `presenced reload` what was wrong with a reload."""
+        if (file := self._file) is not None:
+            in_thread(lambda: file.note_reload(problems), name="state lock")
+
     async def close(self) -> None:
         """Write what is left and release the file."""
         if self._flush_timer is not None:
@@ -173,3 +191,7 @@ class StateStore:
         self._collector.requests += requests
         self._log.info("clients forgotten on request", clients=len(requests))
         self.flush()
+
+
+def _problem(verb: str, error: StateUnusableError, consequence: str) -> str:
+    return f"the state file cannot be {verb} ({error.cause}): {consequence}; {error.remedy}"

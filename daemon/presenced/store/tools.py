@@ -10,10 +10,18 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from presenced.store.errors import REMEDIES, StateError, StateLockedError, state_errors
-from presenced.store.file import beside, holder_of, read_rows, take_lock
-from presenced.store.records import CLOCK_SET_BY
-from presenced.store.schema import TABLES, VERSION, ClientRow, Table, version_of
+from presenced.store.errors import (
+    REMEDIES,
+    StateDamagedError,
+    StateError,
+    StateLockedError,
+    state_errors,
+)
+from presenced.store.file import check_place, read_rows
+from presenced.store.format import VERSION, version_of
+from presenced.store.lock import LockHolder, StateLock, beside
+from presenced.store.records import Notes, awaited_count
+from presenced.store.schema import TABLES, ClientRow, MetaRow, Table
 
 _BUSY_TIMEOUT = 10.0
 _REMEDIES = dict.fromkeys(
@@ -42,6 +50,18 @@ class Summary(NamedTuple):
     rows: dict[str, int]
 
 
+class StoredClient(NamedTuple):
+    """What a file has of a client; the deadline is by the wall clock as it was set last.
+
+    `is_verified` is False if events of it may have been lost. `awaited` is the number of replaced
+    connections whose disconnect may still come.
+    """
+
+    row: ClientRow
+    is_verified: bool
+    awaited: int
+
+
 class Forgotten(NamedTuple):
     """The clients of a request to forget that the file has, and those that it does not have.
 
@@ -64,25 +84,20 @@ def summary(path: Path) -> Summary:
     forgotten = rows.pop("clients") - sum(clients.values())
     files = (path, beside(path, "-wal"))
     size = sum(file.stat().st_size for file in files if file.exists())
-    try:
-        holder = holder_of(path)
-    except OSError:
-        holder = ""
-    return Summary(size, holder, clients, unverified, forgotten, rows)
+    return Summary(size, _holder(path), clients, unverified, forgotten, rows)
 
 
-def client(path: Path, client_id: str) -> ClientRow | None:
-    """Return the row of a client, None if the file has none. Raises StateError.
-
-    Its deadline is by the wall clock as it was set last.
-    """
+def client(path: Path, client_id: str) -> StoredClient | None:
+    """Return what a file has of a client, None if it does not know it. Raises StateError."""
     with _connected(path) as connection:
         row = _client(connection, client_id)
-        by_key = "SELECT value FROM meta WHERE key = ?"
-        set_by = connection.execute(by_key, (CLOCK_SET_BY,)).fetchone()
-    if row is None or row.deadline is None or set_by is None:
-        return row
-    return row._replace(deadline=row.deadline + float(set_by[0]))
+        if row is None:
+            return None
+        notes = Notes.of(read_rows(connection, MetaRow, path))
+        if row.deadline is not None:
+            row = row._replace(deadline=row.deadline + notes.clock_set_by)
+        is_verified = row.state not in ("online", "pending") or row.gaps >= notes.gap_epoch
+        return StoredClient(row, is_verified, awaited_count(row))
 
 
 def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
@@ -92,7 +107,7 @@ def forget(path: Path, client_ids: Sequence[str]) -> Forgotten:
     """
     with _connected(path, writes=True) as connection, contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(take_lock(path))
+            stack.enter_context(contextlib.closing(StateLock.take(path)))
             asked = False
         except StateLockedError:
             asked = True
@@ -124,6 +139,15 @@ def export(path: Path) -> Iterator[bytes]:
                 yield _line(table, row)
 
 
+def _holder(path: Path) -> str | None:
+    """Return the number of the process that has a file, as `Summary` has it."""
+    try:
+        holder = LockHolder.of(path)
+    except OSError:
+        return ""
+    return None if holder is None else str(holder.number or "")
+
+
 def _count(connection: sqlite3.Connection, rows: str) -> int:
     number: int = connection.execute(f"SELECT count(*) FROM {rows}").fetchone()[0]  # noqa: S608
     return number
@@ -140,6 +164,7 @@ def _line(table: Table, row: tuple[Any, ...]) -> bytes:
 @contextlib.contextmanager
 def _connected(path: Path, *, writes: bool = False) -> Iterator[sqlite3.Connection]:
     with state_errors(path, _REMEDIES):
+        check_place(path)
         if not path.exists():
             raise StateError(
                 f"there is no state file {path}: presenced creates it at its first start with this "
@@ -159,7 +184,10 @@ def _connected(path: Path, *, writes: bool = False) -> Iterator[sqlite3.Connecti
                     f"the state file {path} has the older format {version}, this version reads "
                     f"{VERSION}: start presenced, which migrates it"
                 )
-            yield connection
+            try:
+                yield connection
+            except (msgspec.MsgspecError, ValueError) as error:
+                raise StateDamagedError(path, error) from error
 
 
 def _client(connection: sqlite3.Connection, client_id: str) -> ClientRow | None:
@@ -168,4 +196,4 @@ def _client(connection: sqlite3.Connection, client_id: str) -> ClientRow | None:
         row = connection.execute(select, (client_id,)).fetchone()
     except UnicodeEncodeError:  # client IDs are UTF-8; an argument that is not matches none
         return None
-    return None if row is None else ClientRow._make(row)
+    return None if row is None else msgspec.convert(row, ClientRow)

@@ -4,12 +4,10 @@ One datagram is one entry: https://systemd.io/JOURNAL_NATIVE_PROTOCOL.
 """
 
 import json
-import logging
 import os
 import re
 import socket
 import time
-import traceback
 from collections.abc import MutableMapping
 from functools import lru_cache
 from pathlib import Path
@@ -67,27 +65,6 @@ class Journal:
             self._wait_from = time.monotonic() + _WAIT_AGAIN_AFTER
             return False
         return True
-
-
-class JournalHandler(logging.Handler):
-    """Writes the log records of libraries, which use the standard library, to the journal."""
-
-    def __init__(self, journal: Journal) -> None:
-        super().__init__()
-        self._journal = journal
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one record as one entry."""
-        try:
-            event = {"event": record.getMessage(), "component": record.name}
-        except (TypeError, ValueError):
-            # The arguments of a library's line do not fit its text.
-            self.handleError(record)
-            return
-        if record.exc_info and record.exc_info[0]:
-            event["exception"] = "".join(traceback.format_exception(*record.exc_info))
-        level = logging.getLevelName(record.levelno).lower()
-        self._journal.write(_entry(level, event))
 
 
 def render_entry(_: Any, method: str, event: MutableMapping[str, Any]) -> tuple[Any, Any]:

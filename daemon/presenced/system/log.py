@@ -2,9 +2,12 @@
 
 import logging
 import math
+import os
+import re
 import sys
 import threading
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
@@ -17,13 +20,15 @@ import structlog
 from presenced.system.journal import (
     JOURNAL_SOCKET,
     Journal,
-    JournalHandler,
     is_journal,
     render_entry,
 )
 
 _REPEAT_INTERVAL = 60.0
 _REMEMBERED_LINES = 256
+_MAX_CAUSES = 5
+# Their messages and exceptions may repeat requests.
+_WEB_SERVER = ("aiohttp", "asyncio")
 
 # Tracebacks have no local variables: these hold payloads, with principals and IP addresses.
 _JSON = [
@@ -45,14 +50,11 @@ def configure(
     """
     processors: list[Any]
     if log_format == "auto" and is_journal(sys.stderr):
-        journal = Journal(JOURNAL_SOCKET)
-        write_line: Callable[[Any], None] = journal.write
-        handler: logging.Handler = JournalHandler(journal)
+        write_line: Callable[[Any], None] = Journal(JOURNAL_SOCKET).write
         # The journal adds the time.
         processors = [structlog.processors.format_exc_info, render_entry]
     else:
         write_line = _write_line
-        handler = logging.StreamHandler(sys.stderr)
         console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
         processors = [
             structlog.stdlib.add_log_level,
@@ -67,10 +69,10 @@ def configure(
         logger_factory=lambda *_: output,
         cache_logger_on_first_use=False,
     )
-    # Libraries log through the standard library; only their problems are of interest.
-    logging.basicConfig(
-        level=logging.WARNING, handlers=[handler], format="%(levelname)s %(name)s %(message)s"
-    )
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)  # of libraries only problems are of interest
+    if not any(isinstance(handler, LibraryHandler) for handler in root.handlers):
+        root.addHandler(LibraryHandler())
 
 
 def _console() -> structlog.dev.ConsoleRenderer:
@@ -147,3 +149,56 @@ class ThrottledLogger:
     warning = partialmethod(_log, "warning")
     error = partialmethod(_log, "error")
     exception = partialmethod(_log, "exception")
+
+
+class LibraryHandler(logging.Handler):
+    """Writes what libraries log by the standard library as lines of ours, throttled.
+
+    Texts of exceptions, and of the web server and the event loop all but the constant beginning of
+    a message, are left out: they may repeat requests, with the credentials in their headers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log = ThrottledLogger(get_logger("library"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record as one line."""
+        fields: dict[str, Any] = {"component": record.name, "detail": _detail(record)}
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            fields["exception"] = stack_of(error)
+        key = (record.name, _constant_part(str(record.msg)), type(error))
+        write_line = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        write_line("problem in a library", key=key, **fields)
+
+
+def stack_of(error: BaseException) -> str:
+    """Return the traceback of an exception, and of those that led to it, without their texts.
+
+    What the system says about a failed call is no secret and stays.
+    """
+    parts: list[str] = []
+    each: BaseException | None = error
+    while each is not None and len(parts) < _MAX_CAUSES:
+        frames = "".join(traceback.format_tb(each.__traceback__))
+        name = f"{type(each).__module__}.{type(each).__qualname__}".removeprefix("builtins.")
+        if isinstance(each, OSError) and each.errno is not None:
+            name += f": {os.strerror(each.errno)}"
+        parts.insert(0, f"Traceback (most recent call last):\n{frames}{name}")
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    return "\nwhich led to\n".join(parts)
+
+
+def _detail(record: logging.LogRecord) -> str:
+    if record.name.partition(".")[0] in _WEB_SERVER:
+        return _constant_part(str(record.msg))
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):
+        return str(record.msg)  # Its arguments do not fit.
+
+
+def _constant_part(message: str) -> str:
+    """Return the beginning of a message, up to the first value in it."""
+    return re.split(r"[\n(<:%]", message, maxsplit=1)[0].strip()

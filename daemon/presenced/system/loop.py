@@ -6,7 +6,7 @@ import gc
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -49,6 +49,19 @@ async def race(*coroutines: Coroutine[Any, Any, Any]) -> None:
     for task in tasks:
         if not task.cancelled():
             task.result()
+
+
+async def to_its_end(work: Awaitable[T]) -> T:
+    """Return the result of work that goes on to its end even if the caller is cancelled.
+
+    The caller is then cancelled at that end.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 class Tasks:
@@ -104,6 +117,30 @@ def in_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
     waiting = asyncio.wrap_future(future)
     threading.Thread(target=run, name=name, daemon=True).start()
     return waiting
+
+
+class BoundedThread:
+    """Runs blocking calls in a thread called `name`, one at a time, each for at most `seconds`.
+
+    A call that takes longer raises TimeoutError and goes on in its thread. Until it ends, further
+    calls wait for it, and raise TimeoutError too: a file system that hangs occupies one thread.
+    """
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self._name = name
+        self._seconds = seconds
+        self._lock = asyncio.Lock()
+        self._running: asyncio.Future[Any] | None = None
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return the result of a call. Raises what it raises, and TimeoutError."""
+        async with asyncio.timeout(self._seconds), self._lock:
+            if self._running is not None:
+                await asyncio.wait({self._running})
+            self._running = running = in_thread(work, name=self._name)
+            # Else asyncio reports a failure that comes after the time limit.
+            running.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return await asyncio.shield(running)
 
 
 class CooperativeScheduler:

@@ -1,32 +1,30 @@
 """The listener: metrics, health, reload, the API and the console over HTTP."""
 
 import asyncio
-import errno
-import os
-import socket
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from ssl import SSLContext
 
 from aiohttp import hdrs, web
 
-from presenced.metrics.exposition import Exposition, gzip_parts
+from presenced.metrics.exposition import CONTENT_TYPES, Exposition, gzip_parts
 from presenced.settings import ListenAddress
+from presenced.system.loop import to_its_end
 from presenced.system.supervision import Readiness
-from presenced.web.access import AccessControl, PasswordCheck
+from presenced.web.access import AccessControl
+from presenced.web.connections import ConnectionPool, TimeLimits, connection_limit
 from presenced.web.console.pages import console_routes, plain_routes
+from presenced.web.cross_site import CrossSiteCheck
+from presenced.web.negotiation import accepts_gzip, negotiate_type
+from presenced.web.passwords import PasswordCheck
 from presenced.web.protection import ProtectionWatcher
-from presenced.web.tls import LiveContext
+from presenced.web.sockets import ListenerError, bind
 
 _WRITE_SIZE = 256 * 1024
 _WRITES_PER_TURN = 16
+_MIN_HEALTH_CONNECTIONS = 4
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
 """Reloads the configuration and returns its problems; if there are any, nothing has changed."""
-
-
-class ListenerError(Exception):
-    """The listener cannot use its address."""
 
 
 class Listener:
@@ -35,7 +33,8 @@ class Listener:
     Without a host it listens on all addresses; port 0 takes a free port, see `port`. Health and
     readiness are also served without protection on the address `health`. `api` is served below
     /api/v1, and the console that uses it at /. `reload` answers POST /-/reload and may be replaced
-    at any time; if it is None, that path does not exist.
+    at any time; if it is None, that path does not exist. `allowed_hosts` are further names by which
+    people's browsers may call it. Of `max_connections` some are kept for `health`.
     """
 
     def __init__(
@@ -50,6 +49,9 @@ class Listener:
         reload: Reload | None = None,
         api: web.Application | None = None,
         passwords: PasswordCheck | None = None,
+        allowed_hosts: Collection[str] = (),
+        max_connections: int | None = None,
+        time_limits: TimeLimits = TimeLimits(),  # noqa: B008 -- it is immutable
     ) -> None:
         self.reload = reload
         self._exposition = exposition
@@ -59,21 +61,22 @@ class Listener:
         watcher = watcher or ProtectionWatcher(None)
         health_routes = [web.get("/-/healthy", self._healthy), web.get("/-/ready", self._ready)]
         access = AccessControl(watcher, self._passwords)
-        app = web.Application(middlewares=[access.check])
+        self.cross_site = CrossSiteCheck(allowed_hosts)
+        app = web.Application(middlewares=[self.cross_site.check, access.check])
         app.on_response_prepare.append(access.add_headers)
         app.add_routes(plain_routes(readiness) if api is None else console_routes())
         app.add_routes([web.get("/metrics", self._metrics), *health_routes])
         app.add_routes([web.route("*", "/-/reload", self._reload)])
         if api is not None:
             app.add_subapp("/api/v1", api)
-        context = None
-        if watcher.current.context is not None:
-            context = LiveContext.of(lambda: watcher.current.context)
-        self._endpoints = [_Endpoint(app, ListenAddress(host, port), "metrics.listen", context)]
+        limit = max_connections or connection_limit()
+        pool = ConnectionPool(limit, time_limits, tls=lambda: watcher.current.context)
+        self._endpoints = [_Endpoint(app, ListenAddress(host, port), "metrics.listen", pool)]
         if health is not None:
             health_app = web.Application()
             health_app.add_routes(health_routes)
-            self._endpoints.append(_Endpoint(health_app, health, "metrics.health_listen"))
+            pool = ConnectionPool(max(_MIN_HEALTH_CONNECTIONS, limit // 8), time_limits)
+            self._endpoints.append(_Endpoint(health_app, health, "metrics.health_listen", pool))
 
     @property
     def port(self) -> int:
@@ -97,17 +100,19 @@ class Listener:
     async def close(self) -> None:
         """Stop listening."""
         for endpoint in self._endpoints:
-            await endpoint.runner.cleanup()
+            await endpoint.close()
         self._passwords.close()
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        snapshot = self._exposition.collect(request.headers.get("Accept", ""))
-        headers = {"Content-Type": snapshot.content_type, "Vary": "Accept, Accept-Encoding"}
-        if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
+        content_type = negotiate_type(request, *CONTENT_TYPES)
+        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        if accepts_gzip(request):
             # One at a time: other scrapes reuse the blocks that this one compresses.
             async with self._compressing:
-                parts = await asyncio.to_thread(lambda: gzip_parts(snapshot.blocks()))
+                snapshot = self._exposition.collect(content_type)
+                parts = await to_its_end(asyncio.to_thread(lambda: gzip_parts(snapshot.blocks())))
             return await _send(request, parts, headers | {"Content-Encoding": "gzip"})
+        snapshot = self._exposition.collect(content_type)
         texts = await asyncio.to_thread(lambda: [block.text for block in snapshot.blocks()])
         return await _send(request, texts, headers)
 
@@ -123,7 +128,7 @@ class Listener:
             raise web.HTTPNotFound
         if request.method != "POST":
             raise web.HTTPMethodNotAllowed(request.method, ["POST"])
-        if problems := await self.reload():
+        if problems := await to_its_end(self.reload()):
             lines = ["The configuration was not reloaded; the running one stays.", *problems]
             return web.Response(text="\n".join(lines) + "\n", status=500)
         return web.Response(text="The configuration was reloaded.\n")
@@ -133,43 +138,26 @@ class _Endpoint:
     """Serves an application on one address. `key` is the setting that holds the address."""
 
     def __init__(
-        self,
-        app: web.Application,
-        address: ListenAddress,
-        key: str,
-        context: SSLContext | None = None,
+        self, app: web.Application, address: ListenAddress, key: str, pool: ConnectionPool
     ) -> None:
         self.port = address.port
-        self._host = address.host
+        self._address = address
         self._key = key
-        self._context = context
-        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._pool = pool
+        # Handlers end when their client disconnects.
+        self._runner = web.AppRunner(app, shutdown_timeout=1.0, handler_cancellation=True)
 
     async def open(self) -> None:
-        await self.runner.setup()
-        site = web.TCPSite(self.runner, self._host, self.port, ssl_context=self._context)
-        try:
-            await site.start()
-        except OSError as error:
-            reason, remedy = _bind_problem(error, self._key)
-            address = f"{self._host or ''}:{self.port}"
-            raise ListenerError(f"cannot listen on {address}: {reason}. {remedy}") from error
-        self.port = self.runner.addresses[0][1]
+        sockets = await bind(self._address, self._key)
+        self.port = sockets[0].getsockname()[1]
+        await self._runner.setup()
+        assert self._runner.server is not None  # noqa: S101 -- for mypy
+        self._pool.open(sockets, self._runner.server)
 
-
-def _bind_problem(error: OSError, key: str) -> tuple[str, str]:
-    """Return why an address cannot be bound, and what to do; `key` is the setting that holds it."""
-    if isinstance(error, socket.gaierror):
-        return f"{error.strerror}", f"Set {key} to a name or address of this machine"
-    # asyncio replaces the system's text. Newer versions omit the number if no address is local.
-    code = error.errno or errno.EADDRNOTAVAIL
-    if code == errno.EADDRINUSE:
-        remedy = f"Stop the program that uses the address, or set {key} to another one"
-    elif code == errno.EACCES:
-        remedy = f"Set {key} to a port from 1024, or give presenced CAP_NET_BIND_SERVICE"
-    else:
-        remedy = f"Set {key} to a name or address of this machine"
-    return os.strerror(code), remedy
+    async def close(self) -> None:
+        self._pool.stop()
+        await self._runner.cleanup()
+        self._pool.abort()
 
 
 async def _send(
@@ -202,18 +190,3 @@ def _pieces(parts: Iterable[bytes | bytearray]) -> Iterator[bytes]:
             joined.clear()
             size = 0
     yield b"".join(joined)
-
-
-def _accepts_gzip(accept_encoding: str) -> bool:
-    """Return whether gzip is accepted, by name or else by `*` (RFC 9110 section 12.5.3).
-
-    A weight that is not a number counts as 0.
-    """
-    weights: dict[str, float] = {}
-    for offer in accept_encoding.lower().split(","):
-        coding, _, weight = offer.partition(";")
-        try:
-            weights[coding.strip()] = float(weight.strip().removeprefix("q=") or 1)
-        except ValueError:
-            weights[coding.strip()] = 0.0
-    return weights.get("gzip", weights.get("*", 0.0)) > 0

@@ -1,18 +1,17 @@
-"""TLS of the listener: its contexts, and why handshakes fail."""
+"""TLS of the listener: its contexts, and what failed handshakes usually mean."""
 
-import os
 import ssl
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from presenced.settings import Problem, SettingsError
-from presenced.settings.certificates import Pem, PemCheck
+from presenced.settings.certificates import Pem, PemCheck, load_authorities, load_pair
+from presenced.settings.files import FileSnapshot
 from presenced.settings.web import CIPHER_SUITES, CURVES, TlsServerConfig
-from presenced.system.log import ThrottledLogger, get_logger
 
 _SECTION = "tls_server_config"
 _SERVED_ANYWAY = ("expired", "not_yet_valid")
@@ -31,13 +30,15 @@ _CLIENT_AUTH = {
 }
 
 
-def load_context(tls: TlsServerConfig) -> tuple[ssl.SSLContext, tuple[Problem, ...]]:
+def load_context(
+    tls: TlsServerConfig, snapshot: FileSnapshot
+) -> tuple[ssl.SSLContext, tuple[Problem, ...]]:
     """Return the context that the section describes, and warnings about its certificates.
 
     A certificate that has expired or is not valid yet is served with a warning: scrapers that
     accept it still get the metrics. Raises SettingsError if anything else is wrong.
     """
-    check = PemCheck(datetime.now(UTC))
+    check = PemCheck(datetime.now(UTC), snapshot)
 
     def read(name: str, inline: str | None, path: Path | None) -> Pem | None:
         if inline is not None:
@@ -59,7 +60,6 @@ def load_context(tls: TlsServerConfig) -> tuple[ssl.SSLContext, tuple[Problem, .
         raise SettingsError(errors)
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.sslobject_class = _Connection
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     with _refusals("min_version"), warnings.catch_warnings():
@@ -72,15 +72,14 @@ def load_context(tls: TlsServerConfig) -> tuple[ssl.SSLContext, tuple[Problem, .
     with _refusals("curve_preferences"):
         for name in tls.curve_preferences:
             context.set_ecdh_curve(CURVES[name])
-    # The library reads files only, and those on disk may have changed since they were checked.
-    with _refusals("cert_file"), _in_memory(cert) as cert_path, _in_memory(key) as key_path:
-        context.load_cert_chain(cert_path, key_path)
+    with _refusals("cert_file"):
+        load_pair(context, cert.content, key.content)
     with _refusals("client_ca_file"):
         context.verify_mode = _CLIENT_AUTH[tls.client_auth_type]
         if client_ca:
             # As in Go: every certificate in the file is trusted, including intermediate ones.
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-            context.load_verify_locations(cadata=client_ca.content.decode("ascii", "replace"))
+            load_authorities(context, client_ca.content)
     return context, tuple(problems)
 
 
@@ -108,68 +107,9 @@ def _set_ciphers(context: ssl.SSLContext, tls: TlsServerConfig) -> None:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
 
 
-@contextmanager
-def _in_memory(pem: Pem) -> Iterator[str]:
-    """Yield the path of a file in memory with this text."""
-    with os.fdopen(os.memfd_create("presenced-listener"), "wb") as file:
-        file.write(pem.content)
-        file.flush()
-        yield f"/proc/self/fd/{file.fileno()}"
-
-
-class LiveContext(ssl.SSLContext):
-    """Serves each connection with the context that is current when the connection begins.
-
-    asyncio uses one context for the life of the listener. `sni_callback` can replace it during the
-    handshake, but that changes the certificate only, not what is required of clients.
-    """
-
-    current: Callable[[], ssl.SSLContext | None]
-    """Returns the context of a new connection; if it is None, the connection fails."""
-
-    log: ThrottledLogger
-    """Throttled, because port scans cause many failed handshakes."""
-
-    @classmethod
-    def of(cls, current: Callable[[], ssl.SSLContext | None]) -> "LiveContext":
-        """Return a context that delegates to `current` and logs failed handshakes."""
-        context = cls(ssl.PROTOCOL_TLS_SERVER)
-        context.current = current
-        context.log = ThrottledLogger(get_logger("presenced.http"))
-        return context
-
-    def wrap_bio(
-        self,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        server_side: bool = False,  # noqa: FBT001, FBT002 -- the library's interface
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
-    ) -> ssl.SSLObject:
-        """Begin a connection; asyncio calls this."""
-        context = self.current()
-        wrap = super().wrap_bio if context is None else context.wrap_bio
-        connection = wrap(incoming, outgoing, server_side, server_hostname, session)
-        if isinstance(connection, _Connection):
-            connection.log = self.log
-        return connection
-
-
-class _Connection(ssl.SSLObject):
-    """Logs why its handshake failed, which asyncio does not report."""
-
-    log: ThrottledLogger
-
-    def do_handshake(self) -> None:
-        try:
-            super().do_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError as error:
-            reason = error.reason or type(error).__name__
-            hint = _HINTS.get(reason)
-            self.log.info("TLS handshake failed", key=reason, reason=reason, hint=hint)
-            raise
+def handshake_hint(reason: str) -> str | None:
+    """Return what a reason of the TLS library for a failed handshake usually means, if known."""
+    return _HINTS.get(reason)
 
 
 _HINTS = {

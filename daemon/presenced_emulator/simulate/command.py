@@ -2,26 +2,24 @@
 
 import argparse
 import asyncio
-import re
 import socket
 import time
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 
-from presenced.commands.output import DONE, CommandError, print_line
+from presenced.commands.output import DONE, CommandError, counted, print_line
 from presenced.settings import Problem, SettingsError
+from presenced.settings.partitions import is_aws
 from presenced.sources.options import load_for_tool, source_options
 from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import in_thread, race, stop_signals
 from presenced.system.progress import show_progress
+from presenced.system.timestamps import format_utc
 from presenced_emulator.delivery import DeliveryModel
 from presenced_emulator.fleet import FleetPlan
 from presenced_emulator.simulate.publisher import Publisher
 from presenced_emulator.simulate.simulation import Simulation, summary, truth_lines
-
-_AWS_ENDPOINT = re.compile(r"\.iot\.[a-z0-9-]+\.(vpce\.)?amazonaws\.com(\.cn)?\.?$", re.IGNORECASE)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,11 +34,6 @@ def run(options: argparse.Namespace) -> int:
     source = replace(first, filters=(), session_expiry=0)
     asyncio.run(_simulate(_plan(options), source, options))
     return DONE
-
-
-def is_aws(name: str) -> bool:
-    """Return whether a host name belongs to AWS IoT Core."""
-    return _AWS_ENDPOINT.search(name) is not None
 
 
 async def refuse_aws(endpoint: str) -> None:
@@ -103,10 +96,9 @@ async def _simulate(plan: FleetPlan, source: SourceOptions, options: argparse.Na
     start = round(time.time(), 3) if options.start is None else options.start
     simulation = Simulation(plan, start)
     async with Publisher(source) as publisher:
-        begin = datetime.fromtimestamp(start, UTC).isoformat(timespec="milliseconds")
-        again = f"--seed {plan.seed} --start {begin.replace('+00:00', 'Z')}"
-        print_line(f"{plan.devices} devices on {source.address}: {again}")
-        progress = show_progress(lambda: f"{publisher.published:,} messages")
+        again = f"--seed {plan.seed} --start {format_utc(start)}"
+        print_line(f"{counted(plan.devices, 'device')} on {source.address}: {again}")
+        progress = show_progress(lambda: counted(publisher.published, "message"))
         with stop_signals() as stop:
             await race(_publish(simulation, publisher, stop), progress)
     if options.truth is not None:
@@ -114,7 +106,7 @@ async def _simulate(plan: FleetPlan, source: SourceOptions, options: argparse.Na
             options.truth.write_text("".join(truth_lines(simulation.truth, start)))
         except OSError as error:
             raise CommandError(f"cannot write {options.truth}: {error.strerror}") from error
-    print_line(f"Published {publisher.published:,} messages. At the end:")
+    print_line(f"Published {counted(publisher.published, 'message')}. At the end:")
     for line in summary(simulation.truth):
         print_line(line)
     if 0 < publisher.published == publisher.unheard:

@@ -1,12 +1,15 @@
 """Publishes messages over one connection, in order, with many unanswered at a time."""
 
 import asyncio
+from functools import partial
 from typing import Self
 
 import aiomqtt
 from paho.mqtt.reasoncodes import ReasonCode
 
 from presenced.commands.output import CommandError
+from presenced.settings import SettingsError
+from presenced.settings.files import FileSnapshot
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.aiomqtt_link import AiomqttLink
@@ -43,8 +46,9 @@ class Publisher:
         try:
             tls = None
             if options.tls is not None:
-                tls = await in_thread(lambda: AiomqttLink.load_tls(options), name="mqtt files")
-        except OSError as error:
+                load = partial(AiomqttLink.load_tls, options, FileSnapshot())
+                tls = await in_thread(load, name="mqtt files")
+        except (OSError, SettingsError) as error:
             detail = f"the TLS files of {options.address} cannot be used ({error})"
             raise await self._explained(Fault(FaultReason.TLS_FILES, detail)) from error
         status = ConnectionStatus(options.client_id, (), endpoint=options.endpoint)

@@ -166,4 +166,5 @@ def test_a_report_is_ok_unless_a_step_failed() -> None:
     assert (good.ok, good.summary()) == (True, "1 warning.")
     report = Report({"p": list(steps.values()), "p-2": [bad]})
     assert (report.ok, report.summary()) == (False, "1 failed, 1 warning.")
+    assert Report({"p": [steps[Status.WARNING]] * 2}).summary() == "2 warnings."
     assert Report({"p": [steps[Status.OK]]}).summary() == "Everything is well."

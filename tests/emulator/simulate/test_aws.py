@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from presenced.settings import SettingsError
-from presenced_emulator.simulate.command import is_aws, refuse_aws
+from presenced.settings.partitions import is_aws
+from presenced_emulator.simulate.command import refuse_aws
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,8 @@ from presenced_emulator.simulate.command import is_aws, refuse_aws
         "ABC-ats.IoT.eu-west-1.amazonaws.com.",
         "abc.ats.iot.cn-north-1.amazonaws.com.cn",
         "vpce-1.iot.us-east-1.vpce.amazonaws.com",
+        "abc-ats.iot.eusc-de-east-1.amazonaws.eu",
+        "abc-ats.iot.US-ISOB-East-1.sc2s.sgov.gov",
     ],
 )
 def test_endpoints_of_aws_are_refused(name: str) -> None:

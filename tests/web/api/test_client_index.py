@@ -357,3 +357,29 @@ def test_other_classes_make_other_indexes():
         index.close()
 
     asyncio.run(run())
+
+
+def test_a_request_that_is_cancelled_loses_no_change() -> None:
+    """As when its client disconnects while changes are applied to the indexes."""
+
+    async def run() -> None:
+        fleet, index = make(seconds=0.0, settle_interval=1e6)
+        for number in range(30):
+            fleet.hear("connected", f"a{number}", at=1.0)
+        selection = Selection(states=frozenset({State.ONLINE}))
+        request = PageRequest(selection, Order.SINCE, 100, None)
+        assert len((await index.page(request)).clients) == 30
+        for steps in range(1, 40):
+            for number in range(30):
+                client_id = f"b{steps}-{number}"
+                fleet.hear("connected", client_id, at=1.0 + steps)
+            cancelled = asyncio.create_task(index.page(request))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
+            page = await index.page(PageRequest(selection, Order.SINCE, 2000, None))
+            assert len(page.clients) == 30 + 30 * steps
+        index.close()
+
+    asyncio.run(run())

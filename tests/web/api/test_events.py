@@ -2,21 +2,31 @@
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 from aiohttp import web
 
-from api_fleet import has_room
+from api_fleet import ApiFleet, has_room
+from presenced.metrics.exposition import Exposition
 from presenced.presence import State, Transition
 from presenced.web.api.problems import problems
 from presenced.web.api.stream import Hub, serve_events
+from presenced.web.connections import TimeLimits
+from presenced.web.server import Listener
 from waiting import until
 
 
 @contextlib.asynccontextmanager
-async def served(hub: Hub, on_prepare: Callable[[], None] = lambda: None) -> AsyncIterator[int]:
+async def served(
+    hub: Hub,
+    on_prepare: Callable[[], None] = lambda: None,
+    time_limits: TimeLimits = TimeLimits(),  # noqa: B008
+) -> AsyncIterator[int]:
+    """The port of a listener with this hub."""
+
     async def handle(request: web.Request) -> web.StreamResponse:
         return await serve_events(request, hub)
 
@@ -26,22 +36,28 @@ async def served(hub: Hub, on_prepare: Callable[[], None] = lambda: None) -> Asy
     app = web.Application(middlewares=[problems])
     app.on_response_prepare.append(prepared)
     app.add_routes([web.get("/events", handle)])
-    runner = web.AppRunner(app, shutdown_timeout=1.0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    fleet = ApiFleet()
+    listener = Listener(
+        "127.0.0.1",
+        0,
+        Exposition(fleet.view, process_metrics=False),
+        lambda: fleet.readiness,
+        api=app,
+        time_limits=time_limits,
+    )
+    await listener.open()
     try:
-        yield runner.addresses[0][1]
+        yield listener.port
     finally:
         hub.close()
-        await runner.cleanup()
+        await listener.close()
 
 
 async def ask(
     port: int, method: str = "GET", query: str = ""
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"{method} /events{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(f"{method} /api/v1/events{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     return reader, writer
 
 
@@ -110,12 +126,12 @@ def test_a_heartbeat_carries_the_last_id():
 
 def test_a_subscriber_that_reads_nothing_is_disconnected():
     async def run() -> None:
-        hub = Hub(max_subscribers=1, write_timeout=0.2)
-        async with served(hub) as port:
+        hub = Hub(max_subscribers=1)
+        async with served(hub, time_limits=TimeLimits(reading=0.2)) as port:
             with socket.socket() as stuck:
                 stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 stuck.connect(("127.0.0.1", port))
-                stuck.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+                stuck.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 await until(lambda: not has_room(hub))
                 name = "x" * 1000
 
@@ -125,6 +141,36 @@ def test_a_subscriber_that_reads_nothing_is_disconnected():
                     return has_room(hub)
 
                 await until(flooded, what="the end of the subscription")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("leave", [socket.SHUT_RDWR, socket.SHUT_WR])
+def test_a_subscription_ends_when_its_client_disconnects(leave):
+    """Not only when the next heartbeat, which never comes here, cannot be written."""
+
+    async def run() -> None:
+        hub = Hub(max_subscribers=1, heartbeat=math.inf)
+        async with served(hub) as port:
+            for _ in range(3):
+                reader, writer = await ask(port)
+                await reader.readuntil(b": listening\n")
+                assert not has_room(hub)
+                writer.get_extra_info("socket").shutdown(leave)
+                await until(lambda: has_room(hub), what="the end of the subscription")
+                writer.close()
+
+    asyncio.run(run())
+
+
+def test_a_stream_outlives_the_time_limits_of_connections():
+    async def run() -> None:
+        hub = Hub(heartbeat=0.05)
+        async with served(hub, time_limits=TimeLimits(0.05, 0.05, 0.05)) as port:
+            reader, writer = await ask(port)
+            for _ in range(20):
+                await reader.readuntil(b": heartbeat\n")
+            writer.close()
 
     asyncio.run(run())
 

@@ -20,7 +20,7 @@ def everything(_: Transition) -> bool:
 
 
 def listen(hub: Hub, last: str | None = None, selects=everything) -> Subscriber:
-    return hub.subscribe(selects, lambda: True, last)
+    return hub.subscribe(selects, last)
 
 
 def names(subscriber: Subscriber) -> list[str]:
@@ -87,15 +87,12 @@ def test_after_an_unknown_id_the_number_of_lost_events_is_unknown(last):
 
 def test_the_number_of_subscribers_is_limited():
     hub = Hub(max_subscribers=2)
-    gone = False
-    hub.subscribe(everything, lambda: not gone)
+    listen(hub)
     second = listen(hub)
     with pytest.raises(ProblemError):
         listen(hub)
     hub.unsubscribe(second)
     hub.unsubscribe(second)
-    listen(hub)
-    gone = True
     listen(hub)
     assert not has_room(hub)
 

@@ -246,7 +246,7 @@ def test_a_pending_client_has_a_deadline_and_then_goes_offline(page: Page, stage
 
 def test_a_page_that_cannot_follow_says_so_and_is_renewed(page: Page, stage: Stage) -> None:
     hub = stage.fleet.hub
-    others = stage.call(lambda: [hub.subscribe(lambda _: True, lambda: True) for _ in range(32)])
+    others = stage.call(lambda: [hub.subscribe(lambda _: True) for _ in range(32)])
     page.open()
     page.wait_for_text("#notices", "Transitions cannot be followed: the maximum number of streams")
     assert page.text("#link") == "Not live"
@@ -259,7 +259,7 @@ def test_a_page_that_is_not_seen_leaves_its_place_and_misses_nothing(
     page: Page, stage: Stage
 ) -> None:
     hub = stage.fleet.hub
-    stage.call(lambda: [hub.subscribe(lambda _: True, lambda: True) for _ in range(31)])
+    stage.call(lambda: [hub.subscribe(lambda _: True) for _ in range(31)])
     page.open()
     page.wait_for_text("#link", "Live")
     assert not stage.call(lambda: has_room(hub))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from presenced.commands.doctor.report import Finding, Status
 from presenced.events.message import Message
 from presenced.settings import format_duration
-from presenced.settings.values import overlapping_filters
+from presenced.settings.topic_filters import overlapping_filters
 from presenced.sources.connections import Transport, build_source
 from presenced.sources.faults import (
     Fault,

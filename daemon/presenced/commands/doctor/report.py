@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
+from presenced.commands.output import counted
 from presenced.sources.faults import Fault
 
 
@@ -62,10 +63,10 @@ class Report:
     def summary(self) -> str:
         """Return the last line for people."""
         counts = self._counts
-        problems = [status for status in (Status.FAILED, Status.WARNING) if counts[status]]
-        if not problems:
-            return "Everything is well."
-        return ", ".join(f"{counts[status]} {status}" for status in problems) + "."
+        failed, warnings = counts[Status.FAILED], counts[Status.WARNING]
+        parts = [f"{failed} failed"] if failed else []
+        parts += [counted(warnings, "warning")] if warnings else []
+        return f"{', '.join(parts)}." if parts else "Everything is well."
 
     def as_json(self) -> str:
         """Return one JSON object, for programs."""

@@ -5,20 +5,21 @@ They use the standard library, which names the causes of failures that the trans
 
 import socket
 import ssl
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from presenced.commands.doctor.report import Finding, Status
 from presenced.settings import Problem, TlsSettings
-from presenced.settings.certificates import certificate_expiries, check_tls_files
+from presenced.settings.certificates import (
+    EXPIRY_WARNING,
+    certificate_expiries,
+    check_tls_files,
+)
 from presenced.sources.mqtt.diagnosis import handshake
 from presenced.sources.mqtt.symptoms import network_fault
 from presenced.sources.source import SourceOptions
-
-SOON = timedelta(days=30)
-_RENEW = "Renew the certificate and put the new files in its place"
 
 
 def check_files(tls: TlsSettings | None, now: datetime) -> Finding:
@@ -33,10 +34,8 @@ def check_files(tls: TlsSettings | None, now: datetime) -> Finding:
     details = [problem.summary for problem in problems]
     if any(problem.severity == "error" for problem in problems):
         return Finding(Status.FAILED, "; ".join(details), _remedies(problems))
-    expiring = [p for p in check_tls_files(tls, now=now + SOON) if p.kind == "expired"]
-    details += [f"{p.key} = {p.value}: expires within {SOON.days} days" for p in expiring]
-    status = Status.WARNING if details else Status.OK
-    return Finding(status, "; ".join([*details, _validity(tls)]), _remedies(problems + expiring))
+    status = Status.WARNING if problems else Status.OK
+    return Finding(status, "; ".join([*details, _validity(tls)]), _remedies(problems))
 
 
 def _remedies(problems: list[Problem]) -> str:
@@ -126,7 +125,7 @@ class NetworkProbe:
             # OpenSSL has verified it, and is less strict than this parser.
             return Finding(Status.OK, trusted)
         detail = f"{trusted}, issued by {issuer} and valid until {expiry:%Y-%m-%d}"
-        if expiry - self._now < SOON:
+        if expiry - self._now < EXPIRY_WARNING:
             remedy = "Ask the operator of the broker to renew it; AWS does so by itself"
             return Finding(Status.WARNING, detail, remedy)
         return Finding(Status.OK, detail)

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from presenced.commands.output import DONE, FAILED, print_error
+from presenced.commands.output import DONE, FAILED, counted, print_error
 from presenced.commands.recorder.anonymize import Anonymizer
 from presenced.commands.recorder.files import RecordingError, RecordingFiles
 from presenced.events.message import Message
@@ -36,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
         )
     finally:
         files.close()
-    size = f"{files.total:,} bytes in {files.count} file{'s' if files.count > 1 else ''}"
-    print_error(f"Recorded {recorder.messages:,} messages, {size}.")
+    size = f"{counted(files.total, 'byte')} in {counted(files.count, 'file')}"
+    print_error(f"Recorded {counted(recorder.messages, 'message')}, {size}.")
     if not recorder.connected:
         print_error("No connection was ever accepted: presenced doctor shows why.")
     return DONE if recorder.connected else FAILED
@@ -51,7 +51,9 @@ async def _record(
     duration: float | None,
 ) -> "Recorder":
     recorder = Recorder(files, change)
-    progress = show_progress(lambda: f"{recorder.messages:,} messages, {files.total:,} bytes")
+    progress = show_progress(
+        lambda: f"{counted(recorder.messages, 'message')}, {counted(files.total, 'byte')}"
+    )
 
     async def ended() -> None:
         with suppress(TimeoutError):

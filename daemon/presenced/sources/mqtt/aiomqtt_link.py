@@ -35,6 +35,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from presenced.settings.files import FileSnapshot
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt import symptoms
@@ -101,9 +102,9 @@ class AiomqttLink(Link):
         self._paho.on_publish = self._on_publish
 
     @staticmethod
-    def load_tls(options: SourceOptions) -> ssl.SSLContext:
+    def load_tls(options: SourceOptions, snapshot: FileSnapshot) -> ssl.SSLContext:
         """Return a TLS context of the standard library; see `Link`."""
-        return client_context(options)
+        return client_context(options, snapshot)
 
     async def open(self) -> None:
         """Connect and wait until the broker accepts; see `Link`."""

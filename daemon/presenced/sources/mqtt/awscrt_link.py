@@ -14,11 +14,13 @@ from typing import Any
 from awscrt import io, mqtt5
 from awscrt.exceptions import AwsCrtError
 
+from presenced.settings.files import FileSnapshot
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt import symptoms
 from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link, ping_timeout
-from presenced.sources.source import SourceOptions
+from presenced.sources.mqtt.tls import read_authorities, read_pair
+from presenced.sources.source import SourceOptions, TlsFiles
 from presenced.sources.status import ConnectionStatus
 
 _SUBACK_TIMEOUT = 20.0
@@ -52,18 +54,16 @@ class AwscrtLink(Link):
         self._client: Any = mqtt5.Client(self._client_options())
 
     @staticmethod
-    def load_tls(options: SourceOptions) -> Any:
+    def load_tls(options: SourceOptions, snapshot: FileSnapshot) -> Any:
         """Return a TLS context of the library; see `Link`."""
-        files: Any = options.tls
+        files = options.tls or TlsFiles()
         tls: Any
-        if files.cert is None:
+        if (pair := read_pair(files, snapshot)) is None:
             tls = io.TlsContextOptions()  # type: ignore[no-untyped-call]
         else:
-            tls = io.TlsContextOptions.create_client_with_mtls_from_path(  # type: ignore[no-untyped-call]
-                str(files.cert), str(files.key)
-            )
-        if files.ca is not None:
-            tls.override_default_trust_store_from_path(ca_filepath=str(files.ca))
+            tls = io.TlsContextOptions.create_client_with_mtls(*pair)  # type: ignore[no-untyped-call]
+        if (authorities := read_authorities(files, snapshot)) is not None:
+            tls.override_default_trust_store(authorities)
         if options.alpn:
             tls.alpn_list = options.alpn
         return io.ClientTlsContext(tls)  # type: ignore[no-untyped-call]

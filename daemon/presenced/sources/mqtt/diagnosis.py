@@ -12,13 +12,17 @@ import ssl
 import time
 from collections.abc import Callable, Hashable
 
+from presenced.settings import SettingsError
+from presenced.settings.files import FileSnapshot
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.mqtt.symptoms import alpn_fault, network_fault, tls_fault
-from presenced.sources.mqtt.tls import client_context, examine_files, stamps
+from presenced.sources.mqtt.tls import client_context, examine_files, file_digests
 from presenced.sources.source import SourceOptions
-from presenced.system.loop import in_thread
+from presenced.system.loop import BoundedThread
 
 _STEP_TIMEOUT = 5.0
+# Name resolution and reading files have no limit of their own.
+_TIME_LIMIT = 45.0
 _REPEAT_AFTER = 60.0
 
 
@@ -33,25 +37,34 @@ class Diagnostician:
         self._options = options
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._thread = BoundedThread("diagnosis", _TIME_LIMIT)
         self._last: tuple[Hashable, float, Fault | None] | None = None
 
     async def explain(self, symptom: Fault) -> Fault:
         """Return the cause of a failure, or the symptom itself if no cause is found."""
         async with self._lock:
-            key = (symptom.reason, stamps(self._options.tls))
-            if self._last is None or self._last[0] != key or self._clock() >= self._last[1]:
-                found = await in_thread(lambda: diagnose(self._options), name="diagnosis")
-                self._last = (key, self._clock() + _REPEAT_AFTER, found)
-            return self._last[2] or symptom
+            try:
+                cause = await self._thread.run(lambda: self._find_cause(symptom))
+            except TimeoutError:
+                cause = None
+            return cause or symptom
+
+    def _find_cause(self, symptom: Fault) -> Fault | None:
+        snapshot = FileSnapshot()
+        key = (symptom.reason, *file_digests(self._options.tls, snapshot).values())
+        if self._last is None or self._last[0] != key or self._clock() >= self._last[1]:
+            found = diagnose(self._options, snapshot)
+            self._last = (key, self._clock() + _REPEAT_AFTER, found)
+        return self._last[2]
 
 
-def diagnose(options: SourceOptions) -> Fault | None:
+def diagnose(options: SourceOptions, snapshot: FileSnapshot) -> Fault | None:
     """Repeat the steps up to the TLS handshake; return None if all succeed.
 
-    Blocks for a few seconds at most, apart from name resolution. Sends no MQTT packet: a second
-    connection with the same client ID would end the first.
+    Blocks for a few seconds at most, apart from name resolution and files. Sends no MQTT packet: a
+    second connection with the same client ID would end the first.
     """
-    if options.tls and (fault := examine_files(options.tls)):
+    if options.tls and (fault := examine_files(options.tls, snapshot=snapshot)):
         return fault
     try:
         connection = socket.create_connection(
@@ -61,13 +74,14 @@ def diagnose(options: SourceOptions) -> Fault | None:
         return network_fault(error, options)
     with connection:
         if options.tls:
-            return handshake(connection, options)
+            return handshake(connection, options, snapshot)
         return _expects_tls(connection, options)
 
 
 def handshake(
     connection: socket.socket,
     options: SourceOptions,
+    snapshot: FileSnapshot | None = None,
     met: Callable[[ssl.SSLSocket], None] = lambda _: None,
 ) -> Fault | None:
     """Negotiate TLS and wait for a rejection of the client certificate.
@@ -76,7 +90,7 @@ def handshake(
     has been verified. The connection cannot be used afterwards.
     """
     try:
-        context = client_context(options)
+        context = client_context(options, snapshot)
         with context.wrap_socket(connection, server_hostname=options.endpoint) as secured:
             met(secured)
             if options.alpn and secured.selected_alpn_protocol() is None:
@@ -92,6 +106,8 @@ def handshake(
                         " aws iot describe-certificate",
                     )
             return None
+    except SettingsError as error:
+        return Fault(FaultReason.TLS_FILES, str(error))
     except TimeoutError:
         return Fault(
             FaultReason.TLS,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from presenced.events.message import Message
+from presenced.settings.files import FileSnapshot
 from presenced.sources.faults import Fault
 from presenced.sources.inbox import Inbox
 from presenced.sources.source import SourceOptions
@@ -60,10 +61,11 @@ class Link(ABC):
 
     @staticmethod
     @abstractmethod
-    def load_tls(options: SourceOptions) -> Any:
+    def load_tls(options: SourceOptions, snapshot: FileSnapshot) -> Any:
         """Read the certificate files into the TLS context of the library; blocks.
 
-        Raises an exception of the library or OSError if they cannot be used.
+        Raises SettingsError if they cannot be read, and an exception of the library or OSError if
+        they cannot be used.
         """
 
     @abstractmethod

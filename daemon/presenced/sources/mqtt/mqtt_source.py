@@ -4,17 +4,16 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Any
 
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.diagnosis import Diagnostician
 from presenced.sources.mqtt.link import ConnectError, Link
 from presenced.sources.mqtt.symptoms import is_refusal, reason_name
-from presenced.sources.mqtt.tls import Stamps, renewed, stamps
+from presenced.sources.mqtt.tls import LiveTls
 from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
-from presenced.system.loop import Tasks, in_thread
+from presenced.system.loop import Tasks
 
 # After a connection of this length the back-off starts again.
 _STABLE_AFTER = 30.0
@@ -59,8 +58,7 @@ class MqttSource:
         self._diagnostician = Diagnostician(options)
         self._tasks = Tasks(self.status.callback_failed)
         self._link: Link | None = None
-        self._tls: Any = None
-        self._read_from: Stamps = ()
+        self._tls = LiveTls(options, link.load_tls)
         self._running = False
 
     async def start(self) -> None:
@@ -74,7 +72,10 @@ class MqttSource:
         Returns whether it did. Files that are half written, do not match or are not valid now
         leave the connection as it is.
         """
-        if not self._running or not renewed(self._options.tls, self._read_from):
+        try:
+            if not self._running or not await self._tls.refresh():
+                return False
+        except Exception:  # noqa: BLE001 - the next attempt to connect reports it
             return False
         await self._disconnect()
         if self._running:  # not stopped meanwhile
@@ -112,8 +113,8 @@ class MqttSource:
     async def _connect_once(self) -> float:
         """Connect, and wait until the connection ends; return how many seconds it was up."""
         try:
-            await self._load_tls()
-            link = self._new_link(self._options, self._tls, self._inbox, self.status)
+            await self._tls.refresh()
+            link = self._new_link(self._options, self._tls.context, self._inbox, self.status)
         except Exception as error:  # noqa: BLE001 - AwsCrtError, OSError, ValueError and others
             symptom = Fault(
                 FaultReason.TLS_FILES if self._options.tls else FaultReason.OTHER,
@@ -127,15 +128,6 @@ class MqttSource:
             return await self._run_link(link)
         finally:
             await link.close()
-
-    async def _load_tls(self) -> None:
-        """Read the certificate files at first, and if they have changed and can be used."""
-        tls = self._options.tls
-        if tls is not None and (self._tls is None or renewed(tls, self._read_from)):
-            self._read_from = stamps(tls)
-            self._tls = await in_thread(
-                lambda: self._new_link.load_tls(self._options), name="mqtt files"
-            )
 
     async def _run_link(self, link: Link) -> float:
         """Open a link, subscribe, and return how long it was up, in seconds."""

@@ -12,7 +12,7 @@ from typing import Any
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from presenced.settings.mqtt import is_aws
+from presenced.settings.partitions import is_aws
 from presenced.sources.faults import Fault, FaultReason, connect_remedy
 from presenced.sources.source import SourceOptions
 

@@ -1,24 +1,31 @@
-"""Check the PEM files of a TLS connection, and load them."""
+"""Check the PEM files of a TLS connection, load them, and load them again when they change."""
 
+import asyncio
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Any
 
-from presenced.settings.certificates import check_tls_files
+from presenced.settings.certificates import check_tls_files, file_in_memory, load_pair
+from presenced.settings.file_access import FileAccess, Look
+from presenced.settings.files import Digests, FileSnapshot
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.source import SourceOptions, TlsFiles
+from presenced.system.log import ThrottledLogger, get_logger
 
-Stamps = tuple[tuple[int, int] | None, ...]
+_CERT, _KEY, _CA = "mqtt.tls.cert", "mqtt.tls.key", "mqtt.tls.ca"
 
 
-def examine_files(tls: TlsFiles, now: datetime | None = None) -> Fault | None:
+def examine_files(
+    tls: TlsFiles, now: datetime | None = None, snapshot: FileSnapshot | None = None
+) -> Fault | None:
     """Return why the files cannot be used at `now`, by default the present; None if they can."""
-    for problem in check_tls_files(tls, now=now or datetime.now(UTC)):
+    for problem in check_tls_files(tls, now=now or datetime.now(UTC), snapshot=snapshot):
         # A CA file without an authority may hold the server's certificate itself, which works.
         if problem.severity == "error" and problem.kind != "no_authority":
             if problem.kind not in ("expired", "not_yet_valid"):
                 reason = FaultReason.TLS_FILES
-            elif problem.key == "mqtt.tls.cert":
+            elif problem.key == _CERT:
                 reason = FaultReason.TLS_CLIENT_CERTIFICATE
             else:
                 reason = FaultReason.TLS_SERVER_CERTIFICATE
@@ -26,37 +33,100 @@ def examine_files(tls: TlsFiles, now: datetime | None = None) -> Fault | None:
     return None
 
 
-def client_context(options: SourceOptions) -> ssl.SSLContext:
+def read_pair(tls: TlsFiles, snapshot: FileSnapshot) -> tuple[bytes, bytes] | None:
+    """Return the client certificate and its key, None if there is none. Raises SettingsError."""
+    if tls.cert is None or tls.key is None:
+        return None
+    return snapshot.read(tls.cert, _CERT), snapshot.read(tls.key, _KEY)
+
+
+def read_authorities(tls: TlsFiles, snapshot: FileSnapshot) -> bytes | None:
+    """Return the authorities to trust, None for those of the system. Raises SettingsError."""
+    return snapshot.read(tls.ca, _CA) if tls.ca else None
+
+
+def client_context(options: SourceOptions, snapshot: FileSnapshot | None = None) -> ssl.SSLContext:
     """Return the standard library's TLS context for a connection.
 
-    Raises OSError, such as ssl.SSLError, if a file cannot be used.
+    Raises SettingsError if a file cannot be read, and OSError, such as ssl.SSLError, if it cannot
+    be used.
     """
-    tls = options.tls or TlsFiles()
-    context = ssl.create_default_context(cafile=tls.ca)
-    if tls.cert is not None:
-        # An empty password: without one OpenSSL would ask for it on the terminal.
-        context.load_cert_chain(tls.cert, tls.key, password="")
+    tls, snapshot = options.tls or TlsFiles(), snapshot or FileSnapshot()
+    if (authorities := read_authorities(tls, snapshot)) is None:
+        context = ssl.create_default_context()
+    else:
+        with file_in_memory(authorities) as path:
+            context = ssl.create_default_context(cafile=path)
+    if (pair := read_pair(tls, snapshot)) is not None:
+        load_pair(context, *pair)
     if options.alpn:
         context.set_alpn_protocols(options.alpn)
     return context
 
 
-def stamps(tls: TlsFiles | None) -> Stamps:
-    """Return the modification time and size of each file, None for a file that cannot be read.
+def file_digests(tls: TlsFiles | None, snapshot: FileSnapshot) -> Digests:
+    """Return what differs if the content of a file has changed."""
+    files = (tls.cert, tls.key, tls.ca) if tls else ()
+    return {path: snapshot.digest(path) for path in files if path}
 
-    Not the change time: a new mode or owner is no reason to reconnect.
+
+class LiveTls:
+    """The TLS context of a connection, made again when its files have changed and can be used.
+
+    `load` makes a context of the MQTT library; it is called in a thread.
     """
-    return tuple(_stamp(path) for path in (tls.cert, tls.key, tls.ca) if path) if tls else ()
 
+    def __init__(
+        self, options: SourceOptions, load: Callable[[SourceOptions, FileSnapshot], Any]
+    ) -> None:
+        self.context: Any = None
+        self._options = options
+        self._load = load
+        self._access = FileAccess("mqtt files")
+        self._refreshing = asyncio.Lock()
+        self._loaded: Digests = {}
+        self._log = ThrottledLogger(get_logger("presenced.mqtt"))
 
-def renewed(tls: TlsFiles | None, read: Stamps) -> bool:
-    """Whether the files differ from those that were `read`, and can be used."""
-    return tls is not None and stamps(tls) != read and examine_files(tls) is None
+    async def refresh(self) -> bool:
+        """Read the files if they have changed, and return whether there is a new context.
 
+        The first time any files are loaded, and what is wrong with them is raised. Later ones that
+        are half written, do not match, are not valid now or cannot be read leave the context as it
+        is.
+        """
+        if self._options.tls is None:
+            return False
+        async with self._refreshing:
+            try:
+                look = await self._look()
+                context = look.value if look else None
+            except Exception as error:
+                if self.context is None:
+                    raise
+                problem = str(error)
+                self._log.warning(
+                    "changed certificate files not used", key=problem, problem=problem
+                )
+                return False
+            if look is None or context is None:
+                return False
+            self.context, self._loaded = context, look.digests
+            return True
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
+    async def _look(self) -> Look[Any] | None:
+        """Return what was found in the files, None if it is what has been loaded."""
+        if self.context is None:
+            return await self._access.look(self._load_context)
+        if not await self._access.changed(self._loaded):
+            return None
+        return await self._access.look_until_settled(self._load_usable)
+
+    def _load_usable(self, snapshot: FileSnapshot) -> Any:
+        """Return a context if the files have changed and can be used, else None."""
+        tls = self._options.tls or TlsFiles()
+        if file_digests(tls, snapshot) == self._loaded or examine_files(tls, snapshot=snapshot):
+            return None
+        return self._load_context(snapshot)
+
+    def _load_context(self, snapshot: FileSnapshot) -> Any:
+        return self._load(self._options, snapshot)

@@ -5,7 +5,6 @@ Principals and IP addresses cannot appear in an answer, because they are not dec
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -15,20 +14,15 @@ from presenced.pipeline import Pipeline
 from presenced.presence import Client, State, Transition
 from presenced.presence.client import EventStamp, unpack
 from presenced.system.supervision import Readiness
+from presenced.system.timestamps import format_utc
 from presenced.web.api import answers
 from presenced.web.api.explanation import LATEST_TIME, ClientDetails, explain
 from presenced.web.api.history import ClientHistory, Confirmation, Entry, ReceivedEvent
 
 
-def timestamp(seconds: float) -> str:
-    """Format epoch seconds as RFC 3339 in UTC, with milliseconds."""
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
-
-
 def _timestamp(seconds: float | None) -> str | None:
     """Format epoch seconds as RFC 3339; None after the year 9999."""
-    return None if seconds is None or seconds > LATEST_TIME else timestamp(seconds)
+    return None if seconds is None or seconds > LATEST_TIME else format_utc(seconds)
 
 
 def _event_time(milliseconds: int | None) -> str | None:
@@ -105,8 +99,8 @@ def transition_answer(transition: Transition) -> answers.Transition:
         client_id=transition.client_id,
         state=transition.state,
         previous=transition.previous,
-        since=timestamp(transition.since),
-        confirmed_at=timestamp(transition.time),
+        since=format_utc(transition.since),
+        confirmed_at=format_utc(transition.time),
         reason=transition.reason,
     )
 
@@ -119,7 +113,7 @@ def summary_answer(pipeline: Pipeline, readiness: Readiness, now: float) -> answ
         disconnects[reason] = disconnects.get(reason, 0) + count
     return answers.Summary(
         version=__version__,
-        time=timestamp(now),
+        time=format_utc(now),
         ready=readiness.ready,
         readiness=readiness.text,
         clients={state.value: count for state, count in counts.clients.items()},
@@ -136,7 +130,7 @@ def summary_answer(pipeline: Pipeline, readiness: Readiness, now: float) -> answ
 def _entry(entry: Entry) -> answers.HistoryEvent | answers.Confirmation:
     if isinstance(entry, Confirmation):
         return answers.Confirmation(
-            at=timestamp(entry.time), since=timestamp(entry.since), reason=entry.reason
+            at=format_utc(entry.time), since=format_utc(entry.since), reason=entry.reason
         )
     return answers.HistoryEvent(**msgspec.structs.asdict(_event(entry)))
 

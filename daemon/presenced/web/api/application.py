@@ -24,6 +24,7 @@ from presenced.web.api.openapi import document
 from presenced.web.api.parameters import check_query, page_request, write_cursor
 from presenced.web.api.problems import HEADERS, ProblemError, problems
 from presenced.web.api.stream import Hub, serve_events
+from presenced.web.negotiation import negotiate_type
 
 _CLIENTS = "/clients/"
 _HISTORY = "/history"
@@ -110,7 +111,9 @@ class Api:
         wanted = page_request(request.query, self._pattern)
         page = await self._index.page(wanted)
         cursor = None if page.next is None else write_cursor(wanted.order, page.next)
-        return _respond(answers.Clients(list(map(self._answers.client, page.clients)), cursor))
+        return _respond(
+            request, answers.Clients(list(map(self._answers.client, page.clients)), cursor)
+        )
 
     async def _get_client(self, request: web.Request) -> web.Response:
         check_query(request.query)
@@ -119,8 +122,10 @@ class Api:
         client = self._find(path.removesuffix(_HISTORY))
         if path.endswith(_HISTORY):
             entries = self.history.entries(client.client_id)
-            return _respond(history_answer(client.client_id, entries, self.history.per_client))
-        return _respond(self._answers.story(self._details(client)))
+            return _respond(
+                request, history_answer(client.client_id, entries, self.history.per_client)
+            )
+        return _respond(request, self._answers.story(self._details(client)))
 
     def _find(self, quoted_id: str) -> Client:
         try:
@@ -137,11 +142,13 @@ class Api:
     async def _get_summary(self, request: web.Request) -> web.Response:
         check_query(request.query)
         now = self._sources.clocks.wall()
-        return _respond(summary_answer(self._sources.pipeline, self._sources.readiness(), now))
+        return _respond(
+            request, summary_answer(self._sources.pipeline, self._sources.readiness(), now)
+        )
 
     async def _get_document(self, request: web.Request) -> web.Response:
         check_query(request.query)
-        return _respond(self._openapi)
+        return _respond(request, self._openapi)
 
     def _details(self, client: Client) -> ClientDetails:
         clocks, now = self._sources.clocks, self._sources.clocks.wall()
@@ -158,7 +165,7 @@ class Api:
         )
 
 
-def _respond(answer: Any) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(answer), content_type="application/json", headers=HEADERS
-    )
+def _respond(request: web.Request, answer: Any) -> web.Response:
+    content_type = negotiate_type(request, "application/json")
+    body = msgspec.json.encode(answer)
+    return web.Response(body=body, content_type=content_type, headers=HEADERS)

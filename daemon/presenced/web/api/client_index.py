@@ -283,15 +283,22 @@ class ClientIndex:
             if not changed:
                 return
             self._changed = set()
-            async with self._scheduler.turn() as turn:
-                while changed:
-                    chunk = _pop(changed, self._step)
-                    for index in self._indexes.values():
-                        if index.pending is None:
-                            index.consider(chunk)
-                        else:
-                            index.pending.update(chunk)
-                    await turn.yield_if_due()
+            try:
+                async with self._scheduler.turn() as turn:
+                    while changed:
+                        self._apply(_pop(changed, self._step))
+                        await turn.yield_if_due()
+            finally:
+                # A request whose client disconnects leaves the rest to the next one.
+                if self._changed is not None:
+                    self._changed |= changed
+
+    def _apply(self, client_ids: Sequence[str]) -> None:
+        for index in self._indexes.values():
+            if index.pending is None:
+                index.consider(client_ids)
+            else:
+                index.pending.update(client_ids)
 
     async def _keep_up(self) -> None:
         try:

@@ -26,10 +26,14 @@ _LAST_EVENT_ID: Node = {
     "description": "The ID of the last event received; the events after it are sent first.",
     "schema": {"type": "string"},
 }
-_BAD_REQUEST = {"400": "A parameter is wrong; the answer says which one and what is allowed."}
+_BAD_REQUEST = {
+    "400": "A parameter is wrong; the answer says which one and what is allowed.",
+    "406": "The Accept header excludes the format of the answer.",
+}
 _REFUSALS = {
     "401": "The web configuration requires a user and a password.",
-    "403": "The client certificate has none of the allowed names.",
+    "403": "A page of another site made the request, the Host header has a name that is not in"
+    " metrics.allowed_hosts, or the client certificate has none of the allowed names.",
     "429": "The rate limit of the web configuration is exceeded; see Retry-After.",
 }
 _UNKNOWN_CLIENT = {"404": "The client is not known."}

@@ -55,6 +55,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except web.HTTPNotFound:
         detail = "there is nothing at this path; /api/v1/openapi.json lists all paths"
         refusal = ProblemError(404, detail)
+    except web.HTTPNotAcceptable as error:
+        refusal = ProblemError(406, error.text or "")
     return web.Response(
         body=msgspec.json.encode(refusal.problem),
         status=refusal.problem.status,

@@ -17,6 +17,7 @@ from presenced.presence import Transition
 from presenced.web.api.answer_builder import transition_answer
 from presenced.web.api.parameters import STREAM_PARAMETERS, check_query, states
 from presenced.web.api.problems import HEADERS, ProblemError
+from presenced.web.negotiation import negotiate_type
 
 _MAX_PENDING = 1000
 _MAX_REMEMBERED = 1000
@@ -24,7 +25,6 @@ _RETRY_AFTER = 5
 _EVENTS_PER_WRITE = 200
 _HEADERS: Mapping[str, str] = {
     **HEADERS,
-    "Content-Type": "text/event-stream",
     "X-Accel-Buffering": "no",  # nginx would hold back events
 }
 
@@ -39,13 +39,9 @@ class StreamEvent(NamedTuple):
 
 
 class Subscriber:
-    """The pending events of one subscriber, and the number of lost ones.
+    """The pending events of one subscriber, and the number of lost ones."""
 
-    `is_open` says whether its connection is still open.
-    """
-
-    def __init__(self, selects: Selects, is_open: Callable[[], bool]) -> None:
-        self.is_open = is_open
+    def __init__(self, selects: Selects) -> None:
         self.closed = False
         self._selects = selects
         self._due = 0.0  # the number of events to take or to report as lost
@@ -89,20 +85,12 @@ class Subscriber:
 class Hub:
     """Publishes transitions to subscribers; one that reconnects gets the ones it missed.
 
-    The IDs of events are valid as long as the hub exists. A subscriber that takes longer than
-    `write_timeout` seconds to receive data is disconnected; `heartbeat` is the longest silence in
+    The IDs of events are valid as long as the hub exists. `heartbeat` is the longest silence in
     seconds.
     """
 
-    def __init__(
-        self,
-        *,
-        max_subscribers: int = 32,
-        heartbeat: float = 15.0,
-        write_timeout: float = 30.0,
-    ) -> None:
+    def __init__(self, *, max_subscribers: int = 32, heartbeat: float = 15.0) -> None:
         self.heartbeat = heartbeat
-        self.write_timeout = write_timeout
         self._max_subscribers = max_subscribers
         self._name = secrets.token_hex(4)
         self._number = 0
@@ -124,19 +112,16 @@ class Hub:
             for subscriber in self._subscribers:
                 subscriber.offer(event)
 
-    def subscribe(
-        self, selects: Selects, is_open: Callable[[], bool], last_id: str | None = None
-    ) -> Subscriber:
+    def subscribe(self, selects: Selects, last_id: str | None = None) -> Subscriber:
         """Subscribe to the selected transitions, from now on or after the one with `last_id`.
 
         Those that are no longer remembered count as lost. Raises ProblemError if the maximum number
         of subscribers is reached.
         """
-        self._subscribers = {each for each in self._subscribers if each.is_open()}
         if self._closed or len(self._subscribers) >= self._max_subscribers:
             detail = "the maximum number of streams is open; close another one or try again later"
             raise ProblemError(503, detail, retry_after=_RETRY_AFTER)
-        subscriber = Subscriber(selects, is_open)
+        subscriber = Subscriber(selects)
         if last_id is not None:
             self._resume(subscriber, last_id)
         self._subscribers.add(subscriber)
@@ -169,25 +154,28 @@ class Hub:
 
 
 async def serve_events(request: web.Request, hub: Hub) -> web.StreamResponse:
-    """Answer with a stream of transitions until either side closes it."""
+    """Answer with a stream of transitions until either side closes it.
+
+    The listener cancels the handler when the client disconnects, and disconnects a client that
+    reads nothing.
+    """
     check_query(request.query, STREAM_PARAMETERS)
-    response = web.StreamResponse(headers=_HEADERS)
+    content_type = negotiate_type(request, "text/event-stream")
+    response = web.StreamResponse(headers={**_HEADERS, "Content-Type": content_type})
     if request.method == "HEAD":
         await response.prepare(request)
         return response
     last_id = request.headers.get("Last-Event-ID")
-    subscriber = hub.subscribe(_filter(request.query), lambda: _is_open(request), last_id)
+    subscriber = hub.subscribe(_filter(request.query), last_id)
     # A subscriber that resumes keeps its ID until it has received the next event. The ID is that of
     # now: after `prepare` it may be that of an event that is still pending.
     first_id = f"id: {hub.last_id}\n" if last_id is None else ""
     try:
         await response.prepare(request)
-        await _write(response, f"retry: 2000\n{first_id}: listening\n\n", hub.write_timeout)
+        await response.write(f"retry: 2000\n{first_id}: listening\n\n".encode())
         await _send_events(subscriber, hub, response)
-    except (ConnectionError, TimeoutError):
-        # A client that reads nothing would hold one of the limited number of streams.
-        if request.transport is not None:
-            request.transport.abort()
+    except ConnectionError:
+        pass  # The client has disconnected.
     finally:
         hub.unsubscribe(subscriber)
     return response
@@ -200,10 +188,6 @@ def _filter(query: MultiMapping[str]) -> Selects:
         and transition.client_id.startswith(prefix)
         and (not wanted or transition.state in wanted)
     )
-
-
-def _is_open(request: web.Request) -> bool:
-    return request.transport is not None and not request.transport.is_closing()
 
 
 async def _send_events(subscriber: Subscriber, hub: Hub, response: web.StreamResponse) -> None:
@@ -221,13 +205,8 @@ async def _send_events(subscriber: Subscriber, hub: Hub, response: web.StreamRes
             return
         # The ID advances even if no event is selected, so that it does not become too old.
         heartbeat = f"id: {hub.last_id}\n: heartbeat\n\n"
-        await _write(response, text or heartbeat, hub.write_timeout)
+        await response.write((text or heartbeat).encode())
 
 
 def _json(answer: object) -> str:
     return msgspec.json.encode(answer).decode()
-
-
-async def _write(response: web.StreamResponse, text: str, timeout_seconds: float) -> None:
-    async with asyncio.timeout(timeout_seconds):
-        await response.write(text.encode())

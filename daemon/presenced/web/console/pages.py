@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 
 from presenced import __version__
 from presenced.system.supervision import Readiness
+from presenced.web.negotiation import negotiate_type
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -37,7 +38,8 @@ def plain_routes(readiness: Callable[[], Readiness]) -> list[web.RouteDef]:
     """Return the routes of a page without scripts that links to metrics and health."""
     text = _read("plain.html").decode()
 
-    async def page(_: web.Request) -> web.Response:
+    async def page(request: web.Request) -> web.Response:
+        negotiate_type(request, "text/html")
         now = readiness()
         lines = now.text.splitlines()
         problems = [f"{line.rstrip('.')}." for line in (lines[1:] if now.ready else lines)]
@@ -55,6 +57,7 @@ def _file(name: str) -> Handler:
     content_type = _TYPES[name.rpartition(".")[2]]
 
     async def serve(request: web.Request) -> web.Response:
+        negotiate_type(request, content_type)
         if any(known.value in (etag, "*") for known in request.if_none_match or ()):
             response = web.Response(status=304, headers=_HEADERS)
         else:
