@@ -176,6 +176,7 @@ class RoleAliasProvider:
             method="GET",
             url=endpoints.credentials_url or "",
             headers={"x-amzn-iot-thingname": thing_name},
+            by_certificate=True,
         )
 
     async def fetch(self) -> Credentials:
