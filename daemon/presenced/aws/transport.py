@@ -50,7 +50,7 @@ class HttpRequest:
     def address(self) -> str:
         """Host and port that are asked."""
         url = urlsplit(self.url)
-        return f"{url.hostname}:{url.port or {'http': 80}.get(url.scheme, 443)}"
+        return url.netloc if url.port else f"{url.netloc}:{443 if url.scheme == 'https' else 80}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +208,8 @@ def network_error(error: Exception, request: HttpRequest, *, proxied: bool) -> A
         case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
             cause, detail = Cause.TLS, _certificate_problem(error, address)
             remedy = (
-                f"{check}. Trusted are the authorities of the operating system and of mqtt.tls.ca;"
-                " a proxy that inspects TLS has one of its own"
+                f"{check}, and the clock of this machine. Trusted are the authorities of the"
+                " operating system and of mqtt.tls.ca; a proxy that inspects TLS has one of its own"
             )
         case aiohttp.ClientSSLError() | ssl.SSLError():
             cause, detail, remedy = Cause.TLS, _handshake_problem(error, address), check

@@ -16,6 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.utils import floatToGoString
 
+from presenced.aws.client import RequestCounts
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.metric import Metric
 from presenced.pipeline import EventCounts, Pipeline
@@ -34,7 +35,7 @@ from presenced.store.writer import WriterCounts
 class MetricSources:
     """The sources of all metrics. `certificate_expiry` and `reloaded_at` are epoch seconds.
 
-    A replay has no connections and no inbox.
+    A replay has no connections and no inbox. `aws_requests` is None if AWS is not asked.
     """
 
     pipeline: Pipeline
@@ -45,6 +46,7 @@ class MetricSources:
     gaps: dict[GapReason, int] = field(default_factory=lambda: dict.fromkeys(GapReason, 0))
     state: WriterCounts = field(default_factory=WriterCounts)
     certificate_expiry: dict[str, float] = field(default_factory=dict)
+    aws_requests: RequestCounts | None = None
     reload_successful: bool = True
     reloaded_at: float = field(default_factory=time.time)
 

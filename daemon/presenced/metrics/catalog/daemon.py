@@ -137,6 +137,14 @@ DAEMON = (
         "and presenced_state_last_commit_timestamp_seconds > 0",
         read=lambda s: s.state.last_commit,
     ),
+    CounterMetric(
+        "presenced_aws_requests_total",
+        "Requests to AWS, each attempt counted; denied: a permission is missing, or AWS does not "
+        "accept the credentials or the clock. Only if reconcile.enabled is set.",
+        'sum by (operation, result) (rate(presenced_aws_requests_total{result!="ok"}[5m])) > 0',
+        labels=("operation", "result"),
+        read=lambda s: s.aws_requests.requests if s.aws_requests else {},
+    ),
     GaugeMetric(
         "presenced_certificate_expiry_timestamp_seconds",
         "When the certificate expires; of several in one file, the first to expire.",
