@@ -444,6 +444,37 @@ def test_the_environments_proxy_is_asked(monkeypatch):
     run(scenario)
 
 
+def test_requests_pass_through_a_proxy(monkeypatch, certificates):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificates.other_name_server)
+
+    async def scenario():
+        async with AwsServer([Says()], tls=context) as aws:
+            asked = []
+
+            async def pump(reader, writer):
+                while data := await reader.read(65536):
+                    writer.write(data)
+                writer.close()
+
+            async def tunnel(reader, writer):
+                asked.append(await reader.readuntil(b"\r\n\r\n"))
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", aws.port)
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+
+            async with await asyncio.start_server(tunnel, "127.0.0.1", 0) as server:
+                port = server.sockets[0].getsockname()[1]
+                monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{port}")
+                client = make_client("https://elsewhere.example:8443", CLOCKS, ca=certificates.ca)
+                assert (await client.send(LOOKUP)).value.connected
+                await client.close()
+            assert asked[0].startswith(b"CONNECT elsewhere.example:8443 HTTP/1.1\r\n")
+            assert aws.asked[0].headers["Host"] == "elsewhere.example:8443"
+
+    run(scenario)
+
+
 def test_no_proxy_for_loopback_and_for_what_no_proxy_names(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
@@ -483,6 +514,53 @@ def test_a_client_from_the_settings(monkeypatch):
         scope = aws.asked[0].headers["Authorization"]
         assert f"Credential={KEY_ID}/" in scope
         assert "/cn-north-1/iotdata/aws4_request" in scope
+
+    run(scenario)
+
+
+def test_a_client_with_a_role_alias_from_the_settings(certificates):
+    """The client certificate is exchanged for credentials, and these sign the requests."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates.server_cert, certificates.server_key)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(certificates.ca)
+    document = {
+        "accessKeyId": KEY_ID,
+        "secretAccessKey": SECRET,
+        "sessionToken": TOKEN,
+        "expiration": "2099-01-01T00:00:00Z",
+    }
+
+    async def scenario():
+        answers = [Says(body={"credentials": document}), Says()]
+        async with AwsServer(answers, tls=context) as aws:
+            environ = {
+                "PRESENCED_MQTT__ENDPOINT": "localhost",
+                "PRESENCED_MQTT__TLS__CERT": str(certificates.client.cert),
+                "PRESENCED_MQTT__TLS__KEY": str(certificates.client.key),
+                "PRESENCED_MQTT__TLS__CA": str(certificates.ca),
+                "PRESENCED_AWS__REGION": "eu-west-1",
+                "PRESENCED_AWS__ROLE_ALIAS": "fleet",
+                "PRESENCED_AWS__CREDENTIALS_ENDPOINT": f"localhost:{aws.port}",
+                "PRESENCED_AWS__THING_NAME": "presenced",
+                "PRESENCED_AWS__IOT_URL": aws.url,
+                "PRESENCED_AWS__DATA_URL": aws.url,
+            }
+            counts = RequestCounts()
+            client = open_client(load_settings(None, environ=environ), counts, CLOCKS)
+            for _ in range(3):
+                assert (await client.send(LOOKUP)).value.connected
+            assert client.credentials.held.source == "role alias fleet"
+            assert client.credentials.valid_for > 86400
+            assert counts.requests["AssumeRoleWithCertificate", "ok"] == 1
+            assert counts.requests["GetThingConnectivityData", "ok"] == 3
+            await client.close()
+        exchange, *signed = aws.asked
+        assert exchange.path == "/role-aliases/fleet/credentials"
+        assert exchange.certificate
+        for asked in signed:
+            assert asked.headers["X-Amz-Security-Token"] == TOKEN
+            assert not asked.certificate
 
     run(scenario)
 

@@ -167,6 +167,7 @@ def test_a_client_certificate_that_is_rejected(certificates, name):
     files = getattr(certificates, name, TlsFiles(None, None, certificates.ca))
     failure, asked, counted = fetch(certificates, document(), files=files)
     assert failure.cause is Cause.TLS
+    assert "aws iot list-certificates" in failure.remedy
     assert asked == []
     assert counted == {"failed": 1}
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from emulator_aws import Fleet as EmulatedFleet
-from presenced.aws.client import RequestCounts
 from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
 from presenced.fleet import ClientFilter, Fleet
@@ -55,9 +54,8 @@ class Stage:
         gap_detector = GapDetector(self.fleet.presence, clocks)
         self.delivery = Delivery(self.pipeline, gap_detector, None, clocks)
         self.is_up = True
-        self.counts = RequestCounts()
         self.reconciler = Reconciler(
-            self.fleet, self.delivery, self.settings, lambda: self.is_up, clocks, self.counts
+            self.fleet, self.delivery, self.settings, lambda: self.is_up, clocks
         )
         self.pipeline.observers.append(self.reconciler)
 
@@ -232,7 +230,7 @@ def test_a_refusal_is_a_problem_and_presence_goes_on(
         await until(lambda: stage.reconciler.problems)
         (problem,) = stage.reconciler.problems
         assert f"iot:{operation}" in problem
-        assert stage.counts.requests[operation, "denied"] > 0
+        assert stage.reconciler.counts.requests[operation, "denied"] > 0
 
     play(lambda account: account.create("thing"), scenario)
 

@@ -11,6 +11,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from histories import lifecycle
+from presenced.aws.client import RequestCounts
 from presenced.events.model import EVENT_TYPES
 from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG, PER_CLIENT
@@ -61,6 +62,7 @@ def view() -> MetricSources:
         clients=clients,
         transport="awscrt",
         connections=OneConnection(),
+        aws_requests=RequestCounts(),
         certificate_expiry={"client": 5.0},
     )
 
@@ -101,7 +103,15 @@ presenced_mqtt_messages_total presenced_mqtt_last_message_timestamp_seconds
 presenced_mqtt_saturated_seconds_total presenced_pipeline_backlog_messages
 presenced_clients_without_series presenced_certificate_expiry_timestamp_seconds
 presenced_config_last_reload_successful presenced_config_last_reload_success_timestamp_seconds
+presenced_aws_requests_total
 """
+
+
+def test_requests_to_aws_start_at_0_where_aws_is_asked(view: MetricSources) -> None:
+    line = b'presenced_aws_requests_total{operation="SearchIndex",result="throttled"} 0.0\n'
+    assert line in Exposition(view).render()[0]
+    view.aws_requests = None
+    assert b"presenced_aws_requests_total{" not in Exposition(view).render()[0]
 
 
 def test_no_metric_of_the_contract_is_missing() -> None:

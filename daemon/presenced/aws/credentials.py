@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from awscrt import auth
@@ -84,7 +84,8 @@ class CredentialsCache:
                 self._fetch()
             return held
         if self._failure is not None and waiting:
-            raise self._failure
+            # Without the frames of its earlier raises, which would add up.
+            raise self._failure.with_traceback(None)
         # Shielded: others wait for it too, and the next request needs it.
         return await asyncio.shield(self._fetch())
 
@@ -141,7 +142,7 @@ class _Fields(msgspec.Struct, rename="camel"):
     access_key_id: str
     secret_access_key: str
     session_token: str
-    expiration: datetime
+    expiration: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class _Document(msgspec.Struct):
@@ -176,6 +177,7 @@ class RoleAliasProvider:
             method="GET",
             url=endpoints.credentials_url or "",
             headers={"x-amzn-iot-thingname": thing_name},
+            by_certificate=True,
         )
 
     async def fetch(self) -> Credentials:
@@ -210,8 +212,14 @@ class RoleAliasProvider:
             raise self._unreadable(answer) from None
         now, expires = answer.received, fields.expiration.timestamp()
         if expires <= now:
-            detail, remedy = clock_texts(clock_ahead(answer))
-            raise AwsError(Cause.CLOCK, ASSUME_ROLE, detail, remedy, status=answer.status)
+            ahead = clock_ahead(answer)
+            raise AwsError(
+                Cause.CLOCK,
+                ASSUME_ROLE,
+                *clock_texts(ahead),
+                status=answer.status,
+                clock_ahead=ahead,
+            )
         signer = auth.AwsCredentialsProvider.new_static(  # type: ignore[no-untyped-call]
             fields.access_key_id, fields.secret_access_key, fields.session_token
         )
@@ -277,7 +285,7 @@ class DefaultChainProvider:
             raise AwsError(
                 Cause.CREDENTIALS,
                 "GetCredentials",
-                f"no credentials were found in environment variables, the shared configuration"
+                "no credentials were found in environment variables, the shared configuration"
                 f" files, the container or the instance ({error.name})",
                 "Set aws.role_alias, or the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,"
                 " or give this machine a role",
@@ -289,7 +297,7 @@ class DefaultChainProvider:
         source = (
             "environment variables"
             if in_environment
-            else ("shared configuration files, container or instance")
+            else "shared configuration files, container or instance"
         )
         expires = found.expiration.timestamp() if found.expiration else None
         return Credentials(signer, source, expires, self._clocks.wall() + _ASK_CHAIN_EVERY)

@@ -16,7 +16,7 @@ from presenced.system.loop import Clocks
 class Reconciler:
     """Asks AWS from `start` to `stop`, if `reconcile.enabled`; an observer of the pipeline.
 
-    `snapshots` has the last snapshot. The requests are counted in `counts`.
+    `snapshots` has the last snapshot. `counts` are the requests.
     """
 
     def __init__(
@@ -26,13 +26,12 @@ class Reconciler:
         settings: Settings,
         is_up: Callable[[], bool],
         clocks: Clocks,
-        counts: RequestCounts,
     ) -> None:
-        self._counts = counts
+        self.counts = RequestCounts()
         self._fleet = fleet
         self._clocks = clocks
         self._settings = settings
-        self._client = open_client(settings, counts, clocks)
+        self._client = open_client(settings, self.counts, clocks)
         self._merger = Merger(delivery)
         self._lookups = LookupDriver(fleet, self._merger, self._client, clocks)
         self.snapshots = SnapshotDriver(
@@ -68,7 +67,7 @@ class Reconciler:
             before.reconcile,
             before.mqtt.tls,
         ):
-            old, self._client = self._client, open_client(settings, self._counts, self._clocks)
+            old, self._client = self._client, open_client(settings, self.counts, self._clocks)
             self.snapshots.client = self._lookups.client = self._client
             self._use_lookups()
             await old.close()

@@ -121,7 +121,7 @@ def clock_ahead(answer: HttpAnswer) -> float | None:
 
 def clock_texts(ahead: float | None) -> tuple[str, str]:
     """Return what is wrong with this machine's clock, and the remedy."""
-    detail = "AWS refuses the signature because the clock of this machine is wrong"
+    detail = "the clock of this machine is wrong, and signatures are valid for 5 minutes"
     if ahead is not None:
         way = "ahead of" if ahead > 0 else "behind"
         detail += f": it is {format_duration(round(abs(ahead)))} {way} AWS's"

@@ -1,6 +1,6 @@
 """Signatures of requests to AWS (Signature Version 4), by the AWS Common Runtime.
 
-The runtime's own log stays off: at level info it has the signature of each request.
+The runtime's own log must stay off: at level info it has each request, with its session token.
 """
 
 import asyncio

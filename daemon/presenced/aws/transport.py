@@ -34,7 +34,8 @@ _AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 class HttpRequest:
     """A request as it is sent; `address_key` is the key of the setting to check if it fails.
 
-    `url` is percent-encoded. `headers` hold secrets.
+    `url` is percent-encoded. `headers` hold secrets. `by_certificate` says that a client
+    certificate is shown to the server.
     """
 
     operation: str
@@ -43,12 +44,13 @@ class HttpRequest:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
+    by_certificate: bool = False
 
     @property
     def address(self) -> str:
         """Host and port that are asked."""
         url = urlsplit(self.url)
-        return f"{url.hostname}:{url.port or {'http': 80}.get(url.scheme, 443)}"
+        return url.netloc if url.port else f"{url.netloc}:{443 if url.scheme == 'https' else 80}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +208,8 @@ def network_error(error: Exception, request: HttpRequest, *, proxied: bool) -> A
         case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
             cause, detail = Cause.TLS, _certificate_problem(error, address)
             remedy = (
-                f"{check}. Trusted are the authorities of the operating system and of mqtt.tls.ca;"
-                " a proxy that inspects TLS has one of its own"
+                f"{check}, and the clock of this machine. Trusted are the authorities of the"
+                " operating system and of mqtt.tls.ca; a proxy that inspects TLS has one of its own"
             )
         case aiohttp.ClientSSLError() | ssl.SSLError():
             cause, detail, remedy = Cause.TLS, _handshake_problem(error, address), check
@@ -217,6 +219,15 @@ def network_error(error: Exception, request: HttpRequest, *, proxied: bool) -> A
             cause, detail = Cause.UNREACHABLE, f"{address} {_reason(error.os_error)}"
         case aiohttp.ClientResponseError():
             cause, detail, remedy = Cause.UNREADABLE, f"{address} does not speak HTTP", check
+        case _ if request.by_certificate:
+            # In TLS 1.3 a server checks the certificate after the client has finished the
+            # handshake, and aiohttp does not pass its alert on.
+            cause = Cause.TLS
+            detail = f"{address} closed the connection instead of accepting the client certificate"
+            remedy = (
+                "Check that the certificate of mqtt.tls.cert is registered in this account and"
+                " region, and active: aws iot list-certificates"
+            )
         case _:
             cause = Cause.UNREACHABLE
             detail = f"{address} closed the connection instead of answering"

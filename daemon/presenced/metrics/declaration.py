@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.utils import floatToGoString
 
 from presenced.aws.client import RequestCounts
-from presenced.aws.reconciler import Reconciler
+from presenced.aws.snapshots import SnapshotDriver
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.metric import Metric
 from presenced.pipeline import EventCounts, Pipeline
@@ -36,7 +36,8 @@ from presenced.store.writer import WriterCounts
 class MetricSources:
     """The sources of all metrics. `certificate_expiry` and `reloaded_at` are epoch seconds.
 
-    A replay has no connections and no inbox. `reconciler` is None if AWS is not asked.
+    A replay has no connections and no inbox. `aws_requests` and `snapshots` are None if AWS is not
+    asked.
     """
 
     pipeline: Pipeline
@@ -44,11 +45,11 @@ class MetricSources:
     transport: str
     connections: Connections | None = None
     inbox: Inbox | None = None
-    aws_requests: RequestCounts = field(default_factory=RequestCounts)
-    reconciler: Reconciler | None = None
     gaps: dict[GapReason, int] = field(default_factory=lambda: dict.fromkeys(GapReason, 0))
     state: WriterCounts = field(default_factory=WriterCounts)
     certificate_expiry: dict[str, float] = field(default_factory=dict)
+    aws_requests: RequestCounts | None = None
+    snapshots: SnapshotDriver | None = None
     reload_successful: bool = True
     reloaded_at: float = field(default_factory=time.time)
 

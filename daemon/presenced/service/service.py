@@ -94,9 +94,9 @@ class Service:
                 settings,
                 self._is_up,
                 clocks,
-                self._metric_sources.aws_requests,
             )
-            self._metric_sources.reconciler = self._reconciler
+            self._metric_sources.aws_requests = self._reconciler.counts
+            self._metric_sources.snapshots = self._reconciler.snapshots
         self._metric_sources.connections = self._connections
         self._metric_sources.inbox = self._delivery.inbox
         api_sources = Sources(

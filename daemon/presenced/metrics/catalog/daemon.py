@@ -18,7 +18,7 @@ def _snapshot(attribute: str) -> Callable[[MetricSources], Values]:
     """Return how a number of the last snapshot is read; without one there is no sample."""
 
     def read(sources: MetricSources) -> Values:
-        value = getattr(sources.reconciler.snapshots, attribute) if sources.reconciler else None
+        value = getattr(sources.snapshots, attribute) if sources.snapshots else None
         return {} if value is None else {(): value}
 
     return read
@@ -31,13 +31,6 @@ DAEMON = (
         "count by (version) (presenced_build_info)",
         labels=("version", "python_version", "transport"),
         read=lambda s: {(__version__, platform.python_version(), s.transport): 1},
-    ),
-    CounterMetric(
-        "presenced_aws_requests_total",
-        "Requests to AWS, which reconcile.enabled allows.",
-        'sum by (operation) (increase(presenced_aws_requests_total{result!="ok"}[15m])) > 0',
-        labels=("operation", "result"),
-        read=lambda s: s.aws_requests.requests,
     ),
     GaugeMetric(
         "presenced_aws_last_snapshot_timestamp_seconds",
@@ -176,6 +169,14 @@ DAEMON = (
         "time() - presenced_state_last_commit_timestamp_seconds > 60 "
         "and presenced_state_last_commit_timestamp_seconds > 0",
         read=lambda s: s.state.last_commit,
+    ),
+    CounterMetric(
+        "presenced_aws_requests_total",
+        "Requests to AWS, each attempt counted; denied: a permission is missing, or AWS does not "
+        "accept the credentials or the clock. Only if reconcile.enabled is set.",
+        'sum by (operation, result) (rate(presenced_aws_requests_total{result!="ok"}[5m])) > 0',
+        labels=("operation", "result"),
+        read=lambda s: s.aws_requests.requests if s.aws_requests else {},
     ),
     GaugeMetric(
         "presenced_certificate_expiry_timestamp_seconds",

@@ -1,0 +1,115 @@
+"""The client against moto's server, which implements part of AWS IoT."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from aws_server import make_client
+from presenced.aws import operations
+from presenced.aws.answers import IndexingConfiguration
+from presenced.aws.errors import AwsError, Cause
+from presenced.system.loop import Clocks
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def iot(url):
+    """boto3's client, with a registry made by it."""
+    iot = boto3.client(
+        "iot",
+        "eu-west-1",
+        endpoint_url=url,
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
+    iot.create_thing_type(thingTypeName="pump")
+    iot.create_thing_group(thingGroupName="plant")
+    iot.create_thing_group(thingGroupName="hall:1", parentGroupName="plant")
+    iot.create_billing_group(billingGroupName="bg_1")
+    for number in range(300):
+        iot.create_thing(
+            thingName=f"pump:{number:03}",
+            thingTypeName="pump",
+            attributePayload={"attributes": {"site": "north"}},
+        )
+    iot.update_indexing_configuration(
+        thingIndexingConfiguration={
+            "thingIndexingMode": "REGISTRY",
+            "thingConnectivityIndexingMode": "STATUS",
+        }
+    )
+    return iot
+
+
+def send(url, *requests):
+    async def scenario():
+        client = make_client(url, Clocks(time.monotonic, time.time), searches_per_second=1000.0)
+        try:
+            return [(await client.send(request, attempts=1)).value for request in requests]
+        finally:
+            await client.close()
+
+    return asyncio.run(scenario())
+
+
+def test_all_pages_of_things(url, iot):
+    names, token = [], None
+    while True:
+        (page,) = send(url, operations.list_things(token))
+        names += [thing.name for thing in page.things]
+        assert {(thing.thing_type, thing.attributes["site"]) for thing in page.things} == {
+            ("pump", "north")
+        }
+        if (token := page.next_token) is None:
+            break
+    assert sorted(names) == [f"pump:{number:03}" for number in range(300)]
+
+
+def test_groups_and_their_hierarchy(url, iot):
+    groups, child, top, billing = send(
+        url,
+        operations.list_thing_groups(),
+        operations.describe_thing_group("hall:1"),
+        operations.describe_thing_group("plant"),
+        operations.list_billing_groups(),
+    )
+    assert sorted(groups.names) == ["hall:1", "plant"]
+    described = iot.describe_thing_group(thingGroupName="hall:1")
+    assert (child.name, child.parent, child.version) == ("hall:1", "plant", described["version"])
+    assert child.group_id == described["thingGroupId"]
+    assert (top.name, top.parent) == ("plant", None)
+    assert billing.names == ("bg_1",)
+
+
+def test_the_indexing_configuration(url, iot):
+    (found,) = send(url, operations.get_indexing_configuration())
+    assert found == IndexingConfiguration("REGISTRY", "STATUS")
+
+
+def test_a_group_that_does_not_exist(url, iot):
+    with pytest.raises(AwsError) as caught:
+        send(url, operations.describe_thing_group("nothing"))
+    assert caught.value.cause is Cause.NOT_FOUND
+
+
+def test_a_page_of_search_index(url, iot):
+    """moto calls every thing connected, and has no pages."""
+    (page,) = send(url, operations.search_index())
+    assert len(page.things) == 300
+    row = page.things[0]
+    assert (row.thing_type, row.attributes) == ("pump", {"site": "north"})
+    assert row.connectivity is not None
+    assert row.connectivity.connected
+    assert row.connectivity.timestamp > 10**12
