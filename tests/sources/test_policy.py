@@ -25,9 +25,11 @@ def test_wildcards_of_mqtt_become_the_one_of_policies():
     assert statement["Resource"].endswith(":topicfilter/$aws/events/presence/*/x/*")
 
 
-def test_china_and_other_brokers():
+def test_partitions_and_other_brokers():
     china = policy_statement("Connect", "d", "abc.ats.iot.cn-north-1.amazonaws.com.cn")
     assert china["Resource"] == "arn:aws-cn:iot:cn-north-1:ACCOUNT:client/d"
+    government = policy_statement("Connect", "d", "a-ats.iot.us-gov-west-1.amazonaws.com")
+    assert government["Resource"] == "arn:aws-us-gov:iot:us-gov-west-1:ACCOUNT:client/d"
     other = policy_statement("Connect", "d", "broker.example")
     assert other["Resource"] == "arn:aws:iot:REGION:ACCOUNT:client/d"
 

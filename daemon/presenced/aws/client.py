@@ -169,7 +169,7 @@ class AwsClient:
         )
         answer = await self._transport.exchange(replace(unsigned, headers=headers))
         if answer.status != HTTPStatus.OK:
-            error = refusal(request.operation, answer, self._endpoints)
+            error = refusal(request.operation, answer, self._endpoints.region)
             if error.cause is Cause.CREDENTIALS:
                 self.credentials.discard(credentials)
             raise error
@@ -197,9 +197,10 @@ def open_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> Aw
     files = mqtt.tls
     ca = files.ca if files else None
     provider: CredentialsProvider = DefaultChainProvider(clocks)
-    if files and aws.role_alias and aws.thing_name:
+    if files and endpoints.credentials_url and aws.role_alias and aws.thing_name:
         provider = RoleAliasProvider(
-            endpoints,
+            endpoints.credentials_url,
+            region=endpoints.region,
             role_alias=aws.role_alias,
             thing_name=aws.thing_name,
             files=files,

@@ -22,7 +22,6 @@ from awscrt.exceptions import AwsCrtError
 from presenced.aws.errors import AwsError, Cause, policy_statement
 from presenced.aws.refusals import THROTTLED, clock_ahead, clock_texts
 from presenced.aws.transport import HttpAnswer, HttpRequest, Transport, client_tls, timed_out
-from presenced.settings.aws import AwsEndpoints
 from presenced.settings.certificates import PemFiles
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
@@ -152,21 +151,23 @@ class _Document(msgspec.Struct):
 class RoleAliasProvider:
     """Exchanges the client certificate for credentials of the role behind a role alias.
 
-    The certificate files are read each time, so that renewed ones are used. `count` is called with
-    the error of each request, None if it succeeded.
+    `url` is that of the role alias at the credential provider. The certificate files are read each
+    time, so that renewed ones are used. `count` is called with the error of each request, None if
+    it succeeded.
     """
 
     def __init__(
         self,
-        endpoints: AwsEndpoints,
+        url: str,
         *,
+        region: str,
         role_alias: str,
         thing_name: str,
         files: PemFiles,
         clocks: Clocks,
         count: Callable[[AwsError | None], None],
     ) -> None:
-        self._endpoints = endpoints
+        self._region = region
         self._role_alias = role_alias
         self._files = files
         self._clocks = clocks
@@ -175,7 +176,7 @@ class RoleAliasProvider:
             operation=ASSUME_ROLE,
             address_key="aws.credentials_endpoint",
             method="GET",
-            url=endpoints.credentials_url or "",
+            url=url,
             headers={"x-amzn-iot-thingname": thing_name},
             by_certificate=True,
         )
@@ -237,18 +238,13 @@ class RoleAliasProvider:
         if status < HTTPStatus.BAD_REQUEST:
             return self._unreadable(answer)
         permission = f"iot:{ASSUME_ROLE}"
-        statement = policy_statement(
-            permission,
-            f"rolealias/{self._role_alias}",
-            region=self._endpoints.region,
-            partition=self._endpoints.partition,
-        )
+        statement = policy_statement(permission, f"rolealias/{self._role_alias}", self._region)
         return AwsError(
             Cause.CREDENTIALS,
             ASSUME_ROLE,
             f"AWS gives the client certificate no credentials for the role alias {self._role_alias}"
             f" (HTTP status {status})",
-            f"Check that the alias exists in the region {self._endpoints.region}; that its role"
+            f"Check that the alias exists in the region {self._region}; that its role"
             " trusts credentials.iot.amazonaws.com; that aws.thing_name is the thing of the"
             f" certificate; and that the certificate's policy contains {statement}",
             status=status,

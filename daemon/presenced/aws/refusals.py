@@ -15,7 +15,6 @@ import msgspec
 from presenced.aws.errors import AwsError, Cause, policy_statement
 from presenced.aws.operations import Budget, Operation
 from presenced.aws.transport import HttpAnswer
-from presenced.settings.aws import AwsEndpoints
 from presenced.settings.values import format_duration
 
 # AWS refuses signatures that are further off ("Signature Version 4" in the IAM user guide).
@@ -76,8 +75,8 @@ _FIXED_TEXTS = {
 }
 
 
-def refusal(operation: Operation, answer: HttpAnswer, endpoints: AwsEndpoints) -> AwsError:
-    """Return the error that an answer with another status than 200 means."""
+def refusal(operation: Operation, answer: HttpAnswer, region: str) -> AwsError:
+    """Return the error that an answer with another status than 200 means; `region` is asked."""
     said = _read(answer)
     kind, message = said.kind, said.message
     ahead = clock_ahead(answer)
@@ -86,9 +85,7 @@ def refusal(operation: Operation, answer: HttpAnswer, endpoints: AwsEndpoints) -
     if cause is Cause.DENIED:
         named = _PERMISSION.search(message)
         permission = named[1] if named else operation.permission
-        statement = policy_statement(
-            permission, operation.resource, region=endpoints.region, partition=endpoints.partition
-        )
+        statement = policy_statement(permission, operation.resource, region)
         detail = f"the credentials lack the permission {permission}"
         remedy = f"Add to the policies of their role: {statement}"
     elif cause is Cause.CLOCK:

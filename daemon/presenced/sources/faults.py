@@ -5,11 +5,12 @@ resources" in the AWS IoT developer guide).
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
+
+from presenced.settings.aws import endpoint_region, partition_of
 
 
 class FaultReason(StrEnum):
@@ -50,7 +51,6 @@ class Fault:
         return f"{self.detail}{said}. {self.remedy}" if self.remedy else f"{self.detail}{said}"
 
 
-_ENDPOINT = re.compile(r"\.iot\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?P<china>\.cn)?$")
 _ADD_TO_POLICY = "On AWS, add to the policy of the client certificate: "
 _RESOURCE_TYPES = {"Connect": "client", "Subscribe": "topicfilter", "Receive": "topic"}
 
@@ -65,10 +65,8 @@ def policy_statement(
     """
     if action != "Connect":
         name = name.replace("#", "*").replace("+", "*")
-    match = _ENDPOINT.search(endpoint)
-    place = "aws:iot:REGION"
-    if match is not None:
-        place = f"aws{'-cn' if match['china'] else ''}:iot:{match['region']}"
+    region = endpoint_region(endpoint)
+    place = f"{partition_of(region)}:iot:{region}" if region else "aws:iot:REGION"
     return {
         "Effect": "Allow",
         "Action": f"iot:{action}",
