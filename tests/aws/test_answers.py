@@ -163,7 +163,7 @@ def test_errors_are_named_as_botocore_names_them(models, line):
             else Cause.NOT_FOUND,
             "ThrottlingException": Cause.THROTTLED,
             "AccessDeniedException": Cause.DENIED,
-            "InvalidSignatureException": Cause.CREDENTIALS,
+            "InvalidSignatureException": Cause.CLOCK,
         }[code]
     )
 

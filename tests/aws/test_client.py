@@ -203,6 +203,33 @@ def test_a_wrong_clock_is_told_with_how_far_it_is_off(kind, ahead, text):
     assert "timedatectl" in failure.remedy
 
 
+@pytest.mark.parametrize("said", ["Signature expired: 20", "Signature not yet current: 20"])
+def test_a_wrong_clock_is_told_by_the_text_too(said):
+    """A proxy may set the date of the answer."""
+    failure, *_ = ask([error(403, "InvalidSignatureException", said)])
+    assert failure.cause is Cause.CLOCK
+
+
+def test_slow_credentials_are_told_from_a_slow_answer():
+    async def scenario():
+        async with AwsServer([Says()]) as aws:
+            client = make_client(aws.url, CLOCKS)
+
+            async def never():
+                await asyncio.sleep(60)
+
+            client.credentials._provider.fetch = never
+            with pytest.raises(AwsError) as caught:
+                await client.try_send(LOOKUP, within=0.2)
+            assert caught.value.cause is Cause.TIMEOUT
+            assert "there were no credentials within 200ms" in caught.value.detail
+            assert counted(client) == {("GetThingConnectivityData", "failed"): 1}
+            assert aws.asked == []
+            await client.close()
+
+    run(scenario)
+
+
 def test_a_clock_that_is_nearly_right_is_no_cause():
     clocks = Clocks(time.monotonic, lambda: 1_800_000_299.0)
     answer = error(403, "InvalidSignatureException", headers=date_of(1_800_000_000))

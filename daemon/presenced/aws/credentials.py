@@ -23,6 +23,7 @@ from presenced.aws.errors import AwsError, Cause, policy_statement
 from presenced.aws.refusals import THROTTLED, clock_ahead, clock_texts
 from presenced.aws.transport import HttpAnswer, HttpRequest, Transport, client_tls, timed_out
 from presenced.settings.certificates import PemFiles
+from presenced.settings.values import format_duration
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
@@ -56,6 +57,16 @@ class CredentialsProvider(Protocol):
 
     async def fetch(self) -> Credentials:
         """Return new credentials; raises AwsError."""
+
+
+def no_credentials_yet(operation: str, seconds: float) -> AwsError:
+    """Return the error of a request that waited so many seconds for credentials."""
+    return AwsError(
+        Cause.TIMEOUT,
+        operation,
+        f"there were no credentials within {format_duration(seconds)}",
+        "Check what gives them: aws.credentials_endpoint, else the container or the EC2 instance",
+    )
 
 
 class CredentialsCache:

@@ -41,6 +41,8 @@ _STATUS_THROTTLED = 429
 _REDIRECTS = range(300, 400)
 _SERVER_ERRORS = range(500, 600)
 
+# "Signature expired: TIME is now earlier than TIME", "Signature not yet current: ...".
+_WRONG_TIME = re.compile("Signature (expired|not yet current)")
 _PERMISSION = re.compile(r"perform: (iot:[A-Za-z]+)")
 _PRIVATE = re.compile(r"arn:\S+|\b[0-9]{12}\b|\b[A-Z0-9]{16,}\b|\b[0-9a-f]{32,}\b")
 _SHOWN = 200
@@ -119,7 +121,7 @@ def clock_ahead(answer: HttpAnswer) -> float | None:
 def clock_texts(ahead: float | None) -> tuple[str, str]:
     """Return what is wrong with this machine's clock, and the remedy."""
     detail = "the clock of this machine is wrong, and signatures are valid for 5 minutes"
-    if ahead is not None:
+    if ahead is not None and abs(ahead) >= CLOCK_TOLERANCE:
         way = "ahead of" if ahead > 0 else "behind"
         detail += f": it is {format_duration(round(abs(ahead)))} {way} AWS's"
     return detail, "Synchronize the clock: timedatectl status"
@@ -154,7 +156,7 @@ def _cause(operation: Operation, status: int, said: _Said, ahead: float | None) 
     if kind == "IndexNotReadyException":
         return Cause.INDEX_BUILDING
     if status in (401, 403) or kind in _CREDENTIALS | _SIGNATURE | _TIME:
-        return _refused(kind, ahead)
+        return _refused(said, ahead)
     # The data endpoint does not always name its errors.
     if status == 404 and (kind or (said.is_json and operation.service == "iotdata")):
         return Cause.INDEX_OFF if operation.needs_index else Cause.NOT_FOUND
@@ -163,11 +165,13 @@ def _cause(operation: Operation, status: int, said: _Said, ahead: float | None) 
     return Cause.INVALID_REQUEST if kind and status not in _REDIRECTS else Cause.UNREADABLE
 
 
-def _refused(kind: str, ahead: float | None) -> Cause:
-    # AWS checks the signature first; the data endpoint calls every refusal "Forbidden".
-    if kind in _TIME or (ahead is not None and abs(ahead) >= CLOCK_TOLERANCE):
+def _refused(said: _Said, ahead: float | None) -> Cause:
+    if said.kind in _TIME or _WRONG_TIME.match(said.message):
         return Cause.CLOCK
-    return Cause.CREDENTIALS if kind in _CREDENTIALS | _SIGNATURE else Cause.DENIED
+    # AWS checks the signature first; the data endpoint calls every refusal "Forbidden".
+    if ahead is not None and abs(ahead) >= CLOCK_TOLERANCE:
+        return Cause.CLOCK
+    return Cause.CREDENTIALS if said.kind in _CREDENTIALS | _SIGNATURE else Cause.DENIED
 
 
 def _texts(cause: Cause, operation: Operation, status: int, kind: str) -> tuple[str, str]:
