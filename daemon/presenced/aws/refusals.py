@@ -44,7 +44,9 @@ _SERVER_ERRORS = range(500, 600)
 # "Signature expired: TIME is now earlier than TIME", "Signature not yet current: ...".
 _WRONG_TIME = re.compile("Signature (expired|not yet current)")
 _PERMISSION = re.compile(r"perform: (iot:[A-Za-z]+)")
-_PRIVATE = re.compile(r"arn:\S+|\b[0-9]{12}\b|\b[A-Z0-9]{16,}\b|\b[0-9a-f]{32,}\b")
+_NAME = re.compile("[A-Za-z]{1,100}")
+# ARNs, account numbers, key IDs, certificate IDs, tokens.
+_PRIVATE = re.compile(r"arn:\S+|\b[0-9]{12}\b|\b[A-Z0-9]{16,}\b|[A-Za-z0-9+/=_-]{32,}")
 _SHOWN = 200
 
 THROTTLED = "AWS allows no more requests at the moment (throttled)"
@@ -146,7 +148,8 @@ def _read(answer: HttpAnswer) -> _Said:
     kind = answer.headers.get("x-amzn-ErrorType") or body.get("__type") or body.get("code") or ""
     message = body.get("message") or body.get("Message") or ""
     # NAME, NAME:http://... or com.amazonaws.iot#NAME, as the AWS SDKs read it.
-    return _Said(str(kind).partition(":")[0].rpartition("#")[2], str(message), is_json)
+    name = str(kind).partition(":")[0].rpartition("#")[2]
+    return _Said(name if _NAME.fullmatch(name) else "", str(message), is_json)
 
 
 def _cause(operation: Operation, status: int, said: _Said, ahead: float | None) -> Cause:

@@ -121,7 +121,8 @@ class AwsSettings(Section):
 
     credentials_endpoint: Annotated[str, AfterValidator(_check_credentials_endpoint)] | None = None
     """Host name of the credential provider, which `role_alias` needs:
-    `aws iot describe-endpoint --endpoint-type iot:CredentialProvider` prints it."""
+    `aws iot describe-endpoint --endpoint-type iot:CredentialProvider` prints it. Only localhost,
+    where an emulator may run, may have a port."""
 
     thing_name: Annotated[str, AfterValidator(_check_thing_name)] | None = None
     """The thing that the client certificate is attached to, which `role_alias` needs. AWS refuses
