@@ -1,5 +1,7 @@
 """`presenced state show`: what it prints, and which file it finds."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,11 @@ def test_a_configuration_without_state_file_is_named(
     config.write_text("mqtt: {endpoint: localhost, tls: false}\n")
     assert main(["state", "show", "--config", str(config)]) == 1
     assert f"{config} names no state file: set state.path" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_an_export_with_a_message(path: Path) -> None:
+    command = [sys.executable, "-m", "presenced", "state", "export", "--file", str(path)]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "presenced: cannot write to standard output: No space left on device\n"

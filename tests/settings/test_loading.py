@@ -201,7 +201,7 @@ MERGES = repeating("{x: 1}", "{<<: [ALIASES]}")
         ("mqtt: [1\n", ":2:1", "is not YAML"),
         ("mqtt:\n  listen: [::1]:9883\n", ":2:12", "is not YAML"),
         ("a: 1\n---\nb: 2\n", ":2:1", "expected a single document"),
-        ("mqtt: !!python/object:os.system {}\n", ":1:7", "python/object:os.system, which is not"),
+        ("mqtt: !!python/object:os.system {}\n", ":1:7", "has a tag, which is not supported"),
         ("mqtt: {port: !!int x}\n", ":1:14", "does not fit the tag tag:yaml.org,2002:int; leave"),
         ("log: {level: !!timestamp x}\n", ":1:14", "does not fit the tag"),
         ("metrics: {api: !!bool maybe}\n", ":1:16", "does not fit the tag"),
@@ -221,6 +221,30 @@ def test_bad_yaml_names_the_place(load, text, place, message):
     problem = load.problem(text)
     assert message in problem.message
     assert problem.origin == f"{load.path}{place}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "*SECRETPW",
+        "!SECRETPW x",
+        "!SECRETPW [x]",
+        "!SECRET!PW x",
+        "&SECRETPW a\n  client_id: &SECRETPW b",
+        "'SECRETPW' SECRETPW",
+        '"SECRETPW\\q"',
+        "{SECRETPW: x",
+        "[SECRETPW, !SECRETPW",
+        "%SECRETPW",
+        "SECRETPW: SECRETPW",
+        "*SECRET'PW\"",
+    ],
+)
+def test_an_error_of_yaml_quotes_no_value(load, value):
+    """It may be a password without quotation marks, and goes to the log."""
+    problems = load.problems(f"mqtt:\n  username: u\n  password: {value}\n")
+    assert problems
+    assert "SECRET" not in "".join(map(str, problems))
 
 
 def test_a_file_at_the_limit_is_read(load):

@@ -1,8 +1,9 @@
 """`presenced state`: inspect or export the state file, or forget clients."""
 
 import argparse
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         path = options.file or _configured_path(options.config)
         _refuse_directory(path)
         if options.action == "export":
-            sys.stdout.buffer.writelines(export(path))
+            _write(export(path))
             return DONE
         if options.action == "forget":
             return _print_forgotten(forget(path, options.client_ids))
@@ -65,6 +66,19 @@ def _configured_path(config: Path) -> Path:
             "by --file"
         )
     return path
+
+
+def _write(lines: Iterable[bytes]) -> None:
+    """Write lines to standard output; raises CommandError if that fails."""
+    try:
+        sys.stdout.buffer.writelines(lines)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Not again at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise CommandError(f"cannot write to standard output: {error.strerror}") from error
 
 
 def _print_summary(path: Path, found: Summary) -> None:

@@ -15,11 +15,15 @@ from presenced.settings.keys import Key, dotted
 from presenced.settings.problems import Problem, SettingsError
 
 _HINTS = (
+    ("undefined alias", "; put a value that begins with * in quotes"),
+    ("constructor for the tag", "; put a value that begins with ! in quotes"),
     ("'\\t'", "; indent with spaces, not tabs"),
     ("cannot start any token", "; put the value in quotes"),
     ("mapping values are not allowed", "; put a value that contains ': ' in quotes"),
     ("<block mapping start>", "; keys of one mapping begin in the same column"),
 )
+_QUOTED = re.compile(r"""'[^']*'?|"[^"]*"?""")
+_HARMLESS = re.compile(r"""(['"])(\\?.|\\x..|<[a-z ]+>)\1""", re.DOTALL)
 _MAX_VALUES = 10_000
 _MAX_DEPTH = 20
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
@@ -111,10 +115,21 @@ def read_yaml(content: bytes, path: Path, keys: Mapping[str, Key]) -> Draft:
     except LimitError as error:
         reader.fail(str(error.problem), error.problem_mark)
     except yaml.MarkedYAMLError as error:
-        parts = [part for part in (error.context, error.problem) if part]
+        parts = [_without_values(part) for part in (error.context, error.problem) if part]
         hint = next((hint for sign, hint in _HINTS if sign in (error.problem or "")), "")
         reader.fail(f"is not YAML: {', '.join(parts)}{hint}", error.problem_mark)
     return reader.draft
+
+
+def _without_values(text: str) -> str:
+    """Return a message of PyYAML without the text that it quotes, which may be a password.
+
+    Single characters, and names of tokens such as '<block end>', stay.
+    """
+    if all(map(_HARMLESS.fullmatch, _QUOTED.findall(text))):
+        return text
+    # What is quoted may contain quotation marks itself.
+    return re.sub(r""" ?['"].*['"]""", "", text, flags=re.DOTALL)
 
 
 class _Reader:
@@ -150,7 +165,7 @@ class _Reader:
         if node in around:
             self.fail("contains an alias of a value that the alias is part of", node.start_mark)
         if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
-            self.fail(f"has the tag {node.tag}, which is not supported", node.start_mark)
+            self.fail("has a tag, which is not supported", node.start_mark)
         text = str(node.value) if isinstance(node, yaml.ScalarNode) else None
         if path:
             self.draft.sources[path] = Source(f"{self._path}:{mark.line + 1}", text)
