@@ -241,7 +241,6 @@ class RoleAliasProvider:
             permission,
             f"rolealias/{self._role_alias}",
             region=self._endpoints.region,
-            partition=self._endpoints.partition,
         )
         return AwsError(
             Cause.CREDENTIALS,

@@ -86,9 +86,7 @@ def refusal(operation: Operation, answer: HttpAnswer, endpoints: AwsEndpoints) -
     if cause is Cause.DENIED:
         named = _PERMISSION.search(message)
         permission = named[1] if named else operation.permission
-        statement = policy_statement(
-            permission, operation.resource, region=endpoints.region, partition=endpoints.partition
-        )
+        statement = policy_statement(permission, operation.resource, region=endpoints.region)
         detail = f"the credentials lack the permission {permission}"
         remedy = f"Add to the policies of their role: {statement}"
     elif cause is Cause.CLOCK:
