@@ -13,6 +13,7 @@ import hcl2
 import pytest
 import yaml
 
+from presenced.events.topics import EVENT_CONFIGURATIONS
 from presenced.settings import load_settings
 from presenced.sources.faults import policy_statement
 
@@ -37,6 +38,10 @@ def test_the_policy_is_what_the_default_configuration_needs() -> None:
         *(policy_statement(action, f, "") for f in filters for action in ("Subscribe", "Receive")),
     ]
     assert {"Version": "2012-10-17", "Statement": statements} == POLICY
+
+
+def test_the_event_types_are_those_that_the_doctor_expects() -> None:
+    assert list(EVENT_CONFIGURATIONS) == list(EVENTS)
 
 
 def test_the_policy_fits_with_the_longest_names() -> None:
