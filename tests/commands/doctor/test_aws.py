@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from brokers import free_port
+from documentation import PROJECT
 from emulator_aws import Fleet, in_thread
 from presenced.aws import operations
 from presenced_emulator.aws.account import EmulatedAccount
@@ -356,6 +357,10 @@ def test_the_lines_for_people(stage: Stage) -> None:
     assert lines[failed + 1].strip() == "the credentials lack the permission iot:SearchIndex"
     assert lines[failed + 2].strip().startswith("Remedy: Add to the policies of their role: {")
     assert lines[-1] == "2 failed."
+    page = (PROJECT / "docs/how-to/ask-aws.md").read_text()
+    [sample] = re.findall(r"^```\n(AWS IoT in .*?)^```", page, re.DOTALL | re.MULTILINE)
+    shown = [line for line in sample.splitlines()[2:] if line != "  ..."]
+    assert [line for line in lines if line in shown] == shown
 
 
 def test_everything_is_well_beside_a_running_daemon(issued: Certificates, tmp_path: Path) -> None:
