@@ -97,9 +97,9 @@ class Stage:
         """Run the command; the steps of the requests to AWS. MQTT has failed."""
         status, out = self.doctor("--json", **more)
         report = json.loads(out)
-        [connection] = report["connections"]
         assert (status, report["ok"]) == (1, False)
-        assert connection["steps"][2]["status"] == "failed", "TCP"
+        for connection in report["connections"]:
+            assert connection["steps"][2]["status"] == "failed", "TCP"
         return {step["step"]: step for step in report["aws"]}
 
 
@@ -337,6 +337,18 @@ def test_a_daemon_that_has_no_session(stage: Stage) -> None:
     steps = stage.aws()
     assert with_status(steps, "skipped") == ["subscriptions of presenced"]
     assert "the daemon is not connected" in steps["subscriptions of presenced"]["detail"]
+
+
+def test_each_connection_has_its_own_filters(stage: Stage) -> None:
+    """Event types that no filter matches may be off; AWS may name a shared filter without group."""
+    stage.fleet.account.connections.unsubscribe("presenced", "$aws/events/#")
+    stage.fleet.account.connections.subscribe("presenced", "$aws/events/presence/#", 1)
+    stage.fleet.account.events |= {"JOB": False, "THING": False}
+    connections = [["$share/g/$aws/events/presence/#"], ["$aws/events/job/#"]]
+    steps = stage.aws(environ={"PRESENCED_MQTT__CONNECTIONS": json.dumps(connections)})
+    assert steps["subscriptions of presenced"]["status"] == "ok"
+    assert steps["subscriptions of presenced-2"]["status"] == "skipped"
+    assert steps["event types"]["detail"].endswith("match: JOB")
 
 
 def test_without_reconcile_nothing_is_asked(stage: Stage) -> None:
