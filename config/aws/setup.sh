@@ -1,11 +1,14 @@
 #!/bin/sh
 # Create policy, thing and certificate for one daemon on AWS, and enable the event types.
 #
-#   sh config/aws/setup.sh [--undo] [CLIENT_ID [DIRECTORY]]
+#   sh config/aws/setup.sh [--reconcile] [--undo] [CLIENT_ID [DIRECTORY]]
 #
 # CLIENT_ID (presenced) is the mqtt.client_id of the daemon and the name of policy and thing. DIRECTORY
 # (/etc/presenced/certs) receives certificate, private key and Amazon's root certificate. Account,
 # partition and region are those of the AWS CLI.
+#
+# --reconcile also creates a role alias with its role, by which the certificate may ask AWS who is
+# connected, and prints the settings for it.
 #
 # What exists is kept. The file DIRECTORY/created lists what the script creates. If a call fails, run
 # the same command again: it continues. --undo removes what is listed, and nothing else.
@@ -18,21 +21,25 @@ die() {
     exit 1
 }
 
-# Call AWS IoT; the status is 1 if what the call names does not exist. Other errors end the script.
-iot() {
-    if answer=$(aws iot "$@" 2>&1); then return 0; fi
+# Call AWS; the status is 1 if what the call names does not exist. Other errors end the script.
+call() {
+    if answer=$(aws "$@" 2>&1); then return 0; fi
     case $answer in
-    *ResourceNotFoundException*) return 1 ;;
+    *ResourceNotFoundException* | *NoSuchEntity*) return 1 ;;
     esac
     die "$answer"
 }
 
-# Delete something of AWS IoT, which refuses that for some seconds after something was detached.
+iot() {
+    call iot "$@"
+}
+
+# Delete something, which AWS refuses for some seconds after something was detached.
 delete() {
     for _ in 1 2 3 4 5; do
-        if answer=$(aws iot "$@" 2>&1); then return 0; fi
+        if answer=$(aws "$@" 2>&1); then return 0; fi
         case $answer in
-        *ResourceNotFoundException*) return 0 ;;
+        *ResourceNotFoundException* | *NoSuchEntity*) return 0 ;;
         *DeleteConflictException* | *"still attached"*) sleep 2 ;;
         *) break ;;
         esac
@@ -76,16 +83,21 @@ prepare_directory() {
     fi
 }
 
+# Print a policy of this directory for this account and client ID.
+document() {
+    sed "s/arn:aws:iot:REGION:ACCOUNT:/arn:$partition:iot:$region:$account:/
+         s/client\/presenced/client\/$id/
+         s/rolealias\/presenced/rolealias\/$id/" "$here/$1"
+}
+
 create_policy() {
-    if iot get-policy --policy-name "$id"; then
-        keep "policy $id"
+    if iot get-policy --policy-name "$1"; then
+        keep "policy $1"
         return
     fi
-    document=$(sed "s/arn:aws:iot:REGION:ACCOUNT:/arn:$partition:iot:$region:$account:/
-                    s/client\/presenced/client\/$id/" "$here/policy.json")
-    list "policy $id"
-    aws iot create-policy --policy-name "$id" --policy-document "$document" >/dev/null
-    echo "created:  policy $id"
+    list "policy $1"
+    aws iot create-policy --policy-name "$1" --policy-document "$(document "$2")" >/dev/null
+    echo "created:  policy $1"
 }
 
 create_thing() {
@@ -162,14 +174,58 @@ enable_events() {
     echo "enabled: $disabled"
 }
 
+create_role() {
+    if call iam get-role --role-name "$role"; then
+        keep "role $role"
+        listed "role $role" || return 0
+    else
+        list "role $role"
+        aws iam create-role --role-name "$role" \
+            --assume-role-policy-document "file://$here/role-trust.json" >/dev/null
+        echo "created:  role $role"
+    fi
+    # An earlier run may have ended before it.
+    aws iam put-role-policy --role-name "$role" --policy-name presenced \
+        --policy-document "$(document role-policy.json)"
+}
+
+create_role_alias() {
+    if iot describe-role-alias --role-alias "$id"; then
+        keep "role alias $id"
+        return
+    fi
+    role_arn=$(aws iam get-role --role-name "$role" --query Role.Arn --output text)
+    list "role alias $id"
+    aws iot create-role-alias --role-alias "$id" --role-arn "$role_arn" >/dev/null
+    echo "created:  role alias $id"
+}
+
+create_reconcile() {
+    list reconcile
+    create_role
+    create_role_alias
+    create_policy "$id-reconcile" role-alias-policy.json
+    aws iot attach-policy --policy-name "$id-reconcile" --target "$arn"
+    echo "attached: policy $id-reconcile to the certificate"
+    endpoint=$(aws iot describe-endpoint --endpoint-type iot:CredentialProvider \
+        --query endpointAddress --output text)
+}
+
+print_settings() {
+    printf '%s\n' "Settings for presenced.yaml:" "aws:" "  role_alias: $id" \
+        "  credentials_endpoint: $endpoint" "  thing_name: $id" "reconcile:" "  enabled: true"
+}
+
 remove_certificate() {
     listed certificate || return 0
     arn=$(cat "$directory/arn" 2>/dev/null || true)
     if [ -n "$arn" ]; then
         iot detach-policy --policy-name "$id" --target "$arn" || true
+        ! listed reconcile ||
+            iot detach-policy --policy-name "$id-reconcile" --target "$arn" || true
         iot detach-thing-principal --thing-name "$id" --principal "$arn" || true
         iot update-certificate --certificate-id "${arn##*/}" --new-status INACTIVE || true
-        delete delete-certificate --certificate-id "${arn##*/}"
+        delete iot delete-certificate --certificate-id "${arn##*/}"
         echo "removed:  certificate $arn"
     elif [ -e "$key" ]; then
         echo "The ARN of the certificate is not known: delete it in the AWS console" >&2
@@ -190,17 +246,39 @@ other_users() {
 }
 
 remove_policy() {
-    listed "policy $id" || return 0
-    if iot get-policy --policy-name "$id"; then
-        users=$(other_users list-targets-for-policy --policy-name "$id" --query targets)
+    listed "policy $1" || return 0
+    if iot get-policy --policy-name "$1"; then
+        users=$(other_users list-targets-for-policy --policy-name "$1" --query targets)
         if [ -n "$users" ]; then
-            echo "kept:     policy $id, which is attached to $users"
+            echo "kept:     policy $1, which is attached to $users"
         else
-            delete delete-policy --policy-name "$id"
-            echo "removed:  policy $id"
+            delete iot delete-policy --policy-name "$1"
+            echo "removed:  policy $1"
         fi
     fi
-    unlist "policy $id"
+    unlist "policy $1"
+}
+
+# Certificates that have the policy need the role alias, which needs the role.
+remove_role() {
+    if ! listed "role alias $id" && ! listed "role $role"; then return 0; fi
+    if iot get-policy --policy-name "$id-reconcile"; then
+        echo "kept:     role $role, because policy $id-reconcile was kept"
+        unlist "role alias $id"
+        unlist "role $role"
+        return
+    fi
+    if listed "role alias $id"; then
+        delete iot delete-role-alias --role-alias "$id"
+        unlist "role alias $id"
+        echo "removed:  role alias $id"
+    fi
+    if listed "role $role"; then
+        delete iam delete-role-policy --role-name "$role" --policy-name presenced
+        delete iam delete-role --role-name "$role"
+        unlist "role $role"
+        echo "removed:  role $role"
+    fi
 }
 
 remove_thing() {
@@ -210,7 +288,7 @@ remove_thing() {
         if [ -n "$users" ]; then
             echo "kept:     thing $id, which is attached to $users"
         else
-            delete delete-thing --thing-name "$id"
+            delete iot delete-thing --thing-name "$id"
             echo "removed:  thing $id"
         fi
     fi
@@ -243,16 +321,19 @@ on_exit() {
 }
 
 undo=
-case ${1-} in
---undo)
-    undo=yes
+reconcile=
+while :; do
+    case ${1-} in
+    --undo) undo=yes ;;
+    --reconcile) reconcile=yes ;;
+    -h | --help)
+        sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+        exit
+        ;;
+    *) break ;;
+    esac
     shift
-    ;;
--h | --help)
-    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
-    exit
-    ;;
-esac
+done
 id=${1:-presenced}
 directory=${2:-/etc/presenced/certs}
 created=$directory/created
@@ -275,6 +356,10 @@ export AWS_REGION="$region" AWS_DEFAULT_REGION="$region" AWS_PAGER=
 identity=$(aws sts get-caller-identity --query '[Account, Arn]' --output text)
 account=${identity%%[!0-9]*}
 partition=$(echo "$identity" | sed 's/.*arn:\([^:]*\):.*/\1/')
+# A role belongs to all regions of the account. Its name has at most 64 characters.
+role=$id-$region
+[ -z "$reconcile" ] || [ ${#role} -le 64 ] ||
+    die "$id: use at most $((63 - ${#region})) characters with --reconcile"
 owner="$id in account $account, region $region"
 [ ! -e "$created" ] || listed "$owner" ||
     die "$directory belongs to $(head -n 1 "$created"), and this would be $owner"
@@ -286,16 +371,20 @@ if [ -n "$undo" ]; then
     echo "Removing what was created for $owner"
     list undo
     remove_certificate
-    remove_policy
+    remove_policy "$id"
+    remove_policy "$id-reconcile"
+    remove_role
     remove_thing
     disable_events
     remove_files
 else
     echo "Setting up $owner"
-    create_policy
+    create_policy "$id" policy.json
     create_thing
     create_certificate
     fetch_root_certificate
     enable_events
+    [ -z "$reconcile" ] || create_reconcile
     echo "Done: $arn"
+    [ -z "$reconcile" ] || print_settings
 fi

@@ -75,7 +75,7 @@ class Account:
         return found
 
     def state(self, region: str) -> dict[str, Any]:
-        """Policies, things, certificates and enabled events of a region."""
+        """Policies, things, certificates, enabled events, role aliases and roles of a region."""
         state: dict[str, Any] = self._order(state=region)
         return state
 
@@ -190,6 +190,7 @@ class Server:
     def _state(self, region: str) -> dict[str, Any]:
         login = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
         iot = boto3.client("iot", region_name=region, **login)
+        iam = boto3.client("iam", region_name=region, **login)
         policies = [each["policyName"] for each in iot.list_policies()["policies"]]
         things = [each["thingName"] for each in iot.list_things()["things"]]
         return {
@@ -208,6 +209,22 @@ class Server:
                 for each in iot.list_certificates()["certificates"]
             },
             "events": sorted(name for name, on in self._events.get(region, {}).items() if on),
+            "aliases": {
+                name: iot.describe_role_alias(roleAlias=name)["roleAliasDescription"]["roleArn"]
+                for name in iot.list_role_aliases()["roleAliases"]
+            },
+            "roles": {
+                each["Arn"]: {
+                    "trust": each["AssumeRolePolicyDocument"],
+                    "policies": {
+                        name: iam.get_role_policy(RoleName=each["RoleName"], PolicyName=name)[
+                            "PolicyDocument"
+                        ]
+                        for name in iam.list_role_policies(RoleName=each["RoleName"])["PolicyNames"]
+                    },
+                }
+                for each in iam.list_roles()["Roles"]
+            },
         }
 
 

@@ -13,6 +13,9 @@ import hcl2
 import pytest
 import yaml
 
+from presenced.aws.errors import policy_statement as remedy_statement
+from presenced.aws.operations import OPERATIONS
+from presenced.events.topics import EVENT_CONFIGURATIONS
 from presenced.settings import load_settings
 from presenced.sources.faults import policy_statement
 
@@ -23,6 +26,9 @@ TERRAFORM = AWS / "terraform"
 MOST_CHARACTERS = 2048  # of a policy document, by AWS IoT Core's quotas
 
 POLICY: dict[str, Any] = json.loads((AWS / "policy.json").read_text())
+ROLE: dict[str, Any] = json.loads((AWS / "role-policy.json").read_text())
+TRUST: dict[str, Any] = json.loads((AWS / "role-trust.json").read_text())
+CREDENTIALS: dict[str, Any] = json.loads((AWS / "role-alias-policy.json").read_text())
 EVENTS: dict[str, Any] = json.loads((AWS / "event-configurations.json").read_text())
 
 
@@ -37,6 +43,34 @@ def test_the_policy_is_what_the_default_configuration_needs() -> None:
         *(policy_statement(action, f, "") for f in filters for action in ("Subscribe", "Receive")),
     ]
     assert {"Version": "2012-10-17", "Statement": statements} == POLICY
+
+
+def test_the_event_types_are_those_that_the_doctor_expects() -> None:
+    assert list(EVENT_CONFIGURATIONS) == list(EVENTS)
+
+
+def test_the_role_has_the_permission_of_each_request() -> None:
+    """With those of the statements that the daemon's own remedies show."""
+    allowed = set()
+    for statement in ROLE["Statement"]:
+        actions = statement["Action"]
+        for action in actions if isinstance(actions, list) else [actions]:
+            allowed.add((action, statement["Resource"]))
+    needed = (
+        json.loads(remedy_statement(each.permission, each.resource, region="REGION"))
+        for each in OPERATIONS
+    )
+    assert allowed == {(each["Action"], each["Resource"]) for each in needed}
+    assert {each["Effect"] for each in ROLE["Statement"]} == {"Allow"}
+
+
+def test_the_certificate_may_have_the_role() -> None:
+    permission = "iot:AssumeRoleWithCertificate"
+    statement = remedy_statement(permission, "rolealias/presenced", region="REGION")
+    assert {"Version": "2012-10-17", "Statement": [json.loads(statement)]} == CREDENTIALS
+    assert [each["Principal"] for each in TRUST["Statement"]] == [
+        {"Service": "credentials.iot.amazonaws.com"}
+    ]
 
 
 def test_the_policy_fits_with_the_longest_names() -> None:
@@ -101,6 +135,18 @@ def test_the_stack_has_the_same_policy_and_events(resources: dict[str, Any]) -> 
     assert resources["EventTypes"]["Properties"]["EventTypes"] == list(EVENTS)
 
 
+def test_the_stack_has_the_same_role(resources: dict[str, Any]) -> None:
+    role = resources["ReconcileRole"]["Properties"]
+    assert role["AssumeRolePolicyDocument"] == TRUST
+    [policy] = role["Policies"]
+    assert substituted(policy["PolicyDocument"]) == ROLE
+    properties = resources["ReconcilePolicy"]["Properties"]
+    assert substituted(properties["PolicyDocument"]) == CREDENTIALS
+    assert substituted(properties["PolicyName"]) == "presenced-reconcile"
+    optional = {name for name, each in resources.items() if each.get("Condition") == "Reconciles"}
+    assert optional == {name for name in resources if name.startswith("Reconcile")}
+
+
 @pytest.fixture
 def lambda_call(resources: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Calls the stack's function; gives what it asked of AWS and what it answered."""
@@ -154,14 +200,25 @@ def test_the_terraform_module_creates_the_same() -> None:
     for file in TERRAFORM.glob("*.tf"):
         with file.open() as text:
             for block in hcl2.load(text).get("resource", []):
-                resources.update({kind.strip('"'): body for kind, body in block.items()})
-    assert set(resources) == {
-        "aws_iot_policy",
-        "aws_iot_thing",
-        "aws_iot_policy_attachment",
-        "aws_iot_thing_principal_attachment",
-        "aws_iot_event_configurations",
+                for kind, named in block.items():
+                    for name, body in named.items():
+                        resources[f"{kind}.{name}".replace('"', "")] = body
+    optional = {name for name in resources if name.endswith(".reconcile")}
+    assert set(resources) - optional == {
+        "aws_iot_policy.this",
+        "aws_iot_thing.this",
+        "aws_iot_policy_attachment.this",
+        "aws_iot_thing_principal_attachment.this",
+        "aws_iot_event_configurations.this",
     }
+    assert optional == {
+        "aws_iam_role.reconcile",
+        "aws_iam_role_policy.reconcile",
+        "aws_iot_role_alias.reconcile",
+        "aws_iot_policy.reconcile",
+        "aws_iot_policy_attachment.reconcile",
+    }
+    assert {resources[name]["count"] for name in optional} == {"${var.reconcile ? 1 : 0}"}
 
 
 def terraform(*arguments: str, at: Path, ask: str = "") -> subprocess.CompletedProcess[str]:
@@ -188,8 +245,8 @@ def test_terraform_finds_the_module_well_formed() -> None:
 
 def test_terraform_computes_the_same_policy_and_events(tmp_path: Path) -> None:
     """Its expressions, with what the provider would look up put in by hand."""
-    for file in ("policy.json", "event-configurations.json"):
-        shutil.copy(AWS / file, tmp_path)
+    for file in AWS.glob("*.json"):
+        shutil.copy(file, tmp_path)
     module = tmp_path / "terraform"
     module.mkdir()
     main = (TERRAFORM / "main.tf").read_text()
@@ -212,9 +269,15 @@ def test_terraform_computes_the_same_policy_and_events(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return json.loads(json.loads(done.stdout))
 
-    expected = json.dumps(POLICY).replace("REGION:ACCOUNT", "eu-west-1:1")
-    assert json.loads(value("local.policy")) == json.loads(
-        expected.replace("client/presenced", "client/p")
-    )
+    documents = value("local.documents")
+    for name, policy in (
+        ("policy", POLICY),
+        ("role-policy", ROLE),
+        ("role-alias-policy", CREDENTIALS),
+    ):
+        expected = json.dumps(policy).replace("REGION:ACCOUNT", "eu-west-1:1")
+        for kind in ("client", "rolealias"):
+            expected = expected.replace(f"{kind}/presenced", f"{kind}/p")
+        assert json.loads(documents[name]) == json.loads(expected)
     others = {"POLICY": False, "CA_CERTIFICATE": False}
     assert value("local.events") == {**dict.fromkeys(EVENTS, True), **others}

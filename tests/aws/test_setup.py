@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from aws.aws_account import Account
 
@@ -34,7 +35,18 @@ EMPTY: dict[str, Any] = {
     "things": {},
     "certificates": {},
     "events": [],
+    "aliases": {},
+    "roles": {},
 }
+RECONCILE = [
+    *("GetRole", "CreateRole", "PutRolePolicy", "DescribeRoleAlias", "GetRole", "CreateRoleAlias"),
+    *("GetPolicy", "CreatePolicy", "AttachPolicy", "DescribeEndpoint"),
+]
+# What --undo requests after a run with --reconcile, without that of every run.
+UNDO_RECONCILE = [
+    *("DetachPolicy", "GetPolicy", "ListTargetsForPolicy", "DeletePolicy", "GetPolicy"),
+    *("DeleteRoleAlias", "DeleteRolePolicy", "DeleteRole"),
+]
 
 
 class Machine:
@@ -97,6 +109,8 @@ class Machine:
             "things": {"presenced": [arn]},
             "certificates": {arn: "ACTIVE"},
             "events": sorted({*EVENTS, "POLICY"}),
+            "aliases": {},
+            "roles": {},
         }
         assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in self.certs.iterdir()} == {
             "certificate.pem.crt": 0o644,
@@ -388,4 +402,132 @@ def test_the_documentation_shows_the_output(machine: Machine) -> None:
 
 
 def test_the_help_names_the_arguments(machine: Machine) -> None:
-    assert "setup.sh [--undo] [CLIENT_ID [DIRECTORY]]" in machine.succeed("--help")
+    usage = "setup.sh [--reconcile] [--undo] [CLIENT_ID [DIRECTORY]]"
+    assert usage in machine.succeed("--help")
+
+
+def of_here(file: str, client_id: str = "presenced", arn: str = "aws:iot:eu-west-1") -> Any:
+    """A policy of config/aws for the account of a test."""
+    text = (AWS / file).read_text().replace("aws:iot:REGION:ACCOUNT", f"{arn}:123456789012")
+    return json.loads(text.replace("rolealias/presenced", f"rolealias/{client_id}"))
+
+
+def assert_reconciles(machine: Machine) -> None:
+    """Assert that there is a role behind the role alias, and that the certificate may have it."""
+    state, arn = machine.state, (machine.certs / "arn").read_text().strip()
+    role = "arn:aws:iam::123456789012:role/presenced-eu-west-1"
+    assert state["aliases"] == {"presenced": role}
+    assert state["roles"] == {
+        role: {
+            "trust": of_here("role-trust.json"),
+            "policies": {"presenced": of_here("role-policy.json")},
+        }
+    }
+    assert state["policies"] == {"presenced": [arn], "presenced-reconcile": [arn]}
+    assert state["documents"]["presenced-reconcile"] == of_here("role-alias-policy.json")
+
+
+def test_reconcile_adds_a_role_and_prints_its_settings(machine: Machine) -> None:
+    out = machine.succeed("--reconcile")
+    assert machine.account.requests() == SETUP + RECONCILE
+    assert_reconciles(machine)
+    settings = yaml.safe_load(out.partition("Settings for presenced.yaml:\n")[2])
+    endpoint = settings["aws"].pop("credentials_endpoint")
+    assert endpoint.endswith(".credentials.iot.eu-west-1.amazonaws.com")
+    assert settings == {
+        "aws": {"role_alias": "presenced", "thing_name": "presenced"},
+        "reconcile": {"enabled": True},
+    }
+
+
+def test_reconcile_adds_to_an_earlier_setup(machine: Machine) -> None:
+    machine.succeed()
+    before = machine.state
+    machine.succeed("--reconcile")
+    assert_reconciles(machine)
+    assert machine.state["certificates"] == before["certificates"]
+    machine.succeed()
+    assert_reconciles(machine)
+    machine.succeed("--undo")
+    machine.assert_untouched()
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"), [("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn")]
+)
+def test_the_role_is_of_the_account_and_its_partition(
+    machine: Machine, region: str, partition: str
+) -> None:
+    machine.succeed("--reconcile", "fleet", str(machine.certs), region=region)
+    state, arn = machine.account.state(region), f"{partition}:iot:{region}"
+    [(found, role)] = state["roles"].items()
+    assert state["aliases"] == {"fleet": found}
+    assert found.endswith(f":iam::123456789012:role/fleet-{region}")
+    assert role["policies"] == {"presenced": of_here("role-policy.json", arn=arn)}
+    expected = of_here("role-alias-policy.json", "fleet", arn)
+    assert state["documents"]["fleet-reconcile"] == expected
+
+
+@pytest.mark.parametrize("failure", ["refused", "unanswered"])
+def test_a_reconcile_is_continued_after_each_failure(machine: Machine, failure: Any) -> None:
+    machine.succeed()
+    for operation in dict.fromkeys(RECONCILE):
+        if failure == "refused" or not operation.startswith(READING):
+            machine.account.fail(operation, failure)
+            stopped = machine.run("--reconcile")
+            assert stopped.returncode != 0, operation
+            assert "Run the same command again" in stopped.stderr
+    machine.succeed("--reconcile")
+    assert_reconciles(machine)
+
+
+@pytest.mark.parametrize("operation", ["PutRolePolicy", "CreateRoleAlias", "DescribeEndpoint"])
+def test_a_reconcile_that_is_refused_is_undone(machine: Machine, operation: str) -> None:
+    machine.account.fail(operation, "refused")
+    assert machine.run("--reconcile").returncode != 0
+    machine.succeed("--undo")
+    machine.assert_untouched()
+
+
+@pytest.mark.parametrize("failure", ["refused", "unanswered"])
+def test_undo_of_a_reconcile_is_continued_after_each_failure(
+    machine: Machine, failure: Any
+) -> None:
+    machine.succeed("--reconcile")
+    for operation in dict.fromkeys(UNDO_RECONCILE):
+        if failure == "refused" or not operation.startswith(READING):
+            machine.account.fail(operation, failure)
+            assert machine.run("--undo").returncode != 0, operation
+    machine.succeed("--undo")
+    machine.assert_untouched()
+
+
+def test_undo_of_a_reconcile_removes_everything(machine: Machine) -> None:
+    machine.succeed("--reconcile")
+    out = machine.succeed("--undo")
+    assert sorted(machine.account.requests()) == sorted(UNDO + UNDO_RECONCILE)
+    machine.assert_untouched()
+    for removed in ("role presenced-eu-west-1", "role alias presenced", "policy presenced-reconc"):
+        assert f"removed:  {removed}" in out
+
+
+def test_a_role_that_another_certificate_uses_is_kept(machine: Machine) -> None:
+    machine.succeed("--reconcile")
+    second = machine.directory / "second"
+    out = machine.succeed("--reconcile", "presenced", str(second))
+    assert "exists:   role presenced-eu-west-1, which --undo will keep" in out
+    out = machine.succeed("--undo")
+    assert "kept:     role presenced-eu-west-1" in out
+    state, arn = machine.state, (second / "arn").read_text().strip()
+    assert state["policies"]["presenced-reconcile"] == [arn]
+    assert list(state["aliases"]) == ["presenced"]
+    assert len(state["roles"]) == 1
+
+
+def test_a_name_that_no_role_can_have_is_refused(machine: Machine) -> None:
+    name = "x" * 55
+    done = machine.run("--reconcile", name, str(machine.certs))
+    assert done.returncode == 1
+    assert "at most 54 characters with --reconcile" in done.stderr
+    assert not machine.certs.exists()
+    machine.succeed("--reconcile", "x" * 54, str(machine.certs))

@@ -24,6 +24,9 @@ RUN = {
             "presenced run &",
         ],
     },
+    "docs/how-to/ask-aws.md": {
+        "tests/aws/test_setup.py": ["sh config/aws/setup.sh --reconcile"],
+    },
     "docs/how-to/recordings.md": {
         "tests/test_recordings_docs.py": [
             "presenced record --config presenced.yaml --duration 5s fleet.jsonl",
@@ -86,6 +89,7 @@ NOT_RUN = {
         ("config/aws/README.md", words): "needs an AWS account; tests/aws checks the files"
         for words in ("mkdir -p /etc/presenced/certs", "aws cloudformation")
     },
+    ("docs/how-to/ask-aws.md", "aws iot"): "needs an AWS account; the doctor's remedy is tested",
     ("README.md", "make demo"): "it downloads; tests/integration/test_demo.py runs the demo",
     (
         "docs/tutorial/first-fleet.md",

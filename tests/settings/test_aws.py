@@ -3,7 +3,7 @@
 import pytest
 
 from presenced.settings import AwsEndpoints, AwsSettings, SettingsError, aws_endpoints
-from presenced.settings.aws import partition_of
+from presenced.settings.partitions import arn_prefix
 
 ENDPOINT = "a1b2-ats.iot.eu-west-1.amazonaws.com"
 ROLE = "role_alias: presenced, credentials_endpoint: c1.credentials.iot.eu-west-1.amazonaws.com"
@@ -139,12 +139,24 @@ def test_a_missing_endpoint_is_one_problem(load):
             "aws-eusc",
             "https://iot.eusc-de-east-1.amazonaws.eu",
         ),
+        (
+            "a1b2-ats.iot.us-isob-east-1.sc2s.sgov.gov",
+            "us-isob-east-1",
+            "aws-iso-b",
+            "https://iot.us-isob-east-1.sc2s.sgov.gov",
+        ),
+        (
+            "a1b2-ats.iot.cn-north-1.api.amazonwebservices.com.cn",
+            "cn-north-1",
+            "aws-cn",
+            "https://iot.cn-north-1.amazonaws.com.cn",
+        ),
     ],
 )
 def test_the_endpoint_names_the_region(endpoint, region, partition, iot_url):
     found = aws_endpoints(AwsSettings(), endpoint)
     assert found == AwsEndpoints(region, iot_url, f"https://{endpoint}")
-    assert partition_of(region) == partition
+    assert arn_prefix(found.region) == f"arn:{partition}:iot:{region}"
 
 
 def test_what_is_set_wins_over_the_endpoint(load):

@@ -25,6 +25,12 @@ variable "enable_events" {
   default     = true
 }
 
+variable "reconcile" {
+  description = "Whether to create the role by which the daemon asks AWS who is connected (client_id up to 118)."
+  type        = bool
+  default     = false
+}
+
 variable "other_event_types" {
   description = "Further event types to enable, which presenced does not need."
   type        = set(string)

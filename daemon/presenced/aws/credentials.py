@@ -249,7 +249,9 @@ class RoleAliasProvider:
         if status < HTTPStatus.BAD_REQUEST:
             return self._unreadable(answer)
         permission = f"iot:{ASSUME_ROLE}"
-        statement = policy_statement(permission, f"rolealias/{self._role_alias}", self._region)
+        statement = policy_statement(
+            permission, f"rolealias/{self._role_alias}", region=self._region
+        )
         return AwsError(
             Cause.CREDENTIALS,
             ASSUME_ROLE,

@@ -4,7 +4,7 @@ import json
 from enum import StrEnum
 from typing import Literal, get_args
 
-from presenced.settings.aws import partition_of
+from presenced.settings.partitions import arn_prefix
 
 Result = Literal["ok", "throttled", "denied", "failed"]
 """What became of a request: the label values of its metric."""
@@ -88,11 +88,10 @@ class AwsError(Exception):
         return "denied" if self.cause in _REFUSED and self.status is not None else "failed"
 
 
-def policy_statement(permission: str, resource: str, region: str) -> str:
-    """Return the policy statement that allows `permission` in a region, as JSON.
+def policy_statement(permission: str, resource: str, *, region: str) -> str:
+    """Return the policy statement that allows `permission`, as JSON.
 
     `resource` is `*`, or the last part of an ARN of AWS IoT, such as `thing/*`.
     """
-    if resource != "*":
-        resource = f"arn:{partition_of(region)}:iot:{region}:ACCOUNT:{resource}"
-    return json.dumps({"Effect": "Allow", "Action": permission, "Resource": resource})
+    arn = resource if resource == "*" else f"{arn_prefix(region)}:ACCOUNT:{resource}"
+    return json.dumps({"Effect": "Allow", "Action": permission, "Resource": arn})

@@ -61,20 +61,33 @@ _CREDENTIALS_REMEDY = (
     " files or the role of this machine. Check that they are for aws.region"
 )
 _ADDRESS_REMEDY = "Check the addresses in the section aws, and the proxy that HTTPS_PROXY names"
+
+
+def enable_indexing(thing_mode: str = "REGISTRY") -> str:
+    """Return the remedy for connectivity that is not indexed.
+
+    `thing_mode` is the thingIndexingMode that the command sets.
+    """
+    return (
+        "Enable it with connectivity. This command replaces what `aws iot"
+        " get-indexing-configuration` prints: aws iot update-indexing-configuration"
+        " --thing-indexing-configuration"
+        f" thingIndexingMode={thing_mode},thingConnectivityIndexingMode=STATUS"
+    )
+
+
+INDEX_OFF = ("there is no index of things: fleet indexing is off", enable_indexing())
+"""What is wrong without an index, and the remedy."""
+
+INDEX_BUILDING = (
+    "the index of things is being built",
+    "Wait; `aws iot describe-index --index-name AWS_Things` prints its status",
+)
+"""What is wrong while the index answers no query, and the remedy."""
+
 _FIXED_TEXTS = {
-    Cause.INDEX_OFF: (
-        "there is no index of things: fleet indexing is off",
-        (
-            "Enable it with connectivity. This command replaces what `aws iot"
-            " get-indexing-configuration` prints: aws iot update-indexing-configuration"
-            " --thing-indexing-configuration"
-            " thingIndexingMode=REGISTRY,thingConnectivityIndexingMode=STATUS"
-        ),
-    ),
-    Cause.INDEX_BUILDING: (
-        "the index of things is being built",
-        "Wait; `aws iot describe-index --index-name AWS_Things` prints its status",
-    ),
+    Cause.INDEX_OFF: INDEX_OFF,
+    Cause.INDEX_BUILDING: INDEX_BUILDING,
     Cause.NOT_FOUND: ("AWS knows nothing by this name", ""),
 }
 
@@ -89,7 +102,7 @@ def refusal(operation: Operation, answer: HttpAnswer, region: str) -> AwsError:
     if cause is Cause.DENIED:
         named = _PERMISSION.search(message)
         permission = named[1] if named else operation.permission
-        statement = policy_statement(permission, operation.resource, region)
+        statement = policy_statement(permission, operation.resource, region=region)
         detail = f"the credentials lack the permission {permission}"
         remedy = f"Add to the policies of their role: {statement}"
     elif cause is Cause.CLOCK:

@@ -69,6 +69,20 @@ EVENT_FILTERS = tuple(dict.fromkeys(_event_filters()))
 In place of `+` is a name, in place of `#` a client ID. Neither is empty.
 """
 
+EVENT_CONFIGURATIONS = {
+    "THING": "$aws/events/thing/#",
+    "THING_GROUP": "$aws/events/thingGroup/#",
+    "THING_TYPE": "$aws/events/thingType/#",
+    "THING_GROUP_MEMBERSHIP": "$aws/events/thingGroupMembership/#",
+    "THING_GROUP_HIERARCHY": "$aws/events/thingGroupHierarchy/#",
+    "THING_TYPE_ASSOCIATION": "$aws/events/thingTypeAssociation/#",
+    "JOB": "$aws/events/job/#",
+    "JOB_EXECUTION": "$aws/events/jobExecution/#",
+    "CERTIFICATE": "$aws/events/certificates/#",
+}
+"""The event types that an account has to enable, by the names of UpdateEventConfigurations, and the
+filter of their topics."""
+
 
 def route(topic: str) -> Route:
     """Parse a topic. Raises `Rejected` with `unknown_topic` if it is not an event topic."""

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, Field, Strict, ValidationInfo, field_validator
 
+from presenced.settings.partitions import is_region, partition_of, region_of_endpoint
 from presenced.settings.problems import InvalidValue, Problem, SettingsError
 from presenced.settings.values import Duration, Flag, Section, file_default, is_host
 
@@ -20,19 +21,6 @@ REGION_REQUIRED = (
 )
 """What is wrong with `aws.region` if requests have to be signed."""
 
-_REGION = r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}"
-# Private DNS of VPC endpoints, FIPS and dual-stack endpoints have names of their own.
-_ENDPOINT = re.compile(
-    rf"(.*\.)?iot(-fips)?\.(?P<region>{_REGION})"
-    r"\.((vpce\.)?amazonaws\.(com|com\.cn|eu)|api\.aws)"
-)
-# Prefix of the region, partition, domain: "partitions" of the AWS SDKs.
-_PARTITIONS = (
-    ("cn-", "aws-cn", "amazonaws.com.cn"),
-    ("us-gov-", "aws-us-gov", "amazonaws.com"),
-    ("eusc-", "aws-eusc", "amazonaws.eu"),
-    ("", "aws", "amazonaws.com"),
-)
 # "roleAlias" of CreateRoleAlias and "thingName" of CreateThing in the AWS IoT API reference.
 _ROLE_ALIAS = re.compile(r"[\w=,@-]{1,128}", re.ASCII)
 _THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
@@ -41,9 +29,9 @@ _LAST_PORT = 65535
 
 
 def _check_region(text: str) -> str:
-    if re.fullmatch(_REGION, text) is None:
+    if not is_region(text):
         lower = text.strip().lower()
-        nearest = lower if re.fullmatch(_REGION, lower) else None
+        nearest = lower if is_region(lower) else None
         raise InvalidValue("is not a region of AWS, such as eu-west-1", nearest=nearest)
     return text
 
@@ -195,20 +183,9 @@ class AwsEndpoints:
     credentials_url: str | None = None
 
 
-def endpoint_region(endpoint: str) -> str | None:
-    """Return the region that an endpoint of AWS IoT names, None for any other host name."""
-    match = _ENDPOINT.fullmatch(endpoint.lower().rstrip("."))
-    return match["region"] if match else None
-
-
 def region_of(aws: AwsSettings, mqtt_endpoint: str) -> str | None:
     """Return the region that is set, or the one that the endpoint names; None if neither."""
-    return aws.region or endpoint_region(mqtt_endpoint)
-
-
-def partition_of(region: str) -> str:
-    """Return the partition of a region, the second part of its ARNs: `aws`, `aws-cn` and so on."""
-    return _partition(region)[0]
+    return aws.region or region_of_endpoint(mqtt_endpoint)
 
 
 def aws_endpoints(aws: AwsSettings, mqtt_endpoint: str) -> AwsEndpoints:
@@ -226,11 +203,7 @@ def aws_endpoints(aws: AwsSettings, mqtt_endpoint: str) -> AwsEndpoints:
         credentials_url = f"https://{aws.credentials_endpoint}/role-aliases/{alias}/credentials"
     return AwsEndpoints(
         region=region,
-        iot_url=aws.iot_url or f"https://iot.{region}.{_partition(region)[1]}",
+        iot_url=aws.iot_url or f"https://iot.{region}.{partition_of(region).domains[0]}",
         data_url=aws.data_url or f"https://{data_host}",
         credentials_url=credentials_url,
     )
-
-
-def _partition(region: str) -> tuple[str, str]:
-    return next((name, domain) for prefix, name, domain in _PARTITIONS if region.startswith(prefix))

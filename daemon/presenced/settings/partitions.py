@@ -32,28 +32,41 @@ PARTITIONS = (
 )
 """Every partition. A region belongs to the first one whose prefix it has."""
 
+_REGION = r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}"
 _DOMAINS = "|".join(re.escape(domain) for each in PARTITIONS for domain in each.domains)
 # "iot-fips" for FIPS 140; "vpce" for names of VPC endpoints.
-_ENDPOINT = re.compile(rf".\.iot(-fips)?\.(?P<region>[a-z0-9-]+)\.(vpce\.)?({_DOMAINS})\.?$")
+_ENDPOINT = re.compile(rf".\.iot(-fips)?\.(?P<region>{_REGION})\.(vpce\.)?({_DOMAINS})\.?$")
 
 
 def is_aws(host: str) -> bool:
     """Return whether a host name is an endpoint of AWS IoT Core, other than a custom domain."""
-    return _region(host) is not None
+    return region_of_endpoint(host) is not None
 
 
-def arn_prefix(host: str) -> str:
-    """Return the start of the ARNs of AWS IoT Core behind an endpoint, up to the region.
+def is_region(text: str) -> bool:
+    """Return whether a text has the form of a region's name."""
+    return re.fullmatch(_REGION, text) is not None
 
-    For other hosts, which may be custom domains of AWS, it contains REGION.
+
+def region_of_endpoint(host: str) -> str | None:
+    """Return the region that an endpoint of AWS IoT Core names; None for other hosts.
+
+    Those may be custom domains of AWS.
     """
-    region = _region(host)
-    if region is None:
-        return "arn:aws:iot:REGION"
-    partition = next(each for each in PARTITIONS if region.startswith(each.region_prefix))
-    return f"arn:{partition.name}:iot:{region}"
-
-
-def _region(host: str) -> str | None:
     found = _ENDPOINT.search(host.lower())
     return found["region"] if found else None
+
+
+def partition_of(region: str) -> Partition:
+    """Return the partition of a region."""
+    return next(each for each in PARTITIONS if region.startswith(each.region_prefix))
+
+
+def arn_prefix(region: str | None) -> str:
+    """Return the start of the ARNs of AWS IoT Core in a region, up to the region.
+
+    If the region is not known it contains REGION.
+    """
+    if region is None:
+        return "arn:aws:iot:REGION"
+    return f"arn:{partition_of(region).name}:iot:{region}"

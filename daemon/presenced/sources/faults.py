@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from presenced.settings.partitions import arn_prefix
+from presenced.settings.partitions import arn_prefix, region_of_endpoint
 
 
 class FaultReason(StrEnum):
@@ -65,10 +65,11 @@ def policy_statement(
     """
     if action != "Connect":
         name = name.replace("#", "*").replace("+", "*")
+    prefix = arn_prefix(region_of_endpoint(endpoint))
     return {
         "Effect": "Allow",
         "Action": f"iot:{action}",
-        "Resource": f"{arn_prefix(endpoint)}:ACCOUNT:{_RESOURCE_TYPES[action]}/{name}",
+        "Resource": f"{prefix}:ACCOUNT:{_RESOURCE_TYPES[action]}/{name}",
     }
 
 

@@ -1,20 +1,23 @@
-"""`presenced doctor`: test every connection of a configuration, step by step."""
+"""`presenced doctor`: test each connection of a configuration and its requests to AWS."""
 
 import argparse
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 
+from presenced.aws.client import RequestCounts, open_client
+from presenced.commands.doctor.aws_steps import AwsProbe
 from presenced.commands.doctor.mqtt_steps import MqttProbe
 from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import NetworkProbe, check_files
 from presenced.commands.output import DONE, FAILED, print_line
-from presenced.settings import Settings
+from presenced.settings import Settings, aws_endpoints
 from presenced.sources.options import load_for_tool, source_options, without_side_effects
 from presenced.sources.source import SourceOptions
 from presenced.system import log
-from presenced.system.loop import in_thread
+from presenced.system.loop import Clocks, in_thread
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,7 +44,7 @@ async def examine(
     daemon_client_id: str | None = None,
     write_line: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Test all connections of the settings concurrently.
+    """Test all connections of the settings concurrently, then the requests to AWS.
 
     `message_timeout` limits the wait for the first message, in seconds. `daemon_client_id` is the
     configured client ID if the settings have another one. `write_line` gets the lines for people,
@@ -64,6 +67,8 @@ async def examine(
                 steps.append(item)
                 for line in finding.lines(step):
                     write_line(line)
+    if settings.reconcile.enabled:
+        await _test_aws(settings, daemon_client_id, report.aws, write_line)
     return report
 
 
@@ -99,6 +104,29 @@ async def _test_connection(
         network.close()
         await mqtt.stop()
     queue.put_nowait(None)
+
+
+async def _test_aws(
+    settings: Settings,
+    daemon_client_id: str | None,
+    steps: list[tuple[str, Finding]],
+    write_line: Callable[[str], None],
+) -> None:
+    """Add the steps of the requests to AWS, which do not need the MQTT connection."""
+    mqtt = settings.mqtt.model_copy(
+        update={"client_id": daemon_client_id or settings.mqtt.client_id}
+    )
+    endpoints = aws_endpoints(settings.aws, mqtt.endpoint)
+    write_line(f"AWS IoT in {endpoints.region} ({endpoints.iot_url}, {endpoints.data_url})")
+    client = open_client(settings, RequestCounts(), Clocks(time.monotonic, time.time))
+    try:
+        probe = AwsProbe(client, mqtt, seed_registry=settings.reconcile.seed_registry)
+        async for step, finding in probe.findings():
+            steps.append((step, finding))
+            for line in finding.lines(step):
+                write_line(line)
+    finally:
+        await client.close()
 
 
 def _blocking(check: Callable[[], Finding]) -> Callable[[], Awaitable[Finding]]:

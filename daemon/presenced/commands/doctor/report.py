@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
+from presenced.aws.errors import AwsError
 from presenced.commands.output import counted
 from presenced.sources.faults import Fault
 
@@ -32,6 +33,11 @@ class Finding:
         """Return the finding for a fault, in the words of the daemon's log."""
         return Finding(status, str(replace(fault, remedy="")), fault.remedy)
 
+    @staticmethod
+    def of_aws(error: AwsError) -> "Finding":
+        """Return the finding for a request to AWS that failed."""
+        return Finding(Status.FAILED, error.detail, error.remedy)
+
     def lines(self, step: str) -> Iterator[str]:
         """Yield the lines for people: the step, then the cause and the remedy of a problem."""
         is_problem = self.status in (Status.WARNING, Status.FAILED)
@@ -47,9 +53,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The steps of each connection with their findings, by the client ID of the connection."""
+    """The steps of each connection with their findings, by the client ID of the connection.
+
+    `aws` are the steps of the requests to AWS.
+    """
 
     connections: dict[str, list[tuple[str, Finding]]] = field(default_factory=dict)
+    aws: list[tuple[str, Finding]] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -58,7 +68,8 @@ class Report:
 
     @property
     def _counts(self) -> Counter[Status]:
-        return Counter(found.status for steps in self.connections.values() for _, found in steps)
+        parts = (*self.connections.values(), self.aws)
+        return Counter(found.status for steps in parts for _, found in steps)
 
     def summary(self) -> str:
         """Return the last line for people."""
@@ -71,10 +82,12 @@ class Report:
     def as_json(self) -> str:
         """Return one JSON object, for programs."""
         connections = [
-            {
-                "connection": client_id,
-                "steps": [{"step": step, **asdict(finding)} for step, finding in steps],
-            }
+            {"connection": client_id, "steps": _as_json(steps)}
             for client_id, steps in self.connections.items()
         ]
-        return json.dumps({"ok": self.ok, "connections": connections}, indent=2)
+        report = {"ok": self.ok, "connections": connections, "aws": _as_json(self.aws)}
+        return json.dumps(report, indent=2)
+
+
+def _as_json(steps: list[tuple[str, Finding]]) -> list[dict[str, str]]:
+    return [{"step": step, **asdict(finding)} for step, finding in steps]
