@@ -358,6 +358,16 @@ def test_no_client_waits_if_the_settings_do_not_say_so(keys: dict[str, Any]) -> 
     assert transitions(*LOST, answer, **keys)[1:] == expected
 
 
+def test_only_unverified_clients_wait_if_the_settings_say_so() -> None:
+    """A client that a provisional page made known is unverified."""
+    lines = [page(0, row("unsure", online=False, since=-1)), connected("sure", 1)]
+    lines += [connectivity("unsure", 5, online=True, since=3)]
+    lines += [disconnected("sure", 100), connectivity("sure", 106, online=True, since=101)]
+    shown = transitions(*lines, **{"reconcile.verify_offline": "unverified"})
+    assert (105, "sure", "offline") in shown
+    assert not any(name == "unsure" for _, name, _ in shown)
+
+
 def test_a_connect_while_a_client_waits_ends_the_wait() -> None:
     answer = connectivity("pump", 106.5, online=False, since=100)
     lines = (*LOST, connected("pump", 105.5, version=2), answer)

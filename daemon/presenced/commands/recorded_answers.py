@@ -165,14 +165,17 @@ class AnswerMerger:
                 operation=recorded.operation,
             )
             rows = [row]
-        later = {
-            row.client_id: event
-            for row in rows
-            if (last := self._events.get(row.client_id)) is not None
-            for received, event in [last]
-            if received > recorded.asked
-        }
-        self._pipeline.merge(rows, registry, later, recorded.moment)
+        since = self._events_since(recorded.asked, rows)
+        self._pipeline.merge(rows, registry, since, recorded.moment)
+
+    def _events_since(self, asked: float, rows: list[Row]) -> dict[str, LifecycleEvent]:
+        """Return the last events of the clients of rows, if received after these were asked for."""
+        events = {}
+        for row in rows:
+            received, event = self._events.get(row.client_id, (asked, None))
+            if event is not None and received > asked:
+                events[row.client_id] = event
+        return events
 
     def _page_rows(self, asked: float, page: ThingPage) -> list[Row]:
         began = asked if self._began is None else self._began
