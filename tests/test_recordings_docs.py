@@ -13,6 +13,8 @@ import yaml
 
 from brokers import Mosquitto, free_port, lifecycle_events, missing, need_mosquitto
 from documentation import blocks
+from presenced.commands.recorded_answers import TypedAnswer, read_answers
+from presenced.events.message import Message
 from presenced.sources.recording import read_recording
 from waiting import wait_for
 
@@ -82,9 +84,17 @@ def test_trying_out_alerts(tmp_path: Path) -> None:
 
 
 def test_the_samples_are_what_they_show() -> None:
-    (line,) = blocks("docs/reference/command-line.md", "json")
+    line, answer = blocks("docs/reference/command-line.md", "json")
     (truth,) = blocks(PAGE, "json")
-    assert [message.topic for message in read_recording([line.encode()], print)]
+    assert [type(each) for each in read_recording([line.encode()], print)] == [Message]
+    problems: list[int] = []
+
+    def skip(number: int, _: str) -> None:
+        problems.append(number)
+
+    (typed,) = read_answers(read_recording([answer.encode()], skip), skip)
+    assert isinstance(typed, TypedAnswer)
+    assert problems == []
     assert list(json.loads(truth)) == [
         "client_id",
         "state",

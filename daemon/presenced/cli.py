@@ -142,7 +142,8 @@ def _add_record(commands: Any) -> None:
         "record",
         "write received messages to a recording",
         "Connect beside a running daemon and write each received message to a recording that "
-        "replay reads. No file is overwritten. Ctrl-C and SIGTERM stop.",
+        "replay reads; if reconcile.enabled is set, also AWS's record of who is connected. No file "
+        "is overwritten. Ctrl-C and SIGTERM stop.",
         "presenced.commands.recorder.command",
     )
     add_config(parser)
@@ -166,8 +167,9 @@ def _add_replay(commands: Any) -> None:
         commands,
         "replay",
         "process a recording as the daemon does",
-        "Run a recording (JSON Lines of received, topic and payload) through the daemon's "
-        "decoding and state machine on a virtual clock. Results go to standard output.",
+        "Run a recording (JSON Lines of messages, and of answers of AWS) through the daemon's "
+        "decoding and state machine on a virtual clock. Results go to standard output. No request "
+        "to AWS is made.",
         "presenced.commands.replay",
     )
     parser.add_argument("file", metavar="FILE", help="the recording, or - for standard input")

@@ -7,10 +7,10 @@ from presenced.aws.answers import Connectivity
 from presenced.aws.client import AwsClient
 from presenced.aws.errors import AwsError, Cause
 from presenced.aws.merger import Merger
+from presenced.aws.rows import lookup_row
 from presenced.fleet import Fleet
 from presenced.pipeline import Batch
 from presenced.presence.lookups import PATIENCE
-from presenced.presence.record import Row
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
@@ -74,16 +74,12 @@ class LookupDriver:
                 self._merger.give_up_lookup(client_id)
                 return
             self.error = None
-            seen = answer.value
-            row = Row(
+            row = lookup_row(
                 client_id,
-                seen.connected,
-                seen.timestamp,
-                answer.asked,
-                epoch,
-                request.operation.name,
-                seen.reason,
-                is_answer=True,
+                answer.value,
+                asked=answer.asked,
+                epoch=epoch,
+                operation=request.operation.name,
             )
             self._merger.merge([row])
 

@@ -1,21 +1,14 @@
 """Read AWS's record of the whole fleet, page by page, and merge each page as it comes."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-
-import msgspec
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from presenced.aws import operations
 from presenced.aws.answers import NamePage, ThingRow
 from presenced.aws.client import AwsClient
 from presenced.aws.merger import Merger
-from presenced.events.model import (
-    RegistryEvent,
-    ThingEvent,
-    ThingGroupEvent,
-    ThingGroupMembershipEvent,
-)
+from presenced.aws.rows import presence_rows, registry_events, told_at
+from presenced.events.model import RegistryEvent, ThingGroupEvent
 from presenced.fleet import Fleet
-from presenced.presence.record import Row
 
 _ACTIVE = "ACTIVE"
 
@@ -62,7 +55,7 @@ class Snapshot:
             group = answer.value
             event = ThingGroupEvent(
                 type="updated",
-                timestamp=self._told_at(answer.asked),
+                timestamp=told_at(answer.asked, self._fleet),
                 thing_group=group.name,
                 thing_group_id=group.group_id,
                 version=group.version,
@@ -71,48 +64,14 @@ class Snapshot:
             self._merger.merge((), [event])
         self._billing_groups = frozenset(billing)
 
-    def _merge(self, things: Iterable[ThingRow], asked: float, epoch: int) -> None:
-        rows: list[Row] = []
+    def _merge(self, things: Sequence[ThingRow], asked: float, epoch: int) -> None:
+        self.things.update(thing.name for thing in things)
+        rows = presence_rows(things, self._fleet, asked=asked, epoch=epoch, settles=self.settles)
         registry: list[RegistryEvent] = []
-        operation = operations.SEARCH_INDEX.name
-        for thing in things:
-            self.things.add(thing.name)
-            if self._seed_registry:
-                registry += self._registry_events(thing, self._told_at(asked))
-            seen = thing.connectivity
-            if seen is not None and not self._is_deleted(thing):
-                row = Row(thing.name, seen.connected, seen.timestamp, asked, epoch, operation)
-                rows.append(msgspec.structs.replace(row, reason=seen.reason, settles=self.settles))
+        if self._seed_registry:
+            billing = self._billing_groups or frozenset()
+            registry = registry_events(things, self._fleet, asked=asked, billing_groups=billing)
         self._merger.merge(rows, registry)
-
-    def _is_deleted(self, thing: ThingRow) -> bool:
-        """Return whether an event has told that this very thing was deleted."""
-        known = self._fleet.inventory.things.get(thing.name)
-        if known is None or not known.deleted or known.stamp is None:
-            return False
-        return known.stamp.object_id == thing.thing_id
-
-    def _registry_events(self, thing: ThingRow, at: int) -> Iterator[RegistryEvent]:
-        yield ThingEvent(
-            type="updated",
-            timestamp=at,
-            thing_name=thing.name,
-            thing_id=thing.thing_id,
-            thing_type=thing.thing_type,
-            attributes=dict(thing.attributes),
-        )
-        present = set(thing.groups) - (self._billing_groups or frozenset())
-        known_thing = self._fleet.inventory.things.live.get(thing.name)
-        known = set(known_thing.groups) if known_thing else set()
-        for type_, groups in (("added", present - known), ("removed", known - present)):
-            for group in sorted(groups):
-                yield ThingGroupMembershipEvent(
-                    type=type_, timestamp=at, thing_group=group, thing_name=thing.name
-                )
-
-    def _told_at(self, asked: float) -> int:
-        """Return the event time of what a row says of the registry: T before it was asked for."""
-        return round(asked * 1000) - self._fleet.presence.rules.ordering.timestamp_accuracy
 
 
 async def _names(

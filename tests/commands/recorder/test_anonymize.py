@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from presenced.commands.recorded_answers import read_answers
 from presenced.commands.recorder.anonymize import Anonymizer
 from presenced.commands.replay import Replay
 from presenced.events.decode import MAX_PAYLOAD, decode
@@ -19,7 +20,13 @@ from presenced.events.message import Message
 from presenced.events.model import EVENT_TYPES, Rejected, RejectionReason
 from presenced.events.topics import route, topic_of
 from presenced.settings import Settings, load_settings
-from presenced.sources.recording import parse_line, recording_line
+from presenced.sources.recording import (
+    RecordedAnswer,
+    answer_line,
+    parse_line,
+    read_recording,
+    recording_line,
+)
 from presenced.system import log
 
 NOW = 1_700_000_000.0
@@ -381,3 +388,100 @@ def test_addresses_are_documentation_addresses_with_the_ip_version() -> None:
     assert address("2a01::1").startswith("2001:db8:6:")
     assert address("somewhere").startswith("2001:db8:0:")
     assert address("192.0.2.7") != address("192.0.2.8")
+
+
+ANSWERS = Path(__file__).parents[2] / "aws" / "answers.jsonl"
+_OPERATIONS = ("SearchIndex", "GetThingConnectivityData", "GetConnection")
+
+
+def recorded_answers() -> list[RecordedAnswer]:
+    """The published answers, in seconds after each other."""
+    published = [json.loads(line) for line in ANSWERS.read_text().splitlines()]
+    told = [each for each in published if each["operation"] in _OPERATIONS]
+    return [
+        RecordedAnswer(
+            received=(at := 1_764_200_400.0 + number),
+            moment=at,
+            asked=at - 0.5,
+            operation=each["operation"],
+            body=json.dumps(each["body"], indent=1).encode(),
+            client_id=each["body"].get("clientId") or each["body"].get("thingName", ""),
+        )
+        for number, each in enumerate(told)
+        if each["status"] == 200
+    ]
+
+
+def replayed_items(items: list[Any], shown: Any) -> str:
+    out = io.BytesIO()
+    lines = [(recording_line if isinstance(i, Message) else answer_line)(i) for i in items]
+    problems: list[Any] = []
+    read = read_recording(lines, lambda *each: problems.append(each))
+    Replay(settings_with(), out, shown).run(
+        read_answers(read, lambda *each: problems.append(each)), settle=True
+    )
+    assert problems == []
+    return out.getvalue().decode()
+
+
+def test_anonymous_answers_have_the_same_result_except_for_names() -> None:
+    """Also together with events: a client has one pseudonym in both."""
+    thing = {"eventType": "THING_EVENT", "operation": "CREATED", "thingName": "pump-2"}
+    connect = {"clientId": "pump-2", "timestamp": 1_764_200_500_000, "versionNumber": 1}
+    later = 1_764_200_500.0
+    messages = [
+        message("$aws/events/thing/pump-2/created", json.dumps(thing).encode(), later),
+        message("$aws/events/presence/connected/pump-2", json.dumps(connect).encode(), later),
+    ]
+    originals: list[Any] = [*recorded_answers(), *messages]
+    anonymizer = Anonymizer(settings_with())
+    anonymous = [
+        anonymizer(each) if isinstance(each, Message) else anonymizer.answer(each)
+        for each in originals
+    ]
+    was = json_lines(replayed_items(originals, "clients"))
+    now = json_lines(replayed_items(anonymous, "clients"))
+    assert {each["client_id"]: each["state"] for each in was}["pump-2"] == "online"
+    for line in was:
+        line["client_id"] = anonymizer.client(line["client_id"])
+    assert sorted(was, key=lambda line: line["client_id"]) == now
+    shown = sorted(metrics(replayed_items(originals, "metrics"), anonymizer.name))
+    assert shown == sorted(metrics(replayed_items(anonymous, "metrics"), lambda _, name: name))
+
+
+def test_what_an_answer_says_besides_is_left_out() -> None:
+    state = {
+        "connected": False,
+        "timestamp": 1_764_200_000_123,
+        "disconnectReason": "CONNECTION_LOST",
+        "clientId": SECRET,
+        "keepAliveDuration": 60,
+        "cleanSession": True,
+        "sessionExpiry": 0,
+        SECRET: SECRET,
+    }
+    thing = {
+        "thingName": SECRET,
+        "thingId": SECRET,
+        "thingTypeName": SECRET,
+        "thingGroupNames": [SECRET],
+        "attributes": {SECRET: SECRET, "site": SECRET},
+        "shadow": json.dumps({"reported": SECRET}),
+        "deviceDefender": SECRET,
+        "connectivity": state,
+    }
+    body = json.dumps({"things": [thing, {**thing, "connectivity": None}], "nextToken": SECRET})
+    answer = RecordedAnswer(
+        received=NOW, moment=NOW, asked=NOW, operation="SearchIndex", body=body.encode()
+    )
+    anonymizer = Anonymizer(settings_with())
+    line = answer_line(anonymizer.answer(answer))
+    assert SECRET.lower() not in line.decode().lower()
+    changed = json.loads(line)["answer"]
+    first, second = changed["things"]
+    assert first.keys() == thing.keys() - {"shadow", "deviceDefender"}
+    assert first["connectivity"].keys() == state.keys() - {SECRET}
+    assert first["connectivity"]["clientId"] == first["thingName"] == anonymizer.client(SECRET)
+    assert first["thingGroupNames"] == [anonymizer.name("group", SECRET)]
+    assert second["connectivity"] is None
+    assert changed["nextToken"]

@@ -1,4 +1,4 @@
-"""Messages under pseudonyms, which have the same effect on the daemon as the originals.
+"""Messages and answers under pseudonyms, which have the same effect as the originals.
 
 A field that is not listed in `_fields` is left out, and so is a value of a wrong type: nothing is
 recorded that this module does not know.
@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from presenced.commands.recorder.field_changes import FieldChanges, answer_changes
 from presenced.commands.recorder.pseudonyms import ClientNames, Pseudonyms
 from presenced.events.decode import MAX_PAYLOAD, decode
 from presenced.events.message import Message
@@ -24,6 +25,7 @@ from presenced.events.resources import Ancestor, PropagatingAttribute, within_li
 from presenced.events.topics import route, topic_of
 from presenced.service.build import client_filter
 from presenced.settings import Settings
+from presenced.sources.recording import RecordedAnswer
 
 # What the names in a topic are, outermost first.
 _TOPIC_NAMES = {
@@ -50,7 +52,6 @@ _REJECTED_PAYLOADS = {
 }
 
 _WRAPPERS = ("event", "Event")
-_ABSENT = msgspec.Raw()
 
 
 class Anonymizer:
@@ -73,18 +74,19 @@ class Anonymizer:
             reasons=settings.presence.offline_delay_by_reason.keys(),
             attributes=settings.metrics.thing_attributes,
         )
-        self._fields = {
-            name: (msgspec.json.Decoder(kind | None, strict=False), change)
-            for name, (kind, change) in fields.items()
-        }
-        # A struct with the kept fields skips all others as the daemon does, whatever is in them.
-        raw = [(name, msgspec.Raw, _ABSENT) for name in (*fields, *_WRAPPERS)]
-        self._decoder = msgspec.json.Decoder(msgspec.defstruct("RawFields", raw))
+        self._message = FieldChanges(fields, _WRAPPERS)
+        self._answer = answer_changes(fields, partial(self._pseudonyms.name, "group"))
 
     def __call__(self, message: Message) -> Message:
         """Return a copy of a message with another topic and payload."""
         topic, payload = self._anonymized(message)
         return msgspec.structs.replace(message, topic=topic, payload=payload)
+
+    def answer(self, answer: RecordedAnswer) -> RecordedAnswer:
+        """Return a copy of an answer of AWS about another client, with another body."""
+        client_id = self.client(answer.client_id)
+        body = msgspec.json.encode(self._answer.changed(answer.body))
+        return msgspec.structs.replace(answer, client_id=client_id, body=body)
 
     def name(self, kind: str, text: str) -> str:
         """Return the pseudonym of a name: of a `client`, a `group`, a `type` and so on."""
@@ -106,31 +108,17 @@ class Anonymizer:
             decode(message.topic, message.payload, message.received)
         except Rejected as rejected:
             return topic, _REJECTED_PAYLOADS[rejected.reason]
-        outer = self._decoder.decode(message.payload)
+        outer = self._message.decode(message.payload)
         for wrapper in _WRAPPERS:
             inner = bytes(getattr(outer, wrapper))
             if inner.startswith(b"{"):
-                fields: dict[str, Any] = {wrapper: self._changed(self._decoder.decode(inner))}
+                fields: dict[str, Any] = {wrapper: self._message.changed(inner)}
                 break
         else:
-            fields = self._changed(outer)
+            fields = self._message.change(outer)
         # The daemon counts equal payloads once: equal ones stay equal, others stay different.
         fields["original"] = self._pseudonyms.digest("payload", message.payload)[:32]
         return topic, msgspec.json.encode(fields)
-
-    def _changed(self, raw_fields: Any) -> dict[str, Any]:
-        """Return the fields to record. One that the daemon does not read may hold no valid JSON."""
-        changed: dict[str, Any] = {}
-        for name, (decoder, change) in self._fields.items():
-            raw = getattr(raw_fields, name)
-            if raw is _ABSENT:
-                continue
-            try:
-                value = decoder.decode(raw)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                continue
-            changed[name] = None if value is None else change(value)
-        return changed
 
 
 def _fields(

@@ -1,22 +1,25 @@
-"""`presenced record`: write the messages of all connections into files."""
+"""`presenced record`: write the messages of all connections, and AWS's record, into files."""
 
 import argparse
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from presenced.aws.client import RequestCounts, open_client
 from presenced.commands.output import DONE, FAILED, counted, print_error
 from presenced.commands.recorder.anonymize import Anonymizer
 from presenced.commands.recorder.files import RecordingError, RecordingFiles
+from presenced.commands.recorder.snapshots import SnapshotRecorder
 from presenced.events.message import Message
-from presenced.settings import load_settings
+from presenced.settings import Settings, load_settings
 from presenced.sources.connections import Connections, Transport
 from presenced.sources.inbox import Inbox
 from presenced.sources.options import load_for_tool, source_options, without_side_effects
-from presenced.sources.recording import recording_line
+from presenced.sources.recording import RecordedAnswer, answer_line, recording_line
 from presenced.sources.source import SourceOptions
 from presenced.system import log
-from presenced.system.loop import race, stop_signals
+from presenced.system.loop import Clocks, race, stop_signals
 from presenced.system.progress import show_progress
 
 
@@ -31,26 +34,33 @@ def run(options: argparse.Namespace) -> int:
     log.configure(settings.log.level, settings.log.format)
     files = RecordingFiles(options.out, options.max_size)
     try:
-        recorder = asyncio.run(
-            _record(settings.mqtt.transport, sources, files, change, options.duration)
-        )
+        recorder = asyncio.run(_record(settings, sources, files, change, options.duration))
     finally:
         files.close()
     size = f"{counted(files.total, 'byte')} in {counted(files.count, 'file')}"
-    print_error(f"Recorded {counted(recorder.messages, 'message')}, {size}.")
+    what = counted(recorder.messages, "message")
+    if settings.reconcile.enabled:
+        what += f" and {counted(recorder.answers, 'answer')} of AWS"
+    print_error(f"Recorded {what}, {size}.")
     if not recorder.connected:
         print_error("No connection was ever accepted: presenced doctor shows why.")
     return DONE if recorder.connected else FAILED
 
 
 async def _record(
-    transport: Transport,
+    settings: Settings,
     sources: Sequence[SourceOptions],
     files: RecordingFiles,
-    change: Callable[[Message], Message] | None,
+    change: Anonymizer | None,
     duration: float | None,
 ) -> "Recorder":
     recorder = Recorder(files, change)
+    work = [recorder.run(settings.mqtt.transport, sources)]
+    if settings.reconcile.enabled:
+        clocks = Clocks(time.monotonic, time.time)
+        client = open_client(settings, RequestCounts(), clocks)
+        connects, write = recorder.connects, recorder.write_answer
+        work.append(SnapshotRecorder(client, settings, connects, write, clocks).run())
     progress = show_progress(
         lambda: f"{counted(recorder.messages, 'message')}, {counted(files.total, 'byte')}"
     )
@@ -61,21 +71,20 @@ async def _record(
                 await stop.wait()
 
     with stop_signals() as stop:
-        await race(recorder.run(transport, sources), progress, ended())
+        await race(*work, progress, ended())
     return recorder
 
 
 class Recorder:
-    """Writes the messages of connections into files. Make it on the event loop.
+    """Writes the messages of connections, and answers of AWS, into files. Make it on the loop.
 
-    `change`, if not None, returns the message to write in place of another. A message is
+    `change`, if not None, makes what is written in place of the original. A message is
     acknowledged after the operating system has taken its line.
     """
 
-    def __init__(
-        self, files: RecordingFiles, change: Callable[[Message], Message] | None = None
-    ) -> None:
+    def __init__(self, files: RecordingFiles, change: Anonymizer | None = None) -> None:
         self.messages = 0
+        self.answers = 0
         self._files = files
         self._change = change
         self._failure: RecordingError | None = None
@@ -87,6 +96,13 @@ class Recorder:
     def connected(self) -> bool:
         """Whether the broker has accepted any connection so far."""
         return any(any(status.connects.values()) for status in self._connections.statuses)
+
+    def connects(self) -> int | None:
+        """Return how often the broker has accepted connections; None while any is not ready."""
+        statuses = self._connections.statuses
+        if not statuses or self._connections.problems:
+            return None
+        return sum(sum(status.connects.values()) for status in statuses)
 
     async def run(self, transport: Transport, options: Sequence[SourceOptions]) -> None:
         """Record until cancelled. Raises RecordingError when a line cannot be written."""
@@ -104,13 +120,25 @@ class Recorder:
         if self._failure is not None:
             return  # the broker keeps what is not acknowledged
         messages = map(self._change, batch) if self._change else batch
-        try:
-            self._files.write(map(recording_line, messages))
-        except RecordingError as error:
-            self._failure = error
-            self._failed.set()
+        if not self._write(map(recording_line, messages)):
             return
         self.messages += len(batch)
         for message in batch:
             if message.acknowledge is not None:
                 message.acknowledge()
+
+    def write_answer(self, answer: RecordedAnswer) -> None:
+        """Write an answer of AWS."""
+        if self._failure is None:
+            changed = self._change.answer(answer) if self._change else answer
+            self.answers += self._write([answer_line(changed)])
+
+    def _write(self, lines: Iterable[bytes]) -> bool:
+        """Write lines; return False if that failed, which ends the recording."""
+        try:
+            self._files.write(lines)
+        except RecordingError as error:
+            self._failure = error
+            self._failed.set()
+            return False
+        return True

@@ -1,0 +1,96 @@
+"""What a page of AWS's fleet index says about clients, and about things."""
+
+from collections.abc import Collection, Iterable, Iterator
+
+from presenced.aws.answers import Connectivity, ThingRow
+from presenced.aws.operations import SEARCH_INDEX
+from presenced.events.model import RegistryEvent, ThingEvent, ThingGroupMembershipEvent
+from presenced.fleet import Fleet
+from presenced.presence.record import Row
+
+
+def presence_rows(
+    things: Iterable[ThingRow], fleet: Fleet, *, asked: float, epoch: int, settles: bool
+) -> list[Row]:
+    """Return what a page says about clients, to be merged.
+
+    `asked` is when it was asked for, in seconds since the epoch, and `epoch` how many gaps there
+    had been then. A thing that an event has told to be deleted says nothing about its client.
+    """
+    return [
+        Row(
+            thing.name,
+            seen.connected,
+            seen.timestamp,
+            asked,
+            epoch,
+            SEARCH_INDEX.name,
+            seen.reason,
+            settles=settles,
+        )
+        for thing in things
+        if (seen := thing.connectivity) is not None and not _is_deleted(thing, fleet)
+    ]
+
+
+def lookup_row(
+    client_id: str, seen: Connectivity, *, asked: float, epoch: int, operation: str
+) -> Row:
+    """Return what the answer to a lookup says about its client, to be merged."""
+    return Row(
+        client_id,
+        seen.connected,
+        seen.timestamp,
+        asked,
+        epoch,
+        operation,
+        seen.reason,
+        is_answer=True,
+    )
+
+
+def registry_events(
+    things: Iterable[ThingRow], fleet: Fleet, *, asked: float, billing_groups: Collection[str]
+) -> list[RegistryEvent]:
+    """Return what a page says about things, as events.
+
+    Billing groups are among the groups of a row, and are no thing groups.
+    """
+    at = told_at(asked, fleet)
+    return [
+        event for thing in things for event in _events_of(thing, fleet, at, set(billing_groups))
+    ]
+
+
+def told_at(asked: float, fleet: Fleet) -> int:
+    """Return the event time of what AWS says about the registry: T before it was asked for."""
+    return round(asked * 1000) - fleet.presence.rules.ordering.timestamp_accuracy
+
+
+def _events_of(
+    thing: ThingRow, fleet: Fleet, at: int, billing_groups: set[str]
+) -> Iterator[RegistryEvent]:
+    yield ThingEvent(
+        type="updated",
+        timestamp=at,
+        thing_name=thing.name,
+        thing_id=thing.thing_id,
+        thing_type=thing.thing_type,
+        attributes=dict(thing.attributes),
+    )
+    present = set(thing.groups) - billing_groups
+    known_thing = fleet.inventory.things.live.get(thing.name)
+    known = set(known_thing.groups) if known_thing else set()
+    for type_, groups in (("added", present - known), ("removed", known - present)):
+        for group in sorted(groups):
+            yield ThingGroupMembershipEvent(
+                type=type_, timestamp=at, thing_group=group, thing_name=thing.name
+            )
+
+
+def _is_deleted(thing: ThingRow, fleet: Fleet) -> bool:
+    """Return whether an event has told that this very thing was deleted."""
+    known = fleet.inventory.things.get(thing.name)
+    if known is None or not known.deleted or known.stamp is None:
+        return False
+    return known.stamp.object_id == thing.thing_id
