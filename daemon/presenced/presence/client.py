@@ -93,7 +93,7 @@ class Client(msgspec.Struct, gc=False, eq=False):
     `timestamp` (milliseconds), `version` and `session` are those of the event. `since` is when the
     present state began, in seconds since the epoch: for a pending client when it disconnected, for
     an online one the time of its last transition. `transition` is the time of the last
-    transition, None before the first. `deadline` is the monotonic time at which a pending client
+    transition, None before the first; a client that was offline when first known has had none. `deadline` is the monotonic time at which a pending client
     goes offline, `offline_at` the one at which an offline client did. `thing_name` is the thing
     that lifecycle events name for it, None if the client ID is the thing's name. `gap_epoch` is
     how many gaps in the received events there had been when the client was last verified.
@@ -130,6 +130,11 @@ class Client(msgspec.Struct, gc=False, eq=False):
         Without one it is unknown, or supposed to be online because of some other event.
         """
         return self.timestamp != _NO_EVENT
+
+    @property
+    def has_record_only(self) -> bool:
+        """Whether it was offline when first known, by AWS's record, and no event came since."""
+        return self.adopted and self.transition is None
 
     @property
     def session(self) -> str | None:

@@ -108,9 +108,12 @@ class Transitions:
         return self.go_offline(client, confirmed, now)
 
     def adopt(self, client: Client, row: Row, now: float) -> None:
-        """Give a client without events the state of a row: no transition, no duration."""
+        """Give a client without events the state of a row: no transition, no duration.
+
+        For one that is offline, `transition` stays None: nothing tells whether it is in use.
+        """
         row.note_in(client)
-        client.since = client.transition = client.timestamp / 1000
+        client.since = client.timestamp / 1000
         age = row.asked - client.since
         left = self.rules.delay(row.reason) - age
         if row.connected:
@@ -121,6 +124,7 @@ class Transitions:
         else:
             self.enter(client, _OFFLINE)
             self.offline.add(client, now - age)
+        client.transition = None if client.state is _OFFLINE else client.since
         self.counts.adopted[client.state] += 1
         if row.settles:
             self.verify(client, row.gap_epoch)
