@@ -15,7 +15,6 @@ from presenced.aws.errors import Cause
 from presenced.aws.operations import OPERATIONS
 from presenced.aws.refusals import refusal
 from presenced.aws.transport import HttpAnswer
-from presenced.settings import AwsEndpoints
 
 # Made up after AWS's models: no account was recorded.
 LINES = [
@@ -153,7 +152,7 @@ def test_errors_are_named_as_botocore_names_them(models, line):
     error = refusal(
         BY_NAME[line["operation"]],
         HttpAnswer(line["status"], line["headers"], body, 0.0),
-        AwsEndpoints("eu-west-1", "https://iot", "https://data"),
+        "eu-west-1",
     )
     assert (
         error.cause
@@ -164,7 +163,7 @@ def test_errors_are_named_as_botocore_names_them(models, line):
             else Cause.NOT_FOUND,
             "ThrottlingException": Cause.THROTTLED,
             "AccessDeniedException": Cause.DENIED,
-            "InvalidSignatureException": Cause.CREDENTIALS,
+            "InvalidSignatureException": Cause.CLOCK,
         }[code]
     )
 

@@ -24,7 +24,7 @@ from aws_server import (
 from presenced.aws import operations
 from presenced.aws.answers import Connectivity
 from presenced.aws.client import AwsClient, RequestCounts, open_client, retry_delay
-from presenced.aws.errors import AwsError, Cause
+from presenced.aws.errors import AwsError, Cause, policy_statement
 from presenced.settings import load_settings
 from presenced.system.loop import Clocks
 
@@ -190,6 +190,11 @@ def test_each_permission_has_its_resource(request_, resource):
     assert json.loads(failure.remedy.partition(": ")[2])["Resource"] == resource
 
 
+def test_statements_are_for_the_partition_of_the_region():
+    statement = json.loads(policy_statement("iot:GetConnection", "client/*", "cn-north-1"))
+    assert statement["Resource"] == "arn:aws-cn:iot:cn-north-1:ACCOUNT:client/*"
+
+
 @pytest.mark.parametrize("kind", ["InvalidSignatureException", "AccessDeniedException", None])
 @pytest.mark.parametrize(("ahead", "text"), [(600, "10m ahead of"), (-3725, "1h2m5s behind")])
 def test_a_wrong_clock_is_told_with_how_far_it_is_off(kind, ahead, text):
@@ -203,6 +208,33 @@ def test_a_wrong_clock_is_told_with_how_far_it_is_off(kind, ahead, text):
     assert "timedatectl" in failure.remedy
 
 
+@pytest.mark.parametrize("said", ["Signature expired: 20", "Signature not yet current: 20"])
+def test_a_wrong_clock_is_told_by_the_text_too(said):
+    """A proxy may set the date of the answer."""
+    failure, *_ = ask([error(403, "InvalidSignatureException", said)])
+    assert failure.cause is Cause.CLOCK
+
+
+def test_slow_credentials_are_told_from_a_slow_answer():
+    async def scenario():
+        async with AwsServer([Says()]) as aws:
+            client = make_client(aws.url, CLOCKS)
+
+            async def never():
+                await asyncio.sleep(60)
+
+            client.credentials._provider.fetch = never
+            with pytest.raises(AwsError) as caught:
+                await client.try_send(LOOKUP, within=0.2)
+            assert caught.value.cause is Cause.TIMEOUT
+            assert "there were no credentials within 200ms" in caught.value.detail
+            assert counted(client) == {("GetThingConnectivityData", "failed"): 1}
+            assert aws.asked == []
+            await client.close()
+
+    run(scenario)
+
+
 def test_a_clock_that_is_nearly_right_is_no_cause():
     clocks = Clocks(time.monotonic, lambda: 1_800_000_299.0)
     answer = error(403, "InvalidSignatureException", headers=date_of(1_800_000_000))
@@ -214,6 +246,30 @@ def test_what_aws_says_about_a_request_is_shown_without_names():
     failure, *_ = ask([error(400, "InvalidRequestException", said)], SEARCH)
     assert "InvalidRequestException: Invalid token ... of User: ..." in failure.detail
     assert failure.detail.isprintable()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "ThrottlingException:http://internal.amazon.com/coral/com.amazonaws.iot/",
+        "com.amazonaws.iot#ThrottlingException",
+    ],
+)
+def test_names_of_errors_may_have_more_around_them(kind):
+    assert ask([error(400, kind)])[0].cause is Cause.THROTTLED
+
+
+@pytest.mark.parametrize("key", ["__type", "code"])
+def test_names_of_errors_may_be_in_the_body(key):
+    said = {key: "aws.iot#ThrottlingException", "Message": "Rate exceeded"}
+    assert ask([Says(400, said)])[0].cause is Cause.THROTTLED
+
+
+@pytest.mark.parametrize("kind", [TOKEN, "x" * 1000])
+def test_what_is_no_name_of_an_error_is_not_shown(kind):
+    failure, *_ = ask([Says(500, {"message": kind}, kind)])
+    assert failure.cause is Cause.UNAVAILABLE
+    assert kind not in str(failure)
 
 
 def test_redirects_are_not_followed():

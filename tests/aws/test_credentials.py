@@ -21,7 +21,6 @@ from presenced.aws.credentials import (
     RoleAliasProvider,
 )
 from presenced.aws.errors import AwsError, Cause
-from presenced.settings import AwsEndpoints
 from presenced.sources.source import TlsFiles
 from presenced.system.loop import Clocks
 from waiting import until
@@ -60,12 +59,10 @@ def server_tls(certificates):
 
 
 def provider_of(aws, files, clocks=CLOCKS, counts=None):
-    endpoints = AwsEndpoints(
-        "eu-west-1", "https://x", "https://x", f"{aws.url}/role-aliases/fleet/credentials"
-    )
     counts = counts or RequestCounts()
     return RoleAliasProvider(
-        endpoints,
+        f"{aws.url}/role-aliases/fleet/credentials",
+        region="eu-west-1",
         role_alias="fleet",
         thing_name="presenced",
         files=files,

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.metrics.series import ClassCounts
+from presenced.metrics.classes import ClassCounts
 from presenced.presence import Client, State
 
 

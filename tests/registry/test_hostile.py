@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from presenced.events.model import RegistryEvent
 from presenced.registry import Inventory, Outcome
-from presenced.registry.hierarchy import ObjectStore
-from presenced.registry.objects import Thing
+from presenced.registry.objects import ObjectStore, Thing
 from registries import association, group, link, member, thing, thing_type
 from registry.census import Census
 
@@ -102,7 +101,7 @@ def test_a_thing_in_more_groups_than_there_is_room_for() -> None:
 def test_only_the_last_tombstones_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("presenced.registry.hierarchy._MAX_TOMBSTONES", 2)
+    monkeypatch.setattr("presenced.registry.objects._MAX_TOMBSTONES", 2)
     things = ObjectStore(Thing)
     changed = []
     for name in "abc":

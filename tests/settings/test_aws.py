@@ -3,6 +3,7 @@
 import pytest
 
 from presenced.settings import AwsEndpoints, AwsSettings, SettingsError, aws_endpoints
+from presenced.settings.aws import partition_of
 
 ENDPOINT = "a1b2-ats.iot.eu-west-1.amazonaws.com"
 ROLE = "role_alias: presenced, credentials_endpoint: c1.credentials.iot.eu-west-1.amazonaws.com"
@@ -143,7 +144,7 @@ def test_a_missing_endpoint_is_one_problem(load):
 def test_the_endpoint_names_the_region(endpoint, region, partition, iot_url):
     found = aws_endpoints(AwsSettings(), endpoint)
     assert found == AwsEndpoints(region, iot_url, f"https://{endpoint}")
-    assert found.partition == partition
+    assert partition_of(region) == partition
 
 
 def test_what_is_set_wins_over_the_endpoint(load):

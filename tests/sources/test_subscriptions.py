@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from presenced.sources.subscriptions import Subscriptions, carries_presence, covers
@@ -183,6 +183,7 @@ TOPICS = [topic for count in range(1, 6) for topic in itertools.product("abc", r
 
 
 @given(st.sampled_from(FILTERS), st.sampled_from(FILTERS))
+@example("+/#", "#")
 def test_covering_is_matching_all_that_the_other_matches(wide: str, narrow: str) -> None:
     every = all(matches(wide, topic) for topic in TOPICS if matches(narrow, topic))
     assert covers(wide, narrow) is every

@@ -14,16 +14,18 @@ import msgspec
 from presenced.aws.budgets import Budgets
 from presenced.aws.credentials import (
     ASSUME_ROLE,
+    Credentials,
     CredentialsCache,
     CredentialsProvider,
     DefaultChainProvider,
     RoleAliasProvider,
+    no_credentials_yet,
 )
 from presenced.aws.errors import RESULTS, AwsError, Cause, Result
 from presenced.aws.operations import OPERATIONS, Request
 from presenced.aws.refusals import refusal
 from presenced.aws.signing import signed_headers
-from presenced.aws.transport import HttpRequest, Transport, client_tls, timed_out
+from presenced.aws.transport import HttpAnswer, HttpRequest, Transport, client_tls, timed_out
 from presenced.settings import AwsEndpoints, Settings, aws_endpoints
 from presenced.system.loop import Clocks
 
@@ -128,18 +130,14 @@ class AwsClient:
         return await self._attempt(request, within)
 
     async def close(self) -> None:
-        """Close the connections. Requests that are under way fail."""
+        """Close the connections, when nothing is being asked any more."""
         await self.credentials.close()
         await self._transport.close()
 
     async def _attempt(self, request: Request[T], within: float) -> Answer[T]:
         unsigned = self._unsigned(request)
         try:
-            try:
-                async with asyncio.timeout(within):
-                    answer = await self._exchange(request, unsigned)
-            except TimeoutError:
-                raise timed_out(unsigned, within) from None
+            answer = await self._exchange(request, unsigned, within)
         except AwsError as error:
             self._counts.count(unsigned.operation, error)
             raise
@@ -155,36 +153,56 @@ class AwsClient:
         url = base + request.target
         return HttpRequest(operation.name, key, operation.method, url, body=request.body)
 
-    async def _exchange(self, request: Request[T], unsigned: HttpRequest) -> Answer[T]:
-        credentials = await self.credentials.get()
+    async def _exchange(
+        self, request: Request[T], unsigned: HttpRequest, within: float
+    ) -> Answer[T]:
+        deadline = asyncio.get_running_loop().time() + within
+        try:
+            async with asyncio.timeout_at(deadline):
+                credentials = await self.credentials.get()
+        except TimeoutError:
+            raise no_credentials_yet(unsigned.operation, within) from None
         asked = self._clocks.wall()
+        signed = await self._signed(unsigned, request.operation.service, credentials, asked)
+        try:
+            async with asyncio.timeout_at(deadline):
+                answer = await self._transport.exchange(signed)
+        except TimeoutError:
+            raise timed_out(unsigned, within) from None
+        if answer.status != HTTPStatus.OK:
+            error = refusal(request.operation, answer, self._endpoints.region)
+            if error.cause is Cause.CREDENTIALS:
+                self.credentials.discard(credentials)
+            raise error
+        return Answer(_value(request, unsigned, answer), asked, answer.received, answer.body)
+
+    async def _signed(
+        self, unsigned: HttpRequest, service: str, credentials: Credentials, now: float
+    ) -> HttpRequest:
         headers = await signed_headers(
             unsigned.method,
             unsigned.url,
             unsigned.body,
             signer=credentials.signer,
             region=self._endpoints.region,
-            service=request.operation.service,
-            date=datetime.fromtimestamp(asked, UTC),
+            service=service,
+            date=datetime.fromtimestamp(now, UTC),
         )
-        answer = await self._transport.exchange(replace(unsigned, headers=headers))
-        if answer.status != HTTPStatus.OK:
-            error = refusal(request.operation, answer, self._endpoints)
-            if error.cause is Cause.CREDENTIALS:
-                self.credentials.discard(credentials)
-            raise error
-        try:
-            value = request.read(answer.body)
-        except msgspec.MsgspecError as error:
-            # Not the answer itself: it has names and attributes of things.
-            raise AwsError(
-                Cause.UNREADABLE,
-                unsigned.operation,
-                f"the answer of {unsigned.address} is not one of AWS ({error})",
-                f"Check {unsigned.address_key}",
-                status=answer.status,
-            ) from None
-        return Answer(value, asked, answer.received, answer.body)
+        return replace(unsigned, headers=headers)
+
+
+def _value(request: Request[T], sent: HttpRequest, answer: HttpAnswer) -> T:
+    try:
+        return request.read(answer.body)
+    except msgspec.MsgspecError as error:
+        # Without the answer itself, which has names and attributes of things.
+        raise AwsError(
+            Cause.UNREADABLE,
+            sent.operation,
+            f"the answer of {sent.address} is not one of AWS ({error})",
+            f"Check {sent.address_key}",
+            status=answer.status,
+        ) from None
 
 
 def open_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> AwsClient:
@@ -197,9 +215,10 @@ def open_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> Aw
     files = mqtt.tls
     ca = files.ca if files else None
     provider: CredentialsProvider = DefaultChainProvider(clocks)
-    if files and aws.role_alias and aws.thing_name:
+    if files and endpoints.credentials_url and aws.role_alias and aws.thing_name:
         provider = RoleAliasProvider(
-            endpoints,
+            endpoints.credentials_url,
+            region=endpoints.region,
             role_alias=aws.role_alias,
             thing_name=aws.thing_name,
             files=files,

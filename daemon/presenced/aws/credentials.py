@@ -22,8 +22,8 @@ from awscrt.exceptions import AwsCrtError
 from presenced.aws.errors import AwsError, Cause, policy_statement
 from presenced.aws.refusals import THROTTLED, clock_ahead, clock_texts
 from presenced.aws.transport import HttpAnswer, HttpRequest, Transport, client_tls, timed_out
-from presenced.settings.aws import AwsEndpoints
 from presenced.settings.certificates import PemFiles
+from presenced.settings.values import format_duration
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
@@ -57,6 +57,16 @@ class CredentialsProvider(Protocol):
 
     async def fetch(self) -> Credentials:
         """Return new credentials; raises AwsError."""
+
+
+def no_credentials_yet(operation: str, seconds: float) -> AwsError:
+    """Return the error of a request that waited so many seconds for credentials."""
+    return AwsError(
+        Cause.TIMEOUT,
+        operation,
+        f"there were no credentials within {format_duration(seconds)}",
+        "Check what gives them: aws.credentials_endpoint, else the container or the EC2 instance",
+    )
 
 
 class CredentialsCache:
@@ -152,21 +162,23 @@ class _Document(msgspec.Struct):
 class RoleAliasProvider:
     """Exchanges the client certificate for credentials of the role behind a role alias.
 
-    The certificate files are read each time, so that renewed ones are used. `count` is called with
-    the error of each request, None if it succeeded.
+    `url` is that of the role alias at the credential provider. The certificate files are read each
+    time, so that renewed ones are used. `count` is called with the error of each request, None if
+    it succeeded.
     """
 
     def __init__(
         self,
-        endpoints: AwsEndpoints,
+        url: str,
         *,
+        region: str,
         role_alias: str,
         thing_name: str,
         files: PemFiles,
         clocks: Clocks,
         count: Callable[[AwsError | None], None],
     ) -> None:
-        self._endpoints = endpoints
+        self._region = region
         self._role_alias = role_alias
         self._files = files
         self._clocks = clocks
@@ -175,7 +187,7 @@ class RoleAliasProvider:
             operation=ASSUME_ROLE,
             address_key="aws.credentials_endpoint",
             method="GET",
-            url=endpoints.credentials_url or "",
+            url=url,
             headers={"x-amzn-iot-thingname": thing_name},
             by_certificate=True,
         )
@@ -237,18 +249,13 @@ class RoleAliasProvider:
         if status < HTTPStatus.BAD_REQUEST:
             return self._unreadable(answer)
         permission = f"iot:{ASSUME_ROLE}"
-        statement = policy_statement(
-            permission,
-            f"rolealias/{self._role_alias}",
-            region=self._endpoints.region,
-            partition=self._endpoints.partition,
-        )
+        statement = policy_statement(permission, f"rolealias/{self._role_alias}", self._region)
         return AwsError(
             Cause.CREDENTIALS,
             ASSUME_ROLE,
             f"AWS gives the client certificate no credentials for the role alias {self._role_alias}"
             f" (HTTP status {status})",
-            f"Check that the alias exists in the region {self._endpoints.region}; that its role"
+            f"Check that the alias exists in the region {self._region}; that its role"
             " trusts credentials.iot.amazonaws.com; that aws.thing_name is the thing of the"
             f" certificate; and that the certificate's policy contains {statement}",
             status=status,

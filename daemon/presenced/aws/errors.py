@@ -4,6 +4,8 @@ import json
 from enum import StrEnum
 from typing import Literal, get_args
 
+from presenced.settings.aws import partition_of
+
 Result = Literal["ok", "throttled", "denied", "failed"]
 """What became of a request: the label values of its metric."""
 
@@ -86,10 +88,11 @@ class AwsError(Exception):
         return "denied" if self.cause in _REFUSED and self.status is not None else "failed"
 
 
-def policy_statement(permission: str, resource: str, *, region: str, partition: str) -> str:
-    """Return the policy statement that allows `permission`, as JSON.
+def policy_statement(permission: str, resource: str, region: str) -> str:
+    """Return the policy statement that allows `permission` in a region, as JSON.
 
     `resource` is `*`, or the last part of an ARN of AWS IoT, such as `thing/*`.
     """
-    arn = resource if resource == "*" else f"arn:{partition}:iot:{region}:ACCOUNT:{resource}"
-    return json.dumps({"Effect": "Allow", "Action": permission, "Resource": arn})
+    if resource != "*":
+        resource = f"arn:{partition_of(region)}:iot:{region}:ACCOUNT:{resource}"
+    return json.dumps({"Effect": "Allow", "Action": permission, "Resource": resource})

@@ -15,7 +15,6 @@ import msgspec
 from presenced.aws.errors import AwsError, Cause, policy_statement
 from presenced.aws.operations import Budget, Operation
 from presenced.aws.transport import HttpAnswer
-from presenced.settings.aws import AwsEndpoints
 from presenced.settings.values import format_duration
 
 # AWS refuses signatures that are further off ("Signature Version 4" in the IAM user guide).
@@ -42,8 +41,12 @@ _STATUS_THROTTLED = 429
 _REDIRECTS = range(300, 400)
 _SERVER_ERRORS = range(500, 600)
 
+# "Signature expired: TIME is now earlier than TIME", "Signature not yet current: ...".
+_WRONG_TIME = re.compile("Signature (expired|not yet current)")
 _PERMISSION = re.compile(r"perform: (iot:[A-Za-z]+)")
-_PRIVATE = re.compile(r"arn:\S+|\b[0-9]{12}\b|\b[A-Z0-9]{16,}\b|\b[0-9a-f]{32,}\b")
+_NAME = re.compile("[A-Za-z]{1,100}")
+# ARNs, account numbers, key IDs, certificate IDs, tokens.
+_PRIVATE = re.compile(r"arn:\S+|\b[0-9]{12}\b|\b[A-Z0-9]{16,}\b|[A-Za-z0-9+/=_-]{32,}")
 _SHOWN = 200
 
 THROTTLED = "AWS allows no more requests at the moment (throttled)"
@@ -76,8 +79,8 @@ _FIXED_TEXTS = {
 }
 
 
-def refusal(operation: Operation, answer: HttpAnswer, endpoints: AwsEndpoints) -> AwsError:
-    """Return the error that an answer with another status than 200 means."""
+def refusal(operation: Operation, answer: HttpAnswer, region: str) -> AwsError:
+    """Return the error that an answer with another status than 200 means; `region` is asked."""
     said = _read(answer)
     kind, message = said.kind, said.message
     ahead = clock_ahead(answer)
@@ -86,9 +89,7 @@ def refusal(operation: Operation, answer: HttpAnswer, endpoints: AwsEndpoints) -
     if cause is Cause.DENIED:
         named = _PERMISSION.search(message)
         permission = named[1] if named else operation.permission
-        statement = policy_statement(
-            permission, operation.resource, region=endpoints.region, partition=endpoints.partition
-        )
+        statement = policy_statement(permission, operation.resource, region)
         detail = f"the credentials lack the permission {permission}"
         remedy = f"Add to the policies of their role: {statement}"
     elif cause is Cause.CLOCK:
@@ -122,7 +123,7 @@ def clock_ahead(answer: HttpAnswer) -> float | None:
 def clock_texts(ahead: float | None) -> tuple[str, str]:
     """Return what is wrong with this machine's clock, and the remedy."""
     detail = "the clock of this machine is wrong, and signatures are valid for 5 minutes"
-    if ahead is not None:
+    if ahead is not None and abs(ahead) >= CLOCK_TOLERANCE:
         way = "ahead of" if ahead > 0 else "behind"
         detail += f": it is {format_duration(round(abs(ahead)))} {way} AWS's"
     return detail, "Synchronize the clock: timedatectl status"
@@ -147,7 +148,8 @@ def _read(answer: HttpAnswer) -> _Said:
     kind = answer.headers.get("x-amzn-ErrorType") or body.get("__type") or body.get("code") or ""
     message = body.get("message") or body.get("Message") or ""
     # NAME, NAME:http://... or com.amazonaws.iot#NAME, as the AWS SDKs read it.
-    return _Said(str(kind).partition(":")[0].rpartition("#")[2], str(message), is_json)
+    name = str(kind).partition(":")[0].rpartition("#")[2]
+    return _Said(name if _NAME.fullmatch(name) else "", str(message), is_json)
 
 
 def _cause(operation: Operation, status: int, said: _Said, ahead: float | None) -> Cause:
@@ -157,7 +159,7 @@ def _cause(operation: Operation, status: int, said: _Said, ahead: float | None) 
     if kind == "IndexNotReadyException":
         return Cause.INDEX_BUILDING
     if status in (401, 403) or kind in _CREDENTIALS | _SIGNATURE | _TIME:
-        return _refused(kind, ahead)
+        return _refused(said, ahead)
     # The data endpoint does not always name its errors.
     if status == 404 and (kind or (said.is_json and operation.service == "iotdata")):
         return Cause.INDEX_OFF if operation.needs_index else Cause.NOT_FOUND
@@ -166,11 +168,13 @@ def _cause(operation: Operation, status: int, said: _Said, ahead: float | None) 
     return Cause.INVALID_REQUEST if kind and status not in _REDIRECTS else Cause.UNREADABLE
 
 
-def _refused(kind: str, ahead: float | None) -> Cause:
-    # AWS checks the signature first; the data endpoint calls every refusal "Forbidden".
-    if kind in _TIME or (ahead is not None and abs(ahead) >= CLOCK_TOLERANCE):
+def _refused(said: _Said, ahead: float | None) -> Cause:
+    if said.kind in _TIME or _WRONG_TIME.match(said.message):
         return Cause.CLOCK
-    return Cause.CREDENTIALS if kind in _CREDENTIALS | _SIGNATURE else Cause.DENIED
+    # AWS checks the signature first; the data endpoint calls every refusal "Forbidden".
+    if ahead is not None and abs(ahead) >= CLOCK_TOLERANCE:
+        return Cause.CLOCK
+    return Cause.CREDENTIALS if said.kind in _CREDENTIALS | _SIGNATURE else Cause.DENIED
 
 
 def _texts(cause: Cause, operation: Operation, status: int, kind: str) -> tuple[str, str]:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from presenced.fleet import Fleet
-from presenced.metrics.series import ClassCounts, ClientSeries
+from presenced.metrics.classes import ClassCounts
+from presenced.metrics.series import ClientSeries
 from presenced.pipeline import Batch
 from presenced.presence import Client, ClientChange, State
 from presenced.settings import MetricsSettings

@@ -24,6 +24,19 @@ _VALID = re.compile("(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 
 
+MAX_ID_BYTES = 128
+"""AWS IoT Core's limit of a client ID, in bytes of UTF-8 ("AWS IoT Core quotas").
+
+Other brokers allow more, and the ID is in the text of each series.
+"""
+
+
+def is_long(text: str) -> bool:
+    """Return whether a text is longer than AWS IoT Core allows a client ID to be."""
+    length = len(text)
+    return 4 * length > MAX_ID_BYTES and len(text.encode(errors="replace")) > MAX_ID_BYTES
+
+
 def label_names(names: Iterable[str], taken: Collection[str] = RESERVED) -> dict[str, str]:
     """Return a valid and unique label name for each name, none of those `taken`.
 

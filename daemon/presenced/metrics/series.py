@@ -1,11 +1,18 @@
-"""Series of single clients, as text that is rendered on change; counts of clients by class."""
+"""Series of single clients, as text that is rendered on change."""
 
-import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 
 from presenced.fleet import Fleet
-from presenced.metrics.metric import Block, Family, Metric, label_names, label_text
+from presenced.metrics.metric import (
+    MAX_ID_BYTES,
+    Block,
+    Family,
+    Metric,
+    is_long,
+    label_names,
+    label_text,
+)
 from presenced.presence import Client, State
 from presenced.presence.deadlines import REBUILD_ABOVE
 from presenced.settings import MetricsSettings
@@ -39,17 +46,6 @@ PER_CLIENT: dict[str, Metric] = {
 
 # As a global: see `State`.
 _CONNECTED_STATES = (State.ONLINE, State.PENDING)
-
-
-# AWS IoT Core's limit of a client ID, in bytes of UTF-8 ("AWS IoT Core quotas"). Other brokers
-# allow more, and the ID is in the text of each series.
-_MAX_ID_BYTES = 128
-
-
-def _is_long(text: str) -> bool:
-    """Return whether a text is longer than AWS IoT Core allows a client ID to be."""
-    length = len(text)
-    return 4 * length > _MAX_ID_BYTES and len(text.encode(errors="replace")) > _MAX_ID_BYTES
 
 
 class ClientSeries:
@@ -95,11 +91,11 @@ class ClientSeries:
         """Render a client that is known to be online or offline, or let it wait for a place."""
         if not self.enabled:
             return
-        if _is_long(client.client_id):
+        if is_long(client.client_id):
             self._throttled.warning(
                 "client ID too long for series of its own; totals count the client",
-                client_id=client.client_id[:_MAX_ID_BYTES],
-                limit_in_bytes=_MAX_ID_BYTES,
+                client_id=client.client_id[:MAX_ID_BYTES],
+                limit_in_bytes=MAX_ID_BYTES,
             )
         elif len(self._places) < self._max_clients or self._make_room(client):
             self._render(client)
@@ -276,43 +272,3 @@ class WaitingClients:
     def _with_events(self) -> Iterator[Client]:
         # A client that was forgotten and came back is another object, at a later place.
         return (each for each in self._queue if self._known.get(each.client_id) is each)
-
-
-_OTHER = "other"
-
-
-class ClassCounts:
-    """How many clients of each class are in each state, updated with every change.
-
-    The class of a client is the text that the named groups of `pattern` match in its client ID; a
-    client that does not match has no class. At most `limit` classes are counted, each with texts of
-    up to 128 bytes, so that client IDs cannot fill the memory. All clients of further classes count
-    in one more class, in which each group is `other`.
-    """
-
-    def __init__(self, pattern: re.Pattern[str] | None = None, *, limit: int = 1000) -> None:
-        self._pattern = pattern
-        self._limit = limit
-        self._classes: dict[tuple[str, ...], dict[State, int]] = {}
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of the groups, in the order of the pattern."""
-        return tuple(self._pattern.groupindex) if self._pattern else ()
-
-    def count(self, client: Client, state: State, change: int) -> None:
-        """Count that a client entered (1) or left (-1) a state."""
-        match = self._pattern.search(client.client_id) if self._pattern else None
-        if match is None:
-            return
-        groups = tuple(value or "" for value in match.groupdict().values())
-        is_full = len(self._classes) >= self._limit and groups not in self._classes
-        if is_full or any(map(_is_long, groups)):
-            groups = (_OTHER,) * len(groups)
-        self._classes.setdefault(groups, dict.fromkeys(State, 0))[state] += change
-
-    def samples(self) -> Iterator[tuple[tuple[str, ...], int]]:
-        """Yield label values, the groups and then the state, each with the number of clients."""
-        for groups, states in self._classes.items():
-            for state, count in states.items():
-                yield (*groups, state.value), count

@@ -92,11 +92,12 @@ class Client(msgspec.Struct, gc=False, eq=False):
 
     `timestamp` (milliseconds), `version` and `session` are those of the event. `since` is when the
     present state began, in seconds since the epoch: for a pending client when it disconnected, for
-    an online one the time of its last transition. `transition` is the time of the last
-    transition, None before the first; a client that was offline when first known has had none. `deadline` is the monotonic time at which a pending client
-    goes offline, `offline_at` the one at which an offline client did. `thing_name` is the thing
-    that lifecycle events name for it, None if the client ID is the thing's name. `gap_epoch` is
-    how many gaps in the received events there had been when the client was last verified.
+    an online one the time of its last transition. `transition` is the time of the last transition,
+    None before the first: a client that was offline when it was first known has had none.
+    `deadline` is the monotonic time at which a pending client goes offline, `offline_at` the one at
+    which an offline client did. `thing_name` is the thing that lifecycle events name for it, None
+    if the client ID is the thing's name. `gap_epoch` is how many gaps in the received events there
+    had been when the client was last verified.
     `adopted` if its state and `timestamp` are those of AWS's record, which has neither version nor
     session. `replaced` are the connections whose disconnect is awaited, and `ambiguous` the events
     whose order is not certain; None if there are none, as for nearly all clients.

@@ -21,19 +21,18 @@ from presenced.presence.client import (
 )
 from presenced.presence.counts import PresenceCounts
 from presenced.presence.deadlines import Deadlines
-from presenced.presence.disconnects import AwaitedDisconnects, CountedDisconnects
+from presenced.presence.disconnects import CountedDisconnects
 from presenced.presence.forgetting import ForgottenClients, OfflineClients
 from presenced.presence.lookups import Lookups
 from presenced.presence.ordering import Ordering, PresenceRules, same_connection
 from presenced.presence.record import (
-    TAKEN_OVER,
     Row,
     Verdict,
     contradicts,
     judge,
     order_after_row,
 )
-from presenced.presence.transitions import Outcome, Transitions
+from presenced.presence.transitions import Transitions
 
 # As globals: see `State`.
 _ONLINE, _PENDING, _OFFLINE, _UNKNOWN = State.ONLINE, State.PENDING, State.OFFLINE, State.UNKNOWN
@@ -56,8 +55,9 @@ class Presence:
         self.lookups = Lookups()
         self.last_gap_at = 0.0
         self.deadlines: Deadlines[Client | ReplacedConnection | OfflineClients] = Deadlines()
-        self._awaited = AwaitedDisconnects(self.deadlines, self.counts)
-        self._states = Transitions(rules, self.counts, self.deadlines, self.lookups)
+        self._states = Transitions(
+            rules, self.counts, self.deadlines, self.disconnects, self.lookups
+        )
 
     @property
     def rules(self) -> PresenceRules:
@@ -108,12 +108,14 @@ class Presence:
         self.counts.version_resets += ordering is Ordering.LATER_AFTER_RESET
         self._states.set_doubt(client, doubtful=doubtful)
         if event.connected:
-            effect, transition = self._connect(event, client, session, received, now)
+            effect, transition = self._states.connect(event, client, session, received, now)
             if doubtful:
                 self.lookups.want(client.client_id)
         else:
             is_own = was_connected and same_connection(event, client)
-            effect, transition = self._disconnect(event, client, session, received, now, is_own)
+            effect, transition = self._states.disconnect(
+                event, client, session, received, now, is_own
+            )
         return ClientChange(
             client, before, client.state, transition, event, effect, received, session
         )
@@ -208,7 +210,7 @@ class Presence:
         effect = Effect.DUPLICATE if is_duplicate else Effect.STALE
         self.counts.ignored[effect.value] += 1
         if not (event.connected or is_duplicate):
-            self._count_disconnect(event, last)
+            self._states.count_disconnect(event, last)
         state = None if client is None else client.state
         return ClientChange(
             client or last,
@@ -266,7 +268,7 @@ class Presence:
             )
         else:
             self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
-            self._count_disconnect(event, client)
+            self._states.count_disconnect(event, client)
             client.timestamp, client.reason = event.timestamp, event.reason
             effect, transition = self._states.begin_delay(
                 client, self._states.began(event.timestamp, received), received, now
@@ -348,7 +350,7 @@ class Presence:
         elif deadline is not None:
             self.deadlines.schedule(deadline, client)
         for connect, until in awaited:
-            self._awaited.expect(client, connect, until)
+            self._states.awaited.expect(client, connect, until)
 
     def fire(self, now: float, offset: float) -> Iterator[ClientChange | None]:
         """Fire the deadlines that are due at `now`, in order, and yield what each changed.
@@ -360,7 +362,7 @@ class Presence:
                 transition = self._states.end_of_delay(item, when + offset, when)
                 yield ClientChange(item, _PENDING, item.state, transition)
             elif isinstance(item, ReplacedConnection):
-                self._awaited.miss(item)
+                self._states.awaited.miss(item)
                 yield ClientChange(item.client, item.client.state, item.client.state)
             else:
                 client = item.take_expired(when)
@@ -399,62 +401,7 @@ class Presence:
         self.deadlines.cancel(client)
         self.lookups.settle(client_id)
         self._states.offline.discard(client)
-        self._awaited.drop(client)
+        self._states.awaited.drop(client)
         self._states.verify(client)
         self.counts.clients[client.state] -= 1
         return ClientChange(client, client.state, None)
-
-    def _connect(
-        self,
-        event: LifecycleEvent,
-        client: Client,
-        session: PackedSession,
-        received: float,
-        now: float,
-    ) -> Outcome:
-        replaces = client.connected and not client.adopted
-        if replaces:
-            self.counts.connections_replaced += 1
-            ahead = self.rules.offline_delay
-            self._awaited.expect(client, client.stamp, now + ahead, ahead=ahead)
-        client.timestamp, client.version = event.timestamp, event.version
-        client.packed_session, client.adopted = session, False
-        effect, transition = self._states.go_online(
-            client, self._states.began(event.timestamp, received), received
-        )
-        return Effect.CONNECTION_REPLACED if replaces else effect, transition
-
-    def _disconnect(
-        self,
-        event: LifecycleEvent,
-        client: Client,
-        session: PackedSession,
-        received: float,
-        now: float,
-        is_own: bool,  # noqa: FBT001
-    ) -> Outcome:
-        """Apply an accepted disconnect; `is_own` if it ends the connection known last."""
-        if is_own:
-            self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
-        else:
-            self.counts.missed["connected"] += 1
-        self._count_disconnect(event, client)
-        client.reason = event.reason
-        if not (client.adopted and event.reason == TAKEN_OVER):
-            client.timestamp, client.version = event.timestamp, event.version
-            client.packed_session, client.adopted = session, False
-        since = self._states.began(event.timestamp, received)
-        if client.state is _ONLINE:
-            return self._states.begin_delay(client, since, received, now)
-        if client.state is _UNKNOWN:
-            client.since = since
-            return Effect.WENT_OFFLINE, self._states.go_offline(client, received, now)
-        return Effect.NOTED, None
-
-    def _count_disconnect(self, event: LifecycleEvent, client: Client) -> None:
-        """Count a disconnect once, even if it changes nothing any more."""
-        if not self.disconnects.add(event.client_id, event):
-            return
-        if client.replaced:
-            self._awaited.settle(event, client)
-        self.counts.count_disconnect(event.reason, client_initiated=event.client_initiated)

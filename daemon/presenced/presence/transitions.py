@@ -6,9 +6,11 @@ seconds.
 
 from typing import Any
 
-from presenced.presence.client import Client, Effect, State, Transition
+from presenced.events.model import LifecycleEvent
+from presenced.presence.client import Client, Effect, PackedSession, State, Transition
 from presenced.presence.counts import PresenceCounts
 from presenced.presence.deadlines import Deadlines
+from presenced.presence.disconnects import AwaitedDisconnects, CountedDisconnects
 from presenced.presence.forgetting import OfflineClients
 from presenced.presence.lookups import PATIENCE, Due, Lookups
 from presenced.presence.ordering import PresenceRules
@@ -34,14 +36,71 @@ class Transitions:
         rules: PresenceRules,
         counts: PresenceCounts,
         deadlines: Deadlines[Any],
+        disconnects: CountedDisconnects,
         lookups: Lookups,
     ) -> None:
         self.rules = rules
         self.counts = counts
+        self.awaited = AwaitedDisconnects(deadlines, counts)
         self.offline = OfflineClients(deadlines, rules.forget_offline_after)
         self.gap_epoch = 0
         self._deadlines = deadlines
+        self._disconnects = disconnects
         self._lookups = lookups
+
+    def connect(
+        self,
+        event: LifecycleEvent,
+        client: Client,
+        session: PackedSession,
+        received: float,
+        now: float,
+    ) -> Outcome:
+        """Apply an accepted connect."""
+        replaces = client.connected and not client.adopted
+        if replaces:
+            self.counts.connections_replaced += 1
+            ahead = self.rules.offline_delay
+            self.awaited.expect(client, client.stamp, now + ahead, ahead=ahead)
+        client.timestamp, client.version = event.timestamp, event.version
+        client.packed_session, client.adopted = session, False
+        effect, transition = self.go_online(client, self.began(event.timestamp, received), received)
+        return Effect.CONNECTION_REPLACED if replaces else effect, transition
+
+    def disconnect(
+        self,
+        event: LifecycleEvent,
+        client: Client,
+        session: PackedSession,
+        received: float,
+        now: float,
+        is_own: bool,  # noqa: FBT001
+    ) -> Outcome:
+        """Apply an accepted disconnect; `is_own` if it ends the connection known last."""
+        if is_own:
+            self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
+        else:
+            self.counts.missed["connected"] += 1
+        self.count_disconnect(event, client)
+        client.reason = event.reason
+        if not (client.adopted and event.reason == TAKEN_OVER):
+            client.timestamp, client.version = event.timestamp, event.version
+            client.packed_session, client.adopted = session, False
+        since = self.began(event.timestamp, received)
+        if client.state is _ONLINE:
+            return self.begin_delay(client, since, received, now)
+        if client.state is _UNKNOWN:
+            client.since = since
+            return Effect.WENT_OFFLINE, self.go_offline(client, received, now)
+        return Effect.NOTED, None
+
+    def count_disconnect(self, event: LifecycleEvent, client: Client) -> None:
+        """Count a disconnect once, even if it changes nothing any more."""
+        if not self._disconnects.add(event.client_id, event):
+            return
+        if client.replaced:
+            self.awaited.settle(event, client)
+        self.counts.count_disconnect(event.reason, client_initiated=event.client_initiated)
 
     def began(self, timestamp: int, received: float) -> float:
         """Return when the state that an event led to began, in seconds since the epoch.

@@ -1,67 +1,12 @@
-"""The objects of the registry by name, and the tree of thing groups."""
+"""The tree of thing groups."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Iterator
 
-from presenced.registry.objects import ThingGroup, current_relation
+from presenced.registry.objects import ObjectStore, ThingGroup, current_relation
 
-_MAX_TOMBSTONES = 100_000
 # AWS IoT Core allows 7 levels ("AWS IoT Core thing group resource limits"). The bound also ends
 # the iteration over a cycle, which only bad input creates.
 _MAX_DEPTH = 32
-
-
-class _Named(Protocol):
-    name: str
-
-    @property
-    def exists(self) -> bool: ...
-
-
-T = TypeVar("T", bound=_Named)
-
-
-class ObjectStore(Generic[T]):
-    """All objects of one kind.
-
-    `live` are those that exist. Tombstones of the others are kept, up to a limit, so that a late
-    event does not revive them; the one that changed longest ago is dropped first.
-    """
-
-    def __init__(self, create: Callable[[str], T]) -> None:
-        self.live: dict[str, T] = {}
-        self.tombstones: OrderedDict[str, T] = OrderedDict()
-        self._changed: set[str] = set()
-        self._create = create
-
-    def get(self, name: str) -> T | None:
-        """Return the object of a name, whether it exists or not."""
-        return self.live.get(name) or self.tombstones.get(name)
-
-    def get_or_create(self, name: str) -> T:
-        """Return the object of a name; a new one is kept only once it is passed to `put`."""
-        return self.get(name) or self._create(name)
-
-    def take_changed(self) -> set[str]:
-        """Return the names of objects that may have changed, or were dropped, since last time."""
-        changed, self._changed = self._changed, set()
-        return changed
-
-    def put(self, item: T) -> None:
-        """Keep an object, which may have changed, among the live ones or the tombstones."""
-        name = item.name
-        self._changed.add(name)
-        if item.exists:
-            self.tombstones.pop(name, None)
-            self.live[name] = item
-            return
-        self.live.pop(name, None)
-        self.tombstones[name] = item
-        self.tombstones.move_to_end(name)
-        if len(self.tombstones) > _MAX_TOMBSTONES:
-            dropped, _ = self.tombstones.popitem(last=False)
-            self._changed.add(dropped)
 
 
 class GroupStore(ObjectStore[ThingGroup]):

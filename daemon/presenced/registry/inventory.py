@@ -13,10 +13,11 @@ from presenced.events.model import (
     ThingTypeAssociationEvent,
     ThingTypeEvent,
 )
-from presenced.registry.hierarchy import GroupStore, ObjectStore
+from presenced.registry.hierarchy import GroupStore
 from presenced.registry.objects import (
     NO_ATTRIBUTES,
     ObjectStamp,
+    ObjectStore,
     Outcome,
     Relation,
     Thing,

@@ -9,10 +9,11 @@ types do not. A deleted object may be followed by another one of the same name, 
 own and versions that start again at 1.
 """
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -76,6 +77,7 @@ def _compare_times(event: ObjectStamp, last: ObjectStamp) -> Outcome:
 # AWS IoT Core puts a thing into at most 10 static groups, a group below one parent, and gives a
 # thing one type ("AWS IoT Core thing resource limits").
 _MAX_RELATIONS = 64
+_MAX_TOMBSTONES = 100_000
 
 
 class Relation(NamedTuple):
@@ -239,3 +241,55 @@ class ThingGroup(RegistryObject, gc=False, eq=False):
     def exists(self) -> bool:
         """Whether there is such a group."""
         return self.created or bool(self.members or self.children or self.parent)
+
+
+class _Named(Protocol):
+    name: str
+
+    @property
+    def exists(self) -> bool: ...
+
+
+T = TypeVar("T", bound=_Named)
+
+
+class ObjectStore(Generic[T]):
+    """All objects of one kind.
+
+    `live` are those that exist. Tombstones of the others are kept, up to a limit, so that a late
+    event does not revive them; the one that changed longest ago is dropped first.
+    """
+
+    def __init__(self, create: Callable[[str], T]) -> None:
+        self.live: dict[str, T] = {}
+        self.tombstones: OrderedDict[str, T] = OrderedDict()
+        self._changed: set[str] = set()
+        self._create = create
+
+    def get(self, name: str) -> T | None:
+        """Return the object of a name, whether it exists or not."""
+        return self.live.get(name) or self.tombstones.get(name)
+
+    def get_or_create(self, name: str) -> T:
+        """Return the object of a name; a new one is kept only once it is passed to `put`."""
+        return self.get(name) or self._create(name)
+
+    def take_changed(self) -> set[str]:
+        """Return the names of objects that may have changed, or were dropped, since last time."""
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def put(self, item: T) -> None:
+        """Keep an object, which may have changed, among the live ones or the tombstones."""
+        name = item.name
+        self._changed.add(name)
+        if item.exists:
+            self.tombstones.pop(name, None)
+            self.live[name] = item
+            return
+        self.live.pop(name, None)
+        self.tombstones[name] = item
+        self.tombstones.move_to_end(name)
+        if len(self.tombstones) > _MAX_TOMBSTONES:
+            dropped, _ = self.tombstones.popitem(last=False)
+            self._changed.add(dropped)

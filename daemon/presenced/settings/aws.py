@@ -121,7 +121,8 @@ class AwsSettings(Section):
 
     credentials_endpoint: Annotated[str, AfterValidator(_check_credentials_endpoint)] | None = None
     """Host name of the credential provider, which `role_alias` needs:
-    `aws iot describe-endpoint --endpoint-type iot:CredentialProvider` prints it."""
+    `aws iot describe-endpoint --endpoint-type iot:CredentialProvider` prints it. Only localhost,
+    where an emulator may run, may have a port."""
 
     thing_name: Annotated[str, AfterValidator(_check_thing_name)] | None = None
     """The thing that the client certificate is attached to, which `role_alias` needs. AWS refuses
@@ -193,16 +194,21 @@ class AwsEndpoints:
     data_url: str
     credentials_url: str | None = None
 
-    @property
-    def partition(self) -> str:
-        """The partition, as the second part of an ARN: `aws`, `aws-cn` and so on."""
-        return _partition(self.region)[0]
+
+def endpoint_region(endpoint: str) -> str | None:
+    """Return the region that an endpoint of AWS IoT names, None for any other host name."""
+    match = _ENDPOINT.fullmatch(endpoint.lower().rstrip("."))
+    return match["region"] if match else None
 
 
 def region_of(aws: AwsSettings, mqtt_endpoint: str) -> str | None:
     """Return the region that is set, or the one that the endpoint names; None if neither."""
-    match = _ENDPOINT.fullmatch(mqtt_endpoint.lower().rstrip("."))
-    return aws.region or (match["region"] if match else None)
+    return aws.region or endpoint_region(mqtt_endpoint)
+
+
+def partition_of(region: str) -> str:
+    """Return the partition of a region, the second part of its ARNs: `aws`, `aws-cn` and so on."""
+    return _partition(region)[0]
 
 
 def aws_endpoints(aws: AwsSettings, mqtt_endpoint: str) -> AwsEndpoints:

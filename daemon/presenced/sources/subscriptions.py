@@ -99,7 +99,8 @@ def covers(wide: str, narrow: str) -> bool:
         return True
     if wide.startswith("$share/"):
         return False
-    levels, others = wide.split("/"), narrow.split("/")
+    # Every topic has a first level, so that "+/#" is "#".
+    levels, others = ("#" if wide == "+/#" else wide).split("/"), narrow.split("/")
     if others[0] == "$share":
         others = others[2:]
     if levels[0] in ("+", "#") and others[0].startswith("$"):
