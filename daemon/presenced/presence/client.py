@@ -191,6 +191,23 @@ class Effect(StrEnum):
         return self is Effect.DUPLICATE or self is Effect.STALE
 
 
+class RecordEffect(StrEnum):
+    """What AWS's record, or its absence, did to a client."""
+
+    ADOPTED = "adopted"
+    """A client without events got the state of the record."""
+    CORRECTED = "corrected"
+    """The record contradicted the events and was right."""
+    OFFLINE_PREVENTED = "offline_prevented"
+    """A lookup found a client connected whose offline delay was over."""
+    OFFLINE_CONFIRMED = "offline_confirmed"
+    """A lookup found it disconnected."""
+    ASKED = "asked"
+    """The offline delay is over, and the answer to a lookup is awaited."""
+    UNANSWERED = "unanswered"
+    """The lookup that was due could not be made, or its answer did not come in time."""
+
+
 class ClientChange(msgspec.Struct, gc=False):
     """What one event, deadline or request did to one client.
 
@@ -200,8 +217,9 @@ class ClientChange(msgspec.Struct, gc=False):
     `transition` is set if the client went online or offline. `described` means that the registry
     may say something else about the client. `changed` is False if nothing kept about the client
     changed, so that its row in the state file stays the same. `adopted` if a client without events
-    got the state of AWS's record, which is no transition. `dropped` is the client ID whose
-    ordering record made room for this one's.
+    got the state of AWS's record, which is no transition. `record` is what the record did at
+    `received`, and `operation` the one of AWS that answered, if any. `dropped` is the client ID
+    whose ordering record made room for this one's.
     """
 
     client: Client
@@ -216,4 +234,6 @@ class ClientChange(msgspec.Struct, gc=False):
     described: bool = False
     changed: bool = True
     adopted: bool = False
+    record: RecordEffect | None = None
+    operation: str | None = None
     dropped: str | None = None
