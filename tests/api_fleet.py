@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -18,7 +19,7 @@ from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
 from presenced.presence.record import Row
 from presenced.service.delivery import Delivery
-from presenced.settings import HistorySettings, MetricsSettings, Settings
+from presenced.settings import HistorySettings, MetricsSettings, Settings, load_settings
 from presenced.sources.gap_detector import GapDetector
 from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
@@ -41,6 +42,15 @@ def has_room(hub: Hub) -> bool:
     except ProblemError:
         return False
     return True
+
+
+def asking_settings(path: Path) -> Settings:
+    path.write_text(
+        "mqtt: {endpoint: localhost, transport: aiomqtt, tls: false}\n"
+        "aws: {region: eu-west-1, iot_url: 'http://127.0.0.1:9', data_url: 'http://127.0.0.1:9'}\n"
+        "reconcile: {enabled: true}\n"
+    )
+    return load_settings(path)
 
 
 class ApiFleet:

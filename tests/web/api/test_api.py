@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from api_fleet import START, ApiFleet, Get
+from api_fleet import START, ApiFleet, Get, asking_settings
 from presenced.aws.errors import AwsError, Cause
 from presenced.aws.reconciler import Reconciler
 from presenced.presence import PresenceRules
-from presenced.settings import Settings, load_settings
 from presenced.sources.connection_gap import GapReason
 from presenced.sources.gap_detector import LastGap
 from presenced.web.api.openapi import document
@@ -374,15 +373,6 @@ def test_how_many_are_in_doubt_and_since_when():
         }, "a settling snapshot ends the gap"
 
     ask(fleet, use)
-
-
-def asking_settings(path: Path) -> Settings:
-    path.write_text(
-        "mqtt: {endpoint: localhost, transport: aiomqtt, tls: false}\n"
-        "aws: {region: eu-west-1, iot_url: 'http://127.0.0.1:9', data_url: 'http://127.0.0.1:9'}\n"
-        "reconcile: {enabled: true}\n"
-    )
-    return load_settings(path)
 
 
 def test_requests_to_aws_and_what_they_did(tmp_path: Path):

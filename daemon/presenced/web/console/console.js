@@ -169,11 +169,11 @@ function doubt({ in_doubt: { clients, since }, aws }) {
   if (!states.length) return "";
   const total = states.reduce((sum, [, number]) => sum + number, 0);
   const byState = states.map(([state, number]) => `${count(number)} ${state}`).join(", ");
-  const why = since === null ? "" : `, because events may have been lost until ${dated(since)}`;
+  const why = since === null ? "" : ` since the gap at ${dated(since)}, in which events may have been lost`;
   const end = aws === null
     ? "The next event of each verifies it."
     : `The next snapshot of AWS's record verifies them${lastOf(aws.last_snapshot)}.`;
-  return `The state of ${plural(total, "client")} is in doubt (${byState})${why}. ${end}`;
+  return `The state of ${plural(total, "client")} (${byState}) is in doubt${why}. ${end}`;
 }
 
 const lastOf = (snapshot) =>
