@@ -236,9 +236,9 @@ def test_a_snapshot_of_aws_ends_the_doubt(browser: Chrome, tmp_path: Path) -> No
         page.open()
         page.wait_for_text(
             "#notices",
-            "The state of 2 clients (2 online) is in doubt since the gap at 22:13:21, in which"
-            " events may have been lost. The next snapshot of AWS's record verifies them; none has"
-            " been completed since the start.",
+            "The state of 2 clients (2 online) is in doubt: events may have been lost in the gap at"
+            " 22:13:21, or AWS has not confirmed it yet. The next snapshot of AWS's record verifies"
+            " them; none has been completed since the start.",
         )
         page.wait_for_text("#totals", "Last snapshot of AWS none yet")
 

@@ -166,14 +166,17 @@ function showSummary(summary) {
 /** How many clients are in doubt, since when, and what ends that; empty if none is. */
 function doubt({ in_doubt: { clients, since }, aws }) {
   const states = Object.entries(clients).filter(([, number]) => number);
-  if (!states.length) return "";
+  // Only AWS verifies a client that stays offline: without it the numbers of the fleet tell of these.
+  if (!states.length || (aws === null && !clients.online && !clients.pending)) return "";
   const total = states.reduce((sum, [, number]) => sum + number, 0);
   const byState = states.map(([state, number]) => `${count(number)} ${state}`).join(", ");
-  const why = since === null ? "" : ` since the gap at ${dated(since)}, in which events may have been lost`;
-  const end = aws === null
-    ? "The next event of each verifies it."
-    : `The next snapshot of AWS's record verifies them${lastOf(aws.last_snapshot)}.`;
-  return `The state of ${plural(total, "client")} (${byState}) is in doubt${why}. ${end}`;
+  if (aws === null) {
+    const gap = since === null ? "" : ` since the gap at ${dated(since)}, in which events may have been lost`;
+    return `The state of ${plural(total, "client")} (${byState}) is in doubt${gap}. The next event of each verifies it.`;
+  }
+  const gap = since === null ? "" : `events may have been lost in the gap at ${dated(since)}, or `;
+  const end = `The next snapshot of AWS's record verifies them${lastOf(aws.last_snapshot)}.`;
+  return `The state of ${plural(total, "client")} (${byState}) is in doubt: ${gap}AWS has not confirmed it yet. ${end}`;
 }
 
 const lastOf = (snapshot) =>
