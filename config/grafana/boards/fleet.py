@@ -182,8 +182,8 @@ def _record(made: building.Dashboard) -> None:
             stacked(
                 lines(
                     "Clients in doubt",
-                    "Clients that are unverified: events may have been lost, or AWS did not answer. "
-                    "An event, or AWS's record, verifies them.",
+                    "Clients that are unverified: events may have been lost, or AWS did not "
+                    "answer. An event, or AWS's record, verifies them.",
                     "short",
                     query(f"sum({merged(f'{online}{{{CHOSEN}}}')})", "online or pending"),
                     query(f"sum({merged(f'{offline}{{{CHOSEN}}}')})", "offline"),
