@@ -2,7 +2,7 @@
 # make test    run all tests, in a virtual environment; as root, install the Debian packages they need
 # make check   run ruff and mypy --strict
 # make bench   measure performance beside other exporters; writes build/bench.json
-# make docs    generate docs/reference/configuration.md, metrics.md and config/presenced.schema.json
+# make docs    generate docs/reference/configuration.md, metrics.md, modules.md and the JSON Schema
 # make dashboards  generate config/grafana/dashboards from config/grafana/boards
 # make install      install the systemd service to PREFIX (/usr/local), staged in DESTDIR if set
 # make uninstall    remove what install created
@@ -75,6 +75,7 @@ docs: $(VENV)/.test
 	$(BIN)/python -m presenced.settings.reference --schema > config/presenced.schema.json
 	$(BIN)/python -m presenced.settings.reference > docs/reference/configuration.md
 	$(BIN)/python -m presenced.metrics.reference > docs/reference/metrics.md
+	$(BIN)/python docs/draw/list_modules.py > docs/reference/modules.md
 
 dashboards: $(VENV)/.test
 	PYTHONPATH=config/grafana $(BIN)/python -m boards config/grafana/dashboards

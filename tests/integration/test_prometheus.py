@@ -24,7 +24,7 @@ DELAY = 3.0
 def message(kind: str, version: int, client_id: str = "pump") -> tuple[str, bytes]:
     payload = {
         "clientId": client_id,
-        "timestamp": 1_700_000_000_000 + version,
+        "timestamp": round(time.time() * 1000),
         "sessionIdentifier": f"s{version}",
         "versionNumber": version,
     }

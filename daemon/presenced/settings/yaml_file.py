@@ -20,7 +20,6 @@ _HINTS = (
     ("mapping values are not allowed", "; put a value that contains ': ' in quotes"),
     ("<block mapping start>", "; keys of one mapping begin in the same column"),
 )
-_MAX_BYTES = 2**20
 _MAX_VALUES = 10_000
 _MAX_DEPTH = 20
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
@@ -100,8 +99,6 @@ def read_yaml(content: bytes, path: Path, keys: Mapping[str, Key]) -> Draft:
     Raises SettingsError if the content is not a YAML mapping.
     """
     reader = _Reader(path, keys)
-    if len(content) > _MAX_BYTES:
-        reader.fail(f"is larger than {_MAX_BYTES // 2**20} MiB: is it a configuration file?")
     try:
         text = content.decode("utf-8-sig")
         reader.read(text)

@@ -139,7 +139,7 @@ def test_a_confirmation_does_not_bring_a_history_back():
 def test_nothing_is_kept_of_a_forgotten_client(clients):
     fleet = ApiFleet(clients=clients)
     fleet.hear("connected", at=0)
-    fleet.pipeline.forget(["a"], "thing_deleted")
+    fleet.pipeline.forget(["a"], "expired")
     assert not recorded(fleet, "a")
     fleet.hear("disconnected", version=0, at=1)
     assert not recorded(fleet, "a"), "an old event does not bring a forgotten client back"
