@@ -102,3 +102,36 @@ def client_ids(metrics: ClientMetrics) -> set[str]:
 def seen(metrics: ClientMetrics) -> tuple[list[bytes], dict[tuple[str, ...], int]]:
     lines = b"".join(block.text for block in metrics.series.blocks()).splitlines()
     return sorted(lines), {labels: n for labels, n in metrics.classes.samples() if n}
+
+
+def last_transitions(metrics: ClientMetrics) -> list[str]:
+    text = b"".join(block.text for block in metrics.series.blocks()).decode()
+    name = "iot_client_last_transition_timestamp_seconds{"
+    return [line.split('"')[1] for line in text.splitlines() if line.startswith(name)]
+
+
+def test_a_client_that_awss_record_shows_offline_has_no_last_transition_until_it_connects() -> None:
+    bench = Bench()
+    bench.take("found off", "a1")
+    bench.take("found on", "b1")
+    bench.pipeline.forget([], "requested")
+    assert client_ids(bench.metrics) == {"a1", "b1"}
+    assert last_transitions(bench.metrics) == ["b1"], "online in the record: since then"
+    bench.metrics.restored()
+    assert last_transitions(bench.metrics) == ["b1"]
+    bench.take("connect", "a1")
+    bench.pipeline.forget([], "requested")
+    assert set(last_transitions(bench.metrics)) == {"a1", "b1"}
+
+
+def test_a_client_with_events_takes_the_place_of_one_that_only_the_record_knows() -> None:
+    bench = Bench()
+    for step, client_id in (("found off", "a1"), ("found off", "a2"), ("connect", "b1")):
+        bench.take(step, client_id)
+    bench.pipeline.forget([], "requested")
+    assert client_ids(bench.metrics) == {"a1", "b1"}
+    bench.take("connect", "a2")
+    bench.pipeline.forget([], "requested")
+    assert client_ids(bench.metrics) == {"a2", "b1"}
+    bench.metrics.restored()
+    assert client_ids(bench.metrics) == {"a2", "b1"}
