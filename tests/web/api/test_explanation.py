@@ -76,6 +76,16 @@ def test_a_state_of_awss_record():
     )
 
 
+def test_an_event_that_is_older_than_awss_record():
+    fleet = ApiFleet()
+    fleet.asked("a", connected=False, since=-60, at=0, reason="CONNECTION_LOST")
+    fleet.hear("connected", at=5, happened=-3600)
+    assert explained(fleet).endswith(
+        "A connect of version 1 came at 2023-11-14 22:13:25 UTC, 60 min late, and was ignored: the"
+        " state in AWS's record is later."
+    )
+
+
 def test_a_state_that_awss_record_corrected():
     fleet = ApiFleet(asking=True)
     fleet.hear("connected", at=0)

@@ -104,7 +104,7 @@ def _sentences(details: ClientDetails) -> Iterator[str]:
     if len(ignored) > 1:
         yield f"{len(ignored)} events have been ignored since then. The last:"
     if ignored:
-        yield _ignored(ignored[-1])
+        yield _ignored(ignored[-1], client)
     if awaited := len(client.replaced or ()):
         plural = "s" * (awaited > 1)
         yield f"The disconnect{plural} of {awaited} replaced connection{plural} may still come."
@@ -186,14 +186,17 @@ def _pending(details: ClientDetails) -> str:
     return f"It counts as offline from {_time(details.deadline)} on, unless it connects before."
 
 
-def _ignored(event: ReceivedEvent) -> str:
+def _ignored(event: ReceivedEvent, client: Client) -> str:
     name, when = _name(event.type, event.version), _time(event.received)
     if event.effect is Effect.DUPLICATE:
         return f"A second copy of the {name} came at {when} and was ignored."
     lateness = event.lateness or 0.0
     late = f", {_duration(lateness)} late," if lateness >= 1 else ""
     later = "last event"
-    if (accepted := event.against) is not None:
+    accepted = event.against
+    if accepted is not None and client.adopted and accepted.timestamp == client.timestamp:
+        later = "state in AWS's record"
+    elif accepted is not None:
         later = _name("connected" if accepted.connected else "disconnected", accepted.version)
     return f"A {name} came at {when}{late} and was ignored: the {later} is later."
 
