@@ -4,10 +4,12 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
 from presenced.fleet import ClientFilter, Fleet
 from presenced.metrics.clients import ClientMetrics
@@ -15,7 +17,9 @@ from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
-from presenced.settings import HistorySettings, MetricsSettings
+from presenced.presence.record import Row
+from presenced.service.delivery import Delivery
+from presenced.settings import HistorySettings, MetricsSettings, Settings, load_settings
 from presenced.sources.gap_detector import GapDetector
 from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
@@ -40,10 +44,21 @@ def has_room(hub: Hub) -> bool:
     return True
 
 
+def asking_settings(path: Path) -> Settings:
+    path.write_text(
+        "mqtt: {endpoint: localhost, transport: aiomqtt, tls: false}\n"
+        "aws: {region: eu-west-1, iot_url: 'http://127.0.0.1:9', data_url: 'http://127.0.0.1:9'}\n"
+        "reconcile: {enabled: true}\n"
+    )
+    return load_settings(path)
+
+
 class ApiFleet:
     """Events go in by `hear`, at seconds after the start; `api` answers about what follows.
 
-    `index` are options of the index of clients; `seconds` is the slice of its scheduler.
+    `index` are options of the index of clients; `seconds` is the slice of its scheduler. If it is
+    `asking`, clients wait for a lookup before they go offline. With `settings` it has a reconciler,
+    which is not started.
     """
 
     def __init__(
@@ -52,17 +67,26 @@ class ApiFleet:
         metrics: dict[str, Any] | None = None,
         index: dict[str, Any] | None = None,
         seconds: float = 0.002,
+        *,
+        asking: bool = False,
+        settings: Settings | None = None,
         **history: int,
     ) -> None:
         self.now = START
-        settings = MetricsSettings.model_validate(metrics or {})
+        metrics_settings = MetricsSettings.model_validate(metrics or {})
         fleet = Fleet(rules or PresenceRules(), ClientFilter(own=["presenced"]))
         self.pipeline = Pipeline(fleet)
         self.hold_after = math.inf
         self.presence = fleet.presence
+        if asking:
+            self.presence.lookups.use("always", 50.0)
         clocks = Clocks(lambda: self.now, lambda: self.now)
         self.gap_detector = GapDetector(fleet.presence, clocks)
         self.readiness = Readiness(ready=True, text="ready")
+        self.reconciler: Reconciler | None = None
+        if settings is not None:
+            delivery = Delivery(self.pipeline, self.gap_detector, None, clocks)
+            self.reconciler = Reconciler(fleet, delivery, settings, lambda: True, clocks)
         client_metrics = ClientMetrics(fleet, MetricsSettings())
         self.view = MetricSources(self.pipeline, client_metrics, "awscrt")
         self.index = ClientIndex(fleet, CooperativeScheduler(seconds), **(index or {}))
@@ -74,8 +98,9 @@ class ApiFleet:
                 clocks,
                 lambda: self.readiness,
                 lambda: self.hold_after,
+                self.reconciler,
             ),
-            settings,
+            metrics_settings,
             HistorySettings.model_validate(history),
             index=self.index,
             hub=self.hub,
@@ -116,6 +141,30 @@ class ApiFleet:
         """Let time go by, to so many seconds after the start."""
         self.now = START + until
         self.pipeline.advance(self.now, 0.0, hold_after=self.hold_after)
+
+    def asked(
+        self,
+        client_id: str,
+        *,
+        connected: bool,
+        since: float,
+        at: float,
+        operation: str = "SearchIndex",
+        **fields: Any,
+    ) -> None:
+        """Let AWS's record say what a client is, and `since` when; asked and answered at `at`."""
+        self.wait(at)
+        row = Row(
+            client_id,
+            connected,
+            round((START + since) * 1000),
+            self.now,
+            self.presence.gap_epoch,
+            operation,
+            is_answer=operation != "SearchIndex",
+            **fields,
+        )
+        self.pipeline.merge([row], [], {}, self.now)
 
     def thing(self, name: str, at: float, version: int = 1, **fields: Any) -> None:
         """Let a thing be created, or updated where the version is not 1."""

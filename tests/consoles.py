@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp import web
@@ -34,10 +34,17 @@ class Stage:
 
 
 @contextmanager
-def staged(path: str = "/") -> Iterator[Stage]:
-    """A fleet and its console; below another path it is what a reverse proxy makes of it."""
+def staged(path: str = "/", **options: Any) -> Iterator[Stage]:
+    """A fleet and its console; below another path it is what a reverse proxy makes of it.
+
+    `options` are those of the fleet.
+    """
     loop = asyncio.new_event_loop()
-    stage = Stage(ApiFleet(), loop)
+
+    async def made() -> ApiFleet:
+        return ApiFleet(**options)
+
+    stage = Stage(loop.run_until_complete(made()), loop)
     fleet = stage.fleet
     listener = Listener(
         "127.0.0.1",
@@ -64,6 +71,8 @@ def staged(path: str = "/") -> Iterator[Stage]:
         if proxy is not None:
             loop.run_until_complete(proxy.cleanup())
         loop.run_until_complete(listener.close())
+        if fleet.reconciler is not None:
+            loop.run_until_complete(fleet.reconciler.stop())
         loop.close()
 
 

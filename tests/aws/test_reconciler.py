@@ -18,6 +18,9 @@ from presenced.service.delivery import Delivery
 from presenced.settings import load_settings
 from presenced.sources.gap_detector import GapDetector
 from presenced.system.loop import Clocks
+from presenced.system.supervision import Readiness
+from presenced.web.api.answer_builder import summary_answer
+from presenced.web.api.answers import Aws
 from presenced_emulator.aws.server import AwsServer
 from presenced_emulator.certificates import issue
 from registries import thing
@@ -81,6 +84,13 @@ class Stage:
     def state(self, client_id: str) -> State | None:
         client = self.fleet.presence.clients.get(client_id)
         return client and client.state
+
+    def shown(self) -> Aws:
+        """What the API tells of the requests to AWS."""
+        ready = Readiness(ready=True, text="ready")
+        answer = summary_answer(self.pipeline, self.reconciler, ready, time.time())
+        assert answer.aws is not None
+        return answer.aws
 
     def is_verified(self, client_id: str) -> bool:
         return not self.fleet.presence.is_unverified(self.fleet.presence.clients[client_id])
@@ -231,6 +241,9 @@ def test_a_refusal_is_a_problem_and_presence_goes_on(
         (problem,) = stage.reconciler.problems
         assert f"iot:{operation}" in problem
         assert stage.reconciler.counts.requests[operation, "denied"] > 0
+        shown = stage.shown()
+        assert shown.problems == [problem]
+        assert (operation, "denied") in {(e.operation, e.result) for e in shown.failed_requests}
 
     play(lambda account: account.create("thing"), scenario)
 

@@ -9,14 +9,17 @@ from histories import lifecycle
 from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
 from presenced.pipeline import Pipeline
-from presenced.presence import PresenceRules
+from presenced.presence import PresenceRules, State
+from presenced.presence.record import Row
 from presenced.settings import MetricsSettings
 from registries import thing
 
 SETTINGS = MetricsSettings(max_clients=2, client_id_pattern=re.compile("(?P<kind>[ab])"))
 CLIENTS = ["a1", "a2", "b1", "b2", "c"]
 STEPS = st.tuples(
-    st.sampled_from(["connect", "disconnect", "forget", "create", "delete", "wait"]),
+    st.sampled_from(
+        ["connect", "disconnect", "forget", "create", "delete", "wait", "found on", "found off"]
+    ),
     st.sampled_from(CLIENTS),
 )
 
@@ -44,6 +47,9 @@ class Bench:
                 connected=connected, timestamp=at, version=at, session="s", client_id=client_id
             )
             self.fleet.apply(event, self.now, self.now)
+        elif step in ("found on", "found off"):
+            row = Row(client_id, step == "found on", at - 5000, self.now, 0, "SearchIndex")
+            self.fleet.merge(row, self.now)
         else:
             kind = "created" if step == "create" else "deleted"
             event_of_thing = thing(client_id, at=at, type=kind, thing_id=None, version=None)
@@ -65,7 +71,7 @@ def test_updates_by_batches_end_like_a_reload(
         assert seen(bench.metrics) == before
         transitions = [each.transition for each in bench.metrics.series.clients()]
         known = bench.fleet.presence.clients.values()
-        assert len(transitions) == sum(each.transition is not None for each in known)
+        assert len(transitions) == sum(each.state is not State.UNKNOWN for each in known)
 
 
 def test_a_reload_with_another_limit_keeps_the_order_of_arrival() -> None:
@@ -96,3 +102,36 @@ def client_ids(metrics: ClientMetrics) -> set[str]:
 def seen(metrics: ClientMetrics) -> tuple[list[bytes], dict[tuple[str, ...], int]]:
     lines = b"".join(block.text for block in metrics.series.blocks()).splitlines()
     return sorted(lines), {labels: n for labels, n in metrics.classes.samples() if n}
+
+
+def last_transitions(metrics: ClientMetrics) -> list[str]:
+    text = b"".join(block.text for block in metrics.series.blocks()).decode()
+    name = "iot_client_last_transition_timestamp_seconds{"
+    return [line.split('"')[1] for line in text.splitlines() if line.startswith(name)]
+
+
+def test_a_client_that_awss_record_shows_offline_has_no_last_transition_until_it_connects() -> None:
+    bench = Bench()
+    bench.take("found off", "a1")
+    bench.take("found on", "b1")
+    bench.pipeline.forget([], "requested")
+    assert client_ids(bench.metrics) == {"a1", "b1"}
+    assert last_transitions(bench.metrics) == ["b1"], "online in the record: since then"
+    bench.metrics.restored()
+    assert last_transitions(bench.metrics) == ["b1"]
+    bench.take("connect", "a1")
+    bench.pipeline.forget([], "requested")
+    assert set(last_transitions(bench.metrics)) == {"a1", "b1"}
+
+
+def test_a_client_with_events_takes_the_place_of_one_that_only_the_record_knows() -> None:
+    bench = Bench()
+    for step, client_id in (("found off", "a1"), ("found off", "a2"), ("connect", "b1")):
+        bench.take(step, client_id)
+    bench.pipeline.forget([], "requested")
+    assert client_ids(bench.metrics) == {"a1", "b1"}
+    bench.take("connect", "a2")
+    bench.pipeline.forget([], "requested")
+    assert client_ids(bench.metrics) == {"a2", "b1"}
+    bench.metrics.restored()
+    assert client_ids(bench.metrics) == {"a2", "b1"}

@@ -131,6 +131,70 @@ def test_clients_that_are_forgotten_together_leave_no_place_free() -> None:
     assert ids(crowd.series) == {"b", "e"}
 
 
+def found_offline(crowd: Crowd, *names: str) -> None:
+    """Let AWS's record tell of clients that are offline."""
+    for name in names:
+        crowd.clients[name] = client(name, State.OFFLINE)
+        crowd.clients[name].adopted, crowd.clients[name].transition = True, None
+        crowd.series.add(crowd.clients[name])
+
+
+def goes_online(crowd: Crowd, name: str) -> None:
+    crowd.clients[name].adopted, crowd.clients[name].transition = False, 7.0
+    crowd.clients[name].state = State.ONLINE
+    crowd.series.show(crowd.clients[name])
+
+
+TRANSITION = "iot_client_last_transition_timestamp_seconds"
+
+
+def test_a_client_that_was_offline_when_first_known_has_no_last_transition() -> None:
+    crowd = Crowd(3)
+    found_offline(crowd, "a")
+    crowd.arrive("b")
+    shown = samples(crowd.series)
+    assert shown["iot_client_connected", (("client_id", "a"),)] == 0
+    assert [labels for name, labels in shown if name == TRANSITION] == [(("client_id", "b"),)]
+    goes_online(crowd, "a")
+    shown = samples(crowd.series)
+    assert shown["iot_client_connected", (("client_id", "a"),)] == 1
+    assert shown[TRANSITION, (("client_id", "a"),)] == 7.0
+    crowd.clients["a"].transition = 8.0
+    crowd.series.show(crowd.clients["a"])
+    assert samples(crowd.series)[TRANSITION, (("client_id", "a"),)] == 8.0
+
+
+def test_a_client_that_was_offline_when_first_known_gives_its_place_to_one_with_events() -> None:
+    crowd = Crowd(3)
+    found_offline(crowd, "a", "b")
+    crowd.arrive("c", "d")
+    assert ids(crowd.series) == {"a", "c", "d"}, "the one that came last"
+    found_offline(crowd, "e")
+    goes_online(crowd, "a")
+    crowd.arrive("f")
+    assert ids(crowd.series) == {"a", "c", "d"}, "a client with events keeps its place"
+    crowd.forget("c")
+    assert ids(crowd.series) == {"a", "d", "f"}, "those with events are first in the queue"
+    crowd.forget("d")
+    assert ids(crowd.series) == {"a", "b", "f"}
+    goes_online(crowd, "e")
+    assert ids(crowd.series) == {"a", "e", "f"}, "with its first event a waiting one has a claim"
+    crowd.forget("a", "e")
+    assert ids(crowd.series) == {"b", "f"}
+    assert [each.client_id for each in crowd.series.clients()] == ["f", "b"]
+
+
+def test_an_event_without_a_transition_is_a_claim_too() -> None:
+    crowd = Crowd(1)
+    found_offline(crowd, "a", "b")
+    crowd.clients["b"].adopted = False  # by a disconnect, of a connection that nothing told of
+    crowd.series.note_event(crowd.clients["b"])
+    assert ids(crowd.series) == {"b"}
+    assert TRANSITION not in {name for name, _ in samples(crowd.series)}
+    crowd.arrive("c")
+    assert ids(crowd.series) == {"b"}
+
+
 LONG = [
     ("x" * 128, True),
     ("x" * 129, False),

@@ -17,6 +17,7 @@ from boards.parts import (
 
 _DAY = 86400.0
 _UP = {"1": ("up", "green"), "0": ("down", "red")}
+_NOT_ASKED = "AWS is not asked (reconcile.enabled)"
 _GRANTED = {"1": ("granted", "green"), "0": ("not granted", "red")}
 
 
@@ -25,8 +26,8 @@ def dashboard() -> Dashboard:
     made = board(
         "presenced-daemon",
         "presenced",
-        "State of the daemons: connections, message rates and AWS's limit, delays, backlog, state "
-        "file, memory.",
+        "State of the daemons: connections, message rates and AWS's limit, delays, backlog, "
+        "requests to AWS, state file, memory.",
         span="6h",
     ).with_variable(
         building.TextBoxVariable("limit")
@@ -38,6 +39,7 @@ def dashboard() -> Dashboard:
     _connections(made)
     _traffic(made)
     _delays(made)
+    _aws(made)
     _state(made)
     _process(made)
     return made.build()
@@ -216,6 +218,30 @@ def _delays(made: building.Dashboard) -> None:
     )
 
 
+def _aws(made: building.Dashboard) -> None:
+    age = f"time() - {_of('presenced_aws_last_snapshot_timestamp_seconds')}"
+    made.with_panel(
+        lines(
+            "Age of the last snapshot of AWS's record",
+            "Time since AWS's record of the whole fleet was read completely "
+            "(reconcile.snapshot_every).",
+            "s",
+            query(age, "{{instance}}"),
+        ).no_value(_NOT_ASKED)
+    )
+    requests = "presenced_aws_requests_total"
+    failed = _seen(requests, "operation, result", times=60, more='result!="ok",')
+    made.with_panel(
+        lines(
+            "Requests to AWS per minute",
+            "Answered requests by operation, and those that failed by operation and result.",
+            "cpm",
+            query(_seen(requests, "operation", times=60, more='result="ok",'), "{{operation}}"),
+            query(failed, "{{operation}}: {{result}}"),
+        ).no_value(_NOT_ASKED)
+    )
+
+
 def _state(made: building.Dashboard) -> None:
     failures = "presenced_state_commit_failures_total"
     made.with_panel(
@@ -271,7 +297,7 @@ def _rate(metric: str, more: str = "") -> str:
     return f"rate({metric}{{{more}{CHOSEN}}}[$__rate_interval])"
 
 
-def _seen(metric: str, labels: str, *, times: int = 1) -> str:
+def _seen(metric: str, labels: str, *, times: int = 1, more: str = "") -> str:
     """Return the rate by these labels, without series that did not rise in the selected time."""
-    rate = f"sum by ({labels}) ({_rate(metric)})" + (f" * {times}" if times > 1 else "")
-    return f"{rate} and sum by ({labels}) (increase({_of(metric)}[$__range])) > 0"
+    rate = f"sum by ({labels}) ({_rate(metric, more)})" + (f" * {times}" if times > 1 else "")
+    return f"{rate} and sum by ({labels}) (increase({metric}{{{more}{CHOSEN}}}[$__range])) > 0"

@@ -40,6 +40,7 @@ def dashboard() -> Dashboard:
     _parts(made)
     _reasons(made)
     _durations(made)
+    _record(made)
     _devices(made)
     return made.build()
 
@@ -174,6 +175,40 @@ def _durations(made: building.Dashboard) -> None:
     )
 
 
+def _record(made: building.Dashboard) -> None:
+    online, offline = "iot_clients_unverified", "iot_clients_offline_unverified"
+    made.with_panel(
+        coloured(
+            stacked(
+                lines(
+                    "Clients in doubt",
+                    "Clients that are unverified: events may have been lost, or AWS did not "
+                    "answer. An event, or AWS's record, verifies them.",
+                    "short",
+                    query(f"sum({merged(f'{online}{{{CHOSEN}}}')})", "online or pending"),
+                    query(f"sum({merged(f'{offline}{{{CHOSEN}}}')})", "offline"),
+                )
+            ),
+            {"online or pending": "green", "offline": "red"},
+        )
+    )
+    corrections = f"increase(iot_client_corrections_total{{{CHOSEN}}}[$__rate_interval])"
+    corrected = merged(f"sum without (operation) ({corrections})")
+    prevented = merged(
+        f"increase(iot_client_offline_prevented_total{{{CHOSEN}}}[$__rate_interval])"
+    )
+    made.with_panel(
+        lines(
+            "Corrections by AWS's record",
+            "Clients whose state AWS's record corrected (reconcile.enabled). Many without a gap: "
+            "events get lost. Offlines prevented are corrections to online by a lookup.",
+            "short",
+            query(f"sum by (to) ({corrected})", "to {{to}}"),
+            query(f"sum({prevented})", "offlines prevented"),
+        )
+    )
+
+
 def _devices(made: building.Dashboard) -> None:
     made.with_row(building.Row("Single devices (require metrics.per_client)"))
     offline = f"{merged(f'iot_client_connected{{{CHOSEN}}}')} == 0"
@@ -187,7 +222,7 @@ def _devices(made: building.Dashboard) -> None:
         ),
         (
             "Offline longest",
-            "The 20 clients that have been offline longest.",
+            "The 20 clients that have been offline longest, of those that were ever seen online.",
             "s",
             f"topk(20, time() - ({since} and {offline}))",
         ),

@@ -41,7 +41,7 @@ class ClientMetrics:
             ClassCounts(settings.client_id_pattern),
         )
         for client in in_order:
-            if client.transition is not None:
+            if client.state is not _UNKNOWN:
                 series.add(client)
         for client in self._fleet.presence.clients.values():
             classes.count(client, client.state, 1)
@@ -62,6 +62,8 @@ class ClientMetrics:
                 self.series.describe(change.client)
             elif change.after is None and change.before is not None:
                 self.series.drop(change.client)
+            elif change.event is not None and change.after is not _UNKNOWN:
+                self.series.note_event(change.client)
         if self.classes.labels:
             for change in batch.changes.clients:
                 self._count(change)

@@ -27,7 +27,8 @@ _CONNECTED = Metric(
 )
 _LAST_TRANSITION = Metric(
     "iot_client_last_transition_timestamp_seconds",
-    "When the client last went online or offline.",
+    "When the client last went online or offline; no sample for a client that AWS's record showed "
+    "offline when it was first known.",
     "time() - iot_client_last_transition_timestamp_seconds > 600 and iot_client_connected == 0",
     labels=("client_id",),
 )
@@ -50,10 +51,12 @@ _CONNECTED_STATES = (State.ONLINE, State.PENDING)
 class ClientSeries:
     """The samples of every client that has series of its own.
 
-    The first `max_clients` clients have series, in the order in which they first went online or
-    offline. Further clients wait until one is forgotten. A client ID of more than 128 bytes has no
-    series. If `per_client` is False, no client has. The named groups of `client_id_pattern` become
-    labels; `thing_attributes` become labels of `iot_client_info`.
+    The first `max_clients` clients have series, in the order in which they were first known to be
+    online or offline. Further clients wait until one is forgotten. A client that is only known to
+    have been offline from AWS's record (`Client.has_record_only`) gives its place to one that has
+    events. A client ID of more than 128 bytes has no series. If `per_client` is False, no client
+    has. The named groups of `client_id_pattern` become labels; `thing_attributes` become labels of
+    `iot_client_info`.
     """
 
     def __init__(self, fleet: Fleet, settings: MetricsSettings) -> None:
@@ -67,6 +70,8 @@ class ClientSeries:
         self._connected, self._transitions, self._info = map(Family, PER_CLIENT.values())
         self._places: dict[str, int] = {}  # in the order of arrival
         self._free: list[int] = []
+        # Those with a place but no sample of a last transition, in the order of arrival.
+        self._without_transition: dict[str, None] = {}
         self._waiting = WaitingClients(fleet.presence.clients)
         self._log = get_logger("presenced.metrics")
         self._throttled = ThrottledLogger(self._log)
@@ -83,7 +88,7 @@ class ClientSeries:
         yield from self._waiting
 
     def add(self, client: Client) -> None:
-        """Render a client that had its first transition, or let it wait for a place."""
+        """Render a client that is known to be online or offline, or let it wait for a place."""
         if not self.enabled:
             return
         if is_long(client.client_id):
@@ -92,24 +97,29 @@ class ClientSeries:
                 client_id=client.client_id[:MAX_ID_BYTES],
                 limit_in_bytes=MAX_ID_BYTES,
             )
-        elif len(self._places) < self._max_clients:
+        elif len(self._places) < self._max_clients or self._make_room(client):
             self._render(client)
         else:
-            if not self._waiting:
-                self._log.warning(
-                    "limit of clients with series of their own reached; totals count all clients",
-                    key="metrics.max_clients",
-                    value=self._max_clients,
-                )
-            self._waiting.add(client)
+            self._wait(client)
 
     def show(self, client: Client) -> None:
         """Render the state of a client, if it has series."""
         place = self._places.get(client.client_id)
-        if place is not None:
-            connected, transition = _values(client)
-            self._connected.set_value(place, connected)
-            self._transitions.set_value(place, transition)
+        if place is None:
+            self.note_event(client)
+            return
+        self._connected.set_value(place, _connected(client))
+        if client.client_id in self._without_transition:
+            del self._without_transition[client.client_id]
+            self._transitions.put(place, self._labels(client.client_id), _transition(client))
+        else:
+            self._transitions.set_value(place, _transition(client))
+
+    def note_event(self, client: Client) -> None:
+        """Give a client a better claim that waits, and of which only AWS's record was known."""
+        if self._waiting.note_event(client) and self._make_room(client):
+            self._waiting.withdraw_last()
+            self._render(client)
 
     def describe(self, client: Client) -> None:
         """Render what the registry has about a client, if it has series."""
@@ -124,8 +134,8 @@ class ClientSeries:
             successor = self._waiting.pop()
             if successor is not None:
                 self._render(successor)
-        elif client.transition is not None:
-            self._waiting.forgot_one()
+        elif client.state is not State.UNKNOWN:
+            self._waiting.forgot(client)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the text of all series; it is the same in both exposition formats."""
@@ -133,18 +143,44 @@ class ClientSeries:
             for family in (self._connected, self._transitions, self._info):
                 yield from family.blocks()
 
+    def _make_room(self, client: Client) -> bool:
+        """Take the place of a client that only AWS's record tells of, for one that has events."""
+        if client.has_record_only:
+            return False
+        known = self._fleet.presence.clients
+        for client_id in reversed(self._without_transition):
+            other = known.get(client_id)
+            if other is not None and other.has_record_only:
+                self._clear(client_id)
+                self._wait(other)
+                return True
+        return False
+
+    def _wait(self, client: Client) -> None:
+        if not self._waiting:
+            self._log.warning(
+                "limit of clients with series of their own reached; totals count all clients",
+                key="metrics.max_clients",
+                value=self._max_clients,
+            )
+        self._waiting.add(client)
+
     def _render(self, client: Client) -> None:
         client_id = client.client_id
         place = self._free.pop() if self._free else len(self._places)
         self._places[client_id] = place
         labels = self._labels(client_id)
-        connected, transition = _values(client)
-        self._connected.put(place, labels, connected)
-        self._transitions.put(place, labels, transition)
+        self._connected.put(place, labels, _connected(client))
+        if client.transition is None:
+            self._without_transition[client_id] = None
+            self._transitions.free(place)
+        else:
+            self._transitions.put(place, labels, _transition(client))
         self._put_info(place, client, labels)
 
     def _clear(self, client_id: str) -> None:
         place = self._places.pop(client_id)
+        self._without_transition.pop(client_id, None)
         self._free.append(place)
         for family in (self._connected, self._transitions, self._info):
             family.free(place)
@@ -165,34 +201,54 @@ class ClientSeries:
         return label_text(labels)
 
 
-def _values(client: Client) -> tuple[bytes, bytes]:
-    """Return the values of the client: connected, and its last transition with milliseconds."""
-    connected = b"1" if client.state in _CONNECTED_STATES else b"0"
-    return connected, b"%.3f" % (client.transition or 0.0)
+def _connected(client: Client) -> bytes:
+    return b"1" if client.state in _CONNECTED_STATES else b"0"
+
+
+def _transition(client: Client) -> bytes:
+    """Return the time of the last transition, with milliseconds."""
+    return b"%.3f" % (client.transition or 0.0)
 
 
 class WaitingClients:
-    """Clients without series, the one that has waited longest first.
+    """Clients without series: those with events first, of these the one that has waited longest.
 
     `known` are all clients of the fleet. A client that is forgotten stays in the queue until its
     turn, or until half of the queue may have been forgotten: a queue takes 8 bytes for a client.
+    Clients that only AWS's record tells of are kept by their ID, so that an event finds them.
     """
 
     def __init__(self, known: Mapping[str, Client]) -> None:
         self._known = known
         self._queue: deque[Client] = deque()
+        self._of_record: dict[str, Client] = {}
         self._forgotten = 0
 
     def __bool__(self) -> bool:
-        return bool(self._queue)
+        return bool(self._queue or self._of_record)
 
     def __iter__(self) -> Iterator[Client]:
-        # A client that was forgotten and came back is another object, at a later place.
-        return (each for each in self._queue if self._known.get(each.client_id) is each)
+        yield from self._with_events()
+        yield from self._of_record.values()
 
     def add(self, client: Client) -> None:
-        """Add a client as the last one."""
+        """Add a client as the last one of its kind."""
+        if client.has_record_only:
+            self._of_record[client.client_id] = client
+        else:
+            self._queue.append(client)
+
+    def note_event(self, client: Client) -> bool:
+        """Move a client that has its first event to those that have; return whether it moved."""
+        if client.client_id not in self._of_record or client.has_record_only:
+            return False
+        del self._of_record[client.client_id]
         self._queue.append(client)
+        return True
+
+    def withdraw_last(self) -> None:
+        """Remove the client with events that was added last."""
+        self._queue.pop()
 
     def pop(self) -> Client | None:
         """Remove and return the first client; None if there is none."""
@@ -200,11 +256,19 @@ class WaitingClients:
             client = self._queue.popleft()
             if self._known.get(client.client_id) is client:
                 return client
+        if self._of_record:
+            return self._of_record.pop(next(iter(self._of_record)))
         return None
 
-    def forgot_one(self) -> None:
+    def forgot(self, client: Client) -> None:
         """Note that a client was forgotten that may have been waiting."""
+        if self._of_record.pop(client.client_id, None) is not None:
+            return
         self._forgotten += 1
         if self._forgotten > REBUILD_ABOVE and 2 * self._forgotten > len(self._queue):
-            self._queue = deque(self)
+            self._queue = deque(self._with_events())
             self._forgotten = 0
+
+    def _with_events(self) -> Iterator[Client]:
+        # A client that was forgotten and came back is another object, at a later place.
+        return (each for each in self._queue if self._known.get(each.client_id) is each)

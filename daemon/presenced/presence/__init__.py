@@ -6,6 +6,7 @@ from presenced.presence.client import (
     ClientEvent,
     Effect,
     ForgetReason,
+    RecordEffect,
     State,
     Transition,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Presence",
     "PresenceCounts",
     "PresenceRules",
+    "RecordEffect",
     "State",
     "Transition",
 ]

@@ -92,11 +92,12 @@ class Client(msgspec.Struct, gc=False, eq=False):
 
     `timestamp` (milliseconds), `version` and `session` are those of the event. `since` is when the
     present state began, in seconds since the epoch: for a pending client when it disconnected, for
-    an online one the time of its last transition. `transition` is the time of the last
-    transition, None before the first. `deadline` is the monotonic time at which a pending client
-    goes offline, `offline_at` the one at which an offline client did. `thing_name` is the thing
-    that lifecycle events name for it, None if the client ID is the thing's name. `gap_epoch` is
-    how many gaps in the received events there had been when the client was last verified.
+    an online one the time of its last transition. `transition` is the time of the last transition,
+    None before the first: a client that was offline when it was first known has had none.
+    `deadline` is the monotonic time at which a pending client goes offline, `offline_at` the one at
+    which an offline client did. `thing_name` is the thing that lifecycle events name for it, None
+    if the client ID is the thing's name. `gap_epoch` is how many gaps in the received events there
+    had been when the client was last verified.
     `adopted` if its state and `timestamp` are those of AWS's record, which has neither version nor
     session. `replaced` are the connections whose disconnect is awaited, and `ambiguous` the events
     whose order is not certain; None if there are none, as for nearly all clients.
@@ -130,6 +131,11 @@ class Client(msgspec.Struct, gc=False, eq=False):
         Without one it is unknown, or supposed to be online because of some other event.
         """
         return self.timestamp != _NO_EVENT
+
+    @property
+    def has_record_only(self) -> bool:
+        """Whether it was offline when first known, by AWS's record, and no event came since."""
+        return self.adopted and self.transition is None
 
     @property
     def session(self) -> str | None:
@@ -185,6 +191,23 @@ class Effect(StrEnum):
         return self is Effect.DUPLICATE or self is Effect.STALE
 
 
+class RecordEffect(StrEnum):
+    """What AWS's record, or its absence, did to a client."""
+
+    ADOPTED = "adopted"
+    """A client without events got the state of the record."""
+    CORRECTED = "corrected"
+    """The record contradicted the events and was right."""
+    OFFLINE_PREVENTED = "offline_prevented"
+    """A lookup found a client connected whose offline delay was over."""
+    OFFLINE_CONFIRMED = "offline_confirmed"
+    """A lookup found it disconnected."""
+    ASKED = "asked"
+    """The offline delay is over, and the answer to a lookup is awaited."""
+    UNANSWERED = "unanswered"
+    """The lookup that was due could not be made, or its answer did not come in time."""
+
+
 class ClientChange(msgspec.Struct, gc=False):
     """What one event, deadline or request did to one client.
 
@@ -194,8 +217,9 @@ class ClientChange(msgspec.Struct, gc=False):
     `transition` is set if the client went online or offline. `described` means that the registry
     may say something else about the client. `changed` is False if nothing kept about the client
     changed, so that its row in the state file stays the same. `adopted` if a client without events
-    got the state of AWS's record, which is no transition. `dropped` is the client ID whose
-    ordering record made room for this one's.
+    got the state of AWS's record, which is no transition. `record` is what the record did at
+    `received`, and `operation` the one of AWS that answered, if any. `dropped` is the client ID
+    whose ordering record made room for this one's.
     """
 
     client: Client
@@ -210,4 +234,6 @@ class ClientChange(msgspec.Struct, gc=False):
     described: bool = False
     changed: bool = True
     adopted: bool = False
+    record: RecordEffect | None = None
+    operation: str | None = None
     dropped: str | None = None

@@ -15,6 +15,7 @@ from presenced.presence.client import (
     EventStamp,
     ForgetReason,
     PackedSession,
+    RecordEffect,
     ReplacedConnection,
     State,
     pack,
@@ -143,17 +144,27 @@ class Presence:
             return None
         if verdict is Verdict.IGNORE:
             return None
-        transition = None
+        transition, effect = None, None
         if verdict is Verdict.ADOPT:
             self.counts.offline_prevented += waited
+            effect = RecordEffect.OFFLINE_PREVENTED if waited else RecordEffect.CORRECTED
             transition = self._states.correct(client, row, now)
         elif waited:
+            effect = RecordEffect.OFFLINE_CONFIRMED
             transition = self._states.confirm_offline(client, row.asked, now)
         elif row.timestamp is not None and row.timestamp > client.timestamp + accuracy:
             row.note_in(client)  # the same state, of a later connection
         if row.settles:
             self._states.verify(client, row.gap_epoch)
-        return ClientChange(client, before, client.state, transition, received=row.asked)
+        return ClientChange(
+            client,
+            before,
+            client.state,
+            transition,
+            received=row.asked,
+            record=effect,
+            operation=row.operation,
+        )
 
     def give_up_lookup(self, client_id: str, now: float) -> None:
         """Make a client go offline at the monotonic time `now` that waits for an answer."""
@@ -173,7 +184,15 @@ class Presence:
         client = client or self._add(row.client_id)
         self.forgotten.pop(row.client_id, None)
         self._states.adopt(client, row, now)
-        return ClientChange(client, before, client.state, received=row.asked, adopted=True)
+        return ClientChange(
+            client,
+            before,
+            client.state,
+            received=row.asked,
+            adopted=True,
+            record=RecordEffect.ADOPTED,
+            operation=row.operation,
+        )
 
     def _order(self, event: LifecycleEvent, last: Client | None) -> tuple[Ordering, bool]:
         """Compare an event with what is known of its client.
@@ -359,8 +378,10 @@ class Presence:
         """
         for when, item in self.deadlines.due(now):
             if isinstance(item, Client):
-                transition = self._states.end_of_delay(item, when + offset, when)
-                yield ClientChange(item, _PENDING, item.state, transition)
+                transition, effect = self._states.end_of_delay(item, when + offset, when)
+                yield ClientChange(
+                    item, _PENDING, item.state, transition, received=when + offset, record=effect
+                )
             elif isinstance(item, ReplacedConnection):
                 self._states.awaited.miss(item)
                 yield ClientChange(item.client, item.client.state, item.client.state)

@@ -7,7 +7,7 @@ seconds.
 from typing import Any
 
 from presenced.events.model import LifecycleEvent
-from presenced.presence.client import Client, Effect, PackedSession, State, Transition
+from presenced.presence.client import Client, Effect, PackedSession, RecordEffect, State, Transition
 from presenced.presence.counts import PresenceCounts
 from presenced.presence.deadlines import Deadlines
 from presenced.presence.disconnects import AwaitedDisconnects, CountedDisconnects
@@ -144,7 +144,9 @@ class Transitions:
             return _BEGAN_DELAY, None
         return Effect.WENT_OFFLINE, self.go_offline(client, received, now)
 
-    def end_of_delay(self, client: Client, confirmed: float, now: float) -> Transition | None:
+    def end_of_delay(
+        self, client: Client, confirmed: float, now: float
+    ) -> tuple[Transition | None, RecordEffect | None]:
         """Take a pending client offline, unless AWS is to be asked first.
 
         Without an answer, a client that AWS's record showed online stays so after a takeover: the
@@ -153,13 +155,15 @@ class Transitions:
         due = self._lookups.before_offline(client, now, verified=not self.is_unverified(client))
         if due is Due.WAIT:
             self._deadlines.schedule(now + PATIENCE, client, ahead=PATIENCE)
-            return None
+            return None, RecordEffect.ASKED
+        effect = None
         if due is Due.GO_OFFLINE_UNVERIFIED:
             self.doubt(client)
+            effect = RecordEffect.UNANSWERED
         if client.adopted and client.reason == TAKEN_OVER:
             self.end_delay(client)
-            return None
-        return self.go_offline(client, confirmed, now)
+            return None, effect
+        return self.go_offline(client, confirmed, now), effect
 
     def confirm_offline(self, client: Client, confirmed: float, now: float) -> Transition:
         """Take a pending client offline because AWS's record says so."""
@@ -167,9 +171,12 @@ class Transitions:
         return self.go_offline(client, confirmed, now)
 
     def adopt(self, client: Client, row: Row, now: float) -> None:
-        """Give a client without events the state of a row: no transition, no duration."""
+        """Give a client without events the state of a row: no transition, no duration.
+
+        For one that is offline, `transition` stays None: nothing tells whether it is in use.
+        """
         row.note_in(client)
-        client.since = client.transition = client.timestamp / 1000
+        client.since = client.timestamp / 1000
         age = row.asked - client.since
         left = self.rules.delay(row.reason) - age
         if row.connected:
@@ -180,6 +187,7 @@ class Transitions:
         else:
             self.enter(client, _OFFLINE)
             self.offline.add(client, now - age)
+        client.transition = None if client.state is _OFFLINE else client.since
         self.counts.adopted[client.state] += 1
         if row.settles:
             self.verify(client, row.gap_epoch)

@@ -100,7 +100,12 @@ class Service:
         self._metric_sources.connections = self._connections
         self._metric_sources.inbox = self._delivery.inbox
         api_sources = Sources(
-            self._pipeline, self._gap_detector, clocks, self.readiness, self._delivery.hold_after
+            self._pipeline,
+            self._gap_detector,
+            clocks,
+            self.readiness,
+            self._delivery.hold_after,
+            self._reconciler,
         )
         limit = connection_limit()
         self._api: Api | None = None

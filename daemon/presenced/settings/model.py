@@ -193,8 +193,9 @@ class MetricsSettings(Section):
     """How many clients may have series of their own. Totals include the clients beyond it, and
     presenced_clients_without_series is their number. The clients that came first have series, with
     a state file also after a restart. When one of them is forgotten, the client that has waited
-    longest gets its place. A client ID of more than 128 bytes in UTF-8, AWS IoT Core's own limit,
-    has no series."""
+    longest gets its place. A client that AWS's record showed offline, without any event since,
+    gives its place to one that has events. A client ID of more than 128 bytes in UTF-8, AWS IoT
+    Core's own limit, has no series."""
 
     client_id_pattern: Annotated[re.Pattern[str] | None, BeforeValidator(_compile_pattern)] = None
     """Regular expression (Python's) for client IDs with a structure, such as

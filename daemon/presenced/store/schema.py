@@ -36,7 +36,7 @@ class ClientRow(NamedTuple):
     `since`, `transition` and `deadline` are wall-clock seconds since the epoch. `deadline`, plus
     `clock_set_by` of the table `meta`, is when a pending client goes offline. `offline_at` is when
     an offline client went offline, in seconds of total running time (`lived` of `meta`). `gaps` is
-    the number of gaps at the last event of the client: an online or pending client with fewer than
+    the number of gaps at the last event of the client: a client with another number than
     `gaps` of `meta` is unverified. `connected`, `event_time` (milliseconds; -1 before the first),
     `version` and `session` are those of the event. `departed` is 1 if the client was forgotten and
     only what orders its events is kept. `extra` is an object of what only few clients have.

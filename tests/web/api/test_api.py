@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from api_fleet import START, ApiFleet, Get
+from api_fleet import START, ApiFleet, Get, asking_settings
+from presenced.aws.errors import AwsError, Cause
+from presenced.aws.reconciler import Reconciler
 from presenced.presence import PresenceRules
 from presenced.sources.connection_gap import GapReason
 from presenced.sources.gap_detector import LastGap
@@ -88,6 +91,8 @@ def test_a_client_and_its_place_in_the_registry():
             "last_events": {"connected": connected, "disconnected": event},
             "deadline": {"then": "offline", "at": "2023-11-14T22:13:27.000Z", "held": False},
             "unverified": None,
+            "record_time": None,
+            "awaits_lookup": False,
             "awaited_disconnects": 0,
             "attributes": {"room": "7"},
         }
@@ -162,10 +167,16 @@ def test_an_unverified_client_and_its_gap():
         _, story = await get("/clients/a")
         validate("Story", story)
         assert story["verified"] is False
-        assert story["unverified"] == {"since": None, "reason": None, "connection": None}
+        assert story["unverified"] == {
+            "cause": "gap",
+            "since": None,
+            "reason": None,
+            "connection": None,
+        }
         fleet.gap_detector.last_gap = LastGap("presenced", GapReason.SESSION_LOST, START + 1)
         _, story = await get("/clients/a")
         assert story["unverified"] == {
+            "cause": "gap",
             "since": "2023-11-14T22:13:21.000Z",
             "reason": "session_lost",
             "connection": "presenced",
@@ -325,6 +336,8 @@ def test_the_fleet_in_numbers():
             "readiness": "ready",
             "clients": {"online": 1, "pending": 0, "offline": 1, "unknown": 1},
             "unverified": 0,
+            "in_doubt": {"clients": {"online": 0, "pending": 0, "offline": 0}, "since": None},
+            "aws": None,
             "transitions": {"online": 2, "offline": 1},
             "flaps_suppressed": 0,
             "disconnects": {"CONNECTION_LOST": 1},
@@ -334,6 +347,87 @@ def test_the_fleet_in_numbers():
         }
 
     ask(fleet, use)
+
+
+def test_how_many_are_in_doubt_and_since_when():
+    fleet = ApiFleet()
+    for name in ("a", "b", "c"):
+        fleet.hear("connected", name, at=0)
+    fleet.hear("disconnected", "c", at=1)
+    fleet.wait(60)
+    fleet.presence.note_gap(START + 30)
+
+    async def use(get: Get) -> None:
+        _, summary = await get("/summary")
+        validate("Summary", summary)
+        assert summary["in_doubt"] == {
+            "clients": {"online": 2, "pending": 0, "offline": 1},
+            "since": "2023-11-14T22:13:50.000Z",
+        }
+        for name, connected in (("a", True), ("b", True), ("c", False)):
+            fleet.asked(name, connected=connected, since=20, at=120)
+        _, summary = await get("/summary")
+        assert summary["in_doubt"] == {
+            "clients": {"online": 0, "pending": 0, "offline": 0},
+            "since": None,
+        }, "a settling snapshot ends the gap"
+
+    ask(fleet, use)
+
+
+def test_requests_to_aws_and_what_they_did(tmp_path: Path):
+    async def run() -> None:
+        fleet = ApiFleet(settings=asking_settings(tmp_path / "presenced.yaml"))
+        fleet.asked("new", connected=True, since=-60, at=0)
+        fleet.hear("connected", "lost", at=0)
+        fleet.presence.note_gap(START + 10)
+        fleet.asked("lost", connected=False, since=1000, at=2000)
+        async with fleet.served() as get:
+            await use(get, fleet.reconciler)
+        await fleet.reconciler.stop()
+
+    async def use(get: Get, reconciler: Reconciler) -> None:
+        _, summary = await get("/summary")
+        validate("Summary", summary)
+        assert summary["aws"] == {
+            "problems": [],
+            "failed_requests": [],
+            "last_snapshot": None,
+            "adopted": 1,
+            "corrections": {"online": 0, "offline": 1},
+            "offlines_prevented": 0,
+        }
+        denied = AwsError(Cause.DENIED, "SearchIndex", "not allowed", "Add this.", status=403)
+        reconciler.counts.count("SearchIndex", denied)
+        reconciler.counts.count("SearchIndex", None)
+        reconciler.snapshots.error = denied
+        reconciler.snapshots.completed_at = START + 60
+        reconciler.snapshots.duration, reconciler.snapshots.things = 1.5, 250
+        _, summary = await get("/summary")
+        validate("Summary", summary)
+        assert summary["aws"] | {"adopted": 0, "corrections": {}} == {
+            "problems": ["AWS cannot be asked: SearchIndex: not allowed. Add this."],
+            "failed_requests": [{"operation": "SearchIndex", "result": "denied", "count": 1}],
+            "last_snapshot": {"at": "2023-11-14T22:14:20.000Z", "seconds": 1.5, "things": 250},
+            "adopted": 0,
+            "corrections": {},
+            "offlines_prevented": 0,
+        }
+        _, story = await get("/clients/lost")
+        validate("Story", story)
+        assert (story["decided_by"], story["record_time"]) == (None, "2023-11-14T22:30:00.000Z")
+        _, history = await get("/clients/lost/history")
+        validate("History", history)
+        assert history["entries"][0] == {
+            "kind": "record",
+            "at": "2023-11-14T22:46:40.000Z",
+            "effect": "corrected",
+            "operation": "SearchIndex",
+            "connected": False,
+            "record_time": "2023-11-14T22:30:00.000Z",
+        }
+
+    asyncio.run(run())
 
 
 def test_pages_follow_one_another():

@@ -48,7 +48,93 @@ def test_offline_with_its_reason():
 def test_a_reason_that_is_not_known(reason, words):
     fleet = ApiFleet()
     fleet.hear("disconnected", at=0, disconnectReason=reason)
-    assert explained(fleet) == f"Offline since 2023-11-14 22:13:20 UTC: {words}."
+    assert explained(fleet).startswith(f"Offline since 2023-11-14 22:13:20 UTC: {words}.")
+
+
+def test_a_first_event_that_is_a_disconnect_leaves_a_doubt():
+    fleet = ApiFleet()
+    fleet.hear("disconnected", at=0, disconnectReason="CONNECTION_LOST")
+    assert explained(fleet).endswith(
+        "Unverified: its first event was a disconnect, and a connect after it may have been before"
+        " the subscription."
+    )
+
+
+def test_a_state_of_awss_record():
+    fleet = ApiFleet()
+    fleet.asked("a", connected=True, since=-60, at=0)
+    assert explained(fleet) == (
+        "Online since 2023-11-14 22:12:20 UTC."
+        " AWS's record says so; no newer event of it has been received."
+    )
+    fleet.asked("b", connected=False, since=-3600, at=0, reason="CONNECTION_LOST", settles=False)
+    assert explained(fleet, "b") == (
+        "Offline since 2023-11-14 21:13:20 UTC: the connection was lost."
+        " AWS's record says so; no newer event of it has been received."
+        " Unverified: AWS's record lags and was read soon after the start; a second snapshot"
+        " settles it."
+    )
+
+
+def test_an_event_that_is_older_than_awss_record():
+    fleet = ApiFleet()
+    fleet.asked("a", connected=False, since=-60, at=0, reason="CONNECTION_LOST")
+    fleet.hear("connected", at=5, happened=-3600)
+    assert explained(fleet).endswith(
+        "A connect of version 1 came at 2023-11-14 22:13:25 UTC, 60 min late, and was ignored: the"
+        " state in AWS's record is later."
+    )
+
+
+def test_a_state_that_awss_record_corrected():
+    fleet = ApiFleet(asking=True)
+    fleet.hear("connected", at=0)
+    fleet.presence.note_gap(START + 10)
+    fleet.asked("a", connected=False, since=1000, at=2000, reason="CONNECTION_LOST")
+    assert explained(fleet) == (
+        "Offline since 2023-11-14 22:30:00 UTC: the connection was lost."
+        " AWS's record (SearchIndex), asked at 2023-11-14 22:46:40 UTC, corrected its state: an"
+        " event of it was lost or has not come yet."
+    )
+
+
+def test_a_lookup_is_awaited_and_prevents_an_offline():
+    fleet = ApiFleet(asking=True)
+    fleet.hear("connected", at=0)
+    fleet.hear("disconnected", at=10, disconnectReason="CONNECTION_LOST")
+    fleet.wait(15.5)
+    assert explained(fleet) == (
+        "Disconnected since 2023-11-14 22:13:30 UTC: the connection was lost. Its offline delay is"
+        " over. AWS has been asked whether it is connected; without an answer it goes offline"
+        " within 2 s."
+    )
+    operation = "GetThingConnectivityData"
+    fleet.asked("a", connected=True, since=12, at=16, operation=operation)
+    prevented = (
+        "At 2023-11-14 22:13:36 UTC it would have gone offline, but AWS (GetThingConnectivityData)"
+        " answered that it is connected."
+    )
+    assert explained(fleet) == f"Online since 2023-11-14 22:13:20 UTC. {prevented}"
+    fleet.hear("connected", version=2, at=2000)
+    assert prevented in explained(fleet), "of the last hour"
+    fleet.wait(4000)
+    assert prevented not in explained(fleet)
+
+
+def test_a_lookup_that_could_not_be_made_leaves_a_doubt():
+    fleet = ApiFleet(asking=True)
+    fleet.hear("connected", at=0)
+    fleet.hear("disconnected", at=10, disconnectReason="CONNECTION_LOST")
+    fleet.wait(17.5)
+    told = explained(fleet)
+    assert told.startswith("Offline since 2023-11-14 22:13:30 UTC: the connection was lost.")
+    assert told.endswith(
+        "Unverified: AWS should have been asked before it went offline, but the request failed, was"
+        " not answered in time, or exceeded reconcile.lookups_per_second."
+    )
+    fleet.presence.note_gap(START + 60)
+    fleet.gap_detector.last_gap = LastGap("presenced", GapReason.RATE_LIMIT, START + 60)
+    assert "Unverified since 2023-11-14 22:14:20 UTC: events may have been lost" in explained(fleet)
 
 
 def test_pending_and_until_when():

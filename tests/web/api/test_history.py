@@ -4,7 +4,7 @@ import pytest
 
 from api_fleet import START, ApiFleet
 from presenced.presence import PresenceRules
-from presenced.web.api.history import Confirmation, ReceivedEvent
+from presenced.web.api.history import Confirmation, ReceivedEvent, RecordEntry
 
 
 def recorded(fleet: ApiFleet, client_id: str = "a") -> list[tuple[float, str, str]]:
@@ -13,6 +13,8 @@ def recorded(fleet: ApiFleet, client_id: str = "a") -> list[tuple[float, str, st
     for entry in reversed(fleet.api.history.entries(client_id)):
         if isinstance(entry, Confirmation):
             lines.append((entry.time - START, "confirmed", entry.reason))
+        elif isinstance(entry, RecordEntry):
+            lines.append((entry.time - START, "record", str(entry.effect)))
         else:
             lines.append((entry.received - START, entry.type, str(entry.effect)))
     return lines
@@ -159,3 +161,46 @@ def test_what_cannot_be_told_from_before_is_left_out():
     fleet = ApiFleet(metrics={"api": True})
     fleet.hear("connected", "presenced", at=0)
     assert not recorded(fleet, "presenced"), "our own clients are not shown"
+
+
+def test_lookups_and_their_answers():
+    fleet = ApiFleet(asking=True)
+    fleet.hear("connected", at=0)
+    fleet.hear("disconnected", at=10)
+    fleet.wait(15)
+    fleet.asked("a", connected=True, since=11, at=16, operation="GetConnection")
+    fleet.hear("disconnected", at=300)
+    fleet.wait(305)
+    fleet.asked("a", connected=False, since=300, at=306, operation="GetConnection")
+    fleet.hear("connected", version=2, at=400)
+    fleet.hear("disconnected", version=2, at=410, disconnectReason="CLIENT_ERROR")
+    fleet.wait(420)
+    assert recorded(fleet)[2:] == [
+        (15, "record", "asked"),
+        (16, "record", "offline_prevented"),
+        (300, "disconnected", "began_delay"),
+        (305, "record", "asked"),
+        (306, "record", "offline_confirmed"),
+        (306, "confirmed", None),
+        (400, "connected", "went_online"),
+        (410, "disconnected", "began_delay"),
+        (415, "record", "asked"),
+        (417, "record", "unanswered"),
+        (417, "confirmed", "CLIENT_ERROR"),
+    ]
+
+
+def test_a_snapshot_that_adopts_the_fleet_displaces_no_history():
+    fleet = ApiFleet(clients=2)
+    fleet.hear("connected", "a", at=0)
+    for name in "bcd":
+        fleet.asked(name, connected=True, since=-60, at=1)
+    assert [name for name in "abcd" if recorded(fleet, name)] == ["a"]
+
+
+def test_a_correction_is_an_entry_of_its_own_and_no_end_of_a_delay():
+    fleet = ApiFleet()
+    fleet.hear("connected", at=0)
+    fleet.presence.note_gap(START + 10)
+    fleet.asked("a", connected=False, since=1000, at=2000)
+    assert recorded(fleet)[1:] == [(2000, "record", "corrected")]

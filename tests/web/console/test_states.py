@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from selenium.webdriver import Chrome
 
-from api_fleet import has_room
+from api_fleet import asking_settings, has_room
 from consoles import Stage, staged
 from pages import Page, chromium
+from presenced.aws.errors import AwsError, Cause
 from presenced.events.message import Message
 from presenced.events.model import DISCONNECT_REASONS
 from presenced.system.supervision import Readiness
@@ -211,11 +213,81 @@ def test_a_client_after_a_gap_is_unverified(page: Page, stage: Stage) -> None:
     stage.call(lambda: stage.fleet.hear("connected", at=1))
     stage.call(lambda: stage.fleet.presence.note_gap(stage.fleet.now))
     page.open()
-    page.wait_for_text("#notices", "the state of 1 client is unverified")
+    page.wait_for_text(
+        "#notices",
+        "The state of 1 client (1 online) is in doubt since the gap at 22:13:21, in which events"
+        " may have been lost. The next event of each verifies it.",
+    )
+    page.wait_for_text("#totals", "In doubt 1")
     page.wait_for_text("#clients tbody", "unverified")
     page.one("#clients tbody a").click()
     page.wait_for_text("#badge", "unverified")
     assert "Unverified: events may have been lost" in page.text("#story")
+
+
+def test_a_snapshot_of_aws_ends_the_doubt(browser: Chrome, tmp_path: Path) -> None:
+    with staged(settings=asking_settings(tmp_path / "presenced.yaml"), asking=True) as stage:
+        page = Page(browser, stage.url)
+        fleet = stage.fleet
+        page.emulate()
+        stage.call(lambda: fleet.hear("connected", "a", at=1))
+        stage.call(lambda: fleet.hear("connected", "b", at=1))
+        stage.call(lambda: fleet.presence.note_gap(fleet.now))
+        page.open()
+        page.wait_for_text(
+            "#notices",
+            "The state of 2 clients (2 online) is in doubt: events may have been lost in the gap at"
+            " 22:13:21, or AWS has not confirmed it yet. The next snapshot of AWS's record verifies"
+            " them; none has been completed since the start.",
+        )
+        page.wait_for_text("#totals", "Last snapshot of AWS none yet")
+
+        def snapshot() -> None:
+            last = fleet.reconciler.snapshots
+            fleet.asked("a", connected=True, since=1, at=500)
+            fleet.asked("b", connected=False, since=400, at=500, reason="CONNECTION_LOST")
+            last.completed_at, last.duration, last.things = fleet.now, 1.5, 250
+            denied = AwsError(Cause.DENIED, "GetConnection", "not allowed", status=403)
+            fleet.reconciler.counts.count("GetConnection", denied)
+
+        stage.call(snapshot)
+        page.open()
+        page.wait_for_text("#totals", "Last snapshot of AWS 250 things, 22:21:40")
+        assert page.text("#notices") == ""
+        totals = page.text("#totals")
+        assert "Corrected by AWS 0 to online, 1 to offline" in totals
+        assert "Failed requests to AWS GetConnection denied 1" in totals
+        assert "In doubt" not in totals
+        page.open("#/clients/b")
+        page.wait_for_text("#story", "AWS's record (SearchIndex), asked at 2023-11-14 22:21:40 UTC")
+        assert "By AWS's record 22:20:00" in page.text("#facts")
+        assert page.text("#timeline").startswith(
+            "22:21:40 AWS's record corrected it: offline. SearchIndex"
+        )
+
+
+def test_a_lookup_before_a_client_goes_offline_is_told(browser: Chrome) -> None:
+    with staged(asking=True) as stage:
+        page = Page(browser, stage.url)
+        fleet = stage.fleet
+        page.emulate()
+        stage.call(lambda: fleet.hear("connected", at=1))
+        stage.call(lambda: fleet.hear("disconnected", at=10, disconnectReason="CONNECTION_LOST"))
+        stage.call(lambda: fleet.wait(15.5))
+        page.open("#/clients/a")
+        page.wait_for_text("#story", "AWS has been asked whether it is connected")
+        operation = "GetThingConnectivityData"
+        stage.call(lambda: fleet.asked("a", connected=True, since=12, at=16, operation=operation))
+        page.open("#/clients/a")
+        page.wait_for_text("#story", "it would have gone offline, but AWS")
+        page.wait_for_text("#timeline", "AWS answered that it is connected: it stayed online.")
+        assert page.text("#badge").startswith("online")
+        stage.call(lambda: fleet.hear("connected", version=2, at=30))
+        stage.call(lambda: fleet.hear("disconnected", version=2, at=40))
+        stage.call(lambda: fleet.wait(60))
+        page.open("#/clients/a")
+        page.wait_for_text("#story", "Unverified: AWS should have been asked")
+        page.wait_for_text("#timeline", "AWS could not be asked, or did not answer in time.")
 
 
 def test_what_came_before_is_not_remembered(page: Page, stage: Stage) -> None:

@@ -9,15 +9,24 @@ from collections.abc import Sequence
 import msgspec
 
 from presenced import __version__
+from presenced.aws.reconciler import Reconciler
+from presenced.aws.snapshots import SnapshotDriver
 from presenced.fleet import Fleet
 from presenced.pipeline import Pipeline
-from presenced.presence import Client, State, Transition
+from presenced.presence import Client, Presence, PresenceCounts, State, Transition
 from presenced.presence.client import EventStamp, unpack
 from presenced.system.supervision import Readiness
 from presenced.system.timestamps import format_utc
 from presenced.web.api import answers
+from presenced.web.api.doubt import Doubt
 from presenced.web.api.explanation import LATEST_TIME, ClientDetails, explain
-from presenced.web.api.history import ClientHistory, Confirmation, Entry, ReceivedEvent
+from presenced.web.api.history import (
+    ClientHistory,
+    Confirmation,
+    Entry,
+    ReceivedEvent,
+    RecordEntry,
+)
 
 
 def _timestamp(seconds: float | None) -> str | None:
@@ -63,7 +72,7 @@ class ClientAnswers:
 
     def story(self, details: ClientDetails) -> answers.Story:
         """Return everything about a client."""
-        client, history, gap = details.client, details.history, details.gap
+        client, history, doubt = details.client, details.history, details.doubt
         attributes = self._fleet.describe(client).attributes
         return answers.Story(
             **msgspec.structs.asdict(self.client(client)),
@@ -72,13 +81,9 @@ class ClientAnswers:
             ignored=[_event(event) for event in history.ignored],
             last_events={kind: _event(event) for kind, event in history.last_by_type.items()},
             deadline=_deadline(details),
-            unverified=answers.Gap(
-                since=_timestamp(gap.at) if gap else None,
-                reason=gap.reason if gap else None,
-                connection=gap.connection if gap else None,
-            )
-            if details.unverified
-            else None,
+            unverified=_gap(doubt) if doubt else None,
+            record_time=_event_time(client.timestamp) if client.adopted else None,
+            awaits_lookup=details.awaits_lookup,
             awaited_disconnects=len(client.replaced or ()),
             attributes={
                 name: attributes[name] or "" for name in self._attributes if name in attributes
@@ -105,7 +110,9 @@ def transition_answer(transition: Transition) -> answers.Transition:
     )
 
 
-def summary_answer(pipeline: Pipeline, readiness: Readiness, now: float) -> answers.Summary:
+def summary_answer(
+    pipeline: Pipeline, reconciler: Reconciler | None, readiness: Readiness, now: float
+) -> answers.Summary:
     """Return the fleet in numbers, which are those of the metrics."""
     counts, inventory = pipeline.fleet.presence.counts, pipeline.fleet.inventory
     disconnects: dict[str, int] = {}
@@ -118,6 +125,8 @@ def summary_answer(pipeline: Pipeline, readiness: Readiness, now: float) -> answ
         readiness=readiness.text,
         clients={state.value: count for state, count in counts.clients.items()},
         unverified=counts.unverified_connected,
+        in_doubt=_in_doubt(pipeline.fleet.presence),
+        aws=_aws(reconciler, counts) if reconciler else None,
         transitions={state.value: count for state, count in counts.transitions.items()},
         flaps_suppressed=counts.flaps_suppressed,
         disconnects=disconnects,
@@ -127,7 +136,64 @@ def summary_answer(pipeline: Pipeline, readiness: Readiness, now: float) -> answ
     )
 
 
-def _entry(entry: Entry) -> answers.HistoryEvent | answers.Confirmation:
+def _in_doubt(presence: Presence) -> answers.InDoubt:
+    unverified = presence.counts.unverified
+    states = (State.ONLINE, State.PENDING, State.OFFLINE)
+    since = presence.last_gap_at if any(unverified[state] for state in states) else 0.0
+    return answers.InDoubt(
+        clients={state.value: unverified[state] for state in states},
+        since=_timestamp(since or None),
+    )
+
+
+def _aws(reconciler: Reconciler, counts: PresenceCounts) -> answers.Aws:
+    corrections = {State.ONLINE.value: 0, State.OFFLINE.value: 0}
+    for (state, _), count in counts.corrections.items():
+        corrections[state.value] += count
+    return answers.Aws(
+        problems=reconciler.problems,
+        failed_requests=[
+            answers.FailedRequests(operation=operation, result=result, count=count)
+            for (operation, result), count in reconciler.counts.requests.items()
+            if count and result != "ok"
+        ],
+        last_snapshot=_snapshot(reconciler.snapshots),
+        adopted=sum(counts.adopted.values()),
+        corrections=corrections,
+        offlines_prevented=counts.offline_prevented,
+    )
+
+
+def _snapshot(last: SnapshotDriver) -> answers.Snapshot | None:
+    if last.completed_at is None or last.duration is None or last.things is None:
+        return None
+    return answers.Snapshot(
+        at=format_utc(last.completed_at), seconds=round(last.duration, 3), things=last.things
+    )
+
+
+def _gap(doubt: Doubt) -> answers.Gap:
+    gap = doubt.gap
+    return answers.Gap(
+        cause=doubt.cause,
+        since=_timestamp(gap.at) if gap else None,
+        reason=gap.reason if gap else None,
+        connection=gap.connection if gap else None,
+    )
+
+
+def _entry(
+    entry: Entry,
+) -> answers.HistoryEvent | answers.Confirmation | answers.RecordAnswer:
+    if isinstance(entry, RecordEntry):
+        has_answer = entry.operation is not None
+        return answers.RecordAnswer(
+            at=format_utc(entry.time),
+            effect=entry.effect,
+            operation=entry.operation,
+            connected=entry.connected if has_answer else None,
+            record_time=_event_time(entry.timestamp) if has_answer else None,
+        )
     if isinstance(entry, Confirmation):
         return answers.Confirmation(
             at=format_utc(entry.time), since=format_utc(entry.since), reason=entry.reason
@@ -161,7 +227,7 @@ def _rival(event: EventStamp) -> answers.Rival:
 
 def _decided_by(client: Client, history: ClientHistory) -> answers.Event | None:
     """Return the event that determined the state; from the state if it is not in the history."""
-    if not client.has_event:
+    if not client.has_event or client.adopted:
         return None
     decided = history.decided_for(client)
     if decided is not None:

@@ -9,8 +9,9 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from presenced.presence import Effect, State
+from presenced.presence import Effect, RecordEffect, State
 from presenced.sources.connection_gap import GapReason
+from presenced.web.api.doubt import DoubtCause
 
 
 def _doc(description: str) -> Meta:
@@ -95,11 +96,21 @@ class Confirmation(Answer, tag_field="kind", tag="confirmed_offline"):
     reason: Reason
 
 
+class RecordAnswer(Answer, tag_field="kind", tag="record"):
+    """What AWS's record of who is connected did to a client, or that it could not be asked."""
+
+    at: Annotated[Timestamp, _doc("When AWS was asked.")]
+    effect: RecordEffect
+    operation: Annotated[str | None, _doc("The operation of AWS that answered; null without one.")]
+    connected: Annotated[bool | None, _doc("What AWS answered; null without an answer.")]
+    record_time: Annotated[Timestamp | None, _doc("Since when, by AWS's record.")]
+
+
 class History(Answer):
     """The remembered events of a client."""
 
     client_id: str
-    entries: Annotated[list[HistoryEvent | Confirmation], _doc("Newest first.")]
+    entries: Annotated[list[HistoryEvent | Confirmation | RecordAnswer], _doc("Newest first.")]
     kept_per_client: Annotated[Count, _doc("The maximum number of entries.")]
 
 
@@ -112,11 +123,12 @@ class Deadline(Answer):
 
 
 class Gap(Answer):
-    """The gap in which events of a client may have been lost."""
+    """Why the state of a client is in doubt."""
 
-    since: Timestamp | None
-    reason: Annotated[GapReason | None, _doc("Null if the gap was before presenced was started.")]
-    connection: str | None
+    cause: Annotated[DoubtCause, _doc("A gap; a lookup that failed; a first sign of the client.")]
+    since: Annotated[Timestamp | None, _doc("When the gap was; null without one.")]
+    reason: Annotated[GapReason | None, _doc("Of the gap; null if it was before the start.")]
+    connection: Annotated[str | None, _doc("The connection that had the gap.")]
 
 
 class Story(Client):
@@ -128,8 +140,52 @@ class Story(Client):
     last_events: Annotated[dict[str, Event], _doc("The last event of each type.")]
     deadline: Annotated[Deadline | None, _doc("Null if it has none.")]
     unverified: Annotated[Gap | None, _doc("Null if the client is verified.")]
+    record_time: Annotated[
+        Timestamp | None,
+        _doc("When it changed by AWS's record; null if the state follows from an event."),
+    ]
+    awaits_lookup: Annotated[
+        bool, _doc("True while it stays pending until AWS tells whether it is connected.")
+    ]
     awaited_disconnects: Annotated[Count, _doc("Replaced connections without a disconnect yet.")]
     attributes: Annotated[dict[str, str], _doc("Those that metrics.thing_attributes names.")]
+
+
+class InDoubt(Answer):
+    """The clients whose state is in doubt: newer events may have been lost, or a lookup failed."""
+
+    clients: Annotated[dict[str, Count], _doc("The number of these clients by state.")]
+    since: Annotated[
+        Timestamp | None,
+        _doc("The time of the last gap; null if none is in doubt."),
+    ]
+
+
+class FailedRequests(Answer):
+    """Requests to AWS that failed."""
+
+    operation: str
+    result: Annotated[str, _one_of("throttled", "denied", "failed")]
+    count: Annotated[Count, _doc("Attempts since the start.")]
+
+
+class Snapshot(Answer):
+    """A complete reading of AWS's record."""
+
+    at: Annotated[Timestamp, _doc("When it was complete.")]
+    seconds: Annotated[float, _doc("How long it took.")]
+    things: Annotated[Count, _doc("The number of things in it.")]
+
+
+class Aws(Answer):
+    """Requests to AWS for its record of who is connected."""
+
+    problems: Annotated[list[str], _doc("What fails at present, with the remedy.")]
+    failed_requests: list[FailedRequests]
+    last_snapshot: Annotated[Snapshot | None, _doc("Null before the first one since the start.")]
+    adopted: Annotated[Count, _doc("Clients first known by AWS's record.")]
+    corrections: Annotated[dict[str, Count], _doc("Corrected clients by the right state.")]
+    offlines_prevented: Annotated[Count, _doc("Lookups that found a client connected.")]
 
 
 class Summary(Answer):
@@ -143,6 +199,8 @@ class Summary(Answer):
     unverified: Annotated[
         Count, _doc("The number of online and pending clients with events that may be lost.")
     ]
+    in_doubt: InDoubt
+    aws: Annotated[Aws | None, _doc("Null if AWS is not asked (reconcile.enabled).")]
     transitions: Annotated[dict[str, Count], _doc("Transitions by their new state.")]
     flaps_suppressed: Annotated[Count, _doc("Interruptions shorter than the offline delay.")]
     disconnects: Annotated[dict[str, Count], _doc("Disconnects by reason.")]

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from aiohttp import web
 
+from presenced.aws.reconciler import Reconciler
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client
 from presenced.settings import HistorySettings, MetricsSettings
@@ -18,6 +19,7 @@ from presenced.system.supervision import Readiness
 from presenced.web.api import answers
 from presenced.web.api.answer_builder import ClientAnswers, history_answer, summary_answer
 from presenced.web.api.client_index import ClientIndex
+from presenced.web.api.doubt import doubt_of
 from presenced.web.api.explanation import ClientDetails
 from presenced.web.api.history import History
 from presenced.web.api.openapi import document
@@ -31,13 +33,14 @@ _HISTORY = "/history"
 
 
 class Sources(NamedTuple):
-    """The parts of the daemon that the API shows."""
+    """The parts of the daemon that the API shows; `reconciler` is None if AWS is not asked."""
 
     pipeline: Pipeline
     gap_detector: GapDetector
     clocks: Clocks
     readiness: Callable[[], Readiness]
     hold_after: Callable[[], float]
+    reconciler: Reconciler | None = None
 
 
 class Api:
@@ -141,10 +144,11 @@ class Api:
 
     async def _get_summary(self, request: web.Request) -> web.Response:
         check_query(request.query)
-        now = self._sources.clocks.wall()
-        return _respond(
-            request, summary_answer(self._sources.pipeline, self._sources.readiness(), now)
+        sources = self._sources
+        summary = summary_answer(
+            sources.pipeline, sources.reconciler, sources.readiness(), sources.clocks.wall()
         )
+        return _respond(request, summary)
 
     async def _get_document(self, request: web.Request) -> web.Response:
         check_query(request.query)
@@ -152,16 +156,20 @@ class Api:
 
     def _details(self, client: Client) -> ClientDetails:
         clocks, now = self._sources.clocks, self._sources.clocks.wall()
-        due = self._fleet.presence.deadline(client)
-        unverified = self._fleet.presence.is_unverified(client)
+        presence = self._fleet.presence
+        due = presence.deadline(client)
+        history = self.history.get(client.client_id)
+        unverified = presence.is_unverified(client)
         return ClientDetails(
             client=client,
-            history=self.history.get(client.client_id),
+            history=history,
             now=now,
             deadline=None if due is None else due - clocks.monotonic() + now,
             held=due is not None and due > self._sources.hold_after(),
-            unverified=unverified,
-            gap=self._sources.gap_detector.last_gap if unverified else None,
+            awaits_lookup=presence.lookups.is_awaited(client.client_id),
+            doubt=doubt_of(client, history, self._sources.gap_detector.last_gap)
+            if unverified
+            else None,
         )
 
 

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from presenced.presence import Client, Effect, State
-from presenced.sources.gap_detector import LastGap
-from presenced.web.api.history import ClientHistory, ReceivedEvent
+from presenced.presence import Client, Effect, RecordEffect, State
+from presenced.presence.lookups import PATIENCE
+from presenced.presence.record import TAKEN_OVER
+from presenced.web.api.doubt import Doubt, DoubtCause
+from presenced.web.api.history import ClientHistory, ReceivedEvent, RecordEntry
 
 LATEST_TIME = 253_402_300_799.0
 """The last second of the year 9999, in epoch seconds: RFC 3339 and datetime end there."""
@@ -40,12 +42,28 @@ _GAPS = {
 }
 
 
+_DOUBTS = {
+    DoubtCause.GAP: "events may have been lost before presenced was started",
+    DoubtCause.NO_LOOKUP: (
+        "AWS should have been asked before it went offline, but the request failed, was not"
+        " answered in time, or exceeded reconcile.lookups_per_second"
+    ),
+    DoubtCause.FIRST_DISCONNECT: (
+        "its first event was a disconnect, and a connect after it may have been before the"
+        " subscription"
+    ),
+    DoubtCause.PROVISIONAL: (
+        "AWS's record lags and was read soon after the start; a second snapshot settles it"
+    ),
+}
+
+
 class ClientDetails(NamedTuple):
     """All that is known about one client at the time `now`. Times are in epoch seconds.
 
     `deadline` is when it goes offline or is forgotten; `held` is true while that is delayed until
-    the message backlog has been received. `gap` is the gap that makes it unverified, None if that
-    was before the start.
+    the message backlog has been received, `awaits_lookup` while AWS is asked whether it is
+    connected. `doubt` is why it is unverified, None if it is verified.
     """
 
     client: Client
@@ -53,8 +71,8 @@ class ClientDetails(NamedTuple):
     now: float
     deadline: float | None
     held: bool
-    unverified: bool
-    gap: LastGap | None
+    awaits_lookup: bool
+    doubt: Doubt | None
 
 
 def explain(details: ClientDetails) -> str:
@@ -63,8 +81,13 @@ def explain(details: ClientDetails) -> str:
 
 
 def _sentences(details: ClientDetails) -> Iterator[str]:
-    client, history, gap = details.client, details.history, details.gap
+    client, history = details.client, details.history
     yield _state(details)
+    is_taken_over = client.state is State.PENDING and client.reason == TAKEN_OVER
+    if client.adopted and not is_taken_over:
+        yield _adopted(history.record)
+    elif (prevented := _prevented(details)) is not None:
+        yield prevented
     decided = history.decided_for(client)
     lateness = decided.lateness if decided else None
     if lateness is not None and lateness >= _LATE:
@@ -81,17 +104,52 @@ def _sentences(details: ClientDetails) -> Iterator[str]:
     if len(ignored) > 1:
         yield f"{len(ignored)} events have been ignored since then. The last:"
     if ignored:
-        yield _ignored(ignored[-1])
+        yield _ignored(ignored[-1], client)
     if awaited := len(client.replaced or ()):
         plural = "s" * (awaited > 1)
         yield f"The disconnect{plural} of {awaited} replaced connection{plural} may still come."
-    if details.unverified and gap is None:
-        yield "Unverified: events may have been lost before presenced was started."
-    elif details.unverified and gap is not None:
-        yield (
+    if details.doubt is not None:
+        yield _unverified(details.doubt)
+
+
+def _adopted(record: RecordEntry | None) -> str:
+    """Explain a state that follows from AWS's record."""
+    if record is None or record.effect is RecordEffect.ADOPTED:
+        return "AWS's record says so; no newer event of it has been received."
+    if record.effect is RecordEffect.OFFLINE_PREVENTED:
+        return _prevention(record)
+    if record.effect is RecordEffect.CORRECTED:
+        return (
+            f"AWS's record ({record.operation}), asked at {_time(record.time)}, corrected its"
+            " state: an event of it was lost or has not come yet."
+        )
+    return "Its last connection is known from AWS's record, not from an event."
+
+
+def _prevented(details: ClientDetails) -> str | None:
+    """Explain that a lookup kept a client online within the last hour."""
+    record = details.history.record
+    if record is None or record.effect is not RecordEffect.OFFLINE_PREVENTED:
+        return None
+    is_recent = record.time > details.now - _HOUR
+    return _prevention(record) if is_recent and details.client.state is State.ONLINE else None
+
+
+def _prevention(record: RecordEntry) -> str:
+    return (
+        f"At {_time(record.time)} it would have gone offline, but AWS ({record.operation}) answered"
+        " that it is connected."
+    )
+
+
+def _unverified(doubt: Doubt) -> str:
+    gap = doubt.gap
+    if gap is not None:
+        return (
             f"Unverified since {_time(gap.at)}: events may have been lost on the connection"
             f" {gap.connection}, because {_GAPS[gap.reason]}."
         )
+    return f"Unverified: {_DOUBTS[doubt.cause]}."
 
 
 def _state(details: ClientDetails) -> str:
@@ -115,6 +173,11 @@ def _reason(reason: str | None) -> str:
 
 
 def _pending(details: ClientDetails) -> str:
+    if details.awaits_lookup:
+        return (
+            "Its offline delay is over. AWS has been asked whether it is connected; without an"
+            f" answer it goes offline within {PATIENCE:.0f} s."
+        )
     if details.deadline is None or details.held:
         return (
             "It counts as online until the message backlog has been received: a connection to the"
@@ -123,14 +186,17 @@ def _pending(details: ClientDetails) -> str:
     return f"It counts as offline from {_time(details.deadline)} on, unless it connects before."
 
 
-def _ignored(event: ReceivedEvent) -> str:
+def _ignored(event: ReceivedEvent, client: Client) -> str:
     name, when = _name(event.type, event.version), _time(event.received)
     if event.effect is Effect.DUPLICATE:
         return f"A second copy of the {name} came at {when} and was ignored."
     lateness = event.lateness or 0.0
     late = f", {_duration(lateness)} late," if lateness >= 1 else ""
     later = "last event"
-    if (accepted := event.against) is not None:
+    accepted = event.against
+    if accepted is not None and client.adopted and accepted.timestamp == client.timestamp:
+        later = "state in AWS's record"
+    elif accepted is not None:
         later = _name("connected" if accepted.connected else "disconnected", accepted.version)
     return f"A {name} came at {when}{late} and was ignored: the {later} is later."
 

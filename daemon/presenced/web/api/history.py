@@ -9,7 +9,15 @@ from itertools import islice
 import msgspec
 
 from presenced.events.model import LifecycleEvent, SubscriptionEvent
-from presenced.presence import Client, ClientChange, ClientEvent, Effect, State
+from presenced.presence import (
+    Client,
+    ClientChange,
+    ClientEvent,
+    Effect,
+    RecordEffect,
+    State,
+    Transition,
+)
 from presenced.presence.client import EventStamp, PackedSession
 
 # Entries beyond the limit that may accumulate before the oldest are dropped together.
@@ -49,7 +57,21 @@ class Confirmation(msgspec.Struct, eq=False, gc=False):
     earlier: Entry | None = None
 
 
-Entry = ReceivedEvent | Confirmation
+class RecordEntry(msgspec.Struct, eq=False, gc=False):
+    """What AWS's record did at `time`, epoch seconds; `operation` is None without an answer.
+
+    `connected` and `timestamp` (milliseconds) are what the record said.
+    """
+
+    time: float
+    effect: RecordEffect
+    operation: str | None
+    connected: bool
+    timestamp: int
+    earlier: Entry | None = None
+
+
+Entry = ReceivedEvent | Confirmation | RecordEntry
 
 
 # A chain of entries: adding one touches no other. The garbage collector would traverse a list, with
@@ -101,9 +123,14 @@ class ClientHistory(msgspec.Struct, eq=False, gc=False):
         It is not always the last accepted event: an ambiguous order may be resolved later.
         """
         decided = self.decided
-        if decided is None or decided.version != client.version:
+        if decided is None or client.adopted or decided.version != client.version:
             return None
         return decided if decided.session == client.packed_session else None
+
+    @property
+    def record(self) -> RecordEntry | None:
+        """What AWS's record did last; None if nothing is remembered of it."""
+        return next((entry for entry in self.entries if isinstance(entry, RecordEntry)), None)
 
     @property
     def ignored(self) -> list[ReceivedEvent]:
@@ -134,7 +161,7 @@ class History:
         return list(islice(self.get(client_id).entries, self.per_client))
 
     def observe(self, changes: Iterable[ClientChange]) -> None:
-        """Record the events of clients, and offline transitions that took effect after a delay."""
+        """Record events, what AWS's record did, and offline transitions after a delay."""
         if not self._max_clients:
             return
         for change in changes:
@@ -143,20 +170,46 @@ class History:
                 self._clients.pop(change.client.client_id, None)
             elif event is not None:
                 self._record(event, change)
-            elif transition is not None and transition.state is _OFFLINE:
-                history = self._clients.get(transition.client_id)
-                if history is not None:
-                    entry = Confirmation(transition.time, transition.since, transition.reason)
-                    history.add(entry, self.per_client)
+            else:
+                if change.record is not None:
+                    self._record_answer(change, change.record)
+                if transition is not None and transition.state is _OFFLINE:
+                    self._record_confirmation(change, transition)
 
-    def _record(self, event: ClientEvent, change: ClientChange) -> None:
-        history = self._clients.get(event.client_id)
+    def _record_answer(self, change: ClientChange, effect: RecordEffect) -> None:
+        # A snapshot at the first start adopts the whole fleet: these would displace all others.
+        history = (
+            self._clients.get(change.client.client_id)
+            if effect is RecordEffect.ADOPTED
+            else self._opened(change.client.client_id)
+        )
+        if history is not None:
+            client = change.client
+            connected = client.state is State.ONLINE
+            entry = RecordEntry(
+                change.received, effect, change.operation, connected, client.timestamp
+            )
+            history.add(entry, self.per_client)
+
+    def _record_confirmation(self, change: ClientChange, transition: Transition) -> None:
+        history = self._clients.get(transition.client_id)
+        if history is not None and change.record is not RecordEffect.CORRECTED:
+            entry = Confirmation(transition.time, transition.since, transition.reason)
+            history.add(entry, self.per_client)
+
+    def _opened(self, client_id: str) -> ClientHistory:
+        """Return the history of a client, which becomes the latest one."""
+        history = self._clients.get(client_id)
         if history is None:
-            history = self._clients[event.client_id] = ClientHistory()
+            history = self._clients[client_id] = ClientHistory()
             if len(self._clients) > self._max_clients:
                 self._clients.popitem(last=False)
         else:
-            self._clients.move_to_end(event.client_id)
+            self._clients.move_to_end(client_id)
+        return history
+
+    def _record(self, event: ClientEvent, change: ClientChange) -> None:
+        history = self._opened(event.client_id)
         effect = change.effect or Effect.NOTED
         untimed = isinstance(event, LifecycleEvent) and event.untimed
         entry = ReceivedEvent(

@@ -15,10 +15,13 @@ const LEADS_TO = {
   went_offline: "offline",
   confirmed_offline: "offline",
 };
+/** Effects of AWS's record after which the client is what the record says. */
+const CHANGES = ["adopted", "corrected", "offline_prevented"];
 const IGNORED = ["stale", "duplicate"];
 
 const effectOf = (entry) => (entry.kind === "confirmed_offline" ? entry.kind : entry.effect);
-const stateOf = (entry) => LEADS_TO[effectOf(entry)];
+const stateOf = (entry) =>
+  CHANGES.includes(effectOf(entry)) ? (entry.connected ? "online" : "offline") : LEADS_TO[effectOf(entry)];
 const timeOf = (entry) => entry.received_at ?? entry.at;
 const nounOf = (type) => ({ connected: "connect", disconnected: "disconnect" })[type] ?? type;
 const versionOf = (event) => (event.version === null ? "" : ` of version ${event.version}`);
@@ -59,6 +62,7 @@ function showFacts(story) {
     ["Reason", story.reason === null ? "" : code(story.reason)],
     ["Version", story.version === null ? "" : code(`${story.version}`)],
     ["Session", story.session === null ? "" : code(story.session, Infinity)],
+    ["By AWS's record", story.record_time === null ? "" : since(story.record_time)],
     ["Deadline", story.deadline === null ? "" : deadline(story.deadline)],
     ["Awaited disconnects", story.awaited_disconnects ? `${story.awaited_disconnects}` : ""],
     ["Thing", visible(story.thing)],
@@ -119,6 +123,18 @@ function words(entry) {
       return "Reconnected within the offline delay: a flap; it stayed online.";
     case "connection_replaced":
       return "Connected while another connection was open, which it replaced.";
+    case "adopted":
+      return `AWS's record was adopted: ${entry.connected ? "online" : "offline"}.`;
+    case "corrected":
+      return `AWS's record corrected it: ${entry.connected ? "online" : "offline"}.`;
+    case "offline_prevented":
+      return "AWS answered that it is connected: it stayed online.";
+    case "offline_confirmed":
+      return "AWS answered that it is disconnected.";
+    case "asked":
+      return "The offline delay is over; AWS was asked whether it is connected.";
+    case "unanswered":
+      return "AWS could not be asked, or did not answer in time.";
     case "duplicate":
       return `A second copy of a ${what} was ignored.`;
     case "stale":
@@ -141,7 +157,7 @@ const rival = (against) =>
 function details(event) {
   const late = event.late_seconds >= 1 ? `came ${duration(1000 * event.late_seconds)} late` : null;
   const version = (event.version ?? null) === null ? null : `version ${event.version}`;
-  return code([event.reason, version, late].filter(Boolean).join(" · "), 160);
+  return code([event.reason, version, late, event.operation].filter(Boolean).join(" · "), 160);
 }
 
 function bounds(number, kept) {

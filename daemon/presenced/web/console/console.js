@@ -5,7 +5,7 @@ import { clientOf, showClient, showName } from "./client.js";
 import { pageOf, showNumbers, showPage, Strip } from "./fleet.js";
 import { Stream } from "./stream.js";
 import {
-  $, address, clock, el, fill, now, plural, sentence, setClock, updateAges, visible,
+  $, address, clock, count, dated, el, fill, now, plural, sentence, setClock, updateAges, visible,
 } from "./text.js";
 
 const SOON = 1000, REGULARLY = 10000, TYPING = 200, STRIP_EVERY = 250, AGES_EVERY = 1000;
@@ -160,11 +160,27 @@ function showSummary(summary) {
   // Where it is ready, the lines after the first one are of what is wrong nevertheless.
   const warnings = summary.ready ? summary.readiness.split("\n").slice(1) : [];
   notice("warnings", warnings.map(problem).join("\n"));
-  notice("gap", summary.unverified
-    ? `Events may have been lost in a gap: the state of ${plural(summary.unverified, "client")} is` +
-      " unverified until the next event."
-    : "");
+  notice("doubt", doubt(summary));
 }
+
+/** How many clients are in doubt, since when, and what ends that; empty if none is. */
+function doubt({ in_doubt: { clients, since }, aws }) {
+  const states = Object.entries(clients).filter(([, number]) => number);
+  // Only AWS verifies a client that stays offline: without it the numbers of the fleet tell of these.
+  if (!states.length || (aws === null && !clients.online && !clients.pending)) return "";
+  const total = states.reduce((sum, [, number]) => sum + number, 0);
+  const byState = states.map(([state, number]) => `${count(number)} ${state}`).join(", ");
+  if (aws === null) {
+    const gap = since === null ? "" : ` since the gap at ${dated(since)}, in which events may have been lost`;
+    return `The state of ${plural(total, "client")} (${byState}) is in doubt${gap}. The next event of each verifies it.`;
+  }
+  const gap = since === null ? "" : `events may have been lost in the gap at ${dated(since)}, or `;
+  const end = `The next snapshot of AWS's record verifies them${lastOf(aws.last_snapshot)}.`;
+  return `The state of ${plural(total, "client")} (${byState}) is in doubt: ${gap}AWS has not confirmed it yet. ${end}`;
+}
+
+const lastOf = (snapshot) =>
+  snapshot === null ? "; none has been completed since the start" : `; the last one was at ${dated(snapshot.at)}`;
 
 const isCatchingUp = ({ readiness }) => readiness.startsWith("catching up");
 

@@ -21,13 +21,40 @@ export function showNumbers(summary) {
   $("share").setAttribute("aria-label", words.join(", "));
   fill($("totals"), ...facts([
     ["Share online", shareOnline(clients)],
-    ["Unverified", summary.unverified ? count(summary.unverified) : ""],
+    ["In doubt", inDoubt(summary.in_doubt)],
     ["Went online", count(summary.transitions.online)],
     ["Went offline", count(summary.transitions.offline)],
     ["Flaps suppressed", count(summary.flaps_suppressed)],
     ["Disconnects", disconnects(summary.disconnects)],
     ["Registry", registry(summary)],
+    ...(summary.aws === null ? [] : ofAws(summary.aws)),
   ]));
+}
+
+function inDoubt({ clients }) {
+  const total = Object.values(clients).reduce((sum, number) => sum + number, 0);
+  return total ? count(total) : "";
+}
+
+/** What requests to AWS did, as terms and values. */
+function ofAws({ last_snapshot: last, adopted, corrections, offlines_prevented: prevented, failed_requests: failed }) {
+  const snapshot = last === null
+    ? "none yet"
+    : el("span", {}, plural(last.things, "thing"), ", ", since(last.at));
+  const failures = failed.map(({ operation, result, count: number }) =>
+    el("li", {}, code(operation), ` ${result} ${count(number)}`));
+  return [
+    ["Last snapshot of AWS", snapshot],
+    ["Known from AWS first", adopted ? count(adopted) : ""],
+    ["Corrected by AWS", corrected(corrections)],
+    ["Offlines prevented", prevented ? count(prevented) : ""],
+    ["Failed requests to AWS", failures.length ? el("ul", { class: "reasons" }, ...failures) : ""],
+  ];
+}
+
+function corrected({ online, offline }) {
+  if (!online && !offline) return "";
+  return `${count(online)} to online, ${count(offline)} to offline`;
 }
 
 const numberOf = (state, number) =>

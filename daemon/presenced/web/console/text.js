@@ -101,10 +101,13 @@ const day = (time) => new Date(time).toISOString().slice(0, 10);
 /** The time of day. */
 export const clock = (time) => new Date(time).toISOString().slice(11, 19);
 
+/** A time, with the date unless it is today. */
+export const dated = (time) =>
+  day(time) === day(now()) ? clock(time) : `${day(time)} ${clock(time)}`;
+
 /** A time as an element, with the date unless it is today. */
 export const moment = (time) =>
-  el("time", { datetime: new Date(time).toISOString() },
-    day(time) === day(now()) ? clock(time) : `${day(time)} ${clock(time)}`);
+  el("time", { datetime: new Date(time).toISOString() }, dated(time));
 
 /** A time and how long ago that is. */
 export const since = (time) => el("span", {}, moment(time), el("span", { class: "quiet" }, " ", age(time), " ago"));
