@@ -2,9 +2,10 @@
 
 import argparse
 import asyncio
+import random
 import socket
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,9 +14,10 @@ from presenced.commands.output import DONE, counted, print_line
 from presenced.settings.values import parse_listen
 from presenced.system.loop import race, stop_signals
 from presenced_emulator.aws.account import EmulatedAccount
+from presenced_emulator.aws.index import FleetIndex
 from presenced_emulator.aws.server import AwsServer
 from presenced_emulator.broker import EmulatedBroker
-from presenced_emulator.certificates import HOST, issue
+from presenced_emulator.certificates import HOST, Certificates, issue
 from presenced_emulator.clients import KEEP_ALIVE, Server, run_fleet
 from presenced_emulator.daemon import CLIENT_ID, DaemonProcess, DemoError, configuration, url_of
 from presenced_emulator.delivery import DeliveryModel
@@ -29,6 +31,7 @@ SAMPLE_EVERY = 2.0
 POLL_EVERY = 0.2
 COLD_START_WITHIN = 10.0
 CREDENTIALS_VALIDITY = 30 * 86400.0
+INDEX_LAG = (0.2, 1.5)
 LEGEND = (
     "Pending: disconnected within the offline delay of 5 s. In flight: a connect or disconnect is"
     " not delivered yet."
@@ -60,9 +63,7 @@ async def _run(options: argparse.Namespace, directory: Path) -> None:
         broker = await stack.enter_async_context(
             EmulatedBroker(certificates, seed=seed, delivery=delivery)
         )
-        account = EmulatedAccount(broker.registry, broker.connections)
-        broker.on_event(lambda message: account.on_event(message, time.time()))
-        aws = await stack.enter_async_context(AwsServer(account, certificates.aws, seed=seed))
+        aws = await stack.enter_async_context(_aws_of(broker, certificates, seed))
         config = directory / "presenced.yaml"
         config.write_text(configuration(certificates, port=broker.port, listen=listen))
         print_line(f"Configuration: {config}")
@@ -86,6 +87,14 @@ async def _run(options: argparse.Namespace, directory: Path) -> None:
             ),
             _run_daemon(options, broker, daemon, begin),
         )
+
+
+def _aws_of(broker: EmulatedBroker, certificates: Certificates, seed: int) -> AwsServer:
+    """Return the operations about the clients and the registry of a broker."""
+    index = FleetIndex(random.Random(f"{seed}/index"), INDEX_LAG)  # noqa: S311  # repeatable
+    account = EmulatedAccount(broker.registry, broker.connections, index)
+    broker.on_event(lambda message: account.on_event(message, time.time()))
+    return AwsServer(account, certificates.aws, seed=seed)
 
 
 def _plan(options: argparse.Namespace) -> FleetPlan:
@@ -138,7 +147,8 @@ async def _report_cold_start(daemon: DaemonProcess, devices: int) -> None:
     online = 0
     while online < devices and time.monotonic() - started < COLD_START_WITHIN:
         await asyncio.sleep(POLL_EVERY)
-        online = Scrape.parse(await daemon.metrics()).online
+        with suppress(DemoError):
+            online = Scrape.parse(await daemon.metrics()).online
     elapsed = time.monotonic() - started
     print_line(f"Cold start: {online} of {devices} devices online {elapsed:.1f} s after ready")
 
