@@ -146,7 +146,7 @@ class Presence:
             self.counts.offline_prevented += waited
             transition = self._states.correct(client, row, now)
         elif waited:
-            transition = self._states.confirm_offline(client, row.asked, now)
+            transition = self._states.confirm_offline(client, row, now)
         elif row.timestamp is not None and row.timestamp > client.timestamp + accuracy:
             row.note_in(client)  # the same state, of a later connection
         if row.settles:
