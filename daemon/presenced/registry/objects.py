@@ -12,7 +12,6 @@ own and versions that start again at 1.
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple
 
 import msgspec
 
@@ -27,7 +26,8 @@ class Outcome(StrEnum):
     """It names more relations than AWS IoT Core allows, and there was no room for it."""
 
 
-class ObjectStamp(NamedTuple):
+# Of these two a fleet has as many as things: see `Client` about `gc=False`.
+class ObjectStamp(msgspec.Struct, frozen=True, gc=False):
     """What orders an event of an object: its ID, version and event time (milliseconds)."""
 
     object_id: str | None
@@ -78,7 +78,7 @@ def _compare_times(event: ObjectStamp, last: ObjectStamp) -> Outcome:
 _MAX_RELATIONS = 64
 
 
-class Relation(NamedTuple):
+class Relation(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The latest event about one related name: added (`present`) or removed at `at`, in ms.
 
     Memberships, parents and types come in events of their own, without a version. Keeping only the
