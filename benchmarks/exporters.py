@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -103,12 +103,17 @@ class Presenced(Exporter):
     counter = "iot_events_total"
 
     def __init__(
-        self, directory: Path, broker: Broker, qos: int = 0, **sections: Mapping[str, Any]
+        self,
+        directory: Path,
+        broker: Broker,
+        qos: int = 0,
+        environment: Mapping[str, str] | None = None,
+        **sections: Mapping[str, Any],
     ) -> None:
         port = free_port()
         config = directory / "presenced.yaml"
         config.write_text(yaml.safe_dump(configuration(broker, port, qos, **sections)))
-        super().__init__(self._command(config), directory, broker, port)
+        super().__init__(self._command(config), directory, broker, port, environment)
         wait_for(self._is_ready, "presenced is ready")
 
     def _command(self, config: Path) -> list[str]:
@@ -121,6 +126,14 @@ class Presenced(Exporter):
             return False
 
 
+class Pause(NamedTuple):
+    """A pause of the event loop in seconds, and how much processor time it took of that."""
+
+    ended: float
+    seconds: float
+    processor: float
+
+
 class ProbedPresenced(Presenced):
     """The daemon with a probe in its event loop; see `benchmarks.loop_probe`."""
 
@@ -130,8 +143,14 @@ class ProbedPresenced(Presenced):
 
     def longest_pause(self, since: float) -> float:
         """Seconds of the longest pause that ended after `since`, on `time.perf_counter`."""
-        lines = (line.split() for line in self._pauses.read_text().splitlines())
-        return max((float(pause) for at, pause in lines if float(at) >= since), default=0.0)
+        return max((pause.seconds for pause in self.pauses(since)), default=0.0)
+
+    def pauses(self, since: float) -> list[Pause]:
+        """The pauses that ended after `since`."""
+        # The last line may be incomplete.
+        lines = self._pauses.read_text().split("\n")[:-1]
+        pauses = (Pause(*map(float, line.split())) for line in lines)
+        return [pause for pause in pauses if pause.ended >= since]
 
 
 def configuration(

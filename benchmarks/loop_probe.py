@@ -1,7 +1,9 @@
 """The daemon, and how late a timer of its loop is: `python -m benchmarks.loop_probe CONFIG OUT`.
 
 Each line of the file tells of one pause of more than a millisecond: when it ended, on the monotonic
-clock, and how long it was, in seconds. Nothing else about the daemon is different.
+clock, how long it was, and how much processor time the loop's thread took in it, in seconds. The
+rest of the time the thread waited for a processor, or for a lock. Nothing else about the daemon is
+different.
 """
 
 import asyncio
@@ -20,12 +22,12 @@ _EVERY = 0.001
 
 async def _probe(output: TextIO) -> None:
     while True:
-        fell_asleep = time.perf_counter()
+        fell_asleep, used = time.perf_counter(), time.thread_time()
         await asyncio.sleep(_EVERY)
-        now = time.perf_counter()
+        now, uses = time.perf_counter(), time.thread_time()
         late = now - fell_asleep - _EVERY
         if late > _EVERY:
-            output.write(f"{now} {late}\n")
+            output.write(f"{now} {late} {min(late, uses - used)}\n")
 
 
 async def _serve(config: Path, output: TextIO) -> None:

@@ -83,6 +83,10 @@ class Process:
         """The most resident memory that it has had, in bytes."""
         return self._status("VmHWM")
 
+    def forget_highest_resident(self) -> None:
+        """Let `highest_resident` begin anew, as proc(5) has it."""
+        Path(f"/proc/{self._child.pid}/clear_refs").write_text("5")
+
     def _status(self, key: str) -> int:
         status = Path(f"/proc/{self._child.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith(f"{key}:"))

@@ -14,6 +14,7 @@ from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules, State
+from presenced.presence.record import Row
 from presenced.settings import MetricsSettings
 from recorders import ChangeRecorder
 from registries import group, link, member, thing
@@ -157,6 +158,17 @@ def test_a_forgotten_client_leaves_its_thing_and_that_of_its_own_name_unknown() 
     bench.fleet.forget("a", "requested")
     assert bench.states == {"a": "unknown", "b": "unknown"}
     assert bench.by_type == {("pump", "unknown"): 1, ("valve", "unknown"): 1}
+
+
+def test_a_row_of_a_thing_whose_client_has_another_id_adds_no_client() -> None:
+    """AWS associates a thing with the client of its own name, which never connected."""
+    bench = Bench()
+    bench.learn(thing("plant-pump", "pump"))
+    bench.connect("plant/pump", "plant-pump")
+    row = Row("plant-pump", connected=False, timestamp=None, asked=1.0, gap_epoch=0, operation="x")
+    bench.fleet.merge(row, bench.now)
+    assert bench.states == {"plant/pump": "online"}
+    assert bench.by_type == {("pump", "online"): 1}
 
 
 def test_two_clients_may_be_one_thing() -> None:

@@ -150,7 +150,14 @@ class Fleet:
             self._note(event, client, received)
 
     def merge(self, row: Row, now: float, event: LifecycleEvent | None = None) -> None:
-        """Merge what AWS's record says about a client, as `Presence.merge` does."""
+        """Merge what AWS's record says about a client, as `Presence.merge` does.
+
+        That a thing never connected says nothing if its client has another ID.
+        """
+        is_known = row.client_id in self.presence.clients
+        tells = row.tells_presence(self.presence.rules.forget_offline_after)
+        if not (is_known or tells) and row.client_id in self._named:
+            return
         self._record(self.presence.merge(row, now, event))
 
     def apply_registry(self, event: RegistryEvent, received: float) -> Outcome:

@@ -32,15 +32,18 @@ def add_demo(commands: Any) -> None:
         "presenced_emulator.demo",
     )
     parser.set_defaults(command=partial(_demo, parser.get_default("command")))
-    _add_devices(parser)
+    _add_devices(parser, default=None, shown="50, or 200 with --cold")
     text = "how long to run, such as 30s or 2m (default: until Ctrl-C)"
     add_option(parser, "--duration", "TIME", text, _duration_or_seconds)
     text = "where the daemon serves its metrics (default %(default)s)"
     add_option(parser, "--listen", "ADDRESS", text, _listen, DEMO_LISTEN)
-    text = "connect all devices before the daemon starts"
+    text = (
+        "connect all devices before the daemon starts; they flap and are taken over, but none stays"
+        " away"
+    )
     parser.add_argument("--cold", action="store_true", help=text)
-    text = "event messages that the broker loses (default 0%%)"
-    add_option(parser, "--drop-events", "PERCENT", text, _share, 0.0)
+    text = "event messages that the broker loses (default 0%%, or 15%% with --cold)"
+    add_option(parser, "--drop-events", "PERCENT", text, _share)
     _add_seed(parser)
 
 
@@ -55,7 +58,7 @@ def add_simulate(commands: Any) -> None:
         "presenced_emulator.simulate.command",
     )
     add_config(parser)
-    _add_devices(parser)
+    _add_devices(parser, default=50, shown="50")
     option, duration = partial(add_option, parser), positive_duration
     option("--duration", "TIME", "how long to run, such as 30s or 1h (default 1m)", duration, 60.0)
     text = (
@@ -94,9 +97,9 @@ def add_simulate(commands: Any) -> None:
     option("--client-id", "ID", text)
 
 
-def _add_devices(parser: argparse.ArgumentParser) -> None:
+def _add_devices(parser: argparse.ArgumentParser, *, default: int | None, shown: str) -> None:
     number = _number(int, 1, 10**6)
-    add_option(parser, "--devices", "N", "simulated devices (default 50)", number, 50)
+    add_option(parser, "--devices", "N", f"simulated devices (default {shown})", number, default)
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:

@@ -30,7 +30,7 @@ from presenced_emulator.lifecycle import Connection, ConnectionLedger, Disconnec
 from presenced_emulator.message_limit import MessageLimitPlugin
 from presenced_emulator.peer import Peer, PeerWriter
 from presenced_emulator.registry import Registry
-from presenced_emulator.truth import ThingState, Truth
+from presenced_emulator.truth import OFFLINE_DELAY, ThingState, Truth
 
 ADDRESS = "127.0.0.1"
 LISTENER = "default"
@@ -82,11 +82,12 @@ class EmulatedBroker:
         }
         in_flight = self._publisher.in_flight
         return Truth(
-            frozenset(name for name, peer in self._holders.items() if peer.connection),
+            self.connections.connected,
             frozenset(name for message in in_flight for name in message.clients),
             things,
             dict(self._thing_of),
             frozenset(name for message in in_flight for name in message.things),
+            self.connections.ended_since(time.time() - OFFLINE_DELAY),
         )
 
     @property

@@ -68,6 +68,21 @@ class ConnectionTable:
         """Return the latest connection of a client, None if it has never connected."""
         return self._records.get(client_id)
 
+    @property
+    def connected(self) -> frozenset[str]:
+        """The clients that are connected; during a takeover one still is."""
+        records = self._records.items()
+        return frozenset(client_id for client_id, record in records if record.connected)
+
+    def ended_since(self, moment: float) -> frozenset[str]:
+        """Return the clients that are not connected since a moment, or since later."""
+        records = self._records.items()
+        return frozenset(
+            client_id
+            for client_id, record in records
+            if not record.connected and record.since >= moment
+        )
+
     def subscriptions(self, client_id: str) -> dict[str, int]:
         """Return the topic filters of a client's session and their QoS."""
         return dict(self._subscriptions.get(client_id, {}))

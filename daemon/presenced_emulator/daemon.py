@@ -15,7 +15,7 @@ import aiohttp
 from presenced.commands.output import CommandError
 from presenced.settings.values import ListenAddress
 from presenced_emulator.certificates import HOST, Certificates
-from presenced_emulator.truth import ATTRIBUTES
+from presenced_emulator.truth import ATTRIBUTES, OFFLINE_DELAY
 
 COMMAND = (sys.executable, "-m", "presenced")
 READY_WITHIN = 30.0
@@ -43,7 +43,8 @@ mqtt:
   keep_alive: 30s
   session_expiry: 0s
 presence:
-  offline_delay: 5s
+  offline_delay: {offline_delay:g}s
+  timestamp_accuracy: 2s    # event times of the embedded broker are wrong by up to 1 s
 metrics:
   listen: {listen}
   thing_attributes: {attributes}
@@ -75,7 +76,8 @@ def configuration(
     # JSON is YAML, whatever characters a path holds.
     quoted = {name: json.dumps(value) for name, value in values.items()}
     added = [f"{name}: {json.dumps(section)}\n" for name, section in (sections or {}).items()]
-    return _TEMPLATE.format(port=port, **quoted) + "".join(added)
+    text = _TEMPLATE.format(port=port, offline_delay=OFFLINE_DELAY, **quoted)
+    return text + "".join(added)
 
 
 def clean_environment() -> dict[str, str]:

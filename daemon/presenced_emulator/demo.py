@@ -2,9 +2,10 @@
 
 import argparse
 import asyncio
+import random
 import socket
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,10 +13,11 @@ from tempfile import TemporaryDirectory
 from presenced.commands.output import DONE, counted, print_line
 from presenced.settings.values import parse_listen
 from presenced.system.loop import race, stop_signals
-from presenced_emulator.aws.account import EmulatedAccount
+from presenced_emulator.aws.account import EmulatedAccount, RoleAlias
+from presenced_emulator.aws.index import FleetIndex
 from presenced_emulator.aws.server import AwsServer
 from presenced_emulator.broker import EmulatedBroker
-from presenced_emulator.certificates import HOST, issue
+from presenced_emulator.certificates import HOST, Certificates, issue
 from presenced_emulator.clients import KEEP_ALIVE, Server, run_fleet
 from presenced_emulator.daemon import CLIENT_ID, DaemonProcess, DemoError, configuration, url_of
 from presenced_emulator.delivery import DeliveryModel
@@ -23,15 +25,24 @@ from presenced_emulator.devices import KINDS, thing_name
 from presenced_emulator.fleet import FleetLife, FleetPlan
 from presenced_emulator.limits import check_devices, machine_limits
 from presenced_emulator.peer import KEEP_ALIVE_FACTOR
+from presenced_emulator.registry import REGION
 from presenced_emulator.truth import Scrape, breakdown_agrees, presence_agrees, report_line
 
 SAMPLE_EVERY = 2.0
 POLL_EVERY = 0.2
 COLD_START_WITHIN = 10.0
-CREDENTIALS_VALIDITY = 30 * 86400.0
+ROLE_ALIAS = "presenced-demo"
+INDEX_LAG = (0.2, 1.5)
+COLD_DEVICES, COLD_DROP_EVENTS = 200, 0.15
+COLD_FLAPS = 0.7
+DEVICES, DROP_EVENTS = 50, 0.0
 LEGEND = (
     "Pending: disconnected within the offline delay of 5 s. In flight: a connect or disconnect is"
     " not delivered yet."
+)
+LOSSES_LEGEND = (
+    "{drop_events:.0%} of the events are lost. A device that is disconnected for less than the"
+    " offline delay counts as online on both sides."
 )
 
 
@@ -40,6 +51,10 @@ def run(options: argparse.Namespace) -> int:
 
     Raises DemoError, and SettingsError if the machine cannot run the devices.
     """
+    if options.devices is None:
+        options.devices = COLD_DEVICES if options.cold else DEVICES
+    if options.drop_events is None:
+        options.drop_events = COLD_DROP_EVENTS if options.cold else DROP_EVENTS
     check_devices(options.devices, machine_limits())
     _check_free(options.listen)
     asyncio.run(_run_until_stopped(options))
@@ -60,11 +75,12 @@ async def _run(options: argparse.Namespace, directory: Path) -> None:
         broker = await stack.enter_async_context(
             EmulatedBroker(certificates, seed=seed, delivery=delivery)
         )
-        account = EmulatedAccount(broker.registry, broker.connections)
-        broker.on_event(lambda message: account.on_event(message, time.time()))
-        aws = await stack.enter_async_context(AwsServer(account, certificates.aws, seed=seed))
+        aws = await stack.enter_async_context(_aws_of(broker, certificates, seed))
         config = directory / "presenced.yaml"
-        config.write_text(configuration(certificates, port=broker.port, listen=listen))
+        sections = _sections(aws)
+        config.write_text(
+            configuration(certificates, port=broker.port, listen=listen, sections=sections)
+        )
         print_line(f"Configuration: {config}")
         print_line(f"Console:       {url}/")
         print_line(f"Metrics:       {url}/metrics")
@@ -72,8 +88,9 @@ async def _run(options: argparse.Namespace, directory: Path) -> None:
             f"Fleet:         {counted(devices, 'device')}, seed {seed}; Ctrl-C ends the demo"
         )
         print_line(LEGEND)
-        credentials = aws.issue("presenced-demo", CREDENTIALS_VALIDITY)
-        daemon = DaemonProcess(config, url, credentials.environment)
+        if options.drop_events:
+            print_line(LOSSES_LEGEND.format(drop_events=options.drop_events))
+        daemon = DaemonProcess(config, url)
         plan = _plan(options)
         begin = asyncio.Event()
         await race(
@@ -88,17 +105,46 @@ async def _run(options: argparse.Namespace, directory: Path) -> None:
         )
 
 
+def _aws_of(broker: EmulatedBroker, certificates: Certificates, seed: int) -> AwsServer:
+    """Return the operations about the clients and the registry of a broker."""
+    index = FleetIndex(random.Random(f"{seed}/index"), INDEX_LAG)  # noqa: S311  # repeatable
+    account = EmulatedAccount(broker.registry, broker.connections, index)
+    account.role_aliases[ROLE_ALIAS] = RoleAlias(ROLE_ALIAS)
+    account.certificate_things.add(CLIENT_ID)
+    broker.on_event(lambda message: account.on_event(message, time.time()))
+    return AwsServer(account, certificates.aws, seed=seed)
+
+
+def _sections(aws: AwsServer) -> dict[str, dict[str, object]]:
+    """Return the sections of the configuration by which the daemon asks this server."""
+    return {
+        "aws": {
+            "region": REGION,
+            "role_alias": ROLE_ALIAS,
+            "credentials_endpoint": aws.https_url.removeprefix("https://"),
+            "thing_name": CLIENT_ID,
+            "iot_url": aws.https_url,
+            "data_url": aws.https_url,
+        },
+        "reconcile": {"enabled": True},
+    }
+
+
 def _plan(options: argparse.Namespace) -> FleetPlan:
     """Return the life of the fleet.
 
     A device whose client ID is not the name of its thing is not in AWS's index: if the daemon has
-    not seen it connect, it learns of the device by its next event only. A cold start has none.
+    not seen it connect, it learns of the device by its next event only. A cold start has none. Its
+    devices flap and are taken over, but none stays away: if its disconnect were lost, the daemon
+    would learn of it by the next snapshot, hours later. So it would of changes of the registry.
     """
     kinds = [kind for kind in KINDS if not options.cold or thing_name(kind) == kind]
     return FleetPlan(
         devices=options.devices,
         seed=options.seed,
-        changes=True,
+        changes=not options.cold,
+        flaps=COLD_FLAPS if options.cold else None,
+        takeovers=1 - COLD_FLAPS if options.cold else None,
         silence=KEEP_ALIVE * KEEP_ALIVE_FACTOR,
         calm=options.cold,
         kinds=tuple(kinds),
@@ -120,9 +166,9 @@ async def _run_daemon(
     async with daemon:
         await race(daemon.ready(), daemon.died())
         if options.cold:
-            await race(_report_cold_start(daemon, options.devices), daemon.died())
+            await race(_report_cold_start(broker, daemon, options.devices), daemon.died())
         begin.set()
-        await race(_compare(broker, daemon, options.duration), daemon.died())
+        await race(_compare(broker, daemon, options), daemon.died())
 
 
 async def _all_connected(broker: EmulatedBroker, devices: int) -> None:
@@ -132,22 +178,36 @@ async def _all_connected(broker: EmulatedBroker, devices: int) -> None:
         await asyncio.sleep(POLL_EVERY)
 
 
-async def _report_cold_start(daemon: DaemonProcess, devices: int) -> None:
+async def _report_cold_start(broker: EmulatedBroker, daemon: DaemonProcess, devices: int) -> None:
     """Print how many devices the daemon shows online, and how soon, before the fleet goes on."""
     started = time.monotonic()
-    online = 0
-    while online < devices and time.monotonic() - started < COLD_START_WITHIN:
+    online, parts = 0, "wrong"
+    while (online < devices or parts == "wrong") and not _is_over(started):
         await asyncio.sleep(POLL_EVERY)
-        online = Scrape.parse(await daemon.metrics()).online
+        with suppress(DemoError):
+            truth = broker.truth().without(CLIENT_ID)
+            scrape = Scrape.parse(await daemon.metrics())
+            online = scrape.online
+            parts = "right" if breakdown_agrees(scrape, truth, truth) else "wrong"
     elapsed = time.monotonic() - started
-    print_line(f"Cold start: {online} of {devices} devices online {elapsed:.1f} s after ready")
+    print_line(
+        f"Cold start: {online} of {devices} devices online {elapsed:.1f} s after ready, types and"
+        f" groups {parts}"
+    )
 
 
-async def _compare(broker: EmulatedBroker, daemon: DaemonProcess, duration: float | None) -> None:
+def _is_over(started: float) -> bool:
+    return time.monotonic() - started >= COLD_START_WITHIN
+
+
+async def _compare(
+    broker: EmulatedBroker, daemon: DaemonProcess, options: argparse.Namespace
+) -> None:
     """Compare daemon and broker until the time is over, and print each sample and the sums."""
     samples = agreements = right_parts = 0
+    lossy = options.drop_events > 0
     try:
-        async with asyncio.timeout(duration):
+        async with asyncio.timeout(options.duration):
             while True:
                 await asyncio.sleep(SAMPLE_EVERY)
                 before = broker.truth().without(CLIENT_ID)
@@ -158,7 +218,7 @@ async def _compare(broker: EmulatedBroker, daemon: DaemonProcess, duration: floa
                     print_line(str(error))
                     continue
                 after = broker.truth().without(CLIENT_ID)
-                agreed = presence_agrees(scrape, before, after)
+                agreed = presence_agrees(scrape, before, after, pending_is_online=lossy)
                 samples += 1
                 agreements += agreed
                 right_parts += breakdown_agrees(scrape, before, after)

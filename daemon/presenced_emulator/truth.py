@@ -11,6 +11,9 @@ from typing import NamedTuple, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
+OFFLINE_DELAY = 5.0
+"""The offline delay that the daemon is configured with, in seconds."""
+
 ATTRIBUTES = ("site", "model")
 """The attributes of things that the daemon is configured to show."""
 
@@ -44,6 +47,7 @@ class Truth(NamedTuple):
     """The clients that are connected at one moment, the things, and the last thing of each client.
 
     `clients_in_flight` and `things_in_flight` are those that messages in flight are about.
+    `pending` are the clients that are disconnected for less than the offline delay.
     """
 
     connected: frozenset[str]
@@ -51,11 +55,13 @@ class Truth(NamedTuple):
     things: Mapping[str, ThingState]
     thing_of: Mapping[str, str]
     things_in_flight: frozenset[str]
+    pending: frozenset[str] = frozenset()
 
     def without(self, client_id: str) -> Self:
         """Return the same without one client."""
         return self._replace(
             connected=self.connected - {client_id},
+            pending=self.pending - {client_id},
             clients_in_flight=self.clients_in_flight - {client_id},
         )
 
@@ -96,14 +102,20 @@ class Scrape(NamedTuple):
         return cls(online, pending, offline, frozenset(shown_online), counts, infos)
 
 
-def presence_agrees(scrape: Scrape, before: Truth, after: Truth) -> bool:
+def presence_agrees(
+    scrape: Scrape, before: Truth, after: Truth, *, pending_is_online: bool = False
+) -> bool:
     """Return whether presence is reported truly.
 
-    Client IDs count, not only numbers: two mistakes do not cancel out.
+    Client IDs count, not only numbers: two mistakes do not cancel out. With `pending_is_online`, a
+    client counts as online on both sides until the offline delay is over. If events are lost, the
+    daemon cannot know more: it does not ask AWS about a client before.
     """
     uncertain = before.clients_in_flight | after.clients_in_flight
     certain = (before.connected & after.connected) - uncertain
     possible = before.connected | after.connected | uncertain
+    if pending_is_online:
+        return certain <= scrape.shown_online <= possible | before.pending | after.pending
     return (
         len(certain) <= scrape.online <= len(possible)
         and certain <= scrape.shown_online

@@ -248,6 +248,33 @@ def test_a_refusal_is_a_problem_and_presence_goes_on(
     play(lambda account: account.create("thing"), scenario)
 
 
+def test_a_snapshot_goes_on_where_it_was_when_the_settings_change(
+    play: Callable[..., None],
+) -> None:
+    """The request that is under way is not lost, and no page is asked for twice."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.server.faults.delay = 0.3
+
+        def tokens() -> list[str | None]:
+            requests = (each for each in stage.server.requests if each.operation == "SearchIndex")
+            return [request.parameters.get("nextToken") for request in requests]
+
+        await until(tokens)
+        await asyncio.sleep(0.1)  # the next page is under way
+        changed = stage.settings.reconcile.model_copy(update={"searches_per_second": 500.0})
+        stage.reconciler.use(stage.settings.model_copy(update={"reconcile": changed}))
+        await until(lambda: stage.reconciler.snapshots.completed_at)
+        asked = tokens()[:3]
+        assert asked[0] is None
+        assert len(set(asked)) == 3, "251 things are three pages"
+        assert stage.reconciler.snapshots.things == 251
+        assert stage.reconciler.problems == []
+        assert stage.reconciler.counts.requests["SearchIndex", "failed"] == 0
+
+    play(some_things, scenario)
+
+
 def test_a_thing_that_two_snapshots_lack_and_aws_does_not_know_is_deleted(
     play: Callable[..., None],
 ) -> None:

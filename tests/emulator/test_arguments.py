@@ -16,11 +16,11 @@ def test_defaults() -> None:
     assert callable(options.pop("command"))
     assert options.pop("seed") in range(10**6)
     assert options == {
-        "devices": 50,
+        "devices": None,
         "duration": None,
         "listen": "127.0.0.1:9883",
         "cold": False,
-        "drop_events": 0.0,
+        "drop_events": None,
     }
 
 

@@ -61,3 +61,17 @@ def test_subscriptions_of_a_persistent_session() -> None:
     assert table.subscriptions("a") == {"x/#": 1}
     table.open(third, 3)
     assert table.subscriptions("a") == {}
+
+
+def test_who_is_connected_and_who_was_lately() -> None:
+    table = ConnectionTable()
+    first, second = connections(2)
+    table.open(first, 0)
+    assert table.connected == {"a"}
+    assert table.ended_since(0) == set()
+    table.close(first, LOST, 7)
+    assert table.connected == set()
+    assert table.ended_since(7) == {"a"}
+    assert table.ended_since(7.1) == set()
+    table.open(second, 8)
+    assert table.ended_since(0) == set()

@@ -42,6 +42,20 @@ def test_parse() -> None:
     assert Scrape.parse(METRICS) == Scrape(2, 1, 1, frozenset({"a", 'plant/"b"', "c"}), {}, {})
 
 
+def test_with_losses_pending_clients_count_as_online_on_both_sides() -> None:
+    now = truth({"a"})._replace(pending=frozenset("b"))
+
+    def agrees(online: set[str], pending: set[str]) -> bool:
+        return presence_agrees(scrape(online, pending), now, now, pending_is_online=True)
+
+    assert agrees({"a"}, {"b"})
+    assert agrees({"b"}, {"a"})
+    assert agrees({"a"}, set())
+    assert not agrees({"b"}, set()), "a is connected"
+    assert not agrees({"a", "c"}, set()), "c is disconnected for longer"
+    assert not agrees({"a"}, {"c"})
+
+
 @given(names, names)
 def test_the_exact_truth_agrees(connected: frozenset[str], gone: frozenset[str]) -> None:
     now = truth(connected)

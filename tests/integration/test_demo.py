@@ -97,25 +97,49 @@ def test_daemon_and_broker_agree(port: int, tmp_path: Path) -> None:
 
 
 def test_cold_start_with_losses(port: int, tmp_path: Path) -> None:
-    """All devices connect before the daemon starts, and stay until it has had time to ask."""
+    """AWS tells who is connected, and who still is although the connect was lost."""
 
-    async def scenario() -> tuple[str, str]:
-        options = ("--cold", "--drop-events", "15%", "--duration", "5s")
+    async def scenario() -> tuple[str, str, str]:
+        options = ("--cold", "--devices", "80", "--drop-events", "30%", "--duration", "20s")
         async with demo(port, tmp_path, *options) as process:
-            await line_with(process, "Fleet:")
+            url = (await line_with(process, "Metrics:")).split()[1]
+            started = await line_with(process, "Cold start: ")
+            await line_with(process, "| broker: connected")
+            scrapes = asyncio.create_task(last_scrape(url))
             out, err = await process.communicate()
             assert process.returncode == 0, err.decode()
-            return out.decode(), err.decode()
+            assert err == b""
+            return started, out.decode(), await scrapes
 
-    out, err = asyncio.run(scenario())
-    assert err == ""
-    started = out.index("Cold start: ")
-    assert re.match(r"Cold start: \d+ of 20 devices online \d+\.\d s after ready\n", out[started:])
-    first = LINE.search(out)
-    assert first is not None
-    assert first.start() > started
-    assert int(first[4]) > 10
+    started, out, metrics = asyncio.run(scenario())
+    found = re.fullmatch(
+        r"Cold start: 80 of 80 devices online (\d+\.\d) s after ready, types and groups right\n",
+        started,
+    )
+    assert found is not None, started
+    assert float(found[1]) < 10.0
+    agreed = re.search(r"presenced and the broker agreed in (\d+) of (\d+) samples", out)
+    assert agreed is not None, out
+    assert agreed[1] == agreed[2], out
+    assert int(agreed[2]) >= 5
+    assert 'iot_clients_adopted_total{state="online"} 80' in metrics
+    assert 'iot_client_transitions_total{to="offline"} 0' in metrics
+    prevented = re.search(r"^iot_client_offline_prevented_total (\d+)", metrics, re.MULTILINE)
+    assert prevented is not None
+    assert int(prevented[1]) > 0
     assert_nothing_left(port, tmp_path)
+
+
+async def last_scrape(url: str) -> str:
+    """The metrics just before the daemon ends."""
+    text = ""
+    while True:
+        try:
+            answer = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=5).read())
+        except OSError:
+            return text
+        text = answer.decode()
+        await asyncio.sleep(0.3)
 
 
 def test_metrics_show_presence_by_type_and_group(port: int, tmp_path: Path) -> None:

@@ -34,11 +34,11 @@ class Bench:
         self.now += seconds
         fire(self.presence, self.now)
 
-    def answer(self, client_id: str, *, connected: bool) -> None:
+    def answer(self, client_id: str, *, connected: bool, since: float = NOON - 3600) -> None:
         row = Row(
             client_id,
             connected,
-            round((NOON - 3600) * 1000),
+            round(since * 1000),
             self.now,
             self.presence.gap_epoch,
             "GetConnection",
@@ -74,6 +74,32 @@ def test_a_client_that_aws_calls_disconnected_goes_offline_at_once() -> None:
     assert bench.state() is State.OFFLINE
     assert not bench.is_unverified()
     assert bench.presence.counts.offline_prevented == 0
+
+
+def test_a_client_that_was_connected_in_between_has_its_whole_delay_again() -> None:
+    """Its connect was lost: AWS's record shows a later disconnect than the one that is known."""
+    bench = Bench()
+    bench.wait(DELAY)
+    bench.presence.lookups.take(bench.now)
+    again = bench.now - 2
+    bench.answer("c0", connected=False, since=again)
+    assert bench.state() is State.PENDING
+    assert bench.presence.clients["c0"].since == again
+    bench.wait(DELAY - 2.1)
+    assert not bench.presence.lookups
+    bench.wait(0.1)
+    assert bench.presence.lookups.take(bench.now) == ["c0"]
+    bench.answer("c0", connected=False, since=again)
+    assert bench.state() is State.OFFLINE
+    assert bench.presence.clients["c0"].since == again
+
+
+def test_a_clock_that_is_behind_that_of_aws_delays_nothing() -> None:
+    bench = Bench()
+    bench.wait(DELAY)
+    bench.presence.lookups.take(bench.now)
+    bench.answer("c0", connected=False, since=NOON + 0.9)
+    assert bench.state() is State.OFFLINE
 
 
 def test_without_an_answer_it_goes_offline_unverified_after_two_seconds() -> None:

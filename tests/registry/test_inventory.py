@@ -1,10 +1,12 @@
 """What follows from single registry events."""
 
+import gc
+
 import pytest
 
 from presenced.events.model import RegistryEvent
-from presenced.registry import Outcome
-from presenced.registry.objects import ObjectStamp, compare
+from presenced.registry import Inventory, Outcome
+from presenced.registry.objects import ObjectStamp, Relation, compare
 from registries import association, group, link, member, thing, thing_type
 from registry.census import Census
 
@@ -227,3 +229,16 @@ def test_events_without_id_and_version_stand_by_their_time() -> None:
     assert census.inventory.things.live["a"].type == "pump"
     census.learn([thing("a", at=6, type="deleted", **plain)])
     assert not census.inventory.things.live
+
+
+def test_the_garbage_collector_does_not_traverse_things() -> None:
+    """A full collection would hold the event loop for half a second at a million things."""
+    inventory = Inventory()
+    inventory.apply(thing("pump-7", "pump", at=1), 1)
+    inventory.apply(member("hall", "pump-7", at=2), 2)
+    pump = inventory.things.live["pump-7"]
+    gc.collect()  # which untracks tuples of what is not tracked
+    assert pump.stamp is not None
+    assert isinstance(pump.memberships[0], Relation)
+    kept = (pump, pump.stamp, pump.memberships, pump.memberships[0])
+    assert not any(map(gc.is_tracked, kept))

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -101,6 +102,9 @@ class AwsClient:
         self._counts = counts
         self._clocks = clocks
         self._jitter = jitter
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def send(
         self, request: Request[T], *, attempts: int = ATTEMPTS, within: float = ATTEMPT_TIMEOUT
@@ -110,15 +114,16 @@ class AwsClient:
         Each attempt ends `within` seconds. Raises AwsError.
         """
         attempt = 1
-        while True:
-            await self._budgets.take(request)
-            try:
-                return await self._attempt(request, within)
-            except AwsError as error:
-                if attempt >= attempts or not error.may_pass:
-                    raise
-            await asyncio.sleep(retry_delay(attempt, self._jitter()))
-            attempt += 1
+        with self._requesting():
+            while True:
+                await self._budgets.take(request)
+                try:
+                    return await self._attempt(request, within)
+                except AwsError as error:
+                    if attempt >= attempts or not error.may_pass:
+                        raise
+                await asyncio.sleep(retry_delay(attempt, self._jitter()))
+                attempt += 1
 
     async def try_send(self, request: Request[T], *, within: float) -> Answer[T] | None:
         """Make a request once and now; return None if its budget is used up.
@@ -127,12 +132,34 @@ class AwsClient:
         """
         if not self._budgets.try_take(request):
             return None
-        return await self._attempt(request, within)
+        with self._requesting():
+            return await self._attempt(request, within)
+
+    async def close_when_idle(self) -> None:
+        """Close the connections after the requests that are under way; make no others.
+
+        If it is cancelled, they are closed at once.
+        """
+        try:
+            await self._idle.wait()
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Close the connections, when nothing is being asked any more."""
         await self.credentials.close()
         await self._transport.close()
+
+    @contextmanager
+    def _requesting(self) -> Iterator[None]:
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
 
     async def _attempt(self, request: Request[T], within: float) -> Answer[T]:
         unsigned = self._unsigned(request)

@@ -38,6 +38,7 @@ class Reconciler:
             fleet, self._merger, self._client, settings.reconcile, is_up, clocks
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing: set[asyncio.Task[None]] = set()
         self._use_lookups()
 
     @property
@@ -58,8 +59,8 @@ class Reconciler:
             asyncio.create_task(self._lookups.run()),
         ]
 
-    async def use(self, settings: Settings) -> None:
-        """Go on with other settings; a snapshot that is under way is continued."""
+    def use(self, settings: Settings) -> None:
+        """Go on with other settings from the next request on; a snapshot goes on as well."""
         before, self._settings = self._settings, settings
         self.snapshots.settings = settings.reconcile
         if (settings.aws, settings.reconcile, settings.mqtt.tls) != (
@@ -70,14 +71,17 @@ class Reconciler:
             old, self._client = self._client, open_client(settings, self.counts, self._clocks)
             self.snapshots.client = self._lookups.client = self._client
             self._use_lookups()
-            await old.close()
+            closing = asyncio.create_task(old.close_when_idle())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def stop(self) -> None:
         """Ask no more."""
         self._fleet.presence.lookups.use("never", None)
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._closing]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
 
     def _use_lookups(self) -> None:

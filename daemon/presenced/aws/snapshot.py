@@ -9,8 +9,10 @@ from presenced.aws.merger import Merger
 from presenced.aws.rows import presence_rows, registry_events, told_at
 from presenced.events.model import RegistryEvent, ThingGroupEvent
 from presenced.fleet import Fleet
+from presenced.system.loop import CooperativeScheduler
 
 _ACTIVE = "ACTIVE"
+_ROWS_AT_ONCE = 5
 
 
 class Snapshot:
@@ -24,34 +26,38 @@ class Snapshot:
         self.things: set[str] = set()
         self._fleet = fleet
         self._merger = merger
+        self._scheduler = CooperativeScheduler()
         self._seed_registry = seed_registry
         self._billing_groups: frozenset[str] | None = None
         self._next_token: str | None = None
         self._is_complete = False
 
-    async def read(self, client: AwsClient) -> None:
-        """Read what has not been read yet; after an AwsError, another call goes on from there."""
+    async def read(self, client: Callable[[], AwsClient]) -> None:
+        """Read what has not been read yet; after an AwsError, another call goes on from there.
+
+        `client` returns the one for the next request.
+        """
         if self._seed_registry and self._billing_groups is None:
             await self._read_groups(client)
         await self._check_index(client)
         while not self._is_complete:
             epoch = self._fleet.presence.gap_epoch
             with self._merger.asking():
-                page = await client.send(operations.search_index(self._next_token))
-                self._merge(page.value.things, page.asked, epoch)
+                page = await client().send(operations.search_index(self._next_token))
+                await self._merge_in_slices(page.value.things, page.asked, epoch)
             self._next_token = page.value.next_token
             self._is_complete = page.value.next_token is None
         await self._check_index(client)
 
-    async def _check_index(self, client: AwsClient) -> None:
+    async def _check_index(self, client: Callable[[], AwsClient]) -> None:
         """An index that is being rebuilt has old data, which settles nothing."""
-        answer = await client.send(operations.describe_index())
+        answer = await client().send(operations.describe_index())
         self.settles = self.settles and answer.value.index_status == _ACTIVE
 
-    async def _read_groups(self, client: AwsClient) -> None:
+    async def _read_groups(self, client: Callable[[], AwsClient]) -> None:
         billing = {name async for name in _names(client, operations.list_billing_groups)}
         async for name in _names(client, operations.list_thing_groups):
-            answer = await client.send(operations.describe_thing_group(name))
+            answer = await client().send(operations.describe_thing_group(name))
             group = answer.value
             event = ThingGroupEvent(
                 type="updated",
@@ -64,22 +70,33 @@ class Snapshot:
             self._merger.merge((), [event])
         self._billing_groups = frozenset(billing)
 
+    async def _merge_in_slices(self, things: Sequence[ThingRow], asked: float, epoch: int) -> None:
+        """Merge a page and let the event loop go on meanwhile: a hundred rows take too long."""
+        async with self._scheduler.turn() as turn:
+            for begin in range(0, len(things), _ROWS_AT_ONCE):
+                self._merge(things[begin : begin + _ROWS_AT_ONCE], asked, epoch)
+                await turn.yield_if_due()
+
     def _merge(self, things: Sequence[ThingRow], asked: float, epoch: int) -> None:
-        self.things.update(thing.name for thing in things)
         rows = presence_rows(things, self._fleet, asked=asked, epoch=epoch, settles=self.settles)
         registry: list[RegistryEvent] = []
         if self._seed_registry:
             billing = self._billing_groups or frozenset()
             registry = registry_events(things, self._fleet, asked=asked, billing_groups=billing)
         self._merger.merge(rows, registry)
+        live = self._fleet.inventory.things.live
+        for thing in things:
+            # The text that the registry keeps anyway: a million others are 70 MB.
+            known = live.get(thing.name)
+            self.things.add(known.name if known else thing.name)
 
 
 async def _names(
-    client: AwsClient, request: Callable[[str | None], operations.Request[NamePage]]
+    client: Callable[[], AwsClient], request: Callable[[str | None], operations.Request[NamePage]]
 ) -> AsyncIterator[str]:
     token: str | None = None
     while True:
-        page = (await client.send(request(token))).value
+        page = (await client().send(request(token))).value
         for name in page.names:
             yield name
         token = page.next_token

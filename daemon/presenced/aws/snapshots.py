@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 
 from presenced.aws import operations
 from presenced.aws.client import AwsClient
@@ -13,9 +14,10 @@ from presenced.events.model import ThingEvent
 from presenced.fleet import Fleet
 from presenced.settings.aws import ReconcileSettings
 from presenced.system.log import get_logger
-from presenced.system.loop import Clocks
+from presenced.system.loop import Clocks, CooperativeScheduler
 
 _LOOK_EVERY = 0.5
+_NAMES_AT_ONCE = 1000
 
 
 class SnapshotDriver:
@@ -51,6 +53,7 @@ class SnapshotDriver:
         self._epoch: int | None = None
         self._snapshot: Snapshot | None = None
         self._missing: set[str] = set()
+        self._scheduler = CooperativeScheduler()
         self._log = get_logger("presenced.aws")
 
     async def run(self) -> None:
@@ -82,7 +85,7 @@ class SnapshotDriver:
             )
         snapshot = self._snapshot
         try:
-            await snapshot.read(self.client)
+            await snapshot.read(lambda: self.client)
             if self.settings.seed_registry:
                 await self._delete_missing(snapshot)
         except AwsError as error:
@@ -109,8 +112,7 @@ class SnapshotDriver:
 
     async def _delete_missing(self, snapshot: Snapshot) -> None:
         """Delete the things that two complete snapshots lack and AWS does not know."""
-        live = self._fleet.inventory.things.live
-        missing = {name for name in live if name not in snapshot.things}
+        missing = await self._missing_from(snapshot)
         for name in missing & self._missing:
             request = operations.get_thing_connectivity_data(name)
             try:
@@ -122,3 +124,13 @@ class SnapshotDriver:
                 event = ThingEvent(type="deleted", timestamp=at, thing_name=name)
                 self._merger.merge((), [event])
         self._missing = missing
+
+    async def _missing_from(self, snapshot: Snapshot) -> set[str]:
+        """Return the things that a snapshot lacks, and let the event loop go on meanwhile."""
+        missing: set[str] = set()
+        names = iter(list(self._fleet.inventory.things.live))
+        async with self._scheduler.turn() as turn:
+            while some := list(islice(names, _NAMES_AT_ONCE)):
+                missing.update(name for name in some if name not in snapshot.things)
+                await turn.yield_if_due()
+        return missing

@@ -151,7 +151,7 @@ class Presence:
             transition = self._states.correct(client, row, now)
         elif waited:
             effect = RecordEffect.OFFLINE_CONFIRMED
-            transition = self._states.confirm_offline(client, row.asked, now)
+            transition = self._states.confirm_offline(client, row, now)
         elif row.timestamp is not None and row.timestamp > client.timestamp + accuracy:
             row.note_in(client)  # the same state, of a later connection
         if row.settles:

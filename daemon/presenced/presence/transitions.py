@@ -21,6 +21,10 @@ _ONLINE, _PENDING, _OFFLINE, _UNKNOWN = State.ONLINE, State.PENDING, State.OFFLI
 _WENT_ONLINE, _BEGAN_DELAY = Effect.WENT_ONLINE, Effect.BEGAN_DELAY
 _FLAP_SUPPRESSED = Effect.FLAP_SUPPRESSED
 
+_CLOCK_ERROR = 1.0
+"""By how many seconds AWS's clock is usually ahead of this machine's at most. If it is more, a
+client waits for its lookup once more."""
+
 Outcome = tuple[Effect, Transition | None]
 """What an event did, and the transition that it led to."""
 
@@ -165,10 +169,20 @@ class Transitions:
             return None, effect
         return self.go_offline(client, confirmed, now), effect
 
-    def confirm_offline(self, client: Client, confirmed: float, now: float) -> Transition:
-        """Take a pending client offline because AWS's record says so."""
+    def confirm_offline(self, client: Client, row: Row, now: float) -> Transition | None:
+        """Take a pending client offline because AWS's record says so.
+
+        If it has connected and disconnected again meanwhile, its delay begins anew with that.
+        """
         self._deadlines.cancel(client)
-        return self.go_offline(client, confirmed, now)
+        if row.timestamp is not None and client.since is not None:
+            since = row.timestamp / 1000
+            left = self.rules.delay(row.reason) - (row.asked - since)
+            if left > 0 and since > client.since + _CLOCK_ERROR:
+                client.since = since
+                self._deadlines.schedule(now + left, client, ahead=left)
+                return None
+        return self.go_offline(client, row.asked, now)
 
     def adopt(self, client: Client, row: Row, now: float) -> None:
         """Give a client without events the state of a row: no transition, no duration.

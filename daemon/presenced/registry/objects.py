@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -28,7 +28,8 @@ class Outcome(StrEnum):
     """It names more relations than AWS IoT Core allows, and there was no room for it."""
 
 
-class ObjectStamp(NamedTuple):
+# Of these two a fleet has as many as things: see `Client` about `gc=False`.
+class ObjectStamp(msgspec.Struct, frozen=True, gc=False):
     """What orders an event of an object: its ID, version and event time (milliseconds)."""
 
     object_id: str | None
@@ -80,7 +81,7 @@ _MAX_RELATIONS = 64
 _MAX_TOMBSTONES = 100_000
 
 
-class Relation(NamedTuple):
+class Relation(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The latest event about one related name: added (`present`) or removed at `at`, in ms.
 
     Memberships, parents and types come in events of their own, without a version. Keeping only the

@@ -270,7 +270,7 @@ class Service:
         reconnected = await self._connect(settings.mqtt, files)
         reconnected += await self._connections.renew()
         if self._reconciler is not None:
-            await self._reconciler.use(settings)
+            self._reconciler.use(settings)
         self._log.info("configuration reloaded", reconnected=reconnected)
         return []
 

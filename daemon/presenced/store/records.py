@@ -182,7 +182,9 @@ RegistryObject = TypeVar("RegistryObject", Thing, ThingGroup, ThingType)
 
 def object_row(item: Thing | ThingGroup | ThingType, row_type: type[ObjectRow]) -> ObjectRow:
     """Return a thing, group or type as a row."""
-    last_event: tuple[Any, ...] = (None, None, None, False) if item.stamp is None else item.stamp
+    last_event: tuple[Any, ...] = (None, None, None, False)
+    if item.stamp is not None:
+        last_event = msgspec.structs.astuple(item.stamp)
     fields: list[Any] = [_column(getattr(item, name)) for name in _FIELDS[row_type]]
     return row_type._make((item.name, *last_event, item.deleted_at, *fields))
 

@@ -39,6 +39,8 @@ class Faults:
     """Error types by operation, such as ServiceUnavailableException."""
     statuses: dict[str, int] = field(default_factory=dict)
     """HTTP statuses by error type, other than `ERROR_STATUS`."""
+    error_suffix: str = ""
+    """What follows the type in `x-amzn-ErrorType`, such as `:http://internal.amazon.com/coral/`."""
     short_pages: float = 0.0
     """The share of pages that hold fewer entries than there are, or none."""
     clock_offset: float = 0.0

@@ -158,25 +158,22 @@ class Operations:
         return self._list(f"ListThings {thing_type}", "things", entries, parameters)
 
     def _list_thing_groups(self, parameters: Parameters, _: float) -> Body:
-        parent, registry = parameters.get("parentGroup"), self._account.registry
-        if parent is not None and parent not in registry.groups:
+        parent, registry = parameters.get("parentGroup", ""), self._account.registry
+        if parent and parent not in registry.groups:
             raise AwsError("ResourceNotFoundException", f"Thing group {parent} not found")
-        children = parameters.get("recursive", "true") == "false"
-
-        def below(name: str) -> bool:
-            group = registry.groups[name]
-            if parent is None:
-                return not (children and group.parent)
-            above = [each.name for each in registry.ancestors(group)]
-            return parent in (above[-1:] if children else above)
-
+        recursive = parameters.get("recursive", "true") == "true"
         prefix = parameters.get("namePrefixFilter", "")
         entries = {
             name: answers.group_entry(name)
-            for name in registry.groups
-            if name.startswith(prefix) and below(name)
+            for name, group in registry.groups.items()
+            if name.startswith(prefix)
+            and (
+                parent in ("", *(each.name for each in registry.ancestors(group)))
+                if recursive
+                else parent == group.parent
+            )
         }
-        listing = f"ListThingGroups {parent} {children} {prefix}"
+        listing = f"ListThingGroups {parent} {recursive} {prefix}"
         return self._list(listing, "thingGroups", entries, parameters)
 
     def _list_billing_groups(self, parameters: Parameters, _: float) -> Body:

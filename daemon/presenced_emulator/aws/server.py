@@ -154,7 +154,7 @@ class AwsServer:
             "x-amzn-RequestId": str(uuid.uuid4()),
         }
         if error is not None:
-            headers["x-amzn-ErrorType"] = error
+            headers["x-amzn-ErrorType"] = error + self.faults.error_suffix
         return web.json_response(body, status=status, headers=headers)
 
     def _operate(

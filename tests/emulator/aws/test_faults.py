@@ -1,6 +1,7 @@
 """What can be made to go wrong, and the error of boto3 that it becomes."""
 
 import time
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -91,6 +92,12 @@ def test_statuses_are_those_of_the_models() -> None:
             if model.service_name == "iot":
                 status = MODELLED_STATUS.get(shape.name, status)
             assert shape.metadata["error"]["httpStatusCode"] == status, shape
+
+
+def test_error_type_with_a_suffix(client: Client, server: AwsServer) -> None:
+    server.faults.rates["SearchIndex"] = 0
+    server.faults.error_suffix = ":http://internal.amazon.com/coral/com.amazonaws.iot/"
+    assert error(client, "SearchIndex")[0] == "ThrottlingException"
 
 
 def test_rate_of_the_account(client: Client, fleet: Fleet, server: AwsServer) -> None:
@@ -228,6 +235,23 @@ def test_connection_that_is_closed(client: Client, server: AwsServer) -> None:
     with pytest.raises(ConnectionClosedError):
         call(client, "DescribeIndex")
     assert server.requests[-1].status == 0
+
+
+def test_answers_that_are_not_of_aws(server: AwsServer) -> None:
+    connection = HTTPConnection(server.http_url.removeprefix("http://"), timeout=20)
+
+    def answer() -> tuple[int, str | None, bytes]:
+        connection.request("GET", "/event-configurations")
+        response = connection.getresponse()
+        return response.status, response.getheader("Location"), response.read()
+
+    assert answer()[0] == 403
+    server.faults.garbled = True
+    assert answer() == (200, None, b"<html>Welcome</html>")
+    server.faults.redirect = "http://192.0.2.1/"
+    assert answer()[:2] == (307, "http://192.0.2.1/")
+    connection.close()
+    assert [request.status for request in server.requests] == [403, 200, 307]
 
 
 def test_delay(client: Client, server: AwsServer) -> None:
