@@ -415,7 +415,7 @@ def test_a_damaged_file_found_while_reading_is_moved_aside(
                 ("event_time", "'soon'"),
                 ("version", "-1"),
                 ("version", "'first'"),
-                ("gaps", "-1"),
+                ("gaps", "-2"),
                 ("gaps", "x''"),
                 ("deadline", "9e999"),
                 ("offline_at", "-9e999"),
