@@ -23,13 +23,16 @@ class Index:
         self._things = things
         self._now = round(time.time() * 1000)
 
-    async def search(self, request: web.Request) -> web.Response:
-        """A page; the token is the number of its first thing."""
-        begin = int((await request.json()).get("nextToken") or 0)
+    def page(self, token: str | None) -> dict[str, object]:
+        """An answer of SearchIndex; the token is the number of its first thing."""
+        begin = int(token or 0)
         end = min(begin + PAGE, self._things)
         rows = [self._row(number) for number in range(begin, end)]
-        token = str(end) if end < self._things else None
-        return web.json_response({"things": rows, "nextToken": token})
+        return {"things": rows, "nextToken": str(end) if end < self._things else None}
+
+    async def search(self, request: web.Request) -> web.Response:
+        """A page as it is asked for."""
+        return web.json_response(self.page((await request.json()).get("nextToken")))
 
     async def describe(self, _: web.Request) -> web.Response:
         """An index that is up."""

@@ -1,6 +1,7 @@
 """The benchmarks' load generator and arithmetic are what they say."""
 
 import json
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -9,10 +10,13 @@ from paho.mqtt.client import topic_matches_sub
 
 from benchmarks.events import Lives, client_id, random_events
 from benchmarks.figures import Figure, take_turns
+from benchmarks.index_server import Index
+from benchmarks.lost_connects import LONGEST_ABSENCE, EmulatedClients
 from benchmarks.packets import publish
 from benchmarks.publisher import encoded, packed
 from benchmarks.scraping import samples
 from brokers import publish_packet
+from presenced.aws.answers import thing_page
 from presenced.events.decode import decode
 from presenced.events.model import LifecycleEvent
 
@@ -58,6 +62,32 @@ def test_a_disconnect_belongs_to_the_connect_before_it():
     assert [connected[k] for k in key] == [disconnected[k] for k in key]
     assert again["versionNumber"] == connected["versionNumber"] + 1
     assert again["sessionIdentifier"] != connected["sessionIdentifier"]
+
+
+def test_an_index_has_every_thing_once():
+    index, token, names = Index(250), None, []
+    while True:
+        page = thing_page(json.dumps(index.page(token)).encode())
+        names += [thing.name for thing in page.things]
+        assert all(thing.connectivity.timestamp for thing in page.things)
+        if (token := page.next_token) is None:
+            break
+    assert sorted(names) == sorted(map(client_id, range(250)))
+
+
+def test_in_a_storm_every_client_is_away_for_a_short_time():
+    clients = EmulatedClients(50, Random(1))
+    away, absences = {}, []
+    for at, step in clients.storm(Random(2)):
+        message = step(1000 + at)
+        name = message.fields["clientId"]
+        if message.fields["eventType"] == "disconnected":
+            away[name] = at
+        else:
+            absences.append(at - away.pop(name))
+    assert not away
+    assert len(absences) == 50
+    assert max(absences) <= LONGEST_ABSENCE
 
 
 def test_no_two_of_a_million_clients_share_an_id():

@@ -191,7 +191,7 @@ def test_each_permission_has_its_resource(request_, resource):
 
 
 def test_statements_are_for_the_partition_of_the_region():
-    statement = json.loads(policy_statement("iot:GetConnection", "client/*", "cn-north-1"))
+    statement = json.loads(policy_statement("iot:GetConnection", "client/*", region="cn-north-1"))
     assert statement["Resource"] == "arn:aws-cn:iot:cn-north-1:ACCOUNT:client/*"
 
 

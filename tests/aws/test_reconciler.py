@@ -12,7 +12,7 @@ from emulator_aws import Fleet as EmulatedFleet
 from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
 from presenced.fleet import ClientFilter, Fleet
-from presenced.pipeline import Pipeline
+from presenced.pipeline import Batch, Pipeline
 from presenced.presence import OrderingRules, PresenceRules, State
 from presenced.service.delivery import Delivery
 from presenced.settings import load_settings
@@ -177,6 +177,29 @@ def test_a_snapshot_tells_who_is_online_at_the_first_start(play: Callable[..., N
         groups = dict(stage.fleet.thing_groups.samples(["site", "hall", "money"]))
         assert groups["site", "online"] == groups["hall", "online"] == 100
         assert groups["money", "online"] == 0, "a billing group"
+
+    play(some_things, scenario)
+
+
+class BatchSizes:
+    """How many clients each batch has changed."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def observe(self, batch: Batch) -> None:
+        self.sizes.append(len({change.client.client_id for change in batch.changes.clients}))
+
+
+def test_a_page_is_merged_in_small_batches(play: Callable[..., None]) -> None:
+    """A hundred rows at once would hold the event loop for more than 20 ms."""
+
+    async def scenario(stage: Stage) -> None:
+        batches = BatchSizes()
+        stage.pipeline.observers.append(batches)
+        await until(lambda: stage.reconciler.snapshots.completed_at)
+        assert sum(batches.sizes) >= 250
+        assert max(batches.sizes) <= 10
 
     play(some_things, scenario)
 

@@ -195,6 +195,12 @@ class TimeSlice:
             await self.take()
 
 
+def freeze_survivors() -> None:
+    """Exclude all objects that exist from garbage collection, but for garbage of late."""
+    gc.collect(1)
+    gc.freeze()
+
+
 @contextmanager
 def gc_frozen() -> Iterator[None]:
     """Exclude all objects, including those created in this block, from garbage collection.
