@@ -149,7 +149,8 @@ def test_a_flood_of_silent_connections_stops_neither_scrapes_nor_mqtt_nor_the_st
 def test_clients_that_read_nothing_keep_no_scrape_out(
     daemon_of: Any, held: contextlib.ExitStack
 ) -> None:
-    daemon = few_descriptors(daemon_of)
+    health = {"health_listen": f"127.0.0.1:{free_port()}"}
+    daemon = few_descriptors(daemon_of, metrics=health)
     for _ in range(100):
         greedy = held.enter_context(connect(daemon.port))
         greedy.setblocking(False)
@@ -158,6 +159,8 @@ def test_clients_that_read_nothing_keep_no_scrape_out(
             greedy.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 300)
     for _ in range(10):
         assert daemon.get("/metrics")[0] == 200
+        assert daemon.get("/-/healthy", daemon.health_port)[0] == 200
+    assert [line for line in daemon.log if line["level"] == "error"] == []
 
 
 def test_event_streams_leave_room_for_scrapes(daemon_of: Any, held: contextlib.ExitStack) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from api_fleet import ApiFleet
 from presenced.metrics.exposition import Exposition
@@ -186,6 +187,36 @@ def test_a_reload_goes_on_though_its_client_disconnects() -> None:
             await until(done.is_set, what="the end of the reload")
 
     asyncio.run(run())
+
+
+async def answer_nobody(request: web.Request) -> web.StreamResponse:
+    """Begin an answer when the connection has just been closed, as it is above the maximum."""
+    assert request.transport is not None
+    request.transport.abort()
+    response = web.StreamResponse()
+    await response.prepare(request)
+    return response
+
+
+async def fail(_: web.Request) -> web.StreamResponse:
+    """Fail with an error of connections, while the client is connected."""
+    raise ConnectionRefusedError
+
+
+@pytest.mark.parametrize(("handler", "lines"), [(answer_nobody, 0), (fail, 1)])
+def test_a_failure_is_an_error_only_while_its_client_is_connected(
+    handler: Any, lines: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def run() -> None:
+        api = web.Application()
+        api.add_routes([web.get("/answer", handler)])
+        async with listening(api=api) as listener:
+            question = b"GET /api/v1/answer HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            answer = await ended(await connect(listener, question))
+            assert (b" 500 " in answer) == bool(lines)
+
+    asyncio.run(run())
+    assert capsys.readouterr().out.count("request failed") == lines
 
 
 def test_the_number_depends_on_the_file_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,3 +181,58 @@ def test_the_loop_goes_on_while_one_at_a_time_is_compressed() -> None:
                 assert body.endswith(world.text + b"# EOF\n")
 
     asyncio.run(run())
+
+
+class CountingExposition(HeldExposition):
+    """It counts how often the metrics are collected."""
+
+    collections = 0
+
+    def collect(self, content_type: str = TEXT) -> Snapshot:
+        self.collections += 1
+        return super().collect(content_type)
+
+
+@pytest.mark.parametrize("coding", [b"identity", b"gzip"])
+def test_scrapes_that_wait_share_one_collection_made_after_their_arrival(coding: bytes) -> None:
+    question = b"GET /-/ready HTTP/1.1\r\nHost: x\r\n\r\n" + b"\r\n".join(
+        [
+            b"GET /metrics HTTP/1.1",
+            b"Host: x",
+            b"Connection: close",
+            b"Accept-Encoding: " + coding,
+            b"Accept: " + OPENMETRICS.encode(),
+            b"\r\n",
+        ]
+    )
+
+    async def arrive(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Ask a second question at once with a first one, whose answer shows that both arrived."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(question)
+        await reader.readuntil(b"\r\n\r\nready\n")
+        return reader, writer
+
+    async def body(client: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bytes:
+        answer = (await client[0].read()).partition(b"\r\n\r\n")[2]
+        client[1].close()
+        return gzip.decompress(answer) if coding == b"gzip" else answer
+
+    async def run() -> None:
+        async with scraped(CountingExposition) as world:
+            held = world.exposition
+            assert isinstance(held, CountingExposition)
+            before = world.text
+            first = await arrive(world.listener.port)
+            assert await asyncio.to_thread(held.begun.acquire, timeout=30)
+            gone, *others = [await arrive(world.listener.port) for _ in range(20)]
+            gone[1].transport.abort()
+            for client in clients(State.OFFLINE, 2.0):
+                world.series.show(client)
+            held.release.set()
+            assert (await body(first)).endswith(before + b"# EOF\n")
+            for answer in await asyncio.gather(*map(body, others)):
+                assert answer.endswith(world.text + b"# EOF\n")
+            assert held.collections == 2
+
+    asyncio.run(run())

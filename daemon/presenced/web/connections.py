@@ -165,6 +165,10 @@ class Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 -- it repeats the request, with its credentials
     ) -> web.StreamResponse:
         """Return the answer to a malformed request, or to one whose handler failed."""
+        if isinstance(exc, ConnectionError) and (
+            self._channel is None or self._channel.is_closing()
+        ):
+            raise exc  # The client has gone; aiohttp ends the connection without a word.
         error = type(exc).__name__
         if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             self._log.warning("malformed request", key=error, error=error)

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from aiohttp import hdrs, web
 
-from presenced.metrics.exposition import CONTENT_TYPES, Exposition, gzip_parts
+from presenced.metrics.exposition import CONTENT_TYPES, Exposition
 from presenced.settings import ListenAddress
 from presenced.system.loop import to_its_end
 from presenced.system.supervision import Readiness
@@ -17,6 +17,7 @@ from presenced.web.cross_site import CrossSiteCheck
 from presenced.web.negotiation import accepts_gzip, negotiate_type
 from presenced.web.passwords import PasswordCheck
 from presenced.web.protection import ProtectionWatcher
+from presenced.web.scrapes import Parts, ScrapeRenderer
 from presenced.web.sockets import ListenerError, bind
 
 _WRITE_SIZE = 256 * 1024
@@ -54,9 +55,8 @@ class Listener:
         time_limits: TimeLimits = TimeLimits(),  # noqa: B008 -- it is immutable
     ) -> None:
         self.reload = reload
-        self._exposition = exposition
+        self._scrapes = ScrapeRenderer(exposition)
         self._readiness = readiness
-        self._compressing = asyncio.Lock()
         self._passwords = passwords or PasswordCheck()
         watcher = watcher or ProtectionWatcher(None)
         health_routes = [web.get("/-/healthy", self._healthy), web.get("/-/ready", self._ready)]
@@ -106,15 +106,10 @@ class Listener:
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         content_type = negotiate_type(request, *CONTENT_TYPES)
         headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-        if accepts_gzip(request):
-            # One at a time: other scrapes reuse the blocks that this one compresses.
-            async with self._compressing:
-                snapshot = self._exposition.collect(content_type)
-                parts = await to_its_end(asyncio.to_thread(lambda: gzip_parts(snapshot.blocks())))
-            return await _send(request, parts, headers | {"Content-Encoding": "gzip"})
-        snapshot = self._exposition.collect(content_type)
-        texts = await asyncio.to_thread(lambda: [block.text for block in snapshot.blocks()])
-        return await _send(request, texts, headers)
+        if compressed := accepts_gzip(request):
+            headers["Content-Encoding"] = "gzip"
+        parts = await self._scrapes.render(content_type, compressed=compressed)
+        return await _send(request, parts, headers)
 
     async def _healthy(self, _: web.Request) -> web.Response:
         return web.Response(text="presenced is healthy.\n")
@@ -161,7 +156,7 @@ class _Endpoint:
 
 
 async def _send(
-    request: web.Request, parts: Sequence[bytes | bytearray], headers: Mapping[str, str]
+    request: web.Request, parts: Parts, headers: Mapping[str, str]
 ) -> web.StreamResponse:
     """Send the concatenation of the parts without building it in memory."""
     response = web.StreamResponse(headers=headers)
