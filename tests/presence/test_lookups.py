@@ -165,6 +165,15 @@ def test_a_mass_disconnect_asks_no_more_than_the_budget_allows() -> None:
     assert counts.clients[State.OFFLINE] == 50_000
 
 
+def test_a_client_that_went_offline_unasked_is_looked_up_later() -> None:
+    bench = Bench(number=3, rate=1)
+    bench.wait(DELAY)
+    assert bench.presence.lookups.take(bench.now) == ["c0"]
+    assert bench.state("c1") is State.OFFLINE
+    assert bench.presence.lookups.take(bench.now + 1) == ["c1"]
+    assert bench.presence.lookups.take(bench.now + 2) == ["c2"]
+
+
 @pytest.mark.parametrize(("gap", "asked"), [(False, []), (True, ["c0"])])
 def test_only_clients_in_doubt_are_asked_about(gap: bool, asked: list[str]) -> None:
     bench = Bench(mode="unverified")

@@ -163,6 +163,7 @@ class Transitions:
         effect = None
         if due is Due.GO_OFFLINE_UNVERIFIED:
             self.doubt(client)
+            self._lookups.want(client.client_id)  # when the budget allows it
             effect = RecordEffect.UNANSWERED
         if client.adopted and client.reason == TAKEN_OVER:
             self.end_delay(client)
