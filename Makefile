@@ -6,6 +6,7 @@
 # make dashboards  generate config/grafana/dashboards from config/grafana/boards
 # make install      install the systemd service to PREFIX (/usr/local), staged in DESTDIR if set
 # make uninstall    remove what install created
+# make test-setup   test config/aws/setup.sh with the AWS CLI, interrupted at each of its calls
 # make test-system  test the service on a Debian with systemd in a container; as root
 # make image       build the container image `presenced`; ENGINE=podman uses podman
 # make test-image  build the image on a base of Debian packages and test it with podman; as root
@@ -43,7 +44,7 @@ LOCK_PYTHONS = 3.11 3.12 3.13
 LOCK_PLATFORMS = x86_64-manylinux_2_36 aarch64-manylinux_2_36
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-system test-image bench check docs dashboards image lock tools \
+.PHONY: help demo test test-setup test-system test-image bench check docs dashboards image lock tools \
     bench-tools system-tools image-tools install uninstall clean
 
 help:
@@ -56,7 +57,10 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
 
-# `make test` skips this directory: norecursedirs in pyproject.toml.
+# `make test` skips these directories: norecursedirs in pyproject.toml.
+test-setup: $(VENV)/.test
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal tests/setup $(ARGS)
+
 test-system: $(VENV)/.test system-tools
 	$(BIN)/python -m pytest tests/system $(ARGS)
 

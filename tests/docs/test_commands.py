@@ -11,13 +11,13 @@ from presenced.cli import build_parser, main
 # The first words of each block, by page and by the test that runs it.
 RUN = {
     "config/aws/README.md": {
-        "tests/aws/test_setup.py": [
+        "tests/setup/test_setup.py": [
             "sh config/aws/setup.sh presenced",
             "sh config/aws/setup.sh --undo",
         ]
     },
     "README.md": {
-        "tests/aws/test_setup.py": ["sh config/aws/setup.sh"],
+        "tests/setup/test_setup.py": ["sh config/aws/setup.sh"],
         "tests/docs/test_walkthrough.py": [
             "ENDPOINT=$(aws",
             "presenced doctor",
@@ -25,7 +25,7 @@ RUN = {
         ],
     },
     "docs/how-to/ask-aws.md": {
-        "tests/aws/test_setup.py": ["sh config/aws/setup.sh --reconcile"],
+        "tests/setup/test_setup.py": ["sh config/aws/setup.sh --reconcile"],
     },
     "docs/how-to/recordings.md": {
         "tests/test_recordings_docs.py": [
