@@ -6,7 +6,8 @@ The daemon and `replay` run the same code; only the sources of messages and time
 import math
 import sys
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from presenced.events.decode import decode
@@ -170,11 +171,18 @@ class Pipeline:
         for, by client ID.
         """
         for change in registry:
-            self.fleet.apply_registry(change, 0.0)
+            self._merge_one(partial(self.fleet.apply_registry, change, 0.0))
         for row in rows:
             if self.fleet.client_filter.why_ignored(row.client_id) is None:
-                self.fleet.merge(row, now, events.get(row.client_id))
+                event = events.get(row.client_id)
+                self._merge_one(partial(self.fleet.merge, row, now, event))
         self._publish()
+
+    def _merge_one(self, merge: Callable[[], object]) -> None:
+        try:
+            merge()
+        except Exception:  # noqa: BLE001 - the other rows must still be merged
+            self._report_fault()
 
     def give_up_lookup(self, client_id: str, now: float) -> None:
         """Make the deadline due now of a client that waits for an answer which will not come."""

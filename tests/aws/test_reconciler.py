@@ -211,7 +211,6 @@ def test_a_connect_that_was_lost_is_found(play: Callable[..., None]) -> None:
         await until(lambda: stage.state("pump") is State.OFFLINE)
         await until(lambda: stage.reconciler.snapshots.completed_at)
         stage.account.connect("pump")  # and its event is lost
-        stage.fleet.presence.note_gap(time.time())
         await until(lambda: stage.state("pump") is State.ONLINE)
         corrections = stage.fleet.presence.counts.corrections
         assert sum(corrections.values()) == 1

@@ -82,7 +82,19 @@ def test_an_index_that_is_being_rebuilt_settles_nothing() -> None:
     schedule.note_gap(0)
     assert begin(schedule, T)
     schedule.note_end(T + 10, settled=False)
-    assert schedule.due <= T + 10
+    assert schedule.due == T + 10 + 600
+
+
+def test_many_gaps_make_no_more_snapshots() -> None:
+    schedule = SnapshotSchedule(0, T)
+    begun = 0
+    for now in range(3600):
+        schedule.note_gap(now)
+        if schedule.due <= now:
+            begun += 1
+            schedule.note_begin(now)
+            schedule.note_end(now + 1, settled=schedule.settles(now))
+    assert begun == 6
 
 
 def test_a_failure_is_tried_again_after_a_minute() -> None:

@@ -130,6 +130,41 @@ def test_an_answer_that_comes_too_late_is_compared_with_the_events() -> None:
     assert bench.state() is State.OFFLINE, "AWS's record is older than the disconnect"
 
 
+def test_an_answer_that_an_event_beats_does_not_make_the_client_wait_again() -> None:
+    bench = Bench()
+    bench.wait(DELAY)
+    bench.presence.lookups.take(bench.now)
+    row = Row("c0", False, None, NOON, bench.presence.gap_epoch, "GetConnection", is_answer=True)
+    late = lifecycle(
+        connected=False, timestamp=round(NOON * 1000), version=1, session="s", client_id="c0"
+    )
+    assert bench.presence.merge(row, bench.now, late) is None
+    bench.wait(PATIENCE)
+    assert bench.state() is State.OFFLINE
+
+
+def test_a_row_of_a_takeover_that_ended_leaves_the_client_offline() -> None:
+    bench = Bench(number=0)
+    row = Row(
+        "c0", False, round((NOON - 1) * 1000), NOON, 0, "SearchIndex", reason="DUPLICATE_CLIENTID"
+    )
+    bench.presence.merge(row, NOON)
+    assert bench.state() is State.PENDING
+    bench.presence.lookups.use("never", None)
+    bench.wait(DELAY)
+    assert bench.state() is State.OFFLINE
+
+
+def test_a_row_from_the_future_counts_from_when_it_was_asked_for() -> None:
+    bench = Bench(number=0)
+    row = Row("c0", False, round((NOON + 110) * 1000), NOON, 0, "SearchIndex")
+    bench.presence.merge(row, NOON)
+    assert bench.presence.clients["c0"].since == NOON
+    bench.presence.lookups.use("never", None)
+    bench.wait(DELAY)
+    assert bench.state() is State.OFFLINE
+
+
 def test_a_connect_ends_the_wait() -> None:
     bench = Bench()
     bench.wait(DELAY)

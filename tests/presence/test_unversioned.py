@@ -131,6 +131,17 @@ def test_a_connect_stamped_after_its_disconnect_ends_the_connection_before() -> 
     assert len(recorder.transitions) == 2
 
 
+@pytest.mark.parametrize("times", [(130, 260, 1280, 1300, 1320), (0, 1000, 2000, 2060, 2200)])
+def test_after_a_lost_connect_the_next_connection_has_an_end_of_its_own(
+    times: tuple[int, ...],
+) -> None:
+    """In one session: the connect before the third is lost."""
+    first, end, unmatched, second, last = times
+    history = [connect(first), disconnect(end), disconnect(unmatched), connect(second)]
+    assert state_after(*history) is State.ONLINE
+    assert state_after(*history, disconnect(last)) is State.OFFLINE
+
+
 def test_a_second_disconnect_of_one_connection_is_a_duplicate() -> None:
     presence, _ = after(connect(0), disconnect(60), disconnect(70))
     assert presence.counts.ignored["duplicate"] == 1

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import msgspec
 
+from presenced.events.payloads import MAX_TIMESTAMP
+
 T = TypeVar("T")
 Number = int | float
 
@@ -250,7 +252,7 @@ def _connectivity(connected: bool, timestamp: Number | None, reason: str | None)
 
 
 def _milliseconds(time: Number | None) -> int | None:
-    if not time or time < 0:
+    if not time or not 0 < time <= MAX_TIMESTAMP:  # nor NaN
         return None
     return round(time if time >= _LEAST_MILLISECONDS else time * 1000)
 

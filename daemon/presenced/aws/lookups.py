@@ -71,7 +71,7 @@ class LookupDriver:
                 self._merger.give_up_lookup(client_id)
                 return
             if answer is None:
-                self._merger.give_up_lookup(client_id)
+                self._postpone(client_id)
                 return
             self.error = None
             row = lookup_row(
@@ -82,6 +82,14 @@ class LookupDriver:
                 operation=request.operation.name,
             )
             self._merger.merge([row])
+
+    def _postpone(self, client_id: str) -> None:
+        """Ask later, because the budget is used up; a client that waits for it cannot wait."""
+        lookups = self._fleet.presence.lookups
+        if lookups.is_awaited(client_id):
+            self._merger.give_up_lookup(client_id)
+        else:
+            lookups.want(client_id)
 
     def _note(self, error: AwsError) -> None:
         """Keep and log an error; that AWS knows nothing of a client is none."""

@@ -30,8 +30,9 @@ class Merger:
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._requests = 0
-        # The last accepted event of each client since the oldest request that is under way.
-        self._events: dict[str, LifecycleEvent] = {}
+        # The last accepted event of each client since the oldest request that is under way, and
+        # when it was received.
+        self._events: dict[str, tuple[LifecycleEvent, float]] = {}
 
     def observe(self, batch: Batch) -> None:
         """Note the events that came after a request was made."""
@@ -39,7 +40,7 @@ class Merger:
             return
         for change in batch.changes.clients:
             if isinstance(change.event, LifecycleEvent) and change.against is None:
-                self._events[change.client.client_id] = change.event
+                self._events[change.client.client_id] = change.event, change.received
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -54,7 +55,13 @@ class Merger:
 
     def merge(self, rows: Iterable[Row], registry: Iterable[RegistryEvent] = ()) -> None:
         """Merge what AWS says about clients, and about things and groups."""
-        self._delivery.merge(rows, registry, self._events)
+        rows = list(rows)
+        events = {}
+        for row in rows:
+            event, received = self._events.get(row.client_id, (None, 0.0))
+            if event is not None and received >= row.asked:
+                events[row.client_id] = event
+        self._delivery.merge(rows, registry, events)
 
     def give_up_lookup(self, client_id: str) -> None:
         """Report that no answer about a client will come."""

@@ -56,10 +56,8 @@ def registry_events(
 
     Billing groups are among the groups of a row, and are no thing groups.
     """
-    at = told_at(asked, fleet)
-    return [
-        event for thing in things for event in _events_of(thing, fleet, at, set(billing_groups))
-    ]
+    at, billing = told_at(asked, fleet), frozenset(billing_groups)
+    return [event for thing in things for event in _events_of(thing, fleet, at, billing)]
 
 
 def told_at(asked: float, fleet: Fleet) -> int:
@@ -68,7 +66,7 @@ def told_at(asked: float, fleet: Fleet) -> int:
 
 
 def _events_of(
-    thing: ThingRow, fleet: Fleet, at: int, billing_groups: set[str]
+    thing: ThingRow, fleet: Fleet, at: int, billing_groups: frozenset[str]
 ) -> Iterator[RegistryEvent]:
     yield ThingEvent(
         type="updated",

@@ -26,6 +26,7 @@ class SnapshotSchedule:
     _has_settled: bool = False
     _began: float | None = None
     _not_before: float = 0.0
+    _retry_at: float = 0.0
 
     def note_gap(self, now: float) -> None:
         """Events may have been lost until now: at start, and at the end of a gap."""
@@ -40,18 +41,16 @@ class SnapshotSchedule:
         """A snapshot is complete; `settled` if it was allowed to settle, and the index was up."""
         began = now if self._began is None else self._began
         if self._doubtful_since is not None and self._doubtful_since <= began:
+            # Once for each doubt the settling one follows sooner.
+            self._provisional_taken = not (settled or self.settles(began))
             if settled:
                 self._doubtful_since = None
-            else:
-                self._provisional_taken = True
-        self._not_before = 0.0
-        if settled:
-            self._has_settled = True
-            self._not_before = now + max(_LEAST_INTERVAL, now - began)
+        self._has_settled = self._has_settled or settled
+        self._not_before = now + max(_LEAST_INTERVAL, now - began)
 
     def note_failure(self, now: float) -> None:
         """A snapshot could not be completed."""
-        self._not_before = now + _RETRY_AFTER
+        self._retry_at = now + _RETRY_AFTER
 
     def settles(self, now: float) -> bool:
         """Return whether a snapshot that begins now settles what is in doubt."""
@@ -62,8 +61,9 @@ class SnapshotSchedule:
         """When the next snapshot is due; infinity if nothing asks for one."""
         due = float("inf")
         if self._doubtful_since is not None:
-            wait = self.settles_after if self._provisional_taken else 0.0
-            due = self._doubtful_since + wait
+            if self._provisional_taken:
+                return max(self._doubtful_since + self.settles_after, self._retry_at)
+            due = self._doubtful_since
         if self.every and self._has_settled and self._began is not None:
             due = min(due, self._began + self.every)
-        return max(due, self._not_before)
+        return max(due, self._not_before, self._retry_at)

@@ -35,6 +35,8 @@ class Snapshot:
         self._rows = 0
         self._next_token: str | None = None
         self._is_complete = False
+        # Gaps from now on are left to the next snapshot.
+        self._epoch = fleet.presence.gap_epoch
 
     async def read(self, client: Callable[[], AwsClient]) -> None:
         """Read what has not been read yet; after an AwsError, another call goes on from there.
@@ -45,10 +47,9 @@ class Snapshot:
             await self._read_groups(client)
         await self._check_index(client)
         while not self._is_complete:
-            epoch = self._fleet.presence.gap_epoch
             with self._merger.asking():
                 page = await client().send(operations.search_index(self._next_token))
-                await self._merge_in_slices(page.value.things, page.asked, epoch)
+                await self._merge_in_slices(page.value.things, page.asked)
             before, self._rows = self._rows, self._rows + len(page.value.things)
             if before // _FREEZE_EVERY != self._rows // _FREEZE_EVERY:
                 freeze_survivors()
@@ -77,15 +78,17 @@ class Snapshot:
             self._merger.merge((), [event])
         self._billing_groups = frozenset(billing)
 
-    async def _merge_in_slices(self, things: Sequence[ThingRow], asked: float, epoch: int) -> None:
+    async def _merge_in_slices(self, things: Sequence[ThingRow], asked: float) -> None:
         """Merge a page and let the event loop go on meanwhile: a hundred rows take too long."""
         async with self._scheduler.turn() as turn:
             for begin in range(0, len(things), _ROWS_AT_ONCE):
-                self._merge(things[begin : begin + _ROWS_AT_ONCE], asked, epoch)
+                self._merge(things[begin : begin + _ROWS_AT_ONCE], asked)
                 await turn.yield_if_due()
 
-    def _merge(self, things: Sequence[ThingRow], asked: float, epoch: int) -> None:
-        rows = presence_rows(things, self._fleet, asked=asked, epoch=epoch, settles=self.settles)
+    def _merge(self, things: Sequence[ThingRow], asked: float) -> None:
+        rows = presence_rows(
+            things, self._fleet, asked=asked, epoch=self._epoch, settles=self.settles
+        )
         registry: list[RegistryEvent] = []
         if self._seed_registry:
             billing = self._billing_groups or frozenset()

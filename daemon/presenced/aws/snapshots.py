@@ -61,10 +61,15 @@ class SnapshotDriver:
         while True:
             self._schedule.every = self.settings.snapshot_every
             now = self._clocks.monotonic()
-            if self._is_up():
-                self._note_gaps(now)
-                if self._schedule.due <= now:
-                    await self._take(now)
+            try:
+                if self._is_up():
+                    self._note_gaps(now)
+                    if self._schedule.due <= now:
+                        await self._take(now)
+            except Exception:  # noqa: BLE001 - the next attempt may succeed
+                self._snapshot = None
+                self._schedule.note_failure(self._clocks.monotonic())
+                self._log.exception("a snapshot of AWS's record failed by an error in presenced")
             await asyncio.sleep(_LOOK_EVERY)
 
     def _note_gaps(self, now: float) -> None:
@@ -90,6 +95,8 @@ class SnapshotDriver:
                 await self._delete_missing(snapshot)
         except AwsError as error:
             self.error = error
+            if not error.may_pass:  # such as a page token that AWS no longer knows
+                self._snapshot = None
             self._schedule.note_failure(self._clocks.monotonic())
             self._log.warning(
                 "the snapshot of AWS's record failed; presence goes on without it",
@@ -119,7 +126,7 @@ class SnapshotDriver:
                 await self.client.send(request)
             except AwsError as error:
                 if error.cause is not Cause.NOT_FOUND:
-                    raise
+                    break  # the next snapshot asks again
                 at = round(self._clocks.wall() * 1000)
                 event = ThingEvent(type="deleted", timestamp=at, thing_name=name)
                 self._merger.merge((), [event])

@@ -55,12 +55,19 @@ class Connections:
         one connection are kept together.
         """
         oldest = self._connects[-1].timestamp - self._slack if self._connects else None
+        # The connection before an unmatched disconnect shows that this does not end a later one.
+        before_ends = {
+            earlier[-1]
+            for end, ended in self._ended.items()
+            if ended is None and (earlier := self._own(end, until=end.timestamp))
+        }
         groups = [
             group
             for group in self._groups()
             if oldest is None
             or (len(group) == 1 and group[0].connected and group[0].session is not None)
             or any(message.timestamp >= oldest for message in group)
+            or not before_ends.isdisjoint(group)
         ]
         groups.sort(key=lambda group: (self.last in group, max(map(_timestamp, group))))
         kept: set[EventStamp] = set()
@@ -95,13 +102,7 @@ class Connections:
 
         Event times may be wrong: a disconnect may be stamped up to `slack` before its connect.
         """
-        own = [
-            connect
-            for connect in self._connects
-            if None not in (connect.session, disconnect.session)
-            and connect.timestamp <= disconnect.timestamp + self._slack
-            and same_connection(connect, disconnect)
-        ]
+        own = self._own(disconnect, until=disconnect.timestamp + self._slack)
         before = [connect for connect in own if connect.timestamp <= disconnect.timestamp]
         if not own:
             return None
@@ -109,6 +110,16 @@ class Connections:
         ends = (end.timestamp for end, ended in self._ended.items() if ended == connect)
         first = min(ends, default=disconnect.timestamp)
         return connect if disconnect.timestamp - first <= self._slack else None
+
+    def _own(self, disconnect: EventStamp, *, until: int) -> list[EventStamp]:
+        """Return the connects of a disconnect's session stamped until then, in their order."""
+        return [
+            connect
+            for connect in self._connects
+            if None not in (connect.session, disconnect.session)
+            and connect.timestamp <= until
+            and same_connection(connect, disconnect)
+        ]
 
 
 def _timestamp(message: EventStamp) -> int:

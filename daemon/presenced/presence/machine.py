@@ -130,9 +130,9 @@ class Presence:
         beats the row if it is stamped later than T before that, or not at all.
         """
         accuracy = self.rules.ordering.timestamp_accuracy
-        waited = row.is_answer and self.lookups.settle(row.client_id)
         if event and (event.untimed or event.timestamp > row.asked * 1000 - accuracy):
             return None
+        waited = row.is_answer and self.lookups.settle(row.client_id)
         client = self.clients.get(row.client_id)
         if client is None or client.state is _UNKNOWN:
             return self._adopt_unknown(row, client, now)
@@ -169,9 +169,7 @@ class Presence:
     def give_up_lookup(self, client_id: str, now: float) -> None:
         """Make a client go offline at the monotonic time `now` that waits for an answer."""
         client = self.clients.get(client_id)
-        if client is None or not self.lookups.is_awaited(client_id):
-            self.lookups.settle(client_id)
-        else:
+        if client is not None and self.lookups.is_awaited(client_id):
             self.deadlines.schedule(now, client)
 
     def _adopt_unknown(self, row: Row, client: Client | None, now: float) -> ClientChange | None:

@@ -55,9 +55,14 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     def note_in(self, client: Client) -> None:
         """Keep it as what is known of a client last, in place of an event."""
-        at = round(self.asked * 1000) if self.timestamp is None else self.timestamp
+        asked = round(self.asked * 1000)
+        # A clock behind that of AWS puts no time into the future.
+        at = asked if self.timestamp is None else min(self.timestamp, asked)
         client.timestamp, client.version, client.packed_session = at, None, None
-        client.reason, client.ambiguous, client.adopted = self.reason, None, True
+        client.ambiguous, client.adopted = None, True
+        # The reason of a takeover is kept for events only: after a row it would mean that the
+        # client may still be online.
+        client.reason = None if self.reason == TAKEN_OVER else self.reason
 
 
 class Verdict(Enum):

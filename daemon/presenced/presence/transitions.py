@@ -177,7 +177,7 @@ class Transitions:
         """
         self._deadlines.cancel(client)
         if row.timestamp is not None and client.since is not None:
-            since = row.timestamp / 1000
+            since = min(row.timestamp / 1000, row.asked)
             left = self.rules.delay(row.reason) - (row.asked - since)
             if left > 0 and since > client.since + _CLOCK_ERROR:
                 client.since = since
@@ -257,7 +257,8 @@ class Transitions:
 
     def verify(self, client: Client, epoch: int | None = None) -> None:
         """Remove the doubt about a client; `epoch` is how many gaps there were when it was."""
-        self._set_epoch(client, self.gap_epoch if epoch is None else epoch)
+        current = self.gap_epoch if epoch is None else max(epoch, client.gap_epoch)
+        self._set_epoch(client, current)
 
     def doubt(self, client: Client) -> None:
         """Leave a client unverified."""
