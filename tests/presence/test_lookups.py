@@ -155,6 +155,25 @@ def test_a_row_of_a_takeover_that_ended_leaves_the_client_offline() -> None:
     assert bench.state() is State.OFFLINE
 
 
+def test_a_row_confirms_the_end_of_a_connection_that_a_takeover_left_in_doubt() -> None:
+    bench = Bench(number=0, mode="unverified")
+    bench.presence.merge(Row("c0", True, round(NOON * 1000), NOON, 0, "SearchIndex"), NOON)
+    copy = lifecycle(
+        connected=False,
+        timestamp=round(NOON * 1000),
+        version=3,
+        session="s",
+        reason="DUPLICATE_CLIENTID",
+        client_id="c0",
+    )
+    bench.now = NOON + 90
+    bench.presence.apply(copy, bench.now, bench.now)
+    ended = Row("c0", False, round((NOON + 30) * 1000), bench.now, 0, "SearchIndex")
+    bench.presence.merge(ended, bench.now)
+    bench.wait(DELAY)
+    assert bench.state() is State.OFFLINE
+
+
 def test_a_row_from_the_future_counts_from_when_it_was_asked_for() -> None:
     bench = Bench(number=0)
     row = Row("c0", False, round((NOON + 110) * 1000), NOON, 0, "SearchIndex")

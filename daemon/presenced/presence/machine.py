@@ -152,7 +152,7 @@ class Presence:
         elif waited:
             effect = RecordEffect.OFFLINE_CONFIRMED
             transition = self._states.confirm_offline(client, row, now)
-        elif row.timestamp is not None and row.timestamp > client.timestamp + accuracy:
+        elif row.is_later_than(client, accuracy):
             row.note_in(client)  # the same state, of a later connection
         if row.settles:
             self._states.verify(client, row.gap_epoch)

@@ -53,6 +53,14 @@ class Row(msgspec.Struct, frozen=True, gc=False):
             return False
         return forget_after is None or self.asked - self.timestamp / 1000 <= forget_after
 
+    def is_later_than(self, client: Client, accuracy: int) -> bool:
+        """Return whether it is certainly about something later than what is known of a client.
+
+        `accuracy` is that of event times, in milliseconds; the time of an adopted row is exact.
+        """
+        slack = 0 if client.adopted else accuracy
+        return self.timestamp is not None and self.timestamp > client.timestamp + slack
+
     def note_in(self, client: Client) -> None:
         """Keep it as what is known of a client last, in place of an event."""
         asked = round(self.asked * 1000)
