@@ -1,7 +1,7 @@
 """AWS's limit of messages per second on a connection, as a plugin of amqtt.
 
-AWS discards what exceeds it, and neither side is told (AWS IoT Core quotas, "Publish requests per
-second per connection": 100, in both directions together).
+AWS discards messages above the limit and notifies neither side (AWS IoT Core quotas, "Publish
+requests per second per connection": 100, in both directions together).
 """
 
 from dataclasses import dataclass

@@ -423,7 +423,7 @@ def test_killed_thirty_times_among_fifty_thousand_events(
         published += len(events)
         daemon.start()
     assert published >= 50_000
-    wait_for(lambda: settled(daemon, fleet), timeout=180, what="presence is the truth")
+    wait_for(lambda: settled(daemon, fleet), timeout=60, what="presence is the truth")
     daemon.wait_until_ready()
     assert settled(daemon, fleet)
     scrape = daemon.scrape()

@@ -13,7 +13,7 @@ from recorders import ChangeRecorder, fire
 
 RULES = PresenceRules(ordering=OrderingRules(timestamp_accuracy=A))
 LONG = 10**6
-MANY = settings(max_examples=1000)
+MANY = settings(max_examples=1500)
 
 
 def deliver(events: Iterable[LifecycleEvent], apart: float = 0.01) -> tuple[Presence, list]:

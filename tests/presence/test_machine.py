@@ -271,7 +271,7 @@ def test_a_request_forgets_what_orders_late_events_too(forgotten_before: bool) -
     assert len(bench.presence.forgotten) == 0
     bench.connect(6)
     assert bench.client.state is State.ONLINE
-    assert bench.presence.forget("nobody", "requested") is None
+    assert bench.presence.forget("never seen", "requested") is None
     assert bench.counts.forgotten["requested"] == (not forgotten_before)
 
 

@@ -16,7 +16,7 @@ T = 120.0
 LAG = 60.0
 START = 1_700_000_000.0
 RULES = PresenceRules(ordering=OrderingRules(timestamp_accuracy=round(T * 1000)))
-MANY = settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=3000, suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass(frozen=True)

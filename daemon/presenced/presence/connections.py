@@ -1,4 +1,4 @@
-"""The connections of one client, told apart by sessions and event times: no event has a version.
+"""The connections of a client whose events have no version, by sessions and event times.
 
 A copy of a message has the same event time, so two connects with different event times are two
 connections, even of one session. A disconnect ends the last connect of its session that is not

@@ -109,7 +109,8 @@ class Transitions:
     def began(self, timestamp: int, received: float) -> float:
         """Return when the state that an event led to began, in seconds since the epoch.
 
-        Event times are approximate, so it is the received time, unless the event came late.
+        That is the received time, because event times are approximate. For an event that arrived
+        more than `timestamp_accuracy` late, it is the event time.
         """
         late = received * 1000 - timestamp > self.rules.ordering.timestamp_accuracy
         return timestamp / 1000 if late else received

@@ -53,9 +53,9 @@ def connection_limit() -> int:
 
 
 class Connection(web.RequestHandler):
-    """The HTTP protocol of one connection, and since when it waits for its client.
+    """The HTTP protocol of one connection, and how long it has waited for its client.
 
-    `peer` is what its client is told apart by; `lost` is called when the connection has ended.
+    `peer` identifies its client; `lost` is called when the connection has ended.
     """
 
     __slots__ = (

@@ -63,7 +63,7 @@ class RoleAlias:
 class EmulatedAccount:
     """An account; `registry` and `connections` are those of the broker or of a simulation.
 
-    Whoever changes them calls `on_event` or `update`, which brings the change into the index.
+    After a change to either, call `on_event` or `update` to update the index.
     """
 
     registry: Registry

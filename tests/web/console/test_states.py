@@ -103,14 +103,14 @@ def test_the_broker_goes_down_while_the_page_is_open(page: Page, stage: Stage) -
 
 def test_a_client_that_is_not_known_has_no_empty_parts(page: Page, stage: Stage) -> None:
     stage.call(lambda: stage.fleet.hear("connected", at=1))
-    page.open("#/clients/nobody")
+    page.open("#/clients/unknown")
     page.wait_for_text("#notices", "The client is not known")
-    assert page.text("#device-title") == "nobody"
+    assert page.text("#device-title") == "unknown"
     assert seen(page, "#device h2") == []
     page.open("#/clients/a")
     page.wait_for_text("#badge", "online")
     assert seen(page, "#device h2") == ["Timeline", "Facts", "Last event of each type"]
-    page.driver.execute_script("location.hash = '#/clients/nobody'")
+    page.driver.execute_script("location.hash = '#/clients/unknown'")
     page.wait_for_text("#notices", "The client is not known")
     assert seen(page, "#device h2") == []
 
