@@ -120,7 +120,7 @@ class Replay:
                 "GetThingConnectivityData" if is_answer else "SearchIndex",
                 is_answer=is_answer,
             )
-            self.presence.merge(row, self.now)
+            self.presence.record.merge(row, self.now)
 
 
 def wrong(number: int, lost: float, seed: int = 1) -> Sequence[int]:

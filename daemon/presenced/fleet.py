@@ -150,7 +150,7 @@ class Fleet:
             self._note(event, client, received)
 
     def merge(self, row: Row, now: float, event: LifecycleEvent | None = None) -> None:
-        """Merge what AWS's record says about a client, as `Presence.merge` does.
+        """Merge what AWS's record says about a client, as `RecordMerger.merge` does.
 
         That a thing never connected says nothing if its client has another ID.
         """
@@ -158,7 +158,7 @@ class Fleet:
         tells = row.tells_presence(self.presence.rules.forget_offline_after)
         if not (is_known or tells) and row.client_id in self._named:
             return
-        self._record(self.presence.merge(row, now, event))
+        self._record(self.presence.record.merge(row, now, event))
 
     def apply_registry(self, event: RegistryEvent, received: float) -> Outcome:
         """Apply an event of the registry; without event time it counts as just now."""

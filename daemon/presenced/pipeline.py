@@ -186,7 +186,7 @@ class Pipeline:
 
     def give_up_lookup(self, client_id: str, now: float) -> None:
         """Make the deadline due now of a client that waits for an answer which will not come."""
-        self.fleet.presence.give_up_lookup(client_id, now)
+        self.fleet.presence.record.give_up_lookup(client_id, now)
 
     def forget(self, client_ids: Iterable[str], reason: ForgetReason) -> None:
         """Drop clients."""

@@ -44,7 +44,7 @@ class Bench:
             "GetConnection",
             is_answer=True,
         )
-        self.presence.merge(row, self.now)
+        self.presence.record.merge(row, self.now)
 
     def state(self, client_id: str = "c0") -> State:
         return self.presence.clients[client_id].state
@@ -116,7 +116,7 @@ def test_without_an_answer_it_goes_offline_unverified_after_two_seconds() -> Non
 def test_a_failed_lookup_ends_the_wait() -> None:
     bench = Bench()
     bench.wait(DELAY)
-    bench.presence.give_up_lookup("c0", bench.now)
+    bench.presence.record.give_up_lookup("c0", bench.now)
     bench.wait(0)
     assert bench.state() is State.OFFLINE
     assert bench.is_unverified()
@@ -138,7 +138,7 @@ def test_an_answer_that_an_event_beats_does_not_make_the_client_wait_again() -> 
     late = lifecycle(
         connected=False, timestamp=round(NOON * 1000), version=1, session="s", client_id="c0"
     )
-    assert bench.presence.merge(row, bench.now, late) is None
+    assert bench.presence.record.merge(row, bench.now, late) is None
     bench.wait(PATIENCE)
     assert bench.state() is State.OFFLINE
 
@@ -148,7 +148,7 @@ def test_a_row_of_a_takeover_that_ended_leaves_the_client_offline() -> None:
     row = Row(
         "c0", False, round((NOON - 1) * 1000), NOON, 0, "SearchIndex", reason="DUPLICATE_CLIENTID"
     )
-    bench.presence.merge(row, NOON)
+    bench.presence.record.merge(row, NOON)
     assert bench.state() is State.PENDING
     bench.presence.lookups.use("never", None)
     bench.wait(DELAY)
@@ -157,7 +157,7 @@ def test_a_row_of_a_takeover_that_ended_leaves_the_client_offline() -> None:
 
 def test_a_row_confirms_the_end_of_a_connection_that_a_takeover_left_in_doubt() -> None:
     bench = Bench(number=0, mode="unverified")
-    bench.presence.merge(Row("c0", True, round(NOON * 1000), NOON, 0, "SearchIndex"), NOON)
+    bench.presence.record.merge(Row("c0", True, round(NOON * 1000), NOON, 0, "SearchIndex"), NOON)
     copy = lifecycle(
         connected=False,
         timestamp=round(NOON * 1000),
@@ -169,7 +169,7 @@ def test_a_row_confirms_the_end_of_a_connection_that_a_takeover_left_in_doubt() 
     bench.now = NOON + 90
     bench.presence.apply(copy, bench.now, bench.now)
     ended = Row("c0", False, round((NOON + 30) * 1000), bench.now, 0, "SearchIndex")
-    bench.presence.merge(ended, bench.now)
+    bench.presence.record.merge(ended, bench.now)
     bench.wait(DELAY)
     assert bench.state() is State.OFFLINE
 
@@ -177,7 +177,7 @@ def test_a_row_confirms_the_end_of_a_connection_that_a_takeover_left_in_doubt() 
 def test_a_row_from_the_future_counts_from_when_it_was_asked_for() -> None:
     bench = Bench(number=0)
     row = Row("c0", False, round((NOON + 110) * 1000), NOON, 0, "SearchIndex")
-    bench.presence.merge(row, NOON)
+    bench.presence.record.merge(row, NOON)
     assert bench.presence.clients["c0"].since == NOON
     bench.presence.lookups.use("never", None)
     bench.wait(DELAY)

@@ -107,7 +107,7 @@ class World:
         for client_id in self.presence.lookups.take(self.now):
             row = self.row(client_id, self.now, is_answer=True)
             if row is not None:
-                self.presence.merge(row, self.now)
+                self.presence.record.merge(row, self.now)
 
     def row(self, client_id: str, seen: float, *, is_answer: bool = False) -> Row | None:
         found = self.truth.at(seen)
@@ -173,6 +173,6 @@ def take_snapshot(world: World, lag: float) -> None:
     was_true = world.is_true and client is not None and not world.presence.is_unverified(client)
     row = world.row("client", world.now - lag)
     if row is not None:
-        world.presence.merge(row, world.now)
+        world.presence.record.merge(row, world.now)
     world.answer()
     assert world.is_true or not was_true

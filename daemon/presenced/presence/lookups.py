@@ -1,8 +1,8 @@
 """The lookups that presence wants: before clients go offline, and where AWS's record contradicts.
 
 Presence adds them here. `aws/lookups.py` takes them, asks AWS, and passes the answers to
-`Presence.merge`. A lookup before a client goes offline cannot wait: it is wanted only if the budget
-allows it now, and the client goes offline if no answer comes in time.
+`RecordMerger.merge`. A lookup before a client goes offline cannot wait. It is wanted only if the
+budget allows it now, and the client goes offline if no answer comes in time.
 """
 
 from enum import Enum

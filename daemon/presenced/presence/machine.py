@@ -15,7 +15,6 @@ from presenced.presence.client import (
     EventStamp,
     ForgetReason,
     PackedSession,
-    RecordEffect,
     ReplacedConnection,
     State,
     pack,
@@ -25,14 +24,9 @@ from presenced.presence.deadlines import Deadlines
 from presenced.presence.disconnects import CountedDisconnects
 from presenced.presence.forgetting import ForgottenClients, OfflineClients
 from presenced.presence.lookups import Lookups
+from presenced.presence.merging import RecordMerger
 from presenced.presence.ordering import Ordering, PresenceRules, same_connection
-from presenced.presence.record import (
-    Row,
-    Verdict,
-    contradicts,
-    judge,
-    order_after_row,
-)
+from presenced.presence.record import contradicts, order_after_row
 from presenced.presence.transitions import Transitions
 
 # As globals: see `State`.
@@ -45,7 +39,7 @@ class Presence:
 
     Methods return what changed as `ClientChange`; nothing is called back. `last_gap_at` is the
     wall-clock time of the last gap in the received events. `lookups` are the clients that AWS
-    should be asked about; its answers come in by `merge`.
+    should be asked about, `record` merges what it answers.
     """
 
     def __init__(self, rules: PresenceRules) -> None:
@@ -59,6 +53,7 @@ class Presence:
         self._states = Transitions(
             rules, self.counts, self.deadlines, self.disconnects, self.lookups
         )
+        self.record = RecordMerger(self.clients, self.forgotten, self.lookups, self._states)
 
     @property
     def rules(self) -> PresenceRules:
@@ -119,77 +114,6 @@ class Presence:
             )
         return ClientChange(
             client, before, client.state, transition, event, effect, received, session
-        )
-
-    def merge(
-        self, row: Row, now: float, event: LifecycleEvent | None = None
-    ) -> ClientChange | None:
-        """Merge what AWS's record says about a client; None if that changes nothing.
-
-        `event` is the last one of the client that was accepted after the row was asked for. It
-        beats the row if it is stamped later than T before that, or not at all.
-        """
-        accuracy = self.rules.ordering.timestamp_accuracy
-        if event and (event.untimed or event.timestamp > row.asked * 1000 - accuracy):
-            return None
-        waited = row.is_answer and self.lookups.settle(row.client_id)
-        client = self.clients.get(row.client_id)
-        if client is None or client.state is _UNKNOWN:
-            return self._adopt_unknown(row, client, now)
-        before = client.state
-        verified = event is None and not self.is_unverified(client)
-        verdict = judge(row, client, accuracy, verified=verified, waited=waited)
-        if verdict is Verdict.LOOK_UP:
-            self.lookups.want(row.client_id)
-            return None
-        if verdict is Verdict.IGNORE:
-            return None
-        transition, effect = None, None
-        if verdict is Verdict.ADOPT:
-            self.counts.offline_prevented += waited
-            effect = RecordEffect.OFFLINE_PREVENTED if waited else RecordEffect.CORRECTED
-            transition = self._states.correct(client, row, now)
-        elif waited:
-            effect = RecordEffect.OFFLINE_CONFIRMED
-            transition = self._states.confirm_offline(client, row, now)
-        elif row.is_later_than(client, accuracy):
-            row.note_in(client)  # the same state, of a later connection
-        if row.settles:
-            self._states.verify(client, row.gap_epoch)
-        return ClientChange(
-            client,
-            before,
-            client.state,
-            transition,
-            received=row.asked,
-            record=effect,
-            operation=row.operation,
-        )
-
-    def give_up_lookup(self, client_id: str, now: float) -> None:
-        """Make a client go offline at the monotonic time `now` that waits for an answer."""
-        client = self.clients.get(client_id)
-        if client is not None and self.lookups.is_awaited(client_id):
-            self.deadlines.schedule(now, client)
-
-    def _adopt_unknown(self, row: Row, client: Client | None, now: float) -> ClientChange | None:
-        """Take over the state of a client without events; that is no transition."""
-        if not row.tells_presence(self.rules.forget_offline_after):
-            added = self.add(row.client_id)
-            self.counts.adopted[_UNKNOWN] += added is not None
-            return added
-        before = None if client is None else client.state
-        client = client or self._add(row.client_id)
-        self.forgotten.pop(row.client_id, None)
-        self._states.adopt(client, row, now)
-        return ClientChange(
-            client,
-            before,
-            client.state,
-            received=row.asked,
-            adopted=True,
-            record=RecordEffect.ADOPTED,
-            operation=row.operation,
         )
 
     def _order(self, event: LifecycleEvent, last: Client | None) -> tuple[Ordering, bool]:
@@ -409,8 +333,7 @@ class Presence:
         return None if client is None or client.state is not _UNKNOWN else self._drop(client_id)
 
     def _add(self, client_id: str) -> Client:
-        client = self.clients[client_id] = Client(client_id, gap_epoch=self.gap_epoch)
-        self.counts.clients[_UNKNOWN] += 1
+        client = self.clients[client_id] = self._states.new_client(client_id)
         return client
 
     def _drop(self, client_id: str) -> ClientChange | None:

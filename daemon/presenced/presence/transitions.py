@@ -52,6 +52,11 @@ class Transitions:
         self._disconnects = disconnects
         self._lookups = lookups
 
+    def new_client(self, client_id: str) -> Client:
+        """Return a new client in the state unknown, and count it."""
+        self.counts.clients[_UNKNOWN] += 1
+        return Client(client_id, gap_epoch=self.gap_epoch)
+
     def connect(
         self,
         event: LifecycleEvent,
@@ -170,6 +175,10 @@ class Transitions:
             self.end_delay(client)
             return None, effect
         return self.go_offline(client, confirmed, now), effect
+
+    def end_now(self, client: Client, now: float) -> None:
+        """Make the deadline of a pending client due at the monotonic time `now`."""
+        self._deadlines.schedule(now, client)
 
     def confirm_offline(self, client: Client, row: Row, now: float) -> Transition | None:
         """Take a pending client offline because AWS's record says so.
