@@ -250,9 +250,67 @@ def test_lookups_that_may_wait_come_when_the_budget_allows() -> None:
     for number in range(5):
         bench.presence.lookups.want(f"x{number}")
     bench.presence.lookups.want("x0")
-    assert bench.presence.lookups.take(bench.now) == ["x0", "x1"]
+    assert bench.presence.lookups.take(bench.now) == ["x0"]
     assert bench.presence.lookups.take(bench.now + 0.4) == []
-    assert bench.presence.lookups.take(bench.now + 1.0) == ["x2", "x3"]
+    assert bench.presence.lookups.take(bench.now + 1.0) == ["x1"]
+
+
+def test_lookups_that_may_wait_leave_half_of_the_budget_to_the_others() -> None:
+    bench = Bench(number=10, rate=20)
+    for number in range(100):
+        bench.presence.lookups.want(f"x{number}")
+    assert len(bench.presence.lookups.take(bench.now)) == 10
+    bench.wait(DELAY)
+    taken = bench.presence.lookups.take(bench.now)
+    assert {f"c{number}" for number in range(10)} <= set(taken)
+
+
+def test_a_copy_of_a_disconnect_after_its_connection_was_seen_again_is_a_duplicate() -> None:
+    bench = Bench()
+    bench.wait(DELAY)
+    bench.presence.lookups.take(bench.now)
+    bench.answer("c0", connected=True)
+    for _ in range(3):
+        copy = lifecycle(
+            connected=False,
+            timestamp=round(NOON * 1000),
+            version=1,
+            session="s",
+            client_id="c0",
+        )
+        bench.presence.apply(copy, bench.now, bench.now)
+    counts = bench.presence.counts
+    assert bench.state() is State.ONLINE
+    assert (counts.ignored["duplicate"], counts.offline_prevented) == (3, 1)
+
+
+def test_a_row_of_before_a_gap_takes_no_later_verification_away() -> None:
+    bench = Bench()
+    bench.presence.lookups.use("never", None)
+    bench.wait(DELAY)
+    row = Row("c0", False, round(NOON * 1000), bench.now, bench.presence.gap_epoch, "SearchIndex")
+    bench.presence.note_gap(bench.now)
+    back = lifecycle(
+        connected=True,
+        timestamp=round(bench.now * 1000),
+        version=2,
+        session="t",
+        client_id="c0",
+    )
+    bench.presence.apply(back, bench.now, bench.now)
+    assert not bench.is_unverified()
+    confirming = Row("c0", True, round(bench.now * 1000), bench.now, row.gap_epoch, "SearchIndex")
+    assert bench.presence.record.merge(confirming, bench.now) is None
+    assert not bench.is_unverified()
+
+
+def test_a_row_is_compared_with_a_sign_of_life() -> None:
+    bench = Bench(number=0)
+    bench.presence.suppose_online("c0", round(NOON * 1000), NOON)
+    bench.presence.note_gap(NOON + 1)
+    older = Row("c0", False, round((NOON - 3600) * 1000), NOON + 2, 1, "SearchIndex")
+    assert bench.presence.record.merge(older, NOON + 2) is None
+    assert bench.state() is State.ONLINE
 
 
 def test_nothing_is_wanted_when_aws_is_not_asked() -> None:

@@ -1,6 +1,7 @@
 """Make the lookups that presence wants, and merge their answers."""
 
 import asyncio
+from contextlib import suppress
 
 from presenced.aws import operations
 from presenced.aws.answers import Connectivity
@@ -48,10 +49,11 @@ class LookupDriver:
                     task = asyncio.create_task(self._look_up(client_id))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
-                if lookups:  # beyond the budget of this moment
-                    await asyncio.sleep(_RETRY_BUDGET_EVERY)
-                else:
-                    self._wanted.clear()
+                self._wanted.clear()
+                if lookups:  # beyond the budget of this moment; an urgent one ends the wait
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._wanted.wait(), _RETRY_BUDGET_EVERY)
+                    self._wanted.set()
         finally:
             for task in self._tasks:
                 task.cancel()

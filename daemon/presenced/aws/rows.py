@@ -7,6 +7,7 @@ from presenced.aws.operations import SEARCH_INDEX
 from presenced.events.model import RegistryEvent, ThingEvent, ThingGroupMembershipEvent
 from presenced.fleet import Fleet
 from presenced.presence.record import Row
+from presenced.registry import Thing
 
 
 def presence_rows(
@@ -68,22 +69,33 @@ def told_at(asked: float, fleet: Fleet) -> int:
 def _events_of(
     thing: ThingRow, fleet: Fleet, at: int, billing_groups: frozenset[str]
 ) -> Iterator[RegistryEvent]:
-    yield ThingEvent(
-        type="updated",
-        timestamp=at,
-        thing_name=thing.name,
-        thing_id=thing.thing_id,
-        thing_type=thing.thing_type,
-        attributes=dict(thing.attributes),
-    )
-    present = set(thing.groups) - billing_groups
     known_thing = fleet.inventory.things.live.get(thing.name)
+    if known_thing is None or not _is_as_known(thing, known_thing):
+        yield ThingEvent(
+            type="updated",
+            timestamp=at,
+            thing_name=thing.name,
+            thing_id=thing.thing_id,
+            thing_type=thing.thing_type,
+            attributes=dict(thing.attributes),
+        )
+    present = set(thing.groups) - billing_groups
     known = set(known_thing.groups) if known_thing else set()
     for type_, groups in (("added", present - known), ("removed", known - present)):
         for group in sorted(groups):
             yield ThingGroupMembershipEvent(
                 type=type_, timestamp=at, thing_group=group, thing_name=thing.name
             )
+
+
+def _is_as_known(thing: ThingRow, known: Thing) -> bool:
+    """Return whether a row says of a thing what its own events have said."""
+    return (
+        known.stamp is not None
+        and known.stamp.object_id == thing.thing_id
+        and known.type == (thing.thing_type or "")
+        and known.attributes == thing.attributes
+    )
 
 
 def _is_deleted(thing: ThingRow, fleet: Fleet) -> bool:

@@ -60,6 +60,8 @@ class SnapshotDriver:
         """Take each snapshot when it is due, until cancelled."""
         while True:
             self._schedule.every = self.settings.snapshot_every
+            accuracy = self._fleet.presence.rules.ordering.timestamp_accuracy
+            self._schedule.settles_after = accuracy / 1000
             now = self._clocks.monotonic()
             try:
                 if self._is_up():

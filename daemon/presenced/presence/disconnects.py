@@ -85,14 +85,13 @@ class CountedDisconnects:
         """The number of the next disconnect."""
         return self.first + len(self._order)
 
+    def knows(self, client_id: str, event: Stamp) -> bool:
+        """Return whether a disconnect is remembered."""
+        return _digest(client_id, event) in self._known
+
     def add(self, client_id: str, event: Stamp) -> bool:
         """Remember a disconnect; return False if it is remembered already."""
-        text = f"{client_id}\0{event.version}/{event.session}/{event.timestamp}"
-        # JSON may carry a lone surrogate, which plain UTF-8 cannot encode.
-        digest: int
-        (digest,) = _signed_64(
-            blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        )
+        digest = _digest(client_id, event)
         if digest in self._known:
             return False
         self._append(digest)
@@ -119,3 +118,11 @@ class CountedDisconnects:
     def _append(self, digest: int) -> None:
         self._order.append(digest)
         self._known.add(digest)
+
+
+def _digest(client_id: str, event: Stamp) -> int:
+    text = f"{client_id}\0{event.version}/{event.session}/{event.timestamp}"
+    # JSON may carry a lone surrogate, which plain UTF-8 cannot encode.
+    digest: int
+    (digest,) = _signed_64(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+    return digest

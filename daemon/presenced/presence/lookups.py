@@ -38,13 +38,18 @@ class LookupBudget:
         self._left = per_second
         self._at = 0.0
 
-    def take(self, now: float) -> bool:
-        """Take one lookup; return False if the budget is used up."""
+    @property
+    def reserve(self) -> float:
+        """The part of the budget that lookups which can wait leave to the others."""
+        return min(self._per_second / 2, max(self._per_second - 1, 0.0))
+
+    def take(self, now: float, *, leave: float = 0.0) -> bool:
+        """Take one lookup and leave so many; return False if the budget does not allow it."""
         if now > self._at:
             gained = (now - self._at) * self._per_second
             self._left = min(max(self._per_second, 1.0), self._left + gained)
             self._at = now
-        if self._left < 1:
+        if self._left < 1 + leave:
             return False
         self._left -= 1
         return True
@@ -114,10 +119,14 @@ class Lookups:
         return bool(self._urgent or self._wanted)
 
     def take(self, now: float) -> list[str]:
-        """Remove and return the lookups to be made now; those that may wait keep to the budget."""
+        """Remove and return the lookups to be made now.
+
+        Those that can wait leave half of the budget to clients that are about to go offline.
+        """
         taken = list(self._urgent)
         self._urgent.clear()
-        while self._wanted and self._budget is not None and self._budget.take(now):
+        budget = self._budget
+        while self._wanted and budget and budget.take(now, leave=budget.reserve):
             client_id = next(iter(self._wanted))
             del self._wanted[client_id]
             taken.append(client_id)

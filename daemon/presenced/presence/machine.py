@@ -126,6 +126,8 @@ class Presence:
             return Ordering.LATER, last is None and not event.connected
         rules = self.rules.ordering
         if last.adopted:
+            if not event.connected and self.disconnects.knows(event.client_id, event):
+                return Ordering.DUPLICATE, False
             doubtful = contradicts(event, last, rules.timestamp_accuracy)
             return order_after_row(event, last, rules.timestamp_accuracy), doubtful
         return resolve(event, last, rules), False

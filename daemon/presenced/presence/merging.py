@@ -44,7 +44,6 @@ class RecordMerger:
         client = self._clients.get(row.client_id)
         if client is None or client.state is _UNKNOWN:
             return self._adopt_unknown(row, client, now)
-        before = client.state
         verified = event is None and not self._states.is_unverified(client)
         verdict = judge(row, client, accuracy, verified=verified, waited=waited)
         if verdict is Verdict.LOOK_UP:
@@ -52,6 +51,13 @@ class RecordMerger:
             return None
         if verdict is Verdict.IGNORE:
             return None
+        return self._apply(row, client, verdict, now, waited=waited)
+
+    def _apply(
+        self, row: Row, client: Client, verdict: Verdict, now: float, *, waited: bool
+    ) -> ClientChange | None:
+        """Adopt a row or let it confirm a state; None if nothing changes."""
+        before, known = client.state, (client.gap_epoch, client.timestamp)
         transition, effect = None, None
         if verdict is Verdict.ADOPT:
             self._states.counts.offline_prevented += waited
@@ -60,10 +66,12 @@ class RecordMerger:
         elif waited:
             effect = RecordEffect.OFFLINE_CONFIRMED
             transition = self._states.confirm_offline(client, row, now)
-        elif row.is_later_than(client, accuracy):
+        elif row.is_later_than(client, self._states.rules.ordering.timestamp_accuracy):
             row.note_in(client)  # the same state, of a later connection
         if row.settles:
             self._states.verify(client, row.gap_epoch)
+        if effect is None and (client.gap_epoch, client.timestamp) == known:
+            return None
         return ClientChange(
             client,
             before,

@@ -99,12 +99,17 @@ def judge(row: Row, client: Client, accuracy: int, *, verified: bool, waited: bo
     if row.timestamp is None:
         return Verdict.IGNORE
     taken_over = row.connected and client.reason == TAKEN_OVER
+    later_by = row.timestamp - _last_known(client)
     if row.is_answer:
-        older = row.timestamp < client.timestamp - accuracy
-        return Verdict.IGNORE if older and not taken_over else Verdict.ADOPT
-    if verified or taken_over or abs(row.timestamp - client.timestamp) <= accuracy:
+        return Verdict.IGNORE if later_by < -accuracy and not taken_over else Verdict.ADOPT
+    if verified or taken_over or abs(later_by) <= accuracy:
         return Verdict.LOOK_UP
-    return Verdict.ADOPT if row.timestamp > client.timestamp else Verdict.IGNORE
+    return Verdict.ADOPT if later_by > 0 else Verdict.IGNORE
+
+
+def _last_known(client: Client) -> int:
+    """Return the event time of the last event, in milliseconds, or of the sign of life."""
+    return client.timestamp if client.has_event else round((client.since or 0.0) * 1000)
 
 
 def order_after_row(event: LifecycleEvent, client: Client, accuracy: int) -> Ordering:

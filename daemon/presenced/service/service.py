@@ -186,11 +186,12 @@ class Service:
             self._log.info("stopping")
             for watch in watches:
                 watch.cancel()
-            if self._reconciler is not None:
-                await self._reconciler.stop()
             # From here on no message is taken that could not be acknowledged any more.
             self._delivery.close()
             await self._disconnect()
+            # After a reload that was under way has ended, which could start it again.
+            if self._reconciler is not None:
+                await self._reconciler.stop()
             if self._store is not None:
                 await self._store.close()
             await self._listener.close()
