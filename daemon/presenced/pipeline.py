@@ -171,17 +171,19 @@ class Pipeline:
         for, by client ID.
         """
         for change in registry:
-            self._merge_one(partial(self.fleet.apply_registry, change, 0.0))
+            self._guard(partial(self.fleet.apply_registry, change, 0.0))
         for row in rows:
-            if self.fleet.client_filter.why_ignored(row.client_id) is None:
-                event = events.get(row.client_id)
-                self._merge_one(partial(self.fleet.merge, row, now, event))
+            self._guard(partial(self._merge, row, events.get(row.client_id), now))
         self._publish()
 
-    def _merge_one(self, merge: Callable[[], object]) -> None:
+    def _merge(self, row: Row, event: LifecycleEvent | None, now: float) -> None:
+        if self.fleet.client_filter.why_ignored(row.client_id) is None:
+            self.fleet.merge(row, now, event)
+
+    def _guard(self, apply: Callable[[], object]) -> None:
         try:
-            merge()
-        except Exception:  # noqa: BLE001 - the other rows must still be merged
+            apply()
+        except Exception:  # noqa: BLE001 - the others must still be merged
             self._report_fault()
 
     def give_up_lookup(self, client_id: str, now: float) -> None:

@@ -14,6 +14,7 @@ from presenced.events.message import Message
 from presenced.fleet import ClientFilter, Fleet
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import OrderingRules, PresenceRules, State
+from presenced.presence.record import Row
 from presenced.service.delivery import Delivery
 from presenced.settings import load_settings
 from presenced.sources.gap_detector import GapDetector
@@ -51,7 +52,8 @@ class Stage:
         rules = PresenceRules(
             offline_delay=0.3, ordering=OrderingRules(timestamp_accuracy=round(T * 1000))
         )
-        clocks = Clocks(time.monotonic, time.time)
+        self.ahead = 0.0
+        clocks = Clocks(lambda: time.monotonic() + self.ahead, time.time)
         self.fleet = Fleet(rules, ClientFilter(["presenced"]))
         self.pipeline = Pipeline(self.fleet)
         gap_detector = GapDetector(self.fleet.presence, clocks)
@@ -313,3 +315,114 @@ def test_a_thing_that_two_snapshots_lack_and_aws_does_not_know_is_deleted(
         assert stage.state("new") is State.UNKNOWN
 
     play(before, scenario)
+
+
+def test_a_page_token_that_aws_no_longer_knows_begins_the_snapshot_anew(
+    play: Callable[..., None],
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        def searches() -> list[object]:
+            return [
+                request.parameters.get("nextToken")
+                for request in stage.server.requests
+                if request.operation == "SearchIndex"
+            ]
+
+        await until(searches)
+        stage.server.faults.failing["SearchIndex"] = "InvalidRequestException"
+        await until(lambda: stage.reconciler.problems)
+        made = len(searches())
+        del stage.server.faults.failing["SearchIndex"]
+        stage.ahead += 60
+        await until(lambda: stage.reconciler.snapshots.completed_at)
+        assert searches()[made] is None, "not the refused token"
+        assert stage.reconciler.problems == []
+
+    def before(account: EmulatedFleet) -> None:
+        for number in range(500):
+            account.create(f"pump-{number}")
+
+    play(before, scenario, searches_per_second=10)
+
+
+def test_an_error_in_presenced_does_not_end_the_snapshots(play: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        merge, failures = stage.delivery.merge, []
+
+        def fail(*_: object) -> None:
+            failures.append(1)
+            raise RuntimeError
+
+        stage.delivery.merge = fail  # type: ignore[method-assign]
+        await until(lambda: failures)
+        stage.delivery.merge = merge  # type: ignore[method-assign]
+        stage.ahead += 60
+        await until(lambda: stage.reconciler.snapshots.completed_at)
+
+    play(lambda account: account.create("pump"), scenario)
+
+
+def test_a_row_that_cannot_be_applied_keeps_no_other_out(play: Callable[..., None]) -> None:
+    class Failing(ClientFilter):
+        def why_ignored(self, client_id: str) -> str | None:
+            if client_id == "a":
+                raise RuntimeError
+            return None
+
+    async def scenario(stage: Stage) -> None:
+        stage.fleet.client_filter = Failing()
+        stage.pipeline.merge(
+            [
+                Row(name, True, round(time.time() * 1000), time.time(), 0, "SearchIndex")
+                for name in ("a", "b")
+            ],
+            [],
+            {},
+            time.monotonic(),
+        )
+        assert stage.state("b") is State.ONLINE
+        assert stage.pipeline.counts.faults == 1
+        stage.fleet.client_filter = ClientFilter()
+
+    play(lambda _: None, scenario)
+
+
+def test_lookups_beyond_the_limit_of_getconnection_come_later(play: Callable[..., None]) -> None:
+    names = [f"client-{number}" for number in range(40)]
+
+    def before(account: EmulatedFleet) -> None:
+        for name in names:
+            account.connect(name)
+
+    async def scenario(stage: Stage) -> None:
+        for name in names:
+            stage.fleet.presence.lookups.want(name)
+        stage.receive("connected", "other")  # what is wanted is seen with the next batch
+        await until(lambda: all(stage.state(name) is State.ONLINE for name in names))
+
+    play(before, scenario, lookups_per_second=200)
+
+
+def test_a_snapshot_that_confirms_everything_changes_nothing(play: Callable[..., None]) -> None:
+    class Changed:
+        def __init__(self) -> None:
+            self.clients: list[str] = []
+            self.things: set[str] = set()
+
+        def observe(self, batch: Batch) -> None:
+            self.clients += [change.client.client_id for change in batch.changes.clients]
+            self.things |= batch.changes.things
+
+    async def scenario(stage: Stage) -> None:
+        await until(lambda: stage.reconciler.snapshots.completed_at)
+        first = stage.reconciler.snapshots.completed_at
+        await until(lambda: stage.reconciler.snapshots.completed_at != first)
+        changed = Changed()
+        stage.pipeline.observers.append(changed)
+        second = stage.reconciler.snapshots.completed_at
+        stage.ahead += 7 * 3600
+        await until(lambda: stage.reconciler.snapshots.completed_at != second)
+        assert changed.clients == []
+        assert changed.things == set()
+
+    play(some_things, scenario)

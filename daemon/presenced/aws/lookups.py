@@ -92,6 +92,7 @@ class LookupDriver:
             self._merger.give_up_lookup(client_id)
         else:
             lookups.want(client_id)
+            asyncio.get_running_loop().call_later(_RETRY_BUDGET_EVERY, self._wanted.set)
 
     def _note(self, error: AwsError) -> None:
         """Keep and log an error; that AWS knows nothing of a client is none."""
