@@ -24,7 +24,7 @@ from benchmarks.exporters import Presenced
 from benchmarks.publisher import Publisher, packed
 from benchmarks.scraping import samples, scrape
 from benchmarks.waiting import wait_for
-from presenced.presence.lookups import PATIENCE
+from presenced.presence.lookups import LOOKUP_TIMEOUT
 from presenced_emulator.aws.account import EmulatedAccount
 from presenced_emulator.aws.server import AwsServer
 from presenced_emulator.certificates import issue
@@ -124,7 +124,7 @@ async def storm(
                     wait_for, lambda: _all_online(daemon, number), "all clients online", 120.0
                 )
                 events, discarded = await _play(clients, random, publisher)
-                await asyncio.sleep(DELAY + 2 * PATIENCE)
+                await asyncio.sleep(DELAY + 2 * LOOKUP_TIMEOUT)
                 return await asyncio.to_thread(_outcome, daemon, number, events, discarded)
 
 

@@ -34,6 +34,11 @@ class Page:
         self.driver = driver
         self.url = url
 
+    def forget(self) -> None:
+        """Leave the page, which may still ask a daemon that has ended, and drop its complaints."""
+        self.driver.get("about:blank")
+        self.complaints()
+
     def open(self, place: str = "") -> None:
         """Load the page anew, at a place after the `#`."""
         self.driver.get("about:blank")

@@ -317,7 +317,7 @@ def test_a_password_that_the_browser_knows_is_enough(
     health = f"127.0.0.1:{free_port()}"
     daemon = daemon_of(metrics={"web_config": str(web), "health_listen": health})
     page = Page(browser, f"http://somebody:secret@127.0.0.1:{daemon.port}/")
-    page.complaints()
+    page.forget()
     page.open()
     page.wait_for_text("#link", "Not ready")
     assert page.complaints() == []
@@ -326,7 +326,7 @@ def test_a_password_that_the_browser_knows_is_enough(
 def test_without_the_api_the_page_says_what_is_left(browser: Chrome, daemon_of: Any) -> None:
     daemon = daemon_of(metrics={"api": False})
     page = Page(browser, f"http://127.0.0.1:{daemon.port}/")
-    page.complaints()
+    page.forget()
     page.open()
     assert "metrics.api is false" in page.text("main")
     links = [link.get_attribute("href") for link in page.all("main a")]

@@ -4,7 +4,7 @@ import pytest
 
 from histories import lifecycle
 from presenced.presence import Presence, PresenceRules, State
-from presenced.presence.lookups import PATIENCE, VerifyOffline
+from presenced.presence.lookups import LOOKUP_TIMEOUT, VerifyOffline
 from presenced.presence.record import Row
 from recorders import fire
 
@@ -106,7 +106,7 @@ def test_without_an_answer_it_goes_offline_unverified_after_two_seconds() -> Non
     bench = Bench()
     bench.wait(DELAY)
     bench.presence.lookups.take(bench.now)
-    bench.wait(PATIENCE - 0.001)
+    bench.wait(LOOKUP_TIMEOUT - 0.001)
     assert bench.state() is State.PENDING
     bench.wait(0.001)
     assert bench.state() is State.OFFLINE
@@ -125,7 +125,7 @@ def test_a_failed_lookup_ends_the_wait() -> None:
 def test_an_answer_that_comes_too_late_is_compared_with_the_events() -> None:
     bench = Bench()
     bench.wait(DELAY)
-    bench.wait(PATIENCE)
+    bench.wait(LOOKUP_TIMEOUT)
     bench.answer("c0", connected=True)
     assert bench.state() is State.OFFLINE, "AWS's record is older than the disconnect"
 
@@ -139,7 +139,7 @@ def test_an_answer_that_an_event_beats_does_not_make_the_client_wait_again() -> 
         connected=False, timestamp=round(NOON * 1000), version=1, session="s", client_id="c0"
     )
     assert bench.presence.record.merge(row, bench.now, late) is None
-    bench.wait(PATIENCE)
+    bench.wait(LOOKUP_TIMEOUT)
     assert bench.state() is State.OFFLINE
 
 
@@ -215,7 +215,7 @@ def test_a_mass_disconnect_asks_no_more_than_the_budget_allows() -> None:
     counts = bench.presence.counts
     assert counts.clients[State.OFFLINE] == 50_000 - 50
     assert counts.unverified[State.OFFLINE] == 50_000 - 50
-    bench.wait(PATIENCE)
+    bench.wait(LOOKUP_TIMEOUT)
     assert counts.clients[State.OFFLINE] == 50_000
 
 

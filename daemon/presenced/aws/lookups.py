@@ -11,7 +11,7 @@ from presenced.aws.merger import Merger
 from presenced.aws.rows import lookup_row
 from presenced.fleet import Fleet
 from presenced.pipeline import Batch
-from presenced.presence.lookups import PATIENCE
+from presenced.presence.lookups import LOOKUP_TIMEOUT
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
@@ -67,7 +67,7 @@ class LookupDriver:
             request = operations.get_connection(client_id)
         with self._merger.asking():
             try:
-                answer = await self.client.try_send(request, within=PATIENCE)
+                answer = await self.client.try_send(request, within=LOOKUP_TIMEOUT)
             except AwsError as error:
                 self._note(error)
                 self._merger.give_up_lookup(client_id)

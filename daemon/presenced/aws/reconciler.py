@@ -6,7 +6,7 @@ from collections.abc import Callable
 from presenced.aws.client import RequestCounts, open_client
 from presenced.aws.lookups import LookupDriver
 from presenced.aws.merger import Delivery, Merger
-from presenced.aws.snapshots import SnapshotDriver
+from presenced.aws.snapshot_driver import SnapshotDriver
 from presenced.fleet import Fleet
 from presenced.pipeline import Batch
 from presenced.settings import Settings
@@ -61,13 +61,11 @@ class Reconciler:
 
     def use(self, settings: Settings) -> None:
         """Go on with other settings from the next request on; a snapshot goes on as well."""
+        if not settings.reconcile.enabled:
+            return  # that takes effect at the next start
         before, self._settings = self._settings, settings
         self.snapshots.settings = settings.reconcile
-        if (settings.aws, settings.reconcile, settings.mqtt.tls) != (
-            before.aws,
-            before.reconcile,
-            before.mqtt.tls,
-        ):
+        if _asked_with(settings) != _asked_with(before):
             old, self._client = self._client, open_client(settings, self.counts, self._clocks)
             self.snapshots.client = self._lookups.client = self._client
             self._use_lookups()
@@ -88,3 +86,9 @@ class Reconciler:
         reconcile = self._settings.reconcile
         lookups = self._fleet.presence.lookups
         lookups.use(reconcile.verify_offline, reconcile.lookups_per_second)
+
+
+def _asked_with(settings: Settings) -> tuple[object, ...]:
+    """Return what a client for requests is made of."""
+    mqtt = settings.mqtt
+    return settings.aws, settings.reconcile, mqtt.tls, mqtt.endpoint

@@ -57,11 +57,11 @@ def registry_events(
 
     Billing groups are among the groups of a row, and are no thing groups.
     """
-    at, billing = told_at(asked, fleet), frozenset(billing_groups)
+    at, billing = registry_event_time(asked, fleet), frozenset(billing_groups)
     return [event for thing in things for event in _events_of(thing, fleet, at, billing)]
 
 
-def told_at(asked: float, fleet: Fleet) -> int:
+def registry_event_time(asked: float, fleet: Fleet) -> int:
     """Return the event time of what AWS says about the registry: T before it was asked for."""
     return round(asked * 1000) - fleet.presence.rules.ordering.timestamp_accuracy
 

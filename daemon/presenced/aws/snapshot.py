@@ -6,7 +6,7 @@ from presenced.aws import operations
 from presenced.aws.answers import NamePage, ThingRow
 from presenced.aws.client import AwsClient
 from presenced.aws.merger import Merger
-from presenced.aws.rows import presence_rows, registry_events, told_at
+from presenced.aws.rows import presence_rows, registry_event_time, registry_events
 from presenced.events.model import RegistryEvent, ThingGroupEvent
 from presenced.fleet import Fleet
 from presenced.system.loop import CooperativeScheduler, freeze_survivors
@@ -69,7 +69,7 @@ class Snapshot:
             group = answer.value
             event = ThingGroupEvent(
                 type="updated",
-                timestamp=told_at(answer.asked, self._fleet),
+                timestamp=registry_event_time(answer.asked, self._fleet),
                 thing_group=group.name,
                 thing_group_id=group.group_id,
                 version=group.version,

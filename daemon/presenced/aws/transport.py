@@ -17,7 +17,10 @@ import aiohttp
 from yarl import URL
 
 from presenced.aws.errors import AwsError, Cause
+from presenced.settings import SettingsError
 from presenced.settings.aws import is_loopback
+from presenced.settings.certificates import load_authorities, load_pair
+from presenced.settings.files import FileSnapshot
 from presenced.settings.values import format_duration
 from presenced.system.loop import in_thread
 
@@ -68,22 +71,23 @@ def client_tls(
 ) -> ssl.SSLContext:
     """Return a TLS context that trusts the system's authorities and `ca`.
 
-    It shows the client certificate, if there is one. Reads files; raises OSError, such as
-    ssl.SSLError, if one cannot be used.
+    It shows the client certificate, if there is one. Reads regular files only; raises
+    SettingsError if one cannot be read, and OSError, such as ssl.SSLError, if it cannot be used.
     """
-    context = ssl.create_default_context()
+    context, files = ssl.create_default_context(), FileSnapshot()
     if ca is not None:
-        context.load_verify_locations(cafile=ca)
-    if cert is not None:
-        # An empty password: without one OpenSSL would ask for it on the terminal.
-        context.load_cert_chain(cert, key, password="")
+        load_authorities(context, files.read(ca, "mqtt.tls.ca"))
+    if cert is not None and key is not None:
+        pair = files.read(cert, "mqtt.tls.cert"), files.read(key, "mqtt.tls.key")
+        load_pair(context, *pair)
     return context
 
 
 class Transport:
     """Sends requests over a pool of connections that belongs to one event loop.
 
-    `load_tls` is called in a thread before the first request; it may raise OSError.
+    `load_tls` is called in a thread before the first request; it may raise OSError
+    and SettingsError.
     """
 
     def __init__(self, load_tls: Callable[[], ssl.SSLContext], wall: Callable[[], float]) -> None:
@@ -142,7 +146,7 @@ class Transport:
     async def _tls(self, request: HttpRequest) -> ssl.SSLContext:
         try:
             return await in_thread(self._load_tls, name="aws-certificates")
-        except OSError as error:
+        except (OSError, SettingsError) as error:
             raise AwsError(
                 Cause.TLS,
                 request.operation,

@@ -12,7 +12,7 @@ from presenced.aws.rows import lookup_row, presence_rows, registry_events
 from presenced.events.message import Message
 from presenced.events.model import LifecycleEvent, RegistryEvent
 from presenced.pipeline import Batch, Pipeline
-from presenced.presence.lookups import PATIENCE
+from presenced.presence.lookups import LOOKUP_TIMEOUT
 from presenced.presence.record import Row
 from presenced.sources.recording import RecordedAnswer
 
@@ -92,7 +92,7 @@ class Timeline:
 
     def answers_lookup(self, client_id: str, now: float) -> bool:
         """Return whether an answer about a client comes within 2 seconds of a virtual time."""
-        until = now + PATIENCE
+        until = now + LOOKUP_TIMEOUT
         while not self._ahead or _moment(self._ahead[-1]) <= until:
             if not self._read():
                 break

@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.utils import floatToGoString
 
 from presenced.aws.client import RequestCounts
-from presenced.aws.snapshots import SnapshotDriver
+from presenced.aws.snapshot_driver import SnapshotDriver
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.metric import Metric
 from presenced.pipeline import EventCounts, Pipeline

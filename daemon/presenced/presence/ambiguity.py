@@ -5,7 +5,7 @@ could stand in either order. For all others `order` decides, from the last accep
 """
 
 from presenced.presence.client import AmbiguousOrder, Client, EventStamp, PackedSession, State, pack
-from presenced.presence.connections import Connections
+from presenced.presence.connections import ConnectionHistory
 from presenced.presence.ordering import Ordering, OrderingRules, Stamp, is_ambiguous, order
 
 # As globals: see `State`.
@@ -70,15 +70,15 @@ def resolve(event: Stamp, client: Client, rules: OrderingRules) -> Ordering:
 def _resolve_without_versions(event: Stamp, client: Client, rules: OrderingRules) -> Ordering:
     """Compare by sessions and event times, from the set of messages received, in any order.
 
-    `Connections` holds the rules, and what may be left out of the set.
+    `ConnectionHistory` holds the rules, and what may be left out of the set.
     """
     known = client.ambiguous or AmbiguousOrder([client.stamp], client.timestamp, [])
     stamp = _stamp(event)
     if stamp in known.seen:
         return Ordering.DUPLICATE
     slack = 2 * rules.timestamp_accuracy
-    before = Connections(known.seen, slack)
-    after = Connections([*known.seen, stamp], slack)
+    before = ConnectionHistory(known.seen, slack)
+    after = ConnectionHistory([*known.seen, stamp], slack)
     client.ambiguous = AmbiguousOrder(after.needed(_MAX_SEEN), after.last.timestamp, [])
     if not stamp.connected and before.has_end_like(stamp):
         return Ordering.DUPLICATE

@@ -17,7 +17,7 @@ from presenced.presence.client import EventStamp
 from presenced.presence.ordering import same_connection
 
 
-class Connections:
+class ConnectionHistory:
     """The connections that a set of messages tells of, in the order of receipt.
 
     `slack` is how far apart event times must be to be certain, in milliseconds. `last` is the

@@ -13,11 +13,11 @@ from presenced.presence.client import Client
 VerifyOffline = Literal["always", "unverified", "never"]
 """Before which clients go offline AWS is asked."""
 
-PATIENCE = 2.0
+LOOKUP_TIMEOUT = 2.0
 """How long a client waits for its lookup before it goes offline, in seconds."""
 
 
-class Due(Enum):
+class OfflineDecision(Enum):
     """What a client must do at the end of its offline delay."""
 
     GO_OFFLINE = "go_offline"
@@ -79,22 +79,22 @@ class Lookups:
         """Whether AWS is asked before clients go offline."""
         return self._budget is not None and self._mode != "never"
 
-    def before_offline(self, client: Client, now: float, *, verified: bool) -> Due:
+    def before_offline(self, client: Client, now: float, *, verified: bool) -> OfflineDecision:
         """Return what a client must do whose offline delay is over at a monotonic time."""
         client_id = client.client_id
         if client_id in self._awaited:
             self._awaited.discard(client_id)
             self._urgent.pop(client_id, None)
-            return Due.GO_OFFLINE_UNVERIFIED
+            return OfflineDecision.GO_OFFLINE_UNVERIFIED
         if self._budget is None or self._mode == "never":
-            return Due.GO_OFFLINE
+            return OfflineDecision.GO_OFFLINE
         if self._mode == "unverified" and verified:
-            return Due.GO_OFFLINE
+            return OfflineDecision.GO_OFFLINE
         if not self._budget.take(now):
-            return Due.GO_OFFLINE_UNVERIFIED
+            return OfflineDecision.GO_OFFLINE_UNVERIFIED
         self._awaited.add(client_id)
         self._urgent[client_id] = None
-        return Due.WAIT
+        return OfflineDecision.WAIT
 
     def want(self, client_id: str) -> None:
         """Ask for a lookup that may wait."""

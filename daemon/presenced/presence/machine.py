@@ -102,7 +102,7 @@ class Presence:
         if last is not None and last is not client:
             self._remember(client, last)
         self.counts.version_resets += ordering is Ordering.LATER_AFTER_RESET
-        self._states.set_doubt(client, doubtful=doubtful)
+        self._states.set_unverified(client, unverified=doubtful)
         if event.connected:
             effect, transition = self._states.connect(event, client, session, received, now)
             if doubtful:

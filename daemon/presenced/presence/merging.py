@@ -7,7 +7,7 @@ from presenced.events.model import LifecycleEvent
 from presenced.presence.client import Client, ClientChange, RecordEffect, State
 from presenced.presence.forgetting import ForgottenClients
 from presenced.presence.lookups import Lookups
-from presenced.presence.record import Row, Verdict, judge
+from presenced.presence.record import Row, RowDecision, decide
 from presenced.presence.transitions import Transitions
 
 # As globals: see `State`.
@@ -45,21 +45,21 @@ class RecordMerger:
         if client is None or client.state is _UNKNOWN:
             return self._adopt_unknown(row, client, now)
         verified = event is None and not self._states.is_unverified(client)
-        verdict = judge(row, client, accuracy, verified=verified, waited=waited)
-        if verdict is Verdict.LOOK_UP:
+        decision = decide(row, client, accuracy, verified=verified, waited=waited)
+        if decision is RowDecision.LOOK_UP:
             self._lookups.want(row.client_id)
             return None
-        if verdict is Verdict.IGNORE:
+        if decision is RowDecision.IGNORE:
             return None
-        return self._apply(row, client, verdict, now, waited=waited)
+        return self._apply(row, client, decision, now, waited=waited)
 
     def _apply(
-        self, row: Row, client: Client, verdict: Verdict, now: float, *, waited: bool
+        self, row: Row, client: Client, decision: RowDecision, now: float, *, waited: bool
     ) -> ClientChange | None:
         """Adopt a row or let it confirm a state; None if nothing changes."""
         before, known = client.state, (client.gap_epoch, client.timestamp)
         transition, effect = None, None
-        if verdict is Verdict.ADOPT:
+        if decision is RowDecision.ADOPT:
             self._states.counts.offline_prevented += waited
             effect = RecordEffect.OFFLINE_PREVENTED if waited else RecordEffect.CORRECTED
             transition = self._states.correct(client, row, now)
@@ -90,7 +90,7 @@ class RecordMerger:
 
     def _adopt_unknown(self, row: Row, client: Client | None, now: float) -> ClientChange | None:
         """Take over the state of a client without events; that is no transition."""
-        if not row.tells_presence(self._states.rules.forget_offline_after):
+        if not row.has_presence(self._states.rules.forget_offline_after):
             if client is not None:
                 return None
             self._states.counts.adopted[_UNKNOWN] += 1

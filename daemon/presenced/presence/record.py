@@ -41,7 +41,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     settles: bool = True
     is_answer: bool = False
 
-    def tells_presence(self, forget_after: float | None) -> bool:
+    def has_presence(self, forget_after: float | None) -> bool:
         """Return whether it tells more than that a client exists.
 
         It does not if the client never connected, or was offline for longer than `forget_after`
@@ -73,7 +73,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         client.reason = None if self.reason == TAKEN_OVER else self.reason
 
 
-class Verdict(Enum):
+class RowDecision(Enum):
     """What follows from a row for a client that is known."""
 
     ADOPT = "adopt"
@@ -86,25 +86,25 @@ class Verdict(Enum):
     """The row is older than the events, or has no time."""
 
 
-def judge(row: Row, client: Client, accuracy: int, *, verified: bool, waited: bool) -> Verdict:
+def decide(row: Row, client: Client, accuracy: int, *, verified: bool, waited: bool) -> RowDecision:
     """Return what follows from a row.
 
     `accuracy` is T in milliseconds; `waited` if the client has been waiting for this answer to go
     offline or not.
     """
     if row.connected == (client.state is State.ONLINE):
-        return Verdict.CONFIRM
+        return RowDecision.CONFIRM
     if waited:
-        return Verdict.ADOPT
+        return RowDecision.ADOPT
     if row.timestamp is None:
-        return Verdict.IGNORE
+        return RowDecision.IGNORE
     taken_over = row.connected and client.reason == TAKEN_OVER
     later_by = row.timestamp - _last_known(client)
     if row.is_answer:
-        return Verdict.IGNORE if later_by < -accuracy and not taken_over else Verdict.ADOPT
+        return RowDecision.IGNORE if later_by < -accuracy and not taken_over else RowDecision.ADOPT
     if verified or taken_over or abs(later_by) <= accuracy:
-        return Verdict.LOOK_UP
-    return Verdict.ADOPT if later_by > 0 else Verdict.IGNORE
+        return RowDecision.LOOK_UP
+    return RowDecision.ADOPT if later_by > 0 else RowDecision.IGNORE
 
 
 def _last_known(client: Client) -> int:

@@ -12,7 +12,7 @@ from presenced.presence.counts import PresenceCounts
 from presenced.presence.deadlines import Deadlines
 from presenced.presence.disconnects import AwaitedDisconnects, CountedDisconnects
 from presenced.presence.forgetting import OfflineClients
-from presenced.presence.lookups import PATIENCE, Due, Lookups
+from presenced.presence.lookups import LOOKUP_TIMEOUT, Lookups, OfflineDecision
 from presenced.presence.ordering import PresenceRules
 from presenced.presence.record import TAKEN_OVER, Row
 
@@ -148,7 +148,7 @@ class Transitions:
         self.enter(client, _PENDING)
         delay, asks = self.rules.delay(client.reason), self._lookups.are_made
         if asks and client.reason == TAKEN_OVER:
-            self.doubt(client)  # the connect that took over may have been lost
+            self.mark_unverified(client)  # the connect that took over may have been lost
         if delay > 0 or asks:
             self._deadlines.schedule(now + delay, client, ahead=delay)
             return _BEGAN_DELAY, None
@@ -163,12 +163,12 @@ class Transitions:
         disconnect may be that of the connection before.
         """
         due = self._lookups.before_offline(client, now, verified=not self.is_unverified(client))
-        if due is Due.WAIT:
-            self._deadlines.schedule(now + PATIENCE, client, ahead=PATIENCE)
+        if due is OfflineDecision.WAIT:
+            self._deadlines.schedule(now + LOOKUP_TIMEOUT, client, ahead=LOOKUP_TIMEOUT)
             return None, RecordEffect.ASKED
         effect = None
-        if due is Due.GO_OFFLINE_UNVERIFIED:
-            self.doubt(client)
+        if due is OfflineDecision.GO_OFFLINE_UNVERIFIED:
+            self.mark_unverified(client)
             self._lookups.want(client.client_id)  # when the budget allows it
             effect = RecordEffect.UNANSWERED
         if client.adopted and client.reason == TAKEN_OVER:
@@ -217,7 +217,7 @@ class Transitions:
         if row.settles:
             self.verify(client, row.gap_epoch)
         else:
-            self.doubt(client)
+            self.mark_unverified(client)
 
     def correct(self, client: Client, row: Row, now: float) -> Transition | None:
         """Change the state of a client to that of a row."""
@@ -270,13 +270,13 @@ class Transitions:
         current = self.gap_epoch if epoch is None else max(epoch, client.gap_epoch)
         self._set_epoch(client, current)
 
-    def doubt(self, client: Client) -> None:
+    def mark_unverified(self, client: Client) -> None:
         """Leave a client unverified."""
         self._set_epoch(client, self.gap_epoch - 1)
 
-    def set_doubt(self, client: Client, *, doubtful: bool) -> None:
+    def set_unverified(self, client: Client, *, unverified: bool) -> None:
         """Verify a client, or leave it unverified."""
-        self._set_epoch(client, self.gap_epoch - doubtful)
+        self._set_epoch(client, self.gap_epoch - unverified)
 
     def _set_epoch(self, client: Client, epoch: int) -> None:
         current = self.gap_epoch

@@ -30,7 +30,7 @@ _REMEDIES = dict.fromkeys(
 
 
 _UNVERIFIED = (
-    "clients WHERE NOT departed AND state IN ('online', 'pending') "
+    "clients WHERE NOT departed AND state != 'unknown' "
     "AND gaps < (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'gaps')"
 )
 
@@ -96,7 +96,7 @@ def client(path: Path, client_id: str) -> StoredClient | None:
         notes = Notes.of(read_rows(connection, MetaRow, path))
         if row.deadline is not None:
             row = row._replace(deadline=row.deadline + notes.clock_set_by)
-        is_verified = row.state not in ("online", "pending") or row.gaps >= notes.gap_epoch
+        is_verified = row.state == "unknown" or row.gaps >= notes.gap_epoch
         return StoredClient(row, is_verified, awaited_count(row))
 
 

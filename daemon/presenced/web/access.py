@@ -60,13 +60,13 @@ class AccessControl:
         if credentials is not None:
             # To its end, though the client disconnects: what was begun counts towards the limits.
             check = self._passwords.check(users, *credentials, request.remote or "")
-            verdict = await to_its_end(check)
-            if verdict.allowed:
+            result = await to_its_end(check)
+            if result.allowed:
                 return
             # The name is not logged: it may be a password in the wrong field.
-            if verdict.retry_after is not None:
+            if result.retry_after is not None:
                 self._warn("too many wrong passwords", request)
-                raise _too_many_requests(verdict.retry_after)
+                raise _too_many_requests(result.retry_after)
             self._warn("wrong user or password", request)
         raise web.HTTPUnauthorized(text="Unauthorized\n", headers=_CHALLENGE)
 

@@ -49,15 +49,15 @@ _MAX_BYTES = 72
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PasswordResult:
     """The result of a check. `retry_after`, in seconds, is set if the password was not compared."""
 
     allowed: bool
     retry_after: float | None = None
 
 
-ALLOWED = Verdict(allowed=True)
-REFUSED = Verdict(allowed=False)
+ALLOWED = PasswordResult(allowed=True)
+REFUSED = PasswordResult(allowed=False)
 
 
 class _Lane:
@@ -142,7 +142,7 @@ class PasswordCheck:
 
     async def check(
         self, users: Mapping[str, str], name: str, password: str, address: str
-    ) -> Verdict:
+    ) -> PasswordResult:
         """Return whether a user has this password; `users` maps names to bcrypt hashes."""
         # Hashed with a secret key: no password is readable in the memory of the process.
         identity = repr((name, users.get(name, ""), password)).encode()
@@ -155,19 +155,19 @@ class PasswordCheck:
                 return ALLOWED
             is_known = name in users
             stored = users[name] if is_known else self._unmatchable_hash(users)
-            verdict = await self._compare(password, stored, address)
-            if verdict.allowed:
+            result = await self._compare(password, stored, address)
+            if result.allowed:
                 self._correct[key] = None
                 if len(self._correct) > _MAX_REMEMBERED:
                     self._correct.popitem(last=False)
-            return verdict
+            return result
 
     def close(self) -> None:
         """End the threads."""
         self._lane.close()
         self._reserve.close()
 
-    async def _compare(self, password: str, stored: str, address: str) -> Verdict:
+    async def _compare(self, password: str, stored: str, address: str) -> PasswordResult:
         """Compare a password with a hash, at the expense of the budget that applies."""
         network = network_key(address)
         if network not in self._failed:
@@ -177,19 +177,21 @@ class PasswordCheck:
                     return await self._compare_in(self._reserve, password, stored, address)
         return await self._compare_in(self._lane, password, stored, address)
 
-    async def _compare_in(self, lane: _Lane, password: str, stored: str, address: str) -> Verdict:
+    async def _compare_in(
+        self, lane: _Lane, password: str, stored: str, address: str
+    ) -> PasswordResult:
         if wait := lane.wait:
-            return Verdict(allowed=False, retry_after=wait)
+            return PasswordResult(allowed=False, retry_after=wait)
         bucket = self._bucket_of(limit_key(address))
         if not bucket.take():
-            return Verdict(allowed=False, retry_after=bucket.wait)
+            return PasswordResult(allowed=False, retry_after=bucket.wait)
         secret = password.encode("utf-8", "surrogateescape")[:_MAX_BYTES]
         correct = await lane.compare(secret, stored.encode())
         if correct is False:
             self._failed.add(network_key(address))
             return REFUSED
         bucket.spend(-1)
-        return ALLOWED if correct else Verdict(allowed=False, retry_after=lane.wait or 1.0)
+        return ALLOWED if correct else PasswordResult(allowed=False, retry_after=lane.wait or 1.0)
 
     def _lock(self, key: bytes | str) -> asyncio.Lock:
         return self._locks.setdefault(key, asyncio.Lock())

@@ -122,7 +122,7 @@ class ProtectionWatcher:
         self._interval = interval
         self._access = FileAccess("web configuration", pause=interval)
         self._current = read_protection(path)
-        # Of the last files that were judged, which may have been refused.
+        # Of the last files that were read, which may have been refused.
         self._files = self._current.files
 
     @property
@@ -175,9 +175,9 @@ class ProtectionWatcher:
         # Not if a reload has applied other files meanwhile, or if the change has been undone.
         if self._files is files and look.digests != files:
             self._files = look.digests
-            self._judge(path, look)
+            self._apply_change(path, look)
 
-    def _judge(self, path: Path | None, look: Look[Protection]) -> None:
+    def _apply_change(self, path: Path | None, look: Look[Protection]) -> None:
         try:
             used = self.use(path, look.value)
         except SettingsError as error:

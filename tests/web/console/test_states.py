@@ -370,7 +370,7 @@ def test_the_console_works_below_a_path(browser: Chrome) -> None:
     with staged("/fleets/one/") as stage:
         stage.call(lambda: stage.fleet.hear("connected", "a/b%", at=1))
         page = Page(browser, stage.url)
-        page.complaints()
+        page.forget()
         page.open()
         page.wait_for_text("#link", "Live")
         page.wait(lambda: page.texts("#clients tbody th") == ["a/b%"])

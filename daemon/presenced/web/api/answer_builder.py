@@ -10,7 +10,7 @@ import msgspec
 
 from presenced import __version__
 from presenced.aws.reconciler import Reconciler
-from presenced.aws.snapshots import SnapshotDriver
+from presenced.aws.snapshot_driver import SnapshotDriver
 from presenced.fleet import Fleet
 from presenced.pipeline import Pipeline
 from presenced.presence import Client, Presence, PresenceCounts, State, Transition

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from presenced.presence import Client, Effect, RecordEffect, State
-from presenced.presence.lookups import PATIENCE
+from presenced.presence.lookups import LOOKUP_TIMEOUT
 from presenced.presence.record import TAKEN_OVER
 from presenced.web.api.doubt import Doubt, DoubtCause
 from presenced.web.api.history import ClientHistory, ReceivedEvent, RecordEntry
@@ -176,7 +176,7 @@ def _pending(details: ClientDetails) -> str:
     if details.awaits_lookup:
         return (
             "Its offline delay is over. AWS has been asked whether it is connected; without an"
-            f" answer it goes offline within {PATIENCE:.0f} s."
+            f" answer it goes offline within {LOOKUP_TIMEOUT:.0f} s."
         )
     if details.deadline is None or details.held:
         return (
