@@ -237,7 +237,7 @@ remove_certificate() {
     fi
 }
 
-# Print who else uses something; what has just been detached from the certificate may still be told.
+# Print the other users of something; a certificate just detached may still be listed.
 other_users() {
     users=$(aws iot "$@" --output text)
     for user in $users; do

@@ -187,7 +187,7 @@ class Pipeline:
             self._report_fault()
 
     def give_up_lookup(self, client_id: str, now: float) -> None:
-        """Make the deadline due now of a client that waits for an answer which will not come."""
+        """End a client's wait for its lookup at the monotonic time `now`."""
         self.fleet.presence.record.give_up_lookup(client_id, now)
 
     def forget(self, client_ids: Iterable[str], reason: ForgetReason) -> None:

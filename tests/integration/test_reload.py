@@ -168,7 +168,7 @@ def test_without_either_it_says_what_to_do(daemon_of: Any) -> None:
     daemon: Daemon = daemon_of()
     done = reload(daemon.config)
     assert done.returncode == 1
-    assert f"{daemon.config} names no state file" in done.stderr
+    assert f"{daemon.config} sets no state.path" in done.stderr
     assert "systemctl reload presenced" in done.stderr
     assert reloads(daemon) == 0
 

@@ -1,1 +1,1 @@
-"""Requests to AWS IoT: credentials, signatures, budgets, errors with remedies, typed answers."""
+"""Requests to AWS IoT, and reconciliation: snapshots, lookups, how they are merged."""

@@ -226,7 +226,7 @@ def _value(request: Request[T], sent: HttpRequest, answer: HttpAnswer) -> T:
         raise AwsError(
             Cause.UNREADABLE,
             sent.operation,
-            f"the answer of {sent.address} is not one of AWS ({error})",
+            f"the response from {sent.address} is not a valid AWS response ({error})",
             f"Check {sent.address_key}",
             status=answer.status,
         ) from None

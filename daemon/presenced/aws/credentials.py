@@ -65,7 +65,8 @@ def no_credentials_yet(operation: str, seconds: float) -> AwsError:
         Cause.TIMEOUT,
         operation,
         f"there were no credentials within {format_duration(seconds)}",
-        "Check what gives them: aws.credentials_endpoint, else the container or the EC2 instance",
+        "Check the source of the credentials: aws.credentials_endpoint, or the role of the "
+        "container or EC2 instance",
     )
 
 
@@ -244,7 +245,7 @@ class RoleAliasProvider:
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             return AwsError(Cause.THROTTLED, ASSUME_ROLE, THROTTLED, status=status)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            detail = f"AWS reports an error of its own (HTTP status {status})"
+            detail = f"AWS reports an internal error (HTTP status {status})"
             return AwsError(Cause.UNAVAILABLE, ASSUME_ROLE, detail, status=status)
         if status < HTTPStatus.BAD_REQUEST:
             return self._unreadable(answer)

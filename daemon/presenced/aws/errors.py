@@ -28,7 +28,7 @@ class Cause(StrEnum):
     """AWS knows nothing by this name."""
     INVALID_REQUEST = "invalid_request"
     UNAVAILABLE = "unavailable"
-    """AWS reports an error of its own."""
+    """AWS reports an internal error."""
     NAME_RESOLUTION = "name_resolution"
     UNREACHABLE = "unreachable"
     TLS = "tls"
@@ -80,7 +80,7 @@ class AwsError(Exception):
 
     @property
     def result(self) -> Result:
-        """How the request is counted. That AWS knows nothing by a name is an answer."""
+        """The label of the request; a name unknown to AWS counts as ok."""
         if self.cause is Cause.THROTTLED:
             return "throttled"
         if self.cause is Cause.NOT_FOUND:

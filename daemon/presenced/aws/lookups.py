@@ -35,7 +35,7 @@ class LookupDriver:
         self._log = ThrottledLogger(get_logger("presenced.aws"))
 
     def observe(self, _: Batch) -> None:
-        """Look whether this batch wants a lookup."""
+        """Start the lookups that this batch requested."""
         if self._fleet.presence.lookups:
             self._wanted.set()
 
@@ -86,7 +86,7 @@ class LookupDriver:
             self._merger.merge([row])
 
     def _postpone(self, client_id: str) -> None:
-        """Ask later, because the budget is used up; a client that waits for it cannot wait."""
+        """Retry later because the budget is used up; a client waiting to go offline goes now."""
         lookups = self._fleet.presence.lookups
         if lookups.is_awaited(client_id):
             self._merger.give_up_lookup(client_id)
@@ -95,7 +95,7 @@ class LookupDriver:
             asyncio.get_running_loop().call_later(_RETRY_BUDGET_EVERY, self._wanted.set)
 
     def _note(self, error: AwsError) -> None:
-        """Keep and log an error; that AWS knows nothing of a client is none."""
+        """Store and log an error; an unknown client is not an error."""
         if error.cause is Cause.NOT_FOUND:
             self.error = None
             return

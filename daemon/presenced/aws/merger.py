@@ -10,7 +10,7 @@ from presenced.presence.record import Row
 
 
 class Delivery(Protocol):
-    """What applies to the fleet, stores the effect and sets the timer of deadlines."""
+    """Applies rows and registry events to the fleet, stores the result, arms the deadline timer."""
 
     def merge(
         self,
@@ -21,7 +21,7 @@ class Delivery(Protocol):
         """Merge what AWS says, as `Pipeline.merge` does."""
 
     def give_up_lookup(self, client_id: str) -> None:
-        """Take a client offline that waits for an answer which will not come."""
+        """Take a client offline without waiting for its lookup any longer."""
 
 
 class Merger:

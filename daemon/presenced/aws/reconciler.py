@@ -74,7 +74,7 @@ class Reconciler:
             closing.add_done_callback(self._closing.discard)
 
     async def stop(self) -> None:
-        """Ask no more."""
+        """Stop all requests."""
         self._fleet.presence.lookups.use("never", None)
         tasks = [*self._tasks, *self._closing]
         for task in tasks:

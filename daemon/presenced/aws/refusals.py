@@ -1,7 +1,7 @@
-"""What an answer of AWS that is no success means, and what to do about it.
+"""Map an error response of AWS to its cause and remedy.
 
-AWS's own texts are repeated only where they hold no secret: those about signatures quote the
-request with its session token, those about permissions name principals and accounts.
+AWS's messages are quoted only if they contain no secret: those about signatures contain the request
+with its session token, those about permissions contain principals and account numbers.
 """
 
 import re
@@ -198,7 +198,7 @@ def _texts(cause: Cause, operation: Operation, status: int, kind: str) -> tuple[
     if cause is Cause.CREDENTIALS:
         return f"AWS does not accept the credentials ({kind})", _CREDENTIALS_REMEDY
     if cause is Cause.UNAVAILABLE:
-        return f"AWS reports an error of its own ({kind or f'HTTP status {status}'})", ""
+        return f"AWS reports an internal error ({kind or f'HTTP status {status}'})", ""
     if cause in _FIXED_TEXTS:
         return _FIXED_TEXTS[cause]
     if status in _REDIRECTS:

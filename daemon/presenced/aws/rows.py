@@ -16,7 +16,7 @@ def presence_rows(
     """Return what a page says about clients, to be merged.
 
     `asked` is when it was asked for, in seconds since the epoch, and `epoch` how many gaps there
-    had been then. A thing that an event has told to be deleted says nothing about its client.
+    had been then. A thing that an event reported as deleted gives no row.
     """
     return [
         Row(
@@ -99,7 +99,7 @@ def _is_as_known(thing: ThingRow, known: Thing) -> bool:
 
 
 def _is_deleted(thing: ThingRow, fleet: Fleet) -> bool:
-    """Return whether an event has told that this very thing was deleted."""
+    """Return whether an event reported the deletion of this thing, by its ID."""
     known = fleet.inventory.things.get(thing.name)
     if known is None or not known.deleted or known.stamp is None:
         return False

@@ -43,8 +43,8 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(f"no running presenced has the state file {path}: {_OTHER_WAYS}")
     else:
         raise CommandError(
-            f"{options.config} names no state file, by whose lock a running presenced is found: "
-            f"set state.path, or {_OTHER_WAYS}"
+            f"{options.config} sets no state.path, and presenced is found by the lock of its state "
+            f"file: set state.path, or {_OTHER_WAYS}"
         )
     for problem in problems:
         print_error(f"presenced: {problem}")
@@ -88,9 +88,12 @@ def _next_reload(holder: LockHolder, before: int) -> Sequence[str]:
     deadline = time.monotonic() + _TIMEOUT
     while (reload := holder.last_reload).number <= before:
         if not Path(f"/proc/{holder.number}").exists():
-            raise CommandError("presenced has ended instead of reloading: its log says why")
+            raise CommandError("presenced exited during the reload; see its log")
         if time.monotonic() >= deadline:
-            raise CommandError("presenced got SIGHUP, but gives no result: its log has it")
+            raise CommandError(
+                f"presenced received SIGHUP but reported no result within {_TIMEOUT:g} s;"
+                " see its log"
+            )
         time.sleep(_INTERVAL)
     return reload.problems
 

@@ -11,7 +11,7 @@ _SERVICE_STATE = Path("/var/lib")
 
 
 def read_settings(config: Path) -> Settings:
-    """Read a configuration as a running daemon has it: an endpoint may be missing.
+    """Read a configuration; unlike for `run`, mqtt.endpoint may be missing.
 
     As with `presenced run`, the default file may be missing as well. Raises SettingsError.
     """

@@ -116,7 +116,7 @@ class ClientSeries:
             self._transitions.set_value(place, _transition(client))
 
     def note_event(self, client: Client) -> None:
-        """Give a client a better claim that waits, and of which only AWS's record was known."""
+        """Promote a waiting client known only from AWS's record after its first event."""
         if self._waiting.note_event(client) and self._make_room(client):
             self._waiting.withdraw_last()
             self._render(client)

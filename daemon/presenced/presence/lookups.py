@@ -11,7 +11,7 @@ from typing import Literal
 from presenced.presence.client import Client
 
 VerifyOffline = Literal["always", "unverified", "never"]
-"""Before which clients go offline AWS is asked."""
+"""Which clients are looked up before they go offline."""
 
 LOOKUP_TIMEOUT = 2.0
 """How long a client waits for its lookup before it goes offline, in seconds."""
@@ -67,7 +67,7 @@ class Lookups:
         self._awaited: set[str] = set()
 
     def use(self, mode: VerifyOffline, per_second: float | None) -> None:
-        """Set before which clients go offline to ask, and the budget; None to ask no more."""
+        """Set which clients are looked up and the budget; None disables lookups."""
         self._mode = mode
         self._budget = None if per_second is None else LookupBudget(per_second)
         if self._budget is None:
@@ -80,7 +80,7 @@ class Lookups:
         return self._budget is not None and self._mode != "never"
 
     def before_offline(self, client: Client, now: float, *, verified: bool) -> OfflineDecision:
-        """Return what a client must do whose offline delay is over at a monotonic time."""
+        """Return what to do with a client at the end of its offline delay."""
         client_id = client.client_id
         if client_id in self._awaited:
             self._awaited.discard(client_id)

@@ -83,7 +83,7 @@ class RecordMerger:
         )
 
     def give_up_lookup(self, client_id: str, now: float) -> None:
-        """Make a client go offline at the monotonic time `now` that waits for an answer."""
+        """End a client's wait for its lookup at the monotonic time `now`."""
         client = self._clients.get(client_id)
         if client is not None and self._lookups.is_awaited(client_id):
             self._states.end_now(client, now)

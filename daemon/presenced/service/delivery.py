@@ -114,7 +114,7 @@ class Delivery:
             self.arm()
 
     def give_up_lookup(self, client_id: str) -> None:
-        """Take a client offline that waits for an answer of AWS which will not come."""
+        """Take a client offline without waiting for its lookup any longer."""
         self._pipeline.give_up_lookup(client_id, self._clocks.monotonic())
         self.arm()
 

@@ -145,15 +145,15 @@ class ReconcileSettings(Section):
     """
 
     enabled: Flag = False
-    """Whether AWS is asked at all."""
+    """Whether presenced sends requests to AWS. Takes effect at the next start."""
 
     snapshot_every: Duration = file_default("6h")
     """How often AWS's record of the whole fleet is read and compared. 0s reads it only at start
     and after events may have been lost."""
 
     searches_per_second: Rate = 5
-    """How many SearchIndex requests and listings a second a snapshot makes. AWS allows 15 a second
-    to the whole account; each reads 100 things."""
+    """How many requests a second a snapshot makes. SearchIndex returns 100 things, a listing 250
+    names, DescribeThingGroup one group. AWS allows 15 SearchIndex a second per account."""
 
     lookups_per_second: Rate = 50
     """How many single clients a second are looked up, with GetThingConnectivityData or
@@ -162,8 +162,8 @@ class ReconcileSettings(Section):
 
     verify_offline: Literal["always", "unverified", "never"] = "always"
     """Whether AWS is asked about a client before it goes offline: every time, only about clients
-    for which events may have been lost, or never. A client waits at most 2s for the answer; beyond
-    `lookups_per_second` clients go offline unasked."""
+    for which events may have been lost, or never. A client waits at most 2s for the answer. Beyond
+    `lookups_per_second`, clients go offline first and are looked up later."""
 
     seed_registry: Flag = True
     """Whether things, types, attributes and groups are read as well, so that they are known before

@@ -30,10 +30,11 @@ class Look(Generic[T]):
 
 
 class FileAccess:
-    """Looks at files in a thread called `name`, so that a file system may hang.
+    """Reads files in a thread, so that a hung file system does not block the loop.
 
     A file that is written in place is empty or cut for a moment, and a pair is replaced one file
-    after the other. So a change counts once two looks, `pause` seconds apart, have found the same.
+    after the other. A change is used after two reads, `pause` seconds apart, return the same
+    content. `name` is the name of the thread.
 
     All methods raise SettingsError if a look takes longer than `time_limit` seconds.
     """

@@ -32,8 +32,8 @@ complete and check them. `presenced check` reports every error in a file and the
   `PRESENCED_MQTT__CONNECTIONS='[["$aws/events/#"]]'`. An empty variable is null if the key may be
   null.
 - SIGHUP applies changes. Only connections that changed reconnect. Changes of `metrics.listen`,
-  `metrics.health_listen`, `metrics.api`, `history` and `state` take effect at the next start; the
-  log says so.
+  `metrics.health_listen`, `metrics.api`, `history`, `state`, `reconcile.enabled`, and turning TLS
+  on in the web configuration take effect at the next start; the log says so.
 
 `metrics.web_config` names a separate file that protects the listener: the
 [web configuration file](web-configuration.md).

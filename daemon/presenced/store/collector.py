@@ -44,8 +44,8 @@ _UNKNOWN = State.UNKNOWN  # as a global: see `State`
 class DirtyKeys:
     """The names of what has changed and is not collected yet, by table.
 
-    `arrivals` are the numbers of the clients that had their first transition meanwhile, of which
-    `arrived` is the last: there is an order of all clients without a number in memory for each.
+    `arrivals` numbers clients by their first transition, or adoption from AWS's record; `arrived`
+    is the highest number. Only uncollected clients are in memory.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """The tables of the state file: each is a type of rows, whose fields are the columns, in order.
 
-The types also tell which values presenced writes; `read_rows` takes all others for damage.
+The types also tell which values presenced writes; `read_rows` treats any other value as damage.
 """
 
 from types import UnionType
@@ -36,7 +36,7 @@ class ClientRow(NamedTuple):
     `since`, `transition` and `deadline` are wall-clock seconds since the epoch. `deadline`, plus
     `clock_set_by` of the table `meta`, is when a pending client goes offline. `offline_at` is when
     an offline client went offline, in seconds of total running time (`lived` of `meta`). `gaps` is
-    the number of gaps at the last event of the client: a client with another number than
+    the number of gaps when the client was last verified: a client with another number than
     `gaps` of `meta` is unverified. `connected`, `event_time` (milliseconds; -1 before the first),
     `version` and `session` are those of the event. `departed` is 1 if the client was forgotten and
     only what orders its events is kept. `extra` is an object of what only few clients have.

@@ -110,8 +110,8 @@ class StateStore:
         if self._damage is not None:
             problems.append(
                 "the state file was damaged at the start of presenced, which began without its "
-                "former state: a client is unknown until its next event; the log has the cause, "
-                "and where the file is now"
+                "former state: a client is unknown until its next event or the next snapshot of "
+                "AWS's record; the log has the cause, and where the file is now"
             )
         return problems
 

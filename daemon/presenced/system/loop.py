@@ -196,7 +196,7 @@ class TimeSlice:
 
 
 def freeze_survivors() -> None:
-    """Exclude all objects that exist from garbage collection, but for garbage of late."""
+    """Exclude all live objects from garbage collection, after collecting the young generations."""
     gc.collect(1)
     gc.freeze()
 

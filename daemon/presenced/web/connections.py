@@ -168,7 +168,7 @@ class Connection(web.RequestHandler):
         if isinstance(exc, ConnectionError) and (
             self._channel is None or self._channel.is_closing()
         ):
-            raise exc  # The client has gone; aiohttp ends the connection without a word.
+            raise exc  # The client disconnected; aiohttp closes the connection silently.
         error = type(exc).__name__
         if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             self._log.warning("malformed request", key=error, error=error)

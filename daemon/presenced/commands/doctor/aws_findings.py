@@ -126,7 +126,7 @@ def subscriptions(
 
 
 def _names(topic_filter: str) -> tuple[str, ...]:
-    """Return how AWS may name a filter: of a shared one its documentation does not tell."""
+    """Return the names AWS may use for a filter; for shared filters this is undocumented."""
     if topic_filter.startswith("$share/"):
         return topic_filter, topic_filter.split("/", 2)[-1]
     return (topic_filter,)

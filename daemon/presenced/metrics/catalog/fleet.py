@@ -54,14 +54,14 @@ FLEET = (
     ),
     GaugeMetric(
         "iot_clients_unverified",
-        "Online or pending clients without an event, or word from AWS, since events may have been "
-        "lost (presenced_gaps_total).",
+        "Online or pending clients whose state no event and no answer from AWS has confirmed since "
+        "the last gap (presenced_gaps_total).",
         'iot_clients_unverified / on() sum(iot_clients{state=~"online|pending"}) > 0.1',
         read=lambda s: s.presence.unverified_connected,
     ),
     GaugeMetric(
         "iot_clients_offline_unverified",
-        "Offline clients of which the same is true: a connect may have been lost.",
+        "Offline clients whose state is unconfirmed in the same way: a connect may have been lost.",
         "iot_clients_offline_unverified",
         read=lambda s: s.presence.unverified[State.OFFLINE],
     ),

@@ -92,7 +92,13 @@ class Confirmation(Answer, tag_field="kind", tag="confirmed_offline"):
     """The offline delay ended and the client went offline."""
 
     at: Timestamp
-    since: Annotated[Timestamp, _doc("When its disconnect event was received.")]
+    since: Annotated[
+        Timestamp,
+        _doc(
+            "The receipt of the disconnect event; its event time if it came late. AWS's time if"
+            " only AWS's record has the disconnect."
+        ),
+    ]
     reason: Reason
 
 
@@ -157,7 +163,7 @@ class InDoubt(Answer):
     clients: Annotated[dict[str, Count], _doc("The number of these clients by state.")]
     since: Annotated[
         Timestamp | None,
-        _doc("The time of the last gap; null if none is in doubt."),
+        _doc("The time of the last gap; null if there was none, or no client is unverified."),
     ]
 
 
@@ -215,7 +221,13 @@ class Transition(Answer):
     client_id: str
     state: Annotated[State, _one_of(State.ONLINE, State.OFFLINE)]
     previous: State
-    since: Annotated[Timestamp, _doc("When the event that led to it was received.")]
+    since: Annotated[
+        Timestamp,
+        _doc(
+            "The receipt of the event that led to it; its event time if that came late"
+            " (presence.timestamp_accuracy). AWS's time if AWS's record led to it."
+        ),
+    ]
     confirmed_at: Annotated[
         Timestamp, _doc("When it took effect, possibly after the offline delay.")
     ]

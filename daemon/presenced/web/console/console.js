@@ -157,7 +157,7 @@ function showSummary(summary) {
   fill($("version"), summary.version);
   showNumbers(summary);
   notice("unready", summary.ready ? "" : unready(summary));
-  // Where it is ready, the lines after the first one are of what is wrong nevertheless.
+  // If ready, the lines after the first are warnings.
   const warnings = summary.ready ? summary.readiness.split("\n").slice(1) : [];
   notice("warnings", warnings.map(problem).join("\n"));
   notice("doubt", doubt(summary));
