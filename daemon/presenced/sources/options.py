@@ -10,13 +10,15 @@ from typing import Literal
 
 from presenced.settings import MqttSettings, Settings, load_settings, read_password
 from presenced.settings.files import FileSnapshot
-from presenced.sources.source import SourceOptions, TlsFiles
+from presenced.sources.connection_options import ConnectionOptions, TlsFiles
 
 Tool = Literal["doctor", "record", "simulate"]
 """The commands that connect."""
 
 
-def source_options(mqtt: MqttSettings, snapshot: FileSnapshot | None = None) -> list[SourceOptions]:
+def source_options(
+    mqtt: MqttSettings, snapshot: FileSnapshot | None = None
+) -> list[ConnectionOptions]:
     """Return the options of each connection.
 
     Raises SettingsError if the password file cannot be read.
@@ -24,7 +26,7 @@ def source_options(mqtt: MqttSettings, snapshot: FileSnapshot | None = None) -> 
     password = read_password(mqtt, snapshot)
     tls = TlsFiles(mqtt.tls.cert, mqtt.tls.key, mqtt.tls.ca) if mqtt.tls else None
     return [
-        SourceOptions(
+        ConnectionOptions(
             endpoint=mqtt.endpoint,
             port=mqtt.port,
             client_id=client_id,
@@ -76,7 +78,7 @@ def load_for_tool(config: Path, client_id: str | None, tool: Tool) -> tuple[Sett
     return load_settings(config, overrides={"mqtt.client_id": client_id}), daemon_client_id
 
 
-def without_side_effects(options: SourceOptions, tool: Tool) -> SourceOptions:
+def without_side_effects(options: ConnectionOptions, tool: Tool) -> ConnectionOptions:
     """Return options of a connection that takes no message from the daemon.
 
     With a clean session the broker delivers no queued messages, and keeps none. A shared

@@ -14,8 +14,8 @@ from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import NetworkProbe, check_files
 from presenced.commands.output import DONE, FAILED, print_line
 from presenced.settings import Settings, aws_endpoints
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.options import load_for_tool, source_options, without_side_effects
-from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import Clocks, in_thread
 
@@ -74,7 +74,7 @@ async def examine(
 
 async def _test_connection(
     settings: Settings,
-    options: SourceOptions,
+    options: ConnectionOptions,
     mqtt: MqttProbe,
     message_timeout: float,
     queue: asyncio.Queue[tuple[str, Finding] | None],
