@@ -160,7 +160,6 @@ class KafkaSettings(Section):
     """The cluster from which events are received, and which keeps the state, with `source: kafka`.
 
     The daemons with the same `group` divide the partitions of `topic` among them.
-    `presenced kafka create-topics` creates the topics.
     """
 
     bootstrap_servers: Annotated[
