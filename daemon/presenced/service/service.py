@@ -289,7 +289,7 @@ class Service:
         for key in ("listen", "health_listen", "api"):
             if getattr(metrics, key) != getattr(before.metrics, key):
                 self._log.warning("a change takes effect at the next start", key=f"metrics.{key}")
-        for section in ("history", "state"):
+        for section in ("source", "history", "state"):
             if getattr(settings, section) != getattr(before, section):
                 self._log.warning("a change takes effect at the next start", key=section)
         if settings.reconcile.enabled != before.reconcile.enabled:
