@@ -16,11 +16,11 @@ def read_source_files(settings: Settings, snapshot: FileSnapshot) -> SourceFiles
 
     Raises SettingsError if the password file cannot be read.
     """
-    mqtt = settings.mqtt
-    options = source_options(mqtt, snapshot)
+    mqtt, tls = settings.mqtt_source, settings.tls_files
+    options = source_options(mqtt, snapshot) if mqtt else []
     now = datetime.now(UTC)
-    problems = check_tls_files(mqtt.tls, now=now, snapshot=snapshot) if mqtt.tls else []
-    expiries = certificate_expiries(mqtt.tls, snapshot)
+    problems = check_tls_files(tls, now=now, snapshot=snapshot) if tls else []
+    expiries = certificate_expiries(tls, snapshot)
     return SourceFiles(connections=options, problems=problems, expiries=expiries)
 
 
@@ -39,5 +39,6 @@ def presence_rules(presence: PresenceSettings) -> PresenceRules:
 
 def client_filter(settings: Settings) -> ClientFilter:
     """Return the filter of the daemon's own clients, its tools' clients, and the patterns."""
-    own = (*settings.mqtt.client_ids, *tool_client_ids(settings.mqtt))
+    mqtt = settings.mqtt
+    own = (*mqtt.client_ids, *tool_client_ids(mqtt)) if mqtt else ()
     return ClientFilter(own, settings.presence.ignore_clients)

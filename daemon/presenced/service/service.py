@@ -67,7 +67,7 @@ class Service:
         gap_detector = GapDetector(shard.gaps, clocks)
         self._metric_sources = MetricSources(
             fleets=lambda: [shard.sources],
-            transport=settings.mqtt.transport,
+            transport=settings.transport,
             is_ready=lambda: self.readiness().ready,
         )
         path = settings.state.path or default_path(os.environ)
@@ -274,7 +274,7 @@ class Service:
         for key in ("listen", "health_listen", "api"):
             if getattr(metrics, key) != getattr(before.metrics, key):
                 self._log.warning("a change takes effect at the next start", key=f"metrics.{key}")
-        for section in ("history", "state"):
+        for section in ("source", "history", "state"):
             if getattr(settings, section) != getattr(before, section):
                 self._log.warning("a change takes effect at the next start", key=section)
         if settings.reconcile.enabled != before.reconcile.enabled:
@@ -301,7 +301,7 @@ class Service:
         started = await self._source.use(settings, files)
         # Deadlines of restored clients waited until it was known which messages may still come.
         self._shard.delivery.arm()
-        self._metric_sources.transport = settings.mqtt.transport
+        self._metric_sources.transport = settings.transport
         self._metric_sources.certificate_expiry = dict(files.expiries)
         return started
 
@@ -318,13 +318,13 @@ class Service:
     async def _watch_certificates(self) -> None:
         """Take renewed certificate files within `mqtt.tls.refresh` of their appearing."""
         while True:
-            tls = self._settings.mqtt.tls
+            tls = self._settings.tls_files
             await asyncio.sleep(tls.refresh if tls else _CHECK_CERTIFICATES_EVERY)
             try:
                 async with self._changing:
                     if await self._source.renew():
                         self._log.info("certificate files renewed")
-                    tls = self._settings.mqtt.tls
+                    tls = self._settings.tls_files
                     look = await self._files.look(partial(certificate_expiries, tls))
                     self._metric_sources.certificate_expiry = look.value
             except SettingsError as error:

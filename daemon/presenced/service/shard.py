@@ -47,4 +47,5 @@ class Shard:
 
 
 def _left_out(settings: Settings) -> tuple[object, ...]:
-    return settings.presence.ignore_clients, settings.mqtt.client_ids
+    mqtt = settings.mqtt
+    return settings.presence.ignore_clients, mqtt.client_ids if mqtt else ()

@@ -77,7 +77,9 @@ class MqttSource:
 
     async def use(self, settings: Settings, files: SourceFiles) -> int:
         """Run exactly the connections of the settings; return how many were started."""
-        mqtt = settings.mqtt
+        mqtt = settings.mqtt_source
+        if mqtt is None:
+            return 0
         self._connections.expect(mqtt.client_ids, mqtt.message_rate_limit)
         self._gap_detector.expect(files.connections)
         return await self._connections.use(mqtt.transport, files.connections)
