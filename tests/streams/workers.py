@@ -3,6 +3,8 @@
 import json
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -42,6 +44,15 @@ class Worker(Daemon):
         self.settings.setdefault("presence", {}).setdefault("offline_delay", f"{DELAY}s")
         self.settings["metrics"].setdefault("max_clients", 1_000_000)
         self.write()
+
+    def create_topics(self, partitions: int) -> None:
+        """Create the topics as the user does."""
+        command = [sys.executable, "-m", "presenced", "kafka", "create-topics"]
+        subprocess.run(
+            [*command, "--config", str(self.config), "--partitions", str(partitions)],
+            check=True,
+            timeout=60,
+        )
 
     def view(self) -> "View | None":
         """What a scrape shows now; None if it does not answer."""
