@@ -78,7 +78,7 @@ class Replay:
         self._fleet = Fleet(presence_rules(settings.presence), client_filter(settings))
         self._metrics = ClientMetrics(self._fleet, settings.metrics)
         self._pipeline = Pipeline(self._fleet, [self._metrics, self])
-        self._transport = settings.mqtt.transport
+        self._transport = settings.transport
         self._reconcile = reconcile = settings.reconcile
         if reconcile.enabled:
             self._fleet.presence.lookups.use(reconcile.verify_offline, reconcile.lookups_per_second)

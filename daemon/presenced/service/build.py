@@ -24,11 +24,13 @@ class MqttFiles:
     expiries: dict[str, float]
 
 
-def read_mqtt_files(mqtt: MqttSettings, snapshot: FileSnapshot) -> MqttFiles:
-    """Read the password file and the certificate files.
+def read_mqtt_files(mqtt: MqttSettings | None, snapshot: FileSnapshot) -> MqttFiles:
+    """Read the password file and the certificate files; none without the section.
 
     Raises SettingsError if the password file cannot be read.
     """
+    if mqtt is None:
+        return MqttFiles([], [], {})
     options = source_options(mqtt, snapshot)
     now = datetime.now(UTC)
     problems = check_tls_files(mqtt.tls, now=now, snapshot=snapshot) if mqtt.tls else []
@@ -50,5 +52,6 @@ def presence_rules(presence: PresenceSettings) -> PresenceRules:
 
 def client_filter(settings: Settings) -> ClientFilter:
     """Return the filter of the daemon's own clients, its tools' clients, and the patterns."""
-    own = (*settings.mqtt.client_ids, *tool_client_ids(settings.mqtt))
+    mqtt = settings.mqtt
+    own = (*mqtt.client_ids, *tool_client_ids(mqtt)) if mqtt else ()
     return ClientFilter(own, settings.presence.ignore_clients)

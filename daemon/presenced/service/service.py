@@ -72,7 +72,7 @@ class Service:
         self._metric_sources = MetricSources(
             pipeline=self._pipeline,
             clients=self._client_metrics,
-            transport=settings.mqtt.transport,
+            transport=settings.transport,
             gaps=self._gap_detector.gaps,
         )
         path = settings.state.path or default_path(os.environ)
@@ -162,7 +162,7 @@ class Service:
         Raises ListenerError if the address of the listener is taken, SettingsError if the password
         file cannot be read. A broker that is down raises nothing: metrics show it.
         """
-        mqtt = self._settings.mqtt
+        mqtt = self._settings.mqtt_source
         files = (await self._files.look(lambda snapshot: read_mqtt_files(mqtt, snapshot))).value
         await self._listener.open()
         self._log_listener()
@@ -268,7 +268,7 @@ class Service:
             return problems
         self._apply(settings, protection)
         self._log_certificate_problems(files.problems)
-        reconnected = await self._connect(settings.mqtt, files)
+        reconnected = await self._connect(settings.mqtt_source, files)
         reconnected += await self._connections.renew()
         if self._reconciler is not None:
             self._reconciler.use(settings)
@@ -280,7 +280,7 @@ class Service:
         settings = self._load(snapshot)
         return (
             settings,
-            read_mqtt_files(settings.mqtt, snapshot),
+            read_mqtt_files(settings.mqtt_source, snapshot),
             read_protection(settings.metrics.web_config, snapshot),
         )
 
@@ -307,9 +307,9 @@ class Service:
         log.configure(settings.log.level, settings.log.format)
         self._transitions.use_configuration()
         self._fleet.presence.use_rules(presence_rules(settings.presence))
-        if (settings.presence.ignore_clients, settings.mqtt.client_ids) != (
+        if (settings.presence.ignore_clients, settings.mqtt and settings.mqtt.client_ids) != (
             before.presence.ignore_clients,
-            before.mqtt.client_ids,
+            before.mqtt and before.mqtt.client_ids,
         ):
             self._pipeline.use_filter(client_filter(settings))
         # Last: after a failure half-way the next reload applies everything again.
@@ -317,7 +317,9 @@ class Service:
         self._metric_sources.reload_successful = True
         self._metric_sources.reloaded_at = time.time()
 
-    async def _connect(self, mqtt: MqttSettings, files: MqttFiles) -> int:
+    async def _connect(self, mqtt: MqttSettings | None, files: MqttFiles) -> int:
+        if mqtt is None:
+            return 0
         self._connections.expect(mqtt.client_ids, mqtt.message_rate_limit)
         self._gap_detector.expect(files.options)
         # Deadlines of restored clients wait until it is known which messages may still come.
@@ -340,13 +342,13 @@ class Service:
     async def _watch_certificates(self) -> None:
         """Take renewed certificate files within `mqtt.tls.refresh` of their appearing."""
         while True:
-            tls = self._settings.mqtt.tls
+            tls = self._settings.tls_files
             await asyncio.sleep(tls.refresh if tls else _CHECK_CERTIFICATES_EVERY)
             try:
                 async with self._changing:
                     if await self._connections.renew():
                         self._log.info("certificate files renewed")
-                    tls = self._settings.mqtt.tls
+                    tls = self._settings.tls_files
                     look = await self._files.look(partial(certificate_expiries, tls))
                     self._metric_sources.certificate_expiry = look.value
             except SettingsError as error:
