@@ -21,7 +21,7 @@ from presenced.commands.recorded_answers import (
 from presenced.events.message import Message
 from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
-from presenced.metrics.declaration import MetricSources
+from presenced.metrics.declaration import FleetSources, MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import State, Transition
@@ -102,7 +102,8 @@ class Replay:
         if self._shown == "clients":
             self._write(self._clients())
         elif self._shown == "metrics":
-            sources = MetricSources(self._pipeline, self._metrics, self._transport)
+            fleet = FleetSources(self._pipeline, self._metrics)
+            sources = MetricSources(lambda: [fleet], self._transport)
             self._out.write(Exposition(sources).render())
 
     def _apply(

@@ -17,13 +17,15 @@ from presenced.settings import (
     read_password,
 )
 from presenced.settings.files import FileSnapshot
-from presenced.sources.source import SourceOptions, TlsFiles
+from presenced.sources.connection_options import ConnectionOptions, TlsFiles
 
 Tool = Literal["doctor", "record", "simulate"]
 """The commands that connect."""
 
 
-def source_options(mqtt: MqttSettings, snapshot: FileSnapshot | None = None) -> list[SourceOptions]:
+def source_options(
+    mqtt: MqttSettings, snapshot: FileSnapshot | None = None
+) -> list[ConnectionOptions]:
     """Return the options of each connection.
 
     Raises SettingsError if the password file cannot be read.
@@ -31,7 +33,7 @@ def source_options(mqtt: MqttSettings, snapshot: FileSnapshot | None = None) -> 
     password = read_password(mqtt, snapshot)
     tls = TlsFiles(mqtt.tls.cert, mqtt.tls.key, mqtt.tls.ca) if mqtt.tls else None
     return [
-        SourceOptions(
+        ConnectionOptions(
             endpoint=mqtt.endpoint,
             port=mqtt.port,
             client_id=client_id,
@@ -101,7 +103,7 @@ def mqtt_for_tool(settings: Settings, tool: Tool) -> MqttSettings:
     return mqtt
 
 
-def without_side_effects(options: SourceOptions, tool: Tool) -> SourceOptions:
+def without_side_effects(options: ConnectionOptions, tool: Tool) -> ConnectionOptions:
     """Return options of a connection that takes no message from the daemon.
 
     With a clean session the broker delivers no queued messages, and keeps none. A shared

@@ -10,8 +10,8 @@ from dataclasses import replace
 from presenced.commands.output import DONE, CommandError, counted, print_line
 from presenced.settings import Problem, SettingsError
 from presenced.settings.partitions import is_aws
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.options import load_for_tool, mqtt_for_tool, source_options
-from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import in_thread, race, stop_signals
 from presenced.system.progress import show_progress
@@ -91,7 +91,9 @@ def _plan(options: argparse.Namespace) -> FleetPlan:
     )
 
 
-async def _simulate(plan: FleetPlan, source: SourceOptions, options: argparse.Namespace) -> None:
+async def _simulate(
+    plan: FleetPlan, source: ConnectionOptions, options: argparse.Namespace
+) -> None:
     await refuse_aws(source.endpoint)
     start = round(time.time(), 3) if options.start is None else options.start
     simulation = Simulation(plan, start)

@@ -14,13 +14,13 @@ from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import NetworkProbe, check_files
 from presenced.commands.output import DONE, FAILED, print_line
 from presenced.settings import MqttSettings, Settings, TlsSettings, aws_endpoints
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.options import (
     load_for_tool,
     mqtt_for_tool,
     source_options,
     without_side_effects,
 )
-from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import Clocks, in_thread
 
@@ -80,7 +80,7 @@ async def examine(
 
 async def _test_connection(
     tls: TlsSettings | None,
-    options: SourceOptions,
+    options: ConnectionOptions,
     mqtt: MqttProbe,
     message_timeout: float,
     queue: asyncio.Queue[tuple[str, Finding] | None],

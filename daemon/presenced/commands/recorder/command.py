@@ -13,6 +13,7 @@ from presenced.commands.recorder.files import RecordingError, RecordingFiles
 from presenced.commands.recorder.snapshots import SnapshotRecorder
 from presenced.events.message import Message
 from presenced.settings import Settings, load_settings
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.connections import Connections, Transport
 from presenced.sources.inbox import Inbox
 from presenced.sources.options import (
@@ -22,7 +23,6 @@ from presenced.sources.options import (
     without_side_effects,
 )
 from presenced.sources.recording import RecordedAnswer, answer_line, recording_line
-from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import Clocks, race, stop_signals
 from presenced.system.progress import show_progress
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 async def _record(
     settings: Settings,
     transport: Transport,
-    sources: Sequence[SourceOptions],
+    sources: Sequence[ConnectionOptions],
     files: RecordingFiles,
     change: Anonymizer | None,
     duration: float | None,
@@ -113,7 +113,7 @@ class Recorder:
             return None
         return sum(sum(status.connects.values()) for status in statuses)
 
-    async def run(self, transport: Transport, options: Sequence[SourceOptions]) -> None:
+    async def run(self, transport: Transport, options: Sequence[ConnectionOptions]) -> None:
         """Record until cancelled. Raises RecordingError when a line cannot be written."""
         try:
             await self._connections.use(transport, options)
