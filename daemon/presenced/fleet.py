@@ -37,6 +37,13 @@ from presenced.registry.objects import NO_ATTRIBUTES, Attributes
 _PREFIX_PATTERN = re.compile(r"[^*?[]*\*", re.DOTALL)
 
 
+class Partition(NamedTuple):
+    """A partition of a topic of Kafka that holds a part of the fleet: its number, of how many."""
+
+    number: int
+    of: int
+
+
 class Description(NamedTuple):
     """What the registry says about a client; empty if it says nothing."""
 

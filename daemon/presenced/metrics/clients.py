@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from presenced.fleet import Fleet
+from presenced.fleet import Fleet, Partition
 from presenced.metrics.classes import ClassCounts
 from presenced.metrics.series import ClientSeries
 from presenced.pipeline import Batch
@@ -18,8 +18,11 @@ class ClientMetrics:
     series: ClientSeries
     classes: ClassCounts
 
-    def __init__(self, fleet: Fleet, settings: MetricsSettings) -> None:
+    def __init__(
+        self, fleet: Fleet, settings: MetricsSettings, partition: Partition | None = None
+    ) -> None:
         self._fleet = fleet
+        self._partition = partition
         self._settings = settings
         self.restored()
 
@@ -37,7 +40,7 @@ class ClientMetrics:
 
     def _build(self, settings: MetricsSettings, in_order: Iterable[Client]) -> None:
         series, classes = (
-            ClientSeries(self._fleet, settings),
+            ClientSeries(self._fleet, settings, self._partition),
             ClassCounts(settings.client_id_pattern),
         )
         for client in in_order:
