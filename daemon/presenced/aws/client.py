@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -52,7 +52,7 @@ def retry_delay(attempt: int, share: float) -> float:
 
 @dataclass(slots=True)
 class RequestCounts:
-    """How many requests were made, by operation and result; known ones start at 0."""
+    """How many requests were made, by operation and result; those about AWS IoT start at 0."""
 
     requests: dict[tuple[str, Result], int] = field(
         default_factory=lambda: {
@@ -64,7 +64,14 @@ class RequestCounts:
 
     def count(self, operation: str, error: AwsError | None) -> None:
         """Count a request that succeeded, or failed with an error."""
-        self.requests[operation, error.result if error else "ok"] += 1
+        key: tuple[str, Result] = (operation, error.result if error else "ok")
+        self.requests[key] = self.requests.get(key, 0) + 1
+
+    def expect(self, operations: Iterable[str]) -> None:
+        """Start the counters of operations at 0, unless they run already."""
+        for name in operations:
+            for result in RESULTS:
+                self.requests.setdefault((name, result), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,16 +180,20 @@ class AwsClient:
 
     def _unsigned(self, request: Request[object]) -> HttpRequest:
         operation = request.operation
-        if operation.service == "iotdata":
-            base: str | None = self._endpoints.data_url
-            key = "aws.data_url and mqtt.endpoint"
+        if request.base_url is not None:
+            base: str | None = request.base_url
+            key = "sqs.queue_url"
+        elif operation.service == "iotdata":
+            base, key = self._endpoints.data_url, "aws.data_url and mqtt.endpoint"
         else:
             base, key = self._endpoints.iot_url, "aws.iot_url and aws.region"
         if base is None:
             detail = "no address of the data plane is set"
             raise AwsError(Cause.INVALID_REQUEST, operation.name, detail, "Set aws.data_url")
         url = base + request.target
-        return HttpRequest(operation.name, key, operation.method, url, body=request.body)
+        return HttpRequest(
+            operation.name, key, operation.method, url, request.headers, body=request.body
+        )
 
     async def _exchange(
         self, request: Request[T], unsigned: HttpRequest, within: float
@@ -213,6 +224,7 @@ class AwsClient:
         headers = await signed_headers(
             unsigned.method,
             unsigned.url,
+            unsigned.headers,
             unsigned.body,
             signer=credentials.signer,
             region=self._endpoints.region,
