@@ -42,7 +42,13 @@ _RELOAD_PAUSE = 0.2
 _STORE_ALIVE_EVERY = 10.0
 _DISCONNECT_TIMEOUT = 3.5
 _MAX_STREAMS = 32
-_SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern", "thing_attributes")
+_SERIES_KEYS = (
+    "per_client",
+    "max_clients",
+    "client_id_pattern",
+    "thing_attributes",
+    "thing_groups",
+)
 
 
 class Service:

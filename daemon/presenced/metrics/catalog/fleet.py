@@ -227,10 +227,14 @@ FLEET: tuple[CollectedMetric[FleetSources], ...] = (
     GaugeMetric(
         "iot_thing_group_clients",
         "Clients by thing group and presence. The clients of subgroups are included; a client "
-        "counts once, even if it is in several subgroups.",
+        "counts once, even if it is in several subgroups. metrics.thing_groups chooses the groups.",
         'topk(5, iot_thing_group_clients{state="offline"})',
         labels=("thing_group", "state"),
-        read=lambda s: dict(s.pipeline.fleet.thing_groups.samples(s.inventory.groups.live)),
+        read=lambda s: dict(
+            s.pipeline.fleet.thing_groups.samples(
+                filter(s.clients.groups.match, s.inventory.groups.live)
+            )
+        ),
     ),
     KeptCounter(
         "iot_job_events_total",
