@@ -30,6 +30,7 @@ from presenced.system import log
 from presenced.system.loop import Clocks
 from presenced.system.supervision import Readiness, Supervision
 from presenced.web.api.application import Api, Sources
+from presenced.web.api.parts import FleetPart, PartSources
 from presenced.web.api.stream import Hub
 from presenced.web.connections import connection_limit
 from presenced.web.protection import Protection, ProtectionWatcher, read_protection
@@ -89,25 +90,22 @@ class Service:
             self._reconciler = Reconciler(shard.fleet, delivery, settings, self._is_up, clocks)
             self._metric_sources.aws_requests = self._reconciler.counts
             self._metric_sources.snapshots = self._reconciler.snapshots
-        api_sources = Sources(
-            shard.pipeline,
-            shard.gaps,
-            clocks,
-            self.readiness,
-            delivery.hold_after,
-            self._reconciler,
-        )
         limit = connection_limit()
         self._api: Api | None = None
+        shown: FleetPart | None = None
         if metrics.api:
             # Scrapes need connections too.
             hub = Hub(max_subscribers=min(_MAX_STREAMS, limit // 2))
+            api_sources = Sources(clocks, self.readiness, self._reconciler)
             self._api = Api(api_sources, metrics, settings.history, hub=hub)
+            shown = self._api.add(
+                PartSources(shard.pipeline, shard.gaps, delivery.hold_after, shard.partition)
+            )
         observers = (
             source,
             shard.clients,
             self._transitions,
-            self._api,
+            shown,
             self._store,
             self._reconciler,
         )
@@ -137,8 +135,6 @@ class Service:
         if self._store is not None:
             self._store.open(damage)
             self._shard.clients.restored()
-            if self._api is not None:
-                self._api.restored()
 
     def run_from_memory(self, error: StateUnusableError) -> None:
         """Keep no state, because the state file cannot be used; in place of `restore`."""
