@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
@@ -11,11 +10,13 @@ from presenced.aws.client import RequestCounts
 from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
 from presenced.metrics.catalog import kept_totals
-from presenced.metrics.declaration import FleetSources, MetricSources
+from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
-from presenced.presence import Client, State
+from presenced.pipeline import Observer
+from presenced.presence import Client
 from presenced.service.build import read_source_files
 from presenced.service.shard import Shard
+from presenced.service.shards import Shards
 from presenced.service.status_line import status_line
 from presenced.service.transition_log import TransitionLog
 from presenced.settings import Problem, Settings, SettingsError
@@ -73,43 +74,25 @@ class Service:
         clocks = Clocks(time.monotonic, time.time)
 
         self._clocks = clocks
-        self._store: StateStore | None = None
-        self._reconciler: Reconciler | None = None
         self._transitions = TransitionLog()
-        self._metric_sources = MetricSources(
-            fleets=self._shown,
-            transport=settings.transport,
-            partitioned=settings.source == "kafka",
-            is_ready=lambda: self.readiness().ready,
-        )
-        self._shards: list[Shard] = []
-        open_source = {"mqtt": self._open_mqtt, "sqs": self._open_sqs}[settings.source]
-        self._source: Source = open_source(settings)
-        shard = self._shards[0]
-        if settings.reconcile.enabled:
-            requests = self._metric_sources.aws_requests
-            self._reconciler = Reconciler(
-                shard.fleet, shard.delivery, settings, self._is_up, clocks, requests
-            )
-            self._metric_sources.aws_requests = self._reconciler.counts
-            self._metric_sources.snapshots = self._reconciler.snapshots
-        api_sources = Sources(
-            shard.pipeline,
-            shard.gaps,
-            clocks,
-            self.readiness,
-            shard.delivery.hold_after,
-            self._reconciler,
-        )
+        self._reconciler: Reconciler | None = None
+        self._store: StateStore | None = None
         limit = connection_limit()
         self._api: Api | None = None
         if metrics.api:
             # Scrapes need connections too.
             hub = Hub(max_subscribers=min(_MAX_STREAMS, limit // 2))
-            self._api = Api(api_sources, metrics, settings.history, hub=hub)
-        observers = (self._transitions, self._api, self._store, self._reconciler)
-        shard.pipeline.observers += filter(None, observers)
-
+            sources = Sources(clocks, self.readiness, lambda: self._reconciler)
+            self._api = Api(sources, metrics, settings.history, hub=hub)
+        self._shards = Shards(settings, clocks, self._transitions, self._api)
+        self._metric_sources = MetricSources(
+            fleets=self._shards.shown,
+            transport=settings.transport,
+            partitioned=settings.source == "kafka",
+            is_ready=lambda: self.readiness().ready,
+        )
+        open_source = {"mqtt": self._open_mqtt, "sqs": self._open_sqs}[settings.source]
+        self._source: Source = open_source(settings)
         self._supervision = Supervision(lambda: self.readiness().ready, self._status)
         self._watcher = ProtectionWatcher(metrics.web_config)
         self._listener = Listener(
@@ -125,7 +108,7 @@ class Service:
         )
 
     def _open_mqtt(self, settings: Settings) -> Source:
-        shard = Shard(settings, self._clocks)
+        shard = self._shards.open()
         gap_detector = GapDetector(shard.gaps, self._clocks)
         self._store = self._open_store(settings, shard, gap_detector)
         shard.deliver(lambda: gap_detector.held_at, self._store)
@@ -134,12 +117,11 @@ class Service:
             delivery.inbox, gap_detector, lambda: delivery.unacknowledged_since, self._clocks
         )
         self._metric_sources.mqtt = source
-        shard.pipeline.observers += (source, shard.clients)
-        self._shards.append(shard)
+        self._observe(settings, shard, source)
         return source
 
     def _open_sqs(self, settings: Settings) -> Source:
-        shard = Shard(settings, self._clocks)
+        shard = self._shards.open()
         self._store = self._open_store(settings, shard, None)
         self._metric_sources.aws_requests = requests = RequestCounts({})
         shard.deliver(lambda: source.held_at(), self._store)
@@ -150,9 +132,25 @@ class Service:
             is_deadline_pending=lambda: shard.fleet.presence.deadlines.next is not None,
         )
         self._metric_sources.sqs = source
-        shard.pipeline.observers += (source, shard.clients)
-        self._shards.append(shard)
+        self._observe(settings, shard, source)
         return source
+
+    def _observe(self, settings: Settings, shard: Shard, source: Observer) -> None:
+        """Let all that depends on the only shard observe it."""
+        if settings.reconcile.enabled:
+            self._reconciler = Reconciler(
+                shard.fleet,
+                shard.delivery,
+                settings,
+                self._is_up,
+                self._clocks,
+                self._metric_sources.aws_requests,
+            )
+            self._metric_sources.aws_requests = self._reconciler.counts
+            self._metric_sources.snapshots = self._reconciler.snapshots
+        shard.pipeline.observers.insert(0, source)
+        self._shards.show(shard)
+        shard.pipeline.observers += filter(None, (self._store, self._reconciler))
 
     def _open_store(
         self, settings: Settings, shard: Shard, gap_detector: GapDetector | None
@@ -165,10 +163,6 @@ class Service:
         self._metric_sources.state = store.counts
         return store
 
-    def _shown(self) -> list[FleetSources]:
-        """Return what metrics are read from: the fleet, or its partitions that may be shown."""
-        return [shard.sources for shard in self._shards]
-
     def restore(self, damage: StateDamagedError | None = None) -> None:
         """Take over what an earlier process stored, if there is a state file.
 
@@ -178,9 +172,8 @@ class Service:
         """
         if self._store is not None:
             self._store.open(damage)
-            self._shards[0].clients.restored()
-            if self._api is not None:
-                self._api.restored()
+            for shard in self._shards:
+                shard.clients.restored()
 
     def run_from_memory(self, error: StateUnusableError) -> None:
         """Keep no state, because the state file cannot be used; in place of `restore`."""
@@ -220,8 +213,7 @@ class Service:
             for watch in watches:
                 watch.cancel()
             # From here on no message is taken that could not be acknowledged any more.
-            for shard in self._shards:
-                shard.delivery.close()
+            self._shards.close()
             await self._disconnect()
             # After a reload that was under way has ended, which could start it again.
             if self._reconciler is not None:
@@ -233,7 +225,12 @@ class Service:
 
     def ingest(self, message: Message) -> bool:
         """Take a message as if it came over a connection; False if it is refused."""
-        return self._shards[0].delivery.inbox.put(message)
+        return self._only_shard.delivery.inbox.put(message)
+
+    @property
+    def _only_shard(self) -> Shard:
+        (shard,) = self._shards
+        return shard
 
     @property
     def port(self) -> int:
@@ -243,7 +240,7 @@ class Service:
     @property
     def clients(self) -> Mapping[str, Client]:
         """The clients that are known, by client ID."""
-        return self._shards[0].fleet.presence.clients
+        return self._only_shard.fleet.presence.clients
 
     def readiness(self) -> Readiness:
         """Return whether the daemon is ready, or why not."""
@@ -319,8 +316,7 @@ class Service:
         for key in _changed_for_next_start(before, settings):
             self._log.warning("a change takes effect at the next start", key=key)
         if any(getattr(metrics, key) != getattr(before.metrics, key) for key in _SERIES_KEYS):
-            for shard in self._shards:
-                shard.clients.use(metrics)
+            self._shards.use_metrics(metrics)
             if self._api is not None:
                 self._api.use(metrics)
         self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
@@ -331,8 +327,7 @@ class Service:
             )
         log.configure(settings.log.level, settings.log.format)
         self._transitions.use_configuration()
-        for shard in self._shards:
-            shard.use(settings, before)
+        self._shards.use(settings)
         # Last: after a failure half-way the next reload applies everything again.
         self._settings = settings
         self._metric_sources.reload_successful = True
@@ -341,7 +336,7 @@ class Service:
     async def _connect(self, settings: Settings, files: SourceFiles) -> int:
         started = await self._source.use(settings, files)
         # Deadlines of restored clients waited until it was known which messages may still come.
-        self._arm()
+        self._shards.arm()
         self._metric_sources.transport = settings.transport
         self._metric_sources.certificate_expiry = dict(files.expiries)
         return started
@@ -380,24 +375,15 @@ class Service:
             await asyncio.sleep(_CHECK_FOR_GAPS_EVERY)
             try:
                 self._source.check()
-                self._arm()
+                self._shards.arm()
                 if loop.time() - alive_at >= _STORE_ALIVE_EVERY:
                     alive_at = loop.time()
-                    for shard in self._shards:
-                        shard.delivery.flush()
+                    self._shards.flush()
             except Exception:  # noqa: BLE001 - the next check may succeed
                 self._log.exception("could not check for gaps")
 
-    def _arm(self) -> None:
-        """Let deadlines fire that the source holds back no more."""
-        for shard in self._shards:
-            shard.delivery.arm()
-
     def _status(self) -> str:
-        clients: Counter[State] = Counter()
-        for shard in self._shards:
-            clients.update(shard.fleet.presence.counts.clients)
-        status = status_line(clients, self._source.summary)
+        status = status_line(self._shards.clients, self._source.summary)
         if not self._metric_sources.reload_successful:
             status += "; the last reload failed and changed nothing"
         return status
