@@ -36,7 +36,9 @@ _REFUSALS = {
     " metrics.allowed_hosts, or the client certificate has none of the allowed names.",
     "429": "The rate limit of the web configuration is exceeded; see Retry-After.",
 }
-_NOT_SHOWN = "A worker of Kafka shows no clients, because its partitions may be those of other workers by now"
+_NOT_SHOWN = (
+    "A worker of Kafka shows no clients while its partitions may be those of another worker"
+)
 _UNKNOWN_CLIENT = {
     "404": "The client is not known. A worker of Kafka knows those in its partitions only.",
     "503": f"{_NOT_SHOWN}; see Retry-After.",
