@@ -42,12 +42,12 @@ class ShardFleet:
         for key, value in records:
             rows.add(key, value)
         self.store.restore(rows)
+        self.shard.clients.restored()
         return bool(rows)
 
     def restored(self) -> None:
         """Take over what has been restored."""
         self.shard.pipeline.recount()
-        self.shard.clients.restored()
         self.shard.delivery.arm()
 
     def note_gap(self) -> None:
