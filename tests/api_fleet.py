@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -216,25 +216,30 @@ class ApiFleet:
         self.receive(topic, {"timestamp": round((START + at) * 1000)}, at)
 
     @asynccontextmanager
-    async def served(self) -> Iterator[Get]:
-        """A function that asks the API: path, and headers; it returns status and JSON."""
+    async def listening(self) -> AsyncIterator[int]:
+        """The port of a listener with the API."""
         exposition = Exposition(self.view, process_metrics=False)
         api = self.api.application()
         listener = Listener("127.0.0.1", 0, exposition, lambda: self.readiness, api=api)
         await listener.open()
         try:
-            async with aiohttp.ClientSession() as session:
-
-                async def get(path: str, method: str = "GET") -> tuple[int, Any]:
-                    url = f"http://127.0.0.1:{listener.port}/api/v1{path}"
-                    target = aiohttp.client.URL(url, encoded=True)
-                    async with session.request(method, target) as answer:
-                        assert answer.headers["Cache-Control"] == "no-store"
-                        body = await answer.read()
-                        kind = "application/json" if answer.ok else "application/problem+json"
-                        assert answer.content_type == kind
-                        return answer.status, json.loads(body) if body else None
-
-                yield get
+            yield listener.port
         finally:
             await listener.close()
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[Get]:
+        """A function that asks the API: path, and method; it returns status and JSON."""
+        async with self.listening() as port, aiohttp.ClientSession() as session:
+
+            async def get(path: str, method: str = "GET") -> tuple[int, Any]:
+                url = f"http://127.0.0.1:{port}/api/v1{path}"
+                target = aiohttp.client.URL(url, encoded=True)
+                async with session.request(method, target) as answer:
+                    assert answer.headers["Cache-Control"] == "no-store"
+                    body = await answer.read()
+                    kind = "application/json" if answer.ok else "application/problem+json"
+                    assert answer.content_type == kind
+                    return answer.status, json.loads(body) if body else None
+
+            yield get

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import re
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -371,3 +372,23 @@ def test_a_request_that_is_cancelled_loses_no_change() -> None:
         index.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("order", [Order.CLIENT_ID, Order.SINCE])
+def test_a_page_of_an_index_that_is_closed_is_refused(order: Order) -> None:
+    """At whatever step it is closed."""
+
+    async def run(turns: int) -> None:
+        fleet, index = make(seconds=0.0)
+        for number in range(60):
+            fleet.hear("connected", f"a{number:02}", at=number)
+        asked = asyncio.create_task(index.page(PageRequest(Selection(), order, 5)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        index.close()
+        with pytest.raises(ProblemError, match="the list cannot be completed"):
+            await asked
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    for turns in range(1, 20):
+        asyncio.run(run(turns))

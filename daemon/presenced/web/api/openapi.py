@@ -36,9 +36,7 @@ _REFUSALS = {
     " metrics.allowed_hosts, or the client certificate has none of the allowed names.",
     "429": "The rate limit of the web configuration is exceeded; see Retry-After.",
 }
-_NOT_SHOWN = (
-    "A worker of Kafka shows no clients while its partitions may be those of another worker"
-)
+_NOT_SHOWN = "A worker shows no clients, because other workers may have its partitions by now"
 _UNKNOWN_CLIENT = {
     "404": "The client is not known. A worker of Kafka knows those in its partitions only.",
     "503": f"{_NOT_SHOWN}; see Retry-After.",
@@ -71,7 +69,7 @@ def _operations(classes: Sequence[str]) -> dict[str, Node]:
             [_query(parameter) for parameter in list_parameters(classes)],
             {
                 "503": "Too many lists are being prepared at the moment, or a partition has moved"
-                f" to another worker meanwhile. {_NOT_SHOWN}. See Retry-After."
+                f" meanwhile. {_NOT_SHOWN}. See Retry-After."
             },
         ),
         "/clients/{client_id}": _operation(
