@@ -27,6 +27,7 @@ from presenced.registry.inventory import Inventory
 from presenced.sources.gaps import GapReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.source import MqttSource
+from presenced.sources.sqs.source import SqsSource
 from presenced.sources.status import ConnectionStatus
 from presenced.sources.traffic import Traffic
 from presenced.store.totals import Labels, Total
@@ -69,13 +70,15 @@ class MetricSources:
     """The sources of all metrics. `certificate_expiry` and `reloaded_at` are epoch seconds.
 
     `fleets` returns the one fleet, or its partitions that may be shown now; it is `partitioned` if
-    they come from Kafka. A replay has no connections. `aws_requests` and `snapshots` are None if
+    they come from Kafka. Of the sources of events, `mqtt`
+    and `sqs`, one is there at most. `aws_requests` and `snapshots` are None if
     AWS is not asked.
     """
 
     fleets: Callable[[], Sequence[FleetSources]]
     transport: str
     mqtt: MqttSource | None = None
+    sqs: SqsSource | None = None
     state: WriterCounts = field(default_factory=WriterCounts)
     certificate_expiry: dict[str, float] = field(default_factory=dict)
     aws_requests: RequestCounts | None = None

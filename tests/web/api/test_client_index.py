@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_fleet import ApiFleet
-from presenced.presence import Client, State
+from presenced.presence import State
 from presenced.system.loop import CooperativeScheduler
 from presenced.web.api.client_index import ClientIndex, SortedIndex
 from presenced.web.api.problems import ProblemError
@@ -166,18 +166,6 @@ def test_an_unchanged_client_is_on_one_page_while_others_change(
             assert len(found) == len(set(found))
             assert found == sorted(found, reverse=order.descending)
         index.close()
-
-    asyncio.run(run())
-
-
-def test_restored_clients_are_listed():
-    async def run() -> None:
-        fleet, index = make()
-        fleet.hear("connected", "b", at=0)
-        assert await pages(index, Selection(), Order.CLIENT_ID, 10) == ["b"]
-        fleet.presence.restore(Client("a"), None)
-        fleet.api.restored()
-        assert await pages(index, Selection(), Order.CLIENT_ID, 10) == ["a", "b"]
 
     asyncio.run(run())
 
