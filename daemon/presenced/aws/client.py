@@ -241,11 +241,28 @@ def open_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> Aw
 
     Raises SettingsError if the region is unknown.
     """
-    aws, files = settings.aws, settings.tls_files
-    endpoints = aws_endpoints(aws, settings.mqtt_endpoint, settings.sqs.queue_url)
+    files = settings.tls_files
     ca = files.ca if files else None
+    return AwsClient(
+        aws_endpoints(settings.aws, settings.mqtt_endpoint, settings.sqs.queue_url),
+        open_credentials(settings, counts, clocks),
+        Transport(partial(client_tls, ca), clocks.wall),
+        Budgets(settings.reconcile, clocks.monotonic),
+        counts,
+        clocks,
+    )
+
+
+def open_credentials(settings: Settings, counts: RequestCounts, clocks: Clocks) -> CredentialsCache:
+    """Return the credentials for requests to AWS, which are fetched when they are needed.
+
+    Raises SettingsError if there is a role alias and the region of AWS IoT is unknown.
+    """
+    aws, files = settings.aws, settings.tls_files
     provider: CredentialsProvider = DefaultChainProvider(clocks)
-    if files and endpoints.credentials_url and aws.role_alias and aws.thing_name:
+    if files and aws.role_alias and aws.thing_name:
+        endpoints = aws_endpoints(aws, settings.mqtt_endpoint, settings.sqs.queue_url)
+        assert endpoints.credentials_url is not None  # noqa: S101 - there is a role alias
         provider = RoleAliasProvider(
             endpoints.credentials_url,
             region=endpoints.region,
@@ -255,11 +272,4 @@ def open_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> Aw
             clocks=clocks,
             count=partial(counts.count, ASSUME_ROLE),
         )
-    return AwsClient(
-        endpoints,
-        CredentialsCache(provider, clocks),
-        Transport(partial(client_tls, ca), clocks.wall),
-        Budgets(settings.reconcile, clocks.monotonic),
-        counts,
-        clocks,
-    )
+    return CredentialsCache(provider, clocks)

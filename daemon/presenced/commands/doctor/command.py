@@ -13,8 +13,9 @@ from presenced.commands.doctor.mqtt_steps import MqttProbe
 from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import NetworkProbe, check_files
 from presenced.commands.output import DONE, FAILED, print_line
-from presenced.settings import MqttSettings, Settings, TlsSettings, aws_endpoints
+from presenced.settings import MqttSettings, Settings, SettingsError, TlsSettings, aws_endpoints
 from presenced.sources.connection_options import ConnectionOptions
+from presenced.sources.kafka.installed import missing_client
 from presenced.sources.options import (
     load_for_tool,
     mqtt_for_tool,
@@ -54,8 +55,10 @@ async def examine(
     `message_timeout` limits the wait for the first message, in seconds. `daemon_client_id` is the
     configured client ID if the settings have another one. `write_line` gets the lines for people,
     one connection after the other, those of the first one as its steps are done. Raises
-    SettingsError if the password file cannot be read, or if the source is not MQTT.
+    SettingsError if the password file cannot be read, or if the source is SQS.
     """
+    if settings.source == "kafka":
+        return await _examine_kafka(settings, write_line)
     mqtt = mqtt_for_tool(settings, "doctor")
     options = [without_side_effects(each, "doctor") for each in source_options(mqtt)]
     findings: dict[str, asyncio.Queue[tuple[str, Finding] | None]] = {}
@@ -75,6 +78,22 @@ async def examine(
                     write_line(line)
     if settings.reconcile.enabled:
         await _test_aws(settings, mqtt, daemon_client_id, report.aws, write_line)
+    return report
+
+
+async def _examine_kafka(settings: Settings, write_line: Callable[[str], None]) -> Report:
+    if problem := missing_client():
+        raise SettingsError([problem])
+    # It cannot be imported without the client of Kafka.
+    from presenced.commands.doctor.kafka_steps import KafkaProbe
+
+    report = Report()
+    steps = report.connections["kafka"] = []
+    write_line(f"Kafka at {', '.join(settings.kafka.bootstrap_servers)}")
+    async for step, finding in KafkaProbe(settings).findings():
+        steps.append((step, finding))
+        for line in finding.lines(step):
+            write_line(line)
     return report
 
 
