@@ -9,12 +9,14 @@ from functools import partial
 from presenced.aws.client import RequestCounts
 from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
+from presenced.fleet import Partition
 from presenced.metrics.catalog import kept_totals
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Observer
 from presenced.presence import Client
 from presenced.service.build import read_source_files
+from presenced.service.partition_fleet import ShardFleet
 from presenced.service.shard import Shard
 from presenced.service.shards import Shards
 from presenced.service.status_line import status_line
@@ -27,6 +29,7 @@ from presenced.sources.gap_detector import GapDetector
 from presenced.sources.mqtt.source import MqttSource
 from presenced.sources.source import Source, SourceFiles
 from presenced.sources.sqs.source import SqsSource
+from presenced.store.changelog import Changelog
 from presenced.store.errors import StateDamagedError, StateUnusableError
 from presenced.store.file import default_path
 from presenced.store.state_store import StateStore
@@ -84,15 +87,17 @@ class Service:
             hub = Hub(max_subscribers=min(_MAX_STREAMS, limit // 2))
             sources = Sources(clocks, self.readiness, lambda: self._reconciler)
             self._api = Api(sources, metrics, settings.history, hub=hub)
-        self._shards = Shards(settings, clocks, self._transitions, self._api)
+        self._shards = Shards(
+            settings, clocks, self._transitions, self._api, lambda: self._source.may_show
+        )
         self._metric_sources = MetricSources(
             fleets=self._shards.shown,
             transport=settings.transport,
             partitioned=settings.source == "kafka",
             is_ready=lambda: self.readiness().ready,
         )
-        open_source = {"mqtt": self._open_mqtt, "sqs": self._open_sqs}[settings.source]
-        self._source: Source = open_source(settings)
+        opened = {"mqtt": self._open_mqtt, "sqs": self._open_sqs, "kafka": self._open_kafka}
+        self._source: Source = opened[settings.source](settings)
         self._supervision = Supervision(lambda: self.readiness().ready, self._status)
         self._watcher = ProtectionWatcher(metrics.web_config)
         self._listener = Listener(
@@ -133,6 +138,24 @@ class Service:
         )
         self._metric_sources.sqs = source
         self._observe(settings, shard, source)
+        return source
+
+    def _open_kafka(self, _: Settings) -> Source:
+        # The extra presenced[kafka] is needed only here.
+        from presenced.sources.kafka.access import KafkaAccess
+        from presenced.sources.kafka.kafka_source import KafkaSource
+
+        self._metric_sources.aws_requests = requests = RequestCounts({})
+
+        def open_partition(partition: Partition, held_at: Callable[[], float]) -> ShardFleet:
+            shard = self._shards.open(partition)
+            totals = kept_totals(shard.sources)
+            store = Changelog(partition.number, shard.pipeline, totals, self._clocks)
+            shard.pipeline.observers.append(source.placement.observer_of(partition))
+            return ShardFleet(shard, store, held_at, self._shards.show, self._shards.drop)
+
+        source = KafkaSource(open_partition, KafkaAccess(requests, self._clocks), self._clocks)
+        self._metric_sources.kafka = source
         return source
 
     def _observe(self, settings: Settings, shard: Shard, source: Observer) -> None:

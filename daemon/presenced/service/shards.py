@@ -14,11 +14,6 @@ from presenced.web.api.application import Api
 from presenced.web.api.parts import FleetPart, PartSources
 
 
-def always() -> bool:
-    """Return that fleets may be shown, as those of one process may that has them to itself."""
-    return True
-
-
 class Shards:
     """One shard for good, or one for each partition of Kafka that this process owns.
 
@@ -32,7 +27,7 @@ class Shards:
         clocks: Clocks,
         transitions: TransitionLog,
         api: Api | None,
-        may_show: Callable[[], bool] = always,
+        may_show: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._clocks = clocks

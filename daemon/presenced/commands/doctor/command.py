@@ -15,8 +15,9 @@ from presenced.commands.doctor.queue_steps import QueueProbe
 from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import NetworkProbe, check_files
 from presenced.commands.output import DONE, FAILED, print_line
-from presenced.settings import MqttSettings, Settings, TlsSettings, aws_endpoints
+from presenced.settings import MqttSettings, Settings, SettingsError, TlsSettings, aws_endpoints
 from presenced.sources.connection_options import ConnectionOptions
+from presenced.sources.kafka.installed import missing_client
 from presenced.sources.options import (
     load_for_tool,
     mqtt_for_tool,
@@ -56,9 +57,10 @@ async def examine(
     `message_timeout` limits the wait for the first message, in seconds. `daemon_client_id` is the
     configured client ID if the settings have another one. `write_line` gets the lines for people,
     one connection after the other, those of the first one as its steps are done. Raises
-    SettingsError if the password file cannot be read, or if the source is Kafka. Of a queue no
-    message is received.
+    SettingsError if the password file cannot be read. Of a queue no message is received.
     """
+    if settings.source == "kafka":
+        return await _examine_kafka(settings, write_line)
     report = Report()
     if settings.source == "sqs" and settings.sqs.queue_url is not None:
         await _test_queue(settings, Queue(settings.sqs.queue_url), report.aws, write_line)
@@ -81,6 +83,22 @@ async def examine(
                     write_line(line)
     if settings.reconcile.enabled:
         await _test_aws(settings, mqtt, daemon_client_id, report.aws, write_line)
+    return report
+
+
+async def _examine_kafka(settings: Settings, write_line: Callable[[str], None]) -> Report:
+    if problem := missing_client():
+        raise SettingsError([problem])
+    # It cannot be imported without the client of Kafka.
+    from presenced.commands.doctor.kafka_steps import KafkaProbe
+
+    report = Report()
+    steps = report.connections["kafka"] = []
+    write_line(f"Kafka at {', '.join(settings.kafka.bootstrap_servers)}")
+    async for step, finding in KafkaProbe(settings).findings():
+        steps.append((step, finding))
+        for line in finding.lines(step):
+            write_line(line)
     return report
 
 

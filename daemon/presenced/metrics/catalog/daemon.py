@@ -144,6 +144,26 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
         read=lambda s: {(): s.sqs.oldest_age} if s.sqs else {},
     ),
     GaugeMetric(
+        "presenced_partition_owned",
+        "Whether this worker has a partition, for all partitions of kafka.topic.",
+        "max by (partition) (presenced_partition_owned) == 0",
+        labels=("partition",),
+        read=lambda s: dict(s.kafka.ownership) if s.kafka else {},
+    ),
+    GaugeMetric(
+        "presenced_kafka_lag_messages",
+        "Records of a partition of this worker that are not applied yet.",
+        "sum by (partition) (presenced_kafka_lag_messages)",
+        labels=("partition",),
+        read=lambda s: dict(s.kafka.lag) if s.kafka else {},
+    ),
+    CounterMetric(
+        "presenced_records_misplaced_total",
+        "Lifecycle events in another partition than that of their client: the rule sets another key.",
+        "increase(presenced_records_misplaced_total[1h]) > 0",
+        read=lambda s: {(): s.kafka.misplaced} if s.kafka else {},
+    ),
+    GaugeMetric(
         "presenced_state_unavailable",
         "Whether the state file could not be opened at start, so that nothing is kept.",
         "presenced_state_unavailable == 1",
