@@ -185,13 +185,6 @@ def test_the_replication_factor_is_that_of_the_option(kafka: Kafka, create: Comm
     assert "INVALID_REPLICATION_FACTOR" in said
 
 
-def test_the_source_must_be_kafka(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "presenced.yaml"
-    file.write_text("mqtt: {endpoint: localhost}\n")
-    assert main(["kafka", "create-topics", "--config", str(file)]) == 2
-    assert "source = mqtt: is not kafka" in capsys.readouterr().err
-
-
 def granted(said: str) -> tuple[str, list[str], str]:
     """What a `kafka-acls` command in a text grants: to whom, which operations, on which topic."""
     command = re.search(r"`kafka-acls.sh (.*?)`", said)
