@@ -31,7 +31,14 @@ from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.faults import Cause, KafkaFaultError, topic_missing
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
 from presenced.sources.kafka.permissions import transactional_id
-from presenced.sources.kafka.topics import PARTITIONS_KEY, SETTINGS, FoundTopic, Topic
+from presenced.sources.kafka.topics import (
+    PARTITIONS_KEY,
+    SETTINGS,
+    FoundTopic,
+    Topic,
+    TopicCheck,
+    four_topics,
+)
 
 T = TypeVar("T")
 
@@ -288,3 +295,22 @@ def _names(operations: list[AclOperation] | None) -> frozenset[str] | None:
     if not operations:
         return None
     return frozenset(each.name.title().replace("_", "") for each in operations)
+
+
+def partitions_of(cluster: Cluster, kafka: KafkaSettings) -> int:
+    """Return how many partitions the fleet has, if all topics are what they must be.
+
+    The number is written into the state topic, unless `create-topics` has done that. Blocks; raises
+    KafkaFaultError.
+    """
+    topics = four_topics(kafka)
+    found = {topic.name: there for topic in topics if (there := cluster.find(topic.name))}
+    recorded = cluster.recorded_partitions() if kafka.state_topic in found else None
+    check = TopicCheck(kafka, found, recorded)
+    for topic in topics:
+        for fault in check.faults(topic):
+            raise KafkaFaultError(fault)
+    number = found[kafka.topic].partitions
+    if recorded is None:
+        cluster.record_partitions(number)
+    return number
