@@ -11,7 +11,6 @@ import pytest
 
 from kafka_fleet import DELAY, Life, Publisher, View, Worker, fleet_by_state
 from kafka_server import Kafka
-from waiting import wait_for
 
 CLIENTS, CONNECTIONS, PARTITIONS, WORKERS, INCIDENTS = 20_000, 4, 24, 3, 10
 
@@ -64,6 +63,16 @@ def workers(kafka: Kafka, tmp_path: Path) -> Iterator[list[Worker]]:
         worker.stop()
 
 
+def differences(workers: list[Worker], life: Life) -> list[str]:
+    """Whose state is not the true one, and who is not shown."""
+    views = [view for worker in workers if (view := worker.view())]
+    shown = {name: up for view in views for name, (_, up) in view.connected.items()}
+    wrong = [
+        f"{name}: {shown.get(name)}" for name in life.truth if shown.get(name) != life.truth[name]
+    ]
+    return wrong + [f"{name} is unknown" for name in shown.keys() - life.truth.keys()]
+
+
 def incidents(workers: list[Worker], kafka: Kafka, random: Random) -> Iterator[None]:
     """Ten times a worker is killed, or stands still for a while; in between the broker restarts."""
     for number in range(INCIDENTS):
@@ -99,12 +108,14 @@ def test_no_client_is_counted_twice_or_offline_wrongly(kafka: Kafka, workers: li
         trouble.join()
         assert published + 1 >= 200_000
 
-        def settled() -> bool:
-            views = [view for worker in workers if (view := worker.view())]
-            shown = {name: up for view in views for name, (_, up) in view.connected.items()}
-            return shown == life.truth
-
-        wait_for(settled, timeout=DELAY + 120, what="the true state of every client")
+        deadline = time.monotonic() + DELAY + 120
+        while (wrong := differences(workers, life)) and time.monotonic() < deadline:
+            time.sleep(1)
+    assert not wrong, (
+        len(wrong),
+        wrong[:5],
+        [worker.get("/-/ready")[1] for worker in workers],
+    )
     assert watch.scrapes > 50
     assert watch.faults == []
     views = [view for worker in workers if (view := worker.view())]
