@@ -14,7 +14,7 @@ TOPICS = ("topic", "global_topic", "state_topic", "global_state_topic")
 
 def settings_of(kafka: Kafka, **more: Any) -> dict[str, Any]:
     """A section `kafka` with topics of its own, for the plaintext listener unless `more` says."""
-    fleet = uuid4().hex[:8]
+    fleet = f"fleet-{uuid4().hex[:8]}"
     names = {key: f"{fleet}.{key}" for key in TOPICS}
     return {
         "bootstrap_servers": [kafka.bootstrap],

@@ -211,7 +211,7 @@ def test_a_permission_that_is_taken_back_is_named_alone(
         "client",
         AclOperation.WRITE,
         ResourceType.TRANSACTIONAL_ID,
-        f"{section['group']}.",
+        f"{section['group']}-",
         ResourcePatternType.PREFIXED,
     )
     steps = doctor(section)

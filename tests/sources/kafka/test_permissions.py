@@ -55,7 +55,7 @@ def test_kafka_grants_it_by_an_acl(security: dict[str, Any], principal: str) -> 
     fault = denied(kafka, transaction_permission(kafka), None)
     assert (
         f"`kafka-acls.sh --bootstrap-server {SERVER} --add --allow-principal {principal}"
-        " --operation Describe --operation Write --transactional-id presenced."
+        " --operation Describe --operation Write --transactional-id presenced-"
         " --resource-pattern-type prefixed`"
     ) in fault.remedy
 

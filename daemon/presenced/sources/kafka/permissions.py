@@ -53,7 +53,7 @@ class Permission:
 
 def transactional_id(kafka: KafkaSettings, member: str) -> str:
     """Return the transactional ID of a member of the group; all of a group have one beginning."""
-    return f"{kafka.group}.{member}"
+    return f"{kafka.group}-{member}"
 
 
 def topic_permission(kafka: KafkaSettings, topic: str, *, asks_aws: bool) -> Permission:
