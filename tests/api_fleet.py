@@ -9,18 +9,18 @@ from typing import Any
 
 import aiohttp
 
+from fleet_sources import metric_sources
 from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
 from presenced.fleet import ClientFilter, Fleet
 from presenced.metrics.clients import ClientMetrics
-from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
 from presenced.presence.record import Row
 from presenced.service.delivery import Delivery
 from presenced.settings import HistorySettings, MetricsSettings, Settings, load_settings
-from presenced.sources.gap_detector import GapDetector
+from presenced.sources.gaps import Gaps
 from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
 from presenced.web.api.application import Api, Sources
@@ -81,20 +81,20 @@ class ApiFleet:
         if asking:
             self.presence.lookups.use("always", 50.0)
         clocks = Clocks(lambda: self.now, lambda: self.now)
-        self.gap_detector = GapDetector(fleet.presence, clocks)
+        self.gaps = Gaps(fleet.presence, clocks)
         self.readiness = Readiness(ready=True, text="ready")
         self.reconciler: Reconciler | None = None
         if settings is not None:
-            delivery = Delivery(self.pipeline, self.gap_detector, None, clocks)
+            delivery = Delivery(self.pipeline, lambda: math.inf, None, clocks)
             self.reconciler = Reconciler(fleet, delivery, settings, lambda: True, clocks)
         client_metrics = ClientMetrics(fleet, MetricsSettings())
-        self.view = MetricSources(self.pipeline, client_metrics, "awscrt")
+        self.view = metric_sources(self.pipeline, client_metrics)
         self.index = ClientIndex(fleet, CooperativeScheduler(seconds), **(index or {}))
         self.hub = Hub()
         self.api = Api(
             Sources(
                 self.pipeline,
-                self.gap_detector,
+                self.gaps,
                 clocks,
                 lambda: self.readiness,
                 lambda: self.hold_after,

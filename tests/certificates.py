@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trustme
 
-from presenced.sources.source import TlsFiles
+from presenced.sources.connection_options import TlsFiles
 
 
 @dataclass(frozen=True)

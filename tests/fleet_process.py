@@ -13,11 +13,12 @@ from presenced.fleet import Changes as FleetChanges
 from presenced.fleet import ClientFilter, Fleet
 from presenced.metrics.catalog import kept_totals
 from presenced.metrics.clients import ClientMetrics
-from presenced.metrics.declaration import MetricSources
+from presenced.metrics.declaration import FleetSources
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client, ClientChange, PresenceRules, State
 from presenced.settings import MetricsSettings
 from presenced.sources.gap_detector import GapDetector
+from presenced.sources.gaps import Gaps
 from presenced.store.changes import Changes
 from presenced.store.collector import Collector
 from presenced.store.file import StateFile
@@ -53,10 +54,10 @@ class Time:
         return Clocks(lambda: self.now, lambda: self.wall)
 
 
-def totals_of(pipeline: Pipeline, gap_detector: GapDetector) -> list[Total]:
+def totals_of(pipeline: Pipeline, gaps: Gaps) -> list[Total]:
     """The totals that outlive a restart."""
     clients = ClientMetrics(pipeline.fleet, MetricsSettings())
-    return list(kept_totals(MetricSources(pipeline, clients, "", gaps=gap_detector.gaps)))
+    return list(kept_totals(FleetSources(pipeline, clients, gaps.counts)))
 
 
 class Process:
@@ -74,10 +75,11 @@ class Process:
         self.fleet = Fleet(rules, ClientFilter(patterns=list(ignored)))
         self.presence = self.fleet.presence
         self.pipeline = Pipeline(self.fleet)
-        self.gap_detector = GapDetector(self.presence, time.clocks)
+        self.gaps = Gaps(self.presence, time.clocks)
+        self.gap_detector = GapDetector(self.gaps, time.clocks)
         self.recorder = ChangeRecorder()
         self.transitions = self.recorder.transitions
-        self.totals = totals_of(self.pipeline, self.gap_detector)
+        self.totals = totals_of(self.pipeline, self.gaps)
         self.path = path
         self.collector = Collector(
             self.pipeline, self.gap_detector, self.totals, time.clocks, WriterCounts()

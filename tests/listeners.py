@@ -13,14 +13,14 @@ import aiohttp
 import pytest
 import yaml
 
+from fleet_sources import metric_sources
 from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
-from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
 from presenced.settings import ListenAddress, MetricsSettings
-from presenced.sources.source import TlsFiles
+from presenced.sources.connection_options import TlsFiles
 from presenced.system.supervision import Readiness
 from presenced.web.passwords import PasswordCheck
 from presenced.web.protection import ProtectionWatcher
@@ -129,7 +129,7 @@ async def listening(
     file = directory / "web.yml"
     file.write_text(yaml.safe_dump(config))
     pipeline = Pipeline(Fleet(PresenceRules()))
-    view = MetricSources(pipeline, ClientMetrics(pipeline.fleet, MetricsSettings()), "awscrt")
+    view = metric_sources(pipeline, ClientMetrics(pipeline.fleet, MetricsSettings()))
     readiness = Readiness(ready=True, text="ready")
     watcher = ProtectionWatcher(file, interval=0.02)
     listener = Listener(

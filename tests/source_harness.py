@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from presenced.events.message import Message
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.connections import build_source
 from presenced.sources.inbox import Inbox
-from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 
 # Transport and MQTT version.
@@ -58,7 +58,7 @@ class SourceHarness:
             "reconnect_max": 0.3,
             **options,
         }
-        self.options = SourceOptions(port=port, protocol=protocol, **settings)
+        self.options = ConnectionOptions(port=port, protocol=protocol, **settings)
         self.received: list[Message] = []
         self.holding = False
         self.on_batch: Callable[[list[Message]], None] = lambda batch: None

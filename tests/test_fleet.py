@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from fleet_sources import metric_sources
 from histories import lifecycle
 from presenced.events.model import RegistryEvent, SubscriptionEvent
 from presenced.fleet import ClientFilter, Description, Fleet
 from presenced.metrics.clients import ClientMetrics
-from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules, State
@@ -417,7 +417,7 @@ def test_a_large_fleet_counts_right_after_every_batch() -> None:
     assert states == set(State)
     assert bench.fleet.presence.counts.forgotten["thing_deleted"] > 100
     metrics = ClientMetrics(bench.fleet, MetricsSettings())
-    sources = MetricSources(Pipeline(bench.fleet), metrics, "awscrt")
+    sources = metric_sources(Pipeline(bench.fleet), metrics)
     text = Exposition(sources, process_metrics=False).render().decode()
     for (name, state), count in company.recount()[1].items():
         line = f'iot_thing_group_clients{{state="{state}",thing_group="{name}"}} {float(count)}'

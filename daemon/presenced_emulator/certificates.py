@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import trustme
 
-from presenced.sources.source import TlsFiles
+from presenced.sources.connection_options import TlsFiles
 
 HOST = "localhost"
 

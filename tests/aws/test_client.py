@@ -574,6 +574,26 @@ def test_a_client_from_the_settings(monkeypatch):
     run(scenario)
 
 
+def test_without_a_broker_the_queue_names_the_region_and_lookups_have_no_address(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    queue = "https://sqs.eu-central-1.amazonaws.com/111122223333/presenced"
+    environ = {"PRESENCED_SOURCE": "sqs", "PRESENCED_SQS__QUEUE_URL": queue}
+
+    async def scenario():
+        async with AwsServer([Says(body={"things": []})]) as aws:
+            settings = load_settings(None, environ=environ | {"PRESENCED_AWS__IOT_URL": aws.url})
+            client = open_client(settings, RequestCounts(), CLOCKS)
+            await client.send(SEARCH)
+            with pytest.raises(AwsError) as caught:
+                await client.send(CONNECTION)
+            await client.close()
+        assert "/eu-central-1/" in aws.asked[0].headers["Authorization"]
+        assert caught.value.remedy == "Set aws.data_url"
+
+    run(scenario)
+
+
 def test_a_client_with_a_role_alias_from_the_settings(certificates):
     """The client certificate is exchanged for credentials, and these sign the requests."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -21,7 +21,7 @@ from presenced.aws.credentials import (
     RoleAliasProvider,
 )
 from presenced.aws.errors import AwsError, Cause
-from presenced.sources.source import TlsFiles
+from presenced.sources.connection_options import TlsFiles
 from presenced.system.loop import Clocks
 from waiting import until
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,6 @@ from presenced.presence import OrderingRules, PresenceRules, State
 from presenced.presence.record import Row
 from presenced.service.delivery import Delivery
 from presenced.settings import load_settings
-from presenced.sources.gap_detector import GapDetector
 from presenced.system.loop import Clocks
 from presenced.system.supervision import Readiness
 from presenced.web.api.answer_builder import summary_answer
@@ -56,8 +56,7 @@ class Stage:
         clocks = Clocks(lambda: time.monotonic() + self.ahead, time.time)
         self.fleet = Fleet(rules, ClientFilter(["presenced"]))
         self.pipeline = Pipeline(self.fleet)
-        gap_detector = GapDetector(self.fleet.presence, clocks)
-        self.delivery = Delivery(self.pipeline, gap_detector, None, clocks)
+        self.delivery = Delivery(self.pipeline, lambda: math.inf, None, clocks)
         self.is_up = True
         self.reconciler = Reconciler(
             self.fleet, self.delivery, self.settings, lambda: self.is_up, clocks

@@ -15,6 +15,7 @@ from presenced.fleet import Description
 from presenced.metrics.catalog import PER_CLIENT
 from presenced.metrics.exposition import gzip_parts
 from presenced.metrics.metric import CHUNK, Block
+from presenced.metrics.series import series_blocks
 from presenced.presence import Client, State
 
 BEFORE = CHUNK + 3
@@ -112,7 +113,7 @@ def test_text_equals_a_fresh_rendering(changes: list[tuple[str, ...]]) -> None:
         if name != "scrape":
             getattr(rendered, name)(*arguments)
             continue
-        blocks = list(rendered.series.blocks())
+        blocks = list(series_blocks([rendered.series]))
         text = b"".join(block.text for block in blocks)
         assert families(text.decode()) == rendered.from_scratch()
         assert unzipped(blocks) == text
@@ -126,10 +127,10 @@ def test_text_equals_a_fresh_rendering(changes: list[tuple[str, ...]]) -> None:
 
 def test_unchanged_blocks_are_neither_rendered_nor_compressed_again() -> None:
     rendered = Rendered()
-    before = list(rendered.series.blocks())
+    before = list(series_blocks([rendered.series]))
     gzip_parts(before)
     rendered.show("0", State.OFFLINE, 9.0)
-    after = list(rendered.series.blocks())
+    after = list(series_blocks([rendered.series]))
     kept = [block for block in after if any(block is one for one in before)]
     assert len(after) == len(before) == len(kept) + 2, "its state and its transition"
     assert [block.deflated is None for block in after].count(True) == 2
@@ -145,7 +146,7 @@ def test_any_texts_make_one_gzip_member(texts: list[bytes]) -> None:
 @pytest.mark.skipif(shutil.which("gzip") is None, reason="apt-get install gzip")
 def test_the_gzip_program_reads_it() -> None:
     rendered = Rendered()
-    blocks = list(rendered.series.blocks())
+    blocks = list(series_blocks([rendered.series]))
     zipped = b"".join(gzip_parts(blocks))
     text = b"".join(block.text for block in blocks)
     assert gzip.decompress(zipped) == text

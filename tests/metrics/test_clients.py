@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from histories import lifecycle
 from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
+from presenced.metrics.series import series_blocks
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules, State
 from presenced.presence.record import Row
@@ -95,17 +96,17 @@ def test_a_reload_with_another_limit_keeps_the_order_of_arrival() -> None:
 
 
 def client_ids(metrics: ClientMetrics) -> set[str]:
-    text = b"".join(block.text for block in metrics.series.blocks()).decode()
+    text = b"".join(block.text for block in series_blocks([metrics.series])).decode()
     return set(re.findall('client_id="([^"]+)"', text))
 
 
 def seen(metrics: ClientMetrics) -> tuple[list[bytes], dict[tuple[str, ...], int]]:
-    lines = b"".join(block.text for block in metrics.series.blocks()).splitlines()
+    lines = b"".join(block.text for block in series_blocks([metrics.series])).splitlines()
     return sorted(lines), {labels: n for labels, n in metrics.classes.samples() if n}
 
 
 def last_transitions(metrics: ClientMetrics) -> list[str]:
-    text = b"".join(block.text for block in metrics.series.blocks()).decode()
+    text = b"".join(block.text for block in series_blocks([metrics.series])).decode()
     name = "iot_client_last_transition_timestamp_seconds{"
     return [line.split('"')[1] for line in text.splitlines() if line.startswith(name)]
 

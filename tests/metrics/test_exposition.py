@@ -16,26 +16,35 @@ from presenced.events.model import EVENT_TYPES
 from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG, PER_CLIENT
 from presenced.metrics.clients import ClientMetrics
-from presenced.metrics.declaration import MetricSources
+from presenced.metrics.declaration import FleetSources, MetricSources
 from presenced.metrics.exposition import CONTENT_TYPES, Exposition, gzip_parts
 from presenced.metrics.reference import reference
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
 from presenced.settings import MetricsSettings
-from presenced.sources.connections import Connections
+from presenced.sources.gap_detector import GapDetector
+from presenced.sources.gaps import Gaps
 from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt.source import MqttSource
 from presenced.sources.status import ConnectionStatus
+from presenced.sources.traffic import Traffic
+from presenced.system.loop import Clocks
 from registries import member, thing
 
 TEXT, OPENMETRICS = CONTENT_TYPES
+CLOCKS = Clocks(lambda: 0.0, lambda: 0.0)
 
 
-class OneConnection(Connections):
-    """Connections without a broker: one that has not come up."""
+class OneConnection(MqttSource):
+    """MQTT without a broker: one connection that has not come up."""
 
-    def __init__(self) -> None:
-        super().__init__(Inbox(asyncio.new_event_loop(), lambda _: None))
-        self.expect(["presenced"], 100)
+    def __init__(self, gaps: Gaps) -> None:
+        inbox = Inbox(asyncio.new_event_loop(), lambda _: None)
+        super().__init__(inbox, GapDetector(gaps, CLOCKS), lambda: None, CLOCKS)
+
+    @property
+    def traffic(self) -> dict[str, Traffic]:
+        return {"presenced": Traffic()}
 
     @property
     def statuses(self) -> list[ConnectionStatus]:
@@ -57,11 +66,11 @@ def view() -> MetricSources:
     fleet.apply_registry(member("plants", "c1"), 10.0)
     fleet.apply_registry(thing("spare", "valve"), 10.0)
     pipeline.process([])
+    sources = FleetSources(pipeline, clients)
     return MetricSources(
-        pipeline=pipeline,
-        clients=clients,
+        fleets=lambda: [sources],
         transport="awscrt",
-        connections=OneConnection(),
+        mqtt=OneConnection(Gaps(fleet.presence, CLOCKS)),
         aws_requests=RequestCounts(),
         certificate_expiry={"client": 5.0},
     )
@@ -167,12 +176,12 @@ def test_a_snapshot_is_of_the_moment_of_its_collection(view: MetricSources) -> N
     before = exposition.render()
     snapshot = exposition.collect()
     event = lifecycle(connected=True, timestamp=0, version=1, session="s", client_id="c00")
-    view.pipeline.fleet.apply(event, 20.0, 20.0)
-    view.pipeline.process([])
+    view.fleets()[0].pipeline.fleet.apply(event, 20.0, 20.0)
+    view.fleets()[0].pipeline.process([])
     event = lifecycle(connected=False, timestamp=0, version=1, session="s", client_id="c0")
-    view.pipeline.fleet.apply(event, 20.0, 20.0)
-    view.pipeline.process([])
-    view.pipeline.advance(100.0, 0.0)
+    view.fleets()[0].pipeline.fleet.apply(event, 20.0, 20.0)
+    view.fleets()[0].pipeline.process([])
+    view.fleets()[0].pipeline.advance(100.0, 0.0)
     assert exposition.render() != before
     assert b"".join(block.text for block in snapshot.blocks()) == before
 

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from described_fleet import DescribedFleet
 from presenced.fleet import Description
-from presenced.metrics.series import ClientSeries
+from presenced.metrics.series import ClientSeries, series_blocks
 from presenced.presence import Client, State
 from presenced.system import log
 
@@ -24,7 +24,7 @@ def samples(series: ClientSeries) -> dict[tuple[str, tuple[tuple[str, str], ...]
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(
-            b"".join(block.text for block in series.blocks()).decode()
+            b"".join(block.text for block in series_blocks([series])).decode()
         )
         for sample in family.samples
     }
@@ -58,7 +58,7 @@ def test_a_change_is_rendered_and_a_forgotten_client_is_removed() -> None:
 def test_there_is_no_series_if_they_are_disabled() -> None:
     series = DescribedFleet().series(per_client=False)
     series.add(client("a"))
-    assert list(series.blocks()) == []
+    assert list(series_blocks([series])) == []
 
 
 def ids(series: ClientSeries) -> set[str]:

@@ -17,8 +17,9 @@ from presenced.fleet import Fleet
 from presenced.pipeline import Pipeline
 from presenced.presence import Client, PresenceRules, State
 from presenced.service.delivery import Delivery
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.gap_detector import GapDetector, MqttSession
-from presenced.sources.source import SourceOptions
+from presenced.sources.gaps import Gaps
 from presenced.store.changes import Changes
 from presenced.store.file import StateFile
 from presenced.store.state_store import StateStore
@@ -27,7 +28,7 @@ from statefiles import query
 from waiting import until
 
 CLOCKS = Clocks(time.monotonic, time.time)
-OPTIONS = SourceOptions(
+OPTIONS = ConnectionOptions(
     endpoint="localhost",
     port=1883,
     client_id="presenced",
@@ -49,9 +50,11 @@ class Bench:
     ) -> None:
         self.fleet = Fleet(rules or PresenceRules())
         self.pipeline = pipeline(self.fleet)
-        self.gap_detector = GapDetector(self.fleet.presence, CLOCKS)
+        self.gap_detector = GapDetector(Gaps(self.fleet.presence, CLOCKS), CLOCKS)
         self.store = store and store(self.pipeline, self.gap_detector)
-        self.delivery = Delivery(self.pipeline, self.gap_detector, self.store, CLOCKS, **options)
+        self.delivery = Delivery(
+            self.pipeline, lambda: self.gap_detector.held_at, self.store, CLOCKS, **options
+        )
         self.acknowledged: list[str | int] = []
         if self.store is not None:
             self.pipeline.observers += [self.store]
@@ -258,7 +261,7 @@ def test_no_deadline_fires_after_a_message_that_waits_for_its_commit(
 
     async def scenario() -> None:
         rules = PresenceRules(offline_delay=0.05)
-        bench = Bench(rules, store=store_at(path), stalled_after=math.inf)
+        bench = Bench(rules, store=store_at(path))
         bench.put("connected", name="connected")
         bench.put("disconnected", name="disconnected")
         bench.delivery.inbox.drain()

@@ -5,6 +5,7 @@ import pytest
 from presenced.presence import State
 from presenced.service.status_line import status_line
 from presenced.sources.faults import Fault, FaultReason
+from presenced.sources.mqtt.source import summary_of
 from presenced.sources.status import ConnectionStatus
 
 
@@ -34,10 +35,13 @@ def connection(client_id: str, *, up: bool) -> ConnectionStatus:
 )
 def test_status_line_describes_the_connections(ups: list[bool], expected: str) -> None:
     connections = [connection(f"c-{number}", up=up) for number, up in enumerate(ups)]
-    assert status_line(clients(), connections) == f"clients: 0 online, 0 offline; {expected}"
+    assert (
+        status_line(clients(), summary_of(connections))
+        == f"clients: 0 online, 0 offline; {expected}"
+    )
 
 
 def test_status_line_counts_clients() -> None:
     counts = clients(online=47, pending=2, offline=1, unknown=3)
     line = "clients: 47 online, 2 pending, 1 offline, 3 unknown; starting"
-    assert status_line(counts, []) == line
+    assert status_line(counts, "starting") == line

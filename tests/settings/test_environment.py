@@ -5,7 +5,9 @@ import pytest
 from presenced.settings.keys import KEYS
 from presenced.settings.loading import variable
 
+QUEUE = "sqs.eu-west-1.amazonaws.com/111122223333/presenced"
 VALUES = {
+    "source": ("kafka", "kafka"),
     "mqtt.transport": ("aiomqtt", "aiomqtt"),
     "mqtt.endpoint": ("h", "h"),
     "mqtt.port": ("443", 443),
@@ -26,6 +28,23 @@ VALUES = {
     "mqtt.keep_alive": ("1m", 60),
     "mqtt.session_expiry": ("0", 0),
     "mqtt.max_message_rate": ("500", 500),
+    "sqs.queue_url": (f"https://{QUEUE}", f"https://{QUEUE}"),
+    "sqs.receivers": ("8", 8),
+    "kafka.bootstrap_servers": ('["a:9092", "[::1]:9093"]', ("a:9092", "[::1]:9093")),
+    "kafka.topic": ("0815", "0815"),
+    "kafka.global_topic": ("global", "global"),
+    "kafka.state_topic": ("state", "state"),
+    "kafka.global_state_topic": ("global-state", "global-state"),
+    "kafka.group": ("yes", "yes"),
+    "kafka.instance_id": ("presenced-0", "presenced-0"),
+    "kafka.lease": ("1m", 60),
+    "kafka.security.protocol": ("PLAINTEXT", "PLAINTEXT"),
+    "kafka.security.ca": ("/c", Path("/c")),
+    "kafka.security.cert": ("", None),
+    "kafka.security.key": ("null", None),
+    "kafka.security.mechanism": ("", None),
+    "kafka.security.username": ("", None),
+    "kafka.security.password_file": ("", None),
     "presence.offline_delay": ("500ms", 0.5),
     "presence.offline_delay_by_reason": ('{"THROTTLED": "1s"}', {"THROTTLED": 1}),
     "presence.timestamp_accuracy": ("1m", 60),
@@ -49,6 +68,7 @@ VALUES = {
     "metrics.max_clients": ("0", 0),
     "metrics.client_id_pattern": ("null", None),
     "metrics.thing_attributes": ("[site]", ("site",)),
+    "metrics.thing_groups": ("[site-*]", ("site-*",)),
     "metrics.allowed_hosts": ("[fleet.example]", ("fleet.example",)),
     "metrics.web_config": ("/w.yml", Path("/w.yml")),
     "metrics.health_listen": ("127.0.0.1:9884", "127.0.0.1:9884"),

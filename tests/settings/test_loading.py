@@ -21,6 +21,7 @@ def test_a_key_that_is_not_set_names_the_file(load, text):
 def test_defaults_are_those_of_the_contract():
     settings = Settings()
     assert settings.model_dump(mode="json") == {
+        "source": "mqtt",
         "mqtt": {
             "transport": "awscrt",
             "endpoint": "",
@@ -41,6 +42,26 @@ def test_defaults_are_those_of_the_contract():
             "keep_alive": 30.0,
             "session_expiry": 3600.0,
             "max_message_rate": 100,
+        },
+        "sqs": {"queue_url": None, "receivers": 4},
+        "kafka": {
+            "bootstrap_servers": [],
+            "topic": "presenced.events",
+            "global_topic": "presenced.global",
+            "state_topic": "presenced.state",
+            "global_state_topic": "presenced.global-state",
+            "group": "presenced",
+            "instance_id": None,
+            "lease": 20.0,
+            "security": {
+                "protocol": "SSL",
+                "ca": None,
+                "cert": None,
+                "key": None,
+                "mechanism": None,
+                "username": None,
+                "password_file": None,
+            },
         },
         "presence": {
             "offline_delay": 5.0,
@@ -72,6 +93,7 @@ def test_defaults_are_those_of_the_contract():
             "max_clients": 20000,
             "client_id_pattern": None,
             "thing_attributes": [],
+            "thing_groups": ["*"],
             "web_config": None,
             "health_listen": None,
             "allowed_hosts": [],
@@ -160,14 +182,14 @@ def test_unknown_key_that_resembles_none_lists_those_known(load):
     assert load.problem("log: {xyzzy: 1}").message == (
         "unknown key; known here are log.level, log.format"
     )
-    known = "known here are mqtt, presence, aws, reconcile, metrics, history, state, log"
+    known = "known here are source, mqtt, sqs, kafka, presence, aws, reconcile, metrics"
     assert known in load.problem("xyzzy: 1").message
 
 
 @pytest.mark.parametrize("text", ["- mqtt", "mqtt", "5"])
 def test_the_file_must_hold_a_mapping(load, text):
     problem = load.problem(text)
-    assert problem.message.startswith("must contain a mapping with the keys mqtt, presence")
+    assert problem.message.startswith("must contain a mapping with the keys source, mqtt, sqs")
     assert problem.origin == f"{load.path}:1:1"
 
 

@@ -40,6 +40,7 @@ import pytest
         ("client_id_pattern: 5", "client_id_pattern", "must be text"),
         ("thing_attributes: [a, b, a]", "thing_attributes", "names a more than once"),
         ("thing_attributes: [a b]", "thing_attributes[0]", "is not an attribute name of AWS IoT"),
+        ("thing_groups: ['']", "thing_groups[0]", "must not be empty; * matches everything"),
         ("health_listen: 9884", "health_listen", "= 9884: must be HOST:PORT, or :PORT for every"),
         ("health_listen: ''", "health_listen", "must be HOST:PORT, or :PORT for every interface"),
         ("web_config: ''", "web_config", "must not be empty"),

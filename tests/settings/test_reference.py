@@ -11,7 +11,13 @@ from presenced.settings.loading import variable
 from presenced.settings.reference import reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
-PARTS = dict(re.findall(r"^### (\S+)\n(.*?)(?=^##|\Z)", reference(), re.MULTILINE | re.DOTALL))
+PARTS = {
+    key: part
+    for key, part in re.findall(
+        r"^##+ (\S+)\n(.*?)(?=^##|\Z)", reference(), re.MULTILINE | re.DOTALL
+    )
+    if "\n- Type: " in part
+}
 ENDPOINT = {"PRESENCED_MQTT__ENDPOINT": "broker.example.org"}
 
 

@@ -24,6 +24,11 @@ ACCEPTED = [
     "mqtt: {transport: aiomqtt, protocol: 3.1.1, username: u, password: p}",
     "mqtt: {protocol: 5, qos: 0, port: 443}",
     'mqtt: {connections: [["$aws/events/presence/#"], ["$aws/events/job/#"]]}',
+    "source: sqs\nsqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/111122223333/q'}",
+    "source: kafka\nmqtt:\nkafka: {bootstrap_servers: ['a:9092'], lease: 3s, instance_id: a-0}",
+    "kafka: {security: {protocol: PLAINTEXT}}",
+    "kafka: {security: {protocol: SASL_SSL, mechanism: PLAIN, username: u, password_file: p}}",
+    "metrics: {thing_groups: []}",
     "presence: {offline_delay: 0, timestamp_accuracy: 0s, version_reset_after: 1h30m}",
     "presence: {offline_delay: 0.5s, forget_offline_after: 1d2h3m4s5ms}",
     "presence: {offline_delay_by_reason: {CONNECTION_LOST: 30s, NEW_ONE: 0}}",
@@ -51,6 +56,17 @@ REJECTED = [
     "mqtt: {connections: ['a']}",
     "mqtt: {keep_alive: 30}",
     "mqtt: {client_id: 5}",
+    "source: amqp",
+    "source: null",
+    "sqs: {queue_url: 5}",
+    "sqs: {receivers: 0}",
+    "kafka: {bootstrap_servers: 'a:9092'}",
+    "kafka: {lease: 20}",
+    "kafka: {topic: null}",
+    "kafka: {security: {protocol: TLS}}",
+    "kafka: {security: {mechanism: GSSAPI}}",
+    "kafka: {security: {password: p}}",
+    "metrics: {thing_groups: '*'}",
     "presence: {offline_delay: 5}",
     "presence: {offline_delay: -5s}",
     "presence: {offline_delay: 5 s}",
@@ -153,8 +169,9 @@ def test_example_holds_every_key():
 
 def test_example_explains_every_key():
     lines = EXAMPLE.read_text().splitlines()
-    for section in yaml.safe_load(EXAMPLE.read_text()):
-        assert lines[lines.index(f"{section}:") - 1].startswith("# ")
+    for name, value in yaml.safe_load(EXAMPLE.read_text()).items():
+        line = f"{name}:" if isinstance(value, dict) else f"{name}: {value}"
+        assert lines[lines.index(line) - 1].startswith("# ")
 
 
 def commented(start):

@@ -8,10 +8,10 @@ import weakref
 import pytest
 
 from brokers import free_port
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.awscrt_link import AwscrtLink
 from presenced.sources.mqtt.link import ConnectError
-from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 from scripted_broker import CONNECT, SUBSCRIBE, scripted_broker
 from source_harness import FILTER, running
@@ -77,7 +77,7 @@ def test_python_keeps_the_state_of_the_library_thread(broker_of):
 
 def test_a_closed_link_is_freed():
     # The library refers to it through callbacks, which the garbage collector cannot follow.
-    options = SourceOptions(
+    options = ConnectionOptions(
         endpoint="127.0.0.1", port=free_port(), client_id="a", filters=(FILTER,), tls=None
     )
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from presenced.sources.connection_gap import ConnectionGap, Gap, GapReason
+from presenced.sources.connection_gap import ConnectionGap
+from presenced.sources.gaps import Gap, GapReason
 
 EXPIRY = 3600.0
 

@@ -14,17 +14,17 @@ from cryptography.hazmat.primitives import serialization
 
 from brokers import free_port
 from presenced.settings.files import FileSnapshot
+from presenced.sources.connection_options import ConnectionOptions, TlsFiles
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.mqtt import diagnosis
 from presenced.sources.mqtt.diagnosis import Diagnostician, diagnose
 from presenced.sources.mqtt.symptoms import network_fault, tls_fault
 from presenced.sources.mqtt.tls import client_context, examine_files
-from presenced.sources.source import SourceOptions, TlsFiles
 from source_harness import FILTER
 
 
 def options(port=8883, tls=None, **more):
-    return SourceOptions(
+    return ConnectionOptions(
         endpoint="localhost", port=port, client_id="presenced", filters=[FILTER], tls=tls, **more
     )
 

@@ -16,9 +16,9 @@ from presenced.events.model import Event, LifecycleEvent, ThingEvent
 from presenced.fleet import Changes
 from presenced.pipeline import Batch
 from presenced.presence import Presence, PresenceRules
-from presenced.sources.connection_gap import GapReason
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.gap_detector import GapDetector, MqttSession
-from presenced.sources.source import SourceOptions
+from presenced.sources.gaps import GapReason, Gaps
 from presenced.sources.status import ConnectionStatus
 from presenced.sources.subscriptions import carries_presence
 from presenced.sources.traffic import Traffic
@@ -29,8 +29,8 @@ REGISTRY = ("$aws/events/thing/#",)
 EXPIRY = 3600.0
 
 
-def options(client_id: str = "me", **changes: Any) -> SourceOptions:
-    made = SourceOptions(
+def options(client_id: str = "me", **changes: Any) -> ConnectionOptions:
+    made = ConnectionOptions(
         endpoint="localhost",
         port=1883,
         client_id=client_id,
@@ -50,14 +50,15 @@ class Watcher:
 
     def __post_init__(self) -> None:
         self.presence = Presence(PresenceRules())
-        self.all = GapDetector(self.presence, self.time.clocks)
+        self.reported = Gaps(self.presence, self.time.clocks)
+        self.all = GapDetector(self.reported, self.time.clocks)
         self.all.restore(self.earlier)
         self.traffic: dict[str, Traffic] = {}
         self.statuses: dict[str, ConnectionStatus] = {}
         event = lifecycle(connected=True, timestamp=0, version=1, session="s", client_id="device")
         self.presence.apply(event, 0.0, 0.0)
 
-    def expect(self, *wanted: SourceOptions) -> None:
+    def expect(self, *wanted: ConnectionOptions) -> None:
         self.all.expect(wanted)
         for each in wanted:
             self.statuses.setdefault(each.client_id, ConnectionStatus(each.client_id, each.filters))
@@ -107,14 +108,14 @@ class Watcher:
 
     @property
     def gaps(self) -> dict[str, int]:
-        return {reason.value: count for reason, count in self.all.gaps.items() if count}
+        return {reason.value: count for reason, count in self.reported.counts.items() if count}
 
     @property
     def unverified(self) -> int:
         return self.presence.counts.unverified_connected
 
 
-def watching(*wanted: SourceOptions, earlier: list[MqttSession] | None = None) -> Watcher:
+def watching(*wanted: ConnectionOptions, earlier: list[MqttSession] | None = None) -> Watcher:
     watcher = Watcher(earlier or [])
     watcher.expect(*(wanted or [options()]))
     return watcher
@@ -505,7 +506,7 @@ def test_a_reload_may_remove_or_add_presence() -> None:
 
 
 def test_every_reason_can_be_counted() -> None:
-    assert set(watching().all.gaps) == set(GapReason)
+    assert set(watching().reported.counts) == set(GapReason)
 
 
 TOPICS = [

@@ -9,11 +9,11 @@ import threading
 
 import pytest
 
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.connections import build_source
 from presenced.sources.inbox import Inbox
-from presenced.sources.mqtt.mqtt_source import backoff, subscribe_until_granted
+from presenced.sources.mqtt.connection import backoff, subscribe_until_granted
 from presenced.sources.mqtt.symptoms import is_refusal, reason_name
-from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 from presenced.system.loop import Tasks, in_thread
 from scripted_broker import CONNECT, SUBSCRIBE, scripted_broker
@@ -204,11 +204,11 @@ def test_build_source_imports_only_what_it_builds(transport):
     code = f"""
 import asyncio, sys
 from presenced.sources.inbox import Inbox
-from presenced.sources.source import SourceOptions
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.connections import build_source
 
 async def main():
-    options = SourceOptions(endpoint="h", port=1, client_id="c", filters=["f"], tls=None)
+    options = ConnectionOptions(endpoint="h", port=1, client_id="c", filters=["f"], tls=None)
     source = build_source({transport!r}, options, Inbox(asyncio.get_running_loop(), print))
     assert source.status.client_id == "c"
 
@@ -256,7 +256,7 @@ def test_stop_at_any_moment_ends_soon(kind, script, caplog):
 @pytest.mark.parametrize("transport", ["awscrt", "aiomqtt"])
 def test_stop_without_start_and_twice(transport):
     async def scenario():
-        options = SourceOptions(endpoint="h", port=1, client_id="c", filters=["f"], tls=None)
+        options = ConnectionOptions(endpoint="h", port=1, client_id="c", filters=["f"], tls=None)
         source = build_source(transport, options, Inbox(asyncio.get_running_loop(), print))
         await source.stop()
         await source.start()
@@ -267,7 +267,7 @@ def test_stop_without_start_and_twice(transport):
 
 
 def test_secrets_stay_out_of_the_options_text():
-    options = SourceOptions(
+    options = ConnectionOptions(
         endpoint="h", port=1, client_id="c", filters=["f"], tls=None, password="hidden"
     )
     assert "hidden" not in repr(options)

@@ -5,8 +5,8 @@ import itertools
 
 import pytest
 
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.mqtt.symptoms import connack_fault
-from presenced.sources.source import SourceOptions
 from scripted_broker import CONNECT, SUBSCRIBE, UNSUBSCRIBE, scripted_broker
 from source_harness import FILTER, KINDS, KeptSession, running
 from waiting import until
@@ -79,7 +79,7 @@ def test_a_refused_login_is_explained_by_the_login(kind, code):
 
 
 def test_aws_needs_a_policy_for_a_login_too():
-    options = SourceOptions(
+    options = ConnectionOptions(
         endpoint="abc-ats.iot.eu-west-1.amazonaws.com",
         port=443,
         client_id="presenced",

@@ -18,7 +18,7 @@ from presenced.commands.run import restored_service
 from presenced.events.message import Message
 from presenced.service.service import Service
 from presenced.settings import Settings, load_settings
-from presenced.sources.source import SourceOptions
+from presenced.sources.connection_options import ConnectionOptions
 from registries import group, link, member, thing, thing_type
 from waiting import until
 
@@ -33,7 +33,7 @@ Files = dict[str, bytes]
 
 def fill(process: Process) -> None:
     """Apply events that leave something in every table and in every column."""
-    options = SourceOptions(
+    options = ConnectionOptions(
         endpoint="localhost",
         port=1883,
         client_id="presenced",

@@ -14,8 +14,9 @@ from histories import lifecycle
 from presenced.fleet import Fleet
 from presenced.pipeline import Pipeline
 from presenced.presence import Client
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.gap_detector import GapDetector
-from presenced.sources.source import SourceOptions
+from presenced.sources.gaps import Gaps
 from presenced.store import collector
 from presenced.store.errors import StateDamagedError, StateLockedError, StateUnusableError
 from presenced.store.file import StateFile
@@ -45,13 +46,14 @@ class Run:
         self.fleet = Fleet(RULES)
         self.presence = self.fleet.presence
         self.pipeline = Pipeline(self.fleet)
-        self.gap_detector = GapDetector(self.presence, self.time.clocks)
+        self.gaps = Gaps(self.presence, self.time.clocks)
+        self.gap_detector = GapDetector(self.gaps, self.time.clocks)
         self.done: list[str] = []
         self.store = StateStore(
             path,
             self.pipeline,
             self.gap_detector,
-            [*totals_of(self.pipeline, self.gap_detector), *more_totals],
+            [*totals_of(self.pipeline, self.gaps), *more_totals],
             on_error,
             self.time.clocks,
         )
@@ -280,8 +282,8 @@ def test_clients_are_forgotten_on_request(path: Path) -> None:
 
 
 def test_the_session_of_a_client_id_that_is_used_no_longer_is_dropped(path: Path) -> None:
-    def options(client_id: str) -> SourceOptions:
-        return SourceOptions(
+    def options(client_id: str) -> ConnectionOptions:
+        return ConnectionOptions(
             endpoint="localhost", port=1883, client_id=client_id, filters=("#",), tls=None
         )
 
@@ -298,7 +300,7 @@ def test_the_session_of_a_client_id_that_is_used_no_longer_is_dropped(path: Path
 
 
 def test_what_a_session_had_not_caught_up_with_is_still_to_come_after_a_restart(path: Path) -> None:
-    me = SourceOptions(
+    me = ConnectionOptions(
         endpoint="localhost",
         port=1883,
         client_id="me",
@@ -326,8 +328,8 @@ def test_what_a_session_had_not_caught_up_with_is_still_to_come_after_a_restart(
 
 
 def test_the_filters_of_a_session_are_kept_with_it(path: Path) -> None:
-    def options(*filters: str) -> SourceOptions:
-        return SourceOptions(
+    def options(*filters: str) -> ConnectionOptions:
+        return ConnectionOptions(
             endpoint="localhost", port=1883, client_id="me", filters=filters, tls=None
         )
 

@@ -9,8 +9,7 @@ from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG
 from presenced.pipeline import EventCounts, Pipeline
 from presenced.presence import Distribution, PresenceCounts, PresenceRules, State
-from presenced.sources.connection_gap import GapReason
-from presenced.sources.gap_detector import GapDetector
+from presenced.sources.gaps import GapReason, Gaps
 from presenced.store.changes import Changes
 from presenced.store.schema import CounterRow
 from presenced.store.totals import Totals
@@ -26,8 +25,8 @@ class Counted:
     def __init__(self) -> None:
         self.pipeline = Pipeline(Fleet(PresenceRules()))
         presence = self.pipeline.fleet.presence
-        self.gap_detector = GapDetector(presence, Clocks(lambda: 0.0, lambda: 0.0))
-        self.kept = Totals(totals_of(self.pipeline, self.gap_detector))
+        self.gaps = Gaps(presence, Clocks(lambda: 0.0, lambda: 0.0))
+        self.kept = Totals(totals_of(self.pipeline, self.gaps))
 
     @property
     def totals(self) -> dict[tuple[type, str], Any]:
@@ -39,7 +38,7 @@ class Counted:
             for name, value in vars(each).items()
             if name not in GAUGES | NOT_KEPT
         }
-        return found | {(GapDetector, "gaps"): plain(self.gap_detector.gaps)}
+        return found | {(Gaps, "counts"): plain(self.gaps.counts)}
 
     def count_everything(self) -> None:
         """Give every total a value of its own."""
@@ -57,7 +56,7 @@ class Counted:
         presence.disconnects["CONNECTION_LOST", "server"] += next(numbers)
         presence.corrections[State.ONLINE, "SearchIndex"] += next(numbers)
         events.connect_failures["other"] += next(numbers)
-        fill(self.gap_detector.gaps, numbers)
+        fill(self.gaps.counts, numbers)
 
     def collect(self) -> list[CounterRow]:
         changes = Changes()
@@ -151,7 +150,7 @@ def test_restored_totals_are_not_collected_again() -> None:
 
 def test_stored_totals_are_added_to_those_counted_so_far() -> None:
     counted = Counted()
-    counted.gap_detector.gaps[GapReason.RATE_LIMIT] = 2
+    counted.gaps.counts[GapReason.RATE_LIMIT] = 2
     stored = row("presenced_gaps_total", 40, '{"reason":"rate_limit"}')
     counted.kept.restore([stored])
     assert counted.collect() == [stored._replace(value=42)]

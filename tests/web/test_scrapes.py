@@ -11,10 +11,12 @@ import aiohttp
 import pytest
 from prometheus_client.registry import CollectorRegistry
 
+from fleet_sources import metric_sources
 from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import CONTENT_TYPES, Exposition, Snapshot
+from presenced.metrics.series import series_blocks
 from presenced.pipeline import Pipeline
 from presenced.presence import Client, PresenceRules, State
 from presenced.settings import MetricsSettings
@@ -42,7 +44,7 @@ class Scraped:
         self.series = metrics.series
         for client in clients(State.ONLINE, 1.0):
             self.series.add(client)
-        view = MetricSources(pipeline, metrics, "awscrt")
+        view = metric_sources(pipeline, metrics)
         ready = Readiness(ready=True, text="ready")
         self.exposition = make_exposition(view)
         self.listener = Listener("127.0.0.1", 0, self.exposition, lambda: ready)
@@ -51,7 +53,7 @@ class Scraped:
     @property
     def text(self) -> bytes:
         """What a scrape shows of the clients."""
-        return b"".join(block.text for block in self.series.blocks())
+        return b"".join(block.text for block in series_blocks([self.series]))
 
     async def get(
         self, path: str = "/metrics", *, zipped: bool = False, accept: str = "*/*"

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 import pytest
 
+from fleet_sources import metric_sources
 from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
-from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
@@ -30,7 +30,7 @@ def serve(
 
     async def run() -> None:
         pipeline = Pipeline(Fleet(PresenceRules()))
-        view = MetricSources(pipeline, ClientMetrics(pipeline.fleet, MetricsSettings()), "awscrt")
+        view = metric_sources(pipeline, ClientMetrics(pipeline.fleet, MetricsSettings()))
         listener = Listener("127.0.0.1", 0, Exposition(view), lambda: readiness)
         await listener.open()
         url = f"http://127.0.0.1:{listener.port}"
@@ -162,7 +162,7 @@ def test_an_address_that_cannot_be_used(
 
     async def run() -> None:
         pipeline = Pipeline(Fleet(PresenceRules()))
-        view = MetricSources(pipeline, ClientMetrics(pipeline.fleet, MetricsSettings()), "awscrt")
+        view = metric_sources(pipeline, ClientMetrics(pipeline.fleet, MetricsSettings()))
         ready = Readiness(ready=True, text="")
         await Listener(host, 9, Exposition(view), lambda: ready).open()
 
@@ -177,7 +177,7 @@ def test_an_address_that_cannot_be_used(
 def test_an_address_that_is_taken() -> None:
     async def run() -> None:
         pipeline = Pipeline(Fleet(PresenceRules()))
-        view = MetricSources(pipeline, ClientMetrics(pipeline.fleet, MetricsSettings()), "awscrt")
+        view = metric_sources(pipeline, ClientMetrics(pipeline.fleet, MetricsSettings()))
         ready = Readiness(ready=True, text="")
         first = Listener("127.0.0.1", 0, Exposition(view), lambda: ready)
         await first.open()

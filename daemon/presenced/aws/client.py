@@ -174,9 +174,13 @@ class AwsClient:
     def _unsigned(self, request: Request[object]) -> HttpRequest:
         operation = request.operation
         if operation.service == "iotdata":
-            base, key = self._endpoints.data_url, "aws.data_url and mqtt.endpoint"
+            base: str | None = self._endpoints.data_url
+            key = "aws.data_url and mqtt.endpoint"
         else:
             base, key = self._endpoints.iot_url, "aws.iot_url and aws.region"
+        if base is None:
+            detail = "no address of the data plane is set"
+            raise AwsError(Cause.INVALID_REQUEST, operation.name, detail, "Set aws.data_url")
         url = base + request.target
         return HttpRequest(operation.name, key, operation.method, url, body=request.body)
 
@@ -237,9 +241,8 @@ def open_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> Aw
 
     Raises SettingsError if the region is unknown.
     """
-    mqtt, aws = settings.mqtt, settings.aws
-    endpoints = aws_endpoints(aws, mqtt.endpoint)
-    files = mqtt.tls
+    aws, files = settings.aws, settings.tls_files
+    endpoints = aws_endpoints(aws, settings.mqtt_endpoint, settings.sqs.queue_url)
     ca = files.ca if files else None
     provider: CredentialsProvider = DefaultChainProvider(clocks)
     if files and endpoints.credentials_url and aws.role_alias and aws.thing_name:

@@ -90,5 +90,5 @@ class Reconciler:
 
 def _asked_with(settings: Settings) -> tuple[object, ...]:
     """Return what a client for requests is made of."""
-    mqtt = settings.mqtt
-    return settings.aws, settings.reconcile, mqtt.tls, mqtt.endpoint
+    endpoint, queue_url = settings.mqtt_endpoint, settings.sqs.queue_url
+    return settings.aws, settings.reconcile, settings.tls_files, endpoint, queue_url

@@ -18,10 +18,9 @@ from yarl import URL
 
 from presenced.aws.errors import AwsError, Cause
 from presenced.settings import SettingsError
-from presenced.settings.aws import is_loopback
 from presenced.settings.certificates import load_authorities, load_pair
 from presenced.settings.files import FileSnapshot
-from presenced.settings.values import format_duration
+from presenced.settings.values import format_duration, is_loopback
 from presenced.system.loop import in_thread
 
 MAX_BODY = 16 << 20

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from presenced.commands.output import DONE, WRONG, print_error
-from presenced.settings import MqttSettings, Problem, SettingsError, load_settings, read_password
-from presenced.settings.certificates import check_tls_files
+from presenced.settings import Problem, SettingsError, load_settings
+from presenced.settings.credential_files import certificate_problems, password_problems
 from presenced.settings.problems import Kind
 from presenced.web.protection import read_protection
 
@@ -19,8 +19,8 @@ def run(options: argparse.Namespace) -> int:
     """Print every problem with its severity. Warnings leave the exit status 0."""
     settings = load_settings(options.config)
     problems = [
-        *(check_tls_files(settings.mqtt.tls, now=datetime.now(UTC)) if settings.mqtt.tls else ()),
-        *_password_problems(settings.mqtt),
+        *certificate_problems(settings, now=datetime.now(UTC)),
+        *password_problems(settings),
         *_web_problems(settings.metrics.web_config),
         *_state_problems(settings.state.path),
     ]
@@ -30,14 +30,6 @@ def run(options: argparse.Namespace) -> int:
         return WRONG
     print(f"{options.config} is valid.")
     return DONE
-
-
-def _password_problems(mqtt: MqttSettings) -> Sequence[Problem]:
-    try:
-        read_password(mqtt)
-    except SettingsError as error:
-        return error.problems
-    return ()
 
 
 def _web_problems(web_config: Path | None) -> Sequence[Problem]:

@@ -21,7 +21,7 @@ from presenced.commands.recorded_answers import (
 from presenced.events.message import Message
 from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
-from presenced.metrics.declaration import MetricSources
+from presenced.metrics.declaration import FleetSources, MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import State, Transition
@@ -78,7 +78,7 @@ class Replay:
         self._fleet = Fleet(presence_rules(settings.presence), client_filter(settings))
         self._metrics = ClientMetrics(self._fleet, settings.metrics)
         self._pipeline = Pipeline(self._fleet, [self._metrics, self])
-        self._transport = settings.mqtt.transport
+        self._transport = settings.transport
         self._reconcile = reconcile = settings.reconcile
         if reconcile.enabled:
             self._fleet.presence.lookups.use(reconcile.verify_offline, reconcile.lookups_per_second)
@@ -102,7 +102,8 @@ class Replay:
         if self._shown == "clients":
             self._write(self._clients())
         elif self._shown == "metrics":
-            sources = MetricSources(self._pipeline, self._metrics, self._transport)
+            fleet = FleetSources(self._pipeline, self._metrics)
+            sources = MetricSources(lambda: [fleet], self._transport)
             self._out.write(Exposition(sources).render())
 
     def _apply(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from presenced.commands.output import DONE, CommandError
 from presenced.service.service import Service
 from presenced.settings import DEFAULT_CONFIG, FLAGS, Settings, SettingsError, load_settings
-from presenced.settings.certificates import check_tls_files
+from presenced.settings.credential_files import certificate_problems
 from presenced.settings.files import FileSnapshot
 from presenced.store.errors import StateDamagedError, StateError, StateUnusableError
 from presenced.system import log
@@ -48,12 +48,9 @@ def _load_settings(
     config = options.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
     overrides = {key: getattr(options, key) for key in FLAGS}
     settings = load_settings(config, overrides=overrides, snapshot=snapshot)
-    tls = settings.mqtt.tls
     problems = [
         problem
-        for problem in (
-            check_tls_files(tls, now=datetime.now(UTC), snapshot=snapshot) if tls else ()
-        )
+        for problem in certificate_problems(settings, now=datetime.now(UTC), snapshot=snapshot)
         if problem.severity == "error" and (not fatal or problem.kind in fatal)
     ]
     if problems:

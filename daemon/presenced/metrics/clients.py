@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from presenced.fleet import Fleet
+from presenced.fleet import Fleet, NamePatterns, Partition
 from presenced.metrics.classes import ClassCounts
 from presenced.metrics.series import ClientSeries
 from presenced.pipeline import Batch
@@ -17,9 +17,14 @@ class ClientMetrics:
 
     series: ClientSeries
     classes: ClassCounts
+    groups: NamePatterns
+    """The thing groups that have series."""
 
-    def __init__(self, fleet: Fleet, settings: MetricsSettings) -> None:
+    def __init__(
+        self, fleet: Fleet, settings: MetricsSettings, partition: Partition | None = None
+    ) -> None:
         self._fleet = fleet
+        self._partition = partition
         self._settings = settings
         self.restored()
 
@@ -37,7 +42,7 @@ class ClientMetrics:
 
     def _build(self, settings: MetricsSettings, in_order: Iterable[Client]) -> None:
         series, classes = (
-            ClientSeries(self._fleet, settings),
+            ClientSeries(self._fleet, settings, self._partition),
             ClassCounts(settings.client_id_pattern),
         )
         for client in in_order:
@@ -46,6 +51,7 @@ class ClientMetrics:
         for client in self._fleet.presence.clients.values():
             classes.count(client, client.state, 1)
         self.series, self.classes = series, classes
+        self.groups = NamePatterns(settings.thing_groups)
 
     def observe(self, batch: Batch) -> None:
         """Update the series and classes of the clients that changed."""

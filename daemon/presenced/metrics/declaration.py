@@ -2,11 +2,11 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -18,14 +18,15 @@ from prometheus_client.utils import floatToGoString
 
 from presenced.aws.client import RequestCounts
 from presenced.aws.snapshot_driver import SnapshotDriver
+from presenced.fleet import Partition
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.metric import Metric
 from presenced.pipeline import EventCounts, Pipeline
 from presenced.presence.counts import Distribution, PresenceCounts
 from presenced.registry.inventory import Inventory
-from presenced.sources.connection_gap import GapReason
-from presenced.sources.connections import Connections
+from presenced.sources.gaps import GapReason
 from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt.source import MqttSource
 from presenced.sources.status import ConnectionStatus
 from presenced.sources.traffic import Traffic
 from presenced.store.totals import Labels, Total
@@ -33,35 +34,14 @@ from presenced.store.writer import WriterCounts
 
 
 @dataclass(slots=True)
-class MetricSources:
-    """The sources of all metrics. `certificate_expiry` and `reloaded_at` are epoch seconds.
-
-    A replay has no connections and no inbox. `aws_requests` and `snapshots` are None if AWS is not
-    asked.
-    """
+class FleetSources:
+    """The sources of the metrics of a fleet, or of the part of it in one partition of Kafka."""
 
     pipeline: Pipeline
     clients: ClientMetrics
-    transport: str
-    connections: Connections | None = None
-    inbox: Inbox | None = None
     gaps: dict[GapReason, int] = field(default_factory=lambda: dict.fromkeys(GapReason, 0))
-    state: WriterCounts = field(default_factory=WriterCounts)
-    certificate_expiry: dict[str, float] = field(default_factory=dict)
-    aws_requests: RequestCounts | None = None
-    snapshots: SnapshotDriver | None = None
-    reload_successful: bool = True
-    reloaded_at: float = field(default_factory=time.time)
-
-    @property
-    def statuses(self) -> Sequence[ConnectionStatus]:
-        """The status of each connection."""
-        return self.connections.statuses if self.connections else ()
-
-    @property
-    def traffic(self) -> Mapping[str, Traffic]:
-        """What came over each connection, by client ID."""
-        return self.connections.traffic if self.connections else {}
+    inbox: Inbox | None = None
+    partition: Partition | None = None
 
     @property
     def events(self) -> EventCounts:
@@ -79,6 +59,43 @@ class MetricSources:
         return self.pipeline.fleet.inventory
 
 
+def always_ready() -> bool:
+    """Return that a replay, which waits for nothing, is ready."""
+    return True
+
+
+@dataclass(slots=True)
+class MetricSources:
+    """The sources of all metrics. `certificate_expiry` and `reloaded_at` are epoch seconds.
+
+    `fleets` returns the one fleet, or its partitions that may be shown now; it is `partitioned` if
+    they come from Kafka. A replay has no connections. `aws_requests` and `snapshots` are None if
+    AWS is not asked.
+    """
+
+    fleets: Callable[[], Sequence[FleetSources]]
+    transport: str
+    mqtt: MqttSource | None = None
+    state: WriterCounts = field(default_factory=WriterCounts)
+    certificate_expiry: dict[str, float] = field(default_factory=dict)
+    aws_requests: RequestCounts | None = None
+    snapshots: SnapshotDriver | None = None
+    partitioned: bool = False
+    is_ready: Callable[[], bool] = always_ready
+    reload_successful: bool = True
+    reloaded_at: float = field(default_factory=time.time)
+
+    @property
+    def statuses(self) -> Sequence[ConnectionStatus]:
+        """The status of each connection."""
+        return self.mqtt.statuses if self.mqtt else ()
+
+    @property
+    def traffic(self) -> Mapping[str, Traffic]:
+        """What came over each connection, by client ID."""
+        return self.mqtt.traffic if self.mqtt else {}
+
+
 class Attribute(NamedTuple):
     """A number that is an attribute of an object."""
 
@@ -90,43 +107,50 @@ Values = float | Attribute | Distribution | dict[Any, Any]
 """A number, a distribution, or such values by a label value or by a tuple of label values."""
 
 
+S = TypeVar("S")
+
+
 @dataclass(frozen=True, slots=True)
-class CollectedMetric(Metric):
-    """A metric that is read at each scrape.
+class CollectedMetric(Metric, Generic[S]):
+    """A metric that is read at each scrape, from all sources of its kind.
 
     A metric that is `by_class` has one more label for each group of `metrics.client_id_pattern`;
-    without a pattern it is left out.
+    without a pattern it is left out. One that is `global_` is the same in all partitions, and has
+    no label for them.
     """
 
     family_type: ClassVar[type[GaugeMetricFamily | CounterMetricFamily]]
 
-    read: Callable[[MetricSources], Values] = field(kw_only=True)
+    read: Callable[[S], Values] = field(kw_only=True)
     by_class: bool = field(default=False, kw_only=True)
+    global_: bool = field(default=False, kw_only=True)
 
-    def values(self, sources: MetricSources) -> list[tuple[Labels, Any]]:
+    def values(self, sources: S) -> list[tuple[Labels, Any]]:
         """Return label values, each with its present number or distribution."""
         values = self.read(sources)
         if isinstance(values, dict):
             return _flattened(values)
         return [((), getattr(*values) if isinstance(values, Attribute) else values)]
 
-    def collect(self, sources: MetricSources) -> MetricFamily:
-        """Return the present samples."""
-        labels = (*sources.clients.classes.labels, *self.labels) if self.by_class else self.labels
-        family = self.family_type(self.name, self.help, labels=labels)
-        for each, value in self.values(sources):
-            family.add_metric(each, value)
+    def collect(
+        self, sources: Iterable[tuple[Labels, S]], more_labels: Sequence[str] = ()
+    ) -> MetricFamily:
+        """Return the present samples; each source comes with values of the first labels."""
+        family = self.family_type(self.name, self.help, labels=(*more_labels, *self.labels))
+        for first, source in sources:
+            for labels, value in self.values(source):
+                family.add_metric((*first, *labels), value)
         return family
 
 
-class GaugeMetric(CollectedMetric):
+class GaugeMetric(CollectedMetric[S]):
     """A number that goes up and down."""
 
     kind = "gauge"
     family_type = GaugeMetricFamily
 
 
-class CounterMetric(CollectedMetric):
+class CounterMetric(CollectedMetric[S]):
     """A number that only goes up."""
 
     kind = "counter"
@@ -134,16 +158,16 @@ class CounterMetric(CollectedMetric):
 
 
 @dataclass(frozen=True, slots=True)
-class KeptCounter(CounterMetric):
+class KeptCounter(CounterMetric[FleetSources]):
     """A counter that outlives a restart.
 
     The numbers of the state file are added to those that `read` returns, or `totals` if `read`
     makes a copy.
     """
 
-    totals: Callable[[MetricSources], Values] | None = field(default=None, kw_only=True)
+    totals: Callable[[FleetSources], Values] | None = field(default=None, kw_only=True)
 
-    def kept_totals(self, sources: MetricSources) -> list[Total]:
+    def kept_totals(self, sources: FleetSources) -> list[Total]:
         """Return the totals that the state file keeps."""
 
         def add(labels: Labels, value: float) -> None:
@@ -159,28 +183,31 @@ class KeptCounter(CounterMetric):
         return [Total(self.name, self.labels, lambda: self.values(sources), add)]
 
 
-class HistogramMetric(CollectedMetric):
+class HistogramMetric(CollectedMetric[S]):
     """Distributions."""
 
     kind = "histogram"
 
-    def collect(self, sources: MetricSources) -> MetricFamily:
+    def collect(
+        self, sources: Iterable[tuple[Labels, S]], more_labels: Sequence[str] = ()
+    ) -> MetricFamily:
         """Return the present buckets and sums."""
-        family = HistogramMetricFamily(self.name, self.help, labels=self.labels)
-        for each, distribution in self.values(sources):
-            bounds = [*map(floatToGoString, distribution.bounds), "+Inf"]
-            buckets = list(zip(bounds, accumulate(distribution.buckets), strict=True))
-            family.add_metric(each, buckets, distribution.sum)
+        family = HistogramMetricFamily(self.name, self.help, labels=(*more_labels, *self.labels))
+        for first, source in sources:
+            for labels, distribution in self.values(source):
+                bounds = [*map(floatToGoString, distribution.bounds), "+Inf"]
+                buckets = list(zip(bounds, accumulate(distribution.buckets), strict=True))
+                family.add_metric((*first, *labels), buckets, distribution.sum)
         return family
 
 
-class KeptHistogram(HistogramMetric):
+class KeptHistogram(HistogramMetric[FleetSources]):
     """Distributions that outlive a restart.
 
     The state file has each bucket without the buckets below it.
     """
 
-    def kept_totals(self, sources: MetricSources) -> list[Total]:
+    def kept_totals(self, sources: FleetSources) -> list[Total]:
         """Return the buckets and the sums."""
 
         def buckets() -> Iterator[tuple[Labels, float]]:

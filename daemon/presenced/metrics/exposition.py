@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
@@ -10,9 +10,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from presenced.metrics.catalog import CATALOG
-from presenced.metrics.declaration import MetricSources
+from presenced.metrics.catalog import OF_DAEMON, OF_FLEET
+from presenced.metrics.declaration import FleetSources, MetricSources
 from presenced.metrics.metric import Block
+from presenced.metrics.series import series_blocks
 
 _EOF = b"# EOF\n"
 _TEXT, _OPENMETRICS = map(choose_encoder, ("text/plain", "application/openmetrics-text"))
@@ -57,18 +58,33 @@ class Exposition:
     def collect(self, content_type: str = CONTENT_TYPES[0]) -> Snapshot:
         """Collect the present metrics, for one of `CONTENT_TYPES`."""
         sources = self._sources
+        fleets = sources.fleets()
         families = [
-            metric.collect(sources)
-            for metric in CATALOG.values()
-            if not metric.by_class or sources.clients.classes.labels
+            *_of_fleets(fleets, partitioned=sources.partitioned),
+            *(metric.collect([((), sources)]) for metric in OF_DAEMON.values()),
+            *self._process.collect(),
         ]
-        families += self._process.collect()
-        blocks = list(sources.clients.series.blocks())
+        blocks = list(series_blocks([each.clients.series for each in fleets]))
         return Snapshot(_ENCODERS[content_type], families, blocks)
 
     def render(self, content_type: str = CONTENT_TYPES[0]) -> bytes:
         """Return the exposition in one piece."""
         return b"".join(block.text for block in self.collect(content_type).blocks())
+
+
+def _of_fleets(fleets: Sequence[FleetSources], *, partitioned: bool) -> Iterator[Metric]:
+    """Yield the metrics of clients and events; those of partitions have a label for them."""
+    partition = ("partition",) if partitioned else ()
+    labelled = [((str(p.number),) if (p := each.partition) else (), each) for each in fleets]
+    classes = fleets[0].clients.classes.labels if fleets else ()
+    for metric in OF_FLEET.values():
+        if metric.global_:
+            yield metric.collect([((), fleets[0])] if fleets else [])
+        elif metric.by_class:
+            if classes:
+                yield metric.collect(labelled, (*partition, *classes))
+        else:
+            yield metric.collect(labelled, partition)
 
 
 _LEVEL = 1

@@ -114,9 +114,13 @@ class Family:
         """Change the value of the sample at a place."""
         self._chunks[place >> _BITS].set_value(place & _SLOT, value)
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield the present text; a block without changes is the same object as before."""
-        yield self._head
+    @property
+    def head(self) -> Block:
+        """The lines that precede the samples in the exposition."""
+        return self._head
+
+    def samples(self) -> Iterator[Block]:
+        """Yield the samples; a block without changes is the same object as before."""
         for chunk in self._chunks:
             yield chunk.block
 

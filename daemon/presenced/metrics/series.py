@@ -1,9 +1,9 @@
 """Series of single clients, as text that is rendered on change."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from presenced.fleet import Fleet
+from presenced.fleet import Fleet, Partition
 from presenced.metrics.metric import (
     MAX_ID_BYTES,
     Block,
@@ -57,12 +57,20 @@ class ClientSeries:
     events. A client ID of more than 128 bytes has no series. If `per_client` is False, no client
     has. The named groups of `client_id_pattern` become labels; `thing_attributes` become labels of
     `iot_client_info`.
+
+    A partition of Kafka has its share of `max_clients`, and a label.
     """
 
-    def __init__(self, fleet: Fleet, settings: MetricsSettings) -> None:
+    def __init__(
+        self, fleet: Fleet, settings: MetricsSettings, partition: Partition | None = None
+    ) -> None:
         self.enabled = settings.per_client
         self._fleet = fleet
         self._max_clients = settings.max_clients
+        self._partition: dict[str, str] = {}
+        if partition is not None:
+            self._max_clients = -(-settings.max_clients // partition.of)
+            self._partition = {"partition": str(partition.number)}
         self._pattern = settings.client_id_pattern
         groups = self._pattern.groupindex if self._pattern else ()
         names = label_names(settings.thing_attributes, RESERVED.union(groups))
@@ -137,11 +145,10 @@ class ClientSeries:
         elif client.state is not State.UNKNOWN:
             self._waiting.forgot(client)
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield the text of all series; it is the same in both exposition formats."""
-        if self.enabled:
-            for family in (self._connected, self._transitions, self._info):
-                yield from family.blocks()
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The samples of each metric; none if no client has series."""
+        return (self._connected, self._transitions, self._info) if self.enabled else ()
 
     def _make_room(self, client: Client) -> bool:
         """Take the place of a client that only AWS's record tells of, for one that has events."""
@@ -194,7 +201,7 @@ class ClientSeries:
         self._info.put(place, f"{labels},{label_text(registry)}", b"1")
 
     def _labels(self, client_id: str) -> str:
-        labels = {"client_id": client_id}
+        labels = {"client_id": client_id, **self._partition}
         match = self._pattern.search(client_id) if self._pattern else None
         if match:
             labels |= {name: value for name, value in match.groupdict().items() if value}
@@ -208,6 +215,17 @@ def _connected(client: Client) -> bytes:
 def _transition(client: Client) -> bytes:
     """Return the time of the last transition, with milliseconds."""
     return b"%.3f" % (client.transition or 0.0)
+
+
+def series_blocks(parts: Sequence[ClientSeries]) -> Iterator[Block]:
+    """Yield the text of all series of a fleet, which is in one or several parts.
+
+    It is the same in both exposition formats.
+    """
+    for families in zip(*(part.families for part in parts), strict=True):
+        yield families[0].head
+        for family in families:
+            yield from family.samples()
 
 
 class WaitingClients:

@@ -1,38 +1,27 @@
 """From settings, and the files that they name, to the parts of the daemon."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from presenced.fleet import ClientFilter
 from presenced.presence import OrderingRules, PresenceRules
-from presenced.settings import MqttSettings, PresenceSettings, Problem, Settings
+from presenced.settings import PresenceSettings, Settings
 from presenced.settings.certificates import certificate_expiries, check_tls_files
 from presenced.settings.files import FileSnapshot
 from presenced.sources.options import source_options, tool_client_ids
-from presenced.sources.source import SourceOptions
+from presenced.sources.source import SourceFiles
 
 
-@dataclass(frozen=True, slots=True)
-class MqttFiles:
-    """What was read from the files of the section `mqtt`.
-
-    `options` are those of each connection, `problems` those of the certificate files.
-    """
-
-    options: list[SourceOptions]
-    problems: list[Problem]
-    expiries: dict[str, float]
-
-
-def read_mqtt_files(mqtt: MqttSettings, snapshot: FileSnapshot) -> MqttFiles:
-    """Read the password file and the certificate files.
+def read_source_files(settings: Settings, snapshot: FileSnapshot) -> SourceFiles:
+    """Read the password file and the certificate files of the source.
 
     Raises SettingsError if the password file cannot be read.
     """
-    options = source_options(mqtt, snapshot)
+    mqtt, tls = settings.mqtt_source, settings.tls_files
+    options = source_options(mqtt, snapshot) if mqtt else []
     now = datetime.now(UTC)
-    problems = check_tls_files(mqtt.tls, now=now, snapshot=snapshot) if mqtt.tls else []
-    return MqttFiles(options, problems, certificate_expiries(mqtt.tls, snapshot))
+    problems = check_tls_files(tls, now=now, snapshot=snapshot) if tls else []
+    expiries = certificate_expiries(tls, snapshot)
+    return SourceFiles(connections=options, problems=problems, expiries=expiries)
 
 
 def presence_rules(presence: PresenceSettings) -> PresenceRules:
@@ -50,5 +39,6 @@ def presence_rules(presence: PresenceSettings) -> PresenceRules:
 
 def client_filter(settings: Settings) -> ClientFilter:
     """Return the filter of the daemon's own clients, its tools' clients, and the patterns."""
-    own = (*settings.mqtt.client_ids, *tool_client_ids(settings.mqtt))
+    mqtt = settings.mqtt
+    own = (*mqtt.client_ids, *tool_client_ids(mqtt)) if mqtt else ()
     return ClientFilter(own, settings.presence.ignore_clients)

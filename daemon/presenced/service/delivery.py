@@ -9,43 +9,52 @@ for it may be the next.
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 from presenced.events.message import Message
 from presenced.events.model import LifecycleEvent, RegistryEvent
 from presenced.pipeline import Pipeline
 from presenced.presence.record import Row
-from presenced.sources.gap_detector import GapDetector
 from presenced.sources.inbox import Inbox
-from presenced.sources.status import ConnectionStatus
-from presenced.sources.traffic import Traffic
-from presenced.store.state_store import StateStore
 from presenced.system.loop import Clocks
+
+
+class Store(Protocol):
+    """What outlives the process: a state file, or the state topic of Kafka."""
+
+    def flush(self, done: Callable[[], None] | None = None) -> None:
+        """Write what has changed, soon; call `done` when it is kept."""
+
+    def flush_failed(self) -> bool:
+        """Log the failure that `flush` raised; return whether to go on regardless."""
+
+    async def settled(self) -> None:
+        """Return when all that has changed so far is kept."""
 
 
 class Delivery:
     """Moves messages from `inbox` through the pipeline, on the event loop.
 
-    `store` is None without a state file. A message that waits longer than `stalled_after` seconds
-    stalls the connections; `deadlines_per_turn` bounds what fires in one turn of the loop.
+    `held_at` returns the monotonic time after which the source may still deliver what came in time
+    for a deadline. `store` is None without a state file. `deadlines_per_turn` bounds what fires in
+    one turn of the loop.
     """
 
     def __init__(
         self,
         pipeline: Pipeline,
-        gap_detector: GapDetector,
-        store: StateStore | None,
+        held_at: Callable[[], float],
+        store: Store | None,
         clocks: Clocks,
         *,
-        stalled_after: float = 0.5,
         deadlines_per_turn: int = 500,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._pipeline = pipeline
-        self._gap_detector = gap_detector
+        self._held_at = held_at
         self._store = store
         self._clocks = clocks
-        self._stalled_after = stalled_after
         self._deadlines_per_turn = deadlines_per_turn
         # When the messages arrived that wait for a commit.
         self._unacknowledged: deque[float] = deque()
@@ -53,21 +62,15 @@ class Delivery:
         self._closed = False
         self.inbox = Inbox(self._loop, self._deliver, settled=store.settled if store else None)
 
+    @property
+    def unacknowledged_since(self) -> float | None:
+        """When the oldest message arrived that waits for a commit, in monotonic seconds."""
+        return self._unacknowledged[0] if self._unacknowledged else None
+
     def hold_after(self) -> float:
         """Return the monotonic time after which no deadline may fire yet; infinity for none."""
         oldest = self._unacknowledged[0] if self._unacknowledged else math.inf
-        return min(self._gap_detector.held_at, oldest)
-
-    def check(self, statuses: Sequence[ConnectionStatus], traffic: Mapping[str, Traffic]) -> None:
-        """Check for messages that may have been missed on these connections."""
-        now = self._clocks.monotonic()
-        unacknowledged = self._unacknowledged[0] if self._unacknowledged else now
-        if now - unacknowledged >= self._stalled_after:
-            self._gap_detector.hold_back(unacknowledged)
-        oldest = min(unacknowledged, self.inbox.oldest or now)
-        stalled = now - oldest >= self._stalled_after
-        self._gap_detector.check(statuses, traffic, stalled=stalled)
-        self.arm()
+        return min(self._held_at(), oldest)
 
     def close(self) -> None:
         """Apply what waits, take nothing after that, and fire no deadline any more.
@@ -150,7 +153,7 @@ class Delivery:
         return applied
 
     def _store_then_acknowledge(
-        self, store: StateStore, oldest: float, acknowledge: list[Callable[[], None]]
+        self, store: Store, oldest: float, acknowledge: list[Callable[[], None]]
     ) -> None:
         """Acknowledge messages, the first received at `oldest`, once their effect is stored.
 

@@ -8,23 +8,21 @@ from functools import partial
 
 from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
-from presenced.fleet import Fleet
 from presenced.metrics.catalog import kept_totals
-from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
-from presenced.pipeline import Pipeline
 from presenced.presence import Client
-from presenced.service.build import MqttFiles, client_filter, presence_rules, read_mqtt_files
-from presenced.service.delivery import Delivery
+from presenced.service.build import read_source_files
+from presenced.service.shard import Shard
 from presenced.service.status_line import status_line
 from presenced.service.transition_log import TransitionLog
-from presenced.settings import MqttSettings, Problem, Settings, SettingsError
+from presenced.settings import Problem, Settings, SettingsError
 from presenced.settings.certificates import certificate_expiries
 from presenced.settings.file_access import FileAccess
 from presenced.settings.files import FileSnapshot
-from presenced.sources.connections import Connections
 from presenced.sources.gap_detector import GapDetector
+from presenced.sources.mqtt.source import MqttSource
+from presenced.sources.source import Source, SourceFiles
 from presenced.store.errors import StateDamagedError, StateUnusableError
 from presenced.store.file import default_path
 from presenced.store.state_store import StateStore
@@ -44,7 +42,13 @@ _RELOAD_PAUSE = 0.2
 _STORE_ALIVE_EVERY = 10.0
 _DISCONNECT_TIMEOUT = 3.5
 _MAX_STREAMS = 32
-_SERIES_KEYS = ("per_client", "max_clients", "client_id_pattern", "thing_attributes")
+_SERIES_KEYS = (
+    "per_client",
+    "max_clients",
+    "client_id_pattern",
+    "thing_attributes",
+    "thing_groups",
+)
 
 
 class Service:
@@ -65,46 +69,38 @@ class Service:
         metrics = settings.metrics
         clocks = Clocks(time.monotonic, time.time)
 
-        self._fleet = Fleet(presence_rules(settings.presence), client_filter(settings))
-        self._pipeline = Pipeline(self._fleet)
-        self._gap_detector = GapDetector(self._fleet.presence, clocks)
-        self._client_metrics = ClientMetrics(self._fleet, metrics)
+        self._shard = shard = Shard(settings, clocks)
+        gap_detector = GapDetector(shard.gaps, clocks)
         self._metric_sources = MetricSources(
-            pipeline=self._pipeline,
-            clients=self._client_metrics,
-            transport=settings.mqtt.transport,
-            gaps=self._gap_detector.gaps,
+            fleets=lambda: [shard.sources],
+            transport=settings.transport,
+            is_ready=lambda: self.readiness().ready,
         )
         path = settings.state.path or default_path(os.environ)
         self._store: StateStore | None = None
         if path is not None:
-            totals, on_error = kept_totals(self._metric_sources), settings.state.on_error
-            self._store = StateStore(
-                path, self._pipeline, self._gap_detector, totals, on_error, clocks
-            )
+            totals, on_error = kept_totals(shard.sources), settings.state.on_error
+            self._store = StateStore(path, shard.pipeline, gap_detector, totals, on_error, clocks)
             self._metric_sources.state = self._store.counts
-        self._delivery = Delivery(self._pipeline, self._gap_detector, self._store, clocks)
-        self._connections = Connections(self._delivery.inbox, self._gap_detector)
+        shard.deliver(lambda: gap_detector.held_at, self._store)
+        delivery = shard.delivery
+        source = MqttSource(
+            delivery.inbox, gap_detector, lambda: delivery.unacknowledged_since, clocks
+        )
+        self._source: Source = source
+        self._metric_sources.mqtt = source
         self._transitions = TransitionLog()
         self._reconciler: Reconciler | None = None
         if settings.reconcile.enabled:
-            self._reconciler = Reconciler(
-                self._fleet,
-                self._delivery,
-                settings,
-                self._is_up,
-                clocks,
-            )
+            self._reconciler = Reconciler(shard.fleet, delivery, settings, self._is_up, clocks)
             self._metric_sources.aws_requests = self._reconciler.counts
             self._metric_sources.snapshots = self._reconciler.snapshots
-        self._metric_sources.connections = self._connections
-        self._metric_sources.inbox = self._delivery.inbox
         api_sources = Sources(
-            self._pipeline,
-            self._gap_detector,
+            shard.pipeline,
+            shard.gaps,
             clocks,
             self.readiness,
-            self._delivery.hold_after,
+            delivery.hold_after,
             self._reconciler,
         )
         limit = connection_limit()
@@ -114,15 +110,14 @@ class Service:
             hub = Hub(max_subscribers=min(_MAX_STREAMS, limit // 2))
             self._api = Api(api_sources, metrics, settings.history, hub=hub)
         observers = (
-            self._gap_detector,
-            self._connections,
-            self._client_metrics,
+            source,
+            shard.clients,
             self._transitions,
             self._api,
             self._store,
             self._reconciler,
         )
-        self._pipeline.observers += filter(None, observers)
+        shard.pipeline.observers += filter(None, observers)
 
         self._supervision = Supervision(lambda: self.readiness().ready, self._status)
         self._watcher = ProtectionWatcher(metrics.web_config)
@@ -147,7 +142,7 @@ class Service:
         """
         if self._store is not None:
             self._store.open(damage)
-            self._client_metrics.restored()
+            self._shard.clients.restored()
             if self._api is not None:
                 self._api.restored()
 
@@ -162,8 +157,10 @@ class Service:
         Raises ListenerError if the address of the listener is taken, SettingsError if the password
         file cannot be read. A broker that is down raises nothing: metrics show it.
         """
-        mqtt = self._settings.mqtt
-        files = (await self._files.look(lambda snapshot: read_mqtt_files(mqtt, snapshot))).value
+        settings = self._settings
+        files = (
+            await self._files.look(lambda snapshot: read_source_files(settings, snapshot))
+        ).value
         await self._listener.open()
         self._log_listener()
         self._log_certificate_problems(files.problems)
@@ -175,7 +172,7 @@ class Service:
             asyncio.create_task(self._watch_for_gaps()),
         ]
         try:
-            await self._connect(mqtt, files)
+            await self._connect(settings, files)
             if self._reconciler is not None:
                 self._reconciler.start()
             self._supervision.start()
@@ -187,7 +184,7 @@ class Service:
             for watch in watches:
                 watch.cancel()
             # From here on no message is taken that could not be acknowledged any more.
-            self._delivery.close()
+            self._shard.delivery.close()
             await self._disconnect()
             # After a reload that was under way has ended, which could start it again.
             if self._reconciler is not None:
@@ -199,7 +196,7 @@ class Service:
 
     def ingest(self, message: Message) -> bool:
         """Take a message as if it came over a connection; False if it is refused."""
-        return self._delivery.inbox.put(message)
+        return self._shard.delivery.inbox.put(message)
 
     @property
     def port(self) -> int:
@@ -209,33 +206,27 @@ class Service:
     @property
     def clients(self) -> Mapping[str, Client]:
         """The clients that are known, by client ID."""
-        return self._fleet.presence.clients
+        return self._shard.fleet.presence.clients
 
     def readiness(self) -> Readiness:
         """Return whether the daemon is ready, or why not."""
         if self._stopping:
             return Readiness(ready=False, text="stopping")
-        if not self._connections.statuses:
+        if not self._source.started:
             return Readiness(ready=False, text="starting")
         # Under `stall` a file that cannot be written is what keeps presence behind.
         state = self._store.problems if self._store is not None else []
-        if problems := self._connections.problems:
+        if problems := self._source.problems:
             return Readiness(ready=False, text="\n".join([*problems, *state]))
-        if catching_up := self._gap_detector.catching_up:
-            text = f"catching up with messages queued meanwhile: {', '.join(catching_up)}"
-            return Readiness(ready=False, text="\n".join([*state, text]))
         lines = ["ready: every connection is up, every filter granted"]
-        lines += [*self._gap_detector.warnings, *state]
+        lines += [*self._source.warnings, *state]
         if self._reconciler is not None:
             lines += self._reconciler.problems
         return Readiness(ready=True, text="\n".join(lines))
 
     def _is_up(self) -> bool:
         """Return whether every connection is up, and nothing is left of what was queued."""
-        connections = self._connections
-        return bool(connections.statuses) and not (
-            connections.problems or self._gap_detector.catching_up
-        )
+        return self._source.started and not self._source.problems
 
     async def reload(self) -> list[str]:
         """Read the settings again and apply them; wrong ones change nothing.
@@ -268,19 +259,19 @@ class Service:
             return problems
         self._apply(settings, protection)
         self._log_certificate_problems(files.problems)
-        reconnected = await self._connect(settings.mqtt, files)
-        reconnected += await self._connections.renew()
+        reconnected = await self._connect(settings, files)
+        reconnected += await self._source.renew()
         if self._reconciler is not None:
             self._reconciler.use(settings)
         self._log.info("configuration reloaded", reconnected=reconnected)
         return []
 
-    def _read_all(self, snapshot: FileSnapshot) -> tuple[Settings, MqttFiles, Protection]:
+    def _read_all(self, snapshot: FileSnapshot) -> tuple[Settings, SourceFiles, Protection]:
         """Read the settings and all files that they name; raises SettingsError."""
         settings = self._load(snapshot)
         return (
             settings,
-            read_mqtt_files(settings.mqtt, snapshot),
+            read_source_files(settings, snapshot),
             read_protection(settings.metrics.web_config, snapshot),
         )
 
@@ -289,13 +280,13 @@ class Service:
         for key in ("listen", "health_listen", "api"):
             if getattr(metrics, key) != getattr(before.metrics, key):
                 self._log.warning("a change takes effect at the next start", key=f"metrics.{key}")
-        for section in ("history", "state"):
+        for section in ("source", "history", "state"):
             if getattr(settings, section) != getattr(before, section):
                 self._log.warning("a change takes effect at the next start", key=section)
         if settings.reconcile.enabled != before.reconcile.enabled:
             self._log.warning("a change takes effect at the next start", key="reconcile.enabled")
         if any(getattr(metrics, key) != getattr(before.metrics, key) for key in _SERIES_KEYS):
-            self._client_metrics.use(metrics)
+            self._shard.clients.use(metrics)
             if self._api is not None:
                 self._api.use(metrics)
         self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
@@ -306,25 +297,18 @@ class Service:
             )
         log.configure(settings.log.level, settings.log.format)
         self._transitions.use_configuration()
-        self._fleet.presence.use_rules(presence_rules(settings.presence))
-        if (settings.presence.ignore_clients, settings.mqtt.client_ids) != (
-            before.presence.ignore_clients,
-            before.mqtt.client_ids,
-        ):
-            self._pipeline.use_filter(client_filter(settings))
+        self._shard.use(settings, before)
         # Last: after a failure half-way the next reload applies everything again.
         self._settings = settings
         self._metric_sources.reload_successful = True
         self._metric_sources.reloaded_at = time.time()
 
-    async def _connect(self, mqtt: MqttSettings, files: MqttFiles) -> int:
-        self._connections.expect(mqtt.client_ids, mqtt.message_rate_limit)
-        self._gap_detector.expect(files.options)
-        # Deadlines of restored clients wait until it is known which messages may still come.
-        self._delivery.arm()
-        started = await self._connections.use(mqtt.transport, files.options)
-        self._metric_sources.transport = mqtt.transport
-        self._metric_sources.certificate_expiry = files.expiries
+    async def _connect(self, settings: Settings, files: SourceFiles) -> int:
+        started = await self._source.use(settings, files)
+        # Deadlines of restored clients waited until it was known which messages may still come.
+        self._shard.delivery.arm()
+        self._metric_sources.transport = settings.transport
+        self._metric_sources.certificate_expiry = dict(files.expiries)
         return started
 
     async def _disconnect(self) -> None:
@@ -333,20 +317,20 @@ class Service:
             self._reloading.cancel()
         try:
             async with asyncio.timeout(_DISCONNECT_TIMEOUT), self._changing:
-                await self._connections.stop()
+                await self._source.stop()
         except TimeoutError:
             self._log.warning("the connections did not stop in time")
 
     async def _watch_certificates(self) -> None:
         """Take renewed certificate files within `mqtt.tls.refresh` of their appearing."""
         while True:
-            tls = self._settings.mqtt.tls
+            tls = self._settings.tls_files
             await asyncio.sleep(tls.refresh if tls else _CHECK_CERTIFICATES_EVERY)
             try:
                 async with self._changing:
-                    if await self._connections.renew():
+                    if await self._source.renew():
                         self._log.info("certificate files renewed")
-                    tls = self._settings.mqtt.tls
+                    tls = self._settings.tls_files
                     look = await self._files.look(partial(certificate_expiries, tls))
                     self._metric_sources.certificate_expiry = look.value
             except SettingsError as error:
@@ -360,16 +344,17 @@ class Service:
         while True:
             await asyncio.sleep(_CHECK_FOR_GAPS_EVERY)
             try:
-                self._delivery.check(self._connections.statuses, self._connections.traffic)
+                self._source.check()
+                self._shard.delivery.arm()
                 if loop.time() - alive_at >= _STORE_ALIVE_EVERY:
                     alive_at = loop.time()
-                    self._delivery.flush()
+                    self._shard.delivery.flush()
             except Exception:  # noqa: BLE001 - the next check may succeed
                 self._log.exception("could not check for gaps")
 
     def _status(self) -> str:
-        clients = self._fleet.presence.counts.clients
-        status = status_line(clients, self._connections.statuses)
+        clients = self._shard.fleet.presence.counts.clients
+        status = status_line(clients, self._source.summary)
         if not self._metric_sources.reload_successful:
             status += "; the last reload failed and changed nothing"
         return status

@@ -1,16 +1,19 @@
 """The configuration file, the environment and the flags as typed, validated settings."""
 
-from presenced.settings.aws import AwsEndpoints, AwsSettings, ReconcileSettings, aws_endpoints
+from presenced.settings.aws import AwsSettings, ReconcileSettings
+from presenced.settings.endpoints import AwsEndpoints, aws_endpoints
+from presenced.settings.kafka import KafkaSecurity, KafkaSettings, read_kafka_password
 from presenced.settings.loading import DEFAULT_CONFIG, FLAGS, load_settings
+from presenced.settings.metrics import MetricsSettings
 from presenced.settings.model import (
     HistorySettings,
-    MetricsSettings,
     PresenceSettings,
     Settings,
     StateSettings,
 )
 from presenced.settings.mqtt import MqttSettings, TlsSettings, read_password
 from presenced.settings.problems import Problem, SettingsError
+from presenced.settings.sqs import SqsSettings
 from presenced.settings.values import ListenAddress, format_duration, parse_duration
 
 __all__ = [
@@ -19,6 +22,8 @@ __all__ = [
     "AwsEndpoints",
     "AwsSettings",
     "HistorySettings",
+    "KafkaSecurity",
+    "KafkaSettings",
     "ListenAddress",
     "MetricsSettings",
     "MqttSettings",
@@ -27,11 +32,13 @@ __all__ = [
     "ReconcileSettings",
     "Settings",
     "SettingsError",
+    "SqsSettings",
     "StateSettings",
     "TlsSettings",
     "aws_endpoints",
     "format_duration",
     "load_settings",
     "parse_duration",
+    "read_kafka_password",
     "read_password",
 ]

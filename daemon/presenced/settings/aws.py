@@ -4,28 +4,38 @@ Durations are read as seconds.
 """
 
 import re
-from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Annotated, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, Strict, ValidationInfo, field_validator
 
-from presenced.settings.partitions import is_region, partition_of, region_of_endpoint
-from presenced.settings.problems import InvalidValue, Problem, SettingsError
-from presenced.settings.values import Duration, Flag, Section, file_default, is_host
+from presenced.settings.partitions import is_region
+from presenced.settings.problems import InvalidValue
+from presenced.settings.values import (
+    Duration,
+    Flag,
+    Section,
+    file_default,
+    is_host,
+    is_loopback,
+    split_host_port,
+)
 
 REGION_REQUIRED = (
-    "is not set, and mqtt.endpoint does not name a region, as PREFIX-ats.iot.REGION.amazonaws.com"
-    " does: set it to the region of the account"
+    "is not set, and neither mqtt.endpoint nor sqs.queue_url names a region, as"
+    " PREFIX-ats.iot.REGION.amazonaws.com does: set it to the region of the account"
 )
 """What is wrong with `aws.region` if requests have to be signed."""
+
+DATA_URL_REQUIRED = (
+    "is not set, and there is no mqtt.endpoint: set it to https:// and the host name that"
+    " `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints"
+)
+"""What is wrong with `aws.data_url` if clients have to be looked up."""
 
 # "roleAlias" of CreateRoleAlias and "thingName" of CreateThing in the AWS IoT API reference.
 _ROLE_ALIAS = re.compile(r"[\w=,@-]{1,128}", re.ASCII)
 _THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
-_HOST_AND_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*):(?P<port>[0-9]{1,5})")
-_LAST_PORT = 65535
 
 
 def _check_region(text: str) -> str:
@@ -52,19 +62,11 @@ def _check_thing_name(text: str) -> str:
     return text
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is this machine itself."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"
-
-
 def _check_credentials_endpoint(text: str) -> str:
     if is_host(text):
         return text
-    match = _HOST_AND_PORT.fullmatch(text)
-    if match and is_loopback(match["host"].strip("[]")) and int(match["port"]) <= _LAST_PORT:
+    parts = split_host_port(text)
+    if parts and is_loopback(parts[0]):
         return text
     raise InvalidValue(
         "must be a host name alone, as `aws iot describe-endpoint --endpoint-type"
@@ -92,15 +94,17 @@ Url = Annotated[str, AfterValidator(_check_url)]
 
 
 class AwsSettings(Section):
-    """Requests to AWS: their region, credentials and addresses. Only made if `reconcile` says so.
+    """Requests to AWS: their region, credentials and addresses.
 
-    They go through the proxy that HTTPS_PROXY and NO_PROXY name, and trust the authorities of the
-    operating system and that of `mqtt.tls.ca`.
+    Only `reconcile`, `source: sqs` and the mechanism AWS_MSK_IAM of Kafka make any. They go
+    through the proxy that HTTPS_PROXY and NO_PROXY name, and trust the authorities of the operating
+    system and that of `mqtt.tls.ca`, with other sources than MQTT only if `role_alias` is set.
     """
 
     region: Annotated[str, AfterValidator(_check_region)] | None = None
-    """Region of the account. null is the one that `mqtt.endpoint` names; with a custom domain it
-    has to be set."""
+    """Region of the account. null is the one that `mqtt.endpoint` or else `sqs.queue_url` names; if
+    neither does, as with a custom domain, it has to be set. The queue of `sqs` may be in another
+    region, which its URL then names."""
 
     role_alias: Annotated[str, AfterValidator(_check_role_alias)] | None = None
     """AWS IoT role alias through which the client certificate (`mqtt.tls.cert`) gets credentials
@@ -121,8 +125,8 @@ class AwsSettings(Section):
     endpoint or an emulator."""
 
     data_url: Url | None = None
-    """Address of the data plane. null is https:// and `mqtt.endpoint`; set it if MQTT connects to
-    a custom domain, a VPC endpoint or an emulator."""
+    """Address of the data plane. null is https:// and `mqtt.endpoint`; set it if there is none, or
+    if MQTT connects to a custom domain, a VPC endpoint or an emulator."""
 
     @field_validator("credentials_endpoint", "thing_name")
     @classmethod
@@ -168,42 +172,3 @@ class ReconcileSettings(Section):
     seed_registry: Flag = True
     """Whether things, types, attributes and groups are read as well, so that they are known before
     their first event."""
-
-
-@dataclass(frozen=True, slots=True)
-class AwsEndpoints:
-    """Where requests go: base addresses, without a slash at the end; `region` is signed.
-
-    `credentials_url` is the complete address for the role alias, None without one.
-    """
-
-    region: str
-    iot_url: str
-    data_url: str
-    credentials_url: str | None = None
-
-
-def region_of(aws: AwsSettings, mqtt_endpoint: str) -> str | None:
-    """Return the region that is set, or the one that the endpoint names; None if neither."""
-    return aws.region or region_of_endpoint(mqtt_endpoint)
-
-
-def aws_endpoints(aws: AwsSettings, mqtt_endpoint: str) -> AwsEndpoints:
-    """Return the addresses from the settings and their defaults.
-
-    Raises SettingsError if the region is unknown.
-    """
-    region = region_of(aws, mqtt_endpoint)
-    if region is None:
-        raise SettingsError([Problem(key="aws.region", message=REGION_REQUIRED)])
-    data_host = f"[{mqtt_endpoint}]" if ":" in mqtt_endpoint else mqtt_endpoint
-    credentials_url = None
-    if aws.role_alias is not None:
-        alias = quote(aws.role_alias, safe="")
-        credentials_url = f"https://{aws.credentials_endpoint}/role-aliases/{alias}/credentials"
-    return AwsEndpoints(
-        region=region,
-        iot_url=aws.iot_url or f"https://iot.{region}.{partition_of(region).domains[0]}",
-        data_url=aws.data_url or f"https://{data_host}",
-        credentials_url=credentials_url,
-    )

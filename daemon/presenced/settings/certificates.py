@@ -25,7 +25,6 @@ from presenced.settings.problems import Kind, Problem, SettingsError, Severity
 EXPIRY_WARNING = timedelta(days=30)
 """How long before its expiry a certificate is reported."""
 
-_CERT, _KEY, _CA = "mqtt.tls.cert", "mqtt.tls.key", "mqtt.tls.ca"
 _AMAZON_CA = "https://www.amazontrust.com/repository/AmazonRootCA1.pem"
 
 _CERTIFICATE, _PRIVATE_KEY = b"CERTIFICATE", b"PRIVATE KEY"
@@ -35,7 +34,7 @@ _COPY_AGAIN = "Copy the file again, or create a new one"
 
 
 class PemFiles(Protocol):
-    """The files of a connection to the broker, as settings and connection options name them."""
+    """The files of a connection to a broker, as settings and connection options name them."""
 
     @property
     def cert(self) -> Path | None:
@@ -60,20 +59,26 @@ class Pem:
 
 
 def check_tls_files(
-    files: PemFiles, *, now: datetime, snapshot: FileSnapshot | None = None
+    files: PemFiles,
+    *,
+    now: datetime,
+    snapshot: FileSnapshot | None = None,
+    section: str = "mqtt.tls",
 ) -> list[Problem]:
     """Return everything that is wrong with the files of a connection at `now`, which has a zone.
 
+    `section` is the one that names them, by the keys `cert`, `key` and `ca`.
     Problems of the kinds `missing` and `unreadable` prevent the start of the daemon; others may
     come and go while it runs.
     """
     check = PemCheck(now, snapshot)
-    cert, key = check.read(_CERT, files.cert), check.read(_KEY, files.key)
+    cert = check.read(f"{section}.cert", files.cert)
+    key = check.read(f"{section}.key", files.key)
     check.check_pair(cert, key)
     if cert and key:
         pair = cert.content, key.content
         check.try_loading(cert, key, load=lambda context: load_pair(context, *pair))
-    if ca := check.read(_CA, files.ca):
+    if ca := check.read(f"{section}.ca", files.ca):
         content = ca.content
         check.check_authorities(ca)
         check.try_loading(ca, load=lambda context: load_authorities(context, content))
@@ -178,7 +183,7 @@ class PemCheck:
         authorities = [certificate for certificate in certificates if _is_authority(certificate)]
         if certificates and not authorities:
             message = "contains no certificate of an authority (CA), which could sign the broker's"
-            self._report(pem, "no_authority", message, f"For AWS IoT Core use {_AMAZON_CA}")
+            self._report(pem, "no_authority", message, f"For AWS use {_AMAZON_CA}")
         findings = [_validity(authority, self._now) for authority in authorities]
         bad = [finding for finding in findings if finding]
         if bad and len(bad) == len(findings):

@@ -23,6 +23,8 @@ _ADDRESSES = (
     ("aws", "credentials_endpoint"),
     ("aws", "iot_url"),
     ("aws", "data_url"),
+    ("sqs", "queue_url"),
+    ("kafka", "bootstrap_servers"),
 )
 
 _NOT_TEXT = "must be text: put it in quotes"
@@ -126,7 +128,7 @@ class Draft:
         text = value if isinstance(value, str) else json.dumps(value)
         if source and source.text is not None:
             text = source.text
-        if path in _ADDRESSES:
+        if path[:2] in _ADDRESSES:
             text = re.sub(r"[^/\s]*@", "***@", text)
         if isinstance(value, str):
             text = json.dumps(text, ensure_ascii=False)
@@ -143,7 +145,9 @@ class Draft:
         if kind == "literal_error":
             choices = re.findall("'([^']*)'", context["expected"])
             message = f"must be {', '.join(choices[:-1])} or {choices[-1]}"
-            return message, closest(str(value).lower(), choices)
+            by_name = {choice.lower(): choice for choice in choices}
+            nearest = closest(str(value).lower(), by_name)
+            return message, by_name[nearest] if nearest else None
         meant = None
         if kind == "tuple_type" and isinstance(value, str | None):
             meant = json.dumps([value] if value else [], ensure_ascii=False)

@@ -14,7 +14,7 @@ from presenced.settings.problems import LONGEST_NAME
 
 # Two names that are equal have the likeness 1.
 _ENOUGH = 0.8
-_SAME_SECTION = 0.2
+_SAME_SECTION = 0.25
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ import yaml
 from presenced.settings.draft import Draft, Source
 from presenced.settings.files import FileSnapshot
 from presenced.settings.keys import KEYS, Key, dotted
-from presenced.settings.model import Settings
-from presenced.settings.mqtt import ENDPOINT_REQUIRED
+from presenced.settings.model import ADDRESS_REQUIRED, Settings
+from presenced.settings.mqtt import ENDPOINT_REQUIRED, PLACEHOLDER_REFUSED
 from presenced.settings.problems import Problem, closest
 from presenced.settings.yaml_file import LimitError, parse_value, read_yaml
 
@@ -36,7 +36,7 @@ FLAGS = {
 _PREFIX = "PRESENCED_"
 _SEPARATOR = "__"
 # Higher than for other words, because all variables begin alike.
-_LIKENESS = 0.75
+_LIKENESS = 0.77
 _SERVICE_HOST = "_SERVICE_HOST"
 
 
@@ -52,8 +52,9 @@ def load_settings(
 
     Without `path` there is no file. `environ` is that of the process by default. `overrides` are by
     dotted key (`mqtt.tls.cert`); the value None means not given. With `require_endpoint` it is an
-    error if `mqtt.endpoint` is empty or the placeholder of the example. The file is read from
-    `snapshot`, by default a new one. Raises SettingsError with everything that is wrong.
+    error if the address of the source is not set (`mqtt.endpoint`, `sqs.queue_url` or
+    `kafka.bootstrap_servers`), or if `mqtt.endpoint` is the placeholder of the example. The file is
+    read from `snapshot`, by default a new one. Raises SettingsError with everything that is wrong.
     """
     snapshot = snapshot or FileSnapshot()
     draft = read_yaml(snapshot.read(path), path, KEYS) if path else Draft(KEYS)
@@ -61,7 +62,13 @@ def load_settings(
     for key, value in (overrides or {}).items():
         if value is not None:
             draft.put(tuple(key.split(".")), value, Source(FLAGS.get(key, "override")))
-    return draft.validate(Settings, {ENDPOINT_REQUIRED: require_endpoint})
+    from_mqtt = draft.tree.get("source", "mqtt") == "mqtt"
+    context = {
+        ADDRESS_REQUIRED: require_endpoint,
+        PLACEHOLDER_REFUSED: require_endpoint,
+        ENDPOINT_REQUIRED: require_endpoint and from_mqtt,
+    }
+    return draft.validate(Settings, context)
 
 
 def variable(key: Key) -> str:

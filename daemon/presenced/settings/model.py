@@ -1,7 +1,6 @@
 """The whole configuration as typed, validated values. Durations are read as seconds."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from difflib import SequenceMatcher
 from typing import Annotated, Any, Literal
@@ -16,30 +15,34 @@ from pydantic import (
 )
 
 from presenced.events.model import DISCONNECT_REASONS
-from presenced.settings.aws import REGION_REQUIRED, AwsSettings, ReconcileSettings, region_of
-from presenced.settings.mqtt import MqttSettings
+from presenced.settings.aws import (
+    DATA_URL_REQUIRED,
+    REGION_REQUIRED,
+    AwsSettings,
+    ReconcileSettings,
+)
+from presenced.settings.endpoints import brokers_region_of, queue_region_of, region_of
+from presenced.settings.kafka import IAM, KafkaSettings
+from presenced.settings.metrics import MetricsSettings
+from presenced.settings.mqtt import MqttSettings, TlsSettings
 from presenced.settings.problems import LONGEST_NAME, InvalidValue
+from presenced.settings.sqs import SqsSettings
 from presenced.settings.values import (
-    RESERVED,
     Duration,
-    Flag,
-    ListenAddress,
     Number,
     PathName,
     Section,
-    check_allowed_host,
+    check_shell_pattern,
     file_default,
     format_duration,
-    parse_listen,
 )
+
+ADDRESS_REQUIRED = "address_required"
+"""Entry of pydantic's validation context: whether a queue or brokers have to be named."""
 
 _REASON = "^[A-Z][A-Z0-9_]*$"
 # How many letters may differ for a name to count as misspelt.
 _SLIP = 3
-
-_LABEL = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
-# "ThingAttributes" of CreateThing in the AWS IoT API reference.
-_ATTRIBUTE = re.compile("[a-zA-Z0-9_.,@/:#-]{1,128}")
 
 
 def _check_reason(text: str) -> str:
@@ -67,12 +70,6 @@ def _misspelt(text: str) -> str | None:
         if round((1 - likeness) * (len(text) + len(known))) <= _SLIP:
             return known
     return None
-
-
-def _check_client_pattern(text: str) -> str:
-    if not text:
-        raise InvalidValue("must not be empty; * matches every client")
-    return text
 
 
 Reason = Annotated[
@@ -107,7 +104,7 @@ class PresenceSettings(Section):
     """How long a client may be offline before it is forgotten and its series end. An online client
     is never forgotten."""
 
-    ignore_clients: tuple[Annotated[str, AfterValidator(_check_client_pattern)], ...] = (
+    ignore_clients: tuple[Annotated[str, AfterValidator(check_shell_pattern)], ...] = (
         "iotconsole-*",
     )
     """Client IDs that presence leaves out, as shell-style patterns with *, ? and [...]. The default
@@ -133,131 +130,6 @@ class PresenceSettings(Section):
         return seconds
 
 
-def _check_listen(value: Any) -> str:
-    # YAML reads `9883` as a number: it gets an explanation of its own.
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise InvalidValue("must be HOST:PORT, or :PORT for every interface", nearest='":9883"')
-    parse_listen(str(value))
-    return str(value)
-
-
-def _compile_pattern(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        pattern = re.compile(value)
-    except re.error as error:
-        place = f" at character {error.pos + 1}" if error.pos is not None else ""
-        hint = "; a named group is written (?P<name>...)" if "?<" in error.msg else ""
-        raise InvalidValue(f"is not a regular expression: {error.msg}{place}{hint}") from error
-    except (RecursionError, OverflowError) as error:
-        raise InvalidValue("is too complex for a regular expression: simplify it") from error
-    if not pattern.groupindex:
-        raise InvalidValue(
-            "has no named group, so it has no effect: name each part that should become a label,"
-            " such as (?P<site>[a-z]+)-.*"
-        )
-    for name in pattern.groupindex:
-        if _LABEL.fullmatch(name) is None or name.startswith("__"):
-            raise InvalidValue(
-                f"has the group {name}, which is not a valid name of a Prometheus label"
-            )
-        if name in RESERVED:
-            raise InvalidValue(
-                f"has the group {name}, but presenced or Prometheus sets that label itself"
-            )
-    return pattern
-
-
-def _check_attribute(text: str) -> str:
-    if _ATTRIBUTE.fullmatch(text) is None:
-        raise InvalidValue("is not an attribute name of AWS IoT: 1 to 128 of a-z A-Z 0-9 _.,@/:#-")
-    return text
-
-
-Listen = Annotated[str, BeforeValidator(_check_listen)]
-
-
-class MetricsSettings(Section):
-    """Where metrics are served, and which series each client has."""
-
-    listen: Listen = ":9883"
-    """Address of the HTTP listener that Prometheus scrapes: "HOST:PORT", or ":PORT" for every
-    interface, or "[::1]:9883" for IPv6. "[::]:9883" serves IPv4 too. Port 0 is any free port."""
-
-    per_client: Flag = True
-    """Whether each client has series of its own, such as iot_client_connected. Without them only
-    totals are served."""
-
-    max_clients: Annotated[Number, Field(ge=0)] = 20000
-    """How many clients may have series of their own. Totals include the clients beyond it, and
-    presenced_clients_without_series is their number. The clients that came first have series, with
-    a state file also after a restart. When one of them is forgotten, the client that has waited
-    longest gets its place. A client that AWS's record showed offline, without any event since,
-    gives its place to one that has events. A client ID of more than 128 bytes in UTF-8, AWS IoT
-    Core's own limit, has no series."""
-
-    client_id_pattern: Annotated[re.Pattern[str] | None, BeforeValidator(_compile_pattern)] = None
-    """Regular expression (Python's) for client IDs with a structure, such as
-    (?P<site>[a-z]+)-(?P<line>[0-9]+)-.*: its named groups become labels of the series of each
-    client and of iot_class_clients."""
-
-    thing_attributes: tuple[Annotated[str, AfterValidator(_check_attribute)], ...] = ()
-    """Attributes of things in the AWS IoT registry that become labels of iot_client_info. What
-    Prometheus does not allow in a label's name becomes an underscore: site-id is site_id."""
-
-    web_config: PathName | None = None
-    """Web configuration file in the format of the Prometheus exporter toolkit, for TLS and basic
-    authentication of the listener. It is read again when it changes, as are the certificate files
-    that it names."""
-
-    health_listen: Listen | None = None
-    """A second address, for /-/healthy and /-/ready alone, which web_config does not protect: for
-    checks that have no password or client certificate. "127.0.0.1:9884" is for those on the same
-    machine or in the same container; the probes of Kubernetes come to the address of the pod and
-    need ":9884"."""
-
-    allowed_hosts: tuple[Annotated[str, AfterValidator(check_allowed_host)], ...] = ()
-    """Further host names by which browsers and users of the API may call the listener, such as that
-    of a reverse proxy or of a Kubernetes service: names, *.DOMAIN, or * for any. Addresses,
-    localhost, and the names of the machine are always allowed. Otherwise a web page could read the
-    API by a name that it points at the listener (DNS rebinding). Scrapes and health checks may use
-    any name, and with TLS the certificate decides."""
-
-    enable_reload_endpoint: Flag = False
-    """Whether POST /-/reload reloads the configuration, as SIGHUP does. Every client that may
-    scrape may then reload."""
-
-    api: Flag = True
-    """Whether the listener answers below /api/v1/ too: the clients, their history and their
-    transitions as they happen, as JSON. Without it none of the data for that is kept."""
-
-    @property
-    def listen_address(self) -> ListenAddress:
-        """Host and port of `listen`."""
-        return parse_listen(self.listen)
-
-    @property
-    def health_address(self) -> ListenAddress | None:
-        """Host and port of `health_listen`, None if there is none."""
-        return None if self.health_listen is None else parse_listen(self.health_listen)
-
-    @field_validator("health_listen")
-    @classmethod
-    def _check_health_listen(cls, listen: str | None, info: ValidationInfo) -> str | None:
-        metrics = info.data.get("listen")
-        if listen and metrics and parse_listen(metrics).overlaps(parse_listen(listen)):
-            raise InvalidValue(f"uses the address of metrics.listen, {metrics}: set another port")
-        return listen
-
-    @field_validator("thing_attributes")
-    @classmethod
-    def _check_attributes(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if repeated := [name for name, count in Counter(names).items() if count > 1]:
-            raise InvalidValue(f"names {', '.join(repeated)} more than once")
-        return names
-
-
 class HistorySettings(Section):
     """How much the API remembers of the events of each client, in memory: see `metrics.api`."""
 
@@ -275,7 +147,8 @@ class StateSettings(Section):
 
     path: PathName | None = None
     """SQLite file that keeps presence across restarts. null is $STATE_DIRECTORY/presenced.db if
-    systemd sets that variable; otherwise nothing is kept."""
+    systemd sets that variable; otherwise nothing is kept. With `source: kafka` it must be null,
+    because `kafka.state_topic` keeps the state."""
 
     on_error: Literal["continue", "stall"] = "continue"
     """What happens to messages while the file cannot be written, for example because the disk is
@@ -296,6 +169,12 @@ class LogSettings(Section):
     on a terminal, entries with fields in the systemd journal, else json."""
 
 
+def _absent_as_none(value: Any, info: ValidationInfo) -> Any:
+    if value is None or value == {}:
+        return None if info.data.get("source") in ("sqs", "kafka") else {}
+    return value
+
+
 class Settings(Section):
     """The configuration of presenced.
 
@@ -303,7 +182,20 @@ class Settings(Section):
     by __, such as PRESENCED_MQTT__ENDPOINT.
     """
 
-    mqtt: MqttSettings = file_default({})
+    source: Literal["mqtt", "sqs", "kafka"] = "mqtt"
+    """Where events come from: an MQTT connection to the broker, a queue of Amazon SQS, or topics of
+    Apache Kafka. AWS IoT Core discards what exceeds 100 messages a second on an MQTT connection; an
+    IoT rule that sends them to a queue or a topic has no such limit. Takes effect at the next
+    start."""
+
+    mqtt: Annotated[
+        MqttSettings | None,
+        BeforeValidator(_absent_as_none, json_schema_input_type=MqttSettings),
+    ] = file_default({})
+    """Required with `source: mqtt`; may be absent with the others."""
+
+    sqs: SqsSettings = file_default({})
+    kafka: KafkaSettings = file_default({})
     presence: PresenceSettings = file_default({})
     aws: AwsSettings = file_default({})
     reconcile: ReconcileSettings = file_default({})
@@ -312,25 +204,139 @@ class Settings(Section):
     state: StateSettings = file_default({})
     log: LogSettings = file_default({})
 
+    @property
+    def mqtt_source(self) -> MqttSettings | None:
+        """The section `mqtt` if events come from there, else None."""
+        return self.mqtt if self.source == "mqtt" else None
+
+    @property
+    def transport(self) -> str:
+        """What carries the events: the MQTT library, or the name of another source."""
+        return self.mqtt.transport if self.mqtt and self.source == "mqtt" else self.source
+
+    @property
+    def mqtt_endpoint(self) -> str:
+        """The `mqtt.endpoint`, empty if there is none."""
+        return self.mqtt.endpoint if self.mqtt else ""
+
+    @property
+    def tls_files(self) -> TlsSettings | None:
+        """The section `mqtt.tls` if its files are used: by MQTT, or for `aws.role_alias`."""
+        if self.mqtt and (self.source == "mqtt" or self.aws.role_alias):
+            return self.mqtt.tls
+        return None
+
+    @property
+    def region(self) -> str | None:
+        """The region of AWS IoT, None if nothing names it."""
+        return region_of(self.aws, self.mqtt_endpoint, self.sqs.queue_url)
+
+    @property
+    def queue_region(self) -> str | None:
+        """The region of `sqs.queue_url`, None if nothing names it."""
+        return queue_region_of(self.aws, self.mqtt_endpoint, self.sqs.queue_url)
+
+    @property
+    def brokers_region(self) -> str | None:
+        """The region of `kafka.bootstrap_servers`, None if nothing names it."""
+        return brokers_region_of(self.aws, self.kafka.bootstrap_servers)
+
+    @field_validator("sqs")
+    @classmethod
+    def _check_queue_given(cls, sqs: SqsSettings, info: ValidationInfo) -> SqsSettings:
+        if _must_name(info, "sqs") and sqs.queue_url is None:
+            raise InvalidValue(
+                "is not set: with source: sqs set it to the URL that"
+                " `aws sqs get-queue-url --queue-name NAME` prints",
+                key="sqs.queue_url",
+            )
+        return sqs
+
+    @field_validator("kafka")
+    @classmethod
+    def _check_brokers_given(cls, kafka: KafkaSettings, info: ValidationInfo) -> KafkaSettings:
+        if _must_name(info, "kafka") and not kafka.bootstrap_servers:
+            raise InvalidValue(
+                "is not set: with source: kafka set it to some brokers of the cluster, such as"
+                ' ["kafka-1.example.com:9093"]',
+                key="kafka.bootstrap_servers",
+            )
+        return kafka
+
     @field_validator("aws")
     @classmethod
     def _check_client_certificate(cls, aws: AwsSettings, info: ValidationInfo) -> AwsSettings:
-        mqtt: MqttSettings | None = info.data.get("mqtt")
-        if aws.role_alias and mqtt and not (mqtt.tls and mqtt.tls.cert):
-            raise InvalidValue(
-                "needs a client certificate: set mqtt.tls.cert and mqtt.tls.key",
-                key="aws.role_alias",
-            )
+        # A wrong section is reported by itself.
+        if aws.role_alias and "mqtt" in info.data:
+            mqtt: MqttSettings | None = info.data["mqtt"]
+            if not (mqtt and mqtt.tls and mqtt.tls.cert):
+                raise InvalidValue(
+                    "needs a client certificate: set mqtt.tls.cert and mqtt.tls.key",
+                    key="aws.role_alias",
+                )
+        return aws
+
+    @field_validator("aws")
+    @classmethod
+    def _check_region_of_source(cls, aws: AwsSettings, info: ValidationInfo) -> AwsSettings:
+        sqs: SqsSettings | None = info.data.get("sqs")
+        kafka: KafkaSettings | None = info.data.get("kafka")
+        source, endpoint = info.data.get("source"), _endpoint(info)
+        if endpoint is None:
+            return aws
+        if source == "sqs" and sqs and sqs.queue_url:
+            if queue_region_of(aws, endpoint, sqs.queue_url) is None:
+                raise InvalidValue(REGION_REQUIRED, key="aws.region")
+        elif source == "kafka" and kafka and kafka.security.mechanism == IAM:
+            servers = kafka.bootstrap_servers
+            if servers and brokers_region_of(aws, servers) is None:
+                raise InvalidValue(
+                    f"is not set, which {IAM} needs, and no name in kafka.bootstrap_servers has a"
+                    " region, as those of Amazon MSK have: set it to the region of the cluster",
+                    key="aws.region",
+                )
         return aws
 
     @field_validator("reconcile")
     @classmethod
-    def _check_region(cls, reconcile: ReconcileSettings, info: ValidationInfo) -> ReconcileSettings:
+    def _check_aws_can_be_asked(
+        cls, reconcile: ReconcileSettings, info: ValidationInfo
+    ) -> ReconcileSettings:
         aws: AwsSettings | None = info.data.get("aws")
-        mqtt: MqttSettings | None = info.data.get("mqtt")
+        sqs: SqsSettings | None = info.data.get("sqs")
+        endpoint, from_mqtt = _endpoint(info), info.data.get("source") == "mqtt"
         # A missing endpoint is reported by itself.
-        if not (reconcile.enabled and aws and mqtt and mqtt.endpoint):
+        if not (reconcile.enabled and aws and sqs) or (from_mqtt and not endpoint):
             return reconcile
-        if region_of(aws, mqtt.endpoint) is None:
+        if endpoint is None:
+            return reconcile
+        if region_of(aws, endpoint, sqs.queue_url) is None:
             raise InvalidValue(REGION_REQUIRED, key="aws.region")
+        if not (endpoint or aws.data_url):
+            raise InvalidValue(DATA_URL_REQUIRED, key="aws.data_url")
         return reconcile
+
+    @field_validator("state")
+    @classmethod
+    def _check_state_is_kept(cls, state: StateSettings, info: ValidationInfo) -> StateSettings:
+        if state.path is not None and info.data.get("source") == "kafka":
+            raise InvalidValue(
+                "has no effect with source: kafka, which keeps the state in kafka.state_topic:"
+                " remove it",
+                key="state.path",
+            )
+        return state
+
+
+def _must_name(info: ValidationInfo, source: str) -> bool:
+    """Return whether the address of this source has to be set."""
+    required = (info.context or {}).get(ADDRESS_REQUIRED)
+    return bool(required) and info.data.get("source") == source
+
+
+def _endpoint(info: ValidationInfo) -> str | None:
+    """Return the `mqtt.endpoint`, empty if there is none; None if the section is wrong."""
+    if "mqtt" not in info.data:
+        return None
+    mqtt: MqttSettings | None = info.data["mqtt"]
+    return mqtt.endpoint if mqtt else ""

@@ -19,7 +19,8 @@ from pydantic import (
 
 from presenced.settings.files import FileSnapshot
 from presenced.settings.partitions import is_aws
-from presenced.settings.problems import InvalidValue, Problem, SettingsError
+from presenced.settings.passwords import read_password_file
+from presenced.settings.problems import InvalidValue
 from presenced.settings.topic_filters import check_topic_filter, overlapping_filters
 from presenced.settings.values import (
     HOW_TO_FIND_ENDPOINT,
@@ -34,8 +35,9 @@ from presenced.settings.values import (
 )
 
 ENDPOINT_REQUIRED = "endpoint_required"
-"""Entry of pydantic's validation context: whether an empty endpoint or a placeholder is an error.
-"""
+"""Entry of pydantic's validation context: whether an empty endpoint is an error."""
+PLACEHOLDER_REFUSED = "placeholder_refused"
+"""Entry of pydantic's validation context: whether the example's endpoint is an error."""
 
 _DIRECTORY = "/etc/presenced/certs"
 # `xxxxxxxxxxxxxx-ats.iot.eu-west-1.amazonaws.com` in config/presenced.yaml.
@@ -122,7 +124,11 @@ Connection = Annotated[tuple[TopicFilter, ...], Field(min_length=1, max_length=8
 
 
 class MqttSettings(Section):
-    """Which broker to connect to, as which client, and what to subscribe to."""
+    """Which broker to connect to, as which client, and what to subscribe to.
+
+    With another `source` presenced does not connect, and the section may be absent. Requests to AWS
+    then still take their defaults from `endpoint`, and `aws.role_alias` uses the files of `tls`.
+    """
 
     transport: Literal["awscrt", "aiomqtt"] = "awscrt"
     """MQTT library: `awscrt` for AWS IoT Core (MQTT 5), `aiomqtt` for any other broker
@@ -210,11 +216,11 @@ class MqttSettings(Section):
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint_given(cls, endpoint: str, info: ValidationInfo) -> str:
-        if (info.context or {}).get(ENDPOINT_REQUIRED):
-            if not endpoint:
-                raise InvalidValue(f"is not set: {HOW_TO_FIND_ENDPOINT}")
-            if _PLACEHOLDER.match(endpoint):
-                raise InvalidValue(f"is the placeholder of the example: {HOW_TO_FIND_ENDPOINT}")
+        context = info.context or {}
+        if context.get(ENDPOINT_REQUIRED) and not endpoint:
+            raise InvalidValue(f"is not set: {HOW_TO_FIND_ENDPOINT}")
+        if context.get(PLACEHOLDER_REFUSED) and _PLACEHOLDER.match(endpoint):
+            raise InvalidValue(f"is the placeholder of the example: {HOW_TO_FIND_ENDPOINT}")
         return endpoint
 
     @field_validator("username")
@@ -276,14 +282,4 @@ def read_password(mqtt: MqttSettings, snapshot: FileSnapshot | None = None) -> s
     path = mqtt.password_file
     if path is None:
         return mqtt.password.get_secret_value() if mqtt.password else None
-    try:
-        password = (snapshot or FileSnapshot()).read(path, _PASSWORD_FILE).decode()
-    except UnicodeDecodeError:
-        password = ""
-    password = password.removesuffix("\n").removesuffix("\r")
-    if not password:
-        message = "is empty or not UTF-8 text: it must contain the password"
-        raise SettingsError(
-            [Problem(key=_PASSWORD_FILE, value=str(path), message=message, kind="malformed")]
-        )
-    return password
+    return read_password_file(path, _PASSWORD_FILE, snapshot)

@@ -1,4 +1,4 @@
-"""AWS partitions, and which of them an endpoint of AWS IoT Core belongs to.
+"""AWS partitions, and which region the host name of an endpoint belongs to.
 
 Names, regions and domains are those of `partitions.json` in botocore 1.43.11. Domains are those of
 endpoints for IPv4 and of endpoints for IPv4 and IPv6.
@@ -36,6 +36,12 @@ _REGION = r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}"
 _DOMAINS = "|".join(re.escape(domain) for each in PARTITIONS for domain in each.domains)
 # "iot-fips" for FIPS 140; "vpce" for names of VPC endpoints.
 _ENDPOINT = re.compile(rf".\.iot(-fips)?\.(?P<region>{_REGION})\.(vpce\.)?({_DOMAINS})\.?$")
+# The second form is the older one.
+_QUEUE_HOST = re.compile(
+    rf"(.+\.)?sqs(-fips)?\.(?P<region>{_REGION})\.(vpce\.)?({_DOMAINS})"
+    rf"|(?P<older>{_REGION})\.queue\.({_DOMAINS})"
+)
+_KAFKA_HOST = re.compile(rf".\.kafka(-serverless)?\.(?P<region>{_REGION})\.({_DOMAINS})$")
 
 
 def is_aws(host: str) -> bool:
@@ -54,6 +60,18 @@ def region_of_endpoint(host: str) -> str | None:
     Those may be custom domains of AWS.
     """
     found = _ENDPOINT.search(host.lower())
+    return found["region"] if found else None
+
+
+def region_of_queue(host: str) -> str | None:
+    """Return the region that the host of a queue's URL names; None for other hosts."""
+    found = _QUEUE_HOST.fullmatch(host.lower())
+    return (found["region"] or found["older"]) if found else None
+
+
+def region_of_broker(host: str) -> str | None:
+    """Return the region that a broker of Amazon MSK names; None for other hosts."""
+    found = _KAFKA_HOST.search(host.lower())
     return found["region"] if found else None
 
 

@@ -19,11 +19,13 @@ _HEAD = f"""# Configuration
 
 Written by `make docs` from `daemon/presenced/settings/`; a test keeps it current.
 
-Every key has a default except `mqtt.endpoint`. The flags of `presenced run` override environment
-variables, these override the file (`--config`, by default `{DEFAULT_CONFIG}`), and the
-file overrides the defaults. [config/presenced.yaml](../../config/presenced.yaml) has all keys with
-advice on when to change them. [Its JSON Schema](../../config/presenced.schema.json) lets an editor
-complete and check them. `presenced check` reports every error in a file and the nearest known key.
+Every key has a default except `mqtt.endpoint`. With another `source` than MQTT, `sqs.queue_url` or
+`kafka.bootstrap_servers` must be set instead, and the section `mqtt` may be absent. The flags of
+`presenced run` override environment variables, these override the file (`--config`, by default
+`{DEFAULT_CONFIG}`), and the file overrides the defaults.
+[config/presenced.yaml](../../config/presenced.yaml) has all keys with advice on when to change
+them. [Its JSON Schema](../../config/presenced.schema.json) lets an editor complete and check them.
+`presenced check` reports every error in a file and the nearest known key.
 
 - A duration has units: `500ms`, `5s`, `2m`, `1h30m`, `30d`. `0` needs none.
 - A relative path is relative to the file that contains it; in a variable or a flag, to the working
@@ -31,9 +33,9 @@ complete and check them. `presenced check` reports every error in a file and the
 - A variable holds text, or YAML for other types, so a list may be JSON:
   `PRESENCED_MQTT__CONNECTIONS='[["$aws/events/#"]]'`. An empty variable is null if the key may be
   null.
-- SIGHUP applies changes. Only connections that changed reconnect. Changes of `metrics.listen`,
-  `metrics.health_listen`, `metrics.api`, `history`, `state`, `reconcile.enabled`, and turning TLS
-  on in the web configuration take effect at the next start; the log says so.
+- SIGHUP applies changes. Only connections that changed reconnect. Changes of `source`,
+  `metrics.listen`, `metrics.health_listen`, `metrics.api`, `history`, `state`, `reconcile.enabled`,
+  and turning TLS on in the web configuration take effect at the next start; the log says so.
 
 `metrics.web_config` names a separate file that protects the listener: the
 [web configuration file](web-configuration.md).
@@ -53,6 +55,8 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of the configuration file."""
     schema = schema_of(Settings)
     for section in schema["properties"].values():
+        if "$ref" not in section:
+            continue
         # A section whose keys are all commented out is null.
         section["anyOf"] = [{"$ref": section.pop("$ref")}, {"type": "null"}]
     schema["title"] = "Configuration of presenced"
@@ -80,7 +84,8 @@ def _part(name: str, key: Key) -> str:
     if name in FLAGS:
         rows["Flag"] = f"`{FLAGS[name]}`"
     lines = "".join(f"- {title}: {text}\n" for title, text in rows.items())
-    return f"\n### {name}\n\n{_escaped(key.schema['description'])}\n\n{lines}"
+    level = "###" if len(key.path) > 1 else "##"
+    return f"\n{level} {name}\n\n{_escaped(key.schema['description'])}\n\n{lines}"
 
 
 def _type(field: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ A validator raises InvalidValue, a ValueError, with what to write instead.
 """
 
 import re
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -65,6 +65,13 @@ def _check_path(value: Any) -> Any:
     if isinstance(value, str) and utf8_length(value) == 0:
         raise InvalidValue("must not be empty")
     return value
+
+
+def check_shell_pattern(text: str) -> str:
+    """Return a pattern with *, ? and [...]."""
+    if not text:
+        raise InvalidValue("must not be empty; * matches everything")
+    return text
 
 
 Flag = Annotated[bool, Strict()]
@@ -166,6 +173,7 @@ DEMO_LISTEN = "127.0.0.1:9883"
 _LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,254}}$){_LABEL}(\.{_LABEL})*\.?")
 _LISTEN = re.compile(r"(\[(?P<ipv6>[^\[\]]*)\]|(?P<name>[^:\[\]]*)):(?P<port>[0-9]+)")
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*):(?P<port>[0-9]{1,5})")
 _LAST_PORT = 65535
 
 
@@ -273,6 +281,26 @@ def _not_a_listen_address(text: str) -> InvalidValue:
 def is_host(text: str) -> bool:
     """Return whether a text is a host name or an IP address, IPv6 without brackets."""
     return _NAME.fullmatch(text) is not None or _is_ipv6(text)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is this machine itself."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def split_host_port(text: str) -> tuple[str, int] | None:
+    """Return the parts of `HOST:PORT`, an IPv6 address without its brackets.
+
+    None if the text has another form, or names no host and port that may exist.
+    """
+    match = _HOST_AND_PORT.fullmatch(text)
+    if match is None or int(match["port"]) > _LAST_PORT:
+        return None
+    host = match["host"].removeprefix("[").removesuffix("]")
+    return (host, int(match["port"])) if is_host(host) else None
 
 
 def _is_ipv6(text: str) -> bool:

@@ -10,31 +10,13 @@ nothing.
 
 from collections import deque
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import NamedTuple
+
+from presenced.sources.gaps import Gap, GapReason
 
 _QUIET = 2.0
 # A queue sends more messages than this in 6 s; a fleet has a late event now and then.
 _FEW, _FEW_IN = 3, 6.0
 _CLOCKS_DIFFER_BY = 1.0
-
-
-class GapReason(StrEnum):
-    """Why messages may have been lost."""
-
-    SESSION_LOST = "session_lost"
-    SESSION_EXPIRED = "session_expired"
-    CLEAN_SESSION = "clean_session"
-    FILTERS_CHANGED = "filters_changed"
-    RATE_LIMIT = "rate_limit"
-    BACKLOG_FULL = "backlog_full"
-
-
-class Gap(NamedTuple):
-    """A time in which messages may have been lost, and its length in seconds."""
-
-    reason: GapReason
-    seconds: float
 
 
 @dataclass(slots=True)

@@ -7,10 +7,10 @@ from operator import attrgetter
 from typing import Literal
 
 from presenced.pipeline import Batch
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt.connection import MqttConnection
 from presenced.sources.mqtt.link import Link
-from presenced.sources.mqtt.mqtt_source import MqttSource
-from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionListener, ConnectionStatus
 from presenced.sources.traffic import Traffic
 from presenced.system.log import get_logger
@@ -23,10 +23,10 @@ _connection_of = attrgetter("connection")
 
 def build_source(
     transport: Transport,
-    options: SourceOptions,
+    options: ConnectionOptions,
     inbox: Inbox,
     status: ConnectionStatus | None = None,
-) -> MqttSource:
+) -> MqttConnection:
     """Return a source of a transport, with a new status or the given one.
 
     Called on the event loop. Each library is imported only if it is used: together they double the
@@ -41,7 +41,7 @@ def build_source(
         from presenced.sources.mqtt.aiomqtt_link import AiomqttLink
 
         link = AiomqttLink
-    return MqttSource(link, options, inbox, status)
+    return MqttConnection(link, options, inbox, status)
 
 
 class Connections:
@@ -55,7 +55,7 @@ class Connections:
         self.traffic: dict[str, Traffic] = {}
         self._inbox = inbox
         self._listener = listener
-        self._sources: dict[SourceOptions, MqttSource] = {}
+        self._sources: dict[ConnectionOptions, MqttConnection] = {}
         self._transport: Transport | None = None
         self._log = get_logger("presenced.mqtt")
 
@@ -87,7 +87,7 @@ class Connections:
         for traffic in self.traffic.values():
             traffic.max_message_rate = max_message_rate
 
-    async def use(self, transport: Transport, wanted: Sequence[SourceOptions]) -> int:
+    async def use(self, transport: Transport, wanted: Sequence[ConnectionOptions]) -> int:
         """Run exactly the wanted connections; those with the same options continue.
 
         Returns how many were started. A connection that changes is stopped before its successor
@@ -105,7 +105,7 @@ class Connections:
         await asyncio.gather(*(source.start() for source in started))
         return len(started)
 
-    def _status(self, options: SourceOptions) -> ConnectionStatus:
+    def _status(self, options: ConnectionOptions) -> ConnectionStatus:
         """Return the known status of a connection, whose counters continue, or a new one."""
         client_id, filters, endpoint = key = options.client_id, options.filters, options.endpoint
         for status in self.statuses:
@@ -121,7 +121,7 @@ class Connections:
         """Disconnect all within 3 seconds."""
         await self._stop(list(self._sources.values()))
 
-    async def _stop(self, sources: Sequence[MqttSource]) -> None:
+    async def _stop(self, sources: Sequence[MqttConnection]) -> None:
         stops = [asyncio.ensure_future(source.stop()) for source in sources]
         if not stops:
             return

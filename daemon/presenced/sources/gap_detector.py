@@ -12,10 +12,10 @@ from typing import NamedTuple
 from presenced.events.message import Message
 from presenced.events.model import Event, LifecycleEvent
 from presenced.pipeline import Batch
-from presenced.presence import Presence
-from presenced.sources.connection_gap import ConnectionGap, Gap, GapReason
+from presenced.sources.connection_gap import ConnectionGap
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.faults import Fault
-from presenced.sources.source import SourceOptions
+from presenced.sources.gaps import Gap, GapReason, Gaps
 from presenced.sources.status import ConnectionListener, ConnectionStatus
 from presenced.sources.subscriptions import Subscriptions, carries_presence
 from presenced.sources.traffic import Traffic
@@ -34,14 +34,6 @@ class MqttSession(NamedTuple):
     alive_at: float
     subscribed: Mapping[str, int] | None = None
     missing_since: float | None = None
-
-
-class LastGap(NamedTuple):
-    """The gap that leaves clients unverified: its connection, reason, and time, epoch seconds."""
-
-    connection: str
-    reason: GapReason
-    at: float
 
 
 @dataclass(slots=True)
@@ -64,16 +56,10 @@ class _Connection:
 
 
 class GapDetector(ConnectionListener):
-    """Watches all MQTT connections. All methods are called on the event loop.
+    """Watches all MQTT connections and reports to `gaps`. Called on the event loop."""
 
-    `gaps` counts the gaps by reason. `last_gap` is the last one in which lifecycle events may have
-    been lost, None before the first.
-    """
-
-    def __init__(self, presence: Presence, clocks: Clocks) -> None:
-        self.gaps = dict.fromkeys(GapReason, 0)
-        self.last_gap: LastGap | None = None
-        self._presence = presence
+    def __init__(self, gaps: Gaps, clocks: Clocks) -> None:
+        self._gaps = gaps
         self._clocks = clocks
         self._connections: dict[str, _Connection] = {}
         self._earlier: list[MqttSession] = []
@@ -120,7 +106,7 @@ class GapDetector(ConnectionListener):
             for shortfall in connection.subscriptions.shortfalls.values()
         ]
 
-    def expect(self, options: Sequence[SourceOptions]) -> None:
+    def expect(self, options: Sequence[ConnectionOptions]) -> None:
         """Watch exactly these connections; known ones continue."""
         earlier = self.sessions if self._connections else self._earlier
         wanted = {each.client_id for each in options}
@@ -270,18 +256,8 @@ class GapDetector(ConnectionListener):
             )
 
     def _report(self, connection: _Connection, gap: Gap) -> None:
-        self.gaps[gap.reason] += 1
-        self._note_gap(connection, gap.reason)
-        self._log.warning(
-            "events may have been lost",
-            connection=connection.client_id,
-            reason=gap.reason.value,
-            gap_seconds=round(gap.seconds, 1),
-            unverified=self._presence.counts.unverified_connected,
-        )
+        self._gaps.report(connection.client_id, gap, presence=connection.presence)
 
     def _note_gap(self, connection: _Connection, reason: GapReason) -> None:
         if connection.presence:
-            at = self._clocks.wall()
-            self.last_gap = LastGap(connection.client_id, reason, at)
-            self._presence.note_gap(at)
+            self._gaps.note(connection.client_id, reason)

@@ -8,15 +8,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from presenced.settings import MqttSettings, Settings, load_settings, read_password
+from presenced.settings import (
+    MqttSettings,
+    Problem,
+    Settings,
+    SettingsError,
+    load_settings,
+    read_password,
+)
 from presenced.settings.files import FileSnapshot
-from presenced.sources.source import SourceOptions, TlsFiles
+from presenced.sources.connection_options import ConnectionOptions, TlsFiles
 
 Tool = Literal["doctor", "record", "simulate"]
 """The commands that connect."""
 
 
-def source_options(mqtt: MqttSettings, snapshot: FileSnapshot | None = None) -> list[SourceOptions]:
+def source_options(
+    mqtt: MqttSettings, snapshot: FileSnapshot | None = None
+) -> list[ConnectionOptions]:
     """Return the options of each connection.
 
     Raises SettingsError if the password file cannot be read.
@@ -24,7 +33,7 @@ def source_options(mqtt: MqttSettings, snapshot: FileSnapshot | None = None) -> 
     password = read_password(mqtt, snapshot)
     tls = TlsFiles(mqtt.tls.cert, mqtt.tls.key, mqtt.tls.ca) if mqtt.tls else None
     return [
-        SourceOptions(
+        ConnectionOptions(
             endpoint=mqtt.endpoint,
             port=mqtt.port,
             client_id=client_id,
@@ -66,17 +75,35 @@ def tool_client_ids(mqtt: MqttSettings) -> list[str]:
 def load_for_tool(config: Path, client_id: str | None, tool: Tool) -> tuple[Settings, str | None]:
     """Load the settings with the given client ID, or with that of the tool if none is given.
 
-    The second value is the daemon's client ID, or None if the tool uses the given one. Raises
-    SettingsError.
+    The second value is the daemon's client ID, or None if the tool uses the given one, or none
+    because the source is not MQTT. Raises SettingsError, also if a client ID is given then.
     """
-    daemon_client_id = None
-    if client_id is None:
-        daemon_client_id = load_settings(config).mqtt.client_id
-        client_id = tool_client_id(daemon_client_id, tool)
-    return load_settings(config, overrides={"mqtt.client_id": client_id}), daemon_client_id
+    settings = load_settings(config, overrides={"mqtt.client_id": client_id})
+    mqtt = settings.mqtt_source
+    if client_id is not None and mqtt is None:
+        message = f"has no effect with source: {settings.source}, which uses no MQTT client ID"
+        raise SettingsError([Problem(key="--client-id", value=client_id, message=message)])
+    if client_id is not None or mqtt is None:
+        return settings, None
+    own_client_id = tool_client_id(mqtt.client_id, tool)
+    return load_settings(config, overrides={"mqtt.client_id": own_client_id}), mqtt.client_id
 
 
-def without_side_effects(options: SourceOptions, tool: Tool) -> SourceOptions:
+def mqtt_for_tool(settings: Settings, tool: Tool) -> MqttSettings:
+    """Return the section `mqtt`, for a tool that connects to nothing else.
+
+    Raises SettingsError with another source.
+    """
+    mqtt = settings.mqtt_source
+    if mqtt is None:
+        message = f"is not supported by `presenced {tool}`, which connects by MQTT only"
+        remedy = "Use a configuration with source: mqtt"
+        problem = Problem(key="source", value=settings.source, message=message, remedy=remedy)
+        raise SettingsError([problem])
+    return mqtt
+
+
+def without_side_effects(options: ConnectionOptions, tool: Tool) -> ConnectionOptions:
     """Return options of a connection that takes no message from the daemon.
 
     With a clean session the broker delivers no queued messages, and keeps none. A shared

@@ -1,72 +1,57 @@
-"""The options of one MQTT connection."""
+"""What every source of events has in common: MQTT connections, a queue, a stream."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import Protocol
 
-# AWS IoT Core speaks MQTT with client certificates on port 443 if the client asks for it by ALPN
-# ("Device communication protocols" in the AWS IoT developer guide).
-ALPN_PORT = 443
-ALPN_PROTOCOL = "x-amzn-mqtt-ca"
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """PEM files of a TLS connection; `cert` and `key` are both set or both None.
-
-    Without `ca` the system's trust store verifies the server.
-    """
-
-    cert: Path | None = None
-    key: Path | None = None
-    ca: Path | None = None
+from presenced.settings import Problem, Settings
+from presenced.sources.connection_options import ConnectionOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceOptions:
-    """The settings of one connection, and how long it waits. Durations are in seconds.
+class SourceFiles:
+    """What was read from the files that the settings of the source name.
 
-    `session_expiry` 0 means a clean session (MQTT 5 section 3.1.2.11.2). `protocol` is for the
-    aiomqtt transport; awscrt speaks MQTT 5 only. On `alpn_port` ALPN negotiates MQTT.
-
-    `reconnect_min` and `reconnect_max` bound the back-off between attempts to connect, `retry_min`
-    and `retry_max` that between SUBSCRIBEs for refused filters. `answer_timeout` is for a CONNACK,
-    with aiomqtt for a SUBACK too. An attempt that takes longer than `diagnose_after` is diagnosed;
-    `alert_timeout` is how long a diagnosis waits for a server to reject the client certificate.
+    `connections` are the options of each MQTT connection, `problems` those of the certificate
+    files; `expiries` are when certificates expire, in epoch seconds, by what they are for.
     """
 
-    endpoint: str
-    port: int
-    client_id: str
-    filters: tuple[str, ...]
-    tls: TlsFiles | None
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    protocol: Literal["3.1.1", "5"] = "5"
-    qos: Literal[0, 1] = 1
-    keep_alive: float = 30.0
-    session_expiry: float = 3600.0
-    reconnect_min: float = 1.0
-    reconnect_max: float = 60.0
-    retry_min: float = 5.0
-    retry_max: float = 120.0
-    answer_timeout: float = 10.0
-    diagnose_after: float = 3.0
-    alert_timeout: float = 1.0
-    alpn_port: int = ALPN_PORT
+    connections: Sequence[ConnectionOptions] = ()
+    problems: Sequence[Problem] = ()
+    expiries: Mapping[str, float] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """Where events come from; it fills the inbox of each fleet until it is stopped.
+
+    All methods are called on the event loop. Being cut off is a state that `problems` shows, never
+    an exception.
+    """
 
     @property
-    def address(self) -> str:
-        """Host and port; an IPv6 address is in brackets."""
-        host = f"[{self.endpoint}]" if ":" in self.endpoint else self.endpoint
-        return f"{host}:{self.port}"
+    def started(self) -> bool:
+        """Whether `use` has been called."""
 
     @property
-    def alpn(self) -> list[str]:
-        """The protocols to offer in the TLS handshake; none on ports other than `alpn_port`."""
-        return [ALPN_PROTOCOL] if self.port == self.alpn_port else []
+    def problems(self) -> list[str]:
+        """Why the source is not ready, one text each; empty if it is, and has caught up."""
 
     @property
-    def session_kept(self) -> bool:
-        """Whether the broker keeps the session while this client is disconnected."""
-        return self.session_expiry >= 1
+    def warnings(self) -> list[str]:
+        """What is wrong although the source is ready, one text each."""
+
+    @property
+    def summary(self) -> str:
+        """The state of the source in a few words, as `systemctl status` shows it."""
+
+    async def use(self, settings: Settings, files: SourceFiles) -> int:
+        """Start, or go on with other settings; return how many connections were made anew."""
+
+    async def renew(self) -> int:
+        """Use certificate files that have changed; return how many connections were made anew."""
+
+    def check(self) -> None:
+        """Look for gaps and for what can be concluded; called four times a second."""
+
+    async def stop(self) -> None:
+        """Take no more messages, and disconnect within 3 seconds."""

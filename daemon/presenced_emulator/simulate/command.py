@@ -10,8 +10,8 @@ from dataclasses import replace
 from presenced.commands.output import DONE, CommandError, counted, print_line
 from presenced.settings import Problem, SettingsError
 from presenced.settings.partitions import is_aws
-from presenced.sources.options import load_for_tool, source_options
-from presenced.sources.source import SourceOptions
+from presenced.sources.connection_options import ConnectionOptions
+from presenced.sources.options import load_for_tool, mqtt_for_tool, source_options
 from presenced.system import log
 from presenced.system.loop import in_thread, race, stop_signals
 from presenced.system.progress import show_progress
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     Raises SettingsError, also if the broker is AWS IoT Core, and CommandError.
     """
     settings, _ = load_for_tool(options.config, options.client_id, "simulate")
-    first = source_options(settings.mqtt)[0]
+    first = source_options(mqtt_for_tool(settings, "simulate"))[0]
     # A failed connection is the command's own error message; the log is for defects.
     log.configure("error", settings.log.format)
     source = replace(first, filters=(), session_expiry=0)
@@ -91,7 +91,9 @@ def _plan(options: argparse.Namespace) -> FleetPlan:
     )
 
 
-async def _simulate(plan: FleetPlan, source: SourceOptions, options: argparse.Namespace) -> None:
+async def _simulate(
+    plan: FleetPlan, source: ConnectionOptions, options: argparse.Namespace
+) -> None:
     await refuse_aws(source.endpoint)
     start = round(time.time(), 3) if options.start is None else options.start
     simulation = Simulation(plan, start)

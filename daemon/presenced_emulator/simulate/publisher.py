@@ -10,12 +10,12 @@ from paho.mqtt.reasoncodes import ReasonCode
 from presenced.commands.output import CommandError
 from presenced.settings import SettingsError
 from presenced.settings.files import FileSnapshot
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.aiomqtt_link import AiomqttLink
 from presenced.sources.mqtt.diagnosis import Diagnostician
 from presenced.sources.mqtt.link import ConnectError
-from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 from presenced.system.loop import in_thread
 
@@ -30,7 +30,7 @@ class Publisher:
     those without a subscriber, if the broker reports that (MQTT 5).
     """
 
-    def __init__(self, options: SourceOptions) -> None:
+    def __init__(self, options: ConnectionOptions) -> None:
         self.published = 0
         self.unheard = 0
         self._options = options

@@ -13,11 +13,11 @@ from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import check_files
 from presenced.service.build import client_filter
 from presenced.settings import TlsSettings, load_settings
+from presenced.sources.connection_options import ConnectionOptions, TlsFiles
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.options import without_side_effects
-from presenced.sources.source import SourceOptions, TlsFiles
 
-OPTIONS = SourceOptions(
+OPTIONS = ConnectionOptions(
     endpoint="abc-ats.iot.eu-west-1.amazonaws.com",
     port=8883,
     client_id="presenced-doctor",

@@ -15,8 +15,7 @@ from api_fleet import START, ApiFleet, Get, asking_settings
 from presenced.aws.errors import AwsError, Cause
 from presenced.aws.reconciler import Reconciler
 from presenced.presence import PresenceRules
-from presenced.sources.connection_gap import GapReason
-from presenced.sources.gap_detector import LastGap
+from presenced.sources.gaps import GapReason, LastGap
 from presenced.web.api.openapi import document
 from presenced.web.api.parameters import read_cursor, write_cursor
 from presenced.web.api.problems import ProblemError
@@ -173,7 +172,7 @@ def test_an_unverified_client_and_its_gap():
             "reason": None,
             "connection": None,
         }
-        fleet.gap_detector.last_gap = LastGap("presenced", GapReason.SESSION_LOST, START + 1)
+        fleet.gaps.last = LastGap("presenced", GapReason.SESSION_LOST, START + 1)
         _, story = await get("/clients/a")
         assert story["unverified"] == {
             "cause": "gap",

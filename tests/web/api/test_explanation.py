@@ -6,8 +6,7 @@ import math
 import pytest
 
 from api_fleet import START, ApiFleet
-from presenced.sources.connection_gap import GapReason
-from presenced.sources.gap_detector import LastGap
+from presenced.sources.gaps import GapReason, LastGap
 
 
 def explained(fleet: ApiFleet, client_id: str = "a") -> str:
@@ -133,7 +132,7 @@ def test_a_lookup_that_could_not_be_made_leaves_a_doubt():
         " not answered in time, or exceeded reconcile.lookups_per_second."
     )
     fleet.presence.note_gap(START + 60)
-    fleet.gap_detector.last_gap = LastGap("presenced", GapReason.RATE_LIMIT, START + 60)
+    fleet.gaps.last = LastGap("presenced", GapReason.RATE_LIMIT, START + 60)
     assert "Unverified since 2023-11-14 22:14:20 UTC: events may have been lost" in explained(fleet)
 
 
@@ -237,7 +236,7 @@ def test_unverified_after_a_gap():
     assert explained(fleet).endswith(
         "Unverified: events may have been lost before presenced was started."
     )
-    fleet.gap_detector.last_gap = LastGap("presenced-2", GapReason.RATE_LIMIT, START + 60)
+    fleet.gaps.last = LastGap("presenced-2", GapReason.RATE_LIMIT, START + 60)
     assert explained(fleet).endswith(
         "Unverified since 2023-11-14 22:14:20 UTC: events may have been lost on the connection"
         " presenced-2, because messages arrived at the rate limit, above which AWS discards them."
@@ -249,7 +248,7 @@ def test_every_gap_has_its_words(reason):
     fleet = ApiFleet()
     fleet.hear("connected", at=0)
     fleet.presence.note_gap(START)
-    fleet.gap_detector.last_gap = LastGap("presenced", reason, START)
+    fleet.gaps.last = LastGap("presenced", reason, START)
     assert "presenced, because" in explained(fleet)
 
 

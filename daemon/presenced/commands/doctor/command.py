@@ -13,9 +13,14 @@ from presenced.commands.doctor.mqtt_steps import MqttProbe
 from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import NetworkProbe, check_files
 from presenced.commands.output import DONE, FAILED, print_line
-from presenced.settings import Settings, aws_endpoints
-from presenced.sources.options import load_for_tool, source_options, without_side_effects
-from presenced.sources.source import SourceOptions
+from presenced.settings import MqttSettings, Settings, TlsSettings, aws_endpoints
+from presenced.sources.connection_options import ConnectionOptions
+from presenced.sources.options import (
+    load_for_tool,
+    mqtt_for_tool,
+    source_options,
+    without_side_effects,
+)
 from presenced.system import log
 from presenced.system.loop import Clocks, in_thread
 
@@ -49,18 +54,19 @@ async def examine(
     `message_timeout` limits the wait for the first message, in seconds. `daemon_client_id` is the
     configured client ID if the settings have another one. `write_line` gets the lines for people,
     one connection after the other, those of the first one as its steps are done. Raises
-    SettingsError if the password file cannot be read.
+    SettingsError if the password file cannot be read, or if the source is not MQTT.
     """
-    options = [without_side_effects(each, "doctor") for each in source_options(settings.mqtt)]
+    mqtt = mqtt_for_tool(settings, "doctor")
+    options = [without_side_effects(each, "doctor") for each in source_options(mqtt)]
     findings: dict[str, asyncio.Queue[tuple[str, Finding] | None]] = {}
     report = Report()
     async with asyncio.TaskGroup() as group:
         for each in options:
             queue = findings[each.client_id] = asyncio.Queue()
-            mqtt = MqttProbe(settings.mqtt.transport, each, daemon_client_id)
-            group.create_task(_test_connection(settings, each, mqtt, message_timeout, queue))
+            probe = MqttProbe(mqtt.transport, each, daemon_client_id)
+            group.create_task(_test_connection(mqtt.tls, each, probe, message_timeout, queue))
         for each in options:
-            write_line(f"{each.client_id} at {each.address} ({settings.mqtt.transport})")
+            write_line(f"{each.client_id} at {each.address} ({mqtt.transport})")
             steps = report.connections[each.client_id] = []
             while (item := await findings[each.client_id].get()) is not None:
                 step, finding = item
@@ -68,13 +74,13 @@ async def examine(
                 for line in finding.lines(step):
                     write_line(line)
     if settings.reconcile.enabled:
-        await _test_aws(settings, daemon_client_id, report.aws, write_line)
+        await _test_aws(settings, mqtt, daemon_client_id, report.aws, write_line)
     return report
 
 
 async def _test_connection(
-    settings: Settings,
-    options: SourceOptions,
+    tls: TlsSettings | None,
+    options: ConnectionOptions,
     mqtt: MqttProbe,
     message_timeout: float,
     queue: asyncio.Queue[tuple[str, Finding] | None],
@@ -83,7 +89,7 @@ async def _test_connection(
     now = datetime.now(UTC)
     network = NetworkProbe(options, now)
     stages: list[list[tuple[str, Callable[[], Awaitable[Finding]]]]] = [
-        [("certificate files", _blocking(partial(check_files, settings.mqtt.tls, now)))],
+        [("certificate files", _blocking(partial(check_files, tls, now)))],
         [("name resolution", _blocking(network.resolve))],
         [("TCP", _blocking(network.connect))],
         [("TLS", _blocking(network.secure))],
@@ -108,14 +114,13 @@ async def _test_connection(
 
 async def _test_aws(
     settings: Settings,
+    mqtt: MqttSettings,
     daemon_client_id: str | None,
     steps: list[tuple[str, Finding]],
     write_line: Callable[[str], None],
 ) -> None:
     """Add the steps of the requests to AWS, which do not need the MQTT connection."""
-    mqtt = settings.mqtt.model_copy(
-        update={"client_id": daemon_client_id or settings.mqtt.client_id}
-    )
+    mqtt = mqtt.model_copy(update={"client_id": daemon_client_id or mqtt.client_id})
     endpoints = aws_endpoints(settings.aws, mqtt.endpoint)
     write_line(f"AWS IoT in {endpoints.region} ({endpoints.iot_url}, {endpoints.data_url})")
     client = open_client(settings, RequestCounts(), Clocks(time.monotonic, time.time))

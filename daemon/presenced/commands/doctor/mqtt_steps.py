@@ -8,6 +8,7 @@ from presenced.commands.doctor.report import Finding, Status
 from presenced.events.message import Message
 from presenced.settings import format_duration
 from presenced.settings.topic_filters import overlapping_filters
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.connections import Transport, build_source
 from presenced.sources.faults import (
     Fault,
@@ -18,10 +19,9 @@ from presenced.sources.faults import (
     subscribe_remedy,
 )
 from presenced.sources.inbox import Inbox
-from presenced.sources.mqtt.mqtt_source import MqttSource
+from presenced.sources.mqtt.connection import MqttConnection
 from presenced.sources.mqtt.symptoms import no_connack
 from presenced.sources.options import probe_client_id
-from presenced.sources.source import SourceOptions
 
 ANSWER_TIMEOUT = 40.0
 """Seconds to wait for an answer: more than the transports wait, which report what is missing."""
@@ -40,7 +40,7 @@ class MqttProbe:
     """
 
     def __init__(
-        self, transport: Transport, options: SourceOptions, daemon_client_id: str | None
+        self, transport: Transport, options: ConnectionOptions, daemon_client_id: str | None
     ) -> None:
         self._transport: Transport = transport
         self._options = options
@@ -128,7 +128,7 @@ class MqttProbe:
                 message.acknowledge()
 
 
-async def _connect_once(transport: Transport, options: SourceOptions) -> bool:
+async def _connect_once(transport: Transport, options: ConnectionOptions) -> bool:
     """Connect and disconnect; return whether the broker accepted the connection."""
     source = _source(transport, options, lambda _: None)
     status = source.status
@@ -141,12 +141,14 @@ async def _connect_once(transport: Transport, options: SourceOptions) -> bool:
 
 
 def _source(
-    transport: Transport, options: SourceOptions, deliver: Callable[[list[Message]], None]
-) -> MqttSource:
+    transport: Transport, options: ConnectionOptions, deliver: Callable[[list[Message]], None]
+) -> MqttConnection:
     return build_source(transport, options, Inbox(asyncio.get_running_loop(), deliver))
 
 
-def refused(fault: Fault | None, options: SourceOptions, daemon_client_id: str | None) -> Finding:
+def refused(
+    fault: Fault | None, options: ConnectionOptions, daemon_client_id: str | None
+) -> Finding:
     """Return the finding for a connection that was not accepted, None for no answer at all.
 
     The cause may be the client ID of the doctor alone, if it differs from `daemon_client_id`.
@@ -163,7 +165,7 @@ def refused(fault: Fault | None, options: SourceOptions, daemon_client_id: str |
     return replace(finding, remedy=f"{finding.remedy}. {why}".removeprefix(". "))
 
 
-def no_message(options: SourceOptions, limit: float, *, probed: bool) -> Finding:
+def no_message(options: ConnectionOptions, limit: float, *, probed: bool) -> Finding:
     """Return the finding for granted filters on which nothing came within `limit` seconds.
 
     `probed` is set if a probe connected in that time: AWS publishes an event of its connect.

@@ -17,9 +17,9 @@ from presenced.settings.certificates import (
     certificate_expiries,
     check_tls_files,
 )
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.mqtt.diagnosis import handshake
 from presenced.sources.mqtt.symptoms import network_fault
-from presenced.sources.source import SourceOptions
 
 
 def check_files(tls: TlsSettings | None, now: datetime) -> Finding:
@@ -70,7 +70,7 @@ class NetworkProbe:
     Each step blocks for some seconds at most. `now` is compared with the server's certificate.
     """
 
-    def __init__(self, options: SourceOptions, now: datetime) -> None:
+    def __init__(self, options: ConnectionOptions, now: datetime) -> None:
         self._options = options
         self._now = now
         self._connection: socket.socket | None = None

@@ -13,11 +13,16 @@ from presenced.commands.recorder.files import RecordingError, RecordingFiles
 from presenced.commands.recorder.snapshots import SnapshotRecorder
 from presenced.events.message import Message
 from presenced.settings import Settings, load_settings
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.connections import Connections, Transport
 from presenced.sources.inbox import Inbox
-from presenced.sources.options import load_for_tool, source_options, without_side_effects
+from presenced.sources.options import (
+    load_for_tool,
+    mqtt_for_tool,
+    source_options,
+    without_side_effects,
+)
 from presenced.sources.recording import RecordedAnswer, answer_line, recording_line
-from presenced.sources.source import SourceOptions
 from presenced.system import log
 from presenced.system.loop import Clocks, race, stop_signals
 from presenced.system.progress import show_progress
@@ -29,12 +34,15 @@ def run(options: argparse.Namespace) -> int:
     It fails if the broker never accepted a connection. Raises SettingsError and RecordingError.
     """
     settings, _ = load_for_tool(options.config, options.client_id, "record")
-    sources = [without_side_effects(each, "record") for each in source_options(settings.mqtt)]
+    mqtt = mqtt_for_tool(settings, "record")
+    sources = [without_side_effects(each, "record") for each in source_options(mqtt)]
     change = Anonymizer(load_settings(options.config)) if options.anonymize else None
     log.configure(settings.log.level, settings.log.format)
     files = RecordingFiles(options.out, options.max_size)
     try:
-        recorder = asyncio.run(_record(settings, sources, files, change, options.duration))
+        recorder = asyncio.run(
+            _record(settings, mqtt.transport, sources, files, change, options.duration)
+        )
     finally:
         files.close()
     size = f"{counted(files.total, 'byte')} in {counted(files.count, 'file')}"
@@ -49,13 +57,14 @@ def run(options: argparse.Namespace) -> int:
 
 async def _record(
     settings: Settings,
-    sources: Sequence[SourceOptions],
+    transport: Transport,
+    sources: Sequence[ConnectionOptions],
     files: RecordingFiles,
     change: Anonymizer | None,
     duration: float | None,
 ) -> "Recorder":
     recorder = Recorder(files, change)
-    work = [recorder.run(settings.mqtt.transport, sources)]
+    work = [recorder.run(transport, sources)]
     if settings.reconcile.enabled:
         clocks = Clocks(time.monotonic, time.time)
         client = open_client(settings, RequestCounts(), clocks)
@@ -104,7 +113,7 @@ class Recorder:
             return None
         return sum(sum(status.connects.values()) for status in statuses)
 
-    async def run(self, transport: Transport, options: Sequence[SourceOptions]) -> None:
+    async def run(self, transport: Transport, options: Sequence[ConnectionOptions]) -> None:
         """Record until cancelled. Raises RecordingError when a line cannot be written."""
         try:
             await self._connections.use(transport, options)

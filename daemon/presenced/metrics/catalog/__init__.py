@@ -8,36 +8,46 @@ from presenced.metrics.catalog.fleet import (
     EVENT_DELAY,
     FLEET,
     OFFLINE_DURATION,
+    PIPELINE,
     SESSION_DURATION,
 )
 from presenced.metrics.declaration import (
     CollectedMetric,
+    FleetSources,
     KeptCounter,
     KeptHistogram,
     MetricSources,
 )
+from presenced.metrics.metric import Metric
 from presenced.metrics.series import PER_CLIENT
 from presenced.store.totals import Total
 
-__all__ = ["CATALOG", "PER_CLIENT", "kept_totals"]
+__all__ = ["CATALOG", "OF_DAEMON", "OF_FLEET", "PER_CLIENT", "kept_totals"]
 
-CATALOG: dict[str, CollectedMetric] = {
+OF_FLEET: dict[str, CollectedMetric[FleetSources]] = {
     metric.name: metric
     for metric in (
         *FLEET,
-        *DAEMON,
         CLASS_CLIENTS,
         SESSION_DURATION,
         OFFLINE_DURATION,
-        COMMIT_DURATION,
         EVENT_DELAY,
+        *PIPELINE,
     )
 }
-"""The metrics that are read at scrape, in the order of the exposition."""
+"""The metrics of clients and events, in the order of the exposition."""
+
+OF_DAEMON: dict[str, CollectedMetric[MetricSources]] = {
+    metric.name: metric for metric in (*DAEMON, COMMIT_DURATION)
+}
+"""The metrics of the process and its source, which follow."""
+
+CATALOG: dict[str, Metric] = {**OF_FLEET, **OF_DAEMON}
+"""All metrics that are read at a scrape."""
 
 
-def kept_totals(sources: MetricSources) -> Iterator[Total]:
+def kept_totals(sources: FleetSources) -> Iterator[Total]:
     """Yield the totals that outlive a restart, as the state file has them."""
-    for metric in CATALOG.values():
+    for metric in OF_FLEET.values():
         if isinstance(metric, KeptCounter | KeptHistogram):
             yield from metric.kept_totals(sources)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from presenced import __version__
 from presenced.metrics.declaration import (
+    CollectedMetric,
     CounterMetric,
     GaugeMetric,
     HistogramMetric,
-    KeptCounter,
     MetricSources,
     Values,
 )
@@ -24,13 +24,20 @@ def _snapshot(attribute: str) -> Callable[[MetricSources], Values]:
     return read
 
 
-DAEMON = (
+DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
     GaugeMetric(
         "presenced_build_info",
         "Always 1; the labels name the versions and the transport in use.",
         "count by (version) (presenced_build_info)",
         labels=("version", "python_version", "transport"),
         read=lambda s: {(__version__, platform.python_version(), s.transport): 1},
+    ),
+    GaugeMetric(
+        "presenced_ready",
+        "Whether /-/ready answers 200: every connection is up, every filter granted, nothing that "
+        "was queued is left.",
+        "presenced_ready == 0",
+        read=lambda s: s.is_ready(),
     ),
     GaugeMetric(
         "presenced_aws_last_snapshot_timestamp_seconds",
@@ -114,36 +121,6 @@ DAEMON = (
         labels=("connection",),
         read=lambda s: {name: traffic.saturated_seconds for name, traffic in s.traffic.items()},
     ),
-    KeptCounter(
-        "presenced_gaps_total",
-        "Times in which events may have been lost: the session was lost, had expired, is not kept "
-        "(clean_session) or did not have a new filter yet (filters_changed), messages arrived at "
-        "the rate limit, or the backlog was full.",
-        "sum by (reason) (increase(presenced_gaps_total[1h])) > 0",
-        labels=("reason",),
-        read=lambda s: s.gaps,
-    ),
-    GaugeMetric(
-        "presenced_pipeline_backlog_messages",
-        "Messages received but not yet applied.",
-        "max_over_time(presenced_pipeline_backlog_messages[5m])",
-        read=lambda s: s.inbox.backlog if s.inbox else 0,
-    ),
-    CounterMetric(
-        "presenced_pipeline_faults_total",
-        "Messages not applied because of an error inside presenced; the log has it.",
-        "increase(presenced_pipeline_faults_total[1h]) > 0",
-        read=lambda s: s.events.faults,
-    ),
-    GaugeMetric(
-        "presenced_clients_without_series",
-        "Clients beyond metrics.max_clients, or with an ID of more than 128 bytes, which have no "
-        "series of their own.",
-        "presenced_clients_without_series > 0",
-        read=lambda s: (
-            max(0, s.presence.known - s.clients.series.shown) if s.clients.series.enabled else 0
-        ),
-    ),
     GaugeMetric(
         "presenced_state_unavailable",
         "Whether the state file could not be opened at start, so that nothing is kept.",
@@ -199,7 +176,7 @@ DAEMON = (
     ),
 )
 
-COMMIT_DURATION = HistogramMetric(
+COMMIT_DURATION: HistogramMetric[MetricSources] = HistogramMetric(
     "presenced_state_commit_duration_seconds",
     "How long commits took until they were on the disk.",
     "histogram_quantile(0.99, sum by (le) "

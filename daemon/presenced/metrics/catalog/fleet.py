@@ -5,17 +5,19 @@ from collections import Counter
 from presenced.events.model import CONNECT_FAILURE_REASONS, DISCONNECT_REASONS
 from presenced.metrics.declaration import (
     Attribute,
+    CollectedMetric,
+    CounterMetric,
+    FleetSources,
     GaugeMetric,
     KeptCounter,
     KeptHistogram,
-    MetricSources,
     Values,
 )
 from presenced.presence import State
 from presenced.presence.record import OPERATIONS
 
 
-def _disconnects(sources: MetricSources) -> Values:
+def _disconnects(sources: FleetSources) -> Values:
     counted = sources.presence.disconnects
     return {
         (reason, initiated_by): counted[reason, initiated_by]
@@ -24,12 +26,12 @@ def _disconnects(sources: MetricSources) -> Values:
     }
 
 
-def _connect_failures(sources: MetricSources) -> Values:
+def _connect_failures(sources: FleetSources) -> Values:
     counted = sources.events.connect_failures
     return {reason: counted[reason] for reason in (*CONNECT_FAILURE_REASONS, "other")}
 
 
-def _corrections(sources: MetricSources) -> Values:
+def _corrections(sources: FleetSources) -> Values:
     counted = sources.presence.corrections
     return {
         (to, operation): counted[to, operation]
@@ -38,13 +40,13 @@ def _corrections(sources: MetricSources) -> Values:
     }
 
 
-def _ignored(sources: MetricSources) -> Values:
+def _ignored(sources: FleetSources) -> Values:
     ignored = Counter(sources.events.ignored)
     ignored.update(sources.presence.ignored)
     return ignored
 
 
-FLEET = (
+FLEET: tuple[CollectedMetric[FleetSources], ...] = (
     GaugeMetric(
         "iot_clients",
         "Clients by presence; a pending client has disconnected and its offline delay still runs.",
@@ -198,12 +200,14 @@ FLEET = (
         "Thing groups known from the registry.",
         "delta(iot_thing_groups[1d])",
         read=lambda s: len(s.inventory.groups.live),
+        global_=True,
     ),
     GaugeMetric(
         "iot_thing_types",
         "Thing types known from the registry.",
         "iot_thing_types",
         read=lambda s: len(s.inventory.types.live),
+        global_=True,
     ),
     KeptCounter(
         "iot_registry_changes_total",
@@ -223,10 +227,14 @@ FLEET = (
     GaugeMetric(
         "iot_thing_group_clients",
         "Clients by thing group and presence. The clients of subgroups are included; a client "
-        "counts once, even if it is in several subgroups.",
+        "counts once, even if it is in several subgroups. metrics.thing_groups chooses the groups.",
         'topk(5, iot_thing_group_clients{state="offline"})',
         labels=("thing_group", "state"),
-        read=lambda s: dict(s.pipeline.fleet.thing_groups.samples(s.inventory.groups.live)),
+        read=lambda s: dict(
+            s.pipeline.fleet.thing_groups.samples(
+                filter(s.clients.groups.match, s.inventory.groups.live)
+            )
+        ),
     ),
     KeptCounter(
         "iot_job_events_total",
@@ -257,7 +265,7 @@ FLEET = (
     ),
 )
 
-CLASS_CLIENTS = GaugeMetric(
+CLASS_CLIENTS: GaugeMetric[FleetSources] = GaugeMetric(
     "iot_class_clients",
     "Clients by class and presence. The class is the text that the named groups of "
     "metrics.client_id_pattern match; each group is one more label.",
@@ -288,4 +296,38 @@ EVENT_DELAY = KeptHistogram(
     '(rate(iot_event_delay_seconds_bucket{family="presence"}[5m])))',
     labels=("family",),
     read=lambda s: s.events.delays,
+)
+
+PIPELINE: tuple[CollectedMetric[FleetSources], ...] = (
+    KeptCounter(
+        "presenced_gaps_total",
+        "Times in which events may have been lost: the session was lost, had expired, is not kept "
+        "(clean_session) or did not have a new filter yet (filters_changed), messages arrived at "
+        "the rate limit, the backlog was full, or Kafka had deleted records that were not read "
+        "(offset_out_of_range).",
+        "sum by (reason) (increase(presenced_gaps_total[1h])) > 0",
+        labels=("reason",),
+        read=lambda s: s.gaps,
+    ),
+    GaugeMetric(
+        "presenced_pipeline_backlog_messages",
+        "Messages received but not yet applied.",
+        "max_over_time(presenced_pipeline_backlog_messages[5m])",
+        read=lambda s: s.inbox.backlog if s.inbox else 0,
+    ),
+    CounterMetric(
+        "presenced_pipeline_faults_total",
+        "Messages not applied because of an error inside presenced; the log has it.",
+        "increase(presenced_pipeline_faults_total[1h]) > 0",
+        read=lambda s: s.events.faults,
+    ),
+    GaugeMetric(
+        "presenced_clients_without_series",
+        "Clients beyond metrics.max_clients, or with an ID of more than 128 bytes, which have no "
+        "series of their own.",
+        "presenced_clients_without_series > 0",
+        read=lambda s: (
+            max(0, s.presence.known - s.clients.series.shown) if s.clients.series.enabled else 0
+        ),
+    ),
 )

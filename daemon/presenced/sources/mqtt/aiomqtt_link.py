@@ -36,13 +36,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from presenced.settings.files import FileSnapshot
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt import symptoms
 from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link
 from presenced.sources.mqtt.paho_socket import PahoSocket
 from presenced.sources.mqtt.tls import client_context
-from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 
 _KEEP_ALIVE_TIMEOUT = 141
@@ -62,7 +62,7 @@ class AiomqttLink(Link):
 
     def __init__(
         self,
-        options: SourceOptions,
+        options: ConnectionOptions,
         tls: ssl.SSLContext | None,
         inbox: Inbox,
         status: ConnectionStatus,
@@ -102,7 +102,7 @@ class AiomqttLink(Link):
         self._paho.on_publish = self._on_publish
 
     @staticmethod
-    def load_tls(options: SourceOptions, snapshot: FileSnapshot) -> ssl.SSLContext:
+    def load_tls(options: ConnectionOptions, snapshot: FileSnapshot) -> ssl.SSLContext:
         """Return a TLS context of the standard library; see `Link`."""
         return client_context(options, snapshot)
 

@@ -15,12 +15,12 @@ from awscrt import io, mqtt5
 from awscrt.exceptions import AwsCrtError
 
 from presenced.settings.files import FileSnapshot
+from presenced.sources.connection_options import ConnectionOptions, TlsFiles
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt import symptoms
 from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link, ping_timeout
 from presenced.sources.mqtt.tls import read_authorities, read_pair
-from presenced.sources.source import SourceOptions, TlsFiles
 from presenced.sources.status import ConnectionStatus
 
 _SUBACK_TIMEOUT = 20.0
@@ -45,7 +45,7 @@ class AwscrtLink(Link):
     """A connection of the AWS Common Runtime; see `Link`."""
 
     def __init__(
-        self, options: SourceOptions, tls: Any, inbox: Inbox, status: ConnectionStatus
+        self, options: ConnectionOptions, tls: Any, inbox: Inbox, status: ConnectionStatus
     ) -> None:
         super().__init__(options, tls, inbox, status)
         self._acknowledged = False
@@ -54,7 +54,7 @@ class AwscrtLink(Link):
         self._client: Any = mqtt5.Client(self._client_options())
 
     @staticmethod
-    def load_tls(options: SourceOptions, snapshot: FileSnapshot) -> Any:
+    def load_tls(options: ConnectionOptions, snapshot: FileSnapshot) -> Any:
         """Return a TLS context of the library; see `Link`."""
         files = options.tls or TlsFiles()
         tls: Any
@@ -213,7 +213,7 @@ class AwscrtLink(Link):
         return forward
 
 
-def connect_error(error: Exception, options: SourceOptions) -> ConnectError:
+def connect_error(error: Exception, options: ConnectionOptions) -> ConnectError:
     """Return the error of an attempt without a CONNACK."""
     name = getattr(error, "name", "")
     if name in _UNREACHABLE:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Hashable
 
 from presenced.settings import SettingsError
 from presenced.settings.files import FileSnapshot
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.mqtt.symptoms import alpn_fault, network_fault, tls_fault
 from presenced.sources.mqtt.tls import client_context, examine_files, file_digests
-from presenced.sources.source import SourceOptions
 from presenced.system.loop import BoundedThread
 
 _STEP_TIMEOUT = 5.0
@@ -33,7 +33,9 @@ class Diagnostician:
     certificate files change; in between it returns the last finding.
     """
 
-    def __init__(self, options: SourceOptions, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, options: ConnectionOptions, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._options = options
         self._clock = clock
         self._lock = asyncio.Lock()
@@ -58,7 +60,7 @@ class Diagnostician:
         return self._last[2]
 
 
-def diagnose(options: SourceOptions, snapshot: FileSnapshot) -> Fault | None:
+def diagnose(options: ConnectionOptions, snapshot: FileSnapshot) -> Fault | None:
     """Repeat the steps up to the TLS handshake; return None if all succeed.
 
     Blocks for a few seconds at most, apart from name resolution and files. Sends no MQTT packet: a
@@ -80,7 +82,7 @@ def diagnose(options: SourceOptions, snapshot: FileSnapshot) -> Fault | None:
 
 def handshake(
     connection: socket.socket,
-    options: SourceOptions,
+    options: ConnectionOptions,
     snapshot: FileSnapshot | None = None,
     met: Callable[[ssl.SSLSocket], None] = lambda _: None,
 ) -> Fault | None:
@@ -118,7 +120,7 @@ def handshake(
         return tls_fault(error, options)
 
 
-def _expects_tls(connection: socket.socket, options: SourceOptions) -> Fault | None:
+def _expects_tls(connection: socket.socket, options: ConnectionOptions) -> Fault | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     # Nothing is sent: this only checks whether the port speaks TLS.

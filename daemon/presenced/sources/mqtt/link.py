@@ -8,9 +8,9 @@ from typing import Any
 
 from presenced.events.message import Message
 from presenced.settings.files import FileSnapshot
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.faults import Fault
 from presenced.sources.inbox import Inbox
-from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 
 # As many unacknowledged QoS 1 messages as AWS IoT Core keeps on a connection.
@@ -47,7 +47,7 @@ class Link(ABC):
     """
 
     def __init__(
-        self, options: SourceOptions, tls: Any, inbox: Inbox, status: ConnectionStatus
+        self, options: ConnectionOptions, tls: Any, inbox: Inbox, status: ConnectionStatus
     ) -> None:
         self._options = options
         self._tls = tls
@@ -61,7 +61,7 @@ class Link(ABC):
 
     @staticmethod
     @abstractmethod
-    def load_tls(options: SourceOptions, snapshot: FileSnapshot) -> Any:
+    def load_tls(options: ConnectionOptions, snapshot: FileSnapshot) -> Any:
         """Read the certificate files into the TLS context of the library; blocks.
 
         Raises SettingsError if they cannot be read, and an exception of the library or OSError if

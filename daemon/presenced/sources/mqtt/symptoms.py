@@ -13,8 +13,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from presenced.settings.partitions import is_aws
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.faults import Fault, FaultReason, connect_remedy
-from presenced.sources.source import SourceOptions
 
 # Numbers of X509_V_ERR_* in OpenSSL's x509_vfy.h.
 _NOT_YET_VALID, _EXPIRED = 9, 10
@@ -42,7 +42,7 @@ _NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST", "RECORD
 _ALPN_ALERT = "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"
 
 
-def network_fault(error: OSError, options: SourceOptions) -> Fault:
+def network_fault(error: OSError, options: ConnectionOptions) -> Fault:
     """Return the fault behind an error of name resolution or of a TCP connect."""
     if isinstance(error, socket.gaierror):
         return name_unknown(options)
@@ -53,7 +53,7 @@ def network_fault(error: OSError, options: SourceOptions) -> Fault:
     return unreachable(f"cannot be reached ({error.strerror or error})", options)
 
 
-def name_unknown(options: SourceOptions) -> Fault:
+def name_unknown(options: ConnectionOptions) -> Fault:
     """Return the fault of an endpoint whose name has no address."""
     return Fault(
         FaultReason.NAME_RESOLUTION,
@@ -63,7 +63,7 @@ def name_unknown(options: SourceOptions) -> Fault:
     )
 
 
-def unreachable(why: str, options: SourceOptions) -> Fault:
+def unreachable(why: str, options: ConnectionOptions) -> Fault:
     """Return the fault of a failed TCP connection; `why` continues "the broker ..."."""
     return Fault(
         FaultReason.UNREACHABLE,
@@ -72,7 +72,7 @@ def unreachable(why: str, options: SourceOptions) -> Fault:
     )
 
 
-def tls_fault(error: OSError, options: SourceOptions) -> Fault:
+def tls_fault(error: OSError, options: ConnectionOptions) -> Fault:
     """Return the fault behind an error of a TLS handshake, or of the first read after it.
 
     In TLS 1.3 a server checks the client certificate after the client has finished the handshake,
@@ -102,7 +102,7 @@ def tls_fault(error: OSError, options: SourceOptions) -> Fault:
     )
 
 
-def _server_fault(error: ssl.SSLCertVerificationError, options: SourceOptions) -> Fault:
+def _server_fault(error: ssl.SSLCertVerificationError, options: ConnectionOptions) -> Fault:
     verdict, remedy = "is not valid", _SERVER_REMEDIES.get(error.verify_code)
     if remedy is None:
         ca = options.tls.ca if options.tls else None
@@ -119,7 +119,7 @@ def _server_fault(error: ssl.SSLCertVerificationError, options: SourceOptions) -
     )
 
 
-def _client_fault(reason: str, options: SourceOptions) -> Fault:
+def _client_fault(reason: str, options: ConnectionOptions) -> Fault:
     rejected = "a connection without client certificate"
     remedy = "Set mqtt.tls.cert and mqtt.tls.key"
     if options.tls and options.tls.cert:
@@ -135,7 +135,7 @@ def _client_fault(reason: str, options: SourceOptions) -> Fault:
     )
 
 
-def alpn_fault(options: SourceOptions) -> Fault:
+def alpn_fault(options: ConnectionOptions) -> Fault:
     """Return the fault of a server that does not accept the protocol offered by ALPN."""
     return Fault(
         FaultReason.TLS,
@@ -144,7 +144,7 @@ def alpn_fault(options: SourceOptions) -> Fault:
     )
 
 
-def closed_before_connack(options: SourceOptions) -> Fault:
+def closed_before_connack(options: ConnectionOptions) -> Fault:
     """Return the fault of a broker that closes the connection to refuse a CONNECT."""
     return Fault(
         FaultReason.CONNECT_REFUSED,
@@ -153,7 +153,7 @@ def closed_before_connack(options: SourceOptions) -> Fault:
     )
 
 
-def no_connack(options: SourceOptions) -> Fault:
+def no_connack(options: ConnectionOptions) -> Fault:
     """Return the fault of a broker that does not answer CONNECT."""
     return Fault(
         FaultReason.CONNECT_REFUSED,
@@ -162,7 +162,7 @@ def no_connack(options: SourceOptions) -> Fault:
     )
 
 
-def no_pingresp(options: SourceOptions) -> Fault:
+def no_pingresp(options: ConnectionOptions) -> Fault:
     """Return the fault of a broker that does not answer a PINGREQ."""
     return Fault(
         FaultReason.KEEP_ALIVE_TIMEOUT,
@@ -171,7 +171,7 @@ def no_pingresp(options: SourceOptions) -> Fault:
     )
 
 
-def connection_closed(options: SourceOptions) -> Fault:
+def connection_closed(options: ConnectionOptions) -> Fault:
     """Return the fault of an accepted connection that ended without the broker's DISCONNECT.
 
     In MQTT 3.1.1 brokers send no DISCONNECT: each end looks like this, also a takeover.
@@ -226,7 +226,7 @@ def is_refusal(code: int) -> bool:
     return code >= _REFUSAL
 
 
-def connack_fault(code: int, options: SourceOptions, said: str | None = None) -> Fault:
+def connack_fault(code: int, options: ConnectionOptions, said: str | None = None) -> Fault:
     """Return the fault of a CONNACK that refuses; `said` is the broker's Reason String.
 
     `code` is a reason code of MQTT 5 section 3.2.2.2. The return codes 1 to 5 of MQTT 3.1.1
@@ -236,14 +236,14 @@ def connack_fault(code: int, options: SourceOptions, said: str | None = None) ->
     return _coded_fault(reason, "refused the connection of", code, options, said)
 
 
-def disconnect_fault(code: int, options: SourceOptions, said: str | None = None) -> Fault:
+def disconnect_fault(code: int, options: ConnectionOptions, said: str | None = None) -> Fault:
     """Return the fault of a DISCONNECT that the broker sent (MQTT 5 section 3.14.2.1)."""
     reason = _DISCONNECT_REASONS.get(code, FaultReason.SERVER_DISCONNECT)
     return _coded_fault(reason, "disconnected", code, options, said)
 
 
 def _coded_fault(
-    reason: FaultReason, action: str, code: int, options: SourceOptions, said: str | None
+    reason: FaultReason, action: str, code: int, options: ConnectionOptions, said: str | None
 ) -> Fault:
     detail = f"the broker at {options.address} {action} {options.client_id} ({reason_name(code)})"
     remedy = _REMEDIES.get(code, "")
@@ -253,7 +253,7 @@ def _coded_fault(
     return Fault(reason, detail, remedy, printable)
 
 
-def _not_authorized_remedy(options: SourceOptions) -> str:
+def _not_authorized_remedy(options: ConnectionOptions) -> str:
     """Return what to check: the login if there is one, and the policy unless it is not AWS."""
     policy = connect_remedy(options.client_id, options.endpoint)
     if options.username is None:

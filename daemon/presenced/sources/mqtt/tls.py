@@ -9,8 +9,8 @@ from typing import Any
 from presenced.settings.certificates import check_tls_files, file_in_memory, load_pair
 from presenced.settings.file_access import FileAccess, Look
 from presenced.settings.files import Digests, FileSnapshot
+from presenced.sources.connection_options import ConnectionOptions, TlsFiles
 from presenced.sources.faults import Fault, FaultReason
-from presenced.sources.source import SourceOptions, TlsFiles
 from presenced.system.log import ThrottledLogger, get_logger
 
 _CERT, _KEY, _CA = "mqtt.tls.cert", "mqtt.tls.key", "mqtt.tls.ca"
@@ -45,7 +45,9 @@ def read_authorities(tls: TlsFiles, snapshot: FileSnapshot) -> bytes | None:
     return snapshot.read(tls.ca, _CA) if tls.ca else None
 
 
-def client_context(options: SourceOptions, snapshot: FileSnapshot | None = None) -> ssl.SSLContext:
+def client_context(
+    options: ConnectionOptions, snapshot: FileSnapshot | None = None
+) -> ssl.SSLContext:
     """Return the standard library's TLS context for a connection.
 
     Raises SettingsError if a file cannot be read, and OSError, such as ssl.SSLError, if it cannot
@@ -77,7 +79,7 @@ class LiveTls:
     """
 
     def __init__(
-        self, options: SourceOptions, load: Callable[[SourceOptions, FileSnapshot], Any]
+        self, options: ConnectionOptions, load: Callable[[ConnectionOptions, FileSnapshot], Any]
     ) -> None:
         self.context: Any = None
         self._options = options

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from presenced.presence import Effect, RecordEffect, State
-from presenced.sources.connection_gap import GapReason
+from presenced.sources.gaps import GapReason
 from presenced.web.api.doubt import DoubtCause
 
 

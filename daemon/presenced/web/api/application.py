@@ -13,7 +13,7 @@ from presenced.aws.reconciler import Reconciler
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client
 from presenced.settings import HistorySettings, MetricsSettings
-from presenced.sources.gap_detector import GapDetector
+from presenced.sources.gaps import Gaps
 from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
 from presenced.web.api import answers
@@ -36,7 +36,7 @@ class Sources(NamedTuple):
     """The parts of the daemon that the API shows; `reconciler` is None if AWS is not asked."""
 
     pipeline: Pipeline
-    gap_detector: GapDetector
+    gaps: Gaps
     clocks: Clocks
     readiness: Callable[[], Readiness]
     hold_after: Callable[[], float]
@@ -167,9 +167,7 @@ class Api:
             deadline=None if due is None else due - clocks.monotonic() + now,
             held=due is not None and due > self._sources.hold_after(),
             awaits_lookup=presence.lookups.is_awaited(client.client_id),
-            doubt=doubt_of(client, history, self._sources.gap_detector.last_gap)
-            if unverified
-            else None,
+            doubt=doubt_of(client, history, self._sources.gaps.last) if unverified else None,
         )
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from presenced.presence import Client, Effect, RecordEffect
-from presenced.sources.gap_detector import LastGap
+from presenced.sources.gaps import LastGap
 from presenced.web.api.history import ClientHistory
 
 

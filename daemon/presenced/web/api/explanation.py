@@ -37,6 +37,7 @@ _GAPS = {
     "session_expired": "the session expired",
     "clean_session": "it has no persistent session",
     "filters_changed": "it was not subscribed to a new topic filter before",
+    "offset_out_of_range": "Kafka had deleted records that it had not read",
     "rate_limit": "messages arrived at the rate limit, above which AWS discards them",
     "backlog_full": "the backlog was full",
 }

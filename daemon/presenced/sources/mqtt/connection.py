@@ -5,13 +5,13 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
+from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.diagnosis import Diagnostician
 from presenced.sources.mqtt.link import ConnectError, Link
 from presenced.sources.mqtt.symptoms import is_refusal, reason_name
 from presenced.sources.mqtt.tls import LiveTls
-from presenced.sources.source import SourceOptions
 from presenced.sources.status import ConnectionStatus
 from presenced.system.loop import Tasks
 
@@ -31,7 +31,7 @@ _FATAL = frozenset(
 )
 
 
-class MqttSource:
+class MqttConnection:
     """One MQTT connection that fills an inbox until it is stopped.
 
     All methods are called on the event loop. Being disconnected is a state that `status` shows,
@@ -45,7 +45,7 @@ class MqttSource:
     def __init__(
         self,
         link: type[Link],
-        options: SourceOptions,
+        options: ConnectionOptions,
         inbox: Inbox,
         status: ConnectionStatus | None = None,
     ) -> None:

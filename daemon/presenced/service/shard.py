@@ -1,0 +1,51 @@
+"""The fleet, or the part of it in a partition of Kafka, and what counts and shows its clients."""
+
+from collections.abc import Callable
+
+from presenced.fleet import Fleet, Partition
+from presenced.metrics.clients import ClientMetrics
+from presenced.metrics.declaration import FleetSources
+from presenced.pipeline import Pipeline
+from presenced.service.build import client_filter, presence_rules
+from presenced.service.delivery import Delivery, Store
+from presenced.settings import Settings
+from presenced.sources.gaps import Gaps
+from presenced.system.loop import Clocks
+
+
+class Shard:
+    """One fleet and its pipeline; `delivery` is there after `deliver`.
+
+    `sources` are those of its metrics.
+    """
+
+    delivery: Delivery
+
+    def __init__(
+        self, settings: Settings, clocks: Clocks, partition: Partition | None = None
+    ) -> None:
+        self.partition = partition
+        self.fleet = Fleet(presence_rules(settings.presence), client_filter(settings))
+        self.pipeline = Pipeline(self.fleet)
+        self.gaps = Gaps(self.fleet.presence, clocks)
+        self.clients = ClientMetrics(self.fleet, settings.metrics, partition)
+        self.sources = FleetSources(
+            self.pipeline, self.clients, self.gaps.counts, partition=partition
+        )
+        self._clocks = clocks
+
+    def deliver(self, held_at: Callable[[], float], store: Store | None) -> None:
+        """Take messages from now on; the arguments are those of `Delivery`."""
+        self.delivery = Delivery(self.pipeline, held_at, store, self._clocks)
+        self.sources.inbox = self.delivery.inbox
+
+    def use(self, settings: Settings, before: Settings) -> None:
+        """Go on with other settings; the clients stay."""
+        self.fleet.presence.use_rules(presence_rules(settings.presence))
+        if _left_out(settings) != _left_out(before):
+            self.pipeline.use_filter(client_filter(settings))
+
+
+def _left_out(settings: Settings) -> tuple[object, ...]:
+    mqtt = settings.mqtt
+    return settings.presence.ignore_clients, mqtt.client_ids if mqtt else ()
