@@ -101,6 +101,8 @@ NOT_RUN = {
         "make demo",
     ): "it downloads; tests/docs/test_walkthrough.py runs the demo with these options",
     ("docs/how-to/run-in-a-container.md", "docker compose up"): COMPOSE,
+    ("docs/how-to/run-in-a-container.md", "docker compose --profile kafka"): COMPOSE,
+    ("docs/how-to/run-in-a-container.md", "printf 'topic:"): COMPOSE,
     ("docs/how-to/run-in-a-container.md", "chown 65532"): "needs root and Docker Compose",
     ("docs/how-to/secure-the-listener.md", "groupadd"): "needs root, and creates a group",
     ("docs/how-to/upgrade.md", "make install"): "needs root and systemd; see tests/system",
