@@ -7,6 +7,7 @@
 # make install      install the systemd service to PREFIX (/usr/local), staged in DESTDIR if set
 # make uninstall    remove what install created
 # make test-setup   test config/aws/setup.sh with the AWS CLI, interrupted at each of its calls
+# make test-streams  test the sources Kafka and SQS with real servers; as root, install Java and Maven
 # make test-system  test the service on a Debian with systemd in a container; as root
 # make image       build the container image `presenced`; ENGINE=podman uses podman
 # make test-image  build the image on a base of Debian packages and test it with podman; as root
@@ -20,7 +21,10 @@ TOOLS = mosquitto:mosquitto prometheus:promtool chromium:chromium chromium-drive
 # mqtt2prometheus is prometheus-mqtt-exporter in Debian.
 BENCH_TOOLS = mosquitto:mosquitto prometheus-mqtt-exporter:prometheus-mqtt-exporter
 IMAGE_TOOLS = buildah:buildah podman:podman runc:runc mmdebstrap:mmdebstrap
+STREAM_TOOLS = default-jre-headless:java maven:mvn
 SYSTEM_TOOLS = systemd-container:systemd-nspawn mmdebstrap:mmdebstrap
+COPY_JARS = mvn --quiet --batch-mode --strict-checksums -DincludeScope=runtime \
+    org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
 
 PREFIX ?= /usr/local
 LIBDIR = $(PREFIX)/lib/presenced
@@ -44,8 +48,8 @@ LOCK_PYTHONS = 3.11 3.12 3.13
 LOCK_PLATFORMS = x86_64-manylinux_2_36 aarch64-manylinux_2_36
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-setup test-system test-image bench check docs dashboards image lock tools \
-    bench-tools system-tools image-tools install uninstall clean
+.PHONY: help demo test test-setup test-streams test-system test-image bench check docs dashboards image \
+    lock tools bench-tools stream-tools system-tools image-tools install uninstall clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -60,6 +64,9 @@ test: $(VENV)/.test tools
 # `make test` skips these directories: norecursedirs in pyproject.toml.
 test-setup: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal tests/setup $(ARGS)
+
+test-streams: $(VENV)/.test build/kafka/.jars build/elasticmq/.jars tools
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/streams $(ARGS)
 
 test-system: $(VENV)/.test system-tools
 	$(BIN)/python -m pytest tests/system $(ARGS)
@@ -89,8 +96,8 @@ image:
 	    --build-arg REVISION="$(REVISION)" .
 
 lock: $(BIN)/uv
-	$(LOCK) pyproject.toml --output-file requirements.lock
-	$(LOCK) pyproject.toml --extra demo --constraints requirements.lock \
+	$(LOCK) pyproject.toml --extra kafka --output-file requirements.lock
+	$(LOCK) pyproject.toml --extra kafka --extra demo --constraints requirements.lock \
 	    --output-file requirements.demo.lock
 	echo 'hatchling>=1.26' | $(LOCK) - --output-file requirements.build.lock
 	@for python in $(LOCK_PYTHONS); do for platform in $(LOCK_PLATFORMS); do \
@@ -159,12 +166,22 @@ build/peers/.done: | $(BIN)/python
 	build/peers/bin/pip install --quiet mqtt-exporter
 	@touch $@
 
+# Java servers of the tests, from Maven Central. Without Maven there are none, and their tests are
+# skipped with a message.
+build/%/.jars: tests/streams/%/pom.xml | stream-tools
+	@if command -v mvn >/dev/null; then \
+	    rm -rf $(@D) && $(COPY_JARS) --file $< -DoutputDirectory="$(CURDIR)/$(@D)" && touch $@; \
+	fi
+
 # Without root or apt, tests that need a missing tool are skipped with a message.
 tools:
 	@for tool in $(TOOLS); do $(need_tool); done
 
 bench-tools:
 	@for tool in $(BENCH_TOOLS); do $(need_tool); done
+
+stream-tools:
+	@for tool in $(STREAM_TOOLS); do $(need_tool); done
 
 system-tools: tools
 	@for tool in $(SYSTEM_TOOLS); do $(need_tool); done

@@ -60,17 +60,10 @@ def totals_of(pipeline: Pipeline, gaps: Gaps) -> list[Total]:
     return list(kept_totals(FleetSources(pipeline, clients, gaps.counts)))
 
 
-class Process:
-    """What one process knows, from its start with the file on."""
+class FleetProcess:
+    """What one process knows from its start on, without the place where it keeps that."""
 
-    def __init__(
-        self,
-        path: Path,
-        time: Time,
-        *,
-        rules: PresenceRules = RULES,
-        ignored: Iterable[str] = (),
-    ) -> None:
+    def __init__(self, time: Time, *, rules: PresenceRules, ignored: Iterable[str] = ()) -> None:
         self.time = time
         self.fleet = Fleet(rules, ClientFilter(patterns=list(ignored)))
         self.presence = self.fleet.presence
@@ -80,16 +73,7 @@ class Process:
         self.recorder = ChangeRecorder()
         self.transitions = self.recorder.transitions
         self.totals = totals_of(self.pipeline, self.gaps)
-        self.path = path
-        self.collector = Collector(
-            self.pipeline, self.gap_detector, self.totals, time.clocks, WriterCounts()
-        )
-        self.file = StateFile.open(path)
         self.client_metrics = ClientMetrics(self.fleet, MetricsSettings(max_clients=1))
-        self.pipeline.observers += [self.collector.dirty, self.recorder, self.client_metrics]
-        self.collector.restore(self.file)
-        self.pipeline.recount()
-        self.client_metrics.restored()
 
     def apply(self, event: LifecycleEvent) -> None:
         self.advance()
@@ -110,6 +94,29 @@ class Process:
     def publish(self) -> None:
         """Hand what changed to the observers."""
         self.pipeline.process([])
+
+
+class Process(FleetProcess):
+    """What one process knows, from its start with the file on."""
+
+    def __init__(
+        self,
+        path: Path,
+        time: Time,
+        *,
+        rules: PresenceRules = RULES,
+        ignored: Iterable[str] = (),
+    ) -> None:
+        super().__init__(time, rules=rules, ignored=ignored)
+        self.path = path
+        self.collector = Collector(
+            self.pipeline, self.gap_detector, self.totals, time.clocks, WriterCounts()
+        )
+        self.file = StateFile.open(path)
+        self.pipeline.observers += [self.collector.dirty, self.recorder, self.client_metrics]
+        self.collector.restore(self.file)
+        self.pipeline.recount()
+        self.client_metrics.restored()
 
     def flush(self) -> None:
         """Write what has changed, as the writer's thread would."""
@@ -169,7 +176,7 @@ def dumped(process: Process) -> dict[str, dict[Any, Any]]:
     }
 
 
-def totals(process: Process) -> dict[tuple[str, str], float]:
+def totals(process: FleetProcess) -> dict[tuple[str, str], float]:
     """All totals that are not 0."""
     changes = Changes()
     Totals(process.totals).collect(changes)
@@ -177,7 +184,7 @@ def totals(process: Process) -> dict[tuple[str, str], float]:
     return {(row.name, row.labels): row.value for row in rows}
 
 
-def known(process: Process) -> dict[str, Any]:
+def known(process: FleetProcess) -> dict[str, Any]:
     """All that users or later events could see of what a process knows, times by the wall clock."""
     fleet, presence = process.fleet, process.presence
     inventory = fleet.inventory
@@ -202,7 +209,7 @@ def state_counts(counted: Any, names: Iterable[str]) -> dict[tuple[str, str], in
     return {key: count for key, count in counted.samples(names) if count}
 
 
-def recount(process: Process) -> tuple[dict[Any, int], dict[Any, int]]:
+def recount(process: FleetProcess) -> tuple[dict[Any, int], dict[Any, int]]:
     """Clients by type and by group, counted one by one."""
     types: dict[Any, int] = {}
     groups: dict[Any, int] = {}
@@ -217,7 +224,7 @@ def recount(process: Process) -> tuple[dict[Any, int], dict[Any, int]]:
     return types, groups
 
 
-def check(process: Process) -> None:
+def check(process: FleetProcess) -> None:
     """What must hold at any time, whatever happened."""
     presence, fleet = process.presence, process.fleet
     states = [client.state for client in presence.clients.values()]
@@ -234,7 +241,7 @@ def check(process: Process) -> None:
         assert total >= 0
 
 
-def _client(process: Process, client: Client) -> tuple[Any, ...]:
+def _client(process: FleetProcess, client: Client) -> tuple[Any, ...]:
     offset = process.time.offset
     awaited = {
         key: replaced.deadline + offset

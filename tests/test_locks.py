@@ -12,11 +12,12 @@ from packaging.version import Version
 
 PROJECT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
-DEPENDENCIES = PYPROJECT["project"]["dependencies"]
-DEMO = PYPROJECT["project"]["optional-dependencies"]["demo"]
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+# The image and the systemd service can read from Kafka.
+DEPENDENCIES = [*PYPROJECT["project"]["dependencies"], *EXTRAS["kafka"]]
 LOCKS = {
     "requirements.lock": DEPENDENCIES,
-    "requirements.demo.lock": [*DEPENDENCIES, *DEMO],
+    "requirements.demo.lock": [*DEPENDENCIES, *EXTRAS["demo"]],
     "requirements.build.lock": PYPROJECT["build-system"]["requires"],
 }
 PINS = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>\S+)", re.MULTILINE)

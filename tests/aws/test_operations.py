@@ -121,6 +121,7 @@ def ours(request: Request, body: bytes | None, date: datetime):
         signed_headers(
             request.operation.method,
             base + request.target,
+            request.headers,
             body,
             signer=signer,
             region="eu-west-1",

@@ -5,7 +5,7 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from fleet_process import DELAY, FORGET, Process
+from fleet_process import DELAY, FORGET, FleetProcess
 from histories import lifecycle
 from presenced.events.model import LifecycleEvent, SubscriptionEvent
 from registry.life import Registry
@@ -14,11 +14,11 @@ CLIENTS = ("t0", "t1", "line/1")
 START = 1_700_001_000_000
 WAITS = (0.0, 0.5, 4.5, DELAY, 60.0, FORGET, FORGET + DELAY)
 
-Step = Callable[[Process], None]
+Step = Callable[[FleetProcess], None]
 
 
 def waiting(seconds: float) -> Step:
-    def step(process: Process) -> None:
+    def step(process: FleetProcess) -> None:
         process.time.now += seconds
         process.advance()
 
@@ -37,7 +37,7 @@ def forgetting(client_id: str) -> Step:
     return lambda process: process.pipeline.forget([client_id], "expired")
 
 
-def noting_a_gap(process: Process) -> None:
+def noting_a_gap(process: FleetProcess) -> None:
     process.presence.note_gap(process.time.wall)
 
 
@@ -98,7 +98,7 @@ def registry_steps(draw: st.DrawFn) -> Step:
         registry.step()
     events = registry.events[-draw(st.integers(1, 8)) :]
 
-    def step(process: Process) -> None:
+    def step(process: FleetProcess) -> None:
         for event in events:
             process.apply_registry(event)
 

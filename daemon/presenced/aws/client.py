@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,9 +24,17 @@ from presenced.aws.credentials import (
 )
 from presenced.aws.errors import RESULTS, AwsError, Cause, Result
 from presenced.aws.operations import OPERATIONS, Request
-from presenced.aws.refusals import refusal
+from presenced.aws.queue import OPERATIONS as QUEUE_OPERATIONS
+from presenced.aws.refusals import clock_ahead, refusal
 from presenced.aws.signing import signed_headers
-from presenced.aws.transport import HttpAnswer, HttpRequest, Transport, client_tls, timed_out
+from presenced.aws.transport import (
+    POOL_SIZE,
+    HttpAnswer,
+    HttpRequest,
+    Transport,
+    client_tls,
+    timed_out,
+)
 from presenced.settings import AwsEndpoints, Settings, aws_endpoints
 from presenced.system.loop import Clocks
 
@@ -52,7 +60,7 @@ def retry_delay(attempt: int, share: float) -> float:
 
 @dataclass(slots=True)
 class RequestCounts:
-    """How many requests were made, by operation and result; known ones start at 0."""
+    """How many requests were made, by operation and result; those about AWS IoT start at 0."""
 
     requests: dict[tuple[str, Result], int] = field(
         default_factory=lambda: {
@@ -64,7 +72,14 @@ class RequestCounts:
 
     def count(self, operation: str, error: AwsError | None) -> None:
         """Count a request that succeeded, or failed with an error."""
-        self.requests[operation, error.result if error else "ok"] += 1
+        key: tuple[str, Result] = (operation, error.result if error else "ok")
+        self.requests[key] = self.requests.get(key, 0) + 1
+
+    def expect(self, operations: Iterable[str]) -> None:
+        """Start the counters of operations at 0, unless they run already."""
+        for name in operations:
+            for result in RESULTS:
+                self.requests.setdefault((name, result), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +87,15 @@ class Answer(Generic[T]):
     """An answer as a value, and as it was received: its `body` is JSON.
 
     `asked` is when the successful attempt was sent, `received` when its answer was complete; both
-    in seconds since the epoch.
+    in seconds since the epoch. `clock_ahead` is how many seconds this machine's clock is ahead of
+    the server's, by the date of the answer; None if it has none.
     """
 
     value: T
     asked: float
     received: float
     body: bytes = field(repr=False)
+    clock_ahead: float | None = None
 
 
 class AwsClient:
@@ -173,16 +190,20 @@ class AwsClient:
 
     def _unsigned(self, request: Request[object]) -> HttpRequest:
         operation = request.operation
-        if operation.service == "iotdata":
-            base: str | None = self._endpoints.data_url
-            key = "aws.data_url and mqtt.endpoint"
+        if request.base_url is not None:
+            base: str | None = request.base_url
+            key = "sqs.queue_url"
+        elif operation.service == "iotdata":
+            base, key = self._endpoints.data_url, "aws.data_url and mqtt.endpoint"
         else:
             base, key = self._endpoints.iot_url, "aws.iot_url and aws.region"
         if base is None:
             detail = "no address of the data plane is set"
             raise AwsError(Cause.INVALID_REQUEST, operation.name, detail, "Set aws.data_url")
         url = base + request.target
-        return HttpRequest(operation.name, key, operation.method, url, body=request.body)
+        return HttpRequest(
+            operation.name, key, operation.method, url, request.headers, body=request.body
+        )
 
     async def _exchange(
         self, request: Request[T], unsigned: HttpRequest, within: float
@@ -205,7 +226,8 @@ class AwsClient:
             if error.cause is Cause.CREDENTIALS:
                 self.credentials.discard(credentials)
             raise error
-        return Answer(_value(request, unsigned, answer), asked, answer.received, answer.body)
+        value = _value(request, unsigned, answer)
+        return Answer(value, asked, answer.received, answer.body, clock_ahead(answer))
 
     async def _signed(
         self, unsigned: HttpRequest, service: str, credentials: Credentials, now: float
@@ -213,6 +235,7 @@ class AwsClient:
         headers = await signed_headers(
             unsigned.method,
             unsigned.url,
+            unsigned.headers,
             unsigned.body,
             signer=credentials.signer,
             region=self._endpoints.region,
@@ -241,8 +264,26 @@ def open_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> Aw
 
     Raises SettingsError if the region is unknown.
     """
+    return _open(settings, settings.region, POOL_SIZE, counts, clocks)
+
+
+def open_queue_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> AwsClient:
+    """Return a client for the queue of the settings, with a connection for each receiver."""
+    counts.expect(QUEUE_OPERATIONS)
+    size = POOL_SIZE + settings.sqs.receivers
+    return _open(settings, settings.queue_region, size, counts, clocks)
+
+
+def _open(
+    settings: Settings,
+    region: str | None,
+    pool_size: int,
+    counts: RequestCounts,
+    clocks: Clocks,
+) -> AwsClient:
     aws, files = settings.aws, settings.tls_files
     endpoints = aws_endpoints(aws, settings.mqtt_endpoint, settings.sqs.queue_url)
+    endpoints = replace(endpoints, region=region or endpoints.region)
     ca = files.ca if files else None
     provider: CredentialsProvider = DefaultChainProvider(clocks)
     if files and endpoints.credentials_url and aws.role_alias and aws.thing_name:
@@ -258,7 +299,7 @@ def open_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> Aw
     return AwsClient(
         endpoints,
         CredentialsCache(provider, clocks),
-        Transport(partial(client_tls, ca), clocks.wall),
+        Transport(partial(client_tls, ca), clocks.wall, pool_size),
         Budgets(settings.reconcile, clocks.monotonic),
         counts,
         clocks,

@@ -4,7 +4,7 @@ import json
 from enum import StrEnum
 from typing import Literal, get_args
 
-from presenced.settings.partitions import arn_prefix
+from presenced.settings.partitions import partition_of
 
 Result = Literal["ok", "throttled", "denied", "failed"]
 """What became of a request: the label values of its metric."""
@@ -26,6 +26,10 @@ class Cause(StrEnum):
     INDEX_BUILDING = "index_building"
     NOT_FOUND = "not_found"
     """AWS knows nothing by this name."""
+    NO_QUEUE = "no_queue"
+    """There is no such queue."""
+    KEY = "key"
+    """The key that encrypts a queue cannot be used."""
     INVALID_REQUEST = "invalid_request"
     UNAVAILABLE = "unavailable"
     """AWS reports an internal error."""
@@ -38,7 +42,7 @@ class Cause(StrEnum):
 
 
 _MAY_PASS = (Cause.THROTTLED, Cause.UNAVAILABLE, Cause.UNREACHABLE, Cause.TIMEOUT)
-_REFUSED = (Cause.DENIED, Cause.CREDENTIALS, Cause.CLOCK)
+_REFUSED = (Cause.DENIED, Cause.CREDENTIALS, Cause.CLOCK, Cause.KEY)
 
 
 class AwsError(Exception):
@@ -91,7 +95,10 @@ class AwsError(Exception):
 def policy_statement(permission: str, resource: str, *, region: str) -> str:
     """Return the policy statement that allows `permission`, as JSON.
 
-    `resource` is `*`, or the last part of an ARN of AWS IoT, such as `thing/*`.
+    `resource` is `*`, or the last part of an ARN of the permission's service, such as `thing/*` of
+    AWS IoT, or the name of a queue.
     """
-    arn = resource if resource == "*" else f"{arn_prefix(region)}:ACCOUNT:{resource}"
+    service = permission.partition(":")[0]
+    arn = f"arn:{partition_of(region).name}:{service}:{region}:ACCOUNT:{resource}"
+    arn = resource if resource == "*" else arn
     return json.dumps({"Effect": "Allow", "Action": permission, "Resource": arn})

@@ -1,4 +1,4 @@
-"""The operations of AWS IoT that presenced uses, and their requests.
+"""The operations of AWS IoT that presenced uses, and their requests; those of SQS are in `queue`.
 
 Methods, paths and limits are those of the AWS IoT API reference, permissions and their resources
 those of the Service Authorization Reference. Operations of the service `iotdata` are those of the
@@ -42,19 +42,21 @@ class Operation:
     """An operation, by the name that AWS and its permission have.
 
     `service` is what its requests are signed for. `resource` is the last part of the ARN that the
-    permission is about, or `*`.
+    permission is about, or `*`. `action` is the name of the permission, if it is another one.
     """
 
     name: str
-    service: Literal["iot", "iotdata"]
+    service: Literal["iot", "iotdata", "sqs"]
     method: Literal["GET", "POST"]
     resource: str
     budget: Budget = Budget.NONE
+    action: str = ""
 
     @property
     def permission(self) -> str:
         """The action that a policy has to allow."""
-        return f"iot:{self.name}"
+        prefix = "sqs" if self.service == "sqs" else "iot"
+        return f"{prefix}:{self.action or self.name}"
 
     @property
     def needs_index(self) -> bool:
@@ -99,7 +101,7 @@ class Request(Generic[T_co]):
     """A request before it is signed; `read` makes a value of the answer's body.
 
     `path` is percent-encoded, `query` is not. `client_id` is the client that it is about, if its
-    budget counts clients.
+    budget counts clients. `base_url` is where it goes, if not to an endpoint of AWS IoT.
     """
 
     operation: Operation
@@ -108,6 +110,19 @@ class Request(Generic[T_co]):
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     client_id: str | None = None
+    base_url: str | None = None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers that say what the body is; the operation of SQS is named by one."""
+        if self.body is None:
+            return {}
+        if self.operation.service == "sqs":
+            return {
+                "Content-Type": "application/x-amz-json-1.0",
+                "X-Amz-Target": f"AmazonSQS.{self.operation.name}",
+            }
+        return {"Content-Type": "application/json"}
 
     @property
     def target(self) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from presenced.aws.errors import AwsError, Cause, policy_statement
 from presenced.aws.operations import Budget, Operation
+from presenced.aws.queue_refusals import queue_cause, queue_texts
 from presenced.aws.transport import HttpAnswer
 from presenced.settings.values import format_duration
 
@@ -60,7 +61,6 @@ _CREDENTIALS_REMEDY = (
     "Check where they come from: aws.role_alias, else the environment variables, the configuration"
     " files or the role of this machine. Check that they are for aws.region"
 )
-_ADDRESS_REMEDY = "Check the addresses in the section aws, and the proxy that HTTPS_PROXY names"
 
 
 def enable_indexing(thing_mode: str = "REGISTRY") -> str:
@@ -110,9 +110,10 @@ def refusal(operation: Operation, answer: HttpAnswer, region: str) -> AwsError:
     elif cause is Cause.INVALID_REQUEST:
         shown = _PRIVATE.sub("...", "".join(c for c in message if c.isprintable()))[:_SHOWN]
         detail = f"AWS does not accept the request ({kind or answer.status}: {shown})"
-        remedy = "Check aws.region and the addresses in the section aws"
+        remedy = f"Check aws.region and {_addresses(operation)}"
     else:
-        detail, remedy = _texts(cause, operation, answer.status, kind)
+        texts = queue_texts(cause, operation, kind, region) if operation.service == "sqs" else None
+        detail, remedy = texts or _texts(cause, operation, answer.status, kind)
     return AwsError(
         cause,
         operation.name,
@@ -161,12 +162,14 @@ def _read(answer: HttpAnswer) -> _Said:
     kind = answer.headers.get("x-amzn-ErrorType") or body.get("__type") or body.get("code") or ""
     message = body.get("message") or body.get("Message") or ""
     # NAME, NAME:http://... or com.amazonaws.iot#NAME, as the AWS SDKs read it.
-    name = str(kind).partition(":")[0].rpartition("#")[2]
+    name = str(kind).partition(":")[0].rpartition("#")[2].rpartition(".")[2]
     return _Said(name if _NAME.fullmatch(name) else "", str(message), is_json)
 
 
 def _cause(operation: Operation, status: int, said: _Said, ahead: float | None) -> Cause:
     kind = said.kind
+    if operation.service == "sqs" and (cause := queue_cause(kind)) is not None:
+        return cause
     if kind in _THROTTLED or status == _STATUS_THROTTLED:
         return Cause.THROTTLED
     if kind == "IndexNotReadyException":
@@ -202,5 +205,12 @@ def _texts(cause: Cause, operation: Operation, status: int, kind: str) -> tuple[
     if cause in _FIXED_TEXTS:
         return _FIXED_TEXTS[cause]
     if status in _REDIRECTS:
-        return f"the server redirects (HTTP status {status}), as AWS never does", _ADDRESS_REMEDY
-    return f"the server does not answer as AWS does (HTTP status {status})", _ADDRESS_REMEDY
+        detail = f"the server redirects (HTTP status {status}), as AWS never does"
+    else:
+        detail = f"the server does not answer as AWS does (HTTP status {status})"
+    return detail, f"Check {_addresses(operation)}, and the proxy that HTTPS_PROXY names"
+
+
+def _addresses(operation: Operation) -> str:
+    """Return what may be wrong if another server is asked than that of AWS."""
+    return "sqs.queue_url" if operation.service == "sqs" else "the addresses in the section aws"

@@ -20,6 +20,7 @@ _USER_AGENT = f"presenced/{__version__}"
 async def signed_headers(
     method: str,
     url: str,
+    headers: Mapping[str, str],
     body: bytes | None,
     *,
     signer: Any,
@@ -27,19 +28,16 @@ async def signed_headers(
     service: str,
     date: datetime,
 ) -> Mapping[str, str]:
-    """Return all headers of a request: those that are signed, the signature, the user agent.
+    """Return all headers of a request: the given ones and others signed, the signature, the agent.
 
     `url` is percent-encoded. `signer` is a credentials provider of the runtime. `date` has a zone.
     Raises AwsCrtError if the provider fails.
     """
     parts = urlsplit(url)
-    headers = [("Host", parts.netloc)]
-    if body is not None:
-        headers.append(("Content-Type", "application/json"))
     request: Any = http.HttpRequest(
         method,
         f"{parts.path}?{parts.query}" if parts.query else parts.path,
-        http.HttpHeaders(headers),
+        http.HttpHeaders([("Host", parts.netloc), *headers.items()]),
         io.InputStream(BytesIO(body)) if body is not None else None,  # type: ignore[no-untyped-call]
     )
     config = auth.AwsSigningConfig(  # type: ignore[no-untyped-call]

@@ -10,7 +10,8 @@ class Message(msgspec.Struct, gc=False):
 
     `received` is the wall clock in seconds since the epoch and `moment` the monotonic clock in
     seconds, both read when the message reached this process. `acknowledge` sends the PUBACK (MQTT 5
-    section 3.4); it is None for QoS 0 and for a transport that has acknowledged already.
+    section 3.4); it is None for QoS 0 and for a transport that has acknowledged already. `offset`
+    is the place of a record in its partition of a Kafka topic, -1 elsewhere.
     """
 
     topic: str
@@ -20,3 +21,4 @@ class Message(msgspec.Struct, gc=False):
     moment: float
     connection: str = ""
     acknowledge: Callable[[], None] | None = None
+    offset: int = -1

@@ -37,7 +37,9 @@ class Delivery:
     """Moves messages from `inbox` through the pipeline, on the event loop.
 
     `held_at` returns the monotonic time after which the source may still deliver what came in time
-    for a deadline. `store` is None without a state file. `deadlines_per_turn` bounds what fires in
+    for a deadline. `in_order` is whether messages come in the order in which they entered, as those
+    of a partition do: then nothing that is in time for a deadline comes after a later message, and
+    only the timer waits for `held_at`. `store` is None without a state file. `deadlines_per_turn` bounds what fires in
     one turn of the loop.
     """
 
@@ -48,6 +50,7 @@ class Delivery:
         store: Store | None,
         clocks: Clocks,
         *,
+        in_order: bool = False,
         deadlines_per_turn: int = 500,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -55,6 +58,7 @@ class Delivery:
         self._held_at = held_at
         self._store = store
         self._clocks = clocks
+        self._in_order = in_order
         self._deadlines_per_turn = deadlines_per_turn
         # When the messages arrived that wait for a commit.
         self._unacknowledged: deque[float] = deque()
@@ -79,6 +83,13 @@ class Delivery:
         comes again to the next process, which fires what is due then.
         """
         self.inbox.close()
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def discard(self) -> None:
+        """Drop what waits, take nothing after that, and fire no deadline any more."""
+        self.inbox.discard()
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -137,9 +148,10 @@ class Delivery:
             self.arm()
 
     def _deliver(self, messages: list[Message]) -> int:
+        hold_after = math.inf if self._in_order else self.hold_after()
         try:
             applied = self._pipeline.process(
-                messages, hold_after=self.hold_after(), limit=self._deadlines_per_turn
+                messages, hold_after=hold_after, limit=self._deadlines_per_turn
             )
             acknowledge = [m.acknowledge for m in messages[:applied] if m.acknowledge is not None]
             if self._store is None:

@@ -36,7 +36,9 @@ class Shard:
 
     def deliver(self, held_at: Callable[[], float], store: Store | None) -> None:
         """Take messages from now on; the arguments are those of `Delivery`."""
-        self.delivery = Delivery(self.pipeline, held_at, store, self._clocks)
+        self.delivery = Delivery(
+            self.pipeline, held_at, store, self._clocks, in_order=self.partition is not None
+        )
         self.sources.inbox = self.delivery.inbox
 
     def use(self, settings: Settings, before: Settings) -> None:

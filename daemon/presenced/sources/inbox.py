@@ -5,7 +5,7 @@ import contextlib
 import threading
 import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from presenced.events.message import Message
 from presenced.system.log import get_logger
@@ -77,18 +77,33 @@ class Inbox:
         `close` or the end of the loop. The caller counts it and does not acknowledge it.
         """
         with self._lock:
-            if self._closed or self._loop.is_closed():
+            is_excess = message.qos == 0 and len(self._waiting) >= self._capacity
+            if is_excess or not self._wake():
                 return False
-            if message.qos == 0 and len(self._waiting) >= self._capacity:
-                return False
-            if not self._awake:
-                # Under the lock, so that close() cannot run between the check and the call.
-                try:
-                    self._loop.call_soon_threadsafe(self._turn)
-                except RuntimeError:  # the loop was closed since the check above
-                    return False
-                self._awake = True
             self._waiting.append(message)
+        return True
+
+    def put_all(self, messages: Sequence[Message]) -> bool:
+        """Take messages of QoS 1, as `put` does, in one go."""
+        with self._lock:
+            if not self._wake():
+                return False
+            self._waiting.extend(messages)
+        return True
+
+    def _wake(self) -> bool:
+        """Have what waits delivered; return False if nothing is delivered any more.
+
+        Called with the lock, so that `close` cannot run between the check and the call.
+        """
+        if self._closed or self._loop.is_closed():
+            return False
+        if not self._awake:
+            try:
+                self._loop.call_soon_threadsafe(self._turn)
+            except RuntimeError:  # the loop was closed since the check above
+                return False
+            self._awake = True
         return True
 
     def drain(self) -> None:
@@ -106,6 +121,12 @@ class Inbox:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SETTLE_TIMEOUT):
                     await self._settled()
+
+    def discard(self) -> None:
+        """Drop all waiting messages and refuse later ones."""
+        with self._lock:
+            self._closed = True
+            self._waiting.clear()
 
     def close(self) -> None:
         """Deliver all waiting messages and refuse later ones; called on the loop."""

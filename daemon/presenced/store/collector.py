@@ -1,9 +1,12 @@
-"""A fleet as rows of the state file: restored at the start, then collected as it changes."""
+"""A fleet as rows of tables: restored at the start, then collected as it changes.
+
+The rows are kept in the state file, or as records of Kafka's state topic.
+"""
 
 from array import array
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client, State
@@ -11,7 +14,6 @@ from presenced.presence.client import EventStamp
 from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.sources.gap_detector import GapDetector
 from presenced.store.changes import Changes
-from presenced.store.file import StateFile
 from presenced.store.records import (
     Notes,
     Offsets,
@@ -39,6 +41,15 @@ from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
 _UNKNOWN = State.UNKNOWN  # as a global: see `State`
+
+R = TypeVar("R", bound=tuple[Any, ...])
+
+
+class RowReader(Protocol):
+    """What an earlier process kept."""
+
+    def read(self, row_type: type[R]) -> Iterable[R]:
+        """Return all rows of a table, by the type of its rows."""
 
 
 class DirtyKeys:
@@ -75,15 +86,16 @@ class DirtyKeys:
 class Collector:
     """Makes rows of everything that has changed since `restore` or the last `collect`.
 
-    `dirty` observes the pipeline. `requests` are the operators' requests to forget clients. If one
-    row fails because of an error in presenced, it is left out, logged and counted in `counts`; all
-    others are written. `offsets` convert monotonic time into the times of the file.
+    `gap_detector` has the MQTT sessions; None if there are none to keep. `dirty` observes the
+    pipeline. `requests` are the operators' requests to forget clients. If one row fails because of
+    an error in presenced, it is left out, logged and counted in `counts`; all others are written.
+    `offsets` convert monotonic time into the times of the rows.
     """
 
     def __init__(
         self,
         pipeline: Pipeline,
-        gap_detector: GapDetector,
+        gap_detector: GapDetector | None,
         totals: Iterable[Total],
         clocks: Clocks,
         counts: WriterCounts,
@@ -101,13 +113,12 @@ class Collector:
         self._written_disconnects = range(0)
         self._log = ThrottledLogger(get_logger("presenced.state"))
 
-    def restore(self, file: StateFile) -> None:
-        """Restore what a file holds into a fleet that knows nothing; `Fleet.recount` must follow.
+    def restore(self, rows: RowReader) -> None:
+        """Restore an earlier process's rows into an empty fleet; `Fleet.recount` must follow.
 
-        Raises StateDamagedError and StateUnusableError, and other exceptions for values that
-        presenced never wrote.
+        Raises what `rows` raises, and other exceptions for values that presenced never wrote.
         """
-        notes = Notes.of(file.read(MetaRow))
+        notes = Notes.of(rows.read(MetaRow))
         now = self._clocks.monotonic()
         # `lived` continues with the monotonic clock, whatever the wall clock is set to.
         self.offsets = Offsets(
@@ -115,27 +126,28 @@ class Collector:
         )
         # Sessions that no connection has any more are deleted.
         self._noted = dict.fromkeys(notes.encoded(), "")
-        self._gap_detector.restore(notes.sessions)
-        self._restore_fleet(file, notes, now)
-        self._totals.restore(file.read(CounterRow))
-        for _ in file.read(ForgetRow):
+        if self._gap_detector is not None:
+            self._gap_detector.restore(notes.sessions)
+        self._restore_fleet(rows, notes, now)
+        self._totals.restore(rows.read(CounterRow))
+        for _ in rows.read(ForgetRow):
             pass  # the writer takes them later, and could only skip damaged ones
         disconnects = self._fleet.presence.disconnects
         self._written_disconnects = range(disconnects.first, disconnects.end)
 
-    def _restore_fleet(self, file: StateFile, notes: Notes, now: float) -> None:
+    def _restore_fleet(self, rows: RowReader, notes: Notes, now: float) -> None:
         presence = self._fleet.presence
         self._fleet.inventory.restore(
-            (restored_object(Thing(row.name), row) for row in file.read(ThingRow)),
-            (restored_object(ThingType(row.name), row) for row in file.read(ThingTypeRow)),
-            (restored_object(ThingGroup(row.name), row) for row in file.read(ThingGroupRow)),
+            (restored_object(Thing(row.name), row) for row in rows.read(ThingRow)),
+            (restored_object(ThingType(row.name), row) for row in rows.read(ThingTypeRow)),
+            (restored_object(ThingGroup(row.name), row) for row in rows.read(ThingGroupRow)),
         )
         presence.restore_gaps(notes.gap_epoch, notes.last_gap_at)
-        presence.disconnects.restore(file.read(DisconnectRow))
-        self._restore_clients(file, now)
+        presence.disconnects.restore(rows.read(DisconnectRow))
+        self._restore_clients(rows, now)
 
-    def _restore_clients(self, file: StateFile, now: float) -> None:
-        """Restore the clients in the order of their arrival; rows are in that of client IDs."""
+    def _restore_clients(self, rows: RowReader, now: float) -> None:
+        """Restore the clients in the order of their arrival; rows come in any order."""
         presence = self._fleet.presence
         interned: dict[str | None, str | None] = {}
         # Side by side in arrays, because of the memory for a million clients.
@@ -143,7 +155,7 @@ class Collector:
         deadlines: list[float | None] = []
         awaited: dict[int, list[tuple[EventStamp, float]]] = {}
         arrivals = array("q")
-        for row in file.read(ClientRow):
+        for row in rows.read(ClientRow):
             client, arrival = client_of(row, interned), row.arrival or 0
             self.dirty.arrived = max(self.dirty.arrived, arrival)
             if row.departed:
@@ -208,7 +220,7 @@ class Collector:
             now + self.offsets.lived,
             # Milliseconds, so that it changes only if the clock is set; never -0.0.
             round(self._clocks.wall() - now - self.offsets.wall, 3) + 0.0,
-            tuple(self._gap_detector.sessions),
+            tuple(self._gap_detector.sessions) if self._gap_detector is not None else (),
         ).encoded()
         for key in self._noted.keys() - noted.keys():
             changes.meta[key] = None

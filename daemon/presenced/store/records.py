@@ -74,13 +74,13 @@ def client_row(
         client.transition,
         client.reason,
         client.thing_name,
-        client.connected,
+        1 if client.connected else 0,
         client.timestamp,
         client.version,
         client.session,
         None if client.deadline is None else client.deadline + offsets.wall,
         client.gap_epoch,
-        departed,
+        1 if departed else 0,
         extra,
         None if client.offline_at is None else client.offline_at + offsets.lived,
         arrival,
@@ -182,9 +182,9 @@ RegistryObject = TypeVar("RegistryObject", Thing, ThingGroup, ThingType)
 
 def object_row(item: Thing | ThingGroup | ThingType, row_type: type[ObjectRow]) -> ObjectRow:
     """Return a thing, group or type as a row."""
-    last_event: tuple[Any, ...] = (None, None, None, False)
-    if item.stamp is not None:
-        last_event = msgspec.structs.astuple(item.stamp)
+    last_event: tuple[Any, ...] = (None, None, None, 0)
+    if (stamp := item.stamp) is not None:
+        last_event = (stamp.object_id, stamp.version, stamp.timestamp, int(stamp.deleted))
     fields: list[Any] = [_column(getattr(item, name)) for name in _FIELDS[row_type]]
     return row_type._make((item.name, *last_event, item.deleted_at, *fields))
 
@@ -202,10 +202,12 @@ def restored_object(
     return item
 
 
-def _column(value: Any) -> str | bool | None:
-    """Return the value of a column: text and flags unchanged, everything else as JSON."""
-    if value is None or isinstance(value, str | bool):
+def _column(value: Any) -> str | int | None:
+    """Return the value of a column: text unchanged, flags as 0 or 1, everything else as JSON."""
+    if value is None or isinstance(value, str):
         return value
+    if isinstance(value, bool):
+        return int(value)
     return _encoded(dict(value) if isinstance(value, Mapping) else value) if value else None
 
 

@@ -1,0 +1,69 @@
+"""The fleet of one partition of Kafka: a shard, and the changelog that keeps it."""
+
+from collections.abc import Callable, Iterable
+
+from presenced.service.shard import Shard
+from presenced.sources.gaps import Gap, GapReason
+from presenced.sources.inbox import Inbox
+from presenced.sources.kafka.partition import Record
+from presenced.store.changelog import Changelog
+from presenced.store.changelog_records import RecordReader
+
+
+class ShardFleet:
+    """What Kafka's source does with a shard; see `PartitionFleet`.
+
+    `on_show` is called when the shard may be seen, `on_stop` when it may not any more.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        store: Changelog,
+        held_at: Callable[[], float],
+        on_show: Callable[[Shard], None],
+        on_stop: Callable[[Shard], None],
+    ) -> None:
+        self.shard = shard
+        self.store = store
+        self._on_show = on_show
+        self._on_stop = on_stop
+        shard.deliver(held_at, store)
+        shard.pipeline.observers.append(store)
+
+    @property
+    def inbox(self) -> Inbox:
+        """Where the events of the partition go."""
+        return self.shard.delivery.inbox
+
+    def restore(self, records: Iterable[Record]) -> bool:
+        """Restore the fleet, in a thread that alone uses it; return whether there was any state."""
+        rows = RecordReader()
+        for key, value in records:
+            rows.add(key, value)
+        self.store.restore(rows)
+        return bool(rows)
+
+    def restored(self) -> None:
+        """Take over what has been restored."""
+        self.shard.pipeline.recount()
+        self.shard.clients.restored()
+        self.shard.delivery.arm()
+
+    def note_gap(self) -> None:
+        """Report that events are missing."""
+        number = self.store.partition
+        self.shard.gaps.report(f"partition {number}", Gap(GapReason.OFFSET_OUT_OF_RANGE, 0.0))
+
+    def show(self) -> None:
+        """Let the shard be seen."""
+        self._on_show(self.shard)
+
+    def stop(self) -> None:
+        """Apply and show nothing more."""
+        self._on_stop(self.shard)
+        self.shard.delivery.discard()
+
+    def close(self) -> None:
+        """Give up the shard, which may be large."""
+        self.shard.delivery.discard()

@@ -1,0 +1,1 @@
+"""Events from Apache Kafka: a worker of a consumer group, and the transactions it writes."""

@@ -1,0 +1,296 @@
+"""The thread that polls the consumer group and puts records into the inboxes of their partitions.
+
+Assignments and revocations are callbacks of the poll, so they come in order with the records.
+"""
+
+import contextlib
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka import (
+    Message as Record,
+)
+
+from presenced.events.message import Message
+from presenced.sources.kafka.errors import OUT_OF_RANGE, PARTITION_END
+from presenced.sources.kafka.partition import OwnedPartition
+from presenced.sources.records import TOPIC_HEADER, UnreadableRecordError, read_record
+from presenced.system.log import get_logger
+from presenced.system.loop import Clocks
+
+_RECORDS_AT_ONCE = 1_000
+# A poll waits until it has that many records or this time is over.
+_POLL_TIMEOUT = 0.02
+_BACKLOG_PAUSE = 0.005
+_QUERY_TIMEOUT = 10.0
+
+
+class GroupListener(Protocol):
+    """What the consumer reports, in its thread."""
+
+    def assigned(self, partitions: Sequence[OwnedPartition]) -> None:
+        """The worker owns more partitions."""
+
+    def revoked(self, partitions: Sequence[OwnedPartition]) -> None:
+        """Another worker gets partitions once this returns."""
+
+    def lost(self, partitions: Sequence[OwnedPartition]) -> None:
+        """Another worker may have the partitions already."""
+
+    def out_of_range(self, partition: OwnedPartition, position: int) -> None:
+        """Events are missing; those from `position` on follow."""
+
+    def error(self, error: KafkaError, topic: str | None) -> None:
+        """Something went wrong; the consumer goes on unless the error is fatal."""
+
+    def ended(self) -> None:
+        """The consumer has left the group, and its thread ends."""
+
+
+class GroupConsumer:
+    """A member of the consumer group.
+
+    `config` is that of librdkafka. A partition that is assigned stays paused until `begin`. While
+    the inboxes hold more than `max_backlog` messages, nothing is polled. A loop that hangs thus
+    ends the membership after `max.poll.interval.ms`.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        topic: str,
+        listener: GroupListener,
+        clocks: Clocks,
+        *,
+        max_backlog: int = 20_000,
+    ) -> None:
+        self._topic = topic
+        self._listener = listener
+        self._clocks = clocks
+        self._max_backlog = max_backlog
+        self._owned: dict[int, OwnedPartition] = {}
+        self._running: dict[int, OwnedPartition] = {}
+        self._to_begin: list[tuple[OwnedPartition, int]] = []
+        self._stopping = False
+        self._log = get_logger("presenced.kafka")
+        self._consumer: Consumer = Consumer(dict(config))
+        self._thread = threading.Thread(target=self._run, name="kafka consumer", daemon=True)
+
+    def start(self) -> None:
+        """Join the group."""
+        self._thread.start()
+
+    def begin(self, partition: OwnedPartition, position: int) -> None:
+        """Deliver the records of a partition from an offset on; called from any thread."""
+        self._to_begin.append((partition, position))
+
+    def stop(self) -> None:
+        """Leave the group, after all partitions are revoked; called from any thread."""
+        self._stopping = True
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end of the thread; return whether it has ended."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def metadata(self) -> Any:
+        """Return what proves the membership to a transaction; None if the worker is no member.
+
+        Called from any thread.
+        """
+        with contextlib.suppress(RuntimeError):  # the consumer is closed
+            metadata = self._consumer.consumer_group_metadata()
+            return metadata if is_member(metadata) else None
+        return None
+
+    def _run(self) -> None:
+        try:
+            self._consumer.subscribe(
+                [self._topic],
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_lost,
+            )
+            while not self._stopping:
+                self._begin_partitions()
+                if self._backlog() >= self._max_backlog:
+                    time.sleep(_BACKLOG_PAUSE)
+                else:
+                    self._take(self._consumer.consume(_RECORDS_AT_ONCE, _POLL_TIMEOUT))
+        except Exception:  # noqa: BLE001 - the worker joins anew
+            self._log.exception("the Kafka consumer ended because of an error in presenced")
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        try:
+            self._consumer.close()  # calls `_on_revoke`
+        except Exception:  # noqa: BLE001 - the group notices after the session timeout
+            self._log.exception("could not leave the consumer group")
+        finally:
+            self._report(self._listener.lost, list(self._owned.values()))
+            self._listener.ended()
+
+    def _backlog(self) -> int:
+        return sum(
+            each.fleet.inbox.backlog for each in self._running.values() if each.fleet is not None
+        )
+
+    def _begin_partitions(self) -> None:
+        """Begin with the partitions that have been restored."""
+        waiting, self._to_begin = self._to_begin, []
+        for partition, position in waiting:
+            if self._owned.get(partition.number) is not partition:
+                continue
+            place = TopicPartition(self._topic, partition.number, position)
+            try:
+                self._consumer.seek(place)
+                self._consumer.resume([place])
+            except KafkaException as error:  # not active yet
+                self._log.debug("seek again", partition=partition.number, detail=str(error))
+                self._to_begin.append((partition, position))
+                continue
+            partition.delivered = position
+            self._running[partition.number] = partition
+
+    def _take(self, records: Sequence[Record]) -> None:
+        wall = self._clocks.wall()
+        offset = self._clocks.monotonic() - wall
+        messages: defaultdict[int, list[Message]] = defaultdict(list)
+        ends: dict[int, int] = {}
+        for record in records:
+            error = record.error()
+            if error is not None:
+                self._take_error(record, error, ends)
+                continue
+            number: int = record.partition()  # type: ignore[assignment]
+            messages[number].append(self._message(record, wall, offset))
+        for number, batch in messages.items():
+            self._put(number, batch)
+        for number, end in ends.items():
+            if (partition := self._running.get(number)) is not None:
+                partition.end = end
+
+    def _message(self, record: Record, wall: float, offset: float) -> Message:
+        """Return a record as a message, received when it entered the topic, but not after `wall`.
+
+        `offset` turns wall-clock time into monotonic time.
+        """
+        value = record.value() or b""
+        try:
+            topic, payload = read_record(value)
+        except UnreadableRecordError:
+            topic, payload = self._read_with_header(record, value)
+        received = record.timestamp()[1] / 1000
+        if received > wall or received <= 0:
+            received = wall
+        at: int = record.offset()  # type: ignore[assignment]
+        return Message(topic, payload, 1, received, received + offset, offset=at)
+
+    def _read_with_header(self, record: Record, value: bytes) -> tuple[str, bytes]:
+        """Read a record whose topic is in a header; without topic it is rejected, and counted."""
+        headers: Mapping[str, Any] = dict(record.headers() or ())
+        try:
+            return read_record(value, (headers.get(TOPIC_HEADER) or b"").decode())
+        except (UnreadableRecordError, UnicodeError):
+            return "", value
+
+    def _put(self, number: int, messages: list[Message]) -> None:
+        partition = self._running.get(number)
+        if partition is None or partition.fleet is None:
+            return
+        if messages[0].offset < partition.delivered:  # fetched before `begin`
+            messages = [each for each in messages if each.offset >= partition.delivered]
+            if not messages:
+                return
+        partition.delivered = messages[-1].offset + 1
+        partition.fleet.inbox.put_all(messages)
+
+    def _take_error(self, record: Record, error: KafkaError, ends: dict[int, int]) -> None:
+        code, number = error.code(), record.partition()
+        if code == PARTITION_END:
+            ends[number] = record.offset()  # type: ignore[index, assignment]
+        elif code == OUT_OF_RANGE and number in self._running:
+            self._begin_anew(self._running[number])
+        else:
+            self._listener.error(error, record.topic())
+
+    def _begin_anew(self, partition: OwnedPartition) -> None:
+        """Go on with the oldest events there are, because those that would follow are missing."""
+        place = TopicPartition(self._topic, partition.number, OFFSET_BEGINNING)
+        try:
+            first, _ = self._consumer.get_watermark_offsets(place, timeout=_QUERY_TIMEOUT)
+        except KafkaException as error:
+            self._listener.error(error.args[0], self._topic)
+            first = partition.delivered  # out of range again, and tried again
+        del self._running[partition.number]
+        partition.end = 0
+        self._listener.out_of_range(partition, first)
+        self.begin(partition, first)
+
+    def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        partitions = [OwnedPartition(place.partition) for place in places]
+        # An offset of no meaning: nothing is fetched until `begin` knows the right one.
+        consumer.incremental_assign(
+            [TopicPartition(place.topic, place.partition, 0) for place in places]
+        )
+        consumer.pause(places)
+        self._owned.update((each.number, each) for each in partitions)
+        self._listener.assigned(partitions)
+
+    def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._report(self._listener.revoked, self._leave(places))
+        consumer.incremental_unassign(places)
+
+    def _on_lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        partitions = self._leave(places)
+        for each in partitions:
+            each.gone = True
+        self._report(self._listener.lost, partitions)
+        consumer.incremental_unassign(places)
+
+    def _leave(self, places: Iterable[TopicPartition]) -> list[OwnedPartition]:
+        for place in places:
+            self._running.pop(place.partition, None)
+        left = (self._owned.pop(place.partition, None) for place in places)
+        return [each for each in left if each is not None]
+
+    def _report(
+        self,
+        report: Callable[[Sequence[OwnedPartition]], None],
+        partitions: Sequence[OwnedPartition],
+    ) -> None:
+        """Report partitions that have gone; whatever happens, they are gone then."""
+        try:
+            if partitions:
+                report(partitions)
+        except Exception:  # noqa: BLE001 - the group must go on
+            self._log.exception("partitions could not be handed over in order")
+        for each in partitions:
+            each.gone = True
+
+
+_MAGIC = b"CGMDv2:"
+
+
+def is_member(metadata: bytes) -> bool:
+    """Return whether group metadata is that of a member, by its generation or member epoch.
+
+    Kafka takes offsets without a member for those of a tool, and does not check them. librdkafka
+    has such metadata while it joins anew (`rd_kafka_consumer_group_metadata_write`).
+    """
+    if not metadata.startswith(_MAGIC):
+        return True  # of a newer librdkafka
+    at = len(_MAGIC)
+    return int.from_bytes(metadata[at : at + 4], sys.byteorder, signed=True) > 0

@@ -1,0 +1,69 @@
+"""Ask Kafka where partitions end."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ListOffsetsResultInfo,
+    OffsetSpec,
+)
+
+_TIMEOUT = 10.0
+
+Answer = Callable[[dict[int, int], KafkaException | None], None]
+"""Gets the ends by partition, and the last error of the others; called in any thread."""
+
+
+class EndOffsets:
+    """Asks for the offsets at which partitions end; `config` is that of librdkafka."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._client = AdminClient(dict(config))
+
+    def of_partition(self, topic: str, partition: int) -> int:
+        """Return the end of a partition, behind all that has been written to it.
+
+        That is also behind open transactions, unlike the end that `ask` tells. Blocks; raises
+        KafkaException.
+        """
+        (future,) = self._list(topic, [partition], IsolationLevel.READ_UNCOMMITTED).values()
+        result: ListOffsetsResultInfo = future.result()
+        return result.offset
+
+    def ask(self, topic: str, partitions: Iterable[int], answer: Answer) -> None:
+        """Ask for the ends of partitions, up to which there is something to read now."""
+        futures = self._list(topic, partitions, IsolationLevel.READ_COMMITTED)
+        numbers, lock = iter(range(1, len(futures) + 1)), threading.Lock()
+
+        def done(_: Future[Any]) -> None:
+            with lock:
+                is_last = next(numbers) == len(futures)
+            if is_last:
+                answer(*_collected(futures))
+
+        for future in futures.values():
+            future.add_done_callback(done)
+
+    def _list(
+        self, topic: str, partitions: Iterable[int], isolation: IsolationLevel
+    ) -> dict[TopicPartition, Future[Any]]:
+        latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = {TopicPartition(topic, number): latest for number in partitions}
+        return self._client.list_offsets(asked, isolation_level=isolation, request_timeout=_TIMEOUT)
+
+
+def _collected(
+    futures: Mapping[TopicPartition, Future[Any]],
+) -> tuple[dict[int, int], KafkaException | None]:
+    ends, failure = {}, None
+    for place, future in futures.items():
+        error = future.exception()
+        if isinstance(error, KafkaException):
+            failure = error
+        elif error is None:
+            ends[place.partition] = future.result().offset
+    return ends, failure

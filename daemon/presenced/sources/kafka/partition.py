@@ -1,0 +1,130 @@
+"""A partition that the worker owns, and what the source asks of its fleet."""
+
+from collections.abc import Iterable
+from enum import Enum, auto
+from typing import NamedTuple, Protocol
+
+from presenced.sources.inbox import Inbox
+from presenced.sources.kafka.end_marks import EndMarks
+
+Record = tuple[bytes | None, bytes | None]
+"""Key and value of a record of the state topic."""
+
+
+class Unwritten(NamedTuple):
+    """What one transaction is to write of one partition.
+
+    `records` are values by key, for the partition of the state topic; None is a tombstone.
+    `position` is the offset of the next event, up to which they are the effect.
+    """
+
+    records: dict[bytes, bytes | None]
+    position: int
+
+
+class PartitionStore(Protocol):
+    """The changes of one fleet, as records of the state topic; used on the event loop."""
+
+    position: int
+    """The offset of the next event to apply."""
+
+    def take(self) -> Unwritten | None:
+        """Return what has changed since the last call; None if nothing has.
+
+        Each call is followed by `written` or `failed`, before the next one.
+        """
+
+    def written(self, unwritten: Unwritten) -> None:
+        """Take note that it is committed."""
+
+    def failed(self, unwritten: Unwritten) -> None:
+        """Take note that it is not committed: the next `take` returns it again."""
+
+
+class PartitionFleet(Protocol):
+    """The fleet of one partition, used on the event loop except for `restore`."""
+
+    @property
+    def inbox(self) -> Inbox:
+        """Where its events go."""
+
+    @property
+    def store(self) -> PartitionStore:
+        """What it writes."""
+
+    def restore(self, records: Iterable[Record]) -> bool:
+        """Restore the fleet from the records of its state, in a thread that alone uses it.
+
+        Returns whether there was any state. Raises what `records` raises.
+        """
+
+    def restored(self) -> None:
+        """Take over what `restore` has restored; events follow."""
+
+    def note_gap(self) -> None:
+        """Take note that events are missing: their offsets are out of range."""
+
+    def show(self) -> None:
+        """Let the fleet be seen from now on: all that had happened before has been applied."""
+
+    def stop(self) -> None:
+        """Show the fleet no more, apply no more events, and fire no more deadlines."""
+
+    def close(self) -> None:
+        """Give it up; nothing more is written."""
+
+
+class Stage(Enum):
+    """How far a partition is."""
+
+    RESTORING = auto()
+    CATCHING_UP = auto()
+    """Restored; events of the time before its assignment are not all applied."""
+    SHOWN = auto()
+    REVOKED = auto()
+    """Another worker gets it; what has changed is still to be written."""
+    LOST = auto()
+    """Another worker may have it already, so nothing may be written."""
+
+
+class OwnedPartition:
+    """A partition from its assignment to its revocation; assigned again, it is another one.
+
+    `stage` and `marks` belong to the event loop, `fleet` too once it is there. The thread of the
+    consumer sets `delivered`, the offset behind the last record in the inbox, and `end`, the offset
+    at which the partition ended when that was last reached. `gone` is set by that thread when the
+    partition is the worker's no more, and nothing of it may be written. `was_restored` is whether
+    the thread that restores has left the fleet to the event loop; `has_last`, whether the writer
+    has taken the last changes of a partition that is revoked; `is_settled`, whether they are
+    written.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.stage = Stage.RESTORING
+        self.marks = EndMarks()
+        self.fleet: PartitionFleet | None = None
+        self.delivered = 0
+        self.end = 0
+        self.gone = False
+        self.was_restored = False
+        self.has_last = False
+        self.is_settled = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether events are applied."""
+        return self.stage in (Stage.CATCHING_UP, Stage.SHOWN)
+
+    @property
+    def position(self) -> int:
+        """The offset up to which everything has been applied.
+
+        That is behind the last event, or behind markers of transactions that follow it.
+        """
+        if self.fleet is None:
+            return 0
+        # In this order: the other thread sets `delivered` first.
+        end, delivered = self.end, self.delivered
+        applied = self.fleet.store.position
+        return max(applied, end) if applied >= delivered else applied

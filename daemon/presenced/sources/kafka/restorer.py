@@ -1,0 +1,164 @@
+"""The thread that restores the fleets of partitions from the state topic.
+
+The order of the steps makes sure that the state and the position belong together. First the
+committed position is read, which Kafka tells only once no transaction with it is open. Then the end
+of the state's partition is read, open transactions included: the rows that were committed with the
+position lie before it, though the markers that commit them may still be on their way. A consumer
+that reads only what is committed gets there when the last of those transactions has ended.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from presenced.sources.kafka.end_offsets import EndOffsets
+from presenced.sources.kafka.errors import PARTITION_END
+from presenced.sources.kafka.partition import OwnedPartition, Record
+from presenced.system.log import get_logger
+
+_RECORDS_AT_ONCE = 1_000
+_POLL_TIMEOUT = 0.1
+_QUERY_TIMEOUT = 5.0
+_UNSTABLE_PAUSE = 0.1
+_WAITING_AFTER = 5.0
+
+Done = Callable[[OwnedPartition, "Restored"], None]
+Failed = Callable[[OwnedPartition, Exception], None]
+
+
+class Restored(NamedTuple):
+    """Where to go on in a restored partition.
+
+    `position` is the committed one, or that of the first event there is if none is committed.
+    `is_gap` is whether the position of a fleet with state is missing: Kafka keeps those of a group
+    without members for a while only.
+    """
+
+    position: int
+    is_gap: bool
+
+
+class AbandonedError(Exception):
+    """The partition is not the worker's any more."""
+
+
+class Restorer:
+    """Restores one partition after the other; `done` or `failed` is called in its thread.
+
+    `config` is that of librdkafka, with the group whose positions count and with
+    `isolation.level=read_committed`.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        topic: str,
+        state_topic: str,
+        ends: EndOffsets,
+        done: Done,
+        failed: Failed,
+    ) -> None:
+        self._config = config
+        self._topic = topic
+        self._state_topic = state_topic
+        self._ends = ends
+        self._done = done
+        self._failed = failed
+        self._consumer: Consumer | None = None
+        self._waiting: queue.SimpleQueue[OwnedPartition | None] = queue.SimpleQueue()
+        self._stopping = False
+        self._log = get_logger("presenced.kafka")
+        self._thread = threading.Thread(target=self._run, name="kafka restore", daemon=True)
+
+    def start(self) -> None:
+        """Begin to restore."""
+        self._thread.start()
+
+    def add(self, partition: OwnedPartition) -> None:
+        """Restore a partition after those that wait; called from any thread."""
+        self._waiting.put(partition)
+
+    def stop(self) -> None:
+        """Restore nothing more."""
+        self._stopping = True
+        self._waiting.put(None)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end of the thread; return whether it has ended."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (partition := self._waiting.get()) is not None:
+            try:
+                self._done(partition, self._restore(partition))
+            except Exception as error:  # noqa: BLE001 - shown as a problem, and tried again
+                self._failed(partition, error)
+        if self._consumer is not None:
+            self._consumer.close()
+
+    def _restore(self, partition: OwnedPartition) -> Restored:
+        began = time.monotonic()
+        self._check(partition)
+        assert partition.fleet is not None  # noqa: S101 - opened before it is added
+        if self._consumer is None:
+            self._consumer = Consumer(dict(self._config))
+        position = self._committed(self._consumer, partition)
+        has_state = partition.fleet.restore(self._records(self._consumer, partition))
+        self._check(partition)
+        self._log.info(
+            "partition restored",
+            partition=partition.number,
+            position=position,
+            seconds=round(time.monotonic() - began, 2),
+        )
+        if position is not None:
+            return Restored(position, is_gap=False)
+        place = TopicPartition(self._topic, partition.number)
+        first, _ = self._consumer.get_watermark_offsets(place, _QUERY_TIMEOUT)
+        return Restored(first, is_gap=has_state)
+
+    def _committed(self, consumer: Consumer, partition: OwnedPartition) -> int | None:
+        """Return the committed position once no transaction with another one is open."""
+        while True:
+            self._check(partition)
+            place = TopicPartition(self._topic, partition.number)
+            (answer,) = consumer.committed([place], _QUERY_TIMEOUT)
+            if answer.error is None:
+                return answer.offset if answer.offset >= 0 else None
+            if answer.error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
+                raise KafkaException(answer.error)
+            time.sleep(_UNSTABLE_PAUSE)
+
+    def _records(self, consumer: Consumer, partition: OwnedPartition) -> Iterator[Record]:
+        """Yield the records of the state up to the end that it has now."""
+        number = partition.number
+        end = self._ends.of_partition(self._state_topic, number)
+        consumer.assign([TopicPartition(self._state_topic, number, OFFSET_BEGINNING)])
+        try:
+            warn_at = time.monotonic() + _WAITING_AFTER
+            reached = -1
+            while reached < end:
+                self._check(partition)
+                for record in consumer.consume(_RECORDS_AT_ONCE, _POLL_TIMEOUT):
+                    error = record.error()
+                    if error is None:
+                        yield record.key(), record.value()
+                    elif error.code() == PARTITION_END:
+                        reached = record.offset() or 0
+                        if reached < end and time.monotonic() >= warn_at:
+                            self._log.info("waiting for a transaction to end", partition=number)
+                            warn_at = time.monotonic() + _WAITING_AFTER
+                    else:
+                        raise KafkaException(error)
+                time.sleep(0)  # other threads may have waited for the interpreter
+        finally:
+            consumer.unassign()
+
+    def _check(self, partition: OwnedPartition) -> None:
+        if partition.gone or self._stopping:
+            raise AbandonedError

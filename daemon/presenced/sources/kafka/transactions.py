@@ -1,0 +1,261 @@
+"""The thread that writes changes and positions in transactions.
+
+A transaction has the rows of all partitions that changed, and their positions in the topic of
+events, sent with the worker's membership of the group (KIP-447). So it is committed as a whole, and
+for a member only: a worker that was fenced writes nothing. The membership is read before the rows
+are taken. Rows that are taken afterwards belong to it, because a worker joins anew only after the
+partitions of its former membership have been taken from it.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from presenced.presence.counts import Distribution
+from presenced.sources.kafka.lease import Lease
+from presenced.sources.kafka.partition import OwnedPartition, Unwritten
+from presenced.system.log import ThrottledLogger, get_logger
+
+_INTERVAL = 0.1
+_FIRST_RETRY, _LAST_RETRY = 0.2, 5.0
+_QUEUE_FULL_PAUSE = 0.05
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+# The group refuses the offsets: the worker is no member any more, or has missed a rebalance.
+_FENCED = (
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.FENCED_MEMBER_EPOCH,
+    KafkaError.STALE_MEMBER_EPOCH,
+)
+
+T = TypeVar("T")
+
+
+class Work(NamedTuple):
+    """What one transaction is about: what has changed, and the positions where nothing has."""
+
+    changed: Sequence[tuple[OwnedPartition, Unwritten]]
+    unchanged: Mapping[int, int]
+
+
+class Ledger(Protocol):
+    """The partitions of the worker, called in the thread of the writer."""
+
+    def take(self) -> Work:
+        """Return what is to be written now, of partitions that are the worker's own."""
+
+    def written(self, work: Work) -> None:
+        """Take note that it is committed."""
+
+    def failed(self, work: Work) -> None:
+        """Take note that it is not."""
+
+
+class TransactionCounts:
+    """Counts of the writer. `durations` and `last_commit` (since the epoch) are in seconds.
+
+    `failures` are by what happened: `fenced` if the group refused the worker, `replaced` if the
+    producer had to be made anew, `aborted` for all other transactions.
+    """
+
+    def __init__(self) -> None:
+        self.commits = 0
+        self.failures: Counter[str] = Counter(dict.fromkeys(("aborted", "fenced", "replaced"), 0))
+        self.rows = 0
+        self.rows_refused = 0
+        self.durations = Distribution(_BUCKETS)
+        self.last_commit = 0.0
+
+
+class TransactionWriter:
+    """Writes what `ledger` has, at most every 100 ms, and renews `lease` with each success.
+
+    `membership` returns the metadata of the group, None if the worker is no member. `config` is
+    that of librdkafka. `failure` is why the last attempt failed, None if it did not.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        topic: str,
+        state_topic: str,
+        membership: Callable[[], Any],
+        ledger: Ledger,
+        lease: Lease,
+    ) -> None:
+        self.counts = TransactionCounts()
+        self.failure: KafkaError | None = None
+        self._config = config
+        self._topic = topic
+        self._state_topic = state_topic
+        self._membership = membership
+        self._ledger = ledger
+        self._lease = lease
+        self._producer: Producer | None = None
+        self._retry_after = 0.0
+        self._wake = threading.Condition()
+        self._asked = self._done = 0  # attempts that were asked for, and those that are over
+        self._stopping = False
+        self._log = get_logger("presenced.kafka")
+        self._throttled = ThrottledLogger(self._log)
+        self._thread = threading.Thread(target=self._run, name="kafka writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write nothing more; what is under way ends by itself."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end of the thread; return whether it has ended."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def attempt(self, timeout: float) -> None:
+        """Wait until an attempt is over that began after this call, at most `timeout` seconds."""
+        with self._wake:
+            self._asked += 1
+            number = self._asked
+            self._wake.notify_all()
+            self._wake.wait_for(lambda: self._done >= number or self._stopping, timeout)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            with self._wake:
+                self._wake.wait_for(
+                    lambda: self._asked > self._done or self._stopping,
+                    max(_INTERVAL, self._retry_after),
+                )
+                asked = self._asked
+            if self._stopping:
+                return
+            try:
+                self._attempt()
+            except Exception:  # noqa: BLE001 - the next attempt may succeed
+                self._drop_producer()
+                self._retry_after = _LAST_RETRY
+                self._throttled.exception("no transaction because of an error in presenced")
+            with self._wake:
+                self._done = asked
+                self._wake.notify_all()
+
+    def _attempt(self) -> None:
+        membership = self._membership()
+        if membership is None or not self._ready():
+            return
+        work = self._ledger.take()
+        if not work.changed and not (work.unchanged and self._lease.is_due):
+            return
+        began = time.monotonic()
+        try:
+            self._transact(work, membership)
+        except KafkaException as error:
+            self._failed(work, error.args[0])
+            return
+        self.counts.commits += 1
+        self.counts.durations.observe(time.monotonic() - began)
+        self.counts.last_commit = time.time()
+        self._ledger.written(work)
+        self._succeeded()
+
+    def _ready(self) -> bool:
+        """Return whether there is a producer that can begin a transaction."""
+        if self._producer is not None:
+            return True
+        producer = Producer(dict(self._config))
+        try:
+            self._until_known(producer.init_transactions)
+        except KafkaException as error:
+            self._report(error.args[0], "no transaction can be begun")
+            return False
+        self._producer = producer
+        return True
+
+    def _transact(self, work: Work, membership: Any) -> None:
+        """Write all of it. Raises KafkaException if the transaction has failed."""
+        producer = self._producer
+        assert producer is not None  # noqa: S101 - see `_attempt`
+        producer.begin_transaction()
+        for partition, unwritten in work.changed:
+            self._produce(producer, partition.number, unwritten)
+        positions = dict(work.unchanged)
+        positions.update((each.number, unwritten.position) for each, unwritten in work.changed)
+        places = [TopicPartition(self._topic, *item) for item in positions.items()]
+        at = self._lease.now()
+        self._until_known(
+            lambda timeout: producer.send_offsets_to_transaction(places, membership, timeout)
+        )
+        self._until_known(producer.commit_transaction)
+        self._lease.renew(at)
+
+    def _produce(self, producer: Producer, partition: int, unwritten: Unwritten) -> None:
+        produce, topic = producer.produce, self._state_topic
+        for key, value in unwritten.records.items():
+            while True:
+                try:
+                    produce(topic, value, key, partition)
+                except BufferError:  # librdkafka's queue is full
+                    producer.poll(_QUEUE_FULL_PAUSE)
+                    continue
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                        raise
+                    self.counts.rows_refused += 1
+                    self._throttled.warning("row too large for the state topic", bytes=len(key))
+                break
+        self.counts.rows += len(unwritten.records)
+
+    def _until_known(self, call: Callable[[float], None]) -> None:
+        """Call until it succeeds, or fails in a way that repeating it would not mend."""
+        while True:
+            try:
+                call(_LAST_RETRY)
+            except KafkaException as error:
+                if not error.args[0].retriable() or self._stopping:
+                    raise
+            else:
+                return
+
+    def _failed(self, work: Work, error: KafkaError) -> None:
+        self._ledger.failed(work)
+        is_fenced = error.code() in _FENCED
+        if error.txn_requires_abort():
+            self.counts.failures["fenced" if is_fenced else "aborted"] += 1
+            self._abort()
+        else:
+            # Fatal: a broker has ended the transaction after its time limit, or another producer
+            # has the same transactional ID. Errors of no kind count as fatal (librdkafka).
+            self.counts.failures["replaced"] += 1
+            self._drop_producer()
+        self._report(error, "a transaction was aborted; its rows are written again")
+
+    def _abort(self) -> None:
+        producer = self._producer
+        assert producer is not None  # noqa: S101 - see `_attempt`
+        try:
+            self._until_known(producer.abort_transaction)
+        except KafkaException:
+            self._drop_producer()
+
+    def _drop_producer(self) -> None:
+        self._producer = None
+
+    def _report(self, error: KafkaError, what: str) -> None:
+        self._retry_after = min(max(2 * self._retry_after, _FIRST_RETRY), _LAST_RETRY)
+        self.failure = error
+        self._throttled.warning(what, key=error.code(), error=error.name(), detail=error.str())
+
+    def _succeeded(self) -> None:
+        self._retry_after = 0.0
+        if self.failure is not None:
+            self.failure = None
+            self._log.info("transactions are committed again")

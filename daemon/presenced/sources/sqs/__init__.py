@@ -1,0 +1,1 @@
+"""Events from an Amazon SQS queue."""

@@ -1,0 +1,111 @@
+"""The state of one partition's fleet, kept in the partition of the state topic of the same number.
+
+Kafka's source restores it when the partition is assigned, and writes what changes together with the
+position in the partition of events, in one transaction.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from presenced.pipeline import Batch, Pipeline
+from presenced.sources.kafka.partition import Unwritten
+from presenced.store.changelog_records import RecordEncoder, RecordReader, Records
+from presenced.store.collector import Collector
+from presenced.store.totals import Total
+from presenced.store.writer import Done, WriterCounts
+from presenced.system.log import ThrottledLogger, get_logger
+from presenced.system.loop import Clocks
+
+
+class Changelog:
+    """The rows of a fleet and the position up to which its events are applied.
+
+    `restore` may be called in any thread, before anything changes; all other methods are called on
+    the event loop. `position` is the offset of the next event to apply.
+
+    `take` returns what has changed since, to be written in one transaction. Its outcome is
+    `written` or `failed`; after a failure the next `take` returns the rows again, or later ones of
+    the same keys.
+    """
+
+    def __init__(
+        self, partition: int, pipeline: Pipeline, totals: Iterable[Total], clocks: Clocks
+    ) -> None:
+        self.partition = partition
+        self.position = 0
+        self.counts = WriterCounts()
+        self._pipeline = pipeline
+        self._collector = Collector(pipeline, None, totals, clocks, self.counts)
+        self._encoder = RecordEncoder()
+        self._unwritten: Records = {}
+        self._waiting: list[Done] = []
+        self._taken: list[Done] = []
+        self._is_dirty = False
+        self._log = ThrottledLogger(get_logger("presenced.state", partition=partition))
+
+    def restore(self, rows: RecordReader) -> None:
+        """Restore a fleet that knows nothing; `Pipeline.recount` must follow.
+
+        Raises any exception for values that presenced never wrote.
+        """
+        self._collector.restore(rows)
+        self._encoder.restore(self._pipeline.fleet.presence.disconnects)
+        if rows.damaged:
+            self.counts.failures["corrupt"] += rows.damaged
+            self._log.error("records of the state topic cannot be read", records=rows.damaged)
+
+    def observe(self, batch: Batch) -> None:
+        """Note what a batch changed, and up to which event."""
+        self._collector.dirty.observe(batch)
+        if batch.messages:
+            self.position = batch.messages[-1].offset + 1
+        self._is_dirty = True
+
+    def flush(self, done: Done | None = None) -> None:
+        """Let the next transaction write what has changed; `done` is called when it has."""
+        self._is_dirty = True
+        if done is not None:
+            self._waiting.append(done)
+
+    async def settled(self) -> None:
+        """Return when all that has changed so far is written."""
+        written = asyncio.Event()
+        self.flush(written.set)
+        await written.wait()
+
+    def flush_failed(self) -> bool:
+        """Log and count the failure that `flush` just raised; return whether to go on regardless.
+
+        What it did not write is written by the next transaction.
+        """
+        self.counts.failures["other"] += 1
+        self._log.exception("changes could not be noted because of an error in presenced")
+        return True
+
+    def take(self) -> Unwritten | None:
+        """Return what is to be written; None if nothing has changed."""
+        if not self._is_dirty:
+            return None
+        self._is_dirty = False
+        self._taken, self._waiting = self._waiting, []
+        records = self._encoder.encode(self._collector.collect())
+        if refused := self._encoder.refused - self.counts.rows_refused:
+            self.counts.rows_refused += refused
+            self._log.warning("rows left out of the state topic: no valid text", rows=refused)
+        if self._unwritten:
+            records, self._unwritten = self._unwritten | records, {}
+        return Unwritten(records, self.position)
+
+    def written(self, unwritten: Unwritten) -> None:
+        """Take note that what `take` returned last is committed."""
+        taken, self._taken = self._taken, []
+        for done in taken:
+            done()
+        unwritten.records.clear()
+
+    def failed(self, unwritten: Unwritten) -> None:
+        """Take note that the transaction of what `take` returned last was aborted."""
+        self._unwritten = unwritten.records | self._unwritten
+        self._waiting = self._taken + self._waiting
+        self._taken = []
+        self._is_dirty = True
