@@ -104,6 +104,18 @@ NOT_RUN = {
     ("docs/how-to/run-in-a-container.md", "docker compose --profile kafka"): COMPOSE,
     ("docs/how-to/run-in-a-container.md", "printf 'topic:"): COMPOSE,
     ("docs/how-to/run-in-a-container.md", "chown 65532"): "needs root and Docker Compose",
+    **{
+        ("docs/how-to/scale-out.md", words): "needs a cluster; tests/streams does the same"
+        for words in ("presenced kafka create-topics", "sqlite3 -readonly")
+    },
+    (
+        "docs/how-to/scale-out.md",
+        "echo 'PRESENCED_",
+    ): "needs root and systemd; see tests/test_units.py",
+    (
+        "docs/how-to/scale-out.md",
+        "kubectl",
+    ): "needs a cluster; tests/test_kubernetes.py reads its file",
     ("docs/how-to/secure-the-listener.md", "groupadd"): "needs root, and creates a group",
     ("docs/how-to/upgrade.md", "make install"): "needs root and systemd; see tests/system",
     ("docs/how-to/upgrade.md", "make image"): "needs Docker; see tests/image",

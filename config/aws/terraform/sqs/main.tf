@@ -24,7 +24,7 @@ resource "aws_sqs_queue" "events" {
   for_each                  = toset(local.queues)
   name                      = each.key
   message_retention_seconds = var.retention_days * 86400
-  # presenced extends it for messages that it still holds.
+  # For other receivers: presenced asks for 30 s, and extends that while it holds a message.
   visibility_timeout_seconds = 60
   receive_wait_time_seconds  = 20
   # With a key of your own (kms_master_key_id) the rule's role also needs kms:GenerateDataKey and
