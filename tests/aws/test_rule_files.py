@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from cloudformation import substituted, template
+from presenced.aws.queue import Queue
+from presenced.events.decode import decode
 from presenced.events.topics import EVENT_FILTERS, route
+from presenced.sources.records import SELECT_TOPIC, read_record
 
 ROOT = Path(__file__).parents[2]
 AWS = ROOT / "config" / "aws"
@@ -68,7 +72,8 @@ def published() -> Iterator[tuple[str, dict[str, Any]]]:
             yield sample["topic"], sample["payload"]
     for client_id in ("pump-1", "plant/7 a", "ü"):
         for kind in ("presence/connected", "presence/disconnected", "subscriptions/subscribed"):
-            yield f"$aws/events/{kind}/{client_id}", {"clientId": client_id}
+            payload = {"clientId": client_id, "timestamp": 1795231104382, "versionNumber": 1}
+            yield f"$aws/events/{kind}/{client_id}", payload
 
 
 def test_the_key_is_the_client_or_thing() -> None:
@@ -85,6 +90,21 @@ def test_the_key_is_the_client_or_thing() -> None:
     assert seen == PER_CLIENT
 
 
+def test_what_the_rules_send_is_read_as_what_aws_published() -> None:
+    """The records that the SQL of both kinds makes of each event."""
+    for topic, payload in published():
+        bare = json.dumps(payload).encode()
+        expected = decode(topic, bare, 0.0)
+        flat = json.dumps({**payload, "topic": topic}).encode()
+        for record in (
+            read_record(flat),
+            read_record(b64encode(flat)),
+            read_record(bare, topic),
+        ):
+            assert record[0] == topic
+            assert decode(*record, 0.0) == expected
+
+
 # SQS
 
 
@@ -97,10 +117,23 @@ def test_the_sqs_stack_gives_the_daemon_what_it_needs() -> None:
     assert substituted(second, Name="presenced") == json.loads(expected)
 
 
+def test_the_daemon_asks_for_nothing_that_its_policy_lacks() -> None:
+    queue = Queue("https://sqs.eu-west-1.amazonaws.com/111122223333/presenced")
+    requests = (
+        queue.receive(wait=20, visibility=30),
+        queue.delete(["x"]),
+        queue.change_visibility(["x"], 30),
+        queue.describe(),
+    )
+    (statement,) = QUEUE_POLICY["Statement"]
+    assert statement["Action"] == [request.operation.permission for request in requests]
+
+
 def test_the_sqs_rule_keeps_the_topic_and_has_an_error_action() -> None:
-    payload = template(SQS)["Resources"]["Rule"]["Properties"]["TopicRulePayload"]
-    sql = substituted(payload["Sql"], TopicFilter="$aws/events/#")
-    assert sql == "SELECT *, topic() AS topic FROM '$aws/events/#'"
+    stack = template(SQS)
+    payload = stack["Resources"]["Rule"]["Properties"]["TopicRulePayload"]
+    assert stack["Parameters"]["TopicFilter"]["Default"] == "$aws/events/#"
+    assert substituted(payload["Sql"], TopicFilter="$aws/events/#") == SELECT_TOPIC
     assert payload["ErrorAction"]["Sqs"]["QueueUrl"] == {"Ref": "ErrorQueue"}
 
 
