@@ -8,9 +8,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from kafka_server import Kafka
 from workers import DELAY, Life, Publisher, View, Worker, fleet_by_state
 
+from kafka_server import Kafka
 from waiting import wait_for
 
 CLIENTS, CONNECTIONS, PARTITIONS, WORKERS, INCIDENTS = 20_000, 4, 24, 3, 10

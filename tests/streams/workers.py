@@ -14,9 +14,9 @@ from random import Random
 from typing import Any
 
 from confluent_kafka import Producer
-from kafka_server import Kafka
 
 from daemons import Daemon
+from kafka_server import Kafka
 
 TOPIC, GLOBAL_TOPIC = "presenced.events", "presenced.global"
 DELAY = 20

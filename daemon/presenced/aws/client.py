@@ -281,12 +281,29 @@ def _open(
     counts: RequestCounts,
     clocks: Clocks,
 ) -> AwsClient:
-    aws, files = settings.aws, settings.tls_files
-    endpoints = aws_endpoints(aws, settings.mqtt_endpoint, settings.sqs.queue_url)
-    endpoints = replace(endpoints, region=region or endpoints.region)
+    files = settings.tls_files
     ca = files.ca if files else None
+    endpoints = aws_endpoints(settings.aws, settings.mqtt_endpoint, settings.sqs.queue_url)
+    return AwsClient(
+        replace(endpoints, region=region or endpoints.region),
+        open_credentials(settings, counts, clocks),
+        Transport(partial(client_tls, ca), clocks.wall, pool_size),
+        Budgets(settings.reconcile, clocks.monotonic),
+        counts,
+        clocks,
+    )
+
+
+def open_credentials(settings: Settings, counts: RequestCounts, clocks: Clocks) -> CredentialsCache:
+    """Return the credentials for requests to AWS, which are fetched when they are needed.
+
+    Raises SettingsError if there is a role alias and the region of AWS IoT is unknown.
+    """
+    aws, files = settings.aws, settings.tls_files
     provider: CredentialsProvider = DefaultChainProvider(clocks)
-    if files and endpoints.credentials_url and aws.role_alias and aws.thing_name:
+    if files and aws.role_alias and aws.thing_name:
+        endpoints = aws_endpoints(aws, settings.mqtt_endpoint, settings.sqs.queue_url)
+        assert endpoints.credentials_url is not None  # noqa: S101 - there is a role alias
         provider = RoleAliasProvider(
             endpoints.credentials_url,
             region=endpoints.region,
@@ -296,11 +313,4 @@ def _open(
             clocks=clocks,
             count=partial(counts.count, ASSUME_ROLE),
         )
-    return AwsClient(
-        endpoints,
-        CredentialsCache(provider, clocks),
-        Transport(partial(client_tls, ca), clocks.wall, pool_size),
-        Budgets(settings.reconcile, clocks.monotonic),
-        counts,
-        clocks,
-    )
+    return CredentialsCache(provider, clocks)

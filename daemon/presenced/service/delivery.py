@@ -39,8 +39,8 @@ class Delivery:
     `held_at` returns the monotonic time after which the source may still deliver what came in time
     for a deadline. `in_order` is whether messages come in the order in which they entered, as those
     of a partition do: then nothing that is in time for a deadline comes after a later message, and
-    only the timer waits for `held_at`. `store` is None without a state file. `deadlines_per_turn` bounds what fires in
-    one turn of the loop.
+    only the timer waits for `held_at`. `store` is None without a state file. `deadlines_per_turn`
+    bounds what fires in one turn of the loop.
     """
 
     def __init__(

@@ -13,7 +13,8 @@ from presenced.store.changelog_records import RecordReader
 class ShardFleet:
     """What Kafka's source does with a shard; see `PartitionFleet`.
 
-    `on_show` is called when the shard may be seen, `on_stop` when it may not any more.
+    `on_show` is called when the shard may be seen, `on_stop` when it may not any more, at the
+    end too.
     """
 
     def __init__(
@@ -42,12 +43,12 @@ class ShardFleet:
         for key, value in records:
             rows.add(key, value)
         self.store.restore(rows)
+        self.shard.clients.restored()
         return bool(rows)
 
     def restored(self) -> None:
         """Take over what has been restored."""
         self.shard.pipeline.recount()
-        self.shard.clients.restored()
         self.shard.delivery.arm()
 
     def note_gap(self) -> None:
@@ -66,4 +67,5 @@ class ShardFleet:
 
     def close(self) -> None:
         """Give up the shard, which may be large."""
+        self._on_stop(self.shard)
         self.shard.delivery.discard()

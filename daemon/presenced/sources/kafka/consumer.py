@@ -3,7 +3,6 @@
 Assignments and revocations are callbacks of the poll, so they come in order with the records.
 """
 
-import contextlib
 import sys
 import threading
 import time
@@ -83,6 +82,7 @@ class GroupConsumer:
         self._running: dict[int, OwnedPartition] = {}
         self._to_begin: list[tuple[OwnedPartition, int]] = []
         self._stopping = False
+        self._membership: Any = None
         self._log = get_logger("presenced.kafka")
         self._consumer: Consumer = Consumer(dict(config))
         self._thread = threading.Thread(target=self._run, name="kafka consumer", daemon=True)
@@ -104,15 +104,13 @@ class GroupConsumer:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def metadata(self) -> Any:
+    def membership(self) -> Any:
         """Return what proves the membership to a transaction; None if the worker is no member.
 
-        Called from any thread.
+        Called from any thread. It is that of some milliseconds ago, never a later one: partitions
+        that are lost have left `owned` before the worker becomes a member again.
         """
-        with contextlib.suppress(RuntimeError):  # the consumer is closed
-            metadata = self._consumer.consumer_group_metadata()
-            return metadata if is_member(metadata) else None
-        return None
+        return self._membership
 
     def _run(self) -> None:
         try:
@@ -123,6 +121,7 @@ class GroupConsumer:
                 on_lost=self._on_lost,
             )
             while not self._stopping:
+                self._read_membership()
                 self._begin_partitions()
                 if self._backlog() >= self._max_backlog:
                     time.sleep(_BACKLOG_PAUSE)
@@ -133,12 +132,18 @@ class GroupConsumer:
         finally:
             self._close()
 
+    def _read_membership(self) -> None:
+        """Read the membership, which the client tells only to the thread that polls."""
+        metadata: Any = self._consumer.consumer_group_metadata()
+        self._membership = metadata if is_member(metadata) else None
+
     def _close(self) -> None:
         try:
             self._consumer.close()  # calls `_on_revoke`
         except Exception:  # noqa: BLE001 - the group notices after the session timeout
             self._log.exception("could not leave the consumer group")
         finally:
+            self._membership = None
             self._report(self._listener.lost, list(self._owned.values()))
             self._listener.ended()
 
@@ -250,10 +255,12 @@ class GroupConsumer:
         self._listener.assigned(partitions)
 
     def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._read_membership()
         self._report(self._listener.revoked, self._leave(places))
         consumer.incremental_unassign(places)
 
     def _on_lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._membership = None
         partitions = self._leave(places)
         for each in partitions:
             each.gone = True

@@ -7,3 +7,8 @@ PARTITION_END: int = KafkaError._PARTITION_EOF  # noqa: SLF001
 
 OUT_OF_RANGE: int = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 """The record at an offset does not exist, or does not exist any more."""
+
+UNSUPPORTED: frozenset[int] = frozenset(
+    {KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION}  # noqa: SLF001
+)
+"""The brokers do not know a protocol."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from presenced.sources.kafka.end_offsets import EndOffsets
 from presenced.sources.kafka.errors import PARTITION_END
@@ -21,7 +21,7 @@ from presenced.sources.kafka.partition import OwnedPartition, Record
 from presenced.system.log import get_logger
 
 _RECORDS_AT_ONCE = 1_000
-_POLL_TIMEOUT = 0.1
+_POLL_TIMEOUT = 0.02
 _QUERY_TIMEOUT = 5.0
 _UNSTABLE_PAUSE = 0.1
 _WAITING_AFTER = 5.0
@@ -68,7 +68,6 @@ class Restorer:
         self._ends = ends
         self._done = done
         self._failed = failed
-        self._consumer: Consumer | None = None
         self._waiting: queue.SimpleQueue[OwnedPartition | None] = queue.SimpleQueue()
         self._stopping = False
         self._log = get_logger("presenced.kafka")
@@ -93,22 +92,20 @@ class Restorer:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        consumer = Consumer(dict(self._config))
         while (partition := self._waiting.get()) is not None:
             try:
-                self._done(partition, self._restore(partition))
+                self._done(partition, self._restore(consumer, partition))
             except Exception as error:  # noqa: BLE001 - shown as a problem, and tried again
                 self._failed(partition, error)
-        if self._consumer is not None:
-            self._consumer.close()
+        consumer.close()
 
-    def _restore(self, partition: OwnedPartition) -> Restored:
+    def _restore(self, consumer: Consumer, partition: OwnedPartition) -> Restored:
         began = time.monotonic()
         self._check(partition)
         assert partition.fleet is not None  # noqa: S101 - opened before it is added
-        if self._consumer is None:
-            self._consumer = Consumer(dict(self._config))
-        position = self._committed(self._consumer, partition)
-        has_state = partition.fleet.restore(self._records(self._consumer, partition))
+        position = self._committed(consumer, partition)
+        has_state = partition.fleet.restore(self._records(consumer, partition))
         self._check(partition)
         self._log.info(
             "partition restored",
@@ -119,7 +116,7 @@ class Restorer:
         if position is not None:
             return Restored(position, is_gap=False)
         place = TopicPartition(self._topic, partition.number)
-        first, _ = self._consumer.get_watermark_offsets(place, _QUERY_TIMEOUT)
+        first, _ = consumer.get_watermark_offsets(place, _QUERY_TIMEOUT)
         return Restored(first, is_gap=has_state)
 
     def _committed(self, consumer: Consumer, partition: OwnedPartition) -> int | None:
@@ -138,7 +135,7 @@ class Restorer:
         """Yield the records of the state up to the end that it has now."""
         number = partition.number
         end = self._ends.of_partition(self._state_topic, number)
-        consumer.assign([TopicPartition(self._state_topic, number, OFFSET_BEGINNING)])
+        consumer.assign([TopicPartition(self._state_topic, number, 0)])
         try:
             warn_at = time.monotonic() + _WAITING_AFTER
             reached = -1

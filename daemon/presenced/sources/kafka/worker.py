@@ -5,7 +5,6 @@ import concurrent.futures
 import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -16,6 +15,7 @@ from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.restorer import AbandonedError, Restored, Restorer
 from presenced.sources.kafka.transactions import TransactionWriter, Work
+from presenced.sources.kafka.worker_config import WorkerConfig
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
 
@@ -27,21 +27,6 @@ _STOP_TIMEOUT = 2.5
 _RESTORE_AGAIN_AFTER = 2.0
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerConfig:
-    """The configurations of librdkafka for each client, and the topics.
-
-    They are of connection and security; what the protocol of the worker needs is added here.
-    """
-
-    consumer: Mapping[str, Any]
-    restorer: Mapping[str, Any]
-    producer: Mapping[str, Any]
-    admin: Mapping[str, Any]
-    topic: str
-    state_topic: str
 
 
 class Worker:
@@ -58,7 +43,7 @@ class Worker:
         config: WorkerConfig,
         lease: Lease,
         open_partition: Callable[[int], PartitionFleet],
-        on_end: Callable[[], None],
+        on_end: Callable[[KafkaError | None], None],
         clocks: Clocks,
     ) -> None:
         self.owned: dict[int, OwnedPartition] = {}
@@ -73,6 +58,7 @@ class Worker:
         self._topic = config.topic
         self._loop = asyncio.get_running_loop()
         self._stopping = False
+        self._fatal: KafkaError | None = None
         self._next_to_take = 0
         self._is_asking = False
         self._ends = EndOffsets(config.admin)
@@ -86,7 +72,12 @@ class Worker:
             self._restore_failed,
         )
         self.writer = TransactionWriter(
-            config.producer, config.topic, config.state_topic, self._consumer.metadata, self, lease
+            config.producer,
+            config.topic,
+            config.state_topic,
+            self._consumer.membership,
+            self,
+            lease,
         )
         self._log = get_logger("presenced.kafka")
         self._throttled = ThrottledLogger(self._log)
@@ -103,6 +94,11 @@ class Worker:
         self._consumer.stop()
         if not await in_thread(lambda: self._consumer.join(_STOP_TIMEOUT), name="kafka stop"):
             self._log.warning("the consumer group could not be left in time")
+        self.end()
+
+    def end(self) -> None:
+        """Give up what is left of a membership that has ended."""
+        self._stopping = True
         self.writer.stop()
         self._restorer.stop()
         self._close_partitions([*self.owned.values()])
@@ -189,7 +185,7 @@ class Worker:
     def ended(self) -> None:
         """End the membership."""
         if not self._stopping:
-            self._call(self._on_end)
+            self._call(lambda: self._on_end(self._fatal))
 
     # Ledger: called in the thread of the writer
 
@@ -319,6 +315,7 @@ class Worker:
             detail=error.str(),
         )
         if error.fatal():
+            self._fatal = error
             self._consumer.stop()
 
     async def _take(self) -> Work:

@@ -110,7 +110,8 @@ class Consumer:
         return self._clocks.monotonic() - self._marks.reached <= _DRAINED_WITHIN
 
     def _in_hurry(self) -> bool:
-        return self._is_deadline_pending() or not self._is_drained
+        # What is in flight may become a deadline as soon as it is applied.
+        return bool(len(self._in_flight)) or self._is_deadline_pending() or not self._is_drained
 
     def use(self, receivers: int) -> None:
         """Poll with up to so many receivers from now on."""

@@ -21,7 +21,7 @@ _LEAST_CONNECTIONS, _LEAST_CLIENTS = 50, 10
 _MOST_CLIENTS, _MOST_CONNECTIONS = 2000, 20
 # What is suspicious, in two windows running: so many connections with one event missing, of so
 # many of the clients, and each type of event so often among the missing.
-_INCOMPLETE, _CLIENTS_CONCERNED, _OF_EACH_TYPE = 0.4, 0.5, 0.2
+_INCOMPLETE, _CLIENTS_CONCERNED, _OF_EACH_TYPE = 0.25, 0.5, 0.2
 _WINDOWS = 2
 
 _CONNECT, _DISCONNECT, _BOTH = 1, 2, 3

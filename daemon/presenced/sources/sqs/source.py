@@ -59,6 +59,11 @@ class SqsSource:
         return self._consumer is not None
 
     @property
+    def may_show(self) -> bool:
+        """Whether its fleet may be shown now: always."""
+        return True
+
+    @property
     def problems(self) -> list[str]:
         """Why the source is not ready: the queue does not answer, or is not drained."""
         return self._consumer.problems if self._consumer else []

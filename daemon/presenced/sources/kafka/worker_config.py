@@ -1,0 +1,90 @@
+"""The configurations of librdkafka for the clients of a worker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import uuid4
+
+from presenced.settings.kafka import KafkaSettings
+
+Protocol = Literal["consumer", "classic"]
+"""The protocol of the group: KIP-848 with Kafka 4.0 or later, else the one before it."""
+
+_ID = uuid4().hex
+_MAX_POLL_INTERVAL = 60.0
+_FETCH_QUEUE_KB = 16_384
+_RESTORE_QUEUE_KB = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """The configuration of each client of a worker, and the topics."""
+
+    consumer: Mapping[str, Any]
+    restorer: Mapping[str, Any]
+    producer: Mapping[str, Any]
+    admin: Mapping[str, Any]
+    topic: str
+    state_topic: str
+
+
+def worker_config(
+    kafka: KafkaSettings, connection: Mapping[str, Any], protocol: Protocol
+) -> WorkerConfig:
+    """Return the configurations; `connection` is what they share, addresses and security.
+
+    A partition moves when the session of its owner times out, and is shown for as long as the lease
+    lasts, so the session lasts longer. With `consumer` its timeout is the broker's
+    `group.consumer.session.timeout.ms`.
+    """
+    reader = {
+        **connection,
+        "group.id": kafka.group,
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+    }
+    membership: dict[str, Any] = {"group.protocol": protocol}
+    session = _milliseconds(2 * kafka.lease)
+    if protocol == "classic":
+        membership |= {
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": session,
+            "heartbeat.interval.ms": _milliseconds(kafka.lease / 5),
+        }
+    if kafka.instance_id is not None:
+        membership["group.instance.id"] = kafka.instance_id
+    return WorkerConfig(
+        consumer={
+            **reader,
+            **membership,
+            "auto.offset.reset": "error",
+            "max.poll.interval.ms": max(_milliseconds(_MAX_POLL_INTERVAL), session),
+            "queued.max.messages.kbytes": _FETCH_QUEUE_KB,
+            "fetch.wait.max.ms": 100,
+        },
+        restorer={
+            **reader,
+            "auto.offset.reset": "earliest",
+            "queued.max.messages.kbytes": _RESTORE_QUEUE_KB,
+            # The end of a partition is told by a fetch that finds nothing more.
+            "fetch.wait.max.ms": 10,
+        },
+        producer={
+            **connection,
+            # The same after a restart, if possible: Kafka then ends a transaction that was left.
+            "transactional.id": f"{kafka.group}-{kafka.instance_id or _ID}",
+            "transaction.timeout.ms": _milliseconds(kafka.lease),
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "partitioner": "murmur2_random",
+            "queue.buffering.max.messages": 500_000,
+        },
+        admin=connection,
+        topic=kafka.topic,
+        state_topic=kafka.state_topic,
+    )
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

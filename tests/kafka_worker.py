@@ -1,0 +1,145 @@
+"""A worker of a group in a process of its own, for tests that kill and stop it."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from presenced.fleet import Partition
+from presenced.metrics.catalog import kept_totals
+from presenced.service.partition_fleet import ShardFleet
+from presenced.service.shard import Shard
+from presenced.settings import Settings
+from presenced.settings.kafka import KafkaSettings
+from presenced.sources.kafka.kafka_source import KafkaSource
+from presenced.store.changelog import Changelog
+from presenced.system.loop import Clocks
+
+
+class KafkaWorker:
+    """A process that runs this module; `ask` returns what it shows and how far it is."""
+
+    def __init__(self, directory: Path, bootstrap: str, name: str, **options: Any) -> None:
+        self.log_file = directory / f"{name}.log"
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "kafka_worker", json.dumps([bootstrap, options])],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+            )
+
+    def ask(self) -> dict[str, Any]:
+        """Return what the worker shows now."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"?\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, self.log
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill it, also if it is stopped or has ended."""
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> None:
+        """End it in order."""
+        self._process.terminate()
+        assert self._process.wait(30) == 0, self.log
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return self.log_file.read_text()
+
+
+class _Shards:
+    """The shards that the worker shows, and those that it has."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        values = {"source": "kafka", "mqtt": None, **options}
+        self.settings = Settings.model_validate(values)
+        self.clocks = Clocks(time.monotonic, time.time)
+        self.shown: dict[int, Shard] = {}
+
+    def open(self, partition: Partition, held_at: Callable[[], float]) -> ShardFleet:
+        shard = Shard(self.settings, self.clocks, partition)
+        shard.pipeline.observers.append(shard.clients)
+        store = Changelog(partition.number, shard.pipeline, kept_totals(shard.sources), self.clocks)
+        return ShardFleet(shard, store, held_at, self._show, self._stop)
+
+    def _show(self, shard: Shard) -> None:
+        assert shard.partition is not None
+        self.shown[shard.partition.number] = shard
+
+    def _stop(self, shard: Shard) -> None:
+        assert shard.partition is not None
+        self.shown.pop(shard.partition.number, None)
+
+
+def _answer(shards: _Shards, source: KafkaSource) -> dict[str, Any]:
+    shown = shards.shown if source.lease.is_valid else {}
+    return {
+        "problems": source.problems,
+        "warnings": source.warnings,
+        "owned": {number: each.position for number, each in source.owned.items()},
+        "lag": source.lag,
+        "commits": source.worker.writer.counts.commits if source.worker else 0,
+        "failures": source.worker.writer.counts.failures if source.worker else {},
+        "shown": {
+            number: {
+                client_id: [client.state, client.version, client.since]
+                for client_id, client in shard.fleet.presence.clients.items()
+            }
+            for number, shard in shown.items()
+        },
+        "applied": {
+            number: sum(shard.pipeline.counts.decoded.values()) for number, shard in shown.items()
+        },
+        "gaps": sum(sum(shard.gaps.counts.values()) for shard in shown.values()),
+    }
+
+
+async def _run(bootstrap: str, kafka: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    answers = os.dup(1)
+    os.dup2(2, 1)  # the log
+    shards = _Shards(options)
+    source = KafkaSource(shards.open, shards.clocks)
+    connection = {"bootstrap.servers": bootstrap, "log_level": 4}
+    await source.start(KafkaSettings.model_validate(kafka), connection)
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+
+    def read() -> None:
+        os.read(0, 2)
+        os.write(answers, json.dumps(_answer(shards, source)).encode() + b"\n")
+
+    loop.add_reader(0, read)
+    while not stop.is_set():
+        source.check()
+        for each in source.owned.values():
+            if isinstance(each.fleet, ShardFleet) and each.is_running:
+                each.fleet.shard.delivery.arm()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 0.25)
+    await source.stop()
+
+
+if __name__ == "__main__":
+    _bootstrap, _options = json.loads(sys.argv[1])
+    asyncio.run(_run(_bootstrap, _options.pop("kafka", {}), _options))

@@ -1,0 +1,217 @@
+"""Workers of a group on a real broker: hand-overs, crashes, zombies."""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Producer
+
+from kafka_server import Kafka
+from kafka_worker import KafkaWorker
+from presenced.sources.kafka.partitioner import partition_of
+from waiting import wait_for
+
+PARTITIONS = 6
+
+
+class Group:
+    """Topics of their own, and workers on them."""
+
+    def __init__(self, kafka: Kafka, directory: Path) -> None:
+        self.kafka = kafka
+        self.topic = f"events-{uuid4().hex[:8]}"
+        self.state_topic = f"{self.topic}-state"
+        self.workers: list[KafkaWorker] = []
+        self.versions: dict[str, int] = {}
+        self._directory = directory
+        self._producer = Producer(
+            {"bootstrap.servers": kafka.bootstrap, "partitioner": "murmur2_random"}
+        )
+        kafka.create_topic(self.topic, PARTITIONS)
+        kafka.create_topic(self.state_topic, PARTITIONS, cleanup_policy="compact")
+
+    def start(self, **options: Any) -> KafkaWorker:
+        kafka = {
+            "topic": self.topic,
+            "state_topic": self.state_topic,
+            "group": self.topic,
+            "lease": "3s",
+            **options.pop("kafka", {}),
+        }
+        name = f"worker-{len(self.workers)}"
+        worker = KafkaWorker(
+            self._directory,
+            self.kafka.bootstrap,
+            name,
+            kafka=kafka,
+            presence={"offline_delay": "1s"},
+            **options,
+        )
+        self.workers.append(worker)
+        return worker
+
+    def connect(self, *client_ids: str, connected: bool = True) -> None:
+        records = []
+        for client_id in client_ids:
+            version = self.versions.get(client_id, 0) + connected
+            self.versions[client_id] = version
+            kind = "connected" if connected else "disconnected"
+            event = {
+                "clientId": client_id,
+                "timestamp": round(time.time() * 1000),
+                "eventType": kind,
+                "sessionIdentifier": f"s{version}",
+                "versionNumber": version,
+                "topic": f"$aws/events/presence/{kind}/{client_id}",
+            }
+            records.append((client_id, json.dumps(event)))
+        for client_id, event in records:
+            self._producer.produce(self.topic, event, client_id)
+        assert self._producer.flush(30) == 0
+
+
+@pytest.fixture
+def group(kafka: Kafka, tmp_path: Path) -> Iterator[Group]:
+    made = Group(kafka, tmp_path)
+    yield made
+    for worker in made.workers:
+        worker.kill()
+
+
+def clients(*answers: dict[str, Any]) -> dict[str, list[Any]]:
+    """All clients that workers show; each one once."""
+    found: dict[str, list[Any]] = {}
+    for answer in answers:
+        for shown in answer["shown"].values():
+            assert not found.keys() & shown.keys(), "shown by two workers"
+            found.update(shown)
+    return found
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    return wait_for(condition, seconds, what)
+
+
+def all_shown(*workers: KafkaWorker) -> Callable[[], bool]:
+    return lambda: sum(len(worker.ask()["shown"]) for worker in workers) == PARTITIONS
+
+
+IDS = [f"device-{number}" for number in range(300)]
+
+
+def everything_shown(*workers: KafkaWorker, versions: dict[str, int]) -> Callable[[], bool]:
+    """Whether workers show all clients at these versions."""
+
+    def is_shown() -> bool:
+        answers = [worker.ask() for worker in workers]
+        if sum(len(answer["shown"]) for answer in answers) < PARTITIONS:
+            return False
+        return {name: version for name, (_, version, _) in clients(*answers).items()} == versions
+
+    return is_shown
+
+
+def test_a_worker_applies_events_and_a_later_one_goes_on(group: Group) -> None:
+    worker = group.start()
+    until(all_shown(worker), "all partitions shown")
+    group.connect(*IDS)
+    until(lambda: len(clients(worker.ask())) == len(IDS), "all clients shown")
+    before = worker.ask()
+    assert before["problems"] == []
+    for number, shown in before["shown"].items():
+        assert {partition_of(each.encode(), PARTITIONS) for each in shown} <= {int(number)}
+    worker.end()
+    other = group.start()
+    until(all_shown(other), "all partitions shown by the later worker")
+    after = other.ask()
+    assert after["shown"] == before["shown"]
+    assert after["applied"] == before["applied"]
+    assert after["gaps"] == 0
+
+
+def test_partitions_that_do_not_move_are_shown_all_the_time(group: Group) -> None:
+    first = group.start()
+    until(all_shown(first), "all partitions shown")
+    group.connect(*IDS)
+    until(everything_shown(first, versions=group.versions), "all clients shown")
+    before = first.ask()["shown"]
+    second = group.start()
+    seen = [first.ask()["shown"]]
+    while not second.ask()["shown"] or sum(map(len, (seen[-1], second.ask()["shown"]))) < 6:
+        seen.append(first.ask()["shown"])
+    stayed = seen[-1].keys()
+    assert 0 < len(stayed) < PARTITIONS
+    for shown in seen:
+        for number in stayed:
+            assert shown[number] == before[number]
+    moved = second.ask()["shown"]
+    assert moved == {number: before[number] for number in before.keys() - stayed}
+    assert second.ask()["gaps"] == 0
+
+
+def test_a_killed_worker_is_replaced_and_nothing_is_lost_or_counted_twice(group: Group) -> None:
+    random = Random(1)
+    workers = [group.start(), group.start()]
+    until(all_shown(*workers), "all partitions shown")
+    for _ in range(3):
+        victim = random.choice(workers)
+        for _ in range(4):
+            group.connect(*random.sample(IDS, 150))
+        victim.kill()
+        workers.remove(victim)
+        group.connect(*random.sample(IDS, 150))
+        workers.append(group.start())
+        until(everything_shown(*workers, versions=group.versions), "all shown again", 40)
+    answers = [worker.ask() for worker in workers]
+    assert sum(sum(answer["applied"].values()) for answer in answers) == 3 * 5 * 150
+    assert {state for state, _, _ in clients(*answers).values()} == {"online"}
+
+
+def test_a_stopped_worker_shows_and_writes_nothing_when_it_wakes(group: Group) -> None:
+    zombie = group.start()
+    until(all_shown(zombie), "all partitions shown")
+    group.connect(*IDS)
+    until(everything_shown(zombie, versions=group.versions), "all clients shown")
+    zombie.send(signal.SIGSTOP)
+    other = group.start()
+    group.connect(*IDS)
+    until(everything_shown(other, versions=group.versions), "shown by the other worker", 40)
+    before = other.ask()
+    zombie.send(signal.SIGCONT)
+    asked = [zombie.ask()]
+    while zombie.ask()["problems"] or not asked[-1]["shown"]:
+        asked.append(zombie.ask())
+        taken_over = asked[-1]["shown"].items()
+        assert all(before["shown"][number] == shown for number, shown in taken_over)
+    assert asked[0]["shown"] == {}
+    until(everything_shown(zombie, other, versions=group.versions), "all clients shown")
+    applied = [sum(worker.ask()["applied"].values()) for worker in (zombie, other)]
+    assert sum(applied) == 2 * len(IDS)
+
+
+def test_a_client_that_comes_back_during_a_standstill_does_not_go_offline(group: Group) -> None:
+    worker = group.start()
+    until(all_shown(worker), "all partitions shown")
+    group.connect(*IDS)
+    until(everything_shown(worker, versions=group.versions), "all clients shown")
+    worker.send(signal.SIGSTOP)
+    group.connect(*IDS, connected=False)
+    group.connect(*IDS[::2])
+    time.sleep(2)
+    worker.send(signal.SIGCONT)
+
+    def settled() -> bool:
+        shown = clients(worker.ask())
+        states = [shown[each][0] for each in IDS if each in shown]
+        assert "offline" not in states[::2]
+        return states.count("offline") == len(IDS) // 2
+
+    until(settled, "those that stayed away offline")
+    since = {each: state[2] for each, state in clients(worker.ask()).items()}
+    assert max(since.values()) - min(since.values()) < 60
