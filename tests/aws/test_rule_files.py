@@ -7,6 +7,7 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ from cloudformation import substituted, template
 from presenced.aws.queue import Queue
 from presenced.events.decode import decode
 from presenced.events.topics import EVENT_FILTERS, route
+from presenced.settings.kafka import KafkaSettings
+from presenced.sources.kafka.permissions import (
+    Permission,
+    denied,
+    group_permission,
+    topic_permission,
+    transaction_permission,
+)
 from presenced.sources.records import SELECT_TOPIC, read_record
 
 ROOT = Path(__file__).parents[2]
@@ -221,6 +230,31 @@ def test_the_kafka_stack_has_the_rules_of_the_file() -> None:
 def test_the_kafka_stack_gives_workers_what_they_need_in_msk() -> None:
     document = template(KAFKA)["Resources"]["WorkerPolicy"]["Properties"]["PolicyDocument"]
     assert substituted(document, Cluster="CLUSTER", Group="presenced") == MSK_POLICY
+
+
+def test_the_policy_in_msk_has_what_workers_and_create_topics_need() -> None:
+    """By the statements that the remedies of the worker show."""
+    kafka = KafkaSettings.model_validate(
+        {"security": {"protocol": "SASL_SSL", "mechanism": "AWS_MSK_IAM"}}
+    )
+    topics = (kafka.topic, kafka.global_topic, kafka.state_topic, kafka.global_state_topic)
+    needed = [
+        *(topic_permission(kafka, topic, asks_aws=True) for topic in topics),
+        *(Permission("topic", topic, ("Create",)) for topic in topics),
+        group_permission(kafka),
+        transaction_permission(kafka),
+    ]
+    for permission in needed:
+        remedy = denied(kafka, permission, None).remedy
+        statement = json.loads(remedy[remedy.index("{") :])
+        resource = statement["Resource"].replace("CLUSTER/*/", "CLUSTER/")
+        granted = {
+            action
+            for each in MSK_POLICY["Statement"]
+            if fnmatchcase(resource, each["Resource"])
+            for action in each["Action"]
+        }
+        assert set(statement["Action"]) <= granted, permission
 
 
 def test_kafka_passwords_are_in_no_template() -> None:

@@ -269,7 +269,7 @@ def _delays(made: building.Dashboard) -> None:
             "because the backlog was full.",
             "short",
             query(
-                f"max_over_time({_of('presenced_pipeline_backlog_messages')}[$__rate_interval])",
+                f"sum by (instance) ({_backlog()})",
                 "{{instance}} waiting",
             ),
             query(
@@ -278,6 +278,10 @@ def _delays(made: building.Dashboard) -> None:
             ),
         )
     )
+
+
+def _backlog() -> str:
+    return f"max_over_time({_of('presenced_pipeline_backlog_messages')}[$__rate_interval])"
 
 
 def _aws(made: building.Dashboard) -> None:
