@@ -8,8 +8,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from workers import DELAY, Life, Publisher, View, Worker, fleet_by_state
 
+from kafka_fleet import DELAY, Life, Publisher, View, Worker, fleet_by_state
 from kafka_server import Kafka
 from waiting import wait_for
 

@@ -342,6 +342,25 @@ def test_pages_of_several_parts_are_one_sorted_list(
     ask(fleets[0], use)
 
 
+@pytest.mark.parametrize("order", Order)
+def test_a_partition_that_has_most_of_a_page_is_asked_again(order: Order) -> None:
+    most, *others = worker(0, 1, 2)
+    expected = []
+    for number in range(90):
+        # Only the first and the last quarter of the list have clients of the other partitions.
+        is_other = number % 5 == 0 and not 22 < number < 66
+        part = others[number % 2] if is_other else most
+        part.hear("connected", f"{number:02}", at=number)
+        expected.append(f"{number:02}")
+
+    async def use(get: Get) -> None:
+        for limit in (45, 60, 90, 91):
+            found = await names(get, f"sort={order}&limit={limit}")
+            assert found == (expected[::-1] if order.descending else expected)
+
+    ask(most, use)
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.tuples(st.sampled_from(["add", "remove", "hear"]), st.integers(1, 4)), max_size=25),

@@ -12,7 +12,6 @@ from presenced.commands.kafka.cluster import needing, open_cluster
 from presenced.commands.output import counted
 from presenced.settings import Settings
 from presenced.settings.files import FileSnapshot
-from presenced.settings.kafka import KafkaSecurity
 from presenced.sources.kafka import network
 from presenced.sources.kafka.cluster import Cluster
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
@@ -47,6 +46,7 @@ class KafkaProbe:
         self._found: dict[str, FoundTopic] = {}
         self._recorded: int | None = None
         self._reached = False
+        self._brokers: list[str] = []
 
     async def findings(self) -> AsyncIterator[tuple[str, Finding]]:
         """Yield each step with its finding. Steps that need what has failed are skipped."""
@@ -55,6 +55,9 @@ class KafkaProbe:
         async with AsyncExitStack() as stack:
             cluster, finding = await self._open(stack)
             yield "authentication", finding
+            finding = await _finding(self._reach_brokers) if cluster else Finding(Status.SKIPPED)
+            yield "advertised addresses", finding
+            cluster = cluster if finding.status is Status.OK else None
             for name, check in self._steps():
                 if cluster is None:
                     yield name, Finding(Status.SKIPPED)
@@ -88,12 +91,27 @@ class KafkaProbe:
             cluster = await stack.enter_async_context(opening)
         except KafkaFaultError as error:
             return None, _failed(error.fault)
-        finding = await _finding(partial(_authenticate, cluster, self._kafka.security))
+        finding = await _finding(partial(self._authenticate, cluster))
         return (cluster if finding.status is Status.OK else None), finding
 
     def _negotiate(self, server: str) -> Finding:
         agreed = network.negotiate(server, self._kafka.security, self._snapshot)
         return Finding(Status.OK, agreed)
+
+    def _authenticate(self, cluster: Cluster) -> Finding:
+        security, self._brokers = self._kafka.security, cluster.connect()
+        if security.mechanism is not None:
+            user = f"as {security.username} " if security.username else ""
+            return Finding(Status.OK, f"{user}by {security.mechanism}")
+        return Finding(Status.OK, "by the client certificate" if security.cert else "anonymous")
+
+    def _reach_brokers(self) -> Finding:
+        """Connect to each broker by the address that the cluster gives to its clients."""
+        for server in self._brokers:
+            if server not in self._kafka.bootstrap_servers:
+                network.resolve(server, advertised=True)
+                network.negotiate(server, self._kafka.security, self._snapshot, advertised=True)
+        return Finding(Status.OK, f"{counted(len(self._brokers), 'broker')} can be reached")
 
     def _steps(self) -> Iterator[_Step]:
         # The state topic comes first: it tells how many partitions there must be.
@@ -166,15 +184,6 @@ class KafkaProbe:
 
 def _resolve(server: str) -> Finding:
     return Finding(Status.OK, f"is {', '.join(network.resolve(server))}")
-
-
-def _authenticate(cluster: Cluster, security: KafkaSecurity) -> Finding:
-    number = counted(cluster.connect(), "broker")
-    if security.mechanism is not None:
-        user = f"as {security.username} " if security.username else ""
-        return Finding(Status.OK, f"{user}by {security.mechanism}; the cluster has {number}")
-    how = "by the client certificate" if security.cert else "anonymous"
-    return Finding(Status.OK, f"{how}; the cluster has {number}")
 
 
 async def _finding(check: Callable[[], Finding]) -> Finding:

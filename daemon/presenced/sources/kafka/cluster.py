@@ -1,9 +1,10 @@
 """Requests to a cluster: its topics, what this user may do with them, and the state of the group.
 
-All methods block, for 10 seconds at most each, and raise KafkaFaultError.
+All methods block, for about 10 seconds at most each, and raise KafkaFaultError.
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -43,7 +44,15 @@ T = TypeVar("T")
 
 _TIMEOUT = 10.0
 # How long a connection is tried; in this time each broker is tried several times.
-_CONNECT_TIMEOUT = 5.0
+_CONNECT_TIMEOUT, _CONNECT_SLICE = 5.0, 1.0
+_FINAL = (Cause.AUTHENTICATION, Cause.TLS_CLIENT_CERTIFICATE, Cause.TLS_SERVER_CERTIFICATE)
+_RETRY_AFTER = 0.2
+# The coordinator of a group is still being chosen, or reads its groups.
+_NO_COORDINATOR_YET = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 _MEMBER = "doctor"
 
 
@@ -80,10 +89,20 @@ class Cluster:
         assert self._admin is not None  # noqa: S101 - else it could not be made
         return self._admin
 
-    def connect(self) -> int:
-        """Ask for the brokers, and return how many there are."""
-        with self._faults():
-            return len(self._client.list_topics(timeout=_CONNECT_TIMEOUT).brokers)
+    def connect(self) -> list[str]:
+        """Ask for the brokers, and return the addresses that the cluster gives to its clients."""
+        deadline = time.monotonic() + _CONNECT_TIMEOUT
+        while True:
+            try:
+                with self._faults():
+                    metadata = self._client.list_topics(timeout=_CONNECT_SLICE)
+                    break
+            except KafkaFaultError as error:
+                # The library tries again for as long as it is asked.
+                if error.fault.cause in _FINAL or time.monotonic() >= deadline:
+                    raise
+        brokers = metadata.brokers.values()
+        return [f"{_bracketed(str(each.host))}:{each.port}" for each in brokers]
 
     def find(self, topic: str) -> FoundTopic | None:
         """Return a topic, None if it does not exist."""
@@ -131,15 +150,25 @@ class Cluster:
 
     def group(self) -> GroupState:
         """Return the state of the consumer group."""
-        name = self._kafka.group
         with self._faults():
-            answer = self._client.describe_consumer_groups(
-                [name], include_authorized_operations=True, request_timeout=_TIMEOUT
-            )[name]
-            group: Any = _result(answer)
+            group = self._describe_group(time.monotonic() + _TIMEOUT)
         return GroupState(
             group.state.name.lower(), len(group.members), _names(group.authorized_operations)
         )
+
+    def _describe_group(self, deadline: float) -> Any:
+        name = self._kafka.group
+        while True:
+            answer = self._client.describe_consumer_groups(
+                [name], include_authorized_operations=True, request_timeout=_TIMEOUT
+            )[name]
+            try:
+                return _result(answer)
+            except KafkaException as error:
+                waits = error_of(error).code() in _NO_COORDINATOR_YET
+                if not waits or time.monotonic() >= deadline:
+                    raise
+            time.sleep(_RETRY_AFTER)
 
     def try_transactions(self) -> None:
         """Register a transactional ID of the group, and write nothing."""
@@ -247,6 +276,10 @@ class Cluster:
 class _MissingTopicError(KafkaFaultError):
     def __init__(self, topic: str) -> None:
         super().__init__(topic_missing(topic))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _timed_out() -> KafkaError:

@@ -22,17 +22,22 @@ _ALERT_TIMEOUT = 1.0
 _NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 
 
-def resolve(server: str) -> list[str]:
-    """Return the addresses of HOST:PORT. Raises KafkaFaultError."""
+def resolve(server: str, *, advertised: bool = False) -> list[str]:
+    """Return the addresses of HOST:PORT, which the settings or the cluster name.
+
+    Raises KafkaFaultError.
+    """
     host, port = _parts(server)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
-        raise KafkaFaultError(faults.name_unknown(server)) from None
+        raise KafkaFaultError(faults.name_unknown(server, advertised=advertised)) from None
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-def negotiate(server: str, security: KafkaSecurity, snapshot: FileSnapshot) -> str:
+def negotiate(
+    server: str, security: KafkaSecurity, snapshot: FileSnapshot, *, advertised: bool = False
+) -> str:
     """Open a TCP connection, negotiate TLS, and return what was agreed on.
 
     Blocks for some seconds at most. Raises KafkaFaultError, and SettingsError if a file cannot be
@@ -41,7 +46,8 @@ def negotiate(server: str, security: KafkaSecurity, snapshot: FileSnapshot) -> s
     try:
         connection = socket.create_connection(_parts(server), timeout=_TIMEOUT)
     except OSError as error:
-        raise KafkaFaultError(faults.unreachable(server, _tcp_verdict(error))) from None
+        fault = faults.unreachable(server, _tcp_verdict(error), advertised=advertised)
+        raise KafkaFaultError(fault) from None
     with connection:
         if security.protocol == "PLAINTEXT":
             return "TCP without encryption"

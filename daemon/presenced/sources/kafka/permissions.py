@@ -128,4 +128,9 @@ def _policy(missing: Permission, region: str | None) -> str:
         "Action": actions,
         "Resource": f"arn:{name}:kafka:{region or 'REGION'}:ACCOUNT:{path}",
     }
-    return f"Add to the policy of the role: {json.dumps(statement)}"
+    idempotent = (
+        "; to write, kafka-cluster:WriteDataIdempotently on the cluster is needed too"
+        if "Write" in missing.operations
+        else ""
+    )
+    return f"Add to the policy of the role: {json.dumps(statement)}{idempotent}"
