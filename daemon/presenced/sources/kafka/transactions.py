@@ -234,7 +234,6 @@ class TransactionWriter:
         else:
             # Fatal: a broker has ended the transaction after its time limit, or another producer
             # has the same transactional ID. Errors of no kind count as fatal (librdkafka).
-            self.counts.failures["replaced"] += 1
             self._drop_producer()
         self._report(error, "a transaction was aborted; its rows are written again")
 
@@ -247,6 +246,7 @@ class TransactionWriter:
             self._drop_producer()
 
     def _drop_producer(self) -> None:
+        self.counts.failures["replaced"] += 1
         self._producer = None
 
     def _report(self, error: KafkaError, what: str) -> None:
