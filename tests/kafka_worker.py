@@ -18,6 +18,7 @@ from presenced.service.partition_fleet import ShardFleet
 from presenced.service.shard import Shard
 from presenced.settings import Settings
 from presenced.settings.kafka import KafkaSettings
+from presenced.sources.inbox import InboxTurns
 from presenced.sources.kafka.kafka_source import KafkaSource
 from presenced.store.changelog import Changelog
 from presenced.system.loop import Clocks
@@ -76,12 +77,13 @@ class _Shards:
         self.settings = Settings.model_validate(values)
         self.clocks = Clocks(time.monotonic, time.time)
         self.shown: dict[int, Shard] = {}
+        self.turns = InboxTurns(asyncio.get_running_loop())
 
     def open(self, partition: Partition, held_at: Callable[[], float]) -> ShardFleet:
         shard = Shard(self.settings, self.clocks, partition)
         shard.pipeline.observers.append(shard.clients)
         store = Changelog(partition.number, shard.pipeline, kept_totals(shard.sources), self.clocks)
-        return ShardFleet(shard, store, held_at, self._show, self._stop)
+        return ShardFleet(shard, store, held_at, self.turns, self._show, self._stop)
 
     def _show(self, shard: Shard) -> None:
         assert shard.partition is not None

@@ -161,6 +161,9 @@ class TransactionWriter:
         except KafkaException as error:
             self._failed(work, error.args[0])
             return
+        except BaseException:
+            self._ledger.failed(work)
+            raise
         self.counts.commits += 1
         self.counts.durations.observe(time.monotonic() - began)
         self.counts.last_commit = time.time()

@@ -21,6 +21,7 @@ from presenced.system.loop import Clocks, in_thread
 
 # The rows of one transaction are bounded, so that it takes no longer than a part of the lease.
 _MAX_ROWS = 50_000
+_SLICE = 0.003
 _LOOP_TIMEOUT = 10.0
 _HAND_OVER_TIMEOUT = 10.0
 _STOP_TIMEOUT = 2.5
@@ -190,8 +191,14 @@ class Worker:
     # Ledger: called in the thread of the writer
 
     def take(self) -> Work:
-        """Take what has changed."""
-        return self._on_loop(self._take())
+        """Take what has changed, however long the loop is busy."""
+        future = asyncio.run_coroutine_threadsafe(self._take(), self._loop)
+        while True:
+            try:
+                return future.result(_LOOP_TIMEOUT)
+            except concurrent.futures.TimeoutError:
+                if self._stopping:
+                    raise
 
     def written(self, work: Work) -> None:
         """Take note of a commit."""
@@ -320,6 +327,7 @@ class Worker:
 
     async def _take(self) -> Work:
         """Take the changes of one partition after the other, with other work in between."""
+        until = time.perf_counter() + _SLICE
         changed, unchanged, rows = [], {}, 0
         owned = list(self.owned.values())
         first = self._next_to_take % max(1, len(owned))
@@ -339,7 +347,9 @@ class Worker:
             if rows >= _MAX_ROWS:
                 self._next_to_take = first + at + 1
                 break
-            await asyncio.sleep(0)
+            if time.perf_counter() >= until:
+                await asyncio.sleep(0)
+                until = time.perf_counter() + _SLICE
         return Work(changed, unchanged)
 
     def _written(self, work: Work) -> None:
