@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from presenced.fleet import Partition
 from presenced.settings.kafka import KafkaSettings
-from presenced.sources.kafka.errors import UNSUPPORTED
+from presenced.sources.kafka.errors import is_unsupported
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.topics import TopicsError, partitions_of
@@ -141,7 +141,7 @@ class KafkaSource:
         worker, self.worker = self.worker, None
         if worker is None:
             return
-        if self._protocol == "consumer" and _is_unsupported(error):
+        if self._protocol == "consumer" and error is not None and is_unsupported(error):
             self._protocol = "classic"
             self._log.info("the brokers have no protocol `consumer`; `classic` is used")
         self._problem = error.str() if error is not None else "the membership of the group ended"
@@ -160,7 +160,3 @@ _STAGES = {
     Stage.REVOKED: "being handed over",
     Stage.LOST: "lost",
 }
-
-
-def _is_unsupported(error: KafkaError | None) -> bool:
-    return error is not None and error.code() in UNSUPPORTED

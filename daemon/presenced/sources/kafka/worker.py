@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from presenced.sources.kafka.consumer import GroupConsumer
 from presenced.sources.kafka.end_offsets import EndOffsets
+from presenced.sources.kafka.errors import is_fatal
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.restorer import AbandonedError, Restored, Restorer
@@ -321,7 +322,7 @@ class Worker:
             topic=topic,
             detail=error.str(),
         )
-        if error.fatal():
+        if is_fatal(error):
             self._fatal = error
             self._consumer.stop()
 
@@ -353,6 +354,7 @@ class Worker:
         return Work(changed, unchanged)
 
     def _written(self, work: Work) -> None:
+        self.errors.pop("group", None)
         for partition, unwritten in work.changed:
             if partition.fleet is not None:
                 partition.fleet.store.written(unwritten)
