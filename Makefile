@@ -29,7 +29,7 @@ COPY_JARS = mvn --quiet --batch-mode --strict-checksums -DincludeScope=runtime \
 PREFIX ?= /usr/local
 LIBDIR = $(PREFIX)/lib/presenced
 UNITDIR ?= $(PREFIX)/lib/systemd/system
-UNITS = presenced.service presenced@.service
+UNITS = presenced.service presenced@.service presenced-worker@.service
 # The service cannot read /home and /root, where pyenv and similar tools keep Python.
 INSTALL_PYTHON ?= $(if $(filter file,$(origin PYTHON)),$(firstword $(wildcard /usr/bin/python3) \
     $(PYTHON)),$(PYTHON))

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import aiohttp
 from fleet_sources import metric_sources
 from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
-from presenced.fleet import ClientFilter, Fleet
+from presenced.fleet import ClientFilter, Fleet, Partition
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
@@ -25,6 +25,7 @@ from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
 from presenced.web.api.application import Api, Sources
 from presenced.web.api.client_index import ClientIndex
+from presenced.web.api.parts import PartSources
 from presenced.web.api.problems import ProblemError
 from presenced.web.api.stream import Hub
 from presenced.web.server import Listener
@@ -59,6 +60,10 @@ class ApiFleet:
     `index` are options of the index of clients; `seconds` is the slice of its scheduler. If it is
     `asking`, clients wait for a lookup before they go offline. With `settings` it has a reconciler,
     which is not started.
+
+    A fleet that is `beside` another one is a further partition of the same worker: the API and the
+    clock are those of the other one, which has the settings for both. The worker may show its
+    partitions while it is `holding`; `partition_of` says where a client belongs, if it is set.
     """
 
     def __init__(
@@ -70,9 +75,13 @@ class ApiFleet:
         *,
         asking: bool = False,
         settings: Settings | None = None,
+        partition: Partition | None = None,
+        beside: "ApiFleet | None" = None,
+        partition_of: Callable[[str], int] | None = None,
         **history: int,
     ) -> None:
-        self.now = START
+        self._time = beside._time if beside else [START]
+        self.holding = True
         metrics_settings = MetricsSettings.model_validate(metrics or {})
         fleet = Fleet(rules or PresenceRules(), ClientFilter(own=["presenced"]))
         self.pipeline = Pipeline(fleet)
@@ -80,6 +89,7 @@ class ApiFleet:
         self.presence = fleet.presence
         if asking:
             self.presence.lookups.use("always", 50.0)
+        self.partition = partition
         clocks = Clocks(lambda: self.now, lambda: self.now)
         self.gaps = Gaps(fleet.presence, clocks)
         self.readiness = Readiness(ready=True, text="ready")
@@ -89,23 +99,39 @@ class ApiFleet:
             self.reconciler = Reconciler(fleet, delivery, settings, lambda: True, clocks)
         client_metrics = ClientMetrics(fleet, MetricsSettings())
         self.view = metric_sources(self.pipeline, client_metrics)
-        self.index = ClientIndex(fleet, CooperativeScheduler(seconds), **(index or {}))
-        self.hub = Hub()
-        self.api = Api(
-            Sources(
-                self.pipeline,
-                self.gaps,
-                clocks,
-                lambda: self.readiness,
-                lambda: self.hold_after,
-                self.reconciler,
-            ),
-            metrics_settings,
-            HistorySettings.model_validate(history),
-            index=self.index,
-            hub=self.hub,
+        self.hub = beside.hub if beside else Hub()
+        scheduler = CooperativeScheduler(seconds)
+        self.api = (
+            beside.api
+            if beside
+            else Api(
+                Sources(
+                    clocks,
+                    lambda: self.readiness,
+                    lambda: self.reconciler,
+                    lambda: self.holding,
+                    partition_of,
+                ),
+                metrics_settings,
+                HistorySettings.model_validate(history),
+                make_index=lambda fleet: ClientIndex(fleet, scheduler, **(index or {})),
+                hub=self.hub,
+            )
         )
-        self.pipeline.observers += [client_metrics, self.api]
+        self.part = self.api.add(
+            PartSources(self.pipeline, self.gaps, lambda: self.hold_after, partition)
+        )
+        self.index = self.part.index
+        self.pipeline.observers += [client_metrics, self.part]
+
+    @property
+    def now(self) -> float:
+        """The time, in epoch seconds."""
+        return self._time[0]
+
+    @now.setter
+    def now(self, time: float) -> None:
+        self._time[0] = time
 
     def hear(
         self,
@@ -190,25 +216,30 @@ class ApiFleet:
         self.receive(topic, {"timestamp": round((START + at) * 1000)}, at)
 
     @asynccontextmanager
-    async def served(self) -> Iterator[Get]:
-        """A function that asks the API: path, and headers; it returns status and JSON."""
+    async def listening(self) -> AsyncIterator[int]:
+        """The port of a listener with the API."""
         exposition = Exposition(self.view, process_metrics=False)
         api = self.api.application()
         listener = Listener("127.0.0.1", 0, exposition, lambda: self.readiness, api=api)
         await listener.open()
         try:
-            async with aiohttp.ClientSession() as session:
-
-                async def get(path: str, method: str = "GET") -> tuple[int, Any]:
-                    url = f"http://127.0.0.1:{listener.port}/api/v1{path}"
-                    target = aiohttp.client.URL(url, encoded=True)
-                    async with session.request(method, target) as answer:
-                        assert answer.headers["Cache-Control"] == "no-store"
-                        body = await answer.read()
-                        kind = "application/json" if answer.ok else "application/problem+json"
-                        assert answer.content_type == kind
-                        return answer.status, json.loads(body) if body else None
-
-                yield get
+            yield listener.port
         finally:
             await listener.close()
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[Get]:
+        """A function that asks the API: path, and method; it returns status and JSON."""
+        async with self.listening() as port, aiohttp.ClientSession() as session:
+
+            async def get(path: str, method: str = "GET") -> tuple[int, Any]:
+                url = f"http://127.0.0.1:{port}/api/v1{path}"
+                target = aiohttp.client.URL(url, encoded=True)
+                async with session.request(method, target) as answer:
+                    assert answer.headers["Cache-Control"] == "no-store"
+                    body = await answer.read()
+                    kind = "application/json" if answer.ok else "application/problem+json"
+                    assert answer.content_type == kind
+                    return answer.status, json.loads(body) if body else None
+
+            yield get

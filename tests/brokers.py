@@ -40,8 +40,9 @@ def missing(what: str) -> None:
 def _own_ports() -> Iterator[int]:
     """Ports that only this worker of pytest-xdist takes, below those that the system gives out."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw5").removeprefix("gw")) % 6
-    first = 20_000 + 2_000 * worker
-    return itertools.cycle(range(first, first + 2_000))
+    ports = range(20_000 + 2_000 * worker, 22_000 + 2_000 * worker)
+    # Another run of the tests on this machine begins elsewhere.
+    return itertools.islice(itertools.cycle(ports), os.getpid() * 37 % len(ports), None)
 
 
 _ports = _own_ports()

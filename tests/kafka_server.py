@@ -13,6 +13,10 @@ from confluent_kafka.admin import (
     AclOperation,
     AclPermissionType,
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
     NewTopic,
     ResourcePatternType,
     ResourceType,
@@ -22,6 +26,7 @@ from cryptography.hazmat.primitives import serialization
 from brokers import free_port
 from certificates import Certificates
 from java_server import JavaServer, need_java
+from waiting import wait_for
 
 _CLUSTER_ID = "cHJlc2VuY2VkLXRlc3RzMQ"
 _LOGGING = Path(__file__).parent / "streams" / "kafka" / "log4j2.xml"
@@ -175,7 +180,8 @@ class Kafka(JavaServer):
     @cached_property
     def admin(self) -> AdminClient:
         """A client of the plaintext listener that may do everything."""
-        return AdminClient({"bootstrap.servers": self.bootstrap})
+        # Tests end it, which it would log.
+        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
     def create_topic(self, name: str, partitions: int = 1, **config: str) -> None:
         """Create a topic; in the names of its configuration `_` stands for `.`."""
@@ -187,14 +193,30 @@ class Kafka(JavaServer):
         )
         self.admin.create_topics([topic])[name].result(30)
 
+    def add_partitions(self, topic: str, total: int) -> None:
+        """Let a topic have more partitions."""
+        wait_for(lambda: topic in self.admin.list_topics(timeout=30).topics, what=topic)
+        self.admin.create_partitions([NewPartitions(topic, total)])[topic].result(30)
+
+    def configure_topic(self, topic: str, name: str, value: str) -> None:
+        """Set one entry of the configuration of a topic."""
+        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        self.admin.incremental_alter_configs([resource])[resource].result(30)
+
     def allow(
-        self, user: str, operation: AclOperation, kind: ResourceType, name: str = "kafka-cluster"
+        self,
+        user: str,
+        operation: AclOperation,
+        kind: ResourceType,
+        name: str = "kafka-cluster",
+        pattern: ResourcePatternType = ResourcePatternType.LITERAL,
     ) -> None:
         """Grant a user an operation on a topic, a group, a transactional ID or the cluster."""
         binding = AclBinding(
             kind,
             name,
-            ResourcePatternType.LITERAL,
+            pattern,
             f"User:{user}",
             "*",
             operation,

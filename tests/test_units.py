@@ -1,6 +1,8 @@
-"""The two units: one text, but for what belongs to one fleet."""
+"""The units: one text, but for what belongs to one fleet, or to a worker."""
 
 from pathlib import Path
+
+from presenced.settings import load_settings
 
 UNITS = Path(__file__).parents[1] / "systemd"
 OF_ONE_FLEET = (
@@ -24,3 +26,41 @@ def test_the_copies_that_systemd_makes_are_those_that_the_daemon_reads() -> None
     loaded = [line.split("=")[1].split(":")[0] for line in lines if "LoadCredential=" in line]
     named = [line.split("=%d/")[1] for line in lines if line.startswith("Environment=PRESENCED_")]
     assert loaded == named
+
+
+def lines(unit: str) -> list[str]:
+    """What a unit sets, without comments."""
+    text = (UNITS / unit).read_text()
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_a_worker_is_the_unit_without_certificates_and_state() -> None:
+    alone, worker = lines("presenced.service"), lines("presenced-worker@.service")
+    left_out = ("LoadCredential=", "Environment=", "StateDirectory")
+    expected = [line for line in alone if not line.startswith(left_out)]
+    own = [line for line in worker if line.startswith("Environment")]
+    assert own == [
+        "Environment=PRESENCED_KAFKA__INSTANCE_ID=%H-%i",
+        "EnvironmentFile=-/etc/presenced/worker-%i.env",
+    ]
+    rest = [line for line in worker if line not in own]
+    differing = [pair for pair in zip(expected, rest, strict=True) if pair[0] != pair[1]]
+    assert [one.partition("=")[0] for one, _ in differing] == ["Description", "ExecStart"]
+    assert differing[1][1].endswith(" run --config /etc/presenced/workers.yaml")
+
+
+def test_the_name_of_a_worker_is_one_that_kafka_accepts() -> None:
+    (name,) = (
+        line.rpartition("=")[2]
+        for line in lines("presenced-worker@.service")
+        if "INSTANCE_ID" in line
+    )
+    environ = {"PRESENCED_KAFKA__INSTANCE_ID": name.replace("%H", "vm-1.eu").replace("%i", "1")}
+    kafka = load_settings(None, environ=environ, require_endpoint=False).kafka
+    assert kafka.instance_id == "vm-1.eu-1"
+
+
+def test_make_installs_each_unit() -> None:
+    makefile = (UNITS.parent / "Makefile").read_text()
+    (named,) = [line for line in makefile.splitlines() if line.startswith("UNITS = ")]
+    assert set(named.split()[2:]) == {file.name for file in UNITS.glob("*.service")}

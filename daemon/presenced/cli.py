@@ -13,6 +13,7 @@ from presenced.commands.arguments import (
     add_command,
     add_config,
     add_option,
+    parse_count,
     parse_size,
     positive_duration,
 )
@@ -60,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_record(commands)
     _add_replay(commands)
     _add_state(commands)
+    _add_kafka(commands)
     for entry in entry_points(group="presenced.commands"):
         entry.load()(commands)
     return parser
@@ -217,3 +219,24 @@ def _add_state(commands: Any) -> None:
         source = parser.add_mutually_exclusive_group()
         add_config(source)
         add_option(source, "--file", "FILE", "state file, instead of the configured one", Path)
+
+
+def _add_kafka(commands: Any) -> None:
+    parser = commands.add_parser(
+        "kafka", help="prepare Kafka", description="Prepare Kafka as a source of events."
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
+    parser = add_command(
+        actions,
+        "create-topics",
+        "create the topics that are missing",
+        "Create the topics that the section kafka names and that do not exist, with the settings "
+        "that presenced needs. If an existing topic is wrong, nothing is created. A second run "
+        "changes nothing.",
+        "presenced.commands.kafka.command",
+    )
+    add_config(parser)
+    text = "partitions of kafka.topic and kafka.state_topic (default: those of an existing topic, "
+    add_option(parser, "--partitions", "N", f"{text}else 24); can never change", parse_count)
+    text = "brokers that keep each record (default: that of the cluster); 3 where there are enough"
+    add_option(parser, "--replication-factor", "N", text, parse_count)

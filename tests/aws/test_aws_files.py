@@ -11,8 +11,8 @@ from typing import Any
 
 import hcl2
 import pytest
-import yaml
 
+from cloudformation import substituted, template
 from presenced.aws.errors import policy_statement as remedy_statement
 from presenced.aws.operations import OPERATIONS
 from presenced.events.topics import EVENT_CONFIGURATIONS
@@ -85,43 +85,9 @@ def test_the_documentation_shows_the_policy() -> None:
     assert shown == [POLICY]
 
 
-class _Template(yaml.SafeLoader):
-    """Reads CloudFormation's short forms as {"Sub": ...} and so on."""
-
-
-_Template.add_multi_constructor(
-    "!",
-    lambda loader, suffix, node: {
-        suffix: loader.construct_sequence(node)
-        if isinstance(node, yaml.SequenceNode)
-        else loader.construct_scalar(node)
-    },
-)
-
-
 @pytest.fixture(scope="module")
 def resources() -> dict[str, Any]:
-    template: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Template)
-    return template["Resources"]
-
-
-def substituted(value: Any) -> Any:
-    """The value with every !Sub done."""
-    if isinstance(value, list):
-        return [substituted(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    if set(value) != {"Sub"}:
-        return {key: substituted(each) for key, each in value.items()}
-    text = value["Sub"]
-    for name, known in (
-        ("AWS::Partition", "aws"),
-        ("AWS::Region", "REGION"),
-        ("AWS::AccountId", "ACCOUNT"),
-        ("ClientId", "presenced"),
-    ):
-        text = text.replace(f"${{{name}}}", known)
-    return text
+    return template(TEMPLATE)["Resources"]
 
 
 def test_cfn_lint_finds_nothing() -> None:
@@ -131,7 +97,10 @@ def test_cfn_lint_finds_nothing() -> None:
 
 
 def test_the_stack_has_the_same_policy_and_events(resources: dict[str, Any]) -> None:
-    assert substituted(resources["Policy"]["Properties"]["PolicyDocument"]) == POLICY
+    assert (
+        substituted(resources["Policy"]["Properties"]["PolicyDocument"], ClientId="presenced")
+        == POLICY
+    )
     assert resources["EventTypes"]["Properties"]["EventTypes"] == list(EVENTS)
 
 
@@ -139,10 +108,10 @@ def test_the_stack_has_the_same_role(resources: dict[str, Any]) -> None:
     role = resources["ReconcileRole"]["Properties"]
     assert role["AssumeRolePolicyDocument"] == TRUST
     [policy] = role["Policies"]
-    assert substituted(policy["PolicyDocument"]) == ROLE
+    assert substituted(policy["PolicyDocument"], ClientId="presenced") == ROLE
     properties = resources["ReconcilePolicy"]["Properties"]
-    assert substituted(properties["PolicyDocument"]) == CREDENTIALS
-    assert substituted(properties["PolicyName"]) == "presenced-reconcile"
+    assert substituted(properties["PolicyDocument"], ClientId="presenced") == CREDENTIALS
+    assert substituted(properties["PolicyName"], ClientId="presenced") == "presenced-reconcile"
     optional = {name for name, each in resources.items() if each.get("Condition") == "Reconciles"}
     assert optional == {name for name in resources if name.startswith("Reconcile")}
 

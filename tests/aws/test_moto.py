@@ -12,6 +12,7 @@ from aws_server import make_client
 from presenced.aws import operations
 from presenced.aws.answers import IndexingConfiguration
 from presenced.aws.errors import AwsError, Cause
+from presenced.aws.queue import Queue
 from presenced.system.loop import Clocks
 
 
@@ -113,3 +114,44 @@ def test_a_page_of_search_index(url, iot):
     assert row.connectivity is not None
     assert row.connectivity.connected
     assert row.connectivity.timestamp > 10**12
+
+
+def test_a_queue(url):
+    sqs = boto3.client(
+        "sqs",
+        "eu-west-1",
+        endpoint_url=url,
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
+    sqs.create_queue(QueueName="events", Attributes={"MessageRetentionPeriod": "86400"})
+    queue = Queue(f"{url}/123456789012/events")
+    for body in ("a", "b"):
+        sqs.send_message(
+            QueueUrl=queue.url,
+            MessageBody=body,
+            MessageAttributes={"topic": {"DataType": "String", "StringValue": f"t/{body}"}},
+        )
+    received, described = send(url, queue.receive(wait=1, visibility=30), queue.describe())
+    assert {(each.body, each.topic, each.receives) for each in received} == {
+        ("a", "t/a", 1),
+        ("b", "t/b", 1),
+    }
+    assert abs(received[0].sent - time.time()) < 60
+    assert (described.messages, described.in_flight, described.retention) == (0, 2, 86400)
+    assert not described.fifo
+    first, second = (each.receipt_handle for each in received)
+    returned, deleted, described = send(
+        url,
+        queue.change_visibility([second], 0),
+        queue.delete([first]),
+        queue.describe(),
+    )
+    assert (returned, deleted) == ((), ())
+    assert (described.messages, described.in_flight) == (1, 0)
+
+
+def test_a_queue_that_does_not_exist(url):
+    with pytest.raises(AwsError) as caught:
+        send(url, Queue(f"{url}/123456789012/missing").receive(wait=1, visibility=30))
+    assert caught.value.cause is Cause.NO_QUEUE

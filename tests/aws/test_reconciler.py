@@ -89,7 +89,7 @@ class Stage:
     def shown(self) -> Aws:
         """What the API tells of the requests to AWS."""
         ready = Readiness(ready=True, text="ready")
-        answer = summary_answer(self.pipeline, self.reconciler, ready, time.time())
+        answer = summary_answer([self.fleet], None, self.reconciler, ready, time.time())
         assert answer.aws is not None
         return answer.aws
 

@@ -70,14 +70,27 @@ def test_check_reads_the_files_of_kafka(
     assert "mqtt" not in said
 
 
-@pytest.mark.parametrize("command", [["doctor"], ["record", "OUT"], ["simulate"]])
-@pytest.mark.parametrize("text", [SQS, KAFKA])
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (["doctor"], KAFKA),
+        (["record", "OUT"], KAFKA),
+        (["simulate"], SQS),
+        (["simulate"], KAFKA),
+    ],
+)
 def test_commands_that_connect_by_mqtt_say_so(
     config: Write, capsys: pytest.CaptureFixture[str], command: list[str], text: str
 ) -> None:
     assert main([*command, "--config", config(text)]) == 2
     said = capsys.readouterr().err
     assert f"is not supported by `presenced {command[0]}`, which connects by MQTT only" in said
+
+
+def test_a_queue_is_not_recorded(config: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["record", "OUT", "--config", config(SQS)]) == 2
+    said = capsys.readouterr().err
+    assert "source = sqs: cannot be recorded: messages that are received are missing" in said
 
 
 def test_a_client_id_is_for_mqtt(config: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,7 +87,12 @@ COMPOSE = "needs Docker Compose; tests/test_compose.py reads its file"
 NOT_RUN = {
     **{
         ("config/aws/README.md", words): "needs an AWS account; tests/aws checks the files"
-        for words in ("mkdir -p /etc/presenced/certs", "aws cloudformation")
+        for words in (
+            "mkdir -p /etc/presenced/certs",
+            "aws cloudformation deploy --stack-name presenced --",
+            "aws cloudformation deploy --stack-name presenced-kafka --",
+            "aws iot update-event",
+        )
     },
     ("docs/how-to/ask-aws.md", "aws iot"): "needs an AWS account; the doctor's remedy is tested",
     ("README.md", "make demo"): "it downloads; tests/integration/test_demo.py runs the demo",
@@ -96,7 +101,21 @@ NOT_RUN = {
         "make demo",
     ): "it downloads; tests/docs/test_walkthrough.py runs the demo with these options",
     ("docs/how-to/run-in-a-container.md", "docker compose up"): COMPOSE,
+    ("docs/how-to/run-in-a-container.md", "docker compose --profile kafka"): COMPOSE,
+    ("docs/how-to/run-in-a-container.md", "printf 'topic:"): COMPOSE,
     ("docs/how-to/run-in-a-container.md", "chown 65532"): "needs root and Docker Compose",
+    **{
+        ("docs/how-to/scale-out.md", words): "needs a cluster; tests/streams does the same"
+        for words in ("presenced kafka create-topics", "sqlite3 -readonly")
+    },
+    (
+        "docs/how-to/scale-out.md",
+        "echo 'PRESENCED_",
+    ): "needs root and systemd; see tests/test_units.py",
+    (
+        "docs/how-to/scale-out.md",
+        "kubectl",
+    ): "needs a cluster; tests/test_kubernetes.py reads its file",
     ("docs/how-to/secure-the-listener.md", "groupadd"): "needs root, and creates a group",
     ("docs/how-to/upgrade.md", "make install"): "needs root and systemd; see tests/system",
     ("docs/how-to/upgrade.md", "make image"): "needs Docker; see tests/image",

@@ -37,8 +37,14 @@ EMPTY = (
     "iot_events_rejected_total",
     "iot_events_missed_total",
     'presenced_aws_requests_total{result!="ok"',
+    # Of other sources than the demo's.
+    "presenced_partition_owned",
+    "presenced_kafka_lag_messages",
+    "presenced_records_misplaced_total",
+    "presenced_sqs_",
 )
 NO_YESTERDAY = {
+    "fleet:iot_events:increase1h_min1d",
     "fleet:iot_clients_online:ratio_usual",
     "instance_connection:presenced_mqtt_silence:seconds_usual",
 }

@@ -38,6 +38,8 @@ class Group:
 
     def start(self, **options: Any) -> KafkaWorker:
         kafka = {
+            "bootstrap_servers": [self.kafka.bootstrap],
+            "security": {"protocol": "PLAINTEXT"},
             "topic": self.topic,
             "state_topic": self.state_topic,
             "group": self.topic,
@@ -47,7 +49,6 @@ class Group:
         name = f"worker-{len(self.workers)}"
         worker = KafkaWorker(
             self._directory,
-            self.kafka.bootstrap,
             name,
             kafka=kafka,
             presence={"offline_delay": "1s"},
@@ -271,7 +272,7 @@ def test_positions_that_the_group_has_forgotten_are_a_gap(group: Group) -> None:
 
 def test_a_missing_topic_is_a_problem_until_it_exists(group: Group) -> None:
     worker = group.start(kafka={"state_topic": "other"})
-    until(lambda: "the topic other cannot be used" in str(worker.ask()["problems"]), "told")
+    until(lambda: "the topic other does not exist" in str(worker.ask()["problems"]), "told")
     assert worker.ask()["shown"] == {}
 
 

@@ -55,7 +55,7 @@ def as_service(machine: Machine, command: str) -> str:
 
 
 def test_units_please_systemd(installed: Machine) -> None:
-    units = [f"/usr/local/lib/systemd/system/presenced{at}.service" for at in ("", "@")]
+    units = [f"/usr/local/lib/systemd/system/presenced{at}.service" for at in ("", "@", "-worker@")]
     for unit in units:
         done = installed.try_run(f"systemd-analyze verify {unit}")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -27,6 +27,7 @@ def test_uninstall_removes_what_install_put_there(
         "/etc/presenced/second.yaml",
         "/etc/systemd/system/multi-user.target.wants/presenced.service",
         "/usr/local/bin/presenced",
+        "/usr/local/lib/systemd/system/presenced-worker@.service",
         "/usr/local/lib/systemd/system/presenced.service",
         "/usr/local/lib/systemd/system/presenced@.service",
     ]
@@ -41,6 +42,8 @@ def test_staged_below_another_prefix(installed: Machine) -> None:
     assert sorted(staged.splitlines()) == [
         "/tmp/stage/etc/presenced/presenced.schema.json",
         "/tmp/stage/etc/presenced/presenced.yaml.example",
+        "/tmp/stage/opt/fleet/lib/systemd/system/presenced-worker@.service",
+        "/tmp/stage/opt/fleet/lib/systemd/system/presenced-worker@.service.d/backoff.conf",
         "/tmp/stage/opt/fleet/lib/systemd/system/presenced.service",
         "/tmp/stage/opt/fleet/lib/systemd/system/presenced.service.d/backoff.conf",
         "/tmp/stage/opt/fleet/lib/systemd/system/presenced@.service",

@@ -8,6 +8,7 @@ from boards.parts import (
     GOOD_IF_NONE,
     board,
     lines,
+    merged,
     number,
     query,
     stacked,
@@ -17,6 +18,10 @@ from boards.parts import (
 
 _DAY = 86400.0
 _UP = {"1": ("up", "green"), "0": ("down", "red")}
+_OWNED = {"1": ("has an owner", "green"), "0": ("without owner", "red")}
+_NO_MQTT = "Another source"
+_NO_SQS = "Another source than SQS"
+_NO_KAFKA = "Another source than Kafka"
 _NOT_ASKED = "AWS is not asked (reconcile.enabled)"
 _GRANTED = {"1": ("granted", "green"), "0": ("not granted", "red")}
 
@@ -26,8 +31,8 @@ def dashboard() -> Dashboard:
     made = board(
         "presenced-daemon",
         "presenced",
-        "State of the daemons: connections, message rates and AWS's limit, delays, backlog, "
-        "requests to AWS, state file, memory.",
+        "State of the daemons: connections, message rates and AWS's limit, queue or partitions, "
+        "delays, backlog, requests to AWS, state file, memory.",
         span="6h",
     ).with_variable(
         building.TextBoxVariable("limit")
@@ -38,6 +43,7 @@ def dashboard() -> Dashboard:
     _now(made)
     _connections(made)
     _traffic(made)
+    _streams(made)
     _delays(made)
     _aws(made)
     _state(made)
@@ -48,19 +54,22 @@ def dashboard() -> Dashboard:
 def _now(made: building.Dashboard) -> None:
     made.with_panel(
         words(
-            "Connections",
-            "Whether all MQTT connections are up.",
-            f"min({_of('presenced_mqtt_connected')})",
-            {"1": ("all up", "green"), "0": ("down", "red")},
+            "Ready",
+            "Whether every daemon is ready, as /-/ready says.",
+            f"min({_of('presenced_ready')})",
+            {"1": ("all ready", "green"), "0": ("not ready", "red")},
         ).span(4)
     )
     made.with_panel(
         words(
-            "Filters",
-            "Whether the broker has granted every topic filter.",
-            f"min({_of('presenced_mqtt_subscription_granted')})",
-            {"1": ("all granted", "green"), "0": ("not granted", "red")},
-        ).span(4)
+            "Connections and filters",
+            "Whether all MQTT connections are up, and the broker has granted every topic filter.",
+            f"min({_of('presenced_mqtt_connected')})"
+            f" * min({_of('presenced_mqtt_subscription_granted')})",
+            {"1": ("all up", "green"), "0": ("down", "red")},
+        )
+        .no_value(_NO_MQTT)
+        .span(4)
     )
     made.with_panel(
         number(
@@ -76,7 +85,7 @@ def _now(made: building.Dashboard) -> None:
         number(
             "Clients without series",
             "Clients beyond metrics.max_clients, or with an ID of over 128 bytes: only in totals.",
-            f"max({_of('presenced_clients_without_series')})",
+            f"max(sum without (partition) ({_of('presenced_clients_without_series')}))",
             steps=GOOD_IF_NONE,
         ).span(4)
     )
@@ -184,6 +193,59 @@ def _traffic(made: building.Dashboard) -> None:
     )
 
 
+def _streams(made: building.Dashboard) -> None:
+    made.with_panel(
+        timeline(
+            "Partitions",
+            "When each partition of the Kafka topic had an owner among the workers.",
+            _OWNED,
+            query(merged(_of("presenced_partition_owned")), "{{partition}}"),
+        )
+        .no_value(_NO_KAFKA)
+        .height(8)
+    )
+    made.with_panel(
+        lines(
+            "Partitions of each worker",
+            "A worker that stops hands its partitions to the others.",
+            "short",
+            query(f"sum by (instance) ({_of('presenced_partition_owned')})", "{{instance}}"),
+        ).no_value(_NO_KAFKA)
+    )
+    made.with_panel(
+        lines(
+            "Records behind the end of the partition",
+            "The ten partitions with the largest lag, and records in the wrong partition.",
+            "short",
+            query(f"topk(10, {merged(_of('presenced_kafka_lag_messages'))})", "{{partition}}"),
+            query(
+                f"sum(increase({_of('presenced_records_misplaced_total')}[$__rate_interval]))",
+                "misplaced",
+            ),
+        ).no_value(_NO_KAFKA)
+    )
+    made.with_panel(
+        lines(
+            "Age of messages in the queue",
+            "The oldest message that was received in the last minute.",
+            "s",
+            query(_of("presenced_sqs_message_age_seconds"), "{{instance}}"),
+        ).no_value(_NO_SQS)
+    )
+    made.with_panel(
+        lines(
+            "Messages from the queue per second, by result",
+            "Received from SQS, with results that did not occur left out.",
+            "mps",
+            query(
+                _seen("presenced_sqs_messages_total", "instance, result"), "{{instance}} {{result}}"
+            ),
+        )
+        .no_value(_NO_SQS)
+        .span(24)
+    )
+
+
 def _delays(made: building.Dashboard) -> None:
     buckets = _rate("iot_event_delay_seconds_bucket", 'family="presence",')
     made.with_panel(
@@ -207,7 +269,7 @@ def _delays(made: building.Dashboard) -> None:
             "because the backlog was full.",
             "short",
             query(
-                f"max_over_time({_of('presenced_pipeline_backlog_messages')}[$__rate_interval])",
+                f"sum by (instance) ({_backlog()})",
                 "{{instance}} waiting",
             ),
             query(
@@ -216,6 +278,10 @@ def _delays(made: building.Dashboard) -> None:
             ),
         )
     )
+
+
+def _backlog() -> str:
+    return f"max_over_time({_of('presenced_pipeline_backlog_messages')}[$__rate_interval])"
 
 
 def _aws(made: building.Dashboard) -> None:

@@ -12,7 +12,7 @@ from boards.parts import (
     SHARE_ONLINE,
     board,
     listing,
-    merged,
+    merged_client,
     number,
     query,
     query_variable,
@@ -21,9 +21,15 @@ from boards.parts import (
 )
 
 _CLIENT = f'client_id="$client_id",{CHOSEN}'
-_CONNECTED = merged(f"iot_client_connected{{{_CLIENT}}}")
-_SINCE = merged(f"iot_client_last_transition_timestamp_seconds{{{_CLIENT}}}")
+_CONNECTED = merged_client(f"iot_client_connected{{{_CLIENT}}}")
+_SINCE = merged_client(f"iot_client_last_transition_timestamp_seconds{{{_CLIENT}}}")
 _PRESENCE = {"1": ("online", "green"), "0": ("offline", "red")}
+
+
+def _over_range(function: str) -> str:
+    """Return the sum or count of the samples of all workers that had the client."""
+    samples = f"{function}_over_time(iot_client_connected{{{_CLIENT}}}[$__range])"
+    return f"sum without (instance, partition) ({samples})"
 
 
 def dashboard() -> Dashboard:
@@ -58,14 +64,16 @@ def dashboard() -> Dashboard:
     share = number(
         "Availability",
         "Share of the selected time in which the client was online.",
-        merged(f"avg_over_time(iot_client_connected{{{_CLIENT}}}[$__range])"),
+        _over_range("sum") + " / " + _over_range("count"),
         "percentunit",
     )
     made.with_panel(share.decimals(2).no_value(NO_SERIES).span(5))
     transitions = number(
         "Transitions",
         "Number of transitions in the selected time, as far as scrapes saw them.",
-        merged(f"changes(iot_client_last_transition_timestamp_seconds{{{_CLIENT}}}[$__range])"),
+        merged_client(
+            f"changes(iot_client_last_transition_timestamp_seconds{{{_CLIENT}}}[$__range])"
+        ),
     )
     made.with_panel(transitions.no_value(NO_SERIES).span(5))
     rest = number(
@@ -143,7 +151,7 @@ def dashboard() -> Dashboard:
         "Registry",
         "Thing type and the attributes of metrics.thing_attributes.",
         "none",
-        query(merged(f"iot_client_info{{{_CLIENT}}}")).instant(),
+        query(merged_client(f"iot_client_info{{{_CLIENT}}}")).instant(),
     )
     made.with_panel(
         info.with_transformation(

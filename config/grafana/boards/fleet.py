@@ -20,6 +20,7 @@ from boards.parts import (
     lines,
     listing,
     merged,
+    merged_client,
     number,
     query,
     stacked,
@@ -73,12 +74,12 @@ def _now(made: building.Dashboard) -> None:
             steps=GOOD_IF_NONE,
         ).span(4)
     )
+    owned = merged(f"presenced_partition_owned{{{CHOSEN}}}")
     made.with_panel(
         words(
             "presenced",
-            "Whether every MQTT connection is up and every filter is granted.",
-            f"min(presenced_mqtt_connected{{{CHOSEN}}})"
-            f" * min(presenced_mqtt_subscription_granted{{{CHOSEN}}})",
+            "Whether every daemon is ready, and with Kafka each partition has an owner.",
+            f"min(presenced_ready{{{CHOSEN}}} or {owned})",
             {"1": ("ready", "green"), "0": ("not ready", "red")},
         ).span(3)
     )
@@ -211,8 +212,8 @@ def _record(made: building.Dashboard) -> None:
 
 def _devices(made: building.Dashboard) -> None:
     made.with_row(building.Row("Single devices (require metrics.per_client)"))
-    offline = f"{merged(f'iot_client_connected{{{CHOSEN}}}')} == 0"
-    since = merged(f"iot_client_last_transition_timestamp_seconds{{{CHOSEN}}}")
+    offline = f"{merged_client(f'iot_client_connected{{{CHOSEN}}}')} == 0"
+    since = merged_client(f"iot_client_last_transition_timestamp_seconds{{{CHOSEN}}}")
     for title, description, unit, expression in (
         (
             "Went offline last",

@@ -1,7 +1,9 @@
 """Variables, links, colours and panel types that the dashboards share.
 
-Queries select daemons with `CHOSEN` and merge a high-availability pair with `merged`
-(docs/how-to/high-availability.md). Targets that differ only in `instance` are one fleet.
+Queries select daemons with `CHOSEN`. Targets that differ only in `instance` are one fleet: a
+high-availability pair (docs/how-to/high-availability.md) or the workers of a Kafka group
+(docs/how-to/scale-out.md). `merged` merges them to one value for each partition, which a panel adds
+up; without Kafka there are no partitions. `merged_client` merges the series of one client.
 """
 
 import json
@@ -74,8 +76,13 @@ def as_json(made: Dashboard) -> str:
 
 
 def merged(expression: str) -> str:
-    """Merge the daemons of a fleet."""
+    """Merge the daemons of a fleet; with Kafka the label `partition` stays."""
     return f"max without (instance) ({expression})"
+
+
+def merged_client(expression: str) -> str:
+    """Merge the series of each client, which may have moved to another worker."""
+    return f"max without (instance, partition) ({expression})"
 
 
 def _clients(states: str) -> str:

@@ -24,9 +24,17 @@ from presenced.aws.credentials import (
 )
 from presenced.aws.errors import RESULTS, AwsError, Cause, Result
 from presenced.aws.operations import OPERATIONS, Request
-from presenced.aws.refusals import refusal
+from presenced.aws.queue import OPERATIONS as QUEUE_OPERATIONS
+from presenced.aws.refusals import clock_ahead, refusal
 from presenced.aws.signing import signed_headers
-from presenced.aws.transport import HttpAnswer, HttpRequest, Transport, client_tls, timed_out
+from presenced.aws.transport import (
+    POOL_SIZE,
+    HttpAnswer,
+    HttpRequest,
+    Transport,
+    client_tls,
+    timed_out,
+)
 from presenced.settings import AwsEndpoints, Settings, aws_endpoints
 from presenced.system.loop import Clocks
 
@@ -79,13 +87,15 @@ class Answer(Generic[T]):
     """An answer as a value, and as it was received: its `body` is JSON.
 
     `asked` is when the successful attempt was sent, `received` when its answer was complete; both
-    in seconds since the epoch.
+    in seconds since the epoch. `clock_ahead` is how many seconds this machine's clock is ahead of
+    the server's, by the date of the answer; None if it has none.
     """
 
     value: T
     asked: float
     received: float
     body: bytes = field(repr=False)
+    clock_ahead: float | None = None
 
 
 class AwsClient:
@@ -216,7 +226,8 @@ class AwsClient:
             if error.cause is Cause.CREDENTIALS:
                 self.credentials.discard(credentials)
             raise error
-        return Answer(_value(request, unsigned, answer), asked, answer.received, answer.body)
+        value = _value(request, unsigned, answer)
+        return Answer(value, asked, answer.received, answer.body, clock_ahead(answer))
 
     async def _signed(
         self, unsigned: HttpRequest, service: str, credentials: Credentials, now: float
@@ -253,11 +264,46 @@ def open_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> Aw
 
     Raises SettingsError if the region is unknown.
     """
-    aws, files = settings.aws, settings.tls_files
-    endpoints = aws_endpoints(aws, settings.mqtt_endpoint, settings.sqs.queue_url)
+    return _open(settings, settings.region, POOL_SIZE, counts, clocks)
+
+
+def open_queue_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> AwsClient:
+    """Return a client for the queue of the settings, with a connection for each receiver."""
+    counts.expect(QUEUE_OPERATIONS)
+    size = POOL_SIZE + settings.sqs.receivers
+    return _open(settings, settings.queue_region, size, counts, clocks)
+
+
+def _open(
+    settings: Settings,
+    region: str | None,
+    pool_size: int,
+    counts: RequestCounts,
+    clocks: Clocks,
+) -> AwsClient:
+    files = settings.tls_files
     ca = files.ca if files else None
+    endpoints = aws_endpoints(settings.aws, settings.mqtt_endpoint, settings.sqs.queue_url)
+    return AwsClient(
+        replace(endpoints, region=region or endpoints.region),
+        open_credentials(settings, counts, clocks),
+        Transport(partial(client_tls, ca), clocks.wall, pool_size),
+        Budgets(settings.reconcile, clocks.monotonic),
+        counts,
+        clocks,
+    )
+
+
+def open_credentials(settings: Settings, counts: RequestCounts, clocks: Clocks) -> CredentialsCache:
+    """Return the credentials for requests to AWS, which are fetched when they are needed.
+
+    Raises SettingsError if there is a role alias and the region of AWS IoT is unknown.
+    """
+    aws, files = settings.aws, settings.tls_files
     provider: CredentialsProvider = DefaultChainProvider(clocks)
-    if files and endpoints.credentials_url and aws.role_alias and aws.thing_name:
+    if files and aws.role_alias and aws.thing_name:
+        endpoints = aws_endpoints(aws, settings.mqtt_endpoint, settings.sqs.queue_url)
+        assert endpoints.credentials_url is not None  # noqa: S101 - there is a role alias
         provider = RoleAliasProvider(
             endpoints.credentials_url,
             region=endpoints.region,
@@ -267,11 +313,4 @@ def open_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> Aw
             clocks=clocks,
             count=partial(counts.count, ASSUME_ROLE),
         )
-    return AwsClient(
-        endpoints,
-        CredentialsCache(provider, clocks),
-        Transport(partial(client_tls, ca), clocks.wall),
-        Budgets(settings.reconcile, clocks.monotonic),
-        counts,
-        clocks,
-    )
+    return CredentialsCache(provider, clocks)

@@ -150,6 +150,11 @@ class Queue:
         }
         return self._request("ReceiveMessage", content, received_messages)
 
+    def receive_nothing(self) -> Request[tuple[QueueMessage, ...]]:
+        """Return a request for too many messages, which SQS refuses if receiving is allowed."""
+        content = {"MaxNumberOfMessages": BATCH + 1, "WaitTimeSeconds": 0, "VisibilityTimeout": 0}
+        return self._request("ReceiveMessage", content, received_messages)
+
     def delete(self, receipt_handles: Sequence[str]) -> Request[tuple[EntryFailure, ...]]:
         """Return the request that deletes up to 10 messages."""
         return self._request("DeleteMessageBatch", _entries(receipt_handles), failures)

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
+from presenced.aws import operations
 from presenced.aws.client import RequestCounts, open_client
+from presenced.aws.credentials import ASSUME_ROLE
 from presenced.aws.lookups import LookupDriver
 from presenced.aws.merger import Delivery, Merger
 from presenced.aws.snapshot_driver import SnapshotDriver
@@ -16,7 +18,8 @@ from presenced.system.loop import Clocks
 class Reconciler:
     """Asks AWS from `start` to `stop`, if `reconcile.enabled`; an observer of the pipeline.
 
-    `snapshots` has the last snapshot. `counts` are the requests.
+    `snapshots` has the last snapshot. `counts` are the requests, counted together with others in
+    `requests`.
     """
 
     def __init__(
@@ -26,8 +29,10 @@ class Reconciler:
         settings: Settings,
         is_up: Callable[[], bool],
         clocks: Clocks,
+        requests: RequestCounts | None = None,
     ) -> None:
-        self.counts = RequestCounts()
+        self.counts = requests or RequestCounts()
+        self.counts.expect([*(operation.name for operation in operations.OPERATIONS), ASSUME_ROLE])
         self._fleet = fleet
         self._clocks = clocks
         self._settings = settings

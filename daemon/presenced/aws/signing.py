@@ -47,3 +47,29 @@ async def signed_headers(
     # Shielded: a cancelled future would raise in the library's thread.
     signed = await asyncio.shield(future)
     return {**dict(signed.headers), "User-Agent": _USER_AGENT}
+
+
+async def presigned_url(
+    url: str, *, signer: Any, region: str, service: str, date: datetime, expires: int
+) -> str:
+    """Return the URL of a GET request with its signature in the query, valid for some seconds.
+
+    `url`, `signer` and `date` are those of `signed_headers`. Raises AwsCrtError if the provider
+    fails.
+    """
+    parts = urlsplit(url)
+    request: Any = http.HttpRequest(
+        "GET", f"{parts.path}?{parts.query}", http.HttpHeaders([("Host", parts.netloc)])
+    )
+    config = auth.AwsSigningConfig(  # type: ignore[no-untyped-call]
+        signature_type=auth.AwsSignatureType.HTTP_REQUEST_QUERY_PARAMS,
+        credentials_provider=signer,
+        region=region,
+        service=service,
+        date=date,
+        expiration_in_seconds=expires,
+    )
+    future = asyncio.wrap_future(auth.aws_sign_request(request, config))  # type: ignore[no-untyped-call]
+    # Shielded: a cancelled future would raise in the library's thread.
+    signed = await asyncio.shield(future)
+    return f"{parts.scheme}://{parts.netloc}{signed.path}"

@@ -26,7 +26,9 @@ from presenced.system.loop import in_thread
 MAX_BODY = 16 << 20
 """Bytes of an answer; a page of SearchIndex with 100 large things has less than 2 MB."""
 
-_CONNECTIONS = 20
+POOL_SIZE = 20
+"""How many connections there are at most, unless more are asked for."""
+
 _NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 # What aiohttp would add by itself; a signed request has exactly the headers that it needs.
 _AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -86,12 +88,18 @@ class Transport:
     """Sends requests over a pool of connections that belongs to one event loop.
 
     `load_tls` is called in a thread before the first request; it may raise OSError
-    and SettingsError.
+    and SettingsError. `pool_size` limits the connections; further requests wait for one.
     """
 
-    def __init__(self, load_tls: Callable[[], ssl.SSLContext], wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        load_tls: Callable[[], ssl.SSLContext],
+        wall: Callable[[], float],
+        pool_size: int = POOL_SIZE,
+    ) -> None:
         self._load_tls = load_tls
         self._wall = wall
+        self._pool_size = pool_size
         self._opening = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
 
@@ -134,7 +142,7 @@ class Transport:
             if self._session is None:
                 tls = await self._tls(request)
                 self._session = aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(ssl=tls, limit=_CONNECTIONS),
+                    connector=aiohttp.TCPConnector(ssl=tls, limit=self._pool_size),
                     cookie_jar=aiohttp.DummyCookieJar(),
                     timeout=aiohttp.ClientTimeout(total=None),
                     # aiohttp would read .netrc with the environment's proxies.

@@ -63,3 +63,10 @@ def parse_size(text: str) -> int:
     if found is None or not int(found[1]):
         raise ValueError("is not a size: write it as 500kB, 100MB or 2GB")
     return int(found[1]) * _SIZES[found[2]]
+
+
+def parse_count(text: str) -> int:
+    """Return a whole number greater than 0. Raises ValueError."""
+    if re.fullmatch("[1-9][0-9]{0,4}", text) is None:
+        raise ValueError("is not a whole number from 1 to 99999")
+    return int(text)

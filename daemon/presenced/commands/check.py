@@ -12,13 +12,16 @@ from presenced.commands.output import DONE, WRONG, print_error
 from presenced.settings import Problem, SettingsError, load_settings
 from presenced.settings.credential_files import certificate_problems, password_problems
 from presenced.settings.problems import Kind
+from presenced.sources.kafka.installed import missing_client
 from presenced.web.protection import read_protection
 
 
 def run(options: argparse.Namespace) -> int:
     """Print every problem with its severity. Warnings leave the exit status 0."""
     settings = load_settings(options.config)
+    missing = missing_client() if settings.source == "kafka" else None
     problems = [
+        *([missing] if missing else []),
         *certificate_problems(settings, now=datetime.now(UTC)),
         *password_problems(settings),
         *_web_problems(settings.metrics.web_config),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -27,6 +27,7 @@ from presenced.registry.inventory import Inventory
 from presenced.sources.gaps import GapReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.source import MqttSource
+from presenced.sources.sqs.source import SqsSource
 from presenced.sources.status import ConnectionStatus
 from presenced.sources.traffic import Traffic
 from presenced.store.totals import Labels, Total
@@ -59,6 +60,22 @@ class FleetSources:
         return self.pipeline.fleet.inventory
 
 
+class KafkaCounts(Protocol):
+    """What the metrics of Kafka are read from; the source itself needs an extra."""
+
+    @property
+    def ownership(self) -> Mapping[int, bool]:
+        """Whether this worker has each partition of the fleet."""
+
+    @property
+    def lag(self) -> Mapping[int, int]:
+        """How many records each of its partitions is behind."""
+
+    @property
+    def misplaced(self) -> int:
+        """Records in another partition than that of their key."""
+
+
 def always_ready() -> bool:
     """Return that a replay, which waits for nothing, is ready."""
     return True
@@ -69,13 +86,16 @@ class MetricSources:
     """The sources of all metrics. `certificate_expiry` and `reloaded_at` are epoch seconds.
 
     `fleets` returns the one fleet, or its partitions that may be shown now; it is `partitioned` if
-    they come from Kafka. A replay has no connections. `aws_requests` and `snapshots` are None if
+    they come from Kafka. Of the sources of events, `mqtt`,
+    `sqs` and `kafka`, one is there at most. `aws_requests` and `snapshots` are None if
     AWS is not asked.
     """
 
     fleets: Callable[[], Sequence[FleetSources]]
     transport: str
     mqtt: MqttSource | None = None
+    sqs: SqsSource | None = None
+    kafka: KafkaCounts | None = None
     state: WriterCounts = field(default_factory=WriterCounts)
     certificate_expiry: dict[str, float] = field(default_factory=dict)
     aws_requests: RequestCounts | None = None

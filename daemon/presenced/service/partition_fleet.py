@@ -13,7 +13,8 @@ from presenced.store.changelog_records import RecordReader
 class ShardFleet:
     """What Kafka's source does with a shard; see `PartitionFleet`.
 
-    `on_show` is called when the shard may be seen, `on_stop` when it may not any more.
+    `on_show` is called when the shard may be seen, `on_stop` when it may not any more, at the
+    end too.
     """
 
     def __init__(
@@ -67,4 +68,5 @@ class ShardFleet:
 
     def close(self) -> None:
         """Give up the shard, which may be large."""
+        self._on_stop(self.shard)
         self.shard.delivery.discard()

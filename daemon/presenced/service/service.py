@@ -6,14 +6,19 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from presenced.aws.client import RequestCounts
 from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
+from presenced.fleet import Partition
 from presenced.metrics.catalog import kept_totals
 from presenced.metrics.declaration import MetricSources
 from presenced.metrics.exposition import Exposition
+from presenced.pipeline import Observer
 from presenced.presence import Client
 from presenced.service.build import read_source_files
+from presenced.service.partition_fleet import ShardFleet
 from presenced.service.shard import Shard
+from presenced.service.shards import Shards
 from presenced.service.status_line import status_line
 from presenced.service.transition_log import TransitionLog
 from presenced.settings import Problem, Settings, SettingsError
@@ -21,8 +26,11 @@ from presenced.settings.certificates import certificate_expiries
 from presenced.settings.file_access import FileAccess
 from presenced.settings.files import FileSnapshot
 from presenced.sources.gap_detector import GapDetector
+from presenced.sources.inbox import InboxTurns
 from presenced.sources.mqtt.source import MqttSource
 from presenced.sources.source import Source, SourceFiles
+from presenced.sources.sqs.source import SqsSource
+from presenced.store.changelog import Changelog
 from presenced.store.errors import StateDamagedError, StateUnusableError
 from presenced.store.file import default_path
 from presenced.store.state_store import StateStore
@@ -69,56 +77,28 @@ class Service:
         metrics = settings.metrics
         clocks = Clocks(time.monotonic, time.time)
 
-        self._shard = shard = Shard(settings, clocks)
-        gap_detector = GapDetector(shard.gaps, clocks)
-        self._metric_sources = MetricSources(
-            fleets=lambda: [shard.sources],
-            transport=settings.transport,
-            is_ready=lambda: self.readiness().ready,
-        )
-        path = settings.state.path or default_path(os.environ)
-        self._store: StateStore | None = None
-        if path is not None:
-            totals, on_error = kept_totals(shard.sources), settings.state.on_error
-            self._store = StateStore(path, shard.pipeline, gap_detector, totals, on_error, clocks)
-            self._metric_sources.state = self._store.counts
-        shard.deliver(lambda: gap_detector.held_at, self._store)
-        delivery = shard.delivery
-        source = MqttSource(
-            delivery.inbox, gap_detector, lambda: delivery.unacknowledged_since, clocks
-        )
-        self._source: Source = source
-        self._metric_sources.mqtt = source
+        self._clocks = clocks
         self._transitions = TransitionLog()
         self._reconciler: Reconciler | None = None
-        if settings.reconcile.enabled:
-            self._reconciler = Reconciler(shard.fleet, delivery, settings, self._is_up, clocks)
-            self._metric_sources.aws_requests = self._reconciler.counts
-            self._metric_sources.snapshots = self._reconciler.snapshots
-        api_sources = Sources(
-            shard.pipeline,
-            shard.gaps,
-            clocks,
-            self.readiness,
-            delivery.hold_after,
-            self._reconciler,
-        )
+        self._store: StateStore | None = None
         limit = connection_limit()
         self._api: Api | None = None
         if metrics.api:
             # Scrapes need connections too.
             hub = Hub(max_subscribers=min(_MAX_STREAMS, limit // 2))
-            self._api = Api(api_sources, metrics, settings.history, hub=hub)
-        observers = (
-            source,
-            shard.clients,
-            self._transitions,
-            self._api,
-            self._store,
-            self._reconciler,
+            sources = Sources(clocks, self.readiness, lambda: self._reconciler)
+            self._api = Api(sources, metrics, settings.history, hub=hub)
+        self._shards = Shards(
+            settings, clocks, self._transitions, self._api, lambda: self._source.may_show
         )
-        shard.pipeline.observers += filter(None, observers)
-
+        self._metric_sources = MetricSources(
+            fleets=self._shards.shown,
+            transport=settings.transport,
+            partitioned=settings.source == "kafka",
+            is_ready=lambda: self.readiness().ready,
+        )
+        opened = {"mqtt": self._open_mqtt, "sqs": self._open_sqs, "kafka": self._open_kafka}
+        self._source: Source = opened[settings.source](settings)
         self._supervision = Supervision(lambda: self.readiness().ready, self._status)
         self._watcher = ProtectionWatcher(metrics.web_config)
         self._listener = Listener(
@@ -133,6 +113,81 @@ class Service:
             max_connections=limit,
         )
 
+    def _open_mqtt(self, settings: Settings) -> Source:
+        shard = self._shards.open()
+        gap_detector = GapDetector(shard.gaps, self._clocks)
+        self._store = self._open_store(settings, shard, gap_detector)
+        shard.deliver(lambda: gap_detector.held_at, self._store)
+        delivery = shard.delivery
+        source = MqttSource(
+            delivery.inbox, gap_detector, lambda: delivery.unacknowledged_since, self._clocks
+        )
+        self._metric_sources.mqtt = source
+        self._observe(settings, shard, source)
+        return source
+
+    def _open_sqs(self, settings: Settings) -> Source:
+        shard = self._shards.open()
+        self._store = self._open_store(settings, shard, None)
+        self._metric_sources.aws_requests = requests = RequestCounts({})
+        shard.deliver(lambda: source.held_at(), self._store)
+        source = SqsSource(
+            shard.delivery.inbox,
+            requests,
+            self._clocks,
+            is_deadline_pending=lambda: shard.fleet.presence.deadlines.next is not None,
+        )
+        self._metric_sources.sqs = source
+        self._observe(settings, shard, source)
+        return source
+
+    def _open_kafka(self, _: Settings) -> Source:
+        # The extra presenced[kafka] is needed only here.
+        from presenced.sources.kafka.access import KafkaAccess
+        from presenced.sources.kafka.kafka_source import KafkaSource
+
+        self._metric_sources.aws_requests = requests = RequestCounts({})
+        turns = InboxTurns(asyncio.get_running_loop())
+
+        def open_partition(partition: Partition, held_at: Callable[[], float]) -> ShardFleet:
+            shard = self._shards.open(partition)
+            totals = kept_totals(shard.sources)
+            store = Changelog(partition.number, shard.pipeline, totals, self._clocks)
+            shard.pipeline.observers.append(source.placement.observer_of(partition))
+            return ShardFleet(shard, store, held_at, turns, self._shards.show, self._shards.drop)
+
+        source = KafkaSource(open_partition, KafkaAccess(requests, self._clocks), self._clocks)
+        self._metric_sources.kafka = source
+        return source
+
+    def _observe(self, settings: Settings, shard: Shard, source: Observer) -> None:
+        """Let all that depends on the only shard observe it."""
+        if settings.reconcile.enabled:
+            self._reconciler = Reconciler(
+                shard.fleet,
+                shard.delivery,
+                settings,
+                self._is_up,
+                self._clocks,
+                self._metric_sources.aws_requests,
+            )
+            self._metric_sources.aws_requests = self._reconciler.counts
+            self._metric_sources.snapshots = self._reconciler.snapshots
+        shard.pipeline.observers.insert(0, source)
+        self._shards.show(shard)
+        shard.pipeline.observers += filter(None, (self._store, self._reconciler))
+
+    def _open_store(
+        self, settings: Settings, shard: Shard, gap_detector: GapDetector | None
+    ) -> StateStore | None:
+        path = settings.state.path or default_path(os.environ)
+        if path is None:
+            return None
+        totals, on_error = kept_totals(shard.sources), settings.state.on_error
+        store = StateStore(path, shard.pipeline, gap_detector, totals, on_error, self._clocks)
+        self._metric_sources.state = store.counts
+        return store
+
     def restore(self, damage: StateDamagedError | None = None) -> None:
         """Take over what an earlier process stored, if there is a state file.
 
@@ -142,9 +197,8 @@ class Service:
         """
         if self._store is not None:
             self._store.open(damage)
-            self._shard.clients.restored()
-            if self._api is not None:
-                self._api.restored()
+            for shard in self._shards:
+                shard.clients.restored()
 
     def run_from_memory(self, error: StateUnusableError) -> None:
         """Keep no state, because the state file cannot be used; in place of `restore`."""
@@ -184,7 +238,7 @@ class Service:
             for watch in watches:
                 watch.cancel()
             # From here on no message is taken that could not be acknowledged any more.
-            self._shard.delivery.close()
+            self._shards.close()
             await self._disconnect()
             # After a reload that was under way has ended, which could start it again.
             if self._reconciler is not None:
@@ -196,7 +250,12 @@ class Service:
 
     def ingest(self, message: Message) -> bool:
         """Take a message as if it came over a connection; False if it is refused."""
-        return self._shard.delivery.inbox.put(message)
+        return self._only_shard.delivery.inbox.put(message)
+
+    @property
+    def _only_shard(self) -> Shard:
+        (shard,) = self._shards
+        return shard
 
     @property
     def port(self) -> int:
@@ -206,7 +265,7 @@ class Service:
     @property
     def clients(self) -> Mapping[str, Client]:
         """The clients that are known, by client ID."""
-        return self._shard.fleet.presence.clients
+        return self._only_shard.fleet.presence.clients
 
     def readiness(self) -> Readiness:
         """Return whether the daemon is ready, or why not."""
@@ -218,7 +277,9 @@ class Service:
         state = self._store.problems if self._store is not None else []
         if problems := self._source.problems:
             return Readiness(ready=False, text="\n".join([*problems, *state]))
-        lines = ["ready: every connection is up, every filter granted"]
+        is_mqtt = self._metric_sources.mqtt is not None
+        what = "every connection is up, every filter granted" if is_mqtt else self._source.summary
+        lines = [f"ready: {what}"]
         lines += [*self._source.warnings, *state]
         if self._reconciler is not None:
             lines += self._reconciler.problems
@@ -277,16 +338,10 @@ class Service:
 
     def _apply(self, settings: Settings, protection: Protection) -> None:
         before, metrics = self._settings, settings.metrics
-        for key in ("listen", "health_listen", "api"):
-            if getattr(metrics, key) != getattr(before.metrics, key):
-                self._log.warning("a change takes effect at the next start", key=f"metrics.{key}")
-        for section in ("source", "history", "state"):
-            if getattr(settings, section) != getattr(before, section):
-                self._log.warning("a change takes effect at the next start", key=section)
-        if settings.reconcile.enabled != before.reconcile.enabled:
-            self._log.warning("a change takes effect at the next start", key="reconcile.enabled")
+        for key in _changed_for_next_start(before, settings):
+            self._log.warning("a change takes effect at the next start", key=key)
         if any(getattr(metrics, key) != getattr(before.metrics, key) for key in _SERIES_KEYS):
-            self._shard.clients.use(metrics)
+            self._shards.use_metrics(metrics)
             if self._api is not None:
                 self._api.use(metrics)
         self._listener.reload = self.reload if metrics.enable_reload_endpoint else None
@@ -297,7 +352,7 @@ class Service:
             )
         log.configure(settings.log.level, settings.log.format)
         self._transitions.use_configuration()
-        self._shard.use(settings, before)
+        self._shards.use(settings)
         # Last: after a failure half-way the next reload applies everything again.
         self._settings = settings
         self._metric_sources.reload_successful = True
@@ -306,7 +361,7 @@ class Service:
     async def _connect(self, settings: Settings, files: SourceFiles) -> int:
         started = await self._source.use(settings, files)
         # Deadlines of restored clients waited until it was known which messages may still come.
-        self._shard.delivery.arm()
+        self._shards.arm()
         self._metric_sources.transport = settings.transport
         self._metric_sources.certificate_expiry = dict(files.expiries)
         return started
@@ -345,16 +400,15 @@ class Service:
             await asyncio.sleep(_CHECK_FOR_GAPS_EVERY)
             try:
                 self._source.check()
-                self._shard.delivery.arm()
+                self._shards.arm()
                 if loop.time() - alive_at >= _STORE_ALIVE_EVERY:
                     alive_at = loop.time()
-                    self._shard.delivery.flush()
+                    self._shards.flush()
             except Exception:  # noqa: BLE001 - the next check may succeed
                 self._log.exception("could not check for gaps")
 
     def _status(self) -> str:
-        clients = self._shard.fleet.presence.counts.clients
-        status = status_line(clients, self._source.summary)
+        status = status_line(self._shards.clients, self._source.summary)
         if not self._metric_sources.reload_successful:
             status += "; the last reload failed and changed nothing"
         return status
@@ -372,3 +426,17 @@ class Service:
     def _log_certificate_problems(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
             self._log.warning("certificate files", problem=str(problem))
+
+
+def _changed_for_next_start(before: Settings, after: Settings) -> list[str]:
+    """Return the keys that differ and take effect at the next start only."""
+    keys = [
+        f"metrics.{key}"
+        for key in ("listen", "health_listen", "api")
+        if getattr(after.metrics, key) != getattr(before.metrics, key)
+    ]
+    sections = ("source", "history", "state")
+    keys += [key for key in sections if getattr(after, key) != getattr(before, key)]
+    if after.reconcile.enabled != before.reconcile.enabled:
+        keys.append("reconcile.enabled")
+    return keys

@@ -97,6 +97,8 @@ def mqtt_for_tool(settings: Settings, tool: Tool) -> MqttSettings:
     mqtt = settings.mqtt_source
     if mqtt is None:
         message = f"is not supported by `presenced {tool}`, which connects by MQTT only"
+        if settings.source == "sqs" and tool == "record":
+            message = "cannot be recorded: messages that are received are missing to the daemon"
         remedy = "Use a configuration with source: mqtt"
         problem = Problem(key="source", value=settings.source, message=message, remedy=remedy)
         raise SettingsError([problem])

@@ -33,6 +33,10 @@ class Source(Protocol):
         """Whether `use` has been called."""
 
     @property
+    def may_show(self) -> bool:
+        """Whether its fleets may be shown now; they may be those of another process otherwise."""
+
+    @property
     def problems(self) -> list[str]:
         """Why the source is not ready, one text each; empty if it is, and has caught up."""
 

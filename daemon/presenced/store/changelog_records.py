@@ -112,7 +112,7 @@ class RecordReader:
         self._tables: dict[bytes, dict[bytes, bytes]] = {}
 
     def __bool__(self) -> bool:
-        return any(self._tables.values())
+        return any(self._tables.get(table.name.encode()) for table in TABLES)
 
     def add(self, key: bytes | None, value: bytes | None) -> None:
         """Add a record, in place of the earlier one of the same key."""

@@ -24,6 +24,8 @@ _CLOSE_TIMEOUT = 1.4
 class StateStore:
     """Presence, registry, totals and sessions of one daemon, kept in its state file.
 
+    `gap_detector` has the sessions of MQTT, and is None with another source.
+
     `open` restores them before anything changes; `start` begins to write. From `start` on all
     methods must be called on the event loop.
     """
@@ -32,7 +34,7 @@ class StateStore:
         self,
         path: Path,
         pipeline: Pipeline,
-        gap_detector: GapDetector,
+        gap_detector: GapDetector | None,
         totals: Iterable[Total],
         on_error: Literal["continue", "stall"],
         clocks: Clocks,

@@ -83,6 +83,7 @@ def test_a_client_and_its_place_in_the_registry():
             "classes": {"site": "berlin"},
         }
         assert story == client | {
+            "partition": None,
             "explanation": "Disconnected since 2023-11-14 22:13:22 UTC: the connection was lost. It"
             " counts as offline from 2023-11-14 22:13:27 UTC on, unless it connects before.",
             "decided_by": event,
@@ -95,7 +96,8 @@ def test_a_client_and_its_place_in_the_registry():
             "awaited_disconnects": 0,
             "attributes": {"room": "7"},
         }
-        assert await get("/clients") == (200, {"clients": [client], "next_cursor": None})
+        listed = {"clients": [client], "next_cursor": None, "partitions": None}
+        assert await get("/clients") == (200, listed)
 
     ask(fleet, use)
 
@@ -333,6 +335,7 @@ def test_the_fleet_in_numbers():
             "time": "2023-11-14T22:14:20.000Z",
             "ready": True,
             "readiness": "ready",
+            "partitions": None,
             "clients": {"online": 1, "pending": 0, "offline": 1, "unknown": 1},
             "unverified": 0,
             "in_doubt": {"clients": {"online": 0, "pending": 0, "offline": 0}, "since": None},

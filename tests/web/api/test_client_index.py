@@ -4,11 +4,12 @@ import asyncio
 import gc
 import re
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_fleet import ApiFleet
-from presenced.presence import Client, State
+from presenced.presence import State
 from presenced.system.loop import CooperativeScheduler
 from presenced.web.api.client_index import ClientIndex, SortedIndex
 from presenced.web.api.problems import ProblemError
@@ -166,18 +167,6 @@ def test_an_unchanged_client_is_on_one_page_while_others_change(
             assert len(found) == len(set(found))
             assert found == sorted(found, reverse=order.descending)
         index.close()
-
-    asyncio.run(run())
-
-
-def test_restored_clients_are_listed():
-    async def run() -> None:
-        fleet, index = make()
-        fleet.hear("connected", "b", at=0)
-        assert await pages(index, Selection(), Order.CLIENT_ID, 10) == ["b"]
-        fleet.presence.restore(Client("a"), None)
-        fleet.api.restored()
-        assert await pages(index, Selection(), Order.CLIENT_ID, 10) == ["a", "b"]
 
     asyncio.run(run())
 
@@ -383,3 +372,23 @@ def test_a_request_that_is_cancelled_loses_no_change() -> None:
         index.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("order", [Order.CLIENT_ID, Order.SINCE])
+def test_a_page_of_an_index_that_is_closed_is_refused(order: Order) -> None:
+    """At whatever step it is closed."""
+
+    async def run(turns: int) -> None:
+        fleet, index = make(seconds=0.0)
+        for number in range(60):
+            fleet.hear("connected", f"a{number:02}", at=number)
+        asked = asyncio.create_task(index.page(PageRequest(Selection(), order, 5)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        index.close()
+        with pytest.raises(ProblemError, match="the list cannot be completed"):
+            await asked
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    for turns in range(1, 20):
+        asyncio.run(run(turns))

@@ -10,7 +10,7 @@ from presenced.web.api.history import Confirmation, ReceivedEvent, RecordEntry
 def recorded(fleet: ApiFleet, client_id: str = "a") -> list[tuple[float, str, str]]:
     """Each entry as seconds after the start, type, and what it did."""
     lines = []
-    for entry in reversed(fleet.api.history.entries(client_id)):
+    for entry in reversed(fleet.part.history.entries(client_id)):
         if isinstance(entry, Confirmation):
             lines.append((entry.time - START, "confirmed", entry.reason))
         elif isinstance(entry, RecordEntry):
@@ -69,7 +69,7 @@ def test_a_subscription_counts_where_it_shows_that_a_client_is_online():
     fleet.hear("connected", at=2, happened=0)
     fleet.hear("subscribed", at=3)
     assert recorded(fleet) == [(0, "subscribed", "went_online"), (2, "connected", "noted")]
-    record = fleet.api.history.get("a")
+    record = fleet.part.history.get("a")
     assert record.last_by_type["subscribed"].received == START + 3
 
 
@@ -81,7 +81,7 @@ def test_a_refused_client_that_is_known_has_it_in_its_history():
     fleet.hear("connect_failed", at=2, connectFailureReason="AUTHORIZATION_FAILED")
     assert recorded(fleet)[-1] == (2, "connect_failed", "noted")
     assert (
-        fleet.api.history.get("a").last_by_type["connect_failed"].reason == "AUTHORIZATION_FAILED"
+        fleet.part.history.get("a").last_by_type["connect_failed"].reason == "AUTHORIZATION_FAILED"
     )
 
 
@@ -92,7 +92,7 @@ def test_what_was_ignored_since_the_event_that_decided():
     fleet.hear("connected", version=3, at=2)
     fleet.hear("disconnected", version=1, at=9, happened=2)
     fleet.hear("connected", version=2, at=10, happened=1)
-    record = fleet.api.history.get("a")
+    record = fleet.part.history.get("a")
     assert (record.decided.type, record.decided.version) == ("connected", 3)
     assert [(each.type, each.version) for each in record.ignored] == [
         ("disconnected", 1),
@@ -107,7 +107,7 @@ def test_what_was_ignored_since_the_event_that_decided():
 def test_an_event_without_a_time_is_not_late():
     fleet = ApiFleet()
     fleet.hear("connected", at=5, timestamp=None)
-    assert fleet.api.history.get("a").decided.lateness is None
+    assert fleet.part.history.get("a").decided.lateness is None
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
@@ -115,7 +115,7 @@ def test_only_the_last_events_of_a_client_are_kept(limit):
     fleet = ApiFleet(per_client=limit)
     for number in range(100):
         fleet.hear("connected", version=number, at=number)
-        assert fleet.api.history.get("a").length <= limit + 8
+        assert fleet.part.history.get("a").length <= limit + 8
     assert [at for at, _, _ in recorded(fleet)] == [97, 98, 99][-limit:]
 
 
@@ -152,7 +152,7 @@ def test_entries_are_in_order_of_time():
     fleet.hear("connected", version=2, at=30)
     times = [
         entry.received if isinstance(entry, ReceivedEvent) else entry.time
-        for entry in fleet.api.history.entries("a")
+        for entry in fleet.part.history.entries("a")
     ]
     assert times == [START + 30, START + 6, START + 1, START]
 

@@ -64,6 +64,18 @@ def test_a_subscriber_that_comes_back_receives_what_it_missed():
     assert [each.id.rpartition("-")[2] for each in events] == ["5", "6"]
 
 
+def test_a_subscriber_that_comes_back_learns_how_many_were_skipped():
+    hub = Hub()
+    hub.publish(transition("a"))
+    last = hub.last_id
+    current = listen(hub)
+    hub.skip(2)
+    hub.publish(transition("b"))
+    for subscriber in (current, listen(hub, last)):
+        lost, events = subscriber.take(10)
+        assert (lost, [event.transition.client_id for event in events]) == (2, ["b"])
+
+
 def test_a_subscriber_that_comes_back_late_learns_how_many_it_lost():
     hub = Hub()
     hub.publish(transition("first"))

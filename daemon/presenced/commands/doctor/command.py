@@ -3,18 +3,21 @@
 import argparse
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 
-from presenced.aws.client import RequestCounts, open_client
+from presenced.aws.client import RequestCounts, open_client, open_queue_client
+from presenced.aws.queue import Queue
 from presenced.commands.doctor.aws_steps import AwsProbe
 from presenced.commands.doctor.mqtt_steps import MqttProbe
+from presenced.commands.doctor.queue_steps import QueueProbe
 from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import NetworkProbe, check_files
 from presenced.commands.output import DONE, FAILED, print_line
-from presenced.settings import MqttSettings, Settings, TlsSettings, aws_endpoints
+from presenced.settings import MqttSettings, Settings, SettingsError, TlsSettings, aws_endpoints
 from presenced.sources.connection_options import ConnectionOptions
+from presenced.sources.kafka.installed import missing_client
 from presenced.sources.options import (
     load_for_tool,
     mqtt_for_tool,
@@ -54,12 +57,17 @@ async def examine(
     `message_timeout` limits the wait for the first message, in seconds. `daemon_client_id` is the
     configured client ID if the settings have another one. `write_line` gets the lines for people,
     one connection after the other, those of the first one as its steps are done. Raises
-    SettingsError if the password file cannot be read, or if the source is not MQTT.
+    SettingsError if the password file cannot be read. Of a queue no message is received.
     """
+    if settings.source == "kafka":
+        return await _examine_kafka(settings, write_line)
+    report = Report()
+    if settings.source == "sqs" and settings.sqs.queue_url is not None:
+        await _test_queue(settings, Queue(settings.sqs.queue_url), report.aws, write_line)
+        return report
     mqtt = mqtt_for_tool(settings, "doctor")
     options = [without_side_effects(each, "doctor") for each in source_options(mqtt)]
     findings: dict[str, asyncio.Queue[tuple[str, Finding] | None]] = {}
-    report = Report()
     async with asyncio.TaskGroup() as group:
         for each in options:
             queue = findings[each.client_id] = asyncio.Queue()
@@ -75,6 +83,22 @@ async def examine(
                     write_line(line)
     if settings.reconcile.enabled:
         await _test_aws(settings, mqtt, daemon_client_id, report.aws, write_line)
+    return report
+
+
+async def _examine_kafka(settings: Settings, write_line: Callable[[str], None]) -> Report:
+    if problem := missing_client():
+        raise SettingsError([problem])
+    # It cannot be imported without the client of Kafka.
+    from presenced.commands.doctor.kafka_steps import KafkaProbe
+
+    report = Report()
+    steps = report.connections["kafka"] = []
+    write_line(f"Kafka at {', '.join(settings.kafka.bootstrap_servers)}")
+    async for step, finding in KafkaProbe(settings).findings():
+        steps.append((step, finding))
+        for line in finding.lines(step):
+            write_line(line)
     return report
 
 
@@ -126,12 +150,35 @@ async def _test_aws(
     client = open_client(settings, RequestCounts(), Clocks(time.monotonic, time.time))
     try:
         probe = AwsProbe(client, mqtt, seed_registry=settings.reconcile.seed_registry)
-        async for step, finding in probe.findings():
-            steps.append((step, finding))
-            for line in finding.lines(step):
-                write_line(line)
+        await _write(probe.findings(), steps, write_line)
     finally:
         await client.close()
+
+
+async def _test_queue(
+    settings: Settings,
+    queue: Queue,
+    steps: list[tuple[str, Finding]],
+    write_line: Callable[[str], None],
+) -> None:
+    """Add the steps of the queue."""
+    write_line(f"queue {queue.name} in {settings.queue_region}")
+    client = open_queue_client(settings, RequestCounts(), Clocks(time.monotonic, time.time))
+    try:
+        await _write(QueueProbe(client, queue).findings(), steps, write_line)
+    finally:
+        await client.close()
+
+
+async def _write(
+    findings: AsyncIterator[tuple[str, Finding]],
+    steps: list[tuple[str, Finding]],
+    write_line: Callable[[str], None],
+) -> None:
+    async for step, finding in findings:
+        steps.append((step, finding))
+        for line in finding.lines(step):
+            write_line(line)
 
 
 def _blocking(check: Callable[[], Finding]) -> Callable[[], Awaitable[Finding]]:

@@ -11,9 +11,10 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from presenced.commands.doctor.report import Finding, Status
-from presenced.settings import Problem, TlsSettings
+from presenced.settings import Problem
 from presenced.settings.certificates import (
     EXPIRY_WARNING,
+    PemFiles,
     certificate_expiries,
     check_tls_files,
 )
@@ -22,20 +23,21 @@ from presenced.sources.mqtt.diagnosis import handshake
 from presenced.sources.mqtt.symptoms import network_fault
 
 
-def check_files(tls: TlsSettings | None, now: datetime) -> Finding:
+def check_files(files: PemFiles | None, now: datetime, section: str = "mqtt.tls") -> Finding:
     """Check that the files can be used: readable, valid `now`, and the key that of the certificate.
 
-    Blocks only for reading files.
+    `section` names them in the settings. Blocks only for reading files.
     """
-    if tls is None:
-        return Finding(Status.SKIPPED, "mqtt.tls is false: there are no files")
+    if files is None:
+        return Finding(Status.SKIPPED, f"{section} is false: there are no files")
+    problems = check_tls_files(files, now=now, section=section)
     # "error" before "warning": the first remedy is that of a failure.
-    problems = sorted(check_tls_files(tls, now=now), key=lambda problem: problem.severity)
+    problems = sorted(problems, key=lambda problem: problem.severity)
     details = [problem.summary for problem in problems]
     if any(problem.severity == "error" for problem in problems):
         return Finding(Status.FAILED, "; ".join(details), _remedies(problems))
     status = Status.WARNING if problems else Status.OK
-    return Finding(status, "; ".join([*details, _validity(tls)]), _remedies(problems))
+    return Finding(status, "; ".join([*details, _validity(files)]), _remedies(problems))
 
 
 def _remedies(problems: list[Problem]) -> str:
@@ -49,14 +51,14 @@ def _remedies(problems: list[Problem]) -> str:
     return ". ".join(f"{', '.join(dict.fromkeys(names))}: {each}" for each, names in keys.items())
 
 
-def _validity(tls: TlsSettings) -> str:
+def _validity(files: PemFiles) -> str:
     """Return until when the certificates are valid."""
     parts = [
         f"{'CA' if name == 'ca' else name} certificate valid until"
         f" {datetime.fromtimestamp(end, UTC):%Y-%m-%d}"
-        for name, end in certificate_expiries(tls).items()
+        for name, end in certificate_expiries(files).items()
     ]
-    if tls.cert is not None:
+    if files.cert is not None:
         parts.insert(1, "the key belongs to it")
     return ", ".join(parts) or "no files are set: the system's trust store verifies the server"
 

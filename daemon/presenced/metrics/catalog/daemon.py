@@ -121,6 +121,48 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
         labels=("connection",),
         read=lambda s: {name: traffic.saturated_seconds for name, traffic in s.traffic.items()},
     ),
+    CounterMetric(
+        "presenced_sqs_messages_total",
+        "Messages of the queue by what became of them: deleted after their effect was kept; "
+        "poison, deleted because they have no topic; returned to the queue at a stop; not_deleted, "
+        "applied but still in the queue.",
+        'increase(presenced_sqs_messages_total{result="poison"}[1h]) > 0',
+        labels=("result",),
+        read=lambda s: s.sqs.counts.messages if s.sqs else {},
+    ),
+    CounterMetric(
+        "presenced_sqs_messages_redelivered_total",
+        "Messages of the queue that had been received before; some are usual after a crash.",
+        "rate(presenced_sqs_messages_redelivered_total[15m])",
+        read=lambda s: {(): s.sqs.counts.redelivered} if s.sqs else {},
+    ),
+    GaugeMetric(
+        "presenced_sqs_message_age_seconds",
+        "How long the oldest message received in the last minute had been in the queue; 0 if none "
+        "came.",
+        "presenced_sqs_message_age_seconds > 60",
+        read=lambda s: {(): s.sqs.oldest_age} if s.sqs else {},
+    ),
+    GaugeMetric(
+        "presenced_partition_owned",
+        "Whether this worker has a partition, for all partitions of kafka.topic.",
+        "max by (partition) (presenced_partition_owned) == 0",
+        labels=("partition",),
+        read=lambda s: dict(s.kafka.ownership) if s.kafka else {},
+    ),
+    GaugeMetric(
+        "presenced_kafka_lag_messages",
+        "Records of a partition of this worker that are not applied yet.",
+        "sum by (partition) (presenced_kafka_lag_messages)",
+        labels=("partition",),
+        read=lambda s: dict(s.kafka.lag) if s.kafka else {},
+    ),
+    CounterMetric(
+        "presenced_records_misplaced_total",
+        "Lifecycle events in another partition than their client's: the rule sets another key.",
+        "increase(presenced_records_misplaced_total[1h]) > 0",
+        read=lambda s: {(): s.kafka.misplaced} if s.kafka else {},
+    ),
     GaugeMetric(
         "presenced_state_unavailable",
         "Whether the state file could not be opened at start, so that nothing is kept.",

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
+from confluent_kafka.admin import (
     AdminClient,
     ListOffsetsResultInfo,
     OffsetSpec,
@@ -19,10 +19,16 @@ Answer = Callable[[dict[int, int], KafkaException | None], None]
 
 
 class EndOffsets:
-    """Asks for the offsets at which partitions end; `config` is that of librdkafka."""
+    """Asks for the offsets at which partitions end; `config` is that of librdkafka.
+
+    After an error it asks with a new client: one whose broker has crashed keeps the epoch of the
+    former leader, and is refused from then on (FENCED_LEADER_EPOCH).
+    """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
         self._client = AdminClient(dict(config))
+        self._has_failed = False
 
     def of_partition(self, topic: str, partition: int) -> int:
         """Return the end of a partition, behind all that has been written to it.
@@ -31,7 +37,11 @@ class EndOffsets:
         KafkaException.
         """
         (future,) = self._list(topic, [partition], IsolationLevel.READ_UNCOMMITTED).values()
-        result: ListOffsetsResultInfo = future.result()
+        try:
+            result: ListOffsetsResultInfo = future.result()
+        except KafkaException:
+            self._has_failed = True
+            raise
         return result.offset
 
     def ask(self, topic: str, partitions: Iterable[int], answer: Answer) -> None:
@@ -43,7 +53,10 @@ class EndOffsets:
             with lock:
                 is_last = next(numbers) == len(futures)
             if is_last:
-                answer(*_collected(futures))
+                ends, failure = _collected(futures)
+                # The client must not be replaced here: this is its own thread.
+                self._has_failed |= failure is not None
+                answer(ends, failure)
 
         for future in futures.values():
             future.add_done_callback(done)
@@ -53,6 +66,11 @@ class EndOffsets:
     ) -> dict[TopicPartition, Future[Any]]:
         latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, number): latest for number in partitions}
+        if self._has_failed:
+            self._has_failed = False
+            old, self._client = [self._client], AdminClient(dict(self._config))
+            # In a thread, because a client that goes waits for its connections.
+            threading.Thread(target=old.clear, name="kafka client", daemon=True).start()
         return self._client.list_offsets(asked, isolation_level=isolation, request_timeout=_TIMEOUT)
 
 

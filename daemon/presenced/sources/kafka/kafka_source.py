@@ -3,20 +3,24 @@
 import asyncio
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
 from presenced.fleet import Partition
-from presenced.settings.kafka import KafkaSettings
+from presenced.settings import Settings
+from presenced.sources.kafka.access import KafkaAccess
+from presenced.sources.kafka.cluster import Cluster, partitions_of
 from presenced.sources.kafka.errors import is_unsupported
+from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.lease import Lease
+from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
-from presenced.sources.kafka.topics import TopicsError, partitions_of
+from presenced.sources.kafka.placement import Placement
 from presenced.sources.kafka.worker import Worker
 from presenced.sources.kafka.worker_config import Protocol, worker_config
-from presenced.system.log import get_logger
+from presenced.sources.source import SourceFiles
+from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
 
 _JOIN_AGAIN_AFTER = 2.0
@@ -28,21 +32,25 @@ OpenPartition = Callable[[Partition, Callable[[], float]], PartitionFleet]
 class KafkaSource:
     """Joins the group, and joins anew if the membership ends. Used on the event loop.
 
-    `open_partition` makes the fleets of the partitions that are assigned.
+    `open_partition` makes the fleets of the partitions that are assigned. `lease` and `partitions`,
+    their number in the whole fleet, last from one membership to the next.
     """
 
-    def __init__(self, open_partition: OpenPartition, clocks: Clocks) -> None:
+    def __init__(self, open_partition: OpenPartition, access: KafkaAccess, clocks: Clocks) -> None:
         self.lease = Lease(math.inf)
         self.partitions = 0
         self.worker: Worker | None = None
+        self.placement = Placement()
         self._open_partition = open_partition
+        self._access = access
         self._clocks = clocks
         self._protocol: Protocol = "consumer"
-        self._settings: KafkaSettings | None = None
-        self._connection: Mapping[str, Any] = {}
+        self._settings: Settings | None = None
+        self._config: Mapping[str, Any] = {}
+        self._errors: ConnectionErrors | None = None
         self._problem = "the group has not been joined yet"
         self._joining: asyncio.Task[None] | None = None
-        self._log = get_logger("presenced.kafka")
+        self._log = ThrottledLogger(get_logger("presenced.kafka"))
 
     @property
     def started(self) -> bool:
@@ -55,9 +63,25 @@ class KafkaSource:
         return self.worker.owned if self.worker is not None else {}
 
     @property
+    def ownership(self) -> Mapping[int, bool]:
+        """Whether this worker has and shows each partition of the fleet."""
+        owned = self.owned if self.may_show else {}
+        return {number: number in owned for number in range(self.partitions)}
+
+    @property
+    def misplaced(self) -> int:
+        """Lifecycle events in another partition than that of their client."""
+        return self.placement.misplaced
+
+    @property
     def lag(self) -> Mapping[int, int]:
         """How many records each owned partition is behind."""
         return self.worker.lag if self.worker is not None else {}
+
+    @property
+    def may_show(self) -> bool:
+        """Whether the partitions may be shown now: while the lease lasts."""
+        return self.lease.is_valid
 
     @property
     def problems(self) -> list[str]:
@@ -65,7 +89,7 @@ class KafkaSource:
         worker = self.worker
         if worker is None:
             return [self._problem]
-        problems = [f"{what}: {error.str()}" for what, error in worker.errors.items()]
+        problems = [f"{what}: {self._explain(error)}" for what, error in worker.errors.items()]
         if not worker.has_assignment:
             return [*problems, "the group has assigned no partitions yet"]
         waiting = [each for each in worker.owned.values() if each.stage is not Stage.SHOWN]
@@ -78,12 +102,14 @@ class KafkaSource:
     def warnings(self) -> list[str]:
         """What is wrong although the worker is ready, one text each."""
         failure = self.worker.writer.failure if self.worker is not None else None
-        return [] if failure is None else [f"no transaction is committed: {failure.str()}"]
+        return [] if failure is None else [f"no transaction is committed: {self._explain(failure)}"]
 
     @property
     def summary(self) -> str:
         """The state in a few words."""
-        return f"{len(self.owned)} of {self.partitions} partitions"
+        if problems := self.problems:
+            return f"not ready: {'; '.join(problems)}"
+        return f"has {len(self.owned)} of {self.partitions} partitions"
 
     def held_at(self, number: int) -> float:
         """Return the monotonic time after which no deadline of a partition is due yet."""
@@ -94,15 +120,38 @@ class KafkaSource:
         if self.worker is not None:
             self.worker.check()
 
-    async def start(self, settings: KafkaSettings, connection: Mapping[str, Any]) -> None:
-        """Join the group, or join it anew with other settings."""
-        await self.stop()
-        self._settings, self._connection = settings, connection
-        self.lease.seconds = settings.lease
+    async def use(self, settings: Settings, files: SourceFiles) -> int:  # noqa: ARG002 - Source
+        """Join the group; join it anew if its settings have changed. Raises SettingsError."""
+        before, self._settings = self._settings, settings
+        if before is not None and _made_of(before) == _made_of(settings):
+            return await self.renew()
+        return await self._join_with(*await self._read(settings))
+
+    async def renew(self) -> int:
+        """Join the group anew if the files that `kafka.security` names have changed."""
+        if self._settings is None:
+            return 0
+        config, errors = await self._read(self._settings)
+        if _secrets(config) == _secrets(self._config):
+            return 0
+        return await self._join_with(config, errors)
+
+    async def _read(self, settings: Settings) -> tuple[Mapping[str, Any], ConnectionErrors]:
+        errors = ConnectionErrors(settings.kafka)
+        return await self._access.read(settings, errors.report), errors
+
+    async def _join_with(self, config: Mapping[str, Any], errors: ConnectionErrors) -> int:
+        await self._leave()
+        self._config, self._errors = config, errors
         self._join_after(0.0)
+        return 1
 
     async def stop(self) -> None:
         """Leave the group; what has changed is written first."""
+        await self._leave()
+        await self._access.close()
+
+    async def _leave(self) -> None:
         if self._joining is not None:
             self._joining.cancel()
         worker, self.worker = self.worker, None
@@ -113,24 +162,43 @@ class KafkaSource:
         self._joining = asyncio.get_running_loop().create_task(self._join(seconds))
 
     async def _join(self, wait: float) -> None:
-        settings = self._settings
-        assert settings is not None  # noqa: S101 - see `start`
+        assert self._settings is not None  # noqa: S101 - see `use`
+        kafka = self._settings.kafka
+        self.lease.seconds = kafka.lease
         while self.worker is None:
             await asyncio.sleep(wait)
             wait = _JOIN_AGAIN_AFTER
-            config = worker_config(settings, self._connection, self._protocol)
-            count = partial(partitions_of, config.admin, config.topic, config.state_topic)
+            config = worker_config(kafka, self._config, self._protocol)
             try:
-                self.partitions = await in_thread(count, name="kafka topics")
-                worker = Worker(config, self.lease, self._open, self._ended, self._clocks)
-            except (TopicsError, KafkaException) as error:
-                self._problem = str(error)
-                self._log.error(
-                    "the group cannot be joined; presenced tries again", detail=str(error)
+                self.partitions = await in_thread(
+                    lambda: partitions_of(Cluster(kafka, self._configured), kafka),
+                    name="kafka topics",
                 )
+                worker = Worker(config, self.lease, self._open, self._ended, self._clocks)
+            except KafkaFaultError as error:
+                self._report(error.fault)
+            except KafkaException as error:
+                self._report(self._explain(error_of(error)))
             else:
                 self.worker = worker
                 worker.start()
+
+    def _configured(self, report: Callable[[KafkaError], None]) -> Mapping[str, Any]:
+        return {**self._config, "error_cb": report}
+
+    def _report(self, fault: KafkaFault) -> None:
+        self._problem = str(fault)
+        self._log.error(
+            "the group cannot be joined; presenced tries again",
+            key=fault,
+            cause=fault.cause.value,
+            detail=fault.detail,
+            remedy=fault.remedy,
+        )
+
+    def _explain(self, error: KafkaError) -> KafkaFault:
+        assert self._errors is not None  # noqa: S101 - a worker has them
+        return self._errors.explain(error)
 
     def _open(self, number: int) -> PartitionFleet:
         partition = Partition(number, self.partitions)
@@ -144,7 +212,9 @@ class KafkaSource:
         if self._protocol == "consumer" and error is not None and is_unsupported(error):
             self._protocol = "classic"
             self._log.info("the brokers have no protocol `consumer`; `classic` is used")
-        self._problem = error.str() if error is not None else "the membership of the group ended"
+        self._problem = (
+            "the membership of the group ended" if error is None else str(self._explain(error))
+        )
         worker.end()
         self._join_after(_JOIN_AGAIN_AFTER)
 
@@ -160,3 +230,13 @@ _STAGES = {
     Stage.REVOKED: "being handed over",
     Stage.LOST: "lost",
 }
+
+
+def _made_of(settings: Settings) -> tuple[object, ...]:
+    """Return what a membership is made of."""
+    return settings.kafka, settings.aws, settings.tls_files
+
+
+def _secrets(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was read from files."""
+    return {key: value for key, value in config.items() if key.startswith(("ssl.", "sasl."))}

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from presenced.settings.kafka import KafkaSettings
+from presenced.sources.kafka.permissions import transactional_id
 
 Protocol = Literal["consumer", "classic"]
 """The protocol of the group: KIP-848 with Kafka 4.0 or later, else the one before it."""
@@ -73,7 +74,7 @@ def worker_config(
         producer={
             **connection,
             # The same after a restart, if possible: Kafka then ends a transaction that was left.
-            "transactional.id": f"{kafka.group}-{kafka.instance_id or _ID}",
+            "transactional.id": transactional_id(kafka, kafka.instance_id or _ID),
             "transaction.timeout.ms": _milliseconds(kafka.lease),
             "linger.ms": 5,
             "compression.type": "lz4",

@@ -53,6 +53,11 @@ class MqttSource:
         return self._connections.traffic
 
     @property
+    def may_show(self) -> bool:
+        """Whether its fleet may be shown now: always."""
+        return True
+
+    @property
     def problems(self) -> list[str]:
         """Why connections are not ready, one text each, or which are still catching up."""
         problems = self._connections.problems

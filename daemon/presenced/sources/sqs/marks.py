@@ -109,6 +109,6 @@ class Marks:
     @property
     def _oldest(self) -> float:
         arrivals = self._arrivals
-        while arrivals and not arrivals[0].left:
+        while arrivals and arrivals[0].left <= 0:
             heappop(arrivals)
         return arrivals[0].moment if arrivals else math.inf

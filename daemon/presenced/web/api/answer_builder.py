@@ -4,16 +4,16 @@ Principals and IP addresses cannot appear in an answer, because they are not dec
 """
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from presenced import __version__
 from presenced.aws.reconciler import Reconciler
 from presenced.aws.snapshot_driver import SnapshotDriver
-from presenced.fleet import Fleet
-from presenced.pipeline import Pipeline
-from presenced.presence import Client, Presence, PresenceCounts, State, Transition
+from presenced.fleet import Fleet, Partition
+from presenced.presence import Client, PresenceCounts, State, Transition
 from presenced.presence.client import EventStamp, unpack
 from presenced.system.supervision import Readiness
 from presenced.system.timestamps import format_utc
@@ -28,6 +28,8 @@ from presenced.web.api.history import (
     RecordEntry,
 )
 
+_CONNECTEDNESS = (State.ONLINE, State.OFFLINE)
+
 
 def _timestamp(seconds: float | None) -> str | None:
     """Format epoch seconds as RFC 3339; None after the year 9999."""
@@ -39,21 +41,18 @@ def _event_time(milliseconds: int | None) -> str | None:
 
 
 class ClientAnswers:
-    """Builds the answers about clients of a fleet.
+    """Builds the answers about clients.
 
     `pattern` is metrics.client_id_pattern; `attributes` is metrics.thing_attributes.
     """
 
-    def __init__(
-        self, fleet: Fleet, pattern: re.Pattern[str] | None, attributes: Sequence[str]
-    ) -> None:
-        self._fleet = fleet
+    def __init__(self, pattern: re.Pattern[str] | None, attributes: Sequence[str]) -> None:
         self._pattern = pattern
         self._attributes = attributes
 
-    def client(self, client: Client) -> answers.Client:
-        """Return a client as an element of a list."""
-        thing = self._fleet.inventory.things.live.get(client.thing)
+    def client(self, fleet: Fleet, client: Client) -> answers.Client:
+        """Return a client of a fleet as an element of a list."""
+        thing = fleet.inventory.things.live.get(client.thing)
         match = self._pattern.search(client.client_id) if self._pattern else None
         return answers.Client(
             client_id=client.client_id,
@@ -63,19 +62,22 @@ class ClientAnswers:
             reason=client.reason,
             version=client.version,
             session=client.session,
-            verified=not self._fleet.presence.is_unverified(client),
+            verified=not fleet.presence.is_unverified(client),
             thing=thing.name if thing else None,
             thing_type=(thing.type or None) if thing else None,
             thing_groups=sorted(thing.groups) if thing else [],
             classes=match.groupdict("") if match else {},
         )
 
-    def story(self, details: ClientDetails) -> answers.Story:
-        """Return everything about a client."""
+    def story(
+        self, fleet: Fleet, details: ClientDetails, partition: Partition | None
+    ) -> answers.Story:
+        """Return everything about a client of a fleet, whose events are in a partition."""
         client, history, doubt = details.client, details.history, details.doubt
-        attributes = self._fleet.describe(client).attributes
+        attributes = fleet.describe(client).attributes
         return answers.Story(
-            **msgspec.structs.asdict(self.client(client)),
+            **msgspec.structs.asdict(self.client(fleet, client)),
+            partition=partition.number if partition else None,
             explanation=explain(details),
             decided_by=_decided_by(client, history),
             ignored=[_event(event) for event in history.ignored],
@@ -111,45 +113,69 @@ def transition_answer(transition: Transition) -> answers.Transition:
 
 
 def summary_answer(
-    pipeline: Pipeline, reconciler: Reconciler | None, readiness: Readiness, now: float
+    fleets: Sequence[Fleet],
+    partitions: answers.Partitions | None,
+    reconciler: Reconciler | None,
+    readiness: Readiness,
+    now: float,
 ) -> answers.Summary:
-    """Return the fleet in numbers, which are those of the metrics."""
-    counts, inventory = pipeline.fleet.presence.counts, pipeline.fleet.inventory
-    disconnects: dict[str, int] = {}
-    for (reason, _), count in counts.disconnects.items():
-        disconnects[reason] = disconnects.get(reason, 0) + count
+    """Return the fleet in numbers, which are those of the metrics, added up over its parts."""
+    counts = [fleet.presence.counts for fleet in fleets]
+    inventories = [fleet.inventory for fleet in fleets]
+    disconnects: Counter[str] = Counter()
+    for each in counts:
+        for (reason, _), count in each.disconnects.items():
+            disconnects[reason] += count
     return answers.Summary(
         version=__version__,
         time=format_utc(now),
         ready=readiness.ready,
         readiness=readiness.text,
-        clients={state.value: count for state, count in counts.clients.items()},
-        unverified=counts.unverified_connected,
-        in_doubt=_in_doubt(pipeline.fleet.presence),
+        partitions=partitions,
+        clients=_by_state(State, (each.clients for each in counts)),
+        unverified=sum(each.unverified_connected for each in counts),
+        in_doubt=_in_doubt(fleets),
         aws=_aws(reconciler, counts) if reconciler else None,
-        transitions={state.value: count for state, count in counts.transitions.items()},
-        flaps_suppressed=counts.flaps_suppressed,
+        transitions=_by_state(_CONNECTEDNESS, (each.transitions for each in counts)),
+        flaps_suppressed=sum(each.flaps_suppressed for each in counts),
         disconnects=disconnects,
-        things=len(inventory.things.live),
-        thing_types=len(inventory.types.live),
-        thing_groups=len(inventory.groups.live),
+        things=sum(len(each.things.live) for each in inventories),
+        # Every partition has all types and groups.
+        thing_types=max((len(each.types.live) for each in inventories), default=0),
+        thing_groups=max((len(each.groups.live) for each in inventories), default=0),
     )
 
 
-def _in_doubt(presence: Presence) -> answers.InDoubt:
-    unverified = presence.counts.unverified
+def _by_state(states: Iterable[State], parts: Iterable[Mapping[State, int]]) -> dict[str, int]:
+    totals = dict.fromkeys((state.value for state in states), 0)
+    for numbers in parts:
+        for state in totals:
+            totals[state] += numbers[State(state)]
+    return totals
+
+
+def _in_doubt(fleets: Sequence[Fleet]) -> answers.InDoubt:
+    presences = [fleet.presence for fleet in fleets]
     states = (State.ONLINE, State.PENDING, State.OFFLINE)
-    since = presence.last_gap_at if any(unverified[state] for state in states) else 0.0
+    since = max(
+        (
+            presence.last_gap_at
+            for presence in presences
+            if any(presence.counts.unverified[state] for state in states)
+        ),
+        default=0.0,
+    )
     return answers.InDoubt(
-        clients={state.value: unverified[state] for state in states},
+        clients=_by_state(states, (presence.counts.unverified for presence in presences)),
         since=_timestamp(since or None),
     )
 
 
-def _aws(reconciler: Reconciler, counts: PresenceCounts) -> answers.Aws:
-    corrections = {State.ONLINE.value: 0, State.OFFLINE.value: 0}
-    for (state, _), count in counts.corrections.items():
-        corrections[state.value] += count
+def _aws(reconciler: Reconciler, counts: Sequence[PresenceCounts]) -> answers.Aws:
+    corrections = dict.fromkeys((state.value for state in _CONNECTEDNESS), 0)
+    for each in counts:
+        for (state, _), count in each.corrections.items():
+            corrections[state.value] += count
     return answers.Aws(
         problems=reconciler.problems,
         failed_requests=[
@@ -158,9 +184,9 @@ def _aws(reconciler: Reconciler, counts: PresenceCounts) -> answers.Aws:
             if count and result != "ok"
         ],
         last_snapshot=_snapshot(reconciler.snapshots),
-        adopted=sum(counts.adopted.values()),
+        adopted=sum(sum(each.adopted.values()) for each in counts),
         corrections=corrections,
-        offlines_prevented=counts.offline_prevented,
+        offlines_prevented=sum(each.offline_prevented for each in counts),
     )
 
 

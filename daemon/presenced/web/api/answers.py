@@ -54,11 +54,35 @@ class Client(Answer):
     classes: Annotated[dict[str, str], _doc("The named groups of metrics.client_id_pattern.")]
 
 
+class Partitions(Answer):
+    """The partitions of Kafka whose clients a worker shows. Other workers have the other ones."""
+
+    owned: Annotated[list[Count], _doc("Their numbers; empty if it has none, or shows none.")]
+    of: Annotated[
+        Count | None,
+        _doc("The number of partitions of the fleet; null before it has had any of them."),
+    ]
+    shown: Annotated[
+        bool,
+        _doc(
+            "False while Kafka has not confirmed for kafka.lease that the worker still has its"
+            " partitions. It shows no client then, because other workers may have them."
+        ),
+    ]
+
+
+_Partitions = Annotated[
+    Partitions | None,
+    _doc("The partitions that this is about; null if the events do not come from Kafka."),
+]
+
+
 class Clients(Answer):
     """A page of clients."""
 
     clients: Annotated[list[Client], _doc("In the requested order.")]
     next_cursor: Annotated[str | None, _doc("The cursor of the next page; null on the last one.")]
+    partitions: _Partitions
 
 
 class Rival(Answer):
@@ -140,6 +164,11 @@ class Gap(Answer):
 class Story(Client):
     """Everything about a client."""
 
+    partition: Annotated[
+        Count | None,
+        _doc("The partition that has its events; null if they do not come from Kafka."),
+    ]
+
     explanation: Annotated[str, _doc("Why it is in its state, as English sentences.")]
     decided_by: Annotated[Event | None, _doc("The lifecycle event that determined its state.")]
     ignored: Annotated[list[Event], _doc("The events ignored since that one, oldest first.")]
@@ -201,6 +230,7 @@ class Summary(Answer):
     time: Timestamp
     ready: Annotated[bool, _doc("True if every connection is up and every filter is granted.")]
     readiness: Annotated[str, _doc("The same in words, with the cause if not ready.")]
+    partitions: _Partitions
     clients: Annotated[dict[str, Count], _doc("The number of clients by state.")]
     unverified: Annotated[
         Count, _doc("The number of online and pending clients with events that may be lost.")

@@ -1,8 +1,7 @@
-"""The API as an aiohttp application, and its observer of the pipeline."""
+"""The API as an aiohttp application, and the parts of the fleet that it shows."""
 
 import re
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -10,44 +9,54 @@ import msgspec
 from aiohttp import web
 
 from presenced.aws.reconciler import Reconciler
-from presenced.pipeline import Batch, Pipeline
-from presenced.presence import Client
+from presenced.fleet import Fleet
+from presenced.presence import Client, Transition
 from presenced.settings import HistorySettings, MetricsSettings
-from presenced.sources.gaps import Gaps
 from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
 from presenced.web.api import answers
 from presenced.web.api.answer_builder import ClientAnswers, history_answer, summary_answer
 from presenced.web.api.client_index import ClientIndex
-from presenced.web.api.doubt import doubt_of
-from presenced.web.api.explanation import ClientDetails
 from presenced.web.api.history import History
 from presenced.web.api.openapi import document
 from presenced.web.api.parameters import check_query, page_request, write_cursor
+from presenced.web.api.parts import FleetPart, FleetParts, PartSources
 from presenced.web.api.problems import HEADERS, ProblemError, problems
 from presenced.web.api.stream import Hub, serve_events
+from presenced.web.api.worker import not_shown, partitions_answer, unknown_client
 from presenced.web.negotiation import negotiate_type
 
 _CLIENTS = "/clients/"
 _HISTORY = "/history"
 
 
-class Sources(NamedTuple):
-    """The parts of the daemon that the API shows; `reconciler` is None if AWS is not asked."""
+def _always() -> bool:
+    return True
 
-    pipeline: Pipeline
-    gaps: Gaps
+
+def _nobody() -> None:
+    return None
+
+
+class Sources(NamedTuple):
+    """The parts of the daemon that the API shows; `reconciler` returns what asks AWS, if any.
+
+    `may_show` returns whether the clients may be shown now: the partitions of a worker of Kafka may
+    not once its lease is over. `partition_of` returns the partition that the events of a client are
+    in, by client ID; it is None if there are no partitions.
+    """
+
     clocks: Clocks
     readiness: Callable[[], Readiness]
-    hold_after: Callable[[], float]
-    reconciler: Reconciler | None = None
+    reconciler: Callable[[], Reconciler | None] = _nobody
+    may_show: Callable[[], bool] = _always
+    partition_of: Callable[[str], int] | None = None
 
 
 class Api:
-    """The API of a fleet, read-only.
+    """The API of a fleet, read-only, which shows the parts that were added.
 
-    It is an observer of the pipeline; call `restored` after clients were restored. `index` and
-    `hub` replace the default ones.
+    `make_index` and `hub` replace the default ones.
     """
 
     def __init__(
@@ -56,40 +65,41 @@ class Api:
         metrics: MetricsSettings,
         history: HistorySettings,
         *,
-        index: ClientIndex | None = None,
+        make_index: Callable[[Fleet], ClientIndex] | None = None,
         hub: Hub | None = None,
     ) -> None:
         self._sources = sources
-        self._fleet = sources.pipeline.fleet
-        self._index = index or ClientIndex(self._fleet, CooperativeScheduler())
+        scheduler = CooperativeScheduler()
+        self._make_index = make_index or (lambda fleet: ClientIndex(fleet, scheduler))
         self._hub = Hub() if hub is None else hub
-        self.history = History(history.clients, history.per_client)
+        self._history = history
+        self._parts = FleetParts(history.clients)
         self.use(metrics)
 
     def use(self, metrics: MetricsSettings) -> None:
         """Show classes and attributes according to the settings."""
         self._pattern: re.Pattern[str] | None = metrics.client_id_pattern
-        self._answers = ClientAnswers(self._fleet, self._pattern, metrics.thing_attributes)
+        self._answers = ClientAnswers(self._pattern, metrics.thing_attributes)
         self._openapi = document(tuple(self._pattern.groupindex) if self._pattern else ())
-        self._index.use_pattern(self._pattern)
+        for part in self._parts:
+            part.index.use_pattern(self._pattern)
 
-    def restored(self) -> None:
-        """Show all clients that the fleet has now."""
-        self._index.reset()
+    def add(self, sources: PartSources) -> FleetPart:
+        """Show a fleet, or the part of it in a partition, from now on.
 
-    def observe(self, batch: Batch) -> None:
-        """Update the index and the history, and publish transitions."""
-        changes = batch.changes.clients
-        for change in changes:
-            if change.after is not None:
-                if change.before is None:
-                    self._index.added(change.client)
-                self._index.changed(change.client)
-            elif change.before is not None:
-                self._index.removed(change.client)
-            if change.transition is not None:
-                self._hub.publish(change.transition)
-        self.history.observe(changes)
+        All its restored clients must be there before the first request. Returns the observer of its
+        pipeline; transitions are published from the first batch on that it observes.
+        """
+        index = self._make_index(sources.pipeline.fleet)
+        index.use_pattern(self._pattern)
+        history = History(self._history.clients, self._history.per_client)
+        part = FleetPart(sources, index, history, self._publish)
+        self._parts.add(part)
+        return part
+
+    def remove(self, partition: int) -> None:
+        """Show nothing of a partition any more, by its number, if it was added."""
+        self._parts.remove(partition)
 
     def application(self) -> web.Application:
         """Return the application; the listener serves it below a path."""
@@ -99,7 +109,7 @@ class Api:
                 web.get("/clients", self._get_clients),
                 web.get(_CLIENTS + "{rest:(?s:.+)}", self._get_client),
                 web.get("/summary", self._get_summary),
-                web.get("/events", partial(serve_events, hub=self._hub)),
+                web.get("/events", self._get_events),
                 web.get("/openapi.json", self._get_document),
             ]
         )
@@ -108,67 +118,80 @@ class Api:
 
     async def _close(self, _: web.Application) -> None:
         self._hub.close()
-        self._index.close()
+        for part in self._parts:
+            part.index.close()
 
     async def _get_clients(self, request: web.Request) -> web.Response:
         wanted = page_request(request.query, self._pattern)
-        page = await self._index.page(wanted)
-        cursor = None if page.next is None else write_cursor(wanted.order, page.next)
+        self._check_shown()
+        page = await self._parts.page(wanted)
+        # The page may have taken seconds.
+        self._check_shown()
         return _respond(
-            request, answers.Clients(list(map(self._answers.client, page.clients)), cursor)
+            request,
+            answers.Clients(
+                clients=[self._answers.client(part.fleet, client) for part, client in page.clients],
+                next_cursor=None if page.next is None else write_cursor(wanted.order, page.next),
+                partitions=partitions_answer(self._parts, shown=True),
+            ),
         )
 
     async def _get_client(self, request: web.Request) -> web.Response:
         check_query(request.query)
+        self._check_shown()
         # In aiohttp's decoded parameter a client ID that ends in %2Fhistory would look like a path.
         path = request.rel_url.raw_path.partition(_CLIENTS)[2]
-        client = self._find(path.removesuffix(_HISTORY))
+        part, client = self._find(path.removesuffix(_HISTORY))
         if path.endswith(_HISTORY):
-            entries = self.history.entries(client.client_id)
+            entries = part.history.entries(client.client_id)
             return _respond(
-                request, history_answer(client.client_id, entries, self.history.per_client)
+                request, history_answer(client.client_id, entries, part.history.per_client)
             )
-        return _respond(request, self._answers.story(self._details(client)))
+        details = part.details(client, self._sources.clocks)
+        return _respond(request, self._answers.story(part.fleet, details, part.partition))
 
-    def _find(self, quoted_id: str) -> Client:
+    def _find(self, quoted_id: str) -> tuple[FleetPart, Client]:
         try:
             client_id = unquote_to_bytes(quoted_id).decode()
         except UnicodeDecodeError:
             allowed = "a client ID in UTF-8, percent-encoded"
             raise ProblemError.of_parameter("client_id", quoted_id, allowed) from None
-        client = self._fleet.presence.clients.get(client_id)
-        if client is None:
-            detail = "the client is not known; it becomes known with the first event that names it"
-            raise ProblemError(404, detail, parameter="client_id", value=client_id)
-        return client
+        found = self._parts.find(client_id)
+        if found is None:
+            partitions = partitions_answer(self._parts, shown=True)
+            raise unknown_client(client_id, partitions, self._sources.partition_of)
+        return found
 
     async def _get_summary(self, request: web.Request) -> web.Response:
         check_query(request.query)
-        sources = self._sources
+        sources, shown = self._sources, self._sources.may_show()
         summary = summary_answer(
-            sources.pipeline, sources.reconciler, sources.readiness(), sources.clocks.wall()
+            [part.fleet for part in self._parts] if shown else [],
+            partitions_answer(self._parts, shown=shown),
+            sources.reconciler(),
+            sources.readiness(),
+            sources.clocks.wall(),
         )
         return _respond(request, summary)
+
+    async def _get_events(self, request: web.Request) -> web.StreamResponse:
+        self._check_shown()
+        return await serve_events(request, self._hub)
 
     async def _get_document(self, request: web.Request) -> web.Response:
         check_query(request.query)
         return _respond(request, self._openapi)
 
-    def _details(self, client: Client) -> ClientDetails:
-        clocks, now = self._sources.clocks, self._sources.clocks.wall()
-        presence = self._fleet.presence
-        due = presence.deadline(client)
-        history = self.history.get(client.client_id)
-        unverified = presence.is_unverified(client)
-        return ClientDetails(
-            client=client,
-            history=history,
-            now=now,
-            deadline=None if due is None else due - clocks.monotonic() + now,
-            held=due is not None and due > self._sources.hold_after(),
-            awaits_lookup=presence.lookups.is_awaited(client.client_id),
-            doubt=doubt_of(client, history, self._sources.gaps.last) if unverified else None,
-        )
+    def _check_shown(self) -> None:
+        if not self._sources.may_show():
+            raise not_shown()
+
+    def _publish(self, transitions: Sequence[Transition]) -> None:
+        if not self._sources.may_show():
+            self._hub.skip(len(transitions))
+            return
+        for transition in transitions:
+            self._hub.publish(transition)
 
 
 def _respond(request: web.Request, answer: Any) -> web.Response:

@@ -93,8 +93,8 @@ class SortedIndex:
 class ClientIndex:
     """All clients of a fleet, as pages. It belongs to one event loop.
 
-    Call `added` for each new client, `removed` for each that is forgotten, `changed` for each that
-    may have changed, and `reset` after clients were added without `added`.
+    Call `added` for each new client, `removed` for each that is forgotten, and `changed` for each
+    that may have changed; all from the first page on.
 
     Work is done in steps of `step` clients, between which other tasks may run. A page in the order
     of client IDs is read from the index of all of them if it is complete after `max_scanned`
@@ -128,6 +128,7 @@ class ClientIndex:
         self._settling = asyncio.Lock()
         self._changed: set[str] | None = None
         self._upkeep: asyncio.Task[None] | None = None
+        self._closed = False
 
     def added(self, client: Client) -> None:
         """Add a new client."""
@@ -145,21 +146,18 @@ class ClientIndex:
         if self._all is not None:
             self._all.keys.discard(client.client_id)
 
-    def reset(self) -> None:
-        """Discard all indexes."""
-        self._all = None
-        self._indexes.clear()
-
     def use_pattern(self, pattern: re.Pattern[str] | None) -> None:
         """Replace the pattern of the classes."""
         self._pattern = pattern
         self._indexes.clear()
 
     def close(self) -> None:
-        """Cancel all background work."""
+        """Cancel all background work, discard all indexes and refuse to make new ones."""
+        self._closed = True
         for task in (*self._builds.values(), self._upkeep):
             if task is not None:
                 task.cancel()
+        self._all = None
         self._indexes.clear()
 
     async def page(self, request: PageRequest) -> Page:
@@ -167,7 +165,7 @@ class ClientIndex:
 
         A sequence of pages, each requested with the `next` of the previous one, contains exactly
         once every client that stays selected and keeps its position in the order. Raises
-        ProblemError if too many indexes are being built.
+        ProblemError if too many indexes are being built, or if it was closed.
         """
         selection = request.selection
         key = (selection, request.order.by_since)
@@ -218,6 +216,7 @@ class ClientIndex:
     async def _index_of_all(self) -> SortedIndex:
         async with self._filling_all:
             while (index := self._all) is None or index.pending is not None:
+                self._check_open()
                 index = self._all = SortedIndex(self._clients, lambda _: True)
                 client_ids = iter(list(self._clients))
                 async with self._scheduler.turn() as turn:
@@ -236,9 +235,19 @@ class ClientIndex:
             # The build continues if this request is cancelled: others may wait for it, too.
             build = self._builds[index]
             await asyncio.wait([build])
-            build.result()
+            if not build.cancelled():
+                build.result()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            detail = (
+                "the list cannot be completed: this process is stopping, or a partition has moved"
+                " to another worker; try again"
+            )
+            raise ProblemError(503, detail, retry_after=_RETRY_AFTER)
 
     def _begin(self, key: IndexKey) -> SortedIndex:
+        self._check_open()
         if len(self._builds) >= _MAX_INDEXES:
             detail = "too many lists are being prepared at the moment; try again"
             raise ProblemError(503, detail, retry_after=_RETRY_AFTER)

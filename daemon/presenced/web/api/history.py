@@ -145,11 +145,14 @@ class ClientHistory(msgspec.Struct, eq=False, gc=False):
 
 
 class History:
-    """The last `per_client` entries of each of the `clients` clients with the latest events."""
+    """The last `per_client` entries of each of the `max_clients` clients with the latest events.
 
-    def __init__(self, clients: int, per_client: int) -> None:
+    If `max_clients` becomes less, the oldest histories go one by one, with new ones that come.
+    """
+
+    def __init__(self, max_clients: int, per_client: int) -> None:
         self.per_client = per_client
-        self._max_clients = clients
+        self.max_clients = max_clients
         self._clients: OrderedDict[str, ClientHistory] = OrderedDict()
 
     def get(self, client_id: str) -> ClientHistory:
@@ -162,7 +165,7 @@ class History:
 
     def observe(self, changes: Iterable[ClientChange]) -> None:
         """Record events, what AWS's record did, and offline transitions after a delay."""
-        if not self._max_clients:
+        if not self.max_clients:
             return
         for change in changes:
             event, transition = change.event, change.transition
@@ -202,7 +205,7 @@ class History:
         history = self._clients.get(client_id)
         if history is None:
             history = self._clients[client_id] = ClientHistory()
-            if len(self._clients) > self._max_clients:
+            for _ in range(min(2, len(self._clients) - self.max_clients)):
                 self._clients.popitem(last=False)
         else:
             self._clients.move_to_end(client_id)

@@ -36,7 +36,11 @@ _REFUSALS = {
     " metrics.allowed_hosts, or the client certificate has none of the allowed names.",
     "429": "The rate limit of the web configuration is exceeded; see Retry-After.",
 }
-_UNKNOWN_CLIENT = {"404": "The client is not known."}
+_NOT_SHOWN = "A worker shows no clients, because other workers may have its partitions by now"
+_UNKNOWN_CLIENT = {
+    "404": "The client is not known. A worker of Kafka knows those in its partitions only.",
+    "503": f"{_NOT_SHOWN}; see Retry-After.",
+}
 
 
 def document(classes: Sequence[str] = ()) -> Node:
@@ -63,7 +67,10 @@ def _operations(classes: Sequence[str]) -> dict[str, Node]:
             "Clients, page by page",
             _json("A sorted page of clients.", answers.Clients),
             [_query(parameter) for parameter in list_parameters(classes)],
-            {"503": "Too many lists are being prepared at the moment; see Retry-After."},
+            {
+                "503": "Too many lists are being prepared at the moment, or a partition has moved"
+                f" meanwhile. {_NOT_SHOWN}. See Retry-After."
+            },
         ),
         "/clients/{client_id}": _operation(
             "getClient",
@@ -92,7 +99,7 @@ def _operations(classes: Sequence[str]) -> dict[str, Node]:
                 {"type": "string"},
             ),
             [*(_query(parameter) for parameter in STREAM_PARAMETERS), _LAST_EVENT_ID],
-            {"503": "The maximum number of streams is open; see Retry-After."},
+            {"503": f"The maximum number of streams is open. {_NOT_SHOWN}. See Retry-After."},
         ),
         "/openapi.json": _operation(
             "getDocument",

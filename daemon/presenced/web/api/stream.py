@@ -112,6 +112,13 @@ class Hub:
             for subscriber in self._subscribers:
                 subscriber.offer(event)
 
+    def skip(self, count: int) -> None:
+        """Count transitions that must not be published as lost for every subscriber."""
+        self._number += count
+        self._recent.clear()
+        for subscriber in self._subscribers:
+            subscriber.lose(count)
+
     def subscribe(self, selects: Selects, last_id: str | None = None) -> Subscriber:
         """Subscribe to the selected transitions, from now on or after the one with `last_id`.
 

@@ -2,7 +2,7 @@
 
 import { ask, Refusal } from "./api.js";
 import { clientOf, showClient, showName } from "./client.js";
-import { pageOf, showNumbers, showPage, Strip } from "./fleet.js";
+import { hidePage, isHidden, pageOf, showNumbers, showPage, showPartitions, Strip } from "./fleet.js";
 import { Stream } from "./stream.js";
 import {
   $, address, clock, count, dated, el, fill, now, plural, sentence, setClock, updateAges, visible,
@@ -78,7 +78,9 @@ class Link {
     const down = lost &&
       `The connection to presenced is lost. This page shows the state of ${clock(this.downSince)}; reconnecting.`;
     const refused = `Transitions cannot be followed: ${this.refusal}. Everything else is still updated.`;
-    notice("link", lost ? down : this.refusal === null ? "" : refused);
+    // If all requests are refused, the notice of these says why.
+    const isTold = this.refusal === null || isHidden(this.summary?.partitions ?? null);
+    notice("link", lost ? down : isTold ? "" : refused);
   }
 }
 
@@ -145,7 +147,8 @@ class Page {
     notice("refused", refused ? explain(refused) : "");
     if (summary.value) showSummary(summary.value);
     if (shown.reason?.status === 404) showName(id);
-    if (shown.value) id === undefined ? showPage(shown.value, query) : showClient(shown.value);
+    if (summary.value && isHidden(summary.value.partitions)) id === undefined ? hidePage() : showName(id);
+    else if (shown.value) id === undefined ? showPage(shown.value, query) : showClient(shown.value);
   }
 }
 
@@ -156,6 +159,7 @@ function showSummary(summary) {
   setClock(summary.time);
   fill($("version"), summary.version);
   showNumbers(summary);
+  showPartitions(summary.partitions);
   notice("unready", summary.ready ? "" : unready(summary));
   // If ready, the lines after the first are warnings.
   const warnings = summary.ready ? summary.readiness.split("\n").slice(1) : [];

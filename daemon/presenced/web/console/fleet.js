@@ -31,6 +31,35 @@ export function showNumbers(summary) {
   ]));
 }
 
+/** Show which partitions of Kafka a worker has; null if there are no partitions. */
+export function showPartitions(partitions) {
+  $("partitions").hidden = partitions === null;
+  $("partitions").textContent = partitions === null ? "" : ownedText(partitions);
+  $("counts").hidden = isHidden(partitions);
+}
+
+/** Whether a worker must show no clients, because others may have its partitions. */
+export const isHidden = (partitions) => partitions !== null && !partitions.shown;
+
+function ownedText({ owned, of, shown }) {
+  const all = "Grafana shows the whole fleet.";
+  if (!shown) return `This worker shows no clients until Kafka confirms that it still has its partitions. ${all}`;
+  if (!owned.length) return `This worker has no partitions at present. ${all}`;
+  if (owned.length === of) return `This worker has all ${plural(of, "partition")}.`;
+  const numbers = `partition${owned.length === 1 ? "" : "s"} ${ranges(owned)}`;
+  return `This worker has ${numbers} of ${of}: all on this page is about these. ${all}`;
+}
+
+/** Sorted numbers as text, three and more in a row as a range. */
+function ranges(numbers) {
+  const runs = [];
+  for (const each of numbers) {
+    if (runs.at(-1)?.at(-1) === each - 1) runs.at(-1).push(each);
+    else runs.push([each]);
+  }
+  return runs.map((run) => (run.length > 2 ? `${run[0]}-${run.at(-1)}` : run.join(", "))).join(", ");
+}
+
 function inDoubt({ clients }) {
   const total = Object.values(clients).reduce((sum, number) => sum + number, 0);
   return total ? count(total) : "";
@@ -161,6 +190,13 @@ export function showPage(page, query) {
   $("list-note").textContent = note(page, query);
 }
 
+/** Show no client. */
+export function hidePage() {
+  fill($("clients").tBodies[0]);
+  for (const id of ["clients", "first-page", "next-page"]) $(id).hidden = true;
+  $("list-note").textContent = "";
+}
+
 function row(client) {
   return el("tr", {},
     el("th", { scope: "row" }, link(client.client_id)),
@@ -180,12 +216,16 @@ function pointTo(id, query, cursor) {
   $(id).href = `#/?${next}`;
 }
 
-function note({ clients, next_cursor: next }, query) {
+function note({ clients, next_cursor: next, partitions }, query) {
   if (clients.length) {
     return `${plural(clients.length, "client")} on this page${next ? "; more follow" : ""}.`;
   }
   if (next) return "None so far; more follow.";
   if (query.has("cursor")) return "No more clients.";
-  if (query.get("prefix") || query.get("state")) return "No client matches.";
+  const isFiltered = query.get("prefix") || query.get("state");
+  if (partitions !== null) {
+    return `No client ${isFiltered ? "that matches " : ""}is in the partitions of this worker.`;
+  }
+  if (isFiltered) return "No client matches.";
   return "No client is known yet. A client becomes known when it connects or disconnects.";
 }

@@ -1,0 +1,316 @@
+"""Requests to a cluster: its topics, what this user may do with them, and the state of the group.
+
+All methods block, for about 10 seconds at most each, and raise KafkaFaultError.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (
+    AclOperation,
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from presenced.settings.kafka import KafkaSettings
+from presenced.sources.kafka.faults import Cause, KafkaFaultError, topic_missing
+from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
+from presenced.sources.kafka.permissions import transactional_id
+from presenced.sources.kafka.topics import (
+    PARTITIONS_KEY,
+    SETTINGS,
+    FoundTopic,
+    Topic,
+    TopicCheck,
+    four_topics,
+)
+
+T = TypeVar("T")
+
+_TIMEOUT = 10.0
+# How long a connection is tried; in this time each broker is tried several times.
+_CONNECT_TIMEOUT, _CONNECT_SLICE = 5.0, 1.0
+_FINAL = (Cause.AUTHENTICATION, Cause.TLS_CLIENT_CERTIFICATE, Cause.TLS_SERVER_CERTIFICATE)
+_RETRY_AFTER = 0.2
+# The coordinator of a group is still being chosen, or reads its groups.
+_NO_COORDINATOR_YET = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+_MEMBER = "doctor"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """The consumer group: its state as Kafka names it, and how many workers are members.
+
+    `operations` are those that this user may do with it, by the names of `kafka-acls`.
+    """
+
+    state: str
+    members: int
+    operations: frozenset[str] | None
+
+
+class Cluster:
+    """A client of a cluster that joins no group.
+
+    `make_config` returns the configuration of librdkafka that has the given callback for errors.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, make_config: Callable[[Callable[[KafkaError], None]], Any]
+    ) -> None:
+        self._kafka = kafka
+        self.errors = ConnectionErrors(kafka)
+        self._config: Mapping[str, Any] = make_config(self.errors.report)
+        self._admin: AdminClient | None = None
+        with self._faults():
+            self._admin = AdminClient(dict(self._config))
+
+    @property
+    def _client(self) -> AdminClient:
+        assert self._admin is not None  # noqa: S101 - else it could not be made
+        return self._admin
+
+    def connect(self) -> list[str]:
+        """Ask for the brokers, and return the addresses that the cluster gives to its clients."""
+        deadline = time.monotonic() + _CONNECT_TIMEOUT
+        while True:
+            try:
+                with self._faults():
+                    metadata = self._client.list_topics(timeout=_CONNECT_SLICE)
+                    break
+            except KafkaFaultError as error:
+                # The library tries again for as long as it is asked.
+                if error.fault.cause in _FINAL or time.monotonic() >= deadline:
+                    raise
+        brokers = metadata.brokers.values()
+        return [f"{_bracketed(str(each.host))}:{each.port}" for each in brokers]
+
+    def find(self, topic: str) -> FoundTopic | None:
+        """Return a topic, None if it does not exist."""
+        try:
+            partitions = len(self._describe(topic).partitions)
+        except _MissingTopicError:
+            return None
+        return FoundTopic(topic, partitions, self._settings(topic))
+
+    def topic_operations(self, topic: str) -> frozenset[str] | None:
+        """Return what this user may do with a topic; None if the cluster does not say."""
+        return _names(self._describe(topic).authorized_operations)
+
+    def _describe(self, topic: str) -> Any:
+        collection = TopicCollection([topic])
+        with self._faults(topic):
+            return _result(
+                self._client.describe_topics(
+                    collection, include_authorized_operations=True, request_timeout=_TIMEOUT
+                )[topic]
+            )
+
+    def _settings(self, topic: str) -> dict[str, str] | None:
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        try:
+            with self._faults(topic):
+                answers = self._client.describe_configs([resource], request_timeout=_TIMEOUT)
+                entries = _result(answers[resource])
+        except KafkaFaultError as error:
+            if error.fault.cause is Cause.DENIED:
+                return None
+            raise
+        return {name: entries[name].value for name in SETTINGS if name in entries}
+
+    def reach_leaders(self, found: FoundTopic) -> None:
+        """Ask the leader of each partition for its end."""
+        partitions = [TopicPartition(found.name, number) for number in range(found.partitions)]
+        wanted = {
+            each: OffsetSpec.latest()  # type: ignore[no-untyped-call]
+            for each in partitions
+        }
+        with self._faults(found.name):
+            for answer in self._client.list_offsets(wanted, request_timeout=_TIMEOUT).values():
+                _result(answer)
+
+    def group(self) -> GroupState:
+        """Return the state of the consumer group."""
+        with self._faults():
+            group = self._describe_group(time.monotonic() + _TIMEOUT)
+        return GroupState(
+            group.state.name.lower(), len(group.members), _names(group.authorized_operations)
+        )
+
+    def _describe_group(self, deadline: float) -> Any:
+        name = self._kafka.group
+        while True:
+            answer = self._client.describe_consumer_groups(
+                [name], include_authorized_operations=True, request_timeout=_TIMEOUT
+            )[name]
+            try:
+                return _result(answer)
+            except KafkaException as error:
+                waits = error_of(error).code() in _NO_COORDINATOR_YET
+                if not waits or time.monotonic() >= deadline:
+                    raise
+            time.sleep(_RETRY_AFTER)
+
+    def try_transactions(self) -> None:
+        """Register a transactional ID of the group, and write nothing."""
+        config = {
+            **self._config,
+            "transactional.id": transactional_id(self._kafka, _MEMBER),
+            # The library would log that the producer cannot go on.
+            "log_level": 0,
+        }
+        with self._faults():
+            Producer(config).init_transactions(_TIMEOUT)
+
+    def create(self, topic: Topic, partitions: int, replication_factor: int | None) -> bool:
+        """Create a topic; return False if it exists already.
+
+        Without a replication factor it has that of the cluster.
+        """
+        new = NewTopic(
+            topic.name,
+            num_partitions=1 if topic.single else partitions,
+            replication_factor=-1 if replication_factor is None else replication_factor,
+            config=topic.configuration(replication_factor),
+        )
+        with self._faults(topic.name):
+            try:
+                _result(self._client.create_topics([new], request_timeout=_TIMEOUT)[topic.name])
+            except KafkaException as error:
+                if error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+                return False
+        return True
+
+    def recorded_partitions(self) -> int | None:
+        """Return the number of partitions that the state topic says; None if it says none.
+
+        It is the first record of a partition, or soon after, unless a worker wrote it later.
+        """
+        where = TopicPartition(self._kafka.state_topic, 0, 0)
+        with self._faults(self._kafka.state_topic), self._reader() as consumer:
+            begin, end = consumer.get_watermark_offsets(where, timeout=_TIMEOUT)
+            where.offset = begin
+            consumer.assign([where])
+            while consumer.position([where])[0].offset < end and begin < end:
+                message = consumer.poll(_TIMEOUT)
+                if message is None:
+                    raise KafkaException(_timed_out())
+                if problem := message.error():
+                    raise KafkaException(problem)
+                if message.key() == PARTITIONS_KEY and (value := message.value()):
+                    return int(value)
+        return None
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[Consumer]:
+        """Yield a consumer that is assigned partitions, and joins no group."""
+        consumer = Consumer(
+            {
+                **self._config,
+                "group.id": self._kafka.group,
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+            }
+        )
+        try:
+            yield consumer
+        finally:
+            consumer.close()
+
+    def record_partitions(self, number: int) -> None:
+        """Write the number of partitions into each partition of the state topic."""
+        failed: list[KafkaError] = []
+        topic = self._kafka.state_topic
+        with self._faults(topic):
+            producer = Producer({**self._config, "acks": "all"})
+            for partition in range(number):
+                producer.produce(
+                    topic,
+                    str(number).encode(),
+                    PARTITIONS_KEY,
+                    partition,
+                    on_delivery=lambda error, _: failed.append(error) if error else None,
+                )
+            left = producer.flush(_TIMEOUT)
+            if failed or left:
+                raise KafkaException(failed[0] if failed else _timed_out())
+
+    @contextlib.contextmanager
+    def _faults(self, topic: str | None = None) -> Iterator[None]:
+        """Raise the errors of the library as faults."""
+        try:
+            yield
+        except (KafkaException, KafkaError) as raised:  # type: ignore[misc]
+            error = raised if isinstance(raised, KafkaError) else error_of(raised)
+        except TimeoutError:
+            error = _timed_out()
+        else:
+            return
+        if self._admin is not None:
+            self._admin.poll(0)  # errors of connections are reported when a client is polled
+        if topic and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise _MissingTopicError(topic)
+        raise KafkaFaultError(self.errors.explain(error))
+
+
+class _MissingTopicError(KafkaFaultError):
+    def __init__(self, topic: str) -> None:
+        super().__init__(topic_missing(topic))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _timed_out() -> KafkaError:
+    return KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001 - the public name of a local error
+
+
+def _result(future: "Future[T]") -> T:
+    return future.result(_TIMEOUT + 1)
+
+
+def _names(operations: list[AclOperation] | None) -> frozenset[str] | None:
+    """Return operations by the names that `kafka-acls` gives them; None if there are none."""
+    if not operations:
+        return None
+    return frozenset(each.name.title().replace("_", "") for each in operations)
+
+
+def partitions_of(cluster: Cluster, kafka: KafkaSettings) -> int:
+    """Return how many partitions the fleet has, if all topics are what they must be.
+
+    The number is written into the state topic, unless `create-topics` has done that. Blocks; raises
+    KafkaFaultError.
+    """
+    topics = four_topics(kafka)
+    found = {topic.name: there for topic in topics if (there := cluster.find(topic.name))}
+    recorded = cluster.recorded_partitions() if kafka.state_topic in found else None
+    check = TopicCheck(kafka, found, recorded)
+    for topic in topics:
+        for fault in check.faults(topic):
+            raise KafkaFaultError(fault)
+    number = found[kafka.topic].partitions
+    if recorded is None:
+        cluster.record_partitions(number)
+    return number

@@ -1,0 +1,231 @@
+"""What can go wrong between presenced and Kafka, and what to do about it."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from presenced.settings.kafka import IAM, KafkaSecurity
+
+
+class Cause(StrEnum):
+    """Why a connection or a request failed."""
+
+    NAME_RESOLUTION = "name_resolution"
+    UNREACHABLE = "unreachable"
+    TLS = "tls"
+    TLS_SERVER_CERTIFICATE = "tls_server_certificate"
+    TLS_CLIENT_CERTIFICATE = "tls_client_certificate"
+    TLS_FILES = "tls_files"
+    CREDENTIALS = "credentials"
+    """There are no credentials of AWS to make a token of."""
+    AUTHENTICATION = "authentication"
+    """The brokers do not accept the user name, password, token or mechanism."""
+    DENIED = "denied"
+    """The user is known, but lacks a permission."""
+    TOPIC_MISSING = "topic_missing"
+    TOPIC_WRONG = "topic_wrong"
+    """The topic has another number of partitions, or a setting with which presenced cannot work."""
+    NO_ANSWER = "no_answer"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaFault:
+    """What went wrong, and what to do about it.
+
+    `said` is the broker's own text about it, if any. It may contain an identifier that is new each
+    time, so equality ignores it.
+    """
+
+    cause: Cause
+    detail: str
+    remedy: str = ""
+    said: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        said = f' (the broker said: "{self.said}")' if self.said else ""
+        return f"{self.detail}{said}. {self.remedy}" if self.remedy else f"{self.detail}{said}"
+
+
+class KafkaFaultError(Exception):
+    """A request to Kafka failed because of a fault."""
+
+    def __init__(self, fault: KafkaFault) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+
+
+_ADVERTISED = (
+    "The cluster gives this address to its clients: check advertised.listeners of the brokers, and"
+    " that this machine can reach it"
+)
+
+
+def name_unknown(server: str, *, advertised: bool = False) -> KafkaFault:
+    """Return the fault of a broker whose name has no address.
+
+    `server` is HOST:PORT. An `advertised` one was named by the cluster, not by the settings.
+    """
+    host = server.rpartition(":")[0]
+    remedy = "Check kafka.bootstrap_servers and the name servers of this machine"
+    return KafkaFault(
+        Cause.NAME_RESOLUTION,
+        f"the name {host} cannot be resolved",
+        _ADVERTISED if advertised else remedy,
+    )
+
+
+def unreachable(server: str, why: str, *, advertised: bool = False) -> KafkaFault:
+    """Return the fault of a failed TCP connection; `why` continues "the broker at ..."."""
+    remedy = "Check that the broker runs, its port in kafka.bootstrap_servers, and the firewalls"
+    return KafkaFault(
+        Cause.UNREACHABLE,
+        f"the broker at {server} {why}",
+        _ADVERTISED if advertised else remedy,
+    )
+
+
+def no_tls(server: str) -> KafkaFault:
+    """Return the fault of a listener that does not speak TLS."""
+    return KafkaFault(
+        Cause.TLS,
+        f"the broker at {server} does not speak TLS on this port",
+        "Use the port of a listener with TLS, or set kafka.security.protocol: PLAINTEXT for a"
+        " cluster on a trusted network",
+    )
+
+
+def no_answer(security: KafkaSecurity) -> KafkaFault:
+    """Return the fault of brokers that accept connections and then answer nothing or close them."""
+    return KafkaFault(
+        Cause.NO_ANSWER,
+        "the brokers accept connections, but answer no request with kafka.security.protocol:"
+        f" {security.protocol}",
+        "Check that this is the protocol of the port: a listener for SASL_SSL closes connections"
+        " with SSL, and one with TLS those with PLAINTEXT",
+    )
+
+
+# Numbers of X509_V_ERR_* in OpenSSL's x509_vfy.h.
+_NOT_YET_VALID, _EXPIRED = 9, 10
+_OTHER_NAME = (62, 64)
+_SERVER_REMEDIES: Mapping[int, str] = {
+    _NOT_YET_VALID: "Check the clock of this machine",
+    _EXPIRED: "Check the clock of this machine; else the broker needs a new certificate",
+    **dict.fromkeys(
+        _OTHER_NAME,
+        "Set kafka.bootstrap_servers and the brokers' advertised.listeners to names that the"
+        " certificates hold",
+    ),
+}
+
+
+def server_certificate(
+    server: str, security: KafkaSecurity, error: ssl.SSLCertVerificationError | None = None
+) -> KafkaFault:
+    """Return the fault of a broker's certificate; `error` tells what is wrong with it, if known."""
+    trust = f"the CA file {security.ca}" if security.ca else "the system's trust store"
+    ca = "Set kafka.security.ca to the CA that signed the certificates of the brokers"
+    if error is None:
+        detail = (
+            f"the certificate of the broker at {server} is not valid: it is not signed by {trust},"
+            " is for another name, or has expired"
+        )
+        return KafkaFault(
+            Cause.TLS_SERVER_CERTIFICATE, detail, f"`presenced doctor` tells which. {ca}"
+        )
+    remedy = _SERVER_REMEDIES.get(error.verify_code)
+    verdict = "is not valid" if remedy else f"cannot be verified with {trust}"
+    detail = f"the certificate of the broker at {server} {verdict} ({error.verify_message})"
+    return KafkaFault(Cause.TLS_SERVER_CERTIFICATE, detail, remedy or ca)
+
+
+# Alerts about the client certificate (RFC 8446 section 6.2), as OpenSSL 3 writes them.
+CLIENT_ALERTS: Mapping[str, str] = {
+    "unknown ca": "it does not know the CA that signed it",
+    "bad certificate": "it calls the certificate bad",
+    "unsupported certificate": "it does not support this kind of certificate",
+    "certificate revoked": "it calls the certificate revoked",
+    "certificate expired": "it calls the certificate expired",
+    "certificate unknown": "it does not accept the certificate, perhaps because it has expired",
+    "access denied": "it denies access",
+    "decrypt error": "it could not verify the signature",
+    "handshake failure": "it ended the handshake",
+    "certificate required": "it requires a client certificate and got none",
+}
+"""What alerts say about the client certificate, by their text."""
+
+
+def client_certificate(server: str, security: KafkaSecurity, alert: str) -> KafkaFault:
+    """Return the fault of a client certificate that a broker rejects by an alert."""
+    if security.cert is None:
+        return KafkaFault(
+            Cause.TLS_CLIENT_CERTIFICATE,
+            f"the broker at {server} rejects a connection without client certificate",
+            "Set kafka.security.cert and kafka.security.key, or use the port of a listener that"
+            " authenticates otherwise",
+        )
+    return KafkaFault(
+        Cause.TLS_CLIENT_CERTIFICATE,
+        f"the broker at {server} rejects the client certificate {security.cert}:"
+        f" {CLIENT_ALERTS[alert]}",
+        "Check that the certificate has not expired, and that its CA is in the truststore of the"
+        " brokers (ssl.truststore.location)",
+    )
+
+
+def files_refused(reason: str) -> KafkaFault:
+    """Return the fault of PEM files that the client does not load."""
+    return KafkaFault(
+        Cause.TLS_FILES,
+        f"the client of Kafka does not load the files of kafka.security ({reason})",
+        "`presenced check` tells what is wrong with them",
+    )
+
+
+def not_authenticated(server: str, security: KafkaSecurity, said: str) -> KafkaFault:
+    """Return the fault of a user whom the broker does not accept; `said` is its text."""
+    if security.mechanism == IAM:
+        return KafkaFault(
+            Cause.AUTHENTICATION,
+            f"the broker at {server} does not accept the credentials of AWS",
+            "Check that IAM access control is on for the cluster, that aws.region is its region,"
+            " the clock of this machine, and that the role allows kafka-cluster:Connect",
+            said,
+        )
+    return KafkaFault(
+        Cause.AUTHENTICATION,
+        f"the broker at {server} does not accept the password of the user {security.username}"
+        f" ({security.mechanism})",
+        "Check kafka.security.username, the file kafka.security.password_file, and that the brokers"
+        " know the user for this mechanism: a user of PLAIN is none of SCRAM",
+    )
+
+
+def mechanism_unsupported(server: str, security: KafkaSecurity, supported: str) -> KafkaFault:
+    """Return the fault of a mechanism that the broker does not offer; `supported` are those."""
+    offers = f"; it offers {supported}" if supported else ""
+    return KafkaFault(
+        Cause.AUTHENTICATION,
+        f"the broker at {server} does not offer the mechanism {security.mechanism}{offers}",
+        "Set kafka.security.mechanism to one that it offers",
+    )
+
+
+def no_token(why: str) -> KafkaFault:
+    """Return the fault of a token that could not be made; `why` is a sentence."""
+    return KafkaFault(
+        Cause.CREDENTIALS,
+        f"there is no token for {IAM}: {why}",
+        "" if ". " in why else "Check the section aws, and the role of this machine",
+    )
+
+
+def topic_missing(topic: str) -> KafkaFault:
+    """Return the fault of a topic that does not exist, or that this user may not see."""
+    return KafkaFault(
+        Cause.TOPIC_MISSING,
+        f"the topic {topic} does not exist",
+        "Create it with `presenced kafka create-topics`",
+    )

@@ -1,0 +1,165 @@
+"""What errors of librdkafka, the client of Kafka, mean.
+
+A request that fails for want of a connection says only that it got no answer. Why there is no
+connection is reported beside it, by the callback `error_cb`.
+"""
+
+import re
+from collections.abc import Mapping
+
+from confluent_kafka import KafkaError, KafkaException
+
+from presenced.settings.kafka import IAM, KafkaSettings
+from presenced.sources.kafka import faults
+from presenced.sources.kafka.faults import CLIENT_ALERTS, Cause, KafkaFault
+
+# PROTOCOL://HOST:PORT/BROKER: TEXT (after N ms in state STATE, ...)
+_TEXT = re.compile(
+    r"(?:[a-z_]+://)?(?P<server>\S+:\d+)/(?P<broker>bootstrap|\d+): (?P<text>.*?)"
+    r"(?: \(after \d+ms in state (?P<state>\w+)[^()]*\))?$",
+    re.DOTALL,
+)
+_CONNECT = re.compile(r"Connect to \S+ failed: (?P<why>.*)")
+_ALERT = re.compile(r"alert ([a-z ]+)")
+_MECHANISMS = re.compile(r"supported mechanisms: (?P<names>[\w,-]+)")
+_TOKEN = "Failed to acquire SASL OAUTHBEARER token: "  # noqa: S105 -- what a text begins with
+# Whatever may name a person or be a secret: ARNs, users, and long words without spaces.
+_PRIVATE = re.compile(r"arn:\S+|User:\S+|[\w+/=-]{40,}|\d+(\.\d+){3}")
+_MAX_SAID = 200
+
+_NO_ANSWER = frozenset(
+    {
+        KafkaError._TRANSPORT,  # noqa: SLF001 -- the public names of local errors
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+_DENIED: Mapping[int, str] = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "topics",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "the consumer group",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "the transactional ID",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "the cluster",
+}
+
+
+class ConnectionErrors:
+    """Collects why there are no connections; `report` is the callback `error_cb` of a client.
+
+    It is called in the thread that polls the client, or in one of the library.
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._by_server: dict[str, KafkaFault] = {}
+        self.all_down = False
+        """Whether no broker could be reached at some time."""
+
+    @property
+    def faults(self) -> list[KafkaFault]:
+        """The last fault of each broker, in the order of their first."""
+        return list(dict.fromkeys(self._by_server.values()))
+
+    def report(self, error: KafkaError) -> None:
+        """Take an error of a connection."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self.all_down = True
+            return
+        fault = connection_fault(error, self._kafka)
+        if fault is None:
+            return
+        server = _server_of(error) or ""
+        # The second attempt may fail with less to say.
+        if fault.cause is not Cause.OTHER or server not in self._by_server:
+            self._by_server[server] = fault
+
+    def explain(self, error: KafkaError) -> KafkaFault:
+        """Return the fault behind the error of a request."""
+        if error.code() in _NO_ANSWER and self._by_server:
+            return next(reversed(self._by_server.values()))
+        return request_fault(error, self._kafka)
+
+
+def error_of(exception: KafkaException) -> KafkaError:
+    """Return the error of an exception."""
+    error: KafkaError = exception.args[0]
+    return error
+
+
+def connection_fault(error: KafkaError, kafka: KafkaSettings) -> KafkaFault | None:
+    """Return the fault of a connection; None if the error is not about one."""
+    security = kafka.security
+    text, server = error.str(), _server_of(error) or "?"
+    if text.startswith(_TOKEN):
+        return faults.no_token(text.removeprefix(_TOKEN))
+    found = _TEXT.match(text)
+    if found is None:
+        return None
+    text = found["text"]
+    advertised = server not in kafka.bootstrap_servers
+    if error.code() == KafkaError._RESOLVE:  # noqa: SLF001
+        return faults.name_unknown(server, advertised=advertised)
+    if connect := _CONNECT.search(text):
+        why = _connect_verdict(connect["why"])
+        return faults.unreachable(server, why, advertised=advertised)
+    if error.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001
+        if "Unsupported SASL mechanism" in text:
+            names = _MECHANISMS.search(text)
+            return faults.mechanism_unsupported(server, security, names["names"] if names else "")
+        return faults.not_authenticated(server, security, printable(text))
+    return _tls_fault(text, found["state"], server, kafka) or KafkaFault(
+        Cause.OTHER, f"the connection to the broker at {server} failed ({printable(text)})"
+    )
+
+
+def _tls_fault(
+    text: str, state: str | None, server: str, kafka: KafkaSettings
+) -> KafkaFault | None:
+    if "certificate verify failed" in text:
+        return faults.server_certificate(server, kafka.security)
+    alert = _ALERT.search(text)
+    if alert and alert[1].strip() in CLIENT_ALERTS:
+        return faults.client_certificate(server, kafka.security, alert[1].strip())
+    if state == "SSL_HANDSHAKE" and ("PLAINTEXT" in text or "wrong version" in text):
+        return faults.no_tls(server)
+    return None
+
+
+def _connect_verdict(why: str) -> str:
+    if "refused" in why:
+        return "refused the TCP connection"
+    if "timed out" in why.lower():
+        return "did not answer"
+    return f"cannot be reached ({printable(why)})"
+
+
+def request_fault(error: KafkaError, kafka: KafkaSettings) -> KafkaFault:
+    """Return the fault of a request that failed, or of a client that could not be made.
+
+    It does not name the missing permission: see `permissions.denied`.
+    """
+    code, text = error.code(), error.str()
+    if code in _DENIED:
+        return KafkaFault(
+            Cause.DENIED,
+            f"this user lacks a permission on {_DENIED[code]}",
+            "`presenced doctor` tells which, and how to grant it",
+        )
+    if code == KafkaError.SASL_AUTHENTICATION_FAILED and kafka.security.mechanism == IAM:
+        return faults.no_token("AWS gave no credentials in time")
+    if code == KafkaError._INVALID_ARG and ".pem" in text:  # noqa: SLF001
+        return faults.files_refused(printable(text.rpartition(":")[2].strip()))
+    if code in _NO_ANSWER:
+        return faults.no_answer(kafka.security)
+    return KafkaFault(Cause.OTHER, f"Kafka refuses the request ({error.name()}: {printable(text)})")
+
+
+def printable(text: str) -> str:
+    """Return a text of the library or a broker without names, addresses and secrets."""
+    shown = _PRIVATE.sub("***", text[: 4 * _MAX_SAID])
+    return "".join(c for c in shown if c.isprintable())[:_MAX_SAID]
+
+
+def _server_of(error: KafkaError) -> str | None:
+    found = _TEXT.match(error.str())
+    return found["server"] if found else None
