@@ -16,7 +16,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Servers that the tests run: Debian package and a command of it.
-TOOLS = mosquitto:mosquitto prometheus:promtool chromium:chromium chromium-driver:chromedriver
+TOOLS = mosquitto:mosquitto prometheus:promtool chromium:chromium chromium-driver:chromedriver \
+    iproute2:ip
 # mqtt2prometheus is prometheus-mqtt-exporter in Debian.
 BENCH_TOOLS = mosquitto:mosquitto prometheus-mqtt-exporter:prometheus-mqtt-exporter
 IMAGE_TOOLS = buildah:buildah podman:podman runc:runc mmdebstrap:mmdebstrap
@@ -54,7 +55,7 @@ demo: $(VENV)/.demo
 	$(BIN)/presenced demo $(ARGS)
 
 # More workers than cores, because tests mostly wait for servers.
-test: $(VENV)/.test tools
+test: $(VENV)/.test build/ministack/.done tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
 
 # `make test` skips these directories: norecursedirs in pyproject.toml.
@@ -157,6 +158,12 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 build/peers/.done: | $(BIN)/python
 	$(PYTHON) -m venv build/peers
 	build/peers/bin/pip install --quiet mqtt-exporter
+	@touch $@
+
+# An emulator of AWS that needs another botocore than the tests. Its broker needs cryptography.
+build/ministack/.done: | $(BIN)/python
+	$(PYTHON) -m venv build/ministack
+	build/ministack/bin/pip install --quiet 'ministack==1.5.33' cryptography
 	@touch $@
 
 # Without root or apt, tests that need a missing tool are skipped with a message.
