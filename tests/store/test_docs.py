@@ -14,7 +14,7 @@ QUERIES = re.findall(r"-- (.+)\n([^;]+);", re.search(r"```sql\n(.*?)```", TEXT, 
 ROWS = {
     "Clients that have been offline longest": [("b", "1970-01-01 00:00:01", "CONNECTION_LOST")],
     "Reasons of offline clients": [("CONNECTION_LOST", 1)],
-    "Unverified clients: events may have been lost since their last event": [("a",)],
+    "Online and pending clients that are unverified: events may have been lost": [("a",)],
     "Members of a thing group that are online; the client ID is the thing's name": [("a",)],
     "Things by an attribute": [("x", 1)],
     "A counter": [('{"to":"online"}', 5.0)],
