@@ -64,8 +64,11 @@ def test_who_is_connected_before_the_daemon_starts_and_after(
         def clients(state: str) -> float | None:
             return daemon.value("iot_clients", state=state)
 
-        wait_for(lambda: clients("online") == 2, what="the snapshot")
-        assert daemon.value("presenced_aws_snapshot_things") == THINGS
+        def snapshot_is_taken() -> bool:
+            return daemon.value("presenced_aws_snapshot_things") == THINGS
+
+        wait_for(snapshot_is_taken, what="the snapshot")
+        assert clients("online") == 2
         assert daemon.value("iot_clients_adopted_total", state="online") == 2
         assert clients("unknown") == THINGS - 2
 
