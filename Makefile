@@ -6,6 +6,7 @@
 # make dashboards  generate config/grafana/dashboards from config/grafana/boards
 # make install      install the systemd service to PREFIX (/usr/local), staged in DESTDIR if set
 # make uninstall    remove what install created
+# make test-security  attack a running daemon: connections, floods, files that change
 # make test-setup   test config/aws/setup.sh with the AWS CLI, interrupted at each of its calls
 # make test-system  test the service on a Debian with systemd in a container; as root
 # make image       build the container image `presenced`; ENGINE=podman uses podman
@@ -45,7 +46,7 @@ LOCK_PYTHONS = 3.11 3.12 3.13
 LOCK_PLATFORMS = x86_64-manylinux_2_36 aarch64-manylinux_2_36
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-setup test-system test-image bench check docs dashboards image lock tools \
+.PHONY: help demo test test-security test-setup test-system test-image bench check docs dashboards image lock tools \
     bench-tools system-tools image-tools install uninstall clean
 
 help:
@@ -59,6 +60,9 @@ test: $(VENV)/.test build/ministack/.done tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
 
 # `make test` skips these directories: norecursedirs in pyproject.toml.
+test-security: $(VENV)/.test tools
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal tests/security $(ARGS)
+
 test-setup: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal tests/setup $(ARGS)
 
