@@ -127,12 +127,14 @@ class Life:
         """Client ID and payload, in the order of publication."""
         ordered = []
         for number in range(self.clients):
+            before = 0.0
             for version in range(1, self.connections + 1):
                 at = self.clients * (version + self.random.random())
                 if version > 1:  # soon after the disconnect
-                    away = self.random.uniform(1, 0.15 * self.clients)
+                    away = min(self.random.uniform(1, 0.15 * self.clients), (at - before) / 2)
                     ordered.append((at - away, number, version - 1, False))
                 ordered.append((at, number, version, True))
+                before = at
             if number % 2 and self.random.random() < 0.5:
                 ordered.append((at + 1, number, version, False))
         ordered.sort()

@@ -212,12 +212,38 @@ class GroupConsumer:
         partition = self._running.get(number)
         if partition is None or partition.fleet is None:
             return
-        if messages[0].offset < partition.delivered:  # fetched before `begin`
-            messages = [each for each in messages if each.offset >= partition.delivered]
+        expected = partition.delivered
+        if messages[-1].offset - expected != len(messages) - 1 or messages[0].offset != expected:
+            messages = self._without_strays(partition, messages)
             if not messages:
                 return
         partition.delivered = messages[-1].offset + 1
         partition.fleet.inbox.put_all(messages)
+
+    def _without_strays(self, partition: OwnedPartition, messages: list[Message]) -> list[Message]:
+        """Return those that follow what was delivered.
+
+        librdkafka may deliver records of an earlier assignment of the partition: they are left out.
+        Offsets have holes where transactions of producers end, but a hole may also be a record of
+        an assignment at the end, so the partition is read again from there. If the hole is still
+        there, it is one.
+        """
+        taken: list[Message] = []
+        expected = partition.delivered
+        for each in messages:
+            if each.offset < expected:
+                continue
+            if each.offset > expected and not partition.has_holes:
+                hole = expected, each.offset
+                partition.has_holes = partition.hole == hole
+                if not partition.has_holes:
+                    partition.hole = hole
+                    self._running.pop(partition.number)
+                    self.begin(partition, expected)
+                    break
+            taken.append(each)
+            expected = each.offset + 1
+        return taken
 
     def _take_error(self, record: Record, error: KafkaError, ends: dict[int, int]) -> None:
         code, number = error.code(), record.partition()

@@ -11,6 +11,15 @@ Record = tuple[bytes | None, bytes | None]
 """Key and value of a record of the state topic."""
 
 
+POSITION_KEY = b'["position"]'
+"""Key of the record whose value is the offset of the next event, in decimal.
+
+It is in the state topic beside the rows of the same transaction. The positions of the group are
+committed too, as proof of the membership; but Kafka does not tell them while any transaction with
+them is open, and after a crash of a broker that may be for ever.
+"""
+
+
 class Unwritten(NamedTuple):
     """What one transaction is to write of one partition.
 
@@ -92,8 +101,9 @@ class OwnedPartition:
 
     `stage` and `marks` belong to the event loop, `fleet` too once it is there. The thread of the
     consumer sets `delivered`, the offset behind the last record in the inbox, and `end`, the offset
-    at which the partition ended when that was last reached. `gone` is set by that thread when the
-    partition is the worker's no more, and nothing of it may be written. `was_restored` is whether
+    at which the partition ended when that was last reached. `hole` is where offsets are missing and
+    are read again, `has_holes` whether they are missing in the topic. `gone` is set by that thread
+    when the partition is the worker's no more, and nothing of it may be written. `was_restored` is whether
     the thread that restores has left the fleet to the event loop; `has_last`, whether the writer
     has taken the last changes of a partition that is revoked; `is_settled`, whether they are
     written.
@@ -104,6 +114,8 @@ class OwnedPartition:
         self.stage = Stage.RESTORING
         self.marks = EndMarks()
         self.fleet: PartitionFleet | None = None
+        self.hole: tuple[int, int] | None = None
+        self.has_holes = False
         self.delivered = 0
         self.end = 0
         self.gone = False

@@ -1,10 +1,9 @@
 """The thread that restores the fleets of partitions from the state topic.
 
-The order of the steps makes sure that the state and the position belong together. First the
-committed position is read, which Kafka tells only once no transaction with it is open. Then the end
-of the state's partition is read, open transactions included: the rows that were committed with the
-position lie before it, though the markers that commit them may still be on their way. A consumer
-that reads only what is committed gets there when the last of those transactions has ended.
+The position is a record of the state, so that both belong together. The end of the state's
+partition is read with open transactions included, though the markers that commit them may still be
+on their way. A consumer that reads only what is committed gets there when the last of those
+transactions has ended; later ones of a former owner are refused, because it is no member any more.
 """
 
 import queue
@@ -17,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from presenced.sources.kafka.end_offsets import EndOffsets
 from presenced.sources.kafka.errors import PARTITION_END, TIMED_OUT
-from presenced.sources.kafka.partition import OwnedPartition, Record
+from presenced.sources.kafka.partition import POSITION_KEY, OwnedPartition, Record
 from presenced.system.log import get_logger
 
 _RECORDS_AT_ONCE = 1_000
@@ -34,9 +33,8 @@ Failed = Callable[[OwnedPartition, Exception], None]
 class Restored(NamedTuple):
     """Where to go on in a restored partition.
 
-    `position` is the committed one, or that of the first event there is if none is committed.
-    `is_gap` is whether the position of a fleet with state is missing: Kafka keeps those of a group
-    without members for a while only.
+    `position` is that of the state, or of the group; else that of the first event. `is_gap`
+    is whether a fleet with state has none.
     """
 
     position: int
@@ -45,6 +43,21 @@ class Restored(NamedTuple):
 
 class AbandonedError(Exception):
     """The partition is not the worker's any more."""
+
+
+class _Position:
+    """The position among the records of a state; `value` is None until it is found."""
+
+    def __init__(self) -> None:
+        self.value: int | None = None
+
+    def found_in(self, records: Iterator[Record]) -> Iterator[Record]:
+        """Yield all other records."""
+        for key, value in records:
+            if key != POSITION_KEY:
+                yield key, value
+            elif value is not None:
+                self.value = int(value)
 
 
 class Restorer:
@@ -108,9 +121,13 @@ class Restorer:
         began = time.monotonic()
         self._check(partition)
         assert partition.fleet is not None  # noqa: S101 - opened before it is added
-        position = self._committed(consumer, partition)
-        has_state = partition.fleet.restore(self._records(consumer, partition))
+        written = _Position()
+        records = written.found_in(self._records(consumer, partition))
+        has_state = partition.fleet.restore(records)
         self._check(partition)
+        position = written.value
+        if position is None:
+            position = self._committed(consumer, partition)
         self._log.info(
             "partition restored",
             partition=partition.number,
@@ -124,7 +141,7 @@ class Restorer:
         return Restored(first, is_gap=has_state)
 
     def _committed(self, consumer: Consumer, partition: OwnedPartition) -> int | None:
-        """Return the committed position once no transaction with another one is open."""
+        """Return the position of the group, once no transaction with another one is open."""
         while True:
             self._check(partition)
             place = TopicPartition(self._topic, partition.number)

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from presenced.presence.counts import Distribution
 from presenced.sources.kafka.lease import Lease
-from presenced.sources.kafka.partition import OwnedPartition, Unwritten
+from presenced.sources.kafka.partition import POSITION_KEY, OwnedPartition, Unwritten
 from presenced.system.log import ThrottledLogger, get_logger
 
 _INTERVAL = 0.1
@@ -234,7 +234,8 @@ class TransactionWriter:
 
     def _produce(self, producer: Producer, partition: int, unwritten: Unwritten) -> None:
         produce, topic = producer.produce, self._state_topic
-        for key, value in unwritten.records.items():
+        position = {POSITION_KEY: str(unwritten.position).encode()}
+        for key, value in (unwritten.records | position).items():
             while True:
                 try:
                     produce(topic, value, key, partition)
