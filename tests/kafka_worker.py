@@ -12,13 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from presenced.aws.client import RequestCounts
 from presenced.fleet import Partition
 from presenced.metrics.catalog import kept_totals
 from presenced.service.partition_fleet import ShardFleet
 from presenced.service.shard import Shard
 from presenced.settings import Settings
 from presenced.settings.kafka import KafkaSettings
+from presenced.sources.inbox import InboxTurns
+from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.kafka_source import KafkaSource
+from presenced.sources.source import SourceFiles
 from presenced.store.changelog import Changelog
 from presenced.system.loop import Clocks
 
@@ -76,12 +80,13 @@ class _Shards:
         self.settings = Settings.model_validate(values)
         self.clocks = Clocks(time.monotonic, time.time)
         self.shown: dict[int, Shard] = {}
+        self.turns = InboxTurns(asyncio.get_running_loop())
 
     def open(self, partition: Partition, held_at: Callable[[], float]) -> ShardFleet:
         shard = Shard(self.settings, self.clocks, partition)
         shard.pipeline.observers.append(shard.clients)
         store = Changelog(partition.number, shard.pipeline, kept_totals(shard.sources), self.clocks)
-        return ShardFleet(shard, store, held_at, self._show, self._stop)
+        return ShardFleet(shard, store, held_at, self.turns, self._show, self._stop)
 
     def _show(self, shard: Shard) -> None:
         assert shard.partition is not None
@@ -119,9 +124,11 @@ async def _run(bootstrap: str, kafka: Mapping[str, Any], options: Mapping[str, A
     answers = os.dup(1)
     os.dup2(2, 1)  # the log
     shards = _Shards(options)
-    source = KafkaSource(shards.open, shards.clocks)
-    connection = {"bootstrap.servers": bootstrap, "log_level": 4}
-    await source.start(KafkaSettings.model_validate(kafka), connection)
+    source = KafkaSource(shards.open, KafkaAccess(RequestCounts({}), shards.clocks), shards.clocks)
+    security = {"protocol": "PLAINTEXT"}
+    values = {"bootstrap_servers": [bootstrap], "security": security, **kafka}
+    settings = shards.settings.model_copy(update={"kafka": KafkaSettings.model_validate(values)})
+    await source.use(settings, SourceFiles())
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
 

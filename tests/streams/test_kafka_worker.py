@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import OFFSET_END, Producer, TopicPartition
 
 from kafka_server import Kafka
 from kafka_worker import KafkaWorker
@@ -215,3 +215,84 @@ def test_a_client_that_comes_back_during_a_standstill_does_not_go_offline(group:
     until(settled, "those that stayed away offline")
     since = {each: state[2] for each, state in clients(worker.ask()).items()}
     assert max(since.values()) - min(since.values()) < 60
+
+
+def test_a_producer_that_is_fenced_is_replaced_and_its_rows_are_written(group: Group) -> None:
+    worker = group.start(kafka={"instance_id": "one"})
+    until(all_shown(worker), "all partitions shown")
+    group.connect(*IDS)
+    until(everything_shown(worker, versions=group.versions), "all clients shown")
+    intruder = Producer(
+        {"bootstrap.servers": group.kafka.bootstrap, "transactional.id": f"{group.topic}-one"}
+    )
+    intruder.init_transactions(30)
+    group.connect(*IDS)
+    until(lambda: worker.ask()["failures"].get("replaced"), "fenced by the intruder")
+    until(lambda: not worker.ask()["warnings"], "committed again")
+    assert len(worker.ask()["shown"]) == PARTITIONS, "it still owns them"
+    until(everything_shown(worker, versions=group.versions), "all clients shown")
+    before = worker.ask()
+    worker.end()
+    other = group.start(kafka={"instance_id": "one"})
+    until(all_shown(other), "all partitions shown by the later worker")
+    assert other.ask()["shown"] == before["shown"]
+    assert other.ask()["applied"] == before["applied"]
+
+
+def test_events_that_were_deleted_before_they_were_read_are_a_gap(group: Group) -> None:
+    worker = group.start()
+    until(all_shown(worker), "all partitions shown")
+    group.connect(*IDS)
+    until(everything_shown(worker, versions=group.versions), "all clients shown")
+    worker.end()
+    group.connect(*IDS)
+    places = [TopicPartition(group.topic, number, OFFSET_END) for number in range(PARTITIONS)]
+    for done in group.kafka.admin.delete_records(places).values():
+        done.result(30)
+    group.connect(*IDS)
+    other = group.start()
+    until(everything_shown(other, versions=group.versions), "all clients shown")
+    assert other.ask()["gaps"] == PARTITIONS
+    until(lambda: other.ask()["problems"] == [], "ready")
+    assert set(other.ask()["lag"].values()) == {0}
+
+
+def test_positions_that_the_group_has_forgotten_are_a_gap(group: Group) -> None:
+    worker = group.start()
+    until(all_shown(worker), "all partitions shown")
+    group.connect(*IDS)
+    until(everything_shown(worker, versions=group.versions), "all clients shown")
+    worker.end()
+    group.kafka.admin.delete_consumer_groups([group.topic])[group.topic].result(30)
+    other = group.start()
+    until(everything_shown(other, versions=group.versions), "all clients shown")
+    assert other.ask()["gaps"] == PARTITIONS
+
+
+def test_a_missing_topic_is_a_problem_until_it_exists(group: Group) -> None:
+    worker = group.start(kafka={"state_topic": "other"})
+    until(lambda: "the topic other cannot be used" in str(worker.ask()["problems"]), "told")
+    assert worker.ask()["shown"] == {}
+
+
+def test_brokers_without_the_new_protocol_get_the_classic_one(
+    kafka_of: Any, tmp_path: Path
+) -> None:
+    settings = {"group.coordinator.rebalance.protocols": "classic"}
+    group = Group(kafka_of(settings=settings), tmp_path)
+    try:
+        first = group.start()
+        until(all_shown(first), "all partitions shown", 40)
+        group.connect(*IDS)
+        until(everything_shown(first, versions=group.versions), "all clients shown")
+        second = group.start()
+        until(lambda: second.ask()["shown"], "shown by the second worker", 40)
+        group.connect(*IDS)
+        until(everything_shown(first, second, versions=group.versions), "shown by both")
+        first.kill()
+        group.connect(*IDS)
+        until(everything_shown(second, versions=group.versions), "shown by the survivor", 40)
+        assert sum(second.ask()["applied"].values()) == 3 * len(IDS)
+    finally:
+        for worker in group.workers:
+            worker.kill()

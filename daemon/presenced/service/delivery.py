@@ -16,7 +16,7 @@ from presenced.events.message import Message
 from presenced.events.model import LifecycleEvent, RegistryEvent
 from presenced.pipeline import Pipeline
 from presenced.presence.record import Row
-from presenced.sources.inbox import Inbox
+from presenced.sources.inbox import Inbox, InboxTurns
 from presenced.system.loop import Clocks
 
 
@@ -39,8 +39,8 @@ class Delivery:
     `held_at` returns the monotonic time after which the source may still deliver what came in time
     for a deadline. `in_order` is whether messages come in the order in which they entered, as those
     of a partition do: then nothing that is in time for a deadline comes after a later message, and
-    only the timer waits for `held_at`. `store` is None without a state file. `deadlines_per_turn`
-    bounds what fires in one turn of the loop.
+    only the timer waits for `held_at`. `store` is None without a state file. `turns` are those
+    that several inboxes share. `deadlines_per_turn` bounds what fires in one turn of the loop.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Delivery:
         clocks: Clocks,
         *,
         in_order: bool = False,
+        turns: InboxTurns | None = None,
         deadlines_per_turn: int = 500,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -64,7 +65,9 @@ class Delivery:
         self._unacknowledged: deque[float] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
-        self.inbox = Inbox(self._loop, self._deliver, settled=store.settled if store else None)
+        self.inbox = Inbox(
+            self._loop, self._deliver, settled=store.settled if store else None, turns=turns
+        )
 
     @property
     def unacknowledged_since(self) -> float | None:

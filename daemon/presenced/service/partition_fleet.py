@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from presenced.service.shard import Shard
 from presenced.sources.gaps import Gap, GapReason
-from presenced.sources.inbox import Inbox
+from presenced.sources.inbox import Inbox, InboxTurns
 from presenced.sources.kafka.partition import Record
 from presenced.store.changelog import Changelog
 from presenced.store.changelog_records import RecordReader
@@ -22,6 +22,7 @@ class ShardFleet:
         shard: Shard,
         store: Changelog,
         held_at: Callable[[], float],
+        turns: InboxTurns,
         on_show: Callable[[Shard], None],
         on_stop: Callable[[Shard], None],
     ) -> None:
@@ -29,7 +30,7 @@ class ShardFleet:
         self.store = store
         self._on_show = on_show
         self._on_stop = on_stop
-        shard.deliver(held_at, store)
+        shard.deliver(held_at, store, turns)
         shard.pipeline.observers.append(store)
 
     @property

@@ -26,6 +26,7 @@ from presenced.settings.certificates import certificate_expiries
 from presenced.settings.file_access import FileAccess
 from presenced.settings.files import FileSnapshot
 from presenced.sources.gap_detector import GapDetector
+from presenced.sources.inbox import InboxTurns
 from presenced.sources.mqtt.source import MqttSource
 from presenced.sources.source import Source, SourceFiles
 from presenced.sources.sqs.source import SqsSource
@@ -147,12 +148,14 @@ class Service:
 
         self._metric_sources.aws_requests = requests = RequestCounts({})
 
+        turns = InboxTurns(asyncio.get_running_loop())
+
         def open_partition(partition: Partition, held_at: Callable[[], float]) -> ShardFleet:
             shard = self._shards.open(partition)
             totals = kept_totals(shard.sources)
             store = Changelog(partition.number, shard.pipeline, totals, self._clocks)
             shard.pipeline.observers.append(source.placement.observer_of(partition))
-            return ShardFleet(shard, store, held_at, self._shards.show, self._shards.drop)
+            return ShardFleet(shard, store, held_at, turns, self._shards.show, self._shards.drop)
 
         source = KafkaSource(open_partition, KafkaAccess(requests, self._clocks), self._clocks)
         self._metric_sources.kafka = source

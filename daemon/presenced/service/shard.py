@@ -10,6 +10,7 @@ from presenced.service.build import client_filter, presence_rules
 from presenced.service.delivery import Delivery, Store
 from presenced.settings import Settings
 from presenced.sources.gaps import Gaps
+from presenced.sources.inbox import InboxTurns
 from presenced.system.loop import Clocks
 
 
@@ -34,10 +35,20 @@ class Shard:
         )
         self._clocks = clocks
 
-    def deliver(self, held_at: Callable[[], float], store: Store | None) -> None:
+    def deliver(
+        self,
+        held_at: Callable[[], float],
+        store: Store | None,
+        turns: InboxTurns | None = None,
+    ) -> None:
         """Take messages from now on; the arguments are those of `Delivery`."""
         self.delivery = Delivery(
-            self.pipeline, held_at, store, self._clocks, in_order=self.partition is not None
+            self.pipeline,
+            held_at,
+            store,
+            self._clocks,
+            in_order=self.partition is not None,
+            turns=turns,
         )
         self.sources.inbox = self.delivery.inbox
 

@@ -14,13 +14,56 @@ _POLL_AFTER = 0.002
 _SETTLE_TIMEOUT = 2.0
 
 
+class InboxTurns:
+    """Lets inboxes deliver, one batch of one inbox in each iteration of the event loop.
+
+    So timers and scrapes are served between two batches, however many inboxes share the turns. The
+    first message wakes the loop, and is delivered at once if the loop is idle. After an iteration
+    that emptied all inboxes the loop polls them again 2 ms later: a thread that wakes the loop
+    every few messages contends with it for the interpreter, which costs more than the messages do.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._waiting: deque[Inbox] = deque()
+        self._awake = False
+
+    def add(self, inbox: "Inbox") -> bool:
+        """Let an inbox deliver, from any thread; return False after the end of the loop."""
+        with self._lock:
+            if not self._awake:
+                try:
+                    self._loop.call_soon_threadsafe(self._turn)
+                except RuntimeError:  # the loop is closed
+                    return False
+                self._awake = True
+            self._waiting.append(inbox)
+        return True
+
+    def _turn(self) -> None:
+        with self._lock:
+            inbox = self._waiting.popleft() if self._waiting else None
+        taken = has_more = False
+        if inbox is not None:
+            taken = inbox.deliver_batch() > 0
+            has_more = inbox.has_more()
+        with self._lock:
+            if inbox is not None and has_more:
+                self._waiting.append(inbox)
+            if self._waiting:
+                self._loop.call_soon(self._turn)
+            elif taken:
+                self._loop.call_later(_POLL_AFTER, self._turn)
+            else:
+                self._awake = False
+
+
 class Inbox:
     """Collects messages from any thread and delivers them on the event loop in batches.
 
-    The first message wakes the loop, and is delivered at once if the loop is idle. An iteration
-    delivers at most `batch` messages, so that timers and scrapes are served in between. After one
-    that emptied the inbox the loop polls it again 2 ms later: a thread that wakes the loop every
-    few messages contends with it for the interpreter, which costs more than the messages do.
+    An iteration of the loop delivers at most `batch` messages; `turns` are those of the inboxes
+    that share them, and this one's own if None.
 
     `capacity` bounds messages of QoS 0, which a receiver cannot slow down: beyond it `put` refuses
     them. QoS 1 messages are always taken; the broker bounds them, because it waits for
@@ -43,16 +86,18 @@ class Inbox:
         capacity: int = 100_000,
         batch: int = 500,
         settled: Callable[[], Awaitable[None]] | None = None,
+        turns: InboxTurns | None = None,
     ) -> None:
         self.undelivered = 0
         self._loop = loop
+        self._turns = turns or InboxTurns(loop)
         self._deliver = deliver
         self._capacity = capacity
         self._batch = batch
         self._settled = settled
         self._lock = threading.Lock()
         self._waiting: deque[Message] = deque()
-        self._awake = False
+        self._is_queued = False  # for a turn
         self._closed = False
         self._log = get_logger("presenced.mqtt")
 
@@ -98,18 +143,14 @@ class Inbox:
         """
         if self._closed or self._loop.is_closed():
             return False
-        if not self._awake:
-            try:
-                self._loop.call_soon_threadsafe(self._turn)
-            except RuntimeError:  # the loop was closed since the check above
-                return False
-            self._awake = True
-        return True
+        if not self._is_queued:
+            self._is_queued = self._turns.add(self)
+        return self._is_queued
 
     def drain(self) -> None:
         """Deliver all waiting messages now; called on the loop."""
         while self._waiting:
-            self._hand_over()
+            self.deliver_batch()
 
     async def settle(self) -> None:
         """Deliver all waiting messages, and wait until they are acknowledged.
@@ -134,17 +175,13 @@ class Inbox:
             self._closed = True
         self.drain()
 
-    def _turn(self) -> None:
-        taken = self._hand_over()
+    def has_more(self) -> bool:
+        """Return whether a turn has left messages; if not, the next message asks for another."""
         with self._lock:
-            if self._waiting:
-                self._loop.call_soon(self._turn)
-            elif taken and not self._closed:
-                self._loop.call_later(_POLL_AFTER, self._turn)
-            else:
-                self._awake = False
+            self._is_queued = bool(self._waiting)
+            return self._is_queued
 
-    def _hand_over(self) -> int:
+    def deliver_batch(self) -> int:
         """Deliver a batch; return how many messages were taken."""
         with self._lock:
             size = min(self._batch, len(self._waiting))

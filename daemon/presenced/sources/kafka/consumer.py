@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
+    OFFSET_END,
     Consumer,
     KafkaError,
     KafkaException,
@@ -84,7 +84,9 @@ class GroupConsumer:
         self._stopping = False
         self._membership: Any = None
         self._log = get_logger("presenced.kafka")
-        self._consumer: Consumer = Consumer(dict(config))
+        self._consumer: Consumer = Consumer(
+            {**config, "error_cb": lambda error: listener.error(error, None)}
+        )
         self._thread = threading.Thread(target=self._run, name="kafka consumer", daemon=True)
 
     def start(self) -> None:
@@ -159,13 +161,10 @@ class GroupConsumer:
             if self._owned.get(partition.number) is not partition:
                 continue
             place = TopicPartition(self._topic, partition.number, position)
-            try:
-                self._consumer.seek(place)
-                self._consumer.resume([place])
-            except KafkaException as error:  # not active yet
-                self._log.debug("seek again", partition=partition.number, detail=str(error))
-                self._to_begin.append((partition, position))
-                continue
+            # Not `seek`: librdkafka refuses it for a partition whose offset was out of range.
+            self._consumer.incremental_unassign([place])
+            self._consumer.incremental_assign([place])
+            self._consumer.resume([place])
             partition.delivered = position
             self._running[partition.number] = partition
 
@@ -233,7 +232,7 @@ class GroupConsumer:
 
     def _begin_anew(self, partition: OwnedPartition) -> None:
         """Go on with the oldest events there are, because those that would follow are missing."""
-        place = TopicPartition(self._topic, partition.number, OFFSET_BEGINNING)
+        place = TopicPartition(self._topic, partition.number)
         try:
             first, _ = self._consumer.get_watermark_offsets(place, timeout=_QUERY_TIMEOUT)
         except KafkaException as error:
@@ -246,11 +245,10 @@ class GroupConsumer:
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         partitions = [OwnedPartition(place.partition) for place in places]
-        # An offset of no meaning: nothing is fetched until `begin` knows the right one.
-        consumer.incremental_assign(
-            [TopicPartition(place.topic, place.partition, 0) for place in places]
-        )
-        consumer.pause(places)
+        # Nothing is fetched until `begin` tells the offset.
+        ends = [TopicPartition(place.topic, place.partition, OFFSET_END) for place in places]
+        consumer.incremental_assign(ends)
+        consumer.pause(ends)
         self._owned.update((each.number, each) for each in partitions)
         self._listener.assigned(partitions)
 

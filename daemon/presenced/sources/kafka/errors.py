@@ -8,7 +8,20 @@ PARTITION_END: int = KafkaError._PARTITION_EOF  # noqa: SLF001
 OUT_OF_RANGE: int = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 """The record at an offset does not exist, or does not exist any more."""
 
-UNSUPPORTED: frozenset[int] = frozenset(
-    {KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION}  # noqa: SLF001
-)
-"""The brokers do not know a protocol."""
+_FATAL: int = KafkaError._FATAL  # noqa: SLF001
+_UNSUPPORTED = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)  # noqa: SLF001
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Return whether a consumer cannot go on after an error."""
+    return error.fatal() or error.code() == _FATAL
+
+
+def is_unsupported(error: KafkaError) -> bool:
+    """Return whether the brokers do not know what the client needs.
+
+    A fatal error of a consumer has its cause in its text only (`rd_kafka_set_fatal_error0`).
+    """
+    return any(
+        error.code() == code or KafkaError(code).str() in error.str() for code in _UNSUPPORTED
+    )

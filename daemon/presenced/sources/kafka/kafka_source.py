@@ -11,7 +11,7 @@ from presenced.fleet import Partition
 from presenced.settings import Settings
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.cluster import Cluster, partitions_of
-from presenced.sources.kafka.errors import UNSUPPORTED
+from presenced.sources.kafka.errors import is_unsupported
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
@@ -209,7 +209,7 @@ class KafkaSource:
         worker, self.worker = self.worker, None
         if worker is None:
             return
-        if self._protocol == "consumer" and _is_unsupported(error):
+        if self._protocol == "consumer" and error is not None and is_unsupported(error):
             self._protocol = "classic"
             self._log.info("the brokers have no protocol `consumer`; `classic` is used")
         self._problem = (
@@ -230,10 +230,6 @@ _STAGES = {
     Stage.REVOKED: "being handed over",
     Stage.LOST: "lost",
 }
-
-
-def _is_unsupported(error: KafkaError | None) -> bool:
-    return error is not None and error.code() in UNSUPPORTED
 
 
 def _made_of(settings: Settings) -> tuple[object, ...]:

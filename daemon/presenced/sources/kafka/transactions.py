@@ -161,6 +161,9 @@ class TransactionWriter:
         except KafkaException as error:
             self._failed(work, error.args[0])
             return
+        except BaseException:
+            self._ledger.failed(work)
+            raise
         self.counts.commits += 1
         self.counts.durations.observe(time.monotonic() - began)
         self.counts.last_commit = time.time()
@@ -215,12 +218,18 @@ class TransactionWriter:
         self.counts.rows += len(unwritten.records)
 
     def _until_known(self, call: Callable[[float], None]) -> None:
-        """Call until it succeeds, or fails in a way that repeating it would not mend."""
+        """Call until it succeeds, or fails in a way that repeating it would not mend.
+
+        After the duration of the lease the brokers have ended the transaction. librdkafka may not
+        notice: a producer whose brokers were restarted can wait for its coordinator for ever.
+        """
+        give_up_at = time.monotonic() + max(self._lease.seconds, _LAST_RETRY)
         while True:
             try:
                 call(_LAST_RETRY)
             except KafkaException as error:
-                if not error.args[0].retriable() or self._stopping:
+                is_over = self._stopping or time.monotonic() >= give_up_at
+                if is_over or not error.args[0].retriable():
                     raise
             else:
                 return
@@ -234,7 +243,6 @@ class TransactionWriter:
         else:
             # Fatal: a broker has ended the transaction after its time limit, or another producer
             # has the same transactional ID. Errors of no kind count as fatal (librdkafka).
-            self.counts.failures["replaced"] += 1
             self._drop_producer()
         self._report(error, "a transaction was aborted; its rows are written again")
 
@@ -247,6 +255,7 @@ class TransactionWriter:
             self._drop_producer()
 
     def _drop_producer(self) -> None:
+        self.counts.failures["replaced"] += 1
         self._producer = None
 
     def _report(self, error: KafkaError, what: str) -> None:

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from presenced.sources.kafka.consumer import GroupConsumer
 from presenced.sources.kafka.end_offsets import EndOffsets
+from presenced.sources.kafka.errors import is_fatal
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.restorer import AbandonedError, Restored, Restorer
@@ -21,6 +22,7 @@ from presenced.system.loop import Clocks, in_thread
 
 # The rows of one transaction are bounded, so that it takes no longer than a part of the lease.
 _MAX_ROWS = 50_000
+_SLICE = 0.003
 _LOOP_TIMEOUT = 10.0
 _HAND_OVER_TIMEOUT = 10.0
 _STOP_TIMEOUT = 2.5
@@ -190,8 +192,14 @@ class Worker:
     # Ledger: called in the thread of the writer
 
     def take(self) -> Work:
-        """Take what has changed."""
-        return self._on_loop(self._take())
+        """Take what has changed, however long the loop is busy."""
+        future = asyncio.run_coroutine_threadsafe(self._take(), self._loop)
+        while True:
+            try:
+                return future.result(_LOOP_TIMEOUT)
+            except concurrent.futures.TimeoutError:
+                if self._stopping:
+                    raise
 
     def written(self, work: Work) -> None:
         """Take note of a commit."""
@@ -314,12 +322,13 @@ class Worker:
             topic=topic,
             detail=error.str(),
         )
-        if error.fatal():
+        if is_fatal(error):
             self._fatal = error
             self._consumer.stop()
 
     async def _take(self) -> Work:
         """Take the changes of one partition after the other, with other work in between."""
+        until = time.perf_counter() + _SLICE
         changed, unchanged, rows = [], {}, 0
         owned = list(self.owned.values())
         first = self._next_to_take % max(1, len(owned))
@@ -339,10 +348,13 @@ class Worker:
             if rows >= _MAX_ROWS:
                 self._next_to_take = first + at + 1
                 break
-            await asyncio.sleep(0)
+            if time.perf_counter() >= until:
+                await asyncio.sleep(0)
+                until = time.perf_counter() + _SLICE
         return Work(changed, unchanged)
 
     def _written(self, work: Work) -> None:
+        self.errors.pop("group", None)
         for partition, unwritten in work.changed:
             if partition.fleet is not None:
                 partition.fleet.store.written(unwritten)
