@@ -18,7 +18,6 @@ from presenced.metrics.catalog import kept_totals
 from presenced.service.partition_fleet import ShardFleet
 from presenced.service.shard import Shard
 from presenced.settings import Settings
-from presenced.settings.kafka import KafkaSettings
 from presenced.sources.inbox import InboxTurns
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.kafka_source import KafkaSource
@@ -30,11 +29,11 @@ from presenced.system.loop import Clocks
 class KafkaWorker:
     """A process that runs this module; `ask` returns what it shows and how far it is."""
 
-    def __init__(self, directory: Path, bootstrap: str, name: str, **options: Any) -> None:
+    def __init__(self, directory: Path, name: str, **options: Any) -> None:
         self.log_file = directory / f"{name}.log"
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "kafka_worker", json.dumps([bootstrap, options])],
+                [sys.executable, "-m", "kafka_worker", json.dumps(options)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -120,15 +119,13 @@ def _answer(shards: _Shards, source: KafkaSource) -> dict[str, Any]:
     }
 
 
-async def _run(bootstrap: str, kafka: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+async def _run(options: Mapping[str, Any]) -> None:
     answers = os.dup(1)
     os.dup2(2, 1)  # the log
     shards = _Shards(options)
-    source = KafkaSource(shards.open, KafkaAccess(RequestCounts({}), shards.clocks), shards.clocks)
-    security = {"protocol": "PLAINTEXT"}
-    values = {"bootstrap_servers": [bootstrap], "security": security, **kafka}
-    settings = shards.settings.model_copy(update={"kafka": KafkaSettings.model_validate(values)})
-    await source.use(settings, SourceFiles())
+    access = KafkaAccess(RequestCounts({}), shards.clocks)
+    source = KafkaSource(shards.open, access, shards.clocks)
+    await source.use(shards.settings, SourceFiles())
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
 
@@ -148,5 +145,4 @@ async def _run(bootstrap: str, kafka: Mapping[str, Any], options: Mapping[str, A
 
 
 if __name__ == "__main__":
-    _bootstrap, _options = json.loads(sys.argv[1])
-    asyncio.run(_run(_bootstrap, _options.pop("kafka", {}), _options))
+    asyncio.run(_run(json.loads(sys.argv[1])))

@@ -26,20 +26,24 @@ class Group:
     def __init__(self, kafka: Kafka, directory: Path) -> None:
         self.kafka = kafka
         self.topic = f"events-{uuid4().hex[:8]}"
-        self.state_topic = f"{self.topic}-state"
         self.workers: list[KafkaWorker] = []
         self.versions: dict[str, int] = {}
         self._directory = directory
         self._producer = Producer(
             {"bootstrap.servers": kafka.bootstrap, "partitioner": "murmur2_random"}
         )
-        kafka.create_topic(self.topic, PARTITIONS)
-        kafka.create_topic(self.state_topic, PARTITIONS, cleanup_policy="compact")
+        for name, partitions in ((self.topic, PARTITIONS), (f"{self.topic}-global", 1)):
+            kafka.create_topic(name, partitions, message_timestamp_type="LogAppendTime")
+            kafka.create_topic(f"{name}-state", partitions, cleanup_policy="compact")
 
     def start(self, **options: Any) -> KafkaWorker:
         kafka = {
+            "bootstrap_servers": [self.kafka.bootstrap],
+            "security": {"protocol": "PLAINTEXT"},
             "topic": self.topic,
-            "state_topic": self.state_topic,
+            "state_topic": f"{self.topic}-state",
+            "global_topic": f"{self.topic}-global",
+            "global_state_topic": f"{self.topic}-global-state",
             "group": self.topic,
             "lease": "3s",
             **options.pop("kafka", {}),
@@ -47,7 +51,6 @@ class Group:
         name = f"worker-{len(self.workers)}"
         worker = KafkaWorker(
             self._directory,
-            self.kafka.bootstrap,
             name,
             kafka=kafka,
             presence={"offline_delay": "1s"},
@@ -271,7 +274,7 @@ def test_positions_that_the_group_has_forgotten_are_a_gap(group: Group) -> None:
 
 def test_a_missing_topic_is_a_problem_until_it_exists(group: Group) -> None:
     worker = group.start(kafka={"state_topic": "other"})
-    until(lambda: "the topic other cannot be used" in str(worker.ask()["problems"]), "told")
+    until(lambda: "the topic other does not exist" in str(worker.ask()["problems"]), "told")
     assert worker.ask()["shown"] == {}
 
 

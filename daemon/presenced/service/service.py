@@ -154,6 +154,7 @@ class Service:
         from presenced.sources.kafka.kafka_source import KafkaSource
 
         self._metric_sources.aws_requests = requests = RequestCounts({})
+        turns = InboxTurns(asyncio.get_running_loop())
 
         turns = InboxTurns(asyncio.get_running_loop())
 

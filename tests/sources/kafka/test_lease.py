@@ -6,14 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.fleet import Changes, Partition
-from presenced.pipeline import Batch
-from presenced.presence import Client, ClientChange, State
 from presenced.sources.kafka.consumer import is_member
 from presenced.sources.kafka.end_marks import EndMarks
 from presenced.sources.kafka.lease import Lease
-from presenced.sources.kafka.misplaced import MisplacedClients
-from presenced.sources.kafka.partitioner import murmur2, partition_of
+from presenced.sources.kafka.partitioner import murmur2
 
 
 class Clock:
@@ -101,20 +97,3 @@ def test_keys_are_hashed_as_kafka_hashes_them(key: bytes, hashed: int) -> None:
 )
 def test_who_joins_anew_is_no_member(generation: bytes, expected: bool) -> None:
     assert is_member(b"CGMDv2:" + generation + b"group\0member\0\x01") is expected
-
-
-def change(client_id: str, before: State | None) -> ClientChange:
-    return ClientChange(Client(client_id), before, State.ONLINE)
-
-
-def test_a_client_that_becomes_known_in_the_wrong_partition_is_counted() -> None:
-    right = partition_of(b"a", 8)
-    misplaced = MisplacedClients(Partition((right + 1) % 8, 8))
-    placed = MisplacedClients(Partition(right, 8))
-    for observer in (misplaced, placed):
-        for before in (None, State.ONLINE):
-            changes = Changes([change("a", before)], set(), set(), set())
-            observer.observe(Batch([object()], [None], changes))
-            observer.observe(Batch([], [], changes))
-    assert misplaced.count == 1
-    assert placed.count == 0

@@ -84,9 +84,7 @@ class GroupConsumer:
         self._stopping = False
         self._membership: Any = None
         self._log = get_logger("presenced.kafka")
-        self._consumer: Consumer = Consumer(
-            {**config, "error_cb": lambda error: listener.error(error, None)}
-        )
+        self._consumer: Consumer = Consumer(dict(config))
         self._thread = threading.Thread(target=self._run, name="kafka consumer", daemon=True)
 
     def start(self) -> None:
