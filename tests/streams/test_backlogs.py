@@ -20,6 +20,7 @@ from waiting import wait_for
 
 DELAY = 2
 CLIENTS = [f"client-{number}" for number in range(1000)]
+GROUP = 50
 BACK, AWAY = CLIENTS[::2], CLIENTS[1::2]
 Record = dict[str, Any]
 
@@ -35,19 +36,22 @@ def others(count: int) -> list[Record]:
 def stand_still(
     daemon: Daemon, write: Callable[[list[Record]], None], backlog: int
 ) -> tuple[float, float]:
-    """Stop the daemon while clients go and half of them return; return between when they went."""
+    """Stop the daemon while clients go and half of them return; return between when they went.
+
+    They do so in groups, with a part of the backlog before each return: that is in time on a slow
+    machine too.
+    """
     events = others(backlog)
+    part = backlog * GROUP // len(CLIENTS)
     daemon.signal(signal.SIGSTOP)
-    # Each returns with the next record, so it is in time on a slow machine too.
-    flaps = [
-        lifecycle(each, connected=connected, version=1 + connected)
-        for each in BACK
-        for connected in (False, True)
-    ]
     before = time.time()
-    write(flaps + [lifecycle(each, connected=False) for each in AWAY])
-    after = time.time()
-    write(events)
+    for first in range(0, len(CLIENTS), GROUP):
+        group = CLIENTS[first : first + GROUP]
+        write([lifecycle(each, connected=False) for each in group])
+        after = time.time()
+        write(events[:part])
+        del events[:part]
+        write([lifecycle(each, connected=True, version=2) for each in group if each in BACK])
     wait_for(lambda: time.time() > after + 2 * DELAY, what="a standstill longer than the delay")
     daemon.signal(signal.SIGCONT)
     return before, after

@@ -38,6 +38,7 @@ class Fleet:
         self.gone: list[str] = []
         self._broker = broker
         self._versions = dict.fromkeys(FLAPPING + LEAVING, 1)
+        self._leavers = 0
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live)
@@ -71,7 +72,7 @@ class Fleet:
             client_id = FLAPPING[turn % len(FLAPPING)]
             self.report((client_id, False))
             self.report((client_id, True))
-            if turn % 5 == 0 and len(self.gone) < len(LEAVING):
+            if turn % 5 == 0 and len(self.gone) < self._leavers:
                 leaver = LEAVING[len(self.gone)]
                 self.report((leaver, False))
                 self.gone.append(leaver)
@@ -79,8 +80,8 @@ class Fleet:
 
     def wait_for_more(self, leavers: int = 5) -> None:
         """Until so many more clients have left, and others were away and back meanwhile."""
-        goal = min(len(self.gone) + leavers, len(LEAVING))
-        wait_for(lambda: len(self.gone) >= goal, 60, "the fleet lives")
+        self._leavers = len(self.gone) + leavers
+        wait_for(lambda: len(self.gone) == self._leavers, 60, "the fleet lives")
 
 
 def states(daemon: Daemon) -> dict[str, bool]:
