@@ -222,7 +222,11 @@ def test_a_missing_permission_until_it_is_granted(
     site.grant("alice", [right for right in site.rights() if right not in lack])
     site.start()
     site.wait_for_problem(f"this user lacks a permission on {said}", "presenced doctor")
-    log = site.worker.log_file.read_text()
-    assert "AUTHORIZATION_FAILED" in log or '"cause": "denied"' in log
+
+    def is_logged() -> bool:
+        log = site.worker.log_file.read_text()
+        return "AUTHORIZATION_FAILED" in log or '"cause": "denied"' in log
+
+    wait_for(is_logged, what="the log names it")
     site.grant("alice", lack)
     site.assert_works()
