@@ -30,17 +30,22 @@ _OWNED = re.compile(rb'^presenced_partition_owned\{partition="(\d+)"\} 1', re.MU
 
 
 class Worker(Daemon):
-    """`presenced run` with `source: kafka`, one member of the group."""
+    """`presenced run` with `source: kafka`, one member of the group.
 
-    def __init__(self, directory: Path, kafka: Kafka, **sections: dict[str, Any]) -> None:
+    It uses the plaintext listener of the broker unless the section `kafka` says otherwise.
+    """
+
+    def __init__(self, directory: Path, broker: Kafka, /, **sections: dict[str, Any]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         super().__init__(directory, **sections)
         del self.settings["mqtt"]
         self.settings["source"] = "kafka"
-        self.settings.setdefault("kafka", {}).update(
-            {"bootstrap_servers": [kafka.bootstrap], "security": {"protocol": "PLAINTEXT"}}
-        )
-        self.settings["kafka"].setdefault("lease", "4s")
+        self.settings["kafka"] = {
+            "bootstrap_servers": [broker.bootstrap],
+            "security": {"protocol": "PLAINTEXT"},
+            "lease": "4s",
+            **self.settings.get("kafka", {}),
+        }
         self.settings.setdefault("presence", {}).setdefault("offline_delay", f"{DELAY}s")
         self.settings["metrics"].setdefault("max_clients", 1_000_000)
         self.write()
@@ -110,6 +115,20 @@ def fleet_by_state(views: list[View]) -> dict[str, float]:
     return dict(sums)
 
 
+def lifecycle(client_id: str, *, connected: bool, version: int = 1) -> dict[str, Any]:
+    """The payload of an event of this moment."""
+    payload: dict[str, Any] = {
+        "eventType": "connected" if connected else "disconnected",
+        "clientId": client_id,
+        "sessionIdentifier": f"{client_id}-{version}",
+        "versionNumber": version,
+        "timestamp": round(time.time() * 1000),
+    }
+    if not connected:
+        payload["disconnectReason"] = "CONNECTION_LOST"
+    return payload
+
+
 @dataclass
 class Life:
     """The events of a fleet as they are published, each a few places early or late, some twice.
@@ -170,8 +189,9 @@ class Life:
 class Publisher:
     """Publishes lifecycle events as an IoT rule does: keyed by client ID, the topic beside it."""
 
-    def __init__(self, kafka: Kafka) -> None:
+    def __init__(self, kafka: Kafka, topic: str = TOPIC) -> None:
         self.failed = 0
+        self._topic = topic
         self._producer = Producer(
             {
                 "bootstrap.servers": kafka.bootstrap,
@@ -189,12 +209,18 @@ class Publisher:
         while True:
             try:
                 self._producer.produce(
-                    TOPIC, json.dumps(record), key=client_id, on_delivery=self._delivered
+                    self._topic, json.dumps(record), key=client_id, on_delivery=self._delivered
                 )
                 break
             except BufferError:
                 self._producer.poll(0.1)
         self._producer.poll(0)
+
+    def report(self, *client_ids: str, connected: bool, version: int = 1) -> None:
+        """Publish that clients connect or disconnect now; return when all is written."""
+        for client_id in client_ids:
+            self.publish(client_id, lifecycle(client_id, connected=connected, version=version))
+        self.flush()
 
     def flush(self) -> None:
         assert self._producer.flush(120) == 0

@@ -21,6 +21,7 @@ class SqsServer(JavaServer):
     """
 
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
+        self._client: Any = None
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         config = directory / "elasticmq.conf"
@@ -51,14 +52,16 @@ class SqsServer(JavaServer):
         )
 
     def client(self) -> Any:
-        """A boto3 client of it."""
-        return boto3.client(
-            "sqs",
-            endpoint_url=self.url,
-            region_name=_REGION,
-            aws_access_key_id="key",
-            aws_secret_access_key="secret",
-        )
+        """The boto3 client of it, which threads may share; making one takes a tenth of a second."""
+        if self._client is None:
+            self._client = boto3.client(
+                "sqs",
+                endpoint_url=self.url,
+                region_name=_REGION,
+                aws_access_key_id="key",
+                aws_secret_access_key="secret",
+            )
+        return self._client
 
     def create_queue(self, name: str, **attributes: str) -> str:
         """Create a queue and return its URL."""

@@ -227,6 +227,8 @@ def test_a_client_that_aws_calls_connected_does_not_go_offline(play: Callable[..
 
     async def scenario(stage: Stage) -> None:
         counts = stage.fleet.presence.counts
+        # Only a thing that the registry is known to have is looked up as one.
+        await until(lambda: stage.reconciler.snapshots.completed_at)
         for name in ("thing", "backend"):
             stage.receive("connected", name)
             stage.receive("disconnected", name)

@@ -27,6 +27,7 @@ from presenced.settings.file_access import FileAccess
 from presenced.settings.files import FileSnapshot
 from presenced.sources.gap_detector import GapDetector
 from presenced.sources.inbox import InboxTurns
+from presenced.sources.kafka.partitioner import partition_of
 from presenced.sources.mqtt.source import MqttSource
 from presenced.sources.source import Source, SourceFiles
 from presenced.sources.sqs.source import SqsSource
@@ -86,7 +87,13 @@ class Service:
         if metrics.api:
             # Scrapes need connections too.
             hub = Hub(max_subscribers=min(_MAX_STREAMS, limit // 2))
-            sources = Sources(clocks, self.readiness, lambda: self._reconciler)
+            sources = Sources(
+                clocks,
+                self.readiness,
+                lambda: self._reconciler,
+                lambda: self._source.may_show,
+                self._partition_of if settings.source == "kafka" else None,
+            )
             self._api = Api(sources, metrics, settings.history, hub=hub)
         self._shards = Shards(
             settings, clocks, self._transitions, self._api, lambda: self._source.may_show
@@ -161,6 +168,11 @@ class Service:
         source = KafkaSource(open_partition, KafkaAccess(requests, self._clocks), self._clocks)
         self._metric_sources.kafka = source
         return source
+
+    def _partition_of(self, client_id: str) -> int:
+        """Return the partition of Kafka that the events of a client are in."""
+        assert self._metric_sources.kafka is not None  # noqa: S101 - the source is Kafka
+        return partition_of(client_id.encode(), len(self._metric_sources.kafka.ownership))
 
     def _observe(self, settings: Settings, shard: Shard, source: Observer) -> None:
         """Let all that depends on the only shard observe it."""

@@ -1,5 +1,7 @@
 """Codes of librdkafka that have no public name in Python."""
 
+from collections.abc import Iterable
+
 from confluent_kafka import KafkaError
 
 PARTITION_END: int = KafkaError._PARTITION_EOF  # noqa: SLF001
@@ -36,10 +38,16 @@ def is_fatal(error: KafkaError) -> bool:
 
 
 def is_unsupported(error: KafkaError) -> bool:
-    """Return whether the brokers do not know what the client needs.
+    """Return whether the brokers do not know what the client needs."""
+    return cause_among(_UNSUPPORTED, error) is not None
+
+
+def cause_among(codes: Iterable[int], error: KafkaError) -> int | None:
+    """Return which of these codes an error has.
 
     A fatal error of a consumer has its cause in its text only (`rd_kafka_set_fatal_error0`).
     """
-    return any(
-        error.code() == code or KafkaError(code).str() in error.str() for code in _UNSUPPORTED
-    )
+    for code in codes:
+        if error.code() == code or KafkaError(code).str() in error.str():
+            return code
+    return None

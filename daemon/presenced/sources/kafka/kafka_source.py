@@ -186,10 +186,14 @@ class KafkaSource:
     def _configured(self, report: Callable[[KafkaError], None]) -> Mapping[str, Any]:
         return {**self._config, "error_cb": report}
 
-    def _report(self, fault: KafkaFault) -> None:
+    def _report(
+        self,
+        fault: KafkaFault,
+        event: str = "the group cannot be joined; presenced tries again",
+    ) -> None:
         self._problem = str(fault)
         self._log.error(
-            "the group cannot be joined; presenced tries again",
+            event,
             key=fault,
             cause=fault.cause.value,
             detail=fault.detail,
@@ -209,19 +213,25 @@ class KafkaSource:
         worker, self.worker = self.worker, None
         if worker is None:
             return
-        if self._protocol == "consumer" and error is not None and is_unsupported(error):
+        if error is None:
+            self._problem = "the membership of the group ended"
+        elif self._protocol == "consumer" and is_unsupported(error):
             self._protocol = "classic"
+            self._problem = "the group has not been joined yet"
             self._log.info("the brokers have no protocol `consumer`; `classic` is used")
-        self._problem = (
-            "the membership of the group ended" if error is None else str(self._explain(error))
-        )
+        else:
+            self._report(
+                self._explain(error), "the membership of the group ended; presenced joins it again"
+            )
         worker.end()
         self._join_after(_JOIN_AGAIN_AFTER)
 
     def _no_word(self) -> str:
         age = self.lease.age
         since = "yet" if age is None else f"for {round(age)} s"
-        return f"no word from the group {since}, so no partition is shown"
+        problem = f"no word from the group {since}, so no partition is shown"
+        failure = self.worker.writer.failure if self.worker is not None else None
+        return problem if failure is None else f"{problem}: {self._explain(failure)}"
 
 
 _STAGES = {

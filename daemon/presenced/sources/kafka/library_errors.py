@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from presenced.settings.kafka import IAM, KafkaSettings
 from presenced.sources.kafka import faults
+from presenced.sources.kafka.errors import cause_among
 from presenced.sources.kafka.faults import CLIENT_ALERTS, Cause, KafkaFault
 
 # PROTOCOL://HOST:PORT/BROKER: TEXT (after N ms in state STATE, ...)
@@ -139,10 +140,11 @@ def request_fault(error: KafkaError, kafka: KafkaSettings) -> KafkaFault:
     It does not name the missing permission: see `permissions.denied`.
     """
     code, text = error.code(), error.str()
-    if code in _DENIED:
+    denied = cause_among(_DENIED, error)
+    if denied is not None:
         return KafkaFault(
             Cause.DENIED,
-            f"this user lacks a permission on {_DENIED[code]}",
+            f"this user lacks a permission on {_DENIED[denied]}",
             "`presenced doctor` tells which, and how to grant it",
         )
     if code == KafkaError.SASL_AUTHENTICATION_FAILED and kafka.security.mechanism == IAM:

@@ -334,6 +334,10 @@ class Worker:
 
     def _note_error(self, error: KafkaError, topic: str | None) -> None:
         self.errors["group"] = error
+        if is_fatal(error):
+            self._fatal = error
+            self._consumer.stop()
+            return
         self._throttled.warning(
             "Kafka reports an error",
             key=error.code(),
@@ -341,9 +345,6 @@ class Worker:
             topic=topic,
             detail=error.str(),
         )
-        if is_fatal(error):
-            self._fatal = error
-            self._consumer.stop()
 
     async def _take(self) -> Work:
         """Take the changes of one partition after the other, with other work in between."""
