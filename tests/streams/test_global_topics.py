@@ -49,10 +49,9 @@ class Plant:
     def add_worker(self) -> Worker:
         """Start one more worker, which creates the topics if it is the first."""
         number = len(self.workers)
-        group = {"group": self.topics["topic"]}
-        worker = Worker(
-            self._directory / f"worker-{number}", self._kafka, kafka=self.topics | group
-        )
+        worker = Worker(self._directory / f"worker-{number}", self._kafka)
+        worker.settings["kafka"] |= self.topics | {"group": self.topics["topic"]}
+        worker.write()
         if not number:
             worker.create_topics(PARTITIONS)
         self.workers.append(worker)
