@@ -149,6 +149,8 @@ class Service:
         self._metric_sources.aws_requests = requests = RequestCounts({})
         turns = InboxTurns(asyncio.get_running_loop())
 
+        turns = InboxTurns(asyncio.get_running_loop())
+
         def open_partition(partition: Partition, held_at: Callable[[], float]) -> ShardFleet:
             shard = self._shards.open(partition)
             totals = kept_totals(shard.sources)

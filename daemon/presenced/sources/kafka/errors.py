@@ -12,6 +12,21 @@ _FATAL: int = KafkaError._FATAL  # noqa: SLF001
 _UNSUPPORTED = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)  # noqa: SLF001
 
 
+_PASSING = frozenset(
+    {
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+    }
+)
+
+
+def is_passing(error: KafkaError) -> bool:
+    """Return whether an error is over once the brokers answer again; they say no more of it."""
+    return error.code() in _PASSING
+
+
 def is_fatal(error: KafkaError) -> bool:
     """Return whether a consumer cannot go on after an error."""
     return error.fatal() or error.code() == _FATAL

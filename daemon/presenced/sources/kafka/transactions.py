@@ -24,6 +24,7 @@ from presenced.system.log import ThrottledLogger, get_logger
 _INTERVAL = 0.1
 _FIRST_RETRY, _LAST_RETRY = 0.2, 5.0
 _QUEUE_FULL_PAUSE = 0.05
+_STUCK_AFTER = 1.5 * _LAST_RETRY
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # The group refuses the offsets: the worker is no member any more, or has missed a rebalance.
 _FENCED = (
@@ -103,6 +104,8 @@ class TransactionWriter:
         self._retry_after = 0.0
         self._wake = threading.Condition()
         self._asked = self._done = 0  # attempts that were asked for, and those that are over
+        self._work: Work | None = None
+        self._called_at: float | None = None
         self._stopping = False
         self._log = get_logger("presenced.kafka")
         self._throttled = ThrottledLogger(self._log)
@@ -122,6 +125,25 @@ class TransactionWriter:
         """Wait for the end of the thread; return whether it has ended."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a call of the library takes far longer than it was given.
+
+        librdkafka can wait for ever for a coordinator that was restarted: it forgets the broker
+        while that is down, and the request waits for the broker that it forgot.
+        """
+        called_at = self._called_at
+        return called_at is not None and time.monotonic() - called_at > _STUCK_AFTER
+
+    def abandon(self) -> Work | None:
+        """Stop, though a call may never return; return what is not written.
+
+        A successor with the same transactional ID fences the producer, which can write no more.
+        """
+        self.stop()
+        work, self._work = self._work, None
+        return work
 
     def attempt(self, timeout: float) -> None:
         """Wait until an attempt is over that began after this call, at most `timeout` seconds."""
@@ -159,19 +181,29 @@ class TransactionWriter:
         if not work.changed and not (work.unchanged and self._lease.is_due):
             return
         began = time.monotonic()
+        self._work = work
         try:
             self._transact(work, membership)
         except KafkaException as error:
-            self._failed(work, error.args[0])
+            if self._is_mine(work):
+                self._failed(work, error.args[0])
             return
         except BaseException:
-            self._ledger.failed(work)
+            if self._is_mine(work):
+                self._ledger.failed(work)
             raise
+        if not self._is_mine(work):
+            return
         self.counts.commits += 1
         self.counts.durations.observe(time.monotonic() - began)
         self.counts.last_commit = time.time()
         self._ledger.written(work)
         self._succeeded()
+
+    def _is_mine(self, work: Work) -> bool:
+        """Return whether work has not been taken away by `abandon`; it is over now."""
+        is_mine, self._work = self._work is work, None
+        return is_mine
 
     def _ready(self) -> bool:
         """Return whether there is a producer that can begin a transaction."""
@@ -231,15 +263,23 @@ class TransactionWriter:
         self.counts.rows += len(records)
 
     def _until_known(self, call: Callable[[float], None]) -> None:
-        """Call until it succeeds, or fails in a way that repeating it would not mend."""
+        """Call until it succeeds, or fails in a way that repeating it would not mend.
+
+        After the duration of the lease the brokers have ended the transaction.
+        """
+        give_up_at = time.monotonic() + max(self._lease.seconds, _LAST_RETRY)
         while True:
+            self._called_at = time.monotonic()
             try:
                 call(_LAST_RETRY)
             except KafkaException as error:
-                if not error.args[0].retriable() or self._stopping:
+                is_over = self._stopping or time.monotonic() >= give_up_at
+                if is_over or not error.args[0].retriable():
                     raise
             else:
                 return
+            finally:
+                self._called_at = None
 
     def _failed(self, work: Work, error: KafkaError) -> None:
         self._ledger.failed(work)

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from presenced.sources.kafka.consumer import GroupConsumer
 from presenced.sources.kafka.end_offsets import EndOffsets
-from presenced.sources.kafka.errors import is_fatal
+from presenced.sources.kafka.errors import is_fatal, is_passing
 from presenced.sources.kafka.global_topics import GlobalTopics
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
@@ -74,13 +74,8 @@ class Worker:
             self._restore_done,
             self._restore_failed,
         )
-        self.writer = TransactionWriter(
-            config.producer,
-            config.topics,
-            self._consumer.membership,
-            self,
-            lease,
-        )
+        self._config = config
+        self.writer = self._new_writer()
         self._global = GlobalTopics(
             config.global_reader,
             config.topics,
@@ -91,6 +86,16 @@ class Worker:
         )
         self._log = get_logger("presenced.kafka")
         self._throttled = ThrottledLogger(self._log)
+
+    def _new_writer(self) -> TransactionWriter:
+        config = self._config
+        return TransactionWriter(
+            config.producer,
+            config.topics,
+            self._consumer.membership,
+            self,
+            self._lease,
+        )
 
     def start(self) -> None:
         """Join the group."""
@@ -122,6 +127,10 @@ class Worker:
 
     def check(self) -> None:
         """Look how far the partitions are, and ask for their ends; called four times a second."""
+        if self.writer.is_stuck:
+            self._replace_writer()
+        if self._lease.is_valid and (error := self.errors.get("group")) and is_passing(error):
+            del self.errors["group"]
         for partition in self.owned.values():
             if partition.is_running:
                 partition.marks.advance(partition.position)
@@ -135,6 +144,16 @@ class Worker:
                 asking,
                 lambda ends, error: self._call(self._take_ends, asked_at, ends, error),
             )
+
+    def _replace_writer(self) -> None:
+        """Write with another producer, because the library hangs in a call."""
+        self._log.warning("a transaction hangs; it is written again with a new producer")
+        if (work := self.writer.abandon()) is not None:
+            self._failed(work)
+        counts, self.writer = self.writer.counts, self._new_writer()
+        self.writer.counts = counts
+        counts.failures["replaced"] += 1
+        self.writer.start()
 
     def _wants_end(self, partition: OwnedPartition) -> bool:
         return partition.is_running and partition.marks.wants_more
