@@ -6,6 +6,7 @@
 # make dashboards  generate config/grafana/dashboards from config/grafana/boards
 # make install      install the systemd service to PREFIX (/usr/local), staged in DESTDIR if set
 # make uninstall    remove what install created
+# make test-security  attack a running daemon: connections, floods, files that change
 # make test-setup   test config/aws/setup.sh with the AWS CLI, interrupted at each of its calls
 # make test-streams  test the sources Kafka and SQS with real servers; as root, install Java and Maven
 # make test-system  test the service on a Debian with systemd in a container; as root
@@ -17,7 +18,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Servers that the tests run: Debian package and a command of it.
-TOOLS = mosquitto:mosquitto prometheus:promtool chromium:chromium chromium-driver:chromedriver
+TOOLS = mosquitto:mosquitto prometheus:promtool chromium:chromium chromium-driver:chromedriver \
+    iproute2:ip
 # mqtt2prometheus is prometheus-mqtt-exporter in Debian.
 BENCH_TOOLS = mosquitto:mosquitto prometheus-mqtt-exporter:prometheus-mqtt-exporter
 IMAGE_TOOLS = buildah:buildah podman:podman runc:runc mmdebstrap:mmdebstrap
@@ -48,8 +50,8 @@ LOCK_PYTHONS = 3.11 3.12 3.13
 LOCK_PLATFORMS = x86_64-manylinux_2_36 aarch64-manylinux_2_36
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-setup test-streams test-system test-image bench check docs dashboards image \
-    lock tools bench-tools stream-tools system-tools image-tools install uninstall clean
+.PHONY: help demo test test-security test-setup test-streams test-system test-image bench check docs \
+    dashboards image lock tools bench-tools stream-tools system-tools image-tools install uninstall clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -58,10 +60,13 @@ demo: $(VENV)/.demo
 	$(BIN)/presenced demo $(ARGS)
 
 # More workers than cores, because tests mostly wait for servers.
-test: $(VENV)/.test tools
+test: $(VENV)/.test build/ministack/.done tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
 
 # `make test` skips these directories: norecursedirs in pyproject.toml.
+test-security: $(VENV)/.test tools
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal tests/security $(ARGS)
+
 test-setup: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal tests/setup $(ARGS)
 
@@ -164,6 +169,12 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 build/peers/.done: | $(BIN)/python
 	$(PYTHON) -m venv build/peers
 	build/peers/bin/pip install --quiet mqtt-exporter
+	@touch $@
+
+# An emulator of AWS that needs another botocore than the tests. Its broker needs cryptography.
+build/ministack/.done: | $(BIN)/python
+	$(PYTHON) -m venv build/ministack
+	build/ministack/bin/pip install --quiet 'ministack==1.5.33' cryptography
 	@touch $@
 
 # Java servers of the tests, from Maven Central. Without Maven there are none, and their tests are

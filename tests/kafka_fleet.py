@@ -136,7 +136,12 @@ class Life:
             if number % 2 and self.random.random() < 0.5:
                 ordered.append((at + 1, number, version, False))
         ordered.sort()
-        shuffled = [(at + self.random.uniform(0, 200), each) for at, *each in ordered]
+        # The first connect of a client stays the first of its events: a client whose first event is
+        # a disconnect is offline at once.
+        shuffled = [
+            (at if each[1:] == [1, True] else at + self.random.uniform(0, 200), each)
+            for at, *each in ordered
+        ]
         shuffled += [
             (at + self.random.uniform(0, 2000), each)
             for at, each in self.random.sample(shuffled, len(shuffled) * 2 // 5)

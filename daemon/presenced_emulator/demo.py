@@ -221,7 +221,7 @@ async def _compare(
                 agreed = presence_agrees(scrape, before, after, pending_is_online=lossy)
                 samples += 1
                 agreements += agreed
-                right_parts += breakdown_agrees(scrape, before, after)
+                right_parts += breakdown_agrees(scrape, before, after, pending_is_online=lossy)
                 now = datetime.now().astimezone()
                 print_line(report_line(now, scrape, after, agreed=agreed))
     except TimeoutError:

@@ -123,8 +123,14 @@ def presence_agrees(
     )
 
 
-def breakdown_agrees(scrape: Scrape, before: Truth, after: Truth) -> bool:
-    """Return whether presence by thing type and group is reported truly."""
+def breakdown_agrees(
+    scrape: Scrape, before: Truth, after: Truth, *, pending_is_online: bool = False
+) -> bool:
+    """Return whether presence by thing type and group is reported truly.
+
+    `pending_is_online` is as in `presence_agrees`.
+    """
+    online_states = ("online", "pending") if pending_is_online else ("online",)
     clients_in_flight = before.clients_in_flight | after.clients_in_flight
     uncertain = before.things_in_flight | after.things_in_flight
     unchanged = {
@@ -161,10 +167,15 @@ def breakdown_agrees(scrape: Scrape, before: Truth, after: Truth) -> bool:
         )
 
     clients = before.connected | after.connected | clients_in_flight
+    if pending_is_online:
+        clients |= before.pending | after.pending
     names = before.things.keys() | after.things.keys() | uncertain
     return (
         possible(
-            {part: states.get("online", 0) for part, states in scrape.counts.items()},
+            {
+                part: sum(states.get(state, 0) for state in online_states)
+                for part, states in scrape.counts.items()
+            },
             certain.values(),
             ({truth.thing_of.get(each, each) for truth in (before, after)} for each in clients),
         )

@@ -182,3 +182,27 @@ def test_a_client_in_flight_may_be_online_or_not() -> None:
     assert breakdown_agrees(report(NOW), now, NOW)
     assert breakdown_agrees(report(NOW._replace(connected=frozenset())), now, NOW)
     assert not breakdown_agrees(report(NOW._replace(connected=frozenset("b"))), now, NOW)
+
+
+def test_with_losses_pending_clients_count_as_online_on_both_sides() -> None:
+    truly_pending = NOW._replace(connected=frozenset(), pending=frozenset("a"))
+    reported = report(NOW)
+    counts = {
+        part: {"online": 0, "pending": states["online"]} for part, states in reported.counts.items()
+    }
+    pending = reported._replace(
+        counts={
+            part: {**states, "unknown": reported.counts[part]["unknown"]}
+            for part, states in counts.items()
+        }
+    )
+
+    def agrees(scrape: Scrape, now: Truth) -> bool:
+        return breakdown_agrees(scrape, now, now, pending_is_online=True)
+
+    assert agrees(pending, NOW)
+    assert not right(pending)
+    assert agrees(reported, truly_pending)
+    assert agrees(pending, truly_pending)
+    assert not agrees(reported, NOW._replace(connected=frozenset())), "a is away for longer"
+    assert not agrees(report(truly_pending), NOW), "a is connected"

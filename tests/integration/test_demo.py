@@ -122,6 +122,7 @@ def test_cold_start_with_losses(port: int, tmp_path: Path) -> None:
     assert agreed is not None, out
     assert agreed[1] == agreed[2], out
     assert int(agreed[2]) >= 5
+    assert f"by thing type and group was right in {agreed[2]} of {agreed[2]} samples" in out, out
     assert 'iot_clients_adopted_total{state="online"} 80' in metrics
     assert 'iot_client_transitions_total{to="offline"} 0' in metrics
     prevented = re.search(r"^iot_client_offline_prevented_total (\d+)", metrics, re.MULTILINE)

@@ -4,7 +4,7 @@ import pytest
 
 from histories import lifecycle
 from presenced.presence import Presence, PresenceRules, State
-from presenced.presence.lookups import LOOKUP_TIMEOUT, VerifyOffline
+from presenced.presence.lookups import LONGEST_QUEUE, LOOKUP_TIMEOUT, VerifyOffline
 from presenced.presence.record import Row
 from recorders import fire
 
@@ -209,23 +209,69 @@ def test_a_connect_ends_the_wait() -> None:
 
 
 def test_a_mass_disconnect_asks_no_more_than_the_budget_allows() -> None:
+    """The budget of a second at once, and what it gains while clients may wait for their turn."""
     bench = Bench(number=50_000)
     bench.wait(DELAY)
-    assert len(bench.presence.lookups.take(bench.now)) == 50
-    counts = bench.presence.counts
-    assert counts.clients[State.OFFLINE] == 50_000 - 50
-    assert counts.unverified[State.OFFLINE] == 50_000 - 50
+    lookups, counts = bench.presence.lookups, bench.presence.counts
+    covered = 50 + int(LONGEST_QUEUE * 50)
+    assert counts.clients[State.OFFLINE] == 50_000 - covered
+    assert counts.unverified[State.OFFLINE] == 50_000 - covered
+    assert len(lookups.take(bench.now)) == 50
+    assert len(lookups.take(bench.now + 0.5)) == 25
+    assert len(lookups.take(bench.now + LONGEST_QUEUE)) == 50
     bench.wait(LOOKUP_TIMEOUT)
     assert counts.clients[State.OFFLINE] == 50_000
 
 
-def test_a_client_that_went_offline_unasked_is_looked_up_later() -> None:
-    bench = Bench(number=3, rate=1)
+def test_a_client_that_waits_for_its_turn_stays_online_if_aws_calls_it_connected() -> None:
+    bench = Bench(number=2, rate=1)
     bench.wait(DELAY)
     assert bench.presence.lookups.take(bench.now) == ["c0"]
-    assert bench.state("c1") is State.OFFLINE
-    assert bench.presence.lookups.take(bench.now + 1) == ["c1"]
-    assert bench.presence.lookups.take(bench.now + 2) == ["c2"]
+    assert bench.state("c1") is State.PENDING
+    bench.wait(1.0)
+    assert bench.presence.lookups.take(bench.now) == ["c1"]
+    bench.answer("c1", connected=True)
+    assert bench.state("c1") is State.ONLINE
+    bench.wait(LOOKUP_TIMEOUT)
+    assert bench.state("c0") is State.OFFLINE, "it had no answer"
+
+
+def test_a_client_that_connects_gives_its_turn_to_the_next() -> None:
+    bench = Bench(number=3, rate=1)
+    bench.presence.lookups.take(bench.now)
+    bench.wait(DELAY)
+    assert bench.state("c2") is State.OFFLINE
+    back = lifecycle(
+        connected=True,
+        timestamp=round(bench.now * 1000),
+        version=2,
+        session="t",
+        client_id="c0",
+    )
+    bench.presence.apply(back, bench.now, bench.now)
+    assert bench.presence.lookups.take(bench.now) == ["c1"]
+
+
+def test_a_lookup_that_could_not_be_made_is_the_next_one() -> None:
+    bench = Bench(rate=1)
+    bench.wait(DELAY)
+    lookups = bench.presence.lookups
+    lookups.want("x0")
+    (client_id,) = lookups.take(bench.now)
+    lookups.put_back(client_id)
+    assert lookups.take(bench.now) == ["c0"]
+    bench.wait(LOOKUP_TIMEOUT)
+    lookups.put_back("x0")
+    assert bench.state() is State.OFFLINE
+
+
+def test_a_client_that_went_offline_unasked_is_looked_up_later() -> None:
+    bench = Bench(number=4, rate=1)
+    bench.wait(DELAY)
+    assert bench.state("c2") is State.OFFLINE
+    assert bench.state("c3") is State.OFFLINE
+    asked = [bench.presence.lookups.take(bench.now + second) for second in range(4)]
+    assert asked == [["c0"], ["c1"], ["c2"], ["c3"]]
 
 
 @pytest.mark.parametrize(("gap", "asked"), [(False, []), (True, ["c0"])])

@@ -18,6 +18,19 @@ START = 1_700_000_000.0
 RULES = PresenceRules(ordering=OrderingRules(timestamp_accuracy=round(T * 1000)))
 MANY = settings(max_examples=3000, suppress_health_check=[HealthCheck.too_slow])
 
+# Made once: to make a strategy costs as much as to draw from it.
+_OFF = st.floats(-T, T) | st.sampled_from([-T, 0.0, T])
+_PAUSE = st.sampled_from([0.001, 1.0, 30.0, 200.0, 1000.0]) | st.floats(0.001, 7200)
+_CONNECTIONS = st.integers(1, 5)
+_LATE = st.sampled_from([0.0, 1.0, 1800.0]) | st.floats(0, 1800)
+_SKIPPED_VERSIONS = st.integers(1, 3)
+_COPIES, _COPIES_OR_LOST = st.integers(1, 2), st.integers(0, 2)
+_DELAY = st.sampled_from([0.0, 0.5, 300.0, 1900.0]) | st.floats(0, 600)
+_YES_OR_NO = st.booleans()
+_MODE = st.sampled_from(["always", "unverified"])
+_SHARE = st.floats(0, 1)
+_BEFORE, _LAGS = st.floats(0, 600), st.floats(0, LAG)
+
 
 @dataclass(frozen=True)
 class Published:
@@ -43,8 +56,6 @@ class Truth:
 @st.composite
 def truths(draw: st.DrawFn) -> Truth:
     """Connections one after another, flaps, takeovers that are noticed late, long absences."""
-    off = st.floats(-T, T) | st.sampled_from([-T, 0.0, T])
-    pause = st.sampled_from([0.001, 1.0, 30.0, 200.0, 1000.0]) | st.floats(0.001, 7200)
     now, version, session = START, 0, 0
     published: list[Published] = []
     states: list[tuple[float, bool]] = []
@@ -52,30 +63,30 @@ def truths(draw: st.DrawFn) -> Truth:
     def publish(*, connected: bool, at: float, reason: str | None = None) -> None:
         event = lifecycle(
             connected=connected,
-            timestamp=round((at + draw(off)) * 1000),
+            timestamp=round((at + draw(_OFF)) * 1000),
             version=version,
             session=f"s{session}",
             reason=reason,
         )
         published.append(Published(event, at))
 
-    number = draw(st.integers(1, 5))
+    number = draw(_CONNECTIONS)
     for index in range(number):
         publish(connected=True, at=now)
         states.append((now, True))
-        now += draw(pause)
+        now += draw(_PAUSE)
         is_last = index == number - 1
-        if is_last and draw(st.booleans()):
+        if is_last and draw(_YES_OR_NO):
             break
-        if not is_last and draw(st.booleans()):
-            late = draw(st.sampled_from([0.0, 1.0, 1800.0]) | st.floats(0, 1800))
+        if not is_last and draw(_YES_OR_NO):
+            late = draw(_LATE)
             publish(connected=False, at=now + late, reason="DUPLICATE_CLIENTID")
         else:
             publish(connected=False, at=now, reason="CONNECTION_LOST")
             states.append((now, False))
-            now += draw(pause)
-        version += draw(st.integers(1, 3))
-        session += draw(st.integers(0, 1))
+            now += draw(_PAUSE)
+        version += draw(_SKIPPED_VERSIONS)
+        session += draw(_YES_OR_NO)
     return Truth(tuple(published), tuple(states))
 
 
@@ -137,16 +148,18 @@ class World:
 @MANY
 def test_the_state_is_true_after_the_settling_snapshot(data: st.DataObject) -> None:
     truth = data.draw(truths())
-    world = World(truth, data.draw(st.sampled_from(["always", "unverified"])))
+    world = World(truth, data.draw(_MODE))
     last = max(each.at for each in truth.published)
     # Events of before the snapshot, less the lag, may be lost. If they arrive, they do before it.
-    snapshot = data.draw(st.floats(START + 1, last + 2 * T) | st.just(last + LAG + 1))
-    gap = snapshot - T - data.draw(st.floats(0, 600))
+    snapshot = last + LAG + 1
+    if data.draw(_YES_OR_NO):
+        snapshot = START + 1 + data.draw(_SHARE) * (last + 2 * T - START - 1)
+    gap = snapshot - T - data.draw(_BEFORE)
     deliveries: list[tuple[float, LifecycleEvent]] = []
     for each in truth.published:
         is_old = each.at <= snapshot - LAG
-        for _ in range(data.draw(st.integers(0 if is_old else 1, 2))):
-            delay = data.draw(st.sampled_from([0.0, 0.5, 300.0, 1900.0]) | st.floats(0, 600))
+        for _ in range(data.draw(_COPIES_OR_LOST if is_old else _COPIES)):
+            delay = data.draw(_DELAY)
             if is_old:
                 delay = min(delay, snapshot - each.at - 0.001)
             deliveries.append((each.at + delay, each.event))
@@ -156,7 +169,7 @@ def test_the_state_is_true_after_the_settling_snapshot(data: st.DataObject) -> N
     world.presence.note_gap(gap)
     world.receive_all([each for each in deliveries if gap <= each[0] < snapshot])
     world.advance(snapshot)
-    take_snapshot(world, data.draw(st.floats(0, LAG)))
+    take_snapshot(world, data.draw(_LAGS))
     world.receive_all([each for each in deliveries if each[0] >= snapshot])
     world.advance(world.now + 10_000)
     assert world.is_true

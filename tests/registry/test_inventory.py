@@ -231,6 +231,24 @@ def test_events_without_id_and_version_stand_by_their_time() -> None:
     assert not census.inventory.things.live
 
 
+def test_things_can_be_read_in_slices_while_they_change() -> None:
+    inventory = Inventory()
+
+    def apply(*events: RegistryEvent) -> None:
+        for event in events:
+            inventory.apply(event, event.timestamp or 0)
+
+    apply(*(thing(f"t{number}", at=1) for number in range(10)))
+    slices = inventory.things.slices(4)
+    read = [each.name for each in next(slices)]
+    apply(thing("new", at=2), thing("t9", at=2, type="deleted"))
+    read += [each.name for each in next(slices)]
+    apply(thing("newer", at=3))
+    read += [each.name for some in slices for each in some]
+    assert read == [*(f"t{number}" for number in range(9)), "new", "newer"]
+    assert list(Inventory().things.slices(4)) == []
+
+
 def test_the_garbage_collector_does_not_traverse_things() -> None:
     """A full collection would hold the event loop for half a second at a million things."""
     inventory = Inventory()

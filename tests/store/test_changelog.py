@@ -124,6 +124,14 @@ def event(connected: bool, version: int, client_id: str = "a") -> object:
     )
 
 
+def test_records_of_other_tables_are_no_state() -> None:
+    rows = RecordReader()
+    rows.add(b'["partitions"]', b"24")
+    assert not rows
+    rows.add(b'["meta","gaps"]', b'["gaps","0"]')
+    assert rows
+
+
 def test_nothing_is_written_where_nothing_changed() -> None:
     process = Life().process
     process.apply(event(True, 1))

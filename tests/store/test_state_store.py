@@ -27,7 +27,7 @@ from presenced.store.totals import Total
 from presenced.system import log
 from registries import thing
 from statefiles import client_row, clients_in, fill, of_clients, query, thing_row
-from waiting import until
+from waiting import until, wait_for
 
 AT = 1_700_000_000_000
 
@@ -106,6 +106,21 @@ def test_a_flush_without_done_is_written_soon(path: Path) -> None:
         run.connect("a")
         run.store.flush()
         await until(lambda: in_file(path) == {"a"})
+        await run.store.close()
+
+    asyncio.run(scenario())
+
+
+def test_much_is_written_at_once(path: Path) -> None:
+    """To collect the rows of 0.1 s of a snapshot holds the event loop for 20 ms."""
+
+    async def scenario() -> None:
+        run = Run(path).begin()
+        names = {f"c{number}" for number in range(600)}
+        for some in sorted(names)[:300], sorted(names)[300:]:
+            run.connect(*some)
+            run.store.flush()
+        wait_for(lambda: in_file(path) == names)  # without the loop, and so without its timer
         await run.store.close()
 
     asyncio.run(scenario())

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -254,3 +255,23 @@ def test_the_whole_group_restarts_without_applying_anything_twice(plant: Plant) 
     worker.wait_until_ready()
     plant.run_job()
     plant.wait_until_true()
+
+
+def test_groups_arrive_after_the_broker_has_crashed(kafka_of: Any, tmp_path: Path) -> None:
+    kafka = kafka_of()
+    plant = Plant(kafka, tmp_path)
+    try:
+        plant.add_worker()
+        found(plant)
+        plant.wait_until_true()
+        kafka.kill()
+        kafka.start()
+        plant.publish(
+            plant.registry.create_group("yard", time.time(), parent="north", attributes={})
+        )
+        plant.publish(plant.registry.regroup("thing-1", time.time(), into="yard"))
+        plant.run_job()
+        plant.wait_until_true()
+    finally:
+        for worker in plant.workers:
+            worker.stop()

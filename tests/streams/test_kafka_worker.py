@@ -26,22 +26,24 @@ class Group:
     def __init__(self, kafka: Kafka, directory: Path) -> None:
         self.kafka = kafka
         self.topic = f"events-{uuid4().hex[:8]}"
-        self.state_topic = f"{self.topic}-state"
         self.workers: list[KafkaWorker] = []
         self.versions: dict[str, int] = {}
         self._directory = directory
         self._producer = Producer(
             {"bootstrap.servers": kafka.bootstrap, "partitioner": "murmur2_random"}
         )
-        kafka.create_topic(self.topic, PARTITIONS)
-        kafka.create_topic(self.state_topic, PARTITIONS, cleanup_policy="compact")
+        for name, partitions in ((self.topic, PARTITIONS), (f"{self.topic}-global", 1)):
+            kafka.create_topic(name, partitions, message_timestamp_type="LogAppendTime")
+            kafka.create_topic(f"{name}-state", partitions, cleanup_policy="compact")
 
     def start(self, **options: Any) -> KafkaWorker:
         kafka = {
             "bootstrap_servers": [self.kafka.bootstrap],
             "security": {"protocol": "PLAINTEXT"},
             "topic": self.topic,
-            "state_topic": self.state_topic,
+            "state_topic": f"{self.topic}-state",
+            "global_topic": f"{self.topic}-global",
+            "global_state_topic": f"{self.topic}-global-state",
             "group": self.topic,
             "lease": "3s",
             **options.pop("kafka", {}),

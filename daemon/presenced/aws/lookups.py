@@ -15,7 +15,7 @@ from presenced.presence.lookups import LOOKUP_TIMEOUT
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
-_RETRY_BUDGET_EVERY = 0.5
+_RETRY_BUDGET_EVERY = 0.1
 
 
 class LookupDriver:
@@ -50,7 +50,7 @@ class LookupDriver:
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
                 self._wanted.clear()
-                if lookups:  # beyond the budget of this moment; an urgent one ends the wait
+                if lookups:  # beyond the budget of this moment
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._wanted.wait(), _RETRY_BUDGET_EVERY)
                     self._wanted.set()
@@ -72,8 +72,9 @@ class LookupDriver:
                 self._note(error)
                 self._merger.give_up_lookup(client_id)
                 return
-            if answer is None:
-                self._postpone(client_id)
+            if answer is None:  # the budget of this operation is used up
+                self._fleet.presence.lookups.put_back(client_id)
+                asyncio.get_running_loop().call_later(_RETRY_BUDGET_EVERY, self._wanted.set)
                 return
             self.error = None
             row = lookup_row(
@@ -84,15 +85,6 @@ class LookupDriver:
                 operation=request.operation.name,
             )
             self._merger.merge([row])
-
-    def _postpone(self, client_id: str) -> None:
-        """Retry later because the budget is used up; a client waiting to go offline goes now."""
-        lookups = self._fleet.presence.lookups
-        if lookups.is_awaited(client_id):
-            self._merger.give_up_lookup(client_id)
-        else:
-            lookups.want(client_id)
-            asyncio.get_running_loop().call_later(_RETRY_BUDGET_EVERY, self._wanted.set)
 
     def _note(self, error: AwsError) -> None:
         """Store and log an error; an unknown client is not an error."""

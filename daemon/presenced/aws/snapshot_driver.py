@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from itertools import islice
+from itertools import count
 
 from presenced.aws import operations
 from presenced.aws.client import AwsClient
@@ -17,7 +17,7 @@ from presenced.system.log import get_logger
 from presenced.system.loop import Clocks, CooperativeScheduler
 
 _LOOK_EVERY = 0.5
-_NAMES_AT_ONCE = 1000
+_THINGS_AT_ONCE = 1000
 
 
 class SnapshotDriver:
@@ -53,6 +53,7 @@ class SnapshotDriver:
         self._epoch: int | None = None
         self._snapshot: Snapshot | None = None
         self._missing: set[str] = set()
+        self._numbers = count(1)
         self._scheduler = CooperativeScheduler()
         self._log = get_logger("presenced.aws")
 
@@ -87,6 +88,7 @@ class SnapshotDriver:
             self._snapshot = Snapshot(
                 self._fleet,
                 self._merger,
+                next(self._numbers),
                 settles=self._schedule.settles(began),
                 seed_registry=self.settings.seed_registry,
             )
@@ -111,7 +113,7 @@ class SnapshotDriver:
         now = self._clocks.monotonic()
         self._schedule.note_end(now, settled=snapshot.settles)
         self.completed_at, self.duration = self._clocks.wall(), now - began
-        self.things = len(snapshot.things)
+        self.things = snapshot.things
         self._log.info(
             "snapshot of AWS's record taken",
             things=self.things,
@@ -137,9 +139,8 @@ class SnapshotDriver:
     async def _missing_from(self, snapshot: Snapshot) -> set[str]:
         """Return the things that a snapshot lacks, and let the event loop go on meanwhile."""
         missing: set[str] = set()
-        names = iter(list(self._fleet.inventory.things.live))
         async with self._scheduler.turn() as turn:
-            while some := list(islice(names, _NAMES_AT_ONCE)):
-                missing.update(name for name in some if name not in snapshot.things)
+            for things in self._fleet.inventory.things.slices(_THINGS_AT_ONCE):
+                missing.update(each.name for each in things if each.listed_in != snapshot.number)
                 await turn.yield_if_due()
         return missing

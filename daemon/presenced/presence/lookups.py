@@ -1,8 +1,8 @@
 """The lookups that presence wants: before clients go offline, and where AWS's record contradicts.
 
 Presence adds them here. `aws/lookups.py` takes them, asks AWS, and passes the answers to
-`RecordMerger.merge`. A lookup before a client goes offline cannot wait. It is wanted only if the
-budget allows it now, and the client goes offline if no answer comes in time.
+`RecordMerger.merge`. A lookup before a client goes offline is urgent. It is wanted only if the
+budget allows it soon enough, and the client goes offline if no answer comes in time.
 """
 
 from enum import Enum
@@ -15,6 +15,12 @@ VerifyOffline = Literal["always", "unverified", "never"]
 
 LOOKUP_TIMEOUT = 2.0
 """How long a client waits for its lookup before it goes offline, in seconds."""
+
+LONGEST_QUEUE = 1.5
+"""The part of that time, in seconds, for which a lookup may wait for the budget.
+
+The rest is left for the answer.
+"""
 
 
 class OfflineDecision(Enum):
@@ -45,14 +51,26 @@ class LookupBudget:
 
     def take(self, now: float, *, leave: float = 0.0) -> bool:
         """Take one lookup and leave so many; return False if the budget does not allow it."""
-        if now > self._at:
-            gained = (now - self._at) * self._per_second
-            self._left = min(max(self._per_second, 1.0), self._left + gained)
-            self._at = now
+        self._refill(now)
         if self._left < 1 + leave:
             return False
         self._left -= 1
         return True
+
+    def give_back(self) -> None:
+        """Return one lookup that was taken and not made."""
+        self._left += 1
+
+    def allows(self, number: int, now: float, *, within: float) -> bool:
+        """Return whether it allows so many lookups within so many seconds."""
+        self._refill(now)
+        return self._left + within * self._per_second >= number
+
+    def _refill(self, now: float) -> None:
+        if now > self._at:
+            gained = (now - self._at) * self._per_second
+            self._left = min(max(self._per_second, 1.0), self._left + gained)
+            self._at = now
 
 
 class Lookups:
@@ -90,7 +108,7 @@ class Lookups:
             return OfflineDecision.GO_OFFLINE
         if self._mode == "unverified" and verified:
             return OfflineDecision.GO_OFFLINE
-        if not self._budget.take(now):
+        if not self._budget.allows(len(self._urgent) + 1, now, within=LONGEST_QUEUE):
             return OfflineDecision.GO_OFFLINE_UNVERIFIED
         self._awaited.add(client_id)
         self._urgent[client_id] = None
@@ -119,15 +137,30 @@ class Lookups:
         return bool(self._urgent or self._wanted)
 
     def take(self, now: float) -> list[str]:
-        """Remove and return the lookups to be made now.
+        """Remove and return the lookups to be made now: the urgent ones first.
 
         Those that can wait leave half of the budget to clients that are about to go offline.
         """
-        taken = list(self._urgent)
-        self._urgent.clear()
         budget = self._budget
-        while self._wanted and budget and budget.take(now, leave=budget.reserve):
-            client_id = next(iter(self._wanted))
-            del self._wanted[client_id]
-            taken.append(client_id)
+        if budget is None:
+            return []
+        taken = []
+        while self._urgent and budget.take(now):
+            taken.append(_pop_first(self._urgent))
+        while self._wanted and not self._urgent and budget.take(now, leave=budget.reserve):
+            taken.append(_pop_first(self._wanted))
         return taken
+
+    def put_back(self, client_id: str) -> None:
+        """Want a lookup again that was taken and could not be made."""
+        if self._budget is None:
+            return
+        self._budget.give_back()
+        queue = self._urgent if client_id in self._awaited else self._wanted
+        queue[client_id] = None
+
+
+def _pop_first(queue: dict[str, None]) -> str:
+    client_id = next(iter(queue))
+    del queue[client_id]
+    return client_id

@@ -10,8 +10,9 @@ own and versions that start again at 1.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from itertools import islice
 from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
@@ -182,12 +183,14 @@ class Thing(RegistryObject, gc=False, eq=False):
     """A thing: its type and attributes, and the groups that it is a direct member of.
 
     `own_type` is the type that its own event states, `type_relations` what associations state.
+    `listed_in` is the number of the last snapshot of AWS's record that had it, 0 for none.
     """
 
     attributes: Attributes = NO_ATTRIBUTES
     own_type: str | None = None
     type_relations: Relations = ()
     memberships: Relations = ()
+    listed_in: int = 0
 
     @property
     def type(self) -> str:
@@ -274,6 +277,24 @@ class ObjectStore(Generic[T]):
     def get_or_create(self, name: str) -> T:
         """Return the object of a name; a new one is kept only once it is passed to `put`."""
         return self.get(name) or self._create(name)
+
+    def slices(self, size: int) -> Iterator[list[T]]:
+        """Yield the live objects, so many at a time; they may change in between.
+
+        A list of a million would hold the event loop, and so would its garbage collection. If
+        objects are removed meanwhile, as many others may be left out.
+        """
+        done, rest = 0, iter(self.live.values())
+        while True:
+            try:
+                items = list(islice(rest, size))
+            except RuntimeError:  # an object was added or removed
+                rest = iter(islice(self.live.values(), done, None))
+                continue
+            if not items:
+                return
+            done += len(items)
+            yield items
 
     def take_changed(self) -> set[str]:
         """Return the names of objects that may have changed, or were dropped, since last time."""

@@ -167,8 +167,8 @@ class ReconcileSettings(Section):
 
     verify_offline: Literal["always", "unverified", "never"] = "always"
     """Whether AWS is asked about a client before it goes offline: every time, only about clients
-    for which events may have been lost, or never. A client waits at most 2s for the answer. Beyond
-    `lookups_per_second`, clients go offline first and are looked up later."""
+    for which events may have been lost, or never. A client waits at most 2s for the answer. Clients
+    beyond `lookups_per_second` go offline first and are looked up later."""
 
     seed_registry: Flag = True
     """Whether things, types, attributes and groups are read as well, so that they are known before

@@ -67,6 +67,10 @@ class DirtyKeys:
         self.thing_types: set[str] = set()
         self.thing_groups: set[str] = set()
 
+    def __len__(self) -> int:
+        """How many clients and things there are to collect."""
+        return len(self.clients) + len(self.things)
+
     def observe(self, batch: Batch) -> None:
         """Add what a batch changed."""
         for change in batch.changes.clients:

@@ -18,6 +18,8 @@ from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
 
 _FLUSH_AFTER = 0.1
+# Rows take 10 µs each to collect: more of them would hold the event loop for long.
+_FLUSH_ABOVE = 500
 _CLOSE_TIMEOUT = 1.4
 
 
@@ -134,7 +136,7 @@ class StateStore:
             self._collector.dirty.observe(batch)
 
     def flush(self, done: Done | None = None) -> None:
-        """Write what has changed: within 0.1 s, or at once with `done`.
+        """Write what has changed: within 0.1 s, or at once with `done` or if it is much.
 
         `done` is called when it is in the file, or when it cannot be written and `on_error` is
         `continue`.
@@ -143,6 +145,9 @@ class StateStore:
             if self._flush_timer is None:
                 loop = asyncio.get_running_loop()
                 self._flush_timer = loop.call_later(_FLUSH_AFTER, self._flush_now)
+            elif len(self._collector.dirty) >= _FLUSH_ABOVE:
+                self._flush_timer.cancel()
+                self._flush_now()
         elif self._writer is None:
             done()
         else:

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from presenced.commands.recorded_answers import read_answers
 from presenced.commands.recorder.anonymize import Anonymizer
@@ -50,7 +52,8 @@ NAMES = [
 ]
 
 
-def settings_with(**more: Any) -> Settings:
+@cache
+def settings_with(**more: str) -> Settings:
     overrides = {**SETTINGS, **more}
     return load_settings(None, environ={}, overrides=overrides, require_endpoint=False)
 
@@ -93,7 +96,15 @@ CLIENT_SAMPLES = [
     each for each in SAMPLES if "/presence/" in each[0] or "/subscriptions/" in each[0]
 ]
 
+# Made once: to make a strategy costs as much as to draw from it.
 names = st.sampled_from(NAMES)
+one_in_ten = st.sampled_from([True] + [False] * 9)
+samples_mostly_of_clients = st.sampled_from(CLIENT_SAMPLES) | st.sampled_from(SAMPLES)
+topics = st.sampled_from([topic for topic, _ in SAMPLES]) | st.just("odd/topic")
+minutes_off = st.sampled_from([0, 1, -1, 3, -3, 70])
+wrappers = st.sampled_from([None] * 8 + ["event", "Event"])
+damages = st.sampled_from([None] * 9 + ["cut", "bytes", "large"])
+few_bytes = st.binary(max_size=20)
 changed_values = {
     "clientId": names | st.none() | st.just(7),
     "thingName": names | st.none(),
@@ -128,32 +139,33 @@ changed_values = {
     "topics": st.sampled_from([None, 7, ["a", 7]]),
     "unknown": st.sampled_from([{"deep": [1]}, "text", 2**80]),
 }
+changed_keys = st.lists(st.sampled_from(sorted(changed_values)), max_size=3)
 
 
 @st.composite
 def damaged_samples(draw: st.DrawFn, number: int) -> tuple[str, bytes]:
     """One message: a sample, with other values, wrapped, or broken."""
-    topic, fields = draw(st.sampled_from(CLIENT_SAMPLES) | st.sampled_from(SAMPLES))
+    topic, fields = draw(samples_mostly_of_clients)
     fields = deepcopy(fields)
-    for key in draw(st.lists(st.sampled_from(sorted(changed_values)), max_size=3)):
+    for key in draw(changed_keys):
         fields[key] = draw(changed_values[key])
-    if draw(st.integers(0, 9)) == 0:
+    if draw(one_in_ten):
         fields.pop(draw(st.sampled_from(sorted(fields))))
     if topic in dict(CLIENT_SAMPLES):
-        minutes = draw(st.sampled_from([0, 1, -1, 3, -3, 70]))
+        minutes = draw(minutes_off)
         fields["timestamp"] = round(NOW * 1000) + minutes * 60_000 + number
         topic = topic[: -len("a")] + draw(names)
     elif "timestamp" in fields:  # registry events at the same time are ordered by name
         fields["timestamp"] = round(NOW * 1000) + number
-    if draw(st.integers(0, 9)) == 0:
-        topic = draw(st.sampled_from([t for t, _ in SAMPLES]) | st.just("odd/topic"))
-    wrapper = draw(st.sampled_from([None] * 8 + ["event", "Event"]))
+    if draw(one_in_ten):
+        topic = draw(topics)
+    wrapper = draw(wrappers)
     payload = json.dumps({wrapper: fields, "clientId": "outer"} if wrapper else fields).encode()
-    damage = draw(st.sampled_from([None] * 9 + ["cut", "bytes", "large"]))
+    damage = draw(damages)
     if damage == "cut":
         payload = payload[: len(payload) // 2]
     elif damage == "bytes":
-        payload = draw(st.binary(max_size=20))
+        payload = draw(few_bytes)
     elif damage == "large":
         payload += b" " * MAX_PAYLOAD
     return topic, payload
@@ -195,14 +207,21 @@ def one_to_one(pairs: list[tuple[Any, Any]]) -> bool:
 
 def metrics(text: str, rename: Callable[[str, str], str]) -> Iterator[tuple[Any, ...]]:
     kinds = {"client_id": "client", "thing_type": "type", "thing_group": "group", "site": "value"}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name.startswith("iot_"):
-                labels = {
-                    label: rename(kinds[label], value) if label in kinds else value
-                    for label, value in sample.labels.items()
-                }
-                yield sample.name, tuple(sorted(labels.items())), sample.value
+    for line in text.splitlines():
+        if line.startswith("iot_"):
+            sample = sample_of(line)
+            labels = {
+                label: rename(kinds[label], value) if label in kinds else value
+                for label, value in sample.labels.items()
+            }
+            yield sample.name, tuple(sorted(labels.items())), sample.value
+
+
+@cache  # most lines are the same in all recordings
+def sample_of(line: str) -> Sample:
+    (family,) = text_string_to_metric_families(line)
+    (sample,) = family.samples
+    return sample
 
 
 def compare(messages: list[Message]) -> None:

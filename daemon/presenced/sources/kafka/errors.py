@@ -8,6 +8,9 @@ PARTITION_END: int = KafkaError._PARTITION_EOF  # noqa: SLF001
 OUT_OF_RANGE: int = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 """The record at an offset does not exist, or does not exist any more."""
 
+TIMED_OUT: int = KafkaError._TIMED_OUT  # noqa: SLF001
+"""Nothing came in time."""
+
 _FATAL: int = KafkaError._FATAL  # noqa: SLF001
 _UNSUPPORTED = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)  # noqa: SLF001
 
@@ -16,7 +19,7 @@ _PASSING = frozenset(
     {
         KafkaError._TRANSPORT,  # noqa: SLF001
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
+        TIMED_OUT,
         KafkaError._RESOLVE,  # noqa: SLF001
     }
 )

@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import Message as Record
 
 from presenced.events.message import Message
-from presenced.sources.kafka.errors import OUT_OF_RANGE, PARTITION_END
+from presenced.sources.kafka.errors import OUT_OF_RANGE, PARTITION_END, TIMED_OUT
 from presenced.sources.kafka.messages import message_of
 from presenced.sources.kafka.partition import OwnedPartition
 from presenced.sources.kafka.worker_config import WorkerTopics
@@ -26,6 +26,8 @@ _POLL_TIMEOUT = 0.2
 _QUERY_TIMEOUT = 5.0
 _RETRY_AFTER = 1.0
 _APPLY_TIMEOUT = 0.1
+_SILENT_AFTER = 15.0
+_ANSWER_TIMEOUT = 10.0
 
 
 @dataclass(slots=True)
@@ -60,13 +62,16 @@ class GlobalReader:
         clocks: Clocks,
     ) -> None:
         self._config = config
-        self._events = TopicPartition(topics.global_events, 0)
-        self._state = TopicPartition(topics.global_state, 0, OFFSET_BEGINNING)
+        self._events = topics.global_events
+        self._state = topics.global_state
         self._take = take
         self._report = report
         self._clocks = clocks
         self._owner: OwnedPartition | None = None
         self._followed: OwnedPartition | None = None
+        self._positions: dict[str, int] = {}  # of the topics that are being read
+        self._heard_at: dict[str, float] = {}
+        self._asked: set[str] = set()
         self._has_failed = False
         self._stopping = threading.Event()
         self._log = get_logger("presenced.kafka")
@@ -90,54 +95,101 @@ class GlobalReader:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        consumer = Consumer(dict(self._config))
-        consumer.incremental_assign([self._state])
         while not self._stopping.is_set():
+            consumer = Consumer(dict(self._config))
+            self._followed = None
+            self._positions.clear()
+            self._assign(consumer, self._state, OFFSET_BEGINNING)
             try:
-                self._follow_owner(consumer)
-                self._read(consumer)
+                while not self._stopping.is_set():
+                    self._follow_owner(consumer)
+                    self._read(consumer)
+                    self._ask_the_silent(consumer)
             except KafkaException as error:
                 self._fail(error.args[0])
             except Exception:  # noqa: BLE001 - what comes next must still be read
-                self._log.exception("a record of a global topic could not be read")
-        consumer.close()
+                self._log.exception("the global topics are read anew because of an error")
+                self._stopping.wait(_RETRY_AFTER)
+            finally:
+                consumer.close()
+
+    def _assign(self, consumer: Consumer, topic: str, position: int) -> None:
+        """Read a topic from a position on, whether or not it is being read."""
+        place = TopicPartition(topic, 0, position)
+        if topic in self._positions:
+            consumer.incremental_unassign([place])
+        consumer.incremental_assign([place])
+        self._note(topic, position)
+
+    def _note(self, topic: str, position: int) -> None:
+        """Note that a topic is read up to a position, and that there has been a sign of it."""
+        self._positions[topic] = position
+        self._heard_at[topic] = self._clocks.monotonic()
+        self._asked.discard(topic)
 
     def _follow_owner(self, consumer: Consumer) -> None:
         owner = self._owner
         if owner is self._followed:
             return
         if self._followed is not None:
-            consumer.incremental_unassign([self._events])
+            consumer.incremental_unassign([TopicPartition(self._events, 0)])
+            del self._positions[self._events]
             self._followed = None
         if owner is not None:
             # No other worker can commit a position any more: the one of `owner` has been restored,
             # and both are committed together.
-            (answer,) = consumer.committed([self._events], _QUERY_TIMEOUT)
+            (answer,) = consumer.committed([TopicPartition(self._events, 0)], _QUERY_TIMEOUT)
             if answer.error is not None:
                 raise KafkaException(answer.error)
-            self._begin(consumer, answer.offset if answer.offset >= 0 else OFFSET_BEGINNING)
+            position = answer.offset if answer.offset >= 0 else OFFSET_BEGINNING
+            self._assign(consumer, self._events, position)
             self._followed = owner
 
-    def _begin(self, consumer: Consumer, position: int) -> None:
-        topic, partition = self._events.topic, self._events.partition
-        consumer.incremental_assign([TopicPartition(topic, partition, position)])
+    def _ask_the_silent(self, consumer: Consumer) -> None:
+        """Read topics again that were silent for long, so that at least their end comes.
+
+        A consumer whose broker was restarted may wait for the broker that it knew, for ever. Raises
+        KafkaException if nothing comes.
+        """
+        now = self._clocks.monotonic()
+        for topic, position in [*self._positions.items()]:
+            silent = now - self._heard_at[topic]
+            if topic in self._asked and silent > _ANSWER_TIMEOUT:
+                raise KafkaException(KafkaError(TIMED_OUT))
+            if topic not in self._asked and silent > _SILENT_AFTER:
+                self._assign(consumer, topic, position)
+                self._asked.add(topic)
 
     def _read(self, consumer: Consumer) -> None:
         batch = GlobalBatch(self._followed)
         wall = self._clocks.wall()
         offset = self._clocks.monotonic() - wall
         for record in consumer.consume(_RECORDS_AT_ONCE, _POLL_TIMEOUT):
-            is_state = record.topic() == self._state.topic
+            topic, at = record.topic() or "", record.offset() or 0
             error = record.error()
-            if error is not None:
-                self._take_error(consumer, record, error, batch)
-            elif is_state:
-                self._add_state(record, batch)
+            if error is not None and error.code() == OUT_OF_RANGE:
+                self._log.warning("events of the global topic are missing", topic=topic)
+                self._assign(consumer, topic, OFFSET_BEGINNING)
+            elif error is not None and error.code() == PARTITION_END:
+                self._note(topic, at)
+                self._add_end(topic, at, batch)
+            elif error is not None:
+                raise KafkaException(error)
             else:
-                self._add_event(message_of(record, wall, offset), batch)
+                self._note(topic, at + 1)
+                if topic == self._state:
+                    self._add_state(record, batch)
+                else:
+                    self._add_event(message_of(record, wall, offset), batch)
         if batch.state or batch.is_complete or batch.position is not None:
             self._succeed()
             self._hand_over(batch)
+
+    def _add_end(self, topic: str, position: int, batch: GlobalBatch) -> None:
+        if topic == self._state:
+            batch.is_complete = True
+        else:
+            batch.position = position
 
     def _add_state(self, record: Record, batch: GlobalBatch) -> None:
         if (key := record.key()) is not None:
@@ -148,31 +200,6 @@ class GlobalReader:
         batch.position = message.offset + 1
         message.offset = -1  # it is no position in the partition of its owner
         batch.messages.append(message)
-
-    def _take_error(
-        self, consumer: Consumer, record: Record, error: KafkaError, batch: GlobalBatch
-    ) -> None:
-        is_state = record.topic() == self._state.topic
-        if error.code() == PARTITION_END:
-            if is_state:
-                batch.is_complete = True
-            else:
-                batch.position = record.offset()
-        elif error.code() == OUT_OF_RANGE:
-            self._log.warning("records are missing; others follow", topic=record.topic())
-            self._begin_anew(consumer, is_state=is_state)
-        else:
-            self._fail(error)
-            # So that the end is reached again, or the error comes again.
-            self._begin_anew(consumer, is_state=is_state)
-
-    def _begin_anew(self, consumer: Consumer, *, is_state: bool) -> None:
-        """Read from the beginning; that is harmless, because events order themselves."""
-        consumer.incremental_unassign([self._state if is_state else self._events])
-        if is_state:
-            consumer.incremental_assign([self._state])
-        else:
-            self._begin(consumer, OFFSET_BEGINNING)
 
     def _hand_over(self, batch: GlobalBatch) -> None:
         applied = threading.Event()

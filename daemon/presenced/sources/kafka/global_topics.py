@@ -81,14 +81,15 @@ class GlobalTopics:
 
         That one may have changed it since.
         """
-        for key, value in state.items():
+        changed = {key: value for key, value in state.items() if self._state.get(key) != value}
+        for key, value in changed.items():
             if value is None:
-                self._state.pop(key, None)
+                del self._state[key]
             else:
                 self._state[key] = value
-        if not state:
+        if not changed:
             return
         for partition in self._owned.values():
             is_other = partition.number != GLOBAL_OWNER
             if is_other and partition.is_running and partition.fleet is not None:
-                partition.fleet.replace_registry(state.items())
+                partition.fleet.replace_registry(changed.items())

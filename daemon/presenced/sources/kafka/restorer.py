@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from presenced.sources.kafka.end_offsets import EndOffsets
-from presenced.sources.kafka.errors import PARTITION_END
+from presenced.sources.kafka.errors import PARTITION_END, TIMED_OUT
 from presenced.sources.kafka.partition import OwnedPartition, Record
 from presenced.system.log import get_logger
 
@@ -25,6 +25,7 @@ _POLL_TIMEOUT = 0.02
 _QUERY_TIMEOUT = 5.0
 _UNSTABLE_PAUSE = 0.1
 _WAITING_AFTER = 5.0
+_NO_PROGRESS = 10.0
 
 Done = Callable[[OwnedPartition, "Restored"], None]
 Failed = Callable[[OwnedPartition, Exception], None]
@@ -98,6 +99,9 @@ class Restorer:
                 self._done(partition, self._restore(consumer, partition))
             except Exception as error:  # noqa: BLE001 - shown as a problem, and tried again
                 self._failed(partition, error)
+                # One whose broker was restarted may wait for the broker that it knew, for ever.
+                consumer.close()
+                consumer = Consumer(dict(self._config))
         consumer.close()
 
     def _restore(self, consumer: Consumer, partition: OwnedPartition) -> Restored:
@@ -138,10 +142,15 @@ class Restorer:
         consumer.assign([TopicPartition(self._state_topic, number, 0)])
         try:
             warn_at = time.monotonic() + _WAITING_AFTER
-            reached = -1
+            reached, progress_at = -1, time.monotonic()
             while reached < end:
                 self._check(partition)
-                for record in consumer.consume(_RECORDS_AT_ONCE, _POLL_TIMEOUT):
+                records = consumer.consume(_RECORDS_AT_ONCE, _POLL_TIMEOUT)
+                if records:
+                    progress_at = time.monotonic()
+                elif time.monotonic() - progress_at > _NO_PROGRESS:
+                    raise KafkaException(KafkaError(TIMED_OUT))
+                for record in records:
                     error = record.error()
                     if error is None:
                         yield record.key(), record.value()
