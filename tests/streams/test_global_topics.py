@@ -275,3 +275,15 @@ def test_groups_arrive_after_the_broker_has_crashed(kafka_of: Any, tmp_path: Pat
     finally:
         for worker in plant.workers:
             worker.stop()
+
+
+def test_a_global_topic_that_cannot_be_read_is_told(kafka: Kafka, plant: Plant) -> None:
+    worker = plant.add_worker()
+    worker.wait_until_ready()
+    topic = plant.topics["global_state_topic"]
+    kafka.admin.delete_topics([topic])[topic].result(30)
+    wait_for(lambda: "global topics: " in worker.get("/-/ready")[1], 60, "the problem")
+    kafka.create_topic(topic, cleanup_policy="compact")
+    worker.wait_until_ready()
+    found(plant)
+    plant.wait_until_true()

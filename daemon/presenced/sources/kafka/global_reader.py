@@ -72,6 +72,7 @@ class GlobalReader:
         self._positions: dict[str, int] = {}  # of the topics that are being read
         self._heard_at: dict[str, float] = {}
         self._asked: set[str] = set()
+        self._applied: tuple[OwnedPartition | None, int] = (None, 0)
         self._has_failed = False
         self._stopping = threading.Event()
         self._log = get_logger("presenced.kafka")
@@ -136,14 +137,21 @@ class GlobalReader:
             del self._positions[self._events]
             self._followed = None
         if owner is not None:
-            # No other worker can commit a position any more: the one of `owner` has been restored,
-            # and both are committed together.
-            (answer,) = consumer.committed([TopicPartition(self._events, 0)], _QUERY_TIMEOUT)
-            if answer.error is not None:
-                raise KafkaException(answer.error)
-            position = answer.offset if answer.offset >= 0 else OFFSET_BEGINNING
+            applied_for, applied = self._applied
+            position = applied if applied_for is owner else self._committed(consumer)
             self._assign(consumer, self._events, position)
             self._followed = owner
+
+    def _committed(self, consumer: Consumer) -> int:
+        """Return the committed position of a new owner.
+
+        No other worker can commit one any more: the position of the owner's partition has been
+        restored, and both are committed together.
+        """
+        (answer,) = consumer.committed([TopicPartition(self._events, 0)], _QUERY_TIMEOUT)
+        if answer.error is not None:
+            raise KafkaException(answer.error)
+        return answer.offset if answer.offset >= 0 else OFFSET_BEGINNING
 
     def _ask_the_silent(self, consumer: Consumer) -> None:
         """Read topics again that were silent for long, so that at least their end comes.
@@ -204,8 +212,11 @@ class GlobalReader:
     def _hand_over(self, batch: GlobalBatch) -> None:
         applied = threading.Event()
         self._take(batch, applied.set)
-        while not applied.wait(_APPLY_TIMEOUT) and not self._stopping.is_set():
-            pass
+        while not applied.wait(_APPLY_TIMEOUT):
+            if self._stopping.is_set():
+                return
+        if batch.position is not None:
+            self._applied = batch.owner, batch.position
 
     def _fail(self, error: KafkaError) -> None:
         if error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:

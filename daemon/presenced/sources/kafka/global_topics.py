@@ -13,15 +13,16 @@ from confluent_kafka import KafkaError
 from presenced.sources.kafka.global_reader import GlobalBatch, GlobalReader
 from presenced.sources.kafka.partition import GLOBAL_OWNER, OwnedPartition
 from presenced.sources.kafka.worker_config import WorkerTopics
+from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
 
 class GlobalTopics:
     """The types and groups of the whole fleet; used on the event loop.
 
-    `owned` are the worker's partitions. `call` calls a function on the loop from another thread.
-    `report` gets errors, and None after the next success. `is_complete` is whether all types and
-    groups have been read that there were at the start.
+    `owned` are the worker's partitions, `errors` its errors by what they are about. `call` calls a
+    function on the loop from another thread. `is_complete` is whether all types and groups have
+    been read that there were at the start.
     """
 
     def __init__(
@@ -29,20 +30,22 @@ class GlobalTopics:
         config: Mapping[str, Any],
         topics: WorkerTopics,
         owned: Mapping[int, OwnedPartition],
+        errors: dict[str, KafkaError],
         call: Callable[..., None],
-        report: Callable[[KafkaError | None], None],
         clocks: Clocks,
     ) -> None:
         self.is_complete = False
         self._owned = owned
+        self._errors = errors
         self._state: dict[bytes, bytes] = {}
         self._reader = GlobalReader(
             config,
             topics,
             lambda batch, applied: call(self._take, batch, applied),
-            lambda error: call(report, error),
+            lambda error: call(self._note_error, error),
             clocks,
         )
+        self._log = ThrottledLogger(get_logger("presenced.kafka"))
 
     def start(self) -> None:
         """Begin to read."""
@@ -63,6 +66,18 @@ class GlobalTopics:
         """Give a partition nothing more."""
         if partition.number == GLOBAL_OWNER:
             self._reader.follow(None)
+
+    def _note_error(self, error: KafkaError | None) -> None:
+        if error is None:
+            self._errors.pop("global topics", None)
+            return
+        self._errors["global topics"] = error
+        self._log.warning(
+            "the global topics cannot be read; presenced tries again",
+            key=error.code(),
+            error=error.name(),
+            detail=error.str(),
+        )
 
     def _take(self, batch: GlobalBatch, applied: Callable[[], None]) -> None:
         try:

@@ -80,8 +80,8 @@ class Worker:
             config.global_reader,
             config.topics,
             self.owned,
+            self.errors,
             self._call,
-            self._note_global_error,
             clocks,
         )
         self._log = get_logger("presenced.kafka")
@@ -357,18 +357,6 @@ class Worker:
         if is_fatal(error):
             self._fatal = error
             self._consumer.stop()
-
-    def _note_global_error(self, error: KafkaError | None) -> None:
-        if error is None:
-            self.errors.pop("global topics", None)
-            return
-        self.errors["global topics"] = error
-        self._throttled.warning(
-            "the global topics cannot be read; presenced tries again",
-            key=error.code(),
-            error=error.name(),
-            detail=error.str(),
-        )
 
     async def _take(self) -> Work:
         """Take the changes of one partition after the other, with other work in between."""
