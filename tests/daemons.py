@@ -122,6 +122,11 @@ class Daemon:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     @property
+    def running(self) -> bool:
+        """Whether its process has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         """The number of its process."""
         assert self._process is not None

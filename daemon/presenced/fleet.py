@@ -30,7 +30,7 @@ from presenced.presence import (
 from presenced.presence.client import EventStamp, PackedSession, pack
 from presenced.presence.counts import StateCounts
 from presenced.presence.record import Row
-from presenced.registry import Inventory, Outcome, Thing
+from presenced.registry import Inventory, Outcome, Thing, ThingGroup, ThingType
 from presenced.registry.inventory import ThingChange
 from presenced.registry.objects import NO_ATTRIBUTES, Attributes
 
@@ -177,11 +177,21 @@ class Fleet:
         """Apply an event of the registry; without event time it counts as just now."""
         at = round(received * 1000) if event.timestamp is None else event.timestamp
         outcome, changes = self.inventory.apply(event, at)
+        self._settle_things(changes)
+        return outcome
+
+    def replace_registry(self, item: ThingGroup | ThingType) -> None:
+        """Take over a group or type, as the fleet of another partition has it."""
+        if isinstance(item, ThingType):
+            self.inventory.replace_type(item)
+        else:
+            self._settle_things(self.inventory.replace_group(item))
+
+    def _settle_things(self, changes: Sequence[ThingChange]) -> None:
         for change in changes:
             self._recount_thing(change)
         for change in changes:
             self._settle_clients(change.thing)
-        return outcome
 
     def fire(self, now: float, offset: float, limit: int | None = None) -> int:
         """Fire the deadlines due at `now`, at most `limit`; return how many fired.

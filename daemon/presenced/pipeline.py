@@ -29,7 +29,7 @@ from presenced.events.model import (
 from presenced.fleet import Changes, ClientFilter, Fleet
 from presenced.presence import Distribution, ForgetReason
 from presenced.presence.record import Row
-from presenced.registry import Outcome
+from presenced.registry import Outcome, ThingGroup, ThingType
 from presenced.system.log import ThrottledLogger, get_logger
 
 _CONNECTED, _DISCONNECTED = ("presence", "connected"), ("presence", "disconnected")
@@ -174,6 +174,12 @@ class Pipeline:
             self._guard(partial(self.fleet.apply_registry, change, 0.0))
         for row in rows:
             self._guard(partial(self._merge, row, events.get(row.client_id), now))
+        self._publish()
+
+    def replace_registry(self, items: Iterable[ThingGroup | ThingType]) -> None:
+        """Take over groups and types, as the fleet of another partition has them."""
+        for item in items:
+            self._guard(partial(self.fleet.replace_registry, item))
         self._publish()
 
     def _merge(self, row: Row, event: LifecycleEvent | None, now: float) -> None:

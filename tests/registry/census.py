@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from presenced.events.model import RegistryEvent
 from presenced.registry import Inventory, Outcome
+from presenced.registry.inventory import ThingChange
 
 
 class Census:
@@ -21,11 +22,15 @@ class Census:
             assert event.timestamp is not None
             outcome, changes = self.inventory.apply(event, event.timestamp)
             outcomes[outcome] += 1
-            for change in changes:
-                self._count(change.type, change.groups, -1)
-                thing = change.thing
-                self._count(thing.type, self.inventory.groups_of(thing), 1)
+            self.note(changes)
         return outcomes
+
+    def note(self, changes: Iterable[ThingChange]) -> None:
+        """Count the things that have changed."""
+        for change in changes:
+            self._count(change.type, change.groups, -1)
+            thing = change.thing
+            self._count(thing.type, self.inventory.groups_of(thing), 1)
 
     def recount(self) -> Counter[tuple[str, str]]:
         """The counts as they must be."""

@@ -61,8 +61,31 @@ class Inventory:
     def apply(self, event: RegistryEvent, at: int) -> tuple[Outcome, Sequence[ThingChange]]:
         """Apply an event; `at` is its event time, or the received time in place of that."""
         outcome = self._handlers[type(event)](event, at)
-        changes, self._changes = self._changes, {}
-        return outcome, list(changes.values())
+        return outcome, self._take_changes()
+
+    def replace_group(self, group: ThingGroup) -> Sequence[ThingChange]:
+        """Take over all that events say of a group, as another inventory has it.
+
+        Which things are its members, this inventory says. The other one must have applied all
+        events of groups; what `apply` made of such events here is replaced.
+        """
+        own = self.groups.get_or_create(group.name)
+        if _stated_of_group(own) != _stated_of_group(group):
+            own.stamp, own.own_parent = group.stamp, group.own_parent
+            own.attributes, own.parent_relations = group.attributes, group.parent_relations
+            if group.deleted_at > own.deleted_at:
+                self._end_group(own, group.deleted_at)
+            else:
+                self._move(own)
+        return self._take_changes()
+
+    def replace_type(self, kind: ThingType) -> None:
+        """Take over all that events say of a thing type, as `replace_group` does."""
+        own = self.types.get_or_create(kind.name)
+        if _stated_of_type(own) != _stated_of_type(kind):
+            own.stamp, own.deleted_at, own.deprecated = kind.stamp, kind.deleted_at, kind.deprecated
+            own.searchable, own.propagating = kind.searchable, kind.propagating
+            self.types.put(own)
 
     def restore(
         self, things: Iterable[Thing], types: Iterable[ThingType], groups: Iterable[ThingGroup]
@@ -107,6 +130,10 @@ class Inventory:
     def is_in(self, thing: Thing, group: str) -> bool:
         """Return whether a thing is a member of a group or of one of its subgroups."""
         return any(group in self.groups.lineage(each) for each in thing.groups)
+
+    def _take_changes(self) -> list[ThingChange]:
+        changes, self._changes = self._changes, {}
+        return list(changes.values())
 
     def _apply_thing(self, event: ThingEvent, at: int) -> Outcome:
         thing = self.things.get_or_create(event.thing_name)
@@ -268,3 +295,17 @@ class Inventory:
                 self.things.put(thing)
                 # An event that moves several groups changes a thing in steps.
                 self._changes.setdefault(thing.name, change)
+
+
+def _stated_of_group(group: ThingGroup) -> tuple[object, ...]:
+    return (
+        group.stamp,
+        group.deleted_at,
+        group.own_parent,
+        group.attributes,
+        group.parent_relations,
+    )
+
+
+def _stated_of_type(kind: ThingType) -> tuple[object, ...]:
+    return kind.stamp, kind.deleted_at, kind.deprecated, kind.searchable, kind.propagating

@@ -1,7 +1,9 @@
 """The fleet of one partition of Kafka: a shard, and the changelog that keeps it."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 
+from presenced.events.message import Message
 from presenced.service.shard import Shard
 from presenced.sources.gaps import Gap, GapReason
 from presenced.sources.inbox import Inbox, InboxTurns
@@ -51,6 +53,20 @@ class ShardFleet:
         """Take over what has been restored."""
         self.shard.pipeline.recount()
         self.shard.delivery.arm()
+
+    def replace_registry(self, records: Iterable[Record]) -> None:
+        """Take over thing types and groups, which the owner of partition 0 has written."""
+        self.shard.pipeline.replace_registry(self.store.registry_of(records))
+        self.store.flush()
+
+    def apply_global(self, messages: Sequence[Message], position: int) -> None:
+        """Apply events of the global topic, up to the offset `position`.
+
+        No deadline fires before them: events of the partition may be older, and still wait.
+        """
+        if messages:
+            self.shard.pipeline.process(messages, hold_after=-math.inf)
+        self.store.global_position = position
 
     def note_gap(self) -> None:
         """Report that events are missing."""

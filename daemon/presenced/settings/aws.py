@@ -149,7 +149,8 @@ class ReconcileSettings(Section):
     """
 
     enabled: Flag = False
-    """Whether presenced sends requests to AWS. Takes effect at the next start."""
+    """Whether presenced asks. Takes effect at the next start. Not available with
+    `source: kafka`."""
 
     snapshot_every: Duration = file_default("6h")
     """How often AWS's record of the whole fleet is read and compared. 0s reads it only at start

@@ -8,9 +8,13 @@ import asyncio
 from collections.abc import Iterable
 
 from presenced.pipeline import Batch, Pipeline
-from presenced.sources.kafka.partition import Unwritten
+from presenced.registry import ThingGroup, ThingType
+from presenced.sources.kafka.partition import GLOBAL_OWNER, Record, Unwritten
 from presenced.store.changelog_records import RecordEncoder, RecordReader, Records
+from presenced.store.changes import Changes
 from presenced.store.collector import Collector
+from presenced.store.records import restored_object
+from presenced.store.schema import ThingGroupRow, ThingTypeRow
 from presenced.store.totals import Total
 from presenced.store.writer import Done, WriterCounts
 from presenced.system.log import ThrottledLogger, get_logger
@@ -21,7 +25,8 @@ class Changelog:
     """The rows of a fleet and the position up to which its events are applied.
 
     `restore` may be called in any thread, before anything changes; all other methods are called on
-    the event loop. `position` is the offset of the next event to apply.
+    the event loop. `position` is the offset of the next event to apply, `global_position` that in
+    the global topic, None if it is not known or another partition's.
 
     `take` returns what has changed since, to be written in one transaction. Its outcome is
     `written` or `failed`; after a failure the next `take` returns the rows again, or later ones of
@@ -33,11 +38,14 @@ class Changelog:
     ) -> None:
         self.partition = partition
         self.position = 0
+        self.global_position: int | None = None
         self.counts = WriterCounts()
         self._pipeline = pipeline
         self._collector = Collector(pipeline, None, totals, clocks, self.counts)
         self._encoder = RecordEncoder()
         self._unwritten: Records = {}
+        self._unwritten_registry: Records = {}
+        self._registry: Records = {}  # as it was taken last
         self._waiting: list[Done] = []
         self._taken: list[Done] = []
         self._is_dirty = False
@@ -50,15 +58,29 @@ class Changelog:
         """
         self._collector.restore(rows)
         self._encoder.restore(self._pipeline.fleet.presence.disconnects)
+        self._note_damage(rows)
+
+    def _note_damage(self, rows: RecordReader) -> None:
         if rows.damaged:
             self.counts.failures["corrupt"] += rows.damaged
             self._log.error("records of the state topic cannot be read", records=rows.damaged)
 
+    def registry_of(self, records: Iterable[Record]) -> list[ThingType | ThingGroup]:
+        """Return the thing types and groups in records of the global state topic."""
+        rows = RecordReader()
+        for key, value in records:
+            rows.add(key, value)
+        types = [restored_object(ThingType(row.name), row) for row in rows.read(ThingTypeRow)]
+        groups = [restored_object(ThingGroup(row.name), row) for row in rows.read(ThingGroupRow)]
+        self._note_damage(rows)
+        return [*types, *groups]
+
     def observe(self, batch: Batch) -> None:
         """Note what a batch changed, and up to which event."""
         self._collector.dirty.observe(batch)
-        if batch.messages:
-            self.position = batch.messages[-1].offset + 1
+        # Events of the global topic have no offset.
+        if batch.messages and (offset := batch.messages[-1].offset) >= 0:
+            self.position = offset + 1
         self._is_dirty = True
 
     def flush(self, done: Done | None = None) -> None:
@@ -88,13 +110,34 @@ class Changelog:
             return None
         self._is_dirty = False
         self._taken, self._waiting = self._waiting, []
-        records = self._encoder.encode(self._collector.collect())
+        changes = self._collector.collect()
+        registry = self._take_registry(changes)
+        records = self._encoder.encode(changes)
         if refused := self._encoder.refused - self.counts.rows_refused:
             self.counts.rows_refused += refused
             self._log.warning("rows left out of the state topic: no valid text", rows=refused)
         if self._unwritten:
             records, self._unwritten = self._unwritten | records, {}
-        return Unwritten(records, self.position)
+        return Unwritten(records, self.position, registry)
+
+    def _take_registry(self, changes: Changes) -> Records:
+        """Return the types and groups that have changed, for the global state topic.
+
+        That topic keeps those of all partitions but the one whose events make them.
+        """
+        if self.partition != GLOBAL_OWNER:
+            changes.thing_types.clear()
+            changes.thing_groups.clear()
+            return {}
+        # Most changes are of members, which a group's row does not have.
+        registry = {
+            key: value
+            for key, value in self._encoder.encode_registry(changes).items()
+            if key not in self._registry or self._registry[key] != value
+        }
+        self._registry |= registry
+        registry, self._unwritten_registry = self._unwritten_registry | registry, {}
+        return registry
 
     def written(self, unwritten: Unwritten) -> None:
         """Take note that what `take` returned last is committed."""
@@ -106,6 +149,7 @@ class Changelog:
     def failed(self, unwritten: Unwritten) -> None:
         """Take note that the transaction of what `take` returned last was aborted."""
         self._unwritten = unwritten.records | self._unwritten
+        self._unwritten_registry = {**unwritten.global_records, **self._unwritten_registry}
         self._waiting = self._taken + self._waiting
         self._taken = []
         self._is_dirty = True

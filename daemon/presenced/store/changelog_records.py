@@ -10,7 +10,7 @@ record of each key, so a record must be complete by itself. Two tables differ fr
   and one tombstone for each disconnect would double the records.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,6 +26,7 @@ BLOCK = 64
 _ARRIVALS = "arrivals"
 _KEPT_APART = frozenset({"counted_disconnects", "forget_requests"})
 _WHOLE_TABLES = tuple(table for table in TABLES if table.name not in _KEPT_APART)
+_REGISTRY_TABLES = tuple(t for t in TABLES if t.name in ("thing_types", "thing_groups"))
 _STATES = frozenset(State)
 
 _encode = msgspec.json.Encoder().encode
@@ -55,15 +56,23 @@ class RecordEncoder:
 
     def encode(self, changes: Changes) -> Records:
         """Return the records of all changes."""
+        records = self._encode_tables(changes, _WHOLE_TABLES)
+        self._encode_disconnects(changes.counted_disconnects, records)
+        return records
+
+    def encode_registry(self, changes: Changes) -> Records:
+        """Return the records of thing types and groups."""
+        return self._encode_tables(changes, _REGISTRY_TABLES)
+
+    def _encode_tables(self, changes: Changes, tables: Iterable[Table]) -> Records:
         records: Records = {}
-        for table in _WHOLE_TABLES:
+        for table in tables:
             rows: dict[Any, tuple[Any, ...] | None] = getattr(changes, table.name)
             for key, row in rows.items():
                 try:
                     self._encode_row(table, key, row, records)
                 except UnicodeEncodeError:
                     self.refused += 1
-        self._encode_disconnects(changes.counted_disconnects, records)
         return records
 
     def _encode_row(

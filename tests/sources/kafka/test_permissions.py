@@ -23,14 +23,13 @@ def settings(**security: Any) -> KafkaSettings:
 def test_a_worker_writes_state_and_reads_events() -> None:
     kafka = settings()
 
-    def operations(topic: str, *, asks_aws: bool = False) -> tuple[str, ...]:
-        return topic_permission(kafka, topic, asks_aws=asks_aws).operations
+    def operations(topic: str) -> tuple[str, ...]:
+        return topic_permission(kafka, topic).operations
 
     assert "Write" in operations(kafka.state_topic)
     assert "Write" in operations(kafka.global_state_topic)
     assert "Write" not in operations(kafka.topic)
-    assert "Write" not in operations(kafka.global_topic, asks_aws=True)
-    assert "Write" in operations(kafka.topic, asks_aws=True)
+    assert "Write" not in operations(kafka.global_topic)
     assert all("Read" in operations(topic) for topic in (kafka.topic, kafka.state_topic))
 
 

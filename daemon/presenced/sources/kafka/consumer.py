@@ -23,8 +23,8 @@ from confluent_kafka import (
 
 from presenced.events.message import Message
 from presenced.sources.kafka.errors import OUT_OF_RANGE, PARTITION_END
+from presenced.sources.kafka.messages import message_of
 from presenced.sources.kafka.partition import OwnedPartition
-from presenced.sources.records import TOPIC_HEADER, UnreadableRecordError, read_record
 from presenced.system.log import get_logger
 from presenced.system.loop import Clocks
 
@@ -177,36 +177,12 @@ class GroupConsumer:
                 self._take_error(record, error, ends)
                 continue
             number: int = record.partition()  # type: ignore[assignment]
-            messages[number].append(self._message(record, wall, offset))
+            messages[number].append(message_of(record, wall, offset))
         for number, batch in messages.items():
             self._put(number, batch)
         for number, end in ends.items():
             if (partition := self._running.get(number)) is not None:
                 partition.end = end
-
-    def _message(self, record: Record, wall: float, offset: float) -> Message:
-        """Return a record as a message, received when it entered the topic, but not after `wall`.
-
-        `offset` turns wall-clock time into monotonic time.
-        """
-        value = record.value() or b""
-        try:
-            topic, payload = read_record(value)
-        except UnreadableRecordError:
-            topic, payload = self._read_with_header(record, value)
-        received = record.timestamp()[1] / 1000
-        if received > wall or received <= 0:
-            received = wall
-        at: int = record.offset()  # type: ignore[assignment]
-        return Message(topic, payload, 1, received, received + offset, offset=at)
-
-    def _read_with_header(self, record: Record, value: bytes) -> tuple[str, bytes]:
-        """Read a record whose topic is in a header; without topic it is rejected, and counted."""
-        headers: Mapping[str, Any] = dict(record.headers() or ())
-        try:
-            return read_record(value, (headers.get(TOPIC_HEADER) or b"").decode())
-        except (UnreadableRecordError, UnicodeError):
-            return "", value
 
     def _put(self, number: int, messages: list[Message]) -> None:
         partition = self._running.get(number)

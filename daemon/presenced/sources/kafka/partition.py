@@ -1,14 +1,19 @@
 """A partition that the worker owns, and what the source asks of its fleet."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from presenced.events.message import Message
 from presenced.sources.inbox import Inbox
 from presenced.sources.kafka.end_marks import EndMarks
 
 Record = tuple[bytes | None, bytes | None]
-"""Key and value of a record of the state topic."""
+"""Key and value of a record of a state topic."""
+
+GLOBAL_OWNER = 0
+"""The partition whose owner applies the events of the global topic."""
 
 
 POSITION_KEY = b'["position"]'
@@ -24,11 +29,13 @@ class Unwritten(NamedTuple):
     """What one transaction is to write of one partition.
 
     `records` are values by key, for the partition of the state topic; None is a tombstone.
-    `position` is the offset of the next event, up to which they are the effect.
+    `position` is the offset of the next event, up to which they are the effect. `global_records`
+    are for the global state topic.
     """
 
     records: dict[bytes, bytes | None]
     position: int
+    global_records: Mapping[bytes, bytes | None] = MappingProxyType({})
 
 
 class PartitionStore(Protocol):
@@ -36,6 +43,9 @@ class PartitionStore(Protocol):
 
     position: int
     """The offset of the next event to apply."""
+
+    global_position: int | None
+    """That in the global topic; None if it is not known, and in partitions without its events."""
 
     def take(self) -> Unwritten | None:
         """Return what has changed since the last call; None if nothing has.
@@ -70,6 +80,12 @@ class PartitionFleet(Protocol):
     def restored(self) -> None:
         """Take over what `restore` has restored; events follow."""
 
+    def replace_registry(self, records: Iterable[Record]) -> None:
+        """Take over thing types and groups, from records of the global state topic."""
+
+    def apply_global(self, messages: Sequence[Message], position: int) -> None:
+        """Apply events of the global topic, up to the offset `position`."""
+
     def note_gap(self) -> None:
         """Take note that events are missing: their offsets are out of range."""
 
@@ -103,9 +119,9 @@ class OwnedPartition:
     consumer sets `delivered`, the offset behind the last record in the inbox, and `end`, the offset
     at which the partition ended when that was last reached. `hole` is where offsets are missing and
     are read again, `has_holes` whether they are missing in the topic. `gone` is set by that thread
-    when the partition is the worker's no more, and nothing of it may be written. `was_restored` is whether
-    the thread that restores has left the fleet to the event loop; `has_last`, whether the writer
-    has taken the last changes of a partition that is revoked; `is_settled`, whether they are
+    when the partition is the worker's no more, and nothing of it may be written. `was_restored` is
+    whether the thread that restores has left the fleet to the event loop; `has_last`, whether the
+    writer has taken the last changes of a partition that is revoked; `is_settled`, whether they are
     written.
     """
 

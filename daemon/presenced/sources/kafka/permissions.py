@@ -56,13 +56,9 @@ def transactional_id(kafka: KafkaSettings, member: str) -> str:
     return f"{kafka.group}-{member}"
 
 
-def topic_permission(kafka: KafkaSettings, topic: str, *, asks_aws: bool) -> Permission:
-    """Return what a worker does with a topic.
-
-    If `asks_aws`, the owner of partition 0 writes what AWS says into the topic of events.
-    """
+def topic_permission(kafka: KafkaSettings, topic: str) -> Permission:
+    """Return what a worker does with a topic."""
     writes = topic in (kafka.state_topic, kafka.global_state_topic)
-    writes |= asks_aws and topic == kafka.topic
     operations = ("Describe", "DescribeConfigs", "Read", *(("Write",) if writes else ()))
     return Permission("topic", topic, operations)
 

@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from presenced.presence.counts import Distribution
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.partition import POSITION_KEY, OwnedPartition, Unwritten
+from presenced.sources.kafka.worker_config import WorkerTopics
 from presenced.system.log import ThrottledLogger, get_logger
 
 _INTERVAL = 0.1
@@ -38,10 +39,14 @@ T = TypeVar("T")
 
 
 class Work(NamedTuple):
-    """What one transaction is about: what has changed, and the positions where nothing has."""
+    """What one transaction is about: what has changed, and the positions where nothing has.
+
+    `global_position` is the position in the global topic, None if it is another worker's.
+    """
 
     changed: Sequence[tuple[OwnedPartition, Unwritten]]
     unchanged: Mapping[int, int]
+    global_position: int | None
 
 
 class Ledger(Protocol):
@@ -83,8 +88,7 @@ class TransactionWriter:
     def __init__(
         self,
         config: Mapping[str, Any],
-        topic: str,
-        state_topic: str,
+        topics: WorkerTopics,
         membership: Callable[[], Any],
         ledger: Ledger,
         lease: Lease,
@@ -92,8 +96,7 @@ class TransactionWriter:
         self.counts = TransactionCounts()
         self.failure: KafkaError | None = None
         self._config = config
-        self._topic = topic
-        self._state_topic = state_topic
+        self._topics = topics
         self._membership = membership
         self._ledger = ledger
         self._lease = lease
@@ -219,12 +222,18 @@ class TransactionWriter:
         """Write all of it. Raises KafkaException if the transaction has failed."""
         producer = self._producer
         assert producer is not None  # noqa: S101 - see `_attempt`
+        topics = self._topics
         producer.begin_transaction()
         for partition, unwritten in work.changed:
-            self._produce(producer, partition.number, unwritten)
+            position = {POSITION_KEY: str(unwritten.position).encode()}
+            self._produce(producer, topics.state, partition.number, unwritten.records)
+            self._produce(producer, topics.state, partition.number, position)
+            self._produce(producer, topics.global_state, 0, unwritten.global_records)
         positions = dict(work.unchanged)
         positions.update((each.number, unwritten.position) for each, unwritten in work.changed)
-        places = [TopicPartition(self._topic, *item) for item in positions.items()]
+        places = [TopicPartition(topics.events, *item) for item in positions.items()]
+        if work.global_position is not None:
+            places.append(TopicPartition(topics.global_events, 0, work.global_position))
         at = self._lease.now()
         self._until_known(
             lambda timeout: producer.send_offsets_to_transaction(places, membership, timeout)
@@ -232,10 +241,15 @@ class TransactionWriter:
         self._until_known(producer.commit_transaction)
         self._lease.renew(at)
 
-    def _produce(self, producer: Producer, partition: int, unwritten: Unwritten) -> None:
-        produce, topic = producer.produce, self._state_topic
-        position = {POSITION_KEY: str(unwritten.position).encode()}
-        for key, value in (unwritten.records | position).items():
+    def _produce(
+        self,
+        producer: Producer,
+        topic: str,
+        partition: int,
+        records: Mapping[bytes, bytes | None],
+    ) -> None:
+        produce = producer.produce
+        for key, value in records.items():
             while True:
                 try:
                     produce(topic, value, key, partition)
@@ -248,7 +262,7 @@ class TransactionWriter:
                     self.counts.rows_refused += 1
                     self._throttled.warning("row too large for the state topic", bytes=len(key))
                 break
-        self.counts.rows += len(unwritten.records)
+        self.counts.rows += len(records)
 
     def _until_known(self, call: Callable[[float], None]) -> None:
         """Call until it succeeds, or fails in a way that repeating it would not mend.

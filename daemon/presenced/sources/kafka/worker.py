@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from presenced.sources.kafka.consumer import GroupConsumer
 from presenced.sources.kafka.end_offsets import EndOffsets
 from presenced.sources.kafka.errors import is_fatal, is_passing
+from presenced.sources.kafka.global_topics import GlobalTopics
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.restorer import AbandonedError, Restored, Restorer
@@ -57,24 +58,32 @@ class Worker:
         self._open = open_partition
         self._on_end = on_end
         self._clocks = clocks
-        self._topic = config.topic
+        self._topic = config.topics.events
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._fatal: KafkaError | None = None
         self._next_to_take = 0
         self._is_asking = False
         self._ends = EndOffsets(config.admin)
-        self._consumer = GroupConsumer(config.consumer, config.topic, self, clocks)
+        self._consumer = GroupConsumer(config.consumer, config.topics.events, self, clocks)
         self._restorer = Restorer(
             config.restorer,
-            config.topic,
-            config.state_topic,
+            config.topics.events,
+            config.topics.state,
             self._ends,
             self._restore_done,
             self._restore_failed,
         )
         self._config = config
         self.writer = self._new_writer()
+        self._global = GlobalTopics(
+            config.global_reader,
+            config.topics,
+            self.owned,
+            self.errors,
+            self._call,
+            clocks,
+        )
         self._log = get_logger("presenced.kafka")
         self._throttled = ThrottledLogger(self._log)
 
@@ -82,8 +91,7 @@ class Worker:
         config = self._config
         return TransactionWriter(
             config.producer,
-            config.topic,
-            config.state_topic,
+            config.topics,
             self._consumer.membership,
             self,
             self._lease,
@@ -92,6 +100,7 @@ class Worker:
     def start(self) -> None:
         """Join the group."""
         self._restorer.start()
+        self._global.start()
         self.writer.start()
         self._consumer.start()
 
@@ -108,6 +117,7 @@ class Worker:
         self._stopping = True
         self.writer.stop()
         self._restorer.stop()
+        self._global.stop()
         self._close_partitions([*self.owned.values()])
 
     def held_at(self, number: int) -> float:
@@ -166,7 +176,8 @@ class Worker:
                     self._show_if_caught_up(partition)
 
     def _show_if_caught_up(self, partition: OwnedPartition) -> None:
-        if partition.stage is Stage.CATCHING_UP and partition.marks.reached > -math.inf:
+        has_caught_up = partition.marks.reached > -math.inf and self._global.is_complete
+        if partition.stage is Stage.CATCHING_UP and has_caught_up:
             partition.stage = Stage.SHOWN
             assert partition.fleet is not None  # noqa: S101 - it is running
             partition.fleet.show()
@@ -267,6 +278,7 @@ class Worker:
             fleet.note_gap()
         partition.was_restored = True
         partition.stage = Stage.CATCHING_UP
+        self._global.begin(partition)
         self._consumer.begin(partition, restored.position)
 
     def _restore_failed(self, partition: OwnedPartition, error: Exception) -> None:
@@ -300,6 +312,7 @@ class Worker:
     def _stop(self, partition: OwnedPartition, stage: Stage) -> None:
         was_running = partition.is_running
         partition.stage = stage
+        self._global.end(partition)
         self.lag.pop(partition.number, None)
         if was_running and partition.fleet is not None:
             partition.fleet.stop()
@@ -350,6 +363,7 @@ class Worker:
         """Take the changes of one partition after the other, with other work in between."""
         until = time.perf_counter() + _SLICE
         changed, unchanged, rows = [], {}, 0
+        global_position = None
         owned = list(self.owned.values())
         first = self._next_to_take % max(1, len(owned))
         for at, partition in enumerate(owned[first:] + owned[:first]):
@@ -359,19 +373,21 @@ class Worker:
                 continue
             partition.has_last = partition.stage is Stage.REVOKED
             unwritten = fleet.store.take()
+            if fleet.store.global_position is not None:
+                global_position = fleet.store.global_position
             if unwritten is None:
                 unchanged[partition.number] = fleet.store.position
                 partition.is_settled = partition.has_last
                 continue
             changed.append((partition, unwritten))
-            rows += len(unwritten.records)
+            rows += len(unwritten.records) + len(unwritten.global_records)
             if rows >= _MAX_ROWS:
                 self._next_to_take = first + at + 1
                 break
             if time.perf_counter() >= until:
                 await asyncio.sleep(0)
                 until = time.perf_counter() + _SLICE
-        return Work(changed, unchanged)
+        return Work(changed, unchanged, global_position)
 
     def _written(self, work: Work) -> None:
         self.errors.pop("group", None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from presenced.settings.kafka import KafkaSettings
@@ -17,16 +17,28 @@ _FETCH_QUEUE_KB = 16_384
 _RESTORE_QUEUE_KB = 65_536
 
 
+class WorkerTopics(NamedTuple):
+    """The names of the topics; the global ones have one partition."""
+
+    events: str
+    state: str
+    global_events: str
+    global_state: str
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """The configuration of each client of a worker, and the topics."""
+    """The configuration of each client of a worker, and the topics.
+
+    `restorer` reads the state topic, `global_reader` the two global topics.
+    """
 
     consumer: Mapping[str, Any]
     restorer: Mapping[str, Any]
     producer: Mapping[str, Any]
     admin: Mapping[str, Any]
-    topic: str
-    state_topic: str
+    global_reader: Mapping[str, Any]
+    topics: WorkerTopics
 
 
 def worker_config(
@@ -82,8 +94,14 @@ def worker_config(
             "queue.buffering.max.messages": 500_000,
         },
         admin=connection,
-        topic=kafka.topic,
-        state_topic=kafka.state_topic,
+        global_reader={
+            **reader,
+            "auto.offset.reset": "error",
+            "queued.max.messages.kbytes": _FETCH_QUEUE_KB,
+        },
+        topics=WorkerTopics(
+            kafka.topic, kafka.state_topic, kafka.global_topic, kafka.global_state_topic
+        ),
     )
 
 

@@ -1,0 +1,289 @@
+"""Types and groups of the whole fleet, over workers that each have a part of the things."""
+
+import json
+import signal
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Producer
+
+from daemons import Samples
+from kafka_fleet import Worker
+from kafka_server import Kafka
+from presenced_emulator.events import EventMessage
+from presenced_emulator.registry import Registry
+from waiting import wait_for
+
+PARTITIONS, THINGS = 6, 40
+HALLS = {"hall-1": "north", "hall-2": "north", "hall-3": "south"}
+OF_THINGS = ("thing", "thingTypeAssociation", "thingGroupMembership")
+"""The events that an IoT rule keys by the name of the thing; all others are global."""
+
+
+class Plant:
+    """A registry whose events are published as IoT rules do it, and the workers that follow it."""
+
+    def __init__(self, kafka: Kafka, directory: Path) -> None:
+        self.registry = Registry(Random(15))
+        self.online: set[str] = set()
+        self.jobs = 0
+        self.workers: list[Worker] = []
+        self._kafka = kafka
+        self._directory = directory
+        name = f"plant-{uuid4().hex[:8]}"
+        self.topics = {
+            "topic": name,
+            "state_topic": f"{name}-state",
+            "global_topic": f"{name}-global",
+            "global_state_topic": f"{name}-global-state",
+        }
+        self._producer = Producer(
+            {"bootstrap.servers": kafka.bootstrap, "partitioner": "murmur2_random", "linger.ms": 0}
+        )
+
+    def add_worker(self) -> Worker:
+        """Start one more worker, which creates the topics if it is the first."""
+        number = len(self.workers)
+        worker = Worker(self._directory / f"worker-{number}", self._kafka)
+        worker.settings["kafka"] |= self.topics | {"group": self.topics["topic"]}
+        worker.write()
+        if not number:
+            worker.create_topics(PARTITIONS)
+        self.workers.append(worker)
+        worker.start()
+        return worker
+
+    def publish(self, messages: Iterable[EventMessage]) -> None:
+        for message in messages:
+            family = message.topic.split("/")[2]
+            of_thing = family in OF_THINGS
+            self._produce(
+                self.topics["topic" if of_thing else "global_topic"],
+                message.fields | {"topic": message.topic},
+                next(iter(message.things)) if of_thing else None,
+            )
+        assert self._producer.flush(30) == 0
+
+    def connect(self, name: str) -> None:
+        self.online.add(name)
+        event = {
+            "eventType": "connected",
+            "clientId": name,
+            "sessionIdentifier": "s1",
+            "versionNumber": 1,
+            "timestamp": round(time.time() * 1000),
+            "topic": f"$aws/events/presence/connected/{name}",
+        }
+        self._produce(self.topics["topic"], event, name)
+
+    def run_job(self) -> None:
+        """Cancel a job."""
+        self.jobs += 1
+        name = f"job-{self.jobs}"
+        event = {
+            "eventType": "JOB",
+            "eventId": name,
+            "timestamp": round(time.time()),
+            "operation": "canceled",
+            "jobId": name,
+            "status": "CANCELED",
+            "topic": f"$aws/events/job/{name}/canceled",
+        }
+        self._produce(self.topics["global_topic"], event, None)
+        assert self._producer.flush(30) == 0
+
+    def _produce(self, topic: str, event: dict[str, object], key: str | None) -> None:
+        self._producer.produce(topic, json.dumps(event), key)
+        self._producer.poll(0)
+
+    @property
+    def truth(self) -> dict[tuple[str, str, str], float]:
+        """How many clients each type and group truly has, by state; without zeros."""
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for name, thing in self.registry.things.items():
+            state = "online" if name in self.online else "unknown"
+            counts["thing_type", thing.thing_type, state] += 1
+            for group in self.registry.groups_of(name):
+                counts["thing_group", group, state] += 1
+        return dict(counts)
+
+    @property
+    def shown(self) -> dict[tuple[str, str, str], float]:
+        """What the workers show of that together, each partition once."""
+        largest: dict[tuple[str, tuple[str, str, str]], float] = defaultdict(float)
+        for name, labels, value in self._samples():
+            for kind in ("thing_type", "thing_group"):
+                if name == f"iot_{kind}_clients":
+                    key = (kind, labels[kind], labels["state"])
+                    at = (labels["partition"], key)
+                    largest[at] = max(largest[at], value)
+        sums: Counter[tuple[str, str, str]] = Counter()
+        for (_, key), value in largest.items():
+            sums[key] += int(value)
+        return dict(+sums)
+
+    def numbers(self, metric: str) -> list[float]:
+        """The value of a metric without partition at each worker that shows any partition."""
+        return [value for name, _, value in self._samples() if name == metric]
+
+    @property
+    def jobs_counted(self) -> float:
+        counted = [
+            value
+            for name, labels, value in self._samples()
+            if name == "iot_job_events_total" and labels["operation"] == "canceled"
+        ]
+        return sum(counted)
+
+    def _samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
+        for worker in self.workers:
+            if worker.running:
+                samples: Samples = worker.scrape()
+                for (name, labels), value in samples.items():
+                    yield name, dict(labels), value
+
+    def wait_until_true(self) -> None:
+        """Wait until all workers show what is true of types, groups and jobs."""
+        groups, types = len(self.registry.groups), len(self.registry.types)
+
+        def differences() -> list[object]:
+            alive = sum(worker.running for worker in self.workers)
+            wrong: list[object] = [
+                (key, self.shown.get(key), self.truth.get(key))
+                for key in self.shown.keys() | self.truth.keys()
+                if self.shown.get(key) != self.truth.get(key)
+            ]
+            if (shown := self.numbers("iot_thing_groups")) != [groups] * alive:
+                wrong.append(("groups", shown, groups))
+            if (shown := self.numbers("iot_thing_types")) != [types] * alive:
+                wrong.append(("types", shown, types))
+            if self.jobs_counted != self.jobs:
+                wrong.append(("jobs", self.jobs_counted, self.jobs))
+            return wrong
+
+        deadline = time.monotonic() + 60
+        while (wrong := differences()) and time.monotonic() < deadline:
+            time.sleep(0.3)
+        assert not wrong, [w.get("/-/ready")[1] for w in self.workers if w.running]
+
+    def owner_of_the_first(self) -> Worker:
+        """The worker that has partition 0."""
+        found: list[Worker] = []
+
+        def is_found() -> bool:
+            found[:] = [w for w in self.workers if (v := w.view()) and 0 in v.owned]
+            return len(found) == 1
+
+        wait_for(is_found, 30, "an owner of partition 0")
+        return found[0]
+
+
+@pytest.fixture
+def plant(kafka: Kafka, tmp_path: Path) -> Iterator[Plant]:
+    made = Plant(kafka, tmp_path)
+    yield made
+    for worker in made.workers:
+        worker.stop()
+
+
+def found(plant: Plant) -> None:
+    """Create types and a tree of groups, and things of which every other one is online."""
+    registry, now = plant.registry, time.time() - 100
+    for kind in ("pump", "valve"):
+        plant.publish(registry.create_type(kind, now, searchable=("site",)))
+    plant.publish(registry.create_group("plants", now, attributes={}))
+    for site in ("north", "south"):
+        plant.publish(registry.create_group(site, now, parent="plants", attributes={}))
+    for number in range(THINGS):
+        name = f"thing-{number}"
+        kind = "pump" if number % 3 else "valve"
+        plant.publish(registry.create_thing(name, now, thing_type=kind, attributes={}))
+        if number % 2:
+            plant.connect(name)
+    for hall, site in HALLS.items():
+        plant.publish(registry.create_group(hall, now, parent=site, attributes={}))
+    for number in range(THINGS):
+        into = [*HALLS, "south"][number % 4]
+        plant.publish(registry.regroup(f"thing-{number}", now, into=into))
+    plant.run_job()
+
+
+def test_groups_are_right_in_every_partition_whoever_owns_the_first(plant: Plant) -> None:
+    plant.add_worker()
+    plant.add_worker()
+    found(plant)
+    plant.wait_until_true()
+
+    plant.run_job()
+    plant.wait_until_true()
+    killed = plant.owner_of_the_first()
+    killed.signal(signal.SIGKILL)
+    killed.wait(10)
+    registry, now = plant.registry, time.time()
+    # Meanwhile, with no owner: a group goes, and another one comes with things of it.
+    plant.publish(registry.delete_group("hall-1", now))
+    plant.publish(registry.create_group("hall-4", now, parent="south", attributes={}))
+    for number in range(0, THINGS, 4):
+        plant.publish(registry.regroup(f"thing-{number}", now, into="hall-4"))
+    plant.run_job()
+    plant.wait_until_true()
+
+    plant.add_worker().wait_until_ready()
+    killed.start()
+    killed.wait_until_ready()
+    plant.wait_until_true()
+    plant.publish(registry.delete_group("hall-4", time.time()))
+    plant.publish(registry.create_type("motor", time.time(), searchable=()))
+    plant.run_job()
+    plant.wait_until_true()
+
+
+def test_the_whole_group_restarts_without_applying_anything_twice(plant: Plant) -> None:
+    plant.add_worker()
+    found(plant)
+    plant.wait_until_true()
+    (worker,) = plant.workers
+    worker.signal(signal.SIGTERM)
+    worker.wait(20)
+    worker.start()
+    worker.wait_until_ready()
+    plant.run_job()
+    plant.wait_until_true()
+
+
+def test_groups_arrive_after_the_broker_has_crashed(kafka_of: Any, tmp_path: Path) -> None:
+    kafka = kafka_of()
+    plant = Plant(kafka, tmp_path)
+    try:
+        plant.add_worker()
+        found(plant)
+        plant.wait_until_true()
+        kafka.kill()
+        kafka.start()
+        plant.publish(
+            plant.registry.create_group("yard", time.time(), parent="north", attributes={})
+        )
+        plant.publish(plant.registry.regroup("thing-1", time.time(), into="yard"))
+        plant.run_job()
+        plant.wait_until_true()
+    finally:
+        for worker in plant.workers:
+            worker.stop()
+
+
+def test_a_global_topic_that_cannot_be_read_is_told(kafka: Kafka, plant: Plant) -> None:
+    worker = plant.add_worker()
+    worker.wait_until_ready()
+    topic = plant.topics["global_state_topic"]
+    kafka.admin.delete_topics([topic])[topic].result(30)
+    wait_for(lambda: "global topics: " in worker.get("/-/ready")[1], 60, "the problem")
+    kafka.create_topic(topic, cleanup_policy="compact")
+    worker.wait_until_ready()
+    found(plant)
+    plant.wait_until_true()
