@@ -252,7 +252,7 @@ def test_a_backlog_makes_nobody_offline(sqs, queue):
         settings = settings_of(queue, **{"presence.offline_delay": f"{round(delay * 1000)}ms"})
         async with Stage(settings) as stage:
             await until(lambda: stage.states.get("z") is State.OFFLINE)
-            assert not stage.source.problems
+            await until(lambda: not stage.source.problems)
             assert set(stage.states) == {"z", *names}
             assert stage.transitions[State.OFFLINE] == 1
             await emptied(sqs, queue)

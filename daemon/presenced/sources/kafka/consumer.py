@@ -80,7 +80,7 @@ class GroupConsumer:
         self._max_backlog = max_backlog
         self._owned: dict[int, OwnedPartition] = {}
         self._running: dict[int, OwnedPartition] = {}
-        self._to_begin: list[tuple[OwnedPartition, int]] = []
+        self._to_begin: list[tuple[OwnedPartition, int | None]] = []
         self._stopping = False
         self._membership: Any = None
         self._log = get_logger("presenced.kafka")
@@ -94,6 +94,13 @@ class GroupConsumer:
     def begin(self, partition: OwnedPartition, position: int) -> None:
         """Deliver the records of a partition from an offset on; called from any thread."""
         self._to_begin.append((partition, position))
+
+    def begin_again(self, partition: OwnedPartition) -> None:
+        """Deliver what follows the last record; called from any thread.
+
+        librdkafka may not fetch a partition that was paused, and assigned anew while others were.
+        """
+        self._to_begin.append((partition, None))
 
     def stop(self) -> None:
         """Leave the group, after all partitions are revoked; called from any thread."""
@@ -158,6 +165,8 @@ class GroupConsumer:
         for partition, position in waiting:
             if self._owned.get(partition.number) is not partition:
                 continue
+            if position is None:
+                position = partition.delivered
             place = TopicPartition(self._topic, partition.number, position)
             # Not `seek`: librdkafka refuses it for a partition whose offset was out of range.
             self._consumer.incremental_unassign([place])

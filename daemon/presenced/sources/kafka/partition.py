@@ -99,6 +99,9 @@ class PartitionFleet(Protocol):
         """Give it up; nothing more is written."""
 
 
+_STALLED_AFTER = 3.0
+
+
 class Stage(Enum):
     """How far a partition is."""
 
@@ -130,6 +133,7 @@ class OwnedPartition:
         self.stage = Stage.RESTORING
         self.marks = EndMarks()
         self.fleet: PartitionFleet | None = None
+        self._waiting: tuple[int, float] | None = None
         self.hole: tuple[int, int] | None = None
         self.has_holes = False
         self.delivered = 0
@@ -138,6 +142,20 @@ class OwnedPartition:
         self.was_restored = False
         self.has_last = False
         self.is_settled = False
+
+    def has_stalled(self, end: float, now: float) -> bool:
+        """Return whether nothing has been delivered for long although there is more.
+
+        `end` is where the partition ends, `now` monotonic seconds.
+        """
+        if end <= self.delivered or self.fleet is None or self.fleet.inbox.backlog:
+            self._waiting = None
+        elif self._waiting is None or self._waiting[0] != self.delivered:
+            self._waiting = self.delivered, now
+        elif now - self._waiting[1] >= _STALLED_AFTER:
+            self._waiting = None
+            return True
+        return False
 
     @property
     def is_running(self) -> bool:

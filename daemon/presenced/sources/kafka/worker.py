@@ -173,6 +173,9 @@ class Worker:
                 if partition is not None and partition.is_running:
                     partition.marks.add(asked_at, end, partition.position)
                     self.lag[number] = max(0, end - partition.position)
+                    if partition.has_stalled(end, self._clocks.monotonic()):
+                        self._log.warning("partition is read again", partition=number)
+                        self._consumer.begin_again(partition)
                     self._show_if_caught_up(partition)
 
     def _show_if_caught_up(self, partition: OwnedPartition) -> None:
