@@ -1,0 +1,41 @@
+"""Events in another partition than that of their client are counted."""
+
+from presenced.events.message import Message
+from presenced.fleet import Fleet, Partition
+from presenced.pipeline import Pipeline
+from presenced.presence import PresenceRules
+from presenced.sources.kafka.partitioner import partition_of
+from presenced.sources.kafka.placement import Placement
+
+OF = 6
+
+
+def of_partition(number: int) -> str:
+    """A client ID whose events belong into a partition."""
+    return next(
+        name
+        for name in map("client-{}".format, range(1000))
+        if partition_of(name.encode(), OF) == number
+    )
+
+
+def test_each_event_of_a_client_in_the_wrong_partition_counts() -> None:
+    placement = Placement()
+    fleet = Fleet(PresenceRules())
+    pipeline = Pipeline(fleet, [placement.observer_of(Partition(2, OF))])
+    right, wrong = of_partition(2), of_partition(3)
+
+    def receive(kind: str, client_id: str, version: int) -> None:
+        payload = b'{"versionNumber": %d, "sessionIdentifier": "s%d"}' % (version, version)
+        topic = f"$aws/events/presence/{kind}/{client_id}"
+        pipeline.process([Message(topic, payload, 1, 10.0, 10.0)])
+
+    receive("connected", right, 1)
+    receive("disconnected", right, 1)
+    assert placement.misplaced == 0
+    receive("connected", wrong, 1)
+    assert placement.misplaced == 1
+    receive("disconnected", wrong, 1)
+    receive("connected", wrong, 2)
+    receive("connected", right, 2)
+    assert placement.misplaced == 3
