@@ -63,5 +63,6 @@ class SqsSettings(Section):
     Required with `source: sqs`."""
 
     receivers: Annotated[Number, Field(ge=1, le=32)] = 4
-    """How many requests for messages are open at the same time, from 1 to 32. Each gets up to 10
-    messages. More of them empty a long queue sooner."""
+    """How many requests for messages are open at the same time at most, from 1 to 32. Each gets up
+    to 10 messages. There is one as long as the queue is short; more of them empty a long queue
+    sooner."""
