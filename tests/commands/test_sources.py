@@ -73,7 +73,6 @@ def test_check_reads_the_files_of_kafka(
 @pytest.mark.parametrize(
     ("command", "text"),
     [
-        (["doctor"], KAFKA),
         (["record", "OUT"], KAFKA),
         (["simulate"], SQS),
         (["simulate"], KAFKA),

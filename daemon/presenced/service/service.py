@@ -290,7 +290,7 @@ class Service:
         # Under `stall` a file that cannot be written is what keeps presence behind.
         state = self._store.problems if self._store is not None else []
         if problems := self._source.problems:
-            return Readiness(ready=False, text="\n".join([*problems, *state]))
+            return Readiness(ready=False, text="\n".join([*state, *problems]))
         is_mqtt = self._metric_sources.mqtt is not None
         what = "every connection is up, every filter granted" if is_mqtt else self._source.summary
         lines = [f"ready: {what}"]
