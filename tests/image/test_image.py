@@ -23,8 +23,8 @@ from waiting import wait_for
 USER = 65532
 STATE = "/var/lib/presenced"
 MEGABYTE = 1_000_000
-# What the image adds to its base; it was 64 MB, 20 MB compressed, when this was written.
-MOST_BYTES, MOST_COMPRESSED = 80 * MEGABYTE, 30 * MEGABYTE
+# What the image adds to its base; it was 83 MB when this was written, 17 of them Kafka's client.
+MOST_BYTES, MOST_COMPRESSED = 95 * MEGABYTE, 36 * MEGABYTE
 
 
 @pytest.fixture
@@ -281,7 +281,7 @@ for directory, _, files in os.walk("/opt/presenced"):
 
 def test_it_is_small(image: str, base: str) -> None:
     added = containers.inspect(image)["Size"] - containers.inspect(base)["Size"]
-    assert added < MOST_BYTES
+    assert added < MOST_BYTES, added
     program = """
 import io, tarfile
 buffer = io.BytesIO()
