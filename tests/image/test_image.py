@@ -23,8 +23,8 @@ from waiting import wait_for
 USER = 65532
 STATE = "/var/lib/presenced"
 MEGABYTE = 1_000_000
-# What the image adds to its base; it was 83 MB when this was written, 17 of them Kafka's client.
-MOST_BYTES, MOST_COMPRESSED = 95 * MEGABYTE, 36 * MEGABYTE
+# What the image adds to its base; 14 MB of it are Kafka's client.
+MOST_BYTES, MOST_COMPRESSED = 80 * MEGABYTE, 30 * MEGABYTE
 
 
 @pytest.fixture
