@@ -1,4 +1,4 @@
-"""`presenced doctor` with Kafka: each cause of a failure is told apart, and its remedy works."""
+"""`presenced doctor` with Kafka: it distinguishes the causes of failures, and each remedy works."""
 
 import json
 import re

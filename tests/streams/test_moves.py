@@ -222,7 +222,7 @@ def test_from_mqtt_to_kafka(old: tuple[Daemon, Fleet], kafka: Kafka, tmp_path: P
 
         wait_for(is_true, 40, "the true states")
         log = transitions(new)
-        # The first that a worker hears of a client may be a disconnect: it was unknown until then.
+        # A disconnect may be the first event of a client that a worker receives.
         wrong = {name for name, *change in log if change == ["online", "offline"]} - gone
         assert wrong == set()
         late = {name for name, *_ in log[before_the_end:]}

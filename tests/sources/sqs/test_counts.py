@@ -1,4 +1,4 @@
-"""Ages of messages, and the clocks that they are told by."""
+"""Ages of messages, and the clocks that date them."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,8 +1,8 @@
 """The thread that writes changes and positions in transactions.
 
 A transaction has the rows of all partitions that changed, and their positions in the topic of
-events, sent with the worker's membership of the group (KIP-447). So it is committed as a whole, and
-for a member only: a worker that was fenced writes nothing. The membership is read before the rows
+events, sent with the worker's membership of the group (KIP-447). It is committed as a whole,
+and only for a member: a fenced worker writes nothing. The membership is read before the rows
 are taken. Rows that are taken afterwards belong to it, because a worker joins anew only after the
 partitions of its former membership have been taken from it.
 """

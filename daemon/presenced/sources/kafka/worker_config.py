@@ -80,7 +80,7 @@ def worker_config(
             **reader,
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": _RESTORE_QUEUE_KB,
-            # The end of a partition is told by a fetch that finds nothing more.
+            # A fetch that finds nothing more reports the end of the partition.
             "fetch.wait.max.ms": 10,
         },
         producer={

@@ -19,7 +19,7 @@ from presenced.sources.sqs.marks import Arrival, Marks
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, Tasks
 
-# In seconds. A poll proves nothing before it ends, so it is short while something waits for that.
+# In seconds. A poll proves nothing before it ends: polls are short while a deadline waits for one.
 _SHORT_WAIT = 1
 _ANSWER_TIMEOUT = 10.0
 _LONGEST_DELAY = 5.0
