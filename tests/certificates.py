@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trustme
 
-from presenced.sources.connection_options import TlsFiles
+from presenced.sources.mqtt.connection_options import TlsFiles
 
 
 @dataclass(frozen=True)

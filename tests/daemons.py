@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from brokers import Mosquitto, free_port
-from presenced.sources.connection_options import TlsFiles
+from presenced.sources.mqtt.connection_options import TlsFiles
 from waiting import wait_for
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -17,8 +17,8 @@ from presenced.metrics.declaration import FleetSources
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client, ClientChange, PresenceRules, State
 from presenced.settings import MetricsSettings
-from presenced.sources.gap_detector import GapDetector
 from presenced.sources.gaps import Gaps
+from presenced.sources.mqtt.gap_detector import GapDetector
 from presenced.store.changes import Changes
 from presenced.store.collector import Collector
 from presenced.store.file import StateFile

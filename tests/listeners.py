@@ -20,7 +20,7 @@ from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
 from presenced.settings import ListenAddress, MetricsSettings
-from presenced.sources.connection_options import TlsFiles
+from presenced.sources.mqtt.connection_options import TlsFiles
 from presenced.system.supervision import Readiness
 from presenced.web.passwords import PasswordCheck
 from presenced.web.protection import ProtectionWatcher

@@ -12,7 +12,7 @@ import boto3
 from paho.mqtt.client import CallbackAPIVersion, Client
 
 from brokers import missing
-from presenced.sources.connection_options import TlsFiles
+from presenced.sources.mqtt.connection_options import TlsFiles
 from waiting import wait_for
 
 REGION = "us-east-1"

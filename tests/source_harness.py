@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from presenced.events.message import Message
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.connections import build_source
 from presenced.sources.inbox import Inbox
-from presenced.sources.status import ConnectionStatus
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.connections import build_source
+from presenced.sources.mqtt.status import ConnectionStatus
 
 # Transport and MQTT version.
 KINDS = [("awscrt", "5"), ("aiomqtt", "5"), ("aiomqtt", "3.1.1")]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import trustme
 
-from presenced.sources.connection_options import TlsFiles
+from presenced.sources.mqtt.connection_options import TlsFiles
 
 HOST = "localhost"
 

@@ -17,7 +17,7 @@ from presenced.aws.errors import policy_statement as remedy_statement
 from presenced.aws.operations import OPERATIONS
 from presenced.events.topics import EVENT_CONFIGURATIONS
 from presenced.settings import load_settings
-from presenced.sources.faults import policy_statement
+from presenced.sources.mqtt.faults import policy_statement
 
 ROOT = Path(__file__).parents[2]
 AWS = ROOT / "config" / "aws"

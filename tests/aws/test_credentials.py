@@ -21,7 +21,7 @@ from presenced.aws.credentials import (
     RoleAliasProvider,
 )
 from presenced.aws.errors import AwsError, Cause
-from presenced.sources.connection_options import TlsFiles
+from presenced.sources.mqtt.connection_options import TlsFiles
 from presenced.system.loop import Clocks
 from waiting import until
 

@@ -12,7 +12,7 @@ from brokers import Mosquitto
 from certificates import Certificates
 from daemons import Daemon
 from presenced.settings.certificates import certificate_expiries
-from presenced.sources.connection_options import TlsFiles
+from presenced.sources.mqtt.connection_options import TlsFiles
 from waiting import wait_for
 
 

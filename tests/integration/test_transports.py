@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from brokers import connect_packet, lifecycle_events, read_exactly
-from presenced.sources.connection_options import TlsFiles
+from presenced.sources.mqtt.connection_options import TlsFiles
 from source_harness import FILTER, KINDS, SourceHarness, running
 from waiting import until
 

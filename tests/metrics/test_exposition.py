@@ -22,12 +22,12 @@ from presenced.metrics.reference import reference
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
 from presenced.settings import MetricsSettings
-from presenced.sources.gap_detector import GapDetector
 from presenced.sources.gaps import Gaps
 from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt.gap_detector import GapDetector
 from presenced.sources.mqtt.source import MqttSource
-from presenced.sources.status import ConnectionStatus
-from presenced.sources.traffic import Traffic
+from presenced.sources.mqtt.status import ConnectionStatus
+from presenced.sources.mqtt.traffic import Traffic
 from presenced.system.loop import Clocks
 from registries import member, thing
 

@@ -14,7 +14,7 @@ from brokers import free_port
 from certificates import Certificates
 from daemons import Daemon
 from hung_files import hanging
-from presenced.sources.connection_options import TlsFiles
+from presenced.sources.mqtt.connection_options import TlsFiles
 from waiting import wait_for
 
 RELOADED = ("presenced.yaml", "password")

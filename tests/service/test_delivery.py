@@ -17,9 +17,9 @@ from presenced.fleet import Fleet
 from presenced.pipeline import Pipeline
 from presenced.presence import Client, PresenceRules, State
 from presenced.service.delivery import Delivery
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.gap_detector import GapDetector, MqttSession
 from presenced.sources.gaps import Gaps
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.gap_detector import GapDetector, MqttSession
 from presenced.store.changes import Changes
 from presenced.store.file import StateFile
 from presenced.store.state_store import StateStore

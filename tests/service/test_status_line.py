@@ -4,9 +4,9 @@ import pytest
 
 from presenced.presence import State
 from presenced.service.status_line import status_line
-from presenced.sources.faults import Fault, FaultReason
+from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.sources.mqtt.source import summary_of
-from presenced.sources.status import ConnectionStatus
+from presenced.sources.mqtt.status import ConnectionStatus
 
 
 def clients(**counts: int) -> dict[State, int]:

@@ -8,11 +8,11 @@ import weakref
 import pytest
 
 from brokers import free_port
-from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.awscrt_link import AwscrtLink
+from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.link import ConnectError
-from presenced.sources.status import ConnectionStatus
+from presenced.sources.mqtt.status import ConnectionStatus
 from scripted_broker import CONNECT, SUBSCRIBE, scripted_broker
 from source_harness import FILTER, running
 from waiting import until

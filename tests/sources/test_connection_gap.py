@@ -2,8 +2,8 @@
 
 import pytest
 
-from presenced.sources.connection_gap import ConnectionGap
 from presenced.sources.gaps import Gap, GapReason
+from presenced.sources.mqtt.connection_gap import ConnectionGap
 
 EXPIRY = 3600.0
 

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives import serialization
 
 from brokers import free_port
 from presenced.settings.files import FileSnapshot
-from presenced.sources.connection_options import ConnectionOptions, TlsFiles
-from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.mqtt import diagnosis
+from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
 from presenced.sources.mqtt.diagnosis import Diagnostician, diagnose
+from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.sources.mqtt.symptoms import network_fault, tls_fault
 from presenced.sources.mqtt.tls import client_context, examine_files
 from source_harness import FILTER

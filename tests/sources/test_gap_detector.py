@@ -16,12 +16,12 @@ from presenced.events.model import Event, LifecycleEvent, ThingEvent
 from presenced.fleet import Changes
 from presenced.pipeline import Batch
 from presenced.presence import Presence, PresenceRules
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.gap_detector import GapDetector, MqttSession
 from presenced.sources.gaps import GapReason, Gaps
-from presenced.sources.status import ConnectionStatus
-from presenced.sources.subscriptions import carries_presence
-from presenced.sources.traffic import Traffic
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.gap_detector import GapDetector, MqttSession
+from presenced.sources.mqtt.status import ConnectionStatus
+from presenced.sources.mqtt.subscriptions import carries_presence
+from presenced.sources.mqtt.traffic import Traffic
 from presenced.system import log
 
 EVERYTHING = ("$aws/events/#",)

@@ -9,12 +9,12 @@ import threading
 
 import pytest
 
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.connections import build_source
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.connection import backoff, subscribe_until_granted
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.connections import build_source
+from presenced.sources.mqtt.status import ConnectionStatus
 from presenced.sources.mqtt.symptoms import is_refusal, reason_name
-from presenced.sources.status import ConnectionStatus
 from presenced.system.loop import Tasks, in_thread
 from scripted_broker import CONNECT, SUBSCRIBE, scripted_broker
 from source_harness import KINDS, KeptSession, SourceHarness
@@ -204,8 +204,8 @@ def test_build_source_imports_only_what_it_builds(transport):
     code = f"""
 import asyncio, sys
 from presenced.sources.inbox import Inbox
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.connections import build_source
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.connections import build_source
 
 async def main():
     options = ConnectionOptions(endpoint="h", port=1, client_id="c", filters=["f"], tls=None)

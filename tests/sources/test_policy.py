@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from presenced.settings.partitions import PARTITIONS
-from presenced.sources.faults import connect_remedy, policy_statement, subscribe_remedy
+from presenced.sources.mqtt.faults import connect_remedy, policy_statement, subscribe_remedy
 
 ENDPOINT = "abc-ats.iot.eu-west-1.amazonaws.com"
 

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from presenced.sources.connection_options import ConnectionOptions
+from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.symptoms import connack_fault
 from scripted_broker import CONNECT, SUBSCRIBE, UNSUBSCRIBE, scripted_broker
 from source_harness import FILTER, KINDS, KeptSession, running

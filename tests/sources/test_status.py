@@ -3,8 +3,8 @@
 import pytest
 
 from presenced.events.message import Message
-from presenced.sources.faults import Fault, FaultReason
-from presenced.sources.status import ConnectionStatus
+from presenced.sources.mqtt.faults import Fault, FaultReason
+from presenced.sources.mqtt.status import ConnectionStatus
 
 LOST = Fault(FaultReason.CONNECTION_LOST, "the connection was closed")
 ENDPOINT = "abc-ats.iot.eu-west-1.amazonaws.com"

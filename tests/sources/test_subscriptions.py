@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from presenced.sources.subscriptions import Subscriptions, carries_presence, covers
+from presenced.sources.mqtt.subscriptions import Subscriptions, carries_presence, covers
 
 EVERYTHING = "$aws/events/#"
 PRESENCE = "$aws/events/presence/#"

@@ -1,7 +1,7 @@
 """Two clients that share a client ID."""
 
-from presenced.sources.faults import Fault, FaultReason
-from presenced.sources.status import ConnectionStatus
+from presenced.sources.mqtt.faults import Fault, FaultReason
+from presenced.sources.mqtt.status import ConnectionStatus
 
 FILTER = "$aws/events/#"
 TAKEN_OVER = Fault(FaultReason.TAKEN_OVER, "the broker disconnected presenced", "One remedy")

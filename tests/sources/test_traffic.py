@@ -6,9 +6,9 @@ from presenced.events.message import Message
 from presenced.fleet import Fleet
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
-from presenced.sources.connections import Connections
 from presenced.sources.inbox import Inbox
-from presenced.sources.traffic import Traffic
+from presenced.sources.mqtt.connections import Connections
+from presenced.sources.mqtt.traffic import Traffic
 
 
 def message(kind: str, at: float = 0.0, connection: str = "presenced") -> Message:

@@ -18,7 +18,7 @@ from presenced.commands.run import restored_service
 from presenced.events.message import Message
 from presenced.service.service import Service
 from presenced.settings import Settings, load_settings
-from presenced.sources.connection_options import ConnectionOptions
+from presenced.sources.mqtt.connection_options import ConnectionOptions
 from registries import group, link, member, thing, thing_type
 from waiting import until
 

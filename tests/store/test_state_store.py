@@ -14,9 +14,9 @@ from histories import lifecycle
 from presenced.fleet import Fleet
 from presenced.pipeline import Pipeline
 from presenced.presence import Client
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.gap_detector import GapDetector
 from presenced.sources.gaps import Gaps
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.gap_detector import GapDetector
 from presenced.store import collector
 from presenced.store.errors import StateDamagedError, StateLockedError, StateUnusableError
 from presenced.store.file import StateFile

@@ -15,7 +15,7 @@ import trustme
 
 from certificates import Certificates, issue
 from listeners import Client, Logged, client_context, with_listener
-from presenced.sources.connection_options import TlsFiles
+from presenced.sources.mqtt.connection_options import TlsFiles
 from waiting import until, until_async
 
 NO_CERT, IF_GIVEN, REQUIRED = (

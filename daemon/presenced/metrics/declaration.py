@@ -27,9 +27,9 @@ from presenced.registry.inventory import Inventory
 from presenced.sources.gaps import GapReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.source import MqttSource
+from presenced.sources.mqtt.status import ConnectionStatus
+from presenced.sources.mqtt.traffic import Traffic
 from presenced.sources.sqs.source import SqsSource
-from presenced.sources.status import ConnectionStatus
-from presenced.sources.traffic import Traffic
 from presenced.store.totals import Labels, Total
 from presenced.store.writer import WriterCounts
 

@@ -7,7 +7,7 @@ from presenced.presence import OrderingRules, PresenceRules
 from presenced.settings import PresenceSettings, Settings
 from presenced.settings.certificates import certificate_expiries, check_tls_files
 from presenced.settings.files import FileSnapshot
-from presenced.sources.options import source_options, tool_client_ids
+from presenced.sources.mqtt.options import source_options, tool_client_ids
 from presenced.sources.source import SourceFiles
 
 

@@ -25,9 +25,9 @@ from presenced.settings import Problem, Settings, SettingsError
 from presenced.settings.certificates import certificate_expiries
 from presenced.settings.file_access import FileAccess
 from presenced.settings.files import FileSnapshot
-from presenced.sources.gap_detector import GapDetector
 from presenced.sources.inbox import InboxTurns
 from presenced.sources.kafka.partitioner import partition_of
+from presenced.sources.mqtt.gap_detector import GapDetector
 from presenced.sources.mqtt.source import MqttSource
 from presenced.sources.source import Source, SourceFiles
 from presenced.sources.sqs.source import SqsSource
@@ -154,8 +154,6 @@ class Service:
         from presenced.sources.kafka.kafka_source import KafkaSource
 
         self._metric_sources.aws_requests = requests = RequestCounts({})
-        turns = InboxTurns(asyncio.get_running_loop())
-
         turns = InboxTurns(asyncio.get_running_loop())
 
         def open_partition(partition: Partition, held_at: Callable[[], float]) -> ShardFleet:

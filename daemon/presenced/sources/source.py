@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from presenced.settings import Problem, Settings
-from presenced.sources.connection_options import ConnectionOptions
+from presenced.sources.mqtt.connection_options import ConnectionOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

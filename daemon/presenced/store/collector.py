@@ -12,7 +12,7 @@ from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client, State
 from presenced.presence.client import EventStamp
 from presenced.registry import Thing, ThingGroup, ThingType
-from presenced.sources.gap_detector import GapDetector
+from presenced.sources.mqtt.gap_detector import GapDetector
 from presenced.store.changes import Changes
 from presenced.store.records import (
     Notes,

@@ -14,7 +14,7 @@ from presenced.presence import Client, PresenceRules, State
 from presenced.presence.client import AmbiguousOrder, EventStamp, pack
 from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.registry.objects import ObjectStamp, Relation
-from presenced.sources.gap_detector import MqttSession
+from presenced.sources.mqtt.gap_detector import MqttSession
 from presenced.store.schema import (
     MAX_SECONDS,
     ClientRow,

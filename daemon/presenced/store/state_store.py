@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from presenced.pipeline import Batch, Pipeline
-from presenced.sources.gap_detector import GapDetector
+from presenced.sources.mqtt.gap_detector import GapDetector
 from presenced.store.collector import Collector
 from presenced.store.errors import StateDamagedError, StateUnusableError
 from presenced.store.file import StateFile

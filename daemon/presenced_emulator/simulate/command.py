@@ -10,8 +10,8 @@ from dataclasses import replace
 from presenced.commands.output import DONE, CommandError, counted, print_line
 from presenced.settings import Problem, SettingsError
 from presenced.settings.partitions import is_aws
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.options import load_for_tool, mqtt_for_tool, source_options
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.options import load_for_tool, mqtt_for_tool, source_options
 from presenced.system import log
 from presenced.system.loop import in_thread, race, stop_signals
 from presenced.system.progress import show_progress

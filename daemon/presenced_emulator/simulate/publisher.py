@@ -10,13 +10,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from presenced.commands.output import CommandError
 from presenced.settings import SettingsError
 from presenced.settings.files import FileSnapshot
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.aiomqtt_link import AiomqttLink
+from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.diagnosis import Diagnostician
+from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.sources.mqtt.link import ConnectError
-from presenced.sources.status import ConnectionStatus
+from presenced.sources.mqtt.status import ConnectionStatus
 from presenced.system.loop import in_thread
 
 _UNANSWERED_LIMIT = 100

@@ -13,9 +13,9 @@ from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import check_files
 from presenced.service.build import client_filter
 from presenced.settings import TlsSettings, load_settings
-from presenced.sources.connection_options import ConnectionOptions, TlsFiles
-from presenced.sources.faults import Fault, FaultReason
-from presenced.sources.options import without_side_effects
+from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
+from presenced.sources.mqtt.faults import Fault, FaultReason
+from presenced.sources.mqtt.options import without_side_effects
 
 OPTIONS = ConnectionOptions(
     endpoint="abc-ats.iot.eu-west-1.amazonaws.com",

@@ -18,7 +18,7 @@ from presenced.commands.output import counted
 from presenced.events.topics import EVENT_CONFIGURATIONS
 from presenced.settings import format_duration
 from presenced.settings.topic_filters import overlapping_filters
-from presenced.sources.faults import subscribe_remedy
+from presenced.sources.mqtt.faults import subscribe_remedy
 
 _OFF, _STATUS = "OFF", "STATUS"
 

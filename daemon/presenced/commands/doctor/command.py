@@ -16,9 +16,9 @@ from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import NetworkProbe, check_files
 from presenced.commands.output import DONE, FAILED, print_line
 from presenced.settings import MqttSettings, Settings, SettingsError, TlsSettings, aws_endpoints
-from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.kafka.installed import missing_client
-from presenced.sources.options import (
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.options import (
     load_for_tool,
     mqtt_for_tool,
     source_options,

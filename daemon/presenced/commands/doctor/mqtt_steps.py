@@ -8,9 +8,11 @@ from presenced.commands.doctor.report import Finding, Status
 from presenced.events.message import Message
 from presenced.settings import format_duration
 from presenced.settings.topic_filters import overlapping_filters
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.connections import Transport, build_source
-from presenced.sources.faults import (
+from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt.connection import MqttConnection
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.connections import Transport, build_source
+from presenced.sources.mqtt.faults import (
     Fault,
     FaultReason,
     granted_qos_0,
@@ -18,10 +20,8 @@ from presenced.sources.faults import (
     receive_remedy,
     subscribe_remedy,
 )
-from presenced.sources.inbox import Inbox
-from presenced.sources.mqtt.connection import MqttConnection
+from presenced.sources.mqtt.options import probe_client_id
 from presenced.sources.mqtt.symptoms import no_connack
-from presenced.sources.options import probe_client_id
 
 ANSWER_TIMEOUT = 40.0
 """Seconds to wait for an answer: more than the transports wait, which report what is missing."""

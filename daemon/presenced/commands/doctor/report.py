@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from presenced.aws.errors import AwsError
 from presenced.commands.output import counted
-from presenced.sources.faults import Fault
+from presenced.sources.mqtt.faults import Fault
 
 
 class Status(StrEnum):

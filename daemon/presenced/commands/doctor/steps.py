@@ -18,7 +18,7 @@ from presenced.settings.certificates import (
     certificate_expiries,
     check_tls_files,
 )
-from presenced.sources.connection_options import ConnectionOptions
+from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.diagnosis import handshake
 from presenced.sources.mqtt.symptoms import network_fault
 

@@ -13,10 +13,10 @@ from presenced.commands.recorder.files import RecordingError, RecordingFiles
 from presenced.commands.recorder.snapshots import SnapshotRecorder
 from presenced.events.message import Message
 from presenced.settings import Settings, load_settings
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.connections import Connections, Transport
 from presenced.sources.inbox import Inbox
-from presenced.sources.options import (
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.connections import Connections, Transport
+from presenced.sources.mqtt.options import (
     load_for_tool,
     mqtt_for_tool,
     source_options,

@@ -36,14 +36,14 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from presenced.settings.files import FileSnapshot
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt import symptoms
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link
 from presenced.sources.mqtt.paho_socket import PahoSocket
+from presenced.sources.mqtt.status import ConnectionStatus
 from presenced.sources.mqtt.tls import client_context
-from presenced.sources.status import ConnectionStatus
 
 _KEEP_ALIVE_TIMEOUT = 141
 _DISCONNECT_TIMEOUT = 2.5

@@ -15,13 +15,13 @@ from awscrt import io, mqtt5
 from awscrt.exceptions import AwsCrtError
 
 from presenced.settings.files import FileSnapshot
-from presenced.sources.connection_options import ConnectionOptions, TlsFiles
-from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt import symptoms
+from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
+from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link, ping_timeout
+from presenced.sources.mqtt.status import ConnectionStatus
 from presenced.sources.mqtt.tls import read_authorities, read_pair
-from presenced.sources.status import ConnectionStatus
 
 _SUBACK_TIMEOUT = 20.0
 # For sending DISCONNECT. Without a connection there is nothing to wait for, and the library may be

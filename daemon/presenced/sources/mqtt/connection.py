@@ -5,14 +5,14 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.faults import Fault, FaultReason
 from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.diagnosis import Diagnostician
+from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.sources.mqtt.link import ConnectError, Link
+from presenced.sources.mqtt.status import ConnectionStatus
 from presenced.sources.mqtt.symptoms import is_refusal, reason_name
 from presenced.sources.mqtt.tls import LiveTls
-from presenced.sources.status import ConnectionStatus
 from presenced.system.loop import Tasks
 
 # After a connection of this length the back-off starts again.

@@ -14,8 +14,8 @@ from collections.abc import Callable, Hashable
 
 from presenced.settings import SettingsError
 from presenced.settings.files import FileSnapshot
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.faults import Fault, FaultReason
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.sources.mqtt.symptoms import alpn_fault, network_fault, tls_fault
 from presenced.sources.mqtt.tls import client_context, examine_files, file_digests
 from presenced.system.loop import BoundedThread

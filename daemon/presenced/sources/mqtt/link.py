@@ -8,10 +8,10 @@ from typing import Any
 
 from presenced.events.message import Message
 from presenced.settings.files import FileSnapshot
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.faults import Fault
 from presenced.sources.inbox import Inbox
-from presenced.sources.status import ConnectionStatus
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.faults import Fault
+from presenced.sources.mqtt.status import ConnectionStatus
 
 # As many unacknowledged QoS 1 messages as AWS IoT Core keeps on a connection.
 RECEIVE_MAXIMUM = 100

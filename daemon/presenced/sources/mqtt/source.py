@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from presenced.pipeline import Batch
 from presenced.settings import Settings
-from presenced.sources.connections import Connections
-from presenced.sources.gap_detector import GapDetector
 from presenced.sources.inbox import Inbox
+from presenced.sources.mqtt.connections import Connections
+from presenced.sources.mqtt.gap_detector import GapDetector
+from presenced.sources.mqtt.status import ConnectionStatus
+from presenced.sources.mqtt.traffic import Traffic
 from presenced.sources.source import SourceFiles
-from presenced.sources.status import ConnectionStatus
-from presenced.sources.traffic import Traffic
 from presenced.system.loop import Clocks
 
 

@@ -13,8 +13,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from presenced.settings.partitions import is_aws
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.faults import Fault, FaultReason, connect_remedy
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.faults import Fault, FaultReason, connect_remedy
 
 # Numbers of X509_V_ERR_* in OpenSSL's x509_vfy.h.
 _NOT_YET_VALID, _EXPIRED = 9, 10

@@ -9,8 +9,8 @@ from typing import Any
 from presenced.settings.certificates import check_tls_files, file_in_memory, load_pair
 from presenced.settings.file_access import FileAccess, Look
 from presenced.settings.files import Digests, FileSnapshot
-from presenced.sources.connection_options import ConnectionOptions, TlsFiles
-from presenced.sources.faults import Fault, FaultReason
+from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
+from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.system.log import ThrottledLogger, get_logger
 
 _CERT, _KEY, _CA = "mqtt.tls.cert", "mqtt.tls.key", "mqtt.tls.ca"

@@ -7,12 +7,12 @@ from operator import attrgetter
 from typing import Literal
 
 from presenced.pipeline import Batch
-from presenced.sources.connection_options import ConnectionOptions
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.connection import MqttConnection
+from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.link import Link
-from presenced.sources.status import ConnectionListener, ConnectionStatus
-from presenced.sources.traffic import Traffic
+from presenced.sources.mqtt.status import ConnectionListener, ConnectionStatus
+from presenced.sources.mqtt.traffic import Traffic
 from presenced.system.log import get_logger
 
 Transport = Literal["awscrt", "aiomqtt"]

@@ -8,7 +8,7 @@ at QoS 1 after the first SUBSCRIBE.
 from collections.abc import Mapping, Sequence
 
 from presenced.settings.topic_filters import overlapping_filters
-from presenced.sources.faults import Fault, granted_qos_0, published_at_qos_0
+from presenced.sources.mqtt.faults import Fault, granted_qos_0, published_at_qos_0
 
 _PRESENCE = "$aws/events/presence/+/#"
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from presenced.events.message import Message
-from presenced.sources.faults import Fault, FaultReason, subscribe_remedy
+from presenced.sources.mqtt.faults import Fault, FaultReason, subscribe_remedy
 from presenced.system.log import ThrottledLogger, get_logger
 
 _POLL_INTERVAL = 0.02

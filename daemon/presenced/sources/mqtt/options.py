@@ -17,7 +17,7 @@ from presenced.settings import (
     read_password,
 )
 from presenced.settings.files import FileSnapshot
-from presenced.sources.connection_options import ConnectionOptions, TlsFiles
+from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
 
 Tool = Literal["doctor", "record", "simulate"]
 """The commands that connect."""

@@ -12,13 +12,13 @@ from typing import NamedTuple
 from presenced.events.message import Message
 from presenced.events.model import Event, LifecycleEvent
 from presenced.pipeline import Batch
-from presenced.sources.connection_gap import ConnectionGap
-from presenced.sources.connection_options import ConnectionOptions
-from presenced.sources.faults import Fault
 from presenced.sources.gaps import Gap, GapReason, Gaps
-from presenced.sources.status import ConnectionListener, ConnectionStatus
-from presenced.sources.subscriptions import Subscriptions, carries_presence
-from presenced.sources.traffic import Traffic
+from presenced.sources.mqtt.connection_gap import ConnectionGap
+from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.sources.mqtt.faults import Fault
+from presenced.sources.mqtt.status import ConnectionListener, ConnectionStatus
+from presenced.sources.mqtt.subscriptions import Subscriptions, carries_presence
+from presenced.sources.mqtt.traffic import Traffic
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
