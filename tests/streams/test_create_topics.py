@@ -183,6 +183,7 @@ def test_the_replication_factor_is_that_of_the_option(kafka: Kafka, create: Comm
     status, said = create(settings_of(kafka), "--replication-factor", "3")
     assert status == 1
     assert "INVALID_REPLICATION_FACTOR" in said
+    assert "Use a smaller --replication-factor" in said
 
 
 def granted(said: str) -> tuple[str, list[str], str]:

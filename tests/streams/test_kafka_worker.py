@@ -278,6 +278,32 @@ def test_a_missing_topic_is_a_problem_until_it_exists(group: Group) -> None:
     assert worker.ask()["shown"] == {}
 
 
+def test_a_topic_that_is_deleted_is_a_problem_until_it_is_created_again(group: Group) -> None:
+    worker = group.start()
+    until(all_shown(worker), "all partitions shown")
+    group.kafka.admin.delete_topics([group.topic])[group.topic].result(30)
+    until(lambda: "`presenced kafka create-topics`" in str(worker.ask()["problems"]), "told")
+    group.kafka.create_topic(group.topic, PARTITIONS, message_timestamp_type="LogAppendTime")
+    until(lambda: worker.ask()["problems"] == [], "ready again")
+    until(all_shown(worker), "all partitions shown again")
+
+
+def test_brokers_that_are_away_are_told_once(group: Group) -> None:
+    worker = group.start()
+    until(all_shown(worker), "all partitions shown")
+    group.kafka.stop()
+    try:
+        until(lambda: "partitions are hidden" in worker.log, "hidden")
+        until(lambda: "global topics" in str(worker.ask()["problems"]), "global topics", 40)
+        problems = worker.ask()["problems"]
+    finally:
+        group.kafka.start()
+    assert "\n".join(problems).count("refused the TCP connection") == 1
+    assert "end offsets, global topics: the broker at" in problems[0]
+    until(all_shown(worker), "all partitions shown again", 40)
+    until(lambda: "partitions are shown again" in worker.log, "logged")
+
+
 def test_brokers_without_the_new_protocol_get_the_classic_one(
     kafka_of: Any, tmp_path: Path
 ) -> None:

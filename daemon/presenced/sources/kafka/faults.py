@@ -107,6 +107,15 @@ def no_answer(security: KafkaSecurity) -> KafkaFault:
     )
 
 
+def late_answer(text: str) -> KafkaFault:
+    """Return the fault of brokers that answered before, and do not answer in time now."""
+    return KafkaFault(
+        Cause.NO_ANSWER,
+        f"the brokers do not answer in time ({text})",
+        "`presenced doctor` tests the brokers, the topics and the permissions",
+    )
+
+
 # Numbers of X509_V_ERR_* in OpenSSL's x509_vfy.h.
 _NOT_YET_VALID, _EXPIRED = 9, 10
 _OTHER_NAME = (62, 64)
@@ -228,4 +237,41 @@ def topic_missing(topic: str) -> KafkaFault:
         Cause.TOPIC_MISSING,
         f"the topic {topic} does not exist",
         "Create it with `presenced kafka create-topics`",
+    )
+
+
+def some_topic_missing(code: str) -> KafkaFault:
+    """Return the fault of a topic that is gone; the error does not tell which one."""
+    return KafkaFault(
+        Cause.TOPIC_MISSING,
+        f"a topic of the section kafka does not exist ({code})",
+        "`presenced doctor` tells which; `presenced kafka create-topics` creates what is missing",
+    )
+
+
+def no_leader(code: str) -> KafkaFault:
+    """Return the fault of partitions without leader, which those of a deleted topic are, too."""
+    return KafkaFault(
+        Cause.TOPIC_MISSING,
+        f"no broker leads the partitions of a topic, or the topic does not exist ({code})",
+        "Check that all brokers run; `presenced doctor` tells if a topic is missing, and `presenced"
+        " kafka create-topics` creates it",
+    )
+
+
+def new_leader(code: str) -> KafkaFault:
+    """Return the fault of a partition of Kafka that another broker leads than before."""
+    return KafkaFault(
+        Cause.NO_ANSWER,
+        f"the brokers are choosing the leader of a partition ({code})",
+        "presenced tries again; if this stays, check that all brokers run",
+    )
+
+
+def too_few_brokers(text: str) -> KafkaFault:
+    """Return the fault of a topic that is to have more replicas than there are brokers."""
+    return KafkaFault(
+        Cause.OTHER,
+        f"the cluster has fewer brokers than the topic is to have replicas ({text})",
+        "Use a smaller --replication-factor; 3 is for a cluster of three brokers or more",
     )

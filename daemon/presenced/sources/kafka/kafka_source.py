@@ -50,6 +50,7 @@ class KafkaSource:
         self._errors: ConnectionErrors | None = None
         self._problem = "the group has not been joined yet"
         self._joining: asyncio.Task[None] | None = None
+        self._is_hiding = False
         self._log = ThrottledLogger(get_logger("presenced.kafka"))
 
     @property
@@ -89,7 +90,7 @@ class KafkaSource:
         worker = self.worker
         if worker is None:
             return [self._problem]
-        problems = [f"{what}: {self._explain(error)}" for what, error in worker.errors.items()]
+        problems = self._errors_of(worker)
         if not worker.has_assignment:
             return [*problems, "the group has assigned no partitions yet"]
         waiting = [each for each in worker.owned.values() if each.stage is not Stage.SHOWN]
@@ -119,6 +120,18 @@ class KafkaSource:
         """Look how far the partitions are; called four times a second."""
         if self.worker is not None:
             self.worker.check()
+        self._log_lease()
+
+    def _log_lease(self) -> None:
+        """Log that partitions are hidden because the lease is over, and that they are back."""
+        if not any(each.stage is Stage.SHOWN for each in self.owned.values()):
+            self._is_hiding = False
+        elif self._is_hiding == self.may_show:
+            self._is_hiding = not self._is_hiding
+            if self._is_hiding:
+                self._log.warning("partitions are hidden", problems=self.problems)
+            else:
+                self._log.info("partitions are shown again", partitions=len(self.owned))
 
     async def use(self, settings: Settings, files: SourceFiles) -> int:  # noqa: ARG002 - Source
         """Join the group; join it anew if its settings have changed. Raises SettingsError."""
@@ -202,7 +215,7 @@ class KafkaSource:
 
     def _explain(self, error: KafkaError) -> KafkaFault:
         assert self._errors is not None  # noqa: S101 - a worker has them
-        return self._errors.explain(error)
+        return self._errors.explain_of_member(error)
 
     def _open(self, number: int) -> PartitionFleet:
         partition = Partition(number, self.partitions)
@@ -226,13 +239,28 @@ class KafkaSource:
         worker.end()
         self._join_after(_JOIN_AGAIN_AFTER)
 
+    def _errors_of(self, worker: Worker) -> list[str]:
+        """Return a text for each fault, with what it concerns."""
+        concerned: dict[KafkaFault, list[str]] = {}
+        for what, error in worker.errors.items():
+            concerned.setdefault(self._explain(error), []).append(_CONCERNED.get(what, what))
+        return [f"{', '.join(what)}: {fault}" for fault, what in concerned.items()]
+
     def _no_word(self) -> str:
         age = self.lease.age
         since = "yet" if age is None else f"for {round(age)} s"
         problem = f"no word from the group {since}, so no partition is shown"
         failure = self.worker.writer.failure if self.worker is not None else None
-        return problem if failure is None else f"{problem}: {self._explain(failure)}"
+        if failure is None or self.worker is None:
+            return problem
+        fault = self._explain(failure)
+        # It is told already if it also keeps something else from being read.
+        told = map(self._explain, self.worker.errors.values())
+        return problem if fault in told else f"{problem}: {fault}"
 
+
+_CONCERNED = {"ends": "end offsets"}
+"""What errors of a worker are about, where its name for it is none for people."""
 
 _STAGES = {
     Stage.RESTORING: "being restored",

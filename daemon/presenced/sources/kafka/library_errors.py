@@ -5,7 +5,8 @@ connection is reported beside it, by the callback `error_cb`.
 """
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -27,6 +28,8 @@ _TOKEN = "Failed to acquire SASL OAUTHBEARER token: "  # noqa: S105 -- what a te
 # Whatever may name a person or be a secret: ARNs, users, and long words without spaces.
 _PRIVATE = re.compile(r"arn:\S+|User:\S+|[\w+/=-]{40,}|\d+(\.\d+){3}")
 _MAX_SAID = 200
+# The library repeats an error of a broker that stays away after 30 seconds.
+_CURRENT_FOR = 60.0
 
 _NO_ANSWER = frozenset(
     {
@@ -34,6 +37,23 @@ _NO_ANSWER = frozenset(
         KafkaError._TIMED_OUT,  # noqa: SLF001
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
         KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+_NO_TOPIC = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    }
+)
+# Of ListOffsets, with "Failed to query partition leaders: No leaders found".
+_NO_LEADER: int = KafkaError._NOENT  # noqa: SLF001
+_NEW_LEADER = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
 _DENIED: Mapping[int, str] = {
@@ -47,12 +67,15 @@ _DENIED: Mapping[int, str] = {
 class ConnectionErrors:
     """Collects why there are no connections; `report` is the callback `error_cb` of a client.
 
-    It is called in the thread that polls the client, or in one of the library.
+    It is called in the thread that polls the client, or in one of the library. A fault that is not
+    reported again explains nothing after a minute: the broker can be reached by then.
     """
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._kafka = kafka
+        self._clock = clock
         self._by_server: dict[str, KafkaFault] = {}
+        self._reported_at: dict[str, float] = {}
         self.all_down = False
         """Whether no broker could be reached at some time."""
 
@@ -70,15 +93,35 @@ class ConnectionErrors:
         if fault is None:
             return
         server = _server_of(error) or ""
+        self._reported_at[server] = self._clock()
         # The second attempt may fail with less to say.
         if fault.cause is not Cause.OTHER or server not in self._by_server:
             self._by_server[server] = fault
 
     def explain(self, error: KafkaError) -> KafkaFault:
         """Return the fault behind the error of a request."""
-        if error.code() in _NO_ANSWER and self._by_server:
-            return next(reversed(self._by_server.values()))
+        needs_connection = error.code() in _NO_ANSWER or error.code() == _NO_LEADER
+        if needs_connection and (current := self._current()):
+            return current[-1]
         return request_fault(error, self._kafka)
+
+    def explain_of_member(self, error: KafkaError) -> KafkaFault:
+        """Return the fault behind the error of a client that has been answered before.
+
+        So the protocol and the port are right.
+        """
+        if error.code() in _NO_ANSWER and not self._current():
+            return faults.late_answer(printable(error.str()))
+        return self.explain(error)
+
+    def _current(self) -> list[KafkaFault]:
+        since = self._clock() - _CURRENT_FOR
+        reported_at = dict(self._reported_at)
+        return [
+            fault
+            for server, fault in [*self._by_server.items()]
+            if reported_at.get(server, since) > since
+        ]
 
 
 def error_of(exception: KafkaException) -> KafkaError:
@@ -153,6 +196,14 @@ def request_fault(error: KafkaError, kafka: KafkaSettings) -> KafkaFault:
         return faults.files_refused(printable(text.rpartition(":")[2].strip()))
     if code in _NO_ANSWER:
         return faults.no_answer(kafka.security)
+    if code in _NO_TOPIC:
+        return faults.some_topic_missing(error.name())
+    if code == _NO_LEADER:
+        return faults.no_leader(error.name())
+    if code == KafkaError.INVALID_REPLICATION_FACTOR:
+        return faults.too_few_brokers(f"{error.name()}: {printable(text)}")
+    if code in _NEW_LEADER:
+        return faults.new_leader(error.name())
     return KafkaFault(Cause.OTHER, f"Kafka refuses the request ({error.name()}: {printable(text)})")
 
 
