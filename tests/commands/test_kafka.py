@@ -49,3 +49,14 @@ def test_a_number_of_partitions_is_a_number(
 def test_a_broker_that_does_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["kafka", "create-topics", "--config", write_config(tmp_path, SECTION)]) == 1
     assert "the broker at 127.0.0.1:1 refused the TCP connection" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["reload"], ["state", "show"], ["state", "forget", "pump-1"]])
+def test_a_worker_has_no_state_file(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`check` refuses state.path with Kafka, so no command may suggest it."""
+    assert main([*command, "--config", write_config(tmp_path, SECTION)]) == 1
+    said = capsys.readouterr().err
+    assert "with source: kafka" in said
+    assert "state.path" not in said

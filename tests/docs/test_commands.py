@@ -128,6 +128,7 @@ LISTED = [
 COMMANDS = [
     *(["run"], ["reload"], ["check"], ["doctor"], ["demo"], ["record"], ["replay"], ["simulate"]),
     *(["state", "show"], ["state", "forget"], ["state", "export"]),
+    ["kafka", "create-topics"],
 ]
 
 

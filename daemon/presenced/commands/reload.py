@@ -23,6 +23,10 @@ _OTHER_WAYS = (
     "run `systemctl reload presenced`, or this command in the container of presenced, or send "
     "SIGHUP to its process"
 )
+_WAYS_WITHOUT_FILE = (
+    "run `systemctl reload 'presenced-worker@*'`, or send SIGHUP to its process, or set"
+    " metrics.enable_reload_endpoint"
+)
 _INTERNAL_ERROR = 500
 _AS_ROOT = "run this command as root, or as the user that presenced runs as"
 
@@ -41,6 +45,11 @@ def run(options: argparse.Namespace) -> int:
         problems = _reload_by_request(settings.metrics)
     elif path is not None:
         raise CommandError(f"no running presenced has the state file {path}: {_OTHER_WAYS}")
+    elif settings.source == "kafka":
+        raise CommandError(
+            "presenced is found by the lock of its state file, and with source: kafka it has none:"
+            f" {_WAYS_WITHOUT_FILE}"
+        )
     else:
         raise CommandError(
             f"{options.config} sets no state.path, and presenced is found by the lock of its state "

@@ -57,7 +57,13 @@ def _refuse_directory(path: Path) -> None:
 
 
 def _configured_path(config: Path) -> Path:
-    path = state_path(read_settings(config), config)
+    settings = read_settings(config)
+    path = state_path(settings, config)
+    if path is None and settings.source == "kafka":
+        raise StateError(
+            "with source: kafka there is no state file: the state is in"
+            f" {settings.kafka.state_topic}. The API of a worker has the clients of its partitions"
+        )
     if path is None and is_there(config):
         raise StateError(f"{config} names no state file: set state.path, or name it by --file")
     if path is None:

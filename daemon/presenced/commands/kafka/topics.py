@@ -58,7 +58,7 @@ class _Creation:
         if recorded is None:
             with needing(Permission("topic", self._kafka.state_topic, ("Write",)), self._settings):
                 self._cluster.record_partitions(number)
-            print_line(f"{self._kafka.state_topic}: wrote down that there are {number} partitions")
+            print_line(f"{self._kafka.state_topic}: recorded that there are {number} partitions")
 
     def _find(self) -> dict[str, FoundTopic]:
         found = {}
