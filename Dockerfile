@@ -2,7 +2,8 @@
 #
 # Behind a package mirror: --secret id=pip.conf,src=FILE passes a pip configuration that does not become
 # part of the image.
-ARG PYTHON_IMAGE=python:3.13-slim
+# By digest, so that a build of a commit stays what it was; the tag says what it is to people.
+ARG PYTHON_IMAGE=python:3.13-slim@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \

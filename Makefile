@@ -6,11 +6,14 @@
 # make dashboards  generate config/grafana/dashboards from config/grafana/boards
 # make install      install the systemd service to PREFIX (/usr/local), staged in DESTDIR if set
 # make uninstall    remove what install created
+# make dist        build the wheel and the sdist in dist/
+# make deb         build a Debian package for this machine's Python, dist/presenced_VERSION_ARCH.deb
 # make test-security  attack a running daemon: connections, floods, files that change
 # make test-setup   test config/aws/setup.sh with the AWS CLI, interrupted at each of its calls
 # make test-streams  test the sources Kafka and SQS with real servers; as root, install Java and Maven
 # make test-system  test the service on a Debian with systemd in a container; as root
 # make image       build the container image `presenced`; ENGINE=podman uses podman
+# make sbom        list the components of wheel and image in dist/, as CycloneDX; after `make image`
 # make test-image  build the image on a base of Debian packages and test it with podman; as root
 # make lock        update requirements*.lock from pyproject.toml; ARGS=--upgrade for newest versions
 
@@ -40,8 +43,13 @@ PIP_IN_VENV = build/tools/bin/pip --python build/venv/bin/python3
 SYSTEMD_VERSION ?= $(shell systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
 
 ENGINE ?= docker
+# podman sets the times of all files, Docker only those of the image's description.
+IMAGE_TIME = $(if $(findstring podman,$(ENGINE)),--timestamp=$(SOURCE_DATE_EPOCH),\
+    --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH))
 VERSION = $$(sed -n 's/^__version__ = "\(.*\)"/\1/p' daemon/presenced/__init__.py)
 REVISION = $$(git rev-parse HEAD 2>/dev/null || echo unknown)
+# Times in packages, so that two builds of a commit are the same bytes.
+SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),1577836800)
 
 # One lock for all platforms and Python versions with wheels of every dependency.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -51,7 +59,8 @@ LOCK_PLATFORMS = x86_64-manylinux_2_36 aarch64-manylinux_2_36
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-security test-setup test-streams test-system test-image bench check docs \
-    dashboards image lock tools bench-tools stream-tools system-tools image-tools install uninstall clean
+    dashboards image lock tools bench-tools stream-tools system-tools image-tools install uninstall \
+    dist deb sbom clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -98,7 +107,7 @@ dashboards: $(VENV)/.test
 
 image:
 	$(ENGINE) build --tag presenced --build-arg VERSION="$(VERSION)" \
-	    --build-arg REVISION="$(REVISION)" .
+	    --build-arg REVISION="$(REVISION)" $(IMAGE_TIME) .
 
 lock: $(BIN)/uv
 	$(LOCK) pyproject.toml --extra kafka --output-file requirements.lock
@@ -135,6 +144,26 @@ uninstall:
 	rm -f "$(DESTDIR)/etc/presenced/presenced.yaml.example"
 	rm -f "$(DESTDIR)/etc/presenced/presenced.schema.json"
 	rmdir "$(DESTDIR)/etc/presenced" 2>/dev/null || true
+
+dist: $(VENV)/.test
+	rm -f dist/*.whl dist/*.tar.gz
+	SOURCE_DATE_EPOCH="$(SOURCE_DATE_EPOCH)" $(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+
+sbom: $(VENV)/.test build/venv/.done
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	    --output-file dist/presenced-$(VERSION).cdx.json build/venv
+	$(ENGINE) run --rm --entrypoint python3 presenced -c "$$(cat config/sbom/list_components.py)" | \
+	    $(BIN)/python config/sbom/image_sbom.py > dist/presenced-image-$(VERSION).cdx.json
+
+# The package holds the virtual environment that `make install` makes.
+deb: build/venv/.done
+	rm -rf build/deb
+	$(MAKE) --silent install DESTDIR="$(CURDIR)/build/deb" PREFIX=/usr SYSTEMD_VERSION=0
+	@mkdir -p dist
+	@VERSION="$(VERSION)" SOURCE_DATE_EPOCH="$(SOURCE_DATE_EPOCH)" sh systemd/debian/build build/deb \
+	    "dist/presenced_$(VERSION)_$$(dpkg --print-architecture).deb"
 
 # As in the Dockerfile: wheels of the lock alone, by hash. pip stays in a virtual environment of its own.
 build/venv/.done: pyproject.toml requirements.lock requirements.build.lock \

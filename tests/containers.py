@@ -2,12 +2,12 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,29 +52,25 @@ def _podman(words: Sequence[str]) -> list[str]:
     return ["podman", *STORE, "--cgroup-manager=cgroupfs", "--runtime=runc", *words]
 
 
+@cache
 def base_name() -> str:
-    """The Dockerfile's default for its base, as it is called in full."""
-    (name,) = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", (PROJECT / "Dockerfile").read_text(), re.M)
-    return f"docker.io/library/{name}"
+    """The image that stands for the Dockerfile's base, which no registry is asked for here."""
+    return f"localhost/presenced-base:{digest(package_sources(), _PACKAGES, *_SLIM)}"
 
 
 def make_base() -> None:
-    """Make an image of that name from packages; the archive is kept for the next time."""
-    sources = package_sources()
-    recipe = digest(sources, _PACKAGES, *_SLIM)
-    archive = WORK / f"base-{recipe}.tar"
+    """Make the base from packages; the archive is kept for the next time."""
+    archive = WORK / f"{base_name().replace(':', '-').rpartition('/')[2]}.tar"
     if not archive.exists():
         part = archive.with_suffix(".part.tar")
         call(
             *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", *_SLIM),
             *(os_release()["VERSION_CODENAME"], str(part), "-"),
-            input=sources,
+            input=package_sources(),
         )
         part.rename(archive)
-    imported = f"localhost/presenced-base:{recipe}"
-    if podman("images", "--quiet", imported) == "":
-        podman("import", str(archive), imported)
-    podman("tag", imported, base_name())
+    if podman("images", "--quiet", base_name()) == "":
+        podman("import", str(archive), base_name())
 
 
 def make_wheels() -> Path:
@@ -95,9 +91,9 @@ def make_wheels() -> Path:
     return wheels
 
 
-def build(target: str, directory: Path) -> str:
+def build(target: str, directory: Path, *more: str, tag: str = "") -> str:
     """Build a target of the Dockerfile; returns the image's name."""
-    name = f"localhost/presenced-test:{target}"
+    name = f"localhost/presenced-test:{tag or target}"
     pip = directory / "pip.conf"
     pip.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
     environment = {name: value for name, value in os.environ.items() if "PIP" not in name}
@@ -105,7 +101,9 @@ def build(target: str, directory: Path) -> str:
         *("buildah", *STORE, "build", "--isolation=chroot", "--format=docker", "--pull-never"),
         *("--layers", "--target", target, "--tag", name, "--secret", f"id=pip.conf,src={pip}"),
         *("--volume", f"{make_wheels()}:/wheels:ro"),
+        *("--build-arg", f"PYTHON_IMAGE={base_name()}"),
         *("--build-arg", f"VERSION={VERSION}", "--build-arg", f"REVISION={REVISION}"),
+        *("--timestamp", "1700000000", *more),
         *("--file", str(PROJECT / "Dockerfile"), str(PROJECT)),
         env=environment,
     )

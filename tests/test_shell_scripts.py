@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ["config/aws/setup.sh", "systemd/install-venv", ".ci/run"]
+SCRIPTS = [
+    "config/aws/setup.sh",
+    "systemd/install-venv",
+    "systemd/debian/build",
+    "systemd/debian/postinst",
+    "systemd/debian/postrm",
+    "systemd/debian/prerm",
+    ".ci/run",
+]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -27,6 +27,9 @@ RUN = {
     "docs/how-to/ask-aws.md": {
         "tests/setup/test_setup.py": ["sh config/aws/setup.sh --reconcile"],
     },
+    "docs/how-to/install-the-debian-package.md": {
+        "tests/system/test_deb.py": ["make deb", "apt install", "apt remove"],
+    },
     "docs/how-to/recordings.md": {
         "tests/test_recordings_docs.py": [
             "presenced record --config presenced.yaml --duration 5s fleet.jsonl",

@@ -17,6 +17,7 @@ import containers
 from brokers import Mosquitto, free_port
 from certificates import Certificates
 from containers import STRICT, Container
+from image_sbom import image_sbom
 from presenced import __version__
 from waiting import wait_for
 
@@ -262,6 +263,24 @@ def spelt(pin: str) -> str:
     """A pin as every tool spells it."""
     name, _, version = pin.partition("==")
     return f"{re.sub('[-_.]+', '-', name).lower()}=={version}"
+
+
+def test_the_list_of_components_has_all_that_is_installed(image: str) -> None:
+    program = (containers.PROJECT / "config" / "sbom" / "list_components.py").read_text()
+    listed = json.loads(python(image, program))
+    found = {each["purl"] for each in json.loads(image_sbom(listed))["components"]}
+    lock = (containers.PROJECT / "requirements.lock").read_text()
+    locked = {spelt(name) for name in re.findall(r"^([\w.-]+==[\w.!+-]+)", lock, re.M)}
+    names = {url.removeprefix("pkg:pypi/") for url in found if url.startswith("pkg:pypi/")}
+    assert {spelt(name.replace("@", "==")) for name in names} == locked
+    assert any(url.startswith("pkg:deb/debian/libc6@") for url in found)
+    assert any(url.startswith("pkg:generic/python@") for url in found)
+
+
+def test_two_builds_are_the_same_bytes(image: str, tmp_path: Path) -> None:
+    again = containers.build("presenced", tmp_path, "--no-cache", tag="again")
+    first, second = (containers.inspect(name)["RootFS"]["Layers"] for name in (image, again))
+    assert first == second
 
 
 def test_bytecode_is_there_and_nobody_can_write(image: str) -> None:
