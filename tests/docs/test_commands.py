@@ -87,6 +87,7 @@ RUN = {
     },
 }
 COMPOSE = "needs Docker Compose; tests/test_compose.py reads its file"
+CREATE = "kubectl create namespace presenced\nkubectl --namespace presenced create secret generic "
 NOT_RUN = {
     **{
         ("config/aws/README.md", words): "needs an AWS account; tests/aws checks the files"
@@ -115,10 +116,15 @@ NOT_RUN = {
         "docs/how-to/scale-out.md",
         "echo 'PRESENCED_",
     ): "needs root and systemd; see tests/test_units.py",
-    (
-        "docs/how-to/scale-out.md",
-        "kubectl",
-    ): "needs a cluster; tests/test_kubernetes.py reads its file",
+    **{
+        ("docs/how-to/run-on-kubernetes.md", words): "needs a cluster; see tests/test_kubernetes.py"
+        for words in (
+            f"{CREATE}presenced-certificates",
+            f"{CREATE}presenced-kafka",
+            "kubectl apply",
+            "kubectl --namespace presenced apply",
+        )
+    },
     ("docs/how-to/secure-the-listener.md", "groupadd"): "needs root, and creates a group",
     ("docs/how-to/upgrade.md", "make install"): "needs root and systemd; see tests/system",
     ("docs/how-to/upgrade.md", "make image"): "needs Docker; see tests/image",

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import containers
+import kubernetes_objects
 from brokers import Mosquitto, free_port
 from certificates import Certificates
 from containers import STRICT, Container
@@ -144,6 +145,46 @@ def test_life_on_a_broker(
     assert container.wait() == 0, container.log
     assert time.monotonic() - before < 5
     wait_for(lambda: broker.saw_disconnect("presenced"), what="a DISCONNECT")
+
+
+def pod_options(kind: str, configuration: Path, secrets: Path) -> list[str]:
+    """The container of a pod, as options of podman; its volumes are directories and a tmpfs."""
+    of = kubernetes_objects.container(kind)
+    security = kubernetes_objects.pod(kind)["spec"]["securityContext"]
+    places = {"config": configuration, "certificates": secrets}
+    assert of["securityContext"]["readOnlyRootFilesystem"]
+    options = [*STRICT, f"--user={security['runAsUser']}:{security['runAsGroup']}"]
+    for name, value in kubernetes_objects.environment(kind, "presenced-1").items():
+        options.append(f"--env={name}={value}")
+    for mount in of["volumeMounts"]:
+        if mount["name"] == "state":
+            options.append(f"--mount=type=tmpfs,dst={mount['mountPath']},tmpfs-mode=0777")
+        else:
+            source = places[mount["name"]] / mount.get("subPath", "")
+            options.append(f"--volume={source}:{mount['mountPath']}:ro")
+    return options
+
+
+def test_the_pod_of_kubernetes_runs(
+    image: str, settings: Path, certificates: Certificates, broker_of: Any, container_of: Any
+) -> None:
+    """As config/kubernetes/pair has it: the second pod, by its probe, on a broker with TLS."""
+    broker: Mosquitto = broker_of(certificates=certificates)
+    port, health = free_port(), free_port()
+    text = kubernetes_objects.only("pair", "ConfigMap")["data"]["presenced.yaml"]
+    tree = yaml.safe_load(
+        text.replace("xxxxxxxxxxxxxx-ats.iot.eu-west-1.amazonaws.com", "localhost")
+    )
+    # The machine's own network has other ports.
+    tree["mqtt"]["port"] = broker.port
+    tree["metrics"] = {"listen": f":{port}", "health_listen": f":{health}"}
+    (settings / "presenced.yaml").write_text(yaml.safe_dump(tree))
+    options = pod_options("pair", settings, settings / "certs")
+    arguments = kubernetes_objects.container("pair")["args"]
+    container = container_of(image, *arguments, options=options)
+    probe = kubernetes_objects.container("pair")["readinessProbe"]["httpGet"]["path"]
+    wait_for(lambda: answer(health, probe), what=f"readiness: {container.log}")
+    assert " as presenced-1 " in broker.log
 
 
 def on_plain_broker(broker: Mosquitto, port: int) -> list[str]:
