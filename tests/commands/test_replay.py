@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from command_line import run_here
+from presenced_emulator.daemon import clean_environment
+
 CONNECTED = "$aws/events/presence/connected/"
 DISCONNECTED = "$aws/events/presence/disconnected/"
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
 
 
 def line(received: float, topic: str, payload: Any) -> str:
@@ -34,14 +36,7 @@ RECORDING = (
 
 
 def replay(*arguments: str, recording: str = RECORDING) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "presenced", "replay", *arguments, "-"],
-        input=recording,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
-    )
+    return run_here("replay", *arguments, "-", given=recording)
 
 
 def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
@@ -136,7 +131,7 @@ def test_a_file(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env=ENVIRONMENT,
+        env=clean_environment(),
     )
     assert done.stdout == replay().stdout
 
@@ -171,13 +166,7 @@ def test_invalid_lines(bad: str) -> None:
 
 
 def test_a_missing_file() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "presenced", "replay", "/nowhere/recording"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
-    )
+    done = run_here("replay", "/nowhere/recording")
     assert done.returncode == 1
     assert "/nowhere/recording: No such file or directory" in done.stderr
 
@@ -190,7 +179,7 @@ def test_progress_on_a_terminal(tmp_path: Path) -> None:
         [sys.executable, "-m", "presenced", "replay", str(recording)],
         stdout=subprocess.PIPE,
         stderr=theirs,
-        env=ENVIRONMENT,
+        env=clean_environment(),
     )
     os.close(theirs)
     out, _ = process.communicate(timeout=30)
@@ -207,7 +196,7 @@ def test_a_reader_that_is_gone_ends_it_quietly(tmp_path: Path) -> None:
         [sys.executable, "-m", "presenced", "replay", str(recording)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
+        env=clean_environment(),
     )
     assert process.stdout
     assert process.stderr

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from brokers import missing
+from command_line import run_here
 from presenced.settings import DEFAULT_CONFIG
 from presenced.store.changes import Changes
 from presenced.store.errors import StateDamagedError, StateError, StateUnusableError
@@ -264,18 +265,6 @@ def test_root_leaves_nothing_behind_that_keeps_the_daemons_user_out(tmp_path):
     assert done.stdout == "0\n", done.stderr
 
 
-def presenced(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
-    return subprocess.run(
-        [sys.executable, "-m", "presenced", "state", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=clean | environ,
-    )
-
-
 @pytest.fixture
 def config(path, tmp_path):
     config = tmp_path / "presenced.yaml"
@@ -285,27 +274,27 @@ def config(path, tmp_path):
 
 def test_the_command_shows(path, config):
     fill(path, ["a", "esc\x1b[31m"])
-    done = presenced("show", "--config", str(config))
+    done = run_here("state", "show", "--config", str(config))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{path}: format {VERSION}, ")
     assert "not in use" in done.stdout
     assert ["online", "2"] in [line.split() for line in done.stdout.splitlines()]
-    done = presenced("show", "--config", str(config), "a")
+    done = run_here("state", "show", "--config", str(config), "a")
     assert "last event       connected, 1970-01-01T00:00:01.500Z\n" in done.stdout
     assert "reason" not in done.stdout
-    done = presenced("show", "--file", str(path), "esc\x1b[31m")
+    done = run_here("state", "show", "--file", str(path), "esc\x1b[31m")
     assert "client           esc\\x1b[31m\n" in done.stdout
-    done = presenced("show", "--file", str(path), "b")
+    done = run_here("state", "show", "--file", str(path), "b")
     assert (done.returncode, done.stdout) == (1, f"{path} knows no client b.\n")
 
 
 def test_the_command_forgets_and_exports(path, config):
     fill(path, ["a", "b", "c"])
-    done = presenced("forget", "--config", str(config), "a", "x")
+    done = run_here("state", "forget", "--config", str(config), "a", "x")
     assert done.returncode == 1
     assert done.stdout == "a: forgotten\nx: not known\n"
     config.write_text("{}\n")
-    done = presenced("export", "--config", str(config), STATE_DIRECTORY=str(path.parent))
+    done = run_here("state", "export", "--config", str(config), STATE_DIRECTORY=str(path.parent))
     assert [json.loads(line)["client_id"] for line in done.stdout.splitlines()] == ["b", "c"]
 
 
@@ -313,25 +302,25 @@ def test_the_command_needs_no_configuration_if_the_environment_names_the_file(pa
     if DEFAULT_CONFIG.exists():
         pytest.skip(f"this machine has {DEFAULT_CONFIG}")
     fill(path, ["a"])
-    assert '"client_id":"a"' in presenced("export", STATE_DIRECTORY=str(path.parent)).stdout
-    assert '"client_id":"a"' in presenced("export", PRESENCED_STATE__PATH=str(path)).stdout
-    done = presenced("show")
+    assert '"client_id":"a"' in run_here("state", "export", STATE_DIRECTORY=str(path.parent)).stdout
+    assert '"client_id":"a"' in run_here("state", "export", PRESENCED_STATE__PATH=str(path)).stdout
+    done = run_here("state", "show")
     assert done.returncode == 1
     assert f"there is no configuration {DEFAULT_CONFIG}" in done.stderr
     missing = path.with_name("missing.yaml")
-    done = presenced("show", "--config", str(missing), STATE_DIRECTORY=str(path.parent))
+    done = run_here("state", "show", "--config", str(missing), STATE_DIRECTORY=str(path.parent))
     assert (done.returncode, done.stderr) == (2, f"presenced: {missing}: no such file\n")
 
 
 def test_the_command_reports_what_is_wrong(path, config):
-    done = presenced("show", "--config", str(config))
+    done = run_here("state", "show", "--config", str(config))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"presenced: there is no state file {path}")
     config.write_text("{}\n")
-    done = presenced("show", "--config", str(config))
+    done = run_here("state", "show", "--config", str(config))
     assert done.returncode == 1
     assert "set state.path, or name it by --file" in done.stderr
-    assert presenced("forget", "--config", str(config)).returncode == 2
+    assert run_here("state", "forget", "--config", str(config)).returncode == 2
 
 
 def test_a_file_that_cannot_be_read_is_an_error(path):
