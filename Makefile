@@ -59,6 +59,9 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/presenced demo $(ARGS)
 
+# Without bytecode files, which some images turn off, each daemon of a test compiles all modules anew.
+test test-security test-setup test-streams: export PYTHONDONTWRITEBYTECODE =
+
 # More workers than cores, because tests mostly wait for servers.
 test: $(VENV)/.test build/ministack/.done tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
