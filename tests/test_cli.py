@@ -13,7 +13,6 @@ from command_line import run_here
 from presenced import __version__
 from presenced.cli import main
 from presenced_emulator.daemon import clean_environment
-from statefiles import let_others_in
 
 EXAMPLE = Path(__file__).parents[1] / "config/presenced.yaml"
 
@@ -184,14 +183,14 @@ def test_check_warns_of_a_state_path_that_leads_to_no_file(config: Path) -> None
 
 
 @pytest.mark.parametrize("place", ["closed/p.db", "closed/nowhere/p.db"])
-def test_check_warns_of_a_state_directory_that_it_may_not_write(config: Path, place: str) -> None:
-    path = config.parent / place
-    (config.parent / "closed").mkdir()
-    (config.parent / "closed").chmod(0)
-    settings = yaml.safe_load(config.read_text()) | {"state": {"path": str(path)}}
-    settings["mqtt"]["tls"] = False
-    config.write_text(yaml.safe_dump(settings))
-    let_others_in(config.parent)
+def test_check_warns_of_a_state_directory_that_it_may_not_write(
+    open_directory: Path, place: str
+) -> None:
+    path = open_directory / place
+    (open_directory / "closed").mkdir(mode=0)
+    config = open_directory / "presenced.yaml"
+    mqtt = {"endpoint": "broker.example", "tls": False}
+    config.write_text(yaml.safe_dump({"mqtt": mqtt, "state": {"path": str(path)}}))
     # The first run imports all: the other user may not be let in where Python lies.
     code = (
         "import os, sys; from presenced.cli import main\n"

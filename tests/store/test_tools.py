@@ -19,7 +19,7 @@ from presenced.store.errors import StateDamagedError, StateError, StateUnusableE
 from presenced.store.file import StateFile
 from presenced.store.format import VERSION
 from presenced.store.tools import client, export, forget, summary
-from statefiles import client_row, clients_in, fill, let_others_in, of_clients, query, thing_row
+from statefiles import client_row, clients_in, fill, of_clients, query, thing_row
 from waiting import until
 from writer_runs import Run
 
@@ -200,12 +200,14 @@ def test_a_newer_file_is_not_guessed_at(path):
         summary(path)
 
 
-def as_nobody(
-    code: str, path: Path, *, reachable: Path | None = None
-) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def open_path(open_directory: Path) -> Path:
     if os.geteuid() != 0:
         missing("becoming another user needs root")
-    let_others_in(reachable or path.parent)
+    return open_directory / "presenced.db"
+
+
+def as_nobody(code: str, path: Path) -> subprocess.CompletedProcess[str]:
     # Imports come first: the other user may not be let in where Python lies.
     become = (
         "import os, sys; from pathlib import Path\n"
@@ -221,42 +223,38 @@ def as_nobody(
 
 
 @pytest.mark.parametrize("seen_before", [False, True])
-def test_a_user_with_read_access_sees_the_file_of_a_stopped_daemon(path, seen_before):
-    fill(path, ["a"])
-    path.chmod(0o644)
+def test_a_user_with_read_access_sees_the_file_of_a_stopped_daemon(open_path, seen_before):
+    fill(open_path, ["a"])
+    open_path.chmod(0o644)
     if seen_before:
-        summary(path)  # by root, who leaves a log of no length
-    done = as_nobody("print(summary(Path(sys.argv[1])).clients)", path)
+        summary(open_path)  # by root, who leaves a log of no length
+    done = as_nobody("print(summary(Path(sys.argv[1])).clients)", open_path)
     assert done.stdout == "{'online': 1}\n", done.stderr
 
 
-def test_a_user_without_write_access_is_an_error_with_its_remedy(path):
-    fill(path, ["a"])
-    path.chmod(0o644)
-    done = as_nobody("forget(Path(sys.argv[1]), ['a'])", path)
-    assert f"StateUnusableError: the state file {path} cannot be used" in done.stderr
+def test_a_user_without_write_access_is_an_error_with_its_remedy(open_path):
+    fill(open_path, ["a"])
+    open_path.chmod(0o644)
+    done = as_nobody("forget(Path(sys.argv[1]), ['a'])", open_path)
+    assert f"StateUnusableError: the state file {open_path} cannot be used" in done.stderr
     assert "run this command as root" in done.stderr
 
 
-def test_a_directory_that_the_user_may_not_search_is_an_error_with_its_remedy(tmp_path):
-    path = tmp_path / "closed" / "presenced.db"
+def test_a_directory_that_the_user_may_not_search_is_an_error_with_its_remedy(open_path):
+    path = open_path.with_name("closed") / "presenced.db"
     path.parent.mkdir(mode=0o700)
     fill(path, ["a"])
     for function in ("summary", "StateFile.open"):
-        done = as_nobody(f"{function}(Path(sys.argv[1]))", path, reachable=tmp_path)
+        done = as_nobody(f"{function}(Path(sys.argv[1]))", path)
         error = f"StateUnusableError: the state file {path} cannot be used: Permission denied; "
         assert error in done.stderr
 
 
-def test_root_leaves_nothing_behind_that_keeps_the_daemons_user_out(tmp_path):
-    if os.geteuid() != 0:
-        missing("becoming another user needs root")
-    directory = tmp_path / "state"
-    directory.mkdir()
-    path = directory / "presenced.db"
+def test_root_leaves_nothing_behind_that_keeps_the_daemons_user_out(open_path):
+    path = open_path
     fill(path, ["a", "b"])
     path.with_name("presenced.db.lock").unlink()
-    for each in (directory, path):
+    for each in (path.parent, path):
         os.chown(each, 65534, 65534)
     forget(path, ["a"])
     summary(path)
