@@ -31,7 +31,7 @@ def test_a_connection_that_fails_explains_why_nothing_is_answered() -> None:
     errors.now = 31.0
     for explain in (errors.collected.explain, errors.collected.explain_of_member):
         fault = explain(TIMED_OUT)
-        assert fault.cause is Cause.UNREACHABLE
+        assert fault.reason is Cause.UNREACHABLE
         assert "refused the TCP connection" in fault.detail
 
 
@@ -60,7 +60,7 @@ def test_brokers_that_never_answered_may_speak_another_protocol() -> None:
 )
 def test_a_topic_that_is_gone_is_named_as_the_cause(error: KafkaError) -> None:
     fault = Errors().collected.explain_of_member(error)
-    assert fault.cause is Cause.TOPIC_MISSING
+    assert fault.reason is Cause.TOPIC_MISSING
     assert "does not exist" in fault.detail
     assert "presenced kafka create-topics" in fault.remedy
 
@@ -69,7 +69,7 @@ def test_a_broker_that_is_away_leads_nothing() -> None:
     errors = Errors()
     errors.collected.report(REFUSED)
     fault = errors.collected.explain_of_member(KafkaError(KafkaError._NOENT))
-    assert fault.cause is Cause.UNREACHABLE
+    assert fault.reason is Cause.UNREACHABLE
 
 
 def test_a_change_of_leader_is_no_refusal() -> None:

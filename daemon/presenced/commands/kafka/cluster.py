@@ -51,7 +51,7 @@ def needing(permission: Permission, settings: Settings) -> Iterator[None]:
     try:
         yield
     except KafkaFaultError as error:
-        if error.fault.cause is not Cause.DENIED:
+        if error.fault.reason is not Cause.DENIED:
             raise
         region = settings.brokers_region
         raise KafkaFaultError(denied(settings.kafka, permission, region)) from None

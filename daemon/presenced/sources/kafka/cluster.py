@@ -99,7 +99,7 @@ class Cluster:
                     break
             except KafkaFaultError as error:
                 # The library tries again for as long as it is asked.
-                if error.fault.cause in _FINAL or time.monotonic() >= deadline:
+                if error.fault.reason in _FINAL or time.monotonic() >= deadline:
                     raise
         brokers = metadata.brokers.values()
         return [f"{_bracketed(str(each.host))}:{each.port}" for each in brokers]
@@ -132,7 +132,7 @@ class Cluster:
                 answers = self._client.describe_configs([resource], request_timeout=_TIMEOUT)
                 entries = _result(answers[resource])
         except KafkaFaultError as error:
-            if error.fault.cause is Cause.DENIED:
+            if error.fault.reason is Cause.DENIED:
                 return None
             raise
         return {name: entries[name].value for name in SETTINGS if name in entries}

@@ -208,7 +208,7 @@ class KafkaSource:
         self._log.error(
             event,
             key=fault,
-            cause=fault.cause.value,
+            cause=fault.reason.value,
             detail=fault.detail,
             remedy=fault.remedy,
         )

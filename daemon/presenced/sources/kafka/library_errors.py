@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from confluent_kafka import KafkaError, KafkaException
 
 from presenced.settings.kafka import IAM, KafkaSettings
+from presenced.sources.faults import CLIENT_ALERTS
 from presenced.sources.kafka import faults
 from presenced.sources.kafka.errors import cause_among
-from presenced.sources.kafka.faults import CLIENT_ALERTS, Cause, KafkaFault
+from presenced.sources.kafka.faults import Cause, KafkaFault
 
 # PROTOCOL://HOST:PORT/BROKER: TEXT (after N ms in state STATE, ...)
 _TEXT = re.compile(
@@ -95,7 +96,7 @@ class ConnectionErrors:
         server = _server_of(error) or ""
         self._reported_at[server] = self._clock()
         # The second attempt may fail with less to say.
-        if fault.cause is not Cause.OTHER or server not in self._by_server:
+        if fault.reason is not Cause.OTHER or server not in self._by_server:
             self._by_server[server] = fault
 
     def explain(self, error: KafkaError) -> KafkaFault:
