@@ -9,7 +9,7 @@ from selenium.webdriver import Chrome
 
 from api_fleet import asking_settings, has_room
 from consoles import Stage, staged
-from pages import Page, chromium
+from pages import Page
 from presenced.aws.errors import AwsError, Cause
 from presenced.events.message import Message
 from presenced.events.model import DISCONNECT_REASONS
@@ -17,23 +17,10 @@ from presenced.system.supervision import Readiness
 from waiting import wait_for
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chrome]:
-    with chromium() as driver:
-        yield driver
-
-
 @pytest.fixture
 def stage() -> Iterator[Stage]:
     with staged() as made:
         yield made
-
-
-@pytest.fixture
-def page(browser: Chrome, stage: Stage) -> Page:
-    page = Page(browser, stage.url)
-    page.emulate()
-    return page
 
 
 def test_an_empty_fleet_says_so(page: Page) -> None:
