@@ -152,7 +152,7 @@ class KafkaProbe:
     def _leaders(self, cluster: Cluster) -> Finding:
         for found in self._found.values():
             with needing(Permission("topic", found.name, ("Describe",)), self._settings):
-                cluster.reach_leaders(found)
+                cluster.ends(found)
         number = sum(found.partitions for found in self._found.values())
         return Finding(Status.OK, f"those of {counted(number, 'partition')} answer")
 

@@ -28,6 +28,7 @@ from confluent_kafka.admin import (
 )
 
 from presenced.settings.kafka import KafkaSettings
+from presenced.sources.kafka.client_config import reader_config
 from presenced.sources.kafka.faults import Cause, KafkaFaultError, topic_missing
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
 from presenced.sources.kafka.permissions import transactional_id
@@ -71,18 +72,22 @@ class GroupState:
 class Cluster:
     """A client of a cluster that joins no group.
 
-    `make_config` returns the configuration of librdkafka that has the given callback for errors.
+    `make_config` returns the configuration of librdkafka, `config`, that has the given callback for
+    errors. `region` is that of a cluster of Amazon MSK.
     """
 
     def __init__(
-        self, kafka: KafkaSettings, make_config: Callable[[Callable[[KafkaError], None]], Any]
+        self,
+        kafka: KafkaSettings,
+        make_config: Callable[[Callable[[KafkaError], None]], Mapping[str, Any]],
+        region: str | None,
     ) -> None:
         self._kafka = kafka
-        self.errors = ConnectionErrors(kafka)
-        self._config: Mapping[str, Any] = make_config(self.errors.report)
+        self.errors = ConnectionErrors(kafka, region)
+        self.config = make_config(self.errors.report)
         self._admin: AdminClient | None = None
         with self._faults():
-            self._admin = AdminClient(dict(self._config))
+            self._admin = AdminClient(dict(self.config))
 
     @property
     def _client(self) -> AdminClient:
@@ -137,16 +142,27 @@ class Cluster:
             raise
         return {name: entries[name].value for name in SETTINGS if name in entries}
 
-    def reach_leaders(self, found: FoundTopic) -> None:
-        """Ask the leader of each partition for its end."""
-        partitions = [TopicPartition(found.name, number) for number in range(found.partitions)]
-        wanted = {
-            each: OffsetSpec.latest()  # type: ignore[no-untyped-call]
-            for each in partitions
-        }
+    def ends(self, found: FoundTopic) -> list[int]:
+        """Return the offset of the end of each partition, as its leader tells it."""
+        return self._offsets(found, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def offsets_since(self, found: FoundTopic, time: float) -> list[int]:
+        """Return the offset of the first record of each partition from a time on, else of the end.
+
+        The time is in seconds since the epoch.
+        """
+        later = self._offsets(found, OffsetSpec.for_timestamp(round(time * 1000)))
+        if min(later, default=0) >= 0:
+            return later
+        ends = self.ends(found)
+        return [offset if offset >= 0 else end for offset, end in zip(later, ends, strict=True)]
+
+    def _offsets(self, found: FoundTopic, spec: OffsetSpec) -> list[int]:
+        """Return the offset of each partition that fits, -1 if there is none."""
+        wanted = {TopicPartition(found.name, number): spec for number in range(found.partitions)}
         with self._faults(found.name):
-            for answer in self._client.list_offsets(wanted, request_timeout=_TIMEOUT).values():
-                _result(answer)
+            answers = self._client.list_offsets(wanted, request_timeout=_TIMEOUT)
+            return [_result(answers[place]).offset for place in wanted]
 
     def group(self) -> GroupState:
         """Return the state of the consumer group."""
@@ -173,7 +189,7 @@ class Cluster:
     def try_transactions(self) -> None:
         """Register a transactional ID of the group, and write nothing."""
         config = {
-            **self._config,
+            **self.config,
             "transactional.id": transactional_id(self._kafka, _MEMBER),
             # The library would log that the producer cannot go on.
             "log_level": 0,
@@ -224,14 +240,7 @@ class Cluster:
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Consumer]:
         """Yield a consumer that is assigned partitions, and joins no group."""
-        consumer = Consumer(
-            {
-                **self._config,
-                "group.id": self._kafka.group,
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-            }
-        )
+        consumer = Consumer(reader_config(self._kafka, self.config))
         try:
             yield consumer
         finally:
@@ -242,7 +251,7 @@ class Cluster:
         failed: list[KafkaError] = []
         topic = self._kafka.state_topic
         with self._faults(topic):
-            producer = Producer({**self._config, "acks": "all"})
+            producer = Producer({**self.config, "acks": "all"})
             for partition in range(number):
                 producer.produce(
                     topic,
@@ -270,7 +279,7 @@ class Cluster:
             self._admin.poll(0)  # errors of connections are reported when a client is polled
         if topic and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise _MissingTopicError(topic)
-        raise KafkaFaultError(self.errors.explain(error))
+        raise KafkaFaultError(self.errors.explain(error, topic))
 
 
 class _MissingTopicError(KafkaFaultError):

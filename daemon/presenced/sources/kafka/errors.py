@@ -1,6 +1,7 @@
-"""Codes of librdkafka that have no public name in Python."""
+"""Errors of Kafka: codes that have no public name in Python, and what an error is about."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError
 
@@ -15,6 +16,13 @@ TIMED_OUT: int = KafkaError._TIMED_OUT  # noqa: SLF001
 
 _FATAL: int = KafkaError._FATAL  # noqa: SLF001
 _UNSUPPORTED = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)  # noqa: SLF001
+
+
+class TopicError(NamedTuple):
+    """An error, and the topic that it is about; None if that is not known."""
+
+    error: KafkaError
+    topic: str | None = None
 
 
 _PASSING = frozenset(

@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import Message as Record
 
 from presenced.events.message import Message
-from presenced.sources.kafka.errors import OUT_OF_RANGE, PARTITION_END, TIMED_OUT
+from presenced.sources.kafka.errors import OUT_OF_RANGE, PARTITION_END, TIMED_OUT, TopicError
 from presenced.sources.kafka.messages import message_of
 from presenced.sources.kafka.partition import OwnedPartition
 from presenced.sources.kafka.worker_config import WorkerTopics
@@ -28,6 +28,12 @@ _RETRY_AFTER = 1.0
 _APPLY_TIMEOUT = 0.1
 _SILENT_AFTER = 15.0
 _ANSWER_TIMEOUT = 10.0
+
+
+class _UnreadableTopicError(Exception):
+    def __init__(self, failure: TopicError) -> None:
+        super().__init__(failure)
+        self.failure = failure
 
 
 @dataclass(slots=True)
@@ -58,7 +64,7 @@ class GlobalReader:
         config: Mapping[str, Any],
         topics: WorkerTopics,
         take: Callable[[GlobalBatch, Callable[[], None]], None],
-        report: Callable[[KafkaError | None], None],
+        report: Callable[[TopicError | None], None],
         clocks: Clocks,
     ) -> None:
         self._config = config
@@ -108,6 +114,8 @@ class GlobalReader:
                     self._ask_the_silent(consumer)
             except KafkaException as error:
                 self._fail(error.args[0])
+            except _UnreadableTopicError as error:
+                self._fail(*error.failure)
             except Exception:  # noqa: BLE001 - what comes next must still be read
                 self._log.exception("the global topics are read anew because of an error")
                 self._stopping.wait(_RETRY_AFTER)
@@ -182,7 +190,7 @@ class GlobalReader:
                 self._note(topic, at)
                 self._add_end(topic, at, batch)
             elif error is not None:
-                raise KafkaException(error)
+                raise _UnreadableTopicError(TopicError(error, topic))
             else:
                 self._note(topic, at + 1)
                 if topic == self._state:
@@ -218,10 +226,10 @@ class GlobalReader:
         if batch.position is not None:
             self._applied = batch.owner, batch.position
 
-    def _fail(self, error: KafkaError) -> None:
+    def _fail(self, error: KafkaError, topic: str | None = None) -> None:
         if error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
             self._has_failed = True
-            self._report(error)
+            self._report(TopicError(error, topic))
         self._stopping.wait(_RETRY_AFTER)
 
     def _succeed(self) -> None:

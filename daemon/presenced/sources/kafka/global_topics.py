@@ -8,8 +8,7 @@ other partitions take them, in whichever worker they are.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from confluent_kafka import KafkaError
-
+from presenced.sources.kafka.errors import TopicError
 from presenced.sources.kafka.global_reader import GlobalBatch, GlobalReader
 from presenced.sources.kafka.partition import GLOBAL_OWNER, OwnedPartition
 from presenced.sources.kafka.worker_config import WorkerTopics
@@ -30,7 +29,7 @@ class GlobalTopics:
         config: Mapping[str, Any],
         topics: WorkerTopics,
         owned: Mapping[int, OwnedPartition],
-        errors: dict[str, KafkaError],
+        errors: dict[str, TopicError],
         call: Callable[..., None],
         clocks: Clocks,
     ) -> None:
@@ -67,16 +66,17 @@ class GlobalTopics:
         if partition.number == GLOBAL_OWNER:
             self._reader.follow(None)
 
-    def _note_error(self, error: KafkaError | None) -> None:
-        if error is None:
+    def _note_error(self, failure: TopicError | None) -> None:
+        if failure is None:
             self._errors.pop("global topics", None)
             return
-        self._errors["global topics"] = error
+        self._errors["global topics"] = failure
         self._log.warning(
             "the global topics cannot be read; presenced tries again",
-            key=error.code(),
-            error=error.name(),
-            detail=error.str(),
+            key=failure.error.code(),
+            error=failure.error.name(),
+            topic=failure.topic,
+            detail=failure.error.str(),
         )
 
     def _take(self, batch: GlobalBatch, applied: Callable[[], None]) -> None:

@@ -102,8 +102,8 @@ class KafkaSource:
     @property
     def warnings(self) -> list[str]:
         """What is wrong although the worker is ready, one text each."""
-        failure = self.worker.writer.failure if self.worker is not None else None
-        return [] if failure is None else [f"no transaction is committed: {self._explain(failure)}"]
+        faults = "; or ".join(map(str, self._why_no_commit()))
+        return [f"no transaction is committed: {faults}"] if faults else []
 
     @property
     def summary(self) -> str:
@@ -150,7 +150,7 @@ class KafkaSource:
         return await self._join_with(config, errors)
 
     async def _read(self, settings: Settings) -> tuple[Mapping[str, Any], ConnectionErrors]:
-        errors = ConnectionErrors(settings.kafka)
+        errors = ConnectionErrors(settings.kafka, settings.brokers_region)
         return await self._access.read(settings, errors.report), errors
 
     async def _join_with(self, config: Mapping[str, Any], errors: ConnectionErrors) -> int:
@@ -176,7 +176,7 @@ class KafkaSource:
 
     async def _join(self, wait: float) -> None:
         assert self._settings is not None  # noqa: S101 - see `use`
-        kafka = self._settings.kafka
+        kafka, region = self._settings.kafka, self._settings.brokers_region
         self.lease.seconds = kafka.lease
         while self.worker is None:
             await asyncio.sleep(wait)
@@ -184,7 +184,7 @@ class KafkaSource:
             config = worker_config(kafka, self._config, self._protocol)
             try:
                 self.partitions = await in_thread(
-                    lambda: partitions_of(Cluster(kafka, self._configured), kafka),
+                    lambda: partitions_of(Cluster(kafka, self._configured, region), kafka),
                     name="kafka topics",
                 )
                 worker = Worker(config, self.lease, self._open, self._ended, self._clocks)
@@ -213,9 +213,9 @@ class KafkaSource:
             remedy=fault.remedy,
         )
 
-    def _explain(self, error: KafkaError) -> KafkaFault:
+    def _explain(self, error: KafkaError, topic: str | None = None) -> KafkaFault:
         assert self._errors is not None  # noqa: S101 - a worker has them
-        return self._errors.explain_of_member(error)
+        return self._errors.explain_of_member(error, topic)
 
     def _open(self, number: int) -> PartitionFleet:
         partition = Partition(number, self.partitions)
@@ -242,25 +242,24 @@ class KafkaSource:
     def _errors_of(self, worker: Worker) -> list[str]:
         """Return a text for each fault, with what it concerns."""
         concerned: dict[KafkaFault, list[str]] = {}
-        for what, error in worker.errors.items():
-            concerned.setdefault(self._explain(error), []).append(_CONCERNED.get(what, what))
+        for what, failure in worker.errors.items():
+            concerned.setdefault(self._explain(*failure), []).append(what)
         return [f"{', '.join(what)}: {fault}" for fault, what in concerned.items()]
 
     def _no_word(self) -> str:
-        age = self.lease.age
+        age, worker = self.lease.age, self.worker
         since = "yet" if age is None else f"for {round(age)} s"
         problem = f"no word from the group {since}, so no partition is shown"
-        failure = self.worker.writer.failure if self.worker is not None else None
-        if failure is None or self.worker is None:
-            return problem
-        fault = self._explain(failure)
         # It is told already if it also keeps something else from being read.
-        told = map(self._explain, self.worker.errors.values())
-        return problem if fault in told else f"{problem}: {fault}"
+        told = [self._explain(*each) for each in worker.errors.values()] if worker else []
+        faults = [fault for fault in self._why_no_commit() if fault not in told]
+        return f"{problem}: {'; or '.join(map(str, faults))}" if faults else problem
 
+    def _why_no_commit(self) -> list[KafkaFault]:
+        """Return why the last transaction may have failed; empty if it did not."""
+        failures = self.worker.writer.failures if self.worker is not None else ()
+        return list(dict.fromkeys(self._explain(*each) for each in failures))
 
-_CONCERNED = {"ends": "end offsets"}
-"""What errors of a worker are about, where its name for it is none for people."""
 
 _STAGES = {
     Stage.RESTORING: "being restored",

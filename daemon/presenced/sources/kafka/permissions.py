@@ -44,7 +44,12 @@ class Permission:
     operations: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{' and '.join(self.operations)} on {_NOUNS[self.kind]} {self.name}".strip()
+        return f"{' and '.join(self.operations)} on {self.resource}"
+
+    @property
+    def resource(self) -> str:
+        """What it is about, in words."""
+        return f"{_NOUNS[self.kind]} {self.name}".strip()
 
     def only(self, operations: Iterable[str]) -> "Permission":
         """Return the permission for some of the operations."""
@@ -75,13 +80,26 @@ def transaction_permission(kafka: KafkaSettings) -> Permission:
 
 def denied(kafka: KafkaSettings, missing: Permission, region: str | None) -> KafkaFault:
     """Return the fault of a missing permission, with what grants it."""
+    detail = f"this user lacks the permission {missing}"
+    return KafkaFault(Cause.DENIED, detail, _remedy(kafka, missing, region))
+
+
+def refused(kafka: KafkaSettings, needed: Permission, region: str | None) -> KafkaFault:
+    """Return the fault of a refusal that does not say which of the needed operations is missing."""
     return KafkaFault(
         Cause.DENIED,
-        f"this user lacks the permission {missing}",
-        _policy(missing, region)
-        if kafka.security.mechanism == IAM
-        else f"Grant it with `{_acl_command(kafka, missing)}`, adding the --command-config of an"
-        " administrator where the cluster needs one",
+        f"this user lacks a permission on {needed.resource}",
+        f"It needs {' and '.join(needed.operations)}, and `presenced doctor` tells what is missing."
+        f" {_remedy(kafka, needed, region)}",
+    )
+
+
+def _remedy(kafka: KafkaSettings, missing: Permission, region: str | None) -> str:
+    if kafka.security.mechanism == IAM:
+        return _policy(missing, region)
+    return (
+        f"Grant it with `{_acl_command(kafka, missing)}`, adding the --command-config of an"
+        " administrator where the cluster needs one"
     )
 
 

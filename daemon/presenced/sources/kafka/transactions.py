@@ -10,12 +10,13 @@ partitions of its former membership have been taken from it.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from presenced.presence.counts import Distribution
+from presenced.sources.kafka.errors import TopicError
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.partition import POSITION_KEY, OwnedPartition, Unwritten
 from presenced.sources.kafka.worker_config import WorkerTopics
@@ -82,7 +83,8 @@ class TransactionWriter:
     """Writes what `ledger` has, at most every 100 ms, and renews `lease` with each success.
 
     `membership` returns the metadata of the group, None if the worker is no member. `config` is
-    that of librdkafka. `failure` is why the last attempt failed, None if it did not.
+    that of librdkafka. `failures` are why the last attempt failed, empty if it did not: one error,
+    with each topic that it may be about.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class TransactionWriter:
         lease: Lease,
     ) -> None:
         self.counts = TransactionCounts()
-        self.failure: KafkaError | None = None
+        self.failures: Sequence[TopicError] = ()
         self._config = config
         self._topics = topics
         self._membership = membership
@@ -213,7 +215,7 @@ class TransactionWriter:
         try:
             self._until_known(producer.init_transactions)
         except KafkaException as error:
-            self._report(error.args[0], "no transaction can be begun")
+            self._report(error.args[0], [None], "no transaction can be begun")
             return False
         self._producer = producer
         return True
@@ -293,7 +295,11 @@ class TransactionWriter:
             # Fatal: a broker has ended the transaction after its time limit, or another producer
             # has the same transactional ID. Errors of no kind count as fatal (librdkafka).
             self._drop_producer()
-        self._report(error, "a transaction was aborted; its rows are written again")
+        # A topic that may not be written to is not named by the error.
+        topics = [self._topics.state]
+        if any(unwritten.global_records for _, unwritten in work.changed):
+            topics.append(self._topics.global_state)
+        self._report(error, topics, "a transaction was aborted; its rows are written again")
 
     def _abort(self) -> None:
         producer = self._producer
@@ -307,13 +313,13 @@ class TransactionWriter:
         self.counts.failures["replaced"] += 1
         self._producer = None
 
-    def _report(self, error: KafkaError, what: str) -> None:
+    def _report(self, error: KafkaError, topics: Iterable[str | None], what: str) -> None:
         self._retry_after = min(max(2 * self._retry_after, _FIRST_RETRY), _LAST_RETRY)
-        self.failure = error
+        self.failures = [TopicError(error, topic) for topic in topics]
         self._throttled.warning(what, key=error.code(), error=error.name(), detail=error.str())
 
     def _succeeded(self) -> None:
         self._retry_after = 0.0
-        if self.failure is not None:
-            self.failure = None
+        if self.failures:
+            self.failures = ()
             self._log.info("transactions are committed again")

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from presenced.sources.kafka.consumer import GroupConsumer
 from presenced.sources.kafka.end_offsets import EndOffsets
-from presenced.sources.kafka.errors import is_fatal, is_passing
+from presenced.sources.kafka.errors import TopicError, is_fatal, is_passing
 from presenced.sources.kafka.global_topics import GlobalTopics
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
@@ -38,7 +38,7 @@ class Worker:
     Create and use it on the event loop; `stop` ends it. `open_partition` makes the fleet of a
     partition. `on_end` is called when the membership has ended by itself, for a fatal error.
     `owned` are the partitions by number, `lag` how many records each is behind. `errors` are
-    messages of Kafka by what they are about.
+    errors of Kafka by what they are about.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Worker:
     ) -> None:
         self.owned: dict[int, OwnedPartition] = {}
         self.lag: dict[int, int] = {}
-        self.errors: dict[str, KafkaError] = {}
+        self.errors: dict[str, TopicError] = {}
         self.has_assignment = False
         self.partitions_lost = 0
         self._lease = lease
@@ -129,8 +129,9 @@ class Worker:
         """Look how far the partitions are, and ask for their ends; called four times a second."""
         if self.writer.is_stuck:
             self._replace_writer()
-        if self._lease.is_valid and (error := self.errors.get("group")) and is_passing(error):
-            del self.errors["group"]
+        group = self.errors.get("consumer group")
+        if self._lease.is_valid and group is not None and is_passing(group.error):
+            del self.errors["consumer group"]
         for partition in self.owned.values():
             if partition.is_running:
                 partition.marks.advance(partition.position)
@@ -163,9 +164,9 @@ class Worker:
     ) -> None:
         self._is_asking = False
         if error is None:
-            self.errors.pop("ends", None)
+            self.errors.pop("end offsets", None)
         else:
-            self.errors["ends"] = error.args[0]
+            self.errors["end offsets"] = TopicError(error.args[0], self._topic)
         # What a worker learns that may have been replaced meanwhile proves nothing.
         if self._lease.is_valid:
             for number, end in ends.items():
@@ -293,7 +294,8 @@ class Worker:
         if isinstance(error, AbandonedError) or partition.stage is not Stage.RESTORING:
             return
         if isinstance(error, KafkaException):
-            self.errors[f"partition {partition.number}"] = error.args[0]
+            failure = TopicError(error.args[0], self._config.topics.state)
+            self.errors[f"partition {partition.number}"] = failure
         self._throttled.error(
             "partition not restored; presenced tries again",
             key=partition.number,
@@ -349,7 +351,7 @@ class Worker:
             partition.fleet.note_gap()
 
     def _note_error(self, error: KafkaError, topic: str | None) -> None:
-        self.errors["group"] = error
+        self.errors["consumer group"] = TopicError(error, topic)
         if is_fatal(error):
             self._fatal = error
             self._consumer.stop()
@@ -393,7 +395,7 @@ class Worker:
         return Work(changed, unchanged, global_position)
 
     def _written(self, work: Work) -> None:
-        self.errors.pop("group", None)
+        self.errors.pop("consumer group", None)
         for partition, unwritten in work.changed:
             if partition.fleet is not None:
                 partition.fleet.store.written(unwritten)

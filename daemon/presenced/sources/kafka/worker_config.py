@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from presenced.settings.kafka import KafkaSettings
+from presenced.sources.kafka.client_config import reader_config
 from presenced.sources.kafka.permissions import transactional_id
 
 Protocol = Literal["consumer", "classic"]
@@ -50,13 +51,7 @@ def worker_config(
     lasts, so the session lasts longer. With `consumer` its timeout is the broker's
     `group.consumer.session.timeout.ms`.
     """
-    reader = {
-        **connection,
-        "group.id": kafka.group,
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        "isolation.level": "read_committed",
-    }
+    reader = {**reader_config(kafka, connection), "enable.partition.eof": True}
     membership: dict[str, Any] = {"group.protocol": protocol}
     session = _milliseconds(2 * kafka.lease)
     if protocol == "classic":
