@@ -77,6 +77,12 @@ def test_what_is_wrong_with_a_ready_daemon_is_told(page: Page, stage: Stage) -> 
     assert page.text("#notices").endswith("The state file is full.")
 
 
+def test_what_is_wrong_with_kafka_is_no_connection_of_mqtt(page: Page, stage: Stage) -> None:
+    be(stage, "consumer group: no answer\npartition 3: refused")
+    page.open()
+    page.wait_for_text("#notices", "Consumer group: no answer. Partition 3: refused.")
+
+
 def test_the_broker_goes_down_while_the_page_is_open(page: Page, stage: Stage) -> None:
     page.open()
     page.wait_for_text("#link", "Live")

@@ -34,8 +34,7 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
     ),
     GaugeMetric(
         "presenced_ready",
-        "Whether /-/ready answers 200: every connection is up, every filter granted, nothing that "
-        "was queued is left.",
+        "Whether /-/ready answers 200: events are received, and none that had waited is left.",
         "presenced_ready == 0",
         read=lambda s: s.is_ready(),
     ),
