@@ -17,6 +17,7 @@ PLAIN = "protocol: SASL_SSL, mechanism: PLAIN"
 @pytest.mark.parametrize(
     ("keys", "key", "message"),
     [
+        ("bootstrap_servers: 'a, b:2'", "bootstrap_servers", 'did you mean ["a:9092", "b:2"]?'),
         ("bootstrap_servers: 'a:1, b:2'", "bootstrap_servers", 'did you mean ["a:1", "b:2"]?'),
         ("bootstrap_servers: a:1", "bootstrap_servers", "must be a list of HOST:PORT"),
         ("bootstrap_servers: [a]", "bootstrap_servers[0]", "did you mean a:9092?"),

@@ -118,7 +118,8 @@ class KafkaSecurity(Section):
 
 def _split_servers(value: Any) -> Any:
     if isinstance(value, str):
-        servers = [_bare(part) for part in value.split(",") if part.strip()]
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        servers = [_nearest_server(part) or _bare(part) for part in parts]
         raise InvalidValue("must be a list of HOST:PORT", nearest=json.dumps(servers))
     return value
 
@@ -127,9 +128,13 @@ def _check_server(text: str) -> str:
     parts = split_host_port(text)
     if parts and is_host(parts[0]) and parts[1] > 0:
         return text
-    bare = _bare(text)
-    nearest = next((t for t in (bare, f"{bare}:{_DEFAULT_PORT}") if split_host_port(t)), None)
+    nearest = _nearest_server(text)
     raise InvalidValue("must be HOST:PORT", nearest=nearest if nearest != text else None)
+
+
+def _nearest_server(text: str) -> str | None:
+    bare = _bare(text)
+    return next((t for t in (bare, f"{bare}:{_DEFAULT_PORT}") if split_host_port(t)), None)
 
 
 def _bare(text: str) -> str:
