@@ -123,6 +123,31 @@ def test_settings_apply(tmp_path: Path) -> None:
     assert times == [100.5, 112, 117, 170]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "source: kafka\nkafka: {bootstrap_servers: ['kafka-1.example.com:9093']}\n",
+        "source: sqs\nsqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/1/presenced'}\n",
+    ],
+)
+def test_the_events_of_a_rule_have_the_same_effect(tmp_path: Path, source: str) -> None:
+    """A rule adds the topic to the payload, or wraps it; a record without a topic is rejected."""
+    config = tmp_path / "presenced.yaml"
+    config.write_text(source)
+    topic = DISCONNECTED + "a"
+    gone = {"event": event(1, disconnectReason="CONNECTION_LOST")}
+    recording = (
+        line(100.5, CONNECTED + "a", event(1, timestamp=100_500, topic=CONNECTED + "a"))
+        + line(105, "", "no event")
+        + line(110, topic, gone)
+    )
+    found = lines(replay("--config", str(config), recording=recording))
+    assert [(each["to"], each["since"]) for each in found] == [("online", 100.5), ("offline", 110)]
+    shown = replay("--config", str(config), "--print", "metrics", recording=recording).stdout
+    assert 'iot_events_rejected_total{reason="unknown_topic"} 1.0' in shown
+    assert 'iot_clients{state="offline"} 1.0' in shown
+
+
 def test_a_file(tmp_path: Path) -> None:
     recording = tmp_path / "recording.jsonl"
     recording.write_text(RECORDING)
