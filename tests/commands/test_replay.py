@@ -127,7 +127,7 @@ def test_settings_apply(tmp_path: Path) -> None:
     "source",
     [
         "source: kafka\nkafka: {bootstrap_servers: ['kafka-1.example.com:9093']}\n",
-        "source: sqs\nsqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/1/presenced'}\n",
+        "source: sqs\nsqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/111122223333/presenced'}\n",
     ],
 )
 def test_the_events_of_a_rule_have_the_same_effect(tmp_path: Path, source: str) -> None:
