@@ -60,8 +60,8 @@ class GroupListener(Protocol):
 class GroupConsumer:
     """A member of the consumer group.
 
-    `config` is that of librdkafka. A partition that is assigned stays paused until `begin`. While
-    the inboxes hold more than `max_backlog` messages, nothing is polled. A loop that hangs thus
+    `config` is that of librdkafka. What comes of a partition before `begin` is left out. While the
+    inboxes hold more than `max_backlog` messages, nothing is polled. A loop that hangs thus
     ends the membership after `max.poll.interval.ms`.
     """
 
@@ -98,7 +98,7 @@ class GroupConsumer:
     def begin_again(self, partition: OwnedPartition) -> None:
         """Deliver what follows the last record; called from any thread.
 
-        librdkafka may not fetch a partition that was paused, and assigned anew while others were.
+        A consumer whose broker was restarted may wait for the broker that it knew, for ever.
         """
         self._to_begin.append((partition, None))
 
@@ -171,7 +171,6 @@ class GroupConsumer:
             # Not `seek`: librdkafka refuses it for a partition whose offset was out of range.
             self._consumer.incremental_unassign([place])
             self._consumer.incremental_assign([place])
-            self._consumer.resume([place])
             partition.delivered = position
             self._running[partition.number] = partition
 
@@ -208,10 +207,11 @@ class GroupConsumer:
     def _without_strays(self, partition: OwnedPartition, messages: list[Message]) -> list[Message]:
         """Return those that follow what was delivered.
 
-        librdkafka may deliver records of an earlier assignment of the partition: they are left out.
-        Offsets have holes where transactions of producers end, but a hole may also be a record of
-        an assignment at the end, so the partition is read again from there. If the hole is still
-        there, it is one.
+        librdkafka may deliver records of an earlier assignment, and go on behind them: it calls
+        back in the middle of `consume`, which then returns what it had collected before and notes
+        that as the position (`rd_kafka_q_serve_rkmessages`). They are left out. Offsets have holes
+        where transactions of producers end, but a hole may also be a record of an assignment at the
+        end, so the partition is read again from there. If the hole is still there, it is one.
         """
         taken: list[Message] = []
         expected = partition.delivered
@@ -254,10 +254,10 @@ class GroupConsumer:
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         partitions = [OwnedPartition(place.partition) for place in places]
-        # Nothing is fetched until `begin` tells the offset.
+        # Few records come until `begin` tells the offset. They are not paused: a partition that is
+        # assigned and resumed in one moment may never be fetched (librdkafka issues 2190 and 5591).
         ends = [TopicPartition(place.topic, place.partition, OFFSET_END) for place in places]
         consumer.incremental_assign(ends)
-        consumer.pause(ends)
         self._owned.update((each.number, each) for each in partitions)
         self._listener.assigned(partitions)
 

@@ -1,6 +1,7 @@
 """The source Kafka: this process as a worker of the consumer group, joining anew when that ends."""
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,8 +10,15 @@ from confluent_kafka import KafkaError, KafkaException
 
 from presenced.fleet import Partition
 from presenced.settings import Settings
+from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
-from presenced.sources.kafka.cluster import Cluster, partitions_of
+from presenced.sources.kafka.cluster import Cluster
+from presenced.sources.kafka.cluster_checks import (
+    LeaseLimit,
+    lease_limit,
+    partitions_of,
+    repartitioned,
+)
 from presenced.sources.kafka.errors import is_unsupported
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.lease import Lease
@@ -24,6 +32,8 @@ from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
 
 _JOIN_AGAIN_AFTER = 2.0
+# Partitions of a topic may be added at any time. AWS's rules use them after some minutes at most.
+_LOOK_AT_CLUSTER_EVERY = 10.0
 
 OpenPartition = Callable[[Partition, Callable[[], float]], PartitionFleet]
 """Makes the fleet of a partition; the second argument is `held_at` of its delivery."""
@@ -49,8 +59,10 @@ class KafkaSource:
         self._config: Mapping[str, Any] = {}
         self._errors: ConnectionErrors | None = None
         self._problem = "the group has not been joined yet"
-        self._joining: asyncio.Task[None] | None = None
         self._is_hiding = False
+        self._lease_warning: str | None = None
+        self._has_foreign_partition = asyncio.Event()
+        self._membership: asyncio.Task[None] | None = None
         self._log = ThrottledLogger(get_logger("presenced.kafka"))
 
     @property
@@ -103,7 +115,12 @@ class KafkaSource:
     def warnings(self) -> list[str]:
         """What is wrong although the worker is ready, one text each."""
         failure = self.worker.writer.failure if self.worker is not None else None
-        return [] if failure is None else [f"no transaction is committed: {self._explain(failure)}"]
+        warnings = []
+        if failure is not None:
+            warnings.append(f"no transaction is committed: {self._explain(failure)}")
+        if self._lease_warning is not None:
+            warnings.append(self._lease_warning)
+        return warnings
 
     @property
     def summary(self) -> str:
@@ -165,36 +182,89 @@ class KafkaSource:
         await self._access.close()
 
     async def _leave(self) -> None:
-        if self._joining is not None:
-            self._joining.cancel()
+        if self._membership is not None:
+            self._membership.cancel()
         worker, self.worker = self.worker, None
         if worker is not None:
             await worker.stop()
 
     def _join_after(self, seconds: float) -> None:
-        self._joining = asyncio.get_running_loop().create_task(self._join(seconds))
+        if self._membership is not None:
+            self._membership.cancel()
+        self._membership = asyncio.get_running_loop().create_task(self._be_member(seconds))
 
-    async def _join(self, wait: float) -> None:
+    async def _be_member(self, wait: float) -> None:
+        """Join the group, and leave it while topics are not as they must be, until cancelled."""
         assert self._settings is not None  # noqa: S101 - see `use`
         kafka = self._settings.kafka
-        self.lease.seconds = kafka.lease
-        while self.worker is None:
+        while True:
             await asyncio.sleep(wait)
             wait = _JOIN_AGAIN_AFTER
+            if (cluster := await self._join(kafka)) is None:
+                continue
+            await self._until_repartitioned(cluster, kafka)
+            worker, self.worker = self.worker, None
+            if worker is not None:
+                self._problem = "the number of partitions has changed"
+                await worker.stop()
+
+    async def _join(self, kafka: KafkaSettings) -> Cluster | None:
+        """Join the group; return None if that fails."""
+        try:
+            cluster, self.partitions = await in_thread(
+                lambda: self._prepare(kafka), name="kafka topics"
+            )
+            await self._limit_lease(cluster, kafka)
             config = worker_config(kafka, self._config, self._protocol)
-            try:
-                self.partitions = await in_thread(
-                    lambda: partitions_of(Cluster(kafka, self._configured), kafka),
-                    name="kafka topics",
+            worker = Worker(config, self.lease, self._open, self._ended, self._clocks)
+        except KafkaFaultError as error:
+            self._report(error.fault)
+            return None
+        except KafkaException as error:
+            self._report(self._explain(error_of(error)))
+            return None
+        self._has_foreign_partition.clear()
+        self.worker = worker
+        worker.start()
+        return cluster
+
+    def _prepare(self, kafka: KafkaSettings) -> tuple[Cluster, int]:
+        cluster = Cluster(kafka, self._configured)
+        return cluster, partitions_of(cluster, kafka)
+
+    async def _limit_lease(self, cluster: Cluster, kafka: KafkaSettings) -> None:
+        """Let the lease be no longer than the session of the group allows."""
+        limit = LeaseLimit(kafka.lease, None)
+        # With `classic` the worker chooses the session timeout.
+        if self._protocol == "consumer":
+            limit = await in_thread(lambda: lease_limit(cluster, kafka), name="kafka group")
+        if limit.warning is not None and limit.warning != self._lease_warning:
+            self._log.warning("the lease is not safe as configured", detail=limit.warning)
+        self.lease.seconds, self._lease_warning = limit
+
+    async def _until_repartitioned(self, cluster: Cluster, kafka: KafkaSettings) -> None:
+        """Return when a topic has another number of partitions.
+
+        From then on producers place keys by that number: a client goes on in another partition, and
+        is stale in its former one. So the worker leaves the group, and shows nothing.
+        """
+        changed: Mapping[str, int] = {}
+        while not changed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AT_CLUSTER_EVERY):
+                    await self._has_foreign_partition.wait()
+                    break
+            # What cannot be asked now is asked again; the worker reports brokers that are down.
+            with contextlib.suppress(KafkaFaultError):
+                changed = await in_thread(
+                    lambda: repartitioned(cluster, kafka, self.partitions), name="kafka topics"
                 )
-                worker = Worker(config, self.lease, self._open, self._ended, self._clocks)
-            except KafkaFaultError as error:
-                self._report(error.fault)
-            except KafkaException as error:
-                self._report(self._explain(error_of(error)))
-            else:
-                self.worker = worker
-                worker.start()
+                await self._limit_lease(cluster, kafka)
+        self._log.error(
+            "the number of partitions has changed, so the group is left and nothing is shown",
+            partitions=self.partitions,
+            changed=dict(changed),
+        )
 
     def _configured(self, report: Callable[[KafkaError], None]) -> Mapping[str, Any]:
         return {**self._config, "error_cb": report}
@@ -218,6 +288,8 @@ class KafkaSource:
         return self._errors.explain_of_member(error)
 
     def _open(self, number: int) -> PartitionFleet:
+        if number >= self.partitions:
+            self._has_foreign_partition.set()
         partition = Partition(number, self.partitions)
         return self._open_partition(partition, lambda: self.held_at(number))
 

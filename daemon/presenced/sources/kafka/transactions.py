@@ -130,8 +130,8 @@ class TransactionWriter:
     def is_stuck(self) -> bool:
         """Whether a call of the library takes far longer than it was given.
 
-        librdkafka can wait for ever for a coordinator that was restarted: it forgets the broker
-        while that is down, and the request waits for the broker that it forgot.
+        `send_offsets_to_transaction` can wait for ever for a coordinator that was restarted,
+        regardless of its timeout (librdkafka issues 5456 and 5511, open in 2.16).
         """
         called_at = self._called_at
         return called_at is not None and time.monotonic() - called_at > _STUCK_AFTER

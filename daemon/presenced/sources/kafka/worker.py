@@ -108,9 +108,11 @@ class Worker:
         """Write what is left, give up all partitions and leave the group."""
         self._stopping = True
         self._consumer.stop()
-        if not await in_thread(lambda: self._consumer.join(_STOP_TIMEOUT), name="kafka stop"):
-            self._log.warning("the consumer group could not be left in time")
-        self.end()
+        try:
+            if not await in_thread(lambda: self._consumer.join(_STOP_TIMEOUT), name="kafka stop"):
+                self._log.warning("the consumer group could not be left in time")
+        finally:
+            self.end()
 
     def end(self) -> None:
         """Give up what is left of a membership that has ended."""
@@ -197,7 +199,9 @@ class Worker:
         try:
             self._on_loop(self._stop_partitions(partitions))
             until = time.monotonic() + _HAND_OVER_TIMEOUT
-            while not all(each.is_settled for each in partitions) and time.monotonic() < until:
+            while time.monotonic() < until and not all(
+                each.is_settled or each.gone for each in partitions
+            ):
                 self.writer.attempt(until - time.monotonic())
         except TimeoutError:
             self._log.error("partitions given up without their last changes: presenced hangs")

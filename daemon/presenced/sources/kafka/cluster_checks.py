@@ -1,0 +1,84 @@
+"""What a worker asks its cluster before it joins the group, and again while it is a member."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from presenced.settings import format_duration
+from presenced.settings.kafka import KafkaSettings
+from presenced.sources.kafka.cluster import Cluster
+from presenced.sources.kafka.faults import Cause, KafkaFaultError
+from presenced.sources.kafka.topics import TopicCheck, four_topics
+
+
+def partitions_of(cluster: Cluster, kafka: KafkaSettings) -> int:
+    """Return how many partitions the fleet has, if all topics are what they must be.
+
+    The number is written into the state topic, unless `create-topics` has done that. Blocks; raises
+    KafkaFaultError.
+    """
+    topics = four_topics(kafka)
+    found = {topic.name: there for topic in topics if (there := cluster.find(topic.name))}
+    recorded = cluster.recorded_partitions() if kafka.state_topic in found else None
+    check = TopicCheck(kafka, found, recorded)
+    for topic in topics:
+        for fault in check.faults(topic):
+            raise KafkaFaultError(fault)
+    number = found[kafka.topic].partitions
+    if recorded is None:
+        cluster.record_partitions(number)
+    return number
+
+
+def repartitioned(cluster: Cluster, kafka: KafkaSettings, partitions: int) -> Mapping[str, int]:
+    """Return the topics that have another number of partitions than when the worker joined.
+
+    A topic that is missing is not among them: a broker that has just started may not know it yet.
+    Blocks; raises KafkaFaultError.
+    """
+    must = {topic.name: 1 if topic.single else partitions for topic in four_topics(kafka)}
+    found = cluster.partition_counts(must)
+    return {name: number for name, number in found.items() if number != must[name]}
+
+
+class LeaseLimit(NamedTuple):
+    """How long a lease may last, in seconds, and what to do if that is less than `kafka.lease`.
+
+    The group gives the partitions of a worker to another one when it has had no heartbeat from it
+    for the session timeout. The lease begins at a commit, up to one interval after a heartbeat, and
+    must be over by then.
+    """
+
+    seconds: float
+    warning: str | None
+
+
+def lease_limit(cluster: Cluster, kafka: KafkaSettings) -> LeaseLimit:
+    """Return the limit that the brokers' settings for the group make. Blocks.
+
+    They count with the protocol `consumer`, with which a client cannot choose its session timeout
+    (KIP-848). Raises KafkaFaultError.
+    """
+    try:
+        session = cluster.group_session()
+    except KafkaFaultError as error:
+        if error.fault.cause is not Cause.DENIED:
+            raise
+        return LeaseLimit(
+            kafka.lease,
+            f"the session timeout of the group {kafka.group} is unknown, because this user lacks"
+            " DescribeConfigs on it: make sure that group.consumer.session.timeout.ms of the"
+            f" brokers is well above kafka.lease, {format_duration(kafka.lease)}",
+        )
+    if session is None:
+        return LeaseLimit(kafka.lease, None)
+    longest = session.timeout - session.heartbeat_interval
+    if kafka.lease <= longest:
+        return LeaseLimit(kafka.lease, None)
+    return LeaseLimit(
+        longest,
+        f"kafka.lease is {format_duration(kafka.lease)}, but the group {kafka.group} gives away the"
+        f" partitions of a worker after {format_duration(session.timeout)} without a heartbeat, of"
+        f" which there is one every {format_duration(session.heartbeat_interval)}: the lease is"
+        f" {format_duration(longest)}. Set kafka.lease to at most that, or raise"
+        " group.consumer.session.timeout.ms of the brokers",
+    )
