@@ -17,7 +17,13 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from presenced.presence.counts import Distribution
 from presenced.sources.kafka.lease import Lease
-from presenced.sources.kafka.partition import POSITION_KEY, OwnedPartition, Unwritten
+from presenced.sources.kafka.partition import (
+    GLOBAL_OWNER,
+    GLOBAL_POSITION_KEY,
+    POSITION_KEY,
+    OwnedPartition,
+    Unwritten,
+)
 from presenced.sources.kafka.worker_config import WorkerTopics
 from presenced.system.log import ThrottledLogger, get_logger
 
@@ -225,13 +231,16 @@ class TransactionWriter:
         topics = self._topics
         producer.begin_transaction()
         for partition, unwritten in work.changed:
-            position = {POSITION_KEY: str(unwritten.position).encode()}
+            positions = {POSITION_KEY: unwritten.position}
+            if partition.number == GLOBAL_OWNER and work.global_position is not None:
+                positions[GLOBAL_POSITION_KEY] = work.global_position
+            written = {key: str(value).encode() for key, value in positions.items()}
             self._produce(producer, topics.state, partition.number, unwritten.records)
-            self._produce(producer, topics.state, partition.number, position)
+            self._produce(producer, topics.state, partition.number, written)
             self._produce(producer, topics.global_state, 0, unwritten.global_records)
-        positions = dict(work.unchanged)
-        positions.update((each.number, unwritten.position) for each, unwritten in work.changed)
-        places = [TopicPartition(topics.events, *item) for item in positions.items()]
+        offsets = dict(work.unchanged)
+        offsets.update((each.number, unwritten.position) for each, unwritten in work.changed)
+        places = [TopicPartition(topics.events, *item) for item in offsets.items()]
         if work.global_position is not None:
             places.append(TopicPartition(topics.global_events, 0, work.global_position))
         at = self._lease.now()

@@ -280,6 +280,7 @@ class Worker:
             fleet.close()
             return
         fleet.store.position = restored.position
+        fleet.store.global_position = restored.global_position
         fleet.restored()
         if restored.is_gap:
             fleet.note_gap()
