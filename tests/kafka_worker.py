@@ -105,8 +105,8 @@ def _answer(shards: _Shards, source: KafkaSource) -> dict[str, Any]:
         "partitions": source.partitions,
         "lease": source.lease.seconds,
         "lag": source.lag,
-        "commits": source.worker.writer.counts.commits if source.worker else 0,
-        "failures": source.worker.writer.counts.failures if source.worker else {},
+        "commits": source.transactions.commits,
+        "failures": source.transactions.failures,
         "shown": {
             number: {
                 client_id: [client.state, client.version, client.since]

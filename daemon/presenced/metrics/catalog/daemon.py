@@ -171,20 +171,21 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
     ),
     CounterMetric(
         "presenced_state_commits_total",
-        "Commits to the state file.",
+        "Commits to the state file, or transactions with Kafka.",
         "rate(presenced_state_commits_total[5m])",
         read=lambda s: s.state.commits,
     ),
     CounterMetric(
         "presenced_state_commit_failures_total",
-        "Failed attempts to open or write the state file; the log has cause and remedy.",
+        "Failed attempts to open or write the state file, or transactions with Kafka that failed; "
+        "the log has cause and remedy.",
         "sum by (cause) (increase(presenced_state_commit_failures_total[15m])) > 0",
         labels=("cause",),
         read=lambda s: s.state.failures,
     ),
     GaugeMetric(
         "presenced_state_last_commit_timestamp_seconds",
-        "When the state file was last written; 0 before the first time, or without a state file.",
+        "When the state was last written; 0 before the first time, or without a state file.",
         "time() - presenced_state_last_commit_timestamp_seconds > 60 "
         "and presenced_state_last_commit_timestamp_seconds > 0",
         read=lambda s: s.state.last_commit,
@@ -220,7 +221,7 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
 
 COMMIT_DURATION: HistogramMetric[MetricSources] = HistogramMetric(
     "presenced_state_commit_duration_seconds",
-    "How long commits took until they were on the disk.",
+    "How long commits took until they were on the disk, or transactions with Kafka in all.",
     "histogram_quantile(0.99, sum by (le) "
     "(rate(presenced_state_commit_duration_seconds_bucket[5m])))",
     read=lambda s: s.state.durations,

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from confluent_kafka import (
-    OFFSET_END,
     Consumer,
     KafkaError,
     KafkaException,
@@ -60,8 +59,8 @@ class GroupListener(Protocol):
 class GroupConsumer:
     """A member of the consumer group.
 
-    `config` is that of librdkafka. What comes of a partition before `begin` is left out. While the
-    inboxes hold more than `max_backlog` messages, nothing is polled. A loop that hangs thus
+    `config` is that of librdkafka. A partition that is assigned is not fetched until `begin`. While
+    the inboxes hold more than `max_backlog` messages, nothing is polled. A loop that hangs thus
     ends the membership after `max.poll.interval.ms`.
     """
 
@@ -80,6 +79,7 @@ class GroupConsumer:
         self._max_backlog = max_backlog
         self._owned: dict[int, OwnedPartition] = {}
         self._running: dict[int, OwnedPartition] = {}
+        self._assigned: set[int] = set()  # those that librdkafka fetches
         self._to_begin: list[tuple[OwnedPartition, int | None]] = []
         self._stopping = False
         self._membership: Any = None
@@ -169,10 +169,17 @@ class GroupConsumer:
                 position = partition.delivered
             place = TopicPartition(self._topic, partition.number, position)
             # Not `seek`: librdkafka refuses it for a partition whose offset was out of range.
-            self._consumer.incremental_unassign([place])
+            self._unassign([partition.number])
             self._consumer.incremental_assign([place])
+            self._assigned.add(partition.number)
             partition.delivered = position
             self._running[partition.number] = partition
+
+    def _unassign(self, numbers: Iterable[int]) -> None:
+        """Let librdkafka fetch partitions no more, those that it fetches."""
+        known = self._assigned.intersection(numbers)
+        self._assigned -= known
+        self._consumer.incremental_unassign([TopicPartition(self._topic, n) for n in known])
 
     def _take(self, records: Sequence[Record]) -> None:
         wall = self._clocks.wall()
@@ -207,11 +214,11 @@ class GroupConsumer:
     def _without_strays(self, partition: OwnedPartition, messages: list[Message]) -> list[Message]:
         """Return those that follow what was delivered.
 
-        librdkafka may deliver records of an earlier assignment, and go on behind them: it calls
-        back in the middle of `consume`, which then returns what it had collected before and notes
-        that as the position (`rd_kafka_q_serve_rkmessages`). They are left out. Offsets have holes
-        where transactions of producers end, but a hole may also be a record of an assignment at the
-        end, so the partition is read again from there. If the hole is still there, it is one.
+        librdkafka may go back to records of an earlier assignment: it calls back in the middle of
+        `consume`, then returns what it had collected before, and notes that as the position
+        (`rd_kafka_q_serve_rkmessages`). They are left out. Offsets have holes where transactions of
+        producers end. As nothing else tells a hole from records that were skipped, the partition is
+        read again from there, once. If the hole is still there, it is one.
         """
         taken: list[Message] = []
         expected = partition.delivered
@@ -254,25 +261,26 @@ class GroupConsumer:
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         partitions = [OwnedPartition(place.partition) for place in places]
-        # Few records come until `begin` tells the offset. They are not paused: a partition that is
-        # assigned and resumed in one moment may never be fetched (librdkafka issues 2190 and 5591).
-        ends = [TopicPartition(place.topic, place.partition, OFFSET_END) for place in places]
-        consumer.incremental_assign(ends)
+        # librdkafka fetches none of them before `begin`. It must not be given a logical offset to
+        # begin with, or pause them: the answer for the logical offset may come after `begin`, and
+        # moves the partition to it (`rd_kafka_toppar_offset_retry`), and a resume may drop the
+        # start of a fetch (librdkafka issues 2190 and 5591).
+        consumer.incremental_assign([])
         self._owned.update((each.number, each) for each in partitions)
         self._listener.assigned(partitions)
 
-    def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+    def _on_revoke(self, _: Consumer, places: list[TopicPartition]) -> None:
         self._read_membership()
         self._report(self._listener.revoked, self._leave(places))
-        consumer.incremental_unassign(places)
+        self._unassign(place.partition for place in places)
 
-    def _on_lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+    def _on_lost(self, _: Consumer, places: list[TopicPartition]) -> None:
         self._membership = None
         partitions = self._leave(places)
         for each in partitions:
             each.gone = True
         self._report(self._listener.lost, partitions)
-        consumer.incremental_unassign(places)
+        self._unassign(place.partition for place in places)
 
     def _leave(self, places: Iterable[TopicPartition]) -> list[OwnedPartition]:
         for place in places:

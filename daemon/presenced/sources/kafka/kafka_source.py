@@ -25,6 +25,7 @@ from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.placement import Placement
+from presenced.sources.kafka.transactions import TransactionCounts
 from presenced.sources.kafka.worker import Worker
 from presenced.sources.kafka.worker_config import Protocol, worker_config
 from presenced.sources.source import SourceFiles
@@ -42,8 +43,8 @@ OpenPartition = Callable[[Partition, Callable[[], float]], PartitionFleet]
 class KafkaSource:
     """Joins the group, and joins anew if the membership ends. Used on the event loop.
 
-    `open_partition` makes the fleets of the partitions that are assigned. `lease` and `partitions`,
-    their number in the whole fleet, last from one membership to the next.
+    `open_partition` makes the fleets of the partitions that are assigned. `lease`, `transactions`
+    and `partitions`, their number in the whole fleet, last from one membership to the next.
     """
 
     def __init__(self, open_partition: OpenPartition, access: KafkaAccess, clocks: Clocks) -> None:
@@ -51,6 +52,7 @@ class KafkaSource:
         self.partitions = 0
         self.worker: Worker | None = None
         self.placement = Placement()
+        self.transactions = TransactionCounts()
         self._open_partition = open_partition
         self._access = access
         self._clocks = clocks
@@ -216,7 +218,9 @@ class KafkaSource:
             )
             await self._limit_lease(cluster, kafka)
             config = worker_config(kafka, self._config, self._protocol)
-            worker = Worker(config, self.lease, self._open, self._ended, self._clocks)
+            worker = Worker(
+                config, self.lease, self.transactions, self._open, self._ended, self._clocks
+            )
         except KafkaFaultError as error:
             self._report(error.fault)
             return None

@@ -40,6 +40,12 @@ _FENCED = (
     KafkaError.FENCED_MEMBER_EPOCH,
     KafkaError.STALE_MEMBER_EPOCH,
 )
+# The worker is no member any more, and its partitions may be another one's already.
+_EXPELLED = (
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.FENCED_MEMBER_EPOCH,
+)
 
 T = TypeVar("T")
 
@@ -69,17 +75,18 @@ class Ledger(Protocol):
 
 
 class TransactionCounts:
-    """Counts of the writer. `durations` and `last_commit` (since the epoch) are in seconds.
+    """Counts of the transactions. `durations` and `last_commit` (since the epoch) are in seconds.
 
-    `failures` are by what happened: `fenced` if the group refused the worker, `replaced` if the
-    producer had to be made anew, `aborted` for all other transactions.
+    `failures` are by cause: `fenced` if the group refused the worker, `replaced` if the producer
+    had to be made anew, `aborted` for all other transactions. Unlike a file the state is never
+    `unavailable`: without it no partition is shown.
     """
+
+    unavailable = False
 
     def __init__(self) -> None:
         self.commits = 0
         self.failures: Counter[str] = Counter(dict.fromkeys(("aborted", "fenced", "replaced"), 0))
-        self.rows = 0
-        self.rows_refused = 0
         self.durations = Distribution(_BUCKETS)
         self.last_commit = 0.0
 
@@ -98,14 +105,15 @@ class TransactionWriter:
         membership: Callable[[], Any],
         ledger: Ledger,
         lease: Lease,
+        counts: TransactionCounts,
     ) -> None:
-        self.counts = TransactionCounts()
         self.failure: KafkaError | None = None
         self._config = config
         self._topics = topics
         self._membership = membership
         self._ledger = ledger
         self._lease = lease
+        self._counts = counts
         self._producer: Producer | None = None
         self._retry_after = 0.0
         self._wake = threading.Condition()
@@ -200,9 +208,9 @@ class TransactionWriter:
             raise
         if not self._is_mine(work):
             return
-        self.counts.commits += 1
-        self.counts.durations.observe(time.monotonic() - began)
-        self.counts.last_commit = time.time()
+        self._counts.commits += 1
+        self._counts.durations.observe(time.monotonic() - began)
+        self._counts.last_commit = time.time()
         self._ledger.written(work)
         self._succeeded()
 
@@ -268,10 +276,8 @@ class TransactionWriter:
                 except KafkaException as error:
                     if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
                         raise
-                    self.counts.rows_refused += 1
                     self._throttled.warning("row too large for the state topic", bytes=len(key))
                 break
-        self.counts.rows += len(records)
 
     def _until_known(self, call: Callable[[float], None]) -> None:
         """Call until it succeeds, or fails in a way that repeating it would not mend.
@@ -295,8 +301,10 @@ class TransactionWriter:
     def _failed(self, work: Work, error: KafkaError) -> None:
         self._ledger.failed(work)
         is_fenced = error.code() in _FENCED
+        if error.code() in _EXPELLED:
+            self._lease.end()
         if error.txn_requires_abort():
-            self.counts.failures["fenced" if is_fenced else "aborted"] += 1
+            self._counts.failures["fenced" if is_fenced else "aborted"] += 1
             self._abort()
         else:
             # Fatal: a broker has ended the transaction after its time limit, or another producer
@@ -313,7 +321,7 @@ class TransactionWriter:
             self._drop_producer()
 
     def _drop_producer(self) -> None:
-        self.counts.failures["replaced"] += 1
+        self._counts.failures["replaced"] += 1
         self._producer = None
 
     def _report(self, error: KafkaError, what: str) -> None:

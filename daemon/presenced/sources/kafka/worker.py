@@ -16,7 +16,7 @@ from presenced.sources.kafka.global_topics import GlobalTopics
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.restorer import AbandonedError, Restored, Restorer
-from presenced.sources.kafka.transactions import TransactionWriter, Work
+from presenced.sources.kafka.transactions import TransactionCounts, TransactionWriter, Work
 from presenced.sources.kafka.worker_config import WorkerConfig
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
@@ -45,6 +45,7 @@ class Worker:
         self,
         config: WorkerConfig,
         lease: Lease,
+        counts: TransactionCounts,
         open_partition: Callable[[int], PartitionFleet],
         on_end: Callable[[KafkaError | None], None],
         clocks: Clocks,
@@ -55,6 +56,7 @@ class Worker:
         self.has_assignment = False
         self.partitions_lost = 0
         self._lease = lease
+        self._counts = counts
         self._open = open_partition
         self._on_end = on_end
         self._clocks = clocks
@@ -95,6 +97,7 @@ class Worker:
             self._consumer.membership,
             self,
             self._lease,
+            self._counts,
         )
 
     def start(self) -> None:
@@ -152,9 +155,8 @@ class Worker:
         self._log.warning("a transaction hangs; it is written again with a new producer")
         if (work := self.writer.abandon()) is not None:
             self._failed(work)
-        counts, self.writer = self.writer.counts, self._new_writer()
-        self.writer.counts = counts
-        counts.failures["replaced"] += 1
+        self.writer = self._new_writer()
+        self._counts.failures["replaced"] += 1
         self.writer.start()
 
     def _wants_end(self, partition: OwnedPartition) -> bool:
