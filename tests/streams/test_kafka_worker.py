@@ -10,11 +10,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import OFFSET_END, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
 from kafka_server import Kafka
 from kafka_worker import KafkaWorker
+from presenced.sources.kafka.lease import Lease
+from presenced.sources.kafka.partition import OwnedPartition, Unwritten
 from presenced.sources.kafka.partitioner import partition_of
+from presenced.sources.kafka.transactions import TransactionCounts, TransactionWriter, Work
+from presenced.sources.kafka.worker_config import WorkerTopics
 from waiting import wait_for
 
 PARTITIONS = 6
@@ -369,3 +373,42 @@ def test_brokers_without_the_new_protocol_get_the_classic_one(
     finally:
         for worker in group.workers:
             worker.kill()
+
+
+def test_a_worker_that_the_group_has_expelled_has_no_lease(kafka: Kafka) -> None:
+    topic = f"events-{uuid4().hex[:8]}"
+    for name in (topic, f"{topic}-state"):
+        kafka.create_topic(name)
+    server = {"bootstrap.servers": kafka.bootstrap}
+    member = Consumer(server | {"group.id": topic, "group.protocol": "consumer"})
+    member.subscribe([topic])
+    until(lambda: member.consume(1, 0.1) or member.assignment(), "a partition")
+    membership = member.consumer_group_metadata()
+    lease, counts = Lease(60), TransactionCounts()
+    partition = OwnedPartition(0)
+
+    class Rows:
+        """A row for each transaction."""
+
+        def take(self) -> Work:
+            return Work([(partition, Unwritten({b'["row"]': b"1"}, 0))], {}, None)
+
+        def written(self, work: Work) -> None: ...
+
+        def failed(self, work: Work) -> None: ...
+
+    writer = TransactionWriter(
+        server | {"transactional.id": topic},
+        WorkerTopics(topic, f"{topic}-state", "", ""),
+        lambda: membership,
+        Rows(),
+        lease,
+        counts,
+    )
+    writer.start()
+    until(lambda: lease.is_valid, "a commit")
+    member.close()
+    until(lambda: not lease.is_valid, "the end of the lease")
+    assert counts.failures["fenced"]
+    writer.stop()
+    assert writer.join(30)

@@ -6,8 +6,10 @@ from typing import NamedTuple
 from presenced.settings import format_duration
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.cluster import Cluster
-from presenced.sources.kafka.faults import Cause, KafkaFaultError
+from presenced.sources.kafka.faults import Cause, KafkaFault, KafkaFaultError
 from presenced.sources.kafka.topics import TopicCheck, four_topics
+
+_SESSION_TIMEOUT = "group.consumer.session.timeout.ms"
 
 
 def partitions_of(cluster: Cluster, kafka: KafkaSettings) -> int:
@@ -41,7 +43,7 @@ def repartitioned(cluster: Cluster, kafka: KafkaSettings, partitions: int) -> Ma
 
 
 class LeaseLimit(NamedTuple):
-    """How long a lease may last, in seconds, and what to do if that is less than `kafka.lease`.
+    """How long a lease may last, in seconds, and what is wrong with `kafka.lease`, if anything.
 
     The group gives the partitions of a worker to another one when it has had no heartbeat from it
     for the session timeout. The lease begins at a commit, up to one interval after a heartbeat, and
@@ -49,7 +51,7 @@ class LeaseLimit(NamedTuple):
     """
 
     seconds: float
-    warning: str | None
+    fault: KafkaFault | None
 
 
 def lease_limit(cluster: Cluster, kafka: KafkaSettings) -> LeaseLimit:
@@ -65,20 +67,28 @@ def lease_limit(cluster: Cluster, kafka: KafkaSettings) -> LeaseLimit:
             raise
         return LeaseLimit(
             kafka.lease,
-            f"the session timeout of the group {kafka.group} is unknown, because this user lacks"
-            " DescribeConfigs on it: make sure that group.consumer.session.timeout.ms of the"
-            f" brokers is well above kafka.lease, {format_duration(kafka.lease)}",
+            KafkaFault(
+                Cause.DENIED,
+                f"this user may not read the session timeout of the group {kafka.group}, which must"
+                f" be longer than kafka.lease, {format_duration(kafka.lease)}",
+                f"Grant DescribeConfigs on the group, or compare {_SESSION_TIMEOUT} of the brokers",
+            ),
         )
     if session is None:
         return LeaseLimit(kafka.lease, None)
-    longest = session.timeout - session.heartbeat_interval
+    timeout, interval = session
+    longest = timeout - interval
     if kafka.lease <= longest:
         return LeaseLimit(kafka.lease, None)
     return LeaseLimit(
         longest,
-        f"kafka.lease is {format_duration(kafka.lease)}, but the group {kafka.group} gives away the"
-        f" partitions of a worker after {format_duration(session.timeout)} without a heartbeat, of"
-        f" which there is one every {format_duration(session.heartbeat_interval)}: the lease is"
-        f" {format_duration(longest)}. Set kafka.lease to at most that, or raise"
-        " group.consumer.session.timeout.ms of the brokers",
+        KafkaFault(
+            Cause.SESSION_SHORT,
+            f"kafka.lease is {format_duration(kafka.lease)}, but the group {kafka.group} gives the"
+            f" partitions of a worker away after {format_duration(timeout)} without a heartbeat, of"
+            f" which there is one every {format_duration(interval)}: the lease is"
+            f" {format_duration(longest)} instead",
+            f"Set kafka.lease to at most {format_duration(longest)}, or raise {_SESSION_TIMEOUT} of"
+            " the brokers",
+        ),
     )

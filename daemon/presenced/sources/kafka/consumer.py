@@ -155,9 +155,8 @@ class GroupConsumer:
             self._listener.ended()
 
     def _backlog(self) -> int:
-        return sum(
-            each.fleet.inbox.backlog for each in self._running.values() if each.fleet is not None
-        )
+        fleets = (each.fleet for each in self._running.values())
+        return sum(fleet.inbox.backlog for fleet in fleets if fleet is not None)
 
     def _begin_partitions(self) -> None:
         """Begin with the partitions that have been restored."""
@@ -201,7 +200,7 @@ class GroupConsumer:
 
     def _put(self, number: int, messages: list[Message]) -> None:
         partition = self._running.get(number)
-        if partition is None or partition.fleet is None:
+        if partition is None or (fleet := partition.fleet) is None:
             return
         expected = partition.delivered
         if messages[-1].offset - expected != len(messages) - 1 or messages[0].offset != expected:
@@ -209,7 +208,7 @@ class GroupConsumer:
             if not messages:
                 return
         partition.delivered = messages[-1].offset + 1
-        partition.fleet.inbox.put_all(messages)
+        fleet.inbox.put_all(messages)
 
     def _without_strays(self, partition: OwnedPartition, messages: list[Message]) -> list[Message]:
         """Return those that follow what was delivered.

@@ -133,8 +133,8 @@ class GlobalReader:
             consumer.incremental_unassign([TopicPartition(self._events, 0)])
             del self._positions[self._events]
             self._followed = None
-        if owner is not None and owner.fleet is not None:
-            applied = owner.fleet.store.global_position
+        if owner is not None and (fleet := owner.fleet) is not None:
+            applied = fleet.store.global_position
             self._assign(consumer, self._events, OFFSET_BEGINNING if applied is None else applied)
             self._followed = owner
 

@@ -62,7 +62,7 @@ class KafkaSource:
         self._errors: ConnectionErrors | None = None
         self._problem = "the group has not been joined yet"
         self._is_hiding = False
-        self._lease_warning: str | None = None
+        self._lease_fault: KafkaFault | None = None
         self._has_foreign_partition = asyncio.Event()
         self._membership: asyncio.Task[None] | None = None
         self._log = ThrottledLogger(get_logger("presenced.kafka"))
@@ -120,8 +120,8 @@ class KafkaSource:
         warnings = []
         if failure is not None:
             warnings.append(f"no transaction is committed: {self._explain(failure)}")
-        if self._lease_warning is not None:
-            warnings.append(self._lease_warning)
+        if self._lease_fault is not None:
+            warnings.append(str(self._lease_fault))
         return warnings
 
     @property
@@ -242,9 +242,12 @@ class KafkaSource:
         # With `classic` the worker chooses the session timeout.
         if self._protocol == "consumer":
             limit = await in_thread(lambda: lease_limit(cluster, kafka), name="kafka group")
-        if limit.warning is not None and limit.warning != self._lease_warning:
-            self._log.warning("the lease is not safe as configured", detail=limit.warning)
-        self.lease.seconds, self._lease_warning = limit
+        fault = limit.fault
+        if fault is not None and fault != self._lease_fault:
+            self._log.warning(
+                "kafka.lease may be too long", detail=fault.detail, remedy=fault.remedy
+            )
+        self.lease.seconds, self._lease_fault = limit
 
     async def _until_repartitioned(self, cluster: Cluster, kafka: KafkaSettings) -> None:
         """Return when a topic has another number of partitions.

@@ -81,7 +81,6 @@ class Worker:
         self._global = GlobalTopics(
             config.global_reader,
             config.topics,
-            self.owned,
             self.errors,
             self._call,
             clocks,
@@ -183,8 +182,12 @@ class Worker:
                     self._show_if_caught_up(partition)
 
     def _show_if_caught_up(self, partition: OwnedPartition) -> None:
-        has_caught_up = partition.marks.reached > -math.inf and self._global.is_complete
-        if partition.stage is Stage.CATCHING_UP and has_caught_up:
+        has_caught_up = partition.marks.reached > -math.inf
+        if (
+            partition.stage is Stage.CATCHING_UP
+            and has_caught_up
+            and self._global.is_complete_for(partition)
+        ):
             partition.stage = Stage.SHOWN
             assert partition.fleet is not None  # noqa: S101 - it is running
             partition.fleet.show()
@@ -280,6 +283,7 @@ class Worker:
         assert fleet is not None  # noqa: S101 - opened before it is restored
         if partition.gone or partition.stage is not Stage.RESTORING:
             fleet.close()
+            partition.fleet = None
             return
         fleet.store.position = restored.position
         fleet.store.global_position = restored.global_position
@@ -297,6 +301,7 @@ class Worker:
     def _try_again(self, partition: OwnedPartition, error: Exception) -> None:
         assert partition.fleet is not None  # noqa: S101 - opened before it is restored
         partition.fleet.close()
+        partition.fleet = None
         if isinstance(error, AbandonedError) or partition.stage is not Stage.RESTORING:
             return
         if isinstance(error, KafkaException):
@@ -347,6 +352,7 @@ class Worker:
             self.errors.pop(f"partition {each.number}", None)
             if each.was_restored and each.fleet is not None:
                 each.fleet.close()
+                each.fleet = None
 
     def _note_gap(self, partition: OwnedPartition, position: int) -> None:
         if partition.fleet is not None and partition.is_running:
