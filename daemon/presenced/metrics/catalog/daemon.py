@@ -159,7 +159,7 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
     ),
     CounterMetric(
         "presenced_records_misplaced_total",
-        "Lifecycle events in another partition than their client's: the rule sets another key.",
+        "Events in another partition than their client's or thing's: the rule sets another key.",
         "increase(presenced_records_misplaced_total[1h]) > 0",
         read=lambda s: {(): s.kafka.misplaced} if s.kafka else {},
     ),

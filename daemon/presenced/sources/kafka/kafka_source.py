@@ -33,7 +33,8 @@ from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
 
 _JOIN_AGAIN_AFTER = 2.0
-# Partitions of a topic may be added at any time. AWS's rules use them after some minutes at most.
+# Seconds. Producers use added partitions once they ask for the topic again; Kafka's own does that
+# at least every 5 minutes (`metadata.max.age.ms`).
 _LOOK_AT_CLUSTER_EVERY = 10.0
 
 OpenPartition = Callable[[Partition, Callable[[], float]], PartitionFleet]
@@ -85,7 +86,7 @@ class KafkaSource:
 
     @property
     def misplaced(self) -> int:
-        """Lifecycle events in another partition than that of their client."""
+        """Events in another partition than that of their client or thing."""
         return self.placement.misplaced
 
     @property
