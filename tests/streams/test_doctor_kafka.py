@@ -132,7 +132,7 @@ def test_a_lease_that_is_longer_than_the_session_of_the_group_is_a_warning(
     group = doctor(section)[f"group {section['group']}"]
     assert group["status"] == "warning"
     assert "after 6s without a heartbeat" in group["detail"]
-    assert group["remedy"].startswith("Set kafka.lease to at most 5500ms, or raise")
+    assert group["remedy"].startswith("Set kafka.lease to at most 5s500ms, or raise")
     kafka.configure_group(section["group"], "consumer.session.timeout.ms", "30000")
     assert doctor(section)[f"group {section['group']}"]["status"] == "ok"
 

@@ -228,6 +228,10 @@ class KafkaSource:
         except KafkaException as error:
             self._report(self._explain(error_of(error)))
             return None
+        except Exception:  # noqa: BLE001 - the next attempt may succeed
+            self._problem = "the group cannot be joined because of an error in presenced"
+            self._log.exception(self._problem)
+            return None
         self._has_foreign_partition.clear()
         self.worker = worker
         worker.start()
@@ -262,12 +266,15 @@ class KafkaSource:
                 async with asyncio.timeout(_LOOK_AT_CLUSTER_EVERY):
                     await self._has_foreign_partition.wait()
                     break
-            # What cannot be asked now is asked again; the worker reports brokers that are down.
-            with contextlib.suppress(KafkaFaultError):
+            try:
                 changed = await in_thread(
                     lambda: repartitioned(cluster, kafka, self.partitions), name="kafka topics"
                 )
                 await self._limit_lease(cluster, kafka)
+            except KafkaFaultError:
+                pass  # asked again; the worker reports brokers that are down
+            except Exception:  # noqa: BLE001 - the next look may succeed
+                self._log.exception("the topics cannot be checked because of an error in presenced")
         self._log.error(
             "the number of partitions has changed, so the group is left and nothing is shown",
             partitions=self.partitions,
