@@ -205,6 +205,11 @@ def test_each_missing_permission_is_told_with_the_command_that_grants_it(
             grant(kafka, said)
     else:
         pytest.fail(str(found))
+    group = f"group {section['group']}"
+    assert doctor(section)[group]["status"] == "ok"
+    step = doctor(section | {"lease": "60s"})[group]
+    assert "by Kafka's defaults: the lease is 40s instead" in step["detail"]
+    assert "grant this user DescribeConfigs" in step["remedy"]
     assert {f"topic {section[key]}" for key in TOPICS} <= seen
     assert f"permissions for {section['state_topic']}" in seen
     assert {f"group {section['group']}", "transactions"} <= seen

@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 from presenced.settings import format_duration
 from presenced.settings.kafka import KafkaSettings
-from presenced.sources.kafka.cluster import Cluster
+from presenced.sources.kafka.cluster import Cluster, GroupSession
 from presenced.sources.kafka.faults import Cause, KafkaFault, KafkaFaultError
 from presenced.sources.kafka.topics import TopicCheck, four_topics
 
-_SESSION_TIMEOUT = "group.consumer.session.timeout.ms"
+# Of group.consumer.session.timeout.ms and group.consumer.heartbeat.interval.ms.
+_DEFAULT_SESSION: GroupSession | None = GroupSession(45.0, 5.0)
 
 
 def partitions_of(cluster: Cluster, kafka: KafkaSettings) -> int:
@@ -58,37 +59,31 @@ def lease_limit(cluster: Cluster, kafka: KafkaSettings) -> LeaseLimit:
     """Return the limit that the brokers' settings for the group make. Blocks.
 
     They count with the protocol `consumer`, with which a client cannot choose its session timeout
-    (KIP-848). Raises KafkaFaultError.
+    (KIP-848). For a user who may not read them, Kafka's defaults are taken; brokers allow no
+    shorter session timeout unless they are told to. Raises KafkaFaultError.
     """
+    session, assumed = _DEFAULT_SESSION, ", by Kafka's defaults"
     try:
-        session = cluster.group_session()
+        session, assumed = cluster.group_session(), ""
     except KafkaFaultError as error:
         if error.fault.cause is not Cause.DENIED:
             raise
-        return LeaseLimit(
-            kafka.lease,
-            KafkaFault(
-                Cause.DENIED,
-                f"this user may not read the session timeout of the group {kafka.group}, which must"
-                f" be longer than kafka.lease, {format_duration(kafka.lease)}",
-                f"Grant DescribeConfigs on the group, or compare {_SESSION_TIMEOUT} of the brokers",
-            ),
-        )
     if session is None:
         return LeaseLimit(kafka.lease, None)
     timeout, interval = session
     longest = timeout - interval
     if kafka.lease <= longest:
         return LeaseLimit(kafka.lease, None)
+    grant = ", or grant this user DescribeConfigs on the group if it is longer" if assumed else ""
     return LeaseLimit(
         longest,
         KafkaFault(
             Cause.SESSION_SHORT,
             f"kafka.lease is {format_duration(kafka.lease)}, but the group {kafka.group} gives the"
             f" partitions of a worker away after {format_duration(timeout)} without a heartbeat, of"
-            f" which there is one every {format_duration(interval)}: the lease is"
+            f" which there is one every {format_duration(interval)}{assumed}: the lease is"
             f" {format_duration(longest)} instead",
-            f"Set kafka.lease to at most {format_duration(longest)}, or raise {_SESSION_TIMEOUT} of"
-            " the brokers",
+            f"Set kafka.lease to at most {format_duration(longest)}, or raise"
+            f" group.consumer.session.timeout.ms of the brokers{grant}",
         ),
     )

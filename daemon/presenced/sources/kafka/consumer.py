@@ -98,7 +98,7 @@ class GroupConsumer:
     def begin_again(self, partition: OwnedPartition) -> None:
         """Deliver what follows the last record; called from any thread.
 
-        A consumer whose broker was restarted may wait for the broker that it knew, for ever.
+        For a partition that librdkafka does not fetch. `_on_assign` avoids the known causes.
         """
         self._to_begin.append((partition, None))
 
