@@ -1,7 +1,6 @@
 """The source Kafka: this process as a worker of the consumer group, joining anew when that ends."""
 
 import asyncio
-import contextlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,12 +12,8 @@ from presenced.settings import Settings
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.cluster import Cluster
-from presenced.sources.kafka.cluster_checks import (
-    LeaseLimit,
-    lease_limit,
-    partitions_of,
-    repartitioned,
-)
+from presenced.sources.kafka.cluster_checks import partitions_of
+from presenced.sources.kafka.cluster_watch import ClusterWatch
 from presenced.sources.kafka.errors import is_unsupported
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.lease import Lease
@@ -33,9 +28,6 @@ from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
 
 _JOIN_AGAIN_AFTER = 2.0
-# Seconds. Producers use added partitions once they ask for the topic again; Kafka's own does that
-# at least every 5 minutes (`metadata.max.age.ms`).
-_LOOK_AT_CLUSTER_EVERY = 10.0
 
 OpenPartition = Callable[[Partition, Callable[[], float]], PartitionFleet]
 """Makes the fleet of a partition; the second argument is `held_at` of its delivery."""
@@ -63,8 +55,7 @@ class KafkaSource:
         self._errors: ConnectionErrors | None = None
         self._problem = "the group has not been joined yet"
         self._is_hiding = False
-        self._lease_fault: KafkaFault | None = None
-        self._has_foreign_partition = asyncio.Event()
+        self._watch = ClusterWatch(self.lease)
         self._membership: asyncio.Task[None] | None = None
         self._log = ThrottledLogger(get_logger("presenced.kafka"))
 
@@ -121,8 +112,8 @@ class KafkaSource:
         warnings = []
         if failure is not None:
             warnings.append(f"no transaction is committed: {self._explain(failure)}")
-        if self._lease_fault is not None:
-            warnings.append(str(self._lease_fault))
+        if self._watch.lease_fault is not None:
+            warnings.append(str(self._watch.lease_fault))
         return warnings
 
     @property
@@ -205,7 +196,7 @@ class KafkaSource:
             wait = _JOIN_AGAIN_AFTER
             if (cluster := await self._join(kafka)) is None:
                 continue
-            await self._until_repartitioned(cluster, kafka)
+            await self._watch.until_repartitioned(cluster, kafka, self._protocol, self.partitions)
             worker, self.worker = self.worker, None
             if worker is not None:
                 self._problem = "the number of partitions has changed"
@@ -217,7 +208,7 @@ class KafkaSource:
             cluster, self.partitions = await in_thread(
                 lambda: self._prepare(kafka), name="kafka topics"
             )
-            await self._limit_lease(cluster, kafka)
+            await self._watch.limit_lease(cluster, kafka, self._protocol)
             config = worker_config(kafka, self._config, self._protocol)
             worker = Worker(
                 config, self.lease, self.transactions, self._open, self._ended, self._clocks
@@ -232,7 +223,7 @@ class KafkaSource:
             self._problem = "the group cannot be joined because of an error in presenced"
             self._log.exception(self._problem)
             return None
-        self._has_foreign_partition.clear()
+        self._watch.begin()
         self.worker = worker
         worker.start()
         return cluster
@@ -240,46 +231,6 @@ class KafkaSource:
     def _prepare(self, kafka: KafkaSettings) -> tuple[Cluster, int]:
         cluster = Cluster(kafka, self._configured)
         return cluster, partitions_of(cluster, kafka)
-
-    async def _limit_lease(self, cluster: Cluster, kafka: KafkaSettings) -> None:
-        """Let the lease be no longer than the session of the group allows."""
-        limit = LeaseLimit(kafka.lease, None)
-        # With `classic` the worker chooses the session timeout.
-        if self._protocol == "consumer":
-            limit = await in_thread(lambda: lease_limit(cluster, kafka), name="kafka group")
-        fault = limit.fault
-        if fault is not None and fault != self._lease_fault:
-            self._log.warning(
-                "kafka.lease may be too long", detail=fault.detail, remedy=fault.remedy
-            )
-        self.lease.seconds, self._lease_fault = limit
-
-    async def _until_repartitioned(self, cluster: Cluster, kafka: KafkaSettings) -> None:
-        """Return when a topic has another number of partitions.
-
-        From then on producers place keys by that number: a client goes on in another partition, and
-        is stale in its former one. So the worker leaves the group, and shows nothing.
-        """
-        changed: Mapping[str, int] = {}
-        while not changed:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_AT_CLUSTER_EVERY):
-                    await self._has_foreign_partition.wait()
-                    break
-            try:
-                changed = await in_thread(
-                    lambda: repartitioned(cluster, kafka, self.partitions), name="kafka topics"
-                )
-                await self._limit_lease(cluster, kafka)
-            except KafkaFaultError:
-                pass  # asked again; the worker reports brokers that are down
-            except Exception:  # noqa: BLE001 - the next look may succeed
-                self._log.exception("the topics cannot be checked because of an error in presenced")
-        self._log.error(
-            "the number of partitions has changed, so the group is left and nothing is shown",
-            partitions=self.partitions,
-            changed=dict(changed),
-        )
 
     def _configured(self, report: Callable[[KafkaError], None]) -> Mapping[str, Any]:
         return {**self._config, "error_cb": report}
@@ -304,7 +255,7 @@ class KafkaSource:
 
     def _open(self, number: int) -> PartitionFleet:
         if number >= self.partitions:
-            self._has_foreign_partition.set()
+            self._watch.note_foreign_partition()
         partition = Partition(number, self.partitions)
         return self._open_partition(partition, lambda: self.held_at(number))
 
