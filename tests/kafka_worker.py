@@ -102,9 +102,11 @@ def _answer(shards: _Shards, source: KafkaSource) -> dict[str, Any]:
         "problems": source.problems,
         "warnings": source.warnings,
         "owned": {number: each.position for number, each in source.owned.items()},
+        "partitions": source.partitions,
+        "lease": source.lease.seconds,
         "lag": source.lag,
-        "commits": source.worker.writer.counts.commits if source.worker else 0,
-        "failures": source.worker.writer.counts.failures if source.worker else {},
+        "commits": source.transactions.commits,
+        "failures": source.transactions.failures,
         "shown": {
             number: {
                 client_id: [client.state, client.version, client.since]

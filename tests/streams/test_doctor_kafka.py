@@ -124,6 +124,19 @@ def test_a_wrong_setting_of_a_topic(kafka: Kafka, doctor: Doctor) -> None:
     assert "kafka-configs.sh" in said
 
 
+def test_a_lease_that_is_longer_than_the_session_of_the_group_is_a_warning(
+    kafka: Kafka, doctor: Doctor
+) -> None:
+    section = settings_of(kafka, lease="20s")
+    doctor.create_topics(section, kafka)
+    group = doctor(section)[f"group {section['group']}"]
+    assert group["status"] == "warning"
+    assert "after 6s without a heartbeat" in group["detail"]
+    assert group["remedy"].startswith("Set kafka.lease to at most 5s500ms, or raise")
+    kafka.configure_group(section["group"], "consumer.session.timeout.ms", "30000")
+    assert doctor(section)[f"group {section['group']}"]["status"] == "ok"
+
+
 def test_a_short_retention_is_a_warning(kafka: Kafka, doctor: Doctor) -> None:
     section = settings_of(kafka)
     doctor.create_topics(section, kafka)
@@ -192,6 +205,11 @@ def test_each_missing_permission_is_told_with_the_command_that_grants_it(
             grant(kafka, said)
     else:
         pytest.fail(str(found))
+    group = f"group {section['group']}"
+    assert doctor(section)[group]["status"] == "ok"
+    step = doctor(section | {"lease": "60s"})[group]
+    assert "by Kafka's defaults: the lease is 40s instead" in step["detail"]
+    assert "grant this user DescribeConfigs" in step["remedy"]
     assert {f"topic {section[key]}" for key in TOPICS} <= seen
     assert f"permissions for {section['state_topic']}" in seen
     assert {f"group {section['group']}", "transactions"} <= seen

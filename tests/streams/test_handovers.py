@@ -86,6 +86,7 @@ def test_a_worker_that_wakes_shows_nothing_of_partitions_that_moved(group: Group
     wait_for(group.settled(sleeper, other), timeout=60, what="both workers have their share")
     before = sleeper.view()
     assert before
+    assert sleeper.value("presenced_state_commits_total")
     sleeper.pause()
     wait_for(group.settled(other), timeout=60, what="the other worker has all")
     group.publisher.report(*CLIENTS, connected=False)  # what the sleeper knows is wrong now

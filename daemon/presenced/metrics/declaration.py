@@ -76,6 +76,16 @@ class KafkaCounts(Protocol):
         """Records in another partition than that of their key."""
 
 
+class CommitCounts(Protocol):
+    """What the metrics of the kept state are read from: a file, or topics of Kafka."""
+
+    unavailable: bool
+    commits: int
+    failures: Counter[str]
+    durations: Distribution
+    last_commit: float
+
+
 def always_ready() -> bool:
     """Return that a replay, which waits for nothing, is ready."""
     return True
@@ -96,7 +106,7 @@ class MetricSources:
     mqtt: MqttSource | None = None
     sqs: SqsSource | None = None
     kafka: KafkaCounts | None = None
-    state: WriterCounts = field(default_factory=WriterCounts)
+    state: CommitCounts = field(default_factory=WriterCounts)
     certificate_expiry: dict[str, float] = field(default_factory=dict)
     aws_requests: RequestCounts | None = None
     snapshots: SnapshotDriver | None = None

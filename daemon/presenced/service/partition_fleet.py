@@ -83,6 +83,7 @@ class ShardFleet:
         self.shard.delivery.discard()
 
     def close(self) -> None:
-        """Give up the shard, which may be large."""
+        """Give up the shard, which may be large: no reference cycle may keep it."""
         self._on_stop(self.shard)
         self.shard.delivery.discard()
+        self.shard.pipeline.observers.clear()

@@ -165,6 +165,7 @@ class Service:
 
         source = KafkaSource(open_partition, KafkaAccess(requests, self._clocks), self._clocks)
         self._metric_sources.kafka = source
+        self._metric_sources.state = source.transactions
         return source
 
     def _partition_of(self, client_id: str) -> int:

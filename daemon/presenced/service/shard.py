@@ -26,7 +26,11 @@ class Shard:
         self, settings: Settings, clocks: Clocks, partition: Partition | None = None
     ) -> None:
         self.partition = partition
-        self.fleet = Fleet(presence_rules(settings.presence), client_filter(settings))
+        self.fleet = Fleet(
+            presence_rules(settings.presence),
+            client_filter(settings),
+            parts=partition.of if partition else 1,
+        )
         self.pipeline = Pipeline(self.fleet)
         self.gaps = Gaps(self.fleet.presence, clocks)
         self.clients = ClientMetrics(self.fleet, settings.metrics, partition)

@@ -199,7 +199,9 @@ class KafkaSettings(Section):
     """How long after the last confirmation by the group the daemon shows its partitions, from 3s
     to 10m. Without one for longer it shows nothing, because another daemon may own them by then.
     With a shorter lease an outage of Kafka empties the metrics sooner; with a longer one a daemon
-    that was cut off shows old values for longer, and partitions of a dead one move later."""
+    that was cut off shows old values for longer. It lasts no longer than the session timeout of the
+    group less one heartbeat interval, whatever is set here, and with brokers before Kafka 4.0 the
+    session timeout is twice the lease."""
 
     security: KafkaSecurity = file_default({})
     """Encryption and authentication of the connections."""

@@ -135,7 +135,8 @@ class HistorySettings(Section):
 
     clients: Annotated[Number, Field(ge=0)] = 10_000
     """How many clients have a history: those with the latest events. The history of a client takes
-    about 250 bytes, and 250 more for each of its events."""
+    about 250 bytes, and 250 more for each of its events. With `source: kafka` it is the number of
+    one daemon, whose partitions have equal shares."""
 
     per_client: Annotated[Number, Field(ge=1, le=1000)] = 20
     """How many events of each of them are remembered: the last ones, including those that were

@@ -39,3 +39,27 @@ def test_each_event_of_a_client_in_the_wrong_partition_counts() -> None:
     receive("connected", wrong, 2)
     receive("connected", right, 2)
     assert placement.misplaced == 3
+
+
+def test_each_event_of_a_thing_in_the_wrong_partition_counts() -> None:
+    placement = Placement()
+    pipeline = Pipeline(Fleet(PresenceRules()), [placement.observer_of(Partition(2, OF))])
+    right, wrong = of_partition(2), of_partition(3)
+
+    def create(name: str) -> None:
+        payload = b'{"timestamp": 1000, "operation": "CREATED", "versionNumber": 1}'
+        pipeline.process([Message(f"$aws/events/thing/{name}/created", payload, 1, 10.0, 10.0)])
+
+    def connect(name: str) -> None:
+        payload = b'{"versionNumber": 1, "sessionIdentifier": "s1"}'
+        pipeline.process(
+            [Message(f"$aws/events/presence/connected/{name}", payload, 1, 10.0, 10.0)]
+        )
+
+    create(right)
+    connect(right)
+    assert placement.misplaced == 0
+    create(wrong)
+    assert placement.misplaced == 1
+    connect(wrong)  # it was known before, as that of a thing
+    assert placement.misplaced == 2

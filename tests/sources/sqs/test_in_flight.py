@@ -32,7 +32,7 @@ def play(answers, scenario, *, visibility=30):
                 client,
                 Queue(f"{aws.url}/000000000000/presenced"),
                 counts,
-                ClockSkew(),
+                ClockSkew(CLOCKS),
                 time.monotonic,
                 lambda: 0.0,
                 visibility=visibility,

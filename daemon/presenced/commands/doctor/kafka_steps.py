@@ -14,6 +14,7 @@ from presenced.settings import Settings
 from presenced.settings.files import FileSnapshot
 from presenced.sources.kafka import network
 from presenced.sources.kafka.cluster import Cluster
+from presenced.sources.kafka.cluster_checks import lease_limit
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.permissions import (
     Permission,
@@ -161,10 +162,12 @@ class KafkaProbe:
         with needing(needed, self._settings):
             group = cluster.group()
         finding = self._compare(needed, group.operations)
-        if finding.status is Status.OK:
-            state = f"{group.state}, {counted(group.members, 'member')}"
-            return Finding(Status.OK, "no members yet" if group.state == "dead" else state)
-        return finding
+        if finding.status is not Status.OK:
+            return finding
+        if (fault := lease_limit(cluster, self._kafka).fault) is not None:
+            return Finding(Status.WARNING, fault.detail, fault.remedy)
+        state = f"{group.state}, {counted(group.members, 'member')}"
+        return Finding(Status.OK, "no members yet" if group.state == "dead" else state)
 
     def _transactions(self, cluster: Cluster) -> Finding:
         with needing(transaction_permission(self._kafka), self._settings):

@@ -158,7 +158,7 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
     ),
     CounterMetric(
         "presenced_records_misplaced_total",
-        "Lifecycle events in another partition than their client's: the rule sets another key.",
+        "Events in another partition than their client's or thing's: the rule sets another key.",
         "increase(presenced_records_misplaced_total[1h]) > 0",
         read=lambda s: {(): s.kafka.misplaced} if s.kafka else {},
     ),
@@ -170,20 +170,21 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
     ),
     CounterMetric(
         "presenced_state_commits_total",
-        "Commits to the state file.",
+        "Commits to the state file, or transactions with Kafka.",
         "rate(presenced_state_commits_total[5m])",
         read=lambda s: s.state.commits,
     ),
     CounterMetric(
         "presenced_state_commit_failures_total",
-        "Failed attempts to open or write the state file; the log has cause and remedy.",
+        "Failed attempts to open or write the state file, or transactions with Kafka that failed; "
+        "the log has cause and remedy.",
         "sum by (cause) (increase(presenced_state_commit_failures_total[15m])) > 0",
         labels=("cause",),
         read=lambda s: s.state.failures,
     ),
     GaugeMetric(
         "presenced_state_last_commit_timestamp_seconds",
-        "When the state file was last written; 0 before the first time, or without a state file.",
+        "When the state was last written; 0 before the first time, or without a state file.",
         "time() - presenced_state_last_commit_timestamp_seconds > 60 "
         "and presenced_state_last_commit_timestamp_seconds > 0",
         read=lambda s: s.state.last_commit,
@@ -219,7 +220,7 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
 
 COMMIT_DURATION: HistogramMetric[MetricSources] = HistogramMetric(
     "presenced_state_commit_duration_seconds",
-    "How long commits took until they were on the disk.",
+    "How long commits took until they were on the disk, or transactions with Kafka in all.",
     "histogram_quantile(0.99, sum by (le) "
     "(rate(presenced_state_commit_duration_seconds_bucket[5m])))",
     read=lambda s: s.state.durations,

@@ -5,10 +5,10 @@ All methods block, for about 10 seconds at most each, and raise KafkaFaultError.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -37,8 +37,6 @@ from presenced.sources.kafka.topics import (
     SETTINGS,
     FoundTopic,
     Topic,
-    TopicCheck,
-    four_topics,
 )
 
 T = TypeVar("T")
@@ -54,6 +52,8 @@ _NO_COORDINATOR_YET = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
+_NO_GROUP_SETTINGS = (KafkaError.INVALID_REQUEST, KafkaError.UNSUPPORTED_VERSION)
+_SESSION = ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms")
 _MEMBER = "doctor"
 
 
@@ -67,6 +67,13 @@ class GroupState:
     state: str
     members: int
     operations: frozenset[str] | None
+
+
+class GroupSession(NamedTuple):
+    """When the brokers take a worker for gone, in seconds, with the protocol `consumer`."""
+
+    timeout: float
+    heartbeat_interval: float
 
 
 class Cluster:
@@ -130,6 +137,20 @@ class Cluster:
                 )[topic]
             )
 
+    def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        """Return how many partitions topics have, without those that do not exist."""
+        counts: dict[str, int] = {}
+        with self._faults():
+            asked = TopicCollection(list(topics))
+            answers = self._client.describe_topics(asked, request_timeout=_TIMEOUT)
+            for name, answer in answers.items():
+                try:
+                    counts[name] = len(_result(answer).partitions)
+                except KafkaException as error:
+                    if error_of(error).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                        raise
+        return counts
+
     def _settings(self, topic: str) -> dict[str, str] | None:
         resource = ConfigResource(ResourceType.TOPIC, topic)
         try:
@@ -185,6 +206,20 @@ class Cluster:
                 if not waits or time.monotonic() >= deadline:
                     raise
             time.sleep(_RETRY_AFTER)
+
+    def group_session(self) -> GroupSession | None:
+        """Return the brokers' settings for the group; None before Kafka 4.0, which has none."""
+        resource = ConfigResource(ResourceType.GROUP, self._kafka.group)
+        with self._faults():
+            answers = self._client.describe_configs([resource], request_timeout=_TIMEOUT)
+            try:
+                entries = _result(answers[resource])
+            except KafkaException as error:
+                if error_of(error).code() not in _NO_GROUP_SETTINGS:
+                    raise
+                return None
+        values = [entries[name].value for name in _SESSION if name in entries]
+        return GroupSession(*(int(value) / 1000 for value in values)) if len(values) > 1 else None
 
     def try_transactions(self) -> None:
         """Register a transactional ID of the group, and write nothing."""
@@ -304,22 +339,3 @@ def _names(operations: list[AclOperation] | None) -> frozenset[str] | None:
     if not operations:
         return None
     return frozenset(each.name.title().replace("_", "") for each in operations)
-
-
-def partitions_of(cluster: Cluster, kafka: KafkaSettings) -> int:
-    """Return how many partitions the fleet has, if all topics are what they must be.
-
-    The number is written into the state topic, unless `create-topics` has done that. Blocks; raises
-    KafkaFaultError.
-    """
-    topics = four_topics(kafka)
-    found = {topic.name: there for topic in topics if (there := cluster.find(topic.name))}
-    recorded = cluster.recorded_partitions() if kafka.state_topic in found else None
-    check = TopicCheck(kafka, found, recorded)
-    for topic in topics:
-        for fault in check.faults(topic):
-            raise KafkaFaultError(fault)
-    number = found[kafka.topic].partitions
-    if recorded is None:
-        cluster.record_partitions(number)
-    return number

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from confluent_kafka import (
-    OFFSET_END,
     Consumer,
     KafkaError,
     KafkaException,
@@ -60,7 +59,7 @@ class GroupListener(Protocol):
 class GroupConsumer:
     """A member of the consumer group.
 
-    `config` is that of librdkafka. A partition that is assigned stays paused until `begin`. While
+    `config` is that of librdkafka. A partition that is assigned is not fetched until `begin`. While
     the inboxes hold more than `max_backlog` messages, nothing is polled. A loop that hangs thus
     ends the membership after `max.poll.interval.ms`.
     """
@@ -80,6 +79,7 @@ class GroupConsumer:
         self._max_backlog = max_backlog
         self._owned: dict[int, OwnedPartition] = {}
         self._running: dict[int, OwnedPartition] = {}
+        self._assigned: set[int] = set()  # those that librdkafka fetches
         self._to_begin: list[tuple[OwnedPartition, int | None]] = []
         self._stopping = False
         self._membership: Any = None
@@ -98,7 +98,7 @@ class GroupConsumer:
     def begin_again(self, partition: OwnedPartition) -> None:
         """Deliver what follows the last record; called from any thread.
 
-        librdkafka may not fetch a partition that was paused, and assigned anew while others were.
+        For a partition that librdkafka does not fetch. `_on_assign` avoids the known causes.
         """
         self._to_begin.append((partition, None))
 
@@ -155,9 +155,8 @@ class GroupConsumer:
             self._listener.ended()
 
     def _backlog(self) -> int:
-        return sum(
-            each.fleet.inbox.backlog for each in self._running.values() if each.fleet is not None
-        )
+        fleets = (each.fleet for each in self._running.values())
+        return sum(fleet.inbox.backlog for fleet in fleets if fleet is not None)
 
     def _begin_partitions(self) -> None:
         """Begin with the partitions that have been restored."""
@@ -169,11 +168,17 @@ class GroupConsumer:
                 position = partition.delivered
             place = TopicPartition(self._topic, partition.number, position)
             # Not `seek`: librdkafka refuses it for a partition whose offset was out of range.
-            self._consumer.incremental_unassign([place])
+            self._unassign([partition.number])
             self._consumer.incremental_assign([place])
-            self._consumer.resume([place])
+            self._assigned.add(partition.number)
             partition.delivered = position
             self._running[partition.number] = partition
+
+    def _unassign(self, numbers: Iterable[int]) -> None:
+        """Let librdkafka fetch partitions no more, those that it fetches."""
+        known = self._assigned.intersection(numbers)
+        self._assigned -= known
+        self._consumer.incremental_unassign([TopicPartition(self._topic, n) for n in known])
 
     def _take(self, records: Sequence[Record]) -> None:
         wall = self._clocks.wall()
@@ -195,7 +200,7 @@ class GroupConsumer:
 
     def _put(self, number: int, messages: list[Message]) -> None:
         partition = self._running.get(number)
-        if partition is None or partition.fleet is None:
+        if partition is None or (fleet := partition.fleet) is None:
             return
         expected = partition.delivered
         if messages[-1].offset - expected != len(messages) - 1 or messages[0].offset != expected:
@@ -203,15 +208,16 @@ class GroupConsumer:
             if not messages:
                 return
         partition.delivered = messages[-1].offset + 1
-        partition.fleet.inbox.put_all(messages)
+        fleet.inbox.put_all(messages)
 
     def _without_strays(self, partition: OwnedPartition, messages: list[Message]) -> list[Message]:
         """Return those that follow what was delivered.
 
-        librdkafka may deliver records of an earlier assignment of the partition: they are left out.
-        Offsets have holes where transactions of producers end, but a hole may also be a record of
-        an assignment at the end, so the partition is read again from there. If the hole is still
-        there, it is one.
+        librdkafka may go back to records of an earlier assignment: it calls back in the middle of
+        `consume`, then returns what it had collected before, and notes that as the position
+        (`rd_kafka_q_serve_rkmessages`). They are left out. Offsets have holes where transactions of
+        producers end. As nothing else tells a hole from records that were skipped, the partition is
+        read again from there, once. If the hole is still there, it is one.
         """
         taken: list[Message] = []
         expected = partition.delivered
@@ -254,25 +260,26 @@ class GroupConsumer:
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         partitions = [OwnedPartition(place.partition) for place in places]
-        # Nothing is fetched until `begin` tells the offset.
-        ends = [TopicPartition(place.topic, place.partition, OFFSET_END) for place in places]
-        consumer.incremental_assign(ends)
-        consumer.pause(ends)
+        # librdkafka fetches none of them before `begin`. It must not be given a logical offset to
+        # begin with, or pause them: the answer for the logical offset may come after `begin`, and
+        # moves the partition to it (`rd_kafka_toppar_offset_retry`), and a resume may drop the
+        # start of a fetch (librdkafka issues 2190 and 5591).
+        consumer.incremental_assign([])
         self._owned.update((each.number, each) for each in partitions)
         self._listener.assigned(partitions)
 
-    def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+    def _on_revoke(self, _: Consumer, places: list[TopicPartition]) -> None:
         self._read_membership()
         self._report(self._listener.revoked, self._leave(places))
-        consumer.incremental_unassign(places)
+        self._unassign(place.partition for place in places)
 
-    def _on_lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+    def _on_lost(self, _: Consumer, places: list[TopicPartition]) -> None:
         self._membership = None
         partitions = self._leave(places)
         for each in partitions:
             each.gone = True
         self._report(self._listener.lost, partitions)
-        consumer.incremental_unassign(places)
+        self._unassign(place.partition for place in places)
 
     def _leave(self, places: Iterable[TopicPartition]) -> list[OwnedPartition]:
         for place in places:

@@ -32,6 +32,8 @@ class Cause(StrEnum):
     TOPIC_MISSING = "topic_missing"
     TOPIC_WRONG = "topic_wrong"
     """The topic has another number of partitions, or a setting with which presenced cannot work."""
+    SESSION_SHORT = "session_short"
+    """The group may have given partitions to another worker before the lease is over."""
     NO_ANSWER = "no_answer"
     OTHER = "other"
 

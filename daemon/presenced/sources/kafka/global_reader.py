@@ -1,8 +1,7 @@
 """The thread that reads the two global topics: the state, and the events that it is made of.
 
 The state, thing types and groups, is read whole by every worker, from its beginning and then on.
-The events are read for the owner of one partition only, from the position that its transactions
-have committed.
+The events are read for the owner of one partition only, from the position that its state has.
 """
 
 import threading
@@ -23,7 +22,6 @@ from presenced.system.loop import Clocks
 
 _RECORDS_AT_ONCE = 200
 _POLL_TIMEOUT = 0.2
-_QUERY_TIMEOUT = 5.0
 _RETRY_AFTER = 1.0
 _APPLY_TIMEOUT = 0.1
 _SILENT_AFTER = 15.0
@@ -55,8 +53,8 @@ class GlobalReader:
     """Reads one batch after the other; `take` and `report` are called in its thread.
 
     `take` gets a batch, and what to call once it is applied: the next one follows then. `report`
-    gets an error, and None after the next success. `config` is that of librdkafka, with the group
-    whose positions count and with `isolation.level=read_committed`.
+    gets an error, and None after the next success. `config` is that of librdkafka, with
+    `isolation.level=read_committed`.
     """
 
     def __init__(
@@ -78,7 +76,6 @@ class GlobalReader:
         self._positions: dict[str, int] = {}  # of the topics that are being read
         self._heard_at: dict[str, float] = {}
         self._asked: set[str] = set()
-        self._applied: tuple[OwnedPartition | None, int] = (None, 0)
         self._has_failed = False
         self._stopping = threading.Event()
         self._log = get_logger("presenced.kafka")
@@ -89,7 +86,7 @@ class GlobalReader:
         self._thread.start()
 
     def follow(self, owner: OwnedPartition | None) -> None:
-        """Read events for the owner, or none; called from any thread."""
+        """Read events for the owner, which has been restored, or none; called from any thread."""
         self._owner = owner
 
     def stop(self) -> None:
@@ -144,22 +141,10 @@ class GlobalReader:
             consumer.incremental_unassign([TopicPartition(self._events, 0)])
             del self._positions[self._events]
             self._followed = None
-        if owner is not None:
-            applied_for, applied = self._applied
-            position = applied if applied_for is owner else self._committed(consumer)
-            self._assign(consumer, self._events, position)
+        if owner is not None and (fleet := owner.fleet) is not None:
+            applied = fleet.store.global_position
+            self._assign(consumer, self._events, OFFSET_BEGINNING if applied is None else applied)
             self._followed = owner
-
-    def _committed(self, consumer: Consumer) -> int:
-        """Return the committed position of a new owner.
-
-        No other worker can commit one any more: the position of the owner's partition has been
-        restored, and both are committed together.
-        """
-        (answer,) = consumer.committed([TopicPartition(self._events, 0)], _QUERY_TIMEOUT)
-        if answer.error is not None:
-            raise KafkaException(answer.error)
-        return answer.offset if answer.offset >= 0 else OFFSET_BEGINNING
 
     def _ask_the_silent(self, consumer: Consumer) -> None:
         """Read topics again that were silent for long, so that at least their end comes.
@@ -223,13 +208,10 @@ class GlobalReader:
         while not applied.wait(_APPLY_TIMEOUT):
             if self._stopping.is_set():
                 return
-        if batch.position is not None:
-            self._applied = batch.owner, batch.position
 
     def _fail(self, error: KafkaError, topic: str | None = None) -> None:
-        if error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
-            self._has_failed = True
-            self._report(TopicError(error, topic))
+        self._has_failed = True
+        self._report(TopicError(error, topic))
         self._stopping.wait(_RETRY_AFTER)
 
     def _succeed(self) -> None:

@@ -9,14 +9,18 @@ from confluent_kafka import KafkaError, KafkaException
 
 from presenced.fleet import Partition
 from presenced.settings import Settings
+from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
-from presenced.sources.kafka.cluster import Cluster, partitions_of
+from presenced.sources.kafka.cluster import Cluster
+from presenced.sources.kafka.cluster_checks import partitions_of
+from presenced.sources.kafka.cluster_watch import ClusterWatch
 from presenced.sources.kafka.errors import is_unsupported
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.placement import Placement
+from presenced.sources.kafka.transactions import TransactionCounts
 from presenced.sources.kafka.worker import Worker
 from presenced.sources.kafka.worker_config import Protocol, worker_config
 from presenced.sources.source import SourceFiles
@@ -32,8 +36,8 @@ OpenPartition = Callable[[Partition, Callable[[], float]], PartitionFleet]
 class KafkaSource:
     """Joins the group, and joins anew if the membership ends. Used on the event loop.
 
-    `open_partition` makes the fleets of the partitions that are assigned. `lease` and `partitions`,
-    their number in the whole fleet, last from one membership to the next.
+    `open_partition` makes the fleets of the partitions that are assigned. `lease`, `transactions`
+    and `partitions`, their number in the whole fleet, last from one membership to the next.
     """
 
     def __init__(self, open_partition: OpenPartition, access: KafkaAccess, clocks: Clocks) -> None:
@@ -41,6 +45,7 @@ class KafkaSource:
         self.partitions = 0
         self.worker: Worker | None = None
         self.placement = Placement()
+        self.transactions = TransactionCounts()
         self._open_partition = open_partition
         self._access = access
         self._clocks = clocks
@@ -49,8 +54,9 @@ class KafkaSource:
         self._config: Mapping[str, Any] = {}
         self._errors: ConnectionErrors | None = None
         self._problem = "the group has not been joined yet"
-        self._joining: asyncio.Task[None] | None = None
         self._is_hiding = False
+        self._watch = ClusterWatch(self.lease)
+        self._membership: asyncio.Task[None] | None = None
         self._log = ThrottledLogger(get_logger("presenced.kafka"))
 
     @property
@@ -71,7 +77,7 @@ class KafkaSource:
 
     @property
     def misplaced(self) -> int:
-        """Lifecycle events in another partition than that of their client."""
+        """Events in another partition than that of their client or thing."""
         return self.placement.misplaced
 
     @property
@@ -103,7 +109,10 @@ class KafkaSource:
     def warnings(self) -> list[str]:
         """What is wrong although the worker is ready, one text each."""
         faults = "; or ".join(map(str, self._why_no_commit()))
-        return [f"no transaction is committed: {faults}"] if faults else []
+        warnings = [f"no transaction is committed: {faults}"] if faults else []
+        if self._watch.lease_fault is not None:
+            warnings.append(str(self._watch.lease_fault))
+        return warnings
 
     @property
     def summary(self) -> str:
@@ -165,36 +174,61 @@ class KafkaSource:
         await self._access.close()
 
     async def _leave(self) -> None:
-        if self._joining is not None:
-            self._joining.cancel()
+        if self._membership is not None:
+            self._membership.cancel()
         worker, self.worker = self.worker, None
         if worker is not None:
             await worker.stop()
 
     def _join_after(self, seconds: float) -> None:
-        self._joining = asyncio.get_running_loop().create_task(self._join(seconds))
+        if self._membership is not None:
+            self._membership.cancel()
+        self._membership = asyncio.get_running_loop().create_task(self._be_member(seconds))
 
-    async def _join(self, wait: float) -> None:
+    async def _be_member(self, wait: float) -> None:
+        """Join the group, and leave it while topics are not as they must be, until cancelled."""
         assert self._settings is not None  # noqa: S101 - see `use`
         kafka, region = self._settings.kafka, self._settings.brokers_region
-        self.lease.seconds = kafka.lease
-        while self.worker is None:
+        while True:
             await asyncio.sleep(wait)
             wait = _JOIN_AGAIN_AFTER
+            if (cluster := await self._join(kafka, region)) is None:
+                continue
+            await self._watch.until_repartitioned(cluster, kafka, self._protocol, self.partitions)
+            worker, self.worker = self.worker, None
+            if worker is not None:
+                self._problem = "the number of partitions has changed"
+                await worker.stop()
+
+    async def _join(self, kafka: KafkaSettings, region: str | None) -> Cluster | None:
+        """Join the group; return None if that fails."""
+        try:
+            cluster, self.partitions = await in_thread(
+                lambda: self._prepare(kafka, region), name="kafka topics"
+            )
+            await self._watch.limit_lease(cluster, kafka, self._protocol)
             config = worker_config(kafka, self._config, self._protocol)
-            try:
-                self.partitions = await in_thread(
-                    lambda: partitions_of(Cluster(kafka, self._configured, region), kafka),
-                    name="kafka topics",
-                )
-                worker = Worker(config, self.lease, self._open, self._ended, self._clocks)
-            except KafkaFaultError as error:
-                self._report(error.fault)
-            except KafkaException as error:
-                self._report(self._explain(error_of(error)))
-            else:
-                self.worker = worker
-                worker.start()
+            worker = Worker(
+                config, self.lease, self.transactions, self._open, self._ended, self._clocks
+            )
+        except KafkaFaultError as error:
+            self._report(error.fault)
+            return None
+        except KafkaException as error:
+            self._report(self._explain(error_of(error)))
+            return None
+        except Exception:  # noqa: BLE001 - the next attempt may succeed
+            self._problem = "the group cannot be joined because of an error in presenced"
+            self._log.exception(self._problem)
+            return None
+        self._watch.begin()
+        self.worker = worker
+        worker.start()
+        return cluster
+
+    def _prepare(self, kafka: KafkaSettings, region: str | None) -> tuple[Cluster, int]:
+        cluster = Cluster(kafka, self._configured, region)
+        return cluster, partitions_of(cluster, kafka)
 
     def _configured(self, report: Callable[[KafkaError], None]) -> Mapping[str, Any]:
         return {**self._config, "error_cb": report}
@@ -218,6 +252,8 @@ class KafkaSource:
         return self._errors.explain_of_member(error, topic)
 
     def _open(self, number: int) -> PartitionFleet:
+        if number >= self.partitions:
+            self._watch.note_foreign_partition()
         partition = Partition(number, self.partitions)
         return self._open_partition(partition, lambda: self.held_at(number))
 

@@ -16,12 +16,13 @@ GLOBAL_OWNER = 0
 """The partition whose owner applies the events of the global topic."""
 
 
-POSITION_KEY = b'["position"]'
-"""Key of the record whose value is the offset of the next event, in decimal.
+POSITION_KEY, GLOBAL_POSITION_KEY = b'["position"]', b'["global_position"]'
+"""Keys of the records whose values are the offset of the next event, in decimal.
 
-It is in the state topic beside the rows of the same transaction. The positions of the group are
-committed too, as proof of the membership; but Kafka does not tell them while any transaction with
-them is open, and after a crash of a broker that may be for ever.
+They are in the state topic beside the rows of the same transaction, that of the global topic in the
+partition of its owner. The positions of the group are committed too, as proof of the membership;
+but Kafka does not tell them while any transaction with them is open, and after a crash of a broker
+that may be for ever.
 """
 
 

@@ -18,7 +18,13 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from presenced.presence.counts import Distribution
 from presenced.sources.kafka.errors import TopicError
 from presenced.sources.kafka.lease import Lease
-from presenced.sources.kafka.partition import POSITION_KEY, OwnedPartition, Unwritten
+from presenced.sources.kafka.partition import (
+    GLOBAL_OWNER,
+    GLOBAL_POSITION_KEY,
+    POSITION_KEY,
+    OwnedPartition,
+    Unwritten,
+)
 from presenced.sources.kafka.worker_config import WorkerTopics
 from presenced.system.log import ThrottledLogger, get_logger
 
@@ -34,6 +40,12 @@ _FENCED = (
     KafkaError.FENCED_INSTANCE_ID,
     KafkaError.FENCED_MEMBER_EPOCH,
     KafkaError.STALE_MEMBER_EPOCH,
+)
+# The worker is no member any more, and its partitions may be another one's already.
+_EXPELLED = (
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.FENCED_MEMBER_EPOCH,
 )
 
 T = TypeVar("T")
@@ -64,17 +76,18 @@ class Ledger(Protocol):
 
 
 class TransactionCounts:
-    """Counts of the writer. `durations` and `last_commit` (since the epoch) are in seconds.
+    """Counts of the transactions. `durations` and `last_commit` (since the epoch) are in seconds.
 
-    `failures` are by what happened: `fenced` if the group refused the worker, `replaced` if the
-    producer had to be made anew, `aborted` for all other transactions.
+    `failures` are by cause: `fenced` if the group refused the worker, `replaced` if the producer
+    had to be made anew, `aborted` for all other transactions. Unlike a file the state is never
+    `unavailable`: without it no partition is shown.
     """
+
+    unavailable = False
 
     def __init__(self) -> None:
         self.commits = 0
         self.failures: Counter[str] = Counter(dict.fromkeys(("aborted", "fenced", "replaced"), 0))
-        self.rows = 0
-        self.rows_refused = 0
         self.durations = Distribution(_BUCKETS)
         self.last_commit = 0.0
 
@@ -94,14 +107,15 @@ class TransactionWriter:
         membership: Callable[[], Any],
         ledger: Ledger,
         lease: Lease,
+        counts: TransactionCounts,
     ) -> None:
-        self.counts = TransactionCounts()
         self.failures: Sequence[TopicError] = ()
         self._config = config
         self._topics = topics
         self._membership = membership
         self._ledger = ledger
         self._lease = lease
+        self._counts = counts
         self._producer: Producer | None = None
         self._retry_after = 0.0
         self._wake = threading.Condition()
@@ -132,8 +146,8 @@ class TransactionWriter:
     def is_stuck(self) -> bool:
         """Whether a call of the library takes far longer than it was given.
 
-        librdkafka can wait for ever for a coordinator that was restarted: it forgets the broker
-        while that is down, and the request waits for the broker that it forgot.
+        `send_offsets_to_transaction` can wait for ever for a coordinator that was restarted,
+        regardless of its timeout (librdkafka issues 5456 and 5511, open in 2.16).
         """
         called_at = self._called_at
         return called_at is not None and time.monotonic() - called_at > _STUCK_AFTER
@@ -196,9 +210,9 @@ class TransactionWriter:
             raise
         if not self._is_mine(work):
             return
-        self.counts.commits += 1
-        self.counts.durations.observe(time.monotonic() - began)
-        self.counts.last_commit = time.time()
+        self._counts.commits += 1
+        self._counts.durations.observe(time.monotonic() - began)
+        self._counts.last_commit = time.time()
         self._ledger.written(work)
         self._succeeded()
 
@@ -227,13 +241,16 @@ class TransactionWriter:
         topics = self._topics
         producer.begin_transaction()
         for partition, unwritten in work.changed:
-            position = {POSITION_KEY: str(unwritten.position).encode()}
+            positions = {POSITION_KEY: unwritten.position}
+            if partition.number == GLOBAL_OWNER and work.global_position is not None:
+                positions[GLOBAL_POSITION_KEY] = work.global_position
+            written = {key: str(value).encode() for key, value in positions.items()}
             self._produce(producer, topics.state, partition.number, unwritten.records)
-            self._produce(producer, topics.state, partition.number, position)
+            self._produce(producer, topics.state, partition.number, written)
             self._produce(producer, topics.global_state, 0, unwritten.global_records)
-        positions = dict(work.unchanged)
-        positions.update((each.number, unwritten.position) for each, unwritten in work.changed)
-        places = [TopicPartition(topics.events, *item) for item in positions.items()]
+        offsets = dict(work.unchanged)
+        offsets.update((each.number, unwritten.position) for each, unwritten in work.changed)
+        places = [TopicPartition(topics.events, *item) for item in offsets.items()]
         if work.global_position is not None:
             places.append(TopicPartition(topics.global_events, 0, work.global_position))
         at = self._lease.now()
@@ -261,10 +278,8 @@ class TransactionWriter:
                 except KafkaException as error:
                     if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
                         raise
-                    self.counts.rows_refused += 1
                     self._throttled.warning("row too large for the state topic", bytes=len(key))
                 break
-        self.counts.rows += len(records)
 
     def _until_known(self, call: Callable[[float], None]) -> None:
         """Call until it succeeds, or fails in a way that repeating it would not mend.
@@ -288,8 +303,10 @@ class TransactionWriter:
     def _failed(self, work: Work, error: KafkaError) -> None:
         self._ledger.failed(work)
         is_fenced = error.code() in _FENCED
+        if error.code() in _EXPELLED:
+            self._lease.end()
         if error.txn_requires_abort():
-            self.counts.failures["fenced" if is_fenced else "aborted"] += 1
+            self._counts.failures["fenced" if is_fenced else "aborted"] += 1
             self._abort()
         else:
             # Fatal: a broker has ended the transaction after its time limit, or another producer
@@ -310,7 +327,7 @@ class TransactionWriter:
             self._drop_producer()
 
     def _drop_producer(self) -> None:
-        self.counts.failures["replaced"] += 1
+        self._counts.failures["replaced"] += 1
         self._producer = None
 
     def _report(self, error: KafkaError, topics: Iterable[str | None], what: str) -> None:

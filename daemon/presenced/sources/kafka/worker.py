@@ -16,7 +16,7 @@ from presenced.sources.kafka.global_topics import GlobalTopics
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.restorer import AbandonedError, Restored, Restorer
-from presenced.sources.kafka.transactions import TransactionWriter, Work
+from presenced.sources.kafka.transactions import TransactionCounts, TransactionWriter, Work
 from presenced.sources.kafka.worker_config import WorkerConfig
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
@@ -45,6 +45,7 @@ class Worker:
         self,
         config: WorkerConfig,
         lease: Lease,
+        counts: TransactionCounts,
         open_partition: Callable[[int], PartitionFleet],
         on_end: Callable[[KafkaError | None], None],
         clocks: Clocks,
@@ -55,6 +56,7 @@ class Worker:
         self.has_assignment = False
         self.partitions_lost = 0
         self._lease = lease
+        self._counts = counts
         self._open = open_partition
         self._on_end = on_end
         self._clocks = clocks
@@ -79,7 +81,6 @@ class Worker:
         self._global = GlobalTopics(
             config.global_reader,
             config.topics,
-            self.owned,
             self.errors,
             self._call,
             clocks,
@@ -95,6 +96,7 @@ class Worker:
             self._consumer.membership,
             self,
             self._lease,
+            self._counts,
         )
 
     def start(self) -> None:
@@ -108,9 +110,11 @@ class Worker:
         """Write what is left, give up all partitions and leave the group."""
         self._stopping = True
         self._consumer.stop()
-        if not await in_thread(lambda: self._consumer.join(_STOP_TIMEOUT), name="kafka stop"):
-            self._log.warning("the consumer group could not be left in time")
-        self.end()
+        try:
+            if not await in_thread(lambda: self._consumer.join(_STOP_TIMEOUT), name="kafka stop"):
+                self._log.warning("the consumer group could not be left in time")
+        finally:
+            self.end()
 
     def end(self) -> None:
         """Give up what is left of a membership that has ended."""
@@ -151,9 +155,8 @@ class Worker:
         self._log.warning("a transaction hangs; it is written again with a new producer")
         if (work := self.writer.abandon()) is not None:
             self._failed(work)
-        counts, self.writer = self.writer.counts, self._new_writer()
-        self.writer.counts = counts
-        counts.failures["replaced"] += 1
+        self.writer = self._new_writer()
+        self._counts.failures["replaced"] += 1
         self.writer.start()
 
     def _wants_end(self, partition: OwnedPartition) -> bool:
@@ -180,8 +183,12 @@ class Worker:
                     self._show_if_caught_up(partition)
 
     def _show_if_caught_up(self, partition: OwnedPartition) -> None:
-        has_caught_up = partition.marks.reached > -math.inf and self._global.is_complete
-        if partition.stage is Stage.CATCHING_UP and has_caught_up:
+        has_caught_up = partition.marks.reached > -math.inf
+        if (
+            partition.stage is Stage.CATCHING_UP
+            and has_caught_up
+            and self._global.is_complete_for(partition)
+        ):
             partition.stage = Stage.SHOWN
             assert partition.fleet is not None  # noqa: S101 - it is running
             partition.fleet.show()
@@ -198,7 +205,9 @@ class Worker:
         try:
             self._on_loop(self._stop_partitions(partitions))
             until = time.monotonic() + _HAND_OVER_TIMEOUT
-            while not all(each.is_settled for each in partitions) and time.monotonic() < until:
+            while time.monotonic() < until and not all(
+                each.is_settled or each.gone for each in partitions
+            ):
                 self.writer.attempt(until - time.monotonic())
         except TimeoutError:
             self._log.error("partitions given up without their last changes: presenced hangs")
@@ -275,8 +284,10 @@ class Worker:
         assert fleet is not None  # noqa: S101 - opened before it is restored
         if partition.gone or partition.stage is not Stage.RESTORING:
             fleet.close()
+            partition.fleet = None
             return
         fleet.store.position = restored.position
+        fleet.store.global_position = restored.global_position
         fleet.restored()
         if restored.is_gap:
             fleet.note_gap()
@@ -291,6 +302,7 @@ class Worker:
     def _try_again(self, partition: OwnedPartition, error: Exception) -> None:
         assert partition.fleet is not None  # noqa: S101 - opened before it is restored
         partition.fleet.close()
+        partition.fleet = None
         if isinstance(error, AbandonedError) or partition.stage is not Stage.RESTORING:
             return
         if isinstance(error, KafkaException):
@@ -342,6 +354,7 @@ class Worker:
             self.errors.pop(f"partition {each.number}", None)
             if each.was_restored and each.fleet is not None:
                 each.fleet.close()
+                each.fleet = None
 
     def _note_gap(self, partition: OwnedPartition, position: int) -> None:
         if partition.fleet is not None and partition.is_running:

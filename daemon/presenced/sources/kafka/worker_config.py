@@ -48,8 +48,8 @@ def worker_config(
     """Return the configurations; `connection` is what they share, addresses and security.
 
     A partition moves when the session of its owner times out, and is shown for as long as the lease
-    lasts, so the session lasts longer. With `consumer` its timeout is the broker's
-    `group.consumer.session.timeout.ms`.
+    lasts, so the session lasts longer. With `consumer` its timeout is the brokers' (see
+    `lease_limit`).
     """
     reader = {**reader_config(kafka, connection), "enable.partition.eof": True}
     membership: dict[str, Any] = {"group.protocol": protocol}

@@ -47,7 +47,7 @@ class Consumer:
         self._clocks = clocks
         self._is_deadline_pending = is_deadline_pending
         self._marks = Marks(clocks.monotonic(), visibility)
-        self._skew = ClockSkew()
+        self._skew = ClockSkew(clocks)
         self._in_flight = InFlight(
             client,
             queue,
