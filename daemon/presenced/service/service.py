@@ -277,8 +277,7 @@ class Service:
         while True:
             await asyncio.sleep(_CHECK_FOR_GAPS_EVERY)
             try:
-                self._stages.source.check()
-                self._stages.shards.arm()
+                self._stages.check()
                 if loop.time() - alive_at >= _STORE_ALIVE_EVERY:
                     alive_at = loop.time()
                     self._stages.shards.flush()

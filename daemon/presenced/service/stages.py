@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from presenced.aws.client import RequestCounts
+from presenced.aws.fleet_target import FleetTarget
 from presenced.aws.reconciler import Reconciler
 from presenced.fleet import Partition
 from presenced.metrics.catalog import kept_totals
@@ -15,6 +16,7 @@ from presenced.service.partition_fleet import ShardFleet
 from presenced.service.shard import Shard
 from presenced.service.shards import Shards
 from presenced.service.transition_log import TransitionLog
+from presenced.service.worker_reconciler import WorkerReconciler
 from presenced.settings import Settings
 from presenced.sources.inbox import InboxTurns
 from presenced.sources.kafka.partitioner import partition_of
@@ -48,6 +50,7 @@ class Stages:
     ) -> None:
         self.store: StateStore | None = None
         self.reconciler: Reconciler | None = None
+        self._worker: WorkerReconciler | None = None
         self.transitions = TransitionLog()
         self._settings = settings
         self._clocks = Clocks(time.monotonic, time.time)
@@ -115,14 +118,35 @@ class Stages:
 
         def open_partition(partition: Partition, held_at: Callable[[], float]) -> ShardFleet:
             shard = self.shards.open(partition)
-            totals = kept_totals(shard.sources)
-            store = Changelog(partition.number, shard.pipeline, totals, self._clocks)
+            totals, snapshots = kept_totals(shard.sources), shard.snapshots
+            store = Changelog(partition.number, shard.pipeline, totals, self._clocks, snapshots)
             shard.pipeline.observers.append(source.placement.observer_of(partition))
-            return ShardFleet(shard, store, held_at, turns, self.shards.show, self.shards.drop)
+            if self._worker is not None:
+                self._worker.open(shard)
+            return ShardFleet(shard, store, held_at, turns, self._show, self._drop)
 
         source = KafkaSource(open_partition, KafkaAccess(requests, self._clocks), self._clocks)
         self.metric_sources.kafka = source
+        if (reconciler := self._make_reconciler()) is not None:
+            self._worker = WorkerReconciler(reconciler, source, self._clocks)
         return source
+
+    def _show(self, shard: Shard) -> None:
+        self.shards.show(shard)
+        if self._worker is not None:
+            self._worker.begin(shard)
+
+    def _drop(self, shard: Shard) -> None:
+        if self._worker is not None:
+            self._worker.end(shard)
+        self.shards.drop(shard)
+
+    def check(self) -> None:
+        """Look for gaps and for what can be concluded; called four times a second."""
+        self.source.check()
+        self.shards.arm()
+        if self._worker is not None:
+            self._worker.check()
 
     def _partition_of(self, client_id: str) -> int:
         """Return the partition of Kafka that the events of a client are in."""
@@ -131,20 +155,23 @@ class Stages:
 
     def _observe(self, shard: Shard, source: Observer) -> None:
         """Let all that depends on the only shard observe it."""
-        if self._settings.reconcile.enabled:
-            self.reconciler = Reconciler(
-                shard.fleet,
-                shard.delivery,
-                self._settings,
-                self._is_up,
-                self._clocks,
-                self.metric_sources.aws_requests,
-            )
-            self.metric_sources.aws_requests = self.reconciler.counts
-            self.metric_sources.snapshots = self.reconciler.snapshots
+        after_all: list[Observer] = [] if self.store is None else [self.store]
+        if (reconciler := self._make_reconciler()) is not None:
+            target = FleetTarget(shard.fleet, shard.delivery, self._is_up, self._clocks)
+            reconciler.take_snapshots(target)
+            after_all += [target, reconciler.look_up(shard.fleet, shard.delivery)]
         shard.pipeline.observers.insert(0, source)
         self.shards.show(shard)
-        shard.pipeline.observers += filter(None, (self.store, self.reconciler))
+        shard.pipeline.observers += after_all
+
+    def _make_reconciler(self) -> Reconciler | None:
+        """Return what asks AWS, None if `reconcile` is not enabled."""
+        if not self._settings.reconcile.enabled:
+            return None
+        sources = self.metric_sources
+        self.reconciler = Reconciler(self._settings, self._clocks, sources.aws_requests)
+        sources.aws_requests, sources.reconciler = self.reconciler.counts, self.reconciler
+        return self.reconciler
 
     def _open_store(self, shard: Shard, gap_detector: GapDetector | None) -> StateStore | None:
         path = self._settings.state.path or default_path(os.environ)

@@ -18,7 +18,8 @@ def _snapshot(attribute: str) -> Callable[[MetricSources], Values]:
     """Return how a number of the last snapshot is read; without one there is no sample."""
 
     def read(sources: MetricSources) -> Values:
-        value = getattr(sources.snapshots, attribute) if sources.snapshots else None
+        snapshots = sources.reconciler.snapshots if sources.reconciler else None
+        value = getattr(snapshots, attribute) if snapshots else None
         return {} if value is None else {(): value}
 
     return read
