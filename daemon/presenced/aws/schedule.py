@@ -31,7 +31,7 @@ class PastSnapshots(msgspec.Struct, frozen=True, omit_defaults=True):
         self, began: float, ended: float, things: int, *, settled: bool
     ) -> "PastSnapshots":
         """Return it with one more complete snapshot."""
-        settled_began = began if settled else self.settled_began
+        settled_began = max(began, self.settled_began or 0.0) if settled else self.settled_began
         return PastSnapshots(began, ended, things, settled_began, self.gap_at)
 
     def with_gap(self, at: float) -> "PastSnapshots":

@@ -278,11 +278,12 @@ def test_a_snapshot_is_complete_only_where_all_of_it_was_read() -> None:
     assert part.snapshots.complete == 0, "rows may have been lost in the gap"
 
 
-def test_the_end_of_an_older_snapshot_counts_for_nothing() -> None:
+def test_the_late_end_of_an_older_snapshot_unsettles_nothing() -> None:
+    """Of a worker that was cut off, and had the partition 0 before."""
     part = Part()
-    part.apply(begin(NOON), end(NOON, NOON + 9), end(NOON - 5, NOON + 10, settled=False))
-    assert part.snapshots.past.began == NOON
+    part.apply(begin(NOON), end(NOON, NOON + 9), end(NOON - 5, NOON + 10))
     assert part.snapshots.past.settled_began == NOON
+    assert part.snapshots.complete == round(NOON * 1000)
 
 
 def test_a_gap_is_unsettled_until_a_snapshot_settles_it_that_began_late_enough() -> None:
@@ -305,3 +306,12 @@ def test_gaps_that_are_reported_are_kept_with_the_latest_end() -> None:
     for at in (NOON - 50, NOON - 60, NOON + 9999):
         part.apply(mark(GapReport(partition=3, at=at), NOON))
     assert part.snapshots.past.gap_at == NOON, "no report is from the future"
+
+
+def test_no_snapshot_is_from_the_future() -> None:
+    part = Part()
+    part.apply(begin(NOON + 9999), end(NOON + 9999, NOON, settled=True))
+    assert part.snapshots.past.settled_began == NOON
+    part.fleet.presence.note_gap(NOON + 1)
+    part.apply(row(connected=True, since=NOON, asked=NOON + 2, at=NOON + 2, began=NOON + 9999))
+    assert part.fleet.presence.is_unverified(part.client())

@@ -41,7 +41,8 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
     ),
     GaugeMetric(
         "presenced_aws_last_snapshot_timestamp_seconds",
-        "When AWS's record of the whole fleet was last read completely.",
+        "When AWS's record of the whole fleet was last read completely; with Kafka only "
+        "on the owner of partition 0.",
         "time() - presenced_aws_last_snapshot_timestamp_seconds > 86400",
         read=_snapshot("completed_at"),
     ),

@@ -59,24 +59,22 @@ class PartitionSnapshots:
             self._events.note(batch)
 
     def read(self, message: Message) -> Answers:
-        """Return what a record says. Raises Rejected."""
-        record = decode(message.payload)
+        """Return what a record says; nothing in it is later than the record. Raises Rejected."""
+        record, received = decode(message.payload), message.received
         if isinstance(record, SnapshotRow):
-            return self._read_row(record, message.received)
+            return self._read_row(record, received)
         if isinstance(record, SnapshotBegin):
             self._open = record.snapshot, self._fleet.presence.gap_epoch
-            self._events.begin(message.received)
+            self._events.begin(received)
         elif isinstance(record, SnapshotEnd):
-            self._read_end(record)
+            self._read_end(record, received)
         elif isinstance(record, GapReport):
-            self.past = self.past.with_gap(min(record.at, message.received))
+            self.past = self.past.with_gap(min(record.at, received))
         return Answers()
 
-    def _read_end(self, end: SnapshotEnd) -> None:
-        began = end.snapshot / 1000
-        if began <= (self.past.began or 0.0):
-            return  # read again
-        self.past = self.past.with_end(began, end.ended, end.things, settled=end.settled)
+    def _read_end(self, end: SnapshotEnd, received: float) -> None:
+        began, ended = min(end.snapshot / 1000, received), min(end.ended, received)
+        self.past = self.past.with_end(began, ended, end.things, settled=end.settled)
         if self._open == (end.snapshot, self._fleet.presence.gap_epoch):
             self.complete = end.snapshot
         self._open = None
@@ -86,14 +84,14 @@ class PartitionSnapshots:
         if partition_of(record.name.encode(), self._partition.of) != self._partition.number:
             raise Rejected(RejectionReason.INVALID_PAYLOAD, "a row in the wrong partition")
         fleet, thing = self._fleet, record.thing
-        asked = min(record.asked, received)
+        asked, began = min(record.asked, received), min(record.snapshot / 1000, received)
         settled_from = fleet.presence.last_gap_at + self._accuracy
         rows = presence_rows(
             [thing],
             fleet,
             asked=asked,
             epoch=fleet.presence.gap_epoch,
-            settles=record.settles and record.snapshot / 1000 >= settled_from,
+            settles=record.settles and began >= settled_from,
         )
         registry = registry_events([thing], fleet, asked=asked) if record.has_registry else []
         self._listed.append((thing.name, record.snapshot))
