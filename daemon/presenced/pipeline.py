@@ -143,9 +143,11 @@ class Pipeline:
                 if limit < 0:
                     break
             if message.is_snapshot:
-                # What reads it observes the events before it.
-                self._publish(messages[published : published + len(events)], events)
-                published, events = published + len(events), []
+                at = published + len(events)
+                if events and not messages[at - 1].is_snapshot:
+                    # What reads it observes the events before it.
+                    self._publish(messages[published:at], events)
+                    published, events = at, []
                 self._merge_snapshot(message)
                 events.append(None)
             else:
