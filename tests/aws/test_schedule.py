@@ -138,8 +138,9 @@ def test_a_gap_that_is_reported_late_or_again_is_settled_already() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["gap", "snapshot"]), st.floats(1, 4000)), max_size=12))
-def test_whoever_takes_the_snapshots_takes_the_same_ones(steps: list[tuple[str, float]]) -> None:
-    """Each snapshot may be taken by another process, which knows what is kept of the others."""
+def test_a_resumed_schedule_is_that_of_a_process_that_took_all_snapshots(
+    steps: list[tuple[str, float]],
+) -> None:
     past, now = PastSnapshots().with_gap(1000.0), 1000.0
     schedule = SnapshotSchedule(EVERY, T)
     schedule.note_gap(now)

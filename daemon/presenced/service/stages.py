@@ -36,7 +36,7 @@ _MAX_STREAMS = 32
 
 
 class Stages:
-    """What one daemon consists of; make it on the event loop, which runs nothing of it yet.
+    """What one daemon consists of. Create it on the event loop; nothing of it runs yet.
 
     `readiness` returns whether the daemon is ready, for metrics and the API. `max_connections` is
     how many connections the listener may have: streams of the API take a part of them. `store` is

@@ -47,9 +47,10 @@ class WorkerReconciler:
         self._parts: dict[Shard, _Part] = {}
 
     def open(self, shard: Shard) -> None:
-        """Take note of a partition that is restored and catches up before it begins.
+        """Prepare a partition that is restored and catches up.
 
-        Its clients go offline by what lies behind, about which AWS cannot be asked any more.
+        Its clients go offline without lookups: their delays ended in the past, and AWS's answers
+        are about now.
         """
         self._reconciler.defer_lookups(shard.fleet)
 

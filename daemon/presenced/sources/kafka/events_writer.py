@@ -1,7 +1,7 @@
 """Write records of our own into the topic of events, outside of transactions.
 
-A snapshot takes minutes to hours. Its rows are true whoever writes them, each with the moment at
-which it was asked for, so they need no proof of a membership of the group.
+A snapshot takes minutes to hours, longer than a transaction may. Its rows need no proof of a
+membership: each has the moment at which it was asked for, and is merged by that.
 """
 
 from collections.abc import Callable, Mapping

@@ -103,9 +103,8 @@ class PartitionSnapshots:
     def _may_be_beaten(self, client_id: str, asked: float) -> bool:
         """Return whether an event that is not remembered may beat a row that was asked for then.
 
-        After a hand-over in the midst of a snapshot it is not known when the events of before were
-        received. All that are stamped late enough count as received after that, as those are that
-        beat a row.
+        After a hand-over during a snapshot, the received times of earlier events are not known. So
+        an event that is stamped late enough to beat the row counts as received after it.
         """
         if self._events.reach_back_to(asked, client_id):
             return False
