@@ -5,6 +5,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,14 @@ class Group:
         """How many pages the account has answered."""
         return sum(1 for each in self.server.requests if each.operation == "SearchIndex")
 
+    def flap(self, *client_ids: str) -> None:
+        """Let clients connect, disconnect, and connect again by an event that is lost."""
+        self.account.now = time.time()
+        for client_id in client_ids:
+            self.account.connect(client_id)
+        self.publisher.report(*client_ids, connected=True)
+        self.publisher.report(*client_ids, connected=False)
+
     def write(self, record: dict[str, Any], **place: Any) -> None:
         """Write a record as a worker does."""
         producer = Producer({"bootstrap.servers": self.kafka.bootstrap})
@@ -151,6 +160,23 @@ def group(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
                 worker.stop()
 
 
+def partition_of_name(name: str) -> int:
+    return partition_of(name.encode(), PARTITIONS)
+
+
+def clients_of_every_partition(prefix: str, each: int = 1) -> list[str]:
+    """So many client IDs of each partition."""
+    left = Counter(dict.fromkeys(range(PARTITIONS), each))
+    names = []
+    for name in (f"{prefix}-{number}" for number in count()):
+        if not left.total():
+            return names
+        if left[partition_of_name(name)]:
+            left[partition_of_name(name)] -= 1
+            names.append(name)
+    raise AssertionError
+
+
 def pumps(account: Account, count: int) -> set[tuple[str, int, bool]]:
     """Things of which every third one is offline, and how they must be shown."""
     account.account.registry.create_group("hall", account.now, attributes={})
@@ -162,7 +188,7 @@ def pumps(account: Account, count: int) -> set[tuple[str, int, bool]]:
         account.connect(name)
         if number % 3 == 0:
             account.disconnect(name)
-        expected.add((name, partition_of(name.encode(), PARTITIONS), number % 3 != 0))
+        expected.add((name, partition_of_name(name), number % 3 != 0))
     return expected
 
 
@@ -214,40 +240,53 @@ def test_each_owner_asks_before_its_clients_go_offline(group: Group) -> None:
     group.settle_in_the_past().start()
     group.start()
     wait_for(group.have_shares, 60, "both workers have a share")
-    names = [f"client-{number}" for number in range(24)]
-    for name in names:
-        group.account.connect(name)
-    group.publisher.report(*names, connected=True)
-    group.publisher.report(*names, connected=False)  # the later connect was lost
-    partitions = {str(partition_of(name.encode(), PARTITIONS)) for name in names}
-    assert len(partitions) == PARTITIONS
     prevented = "iot_client_offline_prevented_total"
-    wait_for(lambda: group.total(prevented) == len(names), 60, "every client looked up")
-    assert all(group.total(prevented, partition=number) for number in partitions)
-    assert group.total("iot_clients", state="online") == len(names)
-    assert not any("went offline" in str(worker.log) for worker in group.workers)
+    flapped: list[str] = []
+
+    def decided() -> bool:
+        offline = group.total("iot_client_transitions_total", to="offline")
+        return group.total(prevented) + offline == len(flapped)
+
+    # A slow machine may have no answer within the two seconds that a client waits.
+    for attempt in range(10):
+        names = clients_of_every_partition(f"client-{attempt}")
+        group.flap(*names)
+        flapped += names
+        wait_for(decided, 60, "every client looked up or given up")
+        if all(group.total(prevented, partition=str(n)) for n in range(PARTITIONS)):
+            break
+    assert all(group.total(prevented, partition=str(n)) for n in range(PARTITIONS))
     asked = [
         worker.value("presenced_aws_requests_total", operation="GetConnection", result="ok")
         for worker in group.workers
     ]
     assert all(asked), "each worker asks about its own clients"
+    wait_for(lambda: sum(c for _, _, c in group.shown) == len(flapped), 60, "all are online")
     assert group.searches() == 0, "the last snapshot is less than six hours old"
 
 
 def test_a_gap_in_any_partition_leads_to_a_snapshot(group: Group) -> None:
     group.settle_in_the_past().start()
     group.start()
-    expected = pumps(group.account, 60)
     wait_for(group.have_shares, 60, "both workers have a share")
     taker = group.owner_of(0)
     (other,) = (worker for worker in group.workers if worker is not taker)
     owned = (other.view() or View()).partitions
-    names = [f"pump-{n}" for n in range(60) if partition_of(f"pump-{n}".encode(), 6) in owned]
+    names = [n for n in clients_of_every_partition("pump", 4) if partition_of_name(n) in owned]
+    group.account.now = time.time()
+    for name in names:
+        group.account.create(name)
+        group.account.connect(name)
     group.publisher.report(*names, connected=True)
     wait_for(lambda: len((other.view() or View()).connected) == len(names), 30, "clients shown")
     assert group.searches() == 0
     other.pause()
-    group.publisher.report(*names, connected=False)
+    # What a fetch waits for is received, though the worker hangs.
+    group.publisher.report(*names, connected=True)
+    group.account.now = time.time()
+    for name in names[::2]:
+        group.account.disconnect(name)
+    group.publisher.report(*names[::2], connected=False)
     topic = group.section["topic"]
     places = [TopicPartition(topic, number, OFFSET_END) for number in sorted(owned)]
     for done in group.kafka.admin.delete_records(places).values():
@@ -255,15 +294,17 @@ def test_a_gap_in_any_partition_leads_to_a_snapshot(group: Group) -> None:
     other.resume()
     wait_for(lambda: group.searches() == 2, 60, "a provisional and a settling snapshot")
     assert taker.value("presenced_aws_requests_total", operation="SearchIndex", result="ok") == 2
-    wait_for(lambda: group.shown == Counter(expected), 60, "what was lost is corrected")
+    expected = Counter((n, partition_of_name(n), n not in names[::2]) for n in names)
+    wait_for(lambda: group.shown == expected, 60, "what was lost is corrected")
     wait_for(lambda: not group.total("iot_clients_unverified"), 30, "settled")
+    assert group.total("iot_client_corrections_total", to="offline") == len(names[::2])
 
 
 def test_records_that_no_worker_has_written_are_counted_and_do_no_harm(group: Group) -> None:
     group.settle_in_the_past().start()
     wait_for(group.have_shares, 60, "it has all")
     row = {"record": "row", "snapshot": 1, "asked": 1, "name": "a", "connected": True}
-    right = partition_of(b"a", PARTITIONS)
+    right = partition_of_name("a")
     group.write(row | {"asked": "x"}, partition=right)
     group.write(row, partition=(right + 1) % PARTITIONS)
     group.write({"record": "other"}, partition=right)
