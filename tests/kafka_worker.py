@@ -84,7 +84,8 @@ class _Shards:
     def open(self, partition: Partition, held_at: Callable[[], float]) -> ShardFleet:
         shard = Shard(self.settings, self.clocks, partition)
         shard.pipeline.observers.append(shard.clients)
-        store = Changelog(partition.number, shard.pipeline, kept_totals(shard.sources), self.clocks)
+        totals, snapshots = kept_totals(shard.sources), shard.snapshots
+        store = Changelog(partition.number, shard.pipeline, totals, self.clocks, snapshots)
         return ShardFleet(shard, store, held_at, self.turns, self._show, self._stop)
 
     def _show(self, shard: Shard) -> None:

@@ -240,7 +240,7 @@ def test_the_policy_in_msk_has_what_workers_and_create_topics_need() -> None:
     )
     topics = (kafka.topic, kafka.global_topic, kafka.state_topic, kafka.global_state_topic)
     needed = [
-        *(topic_permission(kafka, topic) for topic in topics),
+        *(topic_permission(kafka, topic, asks_aws=True) for topic in topics),
         *(Permission("topic", topic, ("Create",)) for topic in topics),
         group_permission(kafka),
         transaction_permission(kafka),

@@ -4,7 +4,12 @@ import pytest
 
 from histories import lifecycle
 from presenced.presence import Presence, PresenceRules, State
-from presenced.presence.lookups import LONGEST_QUEUE, LOOKUP_TIMEOUT, VerifyOffline
+from presenced.presence.lookups import (
+    LONGEST_QUEUE,
+    LOOKUP_TIMEOUT,
+    LookupBudget,
+    VerifyOffline,
+)
 from presenced.presence.record import Row
 from recorders import fire
 
@@ -17,7 +22,8 @@ class Bench:
 
     def __init__(self, number: int = 1, mode: VerifyOffline = "always", rate: float = 50) -> None:
         self.presence = Presence(PresenceRules(offline_delay=DELAY))
-        self.presence.lookups.use(mode, rate)
+        self.budget = LookupBudget(rate)
+        self.presence.lookups.use(mode, self.budget)
         self.now = NOON
         for client in range(number):
             for connected in (True, False):
@@ -337,3 +343,39 @@ def test_nothing_is_wanted_when_aws_is_not_asked() -> None:
     bench.wait(DELAY)
     assert bench.presence.lookups.take(bench.now) == []
     assert bench.state() is State.OFFLINE
+
+
+def test_fleets_that_share_a_budget_wait_for_it_together() -> None:
+    one, other = Bench(4, rate=2), Bench(4, rate=2)
+    other.presence.lookups.use("always", one.budget)
+    one.wait(DELAY)
+    other.wait(DELAY)
+    states = [bench.state(f"c{number}") for bench in (one, other) for number in range(4)]
+    assert states.count(State.PENDING) == 2 + int(2 * LONGEST_QUEUE)
+    assert states.count(State.OFFLINE) == 3
+    one.presence.lookups.use("never", None)
+    assert len(other.presence.lookups.take(other.now)) == 1, "no place is kept for the first"
+
+
+def test_a_budget_that_grows_or_shrinks_counts_at_once() -> None:
+    bench = Bench(10, rate=10)
+    bench.budget.use_rate(1)
+    bench.wait(DELAY)
+    waiting = [
+        client_id for client_id in bench.presence.clients if bench.state(client_id) is State.PENDING
+    ]
+    assert len(waiting) == 1 + int(LONGEST_QUEUE)
+    bench.budget.use_rate(100)
+    bench.wait(1)
+    assert len(bench.presence.lookups.take(bench.now)) == 10
+
+
+def test_without_any_budget_clients_go_offline_and_are_looked_up_later() -> None:
+    bench = Bench(2)
+    bench.presence.lookups.use("always", LookupBudget(0.0))
+    bench.wait(DELAY)
+    assert bench.state() is State.OFFLINE
+    assert bench.is_unverified()
+    assert bench.presence.lookups.take(bench.now) == []
+    bench.presence.lookups.use("always", LookupBudget(50.0))
+    assert bench.presence.lookups.take(bench.now) == ["c0", "c1"]

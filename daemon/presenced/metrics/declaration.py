@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.utils import floatToGoString
 
 from presenced.aws.client import RequestCounts
-from presenced.aws.snapshot_driver import SnapshotDriver
+from presenced.aws.reconciler import Reconciler
 from presenced.fleet import Partition
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.metric import Metric
@@ -97,7 +97,7 @@ class MetricSources:
 
     `fleets` returns the one fleet, or its partitions that may be shown now; it is `partitioned` if
     they come from Kafka. Of the sources of events, `mqtt`,
-    `sqs` and `kafka`, one is there at most. `aws_requests` and `snapshots` are None if
+    `sqs` and `kafka`, one is there at most. `aws_requests` and `reconciler` are None if
     AWS is not asked.
     """
 
@@ -109,7 +109,7 @@ class MetricSources:
     state: CommitCounts = field(default_factory=WriterCounts)
     certificate_expiry: dict[str, float] = field(default_factory=dict)
     aws_requests: RequestCounts | None = None
-    snapshots: SnapshotDriver | None = None
+    reconciler: Reconciler | None = None
     partitioned: bool = False
     is_ready: Callable[[], bool] = always_ready
     reload_successful: bool = True

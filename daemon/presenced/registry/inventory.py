@@ -57,6 +57,12 @@ class Inventory:
         outcome = _HANDLERS[type(event)](self, event, at)
         return outcome, self._take_changes()
 
+    def note_listed(self, name: str, snapshot: int) -> None:
+        """Note that a snapshot, by its number, has a thing."""
+        # In the things: a set of a million names would hold the event loop whenever it grows.
+        if (thing := self.things.live.get(name)) is not None:
+            thing.listed_in = snapshot
+
     def replace_group(self, group: ThingGroup) -> Sequence[ThingChange]:
         """Take over all that events say of a group, as another inventory has it.
 

@@ -11,13 +11,14 @@ from presenced.service.delivery import Delivery, Store
 from presenced.settings import Settings
 from presenced.sources.gaps import Gaps
 from presenced.sources.inbox import InboxTurns
+from presenced.sources.kafka.partition_snapshots import PartitionSnapshots
 from presenced.system.loop import Clocks
 
 
 class Shard:
     """One fleet and its pipeline; `delivery` is there after `deliver`.
 
-    `sources` are those of its metrics.
+    `sources` are those of its metrics. `snapshots` are those of its partition, if it has one.
     """
 
     delivery: Delivery
@@ -31,7 +32,10 @@ class Shard:
             client_filter(settings),
             parts=partition.of if partition else 1,
         )
-        self.pipeline = Pipeline(self.fleet)
+        self.snapshots = None if partition is None else PartitionSnapshots(self.fleet, partition)
+        self.pipeline = Pipeline(self.fleet, snapshots=self.snapshots)
+        if self.snapshots is not None:
+            self.pipeline.observers.append(self.snapshots)
         self.gaps = Gaps(self.fleet.presence, clocks)
         self.clients = ClientMetrics(self.fleet, settings.metrics, partition)
         self.sources = FleetSources(

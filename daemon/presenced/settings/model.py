@@ -303,11 +303,6 @@ class Settings(Section):
     def _check_aws_can_be_asked(
         cls, reconcile: ReconcileSettings, info: ValidationInfo
     ) -> ReconcileSettings:
-        if reconcile.enabled and info.data.get("source") == "kafka":
-            raise InvalidValue(
-                "is not available with source: kafka: set it to false, or use source: mqtt or sqs",
-                key="reconcile.enabled",
-            )
         aws: AwsSettings | None = info.data.get("aws")
         sqs: SqsSettings | None = info.data.get("sqs")
         endpoint, from_mqtt = _endpoint(info), info.data.get("source") == "mqtt"

@@ -147,7 +147,8 @@ class KafkaProbe:
     def _permissions(self, topic: Topic, cluster: Cluster) -> Finding:
         if topic.name not in self._found:
             return Finding(Status.SKIPPED)
-        needed = topic_permission(self._kafka, topic.name)
+        asks_aws = self._settings.reconcile.enabled
+        needed = topic_permission(self._kafka, topic.name, asks_aws=asks_aws)
         return self._compare(needed, cluster.topic_operations(topic.name))
 
     def _leaders(self, cluster: Cluster) -> Finding:

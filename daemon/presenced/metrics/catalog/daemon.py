@@ -18,7 +18,8 @@ def _snapshot(attribute: str) -> Callable[[MetricSources], Values]:
     """Return how a number of the last snapshot is read; without one there is no sample."""
 
     def read(sources: MetricSources) -> Values:
-        value = getattr(sources.snapshots, attribute) if sources.snapshots else None
+        snapshots = sources.reconciler.snapshots if sources.reconciler else None
+        value = getattr(snapshots, attribute) if snapshots else None
         return {} if value is None else {(): value}
 
     return read
@@ -40,7 +41,8 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
     ),
     GaugeMetric(
         "presenced_aws_last_snapshot_timestamp_seconds",
-        "When AWS's record of the whole fleet was last read completely.",
+        "When AWS's record of the whole fleet was last read completely; with Kafka only "
+        "on the owner of partition 0.",
         "time() - presenced_aws_last_snapshot_timestamp_seconds > 86400",
         read=_snapshot("completed_at"),
     ),

@@ -15,6 +15,7 @@ from presenced.sources.kafka.cluster import Cluster
 from presenced.sources.kafka.cluster_checks import partitions_of
 from presenced.sources.kafka.cluster_watch import ClusterWatch
 from presenced.sources.kafka.errors import is_unsupported
+from presenced.sources.kafka.events_writer import EventsWriter
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
@@ -22,7 +23,7 @@ from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, St
 from presenced.sources.kafka.placement import Placement
 from presenced.sources.kafka.transactions import TransactionCounts
 from presenced.sources.kafka.worker import Worker
-from presenced.sources.kafka.worker_config import Protocol, worker_config
+from presenced.sources.kafka.worker_config import Protocol, events_producer, worker_config
 from presenced.sources.source import SourceFiles
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
@@ -57,6 +58,7 @@ class KafkaSource:
         self._is_hiding = False
         self._watch = ClusterWatch(self.lease)
         self._membership: asyncio.Task[None] | None = None
+        self._writer: EventsWriter | None = None
         self._log = ThrottledLogger(get_logger("presenced.kafka"))
 
     @property
@@ -125,6 +127,21 @@ class KafkaSource:
         """Return the monotonic time after which no deadline of a partition is due yet."""
         return self.worker.held_at(number) if self.worker is not None else -math.inf
 
+    def events_writer(self) -> EventsWriter:
+        """Return what writes records of our own into the topic of events; used while it is joined.
+
+        After the settings or files of the connection have changed it is another one.
+        """
+        assert self._settings is not None  # noqa: S101 - see `use`
+        if self._writer is None:
+            self._writer = EventsWriter(
+                events_producer(self._config),
+                self._settings.kafka.topic,
+                self.partitions,
+                self._explain,
+            )
+        return self._writer
+
     def check(self) -> None:
         """Look how far the partitions are; called four times a second."""
         if self.worker is not None:
@@ -164,7 +181,7 @@ class KafkaSource:
 
     async def _join_with(self, config: Mapping[str, Any], errors: ConnectionErrors) -> int:
         await self._leave()
-        self._config, self._errors = config, errors
+        self._config, self._errors, self._writer = config, errors, None
         self._join_after(0.0)
         return 1
 

@@ -61,9 +61,10 @@ def transactional_id(kafka: KafkaSettings, member: str) -> str:
     return f"{kafka.group}-{member}"
 
 
-def topic_permission(kafka: KafkaSettings, topic: str) -> Permission:
-    """Return what a worker does with a topic."""
+def topic_permission(kafka: KafkaSettings, topic: str, *, asks_aws: bool = False) -> Permission:
+    """Return what a worker does with a topic; if it `asks_aws`, it writes the answers as events."""
     writes = topic in (kafka.state_topic, kafka.global_state_topic)
+    writes |= asks_aws and topic == kafka.topic
     operations = ("Describe", "DescribeConfigs", "Read", *(("Write",) if writes else ()))
     return Permission("topic", topic, operations)
 

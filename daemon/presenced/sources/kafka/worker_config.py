@@ -102,3 +102,15 @@ def worker_config(
 
 def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+def events_producer(connection: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the configuration of a producer of records of our own in the topic of events."""
+    return {
+        **connection,
+        "enable.idempotence": True,
+        "acks": "all",
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        "partitioner": "murmur2_random",
+    }
