@@ -111,6 +111,12 @@ class GroupConsumer:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    @property
+    def backlog(self) -> int:
+        """How many records wait in the inboxes; read from any thread."""
+        running = list(self._running.values())
+        return sum(each.fleet.inbox.backlog for each in running if each.fleet is not None)
+
     def membership(self) -> Any:
         """Return what proves the membership to a transaction; None if the worker is no member.
 
@@ -130,7 +136,7 @@ class GroupConsumer:
             while not self._stopping:
                 self._read_membership()
                 self._begin_partitions()
-                if self._backlog() >= self._max_backlog:
+                if self.backlog >= self._max_backlog:
                     time.sleep(_BACKLOG_PAUSE)
                 else:
                     self._take(self._consumer.consume(_RECORDS_AT_ONCE, _POLL_TIMEOUT))
@@ -153,11 +159,6 @@ class GroupConsumer:
             self._membership = None
             self._report(self._listener.lost, list(self._owned.values()))
             self._listener.ended()
-
-    def _backlog(self) -> int:
-        return sum(
-            each.fleet.inbox.backlog for each in self._running.values() if each.fleet is not None
-        )
 
     def _begin_partitions(self) -> None:
         """Begin with the partitions that have been restored."""

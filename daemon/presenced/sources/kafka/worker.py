@@ -20,6 +20,8 @@ from presenced.sources.kafka.worker_config import WorkerConfig
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
 
+# More than the event loop takes in one turn.
+_BACKLOG = 500
 _LOOP_TIMEOUT = 10.0
 _HAND_OVER_TIMEOUT = 10.0
 _STOP_TIMEOUT = 2.5
@@ -198,6 +200,11 @@ class Worker:
             self._call(lambda: self._on_end(self._fatal))
 
     # Ledger: called in the thread of the writer
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether more events wait than the event loop takes in one turn."""
+        return self._consumer.backlog > _BACKLOG
 
     def take(self) -> Work:
         """Take what has changed, however long the loop is busy."""
