@@ -74,12 +74,14 @@ def create_topics(directory: Path, broker: KafkaBroker, partitions: int) -> None
     """Create the topics, as an operator does."""
     config = directory / "topics.yaml"
     config.write_text(yaml.safe_dump(_configuration(broker, free_port())))
-    command = [sys.executable, "-m", "presenced", "kafka", "create-topics"]
-    subprocess.run(
-        [*command, "--config", str(config), "--partitions", str(partitions)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    command = [sys.executable, "-m", "presenced", "kafka", "create-topics", "--config", str(config)]
+
+    def is_done() -> bool:
+        # It gives up after 5 s without an answer, which on a busy machine is soon.
+        options = ["--partitions", str(partitions)]
+        return not subprocess.run([*command, *options], stdout=subprocess.DEVNULL).returncode
+
+    wait_for(is_done, "the topics are created", within=60.0)
 
 
 def _configuration(broker: KafkaBroker, port: int, **sections: Mapping[str, Any]) -> dict[str, Any]:
