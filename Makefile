@@ -87,7 +87,7 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.test build/peers/.done bench-tools
+bench: $(VENV)/.test build/peers/.done build/kafka/.jars bench-tools
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.test

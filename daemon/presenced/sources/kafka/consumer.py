@@ -111,6 +111,13 @@ class GroupConsumer:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    @property
+    def backlog(self) -> int:
+        """How many records wait in the inboxes; read from any thread."""
+        # A fleet may go, on the event loop, between a look at it and its use.
+        fleets = [each.fleet for each in list(self._running.values())]
+        return sum(fleet.inbox.backlog for fleet in fleets if fleet is not None)
+
     def membership(self) -> Any:
         """Return what proves the membership to a transaction; None if the worker is no member.
 
@@ -130,7 +137,7 @@ class GroupConsumer:
             while not self._stopping:
                 self._read_membership()
                 self._begin_partitions()
-                if self._backlog() >= self._max_backlog:
+                if self.backlog >= self._max_backlog:
                     time.sleep(_BACKLOG_PAUSE)
                 else:
                     self._take(self._consumer.consume(_RECORDS_AT_ONCE, _POLL_TIMEOUT))
@@ -153,10 +160,6 @@ class GroupConsumer:
             self._membership = None
             self._report(self._listener.lost, list(self._owned.values()))
             self._listener.ended()
-
-    def _backlog(self) -> int:
-        fleets = (each.fleet for each in self._running.values())
-        return sum(fleet.inbox.backlog for fleet in fleets if fleet is not None)
 
     def _begin_partitions(self) -> None:
         """Begin with the partitions that have been restored."""

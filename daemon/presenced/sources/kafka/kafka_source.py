@@ -69,7 +69,7 @@ class KafkaSource:
     @property
     def owned(self) -> Mapping[int, OwnedPartition]:
         """The partitions that this worker owns, by number."""
-        return self.worker.owned if self.worker is not None else {}
+        return self.worker.partitions.owned if self.worker is not None else {}
 
     @property
     def ownership(self) -> Mapping[int, bool]:
@@ -85,7 +85,7 @@ class KafkaSource:
     @property
     def lag(self) -> Mapping[int, int]:
         """How many records each owned partition is behind."""
-        return self.worker.lag if self.worker is not None else {}
+        return self.worker.partitions.lag if self.worker is not None else {}
 
     @property
     def may_show(self) -> bool:
@@ -101,9 +101,10 @@ class KafkaSource:
         problems = self._errors_of(worker)
         if not worker.has_assignment:
             return [*problems, "the group has assigned no partitions yet"]
-        waiting = [each for each in worker.owned.values() if each.stage is not Stage.SHOWN]
+        owned = worker.partitions.owned
+        waiting = [each for each in owned.values() if each.stage is not Stage.SHOWN]
         problems += [f"partition {each.number} is {_STAGES[each.stage]}" for each in waiting]
-        if worker.owned and not self.lease.is_valid:
+        if owned and not self.lease.is_valid:
             problems.append(self._no_word())
         return problems
 
