@@ -161,7 +161,8 @@ class Service:
             totals = kept_totals(shard.sources)
             store = Changelog(partition.number, shard.pipeline, totals, self._clocks)
             shard.pipeline.observers.append(source.placement.observer_of(partition))
-            return ShardFleet(shard, store, held_at, turns, self._shards.show, self._shards.drop)
+            shards = self._shards
+            return ShardFleet(shard, store, held_at, turns, shards.add, shards.show, shards.drop)
 
         source = KafkaSource(open_partition, KafkaAccess(requests, self._clocks), self._clocks)
         self._metric_sources.kafka = source
@@ -315,7 +316,10 @@ class Service:
                 await asyncio.wait([self._reloading])
             if self._reloading.cancelled():
                 return ["presenced is stopping"]
-            problems = self._reloading.result()
+            try:
+                problems = self._reloading.result()
+            except Exception as error:  # noqa: BLE001 - reported; nothing else reads it
+                problems = self._reload_failed(error)
             if self._store is not None:
                 self._store.note_reload(problems)
             return problems
@@ -338,6 +342,16 @@ class Service:
             self._reconciler.use(settings)
         self._log.info("configuration reloaded", reconnected=reconnected)
         return []
+
+    def _reload_failed(self, error: Exception) -> list[str]:
+        """Report a reload that failed, perhaps half-way; the next one applies everything again."""
+        self._metric_sources.reload_successful = False
+        if isinstance(error, SettingsError):
+            problems = [str(problem) for problem in error.problems]
+            self._log.error("configuration not reloaded completely", problems=problems)
+            return problems
+        self._log.exception("configuration not reloaded completely, by an error in presenced")
+        return ["an error in presenced, which its log has; some settings may be used: reload again"]
 
     def _read_all(self, snapshot: FileSnapshot) -> tuple[Settings, SourceFiles, Protection]:
         """Read the settings and all files that they name; raises SettingsError."""
