@@ -160,9 +160,14 @@ class Service:
             shard = self._shards.open(partition)
             totals = kept_totals(shard.sources)
             store = Changelog(partition.number, shard.pipeline, totals, self._clocks)
-            shard.pipeline.observers.append(source.placement.observer_of(partition))
-            shards = self._shards
-            return ShardFleet(shard, store, held_at, turns, shards.add, shards.show, shards.drop)
+            placement, shards = source.placement.observer_of(partition), self._shards
+            shard.pipeline.observers.append(placement)
+
+            def restored(shard: Shard) -> None:
+                shards.add(shard)
+                source.placement.check_later(placement, shard.fleet.presence.clients)
+
+            return ShardFleet(shard, store, held_at, turns, restored, shards.show, shards.drop)
 
         source = KafkaSource(open_partition, KafkaAccess(requests, self._clocks), self._clocks)
         self._metric_sources.kafka = source
