@@ -8,7 +8,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from presenced.fleet import Partition
-from presenced.settings import Settings
+from presenced.settings import Settings, format_duration
+from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.cluster import Cluster, partitions_of
 from presenced.sources.kafka.errors import is_unsupported
@@ -181,20 +182,26 @@ class KafkaSource:
         while self.worker is None:
             await asyncio.sleep(wait)
             wait = _JOIN_AGAIN_AFTER
-            config = worker_config(kafka, self._config, self._protocol)
             try:
                 self.partitions = await in_thread(
                     lambda: partitions_of(Cluster(kafka, self._configured), kafka),
                     name="kafka topics",
                 )
-                worker = Worker(config, self.lease, self._open, self._ended, self._clocks)
+                worker = await in_thread(lambda: self._new_worker(kafka), name="kafka clients")
             except KafkaFaultError as error:
                 self._report(error.fault)
             except KafkaException as error:
                 self._report(self._explain(error_of(error)))
+            except Exception:  # noqa: BLE001 - logged; without a member nothing is ever shown
+                self._problem = "presenced cannot join the group, for a reason that its log has"
+                self._log.exception("the group is not joined, by an error in presenced")
             else:
                 self.worker = worker
                 worker.start()
+
+    def _new_worker(self, kafka: KafkaSettings) -> Worker:
+        config = worker_config(kafka, self._config, self._protocol)
+        return Worker(config, self.lease, self._open, self._ended, self._clocks)
 
     def _configured(self, report: Callable[[KafkaError], None]) -> Mapping[str, Any]:
         return {**self._config, "error_cb": report}

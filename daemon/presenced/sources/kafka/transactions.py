@@ -209,8 +209,8 @@ class TransactionWriter:
         """Return whether there is a producer that can begin a transaction."""
         if self._producer is not None:
             return True
-        producer = Producer(dict(self._config))
         try:
+            producer = Producer(dict(self._config))
             self._until_known(producer.init_transactions)
         except KafkaException as error:
             self._report(error.args[0], "no transaction can be begun")

@@ -35,11 +35,13 @@ T = TypeVar("T")
 class Worker:
     """Owns partitions of the group, and restores, fills, writes and gives up their fleets.
 
-    Create and use it on the event loop; `stop` ends it. `open_partition` makes the fleet of a
+    Create it in a thread: a client of Kafka may wait for a token that the event loop makes. From
+    `start` to `stop` use it on the event loop. `open_partition` makes the fleet of a
     partition. `on_end` is called when the membership has ended by itself, for a fatal error.
-    `owned` are the partitions by number, `lag` how many records each is behind. `errors` are
-    messages of Kafka by what they are about.
+    `owned` are the partitions by number. `errors` are messages of Kafka by what they are about.
     """
+
+    _loop: asyncio.AbstractEventLoop
 
     def __init__(
         self,
@@ -59,7 +61,6 @@ class Worker:
         self._on_end = on_end
         self._clocks = clocks
         self._topic = config.topics.events
-        self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._fatal: KafkaError | None = None
         self._next_to_take = 0
@@ -99,6 +100,7 @@ class Worker:
 
     def start(self) -> None:
         """Join the group."""
+        self._loop = asyncio.get_running_loop()
         self._restorer.start()
         self._global.start()
         self.writer.start()
@@ -118,6 +120,7 @@ class Worker:
         self.writer.stop()
         self._restorer.stop()
         self._global.stop()
+        self._ends.close()
         self._close_partitions([*self.owned.values()])
 
     def held_at(self, number: int) -> float:
