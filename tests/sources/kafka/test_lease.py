@@ -66,17 +66,6 @@ def test_no_deadline_is_due_before_what_entered_earlier_is_applied(
     assert marks.reached == 1000.0
 
 
-def test_a_backlog_asks_for_few_ends() -> None:
-    marks = EndMarks()
-    for at in range(100):
-        marks.add(float(at), 1_000_000 + at, 5)
-    assert not marks.wants_more
-    assert marks.reached == -math.inf
-    marks.advance(1_000_000)
-    assert marks.reached == 0.0
-    assert marks.wants_more
-
-
 @pytest.mark.parametrize(
     ("key", "hashed"),
     [  # of UtilsTest.testMurmur2 of Apache Kafka

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced.aws.client import Answer
-from presenced.sources.sqs.clock_skew import ClockSkew
+from presenced.sources.clock_skew import ClockSkew
+from presenced.sources.sqs.clock_skew import TOLERANCE, note_answer
 from presenced.sources.sqs.counts import SqsCounts
 
 
@@ -25,9 +26,9 @@ def answer(ahead, seconds=0.1):
 
 
 def skew_of(*answers):
-    skew = ClockSkew()
+    skew = ClockSkew(TOLERANCE)
     for each in answers:
-        skew.note(each)
+        note_answer(skew, each)
     return skew.seconds
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from presenced.sources.kafka.global_reader import GlobalBatch, GlobalReader
+from presenced.sources.kafka.library_errors import text_of
 from presenced.sources.kafka.partition import GLOBAL_OWNER, OwnedPartition
 from presenced.sources.kafka.worker_config import WorkerTopics
 from presenced.system.log import ThrottledLogger, get_logger
@@ -76,7 +77,7 @@ class GlobalTopics:
             "the global topics cannot be read; presenced tries again",
             key=error.code(),
             error=error.name(),
-            detail=error.str(),
+            detail=text_of(error),
         )
 
     def _take(self, batch: GlobalBatch, applied: Callable[[], None]) -> None:

@@ -66,7 +66,7 @@ class KafkaSource:
 
     @property
     def ownership(self) -> Mapping[int, bool]:
-        """Whether this worker has and shows each partition of the fleet."""
+        """Whether this worker has each partition of the fleet, shown or not yet."""
         owned = self.owned if self.may_show else {}
         return {number: number in owned for number in range(self.partitions)}
 
@@ -104,7 +104,12 @@ class KafkaSource:
     def warnings(self) -> list[str]:
         """What is wrong although the worker is ready, one text each."""
         failure = self.worker.writer.failure if self.worker is not None else None
-        return [] if failure is None else [f"no transaction is committed: {self._explain(failure)}"]
+        warnings = []
+        if failure is not None:
+            warnings.append(f"no transaction is committed: {self._explain(failure)}")
+        if (skew := self._skew_warning()) is not None:
+            warnings.append(skew)
+        return warnings
 
     @property
     def summary(self) -> str:
@@ -119,6 +124,7 @@ class KafkaSource:
 
     def check(self) -> None:
         """Look how far the partitions are; called four times a second."""
+        self.placement.check()
         if self.worker is not None:
             self.worker.check()
         self._log_lease()
@@ -252,6 +258,18 @@ class KafkaSource:
         for what, error in worker.errors.items():
             concerned.setdefault(self._explain(error), []).append(_CONCERNED.get(what, what))
         return [f"{', '.join(what)}: {fault}" for fault, what in concerned.items()]
+
+    def _skew_warning(self) -> str | None:
+        skews = {n: each.skew.seconds for n, each in self.owned.items() if each.skew.is_certain}
+        number = max(skews, key=lambda number: abs(skews[number]), default=None)
+        if number is None or not (skew := skews[number]):
+            return None
+        way = "ahead of" if skew > 0 else "behind"
+        return (
+            f"the clock of this machine is {format_duration(round(abs(skew)))} {way} that of the"
+            f" broker that leads partition {number}, by which events are dated: synchronize both,"
+            " timedatectl status"
+        )
 
     def _no_word(self) -> str:
         age = self.lease.age

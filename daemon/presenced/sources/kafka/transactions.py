@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from presenced.presence.counts import Distribution
 from presenced.sources.kafka.lease import Lease
+from presenced.sources.kafka.library_errors import text_of
 from presenced.sources.kafka.partition import POSITION_KEY, OwnedPartition, Unwritten
 from presenced.sources.kafka.worker_config import WorkerTopics
 from presenced.system.log import ThrottledLogger, get_logger
@@ -310,7 +311,7 @@ class TransactionWriter:
     def _report(self, error: KafkaError, what: str) -> None:
         self._retry_after = min(max(2 * self._retry_after, _FIRST_RETRY), _LAST_RETRY)
         self.failure = error
-        self._throttled.warning(what, key=error.code(), error=error.name(), detail=error.str())
+        self._throttled.warning(what, key=error.code(), error=error.name(), detail=text_of(error))
 
     def _succeeded(self) -> None:
         self._retry_after = 0.0

@@ -14,6 +14,7 @@ from presenced.sources.kafka.end_offsets import EndOffsets
 from presenced.sources.kafka.errors import is_fatal, is_passing
 from presenced.sources.kafka.global_topics import GlobalTopics
 from presenced.sources.kafka.lease import Lease
+from presenced.sources.kafka.library_errors import text_of
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.restorer import AbandonedError, Restored, Restorer
 from presenced.sources.kafka.transactions import TransactionWriter, Work
@@ -52,7 +53,6 @@ class Worker:
         clocks: Clocks,
     ) -> None:
         self.owned: dict[int, OwnedPartition] = {}
-        self.lag: dict[int, int] = {}
         self.errors: dict[str, KafkaError] = {}
         self.has_assignment = False
         self.partitions_lost = 0
@@ -128,6 +128,12 @@ class Worker:
         partition = self.owned.get(number)
         return -math.inf if partition is None else partition.marks.reached
 
+    @property
+    def lag(self) -> dict[int, int]:
+        """How many records each partition is behind, of those of which that is known."""
+        lags = {each.number: each.lag for each in self.owned.values()}
+        return {number: lag for number, lag in lags.items() if lag is not None}
+
     def check(self) -> None:
         """Look how far the partitions are, and ask for their ends; called four times a second."""
         if self.writer.is_stuck:
@@ -138,15 +144,15 @@ class Worker:
             if partition.is_running:
                 partition.marks.advance(partition.position)
                 self._show_if_caught_up(partition)
-        asking = [each.number for each in self.owned.values() if self._wants_end(each)]
+        asking = [each.number for each in self.owned.values() if each.is_running]
         if asking and not self._is_asking:
-            self._is_asking = True
             asked_at = self._clocks.monotonic()
             self._ends.ask(
                 self._topic,
                 asking,
                 lambda ends, error: self._call(self._take_ends, asked_at, ends, error),
             )
+            self._is_asking = True
 
     def _replace_writer(self) -> None:
         """Write with another producer, because the library hangs in a call."""
@@ -157,9 +163,6 @@ class Worker:
         self.writer.counts = counts
         counts.failures["replaced"] += 1
         self.writer.start()
-
-    def _wants_end(self, partition: OwnedPartition) -> bool:
-        return partition.is_running and partition.marks.wants_more
 
     def _take_ends(
         self, asked_at: float, ends: Mapping[int, int], error: KafkaException | None
@@ -175,8 +178,8 @@ class Worker:
                 partition = self.owned.get(number)
                 if partition is not None and partition.is_running:
                     partition.marks.add(asked_at, end, partition.position)
-                    self.lag[number] = max(0, end - partition.position)
-                    if partition.has_stalled(end, self._clocks.monotonic()):
+                    now, is_drained = self._clocks.monotonic(), self._consumer.is_drained
+                    if partition.has_stalled(now, is_drained=is_drained):
                         self._log.warning("partition is read again", partition=number)
                         self._consumer.begin_again(partition)
                     self._show_if_caught_up(partition)
@@ -301,7 +304,7 @@ class Worker:
             "partition not restored; presenced tries again",
             key=partition.number,
             partition=partition.number,
-            detail=str(error),
+            detail=text_of(error.args[0]) if isinstance(error, KafkaException) else None,
             exc_info=None if isinstance(error, KafkaException) else error,
         )
         self._loop.call_later(_RESTORE_AGAIN_AFTER, self._restore_again, partition)
@@ -319,7 +322,6 @@ class Worker:
         was_running = partition.is_running
         partition.stage = stage
         self._global.end(partition)
-        self.lag.pop(partition.number, None)
         if was_running and partition.fleet is not None:
             partition.fleet.stop()
         else:
@@ -350,6 +352,7 @@ class Worker:
             partition.fleet.store.position = position
             partition.marks.clear()
             partition.fleet.note_gap()
+            self._consumer.begin(partition, position)
 
     def _note_error(self, error: KafkaError, topic: str | None) -> None:
         self.errors["group"] = error
@@ -362,7 +365,7 @@ class Worker:
             key=error.code(),
             error=error.name(),
             topic=topic,
-            detail=error.str(),
+            detail=text_of(error),
         )
 
     async def _take(self) -> Work:
