@@ -82,8 +82,12 @@ class KafkaSource:
 
     @property
     def may_show(self) -> bool:
-        """Whether the partitions may be shown now: while the lease lasts."""
-        return self.lease.is_valid
+        """Whether the partitions may be shown now: while the lease lasts, or if there are none."""
+        return self.lease.is_valid or self._is_idle
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.worker is not None and self.worker.is_idle
 
     @property
     def problems(self) -> list[str]:
@@ -92,7 +96,7 @@ class KafkaSource:
         if worker is None:
             return [self._problem]
         problems = self._errors_of(worker)
-        if not worker.has_assignment:
+        if not (worker.has_assignment or worker.is_idle):
             return [*problems, "the group has assigned no partitions yet"]
         waiting = [each for each in worker.owned.values() if each.stage is not Stage.SHOWN]
         problems += [f"partition {each.number} is {_STAGES[each.stage]}" for each in waiting]
@@ -116,6 +120,8 @@ class KafkaSource:
         """The state in a few words."""
         if problems := self.problems:
             return f"not ready: {'; '.join(problems)}"
+        if self._is_idle:
+            return f"idle: other workers have all {self.partitions} partitions"
         return f"has {len(self.owned)} of {self.partitions} partitions"
 
     def held_at(self, number: int) -> float:

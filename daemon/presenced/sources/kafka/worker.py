@@ -29,6 +29,8 @@ _LOOP_TIMEOUT = 10.0
 _HAND_OVER_TIMEOUT = 10.0
 _STOP_TIMEOUT = 2.5
 _RESTORE_AGAIN_AFTER = 2.0
+# A new member gets no partition before another one has given it up, which takes some heartbeats.
+_IDLE_AFTER = 15.0
 
 T = TypeVar("T")
 
@@ -56,6 +58,7 @@ class Worker:
         self.errors: dict[str, KafkaError] = {}
         self.has_assignment = False
         self.partitions_lost = 0
+        self._spare_since: float | None = None
         self._lease = lease
         self._open = open_partition
         self._on_end = on_end
@@ -134,18 +137,29 @@ class Worker:
         lags = {each.number: each.lag for each in self.owned.values()}
         return {number: lag for number, lag in lags.items() if lag is not None}
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the worker is a member for whom the group has no partition, for 15 s now."""
+        since = self._spare_since
+        return since is not None and self._clocks.monotonic() - since >= _IDLE_AFTER
+
     def check(self) -> None:
         """Look how far the partitions are, and ask for their ends; called four times a second."""
+        if self.owned or self._consumer.membership() is None:
+            self._spare_since = None
+        elif self._spare_since is None:
+            self._spare_since = self._clocks.monotonic()
         if self.writer.is_stuck:
             self._replace_writer()
-        if self._lease.is_valid and (error := self.errors.get("group")) and is_passing(error):
-            del self.errors["group"]
+        if self._lease.is_valid:
+            self._forget_passing_error()
         for partition in self.owned.values():
             if partition.is_running:
                 partition.marks.advance(partition.position)
                 self._show_if_caught_up(partition)
-        asking = [each.number for each in self.owned.values() if each.is_running]
-        if asking and not self._is_asking:
+        # Without partitions, only to know whether the brokers answer.
+        asking = [each.number for each in self.owned.values() if each.is_running] or [0]
+        if not self._is_asking:
             asked_at = self._clocks.monotonic()
             self._ends.ask(
                 self._topic,
@@ -153,6 +167,10 @@ class Worker:
                 lambda ends, error: self._call(self._take_ends, asked_at, ends, error),
             )
             self._is_asking = True
+
+    def _forget_passing_error(self) -> None:
+        if (error := self.errors.get("group")) and is_passing(error):
+            del self.errors["group"]
 
     def _replace_writer(self) -> None:
         """Write with another producer, because the library hangs in a call."""
@@ -170,6 +188,8 @@ class Worker:
         self._is_asking = False
         if error is None:
             self.errors.pop("ends", None)
+            if not self.owned:
+                self._forget_passing_error()
         else:
             self.errors["ends"] = error.args[0]
         # What a worker learns that may have been replaced meanwhile proves nothing.
