@@ -1,6 +1,5 @@
 """The lease of a worker, and up to when deadlines may fire."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

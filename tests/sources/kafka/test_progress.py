@@ -31,10 +31,12 @@ def test_a_partition_whose_records_may_still_be_behind_those_of_others_has_not_s
     assert waits(OwnedPartition(0), 10, 600, is_drained=False) == 0
 
 
-def test_a_partition_that_was_read_to_its_end_has_not_stalled() -> None:
+def test_an_end_without_records_is_trusted_once_they_were_read_again() -> None:
     partition = OwnedPartition(0)
     partition.delivered = 9
-    partition.end = 10  # behind the end of a transaction
+    partition.end = 10  # behind the end of a transaction, or of an earlier assignment
+    assert waits(partition, 10, 600) == 1
+    partition.delivered = 10
     assert waits(partition, 10, 600) == 0
 
 

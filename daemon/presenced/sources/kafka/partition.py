@@ -137,6 +137,7 @@ class OwnedPartition:
         self.marks = EndMarks()
         self.fleet: PartitionFleet | None = None
         self._waiting: tuple[int, float] | None = None
+        self._read_again = -1
         self._patience = _STALLED_AFTER
         self.holes = HoleCheck()
         self.delivered = 0
@@ -156,18 +157,22 @@ class OwnedPartition:
     def has_stalled(self, now: float, *, is_drained: bool) -> bool:
         """Return whether nothing has been delivered for long although there is more.
 
-        That is 3 s at first, and longer each time, because a fetch may take long. `now` is in
-        monotonic seconds. `is_drained` is whether the consumer has delivered all that
-        it has fetched: before that, records of the partition may be behind those of others.
+        That is 3 s at first, and longer each time, because a fetch may take long. That the end was
+        reached without records counts only after they were read again: the library may report the
+        end of an earlier assignment. `now` is in monotonic seconds. `is_drained` is whether the
+        consumer has delivered all that it has fetched: before that, records of the partition may be
+        behind those of others.
         """
-        end, read = self.marks.end, max(self.delivered, self.end)
-        if not is_drained or end is None or end <= read:
+        end, read = self.marks.end, self.delivered
+        has_end = end is None or end <= read or (end <= self.end and self._read_again == read)
+        if has_end or not is_drained:
             self._waiting = None
         elif self._waiting is None or self._waiting[0] != read:
             self._waiting = read, now
             self._patience = _STALLED_AFTER
         elif now - self._waiting[1] >= self._patience:
             self._waiting = read, now
+            self._read_again = read
             self._patience = min(2 * self._patience, _STALLED_AGAIN_AFTER)
             return True
         return False
