@@ -42,7 +42,7 @@ def open_partition(shards: Shards, number: int = 0, of: int = 6) -> ShardFleet:
     shard = shards.open(Partition(number, of))
     store = Changelog(number, shard.pipeline, kept_totals(shard.sources), CLOCKS)
     turns = InboxTurns(asyncio.get_running_loop())
-    fleet = ShardFleet(shard, store, lambda: -math.inf, turns, shards.show, shards.drop)
+    fleet = ShardFleet(shard, store, lambda: -math.inf, turns, shards.add, shards.show, shards.drop)
     fleet.restore([])
     fleet.restored()
     fleet.show()

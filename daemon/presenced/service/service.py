@@ -181,7 +181,10 @@ class Service:
                 await asyncio.wait([self._reloading])
             if self._reloading.cancelled():
                 return ["presenced is stopping"]
-            problems = self._reloading.result()
+            try:
+                problems = self._reloading.result()
+            except Exception as error:  # noqa: BLE001 - reported; nothing else reads it
+                problems = self._reload_failed(error)
             if self._stages.store is not None:
                 self._stages.store.note_reload(problems)
             return problems
@@ -204,6 +207,16 @@ class Service:
             self._stages.reconciler.use(settings)
         self._log.info("configuration reloaded", reconnected=reconnected)
         return []
+
+    def _reload_failed(self, error: Exception) -> list[str]:
+        """Report a reload that failed, perhaps half-way; the next one applies everything again."""
+        self._stages.metric_sources.reload_successful = False
+        if isinstance(error, SettingsError):
+            problems = [str(problem) for problem in error.problems]
+            self._log.error("configuration not reloaded completely", problems=problems)
+            return problems
+        self._log.exception("configuration not reloaded completely, by an error in presenced")
+        return ["an error in presenced, which its log has; some settings may be used: reload again"]
 
     def _read_all(self, snapshot: FileSnapshot) -> tuple[Settings, SourceFiles, Protection]:
         """Read the settings and all files that they name; raises SettingsError."""

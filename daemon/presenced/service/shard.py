@@ -42,6 +42,7 @@ class Shard:
             self.pipeline, self.clients, self.gaps.counts, partition=partition
         )
         self._clocks = clocks
+        self._settings = settings
 
     def deliver(
         self,
@@ -60,8 +61,9 @@ class Shard:
         )
         self.sources.inbox = self.delivery.inbox
 
-    def use(self, settings: Settings, before: Settings) -> None:
+    def use(self, settings: Settings) -> None:
         """Go on with other settings; the clients stay."""
+        before, self._settings = self._settings, settings
         self.fleet.presence.use_rules(presence_rules(settings.presence))
         if _left_out(settings) != _left_out(before):
             self.pipeline.use_filter(client_filter(settings))

@@ -120,10 +120,16 @@ class Stages:
             shard = self.shards.open(partition)
             totals, snapshots = kept_totals(shard.sources), shard.snapshots
             store = Changelog(partition.number, shard.pipeline, totals, self._clocks, snapshots)
-            shard.pipeline.observers.append(source.placement.observer_of(partition))
+            placement, shards = source.placement.observer_of(partition), self.shards
+            shard.pipeline.observers.append(placement)
             if self._worker is not None:
                 self._worker.open(shard)
-            return ShardFleet(shard, store, held_at, turns, self._show, self._drop)
+
+            def restored(shard: Shard) -> None:
+                shards.add(shard)
+                source.placement.check_later(placement, shard.fleet.presence.clients)
+
+            return ShardFleet(shard, store, held_at, turns, restored, self._show, self._drop)
 
         source = KafkaSource(open_partition, KafkaAccess(requests, self._clocks), self._clocks)
         self.metric_sources.kafka = source

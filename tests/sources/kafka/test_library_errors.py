@@ -5,7 +5,7 @@ from confluent_kafka import KafkaError
 
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.faults import Cause
-from presenced.sources.kafka.library_errors import ConnectionErrors
+from presenced.sources.kafka.library_errors import ConnectionErrors, text_of
 
 SERVER = "kafka-1.example.org:9093"
 TIMED_OUT = KafkaError(KafkaError._TIMED_OUT, "27 message(s) remaining")
@@ -77,3 +77,11 @@ def test_a_change_of_leader_is_no_refusal() -> None:
         fault = Errors().collected.explain(KafkaError(code))
         assert "choosing the leader" in fault.detail
         assert fault.remedy
+
+
+def test_texts_for_the_log_name_no_user_address_or_secret() -> None:
+    principal = "arn:aws:iam::111122223333:role/worker"
+    said = f"User:alice ({principal}) at 192.0.2.7 is denied with the token {'s' * 60}"
+    text = text_of(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, said))
+    assert "is denied with the token" in text
+    assert not any(each in text for each in ("alice", "111122223333", "192.0.2.7", "sss"))

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced.aws.client import Answer
-from presenced.sources.sqs.clock_skew import ClockSkew
+from presenced.sources.clock_skew import ClockSkew
+from presenced.sources.sqs.clock_skew import TOLERANCE, note_answer
 from presenced.sources.sqs.counts import SqsCounts
 from presenced.system.loop import Clocks
 
@@ -26,9 +27,9 @@ def answer(ahead, seconds=0.1):
 
 
 def skew_of(*answers):
-    skew = ClockSkew(Clocks(lambda: 0.0, lambda: 0.0))
+    skew = ClockSkew(Clocks(lambda: 0.0, lambda: 0.0), TOLERANCE)
     for each in answers:
-        skew.note(each)
+        note_answer(skew, each)
     return skew.seconds
 
 
@@ -53,9 +54,9 @@ def test_a_corrected_clock_is_noticed():
 
 def test_a_clock_that_is_set_is_known_before_the_next_answer():
     wall = 1000.0
-    skew = ClockSkew(Clocks(lambda: 50.0, lambda: wall))
+    skew = ClockSkew(Clocks(lambda: 50.0, lambda: wall), TOLERANCE)
     for _ in range(20):
-        skew.note(answer(-60.0))
+        note_answer(skew, answer(-60.0))
     assert skew.seconds == -60
     wall += 60
     assert skew.seconds == 0
@@ -65,8 +66,8 @@ def test_a_clock_that_is_set_is_known_before_the_next_answer():
 
 def test_the_time_of_a_standstill_is_no_lead():
     now = {"monotonic": 0.0, "wall": 1000.0}
-    skew = ClockSkew(Clocks(lambda: now["monotonic"], lambda: now["wall"]))
-    skew.note(answer(0.5))
+    skew = ClockSkew(Clocks(lambda: now["monotonic"], lambda: now["wall"]), TOLERANCE)
+    note_answer(skew, answer(0.5))
     now["wall"] += 300  # suspended: the monotonic clock stood still
-    skew.note(answer(0.5))
+    note_answer(skew, answer(0.5))
     assert skew.seconds == 0

@@ -22,7 +22,7 @@ from confluent_kafka import (
 
 from presenced.events.message import Message
 from presenced.sources.kafka.errors import OUT_OF_RANGE, PARTITION_END
-from presenced.sources.kafka.messages import message_of
+from presenced.sources.kafka.messages import message_of, written_at
 from presenced.sources.kafka.partition import OwnedPartition
 from presenced.system.log import get_logger
 from presenced.system.loop import Clocks
@@ -47,7 +47,7 @@ class GroupListener(Protocol):
         """Another worker may have the partitions already."""
 
     def out_of_range(self, partition: OwnedPartition, position: int) -> None:
-        """Events are missing; those from `position` on follow."""
+        """Events are missing; those from `position` on follow once `begin` is called."""
 
     def error(self, error: KafkaError, topic: str | None) -> None:
         """Something went wrong; the consumer goes on unless the error is fatal."""
@@ -61,7 +61,8 @@ class GroupConsumer:
 
     `config` is that of librdkafka. A partition that is assigned is not fetched until `begin`. While
     the inboxes hold more than `max_backlog` messages, nothing is polled. A loop that hangs thus
-    ends the membership after `max.poll.interval.ms`.
+    ends the membership after `max.poll.interval.ms`. `is_drained` is whether all that has been
+    fetched is in the inboxes.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class GroupConsumer:
         *,
         max_backlog: int = 20_000,
     ) -> None:
+        self.is_drained = False
         self._topic = topic
         self._listener = listener
         self._clocks = clocks
@@ -138,13 +140,19 @@ class GroupConsumer:
                 self._read_membership()
                 self._begin_partitions()
                 if self.backlog >= self._max_backlog:
+                    self.is_drained = False
                     time.sleep(_BACKLOG_PAUSE)
                 else:
-                    self._take(self._consumer.consume(_RECORDS_AT_ONCE, _POLL_TIMEOUT))
+                    self._poll()
         except Exception:  # noqa: BLE001 - the worker joins anew
             self._log.exception("the Kafka consumer ended because of an error in presenced")
         finally:
             self._close()
+
+    def _poll(self) -> None:
+        records = self._consumer.consume(_RECORDS_AT_ONCE, _POLL_TIMEOUT)
+        self._take(records)
+        self.is_drained = len(records) < _RECORDS_AT_ONCE
 
     def _read_membership(self) -> None:
         """Read the membership, which the client tells only to the thread that polls."""
@@ -169,6 +177,7 @@ class GroupConsumer:
                 continue
             if position is None:
                 position = partition.delivered
+                partition.end = -1
             place = TopicPartition(self._topic, partition.number, position)
             # Not `seek`: librdkafka refuses it for a partition whose offset was out of range.
             self._unassign([partition.number])
@@ -186,7 +195,7 @@ class GroupConsumer:
     def _take(self, records: Sequence[Record]) -> None:
         wall = self._clocks.wall()
         offset = self._clocks.monotonic() - wall
-        messages: defaultdict[int, list[Message]] = defaultdict(list)
+        batches: defaultdict[int, list[Record]] = defaultdict(list)
         ends: dict[int, int] = {}
         for record in records:
             error = record.error()
@@ -194,62 +203,46 @@ class GroupConsumer:
                 self._take_error(record, error, ends)
                 continue
             number: int = record.partition()  # type: ignore[assignment]
-            messages[number].append(message_of(record, wall, offset))
-        for number, batch in messages.items():
-            self._put(number, batch)
+            batches[number].append(record)
+        for number, batch in batches.items():
+            if (partition := self._running.get(number)) is not None:
+                written = written_at(batch[-1])
+                if written > 0 and partition.end >= partition.delivered:  # it had no backlog
+                    partition.skew.note(wall - written)
+                ahead = partition.skew.seconds
+                self._put(partition, [message_of(each, wall, offset, ahead) for each in batch])
         for number, end in ends.items():
             if (partition := self._running.get(number)) is not None:
                 partition.end = end
 
-    def _put(self, number: int, messages: list[Message]) -> None:
-        partition = self._running.get(number)
-        if partition is None or (fleet := partition.fleet) is None:
+    def _put(self, partition: OwnedPartition, messages: list[Message]) -> None:
+        if (fleet := partition.fleet) is None:
             return
         expected = partition.delivered
         if messages[-1].offset - expected != len(messages) - 1 or messages[0].offset != expected:
-            messages = self._without_strays(partition, messages)
+            messages, read_from = partition.holes.following(expected, messages)
+            if read_from is not None:
+                self._running.pop(partition.number)
+                self.begin(partition, read_from)
             if not messages:
                 return
         partition.delivered = messages[-1].offset + 1
         fleet.inbox.put_all(messages)
-
-    def _without_strays(self, partition: OwnedPartition, messages: list[Message]) -> list[Message]:
-        """Return those that follow what was delivered.
-
-        librdkafka may go back to records of an earlier assignment: it calls back in the middle of
-        `consume`, then returns what it had collected before, and notes that as the position
-        (`rd_kafka_q_serve_rkmessages`). They are left out. Offsets have holes where transactions of
-        producers end. As nothing else tells a hole from records that were skipped, the partition is
-        read again from there, once. If the hole is still there, it is one.
-        """
-        taken: list[Message] = []
-        expected = partition.delivered
-        for each in messages:
-            if each.offset < expected:
-                continue
-            if each.offset > expected and not partition.has_holes:
-                hole = expected, each.offset
-                partition.has_holes = partition.hole == hole
-                if not partition.has_holes:
-                    partition.hole = hole
-                    self._running.pop(partition.number)
-                    self.begin(partition, expected)
-                    break
-            taken.append(each)
-            expected = each.offset + 1
-        return taken
 
     def _take_error(self, record: Record, error: KafkaError, ends: dict[int, int]) -> None:
         code, number = error.code(), record.partition()
         if code == PARTITION_END:
             ends[number] = record.offset()  # type: ignore[index, assignment]
         elif code == OUT_OF_RANGE and number in self._running:
-            self._begin_anew(self._running[number])
+            self._report_gap(self._running[number])
         else:
             self._listener.error(error, record.topic())
 
-    def _begin_anew(self, partition: OwnedPartition) -> None:
-        """Go on with the oldest events there are, because those that would follow are missing."""
+    def _report_gap(self, partition: OwnedPartition) -> None:
+        """Deliver no more before the listener goes on with the oldest events that there are.
+
+        The gap must be noted after what was delivered before it, and before what follows.
+        """
         place = TopicPartition(self._topic, partition.number)
         try:
             first, _ = self._consumer.get_watermark_offsets(place, timeout=_QUERY_TIMEOUT)
@@ -257,12 +250,11 @@ class GroupConsumer:
             self._listener.error(error.args[0], self._topic)
             first = partition.delivered  # out of range again, and tried again
         del self._running[partition.number]
-        partition.end = 0
+        partition.end = -1
         self._listener.out_of_range(partition, first)
-        self.begin(partition, first)
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        partitions = [OwnedPartition(place.partition) for place in places]
+        partitions = [OwnedPartition(place.partition, self._clocks) for place in places]
         # librdkafka fetches none of them before `begin`. It must not be given a logical offset to
         # begin with, or pause them: the answer for the logical offset may come after `begin`, and
         # moves the partition to it (`rd_kafka_toppar_offset_retry`), and a resume may drop the

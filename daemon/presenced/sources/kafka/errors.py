@@ -14,6 +14,9 @@ OUT_OF_RANGE: int = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 TIMED_OUT: int = KafkaError._TIMED_OUT  # noqa: SLF001
 """Nothing came in time."""
 
+FAILED: int = KafkaError._FAIL  # noqa: SLF001
+"""Whatever has no code of its own."""
+
 _FATAL: int = KafkaError._FATAL  # noqa: SLF001
 _UNSUPPORTED = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)  # noqa: SLF001
 

@@ -17,7 +17,7 @@ from presenced.sources.kafka.errors import OUT_OF_RANGE, PARTITION_END, TIMED_OU
 from presenced.sources.kafka.messages import message_of
 from presenced.sources.kafka.partition import OwnedPartition
 from presenced.sources.kafka.worker_config import WorkerTopics
-from presenced.system.log import get_logger
+from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
 _RECORDS_AT_ONCE = 200
@@ -79,6 +79,7 @@ class GlobalReader:
         self._has_failed = False
         self._stopping = threading.Event()
         self._log = get_logger("presenced.kafka")
+        self._throttled = ThrottledLogger(self._log)
         self._thread = threading.Thread(target=self._run, name="kafka global", daemon=True)
 
     def start(self) -> None:
@@ -100,24 +101,28 @@ class GlobalReader:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            consumer = Consumer(dict(self._config))
-            self._followed = None
-            self._positions.clear()
-            self._assign(consumer, self._state, OFFSET_BEGINNING)
             try:
-                while not self._stopping.is_set():
-                    self._follow_owner(consumer)
-                    self._read(consumer)
-                    self._ask_the_silent(consumer)
+                self._read_with(Consumer(dict(self._config)))
             except KafkaException as error:
                 self._fail(error.args[0])
             except _UnreadableTopicError as error:
                 self._fail(*error.failure)
             except Exception:  # noqa: BLE001 - what comes next must still be read
-                self._log.exception("the global topics are read anew because of an error")
+                self._throttled.exception("the global topics are read anew because of an error")
                 self._stopping.wait(_RETRY_AFTER)
-            finally:
-                consumer.close()
+
+    def _read_with(self, consumer: Consumer) -> None:
+        """Read both topics until `stop`. Raises KafkaException if that fails."""
+        self._followed = None
+        self._positions.clear()
+        try:
+            self._assign(consumer, self._state, OFFSET_BEGINNING)
+            while not self._stopping.is_set():
+                self._follow_owner(consumer)
+                self._read(consumer)
+                self._ask_the_silent(consumer)
+        finally:
+            consumer.close()
 
     def _assign(self, consumer: Consumer, topic: str, position: int) -> None:
         """Read a topic from a position on, whether or not it is being read."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from presenced.sources.kafka.errors import TopicError
 from presenced.sources.kafka.global_reader import GlobalBatch, GlobalReader
+from presenced.sources.kafka.library_errors import text_of
 from presenced.sources.kafka.partition import GLOBAL_OWNER, OwnedPartition
 from presenced.sources.kafka.worker_config import WorkerTopics
 from presenced.system.log import ThrottledLogger, get_logger
@@ -38,7 +39,6 @@ class GlobalTopics:
         clocks: Clocks,
     ) -> None:
         self._errors = errors
-        self._loop = asyncio.get_running_loop()
         self._state: dict[bytes, bytes] = {}
         self._is_read = False  # up to what was there at the start
         # The keys of what each partition has yet to take over.
@@ -89,7 +89,7 @@ class GlobalTopics:
             key=failure.error.code(),
             error=failure.error.name(),
             topic=failure.topic,
-            detail=failure.error.str(),
+            detail=text_of(failure.error),
         )
 
     def _take(self, batch: GlobalBatch, applied: Callable[[], None]) -> None:
@@ -123,7 +123,7 @@ class GlobalTopics:
     def _spread_soon(self) -> None:
         if not self._is_spreading and any(self._missing.values()):
             self._is_spreading = True
-            self._loop.call_soon(self._spread)
+            asyncio.get_running_loop().call_soon(self._spread)
 
     def _spread(self) -> None:
         """Give partitions some of what they miss: all groups at once would hold the loop."""

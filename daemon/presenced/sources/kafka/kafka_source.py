@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from presenced.fleet import Partition
-from presenced.settings import Settings
+from presenced.settings import Settings, format_duration
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.cluster import Cluster
@@ -73,7 +73,7 @@ class KafkaSource:
 
     @property
     def ownership(self) -> Mapping[int, bool]:
-        """Whether this worker has and shows each partition of the fleet."""
+        """Whether this worker has each partition of the fleet, shown or not yet."""
         owned = self.owned if self.may_show else {}
         return {number: number in owned for number in range(self.partitions)}
 
@@ -89,8 +89,12 @@ class KafkaSource:
 
     @property
     def may_show(self) -> bool:
-        """Whether the partitions may be shown now: while the lease lasts."""
-        return self.lease.is_valid
+        """Whether the partitions may be shown now: while the lease lasts, or if there are none."""
+        return self.lease.is_valid or self._is_idle
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.worker is not None and self.worker.is_idle
 
     @property
     def problems(self) -> list[str]:
@@ -99,7 +103,7 @@ class KafkaSource:
         if worker is None:
             return [self._problem]
         problems = self._errors_of(worker)
-        if not worker.has_assignment:
+        if not (worker.has_assignment or worker.is_idle):
             return [*problems, "the group has assigned no partitions yet"]
         owned = worker.partitions.owned
         waiting = [each for each in owned.values() if each.stage is not Stage.SHOWN]
@@ -115,6 +119,8 @@ class KafkaSource:
         warnings = [f"no transaction is committed: {faults}"] if faults else []
         if self._watch.lease_fault is not None:
             warnings.append(str(self._watch.lease_fault))
+        if (skew := self._skew_warning()) is not None:
+            warnings.append(skew)
         return warnings
 
     @property
@@ -122,6 +128,8 @@ class KafkaSource:
         """The state in a few words."""
         if problems := self.problems:
             return f"not ready: {'; '.join(problems)}"
+        if self._is_idle:
+            return f"idle: other workers have all {self.partitions} partitions"
         return f"has {len(self.owned)} of {self.partitions} partitions"
 
     def held_at(self, number: int) -> float:
@@ -145,6 +153,7 @@ class KafkaSource:
 
     def check(self) -> None:
         """Look how far the partitions are; called four times a second."""
+        self.placement.check()
         if self.worker is not None:
             self.worker.check()
         self._log_lease()
@@ -225,10 +234,7 @@ class KafkaSource:
                 lambda: self._prepare(kafka, region), name="kafka topics"
             )
             await self._watch.limit_lease(cluster, kafka, self._protocol)
-            config = worker_config(kafka, self._config, self._protocol)
-            worker = Worker(
-                config, self.lease, self.transactions, self._open, self._ended, self._clocks
-            )
+            worker = await in_thread(lambda: self._new_worker(kafka), name="kafka clients")
         except KafkaFaultError as error:
             self._report(error.fault)
             return None
@@ -247,6 +253,10 @@ class KafkaSource:
     def _prepare(self, kafka: KafkaSettings, region: str | None) -> tuple[Cluster, int]:
         cluster = Cluster(kafka, self._configured, region)
         return cluster, partitions_of(cluster, kafka)
+
+    def _new_worker(self, kafka: KafkaSettings) -> Worker:
+        config = worker_config(kafka, self._config, self._protocol)
+        return Worker(config, self.lease, self.transactions, self._open, self._ended, self._clocks)
 
     def _configured(self, report: Callable[[KafkaError], None]) -> Mapping[str, Any]:
         return {**self._config, "error_cb": report}
@@ -299,6 +309,18 @@ class KafkaSource:
         for what, failure in worker.errors.items():
             concerned.setdefault(self._explain(*failure), []).append(what)
         return [f"{', '.join(what)}: {fault}" for fault, what in concerned.items()]
+
+    def _skew_warning(self) -> str | None:
+        skews = {n: each.skew.seconds for n, each in self.owned.items() if each.skew.is_certain}
+        number = max(skews, key=lambda number: abs(skews[number]), default=None)
+        if number is None or not (skew := skews[number]):
+            return None
+        way = "ahead of" if skew > 0 else "behind"
+        return (
+            f"the clock of this machine is {format_duration(round(abs(skew)))} {way} that of the"
+            f" broker that leads partition {number}, by which events are dated: synchronize both,"
+            " timedatectl status"
+        )
 
     def _no_word(self) -> str:
         age, worker = self.lease.age, self.worker

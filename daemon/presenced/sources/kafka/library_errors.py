@@ -235,6 +235,11 @@ def request_fault(error: KafkaError, kafka: KafkaSettings) -> KafkaFault:
     return KafkaFault(Cause.OTHER, f"Kafka refuses the request ({error.name()}: {printable(text)})")
 
 
+def text_of(error: KafkaError) -> str:
+    """Return the text of an error as a log may have it."""
+    return printable(error.str())
+
+
 def printable(text: str) -> str:
     """Return a text of the library or a broker without names, addresses and secrets."""
     shown = _PRIVATE.sub("***", text[: 4 * _MAX_SAID])

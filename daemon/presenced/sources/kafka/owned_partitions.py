@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 from presenced.sources.kafka.end_offsets import EndOffsets
 from presenced.sources.kafka.errors import TopicError
 from presenced.sources.kafka.global_topics import GlobalTopics
+from presenced.sources.kafka.library_errors import text_of
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.restorer import AbandonedError, Restored, Restorer
 from presenced.sources.kafka.transactions import Work
@@ -29,8 +30,7 @@ class OwnedPartitions:
 
     `open_partition` makes the fleet of a partition, and `begin` has its records delivered from an
     offset on. `call` calls a function on the loop from another thread. `owned` are the partitions
-    by number, `lag` how many records each is behind. `errors` are those of the worker, by what they
-    are about.
+    by number. `errors` are those of the worker, by what they are about.
     """
 
     def __init__(
@@ -44,7 +44,6 @@ class OwnedPartitions:
         clocks: Clocks,
     ) -> None:
         self.owned: dict[int, OwnedPartition] = {}
-        self.lag: dict[int, int] = {}
         self._open = open_partition
         self._begin = begin
         self._errors = errors
@@ -61,6 +60,12 @@ class OwnedPartitions:
         self._global = GlobalTopics(config.global_reader, config.topics, errors, call, clocks)
         self._log = get_logger("presenced.kafka")
         self._throttled = ThrottledLogger(self._log)
+
+    @property
+    def lag(self) -> dict[int, int]:
+        """How many records each partition is behind, of those of which that is known."""
+        lags = {each.number: each.lag for each in self.owned.values()}
+        return {number: lag for number, lag in lags.items() if lag is not None}
 
     def start(self) -> None:
         """Begin to restore partitions, and to read the global topics."""
@@ -110,7 +115,7 @@ class OwnedPartitions:
             "partition not restored; presenced tries again",
             key=partition.number,
             partition=partition.number,
-            detail=str(error),
+            detail=text_of(error.args[0]) if isinstance(error, KafkaException) else None,
             exc_info=None if isinstance(error, KafkaException) else error,
         )
         loop = asyncio.get_running_loop()
@@ -138,13 +143,13 @@ class OwnedPartitions:
             partition.fleet.store.position = position
             partition.marks.clear()
             partition.fleet.note_gap()
+            self._begin(partition, position)
 
     def stop(self, partition: OwnedPartition, stage: Stage) -> None:
         """Apply and show nothing more of a partition, which is `stage` from now on."""
         was_running = partition.is_running
         partition.stage = stage
         self._global.end(partition)
-        self.lag.pop(partition.number, None)
         if was_running and partition.fleet is not None:
             partition.fleet.stop()
         else:

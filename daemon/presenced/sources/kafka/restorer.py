@@ -113,16 +113,17 @@ class Restorer:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        consumer = Consumer(dict(self._config))
+        consumer: Consumer | None = None
         while (partition := self._waiting.get()) is not None:
             try:
+                consumer = consumer or Consumer(dict(self._config))
                 self._done(partition, self._restore(consumer, partition))
             except Exception as error:  # noqa: BLE001 - shown as a problem, and tried again
                 self._failed(partition, error)
                 # One whose broker was restarted may wait for the broker that it knew, for ever.
-                consumer.close()
-                consumer = Consumer(dict(self._config))
-        consumer.close()
+                _close(consumer)
+                consumer = None
+        _close(consumer)
 
     def _restore(self, consumer: Consumer, partition: OwnedPartition) -> Restored:
         began = time.monotonic()
@@ -192,3 +193,8 @@ class Restorer:
     def _check(self, partition: OwnedPartition) -> None:
         if partition.gone or self._stopping:
             raise AbandonedError
+
+
+def _close(consumer: Consumer | None) -> None:
+    if consumer is not None:
+        consumer.close()

@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from presenced.presence.counts import Distribution
 from presenced.sources.kafka.errors import TopicError
 from presenced.sources.kafka.lease import Lease
+from presenced.sources.kafka.library_errors import text_of
 from presenced.sources.kafka.partition import (
     GLOBAL_OWNER,
     GLOBAL_POSITION_KEY,
@@ -236,8 +237,8 @@ class TransactionWriter:
         """Return whether there is a producer that can begin a transaction."""
         if self._producer is not None:
             return True
-        producer = Producer(dict(self._config))
         try:
+            producer = Producer(dict(self._config))
             self._until_known(producer.init_transactions)
         except KafkaException as error:
             self._report(error.args[0], [None], "no transaction can be begun")
@@ -344,7 +345,7 @@ class TransactionWriter:
     def _report(self, error: KafkaError, topics: Iterable[str | None], what: str) -> None:
         self._retry_after = min(max(2 * self._retry_after, _FIRST_RETRY), _LAST_RETRY)
         self.failures = [TopicError(error, topic) for topic in topics]
-        self._throttled.warning(what, key=error.code(), error=error.name(), detail=error.str())
+        self._throttled.warning(what, key=error.code(), error=error.name(), detail=text_of(error))
 
     def _succeeded(self) -> None:
         self._retry_after = 0.0

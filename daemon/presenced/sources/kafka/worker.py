@@ -13,6 +13,7 @@ from presenced.sources.kafka.consumer import GroupConsumer
 from presenced.sources.kafka.end_offsets import EndOffsets
 from presenced.sources.kafka.errors import TopicError, is_fatal, is_passing
 from presenced.sources.kafka.lease import Lease
+from presenced.sources.kafka.library_errors import text_of
 from presenced.sources.kafka.owned_partitions import OwnedPartitions
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.transactions import TransactionCounts, TransactionWriter, Work
@@ -25,6 +26,8 @@ _BACKLOG = 500
 _LOOP_TIMEOUT = 10.0
 _HAND_OVER_TIMEOUT = 10.0
 _STOP_TIMEOUT = 2.5
+# A new member gets no partition before another one has given it up, which takes some heartbeats.
+_IDLE_AFTER = 15.0
 
 T = TypeVar("T")
 
@@ -32,10 +35,13 @@ T = TypeVar("T")
 class Worker:
     """A member of the group: polls it, writes what changes, and asks how far its partitions are.
 
-    Create and use it on the event loop; `stop` ends it. `open_partition` makes the fleet of a
-    partition. `on_end` is called when the membership has ended by itself, for a fatal error.
-    `errors` are errors of Kafka by what they are about.
+    Create it in a thread: a client of Kafka may wait for a token that the event loop makes. From
+    `start` to `stop` use it on the event loop. `open_partition` makes the fleet of a partition.
+    `on_end` is called when the membership has ended by itself, for a fatal error. `errors` are
+    errors of Kafka by what they are about.
     """
+
+    _loop: asyncio.AbstractEventLoop
 
     def __init__(
         self,
@@ -49,12 +55,12 @@ class Worker:
         self.errors: dict[str, TopicError] = {}
         self.has_assignment = False
         self.partitions_lost = 0
+        self._spare_since: float | None = None
         self._config = config
         self._lease = lease
         self._counts = counts
         self._on_end = on_end
         self._clocks = clocks
-        self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._fatal: KafkaError | None = None
         self._is_asking = False
@@ -86,6 +92,7 @@ class Worker:
 
     def start(self) -> None:
         """Join the group."""
+        self._loop = asyncio.get_running_loop()
         self.partitions.start()
         self.writer.start()
         self._consumer.start()
@@ -105,25 +112,41 @@ class Worker:
         self._stopping = True
         self.writer.stop()
         self.partitions.end()
+        self._ends.close()
 
     def held_at(self, number: int) -> float:
         """Return the monotonic time after which no deadline of a partition is due yet."""
         partition = self.partitions.owned.get(number)
         return -math.inf if partition is None else partition.marks.reached
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the worker is a member for whom the group has no partition, for 15 s now."""
+        since = self._spare_since
+        return since is not None and self._clocks.monotonic() - since >= _IDLE_AFTER
+
     def check(self) -> None:
         """Look how far the partitions are, and ask for their ends; called four times a second."""
+        if self.partitions.owned or self._consumer.membership() is None:
+            self._spare_since = None
+        elif self._spare_since is None:
+            self._spare_since = self._clocks.monotonic()
         if self.writer.is_stuck:
             self._replace_writer()
-        group = self.errors.get("consumer group")
-        if self._lease.is_valid and group is not None and is_passing(group.error):
-            del self.errors["consumer group"]
+        if self._lease.is_valid:
+            self._forget_passing_error()
         running = [each for each in self.partitions.owned.values() if each.is_running]
         for partition in running:
             partition.marks.advance(partition.position)
             self.partitions.show_if_caught_up(partition)
         if not self._is_asking:
-            self._ask_for_ends([each.number for each in running if each.marks.wants_more])
+            # Without partitions, only to know whether the brokers answer.
+            self._ask_for_ends([each.number for each in running] or [0])
+
+    def _forget_passing_error(self) -> None:
+        group = self.errors.get("consumer group")
+        if group is not None and is_passing(group.error):
+            del self.errors["consumer group"]
 
     def _replace_writer(self) -> None:
         """Write with another producer, because the library hangs in a call."""
@@ -135,14 +158,13 @@ class Worker:
         self.writer.start()
 
     def _ask_for_ends(self, numbers: Sequence[int]) -> None:
-        if numbers:
-            self._is_asking = True
-            asked_at = self._clocks.monotonic()
-            self._ends.ask(
-                self._config.topics.events,
-                numbers,
-                lambda ends, error: self._call(self._take_ends, asked_at, ends, error),
-            )
+        asked_at = self._clocks.monotonic()
+        self._ends.ask(
+            self._config.topics.events,
+            numbers,
+            lambda ends, error: self._call(self._take_ends, asked_at, ends, error),
+        )
+        self._is_asking = True
 
     def _take_ends(
         self, asked_at: float, ends: Mapping[int, int], error: KafkaException | None
@@ -150,6 +172,8 @@ class Worker:
         self._is_asking = False
         if error is None:
             self.errors.pop("end offsets", None)
+            if not self.partitions.owned:
+                self._forget_passing_error()
         else:
             self.errors["end offsets"] = TopicError(error.args[0], self._config.topics.events)
         # What a worker learns that may have been replaced meanwhile proves nothing.
@@ -161,8 +185,8 @@ class Worker:
 
     def _take_end(self, partition: OwnedPartition, asked_at: float, end: int) -> None:
         partition.marks.add(asked_at, end, partition.position)
-        self.partitions.lag[partition.number] = max(0, end - partition.position)
-        if partition.has_stalled(end, self._clocks.monotonic()):
+        now, is_drained = self._clocks.monotonic(), self._consumer.is_drained
+        if partition.has_stalled(now, is_drained=is_drained):
             self._log.warning("partition is read again", partition=partition.number)
             self._consumer.begin_again(partition)
         self.partitions.show_if_caught_up(partition)
@@ -273,7 +297,7 @@ class Worker:
             key=error.code(),
             error=error.name(),
             topic=topic,
-            detail=error.str(),
+            detail=text_of(error),
         )
 
     def _written(self, work: Work) -> None:

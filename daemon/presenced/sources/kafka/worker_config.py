@@ -1,7 +1,7 @@
 """The configurations of librdkafka for the clients of a worker."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
@@ -29,16 +29,16 @@ class WorkerTopics(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """The configuration of each client of a worker, and the topics.
+    """The configuration of each client of a worker, with its secrets, and the topics.
 
     `restorer` reads the state topic, `global_reader` the two global topics.
     """
 
-    consumer: Mapping[str, Any]
-    restorer: Mapping[str, Any]
-    producer: Mapping[str, Any]
-    admin: Mapping[str, Any]
-    global_reader: Mapping[str, Any]
+    consumer: Mapping[str, Any] = field(repr=False)
+    restorer: Mapping[str, Any] = field(repr=False)
+    producer: Mapping[str, Any] = field(repr=False)
+    admin: Mapping[str, Any] = field(repr=False)
+    global_reader: Mapping[str, Any] = field(repr=False)
     topics: WorkerTopics
 
 
