@@ -20,7 +20,7 @@ from presenced.system import log
 
 def connect(section: dict[str, Any]) -> Cluster:
     kafka = KafkaSettings.model_validate(section)
-    cluster = Cluster(kafka, partial(client_config, kafka, FileSnapshot()))
+    cluster = Cluster(kafka, partial(client_config, kafka, FileSnapshot()), None)
     cluster.connect()
     return cluster
 
@@ -159,7 +159,7 @@ def test_a_token_that_the_brokers_do_not_take(kafka: Kafka, certificates: Certif
 
     make_config = partial(client_config, settings, FileSnapshot(), tokens=tokens)
     with pytest.raises(KafkaFaultError) as failed:
-        Cluster(settings, make_config).connect()
+        Cluster(settings, make_config, None).connect()
     assert asked
     assert failed.value.fault.reason is Cause.AUTHENTICATION
     assert "does not accept the credentials of AWS" in str(failed.value)

@@ -397,6 +397,8 @@ def test_a_worker_that_the_group_has_expelled_has_no_lease(kafka: Kafka) -> None
     class Rows:
         """A row for each transaction."""
 
+        has_backlog = False
+
         def take(self) -> Work:
             return Work([(partition, Unwritten({b'["row"]': b"1"}, 0))], {}, None)
 
