@@ -69,6 +69,9 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/presenced demo $(ARGS)
 
+# Without bytecode files, which some images turn off, each daemon of a test compiles all modules anew.
+test test-security test-setup test-streams: export PYTHONDONTWRITEBYTECODE =
+
 # More workers than cores, because tests mostly wait for servers.
 test: $(VENV)/.test build/ministack/.done build/kubectl/.done tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
@@ -94,7 +97,7 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.test build/peers/.done bench-tools
+bench: $(VENV)/.test build/peers/.done build/kafka/.jars bench-tools
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.test

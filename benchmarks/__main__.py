@@ -19,6 +19,9 @@ ROWS = (
     "pause",
     "deadline_costs",
     "api",
+    "kafka",
+    "kafka_restore",
+    "kafka_hand_over",
 )
 
 

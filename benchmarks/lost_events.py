@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from presenced.events.model import LifecycleEvent
 from presenced.presence import OrderingRules, Presence, PresenceRules, State
+from presenced.presence.lookups import LookupBudget
 from presenced.presence.record import Row
 
 T = 120.0
@@ -73,7 +74,7 @@ class Replay:
 
     def __init__(self, played: History, *, asks: bool) -> None:
         self.presence = Presence(_RULES)
-        self.presence.lookups.use("always", 1000.0 if asks else None)
+        self.presence.lookups.use("always", LookupBudget(1000.0) if asks else None)
         self.now = START
         self._history = played
         for at, event in played.deliveries:

@@ -1,10 +1,12 @@
 """Processes that are measured from outside, so that all are measured alike."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -61,6 +63,16 @@ class Process:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._child.send_signal(number)
+
+    def run_on(self, cores: Collection[int]) -> None:
+        """Let all its threads run on these cores only, and those that they start."""
+        for thread in Path(f"/proc/{self._child.pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.sched_setaffinity(int(thread.name), cores)
 
     def check(self) -> None:
         """See that it runs; SystemExit with its last lines if it has ended."""

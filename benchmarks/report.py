@@ -14,10 +14,11 @@ from typing import Any
 from benchmarks.broker import mosquitto
 from benchmarks.exporters import PEERS, Mqtt2Prometheus
 from benchmarks.figures import Figure
+from benchmarks.kafka_broker import kafka_version
 
 __all__ = ["machine", "table", "versions", "write"]
 
-_LIBRARIES = ("awscrt", "msgspec", "prometheus-client", "aiohttp")
+_LIBRARIES = ("awscrt", "msgspec", "prometheus-client", "aiohttp", "confluent-kafka")
 
 
 def machine() -> dict[str, Any]:
@@ -40,6 +41,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in _LIBRARIES},
         "mosquitto": _first_line([mosquitto(), "-h"]),
+        "kafka": kafka_version(),
         "mqtt2prometheus": _first_line(
             ["dpkg-query", "--show", "--showformat=${Version}", Mqtt2Prometheus.executable]
         ),

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from fleet_sources import metric_sources
+from presenced.aws.fleet_target import FleetTarget
 from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
 from presenced.fleet import ClientFilter, Fleet, Partition
@@ -17,6 +18,7 @@ from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
+from presenced.presence.lookups import LookupBudget
 from presenced.presence.record import Row
 from presenced.service.delivery import Delivery
 from presenced.settings import HistorySettings, MetricsSettings, Settings, load_settings
@@ -88,7 +90,7 @@ class ApiFleet:
         self.hold_after = math.inf
         self.presence = fleet.presence
         if asking:
-            self.presence.lookups.use("always", 50.0)
+            self.presence.lookups.use("always", LookupBudget(50.0))
         self.partition = partition
         clocks = Clocks(lambda: self.now, lambda: self.now)
         self.gaps = Gaps(fleet.presence, clocks)
@@ -96,7 +98,9 @@ class ApiFleet:
         self.reconciler: Reconciler | None = None
         if settings is not None:
             delivery = Delivery(self.pipeline, lambda: math.inf, None, clocks)
-            self.reconciler = Reconciler(fleet, delivery, settings, lambda: True, clocks)
+            self.reconciler = Reconciler(settings, clocks)
+            self.reconciler.take_snapshots(FleetTarget(fleet, delivery, lambda: True, clocks))
+            self.reconciler.look_up(fleet, delivery)
         client_metrics = ClientMetrics(fleet, MetricsSettings())
         self.view = metric_sources(self.pipeline, client_metrics)
         self.hub = beside.hub if beside else Hub()

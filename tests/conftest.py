@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,14 @@ def daemon_of(tmp_path: Path) -> Iterator[Any]:
     yield make
     for daemon in made:
         daemon.stop()
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that any user may reach. Each start of a pytest closes its own to other users."""
+    with tempfile.TemporaryDirectory(prefix="presenced-") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
 
 
 @pytest.fixture

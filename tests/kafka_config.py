@@ -20,6 +20,7 @@ def settings_of(kafka: Kafka, **more: Any) -> dict[str, Any]:
         "bootstrap_servers": [kafka.bootstrap],
         "security": {"protocol": "PLAINTEXT"},
         "group": fleet,
+        "lease": "4s",
         **names,
         **more,
     }

@@ -200,8 +200,15 @@ class Kafka(JavaServer):
 
     def configure_topic(self, topic: str, name: str, value: str) -> None:
         """Set one entry of the configuration of a topic."""
+        self._configure(ResourceType.TOPIC, topic, name, value)
+
+    def configure_group(self, group: str, name: str, value: str) -> None:
+        """Set one entry of the configuration of a group."""
+        self._configure(ResourceType.GROUP, group, name, value)
+
+    def _configure(self, kind: ResourceType, of: str, name: str, value: str) -> None:
         entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        resource = ConfigResource(kind, of, incremental_configs=[entry])
         self.admin.incremental_alter_configs([resource])[resource].result(30)
 
     def allow(

@@ -72,20 +72,26 @@ class KafkaWorker:
 
 
 class _Shards:
-    """The shards that the worker shows, and those that it has."""
+    """The shards that the worker has restored, and those of them that it shows."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         values = {"source": "kafka", "mqtt": None, **options}
         self.settings = Settings.model_validate(values)
         self.clocks = Clocks(time.monotonic, time.time)
+        self.restored: dict[int, Shard] = {}
         self.shown: dict[int, Shard] = {}
         self.turns = InboxTurns(asyncio.get_running_loop())
 
     def open(self, partition: Partition, held_at: Callable[[], float]) -> ShardFleet:
         shard = Shard(self.settings, self.clocks, partition)
         shard.pipeline.observers.append(shard.clients)
-        store = Changelog(partition.number, shard.pipeline, kept_totals(shard.sources), self.clocks)
-        return ShardFleet(shard, store, held_at, self.turns, self._show, self._stop)
+        totals, snapshots = kept_totals(shard.sources), shard.snapshots
+        store = Changelog(partition.number, shard.pipeline, totals, self.clocks, snapshots)
+        return ShardFleet(shard, store, held_at, self.turns, self._restored, self._show, self._stop)
+
+    def _restored(self, shard: Shard) -> None:
+        assert shard.partition is not None
+        self.restored[shard.partition.number] = shard
 
     def _show(self, shard: Shard) -> None:
         assert shard.partition is not None
@@ -93,6 +99,7 @@ class _Shards:
 
     def _stop(self, shard: Shard) -> None:
         assert shard.partition is not None
+        self.restored.pop(shard.partition.number, None)
         self.shown.pop(shard.partition.number, None)
 
 
@@ -102,9 +109,11 @@ def _answer(shards: _Shards, source: KafkaSource) -> dict[str, Any]:
         "problems": source.problems,
         "warnings": source.warnings,
         "owned": {number: each.position for number, each in source.owned.items()},
+        "partitions": source.partitions,
+        "lease": source.lease.seconds,
         "lag": source.lag,
-        "commits": source.worker.writer.counts.commits if source.worker else 0,
-        "failures": source.worker.writer.counts.failures if source.worker else {},
+        "commits": source.transactions.commits,
+        "failures": source.transactions.failures,
         "shown": {
             number: {
                 client_id: [client.state, client.version, client.since]
@@ -136,9 +145,8 @@ async def _run(options: Mapping[str, Any]) -> None:
     loop.add_reader(0, read)
     while not stop.is_set():
         source.check()
-        for each in source.owned.values():
-            if isinstance(each.fleet, ShardFleet) and each.is_running:
-                each.fleet.shard.delivery.arm()
+        for shard in shards.restored.values():
+            shard.delivery.arm()
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 0.25)
     await source.stop()

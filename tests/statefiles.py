@@ -1,7 +1,6 @@
 """Rows and files that the tests of the state file share."""
 
 import sqlite3
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,11 +44,3 @@ def query(path: Path, sql: str) -> list[tuple[object, ...]]:
         return connection.execute(sql).fetchall()
     finally:
         connection.close()
-
-
-def let_others_in(directory: Path) -> None:
-    """Let any user reach a directory that a test has made below the temporary one."""
-    for each in (directory, *directory.parents):
-        if each == Path(tempfile.gettempdir()):
-            return
-        each.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The command line, in processes of its own."""
+"""The command line: usage, and what `check` and `run` refuse."""
 
 import os
 import subprocess
@@ -9,22 +9,25 @@ import pytest
 import yaml
 
 from certificates import Certificates
+from command_line import run_here
 from presenced import __version__
 from presenced.cli import main
-from statefiles import let_others_in
+from presenced_emulator.daemon import clean_environment
 
 EXAMPLE = Path(__file__).parents[1] / "config/presenced.yaml"
 
 
 def presenced(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
+    """Run a command; `run` in a process, which is ended where it refuses nothing."""
+    if arguments[:1] != ("run",):
+        return run_here(*arguments, **environ)
     return subprocess.run(
         [sys.executable, "-m", "presenced", *arguments],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
-        env=clean | environ,
+        env=clean_environment() | environ,
     )
 
 
@@ -97,9 +100,8 @@ def test_a_filter_that_no_event_matches_is_an_error(config: Path, command: str) 
     ("content", "message"),
     [(None, "no such file"), ("directory", "is a directory"), ("", "is empty or not UTF-8 text")],
 )
-@pytest.mark.parametrize("cert", [None, "/nowhere/cert.pem"])
 def test_check_reads_the_password_file_as_run_does(
-    config: Path, content: str | None, message: str, cert: str | None
+    config: Path, content: str | None, message: str
 ) -> None:
     password = config.parent / "password"
     if content == "directory":
@@ -112,12 +114,13 @@ def test_check_reads_the_password_file_as_run_does(
     config.write_text(yaml.safe_dump(settings))
     problem = f"mqtt.password_file = {password}: {message}"
     assert problem in presenced("run", "--config", str(config)).stderr
-    done = presenced(
-        "check", "--config", str(config), **({"PRESENCED_MQTT__TLS__CERT": cert} if cert else {})
-    )
-    assert done.returncode == 2
-    assert f"error: {problem}" in done.stderr
-    assert cert is None or f"mqtt.tls.cert = {cert}: no such file" in done.stderr
+    wrong_cert = {"PRESENCED_MQTT__TLS__CERT": "/nowhere/cert.pem"}
+    for environ in ({}, wrong_cert):
+        done = presenced("check", "--config", str(config), **environ)
+        assert done.returncode == 2
+        assert f"error: {problem}" in done.stderr
+        found = "mqtt.tls.cert = /nowhere/cert.pem: no such file" in done.stderr
+        assert found is (environ is wrong_cert)
 
 
 @pytest.mark.parametrize("command", ["check", "run", "doctor"])
@@ -180,14 +183,14 @@ def test_check_warns_of_a_state_path_that_leads_to_no_file(config: Path) -> None
 
 
 @pytest.mark.parametrize("place", ["closed/p.db", "closed/nowhere/p.db"])
-def test_check_warns_of_a_state_directory_that_it_may_not_write(config: Path, place: str) -> None:
-    path = config.parent / place
-    (config.parent / "closed").mkdir()
-    (config.parent / "closed").chmod(0)
-    settings = yaml.safe_load(config.read_text()) | {"state": {"path": str(path)}}
-    settings["mqtt"]["tls"] = False
-    config.write_text(yaml.safe_dump(settings))
-    let_others_in(config.parent)
+def test_check_warns_of_a_state_directory_that_it_may_not_write(
+    open_directory: Path, place: str
+) -> None:
+    path = open_directory / place
+    (open_directory / "closed").mkdir(mode=0)
+    config = open_directory / "presenced.yaml"
+    mqtt = {"endpoint": "broker.example", "tls": False}
+    config.write_text(yaml.safe_dump({"mqtt": mqtt, "state": {"path": str(path)}}))
     # The first run imports all: the other user may not be let in where Python lies.
     code = (
         "import os, sys; from presenced.cli import main\n"

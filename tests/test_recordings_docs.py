@@ -19,7 +19,7 @@ from presenced.sources.recording import read_recording
 from waiting import wait_for
 
 PAGE = "docs/how-to/recordings.md"
-RECORD, LARGE, ANONYMOUS, TRIAL, COMPARISON = blocks(PAGE, "sh")
+RECORD, LARGE, _KAFKA, ANONYMOUS, TRIAL, COMPARISON = blocks(PAGE, "sh")
 END_OF_TRIAL = "trap 'kill $(jobs -p); wait' EXIT\n"
 
 

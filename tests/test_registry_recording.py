@@ -1,8 +1,5 @@
 """A recording of a registry, replayed, shows its true state at the end."""
 
-import os
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +8,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from command_line import run_here
 from registry_recording import record
 
 RECORDING = Path(__file__).parent / "recordings/registry.jsonl"
 ATTRIBUTES = ("site", "model")
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
 
 
 class Metrics:
@@ -56,16 +53,7 @@ class Metrics:
 def metrics(tmp_path_factory: pytest.TempPathFactory) -> Metrics:
     config = tmp_path_factory.mktemp("replay") / "presenced.yaml"
     config.write_text(f"metrics: {{thing_attributes: [{', '.join(ATTRIBUTES)}]}}\n")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "presenced", "replay", "--print", "metrics"),
-            *("--config", str(config), str(RECORDING)),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
-    )
+    done = run_here("replay", "--print", "metrics", "--config", str(config), str(RECORDING))
     assert (done.returncode, done.stderr) == (0, "")
     return Metrics(done.stdout)
 

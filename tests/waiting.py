@@ -1,8 +1,11 @@
-"""Waiting for something to become true, with a deadline and never by luck."""
+"""Waiting for something to become true, with a deadline and never by luck; and doing meanwhile."""
 
 import asyncio
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 
 def wait_for(condition: Callable[[], object], timeout: float = 20.0, what: str = "") -> None:
@@ -29,3 +32,24 @@ async def until_async(
     while not await condition():
         assert time.monotonic() < deadline, f"not within {timeout} s: {what or condition}"
         await asyncio.sleep(0.01)
+
+
+@contextmanager
+def repeated(step: Callable[[], object], *, every: float) -> Iterator[None]:
+    """Call a function in a thread until the block ends, with `every` seconds between two calls.
+
+    Raises at the end of the block what the function has raised.
+    """
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(every):
+            step()
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run)
+        try:
+            yield
+        finally:
+            ended.set()
+        running.result()

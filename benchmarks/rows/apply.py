@@ -21,11 +21,11 @@ BATCH = 500  # as the inbox hands them over
 
 
 def measure(bench: Bench) -> list[Figure]:
-    """Microseconds an event."""
+    """Microseconds of processor time an event."""
     log.configure("error", "json")
     events = random_events(EVENTS, CLIENTS)
     results = take_turns(
-        bench.runs, {"json.loads": lambda: _loads(events), "apply": lambda: _apply(events)}
+        bench.runs, {"json.loads": lambda: _loads(events), "apply": lambda: apply(events)}
     )
     return [
         Figure(
@@ -41,13 +41,14 @@ def measure(bench: Bench) -> list[Figure]:
 
 def _loads(events: Sequence[Event]) -> float:
     gc.collect()
-    began = time.perf_counter()
+    began = time.process_time()
     for event in events:
         json.loads(event.payload)
-    return (time.perf_counter() - began) / len(events) * 1e6
+    return (time.process_time() - began) / len(events) * 1e6
 
 
-def _apply(events: Sequence[Event]) -> float:
+def apply(events: Sequence[Event]) -> float:
+    """Return the microseconds of processor time that one of these events takes."""
     pipeline = _pipeline()
     wall = time.time()
     messages = [
@@ -62,10 +63,10 @@ def _apply(events: Sequence[Event]) -> float:
         for number, event in enumerate(events)
     ]
     gc.collect()
-    began = time.perf_counter()
+    began = time.process_time()
     for start in range(0, len(messages), BATCH):
         pipeline.process(messages[start : start + BATCH])
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     applied = sum(pipeline.counts.decoded.values())
     if applied != len(events):
         raise SystemExit(f"{applied} of {len(events)} events were applied")

@@ -15,6 +15,7 @@ from presenced.commands.arguments import (
     add_option,
     parse_count,
     parse_size,
+    parse_start,
     positive_duration,
 )
 from presenced.commands.output import FAILED, WRONG, CommandError, print_error
@@ -144,8 +145,9 @@ def _add_record(commands: Any) -> None:
         "record",
         "write received messages to a recording",
         "Connect beside a running daemon and write each received message to a recording that "
-        "replay reads; if reconcile.enabled is set, also AWS's record of who is connected. No file "
-        "is overwritten. Ctrl-C and SIGTERM stop.",
+        "replay reads; if reconcile.enabled is set, also AWS's record of who is connected. Topics "
+        "of Kafka are read without a group; a queue of SQS cannot be recorded. No file is "
+        "overwritten. Ctrl-C and SIGTERM stop.",
         "presenced.commands.recorder.command",
     )
     add_config(parser)
@@ -160,6 +162,11 @@ def _add_record(commands: Any) -> None:
     add_option(parser, "--max-size", "SIZE", f"{text}(default 100MB)", parse_size, 100 * 10**6)
     text = "how long to record, such as 30s or 8h (default: until Ctrl-C or SIGTERM)"
     add_option(parser, "--duration", "TIME", text, positive_duration)
+    text = (
+        "with Kafka: record what entered the topics since 2h ago (2h), since a moment "
+        "(2026-11-25T12:00:00Z), or since the beginning; --duration counts from then (default: now)"
+    )
+    add_option(parser, "--start", "TIME", text, parse_start)
     text = "MQTT client ID to connect with (default: the configured one with -record appended)"
     add_option(parser, "--client-id", "ID", text)
 

@@ -106,9 +106,11 @@ class Fleet:
     leaves out; ignoring the events of such clients is up to the caller.
     """
 
-    def __init__(self, rules: PresenceRules, client_filter: ClientFilter | None = None) -> None:
-        self.presence = Presence(rules)
-        self.inventory = Inventory()
+    def __init__(
+        self, rules: PresenceRules, client_filter: ClientFilter | None = None, parts: int = 1
+    ) -> None:
+        self.presence = Presence(rules, parts)
+        self.inventory = Inventory(parts)
         self.thing_types = StateCounts()
         self.thing_groups = StateCounts()
         self.client_filter = client_filter or ClientFilter()

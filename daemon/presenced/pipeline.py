@@ -72,7 +72,7 @@ def _by_type(families: Iterable[str]) -> dict[tuple[str, str], int]:
 class Batch(NamedTuple):
     """The result of one batch of messages and of the deadlines before and between them.
 
-    `events` has one entry per message, None if it was rejected.
+    `events` has one entry per message, None if it was rejected, or is a record of a snapshot.
     """
 
     messages: Sequence[Message]
@@ -87,14 +87,36 @@ class Observer(Protocol):
         """Take in a batch after it has been applied, before any of it is acknowledged."""
 
 
+class Answers(NamedTuple):
+    """What AWS says: see `Pipeline.merge`."""
+
+    rows: Iterable[Row] = ()
+    registry: Iterable[RegistryEvent] = ()
+    events: Mapping[str, LifecycleEvent] = {}
+
+
+class SnapshotRecords(Protocol):
+    """Reads the messages that are records of a snapshot, not events."""
+
+    def read(self, message: Message) -> Answers:
+        """Return what a message says. Raises Rejected."""
+
+
 class Pipeline:
     """Applies messages in the order of their arrival to `fleet`, then calls `observers` in order.
 
-    `hold_after` arguments are the monotonic time after which no deadline may fire yet.
+    `snapshots` reads those that a worker of Kafka wrote; without it they are rejected. `hold_after`
+    arguments are the monotonic time after which no deadline may fire yet.
     """
 
-    def __init__(self, fleet: Fleet, observers: Iterable[Observer] = ()) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        observers: Iterable[Observer] = (),
+        snapshots: SnapshotRecords | None = None,
+    ) -> None:
         self.fleet = fleet
+        self._snapshots = snapshots
         self.counts = EventCounts()
         self.observers = list(observers)
         self._repeats: OrderedDict[int, None] = OrderedDict()
@@ -114,14 +136,24 @@ class Pipeline:
         """
         deadlines = self.fleet.presence.deadlines
         events: list[Event | None] = []
+        published = 0
         for message in messages:
             if message.moment >= deadlines.earliest:
                 limit = self._fire_before(message, hold_after, limit)
                 if limit < 0:
                     break
-            events.append(self._apply(message))
-        self._publish(messages[: len(events)], events)
-        return len(events)
+            if message.is_snapshot:
+                at = published + len(events)
+                if events and not messages[at - 1].is_snapshot:
+                    # What reads it observes the events before it.
+                    self._publish(messages[published:at], events)
+                    published, events = at, []
+                self._merge_snapshot(message)
+                events.append(None)
+            else:
+                events.append(self._apply(message))
+        self._publish(messages[published : published + len(events)], events)
+        return published + len(events)
 
     def advance(
         self,
@@ -170,10 +202,7 @@ class Pipeline:
         with event times. `events` are the last ones that were accepted after the rows were asked
         for, by client ID.
         """
-        for change in registry:
-            self._guard(partial(self.fleet.apply_registry, change, 0.0))
-        for row in rows:
-            self._guard(partial(self._merge, row, events.get(row.client_id), now))
+        self._merge_answers(Answers(rows, registry, events), now)
         self._publish()
 
     def replace_registry(self, items: Iterable[ThingGroup | ThingType]) -> None:
@@ -181,6 +210,24 @@ class Pipeline:
         for item in items:
             self._guard(partial(self.fleet.replace_registry, item))
         self._publish()
+
+    def _merge_snapshot(self, message: Message) -> None:
+        if self._snapshots is None:
+            rejected = Rejected(RejectionReason.UNKNOWN_TOPIC, "a record of a snapshot")
+            self._report_rejection(message, rejected)
+            return
+        try:
+            self._merge_answers(self._snapshots.read(message), message.moment)
+        except Rejected as rejected:
+            self._report_rejection(message, rejected)
+        except Exception:  # noqa: BLE001 - a fault of ours must not stop the batch
+            self._report_fault()
+
+    def _merge_answers(self, answers: Answers, now: float) -> None:
+        for change in answers.registry:
+            self._guard(partial(self.fleet.apply_registry, change, 0.0))
+        for row in answers.rows:
+            self._guard(partial(self._merge, row, answers.events.get(row.client_id), now))
 
     def _merge(self, row: Row, event: LifecycleEvent | None, now: float) -> None:
         if self.fleet.client_filter.why_ignored(row.client_id) is None:

@@ -8,17 +8,21 @@ import random
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from presenced.commands.arguments import add_command, add_config, add_option, positive_duration
+from presenced.commands.arguments import (
+    add_command,
+    add_config,
+    add_option,
+    parse_moment,
+    positive_duration,
+)
 from presenced.commands.output import CommandError
 from presenced.settings.values import DEMO_LISTEN, parse_listen
 
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s?%")
-_LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def add_demo(commands: Any) -> None:
@@ -90,7 +94,7 @@ def add_simulate(commands: Any) -> None:
         "MOMENT",
         "time of the first event, such as 2026-11-25T12:00:00Z (default: now); the same seed and"
         " start give the same messages, byte for byte",
-        _moment,
+        parse_moment,
     )
     option("--truth", "FILE", "where to write the clients' final states, JSON Lines", Path)
     text = "MQTT client ID to connect with (default: the configured one with -simulate appended)"
@@ -147,15 +151,3 @@ def _listen(text: str) -> str:
     if not parse_listen(text).port:
         raise ValueError("must have a port other than 0")
     return text
-
-
-def _moment(text: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError("is not a time: write it as 2026-11-25T12:00:00Z") from None
-    if moment.tzinfo is None:
-        moment = moment.astimezone()
-    if not datetime.fromtimestamp(0, UTC) <= moment <= _LATEST:
-        raise ValueError("must be from 1970 to 2100")
-    return round(moment.timestamp(), 3)

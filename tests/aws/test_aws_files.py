@@ -9,7 +9,6 @@ import types
 from pathlib import Path
 from typing import Any
 
-import hcl2
 import pytest
 
 from cloudformation import substituted, template
@@ -18,6 +17,7 @@ from presenced.aws.operations import OPERATIONS
 from presenced.events.topics import EVENT_CONFIGURATIONS
 from presenced.settings import load_settings
 from presenced.sources.mqtt.faults import policy_statement
+from terraform import declared_resources, terraform
 
 ROOT = Path(__file__).parents[2]
 AWS = ROOT / "config" / "aws"
@@ -165,15 +165,9 @@ def test_the_function_always_answers(lambda_call: Any) -> None:
 
 
 def test_the_terraform_module_creates_the_same() -> None:
-    resources: dict[str, Any] = {}
-    for file in TERRAFORM.glob("*.tf"):
-        with file.open() as text:
-            for block in hcl2.load(text).get("resource", []):
-                for kind, named in block.items():
-                    for name, body in named.items():
-                        resources[f"{kind}.{name}".replace('"', "")] = body
-    optional = {name for name in resources if name.endswith(".reconcile")}
-    assert set(resources) - optional == {
+    found = declared_resources(TERRAFORM)
+    optional = {name for name in found if name.endswith(".reconcile")}
+    assert set(found) - optional == {
         "aws_iot_policy.this",
         "aws_iot_thing.this",
         "aws_iot_policy_attachment.this",
@@ -187,24 +181,7 @@ def test_the_terraform_module_creates_the_same() -> None:
         "aws_iot_policy.reconcile",
         "aws_iot_policy_attachment.reconcile",
     }
-    assert {resources[name]["count"] for name in optional} == {"${var.reconcile ? 1 : 0}"}
-
-
-def terraform(*arguments: str, at: Path, ask: str = "") -> subprocess.CompletedProcess[str]:
-    """Run Terraform, which no package registry has: without it the test is skipped, CI or not."""
-    path = shutil.which("terraform")
-    if path is None:
-        pytest.skip("terraform is not installed: see developer.hashicorp.com/terraform/install")
-    return subprocess.run(
-        [path, *arguments],
-        cwd=at,
-        input=ask,
-        env={"TF_CLI_CONFIG_FILE": "/dev/null", "CHECKPOINT_DISABLE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    assert {found[name]["count"] for name in optional} == {"${var.reconcile ? 1 : 0}"}
 
 
 def test_terraform_finds_the_module_well_formed() -> None:

@@ -144,3 +144,29 @@ def test_a_cancelled_wait_takes_nothing():
         assert Counter(taken(budgets, SEARCH, RARE)) == {False: 1, True: 1}
 
     asyncio.run(scenario())
+
+
+def test_a_share_of_the_lookups_is_made():
+    budgets, clock = budgets_of(lookups_per_second=50)
+    budgets.use_share(1 / 5)
+    assert sum(taken(budgets, *[LOOKUP] * 80)) == 10
+    clock.now += 1
+    budgets.use_share(2 / 5)
+    assert sum(taken(budgets, *[LOOKUP] * 80)) == 10, "what has been spent stays spent"
+    clock.now += 1
+    assert sum(taken(budgets, *[LOOKUP] * 80)) == 20
+    assert taken(budgets, SEARCH) == [True], "one worker alone takes snapshots"
+
+
+def test_connections_are_shared_too():
+    budgets, clock = budgets_of(lookups_per_second=1000)
+    budgets.use_share(1 / 10)
+    asked = [operations.get_connection(f"c{number}") for number in range(100)]
+    assert sum(taken(budgets, *asked)) == 1
+    clock.now += 0.5
+    assert sum(taken(budgets, *asked[:10])) == 1
+    made = 0
+    for _ in range(90):
+        clock.now += 10 / 89
+        made += sum(taken(budgets, *asked))
+    assert made == 90, "9 a second, one by one"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from emulator_aws import Fleet as EmulatedFleet
+from presenced.aws.fleet_target import FleetTarget
 from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
 from presenced.fleet import ClientFilter, Fleet
@@ -58,10 +59,11 @@ class Stage:
         self.pipeline = Pipeline(self.fleet)
         self.delivery = Delivery(self.pipeline, lambda: math.inf, None, clocks)
         self.is_up = True
-        self.reconciler = Reconciler(
-            self.fleet, self.delivery, self.settings, lambda: self.is_up, clocks
-        )
-        self.pipeline.observers.append(self.reconciler)
+        self.reconciler = Reconciler(self.settings, clocks)
+        target = FleetTarget(self.fleet, self.delivery, lambda: self.is_up, clocks)
+        self.reconciler.take_snapshots(target)
+        lookups = self.reconciler.look_up(self.fleet, self.delivery)
+        self.pipeline.observers += [target, lookups]
 
     def receive(self, kind: str, client_id: str, version: int = 1) -> None:
         payload = {

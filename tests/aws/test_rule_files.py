@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import hcl2
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -29,9 +28,11 @@ from presenced.sources.kafka.permissions import (
     transaction_permission,
 )
 from presenced.sources.records import SELECT_TOPIC, read_record
+from terraform import declared_resources, terraform
 
 ROOT = Path(__file__).parents[2]
 AWS = ROOT / "config" / "aws"
+TERRAFORM = AWS / "terraform"
 SQS, KAFKA = AWS / "cloudformation-sqs.yaml", AWS / "cloudformation-kafka.yaml"
 RULES: dict[str, dict[str, str]] = json.loads((AWS / "kafka-rules.json").read_text())
 QUEUE_POLICY: dict[str, Any] = json.loads((AWS / "sqs-policy.json").read_text())
@@ -239,7 +240,7 @@ def test_the_policy_in_msk_has_what_workers_and_create_topics_need() -> None:
     )
     topics = (kafka.topic, kafka.global_topic, kafka.state_topic, kafka.global_state_topic)
     needed = [
-        *(topic_permission(kafka, topic) for topic in topics),
+        *(topic_permission(kafka, topic, asks_aws=True) for topic in topics),
         *(Permission("topic", topic, ("Create",)) for topic in topics),
         group_permission(kafka),
         transaction_permission(kafka),
@@ -268,20 +269,8 @@ def test_kafka_passwords_are_in_no_template() -> None:
 # Terraform
 
 
-def blocks(module: str) -> dict[str, dict[str, Any]]:
-    """The resources of a module by their kind and name."""
-    found: dict[str, dict[str, Any]] = {}
-    for file in (AWS / "terraform" / module).glob("*.tf"):
-        with file.open() as text:
-            for block in hcl2.load(text).get("resource", []):
-                for kind, named in block.items():
-                    for name, body in named.items():
-                        found[f"{kind}.{name}".replace('"', "")] = body
-    return found
-
-
 def test_the_terraform_modules_create_the_same() -> None:
-    assert set(blocks("sqs")) == {
+    assert set(declared_resources(TERRAFORM / "sqs")) == {
         "aws_sqs_queue.events",
         "aws_sqs_queue.errors",
         "aws_sqs_queue_policy.tls",
@@ -290,7 +279,7 @@ def test_the_terraform_modules_create_the_same() -> None:
         "aws_iot_topic_rule.this",
         "aws_iam_policy.daemon",
     }
-    assert set(blocks("kafka")) == {
+    assert set(declared_resources(TERRAFORM / "kafka")) == {
         "aws_iot_topic_rule_destination.this",
         "aws_sqs_queue.errors",
         "aws_iam_role.rules",
@@ -298,10 +287,8 @@ def test_the_terraform_modules_create_the_same() -> None:
         "aws_iot_topic_rule.this",
         "aws_iam_policy.worker",
     }
-    assert (
-        "redrive_policy" not in (AWS / "terraform/sqs/main.tf").read_text().split("resource", 1)[1]
-    )
-    main = (AWS / "terraform/kafka/main.tf").read_text()
+    assert "redrive_policy" not in (TERRAFORM / "sqs/main.tf").read_text().split("resource", 1)[1]
+    main = (TERRAFORM / "kafka/main.tf").read_text()
     allowed = template(KAFKA)["Resources"]["RulesRole"]["Properties"]["Policies"][0]
     for statement in allowed["PolicyDocument"]["Statement"]:
         actions = statement["Action"]
@@ -309,26 +296,9 @@ def test_the_terraform_modules_create_the_same() -> None:
             assert f'"{action}"' in main
 
 
-def terraform(*arguments: str, at: Path, ask: str = "") -> subprocess.CompletedProcess[str]:
-    """Run Terraform, which no package registry has: without it the test is skipped, CI or not."""
-    path = shutil.which("terraform")
-    if path is None:
-        pytest.skip("terraform is not installed: see developer.hashicorp.com/terraform/install")
-    return subprocess.run(
-        [path, *arguments],
-        cwd=at,
-        input=ask,
-        env={"TF_CLI_CONFIG_FILE": "/dev/null", "CHECKPOINT_DISABLE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
 @pytest.mark.parametrize("module", ["sqs", "kafka"])
 def test_terraform_finds_the_modules_well_formed(module: str) -> None:
-    done = terraform("fmt", "-check", "-diff", "-no-color", at=AWS / "terraform" / module)
+    done = terraform("fmt", "-check", "-diff", "-no-color", at=TERRAFORM / module)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -338,10 +308,10 @@ def test_terraform_computes_the_permissions_in_msk(tmp_path: Path) -> None:
         shutil.copy(file, tmp_path)
     module = tmp_path / "terraform" / "kafka"
     module.mkdir(parents=True)
-    main = (AWS / "terraform/kafka/main.tf").read_text()
+    main = (TERRAFORM / "kafka/main.tf").read_text()
     text = main[main.index("locals {") : main.index("# AWS IoT Core reaches")]
     (module / "main.tf").write_text(text.replace("${aws_iam_role.rules.arn}", "ROLE"))
-    shutil.copy(AWS / "terraform/kafka/variables.tf", module)
+    shutil.copy(TERRAFORM / "kafka/variables.tf", module)
     variables = {
         "msk_cluster_arn": CLUSTER_ARN,
         "group": "g",

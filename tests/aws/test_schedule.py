@@ -2,7 +2,10 @@
 
 import math
 
-from presenced.aws.schedule import SnapshotSchedule
+from hypothesis import given
+from hypothesis import strategies as st
+
+from presenced.aws.schedule import PastSnapshots, SnapshotSchedule
 
 T = 120.0
 EVERY = 6 * 3600.0
@@ -103,3 +106,54 @@ def test_a_failure_is_tried_again_after_a_minute() -> None:
     begin(schedule, 0)
     schedule.note_failure(10)
     assert schedule.due == 70
+
+
+def resumed(past: PastSnapshots, offset: float = 0.0) -> SnapshotSchedule:
+    schedule = SnapshotSchedule(EVERY, T)
+    schedule.resume(past, offset)
+    return schedule
+
+
+def test_another_process_goes_on_where_the_last_one_was() -> None:
+    past = PastSnapshots()
+    past = past.with_end(1000, 1010, 5, settled=False)
+    assert resumed(past).due == 1000 + T, "the settling one"
+    assert resumed(past, 400).due == 600 + T, "on its own clock"
+    past = past.with_end(1000 + T, 1130, 5, settled=True)
+    assert resumed(past).due == 1000 + T + EVERY
+    past = past.with_gap(5000)
+    assert resumed(past).due == 5000
+    past = past.with_end(5000, 5010, 5, settled=False)
+    assert resumed(past).due == 5000 + T
+    assert past.doubtful_since(T) == 5000
+    past = past.with_end(5000 + T, 5130, 5, settled=True)
+    assert past.doubtful_since(T) is None
+
+
+def test_a_gap_that_is_reported_late_or_again_is_settled_already() -> None:
+    past = PastSnapshots().with_end(1000, 1010, 5, settled=True)
+    assert past.with_gap(1000 - T).doubtful_since(T) is None
+    assert past.with_gap(1001 - T).doubtful_since(T) == 1001 - T
+    assert past.with_gap(500).with_gap(400) == past.with_gap(500)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["gap", "snapshot"]), st.floats(1, 4000)), max_size=12))
+def test_a_resumed_schedule_is_that_of_a_process_that_took_all_snapshots(
+    steps: list[tuple[str, float]],
+) -> None:
+    past, now = PastSnapshots().with_gap(1000.0), 1000.0
+    schedule = SnapshotSchedule(EVERY, T)
+    schedule.note_gap(now)
+    for what, seconds in [("snapshot", 10.0), *steps]:
+        if what == "gap":
+            now += seconds
+            schedule.note_gap(now)
+            past = past.with_gap(now)
+            continue
+        now = began = max(now, schedule.due)
+        settles = begin(schedule, now)
+        now += seconds
+        schedule.note_end(now, settled=settles)
+        past = past.with_end(began, now, 1, settled=settles)
+        assert math.isclose(resumed(past).due, schedule.due)
+        assert resumed(past).settles(now) == schedule.settles(now)

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from command_line import run_here
+from presenced_emulator.daemon import clean_environment
+
 CONNECTED = "$aws/events/presence/connected/"
 DISCONNECTED = "$aws/events/presence/disconnected/"
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
 
 
 def line(received: float, topic: str, payload: Any) -> str:
@@ -34,14 +36,7 @@ RECORDING = (
 
 
 def replay(*arguments: str, recording: str = RECORDING) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "presenced", "replay", *arguments, "-"],
-        input=recording,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
-    )
+    return run_here("replay", *arguments, "-", given=recording)
 
 
 def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
@@ -128,6 +123,31 @@ def test_settings_apply(tmp_path: Path) -> None:
     assert times == [100.5, 112, 117, 170]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "source: kafka\nkafka: {bootstrap_servers: ['kafka-1.example.com:9093']}\n",
+        "source: sqs\nsqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/111122223333/presenced'}\n",
+    ],
+)
+def test_the_events_of_a_rule_have_the_same_effect(tmp_path: Path, source: str) -> None:
+    """A rule adds the topic to the payload, or wraps it; a record without a topic is rejected."""
+    config = tmp_path / "presenced.yaml"
+    config.write_text(source)
+    topic = DISCONNECTED + "a"
+    gone = {"event": event(1, disconnectReason="CONNECTION_LOST")}
+    recording = (
+        line(100.5, CONNECTED + "a", event(1, timestamp=100_500, topic=CONNECTED + "a"))
+        + line(105, "", "no event")
+        + line(110, topic, gone)
+    )
+    found = lines(replay("--config", str(config), recording=recording))
+    assert [(each["to"], each["since"]) for each in found] == [("online", 100.5), ("offline", 110)]
+    shown = replay("--config", str(config), "--print", "metrics", recording=recording).stdout
+    assert 'iot_events_rejected_total{reason="unknown_topic"} 1.0' in shown
+    assert 'iot_clients{state="offline"} 1.0' in shown
+
+
 def test_a_file(tmp_path: Path) -> None:
     recording = tmp_path / "recording.jsonl"
     recording.write_text(RECORDING)
@@ -136,7 +156,7 @@ def test_a_file(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env=ENVIRONMENT,
+        env=clean_environment(),
     )
     assert done.stdout == replay().stdout
 
@@ -171,13 +191,7 @@ def test_invalid_lines(bad: str) -> None:
 
 
 def test_a_missing_file() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "presenced", "replay", "/nowhere/recording"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
-    )
+    done = run_here("replay", "/nowhere/recording")
     assert done.returncode == 1
     assert "/nowhere/recording: No such file or directory" in done.stderr
 
@@ -190,7 +204,7 @@ def test_progress_on_a_terminal(tmp_path: Path) -> None:
         [sys.executable, "-m", "presenced", "replay", str(recording)],
         stdout=subprocess.PIPE,
         stderr=theirs,
-        env=ENVIRONMENT,
+        env=clean_environment(),
     )
     os.close(theirs)
     out, _ = process.communicate(timeout=30)
@@ -207,7 +221,7 @@ def test_a_reader_that_is_gone_ends_it_quietly(tmp_path: Path) -> None:
         [sys.executable, "-m", "presenced", "replay", str(recording)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
+        env=clean_environment(),
     )
     assert process.stdout
     assert process.stderr

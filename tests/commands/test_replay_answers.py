@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from command_line import run_here
 from presenced.commands.recorded_answers import read_answers
 from presenced.commands.replay import Replay
 from presenced.settings import load_settings
@@ -460,13 +459,7 @@ ANSWER = page(1, row("pump", online=True, since=0))
 )
 def test_an_odd_answer_is_told_with_its_line_and_skipped(changed: Line, why: str) -> None:
     recording = "\n".join(json.dumps(line) for line in (connected("a", 0), ANSWER | changed))
-    done = subprocess.run(
-        [sys.executable, "-m", "presenced", "replay", "--print", "clients", "-"],
-        input=recording,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_here("replay", "--print", "clients", "-", given=recording)
     assert done.returncode == 1
     assert [json.loads(line)["client_id"] for line in done.stdout.splitlines()] == ["a"]
     assert "-:2: skipped, not a recorded message or answer: " in done.stderr

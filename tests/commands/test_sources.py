@@ -73,7 +73,6 @@ def test_check_reads_the_files_of_kafka(
 @pytest.mark.parametrize(
     ("command", "text"),
     [
-        (["record", "OUT"], KAFKA),
         (["simulate"], SQS),
         (["simulate"], KAFKA),
     ],
@@ -89,7 +88,17 @@ def test_commands_that_connect_by_mqtt_say_so(
 def test_a_queue_is_not_recorded(config: Write, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["record", "OUT", "--config", config(SQS)]) == 2
     said = capsys.readouterr().err
-    assert "source = sqs: cannot be recorded: messages that are received are missing" in said
+    assert "source = sqs: cannot be recorded: the daemon would lack each message" in said
+
+
+def test_mqtt_delivers_nothing_of_the_past(
+    config: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    mqtt = "mqtt: {endpoint: localhost, tls: false, transport: aiomqtt}\n"
+    assert main(["record", str(out), "--start", "2h", "--config", config(mqtt)]) == 2
+    assert "--start: has no effect with source: mqtt" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_client_id_is_for_mqtt(config: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,6 +113,10 @@ NOT_RUN = {
         for words in ("presenced kafka create-topics", "sqlite3 -readonly")
     },
     (
+        "docs/how-to/recordings.md",
+        "presenced record --config presenced.yaml --start",
+    ): "needs a cluster; tests/streams/test_record_kafka.py does the same",
+    (
         "docs/how-to/scale-out.md",
         "echo 'PRESENCED_",
     ): "needs root and systemd; see tests/test_units.py",

@@ -1,10 +1,8 @@
 """`presenced record` against a real mosquitto, beside a real daemon."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,79 +11,25 @@ import pytest
 
 from brokers import Mosquitto, lifecycle_events
 from daemons import Daemon
+from recorder_process import COMMAND, ENVIRONMENT, RecorderProcess, replayed
 from waiting import wait_for
 
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
-COMMAND = (sys.executable, "-m", "presenced")
 ODD = [("$aws/events/presence/connected/x", b"\xff\x00"), ("$aws/events/odd", b'{"a": [1]}')]
 
 
-class Recorder:
-    """`presenced record` as a process."""
-
-    def __init__(self, daemon: Daemon, out: Path, log_file: Path, *arguments: str) -> None:
-        self.out = out
-        self.log_file = log_file
-        with self.log_file.open("wb") as log:
-            self._process = subprocess.Popen(
-                [*COMMAND, "record", "--config", str(daemon.config), *arguments, str(out)],
-                stdout=log,
-                stderr=log,
-                env=ENVIRONMENT,
-            )
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text()
-
-    def wait_until_subscribed(self) -> None:
-        wait_for(lambda: "subscription granted" in self.log, what="the subscription")
-
-    def holds(self, count: int) -> bool:
-        return sum(path.read_bytes().count(b"\n") for path in self.files) == count
-
-    @property
-    def files(self) -> list[Path]:
-        return sorted(self.out.parent.glob(f"{self.out.name}*"))
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        self._process.send_signal(number)
-        return self.wait()
-
-    def wait(self) -> int:
-        return self._process.wait(20)
-
-    def kill(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-
-
 @pytest.fixture
-def recorder_of(tmp_path: Path) -> Iterator[Callable[..., Recorder]]:
-    made: list[Recorder] = []
+def recorder_of(tmp_path: Path) -> Iterator[Callable[..., RecorderProcess]]:
+    made: list[RecorderProcess] = []
 
-    def make(daemon: Daemon, *arguments: str, out: Path | None = None) -> Recorder:
+    def make(daemon: Daemon, *arguments: str, out: Path | None = None) -> RecorderProcess:
         log_file = tmp_path / f"recorder-{len(made)}.log"
         out = out or tmp_path / "recording.jsonl"
-        made.append(Recorder(daemon, out, log_file, *arguments))
+        made.append(RecorderProcess(daemon.config, out, log_file, *arguments))
         return made[-1]
 
     yield make
     for each in made:
         each.kill()
-
-
-def replayed(files: list[Path]) -> list[dict[str, Any]]:
-    recording = b"".join(path.read_bytes() for path in files)
-    done = subprocess.run(
-        [*COMMAND, "replay", "--print", "clients", "-"],
-        input=recording,
-        capture_output=True,
-        check=True,
-        env=ENVIRONMENT,
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +52,7 @@ def test_what_arrives_is_recorded_beside_the_daemon(
     broker: Mosquitto = broker_of()
     daemon: Daemon = daemon_of(broker=broker, mqtt=mqtt)
     daemon.wait_until_ready()
-    recorder: Recorder = recorder_of(daemon, "--max-size", "10kB")
+    recorder: RecorderProcess = recorder_of(daemon, "--max-size", "10kB")
     recorder.wait_until_subscribed()
     events = [*lifecycle_events(200), *ODD]
     broker.publish(events)
@@ -135,7 +79,7 @@ def test_what_arrives_is_recorded_beside_the_daemon(
 
 def test_names_that_nobody_can_read(broker_of: Any, daemon_of: Any, recorder_of: Any) -> None:
     broker: Mosquitto = broker_of()
-    recorder: Recorder = recorder_of(daemon_of(broker=broker, start=False), "--anonymize")
+    recorder: RecorderProcess = recorder_of(daemon_of(broker=broker, start=False), "--anonymize")
     recorder.wait_until_subscribed()
     broker.publish([*lifecycle_events(20), ("$aws/events/thing/device-1", b"device-1 {")])
     wait_for(lambda: recorder.holds(21), what="all messages in the file")
@@ -148,7 +92,9 @@ def test_names_that_nobody_can_read(broker_of: Any, daemon_of: Any, recorder_of:
 
 
 def test_a_recording_ends_by_itself(broker_of: Any, daemon_of: Any, recorder_of: Any) -> None:
-    recorder: Recorder = recorder_of(daemon_of(broker=broker_of(), start=False), "--duration", "1s")
+    recorder: RecorderProcess = recorder_of(
+        daemon_of(broker=broker_of(), start=False), "--duration", "1s"
+    )
     assert recorder.wait() == 0
     assert "Recorded 0 messages, 0 bytes in 1 file." in recorder.log
 
@@ -157,7 +103,7 @@ def test_it_goes_on_after_the_broker_was_down(
     broker_of: Any, daemon_of: Any, recorder_of: Any
 ) -> None:
     broker: Mosquitto = broker_of()
-    recorder: Recorder = recorder_of(daemon_of(broker=broker, start=False))
+    recorder: RecorderProcess = recorder_of(daemon_of(broker=broker, start=False))
     recorder.wait_until_subscribed()
     broker.publish(lifecycle_events(2))
     wait_for(lambda: recorder.holds(2))
@@ -169,14 +115,14 @@ def test_it_goes_on_after_the_broker_was_down(
 
 
 def test_a_broker_that_is_never_there(daemon_of: Any, recorder_of: Any) -> None:
-    recorder: Recorder = recorder_of(daemon_of(start=False), "--duration", "2s")
+    recorder: RecorderProcess = recorder_of(daemon_of(start=False), "--duration", "2s")
     assert recorder.wait() == 1
     assert "No connection was ever accepted" in recorder.log
 
 
 def test_nothing_is_overwritten(daemon_of: Any, recorder_of: Any, tmp_path: Path) -> None:
     (tmp_path / "recording.jsonl").write_text("earlier")
-    recorder: Recorder = recorder_of(daemon_of(start=False))
+    recorder: RecorderProcess = recorder_of(daemon_of(start=False))
     assert recorder.wait() == 1
     assert "exists already" in recorder.log
     assert (tmp_path / "recording.jsonl").read_text() == "earlier"
@@ -186,7 +132,7 @@ def test_what_cannot_be_written_is_not_acknowledged(
     broker_of: Any, daemon_of: Any, recorder_of: Any, small_disk: Path, fill_up: Callable[[], Path]
 ) -> None:
     broker: Mosquitto = broker_of()
-    recorder: Recorder = recorder_of(
+    recorder: RecorderProcess = recorder_of(
         daemon_of(broker=broker, start=False), out=small_disk / "recording.jsonl"
     )
     recorder.wait_until_subscribed()
@@ -206,7 +152,7 @@ def test_what_cannot_be_written_is_not_acknowledged(
 
 def test_a_pattern_that_anonymous_names_cannot_keep(daemon_of: Any, recorder_of: Any) -> None:
     daemon: Daemon = daemon_of(start=False, presence={"ignore_clients": ["lab-?"]})
-    recorder: Recorder = recorder_of(daemon, "--anonymize")
+    recorder: RecorderProcess = recorder_of(daemon, "--anonymize")
     assert recorder.wait() == 2
     assert "presence.ignore_clients = lab-?: with --anonymize it cannot" in recorder.log
     assert not recorder.out.exists()

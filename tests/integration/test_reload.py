@@ -17,7 +17,6 @@ from certificates import Certificates
 from command_runner import CommandRunner
 from daemons import Daemon
 from documentation import block
-from statefiles import let_others_in
 
 # A process that has a state file, as `presenced state` has it for a moment.
 HOLD = """
@@ -173,11 +172,11 @@ def test_without_either_it_says_what_to_do(daemon_of: Any) -> None:
     assert reloads(daemon) == 0
 
 
-def test_another_user_is_told_who_may(daemon: Daemon, tmp_path: Path) -> None:
+def test_another_user_is_told_who_may(open_directory: Path) -> None:
     if os.geteuid() != 0:
         missing("becoming another user needs root")
-    let_others_in(daemon.config.parent)
-    let_others_in(tmp_path)
+    path = open_directory / "presenced.db"
+    daemon = Daemon(open_directory, state={"path": str(path)})
     # Imports come first: the other user may not be let in where Python lies.
     code = (
         "import os, sys; from pathlib import Path; from presenced.cli import build_parser, main\n"
@@ -186,11 +185,15 @@ def test_another_user_is_told_who_may(daemon: Daemon, tmp_path: Path) -> None:
         "os.setgid(65534); os.setuid(65534)\n"
         "sys.exit(main(['reload', '--config', sys.argv[1]]))"
     )
-    for mode in (0o600, 0o644):
-        (tmp_path / "presenced.db.lock").chmod(mode)
-        done = reload(daemon.config, code=code)
-        assert done.returncode == 1
-        assert "run this command as root, or as the user that presenced runs as" in done.stderr
-    assert reloads(daemon) == 0
-    daemon.signal(signal.SIGTERM)
-    assert daemon.wait(10) == 0
+    try:
+        daemon.start()
+        for mode in (0o600, 0o644):
+            path.with_name("presenced.db.lock").chmod(mode)
+            done = reload(daemon.config, code=code)
+            assert done.returncode == 1
+            assert "run this command as root, or as the user that presenced runs as" in done.stderr
+        assert reloads(daemon) == 0
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait(10) == 0
+    finally:
+        daemon.stop()

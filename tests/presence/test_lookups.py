@@ -4,7 +4,12 @@ import pytest
 
 from histories import lifecycle
 from presenced.presence import Presence, PresenceRules, State
-from presenced.presence.lookups import LONGEST_QUEUE, LOOKUP_TIMEOUT, VerifyOffline
+from presenced.presence.lookups import (
+    LONGEST_QUEUE,
+    LOOKUP_TIMEOUT,
+    LookupBudget,
+    VerifyOffline,
+)
 from presenced.presence.record import Row
 from recorders import fire
 
@@ -17,18 +22,25 @@ class Bench:
 
     def __init__(self, number: int = 1, mode: VerifyOffline = "always", rate: float = 50) -> None:
         self.presence = Presence(PresenceRules(offline_delay=DELAY))
-        self.presence.lookups.use(mode, rate)
+        self.budget = LookupBudget(rate)
+        self.presence.lookups.use(mode, self.budget)
         self.now = NOON
         for client in range(number):
             for connected in (True, False):
-                event = lifecycle(
-                    connected=connected,
-                    timestamp=round(NOON * 1000),
-                    version=1,
-                    session="s",
-                    client_id=f"c{client}",
-                )
-                self.presence.apply(event, self.now, self.now)
+                self.hear(f"c{client}", connected=connected)
+
+    def hear(
+        self, client_id: str = "c0", *, connected: bool, at: float | None = None, version: int = 1
+    ) -> None:
+        """Apply an event of now, or of another time; each version has a session of its own."""
+        event = lifecycle(
+            connected=connected,
+            timestamp=round((self.now if at is None else at) * 1000),
+            version=version,
+            session=f"s{version}",
+            client_id=client_id,
+        )
+        self.presence.apply(event, self.now, self.now)
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -136,7 +148,7 @@ def test_an_answer_that_an_event_beats_does_not_make_the_client_wait_again() -> 
     bench.presence.lookups.take(bench.now)
     row = Row("c0", False, None, NOON, bench.presence.gap_epoch, "GetConnection", is_answer=True)
     late = lifecycle(
-        connected=False, timestamp=round(NOON * 1000), version=1, session="s", client_id="c0"
+        connected=False, timestamp=round(NOON * 1000), version=1, session="s1", client_id="c0"
     )
     assert bench.presence.record.merge(row, bench.now, late) is None
     bench.wait(LOOKUP_TIMEOUT)
@@ -187,23 +199,9 @@ def test_a_row_from_the_future_counts_from_when_it_was_asked_for() -> None:
 def test_a_connect_ends_the_wait() -> None:
     bench = Bench()
     bench.wait(DELAY)
-    back = lifecycle(
-        connected=True,
-        timestamp=round(bench.now * 1000),
-        version=2,
-        session="t",
-        client_id="c0",
-    )
-    bench.presence.apply(back, bench.now, bench.now)
+    bench.hear(connected=True, version=2)
     assert bench.state() is State.ONLINE
-    gone = lifecycle(
-        connected=False,
-        timestamp=round(bench.now * 1000),
-        version=2,
-        session="t",
-        client_id="c0",
-    )
-    bench.presence.apply(gone, bench.now, bench.now)
+    bench.hear(connected=False, version=2)
     bench.wait(DELAY)
     assert bench.state() is State.PENDING, "it is looked up again"
 
@@ -241,14 +239,7 @@ def test_a_client_that_connects_gives_its_turn_to_the_next() -> None:
     bench.presence.lookups.take(bench.now)
     bench.wait(DELAY)
     assert bench.state("c2") is State.OFFLINE
-    back = lifecycle(
-        connected=True,
-        timestamp=round(bench.now * 1000),
-        version=2,
-        session="t",
-        client_id="c0",
-    )
-    bench.presence.apply(back, bench.now, bench.now)
+    bench.hear(connected=True, version=2)
     assert bench.presence.lookups.take(bench.now) == ["c1"]
 
 
@@ -317,14 +308,7 @@ def test_a_copy_of_a_disconnect_after_its_connection_was_seen_again_is_a_duplica
     bench.presence.lookups.take(bench.now)
     bench.answer("c0", connected=True)
     for _ in range(3):
-        copy = lifecycle(
-            connected=False,
-            timestamp=round(NOON * 1000),
-            version=1,
-            session="s",
-            client_id="c0",
-        )
-        bench.presence.apply(copy, bench.now, bench.now)
+        bench.hear(connected=False, at=NOON)
     counts = bench.presence.counts
     assert bench.state() is State.ONLINE
     assert (counts.ignored["duplicate"], counts.offline_prevented) == (3, 1)
@@ -336,14 +320,7 @@ def test_a_row_of_before_a_gap_takes_no_later_verification_away() -> None:
     bench.wait(DELAY)
     row = Row("c0", False, round(NOON * 1000), bench.now, bench.presence.gap_epoch, "SearchIndex")
     bench.presence.note_gap(bench.now)
-    back = lifecycle(
-        connected=True,
-        timestamp=round(bench.now * 1000),
-        version=2,
-        session="t",
-        client_id="c0",
-    )
-    bench.presence.apply(back, bench.now, bench.now)
+    bench.hear(connected=True, version=2)
     assert not bench.is_unverified()
     confirming = Row("c0", True, round(bench.now * 1000), bench.now, row.gap_epoch, "SearchIndex")
     assert bench.presence.record.merge(confirming, bench.now) is None
@@ -366,3 +343,39 @@ def test_nothing_is_wanted_when_aws_is_not_asked() -> None:
     bench.wait(DELAY)
     assert bench.presence.lookups.take(bench.now) == []
     assert bench.state() is State.OFFLINE
+
+
+def test_fleets_that_share_a_budget_wait_for_it_together() -> None:
+    one, other = Bench(4, rate=2), Bench(4, rate=2)
+    other.presence.lookups.use("always", one.budget)
+    one.wait(DELAY)
+    other.wait(DELAY)
+    states = [bench.state(f"c{number}") for bench in (one, other) for number in range(4)]
+    assert states.count(State.PENDING) == 2 + int(2 * LONGEST_QUEUE)
+    assert states.count(State.OFFLINE) == 3
+    one.presence.lookups.use("never", None)
+    assert len(other.presence.lookups.take(other.now)) == 1, "no place is kept for the first"
+
+
+def test_a_budget_that_grows_or_shrinks_counts_at_once() -> None:
+    bench = Bench(10, rate=10)
+    bench.budget.use_rate(1)
+    bench.wait(DELAY)
+    waiting = [
+        client_id for client_id in bench.presence.clients if bench.state(client_id) is State.PENDING
+    ]
+    assert len(waiting) == 1 + int(LONGEST_QUEUE)
+    bench.budget.use_rate(100)
+    bench.wait(1)
+    assert len(bench.presence.lookups.take(bench.now)) == 10
+
+
+def test_without_any_budget_clients_go_offline_and_are_looked_up_later() -> None:
+    bench = Bench(2)
+    bench.presence.lookups.use("always", LookupBudget(0.0))
+    bench.wait(DELAY)
+    assert bench.state() is State.OFFLINE
+    assert bench.is_unverified()
+    assert bench.presence.lookups.take(bench.now) == []
+    bench.presence.lookups.use("always", LookupBudget(50.0))
+    assert bench.presence.lookups.take(bench.now) == ["c0", "c1"]

@@ -9,7 +9,7 @@ from benchmarks.lost_events import wrong
 from histories import lifecycle
 from presenced.events.model import LifecycleEvent
 from presenced.presence import OrderingRules, Presence, PresenceRules, State
-from presenced.presence.lookups import VerifyOffline
+from presenced.presence.lookups import LookupBudget, VerifyOffline
 from presenced.presence.record import Row
 
 T = 120.0
@@ -96,7 +96,7 @@ class World:
     def __init__(self, truth: Truth, mode: VerifyOffline) -> None:
         self.truth = truth
         self.presence = Presence(RULES)
-        self.presence.lookups.use(mode, 1000.0)
+        self.presence.lookups.use(mode, LookupBudget(1000.0))
         self.now = START - 1
 
     def advance(self, to: float) -> None:

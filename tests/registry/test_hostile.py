@@ -2,7 +2,6 @@
 
 from random import Random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,11 +97,8 @@ def test_a_thing_in_more_groups_than_there_is_room_for() -> None:
     assert len(census.inventory.things.live["a"].memberships) == 64
 
 
-def test_only_the_last_tombstones_are_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("presenced.registry.objects._MAX_TOMBSTONES", 2)
-    things = ObjectStore(Thing)
+def test_only_the_last_tombstones_are_kept() -> None:
+    things = ObjectStore(Thing, limit=2)
     changed = []
     for name in "abc":
         things.put(things.get_or_create(name))

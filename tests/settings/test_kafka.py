@@ -17,6 +17,7 @@ PLAIN = "protocol: SASL_SSL, mechanism: PLAIN"
 @pytest.mark.parametrize(
     ("keys", "key", "message"),
     [
+        ("bootstrap_servers: 'a, b:2'", "bootstrap_servers", 'did you mean ["a:9092", "b:2"]?'),
         ("bootstrap_servers: 'a:1, b:2'", "bootstrap_servers", 'did you mean ["a:1", "b:2"]?'),
         ("bootstrap_servers: a:1", "bootstrap_servers", "must be a list of HOST:PORT"),
         ("bootstrap_servers: [a]", "bootstrap_servers[0]", "did you mean a:9092?"),
@@ -133,11 +134,13 @@ def test_brokers_of_msk_name_the_region_that_iam_needs(load):
     assert load(msk + iam).brokers_region == "eu-west-1"
 
 
-def test_aws_is_not_asked_who_is_connected(load):
-    problem = load.problem(f"{KAFKA}aws: {{region: eu-west-1}}\nreconcile: {{enabled: true}}\n")
-    assert problem.key == "reconcile.enabled"
-    assert "not available with source: kafka" in problem.message
-    load(f"{KAFKA}reconcile: {{enabled: false}}\n")
+def test_asking_aws_needs_a_region_and_an_address(load):
+    enabled = "reconcile: {enabled: true}\n"
+    assert load.problem(KAFKA + enabled).key == "aws.region"
+    assert load.problem(f"{KAFKA}aws: {{region: eu-west-1}}\n{enabled}").key == "aws.data_url"
+    url = "https://a1b2-ats.iot.eu-west-1.amazonaws.com"
+    settings = load(f"{KAFKA}aws: {{region: eu-west-1, data_url: '{url}'}}\n{enabled}")
+    assert settings.reconcile.enabled
 
 
 def test_other_sources_need_nothing_of_this_section(load):

@@ -27,7 +27,7 @@ from presenced.store.schema import (
     ThingRow,
     ThingTypeRow,
 )
-from statefiles import client_row, clients_in, fill, let_others_in, of_clients, query, thing_row
+from statefiles import client_row, clients_in, fill, of_clients, query, thing_row
 
 PAGE = 4096
 
@@ -454,14 +454,13 @@ except StateUnusableError as error:
 
 
 @pytest.mark.parametrize("has_file", [False, True])
-def test_a_read_only_directory_is_an_error_with_its_remedy(path, has_file):
+def test_a_read_only_directory_is_an_error_with_its_remedy(open_directory, has_file):
     if os.geteuid() != 0:
         missing("becoming a user who may not write needs root")
+    path = open_directory / "presenced.db"
     if has_file:
         fill(path, ["a"])
-    directory = path.parent
-    let_others_in(directory)
-    directory.chmod(0o555)
+    open_directory.chmod(0o555)
     done = subprocess.run(
         [sys.executable, "-c", OPEN_AS_NOBODY, str(path)],
         capture_output=True,

@@ -12,13 +12,14 @@ import pytest
 import yaml
 
 from brokers import missing
+from command_line import run_here
 from presenced.settings import DEFAULT_CONFIG
 from presenced.store.changes import Changes
 from presenced.store.errors import StateDamagedError, StateError, StateUnusableError
 from presenced.store.file import StateFile
 from presenced.store.format import VERSION
 from presenced.store.tools import client, export, forget, summary
-from statefiles import client_row, clients_in, fill, let_others_in, of_clients, query, thing_row
+from statefiles import client_row, clients_in, fill, of_clients, query, thing_row
 from waiting import until
 from writer_runs import Run
 
@@ -199,12 +200,14 @@ def test_a_newer_file_is_not_guessed_at(path):
         summary(path)
 
 
-def as_nobody(
-    code: str, path: Path, *, reachable: Path | None = None
-) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def open_path(open_directory: Path) -> Path:
     if os.geteuid() != 0:
         missing("becoming another user needs root")
-    let_others_in(reachable or path.parent)
+    return open_directory / "presenced.db"
+
+
+def as_nobody(code: str, path: Path) -> subprocess.CompletedProcess[str]:
     # Imports come first: the other user may not be let in where Python lies.
     become = (
         "import os, sys; from pathlib import Path\n"
@@ -220,60 +223,44 @@ def as_nobody(
 
 
 @pytest.mark.parametrize("seen_before", [False, True])
-def test_a_user_with_read_access_sees_the_file_of_a_stopped_daemon(path, seen_before):
-    fill(path, ["a"])
-    path.chmod(0o644)
+def test_a_user_with_read_access_sees_the_file_of_a_stopped_daemon(open_path, seen_before):
+    fill(open_path, ["a"])
+    open_path.chmod(0o644)
     if seen_before:
-        summary(path)  # by root, who leaves a log of no length
-    done = as_nobody("print(summary(Path(sys.argv[1])).clients)", path)
+        summary(open_path)  # by root, who leaves a log of no length
+    done = as_nobody("print(summary(Path(sys.argv[1])).clients)", open_path)
     assert done.stdout == "{'online': 1}\n", done.stderr
 
 
-def test_a_user_without_write_access_is_an_error_with_its_remedy(path):
-    fill(path, ["a"])
-    path.chmod(0o644)
-    done = as_nobody("forget(Path(sys.argv[1]), ['a'])", path)
-    assert f"StateUnusableError: the state file {path} cannot be used" in done.stderr
+def test_a_user_without_write_access_is_an_error_with_its_remedy(open_path):
+    fill(open_path, ["a"])
+    open_path.chmod(0o644)
+    done = as_nobody("forget(Path(sys.argv[1]), ['a'])", open_path)
+    assert f"StateUnusableError: the state file {open_path} cannot be used" in done.stderr
     assert "run this command as root" in done.stderr
 
 
-def test_a_directory_that_the_user_may_not_search_is_an_error_with_its_remedy(tmp_path):
-    path = tmp_path / "closed" / "presenced.db"
+def test_a_directory_that_the_user_may_not_search_is_an_error_with_its_remedy(open_path):
+    path = open_path.with_name("closed") / "presenced.db"
     path.parent.mkdir(mode=0o700)
     fill(path, ["a"])
     for function in ("summary", "StateFile.open"):
-        done = as_nobody(f"{function}(Path(sys.argv[1]))", path, reachable=tmp_path)
+        done = as_nobody(f"{function}(Path(sys.argv[1]))", path)
         error = f"StateUnusableError: the state file {path} cannot be used: Permission denied; "
         assert error in done.stderr
 
 
-def test_root_leaves_nothing_behind_that_keeps_the_daemons_user_out(tmp_path):
-    if os.geteuid() != 0:
-        missing("becoming another user needs root")
-    directory = tmp_path / "state"
-    directory.mkdir()
-    path = directory / "presenced.db"
+def test_root_leaves_nothing_behind_that_keeps_the_daemons_user_out(open_path):
+    path = open_path
     fill(path, ["a", "b"])
     path.with_name("presenced.db.lock").unlink()
-    for each in (directory, path):
+    for each in (path.parent, path):
         os.chown(each, 65534, 65534)
     forget(path, ["a"])
     summary(path)
     code = "file = StateFile.open(Path(sys.argv[1])); print(file.commit(Changes()))"
     done = as_nobody(code, path)
     assert done.stdout == "0\n", done.stderr
-
-
-def presenced(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
-    return subprocess.run(
-        [sys.executable, "-m", "presenced", "state", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=clean | environ,
-    )
 
 
 @pytest.fixture
@@ -285,27 +272,27 @@ def config(path, tmp_path):
 
 def test_the_command_shows(path, config):
     fill(path, ["a", "esc\x1b[31m"])
-    done = presenced("show", "--config", str(config))
+    done = run_here("state", "show", "--config", str(config))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{path}: format {VERSION}, ")
     assert "not in use" in done.stdout
     assert ["online", "2"] in [line.split() for line in done.stdout.splitlines()]
-    done = presenced("show", "--config", str(config), "a")
+    done = run_here("state", "show", "--config", str(config), "a")
     assert "last event       connected, 1970-01-01T00:00:01.500Z\n" in done.stdout
     assert "reason" not in done.stdout
-    done = presenced("show", "--file", str(path), "esc\x1b[31m")
+    done = run_here("state", "show", "--file", str(path), "esc\x1b[31m")
     assert "client           esc\\x1b[31m\n" in done.stdout
-    done = presenced("show", "--file", str(path), "b")
+    done = run_here("state", "show", "--file", str(path), "b")
     assert (done.returncode, done.stdout) == (1, f"{path} knows no client b.\n")
 
 
 def test_the_command_forgets_and_exports(path, config):
     fill(path, ["a", "b", "c"])
-    done = presenced("forget", "--config", str(config), "a", "x")
+    done = run_here("state", "forget", "--config", str(config), "a", "x")
     assert done.returncode == 1
     assert done.stdout == "a: forgotten\nx: not known\n"
     config.write_text("{}\n")
-    done = presenced("export", "--config", str(config), STATE_DIRECTORY=str(path.parent))
+    done = run_here("state", "export", "--config", str(config), STATE_DIRECTORY=str(path.parent))
     assert [json.loads(line)["client_id"] for line in done.stdout.splitlines()] == ["b", "c"]
 
 
@@ -313,25 +300,25 @@ def test_the_command_needs_no_configuration_if_the_environment_names_the_file(pa
     if DEFAULT_CONFIG.exists():
         pytest.skip(f"this machine has {DEFAULT_CONFIG}")
     fill(path, ["a"])
-    assert '"client_id":"a"' in presenced("export", STATE_DIRECTORY=str(path.parent)).stdout
-    assert '"client_id":"a"' in presenced("export", PRESENCED_STATE__PATH=str(path)).stdout
-    done = presenced("show")
+    assert '"client_id":"a"' in run_here("state", "export", STATE_DIRECTORY=str(path.parent)).stdout
+    assert '"client_id":"a"' in run_here("state", "export", PRESENCED_STATE__PATH=str(path)).stdout
+    done = run_here("state", "show")
     assert done.returncode == 1
     assert f"there is no configuration {DEFAULT_CONFIG}" in done.stderr
     missing = path.with_name("missing.yaml")
-    done = presenced("show", "--config", str(missing), STATE_DIRECTORY=str(path.parent))
+    done = run_here("state", "show", "--config", str(missing), STATE_DIRECTORY=str(path.parent))
     assert (done.returncode, done.stderr) == (2, f"presenced: {missing}: no such file\n")
 
 
 def test_the_command_reports_what_is_wrong(path, config):
-    done = presenced("show", "--config", str(config))
+    done = run_here("state", "show", "--config", str(config))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"presenced: there is no state file {path}")
     config.write_text("{}\n")
-    done = presenced("show", "--config", str(config))
+    done = run_here("state", "show", "--config", str(config))
     assert done.returncode == 1
     assert "set state.path, or name it by --file" in done.stderr
-    assert presenced("forget", "--config", str(config)).returncode == 2
+    assert run_here("state", "forget", "--config", str(config)).returncode == 2
 
 
 def test_a_file_that_cannot_be_read_is_an_error(path):

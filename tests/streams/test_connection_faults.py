@@ -20,7 +20,7 @@ from presenced.system import log
 
 def connect(section: dict[str, Any]) -> Cluster:
     kafka = KafkaSettings.model_validate(section)
-    cluster = Cluster(kafka, partial(client_config, kafka, FileSnapshot()))
+    cluster = Cluster(kafka, partial(client_config, kafka, FileSnapshot()), None)
     cluster.connect()
     return cluster
 
@@ -122,7 +122,7 @@ def test_it_is_told_apart(
 ) -> None:
     login, cause, expected = FAULTS[case]
     fault = fault_of(settings_of(kafka, **login(kafka, certificates, tmp_path)))
-    assert fault.cause is cause, fault
+    assert fault.reason is cause, fault
     assert expected in str(fault)
     assert fault.remedy
 
@@ -159,9 +159,9 @@ def test_a_token_that_the_brokers_do_not_take(kafka: Kafka, certificates: Certif
 
     make_config = partial(client_config, settings, FileSnapshot(), tokens=tokens)
     with pytest.raises(KafkaFaultError) as failed:
-        Cluster(settings, make_config).connect()
+        Cluster(settings, make_config, None).connect()
     assert asked
-    assert failed.value.fault.cause is Cause.AUTHENTICATION
+    assert failed.value.fault.reason is Cause.AUTHENTICATION
     assert "does not accept the credentials of AWS" in str(failed.value)
     assert "kafka-cluster:Connect" in str(failed.value)
     assert "dG9rZW4" not in str(failed.value)

@@ -14,9 +14,13 @@ import pytest
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 
 from certificates import Certificates
+from emulator_aws import Fleet as Account
+from emulator_aws import in_thread
 from kafka_config import TOPICS, by_certificate, by_password, settings_of, write_config
 from kafka_server import Kafka
 from presenced.cli import main
+from presenced_emulator.aws.server import AwsServer
+from presenced_emulator.certificates import issue
 
 Step = dict[str, str]
 
@@ -30,12 +34,15 @@ class Doctor:
 
     def __call__(self, section: dict[str, Any], **more: Any) -> dict[str, Step]:
         """The steps by name."""
+        return by_name(self.report(section, **more)["connections"][0]["steps"])
+
+    def report(self, section: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """The whole report."""
         config = write_config(self._directory, section, **more)
         status = main(["doctor", "--config", config, "--json"])
-        report = json.loads(self._capsys.readouterr().out)
+        report: dict[str, Any] = json.loads(self._capsys.readouterr().out)
         assert report["ok"] is (status == 0)
-        steps: list[Step] = report["connections"][0]["steps"]
-        return {step["step"]: step for step in steps}
+        return report
 
     def create_topics(self, section: dict[str, Any], kafka: Kafka) -> None:
         """Create the topics of a section, as an administrator."""
@@ -47,6 +54,10 @@ class Doctor:
         config = write_config(self._directory, admin)
         assert main(["kafka", "create-topics", "--config", config, "--partitions", "2"]) == 0
         self._capsys.readouterr()
+
+
+def by_name(steps: list[Step]) -> dict[str, Step]:
+    return {step["step"]: step for step in steps}
 
 
 @pytest.fixture
@@ -124,6 +135,19 @@ def test_a_wrong_setting_of_a_topic(kafka: Kafka, doctor: Doctor) -> None:
     assert "kafka-configs.sh" in said
 
 
+def test_a_lease_that_is_longer_than_the_session_of_the_group_is_a_warning(
+    kafka: Kafka, doctor: Doctor
+) -> None:
+    section = settings_of(kafka, lease="20s")
+    doctor.create_topics(section, kafka)
+    group = doctor(section)[f"group {section['group']}"]
+    assert group["status"] == "warning"
+    assert "after 6s without a heartbeat" in group["detail"]
+    assert group["remedy"].startswith("Set kafka.lease to at most 5s500ms, or raise")
+    kafka.configure_group(section["group"], "consumer.session.timeout.ms", "30000")
+    assert doctor(section)[f"group {section['group']}"]["status"] == "ok"
+
+
 def test_a_short_retention_is_a_warning(kafka: Kafka, doctor: Doctor) -> None:
     section = settings_of(kafka)
     doctor.create_topics(section, kafka)
@@ -192,6 +216,11 @@ def test_each_missing_permission_is_told_with_the_command_that_grants_it(
             grant(kafka, said)
     else:
         pytest.fail(str(found))
+    group = f"group {section['group']}"
+    assert doctor(section)[group]["status"] == "ok"
+    step = doctor(section | {"lease": "60s"})[group]
+    assert "by Kafka's defaults: the lease is 40s instead" in step["detail"]
+    assert "grant this user DescribeConfigs" in step["remedy"]
     assert {f"topic {section[key]}" for key in TOPICS} <= seen
     assert f"permissions for {section['state_topic']}" in seen
     assert {f"group {section['group']}", "transactions"} <= seen
@@ -346,3 +375,48 @@ def test_people_see_the_steps(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"Kafka at {kafka.bootstrap}"
     assert lines[-1] == "Everything is well."
+
+
+def test_it_makes_the_requests_of_a_worker_that_asks_aws(
+    kafka: Kafka, doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = settings_of(kafka)
+    doctor.create_topics(section, kafka)
+    account = Account()
+    account.create("pump")
+    with in_thread(AwsServer(account.account, issue(tmp_path).aws, seed=1)) as server:
+        credentials = server.issue("presenced-role")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", credentials.access_key_id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key)
+        monkeypatch.setenv("AWS_SESSION_TOKEN", credentials.session_token)
+        server.faults.denied.add("GetConnection")
+        url = server.http_url
+        aws = {"region": "eu-west-1", "iot_url": url, "data_url": url}
+        report = doctor.report(section, aws=aws, reconcile={"enabled": True})
+    steps = by_name(report["aws"])
+    assert list(failed(steps)) == ["GetConnection"]
+    assert {"SearchIndex", "DescribeThingGroup"} <= set(steps)
+    assert not any("subscriptions" in step for step in steps), "rules subscribe to nothing"
+    assert failed(by_name(report["connections"][0]["steps"])) == {}
+
+
+def test_a_worker_that_asks_aws_must_write_events(
+    kafka: Kafka, doctor: Doctor, certificates: Certificates, tmp_path: Path
+) -> None:
+    section = settings_of(kafka, **by_password(kafka, certificates, tmp_path))
+    doctor.create_topics(section, kafka)
+    url = "https://localhost:1"
+    aws = {"region": "eu-west-1", "iot_url": url, "data_url": url}
+    step = f"permissions for {section['topic']}"
+    for _ in range(8):
+        found = failed(doctor(section))
+        if not found:
+            break
+        for said in found.values():
+            grant(kafka, said)
+    report = doctor.report(section, aws=aws, reconcile={"enabled": True})
+    found = failed(by_name(report["connections"][0]["steps"]))
+    assert list(found) == [step]
+    assert grant(kafka, found[step]) == ["Write"]
+    report = doctor.report(section, aws=aws, reconcile={"enabled": True})
+    assert failed(by_name(report["connections"][0]["steps"])) == {}

@@ -33,7 +33,7 @@ def examined(queue_url: str) -> tuple[Report, list[str]]:
 
 
 def statuses(report: Report) -> dict[str, Status]:
-    return {step: finding.status for step, finding in report.aws}
+    return {step: finding.status for step, finding in report.connections["sqs"]}
 
 
 def unique() -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from daemons import Samples
 from kafka_fleet import Worker
@@ -255,6 +255,33 @@ def test_the_whole_group_restarts_without_applying_anything_twice(plant: Plant) 
     worker.wait_until_ready()
     plant.run_job()
     plant.wait_until_true()
+
+
+def test_a_transaction_that_never_ends_holds_no_events_back(kafka: Kafka, plant: Plant) -> None:
+    worker = plant.add_worker()
+    found(plant)
+    plant.wait_until_true()
+    worker.signal(signal.SIGTERM)
+    worker.wait(20)
+    group, server = plant.topics["topic"], {"bootstrap.servers": kafka.bootstrap}
+    hanging = Producer(
+        server | {"transactional.id": f"{group}-x", "transaction.timeout.ms": 300000}
+    )
+    hanging.init_transactions(30)
+    hanging.begin_transaction()
+    positions = [TopicPartition(group, number, 0) for number in range(PARTITIONS)]
+    positions.append(TopicPartition(plant.topics["global_topic"], 0, 0))
+    tool = Consumer(server | {"group.id": group})
+    hanging.send_offsets_to_transaction(positions, tool.consumer_group_metadata(), 30)
+    try:
+        worker.start()
+        worker.wait_until_ready()
+        plant.publish(plant.registry.create_type("motor", time.time(), searchable=()))
+        plant.run_job()
+        plant.wait_until_true()
+    finally:
+        hanging.abort_transaction(30)
+        tool.close()
 
 
 def test_groups_arrive_after_the_broker_has_crashed(kafka_of: Any, tmp_path: Path) -> None:

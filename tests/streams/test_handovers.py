@@ -4,7 +4,6 @@ import contextlib
 import json
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from kafka_config import settings_of
 from kafka_fleet import Publisher, View, Worker
 from kafka_server import Kafka
-from waiting import wait_for
+from waiting import repeated, wait_for
 
 PARTITIONS = 12
 EVERY_PARTITION = set(range(PARTITIONS))
@@ -87,6 +86,7 @@ def test_a_worker_that_wakes_shows_nothing_of_partitions_that_moved(group: Group
     wait_for(group.settled(sleeper, other), timeout=60, what="both workers have their share")
     before = sleeper.view()
     assert before
+    assert sleeper.value("presenced_state_commits_total")
     sleeper.pause()
     wait_for(group.settled(other), timeout=60, what="the other worker has all")
     group.publisher.report(*CLIENTS, connected=False)  # what the sleeper knows is wrong now
@@ -134,22 +134,11 @@ class Scrapes:
     def __init__(self, worker: Worker) -> None:
         self.views: list[View] = []
         self._worker = worker
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> "Scrapes":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.wait(0.02):
-            view = self._worker.view()
-            assert view is not None
-            self.views.append(view)
+    def scrape(self) -> None:
+        view = self._worker.view()
+        assert view is not None
+        self.views.append(view)
 
     def assert_stayed_complete(self) -> set[int]:
         """Return the partitions of before and after, which every scrape in between shows."""
@@ -171,7 +160,7 @@ def scraped(*workers: Worker) -> Iterator[list[Scrapes]]:
     made = [Scrapes(worker) for worker in workers]
     with contextlib.ExitStack() as stack:
         for each in made:
-            stack.enter_context(each)
+            stack.enter_context(repeated(each.scrape, every=0.02))
         wait_for(lambda: all(each.views for each in made), what="scrapes before")
         yield made
         counts = [len(each.views) for each in made]

@@ -196,15 +196,17 @@ def test_a_topic_that_was_given_more_partitions(
 @pytest.mark.parametrize(
     ("kind", "where", "lacking", "said"),
     [
-        (ResourceType.TOPIC, "topic", "READ", "topics"),
-        (ResourceType.TOPIC, "topic", "", "topics"),
-        (ResourceType.TOPIC, "state_topic", "READ", "topics"),
-        (ResourceType.TOPIC, "state_topic", "WRITE", "topics"),
+        (ResourceType.TOPIC, "topic", "READ", "the topic"),
+        (ResourceType.TOPIC, "topic", "", "the topic"),
+        (ResourceType.TOPIC, "global_topic", "READ", "the topic"),
+        (ResourceType.TOPIC, "state_topic", "READ", "the topic"),
+        (ResourceType.TOPIC, "state_topic", "WRITE", "the topic"),
+        (ResourceType.TOPIC, "global_state_topic", "READ", "the topic"),
         (ResourceType.GROUP, "group", "READ", "the consumer group"),
-        (ResourceType.TRANSACTIONAL_ID, "group", "WRITE", "the transactional ID"),
+        (ResourceType.TRANSACTIONAL_ID, "group", "WRITE", "transactional IDs that begin with"),
     ],
 )
-def test_a_missing_permission_until_it_is_granted(
+def test_a_missing_permission_is_named_until_it_is_granted(
     site_of: Callable[[Login], Site],
     alice: Login,
     kind: ResourceType,
@@ -214,14 +216,15 @@ def test_a_missing_permission_until_it_is_granted(
 ) -> None:
     site = site_of(alice)
     site.create_topics()
+    name = site.section[where]
     lack = [
-        (of, name, operation)
-        for of, name, operation in site.rights()
-        if (of, name) == (kind, site.section[where]) and lacking in operation.name
+        right for right in site.rights() if right[:2] == (kind, name) and lacking in right[2].name
     ]
     site.grant("alice", [right for right in site.rights() if right not in lack])
     site.start()
-    site.wait_for_problem(f"this user lacks a permission on {said}", "presenced doctor")
+    resource = f"{name}-" if kind is ResourceType.TRANSACTIONAL_ID else name
+    named = f"this user lacks a permission on {said} {resource}."
+    site.wait_for_problem(named, "kafka-acls.sh", "presenced doctor")
 
     def is_logged() -> bool:
         log = site.worker.log_file.read_text()

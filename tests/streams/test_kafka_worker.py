@@ -10,14 +10,21 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import OFFSET_END, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
 from kafka_server import Kafka
 from kafka_worker import KafkaWorker
+from presenced.sources.kafka.lease import Lease
+from presenced.sources.kafka.partition import OwnedPartition, Unwritten
 from presenced.sources.kafka.partitioner import partition_of
+from presenced.sources.kafka.transactions import TransactionCounts, TransactionWriter, Work
+from presenced.sources.kafka.worker_config import WorkerTopics
+from presenced.system.loop import Clocks
 from waiting import wait_for
 
 PARTITIONS = 6
+DELAY = 1
+"""The offline delay, in seconds."""
 
 
 class Group:
@@ -53,7 +60,7 @@ class Group:
             self._directory,
             name,
             kafka=kafka,
-            presence={"offline_delay": "1s"},
+            presence={"offline_delay": f"{DELAY}s"},
             **options,
         )
         self.workers.append(worker)
@@ -204,9 +211,11 @@ def test_a_client_that_comes_back_during_a_standstill_does_not_go_offline(group:
     group.connect(*IDS)
     until(everything_shown(worker, versions=group.versions), "all clients shown")
     worker.send(signal.SIGSTOP)
+    left_at = time.time()
     group.connect(*IDS, connected=False)
+    gone_at = time.time()
     group.connect(*IDS[::2])
-    time.sleep(2)
+    until(lambda: time.time() > gone_at + DELAY, "all deadlines are over in the standstill")
     worker.send(signal.SIGCONT)
 
     def settled() -> bool:
@@ -216,8 +225,10 @@ def test_a_client_that_comes_back_during_a_standstill_does_not_go_offline(group:
         return states.count("offline") == len(IDS) // 2
 
     until(settled, "those that stayed away offline")
-    since = {each: state[2] for each, state in clients(worker.ask()).items()}
-    assert max(since.values()) - min(since.values()) < 60
+    shown = clients(worker.ask())
+    # A broker dates events by the millisecond.
+    assert all(left_at - 0.001 <= shown[each][2] <= gone_at for each in IDS[1::2])
+    assert all(shown[each][2] < left_at for each in IDS[::2]), "they have not been offline"
 
 
 def test_a_producer_that_is_fenced_is_replaced_and_its_rows_are_written(group: Group) -> None:
@@ -304,6 +315,50 @@ def test_brokers_that_are_away_are_told_once(group: Group) -> None:
     until(lambda: "partitions are shown again" in worker.log, "logged")
 
 
+@pytest.mark.parametrize("state_too", [False, True])
+def test_a_topic_with_more_partitions_is_shown_no_more(group: Group, state_too: bool) -> None:
+    workers = [group.start(), group.start()]
+    until(all_shown(*workers), "all partitions shown")
+    group.connect(*IDS)
+    until(everything_shown(*workers, versions=group.versions), "all clients shown")
+    if state_too:
+        group.kafka.add_partitions(f"{group.topic}-state", PARTITIONS + 2)
+    group.kafka.add_partitions(group.topic, PARTITIONS + 2)
+
+    def has_left(worker: KafkaWorker) -> bool:
+        answer = worker.ask()
+        assert all(int(number) < PARTITIONS for number in answer["shown"])
+        told = f"has {PARTITIONS + 2} partitions instead of {PARTITIONS}" in str(answer["problems"])
+        return told and not answer["shown"]
+
+    for worker in workers:
+        until(lambda worker=worker: has_left(worker), "told", 40)
+    assert workers[0].ask()["partitions"] == PARTITIONS
+    assert "Name new topics" in str(workers[0].ask()["problems"])
+
+
+def test_a_global_topic_with_more_partitions_is_refused(group: Group) -> None:
+    worker = group.start()
+    until(all_shown(worker), "all partitions shown")
+    group.kafka.add_partitions(f"{group.topic}-global", 2)
+    until(lambda: "has 2 partitions instead of 1" in str(worker.ask()["problems"]), "told", 40)
+    assert worker.ask()["shown"] == {}
+
+
+def test_the_lease_is_no_longer_than_the_session_of_the_group(group: Group) -> None:
+    worker = group.start(kafka={"lease": "30s"})
+    until(all_shown(worker), "all partitions shown")
+    (warning,) = worker.ask()["warnings"]
+    assert "kafka.lease is 30s" in warning
+    assert "after 6s without a heartbeat" in warning
+    assert worker.ask()["lease"] == 5.5
+    group.kafka.configure_group(group.topic, "consumer.session.timeout.ms", "9000")
+    until(lambda: worker.ask()["lease"] == 8.5, "the lease follows the group", 30)
+    group.kafka.configure_group(group.topic, "consumer.session.timeout.ms", "40000")
+    until(lambda: worker.ask()["warnings"] == [], "no warning", 30)
+    assert worker.ask()["lease"] == 30
+
+
 def test_brokers_without_the_new_protocol_get_the_classic_one(
     kafka_of: Any, tmp_path: Path
 ) -> None:
@@ -325,3 +380,44 @@ def test_brokers_without_the_new_protocol_get_the_classic_one(
     finally:
         for worker in group.workers:
             worker.kill()
+
+
+def test_a_worker_that_the_group_has_expelled_has_no_lease(kafka: Kafka) -> None:
+    topic = f"events-{uuid4().hex[:8]}"
+    for name in (topic, f"{topic}-state"):
+        kafka.create_topic(name)
+    server = {"bootstrap.servers": kafka.bootstrap}
+    member = Consumer(server | {"group.id": topic, "group.protocol": "consumer"})
+    member.subscribe([topic])
+    until(lambda: member.consume(1, 0.1) or member.assignment(), "a partition")
+    membership = member.consumer_group_metadata()
+    lease, counts = Lease(60), TransactionCounts()
+    partition = OwnedPartition(0, Clocks(time.monotonic, time.time))
+
+    class Rows:
+        """A row for each transaction."""
+
+        has_backlog = False
+
+        def take(self) -> Work:
+            return Work([(partition, Unwritten({b'["row"]': b"1"}, 0))], {}, None)
+
+        def written(self, work: Work) -> None: ...
+
+        def failed(self, work: Work) -> None: ...
+
+    writer = TransactionWriter(
+        server | {"transactional.id": topic},
+        WorkerTopics(topic, f"{topic}-state", "", ""),
+        lambda: membership,
+        Rows(),
+        lease,
+        counts,
+    )
+    writer.start()
+    until(lambda: lease.is_valid, "a commit")
+    member.close()
+    until(lambda: not lease.is_valid, "the end of the lease")
+    assert counts.failures["fenced"]
+    writer.stop()
+    assert writer.join(30)

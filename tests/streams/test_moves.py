@@ -222,9 +222,15 @@ def test_from_mqtt_to_kafka(old: tuple[Daemon, Fleet], kafka: Kafka, tmp_path: P
 
         wait_for(is_true, 40, "the true states")
         log = transitions(new)
-        # A disconnect may be the first event of a client that a worker receives.
+        first: dict[str, list[str]] = {}
+        for name, *change in log:
+            first.setdefault(name, change)
         wrong = {name for name, *change in log if change == ["online", "offline"]} - gone
         assert wrong == set()
+        # Of a client that is not known yet the disconnect may come first, and has no delay.
+        from_unknown = {name for name, *change in log if change == ["unknown", "offline"]}
+        assert all(first[name] == ["unknown", "offline"] for name in from_unknown)
+        assert all(change[0] == "unknown" for change in first.values())
         late = {name for name, *_ in log[before_the_end:]}
         assert late <= gone, "nothing but the last to leave, once the fleet is known"
     finally:

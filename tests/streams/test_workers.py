@@ -9,37 +9,24 @@ from random import Random
 
 import pytest
 
-from kafka_fleet import DELAY, Life, Publisher, View, Worker, fleet_by_state
+from kafka_fleet import DELAY, Life, Publisher, Worker, fleet_by_state
 from kafka_server import Kafka
+from waiting import repeated
 
 CLIENTS, CONNECTIONS, PARTITIONS, WORKERS, INCIDENTS = 20_000, 4, 24, 3, 10
 
 
 class Watch:
-    """Scrapes all workers until it ends, and holds each moment against what must never be."""
+    """Holds scrapes of all workers against what must never be."""
 
     def __init__(self, workers: list[Worker]) -> None:
         self.faults: list[str] = []
         self.scrapes = 0
         self._workers = workers
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> "Watch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.wait(0.3):
-            views = [view for worker in self._workers if (view := worker.view())]
-            self.scrapes += 1
-            self._check(views)
-
-    def _check(self, views: list[View]) -> None:
+    def scrape(self) -> None:
+        views = [view for worker in self._workers if (view := worker.view())]
+        self.scrapes += 1
         known = sum(fleet_by_state(views).values())
         if known > CLIENTS:
             self.faults.append(f"{known} clients")
@@ -97,7 +84,8 @@ def test_no_client_is_counted_twice_or_offline_wrongly(kafka: Kafka, workers: li
     random = Random(15)
     life = Life(random, CLIENTS, CONNECTIONS)
     publisher = Publisher(kafka)
-    with Watch(workers) as watch:
+    watch = Watch(workers)
+    with repeated(watch.scrape, every=0.3):
         trouble = threading.Thread(target=lambda: list(incidents(workers, kafka, random)))
         trouble.start()
         for published, (client_id, payload) in enumerate(life.events()):

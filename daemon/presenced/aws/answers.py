@@ -5,7 +5,7 @@ empty, and numbers may be strings. The functions raise msgspec.MsgspecError if a
 another shape.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -45,6 +45,11 @@ class ThingRow(msgspec.Struct, frozen=True):
     groups: tuple[str, ...]
     attributes: Mapping[str, str]
     connectivity: Connectivity | None
+
+    def without_groups(self, names: Collection[str]) -> "ThingRow":
+        """Return it without groups of these names."""
+        kept = tuple(each for each in self.groups if each not in names)
+        return self if kept == self.groups else msgspec.structs.replace(self, groups=kept)
 
 
 class ThingPage(msgspec.Struct, frozen=True):

@@ -16,20 +16,34 @@ _SAME_CLIENT_EVERY = 1.0
 class Budgets:
     """The requests that the settings allow: searches one by one, lookups up to a second's at once.
 
-    In no second are there more than 100 of GetConnection, and one about the same client.
+    In no second are there more than 100 of GetConnection, and one about the same client. The whole
+    of it is for this process until `use_share`.
     """
 
     def __init__(self, settings: ReconcileSettings, clock: Callable[[], float]) -> None:
-        searches, lookups = settings.searches_per_second, settings.lookups_per_second
-        self._searches = TokenBucket(1 / searches, 1, clock=clock)
-        self._lookups = TokenBucket(1 / lookups, max(1, lookups), clock=clock)
-        self._connections = TokenBucket(
-            1 / _CONNECTIONS_PER_SECOND, _CONNECTIONS_AT_ONCE, clock=clock
-        )
         self._clock = clock
+        self._lookups_per_second = settings.lookups_per_second
+        self._searches = TokenBucket(1 / settings.searches_per_second, 1, clock=clock)
+        self._lookups = self._bucket(self._lookups_per_second, self._lookups_per_second)
+        self._connections = self._bucket(_CONNECTIONS_PER_SECOND, _CONNECTIONS_AT_ONCE)
         # When each client was last asked about, for the last second.
         self._asked: dict[str, float] = {}
         self._queues = {budget: asyncio.Lock() for budget in Budget}
+
+    def use_share(self, share: float) -> None:
+        """Leave all but a share of the lookups, above 0 and at most 1, to other processes."""
+        before = self._lookups.tokens, self._connections.tokens
+        lookups = self._lookups_per_second * share
+        self._lookups = self._bucket(lookups, lookups)
+        self._connections = self._bucket(
+            _CONNECTIONS_PER_SECOND * share, _CONNECTIONS_AT_ONCE * share
+        )
+        # What has been spent stays so: partitions may move often.
+        for bucket, tokens in zip((self._lookups, self._connections), before, strict=True):
+            bucket.spend(max(0.0, bucket.tokens - tokens))
+
+    def _bucket(self, per_second: float, at_once: float) -> TokenBucket:
+        return TokenBucket(1 / per_second, max(1.0, at_once), clock=self._clock)
 
     def try_take(self, request: Request[object]) -> bool:
         """Spend the budget for a request now; return False if it is used up."""

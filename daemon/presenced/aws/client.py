@@ -123,6 +123,10 @@ class AwsClient:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    def use_share(self, share: float) -> None:
+        """Make only a share of the lookups that the settings allow, above 0 and at most 1."""
+        self._budgets.use_share(share)
+
     async def send(
         self, request: Request[T], *, attempts: int = ATTEMPTS, within: float = ATTEMPT_TIMEOUT
     ) -> Answer[T]:

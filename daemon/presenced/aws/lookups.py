@@ -7,7 +7,7 @@ from presenced.aws import operations
 from presenced.aws.answers import Connectivity
 from presenced.aws.client import AwsClient
 from presenced.aws.errors import AwsError, Cause
-from presenced.aws.merger import Merger
+from presenced.aws.merger import Delivery, Merger
 from presenced.aws.rows import lookup_row
 from presenced.fleet import Fleet
 from presenced.pipeline import Batch
@@ -24,24 +24,26 @@ class LookupDriver:
     `client` may be replaced. `error` is why the last lookup failed, None if it did not.
     """
 
-    def __init__(self, fleet: Fleet, merger: Merger, client: AwsClient, clocks: Clocks) -> None:
+    def __init__(self, fleet: Fleet, delivery: Delivery, client: AwsClient, clocks: Clocks) -> None:
         self.client = client
         self.error: AwsError | None = None
         self._fleet = fleet
-        self._merger = merger
+        self._merger = Merger(delivery)
         self._clocks = clocks
         self._wanted = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = ThrottledLogger(get_logger("presenced.aws"))
 
-    def observe(self, _: Batch) -> None:
-        """Start the lookups that this batch requested."""
+    def observe(self, batch: Batch) -> None:
+        """See what an answer must be compared with, and start the lookups that this batch wants."""
+        self._merger.observe(batch)
         if self._fleet.presence.lookups:
             self._wanted.set()
 
     async def run(self) -> None:
         """Make lookups until cancelled; those that are under way are dropped then."""
         lookups = self._fleet.presence.lookups
+        self._wanted.set()  # by what came before
         try:
             while True:
                 await self._wanted.wait()

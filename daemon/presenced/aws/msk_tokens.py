@@ -22,6 +22,7 @@ _ACTION = f"{_SERVICE}:Connect"
 _SECONDS = 900
 # The client of Kafka waits 10 s for its first token.
 _TIMEOUT = 9.0
+_LOOP_DELAY = 0.5
 
 
 class MskTokens:
@@ -36,10 +37,15 @@ class MskTokens:
     def __call__(self, _config: str | None = None) -> tuple[str, float]:
         """Return a token and when it expires, as the callback `oauth_cb` of confluent-kafka does.
 
-        Called in any thread but that of the event loop. Raises AwsError, whose text is that of the
-        error that the client then reports.
+        Called in any thread but that of the event loop, which makes the token. Raises AwsError,
+        whose text is that of the error that the client then reports.
         """
-        return asyncio.run_coroutine_threadsafe(self.make(), self._loop).result()
+        token = asyncio.run_coroutine_threadsafe(self.make(), self._loop)
+        try:
+            return token.result(_TIMEOUT + _LOOP_DELAY)
+        except TimeoutError:
+            token.cancel()
+            raise no_credentials_yet(_ACTION, _TIMEOUT) from None
 
     async def make(self) -> tuple[str, float]:
         """Return a token and when it expires, in seconds since the epoch. Raises AwsError."""

@@ -1,10 +1,16 @@
 """What a page of AWS's fleet index says about clients, and about things."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
-from presenced.aws.answers import Connectivity, ThingRow
+from presenced.aws.answers import Connectivity, ThingGroup, ThingRow
 from presenced.aws.operations import SEARCH_INDEX
-from presenced.events.model import RegistryEvent, ThingEvent, ThingGroupMembershipEvent
+from presenced.events.model import (
+    RegistryEvent,
+    ThingEvent,
+    ThingGroupEvent,
+    ThingGroupMembershipEvent,
+    ThingTypeEvent,
+)
 from presenced.fleet import Fleet
 from presenced.presence.record import Row
 from presenced.registry import Thing
@@ -51,24 +57,42 @@ def lookup_row(
 
 
 def registry_events(
-    things: Iterable[ThingRow], fleet: Fleet, *, asked: float, billing_groups: Collection[str]
+    things: Iterable[ThingRow], fleet: Fleet, *, asked: float
 ) -> list[RegistryEvent]:
-    """Return what a page says about things, as events.
-
-    Billing groups are among the groups of a row, and are no thing groups.
-    """
-    at, billing = registry_event_time(asked, fleet), frozenset(billing_groups)
-    return [event for thing in things for event in _events_of(thing, fleet, at, billing)]
+    """Return what a page, whose things have thing groups only, says about them, as events."""
+    at = _registry_event_time(asked, fleet)
+    return [event for thing in things for event in _events_of(thing, fleet, at)]
 
 
-def registry_event_time(asked: float, fleet: Fleet) -> int:
+def group_event(group: ThingGroup, fleet: Fleet, *, asked: float) -> ThingGroupEvent:
+    """Return what AWS says about a thing group, as an event."""
+    return ThingGroupEvent(
+        type="updated",
+        timestamp=_registry_event_time(asked, fleet),
+        thing_group=group.name,
+        thing_group_id=group.group_id,
+        version=group.version,
+        parent=group.parent,
+    )
+
+
+def type_events(things: Iterable[ThingRow], fleet: Fleet, *, asked: float) -> list[ThingTypeEvent]:
+    """Return that the types of things exist, as events; of those that no event has told."""
+    names = sorted({thing.thing_type for thing in things if thing.thing_type})
+    at, types = _registry_event_time(asked, fleet), fleet.inventory.types
+    return [
+        ThingTypeEvent(type="updated", timestamp=at, thing_type=name)
+        for name in names
+        if (known := types.get(name)) is None or known.stamp is None
+    ]
+
+
+def _registry_event_time(asked: float, fleet: Fleet) -> int:
     """Return the event time of what AWS says about the registry: T before it was asked for."""
     return round(asked * 1000) - fleet.presence.rules.ordering.timestamp_accuracy
 
 
-def _events_of(
-    thing: ThingRow, fleet: Fleet, at: int, billing_groups: frozenset[str]
-) -> Iterator[RegistryEvent]:
+def _events_of(thing: ThingRow, fleet: Fleet, at: int) -> Iterator[RegistryEvent]:
     known_thing = fleet.inventory.things.live.get(thing.name)
     if known_thing is None or not _is_as_known(thing, known_thing):
         yield ThingEvent(
@@ -79,7 +103,7 @@ def _events_of(
             thing_type=thing.thing_type,
             attributes=dict(thing.attributes),
         )
-    present = set(thing.groups) - billing_groups
+    present = set(thing.groups)
     known = set(known_thing.groups) if known_thing else set()
     for type_, groups in (("added", present - known), ("removed", known - present)):
         for group in sorted(groups):

@@ -7,8 +7,49 @@ the first snapshot after a start or a gap is provisional, and a second one, begu
 
 from dataclasses import dataclass
 
+import msgspec
+
 _LEAST_INTERVAL = 600.0
 _RETRY_AFTER = 60.0
+
+
+class PastSnapshots(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is kept of the snapshots of a fleet, for another process that takes the next ones.
+
+    Times are in seconds since the epoch. `began`, `ended` and `things`, their number, are of the
+    last complete snapshot, `settled_began` is of the last one that settled; None if there was none.
+    `gap_at` is the end of the last gap in the events, 0 if there was none.
+    """
+
+    began: float | None = None
+    ended: float | None = None
+    things: int = 0
+    settled_began: float | None = None
+    gap_at: float = 0.0
+
+    def with_end(
+        self, began: float, ended: float, things: int, *, settled: bool
+    ) -> "PastSnapshots":
+        """Return it with one more complete snapshot."""
+        settled_began = max(began, self.settled_began or 0.0) if settled else self.settled_began
+        return PastSnapshots(began, ended, things, settled_began, self.gap_at)
+
+    def with_gap(self, at: float) -> "PastSnapshots":
+        """Return it with a gap that ended at `at`."""
+        return self if at <= self.gap_at else msgspec.structs.replace(self, gap_at=at)
+
+    def doubtful_since(self, accuracy: float) -> float | None:
+        """Return since when all is in doubt; None if a snapshot has settled it.
+
+        `accuracy` is T in seconds.
+        """
+        if self.settled_began is None:
+            return max(self.gap_at, self.began or 0.0)
+        return None if self.settles(self.gap_at, accuracy) else self.gap_at
+
+    def settles(self, gap_at: float, accuracy: float) -> bool:
+        """Return whether a snapshot has settled a gap, T (`accuracy`) or more after its end."""
+        return self.settled_began is not None and self.settled_began >= gap_at + accuracy
 
 
 @dataclass(slots=True)
@@ -27,6 +68,19 @@ class SnapshotSchedule:
     _began: float | None = None
     _not_before: float = 0.0
     _retry_at: float = 0.0
+
+    def resume(self, past: PastSnapshots, offset: float) -> None:
+        """Go on after snapshots of other processes; `offset` makes wall-clock of monotonic time."""
+        if past.began is None or past.ended is None:
+            return
+        doubtful_since = past.doubtful_since(self.settles_after)
+        self._has_settled = past.settled_began is not None
+        self._began, ended = past.began - offset, past.ended - offset
+        self._not_before = ended + max(_LEAST_INTERVAL, ended - self._began)
+        if doubtful_since is not None:
+            self._doubtful_since = doubtful_since - offset
+            is_later = self._doubtful_since <= self._began
+            self._provisional_taken = is_later and not self.settles(self._began)
 
     def note_gap(self, now: float) -> None:
         """Events may have been lost until now: at start, and at the end of a gap."""

@@ -2,13 +2,17 @@
 
 import argparse
 import re
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from presenced.settings import DEFAULT_CONFIG, parse_duration
 
+_LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _SIZES = {"": 1}
 _SIZES |= {f"{unit}B": 1000**power for power, unit in enumerate("kMGT", 1)}
 _SIZES |= {f"{unit}iB": 1024**power for power, unit in enumerate("KMGT", 1)}
@@ -55,6 +59,36 @@ def positive_duration(text: str) -> float:
     if not (seconds := parse_duration(text)):
         raise ValueError("must be longer than 0s")
     return seconds
+
+
+def parse_moment(text: str) -> float:
+    """Return the seconds since the epoch of a time such as `2026-11-25T12:00:00Z`.
+
+    Without offset it is local time. Raises ValueError.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("is not a time: write it as 2026-11-25T12:00:00Z") from None
+    if moment.tzinfo is None:
+        moment = moment.astimezone()
+    if not datetime.fromtimestamp(0, UTC) <= moment <= _LATEST:
+        raise ValueError("must be from 1970 to 2100")
+    return round(moment.timestamp(), 3)
+
+
+def parse_start(text: str) -> float:
+    """Return the seconds since the epoch of `beginning`, of a moment, or of a duration ago.
+
+    Raises ValueError.
+    """
+    if text == "beginning":
+        return 0.0
+    with suppress(ValueError):
+        return time.time() - parse_duration(text)
+    with suppress(ValueError):
+        return parse_moment(text)
+    raise ValueError("is not a start: write it as 2h, 2026-11-25T12:00:00Z or beginning")
 
 
 def parse_size(text: str) -> int:

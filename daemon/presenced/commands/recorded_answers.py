@@ -153,9 +153,7 @@ class AnswerMerger:
         if isinstance(value, ThingPage):
             rows = self._page_rows(recorded.asked, value)
             if self._seed_registry:
-                registry = registry_events(
-                    value.things, self._fleet, asked=recorded.asked, billing_groups=()
-                )
+                registry = registry_events(value.things, self._fleet, asked=recorded.asked)
         else:
             row = lookup_row(
                 recorded.client_id,

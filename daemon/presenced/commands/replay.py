@@ -25,6 +25,7 @@ from presenced.metrics.declaration import FleetSources, MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import State, Transition
+from presenced.presence.lookups import LookupBudget
 from presenced.service.build import client_filter, presence_rules
 from presenced.settings import Settings, load_settings
 from presenced.sources.recording import read_recording
@@ -81,7 +82,8 @@ class Replay:
         self._transport = settings.transport
         self._reconcile = reconcile = settings.reconcile
         if reconcile.enabled:
-            self._fleet.presence.lookups.use(reconcile.verify_offline, reconcile.lookups_per_second)
+            budget = LookupBudget(reconcile.lookups_per_second)
+            self._fleet.presence.lookups.use(reconcile.verify_offline, budget)
         self._transitions: list[Transition] = []
 
     def run(self, items: Iterable[Item], *, settle: bool) -> None:

@@ -1,4 +1,4 @@
-"""One received MQTT message."""
+"""One received message."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,8 @@ class Message(msgspec.Struct, gc=False):
     `received` is the wall clock in seconds since the epoch and `moment` the monotonic clock in
     seconds, both read when the message reached this process. `acknowledge` sends the PUBACK (MQTT 5
     section 3.4); it is None for QoS 0 and for a transport that has acknowledged already. `offset`
-    is the place of a record in its partition of a Kafka topic, -1 elsewhere.
+    is the place of a record in its partition of a Kafka topic, -1 elsewhere. A message that
+    `is_snapshot` is no event: a worker of Kafka wrote it, with a part of AWS's record.
     """
 
     topic: str
@@ -22,3 +23,4 @@ class Message(msgspec.Struct, gc=False):
     connection: str = ""
     acknowledge: Callable[[], None] | None = None
     offset: int = -1
+    is_snapshot: bool = False

@@ -13,7 +13,7 @@ _UNKNOWN = State.UNKNOWN  # as a global: see `State`
 
 
 class ClientMetrics:
-    """The series of the fleet's clients and the counts of their classes."""
+    """The series of the fleet's clients and the counts of their classes, by `settings`."""
 
     series: ClientSeries
     classes: ClassCounts
@@ -25,16 +25,16 @@ class ClientMetrics:
     ) -> None:
         self._fleet = fleet
         self._partition = partition
-        self._settings = settings
+        self.settings = settings
         self.restored()
 
     def restored(self) -> None:
         """Build series and classes for all clients, which are in the order of their arrival."""
-        self._build(self._settings, self._fleet.presence.clients.values())
+        self._build(self.settings, self._fleet.presence.clients.values())
 
     def use(self, settings: MetricsSettings) -> None:
         """Use other settings; the clients keep their order."""
-        self._settings = settings
+        self.settings = settings
         if self.series.enabled:
             self._build(settings, self.series.clients())
         else:

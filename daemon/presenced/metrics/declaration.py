@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.utils import floatToGoString
 
 from presenced.aws.client import RequestCounts
-from presenced.aws.snapshot_driver import SnapshotDriver
+from presenced.aws.reconciler import Reconciler
 from presenced.fleet import Partition
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.metric import Metric
@@ -76,6 +76,16 @@ class KafkaCounts(Protocol):
         """Records in another partition than that of their key."""
 
 
+class CommitCounts(Protocol):
+    """What the metrics of the kept state are read from: a file, or topics of Kafka."""
+
+    unavailable: bool
+    commits: int
+    failures: Counter[str]
+    durations: Distribution
+    last_commit: float
+
+
 def always_ready() -> bool:
     """Return that a replay, which waits for nothing, is ready."""
     return True
@@ -87,7 +97,7 @@ class MetricSources:
 
     `fleets` returns the one fleet, or its partitions that may be shown now; it is `partitioned` if
     they come from Kafka. Of the sources of events, `mqtt`,
-    `sqs` and `kafka`, one is there at most. `aws_requests` and `snapshots` are None if
+    `sqs` and `kafka`, one is there at most. `aws_requests` and `reconciler` are None if
     AWS is not asked.
     """
 
@@ -96,10 +106,10 @@ class MetricSources:
     mqtt: MqttSource | None = None
     sqs: SqsSource | None = None
     kafka: KafkaCounts | None = None
-    state: WriterCounts = field(default_factory=WriterCounts)
+    state: CommitCounts = field(default_factory=WriterCounts)
     certificate_expiry: dict[str, float] = field(default_factory=dict)
     aws_requests: RequestCounts | None = None
-    snapshots: SnapshotDriver | None = None
+    reconciler: Reconciler | None = None
     partitioned: bool = False
     is_ready: Callable[[], bool] = always_ready
     reload_successful: bool = True

@@ -35,8 +35,9 @@ def unpack(packed: PackedSession) -> str | None:
     """Return the session identifier that `pack` was given."""
     if not isinstance(packed, int):
         return packed
-    digits = f"{packed:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    # In groups of four digits, of which the first two and the last three belong together.
+    digits = packed.to_bytes(16, "big").hex("-", 2)
+    return f"{digits[:4]}{digits[5:29]}{digits[30:34]}{digits[35:]}"
 
 
 class State(StrEnum):

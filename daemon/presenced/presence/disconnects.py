@@ -14,7 +14,8 @@ from presenced.presence.ordering import Stamp, same_connection
 
 _MAX_AWAITED = 64
 # AWS IoT Core delivers a copy within minutes, and one connection receives 100 messages a second.
-_MAX_DISCONNECTS = 131_072
+MAX_DISCONNECTS = 131_072
+"""How many counted disconnects of a fleet are remembered."""
 
 _signed_64 = Struct(">q").unpack
 
@@ -74,7 +75,7 @@ class CountedDisconnects:
     oldest, `end` the one that the next gets.
     """
 
-    def __init__(self, *, limit: int = _MAX_DISCONNECTS) -> None:
+    def __init__(self, *, limit: int = MAX_DISCONNECTS) -> None:
         self.first = 0
         self._limit = limit
         self._order: deque[int] = deque()

@@ -8,7 +8,8 @@ from typing import Any
 from presenced.presence.client import Client
 from presenced.presence.deadlines import REBUILD_ABOVE, Deadlines
 
-_MAX_FORGOTTEN = 20_000
+MAX_FORGOTTEN = 20_000
+"""How many forgotten clients of a fleet are remembered."""
 
 
 class OfflineClients:
@@ -124,7 +125,7 @@ class OfflineClients:
 class ForgottenClients(OrderedDict[str, Client]):
     """The clients forgotten last, so that a late or second copy of an old event revives none."""
 
-    def __init__(self, *, limit: int = _MAX_FORGOTTEN) -> None:
+    def __init__(self, *, limit: int = MAX_FORGOTTEN) -> None:
         super().__init__()
         self._limit = limit
 

@@ -5,6 +5,7 @@ Presence adds them here. `aws/lookups.py` takes them, asks AWS, and passes the a
 budget allows it soon enough, and the client goes offline if no answer comes in time.
 """
 
+from collections.abc import Collection
 from enum import Enum
 from typing import Literal
 
@@ -36,13 +37,27 @@ class OfflineDecision(Enum):
 class LookupBudget:
     """How many lookups may be made: `per_second` of them, and as many at once.
 
-    The clock is an argument, in monotonic seconds.
+    Fleets may share one: the partitions of a worker do. The clock is an argument, in monotonic
+    seconds.
     """
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second
         self._left = per_second
         self._at = 0.0
+        self._urgent: dict[int, Collection[str]] = {}
+
+    def use_rate(self, per_second: float) -> None:
+        """Allow so many a second from now on."""
+        self._per_second = per_second
+
+    def add(self, urgent: Collection[str]) -> None:
+        """Let the urgent lookups of one more fleet wait for it."""
+        self._urgent[id(urgent)] = urgent
+
+    def remove(self, urgent: Collection[str]) -> None:
+        """Let the urgent lookups of a fleet no longer wait for it."""
+        self._urgent.pop(id(urgent), None)
 
     @property
     def reserve(self) -> float:
@@ -61,10 +76,11 @@ class LookupBudget:
         """Return one lookup that was taken and not made."""
         self._left += 1
 
-    def allows(self, number: int, now: float, *, within: float) -> bool:
-        """Return whether it allows so many lookups within so many seconds."""
+    def allows_one_more(self, now: float, *, within: float) -> bool:
+        """Return whether it allows all urgent lookups, and one more, within so many seconds."""
         self._refill(now)
-        return self._left + within * self._per_second >= number
+        waiting = sum(map(len, self._urgent.values()))
+        return self._left + within * self._per_second >= waiting + 1
 
     def _refill(self, now: float) -> None:
         if now > self._at:
@@ -84,11 +100,14 @@ class Lookups:
         self._wanted: dict[str, None] = {}
         self._awaited: set[str] = set()
 
-    def use(self, mode: VerifyOffline, per_second: float | None) -> None:
+    def use(self, mode: VerifyOffline, budget: LookupBudget | None) -> None:
         """Set which clients are looked up and the budget; None disables lookups."""
-        self._mode = mode
-        self._budget = None if per_second is None else LookupBudget(per_second)
-        if self._budget is None:
+        if self._budget is not None:
+            self._budget.remove(self._urgent)
+        self._mode, self._budget = mode, budget
+        if budget is not None:
+            budget.add(self._urgent)
+        else:
             for waiting in (self._urgent, self._wanted, self._awaited):
                 waiting.clear()
 
@@ -108,7 +127,7 @@ class Lookups:
             return OfflineDecision.GO_OFFLINE
         if self._mode == "unverified" and verified:
             return OfflineDecision.GO_OFFLINE
-        if not self._budget.allows(len(self._urgent) + 1, now, within=LONGEST_QUEUE):
+        if not self._budget.allows_one_more(now, within=LONGEST_QUEUE):
             return OfflineDecision.GO_OFFLINE_UNVERIFIED
         self._awaited.add(client_id)
         self._urgent[client_id] = None

@@ -21,8 +21,8 @@ from presenced.presence.client import (
 )
 from presenced.presence.counts import PresenceCounts
 from presenced.presence.deadlines import Deadlines
-from presenced.presence.disconnects import CountedDisconnects
-from presenced.presence.forgetting import ForgottenClients, OfflineClients
+from presenced.presence.disconnects import MAX_DISCONNECTS, CountedDisconnects
+from presenced.presence.forgetting import MAX_FORGOTTEN, ForgottenClients, OfflineClients
 from presenced.presence.lookups import Lookups
 from presenced.presence.merging import RecordMerger
 from presenced.presence.ordering import Ordering, PresenceRules, same_connection
@@ -39,14 +39,16 @@ class Presence:
 
     Methods return what changed as `ClientChange`; nothing is called back. `last_gap_at` is the
     wall-clock time of the last gap in the received events. `lookups` are the clients that AWS
-    should be asked about, `record` merges what it answers.
+    should be asked about, `record` merges what it answers. With `parts` it has the clients of one
+    of so many partitions of a fleet, and remembers as many times fewer forgotten clients and
+    counted disconnects.
     """
 
-    def __init__(self, rules: PresenceRules) -> None:
+    def __init__(self, rules: PresenceRules, parts: int = 1) -> None:
         self.clients: dict[str, Client] = {}
-        self.forgotten = ForgottenClients()
+        self.forgotten = ForgottenClients(limit=-(-MAX_FORGOTTEN // parts))
         self.counts = PresenceCounts()
-        self.disconnects = CountedDisconnects()
+        self.disconnects = CountedDisconnects(limit=-(-MAX_DISCONNECTS // parts))
         self.lookups = Lookups()
         self.last_gap_at = 0.0
         self.deadlines: Deadlines[Client | ReplacedConnection | OfflineClients] = Deadlines()

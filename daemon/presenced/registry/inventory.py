@@ -1,6 +1,6 @@
 """The registry as its events describe it: the same inventory in any order of arrival."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from presenced.events.model import (
 )
 from presenced.registry.hierarchy import GroupStore
 from presenced.registry.objects import (
+    MAX_TOMBSTONES,
     NO_ATTRIBUTES,
     ObjectStamp,
     ObjectStore,
@@ -41,27 +42,26 @@ class ThingChange(NamedTuple):
 class Inventory:
     """Things, thing types and thing groups, and how they relate.
 
-    Event times, `at`, are in milliseconds since the epoch.
+    Event times, `at`, are in milliseconds since the epoch. With `parts` the inventory has the
+    things of one of so many partitions of a fleet, and remembers as many times fewer deleted ones.
     """
 
-    def __init__(self) -> None:
-        self.things = ObjectStore(Thing)
+    def __init__(self, parts: int = 1) -> None:
+        self.things = ObjectStore(Thing, limit=-(-MAX_TOMBSTONES // parts))
         self.types = ObjectStore(ThingType)
         self.groups = GroupStore(ThingGroup)
         self._changes: dict[str, ThingChange] = {}
-        self._handlers: dict[type[RegistryEvent], Callable[..., Outcome]] = {
-            ThingEvent: self._apply_thing,
-            ThingTypeEvent: self._apply_type,
-            ThingTypeAssociationEvent: self._apply_association,
-            ThingGroupEvent: self._apply_group,
-            ThingGroupMembershipEvent: self._apply_membership,
-            ThingGroupHierarchyEvent: self._apply_link,
-        }
 
     def apply(self, event: RegistryEvent, at: int) -> tuple[Outcome, Sequence[ThingChange]]:
         """Apply an event; `at` is its event time, or the received time in place of that."""
-        outcome = self._handlers[type(event)](event, at)
+        outcome = _HANDLERS[type(event)](self, event, at)
         return outcome, self._take_changes()
+
+    def note_listed(self, name: str, snapshot: int) -> None:
+        """Note that a snapshot, by its number, has a thing."""
+        # In the things: a set of a million names would hold the event loop whenever it grows.
+        if (thing := self.things.live.get(name)) is not None:
+            thing.listed_in = snapshot
 
     def replace_group(self, group: ThingGroup) -> Sequence[ThingChange]:
         """Take over all that events say of a group, as another inventory has it.
@@ -309,3 +309,13 @@ def _stated_of_group(group: ThingGroup) -> tuple[object, ...]:
 
 def _stated_of_type(kind: ThingType) -> tuple[object, ...]:
     return kind.stamp, kind.deleted_at, kind.deprecated, kind.searchable, kind.propagating
+
+
+_HANDLERS: Mapping[type[RegistryEvent], Callable[..., Outcome]] = {
+    ThingEvent: Inventory._apply_thing,  # noqa: SLF001
+    ThingTypeEvent: Inventory._apply_type,  # noqa: SLF001
+    ThingTypeAssociationEvent: Inventory._apply_association,  # noqa: SLF001
+    ThingGroupEvent: Inventory._apply_group,  # noqa: SLF001
+    ThingGroupMembershipEvent: Inventory._apply_membership,  # noqa: SLF001
+    ThingGroupHierarchyEvent: Inventory._apply_link,  # noqa: SLF001
+}

@@ -79,7 +79,8 @@ def _compare_times(event: ObjectStamp, last: ObjectStamp) -> Outcome:
 # AWS IoT Core puts a thing into at most 10 static groups, a group below one parent, and gives a
 # thing one type ("AWS IoT Core thing resource limits").
 _MAX_RELATIONS = 64
-_MAX_TOMBSTONES = 100_000
+MAX_TOMBSTONES = 100_000
+"""How many deleted objects of a kind are remembered."""
 
 
 class Relation(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -260,15 +261,16 @@ T = TypeVar("T", bound=_Named)
 class ObjectStore(Generic[T]):
     """All objects of one kind.
 
-    `live` are those that exist. Tombstones of the others are kept, up to a limit, so that a late
+    `live` are those that exist. Tombstones of the others are kept, up to `limit`, so that a late
     event does not revive them; the one that changed longest ago is dropped first.
     """
 
-    def __init__(self, create: Callable[[str], T]) -> None:
+    def __init__(self, create: Callable[[str], T], *, limit: int = MAX_TOMBSTONES) -> None:
         self.live: dict[str, T] = {}
         self.tombstones: OrderedDict[str, T] = OrderedDict()
         self._changed: set[str] = set()
         self._create = create
+        self._limit = limit
 
     def get(self, name: str) -> T | None:
         """Return the object of a name, whether it exists or not."""
@@ -312,6 +314,6 @@ class ObjectStore(Generic[T]):
         self.live.pop(name, None)
         self.tombstones[name] = item
         self.tombstones.move_to_end(name)
-        if len(self.tombstones) > _MAX_TOMBSTONES:
+        if len(self.tombstones) > self._limit:
             dropped, _ = self.tombstones.popitem(last=False)
             self._changed.add(dropped)

@@ -15,8 +15,8 @@ from presenced.store.changelog_records import RecordReader
 class ShardFleet:
     """What Kafka's source does with a shard; see `PartitionFleet`.
 
-    `on_show` is called when the shard may be seen, `on_stop` when it may not any more, at the
-    end too.
+    `on_restored` is called when the shard has been restored, `on_show` when it may be seen,
+    `on_stop` when it may not any more, at the end too.
     """
 
     def __init__(
@@ -25,11 +25,13 @@ class ShardFleet:
         store: Changelog,
         held_at: Callable[[], float],
         turns: InboxTurns,
+        on_restored: Callable[[Shard], None],
         on_show: Callable[[Shard], None],
         on_stop: Callable[[Shard], None],
     ) -> None:
         self.shard = shard
         self.store = store
+        self._on_restored = on_restored
         self._on_show = on_show
         self._on_stop = on_stop
         shard.deliver(held_at, store, turns)
@@ -52,6 +54,7 @@ class ShardFleet:
     def restored(self) -> None:
         """Take over what has been restored."""
         self.shard.pipeline.recount()
+        self._on_restored(self.shard)
         self.shard.delivery.arm()
 
     def replace_registry(self, records: Iterable[Record]) -> None:
@@ -83,6 +86,7 @@ class ShardFleet:
         self.shard.delivery.discard()
 
     def close(self) -> None:
-        """Give up the shard, which may be large."""
+        """Give up the shard, which may be large: no reference cycle may keep it."""
         self._on_stop(self.shard)
         self.shard.delivery.discard()
+        self.shard.pipeline.observers.clear()

@@ -11,13 +11,14 @@ from presenced.service.delivery import Delivery, Store
 from presenced.settings import Settings
 from presenced.sources.gaps import Gaps
 from presenced.sources.inbox import InboxTurns
+from presenced.sources.kafka.partition_snapshots import PartitionSnapshots
 from presenced.system.loop import Clocks
 
 
 class Shard:
     """One fleet and its pipeline; `delivery` is there after `deliver`.
 
-    `sources` are those of its metrics.
+    `sources` are those of its metrics. `snapshots` are those of its partition, if it has one.
     """
 
     delivery: Delivery
@@ -26,14 +27,22 @@ class Shard:
         self, settings: Settings, clocks: Clocks, partition: Partition | None = None
     ) -> None:
         self.partition = partition
-        self.fleet = Fleet(presence_rules(settings.presence), client_filter(settings))
-        self.pipeline = Pipeline(self.fleet)
+        self.fleet = Fleet(
+            presence_rules(settings.presence),
+            client_filter(settings),
+            parts=partition.of if partition else 1,
+        )
+        self.snapshots = None if partition is None else PartitionSnapshots(self.fleet, partition)
+        self.pipeline = Pipeline(self.fleet, snapshots=self.snapshots)
+        if self.snapshots is not None:
+            self.pipeline.observers.append(self.snapshots)
         self.gaps = Gaps(self.fleet.presence, clocks)
         self.clients = ClientMetrics(self.fleet, settings.metrics, partition)
         self.sources = FleetSources(
             self.pipeline, self.clients, self.gaps.counts, partition=partition
         )
         self._clocks = clocks
+        self._settings = settings
 
     def deliver(
         self,
@@ -52,8 +61,9 @@ class Shard:
         )
         self.sources.inbox = self.delivery.inbox
 
-    def use(self, settings: Settings, before: Settings) -> None:
+    def use(self, settings: Settings) -> None:
         """Go on with other settings; the clients stay."""
+        before, self._settings = self._settings, settings
         self.fleet.presence.use_rules(presence_rules(settings.presence))
         if _left_out(settings) != _left_out(before):
             self.pipeline.use_filter(client_filter(settings))

@@ -17,8 +17,9 @@ from presenced.web.api.parts import FleetPart, PartSources
 class Shards:
     """One shard for good, or one for each partition of Kafka that this process owns.
 
-    Those that are shown are in metrics and `api`, if `may_show` allows it now; all others are being
-    restored, or catch up.
+    Those that are shown are in metrics and `api`, if `may_show` allows it now; all others catch up.
+    The shard of a partition that is being restored belongs to the thread that restores it, and is
+    not among them.
     """
 
     def __init__(
@@ -30,10 +31,12 @@ class Shards:
         may_show: Callable[[], bool],
     ) -> None:
         self._settings = settings
+        self._metrics = settings.metrics
         self._clocks = clocks
         self._transitions = transitions
         self._api = api
         self._may_show = may_show
+        self._closed = False
         self._shards: list[Shard] = []
         self._shown: dict[Shard, FleetPart | None] = {}
 
@@ -41,11 +44,24 @@ class Shards:
         return iter(self._shards)
 
     def open(self, partition: Partition | None = None) -> Shard:
-        """Return a new shard, whose transitions are logged from its first batch on."""
+        """Return a new shard, whose transitions are logged from its first batch on.
+
+        That of a partition is left alone until `add` is called.
+        """
         shard = Shard(self._settings, self._clocks, partition)
         shard.pipeline.observers += [shard.clients, self._transitions]
-        self._shards.append(shard)
+        if partition is None:
+            self._shards.append(shard)
         return shard
+
+    def add(self, shard: Shard) -> None:
+        """Take the shard of a partition that has been restored; settings may have changed since."""
+        shard.use(self._settings)
+        if shard.clients.settings != self._metrics:
+            shard.clients.use(self._metrics)
+        self._shards.append(shard)
+        if self._closed:
+            shard.delivery.close()
 
     def show(self, shard: Shard) -> None:
         """Show a shard, after its clients have been restored."""
@@ -83,12 +99,13 @@ class Shards:
 
     def use(self, settings: Settings) -> None:
         """Go on with other settings; the clients stay."""
-        before, self._settings = self._settings, settings
+        self._settings = settings
         for shard in self._shards:
-            shard.use(settings, before)
+            shard.use(settings)
 
     def use_metrics(self, metrics: MetricsSettings) -> None:
         """Give clients and groups other series."""
+        self._metrics = metrics
         for shard in self._shards:
             shard.clients.use(metrics)
 
@@ -104,5 +121,6 @@ class Shards:
 
     def close(self) -> None:
         """Apply what waits, and take nothing after that."""
+        self._closed = True
         for shard in self._shards:
             shard.delivery.close()

@@ -149,12 +149,12 @@ class ReconcileSettings(Section):
     """
 
     enabled: Flag = False
-    """Whether presenced asks. Takes effect at the next start. Not available with
-    `source: kafka`."""
+    """Whether presenced asks. Takes effect at the next start. With `source: kafka` set it on every
+    worker."""
 
     snapshot_every: Duration = file_default("6h")
     """How often AWS's record of the whole fleet is read and compared. 0s reads it only at start
-    and after events may have been lost."""
+    and after events may have been lost; with `source: kafka` only the first start of all counts."""
 
     searches_per_second: Rate = 5
     """How many requests a second a snapshot makes. SearchIndex returns 100 things, a listing 250
@@ -163,7 +163,7 @@ class ReconcileSettings(Section):
     lookups_per_second: Rate = 50
     """How many single clients a second are looked up, with GetThingConnectivityData or
     GetConnection. AWS allows 350 a second of the first; of the second presenced never makes more
-    than 100."""
+    than 100. With `source: kafka` this is for all workers together."""
 
     verify_offline: Literal["always", "unverified", "never"] = "always"
     """Whether AWS is asked about a client before it goes offline: every time, only about clients

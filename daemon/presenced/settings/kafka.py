@@ -118,7 +118,8 @@ class KafkaSecurity(Section):
 
 def _split_servers(value: Any) -> Any:
     if isinstance(value, str):
-        servers = [_bare(part) for part in value.split(",") if part.strip()]
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        servers = [_nearest_server(part) or _bare(part) for part in parts]
         raise InvalidValue("must be a list of HOST:PORT", nearest=json.dumps(servers))
     return value
 
@@ -127,9 +128,13 @@ def _check_server(text: str) -> str:
     parts = split_host_port(text)
     if parts and is_host(parts[0]) and parts[1] > 0:
         return text
-    bare = _bare(text)
-    nearest = next((t for t in (bare, f"{bare}:{_DEFAULT_PORT}") if split_host_port(t)), None)
+    nearest = _nearest_server(text)
     raise InvalidValue("must be HOST:PORT", nearest=nearest if nearest != text else None)
+
+
+def _nearest_server(text: str) -> str | None:
+    bare = _bare(text)
+    return next((t for t in (bare, f"{bare}:{_DEFAULT_PORT}") if split_host_port(t)), None)
 
 
 def _bare(text: str) -> str:
@@ -194,7 +199,9 @@ class KafkaSettings(Section):
     """How long after the last confirmation by the group the daemon shows its partitions, from 3s
     to 10m. Without one for longer it shows nothing, because another daemon may own them by then.
     With a shorter lease an outage of Kafka empties the metrics sooner; with a longer one a daemon
-    that was cut off shows old values for longer, and partitions of a dead one move later."""
+    that was cut off shows old values for longer. It lasts no longer than the session timeout of the
+    group less one heartbeat interval, whatever is set here, and with brokers before Kafka 4.0 the
+    session timeout is twice the lease."""
 
     security: KafkaSecurity = file_default({})
     """Encryption and authentication of the connections."""

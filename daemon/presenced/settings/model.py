@@ -135,7 +135,8 @@ class HistorySettings(Section):
 
     clients: Annotated[Number, Field(ge=0)] = 10_000
     """How many clients have a history: those with the latest events. The history of a client takes
-    about 250 bytes, and 250 more for each of its events."""
+    about 250 bytes, and 250 more for each of its events. With `source: kafka` it is the number of
+    one daemon, whose partitions have equal shares."""
 
     per_client: Annotated[Number, Field(ge=1, le=1000)] = 20
     """How many events of each of them are remembered: the last ones, including those that were
@@ -302,11 +303,6 @@ class Settings(Section):
     def _check_aws_can_be_asked(
         cls, reconcile: ReconcileSettings, info: ValidationInfo
     ) -> ReconcileSettings:
-        if reconcile.enabled and info.data.get("source") == "kafka":
-            raise InvalidValue(
-                "is not available with source: kafka: set it to false, or use source: mqtt or sqs",
-                key="reconcile.enabled",
-            )
         aws: AwsSettings | None = info.data.get("aws")
         sqs: SqsSettings | None = info.data.get("sqs")
         endpoint, from_mqtt = _endpoint(info), info.data.get("source") == "mqtt"

@@ -168,6 +168,8 @@ class Inbox:
         with self._lock:
             self._closed = True
             self._waiting.clear()
+        # What it delivered to may be large, and has the inbox.
+        self._deliver, self._settled = len, None
 
     def close(self) -> None:
         """Deliver all waiting messages and refuse later ones; called on the loop."""

@@ -21,11 +21,14 @@ class UnreadableRecordError(Exception):
     """A record that has no topic, so that it is no event. Its text repeats none of the content."""
 
 
+_NO_PAYLOAD = msgspec.Raw()
+
+
 class _Record(msgspec.Struct, gc=False):
     """The fields of a record that tell its form; all others are part of the payload."""
 
     topic: str | None = None
-    payload: msgspec.Raw = msgspec.Raw()
+    payload: msgspec.Raw = _NO_PAYLOAD
 
 
 _decode = msgspec.json.Decoder(_Record).decode
@@ -48,11 +51,11 @@ def read_record(body: bytes, topic: str | None = None) -> tuple[str, bytes]:
         if topic:
             return topic, body
         raise _unreadable(error) from None
+    if fields.topic and fields.payload is not _NO_PAYLOAD:
+        return fields.topic, _nested(bytes(fields.payload))
     topic = fields.topic or topic
     if not topic:
         raise UnreadableRecordError(f"it has no topic: let the rule select it, {SELECT_TOPIC}")
-    if fields.topic and (payload := bytes(fields.payload)):
-        return topic, _nested(payload)
     return topic, body
 
 

@@ -7,18 +7,24 @@ position in the partition of events, in one transaction.
 import asyncio
 from collections.abc import Iterable
 
+import msgspec
+
+from presenced.aws.schedule import PastSnapshots
 from presenced.pipeline import Batch, Pipeline
 from presenced.registry import ThingGroup, ThingType
 from presenced.sources.kafka.partition import GLOBAL_OWNER, Record, Unwritten
+from presenced.sources.kafka.partition_snapshots import PartitionSnapshots
 from presenced.store.changelog_records import RecordEncoder, RecordReader, Records
 from presenced.store.changes import Changes
 from presenced.store.collector import Collector
 from presenced.store.records import restored_object
-from presenced.store.schema import ThingGroupRow, ThingTypeRow
+from presenced.store.schema import MetaRow, ThingGroupRow, ThingTypeRow
 from presenced.store.totals import Total
 from presenced.store.writer import Done, WriterCounts
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
+
+_SNAPSHOTS = "snapshots"
 
 
 class Changelog:
@@ -34,7 +40,12 @@ class Changelog:
     """
 
     def __init__(
-        self, partition: int, pipeline: Pipeline, totals: Iterable[Total], clocks: Clocks
+        self,
+        partition: int,
+        pipeline: Pipeline,
+        totals: Iterable[Total],
+        clocks: Clocks,
+        snapshots: PartitionSnapshots | None = None,
     ) -> None:
         self.partition = partition
         self.position = 0
@@ -49,6 +60,8 @@ class Changelog:
         self._waiting: list[Done] = []
         self._taken: list[Done] = []
         self._is_dirty = False
+        self._snapshots = snapshots
+        self._written_past = PastSnapshots()
         self._log = ThrottledLogger(get_logger("presenced.state", partition=partition))
 
     def restore(self, rows: RecordReader) -> None:
@@ -58,7 +71,15 @@ class Changelog:
         """
         self._collector.restore(rows)
         self._encoder.restore(self._pipeline.fleet.presence.disconnects)
+        if self._snapshots is not None:
+            self._restore_past(self._snapshots, rows)
         self._note_damage(rows)
+
+    def _restore_past(self, snapshots: PartitionSnapshots, rows: RecordReader) -> None:
+        for row in rows.read(MetaRow):
+            if row.key == _SNAPSHOTS:
+                snapshots.past = msgspec.json.decode(row.value, type=PastSnapshots)
+        self._written_past = snapshots.past
 
     def _note_damage(self, rows: RecordReader) -> None:
         if rows.damaged:
@@ -111,6 +132,9 @@ class Changelog:
         self._is_dirty = False
         self._taken, self._waiting = self._waiting, []
         changes = self._collector.collect()
+        if self._snapshots is not None and self._snapshots.past != self._written_past:
+            self._written_past = past = self._snapshots.past
+            changes.note(_SNAPSHOTS, msgspec.json.encode(past).decode())
         registry = self._take_registry(changes)
         records = self._encoder.encode(changes)
         if refused := self._encoder.refused - self.counts.rows_refused:

@@ -106,7 +106,7 @@ class StateStore:
             )
         elif self._writer is not None and (error := self._writer.failure) is not None:
             consequence = (
-                "messages are not acknowledged, so the broker soon sends no more"
+                "messages are not acknowledged, so the source soon delivers no more"
                 if self._on_error == "stall"
                 else "a crash loses what has changed meanwhile"
             )

@@ -16,7 +16,7 @@ _READY_WITHIN = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether every connection is up and every filter granted; `text` is the reason."""
+    """Whether events are received and none that had waited is left; `text` is the reason."""
 
     ready: bool
     text: str

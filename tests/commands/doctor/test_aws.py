@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from brokers import free_port
+from command_line import run_here
 from documentation import PROJECT
 from emulator_aws import Fleet, in_thread
 from presenced.aws import operations
@@ -79,14 +79,7 @@ class Stage:
         )
         config.write_text(text)
         nowhere = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(self.directory)}
-        done = subprocess.run(
-            [sys.executable, "-m", "presenced", "doctor", "--config", str(config), *arguments],
-            env=clean_environment() | nowhere | (environ or {}),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        done = run_here("doctor", "--config", str(config), *arguments, **nowhere, **(environ or {}))
         assert "Traceback" not in done.stderr, done.stderr
         for key, value in self.server._store._issued.items():
             for secret in (key, value.secret_access_key, value.session_token):

@@ -1,7 +1,5 @@
 """The lease of a worker, and up to when deadlines may fire."""
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,17 +62,6 @@ def test_no_deadline_is_due_before_what_entered_earlier_is_applied(
     marks.advance(len(entered))
     marks.add(1000.0, len(entered), len(entered))
     assert marks.reached == 1000.0
-
-
-def test_a_backlog_asks_for_few_ends() -> None:
-    marks = EndMarks()
-    for at in range(100):
-        marks.add(float(at), 1_000_000 + at, 5)
-    assert not marks.wants_more
-    assert marks.reached == -math.inf
-    marks.advance(1_000_000)
-    assert marks.reached == 0.0
-    assert marks.wants_more
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from confluent_kafka import KafkaError
 
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.faults import Cause
-from presenced.sources.kafka.library_errors import ConnectionErrors
+from presenced.sources.kafka.library_errors import ConnectionErrors, text_of
 
 SERVER = "kafka-1.example.org:9093"
 TIMED_OUT = KafkaError(KafkaError._TIMED_OUT, "27 message(s) remaining")
@@ -31,7 +31,7 @@ def test_a_connection_that_fails_explains_why_nothing_is_answered() -> None:
     errors.now = 31.0
     for explain in (errors.collected.explain, errors.collected.explain_of_member):
         fault = explain(TIMED_OUT)
-        assert fault.cause is Cause.UNREACHABLE
+        assert fault.reason is Cause.UNREACHABLE
         assert "refused the TCP connection" in fault.detail
 
 
@@ -60,7 +60,7 @@ def test_brokers_that_never_answered_may_speak_another_protocol() -> None:
 )
 def test_a_topic_that_is_gone_is_named_as_the_cause(error: KafkaError) -> None:
     fault = Errors().collected.explain_of_member(error)
-    assert fault.cause is Cause.TOPIC_MISSING
+    assert fault.reason is Cause.TOPIC_MISSING
     assert "does not exist" in fault.detail
     assert "presenced kafka create-topics" in fault.remedy
 
@@ -69,7 +69,7 @@ def test_a_broker_that_is_away_leads_nothing() -> None:
     errors = Errors()
     errors.collected.report(REFUSED)
     fault = errors.collected.explain_of_member(KafkaError(KafkaError._NOENT))
-    assert fault.cause is Cause.UNREACHABLE
+    assert fault.reason is Cause.UNREACHABLE
 
 
 def test_a_change_of_leader_is_no_refusal() -> None:
@@ -77,3 +77,11 @@ def test_a_change_of_leader_is_no_refusal() -> None:
         fault = Errors().collected.explain(KafkaError(code))
         assert "choosing the leader" in fault.detail
         assert fault.remedy
+
+
+def test_texts_for_the_log_name_no_user_address_or_secret() -> None:
+    principal = "arn:aws:iam::111122223333:role/worker"
+    said = f"User:alice ({principal}) at 192.0.2.7 is denied with the token {'s' * 60}"
+    text = text_of(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, said))
+    assert "is denied with the token" in text
+    assert not any(each in text for each in ("alice", "111122223333", "192.0.2.7", "sss"))

@@ -24,13 +24,15 @@ def test_a_worker_writes_state_and_reads_events() -> None:
     kafka = settings()
 
     def operations(topic: str) -> tuple[str, ...]:
-        return topic_permission(kafka, topic).operations
+        return topic_permission(kafka, topic, asks_aws=False).operations
 
     assert "Write" in operations(kafka.state_topic)
     assert "Write" in operations(kafka.global_state_topic)
     assert "Write" not in operations(kafka.topic)
     assert "Write" not in operations(kafka.global_topic)
     assert all("Read" in operations(topic) for topic in (kafka.topic, kafka.state_topic))
+    assert "Write" in topic_permission(kafka, kafka.topic, asks_aws=True).operations
+    assert "Write" not in topic_permission(kafka, kafka.global_topic, asks_aws=True).operations
 
 
 @pytest.mark.parametrize(

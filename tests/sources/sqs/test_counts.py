@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced.aws.client import Answer
-from presenced.sources.sqs.clock_skew import ClockSkew
+from presenced.sources.clock_skew import ClockSkew
+from presenced.sources.sqs.clock_skew import TOLERANCE, note_answer
 from presenced.sources.sqs.counts import SqsCounts
+from presenced.system.loop import Clocks
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 1000)), max_size=50))
@@ -25,9 +27,9 @@ def answer(ahead, seconds=0.1):
 
 
 def skew_of(*answers):
-    skew = ClockSkew()
+    skew = ClockSkew(Clocks(lambda: 0.0, lambda: 0.0), TOLERANCE)
     for each in answers:
-        skew.note(each)
+        note_answer(skew, each)
     return skew.seconds
 
 
@@ -48,3 +50,24 @@ def test_an_answer_that_took_long_says_nothing():
 
 def test_a_corrected_clock_is_noticed():
     assert skew_of(*[answer(10.0)] * 5, *[answer(0.2)] * 20) == 0
+
+
+def test_a_clock_that_is_set_is_known_before_the_next_answer():
+    wall = 1000.0
+    skew = ClockSkew(Clocks(lambda: 50.0, lambda: wall), TOLERANCE)
+    for _ in range(20):
+        note_answer(skew, answer(-60.0))
+    assert skew.seconds == -60
+    wall += 60
+    assert skew.seconds == 0
+    wall += 3600
+    assert skew.seconds == 3600
+
+
+def test_the_time_of_a_standstill_is_no_lead():
+    now = {"monotonic": 0.0, "wall": 1000.0}
+    skew = ClockSkew(Clocks(lambda: now["monotonic"], lambda: now["wall"]), TOLERANCE)
+    note_answer(skew, answer(0.5))
+    now["wall"] += 300  # suspended: the monotonic clock stood still
+    note_answer(skew, answer(0.5))
+    assert skew.seconds == 0

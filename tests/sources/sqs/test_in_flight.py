@@ -6,7 +6,8 @@ import time
 
 from aws_server import AwsServer, Says, make_client
 from presenced.aws.queue import Queue
-from presenced.sources.sqs.clock_skew import ClockSkew
+from presenced.sources.clock_skew import ClockSkew
+from presenced.sources.sqs.clock_skew import TOLERANCE
 from presenced.sources.sqs.counts import SqsCounts
 from presenced.sources.sqs.in_flight import InFlight
 from presenced.system.loop import Clocks
@@ -32,7 +33,7 @@ def play(answers, scenario, *, visibility=30):
                 client,
                 Queue(f"{aws.url}/000000000000/presenced"),
                 counts,
-                ClockSkew(),
+                ClockSkew(CLOCKS, TOLERANCE),
                 time.monotonic,
                 lambda: 0.0,
                 visibility=visibility,

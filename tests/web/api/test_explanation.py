@@ -55,7 +55,7 @@ def test_a_first_event_that_is_a_disconnect_leaves_a_doubt():
     fleet.hear("disconnected", at=0, disconnectReason="CONNECTION_LOST")
     assert explained(fleet).endswith(
         "Unverified: its first event was a disconnect, and a connect after it may have been before"
-        " the subscription."
+        " presenced began to receive events."
     )
 
 
@@ -145,7 +145,7 @@ def test_pending_and_until_when():
         " It counts as offline from 2023-11-14 22:13:35 UTC on, unless it connects before."
     )
     fleet.hold_after = START + 10
-    assert "until the message backlog has been received" in explained(fleet)
+    assert "until the backlog of events has been applied" in explained(fleet)
 
 
 def test_unknown():
@@ -240,6 +240,17 @@ def test_unverified_after_a_gap():
     assert explained(fleet).endswith(
         "Unverified since 2023-11-14 22:14:20 UTC: events may have been lost on the connection"
         " presenced-2, because messages arrived at the rate limit, above which AWS discards them."
+    )
+
+
+def test_a_gap_of_kafka_is_one_of_a_partition():
+    fleet = ApiFleet()
+    fleet.hear("connected", at=0)
+    fleet.presence.note_gap(START + 60)
+    fleet.gaps.last = LastGap("partition 3", GapReason.OFFSET_OUT_OF_RANGE, START + 60)
+    assert explained(fleet).endswith(
+        "events may have been lost in partition 3, because Kafka had deleted records that presenced"
+        " had not read."
     )
 
 

@@ -7,28 +7,15 @@ from selenium.webdriver import Chrome
 
 from api_fleet import ApiFleet
 from consoles import Stage, staged
-from pages import Page, chromium
+from pages import Page
 from presenced.fleet import Partition
 from presenced.system.supervision import Readiness
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chrome]:
-    with chromium() as driver:
-        yield driver
 
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
     with staged(partition=Partition(3, 24), partition_of=lambda _: 7) as made:
         yield made
-
-
-@pytest.fixture
-def page(browser: Chrome, stage: Stage) -> Page:
-    page = Page(browser, stage.url)
-    page.emulate()
-    return page
 
 
 def add(stage: Stage, *numbers: int) -> None:

@@ -9,7 +9,7 @@ from selenium.webdriver import Chrome
 
 from api_fleet import asking_settings, has_room
 from consoles import Stage, staged
-from pages import Page, chromium
+from pages import Page
 from presenced.aws.errors import AwsError, Cause
 from presenced.events.message import Message
 from presenced.events.model import DISCONNECT_REASONS
@@ -17,23 +17,10 @@ from presenced.system.supervision import Readiness
 from waiting import wait_for
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chrome]:
-    with chromium() as driver:
-        yield driver
-
-
 @pytest.fixture
 def stage() -> Iterator[Stage]:
     with staged() as made:
         yield made
-
-
-@pytest.fixture
-def page(browser: Chrome, stage: Stage) -> Page:
-    page = Page(browser, stage.url)
-    page.emulate()
-    return page
 
 
 def test_an_empty_fleet_says_so(page: Page) -> None:
@@ -88,6 +75,12 @@ def test_what_is_wrong_with_a_ready_daemon_is_told(page: Page, stage: Stage) -> 
     page.wait_for_text("#link", "Live")
     page.wait_for_text("#notices", "Connection presenced: events come at QoS 0.")
     assert page.text("#notices").endswith("The state file is full.")
+
+
+def test_what_is_wrong_with_kafka_is_no_connection_of_mqtt(page: Page, stage: Stage) -> None:
+    be(stage, "consumer group: no answer\npartition 3: refused")
+    page.open()
+    page.wait_for_text("#notices", "Consumer group: no answer. Partition 3: refused.")
 
 
 def test_the_broker_goes_down_while_the_page_is_open(page: Page, stage: Stage) -> None:

@@ -72,18 +72,23 @@ def connectivity(name: str, seen: Connectivity) -> Finding:
 
 
 def event_types(enabled: Mapping[str, bool], filters: Sequence[str]) -> Finding:
-    """Return the finding for the event types that the configured filters match."""
+    """Return the finding for the event types that the configured filters match.
+
+    Without filters these are all that IoT rules can select.
+    """
     off = [
         name
         for name, topics in EVENT_CONFIGURATIONS.items()
-        if not enabled.get(name, False) and any(_overlap(each, topics) for each in filters)
+        if not enabled.get(name, False)
+        and (not filters or any(_overlap(each, topics) for each in filters))
     ]
+    matched = "the filters match" if filters else "IoT rules can select"
     if not off:
-        return Finding(Status.OK, "all that the filters match are enabled")
+        return Finding(Status.OK, f"all that {matched} are enabled")
     switches = json.dumps({name: {"Enabled": True} for name in off}, separators=(",", ":"))
     return Finding(
         Status.WARNING,
-        f"AWS publishes no events of these types, which the filters match: {', '.join(off)}",
+        f"AWS publishes no events of these types, which {matched}: {', '.join(off)}",
         "Enable them for the account and region: aws iot update-event-configurations"
         f" --event-configurations '{switches}'",
     )

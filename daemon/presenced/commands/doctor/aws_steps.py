@@ -17,7 +17,7 @@ from presenced.settings import MqttSettings
 T = TypeVar("T")
 
 _ATTEMPTS = 2
-# A thing and a group to ask about if there are none: that AWS knows none by this name is an answer.
+# What to ask about if there is none: that AWS knows nothing by this name is an answer.
 _ANY_NAME = "presenced-doctor"
 _INDEX, _CONTROL, _DATA = "index", "iot", "iotdata"
 _EVERYTHING = frozenset({_INDEX, _CONTROL, _DATA})
@@ -45,11 +45,14 @@ class _Step(NamedTuple):
 class AwsProbe:
     """The requests that the daemon makes, in the order of the steps.
 
-    `mqtt` are the daemon's own settings, not those of the doctor's connections. The groups are
-    asked for only if `seed_registry` is set.
+    `mqtt` are the daemon's own settings, not those of the doctor's connections, and None if events
+    come from another source: no subscription is looked for then. The groups are asked for only if
+    `seed_registry` is set.
     """
 
-    def __init__(self, client: AwsClient, mqtt: MqttSettings, *, seed_registry: bool) -> None:
+    def __init__(
+        self, client: AwsClient, mqtt: MqttSettings | None, *, seed_registry: bool
+    ) -> None:
         self._client = client
         self._mqtt = mqtt
         self._seed_registry = seed_registry
@@ -86,8 +89,11 @@ class AwsProbe:
             yield _Step("DescribeThingGroup", self._thing_group, control)
             yield _Step("ListBillingGroups", self._billing_groups, control)
         yield _Step("event types", self._event_types, control)
-        for client_id, filters in zip(self._mqtt.client_ids, self._mqtt.connections, strict=True):
-            check = partial(self._subscriptions, client_id, filters)
+        mqtt = self._mqtt
+        if mqtt is None:
+            return
+        for client_id, filters in zip(mqtt.client_ids, mqtt.connections, strict=True):
+            check = partial(self._subscriptions, mqtt, client_id, filters)
             yield _Step(f"subscriptions of {client_id}", check, data)
 
     async def _credentials(self) -> Finding:
@@ -112,7 +118,7 @@ class AwsProbe:
         return _unknown(name) if seen is None else aws_findings.connectivity(name, seen)
 
     async def _connection(self) -> Finding:
-        client_id = self._mqtt.client_id
+        client_id = self._mqtt.client_id if self._mqtt else _ANY_NAME
         seen = await self._find(operations.get_connection(client_id))
         return _unknown(client_id) if seen is None else aws_findings.connectivity(client_id, seen)
 
@@ -131,10 +137,13 @@ class AwsProbe:
 
     async def _event_types(self) -> Finding:
         enabled = await self._ask(operations.describe_event_configurations())
-        filters = [each for connection in self._mqtt.connections for each in connection]
+        connections = self._mqtt.connections if self._mqtt else ()
+        filters = [each for connection in connections for each in connection]
         return aws_findings.event_types(enabled, filters)
 
-    async def _subscriptions(self, client_id: str, filters: tuple[str, ...]) -> Finding:
+    async def _subscriptions(
+        self, mqtt: MqttSettings, client_id: str, filters: tuple[str, ...]
+    ) -> Finding:
         held: list[Subscription] = []
         token: str | None = None
         while True:
@@ -145,7 +154,6 @@ class AwsProbe:
             token = page.next_token
             if token is None:
                 break
-        mqtt = self._mqtt
         return aws_findings.subscriptions(held, filters, qos=mqtt.qos, endpoint=mqtt.endpoint)
 
     async def _ask(self, request: Request[T]) -> T:

@@ -1,4 +1,4 @@
-"""`presenced doctor`: test each connection of a configuration and its requests to AWS."""
+"""`presenced doctor`: test the source of a configuration and its requests to AWS."""
 
 import argparse
 import asyncio
@@ -20,7 +20,6 @@ from presenced.sources.kafka.installed import missing_client
 from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.options import (
     load_for_tool,
-    mqtt_for_tool,
     source_options,
     without_side_effects,
 )
@@ -52,20 +51,35 @@ async def examine(
     daemon_client_id: str | None = None,
     write_line: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Test all connections of the settings concurrently, then the requests to AWS.
+    """Test the source of the settings, then the requests to AWS.
 
-    `message_timeout` limits the wait for the first message, in seconds. `daemon_client_id` is the
-    configured client ID if the settings have another one. `write_line` gets the lines for people,
-    one connection after the other, those of the first one as its steps are done. Raises
-    SettingsError if the password file cannot be read. Of a queue no message is received.
+    `message_timeout` limits the wait for the first message of MQTT, in seconds. `daemon_client_id`
+    is the configured client ID if the settings have another one. `write_line` gets the lines for
+    people, those of the first connection as its steps are done. Raises SettingsError if a file
+    cannot be read. Of a queue no message is received, and no consumer group is joined.
     """
-    if settings.source == "kafka":
-        return await _examine_kafka(settings, write_line)
     report = Report()
-    if settings.source == "sqs" and settings.sqs.queue_url is not None:
-        await _test_queue(settings, Queue(settings.sqs.queue_url), report.aws, write_line)
-        return report
-    mqtt = mqtt_for_tool(settings, "doctor")
+    mqtt, queue_url = settings.mqtt_source, settings.sqs.queue_url
+    if mqtt is not None:
+        await _test_connections(mqtt, daemon_client_id, message_timeout, report, write_line)
+        mqtt = mqtt.model_copy(update={"client_id": daemon_client_id or mqtt.client_id})
+    elif settings.source == "kafka":
+        await _test_kafka(settings, report, write_line)
+    elif queue_url is not None:
+        await _test_queue(settings, Queue(queue_url), report, write_line)
+    if settings.reconcile.enabled:
+        await _test_aws(settings, mqtt, report.aws, write_line)
+    return report
+
+
+async def _test_connections(
+    mqtt: MqttSettings,
+    daemon_client_id: str | None,
+    message_timeout: float,
+    report: Report,
+    write_line: Callable[[str], None],
+) -> None:
+    """Test all connections concurrently, and write the steps of one after the other."""
     options = [without_side_effects(each, "doctor") for each in source_options(mqtt)]
     findings: dict[str, asyncio.Queue[tuple[str, Finding] | None]] = {}
     async with asyncio.TaskGroup() as group:
@@ -76,30 +90,28 @@ async def examine(
         for each in options:
             write_line(f"{each.client_id} at {each.address} ({mqtt.transport})")
             steps = report.connections[each.client_id] = []
-            while (item := await findings[each.client_id].get()) is not None:
-                step, finding = item
-                steps.append(item)
-                for line in finding.lines(step):
-                    write_line(line)
-    if settings.reconcile.enabled:
-        await _test_aws(settings, mqtt, daemon_client_id, report.aws, write_line)
-    return report
+            await _write(_steps_of(findings[each.client_id]), steps, write_line)
 
 
-async def _examine_kafka(settings: Settings, write_line: Callable[[str], None]) -> Report:
+async def _steps_of(
+    queue: asyncio.Queue[tuple[str, Finding] | None],
+) -> AsyncIterator[tuple[str, Finding]]:
+    while (item := await queue.get()) is not None:
+        yield item
+
+
+async def _test_kafka(
+    settings: Settings, report: Report, write_line: Callable[[str], None]
+) -> None:
+    """Add the steps of the cluster."""
     if problem := missing_client():
         raise SettingsError([problem])
     # It cannot be imported without the client of Kafka.
     from presenced.commands.doctor.kafka_steps import KafkaProbe
 
-    report = Report()
     steps = report.connections["kafka"] = []
     write_line(f"Kafka at {', '.join(settings.kafka.bootstrap_servers)}")
-    async for step, finding in KafkaProbe(settings).findings():
-        steps.append((step, finding))
-        for line in finding.lines(step):
-            write_line(line)
-    return report
+    await _write(KafkaProbe(settings).findings(), steps, write_line)
 
 
 async def _test_connection(
@@ -138,14 +150,12 @@ async def _test_connection(
 
 async def _test_aws(
     settings: Settings,
-    mqtt: MqttSettings,
-    daemon_client_id: str | None,
+    mqtt: MqttSettings | None,
     steps: list[tuple[str, Finding]],
     write_line: Callable[[str], None],
 ) -> None:
-    """Add the steps of the requests to AWS, which do not need the MQTT connection."""
-    mqtt = mqtt.model_copy(update={"client_id": daemon_client_id or mqtt.client_id})
-    endpoints = aws_endpoints(settings.aws, mqtt.endpoint)
+    """Add the steps of the requests to AWS, which do not need the source."""
+    endpoints = aws_endpoints(settings.aws, settings.mqtt_endpoint, settings.sqs.queue_url)
     write_line(f"AWS IoT in {endpoints.region} ({endpoints.iot_url}, {endpoints.data_url})")
     client = open_client(settings, RequestCounts(), Clocks(time.monotonic, time.time))
     try:
@@ -156,12 +166,10 @@ async def _test_aws(
 
 
 async def _test_queue(
-    settings: Settings,
-    queue: Queue,
-    steps: list[tuple[str, Finding]],
-    write_line: Callable[[str], None],
+    settings: Settings, queue: Queue, report: Report, write_line: Callable[[str], None]
 ) -> None:
     """Add the steps of the queue."""
+    steps = report.connections["sqs"] = []
     write_line(f"queue {queue.name} in {settings.queue_region}")
     client = open_queue_client(settings, RequestCounts(), Clocks(time.monotonic, time.time))
     try:

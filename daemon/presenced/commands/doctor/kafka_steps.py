@@ -14,6 +14,7 @@ from presenced.settings import Settings
 from presenced.settings.files import FileSnapshot
 from presenced.sources.kafka import network
 from presenced.sources.kafka.cluster import Cluster
+from presenced.sources.kafka.cluster_checks import lease_limit
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.permissions import (
     Permission,
@@ -146,13 +147,14 @@ class KafkaProbe:
     def _permissions(self, topic: Topic, cluster: Cluster) -> Finding:
         if topic.name not in self._found:
             return Finding(Status.SKIPPED)
-        needed = topic_permission(self._kafka, topic.name)
+        asks_aws = self._settings.reconcile.enabled
+        needed = topic_permission(self._kafka, topic.name, asks_aws=asks_aws)
         return self._compare(needed, cluster.topic_operations(topic.name))
 
     def _leaders(self, cluster: Cluster) -> Finding:
         for found in self._found.values():
             with needing(Permission("topic", found.name, ("Describe",)), self._settings):
-                cluster.reach_leaders(found)
+                cluster.ends(found)
         number = sum(found.partitions for found in self._found.values())
         return Finding(Status.OK, f"those of {counted(number, 'partition')} answer")
 
@@ -161,10 +163,12 @@ class KafkaProbe:
         with needing(needed, self._settings):
             group = cluster.group()
         finding = self._compare(needed, group.operations)
-        if finding.status is Status.OK:
-            state = f"{group.state}, {counted(group.members, 'member')}"
-            return Finding(Status.OK, "no members yet" if group.state == "dead" else state)
-        return finding
+        if finding.status is not Status.OK:
+            return finding
+        if (fault := lease_limit(cluster, self._kafka).fault) is not None:
+            return Finding(Status.WARNING, fault.detail, fault.remedy)
+        state = f"{group.state}, {counted(group.members, 'member')}"
+        return Finding(Status.OK, "no members yet" if group.state == "dead" else state)
 
     def _transactions(self, cluster: Cluster) -> Finding:
         with needing(transaction_permission(self._kafka), self._settings):

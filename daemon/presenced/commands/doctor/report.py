@@ -53,9 +53,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The steps of each connection with their findings, by the client ID of the connection.
+    """The steps of each connection with their findings.
 
-    `aws` are the steps of the requests to AWS.
+    MQTT connections have the name of their client ID; that of a queue is `sqs`, that of a cluster
+    `kafka`. `aws` are the steps of the requests to AWS IoT.
     """
 
     connections: dict[str, list[tuple[str, Finding]]] = field(default_factory=dict)

@@ -25,22 +25,22 @@ async def open_cluster(settings: Settings, client_id: str) -> AsyncIterator[Clus
     `client_id` is for the logs of the brokers. Raises KafkaFaultError if there are no credentials,
     and SettingsError if a file cannot be read.
     """
-    kafka, snapshot = settings.kafka, FileSnapshot()
+    kafka, region, snapshot = settings.kafka, settings.brokers_region, FileSnapshot()
     make_config = partial(client_config, kafka, snapshot, client_id=client_id)
     if kafka.security.mechanism != IAM:
-        yield await in_thread(lambda: Cluster(kafka, make_config), name="kafka")
+        yield await in_thread(lambda: Cluster(kafka, make_config, region), name="kafka")
         return
     clocks = Clocks(time.monotonic, time.time)
     credentials = open_credentials(settings, RequestCounts(), clocks)
     try:
-        tokens = MskTokens(credentials, settings.brokers_region or "", clocks)
+        tokens = MskTokens(credentials, region or "", clocks)
         try:
             # The client would say only that it got no token.
             await tokens.make()
         except AwsError as error:
             raise KafkaFaultError(no_token(str(error))) from None
         config = partial(make_config, tokens=tokens)
-        yield await in_thread(lambda: Cluster(kafka, config), name="kafka")
+        yield await in_thread(lambda: Cluster(kafka, config, region), name="kafka")
     finally:
         await credentials.close()
 
@@ -51,7 +51,7 @@ def needing(permission: Permission, settings: Settings) -> Iterator[None]:
     try:
         yield
     except KafkaFaultError as error:
-        if error.fault.cause is not Cause.DENIED:
+        if error.fault.reason is not Cause.DENIED:
             raise
         region = settings.brokers_region
         raise KafkaFaultError(denied(settings.kafka, permission, region)) from None

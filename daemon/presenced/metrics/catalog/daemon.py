@@ -18,7 +18,8 @@ def _snapshot(attribute: str) -> Callable[[MetricSources], Values]:
     """Return how a number of the last snapshot is read; without one there is no sample."""
 
     def read(sources: MetricSources) -> Values:
-        value = getattr(sources.snapshots, attribute) if sources.snapshots else None
+        snapshots = sources.reconciler.snapshots if sources.reconciler else None
+        value = getattr(snapshots, attribute) if snapshots else None
         return {} if value is None else {(): value}
 
     return read
@@ -34,14 +35,14 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
     ),
     GaugeMetric(
         "presenced_ready",
-        "Whether /-/ready answers 200: every connection is up, every filter granted, nothing that "
-        "was queued is left.",
+        "Whether /-/ready answers 200: events are received, and none that had waited is left.",
         "presenced_ready == 0",
         read=lambda s: s.is_ready(),
     ),
     GaugeMetric(
         "presenced_aws_last_snapshot_timestamp_seconds",
-        "When AWS's record of the whole fleet was last read completely.",
+        "When AWS's record of the whole fleet was last read completely; with Kafka only "
+        "on the owner of partition 0.",
         "time() - presenced_aws_last_snapshot_timestamp_seconds > 86400",
         read=_snapshot("completed_at"),
     ),
@@ -159,7 +160,7 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
     ),
     CounterMetric(
         "presenced_records_misplaced_total",
-        "Lifecycle events in another partition than their client's: the rule sets another key.",
+        "Events in another partition than their client's or thing's: the rule sets another key.",
         "increase(presenced_records_misplaced_total[1h]) > 0",
         read=lambda s: {(): s.kafka.misplaced} if s.kafka else {},
     ),
@@ -171,20 +172,21 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
     ),
     CounterMetric(
         "presenced_state_commits_total",
-        "Commits to the state file.",
+        "Commits to the state file, or transactions with Kafka.",
         "rate(presenced_state_commits_total[5m])",
         read=lambda s: s.state.commits,
     ),
     CounterMetric(
         "presenced_state_commit_failures_total",
-        "Failed attempts to open or write the state file; the log has cause and remedy.",
+        "Failed attempts to open or write the state file, or transactions with Kafka that failed; "
+        "the log has cause and remedy.",
         "sum by (cause) (increase(presenced_state_commit_failures_total[15m])) > 0",
         labels=("cause",),
         read=lambda s: s.state.failures,
     ),
     GaugeMetric(
         "presenced_state_last_commit_timestamp_seconds",
-        "When the state file was last written; 0 before the first time, or without a state file.",
+        "When the state was last written; 0 before the first time, or without a state file.",
         "time() - presenced_state_last_commit_timestamp_seconds > 60 "
         "and presenced_state_last_commit_timestamp_seconds > 0",
         read=lambda s: s.state.last_commit,
@@ -220,7 +222,7 @@ DAEMON: tuple[CollectedMetric[MetricSources], ...] = (
 
 COMMIT_DURATION: HistogramMetric[MetricSources] = HistogramMetric(
     "presenced_state_commit_duration_seconds",
-    "How long commits took until they were on the disk.",
+    "How long commits took until they were on the disk, or transactions with Kafka in all.",
     "histogram_quantile(0.99, sum by (le) "
     "(rate(presenced_state_commit_duration_seconds_bucket[5m])))",
     read=lambda s: s.state.durations,

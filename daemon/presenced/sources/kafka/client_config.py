@@ -5,7 +5,7 @@ key: it must not be printed.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError
@@ -49,6 +49,19 @@ def client_config(
         "error_cb": report,
         **_files(security, snapshot),
         **_login(security, snapshot, tokens),
+    }
+
+
+def reader_config(kafka: KafkaSettings, connection: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a consumer of committed records that commits no position.
+
+    `connection` is what all clients have in common.
+    """
+    return {
+        **connection,
+        "group.id": kafka.group,
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
     }
 
 

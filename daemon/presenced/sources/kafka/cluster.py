@@ -5,10 +5,10 @@ All methods block, for about 10 seconds at most each, and raise KafkaFaultError.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -28,6 +28,7 @@ from confluent_kafka.admin import (
 )
 
 from presenced.settings.kafka import KafkaSettings
+from presenced.sources.kafka.client_config import reader_config
 from presenced.sources.kafka.faults import Cause, KafkaFaultError, topic_missing
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
 from presenced.sources.kafka.permissions import transactional_id
@@ -36,8 +37,6 @@ from presenced.sources.kafka.topics import (
     SETTINGS,
     FoundTopic,
     Topic,
-    TopicCheck,
-    four_topics,
 )
 
 T = TypeVar("T")
@@ -53,6 +52,8 @@ _NO_COORDINATOR_YET = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
+_NO_GROUP_SETTINGS = (KafkaError.INVALID_REQUEST, KafkaError.UNSUPPORTED_VERSION)
+_SESSION = ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms")
 _MEMBER = "doctor"
 
 
@@ -68,21 +69,32 @@ class GroupState:
     operations: frozenset[str] | None
 
 
+class GroupSession(NamedTuple):
+    """When the brokers take a worker for gone, in seconds, with the protocol `consumer`."""
+
+    timeout: float
+    heartbeat_interval: float
+
+
 class Cluster:
     """A client of a cluster that joins no group.
 
-    `make_config` returns the configuration of librdkafka that has the given callback for errors.
+    `make_config` returns the configuration of librdkafka, `config`, that has the given callback for
+    errors. `region` is that of a cluster of Amazon MSK.
     """
 
     def __init__(
-        self, kafka: KafkaSettings, make_config: Callable[[Callable[[KafkaError], None]], Any]
+        self,
+        kafka: KafkaSettings,
+        make_config: Callable[[Callable[[KafkaError], None]], Mapping[str, Any]],
+        region: str | None,
     ) -> None:
         self._kafka = kafka
-        self.errors = ConnectionErrors(kafka)
-        self._config: Mapping[str, Any] = make_config(self.errors.report)
+        self.errors = ConnectionErrors(kafka, region)
+        self.config = make_config(self.errors.report)
         self._admin: AdminClient | None = None
         with self._faults():
-            self._admin = AdminClient(dict(self._config))
+            self._admin = AdminClient(dict(self.config))
 
     @property
     def _client(self) -> AdminClient:
@@ -99,7 +111,7 @@ class Cluster:
                     break
             except KafkaFaultError as error:
                 # The library tries again for as long as it is asked.
-                if error.fault.cause in _FINAL or time.monotonic() >= deadline:
+                if error.fault.reason in _FINAL or time.monotonic() >= deadline:
                     raise
         brokers = metadata.brokers.values()
         return [f"{_bracketed(str(each.host))}:{each.port}" for each in brokers]
@@ -125,6 +137,20 @@ class Cluster:
                 )[topic]
             )
 
+    def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        """Return how many partitions topics have, without those that do not exist."""
+        counts: dict[str, int] = {}
+        with self._faults():
+            asked = TopicCollection(list(topics))
+            answers = self._client.describe_topics(asked, request_timeout=_TIMEOUT)
+            for name, answer in answers.items():
+                try:
+                    counts[name] = len(_result(answer).partitions)
+                except KafkaException as error:
+                    if error_of(error).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                        raise
+        return counts
+
     def _settings(self, topic: str) -> dict[str, str] | None:
         resource = ConfigResource(ResourceType.TOPIC, topic)
         try:
@@ -132,21 +158,32 @@ class Cluster:
                 answers = self._client.describe_configs([resource], request_timeout=_TIMEOUT)
                 entries = _result(answers[resource])
         except KafkaFaultError as error:
-            if error.fault.cause is Cause.DENIED:
+            if error.fault.reason is Cause.DENIED:
                 return None
             raise
         return {name: entries[name].value for name in SETTINGS if name in entries}
 
-    def reach_leaders(self, found: FoundTopic) -> None:
-        """Ask the leader of each partition for its end."""
-        partitions = [TopicPartition(found.name, number) for number in range(found.partitions)]
-        wanted = {
-            each: OffsetSpec.latest()  # type: ignore[no-untyped-call]
-            for each in partitions
-        }
+    def ends(self, found: FoundTopic) -> list[int]:
+        """Return the offset of the end of each partition, as its leader tells it."""
+        return self._offsets(found, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def offsets_since(self, found: FoundTopic, time: float) -> list[int]:
+        """Return the offset of the first record of each partition from a time on, else of the end.
+
+        The time is in seconds since the epoch.
+        """
+        later = self._offsets(found, OffsetSpec.for_timestamp(round(time * 1000)))
+        if min(later, default=0) >= 0:
+            return later
+        ends = self.ends(found)
+        return [offset if offset >= 0 else end for offset, end in zip(later, ends, strict=True)]
+
+    def _offsets(self, found: FoundTopic, spec: OffsetSpec) -> list[int]:
+        """Return the offset of each partition that fits, -1 if there is none."""
+        wanted = {TopicPartition(found.name, number): spec for number in range(found.partitions)}
         with self._faults(found.name):
-            for answer in self._client.list_offsets(wanted, request_timeout=_TIMEOUT).values():
-                _result(answer)
+            answers = self._client.list_offsets(wanted, request_timeout=_TIMEOUT)
+            return [_result(answers[place]).offset for place in wanted]
 
     def group(self) -> GroupState:
         """Return the state of the consumer group."""
@@ -170,10 +207,24 @@ class Cluster:
                     raise
             time.sleep(_RETRY_AFTER)
 
+    def group_session(self) -> GroupSession | None:
+        """Return the brokers' settings for the group; None before Kafka 4.0, which has none."""
+        resource = ConfigResource(ResourceType.GROUP, self._kafka.group)
+        with self._faults():
+            answers = self._client.describe_configs([resource], request_timeout=_TIMEOUT)
+            try:
+                entries = _result(answers[resource])
+            except KafkaException as error:
+                if error_of(error).code() not in _NO_GROUP_SETTINGS:
+                    raise
+                return None
+        values = [entries[name].value for name in _SESSION if name in entries]
+        return GroupSession(*(int(value) / 1000 for value in values)) if len(values) > 1 else None
+
     def try_transactions(self) -> None:
         """Register a transactional ID of the group, and write nothing."""
         config = {
-            **self._config,
+            **self.config,
             "transactional.id": transactional_id(self._kafka, _MEMBER),
             # The library would log that the producer cannot go on.
             "log_level": 0,
@@ -224,14 +275,7 @@ class Cluster:
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Consumer]:
         """Yield a consumer that is assigned partitions, and joins no group."""
-        consumer = Consumer(
-            {
-                **self._config,
-                "group.id": self._kafka.group,
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-            }
-        )
+        consumer = Consumer(reader_config(self._kafka, self.config))
         try:
             yield consumer
         finally:
@@ -242,7 +286,7 @@ class Cluster:
         failed: list[KafkaError] = []
         topic = self._kafka.state_topic
         with self._faults(topic):
-            producer = Producer({**self._config, "acks": "all"})
+            producer = Producer({**self.config, "acks": "all"})
             for partition in range(number):
                 producer.produce(
                     topic,
@@ -270,7 +314,7 @@ class Cluster:
             self._admin.poll(0)  # errors of connections are reported when a client is polled
         if topic and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise _MissingTopicError(topic)
-        raise KafkaFaultError(self.errors.explain(error))
+        raise KafkaFaultError(self.errors.explain(error, topic))
 
 
 class _MissingTopicError(KafkaFaultError):
@@ -295,22 +339,3 @@ def _names(operations: list[AclOperation] | None) -> frozenset[str] | None:
     if not operations:
         return None
     return frozenset(each.name.title().replace("_", "") for each in operations)
-
-
-def partitions_of(cluster: Cluster, kafka: KafkaSettings) -> int:
-    """Return how many partitions the fleet has, if all topics are what they must be.
-
-    The number is written into the state topic, unless `create-topics` has done that. Blocks; raises
-    KafkaFaultError.
-    """
-    topics = four_topics(kafka)
-    found = {topic.name: there for topic in topics if (there := cluster.find(topic.name))}
-    recorded = cluster.recorded_partitions() if kafka.state_topic in found else None
-    check = TopicCheck(kafka, found, recorded)
-    for topic in topics:
-        for fault in check.faults(topic):
-            raise KafkaFaultError(fault)
-    number = found[kafka.topic].partitions
-    if recorded is None:
-        cluster.record_partitions(number)
-    return number

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from confluent_kafka import (
-    OFFSET_END,
     Consumer,
     KafkaError,
     KafkaException,
@@ -23,7 +22,7 @@ from confluent_kafka import (
 
 from presenced.events.message import Message
 from presenced.sources.kafka.errors import OUT_OF_RANGE, PARTITION_END
-from presenced.sources.kafka.messages import message_of
+from presenced.sources.kafka.messages import message_of, written_at
 from presenced.sources.kafka.partition import OwnedPartition
 from presenced.system.log import get_logger
 from presenced.system.loop import Clocks
@@ -48,7 +47,7 @@ class GroupListener(Protocol):
         """Another worker may have the partitions already."""
 
     def out_of_range(self, partition: OwnedPartition, position: int) -> None:
-        """Events are missing; those from `position` on follow."""
+        """Events are missing; those from `position` on follow once `begin` is called."""
 
     def error(self, error: KafkaError, topic: str | None) -> None:
         """Something went wrong; the consumer goes on unless the error is fatal."""
@@ -60,9 +59,10 @@ class GroupListener(Protocol):
 class GroupConsumer:
     """A member of the consumer group.
 
-    `config` is that of librdkafka. A partition that is assigned stays paused until `begin`. While
+    `config` is that of librdkafka. A partition that is assigned is not fetched until `begin`. While
     the inboxes hold more than `max_backlog` messages, nothing is polled. A loop that hangs thus
-    ends the membership after `max.poll.interval.ms`.
+    ends the membership after `max.poll.interval.ms`. `is_drained` is whether all that has been
+    fetched is in the inboxes.
     """
 
     def __init__(
@@ -74,12 +74,14 @@ class GroupConsumer:
         *,
         max_backlog: int = 20_000,
     ) -> None:
+        self.is_drained = False
         self._topic = topic
         self._listener = listener
         self._clocks = clocks
         self._max_backlog = max_backlog
         self._owned: dict[int, OwnedPartition] = {}
         self._running: dict[int, OwnedPartition] = {}
+        self._assigned: set[int] = set()  # those that librdkafka fetches
         self._to_begin: list[tuple[OwnedPartition, int | None]] = []
         self._stopping = False
         self._membership: Any = None
@@ -98,7 +100,7 @@ class GroupConsumer:
     def begin_again(self, partition: OwnedPartition) -> None:
         """Deliver what follows the last record; called from any thread.
 
-        librdkafka may not fetch a partition that was paused, and assigned anew while others were.
+        For a partition that librdkafka does not fetch. `_on_assign` avoids the known causes.
         """
         self._to_begin.append((partition, None))
 
@@ -110,6 +112,13 @@ class GroupConsumer:
         """Wait for the end of the thread; return whether it has ended."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    @property
+    def backlog(self) -> int:
+        """How many records wait in the inboxes; read from any thread."""
+        # A fleet may go, on the event loop, between a look at it and its use.
+        fleets = [each.fleet for each in list(self._running.values())]
+        return sum(fleet.inbox.backlog for fleet in fleets if fleet is not None)
 
     def membership(self) -> Any:
         """Return what proves the membership to a transaction; None if the worker is no member.
@@ -130,14 +139,20 @@ class GroupConsumer:
             while not self._stopping:
                 self._read_membership()
                 self._begin_partitions()
-                if self._backlog() >= self._max_backlog:
+                if self.backlog >= self._max_backlog:
+                    self.is_drained = False
                     time.sleep(_BACKLOG_PAUSE)
                 else:
-                    self._take(self._consumer.consume(_RECORDS_AT_ONCE, _POLL_TIMEOUT))
+                    self._poll()
         except Exception:  # noqa: BLE001 - the worker joins anew
             self._log.exception("the Kafka consumer ended because of an error in presenced")
         finally:
             self._close()
+
+    def _poll(self) -> None:
+        records = self._consumer.consume(_RECORDS_AT_ONCE, _POLL_TIMEOUT)
+        self._take(records)
+        self.is_drained = len(records) < _RECORDS_AT_ONCE
 
     def _read_membership(self) -> None:
         """Read the membership, which the client tells only to the thread that polls."""
@@ -154,11 +169,6 @@ class GroupConsumer:
             self._report(self._listener.lost, list(self._owned.values()))
             self._listener.ended()
 
-    def _backlog(self) -> int:
-        return sum(
-            each.fleet.inbox.backlog for each in self._running.values() if each.fleet is not None
-        )
-
     def _begin_partitions(self) -> None:
         """Begin with the partitions that have been restored."""
         waiting, self._to_begin = self._to_begin, []
@@ -167,18 +177,25 @@ class GroupConsumer:
                 continue
             if position is None:
                 position = partition.delivered
+                partition.end = -1
             place = TopicPartition(self._topic, partition.number, position)
             # Not `seek`: librdkafka refuses it for a partition whose offset was out of range.
-            self._consumer.incremental_unassign([place])
+            self._unassign([partition.number])
             self._consumer.incremental_assign([place])
-            self._consumer.resume([place])
+            self._assigned.add(partition.number)
             partition.delivered = position
             self._running[partition.number] = partition
+
+    def _unassign(self, numbers: Iterable[int]) -> None:
+        """Let librdkafka fetch partitions no more, those that it fetches."""
+        known = self._assigned.intersection(numbers)
+        self._assigned -= known
+        self._consumer.incremental_unassign([TopicPartition(self._topic, n) for n in known])
 
     def _take(self, records: Sequence[Record]) -> None:
         wall = self._clocks.wall()
         offset = self._clocks.monotonic() - wall
-        messages: defaultdict[int, list[Message]] = defaultdict(list)
+        batches: defaultdict[int, list[Record]] = defaultdict(list)
         ends: dict[int, int] = {}
         for record in records:
             error = record.error()
@@ -186,61 +203,46 @@ class GroupConsumer:
                 self._take_error(record, error, ends)
                 continue
             number: int = record.partition()  # type: ignore[assignment]
-            messages[number].append(message_of(record, wall, offset))
-        for number, batch in messages.items():
-            self._put(number, batch)
+            batches[number].append(record)
+        for number, batch in batches.items():
+            if (partition := self._running.get(number)) is not None:
+                written = written_at(batch[-1])
+                if written > 0 and partition.end >= partition.delivered:  # it had no backlog
+                    partition.skew.note(wall - written)
+                ahead = partition.skew.seconds
+                self._put(partition, [message_of(each, wall, offset, ahead) for each in batch])
         for number, end in ends.items():
             if (partition := self._running.get(number)) is not None:
                 partition.end = end
 
-    def _put(self, number: int, messages: list[Message]) -> None:
-        partition = self._running.get(number)
-        if partition is None or partition.fleet is None:
+    def _put(self, partition: OwnedPartition, messages: list[Message]) -> None:
+        if (fleet := partition.fleet) is None:
             return
         expected = partition.delivered
         if messages[-1].offset - expected != len(messages) - 1 or messages[0].offset != expected:
-            messages = self._without_strays(partition, messages)
+            messages, read_from = partition.holes.following(expected, messages)
+            if read_from is not None:
+                self._running.pop(partition.number)
+                self.begin(partition, read_from)
             if not messages:
                 return
         partition.delivered = messages[-1].offset + 1
-        partition.fleet.inbox.put_all(messages)
-
-    def _without_strays(self, partition: OwnedPartition, messages: list[Message]) -> list[Message]:
-        """Return those that follow what was delivered.
-
-        librdkafka may deliver records of an earlier assignment of the partition: they are left out.
-        Offsets have holes where transactions of producers end, but a hole may also be a record of
-        an assignment at the end, so the partition is read again from there. If the hole is still
-        there, it is one.
-        """
-        taken: list[Message] = []
-        expected = partition.delivered
-        for each in messages:
-            if each.offset < expected:
-                continue
-            if each.offset > expected and not partition.has_holes:
-                hole = expected, each.offset
-                partition.has_holes = partition.hole == hole
-                if not partition.has_holes:
-                    partition.hole = hole
-                    self._running.pop(partition.number)
-                    self.begin(partition, expected)
-                    break
-            taken.append(each)
-            expected = each.offset + 1
-        return taken
+        fleet.inbox.put_all(messages)
 
     def _take_error(self, record: Record, error: KafkaError, ends: dict[int, int]) -> None:
         code, number = error.code(), record.partition()
         if code == PARTITION_END:
             ends[number] = record.offset()  # type: ignore[index, assignment]
         elif code == OUT_OF_RANGE and number in self._running:
-            self._begin_anew(self._running[number])
+            self._report_gap(self._running[number])
         else:
             self._listener.error(error, record.topic())
 
-    def _begin_anew(self, partition: OwnedPartition) -> None:
-        """Go on with the oldest events there are, because those that would follow are missing."""
+    def _report_gap(self, partition: OwnedPartition) -> None:
+        """Deliver no more before the listener goes on with the oldest events that there are.
+
+        The gap must be noted after what was delivered before it, and before what follows.
+        """
         place = TopicPartition(self._topic, partition.number)
         try:
             first, _ = self._consumer.get_watermark_offsets(place, timeout=_QUERY_TIMEOUT)
@@ -248,31 +250,31 @@ class GroupConsumer:
             self._listener.error(error.args[0], self._topic)
             first = partition.delivered  # out of range again, and tried again
         del self._running[partition.number]
-        partition.end = 0
+        partition.end = -1
         self._listener.out_of_range(partition, first)
-        self.begin(partition, first)
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        partitions = [OwnedPartition(place.partition) for place in places]
-        # Nothing is fetched until `begin` tells the offset.
-        ends = [TopicPartition(place.topic, place.partition, OFFSET_END) for place in places]
-        consumer.incremental_assign(ends)
-        consumer.pause(ends)
+        partitions = [OwnedPartition(place.partition, self._clocks) for place in places]
+        # librdkafka fetches none of them before `begin`. It must not be given a logical offset to
+        # begin with, or pause them: the answer for the logical offset may come after `begin`, and
+        # moves the partition to it (`rd_kafka_toppar_offset_retry`), and a resume may drop the
+        # start of a fetch (librdkafka issues 2190 and 5591).
+        consumer.incremental_assign([])
         self._owned.update((each.number, each) for each in partitions)
         self._listener.assigned(partitions)
 
-    def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+    def _on_revoke(self, _: Consumer, places: list[TopicPartition]) -> None:
         self._read_membership()
         self._report(self._listener.revoked, self._leave(places))
-        consumer.incremental_unassign(places)
+        self._unassign(place.partition for place in places)
 
-    def _on_lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+    def _on_lost(self, _: Consumer, places: list[TopicPartition]) -> None:
         self._membership = None
         partitions = self._leave(places)
         for each in partitions:
             each.gone = True
         self._report(self._listener.lost, partitions)
-        consumer.incremental_unassign(places)
+        self._unassign(place.partition for place in places)
 
     def _leave(self, places: Iterable[TopicPartition]) -> list[OwnedPartition]:
         for place in places:

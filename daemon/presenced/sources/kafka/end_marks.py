@@ -15,23 +15,21 @@ class EndMarks:
     """The ends that were asked for, and those that were reached; times are monotonic seconds.
 
     `reached` is the time up to which everything has been applied, minus infinity before the first.
+    `end` is the last end that was read, None before the first.
     """
 
     def __init__(self) -> None:
         self.reached = -math.inf
+        self.end: int | None = None
         self._open: deque[tuple[float, int]] = deque()
 
-    @property
-    def wants_more(self) -> bool:
-        """Whether another end would tell something.
-
-        Under a backlog a few open ones are enough: the first of them is reached first.
-        """
-        return len(self._open) < _MAX_OPEN
-
     def add(self, asked_at: float, end: int, position: int) -> None:
-        """Add the offset of the end, read at some time after `asked_at`."""
-        if self.wants_more and not (self._open and asked_at < self._open[-1][0]):
+        """Add the offset of the end, read at some time after `asked_at`.
+
+        Under a backlog a few open ones are kept: the first of them is reached first.
+        """
+        self.end = end
+        if len(self._open) < _MAX_OPEN and not (self._open and asked_at < self._open[-1][0]):
             self._open.append((asked_at, end))
         self.advance(position)
 
@@ -42,4 +40,5 @@ class EndMarks:
 
     def clear(self) -> None:
         """Forget the open ends: offsets have begun anew."""
+        self.end = None
         self._open.clear()

@@ -1,16 +1,19 @@
 """Ask Kafka where partitions end."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     ListOffsetsResultInfo,
     OffsetSpec,
 )
+
+from presenced.sources.kafka.errors import FAILED
 
 _TIMEOUT = 10.0
 
@@ -22,13 +25,24 @@ class EndOffsets:
     """Asks for the offsets at which partitions end; `config` is that of librdkafka.
 
     After an error it asks with a new client: one whose broker has crashed keeps the epoch of the
-    former leader, and is refused from then on (FENCED_LEADER_EPOCH).
+    former leader, and is refused from then on (FENCED_LEADER_EPOCH). Clients are made and dropped
+    in threads: the first may wait for a token that the event loop makes, the second for connections
+    to end.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config
-        self._client = AdminClient(dict(config))
+        self._client: AdminClient | None = None
         self._has_failed = False
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Drop the client."""
+        threading.Thread(target=self._drop, name="kafka ends", daemon=True).start()
+
+    def _drop(self) -> None:
+        with self._lock:
+            self._client = None
 
     def of_partition(self, topic: str, partition: int) -> int:
         """Return the end of a partition, behind all that has been written to it.
@@ -45,8 +59,23 @@ class EndOffsets:
         return result.offset
 
     def ask(self, topic: str, partitions: Iterable[int], answer: Answer) -> None:
-        """Ask for the ends of partitions, up to which there is something to read now."""
-        futures = self._list(topic, partitions, IsolationLevel.READ_COMMITTED)
+        """Ask for the ends of partitions, up to which there is something to read now.
+
+        It does not block.
+        """
+        ask = partial(self._ask, topic, list(partitions), answer)
+        threading.Thread(target=ask, name="kafka ends", daemon=True).start()
+
+    def _ask(self, topic: str, partitions: Sequence[int], answer: Answer) -> None:
+        try:
+            futures = self._list(topic, partitions, IsolationLevel.READ_COMMITTED)
+        except KafkaException as error:
+            self._has_failed = True
+            answer({}, error)
+            return
+        except Exception as error:  # noqa: BLE001 - an answer must come
+            answer({}, KafkaException(KafkaError(FAILED, type(error).__name__)))
+            return
         numbers, lock = iter(range(1, len(futures) + 1)), threading.Lock()
 
         def done(_: Future[Any]) -> None:
@@ -66,12 +95,12 @@ class EndOffsets:
     ) -> dict[TopicPartition, Future[Any]]:
         latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, number): latest for number in partitions}
-        if self._has_failed:
-            self._has_failed = False
-            old, self._client = [self._client], AdminClient(dict(self._config))
-            # In a thread, because a client that goes waits for its connections.
-            threading.Thread(target=old.clear, name="kafka client", daemon=True).start()
-        return self._client.list_offsets(asked, isolation_level=isolation, request_timeout=_TIMEOUT)
+        with self._lock:
+            if self._client is None or self._has_failed:
+                self._client = AdminClient(dict(self._config))
+                self._has_failed = False
+            client = self._client
+        return client.list_offsets(asked, isolation_level=isolation, request_timeout=_TIMEOUT)
 
 
 def _collected(

@@ -1,6 +1,7 @@
-"""Codes of librdkafka that have no public name in Python."""
+"""Errors of Kafka: codes that have no public name in Python, and what an error is about."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError
 
@@ -13,8 +14,18 @@ OUT_OF_RANGE: int = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 TIMED_OUT: int = KafkaError._TIMED_OUT  # noqa: SLF001
 """Nothing came in time."""
 
+FAILED: int = KafkaError._FAIL  # noqa: SLF001
+"""Whatever has no code of its own."""
+
 _FATAL: int = KafkaError._FATAL  # noqa: SLF001
 _UNSUPPORTED = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)  # noqa: SLF001
+
+
+class TopicError(NamedTuple):
+    """An error, and the topic that it is about; None if that is not known."""
+
+    error: KafkaError
+    topic: str | None = None
 
 
 _PASSING = frozenset(

@@ -1,11 +1,17 @@
 """What can go wrong between presenced and Kafka, and what to do about it."""
 
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from presenced.settings.kafka import IAM, KafkaSecurity
+from presenced.sources.faults import (
+    CLIENT_ALERTS,
+    SourceFault,
+    certificate_problem,
+    certificate_remedy,
+    trust_store,
+)
 
 
 class Cause(StrEnum):
@@ -26,26 +32,17 @@ class Cause(StrEnum):
     TOPIC_MISSING = "topic_missing"
     TOPIC_WRONG = "topic_wrong"
     """The topic has another number of partitions, or a setting with which presenced cannot work."""
+    SESSION_SHORT = "session_short"
+    """The group may have given partitions to another worker before the lease is over."""
     NO_ANSWER = "no_answer"
     OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
-class KafkaFault:
-    """What went wrong, and what to do about it.
+class KafkaFault(SourceFault):
+    """What went wrong with Kafka, and what to do about it."""
 
-    `said` is the broker's own text about it, if any. It may contain an identifier that is new each
-    time, so equality ignores it.
-    """
-
-    cause: Cause
-    detail: str
-    remedy: str = ""
-    said: str = field(default="", compare=False)
-
-    def __str__(self) -> str:
-        said = f' (the broker said: "{self.said}")' if self.said else ""
-        return f"{self.detail}{said}. {self.remedy}" if self.remedy else f"{self.detail}{said}"
+    reason: Cause
 
 
 class KafkaFaultError(Exception):
@@ -116,54 +113,28 @@ def late_answer(text: str) -> KafkaFault:
     )
 
 
-# Numbers of X509_V_ERR_* in OpenSSL's x509_vfy.h.
-_NOT_YET_VALID, _EXPIRED = 9, 10
-_OTHER_NAME = (62, 64)
-_SERVER_REMEDIES: Mapping[int, str] = {
-    _NOT_YET_VALID: "Check the clock of this machine",
-    _EXPIRED: "Check the clock of this machine; else the broker needs a new certificate",
-    **dict.fromkeys(
-        _OTHER_NAME,
-        "Set kafka.bootstrap_servers and the brokers' advertised.listeners to names that the"
-        " certificates hold",
-    ),
-}
-
-
 def server_certificate(
     server: str, security: KafkaSecurity, error: ssl.SSLCertVerificationError | None = None
 ) -> KafkaFault:
     """Return the fault of a broker's certificate; `error` tells what is wrong with it, if known."""
-    trust = f"the CA file {security.ca}" if security.ca else "the system's trust store"
     ca = "Set kafka.security.ca to the CA that signed the certificates of the brokers"
+    certificate = f"the certificate of the broker at {server}"
     if error is None:
-        detail = (
-            f"the certificate of the broker at {server} is not valid: it is not signed by {trust},"
-            " is for another name, or has expired"
-        )
         return KafkaFault(
-            Cause.TLS_SERVER_CERTIFICATE, detail, f"`presenced doctor` tells which. {ca}"
+            Cause.TLS_SERVER_CERTIFICATE,
+            f"{certificate} is not valid: it is not signed by {trust_store(security.ca)}, is for"
+            " another name, or has expired",
+            f"`presenced doctor` tells which. {ca}",
         )
-    remedy = _SERVER_REMEDIES.get(error.verify_code)
-    verdict = "is not valid" if remedy else f"cannot be verified with {trust}"
-    detail = f"the certificate of the broker at {server} {verdict} ({error.verify_message})"
-    return KafkaFault(Cause.TLS_SERVER_CERTIFICATE, detail, remedy or ca)
-
-
-# Alerts about the client certificate (RFC 8446 section 6.2), as OpenSSL 3 writes them.
-CLIENT_ALERTS: Mapping[str, str] = {
-    "unknown ca": "it does not know the CA that signed it",
-    "bad certificate": "it calls the certificate bad",
-    "unsupported certificate": "it does not support this kind of certificate",
-    "certificate revoked": "it calls the certificate revoked",
-    "certificate expired": "it calls the certificate expired",
-    "certificate unknown": "it does not accept the certificate, perhaps because it has expired",
-    "access denied": "it denies access",
-    "decrypt error": "it could not verify the signature",
-    "handshake failure": "it ended the handshake",
-    "certificate required": "it requires a client certificate and got none",
-}
-"""What alerts say about the client certificate, by their text."""
+    name = (
+        "Set kafka.bootstrap_servers and the brokers' advertised.listeners to names that the"
+        " certificates hold"
+    )
+    return KafkaFault(
+        Cause.TLS_SERVER_CERTIFICATE,
+        f"{certificate} {certificate_problem(error, security.ca)}",
+        certificate_remedy(error, server="broker", name=name, ca=ca),
+    )
 
 
 def client_certificate(server: str, security: KafkaSecurity, alert: str) -> KafkaFault:

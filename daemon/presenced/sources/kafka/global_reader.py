@@ -1,8 +1,7 @@
 """The thread that reads the two global topics: the state, and the events that it is made of.
 
 The state, thing types and groups, is read whole by every worker, from its beginning and then on.
-The events are read for the owner of one partition only, from the position that its transactions
-have committed.
+The events are read for the owner of one partition only, from the position that its state has.
 """
 
 import threading
@@ -14,20 +13,25 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import Message as Record
 
 from presenced.events.message import Message
-from presenced.sources.kafka.errors import OUT_OF_RANGE, PARTITION_END, TIMED_OUT
+from presenced.sources.kafka.errors import OUT_OF_RANGE, PARTITION_END, TIMED_OUT, TopicError
 from presenced.sources.kafka.messages import message_of
 from presenced.sources.kafka.partition import OwnedPartition
 from presenced.sources.kafka.worker_config import WorkerTopics
-from presenced.system.log import get_logger
+from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
 _RECORDS_AT_ONCE = 200
 _POLL_TIMEOUT = 0.2
-_QUERY_TIMEOUT = 5.0
 _RETRY_AFTER = 1.0
 _APPLY_TIMEOUT = 0.1
 _SILENT_AFTER = 15.0
 _ANSWER_TIMEOUT = 10.0
+
+
+class _UnreadableTopicError(Exception):
+    def __init__(self, failure: TopicError) -> None:
+        super().__init__(failure)
+        self.failure = failure
 
 
 @dataclass(slots=True)
@@ -49,8 +53,8 @@ class GlobalReader:
     """Reads one batch after the other; `take` and `report` are called in its thread.
 
     `take` gets a batch, and what to call once it is applied: the next one follows then. `report`
-    gets an error, and None after the next success. `config` is that of librdkafka, with the group
-    whose positions count and with `isolation.level=read_committed`.
+    gets an error, and None after the next success. `config` is that of librdkafka, with
+    `isolation.level=read_committed`.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class GlobalReader:
         config: Mapping[str, Any],
         topics: WorkerTopics,
         take: Callable[[GlobalBatch, Callable[[], None]], None],
-        report: Callable[[KafkaError | None], None],
+        report: Callable[[TopicError | None], None],
         clocks: Clocks,
     ) -> None:
         self._config = config
@@ -72,10 +76,10 @@ class GlobalReader:
         self._positions: dict[str, int] = {}  # of the topics that are being read
         self._heard_at: dict[str, float] = {}
         self._asked: set[str] = set()
-        self._applied: tuple[OwnedPartition | None, int] = (None, 0)
         self._has_failed = False
         self._stopping = threading.Event()
         self._log = get_logger("presenced.kafka")
+        self._throttled = ThrottledLogger(self._log)
         self._thread = threading.Thread(target=self._run, name="kafka global", daemon=True)
 
     def start(self) -> None:
@@ -83,7 +87,7 @@ class GlobalReader:
         self._thread.start()
 
     def follow(self, owner: OwnedPartition | None) -> None:
-        """Read events for the owner, or none; called from any thread."""
+        """Read events for the owner, which has been restored, or none; called from any thread."""
         self._owner = owner
 
     def stop(self) -> None:
@@ -97,22 +101,28 @@ class GlobalReader:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            consumer = Consumer(dict(self._config))
-            self._followed = None
-            self._positions.clear()
-            self._assign(consumer, self._state, OFFSET_BEGINNING)
             try:
-                while not self._stopping.is_set():
-                    self._follow_owner(consumer)
-                    self._read(consumer)
-                    self._ask_the_silent(consumer)
+                self._read_with(Consumer(dict(self._config)))
             except KafkaException as error:
                 self._fail(error.args[0])
+            except _UnreadableTopicError as error:
+                self._fail(*error.failure)
             except Exception:  # noqa: BLE001 - what comes next must still be read
-                self._log.exception("the global topics are read anew because of an error")
+                self._throttled.exception("the global topics are read anew because of an error")
                 self._stopping.wait(_RETRY_AFTER)
-            finally:
-                consumer.close()
+
+    def _read_with(self, consumer: Consumer) -> None:
+        """Read both topics until `stop`. Raises KafkaException if that fails."""
+        self._followed = None
+        self._positions.clear()
+        try:
+            self._assign(consumer, self._state, OFFSET_BEGINNING)
+            while not self._stopping.is_set():
+                self._follow_owner(consumer)
+                self._read(consumer)
+                self._ask_the_silent(consumer)
+        finally:
+            consumer.close()
 
     def _assign(self, consumer: Consumer, topic: str, position: int) -> None:
         """Read a topic from a position on, whether or not it is being read."""
@@ -136,22 +146,10 @@ class GlobalReader:
             consumer.incremental_unassign([TopicPartition(self._events, 0)])
             del self._positions[self._events]
             self._followed = None
-        if owner is not None:
-            applied_for, applied = self._applied
-            position = applied if applied_for is owner else self._committed(consumer)
-            self._assign(consumer, self._events, position)
+        if owner is not None and (fleet := owner.fleet) is not None:
+            applied = fleet.store.global_position
+            self._assign(consumer, self._events, OFFSET_BEGINNING if applied is None else applied)
             self._followed = owner
-
-    def _committed(self, consumer: Consumer) -> int:
-        """Return the committed position of a new owner.
-
-        No other worker can commit one any more: the position of the owner's partition has been
-        restored, and both are committed together.
-        """
-        (answer,) = consumer.committed([TopicPartition(self._events, 0)], _QUERY_TIMEOUT)
-        if answer.error is not None:
-            raise KafkaException(answer.error)
-        return answer.offset if answer.offset >= 0 else OFFSET_BEGINNING
 
     def _ask_the_silent(self, consumer: Consumer) -> None:
         """Read topics again that were silent for long, so that at least their end comes.
@@ -182,7 +180,7 @@ class GlobalReader:
                 self._note(topic, at)
                 self._add_end(topic, at, batch)
             elif error is not None:
-                raise KafkaException(error)
+                raise _UnreadableTopicError(TopicError(error, topic))
             else:
                 self._note(topic, at + 1)
                 if topic == self._state:
@@ -215,13 +213,10 @@ class GlobalReader:
         while not applied.wait(_APPLY_TIMEOUT):
             if self._stopping.is_set():
                 return
-        if batch.position is not None:
-            self._applied = batch.owner, batch.position
 
-    def _fail(self, error: KafkaError) -> None:
-        if error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
-            self._has_failed = True
-            self._report(error)
+    def _fail(self, error: KafkaError, topic: str | None = None) -> None:
+        self._has_failed = True
+        self._report(TopicError(error, topic))
         self._stopping.wait(_RETRY_AFTER)
 
     def _succeed(self) -> None:

@@ -8,17 +8,22 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from presenced.fleet import Partition
-from presenced.settings import Settings
+from presenced.settings import Settings, format_duration
+from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
-from presenced.sources.kafka.cluster import Cluster, partitions_of
+from presenced.sources.kafka.cluster import Cluster
+from presenced.sources.kafka.cluster_checks import partitions_of
+from presenced.sources.kafka.cluster_watch import ClusterWatch
 from presenced.sources.kafka.errors import is_unsupported
+from presenced.sources.kafka.events_writer import EventsWriter
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.placement import Placement
+from presenced.sources.kafka.transactions import TransactionCounts
 from presenced.sources.kafka.worker import Worker
-from presenced.sources.kafka.worker_config import Protocol, worker_config
+from presenced.sources.kafka.worker_config import Protocol, events_producer, worker_config
 from presenced.sources.source import SourceFiles
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
@@ -32,8 +37,8 @@ OpenPartition = Callable[[Partition, Callable[[], float]], PartitionFleet]
 class KafkaSource:
     """Joins the group, and joins anew if the membership ends. Used on the event loop.
 
-    `open_partition` makes the fleets of the partitions that are assigned. `lease` and `partitions`,
-    their number in the whole fleet, last from one membership to the next.
+    `open_partition` makes the fleets of the partitions that are assigned. `lease`, `transactions`
+    and `partitions`, their number in the whole fleet, last from one membership to the next.
     """
 
     def __init__(self, open_partition: OpenPartition, access: KafkaAccess, clocks: Clocks) -> None:
@@ -41,6 +46,7 @@ class KafkaSource:
         self.partitions = 0
         self.worker: Worker | None = None
         self.placement = Placement()
+        self.transactions = TransactionCounts()
         self._open_partition = open_partition
         self._access = access
         self._clocks = clocks
@@ -49,8 +55,10 @@ class KafkaSource:
         self._config: Mapping[str, Any] = {}
         self._errors: ConnectionErrors | None = None
         self._problem = "the group has not been joined yet"
-        self._joining: asyncio.Task[None] | None = None
         self._is_hiding = False
+        self._watch = ClusterWatch(self.lease)
+        self._membership: asyncio.Task[None] | None = None
+        self._writer: EventsWriter | None = None
         self._log = ThrottledLogger(get_logger("presenced.kafka"))
 
     @property
@@ -61,28 +69,32 @@ class KafkaSource:
     @property
     def owned(self) -> Mapping[int, OwnedPartition]:
         """The partitions that this worker owns, by number."""
-        return self.worker.owned if self.worker is not None else {}
+        return self.worker.partitions.owned if self.worker is not None else {}
 
     @property
     def ownership(self) -> Mapping[int, bool]:
-        """Whether this worker has and shows each partition of the fleet."""
+        """Whether this worker has each partition of the fleet, shown or not yet."""
         owned = self.owned if self.may_show else {}
         return {number: number in owned for number in range(self.partitions)}
 
     @property
     def misplaced(self) -> int:
-        """Lifecycle events in another partition than that of their client."""
+        """Events in another partition than that of their client or thing."""
         return self.placement.misplaced
 
     @property
     def lag(self) -> Mapping[int, int]:
         """How many records each owned partition is behind."""
-        return self.worker.lag if self.worker is not None else {}
+        return self.worker.partitions.lag if self.worker is not None else {}
 
     @property
     def may_show(self) -> bool:
-        """Whether the partitions may be shown now: while the lease lasts."""
-        return self.lease.is_valid
+        """Whether the partitions may be shown now: while the lease lasts, or if there are none."""
+        return self.lease.is_valid or self._is_idle
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.worker is not None and self.worker.is_idle
 
     @property
     def problems(self) -> list[str]:
@@ -91,33 +103,57 @@ class KafkaSource:
         if worker is None:
             return [self._problem]
         problems = self._errors_of(worker)
-        if not worker.has_assignment:
+        if not (worker.has_assignment or worker.is_idle):
             return [*problems, "the group has assigned no partitions yet"]
-        waiting = [each for each in worker.owned.values() if each.stage is not Stage.SHOWN]
+        owned = worker.partitions.owned
+        waiting = [each for each in owned.values() if each.stage is not Stage.SHOWN]
         problems += [f"partition {each.number} is {_STAGES[each.stage]}" for each in waiting]
-        if worker.owned and not self.lease.is_valid:
+        if owned and not self.lease.is_valid:
             problems.append(self._no_word())
         return problems
 
     @property
     def warnings(self) -> list[str]:
         """What is wrong although the worker is ready, one text each."""
-        failure = self.worker.writer.failure if self.worker is not None else None
-        return [] if failure is None else [f"no transaction is committed: {self._explain(failure)}"]
+        faults = "; or ".join(map(str, self._why_no_commit()))
+        warnings = [f"no transaction is committed: {faults}"] if faults else []
+        if self._watch.lease_fault is not None:
+            warnings.append(str(self._watch.lease_fault))
+        if (skew := self._skew_warning()) is not None:
+            warnings.append(skew)
+        return warnings
 
     @property
     def summary(self) -> str:
         """The state in a few words."""
         if problems := self.problems:
             return f"not ready: {'; '.join(problems)}"
+        if self._is_idle:
+            return f"idle: other workers have all {self.partitions} partitions"
         return f"has {len(self.owned)} of {self.partitions} partitions"
 
     def held_at(self, number: int) -> float:
         """Return the monotonic time after which no deadline of a partition is due yet."""
         return self.worker.held_at(number) if self.worker is not None else -math.inf
 
+    def events_writer(self) -> EventsWriter:
+        """Return what writes records of our own into the topic of events; used while it is joined.
+
+        After the settings or files of the connection have changed it is another one.
+        """
+        assert self._settings is not None  # noqa: S101 - see `use`
+        if self._writer is None:
+            self._writer = EventsWriter(
+                events_producer(self._config),
+                self._settings.kafka.topic,
+                self.partitions,
+                self._explain,
+            )
+        return self._writer
+
     def check(self) -> None:
         """Look how far the partitions are; called four times a second."""
+        self.placement.check()
         if self.worker is not None:
             self.worker.check()
         self._log_lease()
@@ -150,12 +186,12 @@ class KafkaSource:
         return await self._join_with(config, errors)
 
     async def _read(self, settings: Settings) -> tuple[Mapping[str, Any], ConnectionErrors]:
-        errors = ConnectionErrors(settings.kafka)
+        errors = ConnectionErrors(settings.kafka, settings.brokers_region)
         return await self._access.read(settings, errors.report), errors
 
     async def _join_with(self, config: Mapping[str, Any], errors: ConnectionErrors) -> int:
         await self._leave()
-        self._config, self._errors = config, errors
+        self._config, self._errors, self._writer = config, errors, None
         self._join_after(0.0)
         return 1
 
@@ -165,36 +201,62 @@ class KafkaSource:
         await self._access.close()
 
     async def _leave(self) -> None:
-        if self._joining is not None:
-            self._joining.cancel()
+        if self._membership is not None:
+            self._membership.cancel()
         worker, self.worker = self.worker, None
         if worker is not None:
             await worker.stop()
 
     def _join_after(self, seconds: float) -> None:
-        self._joining = asyncio.get_running_loop().create_task(self._join(seconds))
+        if self._membership is not None:
+            self._membership.cancel()
+        self._membership = asyncio.get_running_loop().create_task(self._be_member(seconds))
 
-    async def _join(self, wait: float) -> None:
+    async def _be_member(self, wait: float) -> None:
+        """Join the group, and leave it while topics are not as they must be, until cancelled."""
         assert self._settings is not None  # noqa: S101 - see `use`
-        kafka = self._settings.kafka
-        self.lease.seconds = kafka.lease
-        while self.worker is None:
+        kafka, region = self._settings.kafka, self._settings.brokers_region
+        while True:
             await asyncio.sleep(wait)
             wait = _JOIN_AGAIN_AFTER
-            config = worker_config(kafka, self._config, self._protocol)
-            try:
-                self.partitions = await in_thread(
-                    lambda: partitions_of(Cluster(kafka, self._configured), kafka),
-                    name="kafka topics",
-                )
-                worker = Worker(config, self.lease, self._open, self._ended, self._clocks)
-            except KafkaFaultError as error:
-                self._report(error.fault)
-            except KafkaException as error:
-                self._report(self._explain(error_of(error)))
-            else:
-                self.worker = worker
-                worker.start()
+            if (cluster := await self._join(kafka, region)) is None:
+                continue
+            await self._watch.until_repartitioned(cluster, kafka, self._protocol, self.partitions)
+            worker, self.worker = self.worker, None
+            if worker is not None:
+                self._problem = "the number of partitions has changed"
+                await worker.stop()
+
+    async def _join(self, kafka: KafkaSettings, region: str | None) -> Cluster | None:
+        """Join the group; return None if that fails."""
+        try:
+            cluster, self.partitions = await in_thread(
+                lambda: self._prepare(kafka, region), name="kafka topics"
+            )
+            await self._watch.limit_lease(cluster, kafka, self._protocol)
+            worker = await in_thread(lambda: self._new_worker(kafka), name="kafka clients")
+        except KafkaFaultError as error:
+            self._report(error.fault)
+            return None
+        except KafkaException as error:
+            self._report(self._explain(error_of(error)))
+            return None
+        except Exception:  # noqa: BLE001 - the next attempt may succeed
+            self._problem = "the group cannot be joined because of an error in presenced"
+            self._log.exception(self._problem)
+            return None
+        self._watch.begin()
+        self.worker = worker
+        worker.start()
+        return cluster
+
+    def _prepare(self, kafka: KafkaSettings, region: str | None) -> tuple[Cluster, int]:
+        cluster = Cluster(kafka, self._configured, region)
+        return cluster, partitions_of(cluster, kafka)
+
+    def _new_worker(self, kafka: KafkaSettings) -> Worker:
+        config = worker_config(kafka, self._config, self._protocol)
+        return Worker(config, self.lease, self.transactions, self._open, self._ended, self._clocks)
 
     def _configured(self, report: Callable[[KafkaError], None]) -> Mapping[str, Any]:
         return {**self._config, "error_cb": report}
@@ -208,16 +270,18 @@ class KafkaSource:
         self._log.error(
             event,
             key=fault,
-            cause=fault.cause.value,
+            cause=fault.reason.value,
             detail=fault.detail,
             remedy=fault.remedy,
         )
 
-    def _explain(self, error: KafkaError) -> KafkaFault:
+    def _explain(self, error: KafkaError, topic: str | None = None) -> KafkaFault:
         assert self._errors is not None  # noqa: S101 - a worker has them
-        return self._errors.explain_of_member(error)
+        return self._errors.explain_of_member(error, topic)
 
     def _open(self, number: int) -> PartitionFleet:
+        if number >= self.partitions:
+            self._watch.note_foreign_partition()
         partition = Partition(number, self.partitions)
         return self._open_partition(partition, lambda: self.held_at(number))
 
@@ -242,25 +306,36 @@ class KafkaSource:
     def _errors_of(self, worker: Worker) -> list[str]:
         """Return a text for each fault, with what it concerns."""
         concerned: dict[KafkaFault, list[str]] = {}
-        for what, error in worker.errors.items():
-            concerned.setdefault(self._explain(error), []).append(_CONCERNED.get(what, what))
+        for what, failure in worker.errors.items():
+            concerned.setdefault(self._explain(*failure), []).append(what)
         return [f"{', '.join(what)}: {fault}" for fault, what in concerned.items()]
 
+    def _skew_warning(self) -> str | None:
+        skews = {n: each.skew.seconds for n, each in self.owned.items() if each.skew.is_certain}
+        number = max(skews, key=lambda number: abs(skews[number]), default=None)
+        if number is None or not (skew := skews[number]):
+            return None
+        way = "ahead of" if skew > 0 else "behind"
+        return (
+            f"the clock of this machine is {format_duration(round(abs(skew)))} {way} that of the"
+            f" broker that leads partition {number}, by which events are dated: synchronize both,"
+            " timedatectl status"
+        )
+
     def _no_word(self) -> str:
-        age = self.lease.age
+        age, worker = self.lease.age, self.worker
         since = "yet" if age is None else f"for {round(age)} s"
         problem = f"no word from the group {since}, so no partition is shown"
-        failure = self.worker.writer.failure if self.worker is not None else None
-        if failure is None or self.worker is None:
-            return problem
-        fault = self._explain(failure)
         # It is told already if it also keeps something else from being read.
-        told = map(self._explain, self.worker.errors.values())
-        return problem if fault in told else f"{problem}: {fault}"
+        told = [self._explain(*each) for each in worker.errors.values()] if worker else []
+        faults = [fault for fault in self._why_no_commit() if fault not in told]
+        return f"{problem}: {'; or '.join(map(str, faults))}" if faults else problem
 
+    def _why_no_commit(self) -> list[KafkaFault]:
+        """Return why the last transaction may have failed; empty if it did not."""
+        failures = self.worker.writer.failures if self.worker is not None else ()
+        return list(dict.fromkeys(self._explain(*each) for each in failures))
 
-_CONCERNED = {"ends": "end offsets"}
-"""What errors of a worker are about, where its name for it is none for people."""
 
 _STAGES = {
     Stage.RESTORING: "being restored",

@@ -31,9 +31,13 @@ class Lease:
         if self._renewed is None or at > self._renewed:
             self._renewed = at
 
+    def end(self) -> None:
+        """Take note that the worker is no member any more."""
+        self._renewed = None
+
     @property
     def age(self) -> float | None:
-        """Seconds since the last renewal; None before the first."""
+        """Seconds since the last renewal; None before the first, and after the end."""
         return None if self._renewed is None else self._clock() - self._renewed
 
     @property

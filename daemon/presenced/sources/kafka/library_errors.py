@@ -6,14 +6,22 @@ connection is reported beside it, by the callback `error_cb`.
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from confluent_kafka import KafkaError, KafkaException
 
 from presenced.settings.kafka import IAM, KafkaSettings
+from presenced.sources.faults import CLIENT_ALERTS
 from presenced.sources.kafka import faults
 from presenced.sources.kafka.errors import cause_among
-from presenced.sources.kafka.faults import CLIENT_ALERTS, Cause, KafkaFault
+from presenced.sources.kafka.faults import Cause, KafkaFault
+from presenced.sources.kafka.permissions import (
+    Permission,
+    group_permission,
+    refused,
+    topic_permission,
+    transaction_permission,
+)
 
 # PROTOCOL://HOST:PORT/BROKER: TEXT (after N ms in state STATE, ...)
 _TEXT = re.compile(
@@ -56,23 +64,30 @@ _NEW_LEADER = frozenset(
         KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
-_DENIED: Mapping[int, str] = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "topics",
-    KafkaError.GROUP_AUTHORIZATION_FAILED: "the consumer group",
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "the transactional ID",
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "the cluster",
-}
+_DENIED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
 
 
 class ConnectionErrors:
     """Collects why there are no connections; `report` is the callback `error_cb` of a client.
 
     It is called in the thread that polls the client, or in one of the library. A fault that is not
-    reported again explains nothing after a minute: the broker can be reached by then.
+    reported again explains nothing after a minute: the broker can be reached by then. `region` is
+    that of a cluster of Amazon MSK.
     """
 
-    def __init__(self, kafka: KafkaSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        region: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._kafka = kafka
+        self._region = region
         self._clock = clock
         self._by_server: dict[str, KafkaFault] = {}
         self._reported_at: dict[str, float] = {}
@@ -95,24 +110,27 @@ class ConnectionErrors:
         server = _server_of(error) or ""
         self._reported_at[server] = self._clock()
         # The second attempt may fail with less to say.
-        if fault.cause is not Cause.OTHER or server not in self._by_server:
+        if fault.reason is not Cause.OTHER or server not in self._by_server:
             self._by_server[server] = fault
 
-    def explain(self, error: KafkaError) -> KafkaFault:
-        """Return the fault behind the error of a request."""
+    def explain(self, error: KafkaError, topic: str | None = None) -> KafkaFault:
+        """Return the fault behind the error of a request, which may be about a topic."""
         needs_connection = error.code() in _NO_ANSWER or error.code() == _NO_LEADER
         if needs_connection and (current := self._current()):
             return current[-1]
+        needed = _needed(error, self._kafka, topic)
+        if needed is not None:
+            return refused(self._kafka, needed, self._region)
         return request_fault(error, self._kafka)
 
-    def explain_of_member(self, error: KafkaError) -> KafkaFault:
+    def explain_of_member(self, error: KafkaError, topic: str | None = None) -> KafkaFault:
         """Return the fault behind the error of a client that has been answered before.
 
         So the protocol and the port are right.
         """
         if error.code() in _NO_ANSWER and not self._current():
             return faults.late_answer(printable(error.str()))
-        return self.explain(error)
+        return self.explain(error, topic)
 
     def _current(self) -> list[KafkaFault]:
         since = self._clock() - _CURRENT_FOR
@@ -177,17 +195,27 @@ def _connect_verdict(why: str) -> str:
     return f"cannot be reached ({printable(why)})"
 
 
-def request_fault(error: KafkaError, kafka: KafkaSettings) -> KafkaFault:
-    """Return the fault of a request that failed, or of a client that could not be made.
+def _needed(error: KafkaError, kafka: KafkaSettings, topic: str | None) -> Permission | None:
+    """Return what a worker needs where a request was denied; None if that is not the error."""
+    match cause_among(_DENIED, error):
+        case KafkaError.TOPIC_AUTHORIZATION_FAILED if topic is not None:
+            return topic_permission(kafka, topic)
+        case KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return group_permission(kafka)
+        case KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            return transaction_permission(kafka)
+        case KafkaError.CLUSTER_AUTHORIZATION_FAILED:
+            return Permission("cluster", "", ("Describe",))
+    return None
 
-    It does not name the missing permission: see `permissions.denied`.
-    """
+
+def request_fault(error: KafkaError, kafka: KafkaSettings) -> KafkaFault:
+    """Return the fault of a request that failed, or of a client that could not be made."""
     code, text = error.code(), error.str()
-    denied = cause_among(_DENIED, error)
-    if denied is not None:
+    if cause_among(_DENIED, error) is not None:
         return KafkaFault(
             Cause.DENIED,
-            f"this user lacks a permission on {_DENIED[denied]}",
+            "this user lacks a permission on a topic",
             "`presenced doctor` tells which, and how to grant it",
         )
     if code == KafkaError.SASL_AUTHENTICATION_FAILED and kafka.security.mechanism == IAM:
@@ -205,6 +233,11 @@ def request_fault(error: KafkaError, kafka: KafkaSettings) -> KafkaFault:
     if code in _NEW_LEADER:
         return faults.new_leader(error.name())
     return KafkaFault(Cause.OTHER, f"Kafka refuses the request ({error.name()}: {printable(text)})")
+
+
+def text_of(error: KafkaError) -> str:
+    """Return the text of an error as a log may have it."""
+    return printable(error.str())
 
 
 def printable(text: str) -> str:

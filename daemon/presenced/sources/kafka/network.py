@@ -5,7 +5,6 @@ another name, nor a listener with another protocol from one that is silent.
 """
 
 import contextlib
-import errno
 import socket
 import ssl
 
@@ -13,13 +12,13 @@ from presenced.settings.certificates import load_authorities, load_pair
 from presenced.settings.files import FileSnapshot
 from presenced.settings.kafka import KafkaSecurity
 from presenced.settings.values import split_host_port
+from presenced.sources.faults import client_alert, is_no_tls, tcp_problem
 from presenced.sources.kafka import faults
-from presenced.sources.kafka.faults import CLIENT_ALERTS, KafkaFaultError
+from presenced.sources.kafka.faults import KafkaFaultError
 
 _TIMEOUT = 5.0
 # In TLS 1.3 a server checks the client certificate after the client has finished the handshake.
 _ALERT_TIMEOUT = 1.0
-_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 
 
 def resolve(server: str, *, advertised: bool = False) -> list[str]:
@@ -46,7 +45,7 @@ def negotiate(
     try:
         connection = socket.create_connection(_parts(server), timeout=_TIMEOUT)
     except OSError as error:
-        fault = faults.unreachable(server, _tcp_verdict(error), advertised=advertised)
+        fault = faults.unreachable(server, tcp_problem(error), advertised=advertised)
         raise KafkaFaultError(fault) from None
     with connection:
         if security.protocol == "PLAINTEXT":
@@ -84,21 +83,11 @@ def _handshake(connection: socket.socket, server: str, context: ssl.SSLContext) 
         return f"{version}, the broker's certificate is trusted"
 
 
-def _tcp_verdict(error: OSError) -> str:
-    if isinstance(error, TimeoutError):
-        return "did not answer"
-    if error.errno == errno.ECONNREFUSED:
-        return "refused the TCP connection"
-    return f"cannot be reached ({error.strerror or error})"
-
-
 def _tls_fault(error: OSError, server: str, security: KafkaSecurity) -> faults.KafkaFault:
     if isinstance(error, ssl.SSLCertVerificationError):
         return faults.server_certificate(server, security, error)
-    reason = str(getattr(error, "reason", None) or "")
-    alert = reason.partition("ALERT_")[2].lower().replace("_", " ")
-    if alert in CLIENT_ALERTS:
+    if alert := client_alert(error):
         return faults.client_certificate(server, security, alert)
-    if reason in _NO_TLS or isinstance(error, ssl.SSLEOFError | ConnectionError | TimeoutError):
+    if is_no_tls(error) or isinstance(error, ssl.SSLEOFError | ConnectionError | TimeoutError):
         return faults.no_tls(server)
-    return faults.files_refused(reason or str(error))
+    return faults.files_refused(getattr(error, "reason", None) or str(error))

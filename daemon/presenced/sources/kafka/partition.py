@@ -6,8 +6,11 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from presenced.events.message import Message
+from presenced.sources.clock_skew import ClockSkew
 from presenced.sources.inbox import Inbox
 from presenced.sources.kafka.end_marks import EndMarks
+from presenced.sources.kafka.holes import HoleCheck
+from presenced.system.loop import Clocks
 
 Record = tuple[bytes | None, bytes | None]
 """Key and value of a record of a state topic."""
@@ -16,12 +19,13 @@ GLOBAL_OWNER = 0
 """The partition whose owner applies the events of the global topic."""
 
 
-POSITION_KEY = b'["position"]'
-"""Key of the record whose value is the offset of the next event, in decimal.
+POSITION_KEY, GLOBAL_POSITION_KEY = b'["position"]', b'["global_position"]'
+"""Keys of the records whose values are the offset of the next event, in decimal.
 
-It is in the state topic beside the rows of the same transaction. The positions of the group are
-committed too, as proof of the membership; but Kafka does not tell them while any transaction with
-them is open, and after a crash of a broker that may be for ever.
+They are in the state topic beside the rows of the same transaction, that of the global topic in the
+partition of its owner. The positions of the group are committed too, as proof of the membership;
+but Kafka does not tell them while any transaction with them is open, and after a crash of a broker
+that may be for ever.
 """
 
 
@@ -99,7 +103,9 @@ class PartitionFleet(Protocol):
         """Give it up; nothing more is written."""
 
 
-_STALLED_AFTER = 3.0
+_STALLED_AFTER, _STALLED_AGAIN_AFTER = 3.0, 60.0
+# In seconds: a record that comes at once may take that long on a busy machine.
+_SKEW_TOLERANCE = 1.0
 
 
 class Stage(Enum):
@@ -120,40 +126,56 @@ class OwnedPartition:
 
     `stage` and `marks` belong to the event loop, `fleet` too once it is there. The thread of the
     consumer sets `delivered`, the offset behind the last record in the inbox, and `end`, the offset
-    at which the partition ended when that was last reached. `hole` is where offsets are missing and
-    are read again, `has_holes` whether they are missing in the topic. `gone` is set by that thread
-    when the partition is the worker's no more, and nothing of it may be written. `was_restored` is
-    whether the thread that restores has left the fleet to the event loop; `has_last`, whether the
-    writer has taken the last changes of a partition that is revoked; `is_settled`, whether they are
-    written.
+    at which the partition ended when that was last reached. It uses `holes`, and compares the
+    clocks by `skew`. `gone` is set by that thread when the partition is the worker's no more, and
+    nothing of it may be written. `was_restored` is whether the thread that restores has left the
+    fleet to the event loop; `has_last`, whether the writer has taken the last changes of a
+    partition that is revoked; `is_settled`, whether they are written.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, clocks: Clocks) -> None:
         self.number = number
         self.stage = Stage.RESTORING
         self.marks = EndMarks()
         self.fleet: PartitionFleet | None = None
         self._waiting: tuple[int, float] | None = None
-        self.hole: tuple[int, int] | None = None
-        self.has_holes = False
+        self._read_again = -1
+        self._patience = _STALLED_AFTER
+        self.holes = HoleCheck()
         self.delivered = 0
-        self.end = 0
+        self.end = -1
+        self.skew = ClockSkew(clocks, _SKEW_TOLERANCE)
         self.gone = False
         self.was_restored = False
         self.has_last = False
         self.is_settled = False
 
-    def has_stalled(self, end: float, now: float) -> bool:
+    @property
+    def lag(self) -> int | None:
+        """How many records it is behind the last end that was read; None if that is not known."""
+        end = self.marks.end
+        return max(0, end - self.position) if end is not None and self.is_running else None
+
+    def has_stalled(self, now: float, *, is_drained: bool) -> bool:
         """Return whether nothing has been delivered for long although there is more.
 
-        `end` is where the partition ends, `now` monotonic seconds.
+        That is 3 s at first, and longer each time, because a fetch may take long. That the end was
+        reached without records counts only after they were read again: the library may report the
+        end of an earlier assignment. `now` is in monotonic seconds. `is_drained` is whether the
+        consumer has delivered all that it has fetched: before that, records of the partition may be
+        behind those of others.
         """
-        if end <= self.delivered or self.fleet is None or self.fleet.inbox.backlog:
+        end, read = self.marks.end, self.delivered
+        has_end = end is None or end <= read or (end <= self.end and self._read_again == read)
+        if has_end or not is_drained:
             self._waiting = None
-        elif self._waiting is None or self._waiting[0] != self.delivered:
-            self._waiting = self.delivered, now
-        elif now - self._waiting[1] >= _STALLED_AFTER:
-            self._waiting = None
+        elif self._waiting is None or self._waiting[0] != read:
+            self._waiting = read, now
+            self._patience = _STALLED_AFTER
+        elif now - self._waiting[1] >= self._patience:
+            self._waiting = read, now
+            self._read_again = read
+            self._patience = min(2 * self._patience, _STALLED_AGAIN_AFTER)
             return True
         return False
 

@@ -44,7 +44,12 @@ class Permission:
     operations: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{' and '.join(self.operations)} on {_NOUNS[self.kind]} {self.name}".strip()
+        return f"{' and '.join(self.operations)} on {self.resource}"
+
+    @property
+    def resource(self) -> str:
+        """What it is about, in words."""
+        return f"{_NOUNS[self.kind]} {self.name}".strip()
 
     def only(self, operations: Iterable[str]) -> "Permission":
         """Return the permission for some of the operations."""
@@ -56,9 +61,10 @@ def transactional_id(kafka: KafkaSettings, member: str) -> str:
     return f"{kafka.group}-{member}"
 
 
-def topic_permission(kafka: KafkaSettings, topic: str) -> Permission:
-    """Return what a worker does with a topic."""
+def topic_permission(kafka: KafkaSettings, topic: str, *, asks_aws: bool = False) -> Permission:
+    """Return what a worker does with a topic; if it `asks_aws`, it writes the answers as events."""
     writes = topic in (kafka.state_topic, kafka.global_state_topic)
+    writes |= asks_aws and topic == kafka.topic
     operations = ("Describe", "DescribeConfigs", "Read", *(("Write",) if writes else ()))
     return Permission("topic", topic, operations)
 
@@ -75,13 +81,26 @@ def transaction_permission(kafka: KafkaSettings) -> Permission:
 
 def denied(kafka: KafkaSettings, missing: Permission, region: str | None) -> KafkaFault:
     """Return the fault of a missing permission, with what grants it."""
+    detail = f"this user lacks the permission {missing}"
+    return KafkaFault(Cause.DENIED, detail, _remedy(kafka, missing, region))
+
+
+def refused(kafka: KafkaSettings, needed: Permission, region: str | None) -> KafkaFault:
+    """Return the fault of a refusal that does not say which of the needed operations is missing."""
     return KafkaFault(
         Cause.DENIED,
-        f"this user lacks the permission {missing}",
-        _policy(missing, region)
-        if kafka.security.mechanism == IAM
-        else f"Grant it with `{_acl_command(kafka, missing)}`, adding the --command-config of an"
-        " administrator where the cluster needs one",
+        f"this user lacks a permission on {needed.resource}",
+        f"It needs {' and '.join(needed.operations)}, and `presenced doctor` tells what is missing."
+        f" {_remedy(kafka, needed, region)}",
+    )
+
+
+def _remedy(kafka: KafkaSettings, missing: Permission, region: str | None) -> str:
+    if kafka.security.mechanism == IAM:
+        return _policy(missing, region)
+    return (
+        f"Grant it with `{_acl_command(kafka, missing)}`, adding the --command-config of an"
+        " administrator where the cluster needs one"
     )
 
 

@@ -16,7 +16,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from presenced.sources.kafka.end_offsets import EndOffsets
 from presenced.sources.kafka.errors import PARTITION_END, TIMED_OUT
-from presenced.sources.kafka.partition import POSITION_KEY, OwnedPartition, Record
+from presenced.sources.kafka.partition import (
+    GLOBAL_POSITION_KEY,
+    POSITION_KEY,
+    OwnedPartition,
+    Record,
+)
 from presenced.system.log import get_logger
 
 _RECORDS_AT_ONCE = 1_000
@@ -34,30 +39,32 @@ class Restored(NamedTuple):
     """Where to go on in a restored partition.
 
     `position` is that of the state, or of the group; else that of the first event. `is_gap`
-    is whether a fleet with state has none.
+    is whether a fleet with state has none. `global_position` is that in the global topic, None if
+    none of its events are in the state.
     """
 
     position: int
     is_gap: bool
+    global_position: int | None
 
 
 class AbandonedError(Exception):
     """The partition is not the worker's any more."""
 
 
-class _Position:
-    """The position among the records of a state; `value` is None until it is found."""
+class _Positions:
+    """The positions among the records of a state, by key."""
 
     def __init__(self) -> None:
-        self.value: int | None = None
+        self.found: dict[bytes, int] = {}
 
-    def found_in(self, records: Iterator[Record]) -> Iterator[Record]:
+    def among(self, records: Iterator[Record]) -> Iterator[Record]:
         """Yield all other records."""
         for key, value in records:
-            if key != POSITION_KEY:
+            if key not in (POSITION_KEY, GLOBAL_POSITION_KEY):
                 yield key, value
             elif value is not None:
-                self.value = int(value)
+                self.found[key] = int(value)
 
 
 class Restorer:
@@ -106,28 +113,29 @@ class Restorer:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        consumer = Consumer(dict(self._config))
+        consumer: Consumer | None = None
         while (partition := self._waiting.get()) is not None:
             try:
+                consumer = consumer or Consumer(dict(self._config))
                 self._done(partition, self._restore(consumer, partition))
             except Exception as error:  # noqa: BLE001 - shown as a problem, and tried again
                 self._failed(partition, error)
                 # One whose broker was restarted may wait for the broker that it knew, for ever.
-                consumer.close()
-                consumer = Consumer(dict(self._config))
-        consumer.close()
+                _close(consumer)
+                consumer = None
+        _close(consumer)
 
     def _restore(self, consumer: Consumer, partition: OwnedPartition) -> Restored:
         began = time.monotonic()
         self._check(partition)
         assert partition.fleet is not None  # noqa: S101 - opened before it is added
-        written = _Position()
-        records = written.found_in(self._records(consumer, partition))
-        has_state = partition.fleet.restore(records)
+        written = _Positions()
+        has_state = partition.fleet.restore(written.among(self._records(consumer, partition)))
         self._check(partition)
-        position = written.value
+        position = written.found.get(POSITION_KEY)
         if position is None:
             position = self._committed(consumer, partition)
+        global_position = written.found.get(GLOBAL_POSITION_KEY)
         self._log.info(
             "partition restored",
             partition=partition.number,
@@ -135,10 +143,10 @@ class Restorer:
             seconds=round(time.monotonic() - began, 2),
         )
         if position is not None:
-            return Restored(position, is_gap=False)
+            return Restored(position, is_gap=False, global_position=global_position)
         place = TopicPartition(self._topic, partition.number)
         first, _ = consumer.get_watermark_offsets(place, _QUERY_TIMEOUT)
-        return Restored(first, is_gap=has_state)
+        return Restored(first, is_gap=has_state, global_position=global_position)
 
     def _committed(self, consumer: Consumer, partition: OwnedPartition) -> int | None:
         """Return the position of the group, once no transaction with another one is open."""
@@ -185,3 +193,8 @@ class Restorer:
     def _check(self, partition: OwnedPartition) -> None:
         if partition.gone or self._stopping:
             raise AbandonedError
+
+
+def _close(consumer: Consumer | None) -> None:
+    if consumer is not None:
+        consumer.close()

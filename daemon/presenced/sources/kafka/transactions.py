@@ -10,18 +10,30 @@ partitions of its former membership have been taken from it.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from presenced.presence.counts import Distribution
+from presenced.sources.kafka.errors import TopicError
 from presenced.sources.kafka.lease import Lease
-from presenced.sources.kafka.partition import POSITION_KEY, OwnedPartition, Unwritten
+from presenced.sources.kafka.library_errors import text_of
+from presenced.sources.kafka.partition import (
+    GLOBAL_OWNER,
+    GLOBAL_POSITION_KEY,
+    POSITION_KEY,
+    OwnedPartition,
+    Unwritten,
+)
 from presenced.sources.kafka.worker_config import WorkerTopics
 from presenced.system.log import ThrottledLogger, get_logger
 
 _INTERVAL = 0.1
+# With a backlog: each transaction has rows of its own for every partition (positions, counters),
+# and brokers write three markers or more, so that fewer of them leave time for the events. Longer
+# ones would stop the event loop while the changes of a large partition are taken.
+_BACKLOG_INTERVAL = 0.5
 _FIRST_RETRY, _LAST_RETRY = 0.2, 5.0
 _QUEUE_FULL_PAUSE = 0.05
 _STUCK_AFTER = 1.5 * _LAST_RETRY
@@ -33,6 +45,12 @@ _FENCED = (
     KafkaError.FENCED_INSTANCE_ID,
     KafkaError.FENCED_MEMBER_EPOCH,
     KafkaError.STALE_MEMBER_EPOCH,
+)
+# The worker is no member any more, and its partitions may be another one's already.
+_EXPELLED = (
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.FENCED_MEMBER_EPOCH,
 )
 
 T = TypeVar("T")
@@ -52,6 +70,10 @@ class Work(NamedTuple):
 class Ledger(Protocol):
     """The partitions of the worker, called in the thread of the writer."""
 
+    @property
+    def has_backlog(self) -> bool:
+        """Whether events wait to be applied."""
+
     def take(self) -> Work:
         """Return what is to be written now, of partitions that are the worker's own."""
 
@@ -63,26 +85,30 @@ class Ledger(Protocol):
 
 
 class TransactionCounts:
-    """Counts of the writer. `durations` and `last_commit` (since the epoch) are in seconds.
+    """Counts of the transactions. `durations` and `last_commit` (since the epoch) are in seconds.
 
-    `failures` are by what happened: `fenced` if the group refused the worker, `replaced` if the
-    producer had to be made anew, `aborted` for all other transactions.
+    `failures` are by cause: `fenced` if the group refused the worker, `replaced` if the producer
+    had to be made anew, `aborted` for all other transactions. Unlike a file the state is never
+    `unavailable`: without it no partition is shown.
     """
+
+    unavailable = False
 
     def __init__(self) -> None:
         self.commits = 0
         self.failures: Counter[str] = Counter(dict.fromkeys(("aborted", "fenced", "replaced"), 0))
-        self.rows = 0
-        self.rows_refused = 0
         self.durations = Distribution(_BUCKETS)
         self.last_commit = 0.0
 
 
 class TransactionWriter:
-    """Writes what `ledger` has, at most every 100 ms, and renews `lease` with each success.
+    """Writes what `ledger` has, and renews `lease` with each success.
+
+    Transactions begin 100 ms after the one before, 500 ms while there is a backlog.
 
     `membership` returns the metadata of the group, None if the worker is no member. `config` is
-    that of librdkafka. `failure` is why the last attempt failed, None if it did not.
+    that of librdkafka. `failures` are why the last attempt failed, empty if it did not: one error,
+    with each topic that it may be about.
     """
 
     def __init__(
@@ -92,14 +118,15 @@ class TransactionWriter:
         membership: Callable[[], Any],
         ledger: Ledger,
         lease: Lease,
+        counts: TransactionCounts,
     ) -> None:
-        self.counts = TransactionCounts()
-        self.failure: KafkaError | None = None
+        self.failures: Sequence[TopicError] = ()
         self._config = config
         self._topics = topics
         self._membership = membership
         self._ledger = ledger
         self._lease = lease
+        self._counts = counts
         self._producer: Producer | None = None
         self._retry_after = 0.0
         self._wake = threading.Condition()
@@ -130,8 +157,8 @@ class TransactionWriter:
     def is_stuck(self) -> bool:
         """Whether a call of the library takes far longer than it was given.
 
-        librdkafka can wait for ever for a coordinator that was restarted: it forgets the broker
-        while that is down, and the request waits for the broker that it forgot.
+        `send_offsets_to_transaction` can wait for ever for a coordinator that was restarted,
+        regardless of its timeout (librdkafka issues 5456 and 5511, open in 2.16).
         """
         called_at = self._called_at
         return called_at is not None and time.monotonic() - called_at > _STUCK_AFTER
@@ -155,10 +182,11 @@ class TransactionWriter:
 
     def _run(self) -> None:
         while not self._stopping:
+            interval = _BACKLOG_INTERVAL if self._ledger.has_backlog else _INTERVAL
             with self._wake:
                 self._wake.wait_for(
                     lambda: self._asked > self._done or self._stopping,
-                    max(_INTERVAL, self._retry_after),
+                    max(interval, self._retry_after),
                 )
                 asked = self._asked
             if self._stopping:
@@ -194,9 +222,9 @@ class TransactionWriter:
             raise
         if not self._is_mine(work):
             return
-        self.counts.commits += 1
-        self.counts.durations.observe(time.monotonic() - began)
-        self.counts.last_commit = time.time()
+        self._counts.commits += 1
+        self._counts.durations.observe(time.monotonic() - began)
+        self._counts.last_commit = time.time()
         self._ledger.written(work)
         self._succeeded()
 
@@ -209,11 +237,11 @@ class TransactionWriter:
         """Return whether there is a producer that can begin a transaction."""
         if self._producer is not None:
             return True
-        producer = Producer(dict(self._config))
         try:
+            producer = Producer(dict(self._config))
             self._until_known(producer.init_transactions)
         except KafkaException as error:
-            self._report(error.args[0], "no transaction can be begun")
+            self._report(error.args[0], [None], "no transaction can be begun")
             return False
         self._producer = producer
         return True
@@ -225,13 +253,16 @@ class TransactionWriter:
         topics = self._topics
         producer.begin_transaction()
         for partition, unwritten in work.changed:
-            position = {POSITION_KEY: str(unwritten.position).encode()}
+            positions = {POSITION_KEY: unwritten.position}
+            if partition.number == GLOBAL_OWNER and work.global_position is not None:
+                positions[GLOBAL_POSITION_KEY] = work.global_position
+            written = {key: str(value).encode() for key, value in positions.items()}
             self._produce(producer, topics.state, partition.number, unwritten.records)
-            self._produce(producer, topics.state, partition.number, position)
+            self._produce(producer, topics.state, partition.number, written)
             self._produce(producer, topics.global_state, 0, unwritten.global_records)
-        positions = dict(work.unchanged)
-        positions.update((each.number, unwritten.position) for each, unwritten in work.changed)
-        places = [TopicPartition(topics.events, *item) for item in positions.items()]
+        offsets = dict(work.unchanged)
+        offsets.update((each.number, unwritten.position) for each, unwritten in work.changed)
+        places = [TopicPartition(topics.events, *item) for item in offsets.items()]
         if work.global_position is not None:
             places.append(TopicPartition(topics.global_events, 0, work.global_position))
         at = self._lease.now()
@@ -259,10 +290,8 @@ class TransactionWriter:
                 except KafkaException as error:
                     if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
                         raise
-                    self.counts.rows_refused += 1
                     self._throttled.warning("row too large for the state topic", bytes=len(key))
                 break
-        self.counts.rows += len(records)
 
     def _until_known(self, call: Callable[[float], None]) -> None:
         """Call until it succeeds, or fails in a way that repeating it would not mend.
@@ -286,14 +315,20 @@ class TransactionWriter:
     def _failed(self, work: Work, error: KafkaError) -> None:
         self._ledger.failed(work)
         is_fenced = error.code() in _FENCED
+        if error.code() in _EXPELLED:
+            self._lease.end()
         if error.txn_requires_abort():
-            self.counts.failures["fenced" if is_fenced else "aborted"] += 1
+            self._counts.failures["fenced" if is_fenced else "aborted"] += 1
             self._abort()
         else:
             # Fatal: a broker has ended the transaction after its time limit, or another producer
             # has the same transactional ID. Errors of no kind count as fatal (librdkafka).
             self._drop_producer()
-        self._report(error, "a transaction was aborted; its rows are written again")
+        # A topic that may not be written to is not named by the error.
+        topics = [self._topics.state]
+        if any(unwritten.global_records for _, unwritten in work.changed):
+            topics.append(self._topics.global_state)
+        self._report(error, topics, "a transaction was aborted; its rows are written again")
 
     def _abort(self) -> None:
         producer = self._producer
@@ -304,16 +339,16 @@ class TransactionWriter:
             self._drop_producer()
 
     def _drop_producer(self) -> None:
-        self.counts.failures["replaced"] += 1
+        self._counts.failures["replaced"] += 1
         self._producer = None
 
-    def _report(self, error: KafkaError, what: str) -> None:
+    def _report(self, error: KafkaError, topics: Iterable[str | None], what: str) -> None:
         self._retry_after = min(max(2 * self._retry_after, _FIRST_RETRY), _LAST_RETRY)
-        self.failure = error
-        self._throttled.warning(what, key=error.code(), error=error.name(), detail=error.str())
+        self.failures = [TopicError(error, topic) for topic in topics]
+        self._throttled.warning(what, key=error.code(), error=error.name(), detail=text_of(error))
 
     def _succeeded(self) -> None:
         self._retry_after = 0.0
-        if self.failure is not None:
-            self.failure = None
+        if self.failures:
+            self.failures = ()
             self._log.info("transactions are committed again")

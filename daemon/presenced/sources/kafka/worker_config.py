@@ -1,11 +1,12 @@
 """The configurations of librdkafka for the clients of a worker."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from presenced.settings.kafka import KafkaSettings
+from presenced.sources.kafka.client_config import reader_config
 from presenced.sources.kafka.permissions import transactional_id
 
 Protocol = Literal["consumer", "classic"]
@@ -28,16 +29,16 @@ class WorkerTopics(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """The configuration of each client of a worker, and the topics.
+    """The configuration of each client of a worker, with its secrets, and the topics.
 
     `restorer` reads the state topic, `global_reader` the two global topics.
     """
 
-    consumer: Mapping[str, Any]
-    restorer: Mapping[str, Any]
-    producer: Mapping[str, Any]
-    admin: Mapping[str, Any]
-    global_reader: Mapping[str, Any]
+    consumer: Mapping[str, Any] = field(repr=False)
+    restorer: Mapping[str, Any] = field(repr=False)
+    producer: Mapping[str, Any] = field(repr=False)
+    admin: Mapping[str, Any] = field(repr=False)
+    global_reader: Mapping[str, Any] = field(repr=False)
     topics: WorkerTopics
 
 
@@ -47,16 +48,10 @@ def worker_config(
     """Return the configurations; `connection` is what they share, addresses and security.
 
     A partition moves when the session of its owner times out, and is shown for as long as the lease
-    lasts, so the session lasts longer. With `consumer` its timeout is the broker's
-    `group.consumer.session.timeout.ms`.
+    lasts, so the session lasts longer. With `consumer` its timeout is the brokers' (see
+    `lease_limit`).
     """
-    reader = {
-        **connection,
-        "group.id": kafka.group,
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        "isolation.level": "read_committed",
-    }
+    reader = {**reader_config(kafka, connection), "enable.partition.eof": True}
     membership: dict[str, Any] = {"group.protocol": protocol}
     session = _milliseconds(2 * kafka.lease)
     if protocol == "classic":
@@ -107,3 +102,15 @@ def worker_config(
 
 def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+def events_producer(connection: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the configuration of a producer of records of our own in the topic of events."""
+    return {
+        **connection,
+        "enable.idempotence": True,
+        "acks": "all",
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        "partitioner": "murmur2_random",
+    }

@@ -6,11 +6,12 @@ resources" in the AWS IoT developer guide).
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from presenced.settings.partitions import arn_prefix, region_of_endpoint
+from presenced.sources.faults import SourceFault
 
 
 class FaultReason(StrEnum):
@@ -34,21 +35,10 @@ class FaultReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """What went wrong, and what to do about it.
-
-    `said` is the broker's own text about it, if any. It may contain an identifier that is new each
-    time, so equality ignores it.
-    """
+class Fault(SourceFault):
+    """What went wrong with a connection, and what to do about it."""
 
     reason: FaultReason
-    detail: str
-    remedy: str = ""
-    said: str = field(default="", compare=False)
-
-    def __str__(self) -> str:
-        said = f' (the broker said: "{self.said}")' if self.said else ""
-        return f"{self.detail}{said}. {self.remedy}" if self.remedy else f"{self.detail}{said}"
 
 
 _ADD_TO_POLICY = "On AWS, add to the policy of the client certificate: "

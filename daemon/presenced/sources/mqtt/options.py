@@ -90,16 +90,19 @@ def load_for_tool(config: Path, client_id: str | None, tool: Tool) -> tuple[Sett
 
 
 def mqtt_for_tool(settings: Settings, tool: Tool) -> MqttSettings:
-    """Return the section `mqtt`, for a tool that connects to nothing else.
+    """Return the section `mqtt`, for a tool that has no use for the source of the settings.
 
     Raises SettingsError with another source.
     """
     mqtt = settings.mqtt_source
     if mqtt is None:
         message = f"is not supported by `presenced {tool}`, which connects by MQTT only"
-        if settings.source == "sqs" and tool == "record":
-            message = "cannot be recorded: messages that are received are missing to the daemon"
         remedy = "Use a configuration with source: mqtt"
+        if tool == "record":
+            message = "cannot be recorded: the daemon would lack each message that is received"
+            remedy = (
+                "Use a configuration with source: mqtt, by which the same events can be received"
+            )
         problem = Problem(key="source", value=settings.source, message=message, remedy=remedy)
         raise SettingsError([problem])
     return mqtt

@@ -3,7 +3,6 @@
 Reason codes are those of MQTT 5 section 2.4.
 """
 
-import errno
 import socket
 import ssl
 from collections.abc import Mapping
@@ -13,32 +12,17 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from presenced.settings.partitions import is_aws
+from presenced.sources.faults import (
+    CLIENT_ALERTS,
+    certificate_problem,
+    certificate_remedy,
+    client_alert,
+    is_no_tls,
+    tcp_problem,
+)
 from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.faults import Fault, FaultReason, connect_remedy
 
-# Numbers of X509_V_ERR_* in OpenSSL's x509_vfy.h.
-_NOT_YET_VALID, _EXPIRED = 9, 10
-_OTHER_NAME = (62, 64)
-
-_SERVER_REMEDIES = {
-    _NOT_YET_VALID: "Check the clock of this machine",
-    _EXPIRED: "Check the clock of this machine; else the server needs a new certificate",
-    **dict.fromkeys(_OTHER_NAME, "Set mqtt.endpoint to a name that the server's certificate holds"),
-}
-# Alerts about the client certificate (RFC 8446 section 6.2), as OpenSSL names them.
-_CLIENT_ALERTS = {
-    "TLSV1_ALERT_UNKNOWN_CA": "it does not know the CA that signed it",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "it calls the certificate bad",
-    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "it does not support this kind of certificate",
-    "SSLV3_ALERT_CERTIFICATE_REVOKED": "it calls the certificate revoked",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it calls the certificate expired",
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it does not accept the certificate",
-    "TLSV1_ALERT_ACCESS_DENIED": "it denies access",
-    "TLSV1_ALERT_DECRYPT_ERROR": "it could not verify the signature",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it ended the handshake",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it requires a client certificate and got none",
-}
-_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 _ALPN_ALERT = "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"
 
 
@@ -46,11 +30,7 @@ def network_fault(error: OSError, options: ConnectionOptions) -> Fault:
     """Return the fault behind an error of name resolution or of a TCP connect."""
     if isinstance(error, socket.gaierror):
         return name_unknown(options)
-    if isinstance(error, TimeoutError):
-        return unreachable("did not answer", options)
-    if error.errno == errno.ECONNREFUSED:
-        return unreachable("refused the TCP connection", options)
-    return unreachable(f"cannot be reached ({error.strerror or error})", options)
+    return unreachable(tcp_problem(error), options)
 
 
 def name_unknown(options: ConnectionOptions) -> Fault:
@@ -80,12 +60,12 @@ def tls_fault(error: OSError, options: ConnectionOptions) -> Fault:
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return _server_fault(error, options)
+    if alert := client_alert(error):
+        return _client_fault(alert, options)
     reason = getattr(error, "reason", None) or ""
-    if reason in _CLIENT_ALERTS:
-        return _client_fault(reason, options)
     if reason == _ALPN_ALERT:
         return alpn_fault(options)
-    if reason in _NO_TLS:
+    if is_no_tls(error):
         return Fault(
             FaultReason.TLS,
             f"the server at {options.address} does not speak TLS",
@@ -103,23 +83,21 @@ def tls_fault(error: OSError, options: ConnectionOptions) -> Fault:
 
 
 def _server_fault(error: ssl.SSLCertVerificationError, options: ConnectionOptions) -> Fault:
-    verdict, remedy = "is not valid", _SERVER_REMEDIES.get(error.verify_code)
-    if remedy is None:
-        ca = options.tls.ca if options.tls else None
-        trust = f"the CA file {ca}" if ca else "the system's trust store"
-        verdict = f"cannot be verified with {trust}"
-        remedy = (
-            "Set mqtt.tls.ca to the CA that signed the server's certificate; for the -ats endpoints"
-            " of AWS IoT Core that is AmazonRootCA1.pem"
-        )
+    ca = options.tls.ca if options.tls else None
     return Fault(
         FaultReason.TLS_SERVER_CERTIFICATE,
-        f"the certificate of the server at {options.address} {verdict} ({error.verify_message})",
-        remedy,
+        f"the certificate of the server at {options.address} {certificate_problem(error, ca)}",
+        certificate_remedy(
+            error,
+            server="server",
+            name="Set mqtt.endpoint to a name that the server's certificate holds",
+            ca="Set mqtt.tls.ca to the CA that signed the server's certificate; for the -ats"
+            " endpoints of AWS IoT Core that is AmazonRootCA1.pem",
+        ),
     )
 
 
-def _client_fault(reason: str, options: ConnectionOptions) -> Fault:
+def _client_fault(alert: str, options: ConnectionOptions) -> Fault:
     rejected = "a connection without client certificate"
     remedy = "Set mqtt.tls.cert and mqtt.tls.key"
     if options.tls and options.tls.cert:
@@ -130,7 +108,7 @@ def _client_fault(reason: str, options: ConnectionOptions) -> Fault:
         )
     return Fault(
         FaultReason.TLS_CLIENT_CERTIFICATE,
-        f"the server at {options.address} rejects {rejected}: {_CLIENT_ALERTS[reason]}",
+        f"the server at {options.address} rejects {rejected}: {CLIENT_ALERTS[alert]}",
         remedy,
     )
 

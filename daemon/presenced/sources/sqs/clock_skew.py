@@ -1,33 +1,18 @@
-"""How far the clock of this machine is off, by the dates of AWS's answers.
+"""How the clock of this machine is compared with AWS's, which dates messages: by its answers."""
 
-A message is dated by AWS's clock and its deadline runs on that of this machine: with a clock that
-is ahead by the offline delay, each client would be offline at once.
-"""
-
-from collections import deque
 from typing import Any
 
 from presenced.aws.client import Answer
+from presenced.sources.clock_skew import ClockSkew
 
-# Dates have whole seconds. A long poll may be dated when it began.
+TOLERANCE = 2.0
+"""Seconds: dates of answers have whole ones."""
+
+# A long poll may be dated when it began.
 _PROMPT = 1.0
-_TOLERANCE = 2.0
-_SAMPLES = 20
 
 
-class ClockSkew:
-    """The least lead of this machine's clock over AWS's in the last prompt answers."""
-
-    def __init__(self) -> None:
-        self._ahead: deque[float] = deque(maxlen=_SAMPLES)
-
-    def note(self, answer: Answer[Any]) -> None:
-        """Compare the clocks by an answer."""
-        if answer.clock_ahead is not None and answer.received - answer.asked <= _PROMPT:
-            self._ahead.append(answer.clock_ahead)
-
-    @property
-    def seconds(self) -> float:
-        """How many seconds this machine's clock is ahead, negative if behind; 0 if less than 2."""
-        ahead = min(self._ahead, default=0.0)
-        return ahead if abs(ahead) >= _TOLERANCE else 0.0
+def note_answer(skew: ClockSkew, answer: Answer[Any]) -> None:
+    """Compare the clocks by an answer, if it was prompt."""
+    if answer.clock_ahead is not None and answer.received - answer.asked <= _PROMPT:
+        skew.note(answer.clock_ahead)

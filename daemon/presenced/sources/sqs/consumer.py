@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from presenced.aws.client import AwsClient
 from presenced.aws.queue import Queue
 from presenced.settings import format_duration
+from presenced.sources.clock_skew import ClockSkew
 from presenced.sources.inbox import Inbox
-from presenced.sources.sqs.clock_skew import ClockSkew
+from presenced.sources.sqs.clock_skew import TOLERANCE
 from presenced.sources.sqs.counts import SqsCounts
 from presenced.sources.sqs.in_flight import InFlight
 from presenced.sources.sqs.marks import Marks
@@ -47,7 +48,7 @@ class Consumer:
         self._clocks = clocks
         self._is_deadline_pending = is_deadline_pending
         self._marks = Marks(clocks.monotonic(), visibility)
-        self._skew = ClockSkew()
+        self._skew = ClockSkew(clocks, TOLERANCE)
         self._in_flight = InFlight(
             client,
             queue,

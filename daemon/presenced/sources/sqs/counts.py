@@ -25,9 +25,13 @@ class SqsCounts:
         while self._ages and self._ages[-1][1] <= age:
             self._ages.pop()
         self._ages.append((now, age))
+        self._drop_old(now)
 
     def oldest_age(self, now: float) -> float:
         """Return the age of the oldest message that was received in the last minute; 0 if none."""
+        self._drop_old(now)
+        return self._ages[0][1] if self._ages else 0.0
+
+    def _drop_old(self, now: float) -> None:
         while self._ages and self._ages[0][0] < now - _RECENT:
             self._ages.popleft()
-        return self._ages[0][1] if self._ages else 0.0

@@ -12,7 +12,8 @@ from presenced.aws.client import AwsClient, retry_delay
 from presenced.aws.errors import AwsError
 from presenced.aws.operations import Request
 from presenced.aws.queue import BATCH, EntryFailure, Queue
-from presenced.sources.sqs.clock_skew import ClockSkew
+from presenced.sources.clock_skew import ClockSkew
+from presenced.sources.sqs.clock_skew import note_answer
 from presenced.sources.sqs.counts import SqsCounts
 from presenced.system.log import ThrottledLogger, get_logger
 
@@ -230,7 +231,7 @@ class InFlight:
 
     async def _send(self, request: Request[tuple[EntryFailure, ...]]) -> tuple[EntryFailure, ...]:
         answer = await self._client.send(request, attempts=1)
-        self._skew.note(answer)
+        note_answer(self._skew, answer)
         return answer.value
 
 

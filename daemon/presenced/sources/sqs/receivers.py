@@ -10,9 +10,10 @@ from presenced.aws.client import AwsClient, retry_delay
 from presenced.aws.errors import AwsError
 from presenced.aws.queue import BATCH, LONGEST_WAIT, Queue, QueueMessage
 from presenced.events.message import Message
+from presenced.sources.clock_skew import ClockSkew
 from presenced.sources.inbox import Inbox
 from presenced.sources.records import UnreadableRecordError, read_record
-from presenced.sources.sqs.clock_skew import ClockSkew
+from presenced.sources.sqs.clock_skew import note_answer
 from presenced.sources.sqs.counts import SqsCounts
 from presenced.sources.sqs.in_flight import InFlight
 from presenced.sources.sqs.marks import Arrival, Marks
@@ -138,7 +139,7 @@ class Receivers:
         request = self._queue.receive(wait=wait, visibility=self._visibility)
         answer = await self._client.send(request, attempts=1, within=wait + _ANSWER_TIMEOUT)
         self._report(None)
-        self._skew.note(answer)
+        note_answer(self._skew, answer)
         return self._take(receiver, began, answer.value)
 
     def _add_helper(self) -> None:

@@ -190,8 +190,8 @@ def _aws(reconciler: Reconciler, counts: Sequence[PresenceCounts]) -> answers.Aw
     )
 
 
-def _snapshot(last: SnapshotDriver) -> answers.Snapshot | None:
-    if last.completed_at is None or last.duration is None or last.things is None:
+def _snapshot(last: SnapshotDriver | None) -> answers.Snapshot | None:
+    if last is None or last.completed_at is None or last.duration is None or last.things is None:
         return None
     return answers.Snapshot(
         at=format_utc(last.completed_at), seconds=round(last.duration, 3), things=last.things

@@ -149,7 +149,7 @@ class Deadline(Answer):
 
     then: Annotated[str, _one_of("offline", "forgotten")]
     at: Timestamp | None
-    held: Annotated[bool, _doc("True while it waits for the message backlog to be received.")]
+    held: Annotated[bool, _doc("True while it waits for the backlog of events to be applied.")]
 
 
 class Gap(Answer):
@@ -158,7 +158,9 @@ class Gap(Answer):
     cause: Annotated[DoubtCause, _doc("A gap; a lookup that failed; a first sign of the client.")]
     since: Annotated[Timestamp | None, _doc("When the gap was; null without one.")]
     reason: Annotated[GapReason | None, _doc("Of the gap; null if it was before the start.")]
-    connection: Annotated[str | None, _doc("The connection that had the gap.")]
+    connection: Annotated[
+        str | None, _doc("What had the gap: an MQTT connection, by client ID, or a partition.")
+    ]
 
 
 class Story(Client):
@@ -228,7 +230,7 @@ class Summary(Answer):
 
     version: Annotated[str, _doc("The version of presenced.")]
     time: Timestamp
-    ready: Annotated[bool, _doc("True if every connection is up and every filter is granted.")]
+    ready: Annotated[bool, _doc("True if events are received and none that had waited is left.")]
     readiness: Annotated[str, _doc("The same in words, with the cause if not ready.")]
     partitions: _Partitions
     clients: Annotated[dict[str, Count], _doc("The number of clients by state.")]

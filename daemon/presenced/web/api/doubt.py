@@ -20,7 +20,8 @@ class DoubtCause(StrEnum):
     NO_LOOKUP = "no_lookup"
     """The lookup due before it went offline could not be made."""
     FIRST_DISCONNECT = "first_disconnect"
-    """Its first event is a disconnect: a connect after it may have been before the subscription."""
+    """Its first event is a disconnect: a connect after it may have been before presenced began to
+    receive events."""
     PROVISIONAL = "provisional"
     """AWS's record was read so soon after the start that what happened just before is missing."""
 

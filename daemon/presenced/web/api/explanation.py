@@ -7,6 +7,7 @@ from typing import NamedTuple
 from presenced.presence import Client, Effect, RecordEffect, State
 from presenced.presence.lookups import LOOKUP_TIMEOUT
 from presenced.presence.record import TAKEN_OVER
+from presenced.sources.gaps import GapReason
 from presenced.web.api.doubt import Doubt, DoubtCause
 from presenced.web.api.history import ClientHistory, ReceivedEvent, RecordEntry
 
@@ -37,7 +38,7 @@ _GAPS = {
     "session_expired": "the session expired",
     "clean_session": "it has no persistent session",
     "filters_changed": "it was not subscribed to a new topic filter before",
-    "offset_out_of_range": "Kafka had deleted records that it had not read",
+    "offset_out_of_range": "Kafka had deleted records that presenced had not read",
     "rate_limit": "messages arrived at the rate limit, above which AWS discards them",
     "backlog_full": "the backlog was full",
 }
@@ -50,8 +51,8 @@ _DOUBTS = {
         " answered in time, or exceeded reconcile.lookups_per_second"
     ),
     DoubtCause.FIRST_DISCONNECT: (
-        "its first event was a disconnect, and a connect after it may have been before the"
-        " subscription"
+        "its first event was a disconnect, and a connect after it may have been before presenced"
+        " began to receive events"
     ),
     DoubtCause.PROVISIONAL: (
         "AWS's record lags and was read soon after the start; a second snapshot settles it"
@@ -63,7 +64,7 @@ class ClientDetails(NamedTuple):
     """All that is known about one client at the time `now`. Times are in epoch seconds.
 
     `deadline` is when it goes offline or is forgotten; `held` is true while that is delayed until
-    the message backlog has been received, `awaits_lookup` while AWS is asked whether it is
+    the backlog of events has been applied, `awaits_lookup` while AWS is asked whether it is
     connected. `doubt` is why it is unverified, None if it is verified.
     """
 
@@ -146,9 +147,11 @@ def _prevention(record: RecordEntry) -> str:
 def _unverified(doubt: Doubt) -> str:
     gap = doubt.gap
     if gap is not None:
+        is_kafka = gap.reason is GapReason.OFFSET_OUT_OF_RANGE
+        where = f"in {gap.connection}" if is_kafka else f"on the connection {gap.connection}"
         return (
-            f"Unverified since {_time(gap.at)}: events may have been lost on the connection"
-            f" {gap.connection}, because {_GAPS[gap.reason]}."
+            f"Unverified since {_time(gap.at)}: events may have been lost {where}, because"
+            f" {_GAPS[gap.reason]}."
         )
     return f"Unverified: {_DOUBTS[doubt.cause]}."
 
@@ -181,8 +184,8 @@ def _pending(details: ClientDetails) -> str:
         )
     if details.deadline is None or details.held:
         return (
-            "It counts as online until the message backlog has been received: a connection to the"
-            " broker was down, or the state could not be stored."
+            "It counts as online until the backlog of events has been applied: presenced was cut"
+            " off from their source or is behind it, or the state could not be stored."
         )
     return f"It counts as offline from {_time(details.deadline)} on, unless it connects before."
 

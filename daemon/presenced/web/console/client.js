@@ -78,7 +78,7 @@ function showFacts(story) {
 }
 
 function deadline({ then, at, held }) {
-  if (held) return `${then}, but not before the message backlog has been received`;
+  if (held) return `${then}, but not before the backlog of events has been applied`;
   if (at === null) return `${then} after the year 9999`;
   return el("span", {}, `${then} at `, moment(at));
 }

@@ -1,0 +1,89 @@
+"""What a worker asks its cluster before it joins the group, and again while it is a member."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from presenced.settings import format_duration
+from presenced.settings.kafka import KafkaSettings
+from presenced.sources.kafka.cluster import Cluster, GroupSession
+from presenced.sources.kafka.faults import Cause, KafkaFault, KafkaFaultError
+from presenced.sources.kafka.topics import TopicCheck, four_topics
+
+# Of group.consumer.session.timeout.ms and group.consumer.heartbeat.interval.ms.
+_DEFAULT_SESSION: GroupSession | None = GroupSession(45.0, 5.0)
+
+
+def partitions_of(cluster: Cluster, kafka: KafkaSettings) -> int:
+    """Return how many partitions the fleet has, if all topics are what they must be.
+
+    The number is written into the state topic, unless `create-topics` has done that. Blocks; raises
+    KafkaFaultError.
+    """
+    topics = four_topics(kafka)
+    found = {topic.name: there for topic in topics if (there := cluster.find(topic.name))}
+    recorded = cluster.recorded_partitions() if kafka.state_topic in found else None
+    check = TopicCheck(kafka, found, recorded)
+    for topic in topics:
+        for fault in check.faults(topic):
+            raise KafkaFaultError(fault)
+    number = found[kafka.topic].partitions
+    if recorded is None:
+        cluster.record_partitions(number)
+    return number
+
+
+def repartitioned(cluster: Cluster, kafka: KafkaSettings, partitions: int) -> Mapping[str, int]:
+    """Return the topics that have another number of partitions than when the worker joined.
+
+    A topic that is missing is not among them: a broker that has just started may not know it yet.
+    Blocks; raises KafkaFaultError.
+    """
+    must = {topic.name: 1 if topic.single else partitions for topic in four_topics(kafka)}
+    found = cluster.partition_counts(must)
+    return {name: number for name, number in found.items() if number != must[name]}
+
+
+class LeaseLimit(NamedTuple):
+    """How long a lease may last, in seconds, and what is wrong with `kafka.lease`, if anything.
+
+    The group gives the partitions of a worker to another one when it has had no heartbeat from it
+    for the session timeout. The lease begins at a commit, up to one interval after a heartbeat, and
+    must be over by then.
+    """
+
+    seconds: float
+    fault: KafkaFault | None
+
+
+def lease_limit(cluster: Cluster, kafka: KafkaSettings) -> LeaseLimit:
+    """Return the limit that the brokers' settings for the group make. Blocks.
+
+    They count with the protocol `consumer`, with which a client cannot choose its session timeout
+    (KIP-848). For a user who may not read them, Kafka's defaults are taken; brokers allow no
+    shorter session timeout unless they are told to. Raises KafkaFaultError.
+    """
+    session, assumed = _DEFAULT_SESSION, ", by Kafka's defaults"
+    try:
+        session, assumed = cluster.group_session(), ""
+    except KafkaFaultError as error:
+        if error.fault.reason is not Cause.DENIED:
+            raise
+    if session is None:
+        return LeaseLimit(kafka.lease, None)
+    timeout, interval = session
+    longest = timeout - interval
+    if kafka.lease <= longest:
+        return LeaseLimit(kafka.lease, None)
+    grant = ", or grant this user DescribeConfigs on the group if it is longer" if assumed else ""
+    return LeaseLimit(
+        longest,
+        KafkaFault(
+            Cause.SESSION_SHORT,
+            f"kafka.lease is {format_duration(kafka.lease)}, but the group {kafka.group} gives the"
+            f" partitions of a worker away after {format_duration(timeout)} without a heartbeat, of"
+            f" which there is one every {format_duration(interval)}{assumed}: the lease is"
+            f" {format_duration(longest)} instead",
+            f"Set kafka.lease to at most {format_duration(longest)}, or raise"
+            f" group.consumer.session.timeout.ms of the brokers{grant}",
+        ),
+    )
