@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
 from daemons import Samples
 from kafka_fleet import Worker
@@ -255,6 +255,26 @@ def test_the_whole_group_restarts_without_applying_anything_twice(plant: Plant) 
     worker.wait_until_ready()
     plant.run_job()
     plant.wait_until_true()
+
+
+def test_events_that_the_global_topic_no_longer_has_are_a_gap(kafka: Kafka, plant: Plant) -> None:
+    plant.add_worker()
+    found(plant)
+    plant.wait_until_true()
+    (worker,) = plant.workers
+    worker.signal(signal.SIGTERM)
+    worker.wait(20)
+    lost = plant.jobs
+    plant.run_job()
+    place = TopicPartition(plant.topics["global_topic"], 0, OFFSET_END)
+    kafka.admin.delete_records([place])[place].result(30)
+    worker.start()
+    worker.wait_until_ready()
+    labels = {"partition": "0", "reason": "offset_out_of_range"}
+    key = ("presenced_gaps_total", frozenset(labels.items()))
+    wait_for(lambda: worker.scrape().get(key) == 1, 30, "the gap")
+    plant.run_job()
+    wait_for(lambda: plant.jobs_counted == lost + 1, 30, "the events after the gap")
 
 
 def test_a_transaction_that_never_ends_holds_no_events_back(kafka: Kafka, plant: Plant) -> None:

@@ -39,7 +39,8 @@ class GlobalBatch:
     """What was read: records of the state by key, and events for `owner`.
 
     `is_complete` is whether the end of the state was reached. `position` is the offset behind the
-    last event, or that of the end; None if neither is known.
+    last event, or that of the end; None if neither is known. `is_gap` is whether events are missing
+    before those of this batch.
     """
 
     owner: OwnedPartition | None
@@ -47,6 +48,7 @@ class GlobalBatch:
     is_complete: bool = False
     messages: list[Message] = field(default_factory=list)
     position: int | None = None
+    is_gap: bool = False
 
 
 class GlobalReader:
@@ -176,6 +178,7 @@ class GlobalReader:
             if error is not None and error.code() == OUT_OF_RANGE:
                 self._log.warning("events of the global topic are missing", topic=topic)
                 self._assign(consumer, topic, OFFSET_BEGINNING)
+                batch.is_gap |= topic == self._events
             elif error is not None and error.code() == PARTITION_END:
                 self._note(topic, at)
                 self._add_end(topic, at, batch)
@@ -187,7 +190,7 @@ class GlobalReader:
                     self._add_state(record, batch)
                 else:
                     self._add_event(message_of(record, wall, offset), batch)
-        if batch.state or batch.is_complete or batch.position is not None:
+        if batch.state or batch.is_complete or batch.is_gap or batch.position is not None:
             self._succeed()
             self._hand_over(batch)
 

@@ -97,9 +97,11 @@ class GlobalTopics:
             self._note_state(batch.state)
             self._is_read |= batch.is_complete
             owner = batch.owner
-            if owner is None or batch.position is None or not owner.is_running:
+            if owner is None or owner.fleet is None or not owner.is_running:
                 return
-            if owner.fleet is not None:
+            if batch.is_gap:
+                owner.fleet.note_gap()
+            if batch.position is not None:
                 owner.fleet.apply_global(batch.messages, batch.position)
         finally:
             applied()

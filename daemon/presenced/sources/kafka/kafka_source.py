@@ -242,7 +242,9 @@ class KafkaSource:
             self._report(self._explain(error_of(error)))
             return None
         except Exception:  # noqa: BLE001 - the next attempt may succeed
-            self._problem = "the group cannot be joined because of an error in presenced"
+            self._problem = (
+                "the group cannot be joined because of an error in presenced, which its log has"
+            )
             self._log.exception(self._problem)
             return None
         self._watch.begin()
