@@ -280,6 +280,15 @@ def test_redirects_are_not_followed():
     assert len(aws.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "may_have_run"), [(400, False), (403, False), (429, False), (502, True), (504, True)]
+)
+def test_only_a_refusal_proves_that_nothing_was_done(status, may_have_run):
+    failure, _, _ = ask([Says(status, b"{}")])
+    assert failure.status == status
+    assert failure.may_have_run is may_have_run
+
+
 def test_passing_faults_are_asked_again():
     async def scenario():
         faults = [
@@ -354,6 +363,7 @@ def test_a_connection_that_is_closed_instead():
     failure, *_ = ask([close])
     assert failure.cause is Cause.UNREACHABLE
     assert "closed the connection instead of answering" in failure.detail
+    assert failure.may_have_run
 
 
 def failure_at(url, *, ca=None, within=5.0):
@@ -377,12 +387,14 @@ def test_a_dead_port():
     assert failure.cause is Cause.UNREACHABLE
     assert "refused the TCP connection" in failure.detail
     assert "aws.iot_url" in failure.remedy
+    assert not failure.may_have_run
 
 
 def test_a_name_without_address():
     failure = failure_at("https://presenced.invalid", within=30)
     assert failure.cause is Cause.NAME_RESOLUTION
     assert "the name presenced.invalid cannot be resolved" in failure.detail
+    assert not failure.may_have_run
 
 
 def test_a_certificate_that_is_not_trusted(certificates):
@@ -400,6 +412,7 @@ def test_a_certificate_that_is_not_trusted(certificates):
             assert caught.value.cause is Cause.TLS
             assert "cannot be verified" in caught.value.detail
             assert "mqtt.tls.ca" in caught.value.remedy
+            assert not caught.value.may_have_run
             await client.close()
 
     run(scenario)
