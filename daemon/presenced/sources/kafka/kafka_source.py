@@ -19,8 +19,8 @@ from presenced.sources.kafka.events_writer import EventsWriter
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
-from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.not_shown import not_shown
+from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.placement import Placement
 from presenced.sources.kafka.transactions import TransactionCounts
 from presenced.sources.kafka.worker import Worker
