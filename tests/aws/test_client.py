@@ -23,9 +23,17 @@ from aws_server import (
 )
 from presenced.aws import operations
 from presenced.aws.answers import Connectivity
-from presenced.aws.client import AwsClient, RequestCounts, open_client, retry_delay
+from presenced.aws.client import (
+    AwsClient,
+    RequestCounts,
+    open_client,
+    open_queue_client,
+    retry_delay,
+)
 from presenced.aws.errors import AwsError, Cause, policy_statement
+from presenced.aws.queue import Queue
 from presenced.settings import load_settings
+from presenced.settings.sqs import MAX_RECEIVERS
 from presenced.system.loop import Clocks
 
 CLOCKS = Clocks(time.monotonic, time.time)
@@ -280,6 +288,15 @@ def test_redirects_are_not_followed():
     assert len(aws.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "may_have_run"), [(400, False), (403, False), (429, False), (502, True), (504, True)]
+)
+def test_only_a_refusal_proves_that_nothing_was_done(status, may_have_run):
+    failure, _, _ = ask([Says(status, b"{}")])
+    assert failure.status == status
+    assert failure.may_have_run is may_have_run
+
+
 def test_passing_faults_are_asked_again():
     async def scenario():
         faults = [
@@ -354,6 +371,7 @@ def test_a_connection_that_is_closed_instead():
     failure, *_ = ask([close])
     assert failure.cause is Cause.UNREACHABLE
     assert "closed the connection instead of answering" in failure.detail
+    assert failure.may_have_run
 
 
 def failure_at(url, *, ca=None, within=5.0):
@@ -377,12 +395,14 @@ def test_a_dead_port():
     assert failure.cause is Cause.UNREACHABLE
     assert "refused the TCP connection" in failure.detail
     assert "aws.iot_url" in failure.remedy
+    assert not failure.may_have_run
 
 
 def test_a_name_without_address():
     failure = failure_at("https://presenced.invalid", within=30)
     assert failure.cause is Cause.NAME_RESOLUTION
     assert "the name presenced.invalid cannot be resolved" in failure.detail
+    assert not failure.may_have_run
 
 
 def test_a_certificate_that_is_not_trusted(certificates):
@@ -400,6 +420,7 @@ def test_a_certificate_that_is_not_trusted(certificates):
             assert caught.value.cause is Cause.TLS
             assert "cannot be verified" in caught.value.detail
             assert "mqtt.tls.ca" in caught.value.remedy
+            assert not caught.value.may_have_run
             await client.close()
 
     run(scenario)
@@ -570,6 +591,39 @@ def test_a_client_from_the_settings(monkeypatch):
         scope = aws.asked[0].headers["Authorization"]
         assert f"Credential={KEY_ID}/" in scope
         assert "/cn-north-1/iotdata/aws4_request" in scope
+
+    run(scenario)
+
+
+def test_the_client_of_a_queue_has_a_connection_for_each_receiver_after_a_reload(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    requests = MAX_RECEIVERS + 8
+
+    async def scenario():
+        all_arrived, waiting = asyncio.Event(), []
+
+        async def hold(request):
+            waiting.append(request)
+            if len(waiting) == requests:
+                all_arrived.set()
+            await all_arrived.wait()
+            return Says(body={})
+
+        async with AwsServer([hold]) as aws:
+            url = f"{aws.url}/111122223333/presenced"
+            environ = {
+                "PRESENCED_SOURCE": "sqs",
+                "PRESENCED_SQS__QUEUE_URL": url,
+                "PRESENCED_SQS__RECEIVERS": "1",
+                "PRESENCED_AWS__REGION": "eu-west-1",
+            }
+            settings = load_settings(None, environ=environ)
+            client = open_queue_client(settings, RequestCounts(), CLOCKS)
+            receive = Queue(url).receive(wait=20, visibility=30)
+            polls = (client.send(receive, attempts=1, within=10) for _ in range(requests))
+            await asyncio.gather(*polls)
+            await client.close()
 
     run(scenario)
 

@@ -36,6 +36,7 @@ from presenced.aws.transport import (
     timed_out,
 )
 from presenced.settings import AwsEndpoints, Settings, aws_endpoints
+from presenced.settings.sqs import MAX_RECEIVERS
 from presenced.system.loop import Clocks
 
 T = TypeVar("T")
@@ -272,9 +273,12 @@ def open_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> Aw
 
 
 def open_queue_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> AwsClient:
-    """Return a client for the queue of the settings, with a connection for each receiver."""
+    """Return a client for the queue of the settings.
+
+    It has a connection for each receiver, however many there are after a reload.
+    """
     counts.expect(QUEUE_OPERATIONS)
-    size = POOL_SIZE + settings.sqs.receivers
+    size = POOL_SIZE + MAX_RECEIVERS
     return _open(settings, settings.queue_region, size, counts, clocks)
 
 

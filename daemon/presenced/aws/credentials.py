@@ -67,6 +67,7 @@ def no_credentials_yet(operation: str, seconds: float) -> AwsError:
         f"there were no credentials within {format_duration(seconds)}",
         "Check the source of the credentials: aws.credentials_endpoint, or the role of the "
         "container or EC2 instance",
+        sent=False,
     )
 
 
@@ -299,6 +300,7 @@ class DefaultChainProvider:
                 f" files, the container or the instance ({error.name})",
                 "Set aws.role_alias, or the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,"
                 " or give this machine a role",
+                sent=False,
             ) from None
         signer = auth.AwsCredentialsProvider.new_static(  # type: ignore[no-untyped-call]
             found.access_key_id, found.secret_access_key, found.session_token

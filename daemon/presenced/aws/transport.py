@@ -159,6 +159,7 @@ class Transport:
                 request.operation,
                 f"the files of mqtt.tls cannot be used ({error})",
                 "`presenced check` names what is wrong with them",
+                sent=False,
             ) from error
 
 
@@ -242,7 +243,9 @@ def network_error(error: Exception, request: HttpRequest, *, proxied: bool) -> A
         case _:
             cause = Cause.UNREACHABLE
             detail = f"{address} closed the connection instead of answering"
-    return AwsError(cause, request.operation, detail, remedy)
+    # A request is sent once there is a connection, with TLS and through the proxy if need be.
+    sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError)
+    return AwsError(cause, request.operation, detail, remedy, sent=sent)
 
 
 def _reason(error: OSError) -> str:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from presenced.fleet import ClientFilter
 from presenced.presence import OrderingRules, PresenceRules
 from presenced.settings import PresenceSettings, Settings
-from presenced.settings.certificates import certificate_expiries, check_tls_files
+from presenced.settings.credential_files import certificate_problems, expiries
 from presenced.settings.files import FileSnapshot
 from presenced.sources.mqtt.options import source_options, tool_client_ids
 from presenced.sources.source import SourceFiles
@@ -16,12 +16,12 @@ def read_source_files(settings: Settings, snapshot: FileSnapshot) -> SourceFiles
 
     Raises SettingsError if the password file cannot be read.
     """
-    mqtt, tls = settings.mqtt_source, settings.tls_files
-    options = source_options(mqtt, snapshot) if mqtt else []
-    now = datetime.now(UTC)
-    problems = check_tls_files(tls, now=now, snapshot=snapshot) if tls else []
-    expiries = certificate_expiries(tls, snapshot)
-    return SourceFiles(connections=options, problems=problems, expiries=expiries)
+    mqtt = settings.mqtt_source
+    return SourceFiles(
+        connections=source_options(mqtt, snapshot) if mqtt else [],
+        problems=certificate_problems(settings, now=datetime.now(UTC), snapshot=snapshot),
+        expiries=expiries(settings, snapshot),
+    )
 
 
 def presence_rules(presence: PresenceSettings) -> PresenceRules:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from presenced.settings.certificates import check_tls_files
+from presenced.settings.certificates import certificate_expiries, check_tls_files
 from presenced.settings.files import FileSnapshot
 from presenced.settings.kafka import read_kafka_password
 from presenced.settings.model import Settings
@@ -25,6 +25,19 @@ def certificate_problems(
         security, section = settings.kafka.security, "kafka.security"
         problems += check_tls_files(security, now=now, snapshot=snapshot, section=section)
     return problems
+
+
+def expiries(settings: Settings, snapshot: FileSnapshot | None = None) -> dict[str, float]:
+    """Return when the certificates of a configuration expire, in seconds since the epoch.
+
+    Those of `mqtt.tls` are `client` and `ca`; with `source: kafka` those of `kafka.security` are
+    `kafka_client` and `kafka_ca`.
+    """
+    found = certificate_expiries(settings.tls_files, snapshot)
+    if settings.source == "kafka":
+        of_kafka = certificate_expiries(settings.kafka.security, snapshot)
+        found |= {f"kafka_{name}": end for name, end in of_kafka.items()}
+    return found
 
 
 def password_problems(settings: Settings, snapshot: FileSnapshot | None = None) -> list[Problem]:

@@ -19,6 +19,7 @@ from presenced.sources.kafka.events_writer import EventsWriter
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
+from presenced.sources.kafka.not_shown import not_shown
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.placement import Placement
 from presenced.sources.kafka.transactions import TransactionCounts
@@ -106,8 +107,7 @@ class KafkaSource:
         if not (worker.has_assignment or worker.is_idle):
             return [*problems, "the group has assigned no partitions yet"]
         owned = worker.partitions.owned
-        waiting = [each for each in owned.values() if each.stage is not Stage.SHOWN]
-        problems += [f"partition {each.number} is {_STAGES[each.stage]}" for each in waiting]
+        problems += not_shown({number: each.stage for number, each in owned.items()})
         if owned and not self.lease.is_valid:
             problems.append(self._no_word())
         return problems
@@ -337,14 +337,6 @@ class KafkaSource:
         """Return why the last transaction may have failed; empty if it did not."""
         failures = self.worker.writer.failures if self.worker is not None else ()
         return list(dict.fromkeys(self._explain(*each) for each in failures))
-
-
-_STAGES = {
-    Stage.RESTORING: "being restored",
-    Stage.CATCHING_UP: "catching up",
-    Stage.REVOKED: "being handed over",
-    Stage.LOST: "lost",
-}
 
 
 def _made_of(settings: Settings) -> tuple[object, ...]:

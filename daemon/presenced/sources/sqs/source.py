@@ -162,8 +162,7 @@ class SqsSource:
 
 def _shared(queue: Queue, incomplete: float) -> str:
     return (
-        f"of {incomplete:.0%} of the connections one event is missing: another program seems to"
-        f" receive from the queue {queue.name}, and each message goes to one of both. Give each"
-        " daemon a queue and the rule an action for each; stop other programs that receive from"
-        " this one"
+        f"{incomplete:.0%} of connections lack their connect or disconnect: another consumer seems"
+        f" to read queue {queue.name}, and each message reaches only one of them. Give each daemon"
+        " its own queue and the rule one action for each queue; stop other consumers of this one"
     )
