@@ -4,6 +4,7 @@ The daemon and `replay` run the same code; only the sources of messages and time
 """
 
 import math
+import re
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,8 +27,9 @@ from presenced.events.model import (
     RejectionReason,
     SubscriptionEvent,
 )
-from presenced.fleet import Changes, ClientFilter, Fleet
+from presenced.fleet import Changes, Fleet
 from presenced.presence import Distribution, ForgetReason
+from presenced.presence.name_patterns import ClientFilter
 from presenced.presence.record import Row
 from presenced.registry import Outcome, ThingGroup, ThingType
 from presenced.system.log import ThrottledLogger, get_logger
@@ -182,6 +184,11 @@ class Pipeline:
     def use_filter(self, client_filter: ClientFilter) -> None:
         """Leave out other clients from now on; those that have been counted stay."""
         self.fleet.use_filter(client_filter)
+        self._publish()
+
+    def use_thing_pattern(self, thing_pattern: re.Pattern[str] | None) -> None:
+        """Find things in client IDs by another pattern, as `Fleet.use_thing_pattern` does."""
+        self.fleet.use_thing_pattern(thing_pattern)
         self._publish()
 
     def recount(self) -> None:

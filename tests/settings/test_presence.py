@@ -20,6 +20,10 @@ import pytest
         ("ignore_clients: x-*", "ignore_clients", 'must be a list; did you mean ["x-*"]?'),
         ("ignore_clients:", "ignore_clients", "must be a list; did you mean []?"),
         ('ignore_clients: [""]', "ignore_clients[0]", "must not be empty"),
+        ("thing_pattern: a-.*", "thing_pattern", "has no group named thing"),
+        ("thing_pattern: '(?P<thing>a'", "thing_pattern", "is not a regular expression"),
+        ("thing_pattern: '(?P<thing>(a+)+)b'", "thing_pattern", "+ repeats a part that can"),
+        ("thing_pattern: 5", "thing_pattern", "must be text"),
     ],
 )
 def test_bad_values_are_explained(load, keys, key, message):
@@ -70,3 +74,43 @@ def test_bad_delay_of_a_reason_is_named(load):
 
 def test_zero_is_at_once(load):
     assert load("presence: {offline_delay: 0}").presence.offline_delay == 0
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(?P<thing>.+?)(-jobs|-shadow)?",
+        "(?P<thing>[^-]+)-[^-]+-[^-]+-[^-]+-[^-]+-[^-]+",
+        r"^(?P<thing>pump-\d+)(?:-(?:jobs|shadow))?$",
+        ".*-.*-(?P<thing>.*)",
+        "(?P<thing>[a-z]{3}(?:[0-9]{2}){4})-.*",
+        r"(?i)(?P<thing>[^\]]+)\].*",
+    ],
+)
+def test_usual_patterns_of_things_are_accepted(load, pattern):
+    assert load(f"presence: {{thing_pattern: '{pattern}'}}").presence.thing_pattern
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(?P<thing>(a|aa)+)b", "+ repeats a part that can match in several ways"),
+        ("(?P<thing>([a-z]+-)*)x", "* repeats a part"),
+        ("(?P<thing>(a?b?){30})c", "{30} repeats a part"),
+        ("(?P<thing>(?:(?:a{1,2})){5,})c", "{5,} repeats a part"),
+        ("(?P<thing>.*).*.*.*x", "4 of its repeats can end anywhere"),
+        (r"(?P<thing>\w+)_\w+_\w+_\w+_x", "as in [^-]*-"),
+        ("(?x)(?P<thing>a)", "must not have the flag x"),
+    ],
+)
+def test_patterns_that_could_hold_the_loop_are_refused(load, pattern, message):
+    problem = load.problem(f"presence: {{thing_pattern: '{pattern}'}}")
+    assert problem.key == "presence.thing_pattern"
+    assert message in str(problem)
+
+
+def test_kafka_divides_the_clients_of_a_thing(load):
+    text = "source: kafka\nmqtt:\nkafka: {bootstrap_servers: [a]}\n"
+    problem = load.problem(text + "presence: {thing_pattern: '(?P<thing>.+)-x'}")
+    assert problem.key == "presence.thing_pattern"
+    assert "different partitions" in str(problem)

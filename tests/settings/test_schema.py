@@ -32,6 +32,7 @@ ACCEPTED = [
     "presence: {offline_delay: 0, timestamp_accuracy: 0s, version_reset_after: 1h30m}",
     "presence: {offline_delay: 0.5s, forget_offline_after: 1d2h3m4s5ms}",
     "presence: {offline_delay_by_reason: {CONNECTION_LOST: 30s, NEW_ONE: 0}}",
+    "presence: {thing_pattern: '(?P<thing>.+?)(-jobs)?'}",
     'metrics: {client_id_pattern: "(?P<site>[a-z]+)-.*", max_clients: 0, per_client: false}',
     "metrics: {api: false}\nhistory: {clients: 0, per_client: 1}",
     "aws: {region: eu-west-1, iot_url: 'https://iot.example.com', data_url: 'http://[::1]:8443'}",

@@ -96,9 +96,10 @@ class Client(msgspec.Struct, gc=False, eq=False):
     an online one the time of its last transition. `transition` is the time of the last transition,
     None before the first: a client that was offline when it was first known has had none.
     `deadline` is the monotonic time at which a pending client goes offline, `offline_at` the one at
-    which an offline client did. `thing_name` is the thing that lifecycle events name for it, None
-    if the client ID is the thing's name. `gap_epoch` is how many gaps in the received events there
-    had been when the client was last verified.
+    which an offline client did. `thing_name` is the thing that its events name, None if that is the
+    one of its client ID or if they name none. `matched_thing` is the one that `thing_pattern` finds
+    in the client ID, None if it does not match or the client is unknown. `gap_epoch` is how many
+    gaps in the received events there had been when the client was last verified.
     `adopted` if its state and `timestamp` are those of AWS's record, which has neither version nor
     session. `replaced` are the connections whose disconnect is awaited, and `ambiguous` the events
     whose order is not certain; None if there are none, as for nearly all clients.
@@ -119,6 +120,7 @@ class Client(msgspec.Struct, gc=False, eq=False):
     adopted: bool = False
     replaced: dict[EventStamp, ReplacedConnection] | None = None
     ambiguous: AmbiguousOrder | None = None
+    matched_thing: str | None = None
 
     @property
     def connected(self) -> bool:
@@ -151,7 +153,12 @@ class Client(msgspec.Struct, gc=False, eq=False):
     @property
     def thing(self) -> str:
         """The name of the thing that it belongs to, if there is one of that name."""
-        return self.thing_name or self.client_id
+        return self.thing_name or self.matched_thing or self.client_id
+
+    @property
+    def names_thing(self) -> bool:
+        """Whether its events or `thing_pattern` name its thing."""
+        return self.thing_name is not None or self.matched_thing is not None
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False):

@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 
-from presenced.fleet import ClientFilter
+from presenced.fleet import Fleet
 from presenced.presence import OrderingRules, PresenceRules
+from presenced.presence.name_patterns import ClientFilter
 from presenced.settings import PresenceSettings, Settings
 from presenced.settings.certificates import certificate_expiries, check_tls_files
 from presenced.settings.files import FileSnapshot
@@ -22,6 +23,12 @@ def read_source_files(settings: Settings, snapshot: FileSnapshot) -> SourceFiles
     problems = check_tls_files(tls, now=now, snapshot=snapshot) if tls else []
     expiries = certificate_expiries(tls, snapshot)
     return SourceFiles(connections=options, problems=problems, expiries=expiries)
+
+
+def new_fleet(settings: Settings, parts: int = 1) -> Fleet:
+    """Return a fleet without clients; it is one of so many parts."""
+    rules, pattern = presence_rules(settings.presence), settings.presence.thing_pattern
+    return Fleet(rules, client_filter(settings), pattern, parts)
 
 
 def presence_rules(presence: PresenceSettings) -> PresenceRules:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
-from presenced.fleet import ClientFilter
+from presenced.presence.name_patterns import ClientFilter
 from presenced.settings import Problem, SettingsError
 
 # 80 bits: for a million names the probability of a collision is below 10 to the power of -12.

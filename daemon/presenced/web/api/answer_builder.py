@@ -63,7 +63,8 @@ class ClientAnswers:
             version=client.version,
             session=client.session,
             verified=not fleet.presence.is_unverified(client),
-            thing=thing.name if thing else None,
+            thing=fleet.thing_of(client),
+            thing_state=fleet.thing_state(client),
             thing_type=(thing.type or None) if thing else None,
             thing_groups=sorted(thing.groups) if thing else [],
             classes=match.groupdict("") if match else {},
@@ -139,6 +140,7 @@ def summary_answer(
         transitions=_by_state(_CONNECTEDNESS, (each.transitions for each in counts)),
         flaps_suppressed=sum(each.flaps_suppressed for each in counts),
         disconnects=disconnects,
+        things_by_presence=_by_state(State, (fleet.thing_counts.states for fleet in fleets)),
         things=sum(len(each.things.live) for each in inventories),
         # Every partition has all types and groups.
         thing_types=max((len(each.types.live) for each in inventories), default=0),

@@ -48,7 +48,13 @@ class Client(Answer):
     version: Version
     session: Session
     verified: Annotated[bool, _doc("False if newer events about it may have been lost.")]
-    thing: Annotated[str | None, _doc("The name of its thing in the registry.")]
+    thing: Annotated[
+        str | None,
+        _doc("Its thing; null if neither the registry nor a pattern nor an event names one."),
+    ]
+    thing_state: Annotated[
+        State | None, _doc("The presence of its thing, which may have other clients, too.")
+    ]
     thing_type: str | None
     thing_groups: Annotated[list[str], _doc("The groups that its thing is a direct member of.")]
     classes: Annotated[dict[str, str], _doc("The named groups of metrics.client_id_pattern.")]
@@ -242,6 +248,10 @@ class Summary(Answer):
     transitions: Annotated[dict[str, Count], _doc("Transitions by their new state.")]
     flaps_suppressed: Annotated[Count, _doc("Interruptions shorter than the offline delay.")]
     disconnects: Annotated[dict[str, Count], _doc("Disconnects by reason.")]
+    things_by_presence: Annotated[
+        dict[str, Count],
+        _doc("Things that have clients, by state; a thing is online if any of its clients is."),
+    ]
     things: Count
     thing_types: Count
     thing_groups: Count

@@ -1,0 +1,139 @@
+"""The section `presence`: when a client counts as offline, which clients count, and as what.
+
+Durations are read as seconds.
+"""
+
+import re
+from collections.abc import Mapping
+from difflib import SequenceMatcher
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+
+from presenced.events.model import DISCONNECT_REASONS
+from presenced.settings.patterns import check_cost, compile_pattern
+from presenced.settings.problems import LONGEST_NAME, InvalidValue
+from presenced.settings.values import (
+    Duration,
+    Section,
+    check_shell_pattern,
+    file_default,
+    format_duration,
+)
+
+_REASON = "^[A-Z][A-Z0-9_]*$"
+# How many letters may differ for a name to count as misspelt.
+_SLIP = 3
+
+
+def _check_reason(text: str) -> str:
+    if re.fullmatch(_REASON, text) is None:
+        guess = re.sub("[^A-Z0-9]+", "_", text.upper())
+        raise InvalidValue(
+            "is not a disconnect reason, such as CONNECTION_LOST: capital letters and underscores",
+            nearest=guess if guess in DISCONNECT_REASONS else _misspelt(guess),
+        )
+    if nearest := _misspelt(text):
+        raise InvalidValue("is not a disconnect reason of AWS IoT Core", nearest=nearest)
+    return text
+
+
+def _misspelt(text: str) -> str | None:
+    """Return the known reason from which a text differs by a few letters.
+
+    AWS adds reasons, often variations of old ones (`API_INITIATED_DISCONNECT`), so likeness alone
+    is not enough.
+    """
+    if text in DISCONNECT_REASONS or len(text) > LONGEST_NAME:
+        return None
+    for known in DISCONNECT_REASONS:
+        likeness = SequenceMatcher(None, text, known).ratio()
+        if round((1 - likeness) * (len(text) + len(known))) <= _SLIP:
+            return known
+    return None
+
+
+Reason = Annotated[
+    str, AfterValidator(_check_reason), WithJsonSchema({"type": "string", "pattern": _REASON})
+]
+
+
+def _read_thing_pattern(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    pattern = compile_pattern(value)
+    if "thing" not in pattern.groupindex:
+        raise InvalidValue(
+            "has no group named thing, which is the thing's name: write it as"
+            " (?P<thing>...), as in (?P<thing>.+?)(-jobs|-shadow)?"
+        )
+    check_cost(pattern)
+    return pattern
+
+
+class PresenceSettings(Section):
+    """When a client counts as offline, which clients count at all, and which thing each one is."""
+
+    offline_delay: Duration = file_default("5s")
+    """How long after a disconnect a client that does not come back counts as offline. Shorter
+    interruptions are flaps: counted, but the client stays online. 0s means at once."""
+
+    offline_delay_by_reason: Annotated[
+        Mapping[Reason, Duration], Field(json_schema_extra={"additionalProperties": False})
+    ] = file_default({})
+    """Offline delays for single disconnect reasons of AWS IoT Core, instead of `offline_delay`. For
+    example {CLIENT_INITIATED_DISCONNECT: 0s} makes clients that send DISCONNECT offline at
+    once."""
+
+    timestamp_accuracy: Duration = file_default("2m")
+    """How far the timestamps of events may be from the truth. AWS IoT Core calls them an
+    approximation and used to document 2 minutes. Used to decide which of two events is the later
+    one."""
+
+    version_reset_after: Duration = file_default("1h")
+    """The shortest time offline after which the broker counts a client's connections from 0 again.
+    About an hour at AWS IoT Core. Must be more than four times `timestamp_accuracy`."""
+
+    forget_offline_after: Duration = file_default("30d")
+    """How long a client may be offline before it is forgotten and its series end. An online client
+    is never forgotten."""
+
+    ignore_clients: tuple[Annotated[str, AfterValidator(check_shell_pattern)], ...] = (
+        "iotconsole-*",
+    )
+    """Client IDs that presence leaves out, as shell-style patterns with *, ? and [...]. The default
+    are the test clients of the AWS console. The daemon's own client IDs are always left out."""
+
+    thing_pattern: Annotated[re.Pattern[str] | None, BeforeValidator(_read_thing_pattern)] = None
+    """Regular expression (Python's) for things that have several clients, such as
+    (?P<thing>.+?)(-jobs|-shadow)?: if it matches a whole client ID, the group `thing` is the name
+    of the thing that the client belongs to. A thing is online while any of its clients is. A client
+    whose ID does not match, or has more than 128 bytes in UTF-8, belongs to the thing of its client
+    ID. A `thingName` in a client's lifecycle events takes precedence. Not available with `source:
+    kafka`."""
+
+    @field_validator("version_reset_after")
+    @classmethod
+    def _check_reset(cls, reset_after: float, info: ValidationInfo) -> float:
+        accuracy = info.data.get("timestamp_accuracy", 0.0)
+        if reset_after <= 4 * accuracy:
+            raise InvalidValue(
+                "must be more than four times presence.timestamp_accuracy, here"
+                f" {format_duration(4 * accuracy)}: otherwise a version that restarts looks the"
+                " same as a wrong timestamp"
+            )
+        return reset_after
+
+    @field_validator("forget_offline_after")
+    @classmethod
+    def _check_forget(cls, seconds: float) -> float:
+        if seconds <= 0:
+            raise InvalidValue("must be more than 0s; write 36500d to never forget a client")
+        return seconds
