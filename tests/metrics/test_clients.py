@@ -10,7 +10,7 @@ from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.series import series_blocks
 from presenced.pipeline import Pipeline
-from presenced.presence import PresenceRules, State
+from presenced.presence import ClientRule, PresenceRules, State
 from presenced.presence.record import Row
 from presenced.settings import MetricsSettings
 from registries import thing
@@ -29,7 +29,12 @@ class Bench:
     """A fleet with client metrics; each step is a second later."""
 
     def __init__(self) -> None:
-        self.fleet = Fleet(PresenceRules(offline_delay=2.0, forget_offline_after=20.0))
+        rules = PresenceRules(
+            offline_delay=2.0,
+            forget_offline_after=20.0,
+            client_rules=[ClientRule("b2", series=False)],
+        )
+        self.fleet = Fleet(rules)
         self.metrics = ClientMetrics(self.fleet, SETTINGS)
         self.pipeline = Pipeline(self.fleet, [self.metrics])
         self.now = 0

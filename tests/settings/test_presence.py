@@ -23,6 +23,17 @@ import pytest
         ("thing_pattern: a-.*", "thing_pattern", "has no group named thing"),
         ("thing_pattern: '(?P<thing>a'", "thing_pattern", "is not a regular expression"),
         ("thing_pattern: '(?P<thing>(a+)+)b'", "thing_pattern", "+ repeats a part that can"),
+        ("clients: [{series: false}]", "clients[0].match", "is not set"),
+        ('clients: [{match: ""}]', "clients[0].match", "must not be empty"),
+        ("clients: [{match: a, serie: true}]", "clients[0].serie", "did you mean series?"),
+        ("clients: [{match: a, xyz: 5s}]", "clients[0].xyz", "known here are match, offline_de"),
+        ("clients: [{match: a, offline_delay: 5}]", "clients[0].offline_delay", "write 5s"),
+        (
+            "clients: [{match: a, forget_offline_after: 0s}]",
+            "clients[0].forget_offline_after",
+            "0s",
+        ),
+        ("clients: {match: a}", "clients", "must be a list"),
         ("thing_pattern: 5", "thing_pattern", "must be text"),
     ],
 )

@@ -146,7 +146,7 @@ class Fleet:
         That a thing never connected says nothing if its client has another ID.
         """
         is_known = row.client_id in self.presence.clients
-        tells = row.has_presence(self.presence.rules.forget_offline_after)
+        tells = row.has_presence(self.presence.forget_after(row.client_id))
         if not (is_known or tells) and row.client_id in self._shared:
             return
         self._record(self.presence.record.merge(row, now, event))

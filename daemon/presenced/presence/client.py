@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from presenced.events.model import ConnectFailedEvent, LifecycleEvent, SubscriptionEvent
+from presenced.presence.client_rules import ClientRule
 
 ClientEvent = LifecycleEvent | ConnectFailedEvent | SubscriptionEvent
 """The events of one client."""
@@ -102,7 +103,8 @@ class Client(msgspec.Struct, gc=False, eq=False):
     gaps in the received events there had been when the client was last verified.
     `adopted` if its state and `timestamp` are those of AWS's record, which has neither version nor
     session. `replaced` are the connections whose disconnect is awaited, and `ambiguous` the events
-    whose order is not certain; None if there are none, as for nearly all clients.
+    whose order is not certain; None if there are none, as for nearly all clients. `rule` is what is
+    different for the client by its ID.
     """
 
     client_id: str
@@ -121,6 +123,7 @@ class Client(msgspec.Struct, gc=False, eq=False):
     replaced: dict[EventStamp, ReplacedConnection] | None = None
     ambiguous: AmbiguousOrder | None = None
     matched_thing: str | None = None
+    rule: ClientRule | None = None
 
     @property
     def connected(self) -> bool:

@@ -73,12 +73,15 @@ class Presence:
         Offline delays apply to disconnects from now on, `forget_offline_after` also to clients that
         are offline already.
         """
-        self._states.rules = rules
-        self._states.offline.forget_after(rules.forget_offline_after)
+        self._states.use_rules(rules, self.clients.values())
+
+    def forget_after(self, client_id: str) -> float | None:
+        """Return how many seconds a client may be offline before it is forgotten; None: forever."""
+        return self.rules.forget_after(self._states.find_rule(client_id))
 
     def deadline(self, client: Client) -> float | None:
         """Return when a client goes offline or is forgotten, in monotonic time; None for never."""
-        forget_after = self.rules.forget_offline_after
+        forget_after = self.rules.forget_after(client.rule)
         if client.offline_at is not None and forget_after is not None:
             return client.offline_at + forget_after
         return client.deadline
@@ -287,6 +290,7 @@ class Presence:
         `awaited` are its replaced connections, each with the time until which its disconnect is
         awaited. All times are on the clock of `now`.
         """
+        client.rule = self._states.find_rule(client.client_id)
         self.clients[client.client_id] = client
         self.counts.clients[client.state] += 1
         self.counts.unverified[client.state] += client.gap_epoch != self.gap_epoch

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from presenced.fleet import Fleet
-from presenced.presence import OrderingRules, PresenceRules
+from presenced.presence import ClientRule, OrderingRules, PresenceRules
 from presenced.presence.name_patterns import ClientFilter
 from presenced.settings import PresenceSettings, Settings
 from presenced.settings.certificates import certificate_expiries, check_tls_files
@@ -37,6 +37,10 @@ def presence_rules(presence: PresenceSettings) -> PresenceRules:
         offline_delay=presence.offline_delay,
         offline_delay_by_reason=dict(presence.offline_delay_by_reason),
         forget_offline_after=presence.forget_offline_after,
+        client_rules=[
+            ClientRule(each.match, each.offline_delay, each.forget_offline_after, each.series)
+            for each in presence.clients
+        ],
         ordering=OrderingRules(
             timestamp_accuracy=round(presence.timestamp_accuracy * 1000),
             version_reset_after=round(presence.version_reset_after * 1000),

@@ -61,6 +61,8 @@ class Shard:
         """Go on with other settings; the clients stay."""
         before, self._settings = self._settings, settings
         self.fleet.presence.use_rules(presence_rules(settings.presence))
+        if settings.presence.clients != before.presence.clients:
+            self.clients.use(settings.metrics)
         if settings.presence.thing_pattern != before.presence.thing_pattern:
             self.pipeline.use_thing_pattern(settings.presence.thing_pattern)
         if _left_out(settings) != _left_out(before):

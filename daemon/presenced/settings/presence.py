@@ -22,6 +22,7 @@ from presenced.settings.patterns import check_cost, compile_pattern
 from presenced.settings.problems import LONGEST_NAME, InvalidValue
 from presenced.settings.values import (
     Duration,
+    Flag,
     Section,
     check_shell_pattern,
     file_default,
@@ -78,6 +79,32 @@ def _read_thing_pattern(value: Any) -> Any:
     return pattern
 
 
+def _check_forget(seconds: float) -> float:
+    if seconds <= 0:
+        raise InvalidValue("must be more than 0s; write 36500d to never forget a client")
+    return seconds
+
+
+ForgetAfter = Annotated[Duration, AfterValidator(_check_forget)]
+ShellPattern = Annotated[str, AfterValidator(check_shell_pattern)]
+
+
+class ClientRuleSettings(Section):
+    """What is different for clients with certain client IDs. null is as for all others."""
+
+    match: ShellPattern
+    """Their client IDs, as a shell-style pattern with *, ? and [...]."""
+
+    offline_delay: Duration | None = None
+    """Their offline delay, whatever the reason of the disconnect is."""
+
+    forget_offline_after: ForgetAfter | None = None
+    """How long they may be offline before they are forgotten."""
+
+    series: Flag = True
+    """Whether they may have series of their own. With false they take none from other clients."""
+
+
 class PresenceSettings(Section):
     """When a client counts as offline, which clients count at all, and which thing each one is."""
 
@@ -101,13 +128,11 @@ class PresenceSettings(Section):
     """The shortest time offline after which the broker counts a client's connections from 0 again.
     About an hour at AWS IoT Core. Must be more than four times `timestamp_accuracy`."""
 
-    forget_offline_after: Duration = file_default("30d")
+    forget_offline_after: ForgetAfter = file_default("30d")
     """How long a client may be offline before it is forgotten and its series end. An online client
     is never forgotten."""
 
-    ignore_clients: tuple[Annotated[str, AfterValidator(check_shell_pattern)], ...] = (
-        "iotconsole-*",
-    )
+    ignore_clients: tuple[ShellPattern, ...] = ("iotconsole-*",)
     """Client IDs that presence leaves out, as shell-style patterns with *, ? and [...]. The default
     are the test clients of the AWS console. The daemon's own client IDs are always left out."""
 
@@ -118,6 +143,16 @@ class PresenceSettings(Section):
     whose ID does not match, or has more than 128 bytes in UTF-8, belongs to the thing of its client
     ID. A `thingName` in a client's lifecycle events takes precedence. Not available with `source:
     kafka`."""
+
+    clients: tuple[ClientRuleSettings, ...] = file_default(
+        [{"match": "$GEN/*", "forget_offline_after": "10m", "series": False}]
+    )
+    """Exceptions for clients with certain client IDs. Each entry has `match`, a shell-style pattern
+    with *, ? and [...], and any of: `offline_delay`, which applies whatever the reason is;
+    `forget_offline_after`; and `series: false`, with which they have no series of their own and so
+    take none from other clients. The first entry that matches a client ID applies. The default is
+    for IDs that are used once: AWS IoT Core gives one to a client that connects without. Other
+    entries replace it, and an empty list has no exceptions."""
 
     @field_validator("version_reset_after")
     @classmethod
@@ -130,10 +165,3 @@ class PresenceSettings(Section):
                 " same as a wrong timestamp"
             )
         return reset_after
-
-    @field_validator("forget_offline_after")
-    @classmethod
-    def _check_forget(cls, seconds: float) -> float:
-        if seconds <= 0:
-            raise InvalidValue("must be more than 0s; write 36500d to never forget a client")
-        return seconds

@@ -335,10 +335,12 @@ PIPELINE: tuple[CollectedMetric[FleetSources], ...] = (
     GaugeMetric(
         "presenced_clients_without_series",
         "Clients beyond metrics.max_clients, or with an ID of more than 128 bytes, which have no "
-        "series of their own.",
+        "series of their own. Those of presence.clients with series: false are not counted.",
         "presenced_clients_without_series > 0",
         read=lambda s: (
-            max(0, s.presence.known - s.clients.series.shown) if s.clients.series.enabled else 0
+            max(0, s.presence.known - s.clients.series.shown - s.clients.series.left_out)
+            if s.clients.series.enabled
+            else 0
         ),
     ),
 )
