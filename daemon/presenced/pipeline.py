@@ -25,8 +25,10 @@ from presenced.events.model import (
     RegistryEvent,
     Rejected,
     RejectionReason,
+    StatusEvent,
     SubscriptionEvent,
 )
+from presenced.events.status import StatusDecoder, StatusTopic
 from presenced.fleet import Changes, Fleet
 from presenced.presence import Distribution, ForgetReason
 from presenced.presence.name_patterns import ClientFilter
@@ -116,8 +118,10 @@ class Pipeline:
         fleet: Fleet,
         observers: Iterable[Observer] = (),
         snapshots: SnapshotRecords | None = None,
+        status_topics: Sequence[StatusTopic] = (),
     ) -> None:
         self.fleet = fleet
+        self.use_status_topics(status_topics)
         self._snapshots = snapshots
         self.counts = EventCounts()
         self.observers = list(observers)
@@ -185,6 +189,10 @@ class Pipeline:
         """Leave out other clients from now on; those that have been counted stay."""
         self.fleet.use_filter(client_filter)
         self._publish()
+
+    def use_status_topics(self, topics: Sequence[StatusTopic]) -> None:
+        """Take messages of these topics for status messages from now on."""
+        self._statuses = StatusDecoder(topics) if topics else None
 
     def use_thing_pattern(self, thing_pattern: re.Pattern[str] | None) -> None:
         """Find things in client IDs by another pattern, as `Fleet.use_thing_pattern` does."""
@@ -275,9 +283,14 @@ class Pipeline:
 
     def _apply(self, message: Message) -> Event | None:
         """Decode and apply one message; None if it is rejected."""
-        event = None
+        event: Event | None = None
         try:
-            event = decode(message.topic, message.payload, message.received)
+            if self._statuses is not None:
+                event = self._statuses.decode(
+                    message.topic, message.payload, retained=message.retained
+                )
+            if event is None:
+                event = decode(message.topic, message.payload, message.received)
             if isinstance(event, LifecycleEvent):
                 self._apply_lifecycle(event, message)
             else:
@@ -314,8 +327,8 @@ class Pipeline:
             if delay < 0 and self._is_dated_ahead(event, delay):
                 event.timestamp = None
             counts.delays[event.family].observe(delay)
-        if isinstance(event, ConnectFailedEvent | SubscriptionEvent):
-            self._apply_client_event(event, received)
+        if isinstance(event, ConnectFailedEvent | SubscriptionEvent | StatusEvent):
+            self._apply_client_event(event, message)
         elif isinstance(event, RegistryEvent):
             outcome = self.fleet.apply_registry(event, received)
             if outcome is Outcome.APPLIED:
@@ -348,11 +361,14 @@ class Pipeline:
         return True
 
     def _apply_client_event(
-        self, event: ConnectFailedEvent | SubscriptionEvent, received: float
+        self, event: ConnectFailedEvent | SubscriptionEvent | StatusEvent, message: Message
     ) -> None:
+        received = message.received
         why = self.fleet.client_filter.why_ignored(event.client_id)
         if why is not None:
             self.counts.ignored[why] += 1
+        elif isinstance(event, StatusEvent):
+            self.fleet.apply_status(event, received, message.moment)
         elif isinstance(event, SubscriptionEvent):
             self.fleet.apply_subscription(event, received)
         else:

@@ -1,5 +1,7 @@
 import pytest
 
+STATUS = "{filter: a/+, client_id: '{1}', online: up"
+
 
 @pytest.mark.parametrize(
     ("keys", "key", "message"),
@@ -34,11 +36,39 @@ import pytest
             "0s",
         ),
         ("clients: {match: a}", "clients", "must be a list"),
+        (f"status_topics: [{STATUS}, offline: up}}]", "status_topics[0].offline", "must differ"),
+        (f"status_topics: [{STATUS}, offline: ''}}]", "status_topics[0].offline", "be empty"),
+        (f"status_topics: [{STATUS}, offline: 0}}]", "status_topics[0].offline", "must be text"),
+        (
+            f"status_topics: [{STATUS}, offline: x, pointer: a.b}}]",
+            "status_topics[0].pointer",
+            "did you mean /a/b?",
+        ),
+        (
+            "status_topics: [{filter: a/+, client_id: '{2}', online: a, offline: b}]",
+            "status_topics[0].client_id",
+            "and the filter has 1",
+        ),
+        (
+            "status_topics: [{filter: a/+, client_id: x, online: a, offline: b}]",
+            "status_topics[0].client_id",
+            "must refer to a wildcard",
+        ),
+        ("status_topics: [{filter: $aws/+}]", "status_topics[0].filter", "must not begin with $"),
+        ("status_topics: [{filter: $share/g/+}]", "status_topics[0].filter", "must not be shared"),
+        ("status_topics: [{filter: a+/b}]", "status_topics[0].filter", "between two slashes"),
+        ("status_topics: [{filter: a/#/b}]", "status_topics[0].filter", "only at the end"),
+        ('status_topics: [{filter: ""}]', "status_topics[0].filter", "must not be empty"),
+        (
+            f"status_topics: [{STATUS}, offline: d}}, {STATUS}, offline: d}}]",
+            "status_topics",
+            "match the same topic",
+        ),
         ("thing_pattern: 5", "thing_pattern", "must be text"),
     ],
 )
 def test_bad_values_are_explained(load, keys, key, message):
-    problem = load.problem(f"presence:\n  {keys}\n")
+    problem = load.problems(f"presence:\n  {keys}\n")[0]
     assert problem.key == f"presence.{key}"
     assert message in str(problem)
 
@@ -121,7 +151,27 @@ def test_patterns_that_could_hold_the_loop_are_refused(load, pattern, message):
 
 
 def test_kafka_divides_the_clients_of_a_thing(load):
-    text = "source: kafka\nmqtt:\nkafka: {bootstrap_servers: [a]}\n"
+    text = "source: kafka\nmqtt:\nkafka: {bootstrap_servers: ['a:9092']}\n"
     problem = load.problem(text + "presence: {thing_pattern: '(?P<thing>.+)-x'}")
     assert problem.key == "presence.thing_pattern"
     assert "different partitions" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("connections", "status", "wrong"),
+    [
+        ("[[]]", True, None),
+        ('[[], ["$aws/events/#"]]', True, None),
+        ("[[]]", False, "mqtt.connections[0]"),
+        ('[["$aws/events/#"], []]', True, "mqtt.connections[1]"),
+    ],
+)
+def test_a_connection_may_have_status_topics_alone(load, connections, status, wrong):
+    text = f"mqtt: {{connections: {connections}}}\n"
+    if status:
+        text += f"presence: {{status_topics: [{STATUS}, offline: down}}]}}\n"
+    if wrong is None:
+        assert load(text).presence.status_filters == ["a/+"]
+    else:
+        problem = load.problem(text)
+        assert (problem.key, problem.message) == (wrong, "must not be empty")

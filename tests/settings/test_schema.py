@@ -33,6 +33,7 @@ ACCEPTED = [
     "presence: {offline_delay: 0.5s, forget_offline_after: 1d2h3m4s5ms}",
     "presence: {offline_delay_by_reason: {CONNECTION_LOST: 30s, NEW_ONE: 0}}",
     "presence: {clients: []}",
+    "presence: {status_topics: [{filter: a/+, client_id: '{1}', online: a, offline: b}]}",
     "presence: {clients: [{match: 'a*', offline_delay: 0, series: false}, {match: b}]}",
     "presence: {thing_pattern: '(?P<thing>.+?)(-jobs)?'}",
     'metrics: {client_id_pattern: "(?P<site>[a-z]+)-.*", max_clients: 0, per_client: false}',

@@ -25,7 +25,7 @@ from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import State, Transition
 from presenced.presence.lookups import LookupBudget
-from presenced.service.build import new_fleet
+from presenced.service.build import new_fleet, status_topics
 from presenced.settings import Settings, load_settings
 from presenced.sources.recording import read_recording
 from presenced.system import log
@@ -77,7 +77,9 @@ class Replay:
         self._shown = shown
         self._fleet = new_fleet(settings)
         self._metrics = ClientMetrics(self._fleet, settings.metrics)
-        self._pipeline = Pipeline(self._fleet, [self._metrics, self])
+        self._pipeline = Pipeline(
+            self._fleet, [self._metrics, self], status_topics=status_topics(settings.presence)
+        )
         self._transport = settings.transport
         self._reconcile = reconcile = settings.reconcile
         if reconcile.enabled:

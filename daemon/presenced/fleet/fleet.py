@@ -14,6 +14,7 @@ from presenced.events.model import (
     ConnectFailedEvent,
     LifecycleEvent,
     RegistryEvent,
+    StatusEvent,
     SubscriptionEvent,
 )
 from presenced.fleet.thing_counts import ThingCounts
@@ -133,6 +134,10 @@ class Fleet:
         elif (client := self.presence.clients.get(event.client_id)) is not None:
             verified = subscribed and self.presence.confirm_online(client, at / 1000)
             self._note(event, client, received, pack(event.session), changed=verified)
+
+    def apply_status(self, event: StatusEvent, received: float, now: float) -> None:
+        """Apply a status message; clocks as in `Presence.apply`."""
+        self._record(self.presence.status.apply(event, received, now))
 
     def note_connect_failure(self, event: ConnectFailedEvent, received: float) -> None:
         """Note that a client was refused; this says nothing about its presence."""

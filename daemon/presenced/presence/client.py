@@ -8,10 +8,15 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from presenced.events.model import ConnectFailedEvent, LifecycleEvent, SubscriptionEvent
+from presenced.events.model import (
+    ConnectFailedEvent,
+    LifecycleEvent,
+    StatusEvent,
+    SubscriptionEvent,
+)
 from presenced.presence.client_rules import ClientRule
 
-ClientEvent = LifecycleEvent | ConnectFailedEvent | SubscriptionEvent
+ClientEvent = LifecycleEvent | ConnectFailedEvent | SubscriptionEvent | StatusEvent
 """The events of one client."""
 
 ForgetReason = Literal["expired", "thing_deleted", "requested"]
@@ -104,7 +109,8 @@ class Client(msgspec.Struct, gc=False, eq=False):
     `adopted` if its state and `timestamp` are those of AWS's record, which has neither version nor
     session. `replaced` are the connections whose disconnect is awaited, and `ambiguous` the events
     whose order is not certain; None if there are none, as for nearly all clients. `rule` is what is
-    different for the client by its ID.
+    different for the client by its ID. `status_at` is the monotonic time at which its last status
+    message was received; None once a lifecycle event decides.
     """
 
     client_id: str
@@ -124,6 +130,7 @@ class Client(msgspec.Struct, gc=False, eq=False):
     ambiguous: AmbiguousOrder | None = None
     matched_thing: str | None = None
     rule: ClientRule | None = None
+    status_at: float | None = None
 
     @property
     def connected(self) -> bool:
@@ -139,9 +146,21 @@ class Client(msgspec.Struct, gc=False, eq=False):
         return self.timestamp != _NO_EVENT
 
     @property
+    def source(self) -> str | None:
+        """What decides its state; None if it is unknown."""
+        if self.has_event:
+            return "record" if self.adopted else "lifecycle"
+        if self.state is State.UNKNOWN:
+            return None
+        return "subscription" if self.status_at is None else "status"
+
+    @property
     def has_record_only(self) -> bool:
-        """Whether it was offline when first known, by AWS's record, and no event came since."""
-        return self.adopted and self.transition is None
+        """Whether it was offline when first known, and no event came since.
+
+        That is by AWS's record, or by a retained status message.
+        """
+        return self.transition is None and (self.adopted or self.status_at is not None)
 
     @property
     def session(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from presenced.events.status import StatusTopic
 from presenced.fleet import Fleet
 from presenced.presence import ClientRule, OrderingRules, PresenceRules
 from presenced.presence.name_patterns import ClientFilter
@@ -18,7 +19,8 @@ def read_source_files(settings: Settings, snapshot: FileSnapshot) -> SourceFiles
     Raises SettingsError if the password file cannot be read.
     """
     mqtt, tls = settings.mqtt_source, settings.tls_files
-    options = source_options(mqtt, snapshot) if mqtt else []
+    filters = settings.presence.status_filters
+    options = source_options(mqtt, snapshot, status_filters=filters) if mqtt else []
     now = datetime.now(UTC)
     problems = check_tls_files(tls, now=now, snapshot=snapshot) if tls else []
     expiries = certificate_expiries(tls, snapshot)
@@ -29,6 +31,11 @@ def new_fleet(settings: Settings, parts: int = 1) -> Fleet:
     """Return a fleet without clients; it is one of so many parts."""
     rules, pattern = presence_rules(settings.presence), settings.presence.thing_pattern
     return Fleet(rules, client_filter(settings), pattern, parts)
+
+
+def status_topics(presence: PresenceSettings) -> list[StatusTopic]:
+    """Return the topics of status messages."""
+    return [StatusTopic(**topic.model_dump()) for topic in presence.status_topics]
 
 
 def presence_rules(presence: PresenceSettings) -> PresenceRules:

@@ -6,7 +6,7 @@ from presenced.fleet import Partition
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import FleetSources
 from presenced.pipeline import Pipeline
-from presenced.service.build import client_filter, new_fleet, presence_rules
+from presenced.service.build import client_filter, new_fleet, presence_rules, status_topics
 from presenced.service.delivery import Delivery, Store
 from presenced.settings import Settings
 from presenced.sources.gaps import Gaps
@@ -29,7 +29,8 @@ class Shard:
         self.partition = partition
         self.fleet = new_fleet(settings, partition.of if partition else 1)
         self.snapshots = None if partition is None else PartitionSnapshots(self.fleet, partition)
-        self.pipeline = Pipeline(self.fleet, snapshots=self.snapshots)
+        topics = status_topics(settings.presence)
+        self.pipeline = Pipeline(self.fleet, snapshots=self.snapshots, status_topics=topics)
         if self.snapshots is not None:
             self.pipeline.observers.append(self.snapshots)
         self.gaps = Gaps(self.fleet.presence, clocks)
@@ -63,6 +64,8 @@ class Shard:
         self.fleet.presence.use_rules(presence_rules(settings.presence))
         if settings.presence.clients != before.presence.clients:
             self.clients.use(settings.metrics)
+        if settings.presence.status_topics != before.presence.status_topics:
+            self.pipeline.use_status_topics(status_topics(settings.presence))
         if settings.presence.thing_pattern != before.presence.thing_pattern:
             self.pipeline.use_thing_pattern(settings.presence.thing_pattern)
         if _left_out(settings) != _left_out(before):

@@ -159,9 +159,9 @@ class Draft:
 
     def _explain_unknown(self, key: str) -> tuple[str, str | None]:
         section, _, name = key.rpartition(".")
-        if entry := self.keys.get(re.sub(r"\[[0-9]+\]$", "", section)) if "[" in section else None:
-            nearest = closest(name, entry.entry_keys)
-            known = ", ".join(entry.entry_keys)
+        if section.endswith("]") and (entries := self.keys.get(section.rpartition("[")[0])):
+            nearest = closest(name, entries.entry_keys)
+            known = ", ".join(entries.entry_keys)
             return "unknown key" if nearest else f"unknown key; known here are {known}", nearest
         nearest = nearest_key(key, self.keys)
         siblings = [name for name in self.keys if name.rpartition(".")[0] == section]

@@ -164,6 +164,17 @@ class Settings(Section):
 
     @field_validator("presence")
     @classmethod
+    def _check_something_is_subscribed(
+        cls, presence: PresenceSettings, info: ValidationInfo
+    ) -> PresenceSettings:
+        mqtt: MqttSettings | None = info.data.get("mqtt")
+        for number, filters in enumerate(mqtt.connections if mqtt else ()):
+            if not filters and (number or not presence.status_topics):
+                raise InvalidValue("must not be empty", key=f"mqtt.connections[{number}]")
+        return presence
+
+    @field_validator("presence")
+    @classmethod
     def _check_things_are_whole(
         cls, presence: PresenceSettings, info: ValidationInfo
     ) -> PresenceSettings:

@@ -6,6 +6,7 @@ Durations are read as seconds.
 import re
 from collections.abc import Mapping
 from difflib import SequenceMatcher
+from itertools import combinations
 from typing import Annotated, Any
 
 from pydantic import (
@@ -18,8 +19,10 @@ from pydantic import (
 )
 
 from presenced.events.model import DISCONNECT_REASONS
+from presenced.events.status import placeholders, wildcards
 from presenced.settings.patterns import check_cost, compile_pattern
 from presenced.settings.problems import LONGEST_NAME, InvalidValue
+from presenced.settings.topic_filters import check_status_filter, overlapping_filters
 from presenced.settings.values import (
     Duration,
     Flag,
@@ -85,6 +88,13 @@ def _check_forget(seconds: float) -> float:
     return seconds
 
 
+def _check_not_empty(text: str) -> str:
+    if not text.strip():
+        raise InvalidValue("must not be empty")
+    return text.strip()
+
+
+NonEmpty = Annotated[str, AfterValidator(_check_not_empty)]
 ForgetAfter = Annotated[Duration, AfterValidator(_check_forget)]
 ShellPattern = Annotated[str, AfterValidator(check_shell_pattern)]
 
@@ -103,6 +113,51 @@ class ClientRuleSettings(Section):
 
     series: Flag = True
     """Whether they may have series of their own. With false they take none from other clients."""
+
+
+class StatusTopicSettings(Section):
+    """Topics on which clients, or their Last Wills, publish whether they are online."""
+
+    filter: Annotated[str, AfterValidator(check_status_filter)]
+    """Topic filter with a wildcard in place of the client ID."""
+
+    client_id: str
+    """The client ID: {1} is what the first wildcard stands for, {2} the second, and so on."""
+
+    online: NonEmpty
+    """The text of the payload, or of the value at `pointer`, of a client that is online."""
+
+    offline: NonEmpty
+    """The same of a client that is offline."""
+
+    pointer: str | None = None
+    """Where the value is in a JSON payload, as a JSON pointer (RFC 6901) such as /state. null
+    compares the whole payload as text."""
+
+    @field_validator("client_id")
+    @classmethod
+    def _check_client_id(cls, client_id: str, info: ValidationInfo) -> str:
+        numbers, count = placeholders(client_id), wildcards(info.data.get("filter", ""))
+        if not numbers or max(numbers) > count:
+            raise InvalidValue(
+                "must refer to a wildcard of the filter by its number, as {1} does, and the filter"
+                f" has {count}"
+            )
+        return client_id
+
+    @field_validator("offline")
+    @classmethod
+    def _check_differs(cls, offline: str, info: ValidationInfo) -> str:
+        if offline == info.data.get("online"):
+            raise InvalidValue("must differ from `online`")
+        return offline
+
+    @field_validator("pointer")
+    @classmethod
+    def _check_pointer(cls, pointer: str | None) -> str | None:
+        if pointer is not None and not pointer.startswith("/"):
+            raise InvalidValue("is not a JSON pointer", nearest=f"/{pointer.replace('.', '/')}")
+        return pointer
 
 
 class PresenceSettings(Section):
@@ -136,6 +191,14 @@ class PresenceSettings(Section):
     """Client IDs that presence leaves out, as shell-style patterns with *, ? and [...]. The default
     are the test clients of the AWS console. The daemon's own client IDs are always left out."""
 
+    status_topics: Annotated[tuple[StatusTopicSettings, ...], Field(max_length=32)] = ()
+    """Topics on which clients, or their Last Wills, publish whether they are online, for brokers
+    without lifecycle events and as evidence beside them. Each entry has `filter`, with a wildcard
+    in place of the client ID; `client_id`, in which {1} is what the first wildcard stands for;
+    `online` and `offline`, the texts of the payload; and for JSON payloads `pointer`, a JSON
+    pointer such as /state to the value that is compared. With `source: mqtt` presenced subscribes
+    to the filters on its first connection. No two filters may match the same topic."""
+
     thing_pattern: Annotated[re.Pattern[str] | None, BeforeValidator(_read_thing_pattern)] = None
     """Regular expression (Python's) for things that have several clients, such as
     (?P<thing>.+?)(-jobs|-shadow)?: if it matches a whole client ID, the group `thing` is the name
@@ -153,6 +216,24 @@ class PresenceSettings(Section):
     take none from other clients. The first entry that matches a client ID applies. The default is
     for IDs that are used once: AWS IoT Core gives one to a client that connects without. Other
     entries replace it, and an empty list has no exceptions."""
+
+    @property
+    def status_filters(self) -> list[str]:
+        """The topic filters of `status_topics`."""
+        return [topic.filter for topic in self.status_topics]
+
+    @field_validator("status_topics")
+    @classmethod
+    def _check_status_topics(
+        cls, topics: tuple[StatusTopicSettings, ...]
+    ) -> tuple[StatusTopicSettings, ...]:
+        for one, other in combinations([topic.filter for topic in topics], 2):
+            if any(overlapping_filters([[one], [other]])):
+                raise InvalidValue(
+                    f"has the filters {one} and {other}, which match the same topic: its messages"
+                    " would count twice"
+                )
+        return topics
 
     @field_validator("version_reset_after")
     @classmethod

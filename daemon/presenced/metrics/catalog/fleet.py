@@ -129,7 +129,7 @@ FLEET: tuple[CollectedMetric[FleetSources], ...] = (
     ),
     KeptCounter(
         "iot_clients_adopted_total",
-        "Clients first known by AWS's record of who is connected.",
+        "Clients first known by AWS's record of who is connected, or by a retained status message.",
         "sum by (state) (increase(iot_clients_adopted_total[1d]))",
         labels=("state",),
         read=lambda s: s.presence.adopted,
@@ -147,6 +147,14 @@ FLEET: tuple[CollectedMetric[FleetSources], ...] = (
         "Lookups before a client would go offline that found it connected.",
         "increase(iot_client_offline_prevented_total[1h])",
         read=lambda s: Attribute(s.presence, "offline_prevented"),
+    ),
+    KeptCounter(
+        "iot_status_contradictions_total",
+        "Status messages (presence.status_topics) that no lifecycle event of their client followed "
+        "within the offline delay, though its lifecycle events say otherwise.",
+        "sum by (status) (increase(iot_status_contradictions_total[1h])) > 0",
+        labels=("status",),
+        read=lambda s: s.presence.status_contradictions,
     ),
     KeptCounter(
         "iot_events_total",

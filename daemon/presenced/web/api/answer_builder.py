@@ -60,6 +60,7 @@ class ClientAnswers:
             since=_timestamp(client.since),
             last_transition=_timestamp(client.transition),
             reason=client.reason,
+            source=client.source,
             version=client.version,
             session=client.session,
             verified=not fleet.presence.is_unverified(client),

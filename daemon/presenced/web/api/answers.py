@@ -29,7 +29,15 @@ Session = Annotated[str | None, _doc("The session identifier of the connection."
 Reason = Annotated[str | None, _doc("The reason given in the disconnect event.")]
 EventTime = Annotated[Timestamp | None, _doc("The timestamp in the event, which is approximate.")]
 Lifecycle = _one_of("connected", "disconnected")
-AnyType = _one_of("connected", "disconnected", "connect_failed", "subscribed", "unsubscribed")
+AnyType = _one_of(
+    "connected",
+    "disconnected",
+    "connect_failed",
+    "subscribed",
+    "unsubscribed",
+    "online",
+    "offline",
+)
 
 
 # Forbidding unknown fields makes the components declare `additionalProperties: false`.
@@ -45,6 +53,14 @@ class Client(Answer):
     since: Annotated[Timestamp | None, _doc("When the state began; null for an unknown client.")]
     last_transition: Annotated[Timestamp | None, _doc("When it last went online or offline.")]
     reason: Reason
+    source: Annotated[
+        str | None,
+        _one_of("lifecycle", "record", "status", "subscription"),
+        _doc(
+            "What decides its state: lifecycle events, AWS's record, status messages, or a"
+            " subscription; null for an unknown client."
+        ),
+    ]
     version: Version
     session: Session
     verified: Annotated[bool, _doc("False if newer events about it may have been lost.")]
