@@ -86,3 +86,15 @@ def test_other_places_of_the_client_id_and_values_in_json(tmp_path: Path) -> Non
     assert "seven" not in anonymous.topic
     shown = replayed(settings, [anonymous], "metrics")
     assert 'iot_clients{state="online"} 1.0' in shown
+
+
+def test_pseudonyms_match_the_same_rules(tmp_path: Path) -> None:
+    path = tmp_path / "presenced.yaml"
+    rules = "[{match: '$GEN/*', series: false}, {match: 'client-?*'}, {match: 'a?'}]"
+    path.write_text(f"presence: {{clients: {rules}}}\n")
+    anonymizer = Anonymizer(load_settings(path, require_endpoint=False))
+    assert anonymizer.client("$GEN/7").startswith("$GEN/")
+    assert anonymizer.client("$GEN/7") != anonymizer.client("$GEN/8")
+    assert anonymizer.client("client-x").startswith("client-")
+    assert anonymizer.client("pump").startswith("device-")
+    assert anonymizer.client("a1").startswith("device-"), "as if no rule matched"

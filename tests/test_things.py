@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fleet_bench import DELAY, Bench
@@ -162,6 +162,10 @@ STEPS = st.one_of(
 )
 
 
+@example(
+    None,
+    [("disconnect", "a-jobs"), ("subscribe", "a"), ("use_pattern", ROLES), ("connect", "a", "b")],
+)
 @settings(max_examples=400)
 @given(st.sampled_from([None, ROLES]), st.lists(STEPS, max_size=40))
 def test_counts_are_those_of_a_recount_after_each_change(

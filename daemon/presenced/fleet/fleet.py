@@ -186,9 +186,7 @@ class Fleet:
                 client.matched_thing = match_thing(thing_pattern, client.client_id)
             if client.thing != before:
                 moved.append(client)
-        self._thing_clients.clear()
-        for client in self.presence.clients.values():
-            self._thing_clients.join(client)
+        self._thing_clients.rebuild()
         self.recount()
         for client in moved:
             self._note_described(client, changed=False)

@@ -141,9 +141,12 @@ class ThingClients:
         """Return whether a client is known to belong to a thing, even without the registry."""
         return client.names_thing or client.thing in self.shared
 
-    def clear(self) -> None:
-        """Forget which clients belong to which things."""
+    def rebuild(self) -> None:
+        """Assign all clients again, after the things that they name have changed."""
         self.shared.clear()
+        for client in self._clients.values():
+            if client.thing != client.client_id:
+                self.join(client)
 
     def _own(self, thing: str) -> Client | None:
         """Return the client that has the name of a thing and belongs to it."""

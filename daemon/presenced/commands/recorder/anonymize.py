@@ -67,7 +67,8 @@ class Anonymizer:
     def __init__(self, settings: Settings) -> None:
         self._pseudonyms = Pseudonyms()
         ignored = settings.presence.ignore_clients
-        self.client = ClientNames(self._pseudonyms, client_filter(settings), ignored)
+        rules = [rule.match for rule in settings.presence.clients]
+        self.client = ClientNames(self._pseudonyms, client_filter(settings), ignored, rules)
         """Returns the pseudonym of a client ID or thing name."""
         fields = _fields(
             self._pseudonyms,
