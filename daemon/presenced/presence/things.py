@@ -18,6 +18,9 @@ MAX_MATCHED = 128
 It bounds the time that matching takes."""
 
 
+_PLACES = {state: place for place, state in enumerate(State)}
+
+
 def match_thing(pattern: re.Pattern[str] | None, client_id: str) -> str | None:
     """Return the thing that a pattern with the group `thing` names for a client, None for none.
 
@@ -43,23 +46,25 @@ class ThingPresence(NamedTuple):
 class _SharedThing(msgspec.Struct, gc=False):
     """A thing with clients whose IDs are not its name: `others`.
 
-    `states` is how many clients, including that of its own name, are in each state, in the order
+    `counts` is how many clients, including that of its own name, are in each state, in the order
     of `State`.
     """
 
     others: set[str]
-    states: dict[State, int]
+    counts: list[int]
 
     def move(self, before: State | None, after: State | None) -> None:
         if before is not None:
-            self.states[before] -= 1
+            self.counts[_PLACES[before]] -= 1
         if after is not None:
-            self.states[after] += 1
+            self.counts[_PLACES[after]] += 1
 
     @property
     def presence(self) -> ThingPresence:
-        state = next((state for state, count in self.states.items() if count), None)
-        return ThingPresence(state, named=True)
+        for state, place in _PLACES.items():
+            if self.counts[place]:
+                return ThingPresence(state, named=True)
+        return ThingPresence(None, named=True)
 
 
 class ThingClients:
@@ -99,7 +104,7 @@ class ThingClients:
             return ThingPresence(None, named=False), _presence(client)
         before = _presence(self._own(name)) if shared is None else shared.presence
         if shared is None:
-            shared = self.shared[name] = _SharedThing(set(), dict.fromkeys(State, 0))
+            shared = self.shared[name] = _SharedThing(set(), [0] * len(_PLACES))
             shared.move(None, before.state)
         shared.move(None, client.state)
         if name != client.client_id:
