@@ -16,7 +16,7 @@ from presenced.settings import MetricsSettings
 from registries import thing
 
 SETTINGS = MetricsSettings(max_clients=2, client_id_pattern=re.compile("(?P<kind>[ab])"))
-CLIENTS = ["a1", "a2", "b1", "b2", "c"]
+CLIENTS = ["a1", "a2", "b1", "b2", "c", "once"]
 STEPS = st.tuples(
     st.sampled_from(
         ["connect", "disconnect", "forget", "create", "delete", "wait", "found on", "found off"]
@@ -32,7 +32,7 @@ class Bench:
         rules = PresenceRules(
             offline_delay=2.0,
             forget_offline_after=20.0,
-            client_rules=[ClientRule("b2", series=False)],
+            client_rules=[ClientRule("once", series=False)],
         )
         self.fleet = Fleet(rules)
         self.metrics = ClientMetrics(self.fleet, SETTINGS)

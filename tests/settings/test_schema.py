@@ -89,6 +89,9 @@ REJECTED = [
     "metrics: {per_client: 'yes'}",
     "metrics: {max_clients: -1}",
     "metrics: {api: 1}",
+    "presence: {clients: [{series: false}]}",
+    "presence: {clients: [{match: a, serie: false}]}",
+    "presence: {status_topics: [{filter: a/+}]}",
     "history: {clients: -1}",
     "history: {per_client: 0}",
     "log: {level: warn}",
@@ -141,7 +144,8 @@ def test_schema_describes_every_key():
             assert described["description"], name
             assert "\n" not in described["description"]
     names = [name for part in (schema, *schema["$defs"].values()) for name in part["properties"]]
-    assert sorted(names) == sorted(key.rpartition(".")[2] for key in KEYS)
+    entry_keys = [name for key in KEYS.values() for name in key.entry_keys]
+    assert sorted(names) == sorted([*(key.rpartition(".")[2] for key in KEYS), *entry_keys])
 
 
 def test_schema_shows_defaults_as_the_file_would():
