@@ -110,6 +110,16 @@ def test_a_client_first_known_by_its_last_will_is_offline_at_once() -> None:
     assert broker.transitions == [("unknown", "offline", 1000.0)]
 
 
+def test_a_repeated_status_changes_nothing_that_is_kept() -> None:
+    broker = Broker()
+    changed = []
+    for connected in (ONLINE, ONLINE, OFFLINE, OFFLINE, ONLINE):
+        event = StatusEvent(type="x", client_id="a", connected=connected)
+        broker.fleet.apply_status(event, broker.now, broker.now)
+        changed += [change.changed for change in broker.fleet.take_changes().clients]
+    assert changed == [True, False, True, False, True]
+
+
 @pytest.mark.parametrize("connected", [ONLINE, OFFLINE])
 def test_a_retained_status_is_a_state_without_a_transition(connected: bool) -> None:
     broker = Broker(forget_offline_after=100.0)

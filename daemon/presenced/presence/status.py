@@ -70,6 +70,7 @@ class StatusEvidence:
             return ClientChange(
                 client, before, before, None, event, Effect.STALE, received, changed=False
             )
+        is_repeated = client.status_at is not None and not self._states.is_unverified(client)
         client.status_at = now
         self._states.verify(client)
         adopted = event.retained and client.state is _UNKNOWN
@@ -81,6 +82,8 @@ class StatusEvidence:
             effect, transition = self._go_offline(client, received, now)
         change = ClientChange(client, before, client.state, transition, event, effect, received)
         change.adopted = adopted
+        # Some clients repeat their status all the time; that need not be written.
+        change.changed = not (is_repeated and effect is Effect.NOTED)
         return change
 
     def is_in_doubt(self, client_id: str) -> bool:
