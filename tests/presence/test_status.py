@@ -13,6 +13,7 @@ from histories import histories, lifecycle
 from presenced.events.model import LifecycleEvent, StatusEvent, SubscriptionEvent
 from presenced.fleet import Fleet
 from presenced.presence import ClientRule, PresenceRules, State
+from presenced.presence.lookups import LookupBudget
 from presenced.presence.record import Row
 from recorders import ChangeRecorder
 from registries import thing
@@ -221,7 +222,7 @@ def test_what_settles_a_contradiction(settled_by: str) -> None:
 
 def test_aws_is_asked_about_a_contradiction() -> None:
     broker = Broker()
-    broker.presence.lookups.use("always", 50.0)
+    broker.presence.lookups.use("always", LookupBudget(50.0))
     broker.lifecycle(connected=True)
     broker.status(connected=OFFLINE)
     assert not broker.presence.lookups
@@ -304,7 +305,7 @@ def final(
     """
     broker = Broker()
     if asking:
-        broker.presence.lookups.use("never", 50.0)
+        broker.presence.lookups.use("never", LookupBudget(50.0))
     waiting = sorted(statuses, key=lambda status: status[0])
     for number, event in enumerate(events):
         while waiting and waiting[0][0] <= number:
