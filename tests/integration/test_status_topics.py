@@ -44,7 +44,7 @@ class Devices:
     def leave(self, name: str) -> None:
         """Publish `offline` and disconnect."""
         device = self._running.pop(name)
-        device.send_signal(signal.SIGINT)
+        device.send_signal(signal.SIGTERM)
         device.wait(20)
 
     def end(self) -> None:

@@ -19,6 +19,10 @@ from presenced.presence.client_rules import ClientRule
 ClientEvent = LifecycleEvent | ConnectFailedEvent | SubscriptionEvent | StatusEvent
 """The events of one client."""
 
+StateSource = Literal["lifecycle", "record", "status", "subscription"]
+"""What decides the state of a client: lifecycle events, AWS's record, status messages, or a
+subscription of a client without any of these."""
+
 ForgetReason = Literal["expired", "thing_deleted", "requested"]
 
 PackedSession = int | str | None
@@ -146,7 +150,7 @@ class Client(msgspec.Struct, gc=False, eq=False):
         return self.timestamp != _NO_EVENT
 
     @property
-    def source(self) -> str | None:
+    def source(self) -> StateSource | None:
         """What decides its state; None if it is unknown."""
         if self.has_event:
             return "record" if self.adopted else "lifecycle"

@@ -98,6 +98,7 @@ def test_a_client_and_its_place_in_the_registry():
             "since": "2023-11-14T22:13:22.000Z",
             "last_transition": "2023-11-14T22:13:21.000Z",
             "reason": "CONNECTION_LOST",
+            "source": "lifecycle",
             "version": 3,
             "session": "s3",
             "verified": True,

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from presenced.presence import Effect, RecordEffect, State
+from presenced.presence.client import StateSource
 from presenced.sources.gaps import GapReason
 from presenced.web.api.doubt import DoubtCause
 
@@ -54,8 +55,7 @@ class Client(Answer):
     last_transition: Annotated[Timestamp | None, _doc("When it last went online or offline.")]
     reason: Reason
     source: Annotated[
-        str | None,
-        _one_of("lifecycle", "record", "status", "subscription"),
+        StateSource | None,
         _doc(
             "What decides its state: lifecycle events, AWS's record, status messages, or a"
             " subscription; null for an unknown client."
