@@ -285,12 +285,10 @@ class Pipeline:
         """Decode and apply one message; None if it is rejected."""
         event: Event | None = None
         try:
-            if self._statuses is not None:
-                event = self._statuses.decode(
-                    message.topic, message.payload, retained=message.retained
-                )
-            if event is None:
+            if self._statuses is None:
                 event = decode(message.topic, message.payload, message.received)
+            else:
+                event = self._decode(message, self._statuses)
             if isinstance(event, LifecycleEvent):
                 self._apply_lifecycle(event, message)
             else:
@@ -300,6 +298,11 @@ class Pipeline:
         except Exception:  # noqa: BLE001 - a fault of ours must not stop the batch
             self._report_fault()
         return event
+
+    def _decode(self, message: Message, statuses: StatusDecoder) -> Event:
+        topic, payload = message.topic, message.payload
+        status = statuses.decode(topic, payload, retained=message.retained)
+        return decode(topic, payload, message.received) if status is None else status
 
     def _apply_lifecycle(self, event: LifecycleEvent, message: Message) -> None:
         counts, received = self.counts, message.received

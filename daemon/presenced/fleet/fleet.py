@@ -92,7 +92,7 @@ class Fleet:
         self.client_filter = client_filter or ClientFilter()
         self._thing_pattern = thing_pattern
         self._thing_clients = ThingClients(self.presence.clients)
-        self._shared = self._thing_clients.shared
+        self._things, self._shared = self.inventory.things.live, self._thing_clients.shared
         self._changes: list[ClientChange] = []
 
     def take_changes(self) -> Changes:
@@ -268,9 +268,12 @@ class Fleet:
         client, before, after = change.client, change.before, change.after
         if before is after:
             return
-        if self._thing_pattern is not None and _has_first_event(before, after):
+        if self._thing_pattern is None:
+            if self._things or self._shared:
+                self._count_client(client, before, after)
+        elif _has_first_event(before, after):
             self._find_thing(client, before)
-        elif self.inventory.things.live or self._shared or self._thing_pattern is not None:
+        else:
             self._count_client(client, before, after)
         if after is None:
             for name in {client.thing, client.client_id}:

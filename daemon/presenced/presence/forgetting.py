@@ -144,12 +144,14 @@ class OfflineQueues:
 
     def add(self, client: Client, at: float) -> None:
         """Add a client as `OfflineClients.add` does."""
-        self._queue_of(client).add(client, at)
+        queue = self._queue if client.rule is None else self._queue_of(client)
+        queue.add(client, at)
 
     def discard(self, client: Client) -> None:
         """Remove a client, if it is there."""
         if client.offline_at is not None:
-            self._queue_of(client).discard(client)
+            queue = self._queue if client.rule is None else self._queue_of(client)
+            queue.discard(client)
 
     def use_rules(self, rules: PresenceRules) -> None:
         """Replace the rules, those of clients aside."""
