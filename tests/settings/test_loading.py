@@ -70,6 +70,16 @@ def test_defaults_are_those_of_the_contract():
             "version_reset_after": 3600.0,
             "forget_offline_after": 30 * 86400.0,
             "ignore_clients": ["iotconsole-*"],
+            "clients": [
+                {
+                    "match": "$GEN/*",
+                    "offline_delay": None,
+                    "forget_offline_after": 600.0,
+                    "series": False,
+                }
+            ],
+            "status_topics": [],
+            "thing_pattern": None,
         },
         "aws": {
             "region": None,

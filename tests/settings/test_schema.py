@@ -32,6 +32,10 @@ ACCEPTED = [
     "presence: {offline_delay: 0, timestamp_accuracy: 0s, version_reset_after: 1h30m}",
     "presence: {offline_delay: 0.5s, forget_offline_after: 1d2h3m4s5ms}",
     "presence: {offline_delay_by_reason: {CONNECTION_LOST: 30s, NEW_ONE: 0}}",
+    "presence: {clients: []}",
+    "presence: {status_topics: [{filter: a/+, client_id: '{1}', online: a, offline: b}]}",
+    "presence: {clients: [{match: 'a*', offline_delay: 0, series: false}, {match: b}]}",
+    "presence: {thing_pattern: '(?P<thing>.+?)(-jobs)?'}",
     'metrics: {client_id_pattern: "(?P<site>[a-z]+)-.*", max_clients: 0, per_client: false}',
     "metrics: {api: false}\nhistory: {clients: 0, per_client: 1}",
     "aws: {region: eu-west-1, iot_url: 'https://iot.example.com', data_url: 'http://[::1]:8443'}",
@@ -85,6 +89,9 @@ REJECTED = [
     "metrics: {per_client: 'yes'}",
     "metrics: {max_clients: -1}",
     "metrics: {api: 1}",
+    "presence: {clients: [{series: false}]}",
+    "presence: {clients: [{match: a, serie: false}]}",
+    "presence: {status_topics: [{filter: a/+}]}",
     "history: {clients: -1}",
     "history: {per_client: 0}",
     "log: {level: warn}",
@@ -137,7 +144,8 @@ def test_schema_describes_every_key():
             assert described["description"], name
             assert "\n" not in described["description"]
     names = [name for part in (schema, *schema["$defs"].values()) for name in part["properties"]]
-    assert sorted(names) == sorted(key.rpartition(".")[2] for key in KEYS)
+    entry_keys = [name for key in KEYS.values() for name in key.entry_keys]
+    assert sorted(names) == sorted([*(key.rpartition(".")[2] for key in KEYS), *entry_keys])
 
 
 def test_schema_shows_defaults_as_the_file_would():

@@ -7,11 +7,11 @@ from presenced.settings.loading import DEFAULT_CONFIG, FLAGS, load_settings
 from presenced.settings.metrics import MetricsSettings
 from presenced.settings.model import (
     HistorySettings,
-    PresenceSettings,
     Settings,
     StateSettings,
 )
 from presenced.settings.mqtt import MqttSettings, TlsSettings, read_password
+from presenced.settings.presence import PresenceSettings
 from presenced.settings.problems import Problem, SettingsError
 from presenced.settings.sqs import SqsSettings
 from presenced.settings.values import ListenAddress, format_duration, parse_duration

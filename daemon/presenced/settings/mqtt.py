@@ -120,7 +120,7 @@ def _client_ids(first: str, count: int) -> tuple[str, ...]:
 
 
 TopicFilter = Annotated[str, AfterValidator(check_topic_filter)]
-Connection = Annotated[tuple[TopicFilter, ...], Field(min_length=1, max_length=8)]
+Connection = Annotated[tuple[TopicFilter, ...], Field(max_length=8)]
 
 
 class MqttSettings(Section):
@@ -176,10 +176,11 @@ class MqttSettings(Section):
     connections: Annotated[
         tuple[Connection, ...], Field(min_length=1, max_length=8), BeforeValidator(_check_filters)
     ] = file_default([["$aws/events/#"]])
-    """MQTT connections to open, each a list of 1 to 8 topic filters. AWS IoT Core delivers at most
-    100 messages a second to one connection and discards the rest, so a large fleet needs its
-    events divided among several. Each filter must match topics of events, and no two filters may
-    match the same topic."""
+    """MQTT connections to open, each a list of 1 to 8 topic filters of events; the first one may be
+    empty if there are `presence.status_topics`. AWS IoT Core delivers at most 100 messages a second
+    to one connection and discards the rest, so a large fleet needs its events divided among
+    several. Each filter must match topics of events, and no two filters may match the same
+    topic."""
 
     qos: Annotated[Literal[0, 1], BeforeValidator(_check_qos)] = 1
     """Quality of service of the subscriptions. With 1 the broker repeats what was not acknowledged;

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -61,7 +61,11 @@ async def examine(
     report = Report()
     mqtt, queue_url = settings.mqtt_source, settings.sqs.queue_url
     if mqtt is not None:
-        await _test_connections(mqtt, daemon_client_id, message_timeout, report, write_line)
+        sources = source_options(mqtt, status_filters=settings.presence.status_filters)
+        options = [without_side_effects(each, "doctor") for each in sources]
+        await _test_connections(
+            mqtt, options, daemon_client_id, message_timeout, report, write_line
+        )
         mqtt = mqtt.model_copy(update={"client_id": daemon_client_id or mqtt.client_id})
     elif settings.source == "kafka":
         await _test_kafka(settings, report, write_line)
@@ -74,13 +78,13 @@ async def examine(
 
 async def _test_connections(
     mqtt: MqttSettings,
+    options: Sequence[ConnectionOptions],
     daemon_client_id: str | None,
     message_timeout: float,
     report: Report,
     write_line: Callable[[str], None],
 ) -> None:
     """Test all connections concurrently, and write the steps of one after the other."""
-    options = [without_side_effects(each, "doctor") for each in source_options(mqtt)]
     findings: dict[str, asyncio.Queue[tuple[str, Finding] | None]] = {}
     async with asyncio.TaskGroup() as group:
         for each in options:

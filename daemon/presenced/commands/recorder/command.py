@@ -61,7 +61,9 @@ def _receiver_of(
         from presenced.commands.recorder.kafka_receiver import KafkaReceiver
 
         return lambda: KafkaReceiver(settings, start, duration)
-    receiver = MqttReceiver(mqtt_for_tool(settings, "record"), duration)
+    receiver = MqttReceiver(
+        mqtt_for_tool(settings, "record"), settings.presence.status_filters, duration
+    )
     if start is not None:
         message = "has no effect with source: mqtt, which delivers only what is published from now"
         raise SettingsError([Problem(key="--start", message=message)])

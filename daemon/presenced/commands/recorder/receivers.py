@@ -4,6 +4,7 @@ None of them takes a message from the daemon.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from presenced.settings import MqttSettings
@@ -35,9 +36,12 @@ class Receiver(Protocol):
 class MqttReceiver:
     """The connections of the daemon, made beside it. Raises SettingsError."""
 
-    def __init__(self, mqtt: MqttSettings, duration: float | None) -> None:
+    def __init__(
+        self, mqtt: MqttSettings, status_filters: Sequence[str], duration: float | None
+    ) -> None:
         self._transport = mqtt.transport
-        self._options = [without_side_effects(each, "record") for each in source_options(mqtt)]
+        options = source_options(mqtt, status_filters=status_filters)
+        self._options = [without_side_effects(each, "record") for each in options]
         self._duration = duration
         self._inbox: Inbox | None = None
         self._connections: Connections | None = None

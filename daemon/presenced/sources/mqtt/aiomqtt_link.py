@@ -202,7 +202,8 @@ class AiomqttLink(Link):
             topic = error.object.decode(errors="replace")
         acknowledge = _Acknowledgement(self, message.mid) if message.qos else None
         try:
-            self._receive(topic, bytes(message.payload), message.qos, acknowledge)
+            payload = bytes(message.payload)
+            self._receive(topic, payload, message.qos, acknowledge, retained=bool(message.retain))
         except Exception as error:  # noqa: BLE001 - logged and counted
             self._status.callback_failed("_on_message", error)
 

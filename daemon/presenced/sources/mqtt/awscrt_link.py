@@ -157,7 +157,13 @@ class AwscrtLink(Link):
             if not self._muted:
                 packet = data.publish_packet
                 payload = bytes(packet.payload or b"")
-                self._receive(packet.topic, payload, int(packet.qos), acknowledge)
+                self._receive(
+                    packet.topic,
+                    payload,
+                    int(packet.qos),
+                    acknowledge,
+                    retained=bool(packet.retain),
+                )
         except Exception as error:  # noqa: BLE001 - logged and counted; the library would swallow it
             self._status.callback_failed("_on_publish", error)
 

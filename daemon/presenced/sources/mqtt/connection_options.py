@@ -26,6 +26,8 @@ class TlsFiles:
 class ConnectionOptions:
     """The settings of one connection, and how long it waits. Durations are in seconds.
 
+    `status_filters` are those of `filters` that status messages match.
+
     `session_expiry` 0 means a clean session (MQTT 5 section 3.1.2.11.2). `protocol` is for the
     aiomqtt transport; awscrt speaks MQTT 5 only. On `alpn_port` ALPN negotiates MQTT.
 
@@ -40,6 +42,7 @@ class ConnectionOptions:
     client_id: str
     filters: tuple[str, ...]
     tls: TlsFiles | None
+    status_filters: tuple[str, ...] = ()
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     protocol: Literal["3.1.1", "5"] = "5"

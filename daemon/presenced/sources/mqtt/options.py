@@ -4,6 +4,7 @@ A broker ends a connection when another client connects with the same client ID 
 3.1.4). So each command uses a client ID of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -24,20 +25,25 @@ Tool = Literal["doctor", "record", "simulate"]
 
 
 def source_options(
-    mqtt: MqttSettings, snapshot: FileSnapshot | None = None
+    mqtt: MqttSettings,
+    snapshot: FileSnapshot | None = None,
+    *,
+    status_filters: Sequence[str] = (),
 ) -> list[ConnectionOptions]:
-    """Return the options of each connection.
+    """Return the options of each connection; the first one has the filters of status topics, too.
 
     Raises SettingsError if the password file cannot be read.
     """
     password = read_password(mqtt, snapshot)
     tls = TlsFiles(mqtt.tls.cert, mqtt.tls.key, mqtt.tls.ca) if mqtt.tls else None
+    of_status = [tuple(status_filters), *[()] * (len(mqtt.connections) - 1)]
     return [
         ConnectionOptions(
             endpoint=mqtt.endpoint,
             port=mqtt.port,
             client_id=client_id,
-            filters=tuple(filters),
+            filters=(*filters, *status),
+            status_filters=status,
             tls=tls,
             username=mqtt.username,
             password=password,
@@ -46,7 +52,9 @@ def source_options(
             keep_alive=mqtt.keep_alive,
             session_expiry=mqtt.session_expiry,
         )
-        for client_id, filters in zip(mqtt.client_ids, mqtt.connections, strict=True)
+        for client_id, filters, status in zip(
+            mqtt.client_ids, mqtt.connections, of_status, strict=True
+        )
     ]
 
 
