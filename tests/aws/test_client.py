@@ -619,6 +619,36 @@ def test_requests_and_credentials_pass_through_the_proxy_of_the_settings(
     run(scenario)
 
 
+def test_a_new_password_for_the_proxy_is_used_after_its_refusal(
+    monkeypatch, certificates, proxy_of, tmp_path
+):
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates.server_cert, certificates.server_key)
+    password = tmp_path / "password"
+    password.write_text("old")
+
+    async def scenario():
+        async with AwsServer([Says()], tls=context) as aws:
+            environ = {
+                "PRESENCED_MQTT__ENDPOINT": "a1-ats.iot.eu-west-1.amazonaws.com",
+                "PRESENCED_MQTT__TLS__CA": str(certificates.ca),
+                "PRESENCED_AWS__PROXY": proxy_of(login=("fleet", "new")).url("fleet@"),
+                "PRESENCED_AWS__PROXY_PASSWORD_FILE": str(password),
+                "PRESENCED_AWS__DATA_URL": aws.url,
+            }
+            client = open_client(load_settings(None, environ=environ), RequestCounts(), CLOCKS)
+            with pytest.raises(AwsError, match=r"Check both in aws\.proxy"):
+                await client.send(CONNECTION, attempts=1)
+            password.write_text("new")
+            assert (await client.send(CONNECTION, attempts=1)).value.connected
+            await client.close()
+
+    run(scenario)
+
+
 def test_a_proxy_that_cannot_reach_aws(monkeypatch, proxy_of):
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("HTTPS_PROXY", proxy_of().url())

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -22,6 +23,8 @@ from presenced.settings.problems import InvalidValue
 from presenced.settings.proxy import Proxy, environment_proxy, is_exempt, refusal
 from presenced.settings.values import format_duration, is_loopback
 from presenced.system.loop import in_thread
+
+T = TypeVar("T")
 
 MAX_BODY = 16 << 20
 """Bytes of an answer; a page of SearchIndex with 100 large things has less than 2 MB."""
@@ -88,9 +91,10 @@ def client_tls(
 class Transport:
     """Sends requests over a pool of connections that belongs to one event loop.
 
-    `load_tls` and `load_proxy` are called in a thread before the first request; they may raise
-    SettingsError, the first one OSError too. Without a proxy of the settings the environment names
-    it. `pool_size` limits the connections; further requests wait for one.
+    `load_tls` and `load_proxy` are called in a thread before the first request, the second again
+    after the proxy has refused; they may raise SettingsError, the first one OSError too. Without a
+    proxy of the settings the environment names it. `pool_size` limits the connections; further
+    requests wait for one.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class Transport:
         self._load_tls = load_tls
         self._load_proxy = load_proxy
         self._proxy: Proxy | None = None
+        self._proxy_loaded = False
         self._wall = wall
         self._pool_size = pool_size
         self._opening = asyncio.Lock()
@@ -134,6 +139,8 @@ class Transport:
                         raise _too_large(request)
                 return HttpAnswer(response.status, response.headers, bytes(body), self._wall())
         except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error, aiohttp.ClientHttpProxyError):
+                self._proxy_loaded = False  # its password may have been changed
             # Without the cause: texts of aiohttp hold the address of the proxy, with its password.
             raise network_error(error, request, proxy) from None
 
@@ -146,7 +153,7 @@ class Transport:
     async def _pool(self, request: HttpRequest) -> aiohttp.ClientSession:
         async with self._opening:
             if self._session is None:
-                tls, self._proxy = await self._load(request)
+                tls = await _loaded(self._load_tls, "the files of mqtt.tls", request)
                 self._session = aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(ssl=tls, limit=self._pool_size),
                     cookie_jar=aiohttp.DummyCookieJar(),
@@ -154,20 +161,23 @@ class Transport:
                     # aiohttp would read .netrc with the environment's proxies.
                     trust_env=False,
                 )
+            if not self._proxy_loaded:
+                self._proxy = await _loaded(self._load_proxy, "the proxy", request)
+                self._proxy_loaded = True
             return self._session
 
-    async def _load(self, request: HttpRequest) -> tuple[ssl.SSLContext, Proxy | None]:
-        try:
-            return await in_thread(
-                lambda: (self._load_tls(), self._load_proxy()), name="aws-certificates"
-            )
-        except (OSError, SettingsError) as error:
-            raise AwsError(
-                Cause.TLS,
-                request.operation,
-                f"the files that the settings name cannot be used ({error})",
-                "`presenced check` names what is wrong with them",
-            ) from error
+
+async def _loaded(load: Callable[[], T], what: str, request: HttpRequest) -> T:
+    """Return what is loaded from files; raises AwsError if they cannot be used."""
+    try:
+        return await in_thread(load, name="aws-files")
+    except (OSError, SettingsError) as error:
+        raise AwsError(
+            Cause.TLS,
+            request.operation,
+            f"{what} cannot be used ({error})",
+            "`presenced check` names what is wrong with them",
+        ) from error
 
 
 def _proxy_for(request: HttpRequest, configured: Proxy | None) -> Proxy | None:
