@@ -18,7 +18,6 @@ from waiting import until
 SIGNATURE = "c2ln/bmF0+dXJl=="
 AUTHORIZER = """
 auth: custom
-port: 443
 username: fleet
 password_file: password
 authorizer:
@@ -26,7 +25,6 @@ authorizer:
   token_key_name: presenced-token
   token_file: token
   signature_file: signature
-tls: {cert: null, key: null, ca: null}
 """
 USER_NAME = (
     "fleet?x-amz-customauthorizer-name=DoorKeeper&presenced-token=t0ken.part-2_"
@@ -134,7 +132,10 @@ def test_check_says_what_is_sent_without_the_secrets(config, capsys):
 
 
 def test_check_doubts_other_ports(config, capsys):
-    assert main(["check", "--config", str(config(("443", "8883")))]) == 0
+    assert (
+        main(["check", "--config", str(config(("username: fleet", "port: 8883\nusername: fleet")))])
+        == 0
+    )
     said = capsys.readouterr()
     assert "warning: mqtt.port = 8883: is not 443" in said.err
     assert "CUSTOM_AUTH" in said.err

@@ -131,6 +131,10 @@ def test_aws_needs_a_client_certificate_or_an_authorizer(load):
     problem = load.problem(f"mqtt: {{{mqtt}}}", require_endpoint=True)
     assert problem.key == "mqtt.tls.cert"
     assert "mqtt.auth" in problem.message
-    load(f"mqtt: {{{mqtt}, auth: custom, username: u}}", require_endpoint=True)
+    custom = "endpoint: a1-ats.iot.eu-west-1.amazonaws.com, auth: custom, username: u"
+    settings = load(f"mqtt: {{{custom}}}", require_endpoint=True)
+    assert settings.mqtt.port == 443
+    assert settings.mqtt.tls.cert is None
+    assert load(f"mqtt: {{{custom}, port: 8883, tls: {{ca: x.pem}}}}").mqtt.port == 8883
     queue = "sqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/1/q'}"
     load(f"source: sqs\n{queue}\nmqtt: {{{mqtt}}}", require_endpoint=True)

@@ -4,6 +4,7 @@ Durations are read as seconds.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 
 from presenced.settings.authorizer import AuthorizerSettings, names_authorizer
@@ -102,10 +104,17 @@ class MqttSettings(Section):
     `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints that of your account and region.
     Case and a dot at the end make no difference. There is no default."""
 
+    auth: Literal["certificate", "custom"] = "certificate"
+    """How presenced identifies itself: `certificate` by the client certificate of `tls`, or with
+    other brokers by `username`; `custom` by a custom authorizer of AWS IoT Core, which gets
+    `username`, `password` and `authorizer`. `custom` changes the default of `port` to 443, where
+    presenced then sends the ALPN protocol `mqtt`, and that of `tls.cert`, `tls.key` and `tls.ca` to
+    null."""
+
     port: Annotated[Number, Field(ge=1, le=65535)] = 8883
     """TCP port of the broker. On 443, which passes more firewalls, AWS IoT Core expects the ALPN
-    protocol x-amzn-mqtt-ca, which presenced then sends, or `mqtt` with `auth: custom`. Most
-    plaintext brokers use 1883."""
+    protocol x-amzn-mqtt-ca, which presenced then sends with a client certificate. Most plaintext
+    brokers use 1883."""
 
     server_name: Annotated[str, AfterValidator(_check_server_name)] | None = None
     """Name that presenced asks for by SNI and that the server's certificate must hold, if it is
@@ -116,11 +125,6 @@ class MqttSettings(Section):
     """MQTT client ID, at most 128 bytes. It must be unique among all clients of the account and
     region: two daemons with the same one disconnect each other again and again. With several
     `connections` the second appends -2, the third -3, and so on."""
-
-    auth: Literal["certificate", "custom"] = "certificate"
-    """How AWS IoT Core authenticates presenced: by the client certificate of `tls`, or by a
-    `custom` authorizer, which gets `username`, `password` and `authorizer`, on port 443 with the
-    ALPN protocol `mqtt`. For other brokers leave the default."""
 
     authorizer: AuthorizerSettings = file_default({})
 
@@ -188,6 +192,16 @@ class MqttSettings(Section):
     to endpoints that AWS names, and other brokers have no limit: set 100 for a custom domain of
     AWS."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _use_defaults_of_custom(cls, value: Any) -> Any:
+        if not (isinstance(value, Mapping) and value.get("auth") == "custom"):
+            return value
+        tls = value.get("tls", {})
+        if isinstance(tls, Mapping):
+            tls = {"cert": None, "key": None, "ca": None, **tls}
+        return {"port": 443, **value, "tls": tls}
+
     @property
     def message_rate_limit(self) -> int | None:
         """The `max_message_rate` that applies to this broker; None is no limit."""
@@ -241,7 +255,7 @@ class MqttSettings(Section):
         if username and names_authorizer(username) and auth == "certificate":
             raise InvalidValue(
                 "names a custom authorizer, which AWS IoT Core asks only with mqtt.auth: custom:"
-                " set that, and mqtt.tls.cert and mqtt.tls.key to null"
+                " set that"
             )
         if username is None and auth == "custom" and authorizer and authorizer.name is None:
             raise InvalidValue("is needed with mqtt.auth: custom, or else mqtt.authorizer.name")
