@@ -136,5 +136,5 @@ def test_aws_needs_a_client_certificate_or_an_authorizer(load):
     assert settings.mqtt.port == 443
     assert settings.mqtt.tls.cert is None
     assert load(f"mqtt: {{{custom}, port: 8883, tls: {{ca: x.pem}}}}").mqtt.port == 8883
-    queue = "sqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/1/q'}"
+    queue = "sqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/111122223333/q'}"
     load(f"source: sqs\n{queue}\nmqtt: {{{mqtt}}}", require_endpoint=True)

@@ -103,7 +103,7 @@ def test_requests_to_aws_take_the_proxy_of_mqtt(load):
     assert proxy("") is None
     assert proxy(mqtt) == ("a:1", "mqtt.proxy")
     assert proxy(f"{mqtt}aws: {{proxy: 'http://b:2'}}") == ("b:2", "aws.proxy")
-    queue = "sqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/1/q'}\n"
+    queue = "sqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/111122223333/q'}\n"
     assert proxy(f"source: sqs\n{queue}aws: {{proxy: 'http://b:2'}}") == ("b:2", "aws.proxy")
 
 

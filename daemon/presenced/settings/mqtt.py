@@ -127,6 +127,7 @@ class MqttSettings(Section):
     `connections` the second appends -2, the third -3, and so on."""
 
     authorizer: AuthorizerSettings = file_default({})
+    """What the custom authorizer gets besides `username` and `password`."""
 
     username: str | None = None
     """User name, for brokers and custom authorizers that require one."""

@@ -116,7 +116,8 @@ def environment_proxy(scheme: str) -> Proxy | None:
         return None
     try:
         url = urlsplit(found if "://" in found else f"http://{found}")
-        host, port = url.hostname, url.port or _DEFAULT_PORTS[url.scheme]
+        default_port = _DEFAULT_PORTS[url.scheme]
+        host, port = url.hostname, url.port or default_port
     except (ValueError, KeyError):
         host, port = None, 0
     if host is None:
