@@ -23,8 +23,15 @@ from aws_server import (
 )
 from presenced.aws import operations
 from presenced.aws.answers import Connectivity
-from presenced.aws.client import AwsClient, RequestCounts, open_client, retry_delay
+from presenced.aws.client import (
+    AwsClient,
+    RequestCounts,
+    open_client,
+    open_queue_client,
+    retry_delay,
+)
 from presenced.aws.errors import AwsError, Cause, policy_statement
+from presenced.aws.queue import Queue
 from presenced.settings import load_settings
 from presenced.system.loop import Clocks
 
@@ -615,6 +622,33 @@ def test_requests_and_credentials_pass_through_the_proxy_of_the_settings(
                 await asked_through(proxy_of(**rule).url())
         monkeypatch.setenv("NO_PROXY", "localhost")
         assert await asked_through("http://127.0.0.1:1")
+
+    run(scenario)
+
+
+def test_a_queue_behind_a_proxy(monkeypatch, certificates, proxy_of):
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates.server_cert, certificates.server_key)
+    proxy = proxy_of(login=("fleet", "hunter2"))
+
+    async def scenario():
+        async with AwsServer([Says(body={"Messages": []})], tls=context) as aws:
+            queue = Queue(f"https://localhost:{aws.port}/111122223333/events")
+            environ = {
+                "PRESENCED_SOURCE": "sqs",
+                "PRESENCED_SQS__QUEUE_URL": queue.url,
+                "PRESENCED_AWS__REGION": "eu-west-1",
+                "PRESENCED_AWS__PROXY": proxy.url("fleet:hunter2@"),
+            }
+            settings = load_settings(None, environ=environ)
+            client = open_queue_client(settings, RequestCounts(), CLOCKS)
+            assert (await client.send(queue.receive_nothing(), attempts=1)).value == ()
+            await client.close()
+        assert proxy.tunnels == 1
 
     run(scenario)
 

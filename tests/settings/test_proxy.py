@@ -144,19 +144,19 @@ def test_hosts_without_a_proxy(monkeypatch, listed, host, exempt):
 def test_the_proxy_of_the_environment(monkeypatch):
     for name in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    assert environment_proxy("https") is None
+    assert environment_proxy() is None
     for text, address in [
         ("proxy:3128", "proxy:3128"),
         ("http://proxy", "proxy:80"),
         ("https://u:hunter2@proxy", "proxy:443"),
     ]:
         monkeypatch.setenv("HTTPS_PROXY", text)
-        assert environment_proxy("https").address == address
-        assert environment_proxy("https").key == "HTTPS_PROXY"
+        assert environment_proxy().address == address
+        assert environment_proxy().key == "HTTPS_PROXY"
     for text in ("socks5://u:hunter2@proxy:1", "http://u:hunter2@proxy:x", "http://"):
         monkeypatch.setenv("HTTPS_PROXY", text)
         with pytest.raises(InvalidValue) as caught:
-            environment_proxy("https")
+            environment_proxy()
         assert "hunter2" not in str(caught.value)
 
 

@@ -20,7 +20,7 @@ from presenced.settings import SettingsError
 from presenced.settings.certificates import load_authorities, load_pair
 from presenced.settings.files import FileSnapshot
 from presenced.settings.problems import InvalidValue
-from presenced.settings.proxy import Proxy, environment_proxy, is_exempt, refusal
+from presenced.settings.proxy import HTTPS_PROXY, Proxy, environment_proxy, is_exempt, refusal
 from presenced.settings.values import format_duration, is_loopback
 from presenced.system.loop import in_thread
 
@@ -32,7 +32,6 @@ MAX_BODY = 16 << 20
 POOL_SIZE = 20
 """How many connections there are at most, unless more are asked for."""
 
-_PORTS = {"https": 443, "http": 80}
 _NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 # What aiohttp would add by itself; a signed request has exactly the headers that it needs.
 _AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -58,7 +57,7 @@ class HttpRequest:
     def address(self) -> str:
         """Host and port that are asked."""
         url = urlsplit(self.url)
-        return url.netloc if url.port else f"{url.netloc}:{_PORTS[url.scheme]}"
+        return url.netloc if url.port else f"{url.netloc}:{443 if url.scheme == 'https' else 80}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,20 +182,20 @@ async def _loaded(load: Callable[[], T], what: str, request: HttpRequest) -> T:
 def _proxy_for(request: HttpRequest, configured: Proxy | None) -> Proxy | None:
     """Return the configured proxy, or that of the environment, or None if there is to be none.
 
-    Raises AwsError if that of the environment cannot be used. It is not used for this machine
-    itself.
+    There is none for http://, which only this machine itself may be asked by (`aws.iot_url`). That
+    of the environment is not used for this machine at all. Raises AwsError if it cannot be used.
     """
     url = urlsplit(request.url)
     host = url.hostname or ""
-    if is_exempt(host, url.port or _PORTS[url.scheme]):
+    if url.scheme == "http" or is_exempt(host, url.port or 443):
         return None
     if configured is not None or is_loopback(host):
         return configured
     try:
-        return environment_proxy(url.scheme)
+        return environment_proxy()
     except InvalidValue as error:
-        name = f"the environment variable {url.scheme.upper()}_PROXY"
-        raise AwsError(Cause.UNREACHABLE, request.operation, f"{name} {error}") from None
+        detail = f"the environment variable {HTTPS_PROXY} {error}"
+        raise AwsError(Cause.UNREACHABLE, request.operation, detail) from None
 
 
 def timed_out(request: HttpRequest, seconds: float) -> AwsError:

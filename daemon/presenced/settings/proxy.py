@@ -20,6 +20,9 @@ from presenced.settings.values import is_host
 # tinyproxy answers 401 to a wrong password, and 407 to none.
 _LOGIN_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+HTTPS_PROXY = "HTTPS_PROXY"
+"""The environment variable that names a proxy for requests to AWS."""
+
 _FORM = (
     "must be http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, with percent-encoding for special"
     " characters of user name and password"
@@ -106,12 +109,12 @@ def read_proxy(
     return Proxy(url.hostname, url.port, key, username, password)
 
 
-def environment_proxy(scheme: str) -> Proxy | None:
-    """Return the proxy that `HTTPS_PROXY` or `HTTP_PROXY` names for a scheme, or None.
+def environment_proxy() -> Proxy | None:
+    """Return the proxy that `HTTPS_PROXY` names, or None.
 
     Raises InvalidValue, which does not show it, if it is not the URL of a proxy.
     """
-    found = getproxies().get(scheme)
+    found = getproxies().get("https")
     if not found:
         return None
     try:
@@ -123,8 +126,7 @@ def environment_proxy(scheme: str) -> Proxy | None:
     if host is None:
         raise InvalidValue("is not the URL of an HTTP proxy")
     username = unquote(url.username) if url.username else None
-    key = f"{scheme.upper()}_PROXY"
-    return Proxy(host, port, key, username, unquote(url.password or ""), url.scheme)
+    return Proxy(host, port, HTTPS_PROXY, username, unquote(url.password or ""), url.scheme)
 
 
 def is_exempt(host: str, port: int) -> bool:
