@@ -35,7 +35,8 @@ from presenced.aws.transport import (
     client_tls,
     timed_out,
 )
-from presenced.settings import AwsEndpoints, Settings, aws_endpoints
+from presenced.settings import AwsEndpoints, Settings, aws_endpoints, read_aws_proxy
+from presenced.settings.proxy import Proxy
 from presenced.settings.sqs import MAX_RECEIVERS
 from presenced.system.loop import Clocks
 
@@ -295,11 +296,15 @@ def _open(
     return AwsClient(
         replace(endpoints, region=region or endpoints.region),
         open_credentials(settings, counts, clocks),
-        Transport(partial(client_tls, ca), clocks.wall, pool_size),
+        Transport(partial(client_tls, ca), clocks.wall, pool_size, _proxy_loader(settings)),
         Budgets(settings.reconcile, clocks.monotonic),
         counts,
         clocks,
     )
+
+
+def _proxy_loader(settings: Settings) -> Callable[[], Proxy | None]:
+    return partial(read_aws_proxy, settings.aws, settings.mqtt)
 
 
 def open_credentials(settings: Settings, counts: RequestCounts, clocks: Clocks) -> CredentialsCache:
@@ -318,6 +323,7 @@ def open_credentials(settings: Settings, counts: RequestCounts, clocks: Clocks) 
             role_alias=aws.role_alias,
             thing_name=aws.thing_name,
             files=files,
+            load_proxy=_proxy_loader(settings),
             clocks=clocks,
             count=partial(counts.count, ASSUME_ROLE),
         )

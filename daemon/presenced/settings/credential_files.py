@@ -1,12 +1,18 @@
 """Check the files with certificates, keys and passwords that the settings name and use."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from presenced.settings.certificates import certificate_expiries, check_tls_files
+from presenced.settings.connection_secrets import (
+    read_aws_proxy,
+    read_mqtt_proxy,
+    read_password,
+    read_user_name,
+)
 from presenced.settings.files import FileSnapshot
 from presenced.settings.kafka import read_kafka_password
 from presenced.settings.model import Settings
-from presenced.settings.mqtt import read_password
 from presenced.settings.problems import Problem, SettingsError
 
 
@@ -41,12 +47,23 @@ def expiries(settings: Settings, snapshot: FileSnapshot | None = None) -> dict[s
 
 
 def password_problems(settings: Settings, snapshot: FileSnapshot | None = None) -> list[Problem]:
-    """Return what is wrong with the password file of the source."""
-    try:
-        if mqtt := settings.mqtt_source:
-            read_password(mqtt, snapshot)
-        elif settings.source == "kafka":
-            read_kafka_password(settings.kafka.security, snapshot)
-    except SettingsError as error:
-        return list(error.problems)
-    return []
+    """Return what is wrong with the files of passwords, tokens and signatures that are used."""
+    problems: list[Problem] = []
+    snapshot = snapshot or FileSnapshot()
+    reads: list[Callable[[], object]] = [
+        lambda: read_aws_proxy(settings.aws, settings.mqtt, snapshot)
+    ]
+    if mqtt := settings.mqtt_source:
+        reads += [
+            lambda: read_password(mqtt, snapshot),
+            lambda: read_user_name(mqtt, snapshot),
+            lambda: read_mqtt_proxy(mqtt, snapshot),
+        ]
+    elif settings.source == "kafka":
+        reads.append(lambda: read_kafka_password(settings.kafka.security, snapshot))
+    for read in reads:
+        try:
+            read()
+        except SettingsError as error:
+            problems += [each for each in error.problems if each not in problems]
+    return problems

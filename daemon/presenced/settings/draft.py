@@ -20,6 +20,7 @@ _MOST_PROBLEMS = 100
 # A URL written there by mistake may contain a password.
 _ADDRESSES = (
     ("mqtt", "endpoint"),
+    ("mqtt", "server_name"),
     ("aws", "credentials_endpoint"),
     ("aws", "iot_url"),
     ("aws", "data_url"),
@@ -131,6 +132,9 @@ class Draft:
             text = source.text
         if path[:2] in _ADDRESSES:
             text = re.sub(r"[^/\s]*@", "***@", text)
+        if path == ("mqtt", "username"):
+            # The query string for a custom authorizer holds a token.
+            text = re.sub(r"\?.*", "?***", text, flags=re.DOTALL)
         if isinstance(value, str):
             text = json.dumps(text, ensure_ascii=False)
         return f"{text[:_LONGEST_VALUE]}..." if len(text) > _LONGEST_VALUE else text or "null"

@@ -18,10 +18,11 @@ from presenced.settings.aws import (
 from presenced.settings.endpoints import brokers_region_of, queue_region_of, region_of
 from presenced.settings.kafka import IAM, KafkaSettings
 from presenced.settings.metrics import MetricsSettings
-from presenced.settings.mqtt import MqttSettings, TlsSettings
+from presenced.settings.mqtt import MqttSettings
 from presenced.settings.presence import PresenceSettings
 from presenced.settings.problems import InvalidValue
 from presenced.settings.sqs import SqsSettings
+from presenced.settings.tls import TlsSettings
 from presenced.settings.values import Number, PathName, Section, file_default
 
 ADDRESS_REQUIRED = "address_required"
@@ -115,8 +116,8 @@ class Settings(Section):
 
     @property
     def mqtt_endpoint(self) -> str:
-        """The `mqtt.endpoint`, empty if there is none."""
-        return self.mqtt.endpoint if self.mqtt else ""
+        """The `mqtt.server_name` or `mqtt.endpoint`, empty if there is none."""
+        return self.mqtt.certified_name if self.mqtt else ""
 
     @property
     def tls_files(self) -> TlsSettings | None:
@@ -258,8 +259,8 @@ def _must_name(info: ValidationInfo, source: str) -> bool:
 
 
 def _endpoint(info: ValidationInfo) -> str | None:
-    """Return the `mqtt.endpoint`, empty if there is none; None if the section is wrong."""
+    """Return the name of the broker, empty if there is none; None if the section is wrong."""
     if "mqtt" not in info.data:
         return None
     mqtt: MqttSettings | None = info.data["mqtt"]
-    return mqtt.endpoint if mqtt else ""
+    return mqtt.certified_name if mqtt else ""

@@ -5,6 +5,7 @@ Durations are read as seconds.
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,12 +16,14 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 
-from presenced.settings.files import FileSnapshot
+from presenced.settings.authorizer import AuthorizerSettings, names_authorizer
 from presenced.settings.partitions import is_aws
-from presenced.settings.passwords import read_password_file
 from presenced.settings.problems import InvalidValue
+from presenced.settings.proxy import ProxyUrl, check_password_file
+from presenced.settings.tls import TlsSettings, false_as_none
 from presenced.settings.topic_filters import check_topic_filter, overlapping_filters
 from presenced.settings.values import (
     HOW_TO_FIND_ENDPOINT,
@@ -39,55 +42,10 @@ ENDPOINT_REQUIRED = "endpoint_required"
 PLACEHOLDER_REFUSED = "placeholder_refused"
 """Entry of pydantic's validation context: whether the example's endpoint is an error."""
 
-_DIRECTORY = "/etc/presenced/certs"
 # `xxxxxxxxxxxxxx-ats.iot.eu-west-1.amazonaws.com` in config/presenced.yaml.
 _PLACEHOLDER = re.compile(r"x{5,}(-ats)?\.")
 _MAX_CLIENT_ID = 128
 _SHOWN_OVERLAPS = 5
-_PASSWORD_FILE = "mqtt.password_file"  # noqa: S105 -- the name of a key
-
-
-class TlsSettings(Section):
-    """PEM files for TLS: the client certificate, its key, and the authority to trust."""
-
-    cert: PathName | None = file_default(f"{_DIRECTORY}/certificate.pem.crt")
-    """Certificate that presenced shows to the broker: the file that AWS calls
-    `...-certificate.pem.crt`. null, together with `key`, connects without a client certificate,
-    which AWS IoT Core refuses."""
-
-    key: PathName | None = file_default(f"{_DIRECTORY}/private.pem.key")
-    """Private key of the certificate, not encrypted. Only the daemon's user should be able to
-    read it."""
-
-    ca: PathName | None = file_default(f"{_DIRECTORY}/AmazonRootCA1.pem")
-    """Certificate authority that must have signed the broker's certificate; for AWS IoT Core it
-    is https://www.amazontrust.com/repository/AmazonRootCA1.pem. null trusts the authorities that
-    the operating system trusts."""
-
-    refresh: Annotated[Duration, within("1s", "1d")] = file_default("5m")
-    """How often to check whether the files have been replaced, from 1s to 1d. A new, complete pair
-    is used after one reconnect; every other reconnect uses it too."""
-
-    @field_validator("key")
-    @classmethod
-    def _check_pair(cls, key: object, info: ValidationInfo) -> object:
-        if "cert" in info.data and (info.data["cert"] is None) != (key is None):
-            raise InvalidValue(
-                "must be null exactly when mqtt.tls.cert is:"
-                f" now mqtt.tls.cert is {'null' if key is not None else 'a file'}"
-            )
-        return key
-
-
-def _false_as_none(value: Any) -> Any:
-    if isinstance(value, Mapping | TlsSettings):
-        return value
-    if value is False:
-        return None
-    raise InvalidValue(
-        "must be a mapping with cert, key and ca, or false for a plaintext broker on a trusted"
-        " network"
-    )
 
 
 def _check_client_id(text: str) -> str:
@@ -101,6 +59,13 @@ def _check_client_id(text: str) -> str:
             " events of such clients"
         )
     return text
+
+
+def _check_server_name(text: str) -> str:
+    name = check_endpoint(text)
+    if not name:
+        raise InvalidValue("must not be empty", nearest="null")
+    return name
 
 
 def _check_qos(value: Any) -> Any:
@@ -139,17 +104,33 @@ class MqttSettings(Section):
     `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints that of your account and region.
     Case and a dot at the end make no difference. There is no default."""
 
+    auth: Literal["certificate", "custom"] = "certificate"
+    """How presenced identifies itself: `certificate` by the client certificate of `tls`, or with
+    other brokers by `username`; `custom` by a custom authorizer of AWS IoT Core, which gets
+    `username`, `password` and `authorizer`. `custom` changes the default of `port` to 443, where
+    presenced then sends the ALPN protocol `mqtt`, and that of `tls.cert`, `tls.key` and `tls.ca` to
+    null."""
+
     port: Annotated[Number, Field(ge=1, le=65535)] = 8883
     """TCP port of the broker. On 443, which passes more firewalls, AWS IoT Core expects the ALPN
-    protocol x-amzn-mqtt-ca, which presenced then sends. Most plaintext brokers use 1883."""
+    protocol x-amzn-mqtt-ca, which presenced then sends with a client certificate. Most plaintext
+    brokers use 1883."""
+
+    server_name: Annotated[str, AfterValidator(_check_server_name)] | None = None
+    """Name that presenced asks for by SNI and that the server's certificate must hold, if it is
+    not `endpoint`: for an address or a VPC endpoint that stands for another name. Needs the
+    transport `aiomqtt`."""
 
     client_id: Annotated[str, AfterValidator(_check_client_id)] = "presenced"
     """MQTT client ID, at most 128 bytes. It must be unique among all clients of the account and
     region: two daemons with the same one disconnect each other again and again. With several
     `connections` the second appends -2, the third -3, and so on."""
 
+    authorizer: AuthorizerSettings = file_default({})
+    """What the custom authorizer gets besides `username` and `password`."""
+
     username: str | None = None
-    """User name, for brokers that require one."""
+    """User name, for brokers and custom authorizers that require one."""
 
     password: SecretStr | None = None
     """Password of the user name. Better kept out of the file: see `password_file`, or set the
@@ -168,10 +149,20 @@ class MqttSettings(Section):
 
     tls: Annotated[
         TlsSettings | None,
-        BeforeValidator(_false_as_none, json_schema_input_type=TlsSettings | Literal[False]),
+        BeforeValidator(false_as_none, json_schema_input_type=TlsSettings | Literal[False]),
     ] = file_default({})
     """Certificate files. `false` connects without TLS, for a plaintext broker on a trusted
     network."""
+
+    proxy: ProxyUrl | None = None
+    """HTTP proxy that connects to the broker by CONNECT: http://HOST:PORT or
+    http://USER:PASSWORD@HOST:PORT. TLS is between presenced and the broker. No proxy is used for
+    hosts that the environment variable NO_PROXY lists. null connects directly, whatever
+    HTTPS_PROXY is."""
+
+    proxy_password_file: PathName | None = None
+    """File whose content, without the newline at its end, is the password for the user name in
+    `proxy`."""
 
     connections: Annotated[
         tuple[Connection, ...], Field(min_length=1, max_length=8), BeforeValidator(_check_filters)
@@ -203,11 +194,26 @@ class MqttSettings(Section):
     to endpoints that AWS names, and other brokers have no limit: set 100 for a custom domain of
     AWS."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _use_defaults_of_custom(cls, value: Any) -> Any:
+        if not (isinstance(value, Mapping) and value.get("auth") == "custom"):
+            return value
+        tls = value.get("tls", {})
+        if isinstance(tls, Mapping):
+            tls = {"cert": None, "key": None, "ca": None, **tls}
+        return {"port": 443, **value, "tls": tls}
+
     @property
     def message_rate_limit(self) -> int | None:
         """The `max_message_rate` that applies to this broker; None is no limit."""
         given = "max_message_rate" in self.model_fields_set
-        return self.max_message_rate if given or is_aws(self.endpoint) else None
+        return self.max_message_rate if given or is_aws(self.certified_name) else None
+
+    @property
+    def certified_name(self) -> str:
+        """The name that the server's certificate must hold."""
+        return self.server_name or self.endpoint
 
     @property
     def client_ids(self) -> tuple[str, ...]:
@@ -224,17 +230,44 @@ class MqttSettings(Section):
             raise InvalidValue(f"is the placeholder of the example: {HOW_TO_FIND_ENDPOINT}")
         return endpoint
 
+    @field_validator("server_name")
+    @classmethod
+    def _check_server_name(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name is not None and info.data.get("transport") == "awscrt":
+            raise InvalidValue(
+                "needs mqtt.transport: aiomqtt, because awscrt takes the name from mqtt.endpoint"
+            )
+        return name
+
+    @field_validator("authorizer")
+    @classmethod
+    def _check_authorizer(
+        cls, authorizer: AuthorizerSettings, info: ValidationInfo
+    ) -> AuthorizerSettings:
+        if not authorizer.empty and info.data.get("auth") == "certificate":
+            raise InvalidValue("has no effect without mqtt.auth: custom")
+        return authorizer
+
     @field_validator("username")
     @classmethod
-    def _check_username(cls, username: str | None) -> str | None:
+    def _check_username(cls, username: str | None, info: ValidationInfo) -> str | None:
         if username == "":
             raise InvalidValue("must not be empty", nearest="null")
+        auth, authorizer = info.data.get("auth"), info.data.get("authorizer")
+        if username and names_authorizer(username) and auth == "certificate":
+            raise InvalidValue(
+                "names a custom authorizer, which AWS IoT Core asks only with mqtt.auth: custom:"
+                " set that"
+            )
+        if username is None and auth == "custom" and authorizer and authorizer.name is None:
+            raise InvalidValue("is needed with mqtt.auth: custom, or else mqtt.authorizer.name")
         return username
 
     @field_validator("password", "password_file")
     @classmethod
     def _check_password(cls, value: object, info: ValidationInfo) -> object:
-        if value is not None and info.data.get("username", "") is None:
+        by_certificate = info.data.get("auth") == "certificate"
+        if value is not None and info.data.get("username", "") is None and by_certificate:
             raise InvalidValue("needs mqtt.username too")
         if value is not None and info.data.get("password") is not None:
             raise InvalidValue("must not be set together with mqtt.password: keep one of them")
@@ -249,10 +282,36 @@ class MqttSettings(Section):
 
     @field_validator("tls")
     @classmethod
-    def _check_tls(cls, tls: object, info: ValidationInfo) -> object:
-        if tls is None and is_aws(info.data.get("endpoint", "")):
+    def _check_tls(cls, tls: TlsSettings | None, info: ValidationInfo) -> TlsSettings | None:
+        name, auth = info.data.get("server_name"), info.data.get("auth")
+        on_aws = is_aws(name or info.data.get("endpoint", ""))
+        if tls is None and (on_aws or auth == "custom"):
             raise InvalidValue("must name certificate files, as AWS IoT Core accepts TLS only")
+        if tls is None and name is not None:
+            raise InvalidValue("has no effect with mqtt.tls: false", key="mqtt.server_name")
+        # A user name for an authorizer is reported by itself.
+        connects = (info.context or {}).get(ENDPOINT_REQUIRED) and "username" in info.data
+        if tls and tls.cert is None and on_aws and auth == "certificate" and connects:
+            raise InvalidValue(
+                "is null, and AWS IoT Core refuses clients without a certificate: name the files of"
+                " certificate and key, or set mqtt.auth",
+                key="mqtt.tls.cert",
+            )
         return tls
+
+    @field_validator("proxy")
+    @classmethod
+    def _check_proxy(cls, proxy: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if proxy is not None and info.data.get("tls", "") is None:
+            raise InvalidValue("needs mqtt.tls: through a proxy presenced connects by TLS only")
+        return proxy
+
+    @field_validator("proxy_password_file")
+    @classmethod
+    def _check_proxy_password(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if "proxy" in info.data:
+            check_password_file(path, info.data["proxy"], "mqtt.proxy")
+        return path
 
     @field_validator("connections")
     @classmethod
@@ -273,14 +332,3 @@ class MqttSettings(Section):
                 " mqtt.client_id"
             )
         return connections
-
-
-def read_password(mqtt: MqttSettings, snapshot: FileSnapshot | None = None) -> str | None:
-    """Return the password for the broker, from the settings or the file that they name, or None.
-
-    Raises SettingsError if `mqtt.password_file` cannot be read or is empty.
-    """
-    path = mqtt.password_file
-    if path is None:
-        return mqtt.password.get_secret_value() if mqtt.password else None
-    return read_password_file(path, _PASSWORD_FILE, snapshot)

@@ -132,6 +132,7 @@ async def _test_connection(
         [("certificate files", _blocking(partial(check_files, tls, now)))],
         [("name resolution", _blocking(network.resolve))],
         [("TCP", _blocking(network.connect))],
+        *([[("proxy", _blocking(network.tunnel))]] if options.proxy else []),
         [("TLS", _blocking(network.secure))],
         [("CONNACK", mqtt.connect)],
         # One stage: a broker grants or refuses each filter by itself.

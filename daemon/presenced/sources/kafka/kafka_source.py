@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from presenced.fleet import Partition
 from presenced.settings import Settings, format_duration
+from presenced.settings.connection_secrets import aws_proxy_choice
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.cluster import Cluster
@@ -341,7 +342,8 @@ class KafkaSource:
 
 def _made_of(settings: Settings) -> tuple[object, ...]:
     """Return what a membership is made of."""
-    return settings.kafka, settings.aws, settings.tls_files
+    proxy = aws_proxy_choice(settings.aws, settings.mqtt)
+    return settings.kafka, settings.aws, settings.tls_files, proxy
 
 
 def _secrets(config: Mapping[str, Any]) -> dict[str, Any]:

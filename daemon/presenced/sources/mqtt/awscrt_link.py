@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from awscrt import io, mqtt5
+from awscrt import http, io, mqtt5
 from awscrt.exceptions import AwsCrtError
 
 from presenced.settings.files import FileSnapshot
+from presenced.settings.proxy import Proxy
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt import symptoms
 from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
@@ -112,6 +113,7 @@ class AwscrtLink(Link):
             host_name=options.endpoint,
             port=options.port,
             tls_ctx=self._tls,
+            http_proxy_options=_proxy_options(options.proxy),
             connect_options=mqtt5.ConnectPacket(
                 client_id=options.client_id,
                 **login,
@@ -224,6 +226,8 @@ def connect_error(error: Exception, options: ConnectionOptions) -> ConnectError:
     name = getattr(error, "name", "")
     if name in _UNREACHABLE:
         return ConnectError(symptoms.unreachable(_UNREACHABLE[name], options))
+    if options.proxy and name.startswith("AWS_ERROR_HTTP_"):
+        return ConnectError(symptoms.proxy_refused(options), certain=False)
     if name.startswith("AWS_IO_DNS_"):
         return ConnectError(symptoms.name_unknown(options))
     if name.startswith("AWS_IO_TLS_"):
@@ -233,6 +237,20 @@ def connect_error(error: Exception, options: ConnectionOptions) -> ConnectError:
     if name == "AWS_ERROR_MQTT5_CONNACK_TIMEOUT":
         return ConnectError(symptoms.no_connack(options), certain=False)
     return ConnectError(symptoms.closed_before_connack(options), certain=False)
+
+
+def _proxy_options(proxy: Proxy | None) -> Any:
+    if proxy is None:
+        return None
+    kind = http.HttpProxyAuthenticationType
+    return http.HttpProxyOptions(
+        proxy.host,
+        proxy.port,
+        auth_type=kind.Nothing if proxy.username is None else kind.Basic,
+        auth_username=proxy.username,
+        auth_password=proxy.password,
+        connection_type=http.HttpProxyConnectionType.Tunneling,
+    )
 
 
 def keep_thread_state() -> None:

@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from presenced.settings.proxy import Proxy
+
 # AWS IoT Core speaks MQTT with client certificates on port 443 if the client asks for it by ALPN
 # ("Device communication protocols" in the AWS IoT developer guide).
+# With a custom authorizer it is another protocol.
 ALPN_PORT = 443
-ALPN_PROTOCOL = "x-amzn-mqtt-ca"
+_ALPN_PROTOCOLS = {"certificate": "x-amzn-mqtt-ca", "custom": "mqtt"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,9 @@ class ConnectionOptions:
 
     `status_filters` are those of `filters` that status messages match.
 
-    `session_expiry` 0 means a clean session (MQTT 5 section 3.1.2.11.2). `protocol` is for the
-    aiomqtt transport; awscrt speaks MQTT 5 only. On `alpn_port` ALPN negotiates MQTT.
+    `session_expiry` 0 means a clean session (MQTT 5 section 3.1.2.11.2). `protocol` and
+    `server_name` are for the aiomqtt transport: awscrt speaks MQTT 5 only, and takes the name from
+    `endpoint`. On `alpn_port` ALPN negotiates MQTT. `proxy` connects to the broker.
 
     `reconnect_min` and `reconnect_max` bound the back-off between attempts to connect, `retry_min`
     and `retry_max` that between SUBSCRIBEs for refused filters. `answer_timeout` is for a CONNACK,
@@ -43,7 +47,10 @@ class ConnectionOptions:
     filters: tuple[str, ...]
     tls: TlsFiles | None
     status_filters: tuple[str, ...] = ()
-    username: str | None = None
+    server_name: str | None = None
+    proxy: Proxy | None = None
+    auth: Literal["certificate", "custom"] = "certificate"
+    username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     protocol: Literal["3.1.1", "5"] = "5"
     qos: Literal[0, 1] = 1
@@ -65,9 +72,14 @@ class ConnectionOptions:
         return f"{host}:{self.port}"
 
     @property
+    def certified_name(self) -> str:
+        """The name that the server's certificate must hold."""
+        return self.server_name or self.endpoint
+
+    @property
     def alpn(self) -> list[str]:
         """The protocols to offer in the TLS handshake; none on ports other than `alpn_port`."""
-        return [ALPN_PROTOCOL] if self.port == self.alpn_port else []
+        return [_ALPN_PROTOCOLS[self.auth]] if self.port == self.alpn_port else []
 
     @property
     def session_kept(self) -> bool:

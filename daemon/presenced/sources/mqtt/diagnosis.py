@@ -18,6 +18,7 @@ from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.sources.mqtt.symptoms import alpn_fault, network_fault, tls_fault
 from presenced.sources.mqtt.tls import client_context, examine_files, file_digests
+from presenced.sources.mqtt.tunnel import open_connection
 from presenced.system.loop import BoundedThread
 
 _STEP_TIMEOUT = 5.0
@@ -69,9 +70,7 @@ def diagnose(options: ConnectionOptions, snapshot: FileSnapshot) -> Fault | None
     if options.tls and (fault := examine_files(options.tls, snapshot=snapshot)):
         return fault
     try:
-        connection = socket.create_connection(
-            (options.endpoint, options.port), timeout=_STEP_TIMEOUT
-        )
+        connection = open_connection(options, _STEP_TIMEOUT)
     except OSError as error:
         return network_fault(error, options)
     with connection:
@@ -93,7 +92,7 @@ def handshake(
     """
     try:
         context = client_context(options, snapshot)
-        with context.wrap_socket(connection, server_hostname=options.endpoint) as secured:
+        with context.wrap_socket(connection, server_hostname=options.certified_name) as secured:
             met(secured)
             if options.alpn and secured.selected_alpn_protocol() is None:
                 return alpn_fault(options)

@@ -15,9 +15,12 @@ from presenced.settings import (
     Settings,
     SettingsError,
     load_settings,
+    read_mqtt_proxy,
     read_password,
+    read_user_name,
 )
 from presenced.settings.files import FileSnapshot
+from presenced.settings.proxy import is_exempt
 from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
 
 Tool = Literal["doctor", "record", "simulate"]
@@ -32,9 +35,12 @@ def source_options(
 ) -> list[ConnectionOptions]:
     """Return the options of each connection; the first one has the filters of status topics, too.
 
-    Raises SettingsError if the password file cannot be read.
+    Raises SettingsError if a file with a password, token or signature cannot be read.
     """
-    password = read_password(mqtt, snapshot)
+    username, password = read_user_name(mqtt, snapshot), read_password(mqtt, snapshot)
+    proxy = read_mqtt_proxy(mqtt, snapshot)
+    if proxy and is_exempt(mqtt.endpoint, mqtt.port):
+        proxy = None
     tls = TlsFiles(mqtt.tls.cert, mqtt.tls.key, mqtt.tls.ca) if mqtt.tls else None
     of_status = [tuple(status_filters), *[()] * (len(mqtt.connections) - 1)]
     return [
@@ -45,7 +51,10 @@ def source_options(
             filters=(*filters, *status),
             status_filters=status,
             tls=tls,
-            username=mqtt.username,
+            server_name=mqtt.server_name,
+            proxy=proxy,
+            auth=mqtt.auth,
+            username=username,
             password=password,
             protocol=mqtt.protocol,
             qos=mqtt.qos,

@@ -7,6 +7,7 @@ from presenced.aws.client import RequestCounts, open_queue_client
 from presenced.aws.queue import Queue
 from presenced.pipeline import Batch
 from presenced.settings import Settings, format_duration
+from presenced.settings.connection_secrets import aws_proxy_choice
 from presenced.sources.inbox import Inbox
 from presenced.sources.records import SELECT_TOPIC
 from presenced.sources.source import SourceFiles
@@ -128,7 +129,9 @@ class SqsSource:
         sqs = settings.sqs
         if sqs.queue_url is None:
             return 0
-        made_of = (sqs.queue_url, settings.aws, settings.tls_files, settings.queue_region)
+        proxy = aws_proxy_choice(settings.aws, settings.mqtt)
+        region, tls = settings.queue_region, settings.tls_files
+        made_of = (sqs.queue_url, settings.aws, tls, region, proxy)
         if self._consumer is not None and made_of == self._made_of:
             self._consumer.use(sqs.receivers)
             return 0
