@@ -10,6 +10,7 @@ VALUES = {
     "source": ("kafka", "kafka"),
     "mqtt.transport": ("aiomqtt", "aiomqtt"),
     "mqtt.endpoint": ("h", "h"),
+    "mqtt.auth": ("certificate", "certificate"),
     "mqtt.port": ("443", 443),
     "mqtt.client_id": ("0815", "0815"),
     "mqtt.username": ("yes", "yes"),

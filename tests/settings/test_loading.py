@@ -25,6 +25,7 @@ def test_defaults_are_those_of_the_contract():
         "mqtt": {
             "transport": "awscrt",
             "endpoint": "",
+            "auth": "certificate",
             "port": 8883,
             "client_id": "presenced",
             "username": None,

@@ -31,6 +31,12 @@ def run(options: argparse.Namespace) -> int:
         print_error(f"presenced: {problem.severity}: {problem}")
     if any(problem.severity == "error" for problem in problems):
         return WRONG
+    if settings.signing_region is not None:
+        print(
+            "mqtt.auth is sigv4: MQTT uses no client certificate. Its handshakes are signed for"
+            f" {settings.signing_region} with credentials of the environment variables, the shared"
+            " configuration files, the container or the instance."
+        )
     print(f"{options.config} is valid.")
     return DONE
 

@@ -17,7 +17,7 @@ def read_source_files(settings: Settings, snapshot: FileSnapshot) -> SourceFiles
     Raises SettingsError if the password file cannot be read.
     """
     mqtt, tls = settings.mqtt_source, settings.tls_files
-    options = source_options(mqtt, snapshot) if mqtt else []
+    options = source_options(settings, mqtt, snapshot) if mqtt else []
     now = datetime.now(UTC)
     problems = check_tls_files(tls, now=now, snapshot=snapshot) if tls else []
     expiries = certificate_expiries(tls, snapshot)

@@ -15,6 +15,7 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 
 from presenced.settings.files import FileSnapshot
@@ -44,6 +45,7 @@ _DIRECTORY = "/etc/presenced/certs"
 _PLACEHOLDER = re.compile(r"x{5,}(-ats)?\.")
 _MAX_CLIENT_ID = 128
 _SHOWN_OVERLAPS = 5
+_SIGV4, _WEBSOCKET_PORT = "sigv4", 443
 _PASSWORD_FILE = "mqtt.password_file"  # noqa: S105 -- the name of a key
 
 
@@ -139,9 +141,18 @@ class MqttSettings(Section):
     `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints that of your account and region.
     Case and a dot at the end make no difference. There is no default."""
 
+    auth: Literal["certificate", "sigv4"] = "certificate"
+    """How presenced identifies itself: `certificate` by the client certificate of `tls`, or with
+    other brokers by `username`; `sigv4` by credentials of an IAM role, with which it signs the
+    handshake of MQTT over WebSocket. The credentials are those of the environment variables, the
+    shared configuration files, the container or the EC2 instance, in this order. `sigv4` is for AWS
+    IoT Core, needs the transport `awscrt`, and changes the default of `port` to 443 and that of
+    `tls.cert`, `tls.key` and `tls.ca` to null."""
+
     port: Annotated[Number, Field(ge=1, le=65535)] = 8883
     """TCP port of the broker. On 443, which passes more firewalls, AWS IoT Core expects the ALPN
-    protocol x-amzn-mqtt-ca, which presenced then sends. Most plaintext brokers use 1883."""
+    protocol x-amzn-mqtt-ca, which presenced then sends with a client certificate. Most plaintext
+    brokers use 1883."""
 
     client_id: Annotated[str, AfterValidator(_check_client_id)] = "presenced"
     """MQTT client ID, at most 128 bytes. It must be unique among all clients of the account and
@@ -202,6 +213,16 @@ class MqttSettings(Section):
     to endpoints that AWS names, and other brokers have no limit: set 100 for a custom domain of
     AWS."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _use_defaults_of_sigv4(cls, value: Any) -> Any:
+        if not (isinstance(value, Mapping) and value.get("auth") == _SIGV4):
+            return value
+        tls = value.get("tls", {})
+        if isinstance(tls, Mapping):
+            tls = {"cert": None, "key": None, "ca": None, **tls}
+        return {"port": _WEBSOCKET_PORT, **value, "tls": tls}
+
     @property
     def message_rate_limit(self) -> int | None:
         """The `max_message_rate` that applies to this broker; None is no limit."""
@@ -222,6 +243,25 @@ class MqttSettings(Section):
         if context.get(PLACEHOLDER_REFUSED) and _PLACEHOLDER.match(endpoint):
             raise InvalidValue(f"is the placeholder of the example: {HOW_TO_FIND_ENDPOINT}")
         return endpoint
+
+    @field_validator("auth")
+    @classmethod
+    def _check_auth(cls, auth: str, info: ValidationInfo) -> str:
+        if auth == _SIGV4 and info.data.get("transport") == "aiomqtt":
+            raise InvalidValue("needs mqtt.transport: awscrt, because aiomqtt signs no requests")
+        return auth
+
+    @field_validator("port")
+    @classmethod
+    def _check_port(cls, port: int, info: ValidationInfo) -> int:
+        signed = info.data.get("auth") == _SIGV4 and is_aws(info.data.get("endpoint", ""))
+        if signed and port != _WEBSOCKET_PORT:
+            raise InvalidValue(
+                "must be 443 with mqtt.auth: sigv4, the only port on which AWS IoT Core speaks MQTT"
+                " over WebSocket",
+                nearest="443",
+            )
+        return port
 
     @field_validator("username")
     @classmethod
@@ -248,7 +288,15 @@ class MqttSettings(Section):
 
     @field_validator("tls")
     @classmethod
-    def _check_tls(cls, tls: object, info: ValidationInfo) -> object:
+    def _check_tls(cls, tls: TlsSettings | None, info: ValidationInfo) -> TlsSettings | None:
+        if info.data.get("auth") == _SIGV4:
+            if tls is None:
+                raise InvalidValue("must be a mapping, as mqtt.auth: sigv4 sends a session token")
+            if tls.cert is not None:
+                raise InvalidValue(
+                    "must be null with mqtt.auth: sigv4, which uses no client certificate",
+                    key="mqtt.tls.cert",
+                )
         if tls is None and is_aws(info.data.get("endpoint", "")):
             raise InvalidValue("must name certificate files, as AWS IoT Core accepts TLS only")
         return tls

@@ -14,6 +14,7 @@ from presenced.commands.doctor.mqtt_steps import MqttProbe
 from presenced.commands.doctor.queue_steps import QueueProbe
 from presenced.commands.doctor.report import Finding, Report, Status
 from presenced.commands.doctor.steps import NetworkProbe, check_files
+from presenced.commands.doctor.websocket_steps import WebSocketProbe
 from presenced.commands.output import DONE, FAILED, print_line
 from presenced.settings import MqttSettings, Settings, SettingsError, TlsSettings, aws_endpoints
 from presenced.sources.kafka.installed import missing_client
@@ -61,7 +62,9 @@ async def examine(
     report = Report()
     mqtt, queue_url = settings.mqtt_source, settings.sqs.queue_url
     if mqtt is not None:
-        await _test_connections(mqtt, daemon_client_id, message_timeout, report, write_line)
+        await _test_connections(
+            settings, mqtt, daemon_client_id, message_timeout, report, write_line
+        )
         mqtt = mqtt.model_copy(update={"client_id": daemon_client_id or mqtt.client_id})
     elif settings.source == "kafka":
         await _test_kafka(settings, report, write_line)
@@ -73,6 +76,7 @@ async def examine(
 
 
 async def _test_connections(
+    settings: Settings,
     mqtt: MqttSettings,
     daemon_client_id: str | None,
     message_timeout: float,
@@ -80,7 +84,7 @@ async def _test_connections(
     write_line: Callable[[str], None],
 ) -> None:
     """Test all connections concurrently, and write the steps of one after the other."""
-    options = [without_side_effects(each, "doctor") for each in source_options(mqtt)]
+    options = [without_side_effects(each, "doctor") for each in source_options(settings, mqtt)]
     findings: dict[str, asyncio.Queue[tuple[str, Finding] | None]] = {}
     async with asyncio.TaskGroup() as group:
         for each in options:
@@ -123,12 +127,15 @@ async def _test_connection(
 ) -> None:
     """Put each step with its finding into the queue, then None. A failure skips later stages."""
     now = datetime.now(UTC)
-    network = NetworkProbe(options, now)
+    network, websocket = NetworkProbe(options, now), WebSocketProbe(options)
+    signed = options.signing_region is not None
     stages: list[list[tuple[str, Callable[[], Awaitable[Finding]]]]] = [
         [("certificate files", _blocking(partial(check_files, tls, now)))],
+        [("credentials", websocket.credentials)] if signed else [],
         [("name resolution", _blocking(network.resolve))],
         [("TCP", _blocking(network.connect))],
         [("TLS", _blocking(network.secure))],
+        [("WebSocket", _blocking(websocket.handshake))] if signed else [],
         [("CONNACK", mqtt.connect)],
         # One stage: a broker grants or refuses each filter by itself.
         [(f"SUBACK {each}", partial(mqtt.subscribed, each)) for each in options.filters],

@@ -22,6 +22,7 @@ from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link, ping_timeout
 from presenced.sources.mqtt.status import ConnectionStatus
 from presenced.sources.mqtt.tls import read_authorities, read_pair
+from presenced.sources.mqtt.websocket import HandshakeSigner, upgrade_refused
 
 _SUBACK_TIMEOUT = 20.0
 # For sending DISCONNECT. Without a connection there is nothing to wait for, and the library may be
@@ -50,6 +51,7 @@ class AwscrtLink(Link):
         super().__init__(options, tls, inbox, status)
         self._acknowledged = False
         self._stopped = asyncio.Event()
+        self._signer = HandshakeSigner(options) if options.signing_region else None
         # None once closed.
         self._client: Any = mqtt5.Client(self._client_options())
 
@@ -70,6 +72,8 @@ class AwscrtLink(Link):
 
     async def open(self) -> None:
         """Connect and wait until the broker accepts; see `Link`."""
+        if self._signer is not None:
+            await self._signer.prepare()
         self._client.start()
         await self._opened
 
@@ -107,6 +111,9 @@ class AwscrtLink(Link):
         options = self._options
         keep_alive = max(1, round(options.keep_alive))
         login: Any = {"username": options.username, "password": options.password}
+        websocket: Any = {}
+        if self._signer is not None:
+            websocket = {"websocket_handshake_transform": self._signer.sign}
         behavior = mqtt5.ClientSessionBehaviorType
         return mqtt5.ClientOptions(
             host_name=options.endpoint,
@@ -134,6 +141,7 @@ class AwscrtLink(Link):
             connack_timeout_ms=_milliseconds(options.answer_timeout),
             ack_timeout_sec=round(_SUBACK_TIMEOUT),
             disable_metrics=True,
+            **websocket,
             on_publish_callback_fn=self._on_publish,
             on_lifecycle_event_connection_success_fn=self._on_loop(self._on_success),
             on_lifecycle_event_connection_failure_fn=self._on_loop(self._on_failure),
@@ -224,6 +232,8 @@ def connect_error(error: Exception, options: ConnectionOptions) -> ConnectError:
         message = getattr(error, "message", name)
         detail = f"the TLS connection to {options.address} failed ({message})"
         return ConnectError(Fault(FaultReason.TLS, detail), certain=False)
+    if name == "AWS_ERROR_HTTP_WEBSOCKET_UPGRADE_FAILURE":
+        return ConnectError(upgrade_refused(options), certain=False)
     if name == "AWS_ERROR_MQTT5_CONNACK_TIMEOUT":
         return ConnectError(symptoms.no_connack(options), certain=False)
     return ConnectError(symptoms.closed_before_connack(options), certain=False)

@@ -29,6 +29,9 @@ class ConnectionOptions:
     `session_expiry` 0 means a clean session (MQTT 5 section 3.1.2.11.2). `protocol` is for the
     aiomqtt transport; awscrt speaks MQTT 5 only. On `alpn_port` ALPN negotiates MQTT.
 
+    With a `signing_region` MQTT is carried over WebSocket, whose handshake is signed for it; awscrt
+    only.
+
     `reconnect_min` and `reconnect_max` bound the back-off between attempts to connect, `retry_min`
     and `retry_max` that between SUBSCRIBEs for refused filters. `answer_timeout` is for a CONNACK,
     with aiomqtt for a SUBACK too. An attempt that takes longer than `diagnose_after` is diagnosed;
@@ -54,6 +57,7 @@ class ConnectionOptions:
     diagnose_after: float = 3.0
     alert_timeout: float = 1.0
     alpn_port: int = ALPN_PORT
+    signing_region: str | None = None
 
     @property
     def address(self) -> str:
@@ -63,8 +67,9 @@ class ConnectionOptions:
 
     @property
     def alpn(self) -> list[str]:
-        """The protocols to offer in the TLS handshake; none on ports other than `alpn_port`."""
-        return [ALPN_PROTOCOL] if self.port == self.alpn_port else []
+        """The protocols to offer in the TLS handshake: on `alpn_port`, except for WebSocket."""
+        mqtt_by_alpn = self.port == self.alpn_port and self.signing_region is None
+        return [ALPN_PROTOCOL] if mqtt_by_alpn else []
 
     @property
     def session_kept(self) -> bool:

@@ -24,9 +24,9 @@ Tool = Literal["doctor", "record", "simulate"]
 
 
 def source_options(
-    mqtt: MqttSettings, snapshot: FileSnapshot | None = None
+    settings: Settings, mqtt: MqttSettings, snapshot: FileSnapshot | None = None
 ) -> list[ConnectionOptions]:
-    """Return the options of each connection.
+    """Return the options of each connection; `mqtt` is the section of the settings.
 
     Raises SettingsError if the password file cannot be read.
     """
@@ -45,6 +45,7 @@ def source_options(
             qos=mqtt.qos,
             keep_alive=mqtt.keep_alive,
             session_expiry=mqtt.session_expiry,
+            signing_region=settings.signing_region,
         )
         for client_id, filters in zip(mqtt.client_ids, mqtt.connections, strict=True)
     ]
