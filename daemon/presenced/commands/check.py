@@ -37,6 +37,10 @@ def run(options: argparse.Namespace) -> int:
             f" {settings.signing_region} with credentials of the environment variables, the shared"
             " configuration files, the container or the instance."
         )
+    if settings.tls_files and settings.tls_files.pkcs11.library is not None:
+        print(
+            "The private key is in hardware, which is not asked here: `presenced doctor` does it."
+        )
     print(f"{options.config} is valid.")
     return DONE
 

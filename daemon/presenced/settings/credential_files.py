@@ -7,6 +7,7 @@ from presenced.settings.files import FileSnapshot
 from presenced.settings.kafka import read_kafka_password
 from presenced.settings.model import Settings
 from presenced.settings.mqtt import read_password
+from presenced.settings.mqtt_tls import pkcs11_problems
 from presenced.settings.problems import Problem, SettingsError
 
 
@@ -28,9 +29,15 @@ def certificate_problems(
 
 
 def password_problems(settings: Settings, snapshot: FileSnapshot | None = None) -> list[Problem]:
-    """Return what is wrong with the password file of the source."""
+    """Return what is wrong with the password file of the source, and with that of a PIN."""
+    if (
+        (mqtt := settings.mqtt_source)
+        and mqtt.tls
+        and (problems := pkcs11_problems(mqtt.tls.pkcs11, snapshot))
+    ):
+        return problems
     try:
-        if mqtt := settings.mqtt_source:
+        if mqtt:
             read_password(mqtt, snapshot)
         elif settings.source == "kafka":
             read_kafka_password(settings.kafka.security, snapshot)

@@ -24,7 +24,8 @@ from presenced.settings.aws import (
 from presenced.settings.endpoints import brokers_region_of, queue_region_of, region_of
 from presenced.settings.kafka import IAM, KafkaSettings
 from presenced.settings.metrics import MetricsSettings
-from presenced.settings.mqtt import MqttSettings, TlsSettings
+from presenced.settings.mqtt import MqttSettings
+from presenced.settings.mqtt_tls import TlsSettings
 from presenced.settings.partitions import region_of_endpoint
 from presenced.settings.problems import LONGEST_NAME, InvalidValue
 from presenced.settings.sqs import SqsSettings
@@ -286,6 +287,13 @@ class Settings(Section):
                 raise InvalidValue(
                     "needs a client certificate, which mqtt.auth: sigv4 does not use: remove it,"
                     " and requests to AWS take the same credentials as MQTT",
+                    key="aws.role_alias",
+                )
+            if mqtt and mqtt.tls and mqtt.tls.pkcs11.library:
+                raise InvalidValue(
+                    "cannot use a key in hardware (mqtt.tls.pkcs11), because the credentials are"
+                    " requested over HTTPS with a key from a file: remove it, and give this machine"
+                    " a role or set the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
                     key="aws.role_alias",
                 )
             if not (mqtt and mqtt.tls and mqtt.tls.cert):

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from presenced.settings.files import FileSnapshot
+from presenced.settings.mqtt_tls import TlsSettings
 from presenced.settings.partitions import is_aws
 from presenced.settings.passwords import read_password_file
 from presenced.settings.problems import InvalidValue
@@ -40,45 +41,12 @@ ENDPOINT_REQUIRED = "endpoint_required"
 PLACEHOLDER_REFUSED = "placeholder_refused"
 """Entry of pydantic's validation context: whether the example's endpoint is an error."""
 
-_DIRECTORY = "/etc/presenced/certs"
 # `xxxxxxxxxxxxxx-ats.iot.eu-west-1.amazonaws.com` in config/presenced.yaml.
 _PLACEHOLDER = re.compile(r"x{5,}(-ats)?\.")
 _MAX_CLIENT_ID = 128
 _SHOWN_OVERLAPS = 5
 _SIGV4, _WEBSOCKET_PORT = "sigv4", 443
 _PASSWORD_FILE = "mqtt.password_file"  # noqa: S105 -- the name of a key
-
-
-class TlsSettings(Section):
-    """PEM files for TLS: the client certificate, its key, and the authority to trust."""
-
-    cert: PathName | None = file_default(f"{_DIRECTORY}/certificate.pem.crt")
-    """Certificate that presenced shows to the broker: the file that AWS calls
-    `...-certificate.pem.crt`. null, together with `key`, connects without a client certificate,
-    which AWS IoT Core refuses."""
-
-    key: PathName | None = file_default(f"{_DIRECTORY}/private.pem.key")
-    """Private key of the certificate, not encrypted. Only the daemon's user should be able to
-    read it."""
-
-    ca: PathName | None = file_default(f"{_DIRECTORY}/AmazonRootCA1.pem")
-    """Certificate authority that must have signed the broker's certificate; for AWS IoT Core it
-    is https://www.amazontrust.com/repository/AmazonRootCA1.pem. null trusts the authorities that
-    the operating system trusts."""
-
-    refresh: Annotated[Duration, within("1s", "1d")] = file_default("5m")
-    """How often to check whether the files have been replaced, from 1s to 1d. A new, complete pair
-    is used after one reconnect; every other reconnect uses it too."""
-
-    @field_validator("key")
-    @classmethod
-    def _check_pair(cls, key: object, info: ValidationInfo) -> object:
-        if "cert" in info.data and (info.data["cert"] is None) != (key is None):
-            raise InvalidValue(
-                "must be null exactly when mqtt.tls.cert is:"
-                f" now mqtt.tls.cert is {'null' if key is not None else 'a file'}"
-            )
-        return key
 
 
 def _false_as_none(value: Any) -> Any:
@@ -297,6 +265,11 @@ class MqttSettings(Section):
                     "must be null with mqtt.auth: sigv4, which uses no client certificate",
                     key="mqtt.tls.cert",
                 )
+        if tls and tls.pkcs11.library and info.data.get("transport") == "aiomqtt":
+            raise InvalidValue(
+                "needs mqtt.transport: awscrt, because aiomqtt reads keys from files only",
+                key="mqtt.tls.pkcs11.library",
+            )
         if tls is None and is_aws(info.data.get("endpoint", "")):
             raise InvalidValue("must name certificate files, as AWS IoT Core accepts TLS only")
         return tls

@@ -6,11 +6,13 @@ from presenced.settings.files import FileSnapshot
 from presenced.settings.problems import Problem, SettingsError
 
 
-def read_password_file(path: Path, key: str, snapshot: FileSnapshot | None = None) -> str:
+def read_password_file(
+    path: Path, key: str, snapshot: FileSnapshot | None = None, *, what: str = "password"
+) -> str:
     """Return the password in the file that a key names, without the newline at its end.
 
-    The file is read from `snapshot`, by default a new one. Raises SettingsError if it cannot be
-    read or is empty.
+    `what` is its name in messages. The file is read from `snapshot`, by default a new one. Raises
+    SettingsError if it cannot be read or is empty.
     """
     try:
         password = (snapshot or FileSnapshot()).read(path, key).decode()
@@ -18,6 +20,6 @@ def read_password_file(path: Path, key: str, snapshot: FileSnapshot | None = Non
         password = ""
     password = password.removesuffix("\n").removesuffix("\r")
     if not password:
-        message = "is empty or not UTF-8 text: it must contain the password"
+        message = f"is empty or not UTF-8 text: it must contain the {what}"
         raise SettingsError([Problem(key=key, value=str(path), message=message, kind="malformed")])
     return password

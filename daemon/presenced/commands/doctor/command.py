@@ -13,7 +13,7 @@ from presenced.commands.doctor.aws_steps import AwsProbe
 from presenced.commands.doctor.mqtt_steps import MqttProbe
 from presenced.commands.doctor.queue_steps import QueueProbe
 from presenced.commands.doctor.report import Finding, Report, Status
-from presenced.commands.doctor.steps import NetworkProbe, check_files
+from presenced.commands.doctor.steps import NetworkProbe, check_files, check_hardware_key
 from presenced.commands.doctor.websocket_steps import WebSocketProbe
 from presenced.commands.output import DONE, FAILED, print_line
 from presenced.settings import MqttSettings, Settings, SettingsError, TlsSettings, aws_endpoints
@@ -129,8 +129,11 @@ async def _test_connection(
     now = datetime.now(UTC)
     network, websocket = NetworkProbe(options, now), WebSocketProbe(options)
     signed = options.signing_region is not None
+    in_hardware = options.tls is not None and options.tls.pkcs11 is not None
+    hardware_key = _blocking(partial(check_hardware_key, options))
     stages: list[list[tuple[str, Callable[[], Awaitable[Finding]]]]] = [
         [("certificate files", _blocking(partial(check_files, tls, now)))],
+        [("key in hardware", hardware_key)] if in_hardware else [],
         [("credentials", websocket.credentials)] if signed else [],
         [("name resolution", _blocking(network.resolve))],
         [("TCP", _blocking(network.connect))],

@@ -20,8 +20,9 @@ from presenced.sources.mqtt import symptoms
 from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
 from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link, ping_timeout
+from presenced.sources.mqtt.pkcs11 import HARDWARE_KEY_REMEDY, load_hardware_key
 from presenced.sources.mqtt.status import ConnectionStatus
-from presenced.sources.mqtt.tls import read_authorities, read_pair
+from presenced.sources.mqtt.tls import CERT, read_authorities, read_pair
 from presenced.sources.mqtt.websocket import HandshakeSigner, upgrade_refused
 
 _SUBACK_TIMEOUT = 20.0
@@ -59,16 +60,22 @@ class AwscrtLink(Link):
     def load_tls(options: ConnectionOptions, snapshot: FileSnapshot) -> Any:
         """Return a TLS context of the library; see `Link`."""
         files = options.tls or TlsFiles()
-        tls: Any
-        if (pair := read_pair(files, snapshot)) is None:
-            tls = io.TlsContextOptions()  # type: ignore[no-untyped-call]
-        else:
-            tls = io.TlsContextOptions.create_client_with_mtls(*pair)  # type: ignore[no-untyped-call]
-        if (authorities := read_authorities(files, snapshot)) is not None:
-            tls.override_default_trust_store(authorities)
-        if options.alpn:
-            tls.alpn_list = options.alpn
-        return io.ClientTlsContext(tls)  # type: ignore[no-untyped-call]
+        authorities = read_authorities(files, snapshot)
+
+        def context(tls: Any) -> Any:
+            if authorities is not None:
+                tls.override_default_trust_store(authorities)
+            if options.alpn:
+                tls.alpn_list = options.alpn
+            return io.ClientTlsContext(tls)  # type: ignore[no-untyped-call]
+
+        if files.pkcs11 is not None and files.cert is not None:
+            return load_hardware_key(
+                files.pkcs11, snapshot.read(files.cert, CERT), snapshot, context
+            )
+        if (pair := read_pair(files, snapshot)) is not None:
+            return context(io.TlsContextOptions.create_client_with_mtls(*pair))  # type: ignore[no-untyped-call]
+        return context(io.TlsContextOptions())  # type: ignore[no-untyped-call]
 
     async def open(self) -> None:
         """Connect and wait until the broker accepts; see `Link`."""
@@ -231,7 +238,8 @@ def connect_error(error: Exception, options: ConnectionOptions) -> ConnectError:
     if name.startswith("AWS_IO_TLS_"):
         message = getattr(error, "message", name)
         detail = f"the TLS connection to {options.address} failed ({message})"
-        return ConnectError(Fault(FaultReason.TLS, detail), certain=False)
+        remedy = HARDWARE_KEY_REMEDY if options.tls and options.tls.pkcs11 else ""
+        return ConnectError(Fault(FaultReason.TLS, detail, remedy), certain=False)
     if name == "AWS_ERROR_HTTP_WEBSOCKET_UPGRADE_FAILURE":
         return ConnectError(upgrade_refused(options), certain=False)
     if name == "AWS_ERROR_MQTT5_CONNACK_TIMEOUT":

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from presenced.settings.mqtt_tls import Pkcs11Settings
+
 # AWS IoT Core speaks MQTT with client certificates on port 443 if the client asks for it by ALPN
 # ("Device communication protocols" in the AWS IoT developer guide).
 ALPN_PORT = 443
@@ -14,12 +16,14 @@ ALPN_PROTOCOL = "x-amzn-mqtt-ca"
 class TlsFiles:
     """PEM files of a TLS connection; `cert` and `key` are both set or both None.
 
-    Without `ca` the system's trust store verifies the server.
+    With `pkcs11` the key is in hardware and `key` is None; awscrt only. Without `ca` the system's
+    trust store verifies the server.
     """
 
     cert: Path | None = None
     key: Path | None = None
     ca: Path | None = None
+    pkcs11: Pkcs11Settings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

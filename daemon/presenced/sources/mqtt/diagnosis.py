@@ -106,8 +106,22 @@ def handshake(
 
     Return None if the server accepts it. `met` is called in between, after the server's certificate
     has been verified; the fault that it returns ends the handshake. The connection cannot be used
-    afterwards. With a WebSocket handshake to come there is no client certificate to wait for.
+    afterwards. With a WebSocket handshake to come there is no client certificate to wait for. A key
+    in hardware cannot be used here, so a server that demands the client certificate is no fault.
     """
+    fault = _negotiate(connection, options, snapshot, met)
+    in_hardware = options.tls is not None and options.tls.pkcs11 is not None
+    if fault and fault.reason is FaultReason.TLS_CLIENT_CERTIFICATE and in_hardware:
+        return None
+    return fault
+
+
+def _negotiate(
+    connection: socket.socket,
+    options: ConnectionOptions,
+    snapshot: FileSnapshot | None,
+    met: Callable[[ssl.SSLSocket], Fault | None],
+) -> Fault | None:
     try:
         context = client_context(options, snapshot)
         with context.wrap_socket(connection, server_hostname=options.endpoint) as secured:

@@ -13,6 +13,7 @@ from presenced.settings import (
     Problem,
     Settings,
     SettingsError,
+    TlsSettings,
     load_settings,
     read_password,
 )
@@ -31,7 +32,7 @@ def source_options(
     Raises SettingsError if the password file cannot be read.
     """
     password = read_password(mqtt, snapshot)
-    tls = TlsFiles(mqtt.tls.cert, mqtt.tls.key, mqtt.tls.ca) if mqtt.tls else None
+    tls = _tls_files(mqtt.tls) if mqtt.tls else None
     return [
         ConnectionOptions(
             endpoint=mqtt.endpoint,
@@ -49,6 +50,11 @@ def source_options(
         )
         for client_id, filters in zip(mqtt.client_ids, mqtt.connections, strict=True)
     ]
+
+
+def _tls_files(tls: TlsSettings) -> TlsFiles:
+    pkcs11 = tls.pkcs11 if tls.pkcs11.library else None
+    return TlsFiles(tls.cert, tls.key, tls.ca, pkcs11)
 
 
 def tool_client_id(client_id: str, tool: Tool) -> str:
