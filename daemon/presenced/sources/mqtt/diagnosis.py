@@ -32,8 +32,8 @@ _REPEAT_AFTER = 60.0
 class Diagnostician:
     """Explains failures of one connection without blocking the loop.
 
-    It contacts the broker at most once in 60 seconds, unless the reason of the symptom or the
-    certificate files change; in between it returns the last finding.
+    It contacts the broker at most once in 60 seconds, unless the symptom or the certificate files
+    change; in between it returns the last finding.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Diagnostician:
 
     def _find_cause(self, symptom: Fault, credentials: Credentials | None) -> Fault | None:
         snapshot = FileSnapshot()
-        key = (symptom.reason, *file_digests(self._options.tls, snapshot).values())
+        key = (symptom, *file_digests(self._options.tls, snapshot).values())
         if self._last is None or self._last[0] != key or self._clock() >= self._last[1]:
             found = diagnose(self._options, snapshot, credentials)
             self._last = (key, self._clock() + _REPEAT_AFTER, found)
