@@ -25,8 +25,8 @@ def token(
 ) -> Iterator[Token]:
     """A token with the key of the client certificate."""
     monkeypatch.setenv("SOFTHSM2_CONF", "")  # restored at the end
-    monkeypatch.delenv("PKCS11SPY", raising=False)
     token = make_token(tmp_path / "softhsm")
+    monkeypatch.setenv("PKCS11SPY", str(token.library))
     assert certificates.client.key is not None
     token.add("presenced", "client", certificates.client.key)
     return token
@@ -126,7 +126,9 @@ def test_each_fault_is_told_apart(
     text = tmp_path / "text.so"
     text.write_text("text")
     token.create("second")
-    placed = {"WRONG": wrong, "TEXT": text, "OTHER": _bcrypt.__file__, "NEWER": newer_library()}
+    placed: dict[str, Any] = {"WRONG": wrong, "TEXT": text, "OTHER": _bcrypt.__file__}
+    if "NEWER" in keys.values():
+        placed["NEWER"] = newer_library()
     keys = {name: placed.get(value, value) for name, value in keys.items()}
     broker: Mosquitto = broker_of(certificates=certificates)
     mqtt = {"tls": tls(certificates, token, **keys)}
