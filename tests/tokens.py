@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from brokers import missing
-from presenced.settings.mqtt_tls import Pkcs11Settings
+from presenced.settings.pkcs11 import Pkcs11Settings
 from presenced.sources.mqtt.connection_options import TlsFiles
 
 PIN = "pin-27182818"

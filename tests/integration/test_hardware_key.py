@@ -162,7 +162,7 @@ from pathlib import Path
 from awscrt import io
 from presenced.settings import SettingsError
 from presenced.settings.files import FileSnapshot
-from presenced.settings.mqtt_tls import Pkcs11Settings
+from presenced.settings.pkcs11 import Pkcs11Settings
 from presenced.sources.mqtt.awscrt_link import AwscrtLink
 from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
 

@@ -12,9 +12,9 @@ from presenced.settings.model import (
     StateSettings,
 )
 from presenced.settings.mqtt import MqttSettings, read_password
-from presenced.settings.mqtt_tls import TlsSettings
 from presenced.settings.problems import Problem, SettingsError
 from presenced.settings.sqs import SqsSettings
+from presenced.settings.tls import TlsSettings
 from presenced.settings.values import ListenAddress, format_duration, parse_duration
 
 __all__ = [

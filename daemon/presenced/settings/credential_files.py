@@ -7,7 +7,7 @@ from presenced.settings.files import FileSnapshot
 from presenced.settings.kafka import read_kafka_password
 from presenced.settings.model import Settings
 from presenced.settings.mqtt import read_password
-from presenced.settings.mqtt_tls import pkcs11_problems
+from presenced.settings.pkcs11 import pkcs11_problems
 from presenced.settings.problems import Problem, SettingsError
 
 

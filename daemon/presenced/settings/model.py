@@ -25,10 +25,10 @@ from presenced.settings.endpoints import brokers_region_of, queue_region_of, reg
 from presenced.settings.kafka import IAM, KafkaSettings
 from presenced.settings.metrics import MetricsSettings
 from presenced.settings.mqtt import MqttSettings
-from presenced.settings.mqtt_tls import TlsSettings
 from presenced.settings.partitions import region_of_endpoint
 from presenced.settings.problems import LONGEST_NAME, InvalidValue
 from presenced.settings.sqs import SqsSettings
+from presenced.settings.tls import TlsSettings
 from presenced.settings.values import (
     Duration,
     Number,

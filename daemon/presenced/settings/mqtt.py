@@ -19,10 +19,10 @@ from pydantic import (
 )
 
 from presenced.settings.files import FileSnapshot
-from presenced.settings.mqtt_tls import TlsSettings
 from presenced.settings.partitions import is_aws
 from presenced.settings.passwords import read_password_file
 from presenced.settings.problems import InvalidValue
+from presenced.settings.tls import TlsSettings, false_as_none
 from presenced.settings.topic_filters import check_topic_filter, overlapping_filters
 from presenced.settings.values import (
     HOW_TO_FIND_ENDPOINT,
@@ -47,17 +47,6 @@ _MAX_CLIENT_ID = 128
 _SHOWN_OVERLAPS = 5
 _SIGV4, _WEBSOCKET_PORT = "sigv4", 443
 _PASSWORD_FILE = "mqtt.password_file"  # noqa: S105 -- the name of a key
-
-
-def _false_as_none(value: Any) -> Any:
-    if isinstance(value, Mapping | TlsSettings):
-        return value
-    if value is False:
-        return None
-    raise InvalidValue(
-        "must be a mapping with cert, key and ca, or false for a plaintext broker on a trusted"
-        " network"
-    )
 
 
 def _check_client_id(text: str) -> str:
@@ -147,7 +136,7 @@ class MqttSettings(Section):
 
     tls: Annotated[
         TlsSettings | None,
-        BeforeValidator(_false_as_none, json_schema_input_type=TlsSettings | Literal[False]),
+        BeforeValidator(false_as_none, json_schema_input_type=TlsSettings | Literal[False]),
     ] = file_default({})
     """Certificate files. `false` connects without TLS, for a plaintext broker on a trusted
     network."""

@@ -7,12 +7,12 @@ from presenced.settings.problems import Problem, SettingsError
 
 
 def read_password_file(
-    path: Path, key: str, snapshot: FileSnapshot | None = None, *, what: str = "password"
+    path: Path, key: str, snapshot: FileSnapshot | None = None, *, holds: str = "password"
 ) -> str:
     """Return the password in the file that a key names, without the newline at its end.
 
-    `what` is its name in messages. The file is read from `snapshot`, by default a new one. Raises
-    SettingsError if it cannot be read or is empty.
+    `holds` is the word for what else it may be. The file is read from `snapshot`, by default a new
+    one. Raises SettingsError if it cannot be read or is empty.
     """
     try:
         password = (snapshot or FileSnapshot()).read(path, key).decode()
@@ -20,6 +20,6 @@ def read_password_file(
         password = ""
     password = password.removesuffix("\n").removesuffix("\r")
     if not password:
-        message = f"is empty or not UTF-8 text: it must contain the {what}"
+        message = f"is empty or not UTF-8 text: it must contain the {holds}"
         raise SettingsError([Problem(key=key, value=str(path), message=message, kind="malformed")])
     return password

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from presenced.settings.mqtt_tls import Pkcs11Settings
+from presenced.settings.pkcs11 import Pkcs11Settings
 
 # AWS IoT Core speaks MQTT with client certificates on port 443 if the client asks for it by ALPN
 # ("Device communication protocols" in the AWS IoT developer guide).

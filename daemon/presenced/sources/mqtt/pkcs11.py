@@ -12,7 +12,7 @@ from awscrt import io
 from awscrt.exceptions import AwsCrtError
 
 from presenced.settings.files import FileSnapshot
-from presenced.settings.mqtt_tls import PKCS11, Pkcs11Settings, pkcs11_problems, read_pin
+from presenced.settings.pkcs11 import PKCS11, Pkcs11Settings, pkcs11_problems, read_pin
 from presenced.settings.problems import Problem, SettingsError
 
 HARDWARE_KEY_REMEDY = (
