@@ -23,7 +23,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # Servers that the tests run: Debian package and a command of it.
 TOOLS = mosquitto:mosquitto prometheus:promtool chromium:chromium chromium-driver:chromedriver \
-    iproute2:ip softhsm2:softhsm2-util opensc:pkcs11-tool
+    iproute2:ip tinyproxy-bin:tinyproxy softhsm2:softhsm2-util opensc:pkcs11-tool
 # mqtt2prometheus is prometheus-mqtt-exporter in Debian.
 BENCH_TOOLS = mosquitto:mosquitto prometheus-mqtt-exporter:prometheus-mqtt-exporter
 IMAGE_TOOLS = buildah:buildah podman:podman runc:runc mmdebstrap:mmdebstrap
@@ -73,7 +73,7 @@ demo: $(VENV)/.demo
 test test-security test-setup test-streams: export PYTHONDONTWRITEBYTECODE =
 
 # More workers than cores, because tests mostly wait for servers.
-test: $(VENV)/.test build/ministack/.done build/kubectl/.done tools
+test: $(VENV)/.test build/ministack/.done build/kubectl/.done build/release/.done tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
 
 # `make test` skips these directories: norecursedirs in pyproject.toml.
@@ -86,7 +86,7 @@ test-setup: $(VENV)/.test
 test-streams: $(VENV)/.test build/kafka/.jars build/elasticmq/.jars tools
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/streams $(ARGS)
 
-test-system: $(VENV)/.test system-tools
+test-system: $(VENV)/.test build/release/.done system-tools
 	$(BIN)/python -m pytest tests/system $(ARGS)
 
 test-image: $(VENV)/.test build/kubectl/.done image-tools
@@ -152,17 +152,17 @@ uninstall:
 	rm -f "$(DESTDIR)/etc/presenced/presenced.schema.json"
 	rmdir "$(DESTDIR)/etc/presenced" 2>/dev/null || true
 
-dist: $(VENV)/.test
+dist: build/release/.done
 	rm -f dist/*.whl dist/*.tar.gz
-	SOURCE_DATE_EPOCH="$(SOURCE_DATE_EPOCH)" $(BIN)/python -m build --no-isolation --outdir dist .
-	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+	SOURCE_DATE_EPOCH="$(SOURCE_DATE_EPOCH)" build/release/bin/python -m build --no-isolation --outdir dist .
+	build/release/bin/twine check --strict dist/*.whl dist/*.tar.gz
 
-sbom: $(VENV)/.test build/venv/.done
+sbom: build/release/.done build/venv/.done
 	@mkdir -p dist
-	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	build/release/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
 	    --output-file dist/presenced-$(VERSION).cdx.json build/venv
 	$(ENGINE) run --rm --entrypoint python3 presenced -c "$$(cat config/sbom/list_components.py)" | \
-	    $(BIN)/python config/sbom/image_sbom.py > dist/presenced-image-$(VERSION).cdx.json
+	    build/release/bin/python config/sbom/image_sbom.py > dist/presenced-image-$(VERSION).cdx.json
 
 # The package holds the virtual environment that `make install` makes.
 deb: build/venv/.done
@@ -205,6 +205,12 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 build/peers/.done: | $(BIN)/python
 	$(PYTHON) -m venv build/peers
 	build/peers/bin/pip install --quiet mqtt-exporter
+	@touch $@
+
+# Apart from the tests, because twine needs a newer docutils than awscli takes.
+build/release/.done: | $(BIN)/python
+	$(PYTHON) -m venv build/release
+	build/release/bin/pip install --quiet build cyclonedx-bom hatchling pipx twine
 	@touch $@
 
 # An emulator of AWS that needs another botocore than the tests. Its broker needs cryptography.

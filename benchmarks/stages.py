@@ -15,10 +15,11 @@ from benchmarks.rows.apply import BATCH, CLIENTS, EVENTS, EVENTS_A_SECOND
 from presenced.events.clients import decode_published
 from presenced.events.decode import decode
 from presenced.events.message import Message
-from presenced.fleet import ClientFilter, Fleet
+from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import PresenceRules
+from presenced.presence.name_patterns import ClientFilter
 from presenced.settings import MetricsSettings
 from presenced.store.collector import DirtyKeys
 from presenced.system import log

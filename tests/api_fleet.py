@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,12 +14,13 @@ from fleet_sources import metric_sources
 from presenced.aws.fleet_target import FleetTarget
 from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
-from presenced.fleet import ClientFilter, Fleet, Partition
+from presenced.fleet import Fleet, Partition
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
 from presenced.presence.lookups import LookupBudget
+from presenced.presence.name_patterns import ClientFilter
 from presenced.presence.record import Row
 from presenced.service.delivery import Delivery
 from presenced.settings import HistorySettings, MetricsSettings, Settings, load_settings
@@ -79,13 +81,15 @@ class ApiFleet:
         settings: Settings | None = None,
         partition: Partition | None = None,
         beside: "ApiFleet | None" = None,
+        thing_pattern: str | None = None,
         partition_of: Callable[[str], int] | None = None,
         **history: int,
     ) -> None:
         self._time = beside._time if beside else [START]
         self.holding = True
         metrics_settings = MetricsSettings.model_validate(metrics or {})
-        fleet = Fleet(rules or PresenceRules(), ClientFilter(own=["presenced"]))
+        pattern = None if thing_pattern is None else re.compile(thing_pattern)
+        fleet = Fleet(rules or PresenceRules(), ClientFilter(own=["presenced"]), pattern)
         self.pipeline = Pipeline(fleet)
         self.hold_after = math.inf
         self.presence = fleet.presence

@@ -14,6 +14,7 @@ from hypothesis import settings
 from brokers import Mosquitto, missing
 from certificates import Certificates, make_certificates
 from daemons import Daemon
+from tinyproxies import Tinyproxy
 
 # A busy machine makes no test fail: no time is asserted.
 settings.register_profile("untimed", deadline=None)
@@ -47,6 +48,20 @@ def broker_of(tmp_path: Path) -> Iterator[Any]:
     yield make
     for broker in made:
         broker.stop()
+
+
+@pytest.fixture
+def proxy_of(tmp_path: Path) -> Iterator[Any]:
+    """Makes HTTP proxies that run until the test ends."""
+    made: list[Tinyproxy] = []
+
+    def make(**settings: Any) -> Tinyproxy:
+        made.append(Tinyproxy(tmp_path, **settings))
+        return made[-1].start()
+
+    yield make
+    for proxy in made:
+        proxy.stop()
 
 
 @pytest.fixture

@@ -84,6 +84,14 @@ def _kept(directory: Path, kind: str, recipe: str, make: Callable[[Path], None])
     return place
 
 
+def release_python() -> str:
+    """The Python that has what builds and checks distributions."""
+    python = PROJECT / "build" / "release" / "bin" / "python"
+    if not python.exists():
+        missing("what builds distributions is not installed: make build/release/.done")
+    return str(python)
+
+
 def package_sources() -> str:
     """The distribution's own archives out of the machine's apt configuration."""
     lines = call(

@@ -1,5 +1,6 @@
 """A fleet whose state is kept in a real file, on clocks that a test moves."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,12 +11,13 @@ from typing import Any
 
 from presenced.events.model import LifecycleEvent, RegistryEvent, SubscriptionEvent
 from presenced.fleet import Changes as FleetChanges
-from presenced.fleet import ClientFilter, Fleet
+from presenced.fleet import Fleet
 from presenced.metrics.catalog import kept_totals
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import FleetSources
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client, ClientChange, PresenceRules, State
+from presenced.presence.name_patterns import ClientFilter
 from presenced.settings import MetricsSettings
 from presenced.sources.gaps import Gaps
 from presenced.sources.mqtt.gap_detector import GapDetector
@@ -63,9 +65,16 @@ def totals_of(pipeline: Pipeline, gaps: Gaps) -> list[Total]:
 class FleetProcess:
     """What one process knows from its start on, without the place where it keeps that."""
 
-    def __init__(self, time: Time, *, rules: PresenceRules, ignored: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        time: Time,
+        *,
+        rules: PresenceRules,
+        ignored: Iterable[str] = (),
+        thing_pattern: re.Pattern[str] | None = None,
+    ) -> None:
         self.time = time
-        self.fleet = Fleet(rules, ClientFilter(patterns=list(ignored)))
+        self.fleet = Fleet(rules, ClientFilter(patterns=list(ignored)), thing_pattern)
         self.presence = self.fleet.presence
         self.pipeline = Pipeline(self.fleet)
         self.gaps = Gaps(self.presence, time.clocks)
@@ -106,8 +115,9 @@ class Process(FleetProcess):
         *,
         rules: PresenceRules = RULES,
         ignored: Iterable[str] = (),
+        thing_pattern: re.Pattern[str] | None = None,
     ) -> None:
-        super().__init__(time, rules=rules, ignored=ignored)
+        super().__init__(time, rules=rules, ignored=ignored, thing_pattern=thing_pattern)
         self.path = path
         self.collector = Collector(
             self.pipeline, self.gap_detector, self.totals, time.clocks, WriterCounts()
@@ -197,8 +207,9 @@ def known(process: FleetProcess) -> dict[str, Any]:
         "states": presence.counts.clients,
         "deadlines": pending_deadlines(presence),
         "registry": seen(inventory),
-        "types": state_counts(fleet.thing_types, inventory.types.live),
-        "groups": state_counts(fleet.thing_groups, inventory.groups.live),
+        "things": dict(fleet.thing_counts.states),
+        "types": state_counts(fleet.thing_counts.types, inventory.types.live),
+        "groups": state_counts(fleet.thing_counts.groups, inventory.groups.live),
         "disconnects": list(presence.disconnects.since(0)),
         "totals": totals(process),
     }
@@ -210,17 +221,22 @@ def state_counts(counted: Any, names: Iterable[str]) -> dict[tuple[str, str], in
 
 
 def recount(process: FleetProcess) -> tuple[dict[Any, int], dict[Any, int]]:
-    """Clients by type and by group, counted one by one."""
+    """Things by type and by group, counted one by one."""
     types: dict[Any, int] = {}
     groups: dict[Any, int] = {}
     inventory = process.fleet.inventory
+    order = list(State)
+    states: dict[str, State] = {}
     for client in process.presence.clients.values():
-        thing = inventory.things.live.get(client.thing)
+        known = states.get(client.thing, State.UNKNOWN)
+        states[client.thing] = min(known, client.state, key=order.index)
+    for name, state in states.items():
+        thing = inventory.things.live.get(name)
         if thing is None:
             continue
         for counts, names in ((types, [thing.type]), (groups, inventory.groups_of(thing))):
-            for name in filter(None, names):
-                counts[name, client.state.value] = counts.get((name, client.state.value), 0) + 1
+            for part in filter(None, names):
+                counts[part, state.value] = counts.get((part, state.value), 0) + 1
     return types, groups
 
 
@@ -235,8 +251,8 @@ def check(process: FleetProcess) -> None:
         state: unverified[state] for state in State if state is not State.UNKNOWN
     }
     types, groups = recount(process)
-    assert state_counts(fleet.thing_types, fleet.inventory.types.live) == types
-    assert state_counts(fleet.thing_groups, fleet.inventory.groups.live) == groups
+    assert state_counts(fleet.thing_counts.types, fleet.inventory.types.live) == types
+    assert state_counts(fleet.thing_counts.groups, fleet.inventory.groups.live) == groups
     for total in totals(process).values():
         assert total >= 0
 

@@ -15,7 +15,7 @@ def fire(presence: Presence, now: float, offset: float = 0.0) -> list[ClientChan
 def pending_deadlines(presence: Presence) -> int:
     """How many deadlines there are; those of offline clients are one in `deadlines`."""
     offline = presence._states.offline
-    return len(presence.deadlines) + len(offline) - (offline.deadline is not None)
+    return len(presence.deadlines) + len(offline) - offline.scheduled
 
 
 class ChangeRecorder:

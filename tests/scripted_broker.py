@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -17,6 +18,9 @@ class Peer:
         self._reader, self._writer = reader, writer
         self.version = 5
         self.received: list[int] = []
+        secured = writer.get_extra_info("ssl_object")
+        self.alpn = secured.selected_alpn_protocol() if secured else None
+        self.tls_version = secured.version() if secured else None
 
     async def packet(self) -> tuple[int, bytes]:
         """The next packet's type and body; asyncio.IncompleteReadError at the end."""
@@ -88,7 +92,7 @@ Script = Callable[[Peer], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def scripted_broker(script: Script) -> AsyncIterator[int]:
+async def scripted_broker(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Run the script on each connection; gives the port. A connection ends with its script."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -101,7 +105,7 @@ async def scripted_broker(script: Script) -> AsyncIterator[int]:
             await script(peer)
         peer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from debian import PROJECT, call
+from debian import PROJECT, call, release_python
 from installations import copy_clone
 from presenced import __version__
 
@@ -25,7 +24,15 @@ def build(directory: Path, *, umask: int) -> Path:
         os.utime(path, (umask, umask))
     call(
         *("sh", "-c", f'umask {umask:04o}; exec "$0" "$@"'),
-        *(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(directory), str(source)),
+        *(
+            release_python(),
+            "-m",
+            "build",
+            "--no-isolation",
+            "--outdir",
+            str(directory),
+            str(source),
+        ),
         env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH},
     )
     return directory
@@ -50,7 +57,7 @@ def test_two_builds_are_the_same_bytes(built: Path, tmp_path: Path) -> None:
 def test_a_package_index_would_take_them(built: Path) -> None:
     files = [str(each) for each in archives(built)]
     done = subprocess.run(
-        [sys.executable, "-m", "twine", "--no-color", "check", "--strict", *files],
+        [release_python(), "-m", "twine", "--no-color", "check", "--strict", *files],
         capture_output=True,
         text=True,
         check=False,

@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from presenced.events.message import Message
-from presenced.fleet import ClientFilter, Fleet
+from presenced.fleet import Fleet
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import ForgetReason, PresenceRules, State, Transition
+from presenced.presence.name_patterns import ClientFilter
 from presenced.system import log
 from recorders import ChangeRecorder
 

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from benchmarks.events import Event, random_events
 from benchmarks.figures import Bench, Figure, take_turns
 from presenced.events.message import Message
-from presenced.fleet import ClientFilter, Fleet
+from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
+from presenced.presence.name_patterns import ClientFilter
 from presenced.settings import MetricsSettings
 from presenced.system import log
 

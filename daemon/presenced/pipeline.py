@@ -4,6 +4,7 @@ The daemon and `replay` run the same code; only the sources of messages and time
 """
 
 import math
+import re
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,10 +25,13 @@ from presenced.events.model import (
     RegistryEvent,
     Rejected,
     RejectionReason,
+    StatusEvent,
     SubscriptionEvent,
 )
-from presenced.fleet import Changes, ClientFilter, Fleet
+from presenced.events.status import StatusDecoder, StatusTopic
+from presenced.fleet import Changes, Fleet
 from presenced.presence import Distribution, ForgetReason
+from presenced.presence.name_patterns import ClientFilter
 from presenced.presence.record import Row
 from presenced.registry import Outcome, ThingGroup, ThingType
 from presenced.system.log import ThrottledLogger, get_logger
@@ -114,8 +118,10 @@ class Pipeline:
         fleet: Fleet,
         observers: Iterable[Observer] = (),
         snapshots: SnapshotRecords | None = None,
+        status_topics: Sequence[StatusTopic] = (),
     ) -> None:
         self.fleet = fleet
+        self.use_status_topics(status_topics)
         self._snapshots = snapshots
         self.counts = EventCounts()
         self.observers = list(observers)
@@ -182,6 +188,15 @@ class Pipeline:
     def use_filter(self, client_filter: ClientFilter) -> None:
         """Leave out other clients from now on; those that have been counted stay."""
         self.fleet.use_filter(client_filter)
+        self._publish()
+
+    def use_status_topics(self, topics: Sequence[StatusTopic]) -> None:
+        """Take messages of these topics for status messages from now on."""
+        self._statuses = StatusDecoder(topics) if topics else None
+
+    def use_thing_pattern(self, thing_pattern: re.Pattern[str] | None) -> None:
+        """Find things in client IDs by another pattern, as `Fleet.use_thing_pattern` does."""
+        self.fleet.use_thing_pattern(thing_pattern)
         self._publish()
 
     def recount(self) -> None:
@@ -268,9 +283,12 @@ class Pipeline:
 
     def _apply(self, message: Message) -> Event | None:
         """Decode and apply one message; None if it is rejected."""
-        event = None
+        event: Event | None = None
         try:
-            event = decode(message.topic, message.payload, message.received)
+            if self._statuses is None:
+                event = decode(message.topic, message.payload, message.received)
+            else:
+                event = self._decode(message, self._statuses)
             if isinstance(event, LifecycleEvent):
                 self._apply_lifecycle(event, message)
             else:
@@ -280,6 +298,11 @@ class Pipeline:
         except Exception:  # noqa: BLE001 - a fault of ours must not stop the batch
             self._report_fault()
         return event
+
+    def _decode(self, message: Message, statuses: StatusDecoder) -> Event:
+        topic, payload = message.topic, message.payload
+        status = statuses.decode(topic, payload, retained=message.retained)
+        return decode(topic, payload, message.received) if status is None else status
 
     def _apply_lifecycle(self, event: LifecycleEvent, message: Message) -> None:
         counts, received = self.counts, message.received
@@ -307,8 +330,8 @@ class Pipeline:
             if delay < 0 and self._is_dated_ahead(event, delay):
                 event.timestamp = None
             counts.delays[event.family].observe(delay)
-        if isinstance(event, ConnectFailedEvent | SubscriptionEvent):
-            self._apply_client_event(event, received)
+        if isinstance(event, ConnectFailedEvent | SubscriptionEvent | StatusEvent):
+            self._apply_client_event(event, message)
         elif isinstance(event, RegistryEvent):
             outcome = self.fleet.apply_registry(event, received)
             if outcome is Outcome.APPLIED:
@@ -341,11 +364,14 @@ class Pipeline:
         return True
 
     def _apply_client_event(
-        self, event: ConnectFailedEvent | SubscriptionEvent, received: float
+        self, event: ConnectFailedEvent | SubscriptionEvent | StatusEvent, message: Message
     ) -> None:
+        received = message.received
         why = self.fleet.client_filter.why_ignored(event.client_id)
         if why is not None:
             self.counts.ignored[why] += 1
+        elif isinstance(event, StatusEvent):
+            self.fleet.apply_status(event, received, message.moment)
         elif isinstance(event, SubscriptionEvent):
             self.fleet.apply_subscription(event, received)
         else:

@@ -23,9 +23,17 @@ from aws_server import (
 )
 from presenced.aws import operations
 from presenced.aws.answers import Connectivity
-from presenced.aws.client import AwsClient, RequestCounts, open_client, retry_delay
+from presenced.aws.client import (
+    AwsClient,
+    RequestCounts,
+    open_client,
+    open_queue_client,
+    retry_delay,
+)
 from presenced.aws.errors import AwsError, Cause, policy_statement
+from presenced.aws.queue import Queue
 from presenced.settings import load_settings
+from presenced.settings.sqs import MAX_RECEIVERS
 from presenced.system.loop import Clocks
 
 CLOCKS = Clocks(time.monotonic, time.time)
@@ -280,6 +288,15 @@ def test_redirects_are_not_followed():
     assert len(aws.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "may_have_run"), [(400, False), (403, False), (429, False), (502, True), (504, True)]
+)
+def test_only_a_refusal_proves_that_nothing_was_done(status, may_have_run):
+    failure, _, _ = ask([Says(status, b"{}")])
+    assert failure.status == status
+    assert failure.may_have_run is may_have_run
+
+
 def test_passing_faults_are_asked_again():
     async def scenario():
         faults = [
@@ -354,6 +371,7 @@ def test_a_connection_that_is_closed_instead():
     failure, *_ = ask([close])
     assert failure.cause is Cause.UNREACHABLE
     assert "closed the connection instead of answering" in failure.detail
+    assert failure.may_have_run
 
 
 def failure_at(url, *, ca=None, within=5.0):
@@ -377,12 +395,14 @@ def test_a_dead_port():
     assert failure.cause is Cause.UNREACHABLE
     assert "refused the TCP connection" in failure.detail
     assert "aws.iot_url" in failure.remedy
+    assert not failure.may_have_run
 
 
 def test_a_name_without_address():
     failure = failure_at("https://presenced.invalid", within=30)
     assert failure.cause is Cause.NAME_RESOLUTION
     assert "the name presenced.invalid cannot be resolved" in failure.detail
+    assert not failure.may_have_run
 
 
 def test_a_certificate_that_is_not_trusted(certificates):
@@ -400,6 +420,7 @@ def test_a_certificate_that_is_not_trusted(certificates):
             assert caught.value.cause is Cause.TLS
             assert "cannot be verified" in caught.value.detail
             assert "mqtt.tls.ca" in caught.value.remedy
+            assert not caught.value.may_have_run
             await client.close()
 
     run(scenario)
@@ -494,7 +515,8 @@ def test_the_environments_proxy_is_asked(monkeypatch):
         assert b"Proxy-Authorization: Basic dXNlcjpodW50ZXIy\r\n" in seen[0]
         assert TOKEN.encode() not in seen[0]
         assert caught.value.cause is Cause.UNREACHABLE
-        assert "the proxy does not connect to iot.eu-west-1.amazonaws.com:443" in str(caught.value)
+        assert "rejects the user name or the password (HTTP status 407)" in str(caught.value)
+        assert "Check both in HTTPS_PROXY" in str(caught.value)
         assert "hunter2" not in str(caught.value)
 
     run(scenario)
@@ -545,8 +567,142 @@ def test_no_proxy_for_loopback_and_for_what_no_proxy_names(monkeypatch):
     run(scenario)
     assert failure_at("https://presenced.invalid", within=30).cause is Cause.NAME_RESOLUTION
     dead = failure_at("https://iot.eu-west-1.amazonaws.com")
-    assert dead.detail == "the proxy refused the TCP connection"
+    assert dead.detail == "the proxy at 127.0.0.1:1 refused the TCP connection"
     assert "HTTPS_PROXY" in dead.remedy
+
+
+def test_requests_and_credentials_pass_through_the_proxy_of_the_settings(
+    monkeypatch, certificates, proxy_of
+):
+    """That of the environment is not asked, and NO_PROXY lists hosts that need none."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates.server_cert, certificates.server_key)
+    given = {
+        "accessKeyId": KEY_ID,
+        "secretAccessKey": SECRET,
+        "sessionToken": TOKEN,
+        "expiration": "2126-01-01T00:00:00Z",
+    }
+
+    def settings_of(aws, proxy):
+        tls = certificates.client
+        return load_settings(
+            None,
+            environ={
+                "PRESENCED_MQTT__ENDPOINT": "a1-ats.iot.eu-west-1.amazonaws.com",
+                "PRESENCED_MQTT__TLS__CA": str(tls.ca),
+                "PRESENCED_MQTT__TLS__CERT": str(tls.cert),
+                "PRESENCED_MQTT__TLS__KEY": str(tls.key),
+                "PRESENCED_MQTT__PROXY": proxy,
+                "PRESENCED_AWS__IOT_URL": aws.url,
+                "PRESENCED_AWS__DATA_URL": aws.url,
+                "PRESENCED_AWS__ROLE_ALIAS": "fleet",
+                "PRESENCED_AWS__CREDENTIALS_ENDPOINT": f"localhost:{aws.port}",
+                "PRESENCED_AWS__THING_NAME": "presenced",
+            },
+        )
+
+    async def asked_through(proxy):
+        answers = [Says(body={"credentials": given}), Says()]
+        async with AwsServer(answers, tls=context) as aws:
+            client = open_client(settings_of(aws, proxy), RequestCounts(), CLOCKS)
+            try:
+                return (await client.send(CONNECTION, attempts=1)).value.connected
+            finally:
+                await client.close()
+
+    async def scenario():
+        proxy, strict = proxy_of(), proxy_of(login=("fleet", "hunter2"))
+        assert await asked_through(proxy.url())
+        assert proxy.tunnels == 2
+        assert await asked_through(strict.url("fleet:hunter2@"))
+        for login, kind in [
+            ("", "requires a user name"),
+            ("fleet:wrong@", "rejects the user name"),
+        ]:
+            with pytest.raises(AwsError) as caught:
+                await asked_through(strict.url(login))
+            assert caught.value.cause is Cause.UNREACHABLE
+            assert kind in caught.value.detail
+            assert "mqtt.proxy" in caught.value.remedy
+            assert "wrong" not in str(caught.value)
+        for rule, kind in [
+            ({"ports": [1]}, "does not allow connections to localhost"),
+            ({"denied": "localhost"}, "does not allow connections to localhost"),
+        ]:
+            with pytest.raises(AwsError, match=kind):
+                await asked_through(proxy_of(**rule).url())
+        monkeypatch.setenv("NO_PROXY", "localhost")
+        assert await asked_through("http://127.0.0.1:1")
+
+    run(scenario)
+
+
+def test_a_queue_behind_a_proxy(monkeypatch, certificates, proxy_of):
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates.server_cert, certificates.server_key)
+    proxy = proxy_of(login=("fleet", "hunter2"))
+
+    async def scenario():
+        async with AwsServer([Says(body={"Messages": []})], tls=context) as aws:
+            queue = Queue(f"https://localhost:{aws.port}/111122223333/events")
+            environ = {
+                "PRESENCED_SOURCE": "sqs",
+                "PRESENCED_SQS__QUEUE_URL": queue.url,
+                "PRESENCED_AWS__REGION": "eu-west-1",
+                "PRESENCED_AWS__PROXY": proxy.url("fleet:hunter2@"),
+            }
+            settings = load_settings(None, environ=environ)
+            client = open_queue_client(settings, RequestCounts(), CLOCKS)
+            assert (await client.send(queue.receive_nothing(), attempts=1)).value == ()
+            await client.close()
+        assert proxy.tunnels == 1
+
+    run(scenario)
+
+
+def test_a_new_password_for_the_proxy_is_used_after_its_refusal(
+    monkeypatch, certificates, proxy_of, tmp_path
+):
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates.server_cert, certificates.server_key)
+    password = tmp_path / "password"
+    password.write_text("old")
+
+    async def scenario():
+        async with AwsServer([Says()], tls=context) as aws:
+            environ = {
+                "PRESENCED_MQTT__ENDPOINT": "a1-ats.iot.eu-west-1.amazonaws.com",
+                "PRESENCED_MQTT__TLS__CA": str(certificates.ca),
+                "PRESENCED_AWS__PROXY": proxy_of(login=("fleet", "new")).url("fleet@"),
+                "PRESENCED_AWS__PROXY_PASSWORD_FILE": str(password),
+                "PRESENCED_AWS__DATA_URL": aws.url,
+            }
+            client = open_client(load_settings(None, environ=environ), RequestCounts(), CLOCKS)
+            with pytest.raises(AwsError, match=r"Check both in aws\.proxy"):
+                await client.send(CONNECTION, attempts=1)
+            password.write_text("new")
+            assert (await client.send(CONNECTION, attempts=1)).value.connected
+            await client.close()
+
+    run(scenario)
+
+
+def test_a_proxy_that_cannot_reach_aws(monkeypatch, proxy_of):
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("HTTPS_PROXY", proxy_of().url())
+    failure = failure_at("https://presenced.invalid", within=30)
+    assert failure.cause is Cause.UNREACHABLE
+    assert "cannot reach presenced.invalid:443 (HTTP status 500)" in failure.detail
 
 
 def test_a_client_from_the_settings(monkeypatch):
@@ -570,6 +726,39 @@ def test_a_client_from_the_settings(monkeypatch):
         scope = aws.asked[0].headers["Authorization"]
         assert f"Credential={KEY_ID}/" in scope
         assert "/cn-north-1/iotdata/aws4_request" in scope
+
+    run(scenario)
+
+
+def test_the_client_of_a_queue_has_a_connection_for_each_receiver_after_a_reload(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    requests = MAX_RECEIVERS + 8
+
+    async def scenario():
+        all_arrived, waiting = asyncio.Event(), []
+
+        async def hold(request):
+            waiting.append(request)
+            if len(waiting) == requests:
+                all_arrived.set()
+            await all_arrived.wait()
+            return Says(body={})
+
+        async with AwsServer([hold]) as aws:
+            url = f"{aws.url}/111122223333/presenced"
+            environ = {
+                "PRESENCED_SOURCE": "sqs",
+                "PRESENCED_SQS__QUEUE_URL": url,
+                "PRESENCED_SQS__RECEIVERS": "1",
+                "PRESENCED_AWS__REGION": "eu-west-1",
+            }
+            settings = load_settings(None, environ=environ)
+            client = open_queue_client(settings, RequestCounts(), CLOCKS)
+            receive = Queue(url).receive(wait=20, visibility=30)
+            polls = (client.send(receive, attempts=1, within=10) for _ in range(requests))
+            await asyncio.gather(*polls)
+            await client.close()
 
     run(scenario)
 

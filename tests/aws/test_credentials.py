@@ -66,6 +66,7 @@ def provider_of(aws, files, clocks=CLOCKS, counts=None):
         role_alias="fleet",
         thing_name="presenced",
         files=files,
+        load_proxy=lambda: None,
         clocks=clocks,
         count=lambda failure: counts.count(ASSUME_ROLE, failure),
     )

@@ -13,9 +13,10 @@ from emulator_aws import Fleet as EmulatedFleet
 from presenced.aws.fleet_target import FleetTarget
 from presenced.aws.reconciler import Reconciler
 from presenced.events.message import Message
-from presenced.fleet import ClientFilter, Fleet
+from presenced.fleet import Fleet
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import OrderingRules, PresenceRules, State
+from presenced.presence.name_patterns import ClientFilter
 from presenced.presence.record import Row
 from presenced.service.delivery import Delivery
 from presenced.settings import load_settings
@@ -175,9 +176,9 @@ def test_a_snapshot_tells_who_is_online_at_the_first_start(play: Callable[..., N
         assert counts.unverified_connected == 100, "the first one is provisional"
         await until(lambda: counts.unverified_connected == 0)
         assert stage.reconciler.snapshots.things == 251
-        types = dict(stage.fleet.thing_types.samples(["pump"]))
+        types = dict(stage.fleet.thing_counts.types.samples(["pump"]))
         assert types["pump", "online"] == 100
-        groups = dict(stage.fleet.thing_groups.samples(["site", "hall", "money"]))
+        groups = dict(stage.fleet.thing_counts.groups.samples(["site", "hall", "money"]))
         assert groups["site", "online"] == groups["hall", "online"] == 100
         assert groups["money", "online"] == 0, "a billing group"
 

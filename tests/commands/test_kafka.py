@@ -20,7 +20,7 @@ def test_without_the_client_of_kafka_they_say_how_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     assert main([*command, "--config", write_config(tmp_path, SECTION)]) == 2
-    assert "pip install 'presenced[kafka]'" in capsys.readouterr().err
+    assert "pipx install --force '.[kafka]'" in capsys.readouterr().err
 
 
 def test_a_valid_configuration(tmp_path: Path) -> None:

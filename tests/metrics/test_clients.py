@@ -10,13 +10,13 @@ from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.series import series_blocks
 from presenced.pipeline import Pipeline
-from presenced.presence import PresenceRules, State
+from presenced.presence import ClientRule, PresenceRules, State
 from presenced.presence.record import Row
 from presenced.settings import MetricsSettings
 from registries import thing
 
 SETTINGS = MetricsSettings(max_clients=2, client_id_pattern=re.compile("(?P<kind>[ab])"))
-CLIENTS = ["a1", "a2", "b1", "b2", "c"]
+CLIENTS = ["a1", "a2", "b1", "b2", "c", "once"]
 STEPS = st.tuples(
     st.sampled_from(
         ["connect", "disconnect", "forget", "create", "delete", "wait", "found on", "found off"]
@@ -29,7 +29,12 @@ class Bench:
     """A fleet with client metrics; each step is a second later."""
 
     def __init__(self) -> None:
-        self.fleet = Fleet(PresenceRules(offline_delay=2.0, forget_offline_after=20.0))
+        rules = PresenceRules(
+            offline_delay=2.0,
+            forget_offline_after=20.0,
+            client_rules=[ClientRule("once", series=False)],
+        )
+        self.fleet = Fleet(rules)
         self.metrics = ClientMetrics(self.fleet, SETTINGS)
         self.pipeline = Pipeline(self.fleet, [self.metrics])
         self.now = 0

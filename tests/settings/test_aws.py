@@ -125,7 +125,7 @@ def test_a_missing_endpoint_is_one_problem(load):
             "data.iot-fips.ca-central-1.amazonaws.com",
             "ca-central-1",
             "aws",
-            "https://iot.ca-central-1.amazonaws.com",
+            "https://iot-fips.ca-central-1.amazonaws.com",
         ),
         (
             "vpce-0a1b-2c3d.data.iot.eu-west-1.vpce.amazonaws.com",
@@ -149,7 +149,7 @@ def test_a_missing_endpoint_is_one_problem(load):
             "a1b2-ats.iot.cn-north-1.api.amazonwebservices.com.cn",
             "cn-north-1",
             "aws-cn",
-            "https://iot.cn-north-1.amazonaws.com.cn",
+            "https://iot.cn-north-1.api.amazonwebservices.com.cn",
         ),
     ],
 )

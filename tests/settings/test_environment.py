@@ -10,8 +10,14 @@ VALUES = {
     "source": ("kafka", "kafka"),
     "mqtt.transport": ("aiomqtt", "aiomqtt"),
     "mqtt.endpoint": ("h", "h"),
-    "mqtt.auth": ("certificate", "certificate"),
     "mqtt.port": ("443", 443),
+    "mqtt.server_name": ("", None),
+    "mqtt.auth": ("certificate", "certificate"),
+    "mqtt.authorizer.name": ("", None),
+    "mqtt.authorizer.token_key_name": ("null", None),
+    "mqtt.authorizer.token_file": ("", None),
+    "mqtt.authorizer.signature_file": ("", None),
+    "mqtt.proxy_password_file": ("", None),
     "mqtt.client_id": ("0815", "0815"),
     "mqtt.username": ("yes", "yes"),
     "mqtt.password_file": ("/p", Path("/p")),
@@ -56,12 +62,16 @@ VALUES = {
     "presence.version_reset_after": ("2h", 7200),
     "presence.forget_offline_after": ("1d", 86400),
     "presence.ignore_clients": ("[]", ()),
+    "presence.clients": ("[]", ()),
+    "presence.status_topics": ("[]", ()),
+    "presence.thing_pattern": ("null", None),
     "aws.region": ("us-east-1", "us-east-1"),
     "aws.role_alias": ("", None),
     "aws.credentials_endpoint": ("null", None),
     "aws.thing_name": ("", None),
     "aws.iot_url": ("https://h", "https://h"),
     "aws.data_url": ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+    "aws.proxy_password_file": ("null", None),
     "reconcile.enabled": ("true", True),
     "reconcile.snapshot_every": ("1d", 86400),
     "reconcile.searches_per_second": ("0.5", 0.5),
@@ -89,8 +99,30 @@ VALUES = {
 
 
 def test_every_key_has_a_value_here():
-    keys = {key for key in KEYS if KEYS[key].kind != "section"}
-    assert keys == {*VALUES, "mqtt.password"}
+    keys = {key for key in KEYS if KEYS[key].kind != "section" and not KEYS[key].secret}
+    assert keys == {*VALUES}
+
+
+def test_secrets_may_come_from_the_environment(load):
+    secrets = {
+        "mqtt.password": "p",
+        "mqtt.proxy": "http://u:p@h:1",
+        "mqtt.authorizer.token": "t",
+        "mqtt.authorizer.signature": "s",
+        "aws.proxy": "http://u:p@h:2",
+    }
+    assert set(secrets) == {key for key in KEYS if KEYS[key].secret}
+    more = {
+        "PRESENCED_MQTT__AUTH": "custom",
+        "PRESENCED_MQTT__USERNAME": "u",
+        "PRESENCED_MQTT__AUTHORIZER__TOKEN_KEY_NAME": "k",
+    }
+    settings = load("", {variable(KEYS[key]): text for key, text in secrets.items()} | more)
+    for key, text in secrets.items():
+        value = settings
+        for part in key.split("."):
+            value = getattr(value, part)
+        assert value.get_secret_value() == text
 
 
 @pytest.mark.parametrize("key", VALUES)

@@ -27,7 +27,16 @@ def test_defaults_are_those_of_the_contract():
             "endpoint": "",
             "auth": "certificate",
             "port": 8883,
+            "server_name": None,
             "client_id": "presenced",
+            "authorizer": {
+                "name": None,
+                "token_key_name": None,
+                "token": None,
+                "token_file": None,
+                "signature": None,
+                "signature_file": None,
+            },
             "username": None,
             "password": None,
             "password_file": None,
@@ -39,6 +48,8 @@ def test_defaults_are_those_of_the_contract():
                 "refresh": 300.0,
                 "pkcs11": {"library": None, "token": None, "key": None, "pin_file": None},
             },
+            "proxy": None,
+            "proxy_password_file": None,
             "connections": [["$aws/events/#"]],
             "qos": 1,
             "keep_alive": 30.0,
@@ -72,6 +83,16 @@ def test_defaults_are_those_of_the_contract():
             "version_reset_after": 3600.0,
             "forget_offline_after": 30 * 86400.0,
             "ignore_clients": ["iotconsole-*"],
+            "clients": [
+                {
+                    "match": "$GEN/*",
+                    "offline_delay": None,
+                    "forget_offline_after": 600.0,
+                    "series": False,
+                }
+            ],
+            "status_topics": [],
+            "thing_pattern": None,
         },
         "aws": {
             "region": None,
@@ -80,6 +101,8 @@ def test_defaults_are_those_of_the_contract():
             "thing_name": None,
             "iot_url": None,
             "data_url": None,
+            "proxy": None,
+            "proxy_password_file": None,
         },
         "reconcile": {
             "enabled": False,

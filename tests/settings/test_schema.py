@@ -24,6 +24,10 @@ ACCEPTED = [
     "mqtt: {transport: aiomqtt, protocol: 3.1.1, username: u, password: p}",
     "mqtt: {protocol: 5, qos: 0, port: 443}",
     'mqtt: {connections: [["$aws/events/presence/#"], ["$aws/events/job/#"]]}',
+    "mqtt: {proxy: 'http://u@proxy:3128', proxy_password_file: p}",
+    "mqtt: {auth: custom, authorizer: {name: a, token_key_name: t, token: x, signature_file: s}}",
+    "mqtt: {transport: aiomqtt, server_name: broker.example}",
+    "aws: {proxy: 'http://u:p@proxy:3128'}",
     "source: sqs\nsqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/111122223333/q'}",
     "source: kafka\nmqtt:\nkafka: {bootstrap_servers: ['a:9092'], lease: 3s, instance_id: a-0}",
     "kafka: {security: {protocol: PLAINTEXT}}",
@@ -32,6 +36,10 @@ ACCEPTED = [
     "presence: {offline_delay: 0, timestamp_accuracy: 0s, version_reset_after: 1h30m}",
     "presence: {offline_delay: 0.5s, forget_offline_after: 1d2h3m4s5ms}",
     "presence: {offline_delay_by_reason: {CONNECTION_LOST: 30s, NEW_ONE: 0}}",
+    "presence: {clients: []}",
+    "presence: {status_topics: [{filter: a/+, client_id: '{1}', online: a, offline: b}]}",
+    "presence: {clients: [{match: 'a*', offline_delay: 0, series: false}, {match: b}]}",
+    "presence: {thing_pattern: '(?P<thing>.+?)(-jobs)?'}",
     'metrics: {client_id_pattern: "(?P<site>[a-z]+)-.*", max_clients: 0, per_client: false}',
     "metrics: {api: false}\nhistory: {clients: 0, per_client: 1}",
     "aws: {region: eu-west-1, iot_url: 'https://iot.example.com', data_url: 'http://[::1]:8443'}",
@@ -56,6 +64,9 @@ REJECTED = [
     "mqtt: {connections: ['a']}",
     "mqtt: {keep_alive: 30}",
     "mqtt: {client_id: 5}",
+    "mqtt: {auth: password}",
+    "mqtt: {authorizer: {key: x}}",
+    "mqtt: {proxy: {host: x}}",
     "source: amqp",
     "source: null",
     "sqs: {queue_url: 5}",
@@ -85,6 +96,9 @@ REJECTED = [
     "metrics: {per_client: 'yes'}",
     "metrics: {max_clients: -1}",
     "metrics: {api: 1}",
+    "presence: {clients: [{series: false}]}",
+    "presence: {clients: [{match: a, serie: false}]}",
+    "presence: {status_topics: [{filter: a/+}]}",
     "history: {clients: -1}",
     "history: {per_client: 0}",
     "log: {level: warn}",
@@ -137,7 +151,8 @@ def test_schema_describes_every_key():
             assert described["description"], name
             assert "\n" not in described["description"]
     names = [name for part in (schema, *schema["$defs"].values()) for name in part["properties"]]
-    assert sorted(names) == sorted(key.rpartition(".")[2] for key in KEYS)
+    entry_keys = [name for key in KEYS.values() for name in key.entry_keys]
+    assert sorted(names) == sorted([*(key.rpartition(".")[2] for key in KEYS), *entry_keys])
 
 
 def test_schema_shows_defaults_as_the_file_would():

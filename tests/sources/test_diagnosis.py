@@ -208,7 +208,7 @@ def ssl_error(reason):
         ("TLSV1_ALERT_UNKNOWN_CA", FaultReason.TLS_CLIENT_CERTIFICATE, "does not know the CA"),
         ("SSLV3_ALERT_CERTIFICATE_EXPIRED", FaultReason.TLS_CLIENT_CERTIFICATE, "expired"),
         ("SSLV3_ALERT_CERTIFICATE_REVOKED", FaultReason.TLS_CLIENT_CERTIFICATE, "revoked"),
-        ("SSLV3_ALERT_BAD_CERTIFICATE", FaultReason.TLS_CLIENT_CERTIFICATE, "bad"),
+        ("SSLV3_ALERT_BAD_CERTIFICATE", FaultReason.TLS_CLIENT_CERTIFICATE, "malformed"),
         ("TLSV1_ALERT_NO_APPLICATION_PROTOCOL", FaultReason.TLS, "by ALPN"),
         ("WRONG_VERSION_NUMBER", FaultReason.TLS, "does not speak TLS"),
         ("SOMETHING_NEW", FaultReason.TLS, "SOMETHING_NEW"),

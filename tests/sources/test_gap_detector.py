@@ -239,6 +239,15 @@ def test_a_connection_without_presence_leaves_no_client_unverified() -> None:
     assert watcher.all.held_at == math.inf
 
 
+def test_an_outage_of_status_topics_leaves_clients_unverified() -> None:
+    """Without lifecycle events their messages are all that tells of clients."""
+    filters = ("devices/+/status",)
+    watcher = watching(options(filters=filters, status_filters=filters))
+    watcher.outage(10.0, resumed=False)
+    assert watcher.gaps == {"session_lost": 1}
+    assert watcher.unverified == 1
+
+
 def test_connections_that_are_not_watched_are_left_alone() -> None:
     watcher = watching()
     watcher.all.up("stranger", resumed=False)

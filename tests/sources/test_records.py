@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from presenced.events.decode import decode
 from presenced.events.model import LifecycleEvent, Rejected
+from presenced.events.status import StatusDecoder, StatusTopic
 from presenced.sources.records import UnreadableRecordError, read_record
 
 TOPIC = "$aws/events/presence/connected/pump/7"
@@ -143,3 +144,19 @@ def test_a_payload_beside_its_topic_comes_back(topic, payload):
     read, raw = read_record(encoded({"topic": topic, "payload": payload}))
     assert read == topic
     assert json.loads(raw) == payload
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (encoded({"topic": "devices/a/status", "payload": "online"}), None),
+        (encoded({"topic": "devices/a/status", "payload": in_base64(b"online").decode()}), None),
+        (encoded({"state": "online", "topic": "devices/a/status"}), "/state"),
+        (encoded({"topic": "devices/a/status", "payload": {"state": "online"}}), "/state"),
+    ],
+)
+def test_status_messages_that_a_rule_sends(body, pointer):
+    topic, payload = read_record(body)
+    status = StatusTopic("devices/+/status", "{1}", "online", "offline", pointer)
+    event = StatusDecoder([status]).decode(topic, payload, retained=False)
+    assert (event.client_id, event.connected) == ("a", True)

@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 
+from presenced.settings.proxy import Proxy
 from presenced.sources.mqtt.connection_options import TlsFiles
 from source_harness import FILTER, running
 from waiting import until
@@ -94,6 +95,22 @@ def test_each_connection_takes_the_credentials_of_its_time(
             await until(lambda: harness.topics == ["$aws/events/between"])
             assert harness.status.connects == {"new": 1, "resumed": 1}
         assert set(endpoint.accepted) == {"old", "new"}
+
+    asyncio.run(scenario())
+
+
+def test_it_passes_a_proxy_and_so_does_its_diagnosis(certificates, endpoint_of, proxy_of):
+    endpoint, proxy = endpoint_of(), proxy_of()
+    by = Proxy("127.0.0.1", proxy.port, "mqtt.proxy")
+
+    async def scenario():
+        async with connecting(certificates, endpoint, auth="sigv4", proxy=by) as harness:
+            await until(lambda: harness.ready)
+            assert proxy.tunnels == 1
+            endpoint.expired.add(TOKEN)
+            await asyncio.to_thread(endpoint.end_connections)
+            await until(lambda: harness.failures().get("credentials"))
+            assert "session token has expired" in harness.status.fault.detail
 
     asyncio.run(scenario())
 

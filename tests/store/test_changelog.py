@@ -234,6 +234,8 @@ def test_a_row_of_a_newer_presenced_is_read_without_its_new_columns() -> None:
         (b'["clients","b"]', b"x"),
         (b'["clients","b"]', b'["b"]'),
         (b'["counted_disconnects",3]', b'"x"'),
+        (b'["counted_disconnects","x"]', b"[1]"),
+        (b'["arrivals","a"]', b'"x"'),
     ],
 )
 def test_records_of_others_are_counted_and_survived(record: Record) -> None:

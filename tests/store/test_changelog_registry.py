@@ -35,7 +35,7 @@ class Partition(FleetProcess):
         self.pipeline.replace_registry(self.changelog.registry_of(records.items()))
 
     def in_group(self, name: str) -> dict[State, int]:
-        counts = self.fleet.thing_groups.samples([name])
+        counts = self.fleet.thing_counts.groups.samples([name])
         return {State(state): number for (_, state), number in counts if number}
 
 

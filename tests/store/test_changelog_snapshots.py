@@ -49,3 +49,13 @@ def test_a_transaction_that_failed_is_made_up_for() -> None:
     assert failed is not None
     owner.changelog.failed(failed)
     assert Owner(owner.take()).snapshots.past.gap_at == 1.0
+
+
+def test_damaged_past_snapshots_are_counted_and_survived() -> None:
+    first = Owner({})
+    first.snapshots.past = PastSnapshots(began=1.0)
+    records = first.take()
+    (key,) = (key for key in records if b"snapshots" in key)
+    owner = Owner(records | {key: b'["snapshots","damage"]'})
+    assert owner.snapshots.past == PastSnapshots()
+    assert owner.changelog.counts.failures["corrupt"] == 1

@@ -438,6 +438,6 @@ def test_daemons_that_share_a_queue_notice(sqs, queue, daemons):
                     assert stage.source.warnings == []
                 else:
                     (warning,) = stage.source.warnings
-                    assert "another program seems to receive from the queue" in warning
+                    assert "another consumer seems to read queue" in warning
 
     asyncio.run(scenario())

@@ -2,12 +2,11 @@
 
 import os
 import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
 from brokers import free_port
-from debian import call
+from debian import call, release_python
 from installations import copy_clone
 from waiting import wait_for
 
@@ -15,13 +14,13 @@ from waiting import wait_for
 def test_pipx_installs_the_wheel_and_the_demo_runs(tmp_path: Path) -> None:
     clone = copy_clone(tmp_path / "clone")
     call(
-        *(sys.executable, "-m", "build", "--no-isolation", "--wheel"),
+        *(release_python(), "-m", "build", "--no-isolation", "--wheel"),
         *("--outdir", str(tmp_path), str(clone)),
     )
     (wheel,) = tmp_path.glob("*.whl")
     home, commands = tmp_path / "pipx", tmp_path / "bin"
     environment = {**os.environ, "PIPX_HOME": str(home), "PIPX_BIN_DIR": str(commands)}
-    call(sys.executable, "-m", "pipx", "install", f"{wheel}[demo]", env=environment)
+    call(release_python(), "-m", "pipx", "install", f"{wheel}[demo]", env=environment)
     port = free_port()
     demo = subprocess.Popen(
         [commands / "presenced", "demo", "--listen", f"127.0.0.1:{port}"],

@@ -35,7 +35,9 @@ from presenced.aws.transport import (
     client_tls,
     timed_out,
 )
-from presenced.settings import AwsEndpoints, Settings, aws_endpoints
+from presenced.settings import AwsEndpoints, Settings, aws_endpoints, read_aws_proxy
+from presenced.settings.proxy import Proxy
+from presenced.settings.sqs import MAX_RECEIVERS
 from presenced.system.loop import Clocks
 
 T = TypeVar("T")
@@ -272,9 +274,12 @@ def open_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> Aw
 
 
 def open_queue_client(settings: Settings, counts: RequestCounts, clocks: Clocks) -> AwsClient:
-    """Return a client for the queue of the settings, with a connection for each receiver."""
+    """Return a client for the queue of the settings.
+
+    It has a connection for each receiver, however many there are after a reload.
+    """
     counts.expect(QUEUE_OPERATIONS)
-    size = POOL_SIZE + settings.sqs.receivers
+    size = POOL_SIZE + MAX_RECEIVERS
     return _open(settings, settings.queue_region, size, counts, clocks)
 
 
@@ -291,11 +296,15 @@ def _open(
     return AwsClient(
         replace(endpoints, region=region or endpoints.region),
         open_credentials(settings, counts, clocks),
-        Transport(partial(client_tls, ca), clocks.wall, pool_size),
+        Transport(partial(client_tls, ca), clocks.wall, pool_size, _proxy_loader(settings)),
         Budgets(settings.reconcile, clocks.monotonic),
         counts,
         clocks,
     )
+
+
+def _proxy_loader(settings: Settings) -> Callable[[], Proxy | None]:
+    return partial(read_aws_proxy, settings.aws, settings.mqtt)
 
 
 def open_credentials(settings: Settings, counts: RequestCounts, clocks: Clocks) -> CredentialsCache:
@@ -314,6 +323,7 @@ def open_credentials(settings: Settings, counts: RequestCounts, clocks: Clocks) 
             role_alias=aws.role_alias,
             thing_name=aws.thing_name,
             files=files,
+            load_proxy=_proxy_loader(settings),
             clocks=clocks,
             count=partial(counts.count, ASSUME_ROLE),
         )

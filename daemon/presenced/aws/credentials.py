@@ -23,6 +23,7 @@ from presenced.aws.errors import AwsError, Cause, policy_statement
 from presenced.aws.refusals import THROTTLED, clock_ahead, clock_texts
 from presenced.aws.transport import HttpAnswer, HttpRequest, Transport, client_tls, timed_out
 from presenced.settings.certificates import PemFiles
+from presenced.settings.proxy import Proxy
 from presenced.settings.values import format_duration
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
@@ -67,6 +68,7 @@ def no_credentials_yet(operation: str, seconds: float) -> AwsError:
         f"there were no credentials within {format_duration(seconds)}",
         "Check the source of the credentials: aws.credentials_endpoint, or the role of the "
         "container or EC2 instance",
+        sent=False,
     )
 
 
@@ -163,9 +165,9 @@ class _Document(msgspec.Struct):
 class RoleAliasProvider:
     """Exchanges the client certificate for credentials of the role behind a role alias.
 
-    `url` is that of the role alias at the credential provider. The certificate files are read each
-    time, so that renewed ones are used. `count` is called with the error of each request, None if
-    it succeeded.
+    `url` is that of the role alias at the credential provider. The certificate files and the proxy
+    are read each time, so that renewed ones are used. `count` is called with the error of each
+    request, None if it succeeded.
     """
 
     def __init__(
@@ -176,12 +178,14 @@ class RoleAliasProvider:
         role_alias: str,
         thing_name: str,
         files: PemFiles,
+        load_proxy: Callable[[], Proxy | None],
         clocks: Clocks,
         count: Callable[[AwsError | None], None],
     ) -> None:
         self._region = region
         self._role_alias = role_alias
         self._files = files
+        self._load_proxy = load_proxy
         self._clocks = clocks
         self._count = count
         self._request = HttpRequest(
@@ -206,7 +210,9 @@ class RoleAliasProvider:
     async def _exchange(self) -> HttpAnswer:
         files = self._files
         transport = Transport(
-            partial(client_tls, files.ca, files.cert, files.key), self._clocks.wall
+            partial(client_tls, files.ca, files.cert, files.key),
+            self._clocks.wall,
+            load_proxy=self._load_proxy,
         )
         try:
             async with asyncio.timeout(_TIMEOUT):
@@ -299,6 +305,7 @@ class DefaultChainProvider:
                 f" files, the container or the instance ({error.name})",
                 "Set aws.role_alias, or the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,"
                 " or give this machine a role",
+                sent=False,
             ) from None
         signer = auth.AwsCredentialsProvider.new_static(  # type: ignore[no-untyped-call]
             found.access_key_id, found.secret_access_key, found.session_token

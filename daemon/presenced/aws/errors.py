@@ -2,6 +2,7 @@
 
 import json
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Literal, get_args
 
 from presenced.settings.partitions import partition_of
@@ -51,6 +52,7 @@ class AwsError(Exception):
     `operation` is AWS's name of it, such as SearchIndex. `permission` is the one that is missing,
     such as iot:SearchIndex. `clock_ahead` is how many seconds this machine's clock is ahead of
     AWS's, None if the answer does not tell. `status` is that of the answer, None without one.
+    `sent` is whether the request, or part of it, may have reached the server.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class AwsError(Exception):
         status: int | None = None,
         permission: str | None = None,
         clock_ahead: float | None = None,
+        sent: bool = True,
     ) -> None:
         super().__init__(cause, operation, detail, remedy)
         self.cause = cause
@@ -72,6 +75,7 @@ class AwsError(Exception):
         self.status = status
         self.permission = permission
         self.clock_ahead = clock_ahead
+        self.sent = sent
 
     def __str__(self) -> str:
         text = f"{self.operation}: {self.detail}"
@@ -81,6 +85,17 @@ class AwsError(Exception):
     def may_pass(self) -> bool:
         """Whether the same request may succeed a moment later."""
         return self.cause in _MAY_PASS
+
+    @property
+    def may_have_run(self) -> bool:
+        """Whether AWS may have carried out the request although it failed.
+
+        A refusal (status 4xx) proves that it has not. Other statuses do not: those of 5xx may come
+        from a proxy that has lost AWS's answer.
+        """
+        if self.status is None:
+            return self.sent
+        return not HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
     @property
     def result(self) -> Result:

@@ -13,6 +13,7 @@ from presenced.aws.snapshot_driver import SnapshotDriver
 from presenced.fleet import Fleet
 from presenced.presence.lookups import LookupBudget
 from presenced.settings import Settings
+from presenced.settings.connection_secrets import aws_proxy_choice
 from presenced.system.loop import Clocks
 
 
@@ -146,4 +147,5 @@ class Reconciler:
 def _asked_with(settings: Settings) -> tuple[object, ...]:
     """Return what a client for requests is made of."""
     endpoint, queue_url = settings.mqtt_endpoint, settings.sqs.queue_url
-    return settings.aws, settings.reconcile, settings.tls_files, endpoint, queue_url
+    proxy = aws_proxy_choice(settings.aws, settings.mqtt)
+    return settings.aws, settings.reconcile, settings.tls_files, endpoint, queue_url, proxy

@@ -18,7 +18,8 @@ class PastSnapshots(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Times are in seconds since the epoch. `began`, `ended` and `things`, their number, are of the
     last complete snapshot, `settled_began` is of the last one that settled; None if there was none.
-    `gap_at` is the end of the last gap in the events, 0 if there was none.
+    `gap_at` is the end of the last gap in the events, 0 if there was none. `first_began` is of the
+    first complete snapshot: what was before it is in doubt as after a gap.
     """
 
     began: float | None = None
@@ -26,13 +27,15 @@ class PastSnapshots(msgspec.Struct, frozen=True, omit_defaults=True):
     things: int = 0
     settled_began: float | None = None
     gap_at: float = 0.0
+    first_began: float | None = None
 
     def with_end(
         self, began: float, ended: float, things: int, *, settled: bool
     ) -> "PastSnapshots":
         """Return it with one more complete snapshot."""
         settled_began = max(began, self.settled_began or 0.0) if settled else self.settled_began
-        return PastSnapshots(began, ended, things, settled_began, self.gap_at)
+        first_began = began if self.first_began is None else self.first_began
+        return PastSnapshots(began, ended, things, settled_began, self.gap_at, first_began)
 
     def with_gap(self, at: float) -> "PastSnapshots":
         """Return it with a gap that ended at `at`."""
@@ -44,7 +47,7 @@ class PastSnapshots(msgspec.Struct, frozen=True, omit_defaults=True):
         `accuracy` is T in seconds.
         """
         if self.settled_began is None:
-            return max(self.gap_at, self.began or 0.0)
+            return max(self.gap_at, self.first_began or 0.0)
         return None if self.settles(self.gap_at, accuracy) else self.gap_at
 
     def settles(self, gap_at: float, accuracy: float) -> bool:

@@ -6,12 +6,11 @@ Redirects are not followed: a signature is for one host.
 import asyncio
 import errno
 import ssl
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -20,8 +19,12 @@ from presenced.aws.errors import AwsError, Cause
 from presenced.settings import SettingsError
 from presenced.settings.certificates import load_authorities, load_pair
 from presenced.settings.files import FileSnapshot
+from presenced.settings.problems import InvalidValue
+from presenced.settings.proxy import HTTPS_PROXY, Proxy, environment_proxy, is_exempt, refusal
 from presenced.settings.values import format_duration, is_loopback
 from presenced.system.loop import in_thread
+
+T = TypeVar("T")
 
 MAX_BODY = 16 << 20
 """Bytes of an answer; a page of SearchIndex with 100 large things has less than 2 MB."""
@@ -87,8 +90,10 @@ def client_tls(
 class Transport:
     """Sends requests over a pool of connections that belongs to one event loop.
 
-    `load_tls` is called in a thread before the first request; it may raise OSError
-    and SettingsError. `pool_size` limits the connections; further requests wait for one.
+    `load_tls` and `load_proxy` are called in a thread before the first request, the second again
+    after the proxy has refused; they may raise SettingsError, the first one OSError too. Without a
+    proxy of the settings the environment names it. `pool_size` limits the connections; further
+    requests wait for one.
     """
 
     def __init__(
@@ -96,8 +101,12 @@ class Transport:
         load_tls: Callable[[], ssl.SSLContext],
         wall: Callable[[], float],
         pool_size: int = POOL_SIZE,
+        load_proxy: Callable[[], Proxy | None] = lambda: None,
     ) -> None:
         self._load_tls = load_tls
+        self._load_proxy = load_proxy
+        self._proxy: Proxy | None = None
+        self._proxy_loaded = False
         self._wall = wall
         self._pool_size = pool_size
         self._opening = asyncio.Lock()
@@ -109,7 +118,8 @@ class Transport:
         Waits without a limit of its own. Raises AwsError if there is no answer or if it is too
         large.
         """
-        session, proxy = await self._pool(request), _proxy(request.url)
+        session = await self._pool(request)
+        proxy = _proxy_for(request, self._proxy)
         try:
             async with session.request(
                 request.method,
@@ -118,7 +128,7 @@ class Transport:
                 data=request.body,
                 allow_redirects=False,
                 skip_auto_headers=_AUTOMATIC_HEADERS,
-                proxy=proxy.url if proxy else None,
+                proxy=f"{proxy.scheme}://{proxy.address}" if proxy else None,
                 proxy_headers=proxy.headers if proxy else None,
             ) as response:
                 body = bytearray()
@@ -128,8 +138,10 @@ class Transport:
                         raise _too_large(request)
                 return HttpAnswer(response.status, response.headers, bytes(body), self._wall())
         except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error, aiohttp.ClientHttpProxyError):
+                self._proxy_loaded = False  # its password may have been changed
             # Without the cause: texts of aiohttp hold the address of the proxy, with its password.
-            raise network_error(error, request, proxied=proxy is not None) from None
+            raise network_error(error, request, proxy) from None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -140,7 +152,7 @@ class Transport:
     async def _pool(self, request: HttpRequest) -> aiohttp.ClientSession:
         async with self._opening:
             if self._session is None:
-                tls = await self._tls(request)
+                tls = await _loaded(self._load_tls, "the files of mqtt.tls", request)
                 self._session = aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(ssl=tls, limit=self._pool_size),
                     cookie_jar=aiohttp.DummyCookieJar(),
@@ -148,39 +160,43 @@ class Transport:
                     # aiohttp would read .netrc with the environment's proxies.
                     trust_env=False,
                 )
+            if not self._proxy_loaded:
+                self._proxy = await _loaded(self._load_proxy, "the proxy", request)
+                self._proxy_loaded = True
             return self._session
 
-    async def _tls(self, request: HttpRequest) -> ssl.SSLContext:
-        try:
-            return await in_thread(self._load_tls, name="aws-certificates")
-        except (OSError, SettingsError) as error:
-            raise AwsError(
-                Cause.TLS,
-                request.operation,
-                f"the files of mqtt.tls cannot be used ({error})",
-                "`presenced check` names what is wrong with them",
-            ) from error
+
+async def _loaded(load: Callable[[], T], what: str, request: HttpRequest) -> T:
+    """Return what is loaded from files; raises AwsError if they cannot be used."""
+    try:
+        return await in_thread(load, name="aws-files")
+    except (OSError, SettingsError) as error:
+        raise AwsError(
+            Cause.TLS,
+            request.operation,
+            f"{what} cannot be used ({error})",
+            "`presenced check` names what is wrong with them",
+            sent=False,
+        ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Proxy:
-    url: URL
-    headers: dict[str, str] = field(repr=False)
+def _proxy_for(request: HttpRequest, configured: Proxy | None) -> Proxy | None:
+    """Return the configured proxy, or that of the environment, or None if there is to be none.
 
-
-def _proxy(address: str) -> _Proxy | None:
-    """Return the proxy that the environment names for an address, as curl and boto3 read it."""
-    url = urlsplit(address)
+    There is none for http://, which only this machine itself may be asked by (`aws.iot_url`). That
+    of the environment is not used for this machine at all. Raises AwsError if it cannot be used.
+    """
+    url = urlsplit(request.url)
     host = url.hostname or ""
-    found = getproxies().get(url.scheme)
-    if not found or is_loopback(host) or proxy_bypass(url.netloc):
+    if url.scheme == "http" or is_exempt(host, url.port or 443):
         return None
-    proxy = URL(found if "://" in found else f"http://{found}")
-    headers = {}
-    if proxy.user is not None:
-        login = f"{proxy.user}:{proxy.password or ''}".encode()
-        headers["Proxy-Authorization"] = f"Basic {b64encode(login).decode()}"
-    return _Proxy(proxy.with_user(None), headers)
+    if configured is not None or is_loopback(host):
+        return configured
+    try:
+        return environment_proxy()
+    except InvalidValue as error:
+        detail = f"the environment variable {HTTPS_PROXY} {error}"
+        raise AwsError(Cause.UNREACHABLE, request.operation, detail) from None
 
 
 def timed_out(request: HttpRequest, seconds: float) -> AwsError:
@@ -202,17 +218,18 @@ def _too_large(request: HttpRequest) -> AwsError:
     )
 
 
-def network_error(error: Exception, request: HttpRequest, *, proxied: bool) -> AwsError:
+def network_error(error: Exception, request: HttpRequest, proxy: Proxy | None) -> AwsError:
     """Return the error of a request without a complete answer, whatever aiohttp raised."""
     address, check = request.address, f"Check {request.address_key}"
-    between = "the proxy that HTTPS_PROXY names" if proxied else "the firewalls in between"
-    remedy = f"{check}, the network and {between}"
+    remedy = f"{check}, the network and {proxy.key if proxy else 'the firewalls in between'}"
     match error:
-        case aiohttp.ClientHttpProxyError():
+        case aiohttp.ClientHttpProxyError() if proxy:
             cause = Cause.UNREACHABLE
-            detail = f"the proxy does not connect to {address} (HTTP status {error.status})"
-        case aiohttp.ClientProxyConnectionError():
-            cause, detail = Cause.UNREACHABLE, f"the proxy {_reason(error.os_error)}"
+            _, detail, remedy = refusal(proxy, error.status, address)
+        case aiohttp.ClientProxyConnectionError() if proxy:
+            cause = Cause.UNREACHABLE
+            detail = f"the proxy at {proxy.address} {_reason(error.os_error)}"
+            remedy = f"Check {proxy.key}, that the proxy runs, and the firewalls in between"
         case aiohttp.ClientConnectorDNSError():
             cause, detail = Cause.NAME_RESOLUTION, f"the name {error.host} cannot be resolved"
             remedy = f"{check} and the name servers of this machine"
@@ -242,7 +259,9 @@ def network_error(error: Exception, request: HttpRequest, *, proxied: bool) -> A
         case _:
             cause = Cause.UNREACHABLE
             detail = f"{address} closed the connection instead of answering"
-    return AwsError(cause, request.operation, detail, remedy)
+    # A request is sent once there is a connection, with TLS and through the proxy if need be.
+    sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError)
+    return AwsError(cause, request.operation, detail, remedy, sent=sent)
 
 
 def _reason(error: OSError) -> str:

@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from presenced.commands.output import DONE, WRONG, print_error
-from presenced.settings import Problem, SettingsError, load_settings
+from presenced.settings import MqttSettings, Problem, SettingsError, load_settings
+from presenced.settings.authorizer import masked_user_name
 from presenced.settings.credential_files import certificate_problems, password_problems
 from presenced.settings.problems import Kind
 from presenced.sources.kafka.installed import missing_client
+from presenced.sources.mqtt.connection_options import ALPN_PORT, ConnectionOptions
+from presenced.sources.mqtt.options import source_options
 from presenced.web.protection import read_protection
 
 
@@ -24,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
         *([missing] if missing else []),
         *certificate_problems(settings, now=datetime.now(UTC)),
         *password_problems(settings),
+        *_authorizer_problems(settings.mqtt_source),
         *_web_problems(settings.metrics.web_config),
         *_state_problems(settings.state.path),
     ]
@@ -42,7 +46,28 @@ def run(options: argparse.Namespace) -> int:
             "The private key is in hardware, which is not asked here: `presenced doctor` does it."
         )
     print(f"{options.config} is valid.")
+    if settings.mqtt_source and settings.mqtt_source.auth == "custom":
+        print(_authorizer_request(source_options(settings, settings.mqtt_source)[0]))
     return DONE
+
+
+def _authorizer_problems(mqtt: MqttSettings | None) -> list[Problem]:
+    if mqtt is None or mqtt.auth != "custom" or mqtt.port == ALPN_PORT:
+        return []
+    message = (
+        f"is not {ALPN_PORT}: on other ports AWS IoT Core asks a custom authorizer only if the"
+        " domain configuration has the authentication type CUSTOM_AUTH and the application protocol"
+        " SECURE_MQTT"
+    )
+    return [Problem(key="mqtt.port", value=str(mqtt.port), message=message, severity="warning")]
+
+
+def _authorizer_request(options: ConnectionOptions) -> str:
+    """Return what AWS IoT Core gets of a client with a custom authorizer, without secrets."""
+    alpn = f"the ALPN protocol {options.alpn[0]}" if options.alpn else "no ALPN protocol"
+    password = "a password" if options.password else "no password"
+    user_name = masked_user_name(options.username or "")
+    return f"It sends {alpn} to {options.address}, the user name {user_name} and {password}."
 
 
 def _web_problems(web_config: Path | None) -> Sequence[Problem]:

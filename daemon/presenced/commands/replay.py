@@ -19,14 +19,13 @@ from presenced.commands.recorded_answers import (
     read_answers,
 )
 from presenced.events.message import Message
-from presenced.fleet import Fleet
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import FleetSources, MetricSources
 from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import State, Transition
 from presenced.presence.lookups import LookupBudget
-from presenced.service.build import client_filter, presence_rules
+from presenced.service.build import new_fleet, status_topics
 from presenced.settings import Settings, load_settings
 from presenced.sources.recording import read_recording
 from presenced.system import log
@@ -76,9 +75,11 @@ class Replay:
     ) -> None:
         self._out = out
         self._shown = shown
-        self._fleet = Fleet(presence_rules(settings.presence), client_filter(settings))
+        self._fleet = new_fleet(settings)
         self._metrics = ClientMetrics(self._fleet, settings.metrics)
-        self._pipeline = Pipeline(self._fleet, [self._metrics, self])
+        self._pipeline = Pipeline(
+            self._fleet, [self._metrics, self], status_topics=status_topics(settings.presence)
+        )
         self._transport = settings.transport
         self._reconcile = reconcile = settings.reconcile
         if reconcile.enabled:

@@ -1,7 +1,7 @@
 """Typed events, one class for each family of AWS IoT Core event messages.
 
 Families and types are those of the topics below `$aws/events/` ("Event messages" and "Lifecycle
-events" in the AWS IoT developer guide).
+events" in the AWS IoT developer guide), and `status` for the topics of `presence.status_topics`.
 """
 
 from enum import StrEnum
@@ -50,6 +50,7 @@ EVENT_TYPES = MappingProxyType(
     {
         "presence": ("connected", "disconnected", "connect_failed"),
         "subscriptions": ("subscribed", "unsubscribed"),
+        "status": ("online", "offline"),
         "thing": _CHANGED,
         "thing_type": _CHANGED,
         "thing_type_association": _LINKED,
@@ -137,6 +138,19 @@ class SubscriptionEvent(Event, kw_only=True, gc=False):
     client_id: str
     session: str | None = None
     thing_name: str | None = None
+
+
+class StatusEvent(Event, kw_only=True, gc=False):
+    """A client, or its Last Will, published on its status topic whether it is online.
+
+    A `retained` message is the latest one of its topic, sent because of a new subscription: a state
+    without a time (MQTT 5 section 3.3.1.3). `timestamp` is always None.
+    """
+
+    family = "status"
+    client_id: str
+    connected: bool
+    retained: bool = False
 
 
 class RegistryEvent(Event, kw_only=True):

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from presenced.fleet import Fleet, NamePatterns, Partition
+from presenced.fleet import Fleet, Partition
 from presenced.metrics.classes import ClassCounts
 from presenced.metrics.series import ClientSeries
 from presenced.pipeline import Batch
 from presenced.presence import Client, ClientChange, State
+from presenced.presence.name_patterns import NamePatterns
 from presenced.settings import MetricsSettings
 
 _UNKNOWN = State.UNKNOWN  # as a global: see `State`

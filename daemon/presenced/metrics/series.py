@@ -54,7 +54,8 @@ class ClientSeries:
     The first `max_clients` clients have series, in the order in which they were first known to be
     online or offline. Further clients wait until one is forgotten. A client that is only known to
     have been offline from AWS's record (`Client.has_record_only`) gives its place to one that has
-    events. A client ID of more than 128 bytes has no series. If `per_client` is False, no client
+    events. A client ID of more than 128 bytes has no series, and neither has a client whose rule
+    says so. If `per_client` is False, no client
     has. The named groups of `client_id_pattern` become labels; `thing_attributes` become labels of
     `iot_client_info`.
 
@@ -81,6 +82,7 @@ class ClientSeries:
         # Those with a place but no sample of a last transition, in the order of arrival.
         self._without_transition: dict[str, None] = {}
         self._waiting = WaitingClients(fleet.presence.clients)
+        self._left_out: dict[str, Client] = {}  # by their rules
         self._log = get_logger("presenced.metrics")
         self._throttled = ThrottledLogger(self._log)
 
@@ -89,17 +91,25 @@ class ClientSeries:
         """How many clients have series of their own."""
         return len(self._places)
 
+    @property
+    def left_out(self) -> int:
+        """How many clients have no series because of their rules."""
+        return len(self._left_out)
+
     def clients(self) -> Iterator[Client]:
-        """Yield the clients with series and those that wait, in the order of their arrival."""
+        """Yield the clients with series, those that wait, and those left out, each as they came."""
         known = self._fleet.presence.clients
         yield from (known[client_id] for client_id in self._places if client_id in known)
         yield from self._waiting
+        yield from self._left_out.values()
 
     def add(self, client: Client) -> None:
         """Render a client that is known to be online or offline, or let it wait for a place."""
         if not self.enabled:
             return
-        if is_long(client.client_id):
+        if client.rule is not None and not client.rule.series:
+            self._left_out[client.client_id] = client
+        elif is_long(client.client_id):
             self._throttled.warning(
                 "client ID too long for series of its own; totals count the client",
                 client_id=client.client_id[:MAX_ID_BYTES],
@@ -142,7 +152,9 @@ class ClientSeries:
             successor = self._waiting.pop()
             if successor is not None:
                 self._render(successor)
-        elif client.state is not State.UNKNOWN:
+        elif (
+            self._left_out.pop(client.client_id, None) is None and client.state is not State.UNKNOWN
+        ):
             self._waiting.forgot(client)
 
     @property

@@ -10,6 +10,7 @@ from presenced.presence.client import (
     State,
     Transition,
 )
+from presenced.presence.client_rules import ClientRule
 from presenced.presence.counts import Distribution, PresenceCounts
 from presenced.presence.machine import Presence
 from presenced.presence.ordering import OrderingRules, PresenceRules
@@ -18,6 +19,7 @@ __all__ = [
     "Client",
     "ClientChange",
     "ClientEvent",
+    "ClientRule",
     "Distribution",
     "Effect",
     "ForgetReason",

@@ -8,10 +8,20 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from presenced.events.model import ConnectFailedEvent, LifecycleEvent, SubscriptionEvent
+from presenced.events.model import (
+    ConnectFailedEvent,
+    LifecycleEvent,
+    StatusEvent,
+    SubscriptionEvent,
+)
+from presenced.presence.client_rules import ClientRule
 
-ClientEvent = LifecycleEvent | ConnectFailedEvent | SubscriptionEvent
+ClientEvent = LifecycleEvent | ConnectFailedEvent | SubscriptionEvent | StatusEvent
 """The events of one client."""
+
+StateSource = Literal["lifecycle", "record", "status", "subscription"]
+"""What decides the state of a client: lifecycle events, AWS's record, status messages, or a
+subscription of a client without any of these."""
 
 ForgetReason = Literal["expired", "thing_deleted", "requested"]
 
@@ -96,12 +106,15 @@ class Client(msgspec.Struct, gc=False, eq=False):
     an online one the time of its last transition. `transition` is the time of the last transition,
     None before the first: a client that was offline when it was first known has had none.
     `deadline` is the monotonic time at which a pending client goes offline, `offline_at` the one at
-    which an offline client did. `thing_name` is the thing that lifecycle events name for it, None
-    if the client ID is the thing's name. `gap_epoch` is how many gaps in the received events there
-    had been when the client was last verified.
+    which an offline client did. `thing_name` is the thing that its events name, None if that is the
+    one of its client ID or if they name none. `matched_thing` is the one that `thing_pattern` finds
+    in the client ID, None if it does not match or the client is unknown. `gap_epoch` is how many
+    gaps in the received events there had been when the client was last verified.
     `adopted` if its state and `timestamp` are those of AWS's record, which has neither version nor
     session. `replaced` are the connections whose disconnect is awaited, and `ambiguous` the events
-    whose order is not certain; None if there are none, as for nearly all clients.
+    whose order is not certain; None if there are none, as for nearly all clients. `rule` is what is
+    different for the client by its ID. `status_at` is the monotonic time at which its last status
+    message was received; None once a lifecycle event decides.
     """
 
     client_id: str
@@ -119,6 +132,9 @@ class Client(msgspec.Struct, gc=False, eq=False):
     adopted: bool = False
     replaced: dict[EventStamp, ReplacedConnection] | None = None
     ambiguous: AmbiguousOrder | None = None
+    matched_thing: str | None = None
+    rule: ClientRule | None = None
+    status_at: float | None = None
 
     @property
     def connected(self) -> bool:
@@ -134,9 +150,21 @@ class Client(msgspec.Struct, gc=False, eq=False):
         return self.timestamp != _NO_EVENT
 
     @property
+    def source(self) -> StateSource | None:
+        """What decides its state; None if it is unknown."""
+        if self.has_event:
+            return "record" if self.adopted else "lifecycle"
+        if self.state is State.UNKNOWN:
+            return None
+        return "subscription" if self.status_at is None else "status"
+
+    @property
     def has_record_only(self) -> bool:
-        """Whether it was offline when first known, by AWS's record, and no event came since."""
-        return self.adopted and self.transition is None
+        """Whether it was offline when first known, and no event came since.
+
+        That is by AWS's record, or by a retained status message.
+        """
+        return self.transition is None and (self.adopted or self.status_at is not None)
 
     @property
     def session(self) -> str | None:
@@ -151,7 +179,12 @@ class Client(msgspec.Struct, gc=False, eq=False):
     @property
     def thing(self) -> str:
         """The name of the thing that it belongs to, if there is one of that name."""
-        return self.thing_name or self.client_id
+        return self.thing_name or self.matched_thing or self.client_id
+
+    @property
+    def names_thing(self) -> bool:
+        """Whether its events or `thing_pattern` name its thing."""
+        return self.thing_name is not None or self.matched_thing is not None
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False):

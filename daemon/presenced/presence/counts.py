@@ -49,6 +49,7 @@ class PresenceCounts:
         self.adopted = dict.fromkeys(State, 0)
         self.corrections: Counter[tuple[State, str]] = Counter()
         self.offline_prevented = 0
+        self.status_contradictions = {"online": 0, "offline": 0}
         self.session_duration = Distribution(_SESSION_BUCKETS)
         self.offline_duration = Distribution(_OFFLINE_BUCKETS)
 

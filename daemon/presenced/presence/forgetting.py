@@ -1,12 +1,15 @@
 """Forgetting clients that are offline for long, and what is kept of those that were forgotten."""
 
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any
 
 from presenced.presence.client import Client
+from presenced.presence.client_rules import ClientRule
 from presenced.presence.deadlines import REBUILD_ABOVE, Deadlines
+from presenced.presence.ordering import PresenceRules
 
 MAX_FORGOTTEN = 20_000
 """How many forgotten clients of a fleet are remembered."""
@@ -120,6 +123,62 @@ class OfflineClients:
         heapify(heap)
         self._out_of_order = heap
         self._dead = 0
+
+
+class OfflineQueues:
+    """Offline clients, in one queue for each duration that clients may be offline."""
+
+    def __init__(self, deadlines: Deadlines[Any], rules: PresenceRules) -> None:
+        self._deadlines = deadlines
+        # That of clients without a duration of their own, and the others by their duration.
+        self._queue = OfflineClients(deadlines, rules.forget_offline_after)
+        self._queues: dict[float, OfflineClients] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._all))
+
+    @property
+    def scheduled(self) -> int:
+        """How many deadlines the clients have together: one for each queue at most."""
+        return sum(queue.deadline is not None for queue in self._all)
+
+    def add(self, client: Client, at: float) -> None:
+        """Add a client as `OfflineClients.add` does."""
+        queue = self._queue if client.rule is None else self._queue_of(client)
+        queue.add(client, at)
+
+    def discard(self, client: Client) -> None:
+        """Remove a client, if it is there."""
+        if client.offline_at is not None:
+            queue = self._queue if client.rule is None else self._queue_of(client)
+            queue.discard(client)
+
+    def use_rules(self, rules: PresenceRules) -> None:
+        """Replace the rules, those of clients aside."""
+        self._queue.forget_after(rules.forget_offline_after)
+
+    def use_rule(self, client: Client, rule: ClientRule | None) -> None:
+        """Replace the rule of a client, which has been offline as long as before."""
+        at = client.offline_at
+        self.discard(client)
+        client.rule = rule
+        if at is not None:
+            self.add(client, at)
+
+    @property
+    def _all(self) -> Iterator[OfflineClients]:
+        yield self._queue
+        yield from self._queues.values()
+
+    def _queue_of(self, client: Client) -> OfflineClients:
+        rule = client.rule
+        if rule is None or rule.forget_offline_after is None:
+            return self._queue
+        after = rule.forget_offline_after
+        queue = self._queues.get(after)
+        if queue is None:
+            queue = self._queues[after] = OfflineClients(self._deadlines, after)
+        return queue
 
 
 class ForgottenClients(OrderedDict[str, Client]):

@@ -27,6 +27,7 @@ from presenced.presence.lookups import Lookups
 from presenced.presence.merging import RecordMerger
 from presenced.presence.ordering import Ordering, PresenceRules, same_connection
 from presenced.presence.record import contradicts, order_after_row
+from presenced.presence.status import Contradiction, StatusEvidence
 from presenced.presence.transitions import Transitions
 
 # As globals: see `State`.
@@ -39,9 +40,9 @@ class Presence:
 
     Methods return what changed as `ClientChange`; nothing is called back. `last_gap_at` is the
     wall-clock time of the last gap in the received events. `lookups` are the clients that AWS
-    should be asked about, `record` merges what it answers. With `parts` it has the clients of one
-    of so many partitions of a fleet, and remembers as many times fewer forgotten clients and
-    counted disconnects.
+    should be asked about, `record` merges what it answers. `status` applies status messages. With
+    `parts` it has the clients of one of so many partitions of a fleet, and remembers as many times
+    fewer forgotten clients and counted disconnects.
     """
 
     def __init__(self, rules: PresenceRules, parts: int = 1) -> None:
@@ -51,11 +52,17 @@ class Presence:
         self.disconnects = CountedDisconnects(limit=-(-MAX_DISCONNECTS // parts))
         self.lookups = Lookups()
         self.last_gap_at = 0.0
-        self.deadlines: Deadlines[Client | ReplacedConnection | OfflineClients] = Deadlines()
+        self.deadlines: Deadlines[Client | ReplacedConnection | OfflineClients | Contradiction] = (
+            Deadlines()
+        )
         self._states = Transitions(
             rules, self.counts, self.deadlines, self.disconnects, self.lookups
         )
         self.record = RecordMerger(self.clients, self.forgotten, self.lookups, self._states)
+        self.status = StatusEvidence(
+            self.clients, self.forgotten, self.deadlines, self.lookups, self._states
+        )
+        self._contradictions = self.status.contradictions
 
     @property
     def rules(self) -> PresenceRules:
@@ -73,12 +80,15 @@ class Presence:
         Offline delays apply to disconnects from now on, `forget_offline_after` also to clients that
         are offline already.
         """
-        self._states.rules = rules
-        self._states.offline.forget_after(rules.forget_offline_after)
+        self._states.use_rules(rules, self.clients.values())
+
+    def forget_after(self, client_id: str) -> float | None:
+        """Return how many seconds a client may be offline before it is forgotten; None: forever."""
+        return self.rules.forget_after(self._states.find_rule(client_id))
 
     def deadline(self, client: Client) -> float | None:
         """Return when a client goes offline or is forgotten, in monotonic time; None for never."""
-        forget_after = self.rules.forget_offline_after
+        forget_after = self.rules.forget_after(client.rule)
         if client.offline_at is not None and forget_after is not None:
             return client.offline_at + forget_after
         return client.deadline
@@ -98,11 +108,14 @@ class Presence:
             if last is client and ordering in _CORRECTIONS:
                 return self._correct(ordering, event, client, session, received, now)
             return self._ignore(ordering, event, client, last, session, received)
+        if self._contradictions:
+            self.status.settle(event.client_id)
         was_connected = last is not None and last.connected
         if client is None:
             client = self._add(event.client_id)
         if last is not None and last is not client:
             self._remember(client, last)
+        client.status_at = None
         self.counts.version_resets += ordering is Ordering.LATER_AFTER_RESET
         self._states.set_unverified(client, unverified=doubtful)
         if event.connected:
@@ -183,6 +196,8 @@ class Presence:
         `resolve` has put the other one in its place.
         """
         before = client.state
+        if self._contradictions:
+            self.status.settle(client.client_id)
         self._states.verify(client)
         if ordering is Ordering.SHOWS_ONLINE:
             effect, transition = self._states.go_online(client, received, received)
@@ -203,6 +218,8 @@ class Presence:
     ) -> ClientChange:
         """Apply an event for which `follows` is true; the fast path of `apply`."""
         before = client.state
+        if self._contradictions:
+            self.status.settle(client.client_id)
         if client.gap_epoch != self._states.gap_epoch:
             self._states.verify(client)
         if event.connected:
@@ -287,6 +304,7 @@ class Presence:
         `awaited` are its replaced connections, each with the time until which its disconnect is
         awaited. All times are on the clock of `now`.
         """
+        client.rule = self._states.find_rule(client.client_id)
         self.clients[client.client_id] = client
         self.counts.clients[client.state] += 1
         self.counts.unverified[client.state] += client.gap_epoch != self.gap_epoch
@@ -310,6 +328,9 @@ class Presence:
                 )
             elif isinstance(item, ReplacedConnection):
                 self._states.awaited.miss(item)
+                yield ClientChange(item.client, item.client.state, item.client.state)
+            elif isinstance(item, Contradiction):
+                self.status.doubt(item)
                 yield ClientChange(item.client, item.client.state, item.client.state)
             else:
                 client = item.take_expired(when)
@@ -346,6 +367,7 @@ class Presence:
             return None
         self.deadlines.cancel(client)
         self.lookups.settle(client_id)
+        self.status.settle(client_id)
         self._states.offline.discard(client)
         self._states.awaited.drop(client)
         self._states.verify(client)

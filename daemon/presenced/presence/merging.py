@@ -90,7 +90,8 @@ class RecordMerger:
 
     def _adopt_unknown(self, row: Row, client: Client | None, now: float) -> ClientChange | None:
         """Take over the state of a client without events; that is no transition."""
-        if not row.has_presence(self._states.rules.forget_offline_after):
+        rule = self._states.find_rule(row.client_id)
+        if not row.has_presence(self._states.rules.forget_after(rule)):
             if client is not None:
                 return None
             self._states.counts.adopted[_UNKNOWN] += 1

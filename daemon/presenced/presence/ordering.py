@@ -10,12 +10,13 @@ times are certain. Connects and disconnects differ, because the disconnect of a 
 was taken over may be stamped minutes after the connect that took over, and belongs before it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from presenced.events.model import LifecycleEvent
 from presenced.presence.client import Client, EventStamp
+from presenced.presence.client_rules import ClientRule
 
 Stamp = LifecycleEvent | EventStamp | Client
 """What ordering compares: an event, the stamp of one, or the client's last accepted event."""
@@ -33,21 +34,32 @@ class OrderingRules:
 class PresenceRules:
     """The settings that presence depends on. Durations are in seconds.
 
-    `forget_offline_after` None keeps offline clients forever.
+    `forget_offline_after` None keeps offline clients forever. `client_rules` are exceptions; the
+    first that matches a client ID applies.
     """
 
     offline_delay: float = 5.0
     offline_delay_by_reason: Mapping[str, float] = field(default_factory=dict)
     forget_offline_after: float | None = None
     ordering: OrderingRules = field(default_factory=OrderingRules)
+    client_rules: Sequence[ClientRule] = ()
 
     @property
     def longest_delay(self) -> float:
-        """The longest offline delay of any reason."""
-        return max(self.offline_delay, *self.offline_delay_by_reason.values(), 0.0)
+        """The longest offline delay of any reason and any client."""
+        by_rule = (rule.offline_delay or 0.0 for rule in self.client_rules)
+        return max(self.offline_delay, *self.offline_delay_by_reason.values(), *by_rule, 0.0)
 
-    def delay(self, reason: str | None) -> float:
-        """Return the offline delay of a disconnect with this reason."""
+    def forget_after(self, rule: ClientRule | None) -> float | None:
+        """Return how long a client with this rule may be offline; None for forever."""
+        if rule is None or rule.forget_offline_after is None:
+            return self.forget_offline_after
+        return rule.forget_offline_after
+
+    def delay(self, reason: str | None, rule: ClientRule | None) -> float:
+        """Return the offline delay of a disconnect with this reason, of a client with this rule."""
+        if rule is not None and rule.offline_delay is not None:
+            return rule.offline_delay
         if reason is None:
             return self.offline_delay
         return self.offline_delay_by_reason.get(reason, self.offline_delay)

@@ -4,14 +4,16 @@
 seconds.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from presenced.events.model import LifecycleEvent
 from presenced.presence.client import Client, Effect, PackedSession, RecordEffect, State, Transition
+from presenced.presence.client_rules import ClientRule, ClientRules
 from presenced.presence.counts import PresenceCounts
 from presenced.presence.deadlines import Deadlines
 from presenced.presence.disconnects import AwaitedDisconnects, CountedDisconnects
-from presenced.presence.forgetting import OfflineClients
+from presenced.presence.forgetting import OfflineQueues
 from presenced.presence.lookups import LOOKUP_TIMEOUT, Lookups, OfflineDecision
 from presenced.presence.ordering import PresenceRules
 from presenced.presence.record import TAKEN_OVER, Row
@@ -46,16 +48,30 @@ class Transitions:
         self.rules = rules
         self.counts = counts
         self.awaited = AwaitedDisconnects(deadlines, counts)
-        self.offline = OfflineClients(deadlines, rules.forget_offline_after)
+        self.offline = OfflineQueues(deadlines, rules)
         self.gap_epoch = 0
         self._deadlines = deadlines
         self._disconnects = disconnects
         self._lookups = lookups
+        self._client_rules = ClientRules(rules.client_rules)
+
+    def use_rules(self, rules: PresenceRules, clients: Iterable[Client]) -> None:
+        """Replace the rules, also those of the clients, which are all that are known."""
+        before, self.rules = self.rules, rules
+        self.offline.use_rules(rules)
+        if rules.client_rules != before.client_rules:
+            self._client_rules = ClientRules(rules.client_rules)
+            for client in clients:
+                self.offline.use_rule(client, self._client_rules.find(client.client_id))
+
+    def find_rule(self, client_id: str) -> ClientRule | None:
+        """Return what is different for a client, None for most."""
+        return self._client_rules.find(client_id)
 
     def new_client(self, client_id: str) -> Client:
         """Return a new client in the state unknown, and count it."""
         self.counts.clients[_UNKNOWN] += 1
-        return Client(client_id, gap_epoch=self.gap_epoch)
+        return Client(client_id, gap_epoch=self.gap_epoch, rule=self.find_rule(client_id))
 
     def connect(
         self,
@@ -146,7 +162,7 @@ class Transitions:
         """Make an online client pending, and schedule when it goes offline."""
         client.since = since
         self.enter(client, _PENDING)
-        delay, asks = self.rules.delay(client.reason), self._lookups.are_made
+        delay, asks = self.rules.delay(client.reason, client.rule), self._lookups.are_made
         if asks and client.reason == TAKEN_OVER:
             self.mark_unverified(client)  # the connect that took over may have been lost
         if delay > 0 or asks:
@@ -188,7 +204,7 @@ class Transitions:
         self._deadlines.cancel(client)
         if row.timestamp is not None and client.since is not None:
             since = min(row.timestamp / 1000, row.asked)
-            left = self.rules.delay(row.reason) - (row.asked - since)
+            left = self.rules.delay(row.reason, client.rule) - (row.asked - since)
             if left > 0 and since > client.since + _CLOCK_ERROR:
                 client.since = since
                 self._deadlines.schedule(now + left, client, ahead=left)
@@ -203,7 +219,7 @@ class Transitions:
         row.note_in(client)
         client.since = client.timestamp / 1000
         age = row.asked - client.since
-        left = self.rules.delay(row.reason) - age
+        left = self.rules.delay(row.reason, client.rule) - age
         if row.connected:
             self.enter(client, _ONLINE)
         elif left > 0:
@@ -230,7 +246,7 @@ class Transitions:
         if row.connected:
             return self.go_online(client, since, row.asked)[1]
         client.since = since
-        left = self.rules.delay(row.reason) - (row.asked - since)
+        left = self.rules.delay(row.reason, client.rule) - (row.asked - since)
         if left <= 0:
             return self.go_offline(client, row.asked, now)
         self.enter(client, _PENDING)

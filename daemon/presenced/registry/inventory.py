@@ -32,11 +32,15 @@ from presenced.registry.objects import (
 
 
 class ThingChange(NamedTuple):
-    """A thing that may have changed, with its type and all its groups before."""
+    """A thing that may have changed, with its type and all its groups before.
+
+    `existed` is whether there was such a thing.
+    """
 
     thing: Thing
     type: str
     groups: set[str]
+    existed: bool
 
 
 class Inventory:
@@ -280,12 +284,14 @@ class Inventory:
     @contextmanager
     def _changing(self, things: list[Thing]) -> Iterator[None]:
         """Note the things that the block changes, and update how many things their types have."""
-        changes = [ThingChange(thing, thing.type, self.groups_of(thing)) for thing in things]
+        changes = [
+            ThingChange(thing, thing.type, self.groups_of(thing), thing.exists) for thing in things
+        ]
         try:
             yield
         finally:
             for change in changes:
-                thing, type_before, _ = change
+                thing, type_before, *_ = change
                 if type_before != thing.type:
                     for name, step in ((type_before, -1), (thing.type, 1)):
                         if name:

@@ -2,10 +2,12 @@
 
 from datetime import UTC, datetime
 
-from presenced.fleet import ClientFilter
-from presenced.presence import OrderingRules, PresenceRules
+from presenced.events.status import StatusTopic
+from presenced.fleet import Fleet
+from presenced.presence import ClientRule, OrderingRules, PresenceRules
+from presenced.presence.name_patterns import ClientFilter
 from presenced.settings import PresenceSettings, Settings
-from presenced.settings.certificates import certificate_expiries, check_tls_files
+from presenced.settings.credential_files import certificate_problems, expiries
 from presenced.settings.files import FileSnapshot
 from presenced.sources.mqtt.options import source_options, tool_client_ids
 from presenced.sources.source import SourceFiles
@@ -16,12 +18,23 @@ def read_source_files(settings: Settings, snapshot: FileSnapshot) -> SourceFiles
 
     Raises SettingsError if the password file cannot be read.
     """
-    mqtt, tls = settings.mqtt_source, settings.tls_files
-    options = source_options(settings, mqtt, snapshot) if mqtt else []
-    now = datetime.now(UTC)
-    problems = check_tls_files(tls, now=now, snapshot=snapshot) if tls else []
-    expiries = certificate_expiries(tls, snapshot)
-    return SourceFiles(connections=options, problems=problems, expiries=expiries)
+    mqtt = settings.mqtt_source
+    return SourceFiles(
+        connections=source_options(settings, mqtt, snapshot) if mqtt else [],
+        problems=certificate_problems(settings, now=datetime.now(UTC), snapshot=snapshot),
+        expiries=expiries(settings, snapshot),
+    )
+
+
+def new_fleet(settings: Settings, parts: int = 1) -> Fleet:
+    """Return a fleet without clients; it is one of so many parts."""
+    rules, pattern = presence_rules(settings.presence), settings.presence.thing_pattern
+    return Fleet(rules, client_filter(settings), pattern, parts)
+
+
+def status_topics(presence: PresenceSettings) -> list[StatusTopic]:
+    """Return the topics of status messages."""
+    return [StatusTopic(**topic.model_dump()) for topic in presence.status_topics]
 
 
 def presence_rules(presence: PresenceSettings) -> PresenceRules:
@@ -30,6 +43,10 @@ def presence_rules(presence: PresenceSettings) -> PresenceRules:
         offline_delay=presence.offline_delay,
         offline_delay_by_reason=dict(presence.offline_delay_by_reason),
         forget_offline_after=presence.forget_offline_after,
+        client_rules=[
+            ClientRule(each.match, each.offline_delay, each.forget_offline_after, each.series)
+            for each in presence.clients
+        ],
         ordering=OrderingRules(
             timestamp_accuracy=round(presence.timestamp_accuracy * 1000),
             version_reset_after=round(presence.version_reset_after * 1000),

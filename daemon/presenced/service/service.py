@@ -13,7 +13,7 @@ from presenced.service.shard import Shard
 from presenced.service.stages import Stages
 from presenced.service.status_line import status_line
 from presenced.settings import Problem, Settings, SettingsError
-from presenced.settings.certificates import certificate_expiries
+from presenced.settings.credential_files import expiries
 from presenced.settings.file_access import FileAccess
 from presenced.settings.files import FileSnapshot
 from presenced.sources.source import SourceFiles
@@ -276,8 +276,7 @@ class Service:
                 async with self._changing:
                     if await self._stages.source.renew():
                         self._log.info("certificate files renewed")
-                    tls = self._settings.tls_files
-                    look = await self._files.look(partial(certificate_expiries, tls))
+                    look = await self._files.look(partial(expiries, self._settings))
                     self._stages.metric_sources.certificate_expiry = look.value
             except SettingsError as error:
                 self._throttled_log.warning("certificate files not checked", problem=str(error))

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from presenced.fleet import Fleet, Partition
+from presenced.fleet import Partition
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import FleetSources
 from presenced.pipeline import Pipeline
-from presenced.service.build import client_filter, presence_rules
+from presenced.service.build import client_filter, new_fleet, presence_rules, status_topics
 from presenced.service.delivery import Delivery, Store
 from presenced.settings import Settings
 from presenced.sources.gaps import Gaps
@@ -27,13 +27,10 @@ class Shard:
         self, settings: Settings, clocks: Clocks, partition: Partition | None = None
     ) -> None:
         self.partition = partition
-        self.fleet = Fleet(
-            presence_rules(settings.presence),
-            client_filter(settings),
-            parts=partition.of if partition else 1,
-        )
+        self.fleet = new_fleet(settings, partition.of if partition else 1)
         self.snapshots = None if partition is None else PartitionSnapshots(self.fleet, partition)
-        self.pipeline = Pipeline(self.fleet, snapshots=self.snapshots)
+        topics = status_topics(settings.presence)
+        self.pipeline = Pipeline(self.fleet, snapshots=self.snapshots, status_topics=topics)
         if self.snapshots is not None:
             self.pipeline.observers.append(self.snapshots)
         self.gaps = Gaps(self.fleet.presence, clocks)
@@ -65,6 +62,12 @@ class Shard:
         """Go on with other settings; the clients stay."""
         before, self._settings = self._settings, settings
         self.fleet.presence.use_rules(presence_rules(settings.presence))
+        if settings.presence.clients != before.presence.clients:
+            self.clients.use(settings.metrics)
+        if settings.presence.status_topics != before.presence.status_topics:
+            self.pipeline.use_status_topics(status_topics(settings.presence))
+        if settings.presence.thing_pattern != before.presence.thing_pattern:
+            self.pipeline.use_thing_pattern(settings.presence.thing_pattern)
         if _left_out(settings) != _left_out(before):
             self.pipeline.use_filter(client_filter(settings))
 

@@ -4,6 +4,7 @@ Durations are read as seconds.
 """
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -11,9 +12,11 @@ from pydantic import AfterValidator, Field, Strict, ValidationInfo, field_valida
 
 from presenced.settings.partitions import is_region
 from presenced.settings.problems import InvalidValue
+from presenced.settings.proxy import ProxyUrl, check_password_file
 from presenced.settings.values import (
     Duration,
     Flag,
+    PathName,
     Section,
     file_default,
     is_host,
@@ -96,10 +99,9 @@ Url = Annotated[str, AfterValidator(_check_url)]
 class AwsSettings(Section):
     """Requests to AWS: their region, credentials and addresses.
 
-    Only `reconcile`, `source: sqs` and the mechanism AWS_MSK_IAM of Kafka make any. They go
-    through the proxy that HTTPS_PROXY and NO_PROXY name, and trust the authorities of the operating
-    system and that of `mqtt.tls.ca`, with other sources than MQTT only if `role_alias` is set.
-    `mqtt.auth: sigv4` signs for `region` if `mqtt.endpoint` names none.
+    Only `reconcile`, `source: sqs` and the mechanism AWS_MSK_IAM of Kafka make any. They trust the
+    authorities of the operating system and that of `mqtt.tls.ca`, with other sources than MQTT only
+    if `role_alias` is set. `mqtt.auth: sigv4` signs for `region` if `mqtt.endpoint` names none.
     """
 
     region: Annotated[str, AfterValidator(_check_region)] | None = None
@@ -122,12 +124,30 @@ class AwsSettings(Section):
     credentials if it is another one's."""
 
     iot_url: Url | None = None
-    """Address of the control plane. null is https://iot.REGION.amazonaws.com; set it for a VPC
-    endpoint or an emulator."""
+    """Address of the control plane. null is https://iot.REGION.amazonaws.com, or the like in other
+    partitions and if `mqtt.endpoint` is dual-stack or for FIPS; set it for a VPC endpoint or an
+    emulator."""
 
     data_url: Url | None = None
-    """Address of the data plane. null is https:// and `mqtt.endpoint`; set it if there is none, or
-    if MQTT connects to a custom domain, a VPC endpoint or an emulator."""
+    """Address of the data plane. null is https:// and `mqtt.server_name` or else `mqtt.endpoint`;
+    set it if there is neither, or if MQTT connects to a custom domain, a VPC endpoint or an
+    emulator."""
+
+    proxy: ProxyUrl | None = None
+    """HTTP proxy for these requests: http://HOST:PORT or http://USER:PASSWORD@HOST:PORT. null is
+    `mqtt.proxy`, or else the one that the environment variable HTTPS_PROXY names. No proxy is used
+    for hosts that NO_PROXY lists."""
+
+    proxy_password_file: PathName | None = None
+    """File whose content, without the newline at its end, is the password for the user name in
+    `proxy`."""
+
+    @field_validator("proxy_password_file")
+    @classmethod
+    def _check_proxy_password(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if "proxy" in info.data:
+            check_password_file(path, info.data["proxy"], "aws.proxy")
+        return path
 
     @field_validator("credentials_endpoint", "thing_name")
     @classmethod

@@ -20,6 +20,7 @@ _MOST_PROBLEMS = 100
 # A URL written there by mistake may contain a password.
 _ADDRESSES = (
     ("mqtt", "endpoint"),
+    ("mqtt", "server_name"),
     ("aws", "credentials_endpoint"),
     ("aws", "iot_url"),
     ("aws", "data_url"),
@@ -30,6 +31,7 @@ _ADDRESSES = (
 _NOT_TEXT = "must be text: put it in quotes"
 _NOT_MAPPING = "must be a mapping, with one key to a line"
 _MESSAGES: Mapping[str, str] = {
+    "missing": "is not set",
     "int_type": "must be a whole number",
     "bool_type": "must be true or false",
     "float_type": "must be a number",
@@ -130,6 +132,9 @@ class Draft:
             text = source.text
         if path[:2] in _ADDRESSES:
             text = re.sub(r"[^/\s]*@", "***@", text)
+        if path == ("mqtt", "username"):
+            # The query string for a custom authorizer holds a token.
+            text = re.sub(r"\?.*", "?***", text, flags=re.DOTALL)
         if isinstance(value, str):
             text = json.dumps(text, ensure_ascii=False)
         return f"{text[:_LONGEST_VALUE]}..." if len(text) > _LONGEST_VALUE else text or "null"
@@ -157,8 +162,12 @@ class Draft:
         return known.format_map(context) if known else details["msg"], meant
 
     def _explain_unknown(self, key: str) -> tuple[str, str | None]:
+        section, _, name = key.rpartition(".")
+        if section.endswith("]") and (entries := self.keys.get(section.rpartition("[")[0])):
+            nearest = closest(name, entries.entry_keys)
+            known = ", ".join(entries.entry_keys)
+            return "unknown key" if nearest else f"unknown key; known here are {known}", nearest
         nearest = nearest_key(key, self.keys)
-        section = key.rpartition(".")[0]
         siblings = [name for name in self.keys if name.rpartition(".")[0] == section]
         if nearest or not siblings:
             return "unknown key", nearest

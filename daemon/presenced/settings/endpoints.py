@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 
 from presenced.settings.aws import REGION_REQUIRED, AwsSettings
 from presenced.settings.partitions import (
-    partition_of,
+    control_plane_of,
     region_of_broker,
     region_of_endpoint,
     region_of_queue,
@@ -70,7 +70,7 @@ def aws_endpoints(
         credentials_url = f"https://{aws.credentials_endpoint}/role-aliases/{alias}/credentials"
     return AwsEndpoints(
         region=region,
-        iot_url=aws.iot_url or f"https://iot.{region}.{partition_of(region).domains[0]}",
+        iot_url=aws.iot_url or f"https://{control_plane_of(region, mqtt_endpoint)}",
         data_url=aws.data_url or (f"https://{data_host}" if data_host else None),
         credentials_url=credentials_url,
     )

@@ -21,12 +21,14 @@ _SAME_SECTION = 0.25
 class Key:
     """One key: its path from the top, and the JSON Schema of its value.
 
-    `section` is the schema of a mapping with keys of its own, None for other values.
+    `section` is the schema of a mapping with keys of its own, None for other values. `entry_keys`
+    are the keys of each entry, if the value is a list of mappings.
     """
 
     path: tuple[str, ...]
     schema: Mapping[str, Any]
     section: Mapping[str, Any] | None
+    entry_keys: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Literal["section", "path", "text", "data"]:
@@ -87,7 +89,9 @@ def keys_of(model: type[BaseModel]) -> dict[str, Key]:
         for name, field in section["properties"].items():
             reference = next((c["$ref"] for c in field.get("anyOf", [field]) if "$ref" in c), None)
             inner = schema["$defs"][reference.rpartition("/")[2]] if reference else None
-            yield Key((*parent, name), field, inner)
+            entry = field.get("items", {}).get("$ref", "").rpartition("/")[2]
+            entry_keys = tuple(schema["$defs"][entry]["properties"]) if entry else ()
+            yield Key((*parent, name), field, inner, entry_keys)
             if inner:
                 yield from walk(inner, (*parent, name))
 

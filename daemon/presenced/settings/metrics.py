@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
+from presenced.settings.patterns import compile_pattern
 from presenced.settings.problems import InvalidValue
 from presenced.settings.values import (
     RESERVED,
@@ -35,14 +36,7 @@ def _check_listen(value: Any) -> str:
 def _compile_pattern(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    try:
-        pattern = re.compile(value)
-    except re.error as error:
-        place = f" at character {error.pos + 1}" if error.pos is not None else ""
-        hint = "; a named group is written (?P<name>...)" if "?<" in error.msg else ""
-        raise InvalidValue(f"is not a regular expression: {error.msg}{place}{hint}") from error
-    except (RecursionError, OverflowError) as error:
-        raise InvalidValue("is too complex for a regular expression: simplify it") from error
+    pattern = compile_pattern(value)
     if not pattern.groupindex:
         raise InvalidValue(
             "has no named group, so it has no effect: name each part that should become a label,"

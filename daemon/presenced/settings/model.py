@@ -1,20 +1,14 @@
 """The whole configuration as typed, validated values. Durations are read as seconds."""
 
-import re
-from collections.abc import Mapping
-from difflib import SequenceMatcher
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
 )
 
-from presenced.events.model import DISCONNECT_REASONS
 from presenced.settings.aws import (
     DATA_URL_REQUIRED,
     REGION_REQUIRED,
@@ -26,110 +20,14 @@ from presenced.settings.kafka import IAM, KafkaSettings
 from presenced.settings.metrics import MetricsSettings
 from presenced.settings.mqtt import MqttSettings
 from presenced.settings.partitions import region_of_endpoint
-from presenced.settings.problems import LONGEST_NAME, InvalidValue
+from presenced.settings.presence import PresenceSettings
+from presenced.settings.problems import InvalidValue
 from presenced.settings.sqs import SqsSettings
 from presenced.settings.tls import TlsSettings
-from presenced.settings.values import (
-    Duration,
-    Number,
-    PathName,
-    Section,
-    check_shell_pattern,
-    file_default,
-    format_duration,
-)
+from presenced.settings.values import Number, PathName, Section, file_default
 
 ADDRESS_REQUIRED = "address_required"
 """Entry of pydantic's validation context: whether a queue or brokers have to be named."""
-
-_REASON = "^[A-Z][A-Z0-9_]*$"
-# How many letters may differ for a name to count as misspelt.
-_SLIP = 3
-
-
-def _check_reason(text: str) -> str:
-    if re.fullmatch(_REASON, text) is None:
-        guess = re.sub("[^A-Z0-9]+", "_", text.upper())
-        raise InvalidValue(
-            "is not a disconnect reason, such as CONNECTION_LOST: capital letters and underscores",
-            nearest=guess if guess in DISCONNECT_REASONS else _misspelt(guess),
-        )
-    if nearest := _misspelt(text):
-        raise InvalidValue("is not a disconnect reason of AWS IoT Core", nearest=nearest)
-    return text
-
-
-def _misspelt(text: str) -> str | None:
-    """Return the known reason from which a text differs by a few letters.
-
-    AWS adds reasons, often variations of old ones (`API_INITIATED_DISCONNECT`), so likeness alone
-    is not enough.
-    """
-    if text in DISCONNECT_REASONS or len(text) > LONGEST_NAME:
-        return None
-    for known in DISCONNECT_REASONS:
-        likeness = SequenceMatcher(None, text, known).ratio()
-        if round((1 - likeness) * (len(text) + len(known))) <= _SLIP:
-            return known
-    return None
-
-
-Reason = Annotated[
-    str, AfterValidator(_check_reason), WithJsonSchema({"type": "string", "pattern": _REASON})
-]
-
-
-class PresenceSettings(Section):
-    """When a client counts as offline, and which clients count at all."""
-
-    offline_delay: Duration = file_default("5s")
-    """How long after a disconnect a client that does not come back counts as offline. Shorter
-    interruptions are flaps: counted, but the client stays online. 0s means at once."""
-
-    offline_delay_by_reason: Annotated[
-        Mapping[Reason, Duration], Field(json_schema_extra={"additionalProperties": False})
-    ] = file_default({})
-    """Offline delays for single disconnect reasons of AWS IoT Core, instead of `offline_delay`. For
-    example {CLIENT_INITIATED_DISCONNECT: 0s} makes clients that send DISCONNECT offline at
-    once."""
-
-    timestamp_accuracy: Duration = file_default("2m")
-    """How far the timestamps of events may be from the truth. AWS IoT Core calls them an
-    approximation and used to document 2 minutes. Used to decide which of two events is the later
-    one."""
-
-    version_reset_after: Duration = file_default("1h")
-    """The shortest time offline after which the broker counts a client's connections from 0 again.
-    About an hour at AWS IoT Core. Must be more than four times `timestamp_accuracy`."""
-
-    forget_offline_after: Duration = file_default("30d")
-    """How long a client may be offline before it is forgotten and its series end. An online client
-    is never forgotten."""
-
-    ignore_clients: tuple[Annotated[str, AfterValidator(check_shell_pattern)], ...] = (
-        "iotconsole-*",
-    )
-    """Client IDs that presence leaves out, as shell-style patterns with *, ? and [...]. The default
-    are the test clients of the AWS console. The daemon's own client IDs are always left out."""
-
-    @field_validator("version_reset_after")
-    @classmethod
-    def _check_reset(cls, reset_after: float, info: ValidationInfo) -> float:
-        accuracy = info.data.get("timestamp_accuracy", 0.0)
-        if reset_after <= 4 * accuracy:
-            raise InvalidValue(
-                "must be more than four times presence.timestamp_accuracy, here"
-                f" {format_duration(4 * accuracy)}: otherwise a version that restarts looks the"
-                " same as a wrong timestamp"
-            )
-        return reset_after
-
-    @field_validator("forget_offline_after")
-    @classmethod
-    def _check_forget(cls, seconds: float) -> float:
-        if seconds <= 0:
-            raise InvalidValue("must be more than 0s; write 36500d to never forget a client")
-        return seconds
 
 
 class HistorySettings(Section):
@@ -219,8 +117,8 @@ class Settings(Section):
 
     @property
     def mqtt_endpoint(self) -> str:
-        """The `mqtt.endpoint`, empty if there is none."""
-        return self.mqtt.endpoint if self.mqtt else ""
+        """The `mqtt.server_name` or `mqtt.endpoint`, empty if there is none."""
+        return self.mqtt.certified_name if self.mqtt else ""
 
     @property
     def tls_files(self) -> TlsSettings | None:
@@ -276,6 +174,30 @@ class Settings(Section):
                 key="kafka.bootstrap_servers",
             )
         return kafka
+
+    @field_validator("presence")
+    @classmethod
+    def _check_something_is_subscribed(
+        cls, presence: PresenceSettings, info: ValidationInfo
+    ) -> PresenceSettings:
+        mqtt: MqttSettings | None = info.data.get("mqtt")
+        for number, filters in enumerate(mqtt.connections if mqtt else ()):
+            if not filters and (number or not presence.status_topics):
+                raise InvalidValue("must not be empty", key=f"mqtt.connections[{number}]")
+        return presence
+
+    @field_validator("presence")
+    @classmethod
+    def _check_things_are_whole(
+        cls, presence: PresenceSettings, info: ValidationInfo
+    ) -> PresenceSettings:
+        if presence.thing_pattern is not None and info.data.get("source") == "kafka":
+            raise InvalidValue(
+                "is not available with source: kafka, where the clients of a thing are in different"
+                " partitions: remove it, or use source: mqtt or sqs",
+                key="presence.thing_pattern",
+            )
+        return presence
 
     @field_validator("aws")
     @classmethod
@@ -366,8 +288,8 @@ def _must_name(info: ValidationInfo, source: str) -> bool:
 
 
 def _endpoint(info: ValidationInfo) -> str | None:
-    """Return the `mqtt.endpoint`, empty if there is none; None if the section is wrong."""
+    """Return the name of the broker, empty if there is none; None if the section is wrong."""
     if "mqtt" not in info.data:
         return None
     mqtt: MqttSettings | None = info.data["mqtt"]
-    return mqtt.endpoint if mqtt else ""
+    return mqtt.certified_name if mqtt else ""

@@ -35,7 +35,9 @@ PARTITIONS = (
 _REGION = r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}"
 _DOMAINS = "|".join(re.escape(domain) for each in PARTITIONS for domain in each.domains)
 # "iot-fips" for FIPS 140; "vpce" for names of VPC endpoints.
-_ENDPOINT = re.compile(rf".\.iot(-fips)?\.(?P<region>{_REGION})\.(vpce\.)?({_DOMAINS})\.?$")
+_ENDPOINT = re.compile(
+    rf".\.(?P<service>iot(-fips)?)\.(?P<region>{_REGION})\.(vpce\.)?(?P<domain>{_DOMAINS})\.?$"
+)
 # The second form is the older one.
 _QUEUE_HOST = re.compile(
     rf"(.+\.)?sqs(-fips)?\.(?P<region>{_REGION})\.(vpce\.)?({_DOMAINS})"
@@ -61,6 +63,19 @@ def region_of_endpoint(host: str) -> str | None:
     """
     found = _ENDPOINT.search(host.lower())
     return found["region"] if found else None
+
+
+def control_plane_of(region: str, endpoint: str) -> str:
+    """Return the host of AWS IoT's control plane in a region, of the same kind as an endpoint.
+
+    The host of a FIPS endpoint is one for FIPS, and that of a dual-stack endpoint is dual-stack:
+    a machine with IPv6 alone reaches no other. For VPC endpoints and other hosts it is the public
+    one.
+    """
+    partition, found = partition_of(region), _ENDPOINT.search(endpoint.lower())
+    if found and found["region"] == region and found["domain"] in partition.domains:
+        return f"{found['service']}.{region}.{found['domain']}"
+    return f"iot.{region}.{partition.domains[0]}"
 
 
 def region_of_queue(host: str) -> str | None:

@@ -117,7 +117,10 @@ def _type(field: Mapping[str, Any]) -> str:
 
 def _list_type(field: Mapping[str, Any]) -> str:
     items = _type(field["items"])
-    number = f" of {field['minItems']} to {field['maxItems']}" if "maxItems" in field else ""
+    number = ""
+    if "maxItems" in field:
+        least = f"{field['minItems']} to" if "minItems" in field else "at most"
+        number = f" of {least} {field['maxItems']}"
     if "list" in items:
         return f"list{number}, each a {items}"
     return f"list{number or ' of'} {items}s"

@@ -14,6 +14,9 @@ from presenced.settings.values import Number, Section, is_host, is_loopback
 _QUEUE = re.compile(r"/[0-9]{12}/[a-zA-Z0-9_-]{1,80}")
 _FIFO = ".fifo"
 _ARN = re.compile(r"arn:[a-z-]+:sqs:(?P<region>[a-z0-9-]+):(?P<queue>[0-9]{12}:[a-zA-Z0-9_.-]+)")
+MAX_RECEIVERS = 32
+"""How many requests for messages may be open at the same time."""
+
 _FORM = "https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"
 
 
@@ -62,7 +65,7 @@ class SqsSettings(Section):
     must begin with https://; only localhost, where an emulator may run, may be asked by http://.
     Required with `source: sqs`."""
 
-    receivers: Annotated[Number, Field(ge=1, le=32)] = 4
+    receivers: Annotated[Number, Field(ge=1, le=MAX_RECEIVERS)] = 4
     """How many requests for messages are open at the same time at most, from 1 to 32. Each gets up
     to 10 messages. There is one as long as the queue is short; more of them empty a long queue
     sooner."""

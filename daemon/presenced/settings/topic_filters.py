@@ -19,17 +19,11 @@ def check_topic_filter(text: str) -> str:
     """Return a topic filter that is valid in MQTT and can match an event message."""
     if not text:
         raise InvalidValue("must not be empty", nearest=_ALL_EVENTS)
-    if utf8_length(text) > _MAX_BYTES:
-        raise InvalidValue(f"must not be longer than {_MAX_BYTES} bytes")
     group, levels = _parse_filter(text)
     # A shared subscription without a group makes the first level of its filter the group.
     if group is not None and (not group or set(group) & set("#+") or group == "$aws"):
         raise InvalidValue("must name its group: write $share/GROUP/FILTER")
-    for position, level in enumerate(levels):
-        if "+" in level and level != "+":
-            raise InvalidValue("must have + alone between two slashes")
-        if "#" in level and (level != "#" or position != len(levels) - 1):
-            raise InvalidValue("must have # only at the end, after a slash")
+    _check_form(text, levels)
     nearest = _nearest(levels)
     if nearest != levels:
         shared = [] if group is None else ["$share", group]
@@ -38,6 +32,28 @@ def check_topic_filter(text: str) -> str:
             nearest="/".join([*shared, *nearest]),
         )
     return text
+
+
+def check_status_filter(text: str) -> str:
+    """Return a topic filter that is valid in MQTT and matches no event message."""
+    if not text:
+        raise InvalidValue("must not be empty")
+    if text.startswith("$share/"):
+        raise InvalidValue("must not be shared: a shared subscription gets no retained messages")
+    if text.startswith("$"):
+        raise InvalidValue("must not begin with $: clients cannot publish there")
+    _check_form(text, text.split("/"))
+    return text
+
+
+def _check_form(text: str, levels: Sequence[str]) -> None:
+    if utf8_length(text) > _MAX_BYTES:
+        raise InvalidValue(f"must not be longer than {_MAX_BYTES} bytes")
+    for position, level in enumerate(levels):
+        if "+" in level and level != "+":
+            raise InvalidValue("must have + alone between two slashes")
+        if "#" in level and (level != "#" or position != len(levels) - 1):
+            raise InvalidValue("must have # only at the end, after a slash")
 
 
 def _nearest(levels: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ _NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST", "RECORD
 
 CLIENT_ALERTS: Mapping[str, str] = {
     "unknown ca": "it does not know the CA that signed it",
-    "bad certificate": "it calls the certificate bad",
+    "bad certificate": "it rejects the certificate as malformed",
     "unsupported certificate": "it does not support this kind of certificate",
     "certificate revoked": "it calls the certificate revoked",
     "certificate expired": "it calls the certificate expired",

@@ -36,6 +36,7 @@ class _Line(msgspec.Struct, gc=False):
     received: _Seconds
     topic: str
     payload: msgspec.Raw
+    retained: bool = False
 
 
 class _AnswerLine(msgspec.Struct, gc=False):
@@ -105,7 +106,12 @@ def parse_line(line: bytes) -> Message | RecordedAnswer:
     except _INVALID as error:
         raise ValueError(str(error)) from None
     return Message(
-        topic=fields.topic, payload=payload, qos=0, received=fields.received, moment=fields.received
+        topic=fields.topic,
+        payload=payload,
+        qos=0,
+        received=fields.received,
+        moment=fields.received,
+        retained=fields.retained,
     )
 
 
@@ -145,9 +151,12 @@ def _answer(fields: _AnswerLine) -> RecordedAnswer:
 def recording_line(message: Message) -> bytes:
     """Encode a message as a line with the newline at its end.
 
-    `parse_line` returns the same topic, payload and received time, to the last byte.
+    `parse_line` returns the same topic, payload, received time and retained flag, to the last byte.
     """
-    head = msgspec.json.encode({"received": message.received, "topic": message.topic})
+    fields: dict[str, float | str | bool] = {"received": message.received, "topic": message.topic}
+    if message.retained:
+        fields["retained"] = True
+    head = msgspec.json.encode(fields)
     return b'%s,"payload":%s}\n' % (head[:-1], _encode_payload(message.payload))
 
 

@@ -78,7 +78,10 @@ class Changelog:
     def _restore_past(self, snapshots: PartitionSnapshots, rows: RecordReader) -> None:
         for row in rows.read(MetaRow):
             if row.key == _SNAPSHOTS:
-                snapshots.past = msgspec.json.decode(row.value, type=PastSnapshots)
+                try:
+                    snapshots.past = msgspec.json.decode(row.value, type=PastSnapshots)
+                except msgspec.MsgspecError:
+                    rows.damaged += 1  # as if none had been taken
         self._written_past = snapshots.past
 
     def _note_damage(self, rows: RecordReader) -> None:

@@ -154,15 +154,22 @@ class RecordReader:
                 continue
             arrival = arrivals.get(_arrival_key(key))
             if arrival is not None:
-                row = ClientRow._make((*row[:-1], decode(arrival)))
+                try:
+                    row = ClientRow._make((*row[:-1], decode(arrival)))
+                except msgspec.MsgspecError:
+                    self.damaged += 1
             yield row
 
     def _disconnects(self) -> Iterator[DisconnectRow]:
         """Yield the disconnects of the last blocks that follow each other without a hole."""
         blocks: dict[int, list[int]] = {}
         for key, digests in self._decoded_items("counted_disconnects", list[int]):
-            _, number = msgspec.json.decode(key, type=tuple[str, int])
-            blocks[number] = digests
+            try:
+                _, number = msgspec.json.decode(key, type=tuple[str, int])
+            except msgspec.MsgspecError:
+                self.damaged += 1
+            else:
+                blocks[number] = digests
         first = last = max(blocks, default=0)
         while len(blocks.get(first - 1, ())) == BLOCK:
             first -= 1

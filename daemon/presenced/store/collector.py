@@ -23,6 +23,7 @@ from presenced.store.records import (
     deadline_of,
     object_row,
     restored_object,
+    status_of,
     unknown_row,
 )
 from presenced.store.schema import (
@@ -172,6 +173,7 @@ class Collector:
                 client = Client(row.client_id, gap_epoch=row.gaps)
             if connections := awaited_of(row, presence.rules, now, self.offsets):
                 awaited[len(clients)] = connections
+            client.status_at = status_of(row, now, self.offsets)
             clients.append(client)
             deadlines.append(deadline_of(row, presence.rules, now, self.offsets))
             arrivals.append(arrival)

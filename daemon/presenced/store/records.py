@@ -50,6 +50,7 @@ class _Extra(msgspec.Struct, omit_defaults=True, gc=False):
     awaited: list[_Awaited] = []
     doubts: AmbiguousOrder | None = None
     adopted: bool = False
+    status_at: float | None = None
 
 
 _EXTRA = msgspec.json.Decoder(_Extra)
@@ -60,13 +61,14 @@ def client_row(
 ) -> ClientRow:
     """Return a client as a row; `departed` means that only what orders its events is kept."""
     extra = None
-    if client.replaced or client.ambiguous or client.adopted:
+    if client.replaced or client.ambiguous or client.adopted or client.status_at is not None:
         awaited = [
             (each.version, each.session, each.timestamp, replaced.deadline + offsets.wall)
             for each, replaced in (client.replaced or {}).items()
             if replaced.deadline is not None
         ]
-        extra = _encoded(_Extra(awaited, client.ambiguous, client.adopted))
+        status_at = None if client.status_at is None else client.status_at + offsets.wall
+        extra = _encoded(_Extra(awaited, client.ambiguous, client.adopted, status_at))
     return ClientRow(
         client.client_id,
         client.state.value,
@@ -137,6 +139,12 @@ def deadline_of(row: ClientRow, rules: PresenceRules, now: float, offsets: Offse
     if row.state == State.OFFLINE:
         return now if row.offline_at is None else min(row.offline_at - offsets.lived, now)
     return None
+
+
+def status_of(row: ClientRow, now: float, offsets: Offsets) -> float | None:
+    """Return the monotonic time of the last status message, None if none decides."""
+    status_at = None if row.extra is None else _EXTRA.decode(row.extra).status_at
+    return None if status_at is None else min(status_at - offsets.wall, now)
 
 
 def awaited_of(

@@ -98,7 +98,8 @@ def _plan(options: argparse.Namespace) -> FleetPlan:
 async def _simulate(
     plan: FleetPlan, source: ConnectionOptions, options: argparse.Namespace
 ) -> None:
-    await refuse_aws(source.endpoint)
+    for host in {source.endpoint, source.certified_name}:
+        await refuse_aws(host)
     start = round(time.time(), 3) if options.start is None else options.start
     simulation = Simulation(plan, start)
     async with Publisher(source) as publisher:

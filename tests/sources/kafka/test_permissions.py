@@ -1,6 +1,7 @@
 """What a missing permission is granted with."""
 
 import json
+import shlex
 from typing import Any
 
 import pytest
@@ -59,6 +60,24 @@ def test_kafka_grants_it_by_an_acl(security: dict[str, Any], principal: str) -> 
         " --operation Describe --operation Write --transactional-id presenced-"
         " --resource-pattern-type prefixed`"
     ) in fault.remedy
+
+
+def test_names_stay_single_words_of_the_command() -> None:
+    kafka = KafkaSettings.model_validate(
+        {
+            "bootstrap_servers": [SERVER],
+            "group": "it's; rm -rf $HOME",
+            "security": {
+                "protocol": "SASL_SSL",
+                "mechanism": "PLAIN",
+                "username": "CN=a, O=b",
+                "password_file": "/p",
+            },
+        }
+    )
+    words = shlex.split(denied(kafka, group_permission(kafka), None).remedy.split("`")[1])
+    assert "User:CN=a, O=b" in words
+    assert "it's; rm -rf $HOME" in words
 
 
 def test_aws_grants_it_by_a_policy() -> None:

@@ -1,6 +1,7 @@
 """Events in another partition than that of their client are counted."""
 
 from presenced.events.message import Message
+from presenced.events.status import StatusTopic
 from presenced.fleet import Fleet, Partition
 from presenced.pipeline import Pipeline
 from presenced.presence import PresenceRules
@@ -89,3 +90,14 @@ def test_events_of_clients_that_were_misplaced_before_a_restart_count() -> None:
     receive(wrong, 2)
     receive(wrong, 3)
     assert placement.misplaced == 2
+
+
+def test_status_messages_belong_into_the_partition_of_their_client() -> None:
+    placement = Placement()
+    status = StatusTopic("devices/+/status", "{1}", "online", "offline")
+    observers = [placement.observer_of(Partition(2, OF))]
+    pipeline = Pipeline(Fleet(PresenceRules()), observers, status_topics=[status])
+    for partition in (2, 3):
+        topic = f"devices/{of_partition(partition)}/status"
+        pipeline.process([Message(topic, b"online", 1, 10.0, 10.0)])
+    assert placement.misplaced == 1

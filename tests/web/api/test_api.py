@@ -37,6 +37,30 @@ def validate(name: str, answer: object) -> None:
     Draft202012Validator(schema).validate(answer)
 
 
+def test_the_clients_of_a_thing():
+    fleet = ApiFleet(thing_pattern="(?P<thing>.+?)(-jobs|-shadow)?")
+    fleet.hear("connected", "pump-1-jobs", 1, at=1)
+    fleet.hear("connected", "pump-1-shadow", 1, at=1)
+    fleet.hear("connected", "pump-2-jobs", 1, at=1)
+    fleet.hear("disconnected", "pump-1-jobs", 1, at=2)
+
+    async def use(get: Get) -> None:
+        status, page = await get("/clients?thing=pump-1")
+        assert status == 200
+        validate("Clients", page)
+        clients = page["clients"]
+        assert [(c["client_id"], c["state"], c["thing_state"]) for c in clients] == [
+            ("pump-1-jobs", "pending", "online"),
+            ("pump-1-shadow", "online", "online"),
+        ]
+        assert {client["thing"] for client in clients} == {"pump-1"}
+        summary = (await get("/summary"))[1]
+        validate("Summary", summary)
+        assert summary["things_by_presence"]["online"] == 2
+
+    ask(fleet, use)
+
+
 def test_a_client_and_its_place_in_the_registry():
     fleet = ApiFleet(
         metrics={"client_id_pattern": "(?P<site>[a-z]+)-.*", "thing_attributes": ["room", "x"]}
@@ -74,10 +98,12 @@ def test_a_client_and_its_place_in_the_registry():
             "since": "2023-11-14T22:13:22.000Z",
             "last_transition": "2023-11-14T22:13:21.000Z",
             "reason": "CONNECTION_LOST",
+            "source": "lifecycle",
             "version": 3,
             "session": "s3",
             "verified": True,
             "thing": "berlin-1",
+            "thing_state": "pending",
             "thing_type": "pump",
             "thing_groups": ["south"],
             "classes": {"site": "berlin"},
@@ -343,6 +369,7 @@ def test_the_fleet_in_numbers():
             "transitions": {"online": 2, "offline": 1},
             "flaps_suppressed": 0,
             "disconnects": {"CONNECTION_LOST": 1},
+            "things_by_presence": {"online": 0, "pending": 0, "offline": 0, "unknown": 1},
             "things": 1,
             "thing_types": 1,
             "thing_groups": 1,

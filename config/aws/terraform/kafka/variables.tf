@@ -40,13 +40,13 @@ variable "security_group_ids" {
 }
 
 variable "events_topic" {
-  description = "The kafka.topic of the workers."
+  description = "The kafka.topic of the workers. The policy in MSK covers topics that begin with `presenced.`; for another name add it in msk-policy.json."
   type        = string
   default     = "presenced.events"
 }
 
 variable "global_topic" {
-  description = "The kafka.global_topic of the workers."
+  description = "The kafka.global_topic of the workers; for the policy in MSK as events_topic."
   type        = string
   default     = "presenced.global"
 }

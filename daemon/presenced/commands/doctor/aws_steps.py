@@ -154,7 +154,7 @@ class AwsProbe:
             token = page.next_token
             if token is None:
                 break
-        return aws_findings.subscriptions(held, filters, qos=mqtt.qos, endpoint=mqtt.endpoint)
+        return aws_findings.subscriptions(held, filters, qos=mqtt.qos, endpoint=mqtt.certified_name)
 
     async def _ask(self, request: Request[T]) -> T:
         return (await self._client.send(request, attempts=_ATTEMPTS)).value

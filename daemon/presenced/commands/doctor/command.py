@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -62,8 +62,10 @@ async def examine(
     report = Report()
     mqtt, queue_url = settings.mqtt_source, settings.sqs.queue_url
     if mqtt is not None:
+        sources = source_options(settings, mqtt)
+        options = [without_side_effects(each, "doctor") for each in sources]
         await _test_connections(
-            settings, mqtt, daemon_client_id, message_timeout, report, write_line
+            mqtt, options, daemon_client_id, message_timeout, report, write_line
         )
         mqtt = mqtt.model_copy(update={"client_id": daemon_client_id or mqtt.client_id})
     elif settings.source == "kafka":
@@ -76,15 +78,14 @@ async def examine(
 
 
 async def _test_connections(
-    settings: Settings,
     mqtt: MqttSettings,
+    options: Sequence[ConnectionOptions],
     daemon_client_id: str | None,
     message_timeout: float,
     report: Report,
     write_line: Callable[[str], None],
 ) -> None:
     """Test all connections concurrently, and write the steps of one after the other."""
-    options = [without_side_effects(each, "doctor") for each in source_options(settings, mqtt)]
     findings: dict[str, asyncio.Queue[tuple[str, Finding] | None]] = {}
     async with asyncio.TaskGroup() as group:
         for each in options:
@@ -137,6 +138,7 @@ async def _test_connection(
         [("credentials", websocket.credentials)] if signed else [],
         [("name resolution", _blocking(network.resolve))],
         [("TCP", _blocking(network.connect))],
+        *([[("proxy", _blocking(network.tunnel))]] if options.proxy else []),
         [("TLS", _blocking(network.secure))],
         [("WebSocket", _blocking(websocket.handshake))] if signed else [],
         [("CONNACK", mqtt.connect)],

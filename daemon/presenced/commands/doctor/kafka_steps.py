@@ -152,6 +152,8 @@ class KafkaProbe:
         return self._compare(needed, cluster.topic_operations(topic.name))
 
     def _leaders(self, cluster: Cluster) -> Finding:
+        if not self._found:
+            return Finding(Status.SKIPPED)
         for found in self._found.values():
             with needing(Permission("topic", found.name, ("Describe",)), self._settings):
                 cluster.ends(found)

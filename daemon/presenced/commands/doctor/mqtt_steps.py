@@ -7,6 +7,7 @@ from dataclasses import replace
 from presenced.commands.doctor.report import Finding, Status
 from presenced.events.message import Message
 from presenced.settings import format_duration
+from presenced.settings.authorizer import masked_user_name
 from presenced.settings.topic_filters import overlapping_filters
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.connection import MqttConnection
@@ -60,8 +61,14 @@ class MqttProbe:
         await self._source.start()
         await status.until(lambda: status.accepted, ANSWER_TIMEOUT)
         if status.accepted:
-            return Finding(Status.OK, f"{self._options.client_id} is accepted")
+            return Finding(Status.OK, f"{self._options.client_id} is accepted{self._user_name()}")
         return refused(status.fault, self._options, self._daemon_client_id)
+
+    def _user_name(self) -> str:
+        """Return the user name that a custom authorizer has accepted."""
+        if self._options.auth != "custom":
+            return ""
+        return f", with the user name {masked_user_name(self._options.username or '')}"
 
     async def subscribed(self, topic_filter: str) -> Finding:
         """Wait for the SUBACK of one filter."""
@@ -80,7 +87,7 @@ class MqttProbe:
                 "the broker ended the connection instead of answering SUBSCRIBE"
                 f" ({status.fault.detail})",
                 "AWS IoT Core does so when the policy does not allow the subscription."
-                f" {subscribe_remedy(topic_filter, options.endpoint)}",
+                f" {subscribe_remedy(topic_filter, options.certified_name)}",
             )
         return Finding(
             Status.FAILED,
@@ -173,7 +180,7 @@ def no_message(options: ConnectionOptions, limit: float, *, probed: bool) -> Fin
     silence = f"subscription granted, but no message received within {format_duration(limit)}"
     probe = probe_client_id(options.client_id)
     topic = f"$aws/events/presence/connected/{probe}"
-    receive = receive_remedy(options.filters, options.endpoint)
+    receive = receive_remedy(options.filters, options.certified_name)
     if probed and any(overlapping_filters([options.filters, [topic]])):
         return Finding(
             Status.FAILED,

@@ -1,4 +1,4 @@
-"""The steps before MQTT: certificate files, name resolution, TCP and TLS.
+"""The steps before MQTT: certificate files, name resolution, TCP, proxy and TLS.
 
 They use the standard library, which names the causes of failures that the transports do not.
 """
@@ -23,6 +23,7 @@ from presenced.sources.mqtt.awscrt_link import AwscrtLink
 from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.diagnosis import handshake
 from presenced.sources.mqtt.symptoms import network_fault
+from presenced.sources.mqtt.tunnel import connect, open_tunnel
 
 
 def check_files(files: PemFiles | None, now: datetime, section: str = "mqtt.tls") -> Finding:
@@ -79,7 +80,10 @@ _TIMEOUT = 5.0
 
 
 class NetworkProbe:
-    """Name resolution, TCP and TLS of one connection, in this order. No MQTT packet is sent.
+    """Name resolution, TCP, proxy and TLS of one connection, in this order.
+
+    With a proxy the first two steps are about it: the proxy resolves the broker's name. No MQTT
+    packet is sent.
 
     Each step blocks for some seconds at most. `now` is compared with the server's certificate.
     """
@@ -95,26 +99,37 @@ class NetworkProbe:
             self._connection.close()
 
     def resolve(self) -> Finding:
-        """Look up the addresses of the endpoint."""
-        options = self._options
+        """Look up the addresses of the endpoint, or of the proxy."""
+        options, proxy = self._options, self._options.proxy
+        host, port = (proxy.host, proxy.port) if proxy else (options.endpoint, options.port)
         try:
-            found = socket.getaddrinfo(options.endpoint, options.port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             return Finding.of(network_fault(error, options))
         addresses = dict.fromkeys(str(address[0]) for *_, address in found)
-        return Finding(Status.OK, f"{options.endpoint} is {', '.join(addresses)}")
+        of_proxy = f", from {proxy.key}," if proxy else ""
+        return Finding(Status.OK, f"{host}{of_proxy} is {', '.join(addresses)}")
 
     def connect(self) -> Finding:
-        """Open the TCP connection that `secure` uses."""
+        """Open the TCP connection that the later steps use."""
         options = self._options
         try:
-            self._connection = socket.create_connection(
-                (options.endpoint, options.port), timeout=_TIMEOUT
-            )
+            self._connection = connect(options, _TIMEOUT)
         except OSError as error:
             return Finding.of(network_fault(error, options))
         host, port = self._connection.getpeername()[:2]
         return Finding(Status.OK, f"connected to {host} port {port}")
+
+    def tunnel(self) -> Finding:
+        """Have the proxy connect to the broker."""
+        assert self._connection is not None  # noqa: S101 - `connect` has succeeded
+        options, proxy = self._options, self._options.proxy
+        assert proxy is not None  # noqa: S101 - this step is for connections through a proxy
+        try:
+            open_tunnel(self._connection, options, _TIMEOUT)
+        except OSError as error:
+            return Finding.of(network_fault(error, options))
+        return Finding(Status.OK, f"{proxy.address} connects to {options.address}")
 
     def secure(self) -> Finding:
         """Negotiate TLS. Each side verifies the certificate of the other."""

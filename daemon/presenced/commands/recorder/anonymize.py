@@ -4,7 +4,7 @@ A field that is not listed in `_fields` is left out, and so is a value of a wron
 recorded that this module does not know.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,8 +22,9 @@ from presenced.events.model import (
     RejectionReason,
 )
 from presenced.events.resources import Ancestor, PropagatingAttribute, within_limits
+from presenced.events.status import StatusDecoder, StatusTopic
 from presenced.events.topics import route, topic_of
-from presenced.service.build import client_filter
+from presenced.service.build import client_filter, status_topics
 from presenced.settings import Settings
 from presenced.sources.recording import RecordedAnswer
 
@@ -66,7 +67,8 @@ class Anonymizer:
     def __init__(self, settings: Settings) -> None:
         self._pseudonyms = Pseudonyms()
         ignored = settings.presence.ignore_clients
-        self.client = ClientNames(self._pseudonyms, client_filter(settings), ignored)
+        rules = [rule.match for rule in settings.presence.clients]
+        self.client = ClientNames(self._pseudonyms, client_filter(settings), ignored, rules)
         """Returns the pseudonym of a client ID or thing name."""
         fields = _fields(
             self._pseudonyms,
@@ -74,6 +76,7 @@ class Anonymizer:
             reasons=settings.presence.offline_delay_by_reason.keys(),
             attributes=settings.metrics.thing_attributes,
         )
+        self._statuses = StatusDecoder(status_topics(settings.presence))
         self._message = FieldChanges(fields, _WRAPPERS)
         self._answer = answer_changes(fields, partial(self._pseudonyms.name, "group"))
 
@@ -96,7 +99,32 @@ class Anonymizer:
             return self._pseudonyms.principal(text)
         return self._pseudonyms.name(kind, text)
 
+    def _anonymized_status(
+        self, message: Message, status: StatusTopic, levels: Sequence[str]
+    ) -> tuple[str, bytes]:
+        """Return another topic and payload; a level that is the whole client ID stays one."""
+        names = iter(
+            self.client(level)
+            if status.client_id == f"{{{number}}}"
+            else self._pseudonyms.name("level", level)
+            for number, level in enumerate(levels, 1)
+        )
+        parts = (next(names) if part in ("+", "#") else part for part in status.filter.split("/"))
+        topic = "/".join(parts)
+        try:
+            event = self._statuses.decode(message.topic, message.payload, retained=False)
+        except Rejected as rejected:
+            return topic, _REJECTED_PAYLOADS[rejected.reason]
+        value: Any = status.online if event and event.connected else status.offline
+        if status.pointer is None:
+            return topic, value.encode()
+        for part in reversed(status.pointer.split("/")[1:]):
+            value = {part.replace("~1", "/").replace("~0", "~"): value}
+        return topic, msgspec.json.encode(value)
+
     def _anonymized(self, message: Message) -> tuple[str, bytes]:
+        if found_status := self._statuses.find(message.topic):
+            return self._anonymized_status(message, *found_status)
         try:
             found = route(message.topic)
         except Rejected as rejected:

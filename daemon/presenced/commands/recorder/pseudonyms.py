@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
-from presenced.fleet import ClientFilter
+from presenced.presence.name_patterns import ClientFilter
 from presenced.settings import Problem, SettingsError
 
 # 80 bits: for a million names the probability of a collision is below 10 to the power of -12.
@@ -81,11 +81,16 @@ class ClientNames:
     The daemon ignores a pseudonym if and only if it ignores the name: its own client IDs stay as
     they are, and so do those that `presence.ignore_clients` lists without wildcards; a name that
     matches a pattern becomes another one that does. Raises SettingsError if the patterns do not
-    allow that.
+    allow that. A pseudonym matches the same of `rules`, the patterns of `presence.clients`, if that
+    has a `*`.
     """
 
     def __init__(
-        self, pseudonyms: Pseudonyms, client_filter: ClientFilter, patterns: Sequence[str]
+        self,
+        pseudonyms: Pseudonyms,
+        client_filter: ClientFilter,
+        patterns: Sequence[str],
+        rules: Sequence[str] = (),
     ) -> None:
         self._pseudonyms = pseudonyms
         self._why_ignored = client_filter.why_ignored
@@ -95,6 +100,7 @@ class ClientNames:
             for each in patterns
             if each not in self._literals
         ]
+        self._rules = [(re.compile(fnmatch.translate(each)).match, each) for each in rules]
         self._prefix = self._unmatched_prefix()
 
     def __call__(self, name: str) -> str:
@@ -107,17 +113,24 @@ class ClientNames:
         if why is not None:
             fill = next(fill for matches, fill in self._patterns if matches(name))
             return fill(self._pseudonyms.digits("client", name))
+        rule = self._rule_of(name)
+        template = None if rule is None else _template_of(rule)
+        if template is None:
+            rule, template = None, self._prefix.__add__
         # The prefix makes an ignored pseudonym unlikely, not impossible.
-        candidates = (
-            self._prefix + self._pseudonyms.digits("client", name + "\0" * tries)
-            for tries in range(_MAX_TRIES)
-        )
-        return next(each for each in candidates if self._why_ignored(each) is None)
+        for tries in range(_MAX_TRIES):
+            candidate = template(self._pseudonyms.digits("client", name + "\0" * tries))
+            if self._why_ignored(candidate) is None and self._rule_of(candidate) == rule:
+                return candidate
+        raise _refusal("leaves no name for some clients: narrow its patterns")
+
+    def _rule_of(self, name: str) -> str | None:
+        return next((pattern for matches, pattern in self._rules if matches(name)), None)
 
     def _unmatched_prefix(self) -> str:
         for prefix in _PREFIXES:
             samples = (prefix + self._pseudonyms.digits("sample", str(n)) for n in range(_SAMPLES))
-            if not any(map(self._why_ignored, samples)):
+            if not any(self._why_ignored(each) or self._rule_of(each) for each in samples):
                 return prefix
         raise _refusal("leaves no name for the clients that it does not match: narrow its patterns")
 
@@ -130,6 +143,14 @@ def _template(pattern: str) -> Callable[[str], str]:
     if not star or not fnmatch.fnmatchcase(f"{head}0{tail}", pattern):
         raise _refusal("cannot be matched by pseudonyms: write * where names differ", pattern)
     return lambda digits: head + digits + tail
+
+
+def _template_of(pattern: str) -> Callable[[str], str] | None:
+    """Return what `_template` does, None if it raises."""
+    try:
+        return _template(pattern)
+    except SettingsError:
+        return None
 
 
 def _member(bracket: str) -> str:

@@ -55,6 +55,15 @@ FLEET: tuple[CollectedMetric[FleetSources], ...] = (
         read=lambda s: s.presence.clients,
     ),
     GaugeMetric(
+        "iot_things_by_presence",
+        "Things by the presence of their clients: online if any of them is, else pending, offline "
+        "or unknown. Things are those of the registry, and those that presence.thing_pattern or "
+        "lifecycle events name. Without any, all are 0.",
+        'sum(iot_things_by_presence{state="offline"})',
+        labels=("state",),
+        read=lambda s: s.pipeline.fleet.thing_counts.states,
+    ),
+    GaugeMetric(
         "iot_clients_unverified",
         "Online or pending clients whose state no event and no answer from AWS has confirmed since "
         "the last gap (presenced_gaps_total).",
@@ -120,7 +129,7 @@ FLEET: tuple[CollectedMetric[FleetSources], ...] = (
     ),
     KeptCounter(
         "iot_clients_adopted_total",
-        "Clients first known by AWS's record of who is connected.",
+        "Clients first known by AWS's record of who is connected, or by a retained status message.",
         "sum by (state) (increase(iot_clients_adopted_total[1d]))",
         labels=("state",),
         read=lambda s: s.presence.adopted,
@@ -138,6 +147,14 @@ FLEET: tuple[CollectedMetric[FleetSources], ...] = (
         "Lookups before a client would go offline that found it connected.",
         "increase(iot_client_offline_prevented_total[1h])",
         read=lambda s: Attribute(s.presence, "offline_prevented"),
+    ),
+    KeptCounter(
+        "iot_status_contradictions_total",
+        "Status messages (presence.status_topics) that no lifecycle event of their client followed "
+        "within the offline delay, though its lifecycle events say otherwise.",
+        "sum by (status) (increase(iot_status_contradictions_total[1h])) > 0",
+        labels=("status",),
+        read=lambda s: s.presence.status_contradictions,
     ),
     KeptCounter(
         "iot_events_total",
@@ -218,20 +235,22 @@ FLEET: tuple[CollectedMetric[FleetSources], ...] = (
     ),
     GaugeMetric(
         "iot_thing_type_clients",
-        "Clients by thing type and presence.",
+        "Things that have clients, by thing type and presence; a thing with several clients counts "
+        "once.",
         'sum by (thing_type) (iot_thing_type_clients{state=~"online|pending"}) / '
         "sum by (thing_type) (iot_thing_type_clients)",
         labels=("thing_type", "state"),
-        read=lambda s: dict(s.pipeline.fleet.thing_types.samples(s.inventory.types.live)),
+        read=lambda s: dict(s.pipeline.fleet.thing_counts.types.samples(s.inventory.types.live)),
     ),
     GaugeMetric(
         "iot_thing_group_clients",
-        "Clients by thing group and presence. The clients of subgroups are included; a client "
-        "counts once, even if it is in several subgroups. metrics.thing_groups chooses the groups.",
+        "Things that have clients, by thing group and presence. The things of subgroups are "
+        "included; a thing counts once, even if it has several clients or is in several subgroups. "
+        "metrics.thing_groups chooses the groups.",
         'topk(5, iot_thing_group_clients{state="offline"})',
         labels=("thing_group", "state"),
         read=lambda s: dict(
-            s.pipeline.fleet.thing_groups.samples(
+            s.pipeline.fleet.thing_counts.groups.samples(
                 filter(s.clients.groups.match, s.inventory.groups.live)
             )
         ),
@@ -324,10 +343,12 @@ PIPELINE: tuple[CollectedMetric[FleetSources], ...] = (
     GaugeMetric(
         "presenced_clients_without_series",
         "Clients beyond metrics.max_clients, or with an ID of more than 128 bytes, which have no "
-        "series of their own.",
+        "series of their own. Those of presence.clients with series: false are not counted.",
         "presenced_clients_without_series > 0",
         read=lambda s: (
-            max(0, s.presence.known - s.clients.series.shown) if s.clients.series.enabled else 0
+            max(0, s.presence.known - s.clients.series.shown - s.clients.series.left_out)
+            if s.clients.series.enabled
+            else 0
         ),
     ),
 )

@@ -9,6 +9,7 @@ from presenced.aws.client import RequestCounts, open_credentials
 from presenced.aws.credentials import CredentialsCache
 from presenced.aws.msk_tokens import MskTokens
 from presenced.settings import Settings
+from presenced.settings.connection_secrets import aws_proxy_choice
 from presenced.settings.files import FileSnapshot
 from presenced.settings.kafka import IAM
 from presenced.sources.kafka.client_config import Tokens, client_config
@@ -50,7 +51,8 @@ class KafkaAccess:
     async def _tokens_for(self, settings: Settings) -> Tokens | None:
         if settings.kafka.security.mechanism != IAM:
             return None
-        made_of = settings.aws, settings.tls_files, settings.brokers_region
+        proxy = aws_proxy_choice(settings.aws, settings.mqtt)
+        made_of = settings.aws, settings.tls_files, settings.brokers_region, proxy
         if self._tokens is None or made_of != self._made_of:
             await self.close()
             self._credentials = open_credentials(settings, self._requests, self._clocks)

@@ -124,7 +124,7 @@ def server_certificate(
             Cause.TLS_SERVER_CERTIFICATE,
             f"{certificate} is not valid: it is not signed by {trust_store(security.ca)}, is for"
             " another name, or has expired",
-            f"`presenced doctor` tells which. {ca}",
+            f"`presenced doctor` names the cause. {ca}",
         )
     name = (
         "Set kafka.bootstrap_servers and the brokers' advertised.listeners to names that the"
@@ -160,7 +160,7 @@ def files_refused(reason: str) -> KafkaFault:
     return KafkaFault(
         Cause.TLS_FILES,
         f"the client of Kafka does not load the files of kafka.security ({reason})",
-        "`presenced check` tells what is wrong with them",
+        "`presenced check` names what is wrong with them",
     )
 
 
@@ -216,7 +216,7 @@ def some_topic_missing(code: str) -> KafkaFault:
     return KafkaFault(
         Cause.TOPIC_MISSING,
         f"a topic of the section kafka does not exist ({code})",
-        "`presenced doctor` tells which; `presenced kafka create-topics` creates what is missing",
+        "`presenced doctor` names it; `presenced kafka create-topics` creates what is missing",
     )
 
 

@@ -15,5 +15,6 @@ def missing_client() -> Problem | None:
         key="source",
         value="kafka",
         message="needs the Python package confluent-kafka, which is not installed",
-        remedy="Install it with `pip install 'presenced[kafka]'`",
+        remedy="Install presenced with its extra kafka: `pipx install --force '.[kafka]'` in its"
+        " source directory",
     )

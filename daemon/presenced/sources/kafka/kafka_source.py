@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from presenced.fleet import Partition
 from presenced.settings import Settings, format_duration
+from presenced.settings.connection_secrets import aws_proxy_choice
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.cluster import Cluster
@@ -19,6 +20,7 @@ from presenced.sources.kafka.events_writer import EventsWriter
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
+from presenced.sources.kafka.not_shown import not_shown
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.placement import Placement
 from presenced.sources.kafka.transactions import TransactionCounts
@@ -106,8 +108,7 @@ class KafkaSource:
         if not (worker.has_assignment or worker.is_idle):
             return [*problems, "the group has assigned no partitions yet"]
         owned = worker.partitions.owned
-        waiting = [each for each in owned.values() if each.stage is not Stage.SHOWN]
-        problems += [f"partition {each.number} is {_STAGES[each.stage]}" for each in waiting]
+        problems += not_shown({number: each.stage for number, each in owned.items()})
         if owned and not self.lease.is_valid:
             problems.append(self._no_word())
         return problems
@@ -339,17 +340,10 @@ class KafkaSource:
         return list(dict.fromkeys(self._explain(*each) for each in failures))
 
 
-_STAGES = {
-    Stage.RESTORING: "being restored",
-    Stage.CATCHING_UP: "catching up",
-    Stage.REVOKED: "being handed over",
-    Stage.LOST: "lost",
-}
-
-
 def _made_of(settings: Settings) -> tuple[object, ...]:
     """Return what a membership is made of."""
-    return settings.kafka, settings.aws, settings.tls_files
+    proxy = aws_proxy_choice(settings.aws, settings.mqtt)
+    return settings.kafka, settings.aws, settings.tls_files, proxy
 
 
 def _secrets(config: Mapping[str, Any]) -> dict[str, Any]:

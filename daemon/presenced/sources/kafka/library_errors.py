@@ -216,7 +216,7 @@ def request_fault(error: KafkaError, kafka: KafkaSettings) -> KafkaFault:
         return KafkaFault(
             Cause.DENIED,
             "this user lacks a permission on a topic",
-            "`presenced doctor` tells which, and how to grant it",
+            "`presenced doctor` names it and the command that grants it",
         )
     if code == KafkaError.SASL_AUTHENTICATION_FAILED and kafka.security.mechanism == IAM:
         return faults.no_token("AWS gave no credentials in time")

@@ -5,6 +5,7 @@ Operations are those of Kafka ("Authorization and ACLs" in its documentation), a
 """
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -90,7 +91,7 @@ def refused(kafka: KafkaSettings, needed: Permission, region: str | None) -> Kaf
     return KafkaFault(
         Cause.DENIED,
         f"this user lacks a permission on {needed.resource}",
-        f"It needs {' and '.join(needed.operations)}, and `presenced doctor` tells what is missing."
+        f"It needs {' and '.join(needed.operations)}, and `presenced doctor` names what is missing."
         f" {_remedy(kafka, needed, region)}",
     )
 
@@ -108,7 +109,7 @@ def _acl_command(kafka: KafkaSettings, missing: Permission) -> str:
     return " ".join(
         [
             f"kafka-acls.sh --bootstrap-server {','.join(kafka.bootstrap_servers)} --add",
-            f"--allow-principal {_principal(kafka)}",
+            f"--allow-principal {shlex.quote(_principal(kafka))}",
             *(f"--operation {operation}" for operation in missing.operations),
             *_resource(missing),
         ]
@@ -119,7 +120,7 @@ def _resource(missing: Permission) -> Iterator[str]:
     if missing.kind == "cluster":
         yield "--cluster"
         return
-    yield f"--{missing.kind} {missing.name}"
+    yield f"--{missing.kind} {shlex.quote(missing.name)}"
     if missing.kind == "transactional-id":
         yield "--resource-pattern-type prefixed"
 
@@ -128,7 +129,7 @@ def _principal(kafka: KafkaSettings) -> str:
     security = kafka.security
     if security.username:
         return f"User:{security.username}"
-    return "'User:SUBJECT OF THE CLIENT CERTIFICATE'" if security.cert else "User:ANONYMOUS"
+    return "User:SUBJECT OF THE CLIENT CERTIFICATE" if security.cert else "User:ANONYMOUS"
 
 
 def _policy(missing: Permission, region: str | None) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from presenced.events.model import (
     LifecycleEvent,
+    StatusEvent,
     ThingEvent,
     ThingGroupMembershipEvent,
     ThingTypeAssociationEvent,
@@ -97,7 +98,7 @@ class PartitionPlacement:
     def observe(self, batch: Batch) -> None:
         """Look at the clients that are new, at those known to be misplaced, and at all things."""
         for change in batch.changes.clients:
-            if not isinstance(change.event, LifecycleEvent):
+            if not isinstance(change.event, LifecycleEvent | StatusEvent):
                 continue
             client_id = change.client.client_id
             if change.before in (None, State.UNKNOWN):

@@ -49,11 +49,11 @@ class Restored(NamedTuple):
 
 
 class AbandonedError(Exception):
-    """The partition is not the worker's any more."""
+    """The partition has been revoked."""
 
 
-class _Positions:
-    """The positions among the records of a state, by key."""
+class Positions:
+    """The positions among the records of a state, by key; damaged ones are not found."""
 
     def __init__(self) -> None:
         self.found: dict[bytes, int] = {}
@@ -63,8 +63,11 @@ class _Positions:
         for key, value in records:
             if key not in (POSITION_KEY, GLOBAL_POSITION_KEY):
                 yield key, value
-            elif value is not None:
+            elif value is not None and value.isdigit():
                 self.found[key] = int(value)
+            elif value is not None:
+                self.found.pop(key, None)
+                yield None, value  # counted as damaged
 
 
 class Restorer:
@@ -129,7 +132,7 @@ class Restorer:
         began = time.monotonic()
         self._check(partition)
         assert partition.fleet is not None  # noqa: S101 - opened before it is added
-        written = _Positions()
+        written = Positions()
         has_state = partition.fleet.restore(written.among(self._records(consumer, partition)))
         self._check(partition)
         position = written.found.get(POSITION_KEY)

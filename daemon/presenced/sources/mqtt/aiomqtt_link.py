@@ -11,12 +11,16 @@ it does not offer:
 - `on_unsubscribe`, `on_publish`: it drops the reason codes.
 - `connect` and the callbacks of the socket: see `paho_socket`.
 
-The only private name is `aiomqtt.Client._client`, the paho client. pyproject.toml allows the
-releases that were tested.
+- `_create_socket_connection`: its TCP connection cannot go through a proxy without another library,
+  or to another address than the name that TLS verifies.
+
+The only private names are this one and `aiomqtt.Client._client`, the paho client. pyproject.toml
+allows the releases that were tested.
 """
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,11 +43,12 @@ from presenced.settings.files import FileSnapshot
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt import symptoms
 from presenced.sources.mqtt.connection_options import ConnectionOptions
-from presenced.sources.mqtt.faults import Fault, FaultReason
+from presenced.sources.mqtt.faults import Fault
 from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link
 from presenced.sources.mqtt.paho_socket import PahoSocket
 from presenced.sources.mqtt.status import ConnectionStatus
 from presenced.sources.mqtt.tls import client_context
+from presenced.sources.mqtt.tunnel import ProxyError, open_connection
 
 _KEEP_ALIVE_TIMEOUT = 141
 _DISCONNECT_TIMEOUT = 2.5
@@ -74,7 +79,7 @@ class AiomqttLink(Link):
         self._unsuback: list[ReasonCode] = []
         self._on_puback = on_puback
         self._mqtt = aiomqtt.Client(
-            options.endpoint,
+            options.certified_name,
             options.port,
             identifier=options.client_id,
             username=options.username,
@@ -85,7 +90,9 @@ class AiomqttLink(Link):
             timeout=options.answer_timeout,
             logger=_paho_log,
         )
-        self._paho: Client = self._mqtt._client  # noqa: SLF001 - see the docstring of the module
+        # The docstring of the module says why these are needed.
+        self._paho: Client = self._mqtt._client  # noqa: SLF001
+        self._paho._create_socket_connection = self._open_connection  # type: ignore[method-assign]  # noqa: SLF001
         self._socket = PahoSocket(
             self._paho,
             lambda: self._messages,
@@ -114,8 +121,7 @@ class AiomqttLink(Link):
             raise ConnectError(symptoms.tls_fault(error, self._options), certain=False) from error
         except OSError as error:
             fault = symptoms.network_fault(error, self._options)
-            certain = fault.reason is FaultReason.NAME_RESOLUTION
-            certain |= isinstance(error, ConnectionRefusedError)
+            certain = isinstance(error, ConnectionRefusedError | socket.gaierror | ProxyError)
             raise ConnectError(fault, certain=certain) from error
         try:
             async with asyncio.timeout(self._options.answer_timeout):
@@ -158,6 +164,9 @@ class AiomqttLink(Link):
         except Exception as error:  # noqa: BLE001 - the caller cannot do anything about it
             self._status.callback_failed("acknowledge", error)
 
+    def _open_connection(self) -> socket.socket:
+        return open_connection(self._options, self._options.answer_timeout)
+
     def _connect(self) -> None:
         options = self._options
         properties: Any = None
@@ -166,7 +175,7 @@ class AiomqttLink(Link):
             properties.ReceiveMaximum = RECEIVE_MAXIMUM
             properties.SessionExpiryInterval = int(options.session_expiry)
         self._paho.connect(
-            options.endpoint,
+            options.certified_name,
             options.port,
             keepalive=max(1, round(options.keep_alive)),
             clean_start=not options.session_kept if self._is_v5 else MQTT_CLEAN_START_FIRST_ONLY,
@@ -202,7 +211,8 @@ class AiomqttLink(Link):
             topic = error.object.decode(errors="replace")
         acknowledge = _Acknowledgement(self, message.mid) if message.qos else None
         try:
-            self._receive(topic, bytes(message.payload), message.qos, acknowledge)
+            payload = bytes(message.payload)
+            self._receive(topic, payload, message.qos, acknowledge, retained=bool(message.retain))
         except Exception as error:  # noqa: BLE001 - logged and counted
             self._status.callback_failed("_on_message", error)
 

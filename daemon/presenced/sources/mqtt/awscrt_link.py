@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from awscrt import io, mqtt5
+from awscrt import http, io, mqtt5
 from awscrt.exceptions import AwsCrtError
 
 from presenced.settings.files import FileSnapshot
+from presenced.settings.proxy import Proxy
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt import symptoms
 from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
@@ -126,6 +127,7 @@ class AwscrtLink(Link):
             host_name=options.endpoint,
             port=options.port,
             tls_ctx=self._tls,
+            http_proxy_options=_proxy_options(options.proxy),
             connect_options=mqtt5.ConnectPacket(
                 client_id=options.client_id,
                 **login,
@@ -172,7 +174,13 @@ class AwscrtLink(Link):
             if not self._muted:
                 packet = data.publish_packet
                 payload = bytes(packet.payload or b"")
-                self._receive(packet.topic, payload, int(packet.qos), acknowledge)
+                self._receive(
+                    packet.topic,
+                    payload,
+                    int(packet.qos),
+                    acknowledge,
+                    retained=bool(packet.retain),
+                )
         except Exception as error:  # noqa: BLE001 - logged and counted; the library would swallow it
             self._status.callback_failed("_on_publish", error)
 
@@ -233,6 +241,10 @@ def connect_error(error: Exception, options: ConnectionOptions) -> ConnectError:
     name = getattr(error, "name", "")
     if name in _UNREACHABLE:
         return ConnectError(symptoms.unreachable(_UNREACHABLE[name], options))
+    if name == "AWS_ERROR_HTTP_WEBSOCKET_UPGRADE_FAILURE":
+        return ConnectError(upgrade_refused(options), certain=False)
+    if options.proxy and name.startswith("AWS_ERROR_HTTP_"):
+        return ConnectError(symptoms.proxy_refused(options), certain=False)
     if name.startswith("AWS_IO_DNS_"):
         return ConnectError(symptoms.name_unknown(options))
     if name.startswith("AWS_IO_TLS_"):
@@ -240,11 +252,23 @@ def connect_error(error: Exception, options: ConnectionOptions) -> ConnectError:
         detail = f"the TLS connection to {options.address} failed ({message})"
         remedy = HARDWARE_KEY_REMEDY if options.tls and options.tls.pkcs11 else ""
         return ConnectError(Fault(FaultReason.TLS, detail, remedy), certain=False)
-    if name == "AWS_ERROR_HTTP_WEBSOCKET_UPGRADE_FAILURE":
-        return ConnectError(upgrade_refused(options), certain=False)
     if name == "AWS_ERROR_MQTT5_CONNACK_TIMEOUT":
         return ConnectError(symptoms.no_connack(options), certain=False)
     return ConnectError(symptoms.closed_before_connack(options), certain=False)
+
+
+def _proxy_options(proxy: Proxy | None) -> Any:
+    if proxy is None:
+        return None
+    kind = http.HttpProxyAuthenticationType
+    return http.HttpProxyOptions(
+        proxy.host,
+        proxy.port,
+        auth_type=kind.Nothing if proxy.username is None else kind.Basic,
+        auth_username=proxy.username,
+        auth_password=proxy.password,
+        connection_type=http.HttpProxyConnectionType.Tunneling,
+    )
 
 
 def keep_thread_state() -> None:

@@ -51,7 +51,7 @@ class MqttConnection:
         status: ConnectionStatus | None = None,
     ) -> None:
         self.status = status or ConnectionStatus(
-            options.client_id, options.filters, endpoint=options.endpoint
+            options.client_id, options.filters, endpoint=options.certified_name
         )
         self._new_link = link
         self._options = options

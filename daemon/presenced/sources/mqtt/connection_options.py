@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from presenced.settings.pkcs11 import Pkcs11Settings
+from presenced.settings.proxy import Proxy
 
 # AWS IoT Core speaks MQTT with client certificates on port 443 if the client asks for it by ALPN
 # ("Device communication protocols" in the AWS IoT developer guide).
+# With a custom authorizer it is another protocol.
 ALPN_PORT = 443
-ALPN_PROTOCOL = "x-amzn-mqtt-ca"
+_ALPN_PROTOCOLS = {"certificate": "x-amzn-mqtt-ca", "custom": "mqtt"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,11 @@ class TlsFiles:
 class ConnectionOptions:
     """The settings of one connection, and how long it waits. Durations are in seconds.
 
-    `session_expiry` 0 means a clean session (MQTT 5 section 3.1.2.11.2). `protocol` is for the
-    aiomqtt transport; awscrt speaks MQTT 5 only. On `alpn_port` ALPN negotiates MQTT.
+    `status_filters` are those of `filters` that status messages match.
+
+    `session_expiry` 0 means a clean session (MQTT 5 section 3.1.2.11.2). `protocol` and
+    `server_name` are for the aiomqtt transport: awscrt speaks MQTT 5 only, and takes the name from
+    `endpoint`. On `alpn_port` ALPN negotiates MQTT. `proxy` connects to the broker.
 
     With a `signing_region` MQTT is carried over WebSocket, whose handshake is signed for it; awscrt
     only.
@@ -47,7 +52,11 @@ class ConnectionOptions:
     client_id: str
     filters: tuple[str, ...]
     tls: TlsFiles | None
-    username: str | None = None
+    status_filters: tuple[str, ...] = ()
+    server_name: str | None = None
+    proxy: Proxy | None = None
+    auth: Literal["certificate", "custom", "sigv4"] = "certificate"
+    username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     protocol: Literal["3.1.1", "5"] = "5"
     qos: Literal[0, 1] = 1
@@ -70,10 +79,15 @@ class ConnectionOptions:
         return f"{host}:{self.port}"
 
     @property
+    def certified_name(self) -> str:
+        """The name that the server's certificate must hold."""
+        return self.server_name or self.endpoint
+
+    @property
     def alpn(self) -> list[str]:
         """The protocols to offer in the TLS handshake: on `alpn_port`, except for WebSocket."""
-        mqtt_by_alpn = self.port == self.alpn_port and self.signing_region is None
-        return [ALPN_PROTOCOL] if mqtt_by_alpn else []
+        protocol = _ALPN_PROTOCOLS.get(self.auth)
+        return [protocol] if protocol and self.port == self.alpn_port else []
 
     @property
     def session_kept(self) -> bool:

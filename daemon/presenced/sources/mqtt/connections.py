@@ -107,7 +107,8 @@ class Connections:
 
     def _status(self, options: ConnectionOptions) -> ConnectionStatus:
         """Return the known status of a connection, whose counters continue, or a new one."""
-        client_id, filters, endpoint = key = options.client_id, options.filters, options.endpoint
+        key = options.client_id, options.filters, options.certified_name
+        client_id, filters, endpoint = key
         for status in self.statuses:
             if (status.client_id, status.filters, status.endpoint) == key:
                 return status

@@ -20,6 +20,7 @@ from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.sources.mqtt.link import ConnectError
 from presenced.sources.mqtt.symptoms import alpn_fault, network_fault, tls_fault
 from presenced.sources.mqtt.tls import client_context, examine_files, file_digests
+from presenced.sources.mqtt.tunnel import open_connection
 from presenced.sources.mqtt.websocket import find_credentials, upgrade
 from presenced.system.loop import BoundedThread
 
@@ -81,9 +82,7 @@ def diagnose(
     if options.tls and (fault := examine_files(options.tls, snapshot=snapshot)):
         return fault
     try:
-        connection = socket.create_connection(
-            (options.endpoint, options.port), timeout=_STEP_TIMEOUT
-        )
+        connection = open_connection(options, _STEP_TIMEOUT)
     except OSError as error:
         return network_fault(error, options)
     with connection:
@@ -124,7 +123,7 @@ def _negotiate(
 ) -> Fault | None:
     try:
         context = client_context(options, snapshot)
-        with context.wrap_socket(connection, server_hostname=options.endpoint) as secured:
+        with context.wrap_socket(connection, server_hostname=options.certified_name) as secured:
             if (fault := met(secured)) or options.signing_region is not None:
                 return fault
             if options.alpn and secured.selected_alpn_protocol() is None:

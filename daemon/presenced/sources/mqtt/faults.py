@@ -19,6 +19,9 @@ class FaultReason(StrEnum):
 
     NAME_RESOLUTION = "name_resolution"
     UNREACHABLE = "unreachable"
+    PROXY_UNREACHABLE = "proxy_unreachable"
+    PROXY_AUTHENTICATION = "proxy_authentication"
+    PROXY_REFUSED = "proxy_refused"
     TLS_SERVER_CERTIFICATE = "tls_server_certificate"
     TLS_CLIENT_CERTIFICATE = "tls_client_certificate"
     TLS_FILES = "tls_files"

@@ -127,7 +127,7 @@ class GapDetector(ConnectionListener):
             kept = each.session_kept and each.qos > 0
             connection.session_expiry = each.session_expiry if kept else 0.0
             connection.update_expiry()
-            connection.presence = carries_presence(each.filters)
+            connection.presence = carries_presence(each.filters) or bool(each.status_filters)
             self._connections[each.client_id] = connection
 
     def _gap_since(self, session: MqttSession | None) -> ConnectionGap:

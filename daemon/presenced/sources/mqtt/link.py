@@ -122,7 +122,13 @@ class Link(ABC):
             self._end.set_result(fault)
 
     def _receive(
-        self, topic: str, payload: bytes, qos: int, acknowledge: Callable[[], None] | None
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        acknowledge: Callable[[], None] | None,
+        *,
+        retained: bool,
     ) -> None:
         message = Message(
             topic=topic,
@@ -132,6 +138,7 @@ class Link(ABC):
             moment=time.monotonic(),
             connection=self._options.client_id,
             acknowledge=acknowledge,
+            retained=retained,
         )
         if not self._inbox.put(message):
             self._status.refused(message)

@@ -15,9 +15,12 @@ from presenced.settings import (
     SettingsError,
     TlsSettings,
     load_settings,
+    read_mqtt_proxy,
     read_password,
+    read_user_name,
 )
 from presenced.settings.files import FileSnapshot
+from presenced.settings.proxy import is_exempt
 from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
 
 Tool = Literal["doctor", "record", "simulate"]
@@ -29,18 +32,29 @@ def source_options(
 ) -> list[ConnectionOptions]:
     """Return the options of each connection; `mqtt` is the section of the settings.
 
-    Raises SettingsError if the password file cannot be read.
+    The first one has the filters of status topics, too.
+
+    Raises SettingsError if a file with a password, token or signature cannot be read.
     """
-    password = read_password(mqtt, snapshot)
+    username, password = read_user_name(mqtt, snapshot), read_password(mqtt, snapshot)
+    proxy = read_mqtt_proxy(mqtt, snapshot)
+    if proxy and is_exempt(mqtt.endpoint, mqtt.port):
+        proxy = None
     tls = _tls_files(mqtt.tls) if mqtt.tls else None
+    status_filters = settings.presence.status_filters
+    of_status = [tuple(status_filters), *[()] * (len(mqtt.connections) - 1)]
     return [
         ConnectionOptions(
             endpoint=mqtt.endpoint,
             port=mqtt.port,
             client_id=client_id,
-            filters=tuple(filters),
+            filters=(*filters, *status),
+            status_filters=status,
             tls=tls,
-            username=mqtt.username,
+            server_name=mqtt.server_name,
+            proxy=proxy,
+            auth=mqtt.auth,
+            username=username,
             password=password,
             protocol=mqtt.protocol,
             qos=mqtt.qos,
@@ -48,7 +62,9 @@ def source_options(
             session_expiry=mqtt.session_expiry,
             signing_region=settings.signing_region,
         )
-        for client_id, filters in zip(mqtt.client_ids, mqtt.connections, strict=True)
+        for client_id, filters, status in zip(
+            mqtt.client_ids, mqtt.connections, of_status, strict=True
+        )
     ]
 
 

@@ -12,6 +12,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from presenced.settings.partitions import is_aws
+from presenced.settings.proxy import refusal
 from presenced.sources.faults import (
     CLIENT_ALERTS,
     certificate_problem,
@@ -22,19 +23,28 @@ from presenced.sources.faults import (
 )
 from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.faults import Fault, FaultReason, connect_remedy
+from presenced.sources.mqtt.tunnel import ProxyError
 
 _ALPN_ALERT = "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"
 
 
 def network_fault(error: OSError, options: ConnectionOptions) -> Fault:
-    """Return the fault behind an error of name resolution or of a TCP connect."""
+    """Return the fault behind an error of name resolution, a TCP connect or a proxy."""
+    if isinstance(error, ProxyError):
+        return _proxy_fault(error)
     if isinstance(error, socket.gaierror):
         return name_unknown(options)
     return unreachable(tcp_problem(error), options)
 
 
 def name_unknown(options: ConnectionOptions) -> Fault:
-    """Return the fault of an endpoint whose name has no address."""
+    """Return the fault of an endpoint, or its proxy, whose name has no address."""
+    if proxy := options.proxy:
+        return Fault(
+            FaultReason.PROXY_UNREACHABLE,
+            f"the name {proxy.host} of the proxy cannot be resolved",
+            f"Check {proxy.key} and the name servers of this machine",
+        )
     return Fault(
         FaultReason.NAME_RESOLUTION,
         f"the name {options.endpoint} cannot be resolved",
@@ -45,10 +55,45 @@ def name_unknown(options: ConnectionOptions) -> Fault:
 
 def unreachable(why: str, options: ConnectionOptions) -> Fault:
     """Return the fault of a failed TCP connection; `why` continues "the broker ..."."""
+    if proxy := options.proxy:
+        return Fault(
+            FaultReason.PROXY_UNREACHABLE,
+            f"the proxy at {proxy.address} {why}",
+            f"Check {proxy.key}, that the proxy runs, and the firewalls in between",
+        )
     return Fault(
         FaultReason.UNREACHABLE,
         f"the broker at {options.address} {why}",
         "Check that the broker runs, its port, and the firewalls in between",
+    )
+
+
+_PROXY_REASONS = {
+    "authentication": FaultReason.PROXY_AUTHENTICATION,
+    "forbidden": FaultReason.PROXY_REFUSED,
+    "unreachable": FaultReason.UNREACHABLE,
+}
+
+
+def _proxy_fault(error: ProxyError) -> Fault:
+    proxy, target = error.proxy, error.target
+    if error.status is None:
+        return Fault(
+            FaultReason.PROXY_UNREACHABLE,
+            f"the server at {proxy.address} {error.strerror}",
+            f"Check that {proxy.key} is an HTTP proxy, and that it reaches {target}",
+        )
+    found = refusal(proxy, error.status, target)
+    return Fault(_PROXY_REASONS[found.kind], found.detail, found.remedy)
+
+
+def proxy_refused(options: ConnectionOptions) -> Fault:
+    """Return the fault of a proxy that refuses for a reason that is not known."""
+    assert options.proxy is not None  # noqa: S101 - a proxy refused
+    return Fault(
+        FaultReason.PROXY_REFUSED,
+        f"the proxy at {options.proxy.address} does not connect to {options.address}",
+        f"Check {options.proxy.key}, and the log of the proxy",
     )
 
 
@@ -90,7 +135,8 @@ def _server_fault(error: ssl.SSLCertVerificationError, options: ConnectionOption
         certificate_remedy(
             error,
             server="server",
-            name="Set mqtt.endpoint to a name that the server's certificate holds",
+            name="Set mqtt.endpoint to a name that the server's certificate holds; if that name"
+            " does not lead to this server, set mqtt.server_name to it",
             ca="Set mqtt.tls.ca to the CA that signed the server's certificate; for the -ats"
             " endpoints of AWS IoT Core that is AmazonRootCA1.pem",
         ),
@@ -100,6 +146,11 @@ def _server_fault(error: ssl.SSLCertVerificationError, options: ConnectionOption
 def _client_fault(alert: str, options: ConnectionOptions) -> Fault:
     rejected = "a connection without client certificate"
     remedy = "Set mqtt.tls.cert and mqtt.tls.key"
+    if options.auth == "custom":
+        remedy = (
+            "On AWS, use mqtt.port 443, or a domain configuration with the authentication type"
+            " CUSTOM_AUTH: aws iot describe-domain-configuration"
+        )
     if options.tls and options.tls.cert:
         rejected = f"the client certificate {options.tls.cert}"
         remedy = (
@@ -233,11 +284,17 @@ def _coded_fault(
 
 def _not_authorized_remedy(options: ConnectionOptions) -> str:
     """Return what to check: the login if there is one, and the policy unless it is not AWS."""
-    policy = connect_remedy(options.client_id, options.endpoint)
+    if options.auth == "custom":
+        return (
+            "Check mqtt.authorizer, mqtt.username and mqtt.password_file; the Lambda function of"
+            " the authorizer must return a policy that allows iot:Connect, and `aws iot"
+            " test-invoke-authorizer` shows what it returns"
+        )
+    policy = connect_remedy(options.client_id, options.certified_name)
     if options.username is None:
         # Without a user name the broker may be a custom domain of AWS.
         return policy
     login = "Check mqtt.username and mqtt.password_file"
-    if is_aws(options.endpoint):
+    if is_aws(options.certified_name):
         return f"{login}. {policy}"
     return f"{login}, and what the broker allows this user and client ID"

@@ -17,8 +17,8 @@ from presenced.sources.sqs.receivers import Receivers
 from presenced.system.log import get_logger
 from presenced.system.loop import Clocks
 
-# What entered the queue until so many seconds ago is applied: an empty poll of 20 s tells what was
-# when it began, and the one before it as well.
+# What entered the queue until so many seconds ago is applied: a 20 s long poll proves the state at
+# its start, and may fail once.
 _DRAINED_WITHIN = 60.0
 _AFTER_AN_ERROR = 1.0
 # The steps of stopping, 2.9 s together.

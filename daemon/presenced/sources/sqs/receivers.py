@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from functools import partial
-from http import HTTPStatus
 
 from presenced.aws.client import AwsClient, retry_delay
 from presenced.aws.errors import AwsError
@@ -120,7 +119,7 @@ class Receivers:
         try:
             has_backlog = await self._receive(receiver, wait)
         except BaseException as error:
-            if not (isinstance(error, AwsError) and error.status not in (None, HTTPStatus.OK)):
+            if not isinstance(error, AwsError) or error.may_have_run:
                 self._marks.lost(self._clocks.monotonic())
             if not isinstance(error, AwsError):
                 raise

@@ -7,6 +7,7 @@ from presenced.aws.client import RequestCounts, open_queue_client
 from presenced.aws.queue import Queue
 from presenced.pipeline import Batch
 from presenced.settings import Settings, format_duration
+from presenced.settings.connection_secrets import aws_proxy_choice
 from presenced.sources.inbox import Inbox
 from presenced.sources.records import SELECT_TOPIC
 from presenced.sources.source import SourceFiles
@@ -128,7 +129,9 @@ class SqsSource:
         sqs = settings.sqs
         if sqs.queue_url is None:
             return 0
-        made_of = (sqs.queue_url, settings.aws, settings.tls_files, settings.queue_region)
+        proxy = aws_proxy_choice(settings.aws, settings.mqtt)
+        region, tls = settings.queue_region, settings.tls_files
+        made_of = (sqs.queue_url, settings.aws, tls, region, proxy)
         if self._consumer is not None and made_of == self._made_of:
             self._consumer.use(sqs.receivers)
             return 0
@@ -162,8 +165,7 @@ class SqsSource:
 
 def _shared(queue: Queue, incomplete: float) -> str:
     return (
-        f"of {incomplete:.0%} of the connections one event is missing: another program seems to"
-        f" receive from the queue {queue.name}, and each message goes to one of both. Give each"
-        " daemon a queue and the rule an action for each; stop other programs that receive from"
-        " this one"
+        f"{incomplete:.0%} of connections lack their connect or disconnect: another consumer seems"
+        f" to read queue {queue.name}, and each message reaches only one of them. Give each daemon"
+        " its own queue and the rule one action for each queue; stop other consumers of this one"
     )

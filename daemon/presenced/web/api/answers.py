@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from presenced.presence import Effect, RecordEffect, State
+from presenced.presence.client import StateSource
 from presenced.sources.gaps import GapReason
 from presenced.web.api.doubt import DoubtCause
 
@@ -29,7 +30,15 @@ Session = Annotated[str | None, _doc("The session identifier of the connection."
 Reason = Annotated[str | None, _doc("The reason given in the disconnect event.")]
 EventTime = Annotated[Timestamp | None, _doc("The timestamp in the event, which is approximate.")]
 Lifecycle = _one_of("connected", "disconnected")
-AnyType = _one_of("connected", "disconnected", "connect_failed", "subscribed", "unsubscribed")
+AnyType = _one_of(
+    "connected",
+    "disconnected",
+    "connect_failed",
+    "subscribed",
+    "unsubscribed",
+    "online",
+    "offline",
+)
 
 
 # Forbidding unknown fields makes the components declare `additionalProperties: false`.
@@ -45,10 +54,23 @@ class Client(Answer):
     since: Annotated[Timestamp | None, _doc("When the state began; null for an unknown client.")]
     last_transition: Annotated[Timestamp | None, _doc("When it last went online or offline.")]
     reason: Reason
+    source: Annotated[
+        StateSource | None,
+        _doc(
+            "What decides its state: lifecycle events, AWS's record, status messages, or a"
+            " subscription; null for an unknown client."
+        ),
+    ]
     version: Version
     session: Session
     verified: Annotated[bool, _doc("False if newer events about it may have been lost.")]
-    thing: Annotated[str | None, _doc("The name of its thing in the registry.")]
+    thing: Annotated[
+        str | None,
+        _doc("Its thing; null if neither the registry nor a pattern nor an event names one."),
+    ]
+    thing_state: Annotated[
+        State | None, _doc("The presence of its thing, which may have other clients, too.")
+    ]
     thing_type: str | None
     thing_groups: Annotated[list[str], _doc("The groups that its thing is a direct member of.")]
     classes: Annotated[dict[str, str], _doc("The named groups of metrics.client_id_pattern.")]
@@ -242,6 +264,10 @@ class Summary(Answer):
     transitions: Annotated[dict[str, Count], _doc("Transitions by their new state.")]
     flaps_suppressed: Annotated[Count, _doc("Interruptions shorter than the offline delay.")]
     disconnects: Annotated[dict[str, Count], _doc("Disconnects by reason.")]
+    things_by_presence: Annotated[
+        dict[str, Count],
+        _doc("Things that have clients, by state; a thing is online if any of its clients is."),
+    ]
     things: Count
     thing_types: Count
     thing_groups: Count

@@ -22,6 +22,8 @@ class DoubtCause(StrEnum):
     FIRST_DISCONNECT = "first_disconnect"
     """Its first event is a disconnect: a connect after it may have been before presenced began to
     receive events."""
+    STATUS = "status"
+    """Its status topic contradicts its lifecycle events."""
     PROVISIONAL = "provisional"
     """AWS's record was read so soon after the start that what happened just before is missing."""
 
@@ -33,8 +35,15 @@ class Doubt(NamedTuple):
     gap: LastGap | None = None
 
 
-def doubt_of(client: Client, history: ClientHistory, gap: LastGap | None) -> Doubt:
-    """Return why a client is unverified; `gap` is the last one since the start."""
+def doubt_of(
+    client: Client, history: ClientHistory, gap: LastGap | None, *, contradicted: bool
+) -> Doubt:
+    """Return why a client is unverified; `gap` is the last one since the start.
+
+    `contradicted` is whether its status topic says something else than its lifecycle events.
+    """
+    if contradicted:
+        return Doubt(DoubtCause.STATUS)
     record, decided = history.record, history.decided_for(client)
     gap_at = gap.at if gap else 0.0
     if record is not None and record.effect is RecordEffect.UNANSWERED and record.time > gap_at:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from presenced.presence import Client, Effect, RecordEffect, State
 from presenced.presence.lookups import LOOKUP_TIMEOUT
 from presenced.presence.record import TAKEN_OVER
+from presenced.presence.status import STATUS_OFFLINE
 from presenced.sources.gaps import GapReason
 from presenced.web.api.doubt import Doubt, DoubtCause
 from presenced.web.api.history import ClientHistory, ReceivedEvent, RecordEntry
@@ -31,6 +32,7 @@ _REASONS = {
     "THROTTLED": "it exceeded a limit",
     "WEBSOCKET_TTL_EXPIRATION": "its WebSocket connection reached its maximum age",
     "CUSTOMAUTH_TTL_EXPIRATION": "its custom authorization expired",
+    STATUS_OFFLINE: "its status topic, where its Last Will may be, says so",
 }
 
 _GAPS = {
@@ -53,6 +55,10 @@ _DOUBTS = {
     DoubtCause.FIRST_DISCONNECT: (
         "its first event was a disconnect, and a connect after it may have been before presenced"
         " began to receive events"
+    ),
+    DoubtCause.STATUS: (
+        "its status topic says something else, and no lifecycle event followed within the offline"
+        " delay"
     ),
     DoubtCause.PROVISIONAL: (
         "AWS's record lags and was read soon after the start; a second snapshot settles it"
@@ -165,6 +171,8 @@ def _state(details: ClientDetails) -> str:
         return f"Offline{since}: {_reason(client.reason)}."
     if client.state is State.PENDING:
         return f"Disconnected{since}: {_reason(client.reason)}. {_pending(details)}"
+    if client.source == "status":
+        return f"Online{since}: its status topic says so."
     if not client.has_event:
         return f"Assumed online{since}: it subscribed, but its connect has not been received."
     return f"Online{since}."

@@ -8,7 +8,12 @@ from itertools import islice
 
 import msgspec
 
-from presenced.events.model import LifecycleEvent, SubscriptionEvent
+from presenced.events.model import (
+    ConnectFailedEvent,
+    LifecycleEvent,
+    StatusEvent,
+    SubscriptionEvent,
+)
 from presenced.presence import (
     Client,
     ClientChange,
@@ -222,13 +227,14 @@ class History:
             None if untimed else event.timestamp,
             event.version if isinstance(event, LifecycleEvent) else None,
             change.session,
-            None if isinstance(event, SubscriptionEvent) else event.reason,
+            event.reason if isinstance(event, LifecycleEvent | ConnectFailedEvent) else None,
             change.against,
         )
         if isinstance(event, LifecycleEvent) and change.against is None:
             history.decided = entry
-        # Several subscriptions follow each connect, and would displace all other entries.
-        if isinstance(event, SubscriptionEvent) and effect is Effect.NOTED:
+        # Several subscriptions follow each connect, and some clients repeat their status: these
+        # would displace all other entries.
+        if isinstance(event, SubscriptionEvent | StatusEvent) and effect is Effect.NOTED:
             history.others[entry.type] = entry
         else:
             history.add(entry, self.per_client)

@@ -49,6 +49,7 @@ def _repeatable(**items: Any) -> dict[str, Any]:
 
 _TEXT = {"type": "string"}
 _STATE = Parameter("state", "Clients in one of these states.", _repeatable(enum=list(State)))
+_THING = Parameter("thing", "Clients of this thing.", _TEXT)
 _THING_TYPE = Parameter(
     "thing_type", "Clients whose thing has this type; empty for those without one.", _TEXT
 )
@@ -80,7 +81,7 @@ _CURSOR = Parameter(
     "The `next_cursor` of the previous page. All other parameters must be the same.",
     {"type": "string", "format": "cursor"},
 )
-_LIST = (_STATE, _THING_TYPE, _THING_GROUP, _CLASS, _PREFIX, _SORT, _LIMIT, _CURSOR)
+_LIST = (_STATE, _THING, _THING_TYPE, _THING_GROUP, _CLASS, _PREFIX, _SORT, _LIMIT, _CURSOR)
 
 STREAM_PARAMETERS = (
     Parameter("client_id", "Transitions of this client only.", _TEXT),
@@ -125,6 +126,7 @@ def page_request(query: MultiMapping[str], pattern: re.Pattern[str] | None) -> P
     check_query(query, _LIST)
     selection = Selection(
         states=states(query),
+        thing=query.get("thing"),
         thing_type=query.get("thing_type"),
         thing_group=query.get("thing_group"),
         classes=tuple(_read_class(value, pattern) for value in query.getall("class", [])),

@@ -79,7 +79,10 @@ class FleetPart:
         now, presence = clocks.wall(), self.fleet.presence
         due = presence.deadline(client)
         history = self.history.get(client.client_id)
-        unverified = presence.is_unverified(client)
+        doubt = None
+        if presence.is_unverified(client):
+            contradicted = presence.status.is_in_doubt(client.client_id)
+            doubt = doubt_of(client, history, self._sources.gaps.last, contradicted=contradicted)
         return ClientDetails(
             client=client,
             history=history,
@@ -87,7 +90,7 @@ class FleetPart:
             deadline=None if due is None else due - clocks.monotonic() + now,
             held=due is not None and due > self._sources.hold_after(),
             awaits_lookup=presence.lookups.is_awaited(client.client_id),
-            doubt=doubt_of(client, history, self._sources.gaps.last) if unverified else None,
+            doubt=doubt,
         )
 
 

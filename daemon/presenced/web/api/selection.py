@@ -49,11 +49,13 @@ def client_id_of(key: Key) -> str:
 class Selection(NamedTuple):
     """Filters, all of which a client must pass; the default of each passes every client.
 
-    An empty `thing_type` or `thing_group` selects clients that have none. `classes` are pairs of a
-    named group of `metrics.client_id_pattern` and its value.
+    `thing` selects the clients of a thing. An empty `thing_type` or `thing_group` selects clients
+    that have none. `classes` are pairs of a named group of `metrics.client_id_pattern` and its
+    value.
     """
 
     states: frozenset[State] = frozenset()
+    thing: str | None = None
     thing_type: str | None = None
     thing_group: str | None = None
     classes: tuple[tuple[str, str], ...] = ()
@@ -77,6 +79,8 @@ class Selection(NamedTuple):
             tests.append(lambda client: client.client_id.startswith(self.prefix))
         if self.states:
             tests.append(lambda client: client.state in self.states)
+        if self.thing is not None:
+            tests.append(lambda client: fleet.thing_of(client) == self.thing)
         if self.thing_type is not None:
             tests.append(lambda client: fleet.describe(client).thing_type == self.thing_type)
         if (group := self.thing_group) is not None:

@@ -1,13 +1,12 @@
 """Presence and the registry together, and what follows from both.
 
-A thing and a client belong together if their names are equal, or if the client's lifecycle events
-name the thing (`thingName`). A thing whose client never connected is an unknown client.
+A client belongs to the thing that its lifecycle events name (`thingName`), else to the one that
+`thing_pattern` finds in its client ID, else to the one of its client ID. A thing of the registry
+none of whose clients ever connected is an unknown client.
 """
 
-import fnmatch
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -15,8 +14,10 @@ from presenced.events.model import (
     ConnectFailedEvent,
     LifecycleEvent,
     RegistryEvent,
+    StatusEvent,
     SubscriptionEvent,
 )
+from presenced.fleet.thing_counts import ThingCounts
 from presenced.presence import (
     Client,
     ClientChange,
@@ -28,13 +29,15 @@ from presenced.presence import (
     Transition,
 )
 from presenced.presence.client import EventStamp, PackedSession, pack
-from presenced.presence.counts import StateCounts
+from presenced.presence.name_patterns import ClientFilter
 from presenced.presence.record import Row
+from presenced.presence.things import ThingClients, match_thing
 from presenced.registry import Inventory, Outcome, Thing, ThingGroup, ThingType
 from presenced.registry.inventory import ThingChange
 from presenced.registry.objects import NO_ATTRIBUTES, Attributes
 
-_PREFIX_PATTERN = re.compile(r"[^*?[]*\*", re.DOTALL)
+# As globals: see `State`.
+_OFFLINE, _UNKNOWN = State.OFFLINE, State.UNKNOWN
 
 
 class Partition(NamedTuple):
@@ -68,54 +71,28 @@ class Changes(NamedTuple):
         return [each.transition for each in self.clients if each.transition is not None]
 
 
-class NamePatterns:
-    """Shell-style patterns, as in `fnmatch`, case-sensitive."""
-
-    def __init__(self, patterns: Sequence[str]) -> None:
-        # Most patterns are a prefix and "*", which need no regular expression.
-        self._prefixes = tuple(p[:-1] for p in patterns if _PREFIX_PATTERN.fullmatch(p))
-        others = [p for p in patterns if not _PREFIX_PATTERN.fullmatch(p)]
-        expression = "|".join(fnmatch.translate(pattern) for pattern in others)
-        self._matches = re.compile(expression).match if others else None
-
-    def match(self, name: str) -> bool:
-        """Return whether a name matches one of the patterns."""
-        if name.startswith(self._prefixes):
-            return True
-        return self._matches is not None and self._matches(name) is not None
-
-
-class ClientFilter:
-    """The clients that are left out of presence: the daemon's own, and those of patterns."""
-
-    def __init__(self, own: Collection[str] = (), patterns: Sequence[str] = ()) -> None:
-        self._own = frozenset(own)
-        self._ignored = NamePatterns(patterns)
-
-    def why_ignored(self, client_id: str) -> str | None:
-        """Return `own_client`, `ignored_client`, or None for a client of the fleet."""
-        if client_id in self._own:
-            return "own_client"
-        return "ignored_client" if self._ignored.match(client_id) else None
-
-
 class Fleet:
-    """Every client's presence, the registry, and how many clients each part of it has.
+    """Every client's presence, the registry, and the presence of things.
 
     What methods change is collected until `take_changes`. No thing creates a client that the filter
-    leaves out; ignoring the events of such clients is up to the caller.
+    leaves out; ignoring the events of such clients is up to the caller. `thing_pattern` is a
+    regular expression with the group `thing`, which matches whole client IDs.
     """
 
     def __init__(
-        self, rules: PresenceRules, client_filter: ClientFilter | None = None, parts: int = 1
+        self,
+        rules: PresenceRules,
+        client_filter: ClientFilter | None = None,
+        thing_pattern: re.Pattern[str] | None = None,
+        parts: int = 1,
     ) -> None:
         self.presence = Presence(rules, parts)
         self.inventory = Inventory(parts)
-        self.thing_types = StateCounts()
-        self.thing_groups = StateCounts()
+        self.thing_counts = ThingCounts(self.inventory)
         self.client_filter = client_filter or ClientFilter()
-        # The clients whose events name another thing than their client ID does, by that name.
-        self._named: dict[str, set[str]] = {}
+        self._thing_pattern = thing_pattern
+        self._thing_clients = ThingClients(self.presence.clients)
+        self._things, self._shared = self.inventory.things.live, self._thing_clients.shared
         self._changes: list[ClientChange] = []
 
     def take_changes(self) -> Changes:
@@ -131,7 +108,7 @@ class Fleet:
         # By default a client belongs to the thing of its own name; a disconnect that names no thing
         # leaves the client at the one that its connect named.
         if (
-            (self._named or (thing_name is not None and thing_name != event.client_id))
+            (self._shared or (thing_name is not None and thing_name != event.client_id))
             and (event.connected or thing_name)
             and change.against is None
             and change.client is self.presence.clients.get(event.client_id)
@@ -158,6 +135,10 @@ class Fleet:
             verified = subscribed and self.presence.confirm_online(client, at / 1000)
             self._note(event, client, received, pack(event.session), changed=verified)
 
+    def apply_status(self, event: StatusEvent, received: float, now: float) -> None:
+        """Apply a status message; clocks as in `Presence.apply`."""
+        self._record(self.presence.status.apply(event, received, now))
+
     def note_connect_failure(self, event: ConnectFailedEvent, received: float) -> None:
         """Note that a client was refused; this says nothing about its presence."""
         client = self.presence.clients.get(event.client_id)
@@ -170,8 +151,8 @@ class Fleet:
         That a thing never connected says nothing if its client has another ID.
         """
         is_known = row.client_id in self.presence.clients
-        tells = row.has_presence(self.presence.rules.forget_offline_after)
-        if not (is_known or tells) and row.client_id in self._named:
+        tells = row.has_presence(self.presence.forget_after(row.client_id))
+        if not (is_known or tells) and row.client_id in self._shared:
             return
         self._record(self.presence.record.merge(row, now, event))
 
@@ -191,9 +172,24 @@ class Fleet:
 
     def _settle_things(self, changes: Sequence[ThingChange]) -> None:
         for change in changes:
-            self._recount_thing(change)
+            self.thing_counts.change(change, self._thing_clients.presence(change.thing.name))
         for change in changes:
             self._settle_clients(change.thing)
+
+    def use_thing_pattern(self, thing_pattern: re.Pattern[str] | None) -> None:
+        """Find things in client IDs by another pattern, also for the clients that are known."""
+        self._thing_pattern = thing_pattern
+        moved = []
+        for client in self.presence.clients.values():
+            before = client.thing
+            if client.state is not _UNKNOWN:
+                client.matched_thing = match_thing(thing_pattern, client.client_id)
+            if client.thing != before:
+                moved.append(client)
+        self._thing_clients.rebuild()
+        self.recount()
+        for client in moved:
+            self._note_described(client, changed=False)
 
     def fire(self, now: float, offset: float, limit: int | None = None) -> int:
         """Fire the deadlines due at `now`, at most `limit`; return how many fired.
@@ -217,7 +213,7 @@ class Fleet:
         """
         self.client_filter = client_filter
         clients = self.presence.clients.values()
-        unknown = [client.client_id for client in clients if client.state is State.UNKNOWN]
+        unknown = [client.client_id for client in clients if client.state is _UNKNOWN]
         for client_id in unknown:
             if client_filter.why_ignored(client_id) is not None:
                 self._record(self.presence.drop_unknown(client_id))
@@ -232,27 +228,30 @@ class Fleet:
     ) -> None:
         """Take over a client as `Presence.restore` does; `recount` must follow."""
         self.presence.restore(client, deadline, awaited)
-        if client.thing_name:
-            self._named.setdefault(client.thing_name, set()).add(client.client_id)
+        if client.state is not _UNKNOWN:
+            client.matched_thing = match_thing(self._thing_pattern, client.client_id)
+        self._thing_clients.join(client)
 
     def recount(self) -> None:
-        """Recount all clients by type and group, and add the missing clients of things."""
-        self.thing_types.clear()
-        self.thing_groups.clear()
-        # Many things share their type and groups: each combination is looked up once.
-        alike: Counter[tuple[str, tuple[str, ...], State]] = Counter()
-        for client in self.presence.clients.values():
-            thing = self.inventory.things.live.get(client.thing)
-            if thing is not None:
-                alike[thing.type, tuple(thing.groups), client.state] += 1
-        for (kind, groups, state), number in alike.items():
-            self._count(kind, self.inventory.with_ancestors(groups), state, number)
+        """Recount all things by type and group, and add the missing clients of things."""
+        self.thing_counts.recount(self._thing_clients.all())
         self.use_filter(self.client_filter)
 
     def describe(self, client: Client) -> Description:
         """Return what the registry says about a client."""
         thing = self.inventory.things.live.get(client.thing)
         return Description(thing.type, thing.attributes) if thing else _NO_DESCRIPTION
+
+    def thing_of(self, client: Client) -> str | None:
+        """Return the thing of a client; None if neither the registry nor a client names it."""
+        name = client.thing
+        is_thing = name in self.inventory.things.live or self._thing_clients.is_thing(client)
+        return name if is_thing else None
+
+    def thing_state(self, client: Client) -> State | None:
+        """Return the presence of a client's thing, None if `thing_of` returns None."""
+        thing = self.thing_of(client)
+        return None if thing is None else self._thing_clients.presence(thing).state
 
     def is_in_group(self, client: Client, group: str) -> bool:
         """Return whether a client is in a group or its subgroups; without a name, in none."""
@@ -269,14 +268,17 @@ class Fleet:
         client, before, after = change.client, change.before, change.after
         if before is after:
             return
-        if self.inventory.things.live:
-            self._count_client(client, (before, -1), (after, 1))
+        if self._thing_pattern is None:
+            if self._things or self._shared:
+                self._count_client(client, before, after)
+        elif _has_first_event(before, after):
+            self._find_thing(client, before)
+        else:
+            self._count_client(client, before, after)
         if after is None:
-            if client.thing_name:
-                self._remove_name(client.thing_name, client.client_id)
             for name in {client.thing, client.client_id}:
                 self._ensure_client(name)
-        elif after is State.OFFLINE and self._is_deleted(client.thing):
+        elif after is _OFFLINE and self._is_deleted(client.thing):
             self.forget(client.client_id, "thing_deleted")
 
     def _note(
@@ -293,36 +295,25 @@ class Fleet:
         change.changed = changed
         self._changes.append(change)
 
-    def _count(self, thing_type: str, groups: Iterable[str], state: State, step: int) -> None:
-        if thing_type:
-            self.thing_types.count(thing_type, state, step)
-        for group in groups:
-            self.thing_groups.count(group, state, step)
-
-    def _recount_thing(self, change: ThingChange) -> None:
-        thing = change.thing
-        groups = self.inventory.groups_of(thing)
-        if (thing.type, groups) == (change.type, change.groups):
-            return
-        for client in self._clients_of(thing.name):
-            self._count(change.type, change.groups, client.state, -1)
-            self._count(thing.type, groups, client.state, 1)
-
     def _settle_clients(self, thing: Thing) -> None:
         """Add or drop the clients of a thing that may have changed, and mark them as described."""
+        clients = self._thing_clients.clients
         if thing.exists:
             self._ensure_client(thing.name)
         else:
             # Clients that are online stay, without their thing.
-            for client in list(self._clients_of(thing.name)):
-                if thing.deleted and client.state in (State.OFFLINE, State.UNKNOWN):
+            for client in list(clients(thing.name)):
+                if thing.deleted and client.state in (_OFFLINE, _UNKNOWN):
                     self.forget(client.client_id, "thing_deleted")
                 else:
                     self._record(self.presence.drop_unknown(client.client_id))
-        for client in self._clients_of(thing.name):
-            self._changes.append(
-                ClientChange(client, client.state, client.state, described=True, changed=False)
-            )
+        for client in clients(thing.name):
+            self._note_described(client, changed=False)
+
+    def _note_described(self, client: Client, *, changed: bool) -> None:
+        self._changes.append(
+            ClientChange(client, client.state, client.state, described=True, changed=changed)
+        )
 
     def _is_deleted(self, name: str) -> bool:
         thing = self.inventory.things.get(name)
@@ -331,49 +322,52 @@ class Fleet:
     def _ensure_client(self, name: str) -> None:
         """Give a thing an unknown client, until one of its own connects."""
         client = self.presence.clients.get(name)
-        if client is not None and client.thing == name and name not in self._named:
+        is_shared = name in self._shared
+        if client is not None and client.thing == name and not is_shared:
             return
         if name in self.inventory.things.live and self.client_filter.why_ignored(name) is None:
-            if next(self._clients_of(name), None) is None:
-                self._record(self.presence.add(name))
-            elif name in self._named:
+            if is_shared:
                 self._record(self.presence.drop_unknown(name))
-
-    def _clients_of(self, name: str) -> Iterator[Client]:
-        client = self.presence.clients.get(name)
-        if client is not None and client.thing == name:
-            yield client
-        for client_id in self._named.get(name, ()):
-            yield self.presence.clients[client_id]
+            else:
+                self._record(self.presence.add(name))
 
     def _rename(self, client: Client, thing_name: str | None) -> None:
-        """Assign a client to another thing."""
-        named = thing_name if thing_name != client.client_id else None
+        """Assign a client to the thing that its events name."""
+        is_default = thing_name == client.client_id and self._thing_pattern is None
+        named = None if is_default else thing_name
         if named == client.thing_name:
             return
+        self._move(client, client.state, named, client.matched_thing)
+        self._note_described(client, changed=True)
+
+    def _find_thing(self, client: Client, before: State | None) -> None:
+        """Assign a client, which has its first event, to the thing that the pattern finds."""
+        matched = match_thing(self._thing_pattern, client.client_id)
+        self._move(client, before, client.thing_name, matched)
+
+    def _move(
+        self, client: Client, state: State | None, thing_name: str | None, matched: str | None
+    ) -> None:
+        """Assign a client, which counts in `state`, to another thing; None if it counts nowhere."""
         before = client.thing
-        self._count_client(client, (client.state, -1))
-        if client.thing_name:
-            self._remove_name(client.thing_name, client.client_id)
-        client.thing_name = named
-        if named:
-            self._named.setdefault(named, set()).add(client.client_id)
-        self._count_client(client, (client.state, 1))
-        for name in (before, client.thing):
+        if state is not None:
+            self.thing_counts.count(before, *self._thing_clients.leave(client, state))
+        client.thing_name, client.matched_thing = thing_name, matched
+        self.thing_counts.count(client.thing, *self._thing_clients.join(client))
+        for name in {before, client.thing}:
             self._ensure_client(name)
-        self._changes.append(ClientChange(client, client.state, client.state, described=True))
 
-    def _count_client(self, client: Client, *steps: tuple[State | None, int]) -> None:
-        """Count a client as entering (1) or leaving (-1) states, by its type and groups."""
-        thing = self.inventory.things.live.get(client.thing)
-        if thing is not None:
-            groups = self.inventory.groups_of(thing)
-            for state, step in steps:
-                if state is not None:
-                    self._count(thing.type, groups, state, step)
+    def _count_client(self, client: Client, before: State | None, after: State | None) -> None:
+        """Count a client's change of state for its thing."""
+        if before is None:
+            changed = self._thing_clients.join(client)
+        elif after is None:
+            changed = self._thing_clients.leave(client, before)
+        else:
+            changed = self._thing_clients.move(client, before, after)
+        self.thing_counts.count(client.thing, *changed)
 
-    def _remove_name(self, thing_name: str, client_id: str) -> None:
-        clients = self._named[thing_name]
-        clients.discard(client_id)
-        if not clients:
-            del self._named[thing_name]
+
+def _has_first_event(before: State | None, after: State | None) -> bool:
+    """Return whether a client is known by itself now, and not only by its thing."""
+    return (before is None or before is _UNKNOWN) and not (after is None or after is _UNKNOWN)
