@@ -95,8 +95,8 @@ class KafkaReceiver:
         reader, inbox = self._reader, self._inbox
         if reader is not None and inbox is not None:
             rest = await in_thread(lambda: reader.stop(_STOP_TIMEOUT), name="kafka stop")
-            if rest:
-                inbox.put_all(rest)
+            if events := _events(rest):
+                inbox.put_all(events)
         if inbox is not None:
             inbox.close()
         await self._stack.aclose()
@@ -127,7 +127,8 @@ class KafkaReceiver:
         inbox = self._inbox
         if inbox is None or inbox.backlog >= _MAX_BACKLOG:
             return False
-        return not messages or inbox.put_all(messages)
+        events = _events(messages)
+        return not events or inbox.put_all(events)
 
     def _note_end(self) -> None:
         self._loop.call_soon_threadsafe(self._finished.set)
@@ -141,3 +142,8 @@ class KafkaReceiver:
             detail=fault.detail,
             remedy=fault.remedy,
         )
+
+
+def _events(messages: Sequence[Message]) -> list[Message]:
+    """Return the messages without what workers write there of AWS's snapshots."""
+    return [each for each in messages if not each.is_snapshot]
