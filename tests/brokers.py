@@ -61,7 +61,8 @@ class Mosquitto:
     """A mosquitto on fixed loopback ports, so that it can be restarted under its clients.
 
     `port` is the listener under test: with `certificates` it speaks TLS and requires client
-    certificates, else it is plaintext. `back_port` is a plaintext listener for publishers.
+    certificates, unless it does not `ask_for_certificate`; else it is plaintext. `back_port` is a
+    plaintext listener for publishers.
     `max_inflight` bounds the unacknowledged QoS 1 messages per client; nothing is ever dropped.
     Subscriptions that match a pattern of `refused_filters` are refused by the broker's dynamic
     security plugin (its ACL file knows nothing of subscriptions). `users` maps names to passwords
@@ -78,6 +79,7 @@ class Mosquitto:
         refused_filters: Sequence[str] = (),
         users: dict[str, str] | None = None,
         max_qos: int = 2,
+        ask_for_certificate: bool = True,
     ) -> None:
         self.executable = need_mosquitto()
         self.directory = directory
@@ -98,6 +100,7 @@ class Mosquitto:
             f"listener {self.port} 127.0.0.1",
             f"max_qos {max_qos}",
             *(self._tls(certificates, server) if certificates else ()),
+            *(["require_certificate true"] if certificates and ask_for_certificate else ()),
             *(self._passwords(users) if users else ("allow_anonymous true",)),
             f"listener {self.back_port} 127.0.0.1",
             "allow_anonymous true",
@@ -114,7 +117,6 @@ class Mosquitto:
             f"cafile {certificates.ca}",
             f"certfile {cert}",
             f"keyfile {key}",
-            "require_certificate true",
         ]
 
     def _passwords(self, users: dict[str, str]) -> list[str]:

@@ -5,6 +5,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import NameOID
 
 from presenced.sources.mqtt.connection_options import TlsFiles
 
@@ -17,6 +21,7 @@ class Certificates:
     server_cert: Path
     server_key: Path
     client: TlsFiles
+    renewed_client: Path
     second_client: TlsFiles
     expired_client: TlsFiles
     future_client: TlsFiles
@@ -39,6 +44,27 @@ def issue(
     return cert, key
 
 
+def renew(ca: trustme.CA, directory: Path, key_file: Path) -> Path:
+    """Write another certificate for the key of `client`."""
+    key = load_pem_private_key(key_file.read_bytes(), None)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "client")])
+    issuer = x509.load_pem_x509_certificate(ca.cert_pem.bytes())
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=60))
+        .sign(load_pem_private_key(ca.private_key_pem.bytes(), None), hashes.SHA256())
+    )
+    file = directory / "renewed.crt"
+    file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    return file
+
+
 def make_certificates(directory: Path) -> Certificates:
     """Issue all of them from one CA, and some from another that nobody trusts."""
     ca, stranger = trustme.CA(), trustme.CA()
@@ -57,6 +83,7 @@ def make_certificates(directory: Path) -> Certificates:
         server_cert=server[0],
         server_key=server[1],
         client=TlsFiles(*client, ca_file),
+        renewed_client=renew(ca, directory, client[1]),
         second_client=TlsFiles(*issue(ca, directory, "second", "client", **present), ca_file),
         expired_client=TlsFiles(*issue(ca, directory, "expired", "client", **past), ca_file),
         future_client=TlsFiles(*issue(ca, directory, "future", "client", **future), ca_file),

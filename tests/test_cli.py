@@ -63,6 +63,15 @@ def test_check_accepts_a_valid_configuration(config: Path) -> None:
     assert done.stdout == f"{config} is valid.\n"
 
 
+def test_check_says_who_signs(config: Path) -> None:
+    endpoint = "x-ats.iot.eu-west-1.amazonaws.com"
+    config.write_text(yaml.safe_dump({"mqtt": {"endpoint": endpoint, "auth": "sigv4"}}))
+    done = presenced("check", "--config", str(config))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "uses no client certificate" in done.stdout
+    assert "signed for eu-west-1 with credentials of the environment variables" in done.stdout
+
+
 def test_check_prints_every_error_with_its_key(config: Path) -> None:
     settings = yaml.safe_load(config.read_text())
     settings["mqtt"]["keep_alvie"] = "30s"

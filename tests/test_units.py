@@ -1,7 +1,10 @@
 """The units: one text, but for what belongs to one fleet, or to a worker."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
+from brokers import missing
 from presenced.settings import load_settings
 
 UNITS = Path(__file__).parents[1] / "systemd"
@@ -58,6 +61,30 @@ def test_the_name_of_a_worker_is_one_that_kafka_accepts() -> None:
     environ = {"PRESENCED_KAFKA__INSTANCE_ID": name.replace("%H", "vm-1.eu").replace("%i", "1")}
     kafka = load_settings(None, environ=environ, require_endpoint=False).kafka
     assert kafka.instance_id == "vm-1.eu-1"
+
+
+def test_the_drop_in_for_keys_in_hardware_is_valid(tmp_path: Path) -> None:
+    """With what it changes the unit passes systemd's own check, and no key file is named."""
+    if not shutil.which("systemd-analyze"):
+        missing("systemd-analyze is not installed: apt-get install systemd")
+    unit = tmp_path / "presenced.service"
+    text = (UNITS / unit.name).read_text()
+    unit.write_text(text.replace("/usr/local/bin/presenced", "/bin/true"))
+    drop_in = tmp_path / "presenced.service.d" / "hardware-key.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text((UNITS / drop_in.name).read_text())
+
+    def verified() -> str:
+        command = ["systemd-analyze", "verify", "--man=no", str(unit)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return "".join(line for line in done.stderr.splitlines(True) if "presenced" in line)
+
+    assert verified() == ""
+    loaded = [line for line in lines("hardware-key.conf") if "LoadCredential=" in line]
+    assert loaded[0] == "LoadCredential="
+    assert not [line for line in loaded if "private.pem.key" in line]
+    drop_in.write_text(drop_in.read_text().replace("DeviceAllow=", "DevicesAllow="))
+    assert "DevicesAllow" in verified()
 
 
 def test_make_installs_each_unit() -> None:

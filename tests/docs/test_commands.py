@@ -113,6 +113,10 @@ NOT_RUN = {
         for words in ("presenced kafka create-topics", "sqlite3 -readonly")
     },
     (
+        "docs/how-to/keep-the-key-in-hardware.md",
+        "install -D",
+    ): "needs a TPM; tests/test_units.py verifies the drop-in",
+    (
         "docs/how-to/recordings.md",
         "presenced record --config presenced.yaml --start",
     ): "needs a cluster; tests/streams/test_record_kafka.py does the same",

@@ -32,6 +32,10 @@ USER_NAME = (
 )
 
 
+def options_of(settings):
+    return source_options(settings, settings.mqtt)
+
+
 @pytest.fixture
 def config(tmp_path):
     """A configuration with an authorizer, whose secrets are in files."""
@@ -76,7 +80,7 @@ def texts_of(connect):
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 def test_alpn_and_the_connect_packet(kind, config, certificates):
-    [options] = source_options(load_settings(config(), environ={}).mqtt)
+    [options] = options_of(load_settings(config(), environ={}))
     got = []
 
     async def script(peer):
@@ -155,7 +159,7 @@ def test_check_names_a_file_that_cannot_be_used(config, tmp_path, capsys):
 def test_a_default_authorizer_gets_the_users_own_query(config):
     """The user name may hold everything, as for other clients."""
     path = config(("username: fleet", 'username: "u?token=abc"'), ("name: DoorKeeper", "name:"))
-    [options] = source_options(load_settings(path, environ={}).mqtt)
+    [options] = options_of(load_settings(path, environ={}))
     assert options.username.startswith("u?token=abc&presenced-token=t0ken")
     assert "token=abc" not in repr(options)
 

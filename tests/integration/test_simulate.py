@@ -182,3 +182,18 @@ def test_a_truth_that_cannot_be_written(broker_of: Any, daemon_of: Any, tmp_path
     done = simulate(daemon, "--duration", "1s", "--devices", "2", "--truth", str(file))
     assert done.returncode == 1
     assert f"presenced: cannot write {file}: No such file or directory" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("mqtt", "key"),
+    [
+        ({"auth": "sigv4", "tls": {}}, "mqtt.auth"),
+        ({"tls": {"pkcs11": {"library": "/lib/hsm.so"}}}, "mqtt.tls.pkcs11"),
+    ],
+)
+def test_a_connection_that_only_awscrt_can_make(
+    daemon_of: Any, mqtt: dict[str, Any], key: str
+) -> None:
+    done = simulate(daemon_of(start=False, mqtt=mqtt, aws={"region": "eu-west-1"}))
+    assert done.returncode == 2
+    assert f"{key}: is not supported by `presenced simulate`" in done.stderr

@@ -27,6 +27,10 @@ VALUES = {
     "mqtt.tls.key": ("/k", Path("/k")),
     "mqtt.tls.ca": ("", None),
     "mqtt.tls.refresh": ("30s", 30.0),
+    "mqtt.tls.pkcs11.library": ("", None),
+    "mqtt.tls.pkcs11.token": ("", None),
+    "mqtt.tls.pkcs11.key": ("null", None),
+    "mqtt.tls.pkcs11.pin_file": ("", None),
     "mqtt.connections": (
         '[["$aws/events/presence/#"], ["$aws/events/job/#"]]',
         (("$aws/events/presence/#",), ("$aws/events/job/#",)),

@@ -46,6 +46,7 @@ def test_defaults_are_those_of_the_contract():
                 "key": "/etc/presenced/certs/private.pem.key",
                 "ca": "/etc/presenced/certs/AmazonRootCA1.pem",
                 "refresh": 300.0,
+                "pkcs11": {"library": None, "token": None, "key": None, "pin_file": None},
             },
             "proxy": None,
             "proxy_password_file": None,

@@ -94,7 +94,7 @@ _FIXED_TEXTS = {
 
 def refusal(operation: Operation, answer: HttpAnswer, region: str) -> AwsError:
     """Return the error that an answer with another status than 200 means; `region` is asked."""
-    said = _read(answer)
+    said = error_named(answer)
     kind, message = said.kind, said.message
     ahead = clock_ahead(answer)
     cause = _cause(operation, answer.status, said, ahead)
@@ -143,15 +143,19 @@ def clock_texts(ahead: float | None) -> tuple[str, str]:
     return detail, "Synchronize the clock: timedatectl status"
 
 
-class _Said(NamedTuple):
-    """The name and the text of the error in an answer, empty where it has none."""
+class ErrorNamed(NamedTuple):
+    """The name and the text of the error in an answer, empty where it has none.
+
+    The text may hold secrets.
+    """
 
     kind: str
     message: str
     is_json: bool
 
 
-def _read(answer: HttpAnswer) -> _Said:
+def error_named(answer: HttpAnswer) -> ErrorNamed:
+    """Return the error that an answer names."""
     try:
         body: Any = msgspec.json.decode(answer.body)
     except msgspec.DecodeError:
@@ -163,10 +167,10 @@ def _read(answer: HttpAnswer) -> _Said:
     message = body.get("message") or body.get("Message") or ""
     # NAME, NAME:http://... or com.amazonaws.iot#NAME, as the AWS SDKs read it.
     name = str(kind).partition(":")[0].rpartition("#")[2].rpartition(".")[2]
-    return _Said(name if _NAME.fullmatch(name) else "", str(message), is_json)
+    return ErrorNamed(name if _NAME.fullmatch(name) else "", str(message), is_json)
 
 
-def _cause(operation: Operation, status: int, said: _Said, ahead: float | None) -> Cause:
+def _cause(operation: Operation, status: int, said: ErrorNamed, ahead: float | None) -> Cause:
     kind = said.kind
     if operation.service == "sqs" and (cause := queue_cause(kind)) is not None:
         return cause
@@ -184,7 +188,7 @@ def _cause(operation: Operation, status: int, said: _Said, ahead: float | None) 
     return Cause.INVALID_REQUEST if kind and status not in _REDIRECTS else Cause.UNREADABLE
 
 
-def _refused(said: _Said, ahead: float | None) -> Cause:
+def _refused(said: ErrorNamed, ahead: float | None) -> Cause:
     if said.kind in _TIME or _WRONG_TIME.match(said.message):
         return Cause.CLOCK
     # AWS checks the signature first; the data endpoint calls every refusal "Forbidden".

@@ -5,6 +5,7 @@ The runtime's own log must stay off: at level info it has each request, with its
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import Future
 from datetime import datetime
 from io import BytesIO
 from typing import Any
@@ -13,6 +14,9 @@ from urllib.parse import urlsplit
 from awscrt import auth, http, io
 
 from presenced import __version__
+
+WEBSOCKET_PATH = "/mqtt"
+"""Where AWS IoT Core speaks MQTT over WebSocket."""
 
 _USER_AGENT = f"presenced/{__version__}"
 
@@ -73,3 +77,31 @@ async def presigned_url(
     # Shielded: a cancelled future would raise in the library's thread.
     signed = await asyncio.shield(future)
     return f"{parts.scheme}://{parts.netloc}{signed.path}"
+
+
+def sign_handshake(request: Any, *, signer: Any, region: str) -> Future[Any]:
+    """Sign the handshake of MQTT over WebSocket with AWS IoT Core, in the query of the request.
+
+    `request` is one of the runtime, changed when the future is done; `signer` is that of
+    `signed_headers`. The session token is appended after signing ("Device communication protocols"
+    in the AWS IoT developer guide).
+    """
+    config = auth.AwsSigningConfig(  # type: ignore[no-untyped-call]
+        signature_type=auth.AwsSignatureType.HTTP_REQUEST_QUERY_PARAMS,
+        credentials_provider=signer,
+        region=region,
+        service="iotdevicegateway",
+        omit_session_token=True,
+    )
+    future: Future[Any] = auth.aws_sign_request(request, config)  # type: ignore[no-untyped-call]
+    return future
+
+
+def signed_handshake(host: str, *, signer: Any, region: str) -> str:
+    """Return path and query of the handshake with a host; blocks.
+
+    Raises AwsCrtError if the provider fails.
+    """
+    request: Any = http.HttpRequest("GET", WEBSOCKET_PATH, http.HttpHeaders([("Host", host)]))
+    path: str = sign_handshake(request, signer=signer, region=region).result().path
+    return path

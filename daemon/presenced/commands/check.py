@@ -35,9 +35,19 @@ def run(options: argparse.Namespace) -> int:
         print_error(f"presenced: {problem.severity}: {problem}")
     if any(problem.severity == "error" for problem in problems):
         return WRONG
+    if settings.signing_region is not None:
+        print(
+            "mqtt.auth is sigv4: MQTT uses no client certificate. Its handshakes are signed for"
+            f" {settings.signing_region} with credentials of the environment variables, the shared"
+            " configuration files, the container or the instance."
+        )
+    if settings.tls_files and settings.tls_files.pkcs11.library is not None:
+        print(
+            "The private key is in hardware, which is not asked here: `presenced doctor` does it."
+        )
     print(f"{options.config} is valid.")
     if settings.mqtt_source and settings.mqtt_source.auth == "custom":
-        print(_authorizer_request(source_options(settings.mqtt_source)[0]))
+        print(_authorizer_request(source_options(settings, settings.mqtt_source)[0]))
     return DONE
 
 

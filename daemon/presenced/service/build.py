@@ -18,9 +18,9 @@ def read_source_files(settings: Settings, snapshot: FileSnapshot) -> SourceFiles
 
     Raises SettingsError if the password file cannot be read.
     """
-    mqtt, filters = settings.mqtt_source, settings.presence.status_filters
+    mqtt = settings.mqtt_source
     return SourceFiles(
-        connections=source_options(mqtt, snapshot, status_filters=filters) if mqtt else [],
+        connections=source_options(settings, mqtt, snapshot) if mqtt else [],
         problems=certificate_problems(settings, now=datetime.now(UTC), snapshot=snapshot),
         expiries=expiries(settings, snapshot),
     )

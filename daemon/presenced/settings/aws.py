@@ -101,7 +101,7 @@ class AwsSettings(Section):
 
     Only `reconcile`, `source: sqs` and the mechanism AWS_MSK_IAM of Kafka make any. They trust the
     authorities of the operating system and that of `mqtt.tls.ca`, with other sources than MQTT only
-    if `role_alias` is set.
+    if `role_alias` is set. `mqtt.auth: sigv4` signs for `region` if `mqtt.endpoint` names none.
     """
 
     region: Annotated[str, AfterValidator(_check_region)] | None = None

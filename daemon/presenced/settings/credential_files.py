@@ -13,6 +13,7 @@ from presenced.settings.connection_secrets import (
 from presenced.settings.files import FileSnapshot
 from presenced.settings.kafka import read_kafka_password
 from presenced.settings.model import Settings
+from presenced.settings.pkcs11 import pkcs11_problems
 from presenced.settings.problems import Problem, SettingsError
 
 
@@ -47,7 +48,7 @@ def expiries(settings: Settings, snapshot: FileSnapshot | None = None) -> dict[s
 
 
 def password_problems(settings: Settings, snapshot: FileSnapshot | None = None) -> list[Problem]:
-    """Return what is wrong with the files of passwords, tokens and signatures that are used."""
+    """Return what is wrong with the files of passwords, tokens, signatures and PINs in use."""
     problems: list[Problem] = []
     snapshot = snapshot or FileSnapshot()
     reads: list[Callable[[], object]] = [
@@ -59,6 +60,7 @@ def password_problems(settings: Settings, snapshot: FileSnapshot | None = None) 
             lambda: read_user_name(mqtt, snapshot),
             lambda: read_mqtt_proxy(mqtt, snapshot),
         ]
+        problems += pkcs11_problems(mqtt.tls.pkcs11, snapshot) if mqtt.tls else []
     elif settings.source == "kafka":
         reads.append(lambda: read_kafka_password(settings.kafka.security, snapshot))
     for read in reads:

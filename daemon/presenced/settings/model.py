@@ -19,6 +19,7 @@ from presenced.settings.endpoints import brokers_region_of, queue_region_of, reg
 from presenced.settings.kafka import IAM, KafkaSettings
 from presenced.settings.metrics import MetricsSettings
 from presenced.settings.mqtt import MqttSettings
+from presenced.settings.partitions import region_of_endpoint
 from presenced.settings.presence import PresenceSettings
 from presenced.settings.problems import InvalidValue
 from presenced.settings.sqs import SqsSettings
@@ -132,6 +133,17 @@ class Settings(Section):
         return region_of(self.aws, self.mqtt_endpoint, self.sqs.queue_url)
 
     @property
+    def signing_region(self) -> str | None:
+        """The region that MQTT connections are signed for, None if they are not.
+
+        The endpoint names it, unless it is a custom domain.
+        """
+        mqtt = self.mqtt_source
+        if mqtt is None or mqtt.auth != "sigv4":
+            return None
+        return region_of_endpoint(mqtt.endpoint) or self.aws.region
+
+    @property
     def queue_region(self) -> str | None:
         """The region of `sqs.queue_url`, None if nothing names it."""
         return queue_region_of(self.aws, self.mqtt_endpoint, self.sqs.queue_url)
@@ -193,6 +205,19 @@ class Settings(Section):
         # A wrong section is reported by itself.
         if aws.role_alias and "mqtt" in info.data:
             mqtt: MqttSettings | None = info.data["mqtt"]
+            if mqtt and mqtt.auth == "sigv4":
+                raise InvalidValue(
+                    "needs a client certificate, which mqtt.auth: sigv4 does not use: remove it,"
+                    " and requests to AWS take the same credentials as MQTT",
+                    key="aws.role_alias",
+                )
+            if mqtt and mqtt.tls and mqtt.tls.pkcs11.library:
+                raise InvalidValue(
+                    "cannot use a key in hardware (mqtt.tls.pkcs11), because the credentials are"
+                    " requested over HTTPS with a key from a file: remove it, and give this machine"
+                    " a role or set the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+                    key="aws.role_alias",
+                )
             if not (mqtt and mqtt.tls and mqtt.tls.cert):
                 raise InvalidValue(
                     "needs a client certificate: set mqtt.tls.cert and mqtt.tls.key",
@@ -208,7 +233,11 @@ class Settings(Section):
         source, endpoint = info.data.get("source"), _endpoint(info)
         if endpoint is None:
             return aws
-        if source == "sqs" and sqs and sqs.queue_url:
+        mqtt: MqttSettings | None = info.data["mqtt"]
+        if source == "mqtt" and mqtt and mqtt.auth == "sigv4" and endpoint:
+            if region_of(aws, endpoint) is None:
+                raise InvalidValue(REGION_REQUIRED, key="aws.region")
+        elif source == "sqs" and sqs and sqs.queue_url:
             if queue_region_of(aws, endpoint, sqs.queue_url) is None:
                 raise InvalidValue(REGION_REQUIRED, key="aws.region")
         elif source == "kafka" and kafka and kafka.security.mechanism == IAM:

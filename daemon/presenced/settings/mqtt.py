@@ -46,6 +46,7 @@ PLACEHOLDER_REFUSED = "placeholder_refused"
 _PLACEHOLDER = re.compile(r"x{5,}(-ats)?\.")
 _MAX_CLIENT_ID = 128
 _SHOWN_OVERLAPS = 5
+_SIGV4, _WEBSOCKET_PORT = "sigv4", 443
 
 
 def _check_client_id(text: str) -> str:
@@ -88,6 +89,23 @@ TopicFilter = Annotated[str, AfterValidator(check_topic_filter)]
 Connection = Annotated[tuple[TopicFilter, ...], Field(max_length=8)]
 
 
+def _check_goes_with(tls: TlsSettings | None, auth: str | None, transport: str | None) -> None:
+    """Check the files against who identifies itself, and how. Raises InvalidValue."""
+    if auth == _SIGV4:
+        if tls is None:
+            raise InvalidValue("must be a mapping, as mqtt.auth: sigv4 sends a session token")
+        if tls.cert is not None:
+            raise InvalidValue(
+                "must be null with mqtt.auth: sigv4, which uses no client certificate",
+                key="mqtt.tls.cert",
+            )
+    if tls and tls.pkcs11.library and transport == "aiomqtt":
+        raise InvalidValue(
+            "needs mqtt.transport: awscrt, because aiomqtt reads keys from files only",
+            key="mqtt.tls.pkcs11.library",
+        )
+
+
 class MqttSettings(Section):
     """Which broker to connect to, as which client, and what to subscribe to.
 
@@ -104,12 +122,15 @@ class MqttSettings(Section):
     `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints that of your account and region.
     Case and a dot at the end make no difference. There is no default."""
 
-    auth: Literal["certificate", "custom"] = "certificate"
+    auth: Literal["certificate", "sigv4", "custom"] = "certificate"
     """How presenced identifies itself: `certificate` by the client certificate of `tls`, or with
-    other brokers by `username`; `custom` by a custom authorizer of AWS IoT Core, which gets
-    `username`, `password` and `authorizer`. `custom` changes the default of `port` to 443, where
-    presenced then sends the ALPN protocol `mqtt`, and that of `tls.cert`, `tls.key` and `tls.ca` to
-    null."""
+    other brokers by `username`; `sigv4` by credentials of an IAM role, with which it signs the
+    handshake of MQTT over WebSocket; `custom` by a custom authorizer of AWS IoT Core, which gets
+    `username`, `password` and `authorizer`. `sigv4` takes the credentials of the environment
+    variables, the shared configuration files, the container or the EC2 instance, in this order, and
+    needs the transport `awscrt`. `sigv4` and `custom` change the default of `port` to 443, where
+    presenced sends the ALPN protocol `mqtt` with `custom`, and that of `tls.cert`, `tls.key` and
+    `tls.ca` to null."""
 
     port: Annotated[Number, Field(ge=1, le=65535)] = 8883
     """TCP port of the broker. On 443, which passes more firewalls, AWS IoT Core expects the ALPN
@@ -196,8 +217,8 @@ class MqttSettings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _use_defaults_of_custom(cls, value: Any) -> Any:
-        if not (isinstance(value, Mapping) and value.get("auth") == "custom"):
+    def _use_defaults_of_auth(cls, value: Any) -> Any:
+        if not (isinstance(value, Mapping) and value.get("auth") in (_SIGV4, "custom")):
             return value
         tls = value.get("tls", {})
         if isinstance(tls, Mapping):
@@ -230,6 +251,25 @@ class MqttSettings(Section):
             raise InvalidValue(f"is the placeholder of the example: {HOW_TO_FIND_ENDPOINT}")
         return endpoint
 
+    @field_validator("auth")
+    @classmethod
+    def _check_auth(cls, auth: str, info: ValidationInfo) -> str:
+        if auth == _SIGV4 and info.data.get("transport") == "aiomqtt":
+            raise InvalidValue("needs mqtt.transport: awscrt, because aiomqtt signs no requests")
+        return auth
+
+    @field_validator("port")
+    @classmethod
+    def _check_port(cls, port: int, info: ValidationInfo) -> int:
+        signed = info.data.get("auth") == _SIGV4 and is_aws(info.data.get("endpoint", ""))
+        if signed and port != _WEBSOCKET_PORT:
+            raise InvalidValue(
+                "must be 443 with mqtt.auth: sigv4, the only port on which AWS IoT Core speaks MQTT"
+                " over WebSocket",
+                nearest="443",
+            )
+        return port
+
     @field_validator("server_name")
     @classmethod
     def _check_server_name(cls, name: str | None, info: ValidationInfo) -> str | None:
@@ -244,7 +284,7 @@ class MqttSettings(Section):
     def _check_authorizer(
         cls, authorizer: AuthorizerSettings, info: ValidationInfo
     ) -> AuthorizerSettings:
-        if not authorizer.empty and info.data.get("auth") == "certificate":
+        if not authorizer.empty and info.data.get("auth") in ("certificate", _SIGV4):
             raise InvalidValue("has no effect without mqtt.auth: custom")
         return authorizer
 
@@ -266,8 +306,8 @@ class MqttSettings(Section):
     @field_validator("password", "password_file")
     @classmethod
     def _check_password(cls, value: object, info: ValidationInfo) -> object:
-        by_certificate = info.data.get("auth") == "certificate"
-        if value is not None and info.data.get("username", "") is None and by_certificate:
+        without_authorizer = info.data.get("auth") != "custom"
+        if value is not None and info.data.get("username", "") is None and without_authorizer:
             raise InvalidValue("needs mqtt.username too")
         if value is not None and info.data.get("password") is not None:
             raise InvalidValue("must not be set together with mqtt.password: keep one of them")
@@ -284,6 +324,7 @@ class MqttSettings(Section):
     @classmethod
     def _check_tls(cls, tls: TlsSettings | None, info: ValidationInfo) -> TlsSettings | None:
         name, auth = info.data.get("server_name"), info.data.get("auth")
+        _check_goes_with(tls, auth, info.data.get("transport"))
         on_aws = is_aws(name or info.data.get("endpoint", ""))
         if tls is None and (on_aws or auth == "custom"):
             raise InvalidValue("must name certificate files, as AWS IoT Core accepts TLS only")

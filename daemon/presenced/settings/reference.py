@@ -69,8 +69,9 @@ def reference() -> str:
 
 
 def _part(name: str, key: Key) -> str:
+    level = "###" if len(key.path) > 1 else "##"
     if key.kind == "section" and key.section:
-        return f"\n## {name}\n\n{_escaped(key.section['description'])}\n"
+        return f"\n{level} {name}\n\n{_escaped(key.section['description'])}\n"
     environment = f"`{variable(key)}`"
     if key.open:
         environment += f", or `{variable(key)}__NAME` for one of them"
@@ -84,7 +85,6 @@ def _part(name: str, key: Key) -> str:
     if name in FLAGS:
         rows["Flag"] = f"`{FLAGS[name]}`"
     lines = "".join(f"- {title}: {text}\n" for title, text in rows.items())
-    level = "###" if len(key.path) > 1 else "##"
     return f"\n{level} {name}\n\n{_escaped(key.schema['description'])}\n\n{lines}"
 
 

@@ -1,10 +1,11 @@
-"""The section `mqtt.tls`: the PEM files of a TLS connection."""
+"""The section `mqtt.tls`: the PEM files of a TLS connection, and the key if it is in hardware."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
+from presenced.settings.pkcs11 import PKCS11, Pkcs11Settings
 from presenced.settings.problems import InvalidValue
 from presenced.settings.values import Duration, PathName, Section, file_default, within
 
@@ -32,15 +33,38 @@ class TlsSettings(Section):
     """How often to check whether the files have been replaced, from 1s to 1d. A new, complete pair
     is used after one reconnect; every other reconnect uses it too."""
 
-    @field_validator("key")
+    pkcs11: Pkcs11Settings = file_default({})
+    """The private key in hardware, instead of `key`."""
+
+    @model_validator(mode="before")
     @classmethod
-    def _check_pair(cls, key: object, info: ValidationInfo) -> object:
-        if "cert" in info.data and (info.data["cert"] is None) != (key is None):
+    def _use_defaults_of_pkcs11(cls, value: Any) -> Any:
+        pkcs11 = value.get("pkcs11") if isinstance(value, Mapping) else None
+        if isinstance(pkcs11, Mapping) and pkcs11.get("library") is not None:
+            return {"key": None, **value}
+        return value
+
+    @field_validator("pkcs11")
+    @classmethod
+    def _check_pair(cls, pkcs11: Pkcs11Settings, info: ValidationInfo) -> Pkcs11Settings:
+        # A wrong path is reported by itself.
+        if "cert" not in info.data or "key" not in info.data:
+            return pkcs11
+        cert, key = info.data["cert"], info.data["key"]
+        if pkcs11.library is not None:
+            if key is not None:
+                message = f"must be null with {PKCS11}.library, which has the key: remove it"
+                raise InvalidValue(message, key="mqtt.tls.key")
+            if cert is None:
+                message = f"must be the certificate of the key that {PKCS11} names"
+                raise InvalidValue(message, key="mqtt.tls.cert")
+        elif (cert is None) != (key is None):
             raise InvalidValue(
                 "must be null exactly when mqtt.tls.cert is:"
-                f" now mqtt.tls.cert is {'null' if key is not None else 'a file'}"
+                f" now mqtt.tls.cert is {'null' if key is not None else 'a file'}",
+                key="mqtt.tls.key",
             )
-        return key
+        return pkcs11
 
 
 def false_as_none(value: Any) -> Any:

@@ -28,7 +28,11 @@ def run(options: argparse.Namespace) -> int:
     Raises SettingsError, also if the broker is AWS IoT Core, and CommandError.
     """
     settings, _ = load_for_tool(options.config, options.client_id, "simulate")
-    first = source_options(mqtt_for_tool(settings, "simulate"))[0]
+    first = source_options(settings, mqtt_for_tool(settings, "simulate"))[0]
+    if first.signing_region is not None or (first.tls and first.tls.pkcs11):
+        key = "mqtt.auth" if first.signing_region is not None else "mqtt.tls.pkcs11"
+        message = "is not supported by `presenced simulate`, which publishes with aiomqtt"
+        raise SettingsError([Problem(key=key, message=message)])
     # A failed connection is the command's own error message; the log is for defects.
     log.configure("error", settings.log.format)
     source = replace(first, filters=(), session_expiry=0)

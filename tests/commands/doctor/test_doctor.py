@@ -13,6 +13,7 @@ from certificates import Certificates
 from daemons import Daemon
 from presenced.cli import main
 from waiting import wait_for
+from websocket_endpoint import KEY_ID, SECRET, websocket_endpoint
 
 ENDPOINT = "localhost"
 FILTER = "$aws/events/#"
@@ -90,6 +91,38 @@ def test_every_step_succeeds(
     assert "client certificate valid until" in steps["certificate files"]["detail"]
     assert steps["first message"]["detail"] == "$aws/events/presence/connected/device-0, QoS 1"
     wait_for(lambda: broker.saw_disconnect("presenced-doctor"))
+
+
+@pytest.mark.parametrize("token", ["token-1", "expired"])
+def test_a_signed_connection(
+    broker_of: Any,
+    daemon_of: Any,
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+    doctor: Any,
+    token: str,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", token)
+    broker: Mosquitto = broker_of()
+    with websocket_endpoint(certificates, broker.port, expired={"expired"}) as endpoint:
+        mqtt = {"auth": "sigv4", "port": endpoint.port, "tls": {"ca": str(certificates.ca)}}
+        daemon = daemon_of(start=False, mqtt=mqtt, aws={"region": "eu-west-1"})
+        if token != "expired":
+            publish_on_suback(broker, "presenced-doctor")
+        status, [steps] = doctor(daemon, "--timeout", "20s")
+    assert list(steps) == [STEPS[0], "credentials", *STEPS[1:4], "WebSocket", *STEPS[4:]]
+    assert "from environment variables" in steps["credentials"]["detail"]
+    if token == "expired":
+        step = failed_at(steps)
+        assert (status, step["step"]) == (1, "WebSocket")
+        assert "the session token has expired" in step["detail"]
+        return
+    assert status == 0
+    assert {step["status"] for step in steps.values()} == {"ok"}, steps
+    assert steps["WebSocket"]["detail"] == "accepted, signed for eu-west-1"
+    assert steps["first message"]["detail"] == "$aws/events/presence/connected/device-0, QoS 1"
 
 
 def test_no_such_host(daemon_of: Any, doctor: Any) -> None:

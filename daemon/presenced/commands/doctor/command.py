@@ -13,7 +13,8 @@ from presenced.commands.doctor.aws_steps import AwsProbe
 from presenced.commands.doctor.mqtt_steps import MqttProbe
 from presenced.commands.doctor.queue_steps import QueueProbe
 from presenced.commands.doctor.report import Finding, Report, Status
-from presenced.commands.doctor.steps import NetworkProbe, check_files
+from presenced.commands.doctor.steps import NetworkProbe, check_files, check_hardware_key
+from presenced.commands.doctor.websocket_steps import WebSocketProbe
 from presenced.commands.output import DONE, FAILED, print_line
 from presenced.settings import MqttSettings, Settings, SettingsError, TlsSettings, aws_endpoints
 from presenced.sources.kafka.installed import missing_client
@@ -61,7 +62,7 @@ async def examine(
     report = Report()
     mqtt, queue_url = settings.mqtt_source, settings.sqs.queue_url
     if mqtt is not None:
-        sources = source_options(mqtt, status_filters=settings.presence.status_filters)
+        sources = source_options(settings, mqtt)
         options = [without_side_effects(each, "doctor") for each in sources]
         await _test_connections(
             mqtt, options, daemon_client_id, message_timeout, report, write_line
@@ -127,13 +128,19 @@ async def _test_connection(
 ) -> None:
     """Put each step with its finding into the queue, then None. A failure skips later stages."""
     now = datetime.now(UTC)
-    network = NetworkProbe(options, now)
+    network, websocket = NetworkProbe(options, now), WebSocketProbe(options)
+    signed = options.signing_region is not None
+    in_hardware = options.tls is not None and options.tls.pkcs11 is not None
+    hardware_key = _blocking(partial(check_hardware_key, options))
     stages: list[list[tuple[str, Callable[[], Awaitable[Finding]]]]] = [
         [("certificate files", _blocking(partial(check_files, tls, now)))],
+        [("key in hardware", hardware_key)] if in_hardware else [],
+        [("credentials", websocket.credentials)] if signed else [],
         [("name resolution", _blocking(network.resolve))],
         [("TCP", _blocking(network.connect))],
         *([[("proxy", _blocking(network.tunnel))]] if options.proxy else []),
         [("TLS", _blocking(network.secure))],
+        [("WebSocket", _blocking(websocket.handshake))] if signed else [],
         [("CONNACK", mqtt.connect)],
         # One stage: a broker grants or refuses each filter by itself.
         [(f"SUBACK {each}", partial(mqtt.subscribed, each)) for each in options.filters],

@@ -11,13 +11,15 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from presenced.commands.doctor.report import Finding, Status
-from presenced.settings import Problem
+from presenced.settings import Problem, SettingsError
 from presenced.settings.certificates import (
     EXPIRY_WARNING,
     PemFiles,
     certificate_expiries,
     check_tls_files,
 )
+from presenced.settings.files import FileSnapshot
+from presenced.sources.mqtt.awscrt_link import AwscrtLink
 from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.diagnosis import handshake
 from presenced.sources.mqtt.symptoms import network_fault
@@ -41,6 +43,16 @@ def check_files(files: PemFiles | None, now: datetime, section: str = "mqtt.tls"
     return Finding(status, "; ".join([*details, _validity(files)]), _remedies(problems))
 
 
+def check_hardware_key(options: ConnectionOptions) -> Finding:
+    """Log in to the token of the options and look for the key; blocks."""
+    try:
+        AwscrtLink.load_tls(options, FileSnapshot())
+    except SettingsError as error:
+        details = "; ".join(problem.summary for problem in error.problems)
+        return Finding(Status.FAILED, details, _remedies(list(error.problems)))
+    return Finding(Status.OK, "the token accepts the login and has the key")
+
+
 def _remedies(problems: list[Problem]) -> str:
     """Return the remedies, each with the keys that it is for if there are several."""
     keys: dict[str, list[str]] = {}
@@ -59,7 +71,7 @@ def _validity(files: PemFiles) -> str:
         f" {datetime.fromtimestamp(end, UTC):%Y-%m-%d}"
         for name, end in certificate_expiries(files).items()
     ]
-    if files.cert is not None:
+    if files.key is not None:
         parts.insert(1, "the key belongs to it")
     return ", ".join(parts) or "no files are set: the system's trust store verifies the server"
 

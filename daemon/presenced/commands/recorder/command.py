@@ -15,7 +15,7 @@ from presenced.events.message import Message
 from presenced.settings import Problem, Settings, SettingsError, load_settings
 from presenced.sources.inbox import Inbox
 from presenced.sources.kafka.installed import missing_client
-from presenced.sources.mqtt.options import load_for_tool, mqtt_for_tool
+from presenced.sources.mqtt.options import load_for_tool
 from presenced.sources.recording import RecordedAnswer, answer_line, recording_line
 from presenced.sources.records import SELECT_TOPIC
 from presenced.system import log
@@ -61,9 +61,7 @@ def _receiver_of(
         from presenced.commands.recorder.kafka_receiver import KafkaReceiver
 
         return lambda: KafkaReceiver(settings, start, duration)
-    receiver = MqttReceiver(
-        mqtt_for_tool(settings, "record"), settings.presence.status_filters, duration
-    )
+    receiver = MqttReceiver(settings, duration)
     if start is not None:
         message = "has no effect with source: mqtt, which delivers only what is published from now"
         raise SettingsError([Problem(key="--start", message=message)])

@@ -4,13 +4,12 @@ None of them takes a message from the daemon.
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import Protocol
 
-from presenced.settings import MqttSettings
+from presenced.settings import Settings
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.connections import Connections
-from presenced.sources.mqtt.options import source_options, without_side_effects
+from presenced.sources.mqtt.options import mqtt_for_tool, source_options, without_side_effects
 
 
 class Receiver(Protocol):
@@ -36,11 +35,10 @@ class Receiver(Protocol):
 class MqttReceiver:
     """The connections of the daemon, made beside it. Raises SettingsError."""
 
-    def __init__(
-        self, mqtt: MqttSettings, status_filters: Sequence[str], duration: float | None
-    ) -> None:
+    def __init__(self, settings: Settings, duration: float | None) -> None:
+        mqtt = mqtt_for_tool(settings, "record")
+        options = source_options(settings, mqtt)
         self._transport = mqtt.transport
-        options = source_options(mqtt, status_filters=status_filters)
         self._options = [without_side_effects(each, "record") for each in options]
         self._duration = duration
         self._inbox: Inbox | None = None

@@ -21,8 +21,10 @@ from presenced.sources.mqtt import symptoms
 from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
 from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.sources.mqtt.link import RECEIVE_MAXIMUM, ConnectError, Link, ping_timeout
+from presenced.sources.mqtt.pkcs11 import HARDWARE_KEY_REMEDY, load_hardware_key
 from presenced.sources.mqtt.status import ConnectionStatus
-from presenced.sources.mqtt.tls import read_authorities, read_pair
+from presenced.sources.mqtt.tls import CERT, read_authorities, read_pair
+from presenced.sources.mqtt.websocket import HandshakeSigner, upgrade_refused
 
 _SUBACK_TIMEOUT = 20.0
 # For sending DISCONNECT. Without a connection there is nothing to wait for, and the library may be
@@ -51,6 +53,7 @@ class AwscrtLink(Link):
         super().__init__(options, tls, inbox, status)
         self._acknowledged = False
         self._stopped = asyncio.Event()
+        self._signer = HandshakeSigner(options) if options.signing_region else None
         # None once closed.
         self._client: Any = mqtt5.Client(self._client_options())
 
@@ -58,19 +61,27 @@ class AwscrtLink(Link):
     def load_tls(options: ConnectionOptions, snapshot: FileSnapshot) -> Any:
         """Return a TLS context of the library; see `Link`."""
         files = options.tls or TlsFiles()
-        tls: Any
-        if (pair := read_pair(files, snapshot)) is None:
-            tls = io.TlsContextOptions()  # type: ignore[no-untyped-call]
-        else:
-            tls = io.TlsContextOptions.create_client_with_mtls(*pair)  # type: ignore[no-untyped-call]
-        if (authorities := read_authorities(files, snapshot)) is not None:
-            tls.override_default_trust_store(authorities)
-        if options.alpn:
-            tls.alpn_list = options.alpn
-        return io.ClientTlsContext(tls)  # type: ignore[no-untyped-call]
+        authorities = read_authorities(files, snapshot)
+
+        def context(tls: Any) -> Any:
+            if authorities is not None:
+                tls.override_default_trust_store(authorities)
+            if options.alpn:
+                tls.alpn_list = options.alpn
+            return io.ClientTlsContext(tls)  # type: ignore[no-untyped-call]
+
+        if files.pkcs11 is not None and files.cert is not None:
+            return load_hardware_key(
+                files.pkcs11, snapshot.read(files.cert, CERT), snapshot, context
+            )
+        if (pair := read_pair(files, snapshot)) is not None:
+            return context(io.TlsContextOptions.create_client_with_mtls(*pair))  # type: ignore[no-untyped-call]
+        return context(io.TlsContextOptions())  # type: ignore[no-untyped-call]
 
     async def open(self) -> None:
         """Connect and wait until the broker accepts; see `Link`."""
+        if self._signer is not None:
+            await self._signer.prepare()
         self._client.start()
         await self._opened
 
@@ -108,6 +119,9 @@ class AwscrtLink(Link):
         options = self._options
         keep_alive = max(1, round(options.keep_alive))
         login: Any = {"username": options.username, "password": options.password}
+        websocket: Any = {}
+        if self._signer is not None:
+            websocket = {"websocket_handshake_transform": self._signer.sign}
         behavior = mqtt5.ClientSessionBehaviorType
         return mqtt5.ClientOptions(
             host_name=options.endpoint,
@@ -136,6 +150,7 @@ class AwscrtLink(Link):
             connack_timeout_ms=_milliseconds(options.answer_timeout),
             ack_timeout_sec=round(_SUBACK_TIMEOUT),
             disable_metrics=True,
+            **websocket,
             on_publish_callback_fn=self._on_publish,
             on_lifecycle_event_connection_success_fn=self._on_loop(self._on_success),
             on_lifecycle_event_connection_failure_fn=self._on_loop(self._on_failure),
@@ -226,6 +241,8 @@ def connect_error(error: Exception, options: ConnectionOptions) -> ConnectError:
     name = getattr(error, "name", "")
     if name in _UNREACHABLE:
         return ConnectError(symptoms.unreachable(_UNREACHABLE[name], options))
+    if name == "AWS_ERROR_HTTP_WEBSOCKET_UPGRADE_FAILURE":
+        return ConnectError(upgrade_refused(options), certain=False)
     if options.proxy and name.startswith("AWS_ERROR_HTTP_"):
         return ConnectError(symptoms.proxy_refused(options), certain=False)
     if name.startswith("AWS_IO_DNS_"):
@@ -233,7 +250,8 @@ def connect_error(error: Exception, options: ConnectionOptions) -> ConnectError:
     if name.startswith("AWS_IO_TLS_"):
         message = getattr(error, "message", name)
         detail = f"the TLS connection to {options.address} failed ({message})"
-        return ConnectError(Fault(FaultReason.TLS, detail), certain=False)
+        remedy = HARDWARE_KEY_REMEDY if options.tls and options.tls.pkcs11 else ""
+        return ConnectError(Fault(FaultReason.TLS, detail, remedy), certain=False)
     if name == "AWS_ERROR_MQTT5_CONNACK_TIMEOUT":
         return ConnectError(symptoms.no_connack(options), certain=False)
     return ConnectError(symptoms.closed_before_connack(options), certain=False)

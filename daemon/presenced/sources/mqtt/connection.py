@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
+from presenced.settings import SettingsError
 from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.diagnosis import Diagnostician
@@ -115,6 +116,10 @@ class MqttConnection:
         try:
             await self._tls.refresh()
             link = self._new_link(self._options, self._tls.context, self._inbox, self.status)
+        except SettingsError as error:
+            problem = error.problems[0]
+            self.status.failed(Fault(FaultReason.TLS_FILES, problem.summary, problem.remedy))
+            return 0.0
         except Exception as error:  # noqa: BLE001 - AwsCrtError, OSError, ValueError and others
             symptom = Fault(
                 FaultReason.TLS_FILES if self._options.tls else FaultReason.OTHER,

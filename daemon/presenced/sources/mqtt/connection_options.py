@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from presenced.settings.pkcs11 import Pkcs11Settings
 from presenced.settings.proxy import Proxy
 
 # AWS IoT Core speaks MQTT with client certificates on port 443 if the client asks for it by ALPN
@@ -17,12 +18,14 @@ _ALPN_PROTOCOLS = {"certificate": "x-amzn-mqtt-ca", "custom": "mqtt"}
 class TlsFiles:
     """PEM files of a TLS connection; `cert` and `key` are both set or both None.
 
-    Without `ca` the system's trust store verifies the server.
+    With `pkcs11` the key is in hardware and `key` is None; awscrt only. Without `ca` the system's
+    trust store verifies the server.
     """
 
     cert: Path | None = None
     key: Path | None = None
     ca: Path | None = None
+    pkcs11: Pkcs11Settings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,9 @@ class ConnectionOptions:
     `session_expiry` 0 means a clean session (MQTT 5 section 3.1.2.11.2). `protocol` and
     `server_name` are for the aiomqtt transport: awscrt speaks MQTT 5 only, and takes the name from
     `endpoint`. On `alpn_port` ALPN negotiates MQTT. `proxy` connects to the broker.
+
+    With a `signing_region` MQTT is carried over WebSocket, whose handshake is signed for it; awscrt
+    only.
 
     `reconnect_min` and `reconnect_max` bound the back-off between attempts to connect, `retry_min`
     and `retry_max` that between SUBSCRIBEs for refused filters. `answer_timeout` is for a CONNACK,
@@ -49,7 +55,7 @@ class ConnectionOptions:
     status_filters: tuple[str, ...] = ()
     server_name: str | None = None
     proxy: Proxy | None = None
-    auth: Literal["certificate", "custom"] = "certificate"
+    auth: Literal["certificate", "custom", "sigv4"] = "certificate"
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     protocol: Literal["3.1.1", "5"] = "5"
@@ -64,6 +70,7 @@ class ConnectionOptions:
     diagnose_after: float = 3.0
     alert_timeout: float = 1.0
     alpn_port: int = ALPN_PORT
+    signing_region: str | None = None
 
     @property
     def address(self) -> str:
@@ -78,8 +85,9 @@ class ConnectionOptions:
 
     @property
     def alpn(self) -> list[str]:
-        """The protocols to offer in the TLS handshake; none on ports other than `alpn_port`."""
-        return [_ALPN_PROTOCOLS[self.auth]] if self.port == self.alpn_port else []
+        """The protocols to offer in the TLS handshake: on `alpn_port`, except for WebSocket."""
+        protocol = _ALPN_PROTOCOLS.get(self.auth)
+        return [protocol] if protocol and self.port == self.alpn_port else []
 
     @property
     def session_kept(self) -> bool:

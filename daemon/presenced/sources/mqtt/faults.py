@@ -26,6 +26,7 @@ class FaultReason(StrEnum):
     TLS_CLIENT_CERTIFICATE = "tls_client_certificate"
     TLS_FILES = "tls_files"
     TLS = "tls"
+    CREDENTIALS = "credentials"
     CONNECT_REFUSED = "connect_refused"
     NOT_AUTHORIZED = "not_authorized"
     TAKEN_OVER = "taken_over"
@@ -44,7 +45,7 @@ class Fault(SourceFault):
     reason: FaultReason
 
 
-_ADD_TO_POLICY = "On AWS, add to the policy of the client certificate: "
+_ADD_TO_POLICY = "On AWS, add to the policy of the client certificate or IAM role: "
 _RESOURCE_TYPES = {"Connect": "client", "Subscribe": "topicfilter", "Receive": "topic"}
 
 
@@ -83,7 +84,8 @@ def receive_remedy(filters: Sequence[str], endpoint: str) -> str:
     statements = (json.dumps(policy_statement("Receive", each, endpoint)) for each in filters)
     return (
         "AWS grants a subscription and then delivers nothing if the policy of the client"
-        f" certificate lacks iot:Receive: check that it contains {' and '.join(statements)}"
+        " certificate or IAM role lacks iot:Receive: check that it"
+        f" contains {' and '.join(statements)}"
     )
 
 

@@ -4,7 +4,6 @@ A broker ends a connection when another client connects with the same client ID 
 3.1.4). So each command uses a client ID of its own.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,7 @@ from presenced.settings import (
     Problem,
     Settings,
     SettingsError,
+    TlsSettings,
     load_settings,
     read_mqtt_proxy,
     read_password,
@@ -28,12 +28,11 @@ Tool = Literal["doctor", "record", "simulate"]
 
 
 def source_options(
-    mqtt: MqttSettings,
-    snapshot: FileSnapshot | None = None,
-    *,
-    status_filters: Sequence[str] = (),
+    settings: Settings, mqtt: MqttSettings, snapshot: FileSnapshot | None = None
 ) -> list[ConnectionOptions]:
-    """Return the options of each connection; the first one has the filters of status topics, too.
+    """Return the options of each connection; `mqtt` is the section of the settings.
+
+    The first one has the filters of status topics, too.
 
     Raises SettingsError if a file with a password, token or signature cannot be read.
     """
@@ -41,7 +40,8 @@ def source_options(
     proxy = read_mqtt_proxy(mqtt, snapshot)
     if proxy and is_exempt(mqtt.endpoint, mqtt.port):
         proxy = None
-    tls = TlsFiles(mqtt.tls.cert, mqtt.tls.key, mqtt.tls.ca) if mqtt.tls else None
+    tls = _tls_files(mqtt.tls) if mqtt.tls else None
+    status_filters = settings.presence.status_filters
     of_status = [tuple(status_filters), *[()] * (len(mqtt.connections) - 1)]
     return [
         ConnectionOptions(
@@ -60,11 +60,17 @@ def source_options(
             qos=mqtt.qos,
             keep_alive=mqtt.keep_alive,
             session_expiry=mqtt.session_expiry,
+            signing_region=settings.signing_region,
         )
         for client_id, filters, status in zip(
             mqtt.client_ids, mqtt.connections, of_status, strict=True
         )
     ]
+
+
+def _tls_files(tls: TlsSettings) -> TlsFiles:
+    pkcs11 = tls.pkcs11 if tls.pkcs11.library else None
+    return TlsFiles(tls.cert, tls.key, tls.ca, pkcs11)
 
 
 def tool_client_id(client_id: str, tool: Tool) -> str:

@@ -13,7 +13,7 @@ from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFile
 from presenced.sources.mqtt.faults import Fault, FaultReason
 from presenced.system.log import ThrottledLogger, get_logger
 
-_CERT, _KEY, _CA = "mqtt.tls.cert", "mqtt.tls.key", "mqtt.tls.ca"
+CERT, _KEY, _CA = "mqtt.tls.cert", "mqtt.tls.key", "mqtt.tls.ca"
 
 
 def examine_files(
@@ -25,7 +25,7 @@ def examine_files(
         if problem.severity == "error" and problem.kind != "no_authority":
             if problem.kind not in ("expired", "not_yet_valid"):
                 reason = FaultReason.TLS_FILES
-            elif problem.key == _CERT:
+            elif problem.key == CERT:
                 reason = FaultReason.TLS_CLIENT_CERTIFICATE
             else:
                 reason = FaultReason.TLS_SERVER_CERTIFICATE
@@ -37,7 +37,7 @@ def read_pair(tls: TlsFiles, snapshot: FileSnapshot) -> tuple[bytes, bytes] | No
     """Return the client certificate and its key, None if there is none. Raises SettingsError."""
     if tls.cert is None or tls.key is None:
         return None
-    return snapshot.read(tls.cert, _CERT), snapshot.read(tls.key, _KEY)
+    return snapshot.read(tls.cert, CERT), snapshot.read(tls.key, _KEY)
 
 
 def read_authorities(tls: TlsFiles, snapshot: FileSnapshot) -> bytes | None:
@@ -68,7 +68,7 @@ def client_context(
 
 def file_digests(tls: TlsFiles | None, snapshot: FileSnapshot) -> Digests:
     """Return what differs if the content of a file has changed."""
-    files = (tls.cert, tls.key, tls.ca) if tls else ()
+    files = (tls.cert, tls.key, tls.ca, tls.pkcs11 and tls.pkcs11.pin_file) if tls else ()
     return {path: snapshot.digest(path) for path in files if path}
 
 
