@@ -26,7 +26,7 @@ def poll(answers, scenario):
     """Poll a queue that was drained by an earlier process until the scenario ends."""
 
     async def main():
-        counts, skew = SqsCounts(), ClockSkew(CLOCKS)
+        counts, skew = SqsCounts(), ClockSkew(CLOCKS, 2.0)
         marks = Marks(time.monotonic() - VISIBILITY, VISIBILITY)
         async with AwsServer(answers) as aws:
             client, queue = make_client(aws.url, CLOCKS), Queue(f"{aws.url}/000000000000/events")
