@@ -108,7 +108,7 @@ def test_fifty_thousand_messages_twenty_crashes_and_a_dead_endpoint(sqs_of, tmp_
             hidden += sqs.counts(queue)["in_flight"]
         daemon.start()
         empty = {"visible": 0, "in_flight": 0}
-        wait_for(lambda: sqs.counts(queue) == empty, timeout=180, what="an empty queue")
+        wait_for(lambda: sqs.counts(queue) == empty, timeout=400, what="an empty queue")
         wait_for(
             lambda: daemon.value("iot_clients", state="offline") == CLIENTS / 2,
             timeout=60,
