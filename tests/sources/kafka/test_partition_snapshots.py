@@ -1,4 +1,4 @@
-"""Rows between the events of a partition: merged as the rules say, whoever reads them."""
+"""Snapshot rows among the events of a partition, merged by the same rules in every worker."""
 
 import json
 from typing import Any

@@ -1,7 +1,7 @@
 locals {
   # A rule has one topic filter and one key, so each kind of event has a rule. The key decides about the
   # partition, and all events of a client must be in one. Use no other functions for it:
-  #   - clientid() is the client that published; AWS itself publishes events, so it is never a device ID.
+  #   - clientid() is the publisher's ID, and AWS publishes these events: it never names the device.
   #   - topic(5) of a lifecycle event is only the first part of a client ID that has "/" in it.
   #   - A name of the SELECT clause (AS ...) cannot be used in a template.
   # Kinds without a key go to the topic with one partition.

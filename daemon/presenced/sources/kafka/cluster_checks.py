@@ -59,8 +59,8 @@ def lease_limit(cluster: Cluster, kafka: KafkaSettings) -> LeaseLimit:
     """Return the limit that the brokers' settings for the group make. Blocks.
 
     They count with the protocol `consumer`, with which a client cannot choose its session timeout
-    (KIP-848). For a user who may not read them, Kafka's defaults are taken; brokers allow no
-    shorter session timeout unless they are told to. Raises KafkaFaultError.
+    (KIP-848). A user without permission to read them gets Kafka's defaults, which are safe:
+    brokers refuse shorter session timeouts by default. Raises KafkaFaultError.
     """
     session, assumed = _DEFAULT_SESSION, ", by Kafka's defaults"
     try:

@@ -329,7 +329,7 @@ class KafkaSource:
         age, worker = self.lease.age, self.worker
         since = "yet" if age is None else f"for {round(age)} s"
         problem = f"no word from the group {since}, so no partition is shown"
-        # It is told already if it also keeps something else from being read.
+        # Leave out what another problem already reports.
         told = [self._explain(*each) for each in worker.errors.values()] if worker else []
         faults = [fault for fault in self._why_no_commit() if fault not in told]
         return f"{problem}: {'; or '.join(map(str, faults))}" if faults else problem
