@@ -169,7 +169,7 @@ def test_jobs_certificates_and_commands_count_once_each() -> None:
 def test_repeats_are_recognised_among_the_last_messages_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("presenced.pipeline._REMEMBERED_MESSAGES", 2)
+    monkeypatch.setattr("presenced.pipeline.event_counts._REMEMBERED_MESSAGES", 2)
     pipeline, _ = make()
     one, two, three = (aws_message(f"job/{number}/completed", timestamp=5) for number in range(3))
     ignored = []

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from presenced.commands.recorder.pseudonyms import ClientNames, Pseudonyms
-from presenced.pipeline import ClientFilter
+from presenced.presence.name_patterns import ClientFilter
 from presenced.settings import SettingsError
 
 

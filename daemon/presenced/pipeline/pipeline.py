@@ -6,18 +6,13 @@ The daemon and `replay` run the same code; only the sources of messages and time
 import math
 import re
 import sys
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
 
 from presenced.events.decode import decode
 from presenced.events.message import Message
 from presenced.events.model import (
     CONNECT_FAILURE_REASONS,
-    EVENT_TYPES,
-    REGISTRY_FAMILIES,
-    TALLIED_FAMILIES,
     CertificateEvent,
     ConnectFailedEvent,
     Event,
@@ -29,81 +24,15 @@ from presenced.events.model import (
     SubscriptionEvent,
 )
 from presenced.events.status import StatusDecoder, StatusTopic
-from presenced.fleet import Changes, Fleet
-from presenced.presence import Distribution, ForgetReason
+from presenced.fleet import Fleet
+from presenced.pipeline.batch import Answers, Batch, Observer, SnapshotRecords
+from presenced.pipeline.event_counts import EventCounts
+from presenced.presence import ForgetReason
 from presenced.presence.name_patterns import ClientFilter
 from presenced.presence.record import Row
 from presenced.registry import Outcome, ThingGroup, ThingType
-from presenced.system.log import ThrottledLogger, get_logger
 
 _CONNECTED, _DISCONNECTED = ("presence", "connected"), ("presence", "disconnected")
-_MAX_TOPIC_LENGTH = 256  # the longest topic that AWS IoT Core allows
-# AWS IoT Core delivers a copy within minutes; the memory needs to cover no more than that.
-_REMEMBERED_MESSAGES = 10_000
-
-_DELAY_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600)
-
-
-class EventCounts:
-    """What the pipeline has counted: every message once, as decoded or as rejected."""
-
-    def __init__(self) -> None:
-        self.decoded = _by_type(EVENT_TYPES)
-        self.rejected = dict.fromkeys(RejectionReason, 0)
-        self.ignored = {
-            "duplicate": 0,
-            "stale": 0,
-            "own_client": 0,
-            "ignored_client": 0,
-            "excess": 0,
-        }
-        self.registry_changes = _by_type(REGISTRY_FAMILIES)
-        self.tallied = {
-            family: dict.fromkeys(EVENT_TYPES[family], 0) for family in TALLIED_FAMILIES
-        }
-        self.certificates_registered = 0
-        self.topic_disagreements = 0
-        self.dated_ahead = 0
-        self.faults = 0
-        self.connect_failures: Counter[str] = Counter()
-        self.delays = {family: Distribution(_DELAY_BUCKETS) for family in EVENT_TYPES}
-
-
-def _by_type(families: Iterable[str]) -> dict[tuple[str, str], int]:
-    return {(family, each): 0 for family in families for each in EVENT_TYPES[family]}
-
-
-class Batch(NamedTuple):
-    """The result of one batch of messages and of the deadlines before and between them.
-
-    `events` has one entry per message, None if it was rejected, or is a record of a snapshot.
-    """
-
-    messages: Sequence[Message]
-    events: Sequence[Event | None]
-    changes: Changes
-
-
-class Observer(Protocol):
-    """A consumer of batches: metrics, the API, the state store, the log, gap detection."""
-
-    def observe(self, batch: Batch) -> None:
-        """Take in a batch after it has been applied, before any of it is acknowledged."""
-
-
-class Answers(NamedTuple):
-    """What AWS says: see `Pipeline.merge`."""
-
-    rows: Iterable[Row] = ()
-    registry: Iterable[RegistryEvent] = ()
-    events: Mapping[str, LifecycleEvent] = {}
-
-
-class SnapshotRecords(Protocol):
-    """Reads the messages that are records of a snapshot, not events."""
-
-    def read(self, message: Message) -> Answers:
-        """Return what a message says. Raises Rejected."""
 
 
 class Pipeline:
@@ -125,8 +54,6 @@ class Pipeline:
         self._snapshots = snapshots
         self.counts = EventCounts()
         self.observers = list(observers)
-        self._repeats: OrderedDict[int, None] = OrderedDict()
-        self._log = ThrottledLogger(get_logger("presenced.pipeline"))
 
     def process(
         self,
@@ -229,14 +156,14 @@ class Pipeline:
     def _merge_snapshot(self, message: Message) -> None:
         if self._snapshots is None:
             rejected = Rejected(RejectionReason.UNKNOWN_TOPIC, "a record of a snapshot")
-            self._report_rejection(message, rejected)
+            self.counts.reject(message, rejected)
             return
         try:
             self._merge_answers(self._snapshots.read(message), message.moment)
         except Rejected as rejected:
-            self._report_rejection(message, rejected)
+            self.counts.reject(message, rejected)
         except Exception:  # noqa: BLE001 - a fault of ours must not stop the batch
-            self._report_fault()
+            self.counts.note_fault()
 
     def _merge_answers(self, answers: Answers, now: float) -> None:
         for change in answers.registry:
@@ -252,7 +179,7 @@ class Pipeline:
         try:
             apply()
         except Exception:  # noqa: BLE001 - the others must still be merged
-            self._report_fault()
+            self.counts.note_fault()
 
     def give_up_lookup(self, client_id: str, now: float) -> None:
         """End a client's wait for its lookup at the monotonic time `now`."""
@@ -278,7 +205,7 @@ class Pipeline:
                 limit -= self.fleet.fire(until, offset, limit)
             except Exception:  # noqa: BLE001 - the remaining deadlines must still fire
                 limit -= 1
-                self._report_fault()
+                self.counts.note_fault()
         return limit
 
     def _apply(self, message: Message) -> Event | None:
@@ -294,9 +221,9 @@ class Pipeline:
             else:
                 self._apply_other(event, message)
         except Rejected as rejected:
-            self._report_rejection(message, rejected)
+            self.counts.reject(message, rejected)
         except Exception:  # noqa: BLE001 - a fault of ours must not stop the batch
-            self._report_fault()
+            self.counts.note_fault()
         return event
 
     def _decode(self, message: Message, statuses: StatusDecoder) -> Event:
@@ -308,10 +235,10 @@ class Pipeline:
         counts, received = self.counts, message.received
         counts.decoded[_CONNECTED if event.connected else _DISCONNECTED] += 1
         if event.topic_disagrees:
-            self._report_disagreement(event, message)
+            counts.note_disagreement(event, message)
         if not event.untimed:
             delay = received - event.timestamp / 1000
-            if delay < 0 and self._is_dated_ahead(event, delay):
+            if delay < 0 and counts.is_dated_ahead(event, delay, self._accuracy):
                 event.timestamp, event.untimed = round(received * 1000), True
             counts.delays["presence"].observe(delay)
         why = self.fleet.client_filter.why_ignored(event.client_id)
@@ -324,10 +251,10 @@ class Pipeline:
         counts, received = self.counts, message.received
         counts.decoded[event.family, event.type] += 1
         if event.topic_disagrees:
-            self._report_disagreement(event, message)
+            counts.note_disagreement(event, message)
         if event.timestamp is not None:
             delay = received - event.timestamp / 1000
-            if delay < 0 and self._is_dated_ahead(event, delay):
+            if delay < 0 and counts.is_dated_ahead(event, delay, self._accuracy):
                 event.timestamp = None
             counts.delays[event.family].observe(delay)
         if isinstance(event, ConnectFailedEvent | SubscriptionEvent | StatusEvent):
@@ -338,30 +265,16 @@ class Pipeline:
                 counts.registry_changes[event.family, event.type] += 1
             else:
                 counts.ignored[outcome.value] += 1
-        elif self._is_repeat(message):
+        elif counts.is_repeat(message):
             counts.ignored["duplicate"] += 1
         elif isinstance(event, CertificateEvent):
             counts.certificates_registered += 1
         else:
             counts.tallied[event.family][event.type] += 1
 
-    def _is_dated_ahead(self, event: Event, delay: float) -> bool:
-        """Return whether an event time lies too far ahead to be right; it counts as just now then.
-
-        Otherwise no true event would be accepted until that time has come.
-        """
-        if -delay * 1000 <= self.fleet.presence.rules.ordering.timestamp_accuracy:
-            return False
-        self.counts.dated_ahead += 1
-        self._log.warning(
-            "event time is ahead of the clock of this machine; the received time counts. If this "
-            "happens with most events, correct the clock",
-            key=event.family,
-            family=event.family,
-            type=event.type,
-            seconds_ahead=round(-delay, 3),
-        )
-        return True
+    @property
+    def _accuracy(self) -> int:
+        return self.fleet.presence.rules.ordering.timestamp_accuracy
 
     def _apply_client_event(
         self, event: ConnectFailedEvent | SubscriptionEvent | StatusEvent, message: Message
@@ -379,16 +292,6 @@ class Pipeline:
             self.counts.connect_failures[str(event.reason) if known else "other"] += 1
             self.fleet.note_connect_failure(event, received)
 
-    def _is_repeat(self, message: Message) -> bool:
-        """Return whether an event that nothing can order came before, byte for byte."""
-        key = hash((message.topic, message.payload))
-        if key in self._repeats:
-            return True
-        self._repeats[key] = None
-        if len(self._repeats) > _REMEMBERED_MESSAGES:
-            self._repeats.popitem(last=False)
-        return False
-
     def _publish(
         self, messages: Sequence[Message] = (), events: Sequence[Event | None] = ()
     ) -> None:
@@ -397,30 +300,4 @@ class Pipeline:
             try:
                 observer.observe(batch)
             except Exception:  # noqa: BLE001 - the other observers must still see it
-                self._report_fault()
-
-    def _report_rejection(self, message: Message, rejected: Rejected) -> None:
-        self.counts.rejected[rejected.reason] += 1
-        # The detail names a place in the payload: as part of the key it would defeat the limit.
-        self._log.warning(
-            "message rejected",
-            key=rejected.reason,
-            reason=rejected.reason.value,
-            detail=rejected.detail,
-            topic=message.topic[:_MAX_TOPIC_LENGTH],
-        )
-
-    def _report_disagreement(self, event: Event, message: Message) -> None:
-        self.counts.topic_disagreements += 1
-        self._log.warning(
-            "topic and payload disagree; the payload decides",
-            key=event.family,
-            family=event.family,
-            type=event.type,
-            topic=message.topic[:_MAX_TOPIC_LENGTH],
-        )
-
-    def _report_fault(self) -> None:
-        """Log the exception that is being handled."""
-        self.counts.faults += 1
-        self._log.exception("a message could not be applied")
+                self.counts.note_fault()
