@@ -15,7 +15,7 @@ PACKAGES = (
 )
 SOURCE, WHEELS = "/mnt/source", "/mnt/wheels"
 # In the home of root, as an administrator has it; the service can read nothing there.
-CLONE = "/root/clone"
+CLONE = "~/clone"
 MOSQUITTO = """\
 per_listener_settings true
 log_type all

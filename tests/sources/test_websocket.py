@@ -48,6 +48,17 @@ def connecting(certificates, endpoint, **options):
     return running(KIND, endpoint.port, tls=TlsFiles(ca=certificates.ca), **options)
 
 
+def fault_of(certificates, server):
+    """Why the first attempt to connect fails."""
+
+    async def scenario():
+        async with connecting(certificates, server) as harness:
+            await until(harness.failures)
+            return harness.status.fault
+
+    return asyncio.run(scenario())
+
+
 def test_a_signed_connection_receives_and_resumes(certificates, endpoint_of):
     endpoint = endpoint_of()
 
@@ -137,13 +148,7 @@ def test_each_refusal_is_explained(
     for name, value in wrong.items():
         credentials.setenv(name, value)
     endpoint = endpoint_of(says_why=says_why, **server)
-
-    async def scenario():
-        async with connecting(certificates, endpoint) as harness:
-            await until(harness.failures)
-            return harness.status.fault
-
-    fault = asyncio.run(scenario())
+    fault = fault_of(certificates, endpoint)
     assert fault.reason == "credentials"
     if says_why or "clock_ahead" in server:
         assert detail in fault.detail
@@ -172,26 +177,14 @@ def test_each_refusal_is_explained(
 )
 def test_other_answers_are_no_matter_of_credentials(certificates, endpoint_of, status, detail):
     endpoint = endpoint_of(status=status)
-
-    async def scenario():
-        async with connecting(certificates, endpoint) as harness:
-            await until(harness.failures)
-            return harness.status.fault
-
-    fault = asyncio.run(scenario())
+    fault = fault_of(certificates, endpoint)
     assert fault.reason == "connect_refused"
     assert detail in fault.detail
 
 
 def test_a_server_without_websocket_is_named(certificates, broker_of, credentials):
     broker = broker_of(certificates=certificates, ask_for_certificate=False)
-
-    async def scenario():
-        async with connecting(certificates, broker) as harness:
-            await until(harness.failures)
-            return harness.status.fault
-
-    fault = asyncio.run(scenario())
+    fault = fault_of(certificates, broker)
     assert fault.reason == "connect_refused"
     assert "does not answer a WebSocket handshake by HTTP" in fault.detail
 
@@ -200,13 +193,7 @@ def test_without_credentials_the_server_is_not_asked(certificates, endpoint_of, 
     endpoint = endpoint_of()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         credentials.delenv(name)
-
-    async def scenario():
-        async with connecting(certificates, endpoint) as harness:
-            await until(harness.failures)
-            return harness.status.fault
-
-    fault = asyncio.run(scenario())
+    fault = fault_of(certificates, endpoint)
     assert fault.reason == "credentials"
     assert "no credentials were found" in fault.detail
     assert "role" in fault.remedy
