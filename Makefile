@@ -207,10 +207,12 @@ build/peers/.done: | $(BIN)/python
 	build/peers/bin/pip install --quiet mqtt-exporter
 	@touch $@
 
-# Apart from the tests, because twine needs a newer docutils than awscli takes.
-build/release/.done: | $(BIN)/python
+# Apart from the tests, because twine needs a newer docutils than awscli takes. The wheel names the version
+# of hatchling, so that is the locked one.
+build/release/.done: requirements.build.lock | $(BIN)/python
 	$(PYTHON) -m venv build/release
-	build/release/bin/pip install --quiet build cyclonedx-bom hatchling pipx twine
+	build/release/bin/pip install $(LOCKED) -r requirements.build.lock
+	build/release/bin/pip install --quiet build cyclonedx-bom pipx twine
 	@touch $@
 
 # An emulator of AWS that needs another botocore than the tests. Its broker needs cryptography.

@@ -21,6 +21,15 @@ def package(machine: Machine) -> str:
     return machine.run(f"ls {CLONE}/dist/presenced_{__version__}_*.deb")
 
 
+def upgrade(machine: Machine) -> None:
+    """Install the unpacked package as one version newer than the last."""
+    machine.run(
+        "sed -i 's/^Version: .*/&+1/' /tmp/newer/DEBIAN/control; "
+        "dpkg-deb --root-owner-group --build /tmp/newer /tmp/newer.deb; "
+        "apt-get install --yes --no-install-recommends /tmp/newer.deb"
+    )
+
+
 @pytest.fixture(scope="module")
 def built(bare: Machine, files_before: set[str]) -> Iterator[Machine]:
     bare.run(in_clone(BUILD))
@@ -59,15 +68,24 @@ def test_the_service_runs_under_a_user_of_its_own(built: Machine) -> None:
 def test_an_upgrade_restarts_what_runs_and_keeps_the_configuration(built: Machine) -> None:
     before = built.show("presenced", "MainPID")["MainPID"]
     built.write("/etc/presenced/presenced.yaml.example", "# mine\n")
-    built.run(
-        f"dpkg-deb -R {package(built)} /tmp/newer; "
-        "sed -i 's/^Version: .*/&+1/' /tmp/newer/DEBIAN/control; "
-        "dpkg-deb --root-owner-group --build /tmp/newer /tmp/newer.deb; "
-        "apt-get install --yes --no-install-recommends /tmp/newer.deb"
+    built.run(f"dpkg-deb -R {package(built)} /tmp/newer")
+    upgrade(built)
+    wait_for(
+        lambda: built.show("presenced", "MainPID")["MainPID"] not in (before, "0"), what="a restart"
     )
-    assert built.show("presenced", "MainPID")["MainPID"] not in (before, "0")
     wait_for(lambda: built.get("http://localhost:9883/-/ready")[0] == 200, what="readiness")
     assert built.run("cat /etc/presenced/presenced.yaml.example") == "# mine"
+
+
+def test_a_configuration_that_is_refused_fails_no_upgrade(built: Machine) -> None:
+    built.write("/etc/presenced/presenced.yaml", "no_such_key: 1\n")
+    upgrade(built)
+    assert (
+        built.run("dpkg-query --show --showformat='${db:Status-Status}' presenced") == "installed"
+    )
+    wait_for(lambda: built.show("presenced", "Result")["Result"] == "exit-code", what="a refusal")
+    built.write("/etc/presenced/presenced.yaml", SETTINGS)
+    built.run("systemctl restart presenced")
 
 
 def test_removed_it_keeps_configuration_and_state(built: Machine) -> None:

@@ -144,7 +144,7 @@ class NetworkProbe:
             negotiated = f"{secured.version()}{f' with ALPN {alpn}' if alpn else ''}"
             certificate = secured.getpeercert(binary_form=True) or b""
 
-        if fault := handshake(self._connection, self._options, met=inspect):
+        if fault := handshake(self._connection, self._options, after_handshake=inspect):
             return Finding.of(fault)
         trusted = f"{negotiated}, the server's certificate is trusted"
         try:

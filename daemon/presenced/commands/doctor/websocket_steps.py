@@ -1,6 +1,7 @@
 """The steps of MQTT over WebSocket: the credentials, and the handshake signed with them."""
 
 import time
+from functools import partial
 
 from presenced.aws.credentials import Credentials
 from presenced.commands.doctor.aws_findings import credentials_found
@@ -9,7 +10,7 @@ from presenced.settings.files import FileSnapshot
 from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.diagnosis import diagnose
 from presenced.sources.mqtt.link import ConnectError
-from presenced.sources.mqtt.websocket import find_credentials
+from presenced.sources.mqtt.websocket import find_credentials, upgrade
 
 
 class WebSocketProbe:
@@ -31,6 +32,8 @@ class WebSocketProbe:
 
     def handshake(self) -> Finding:
         """Send the signed handshake; blocks for some seconds at most."""
-        if fault := diagnose(self._options, FileSnapshot(), self._credentials):
+        assert self._credentials is not None  # noqa: S101 - the step before has found them
+        step = partial(upgrade, options=self._options, credentials=self._credentials)
+        if fault := diagnose(self._options, FileSnapshot(), step):
             return Finding.of(fault)
         return Finding(Status.OK, f"accepted, signed for {self._options.signing_region}")

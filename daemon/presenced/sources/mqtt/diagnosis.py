@@ -11,8 +11,8 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Hashable
+from functools import partial
 
-from presenced.aws.credentials import Credentials
 from presenced.settings import SettingsError
 from presenced.settings.files import FileSnapshot
 from presenced.sources.mqtt.connection_options import ConnectionOptions
@@ -21,7 +21,6 @@ from presenced.sources.mqtt.link import ConnectError
 from presenced.sources.mqtt.symptoms import alpn_fault, network_fault, tls_fault
 from presenced.sources.mqtt.tls import client_context, examine_files, file_digests
 from presenced.sources.mqtt.tunnel import open_connection
-from presenced.sources.mqtt.websocket import find_credentials, upgrade
 from presenced.system.loop import BoundedThread
 
 _STEP_TIMEOUT = 5.0
@@ -29,12 +28,15 @@ _STEP_TIMEOUT = 5.0
 _TIME_LIMIT = 45.0
 _REPEAT_AFTER = 60.0
 
+AfterHandshake = Callable[[ssl.SSLSocket], Fault | None]
+"""A step once the server's certificate has been verified; the fault that it returns ends it."""
+
 
 class Diagnostician:
     """Explains failures of one connection without blocking the loop.
 
-    It contacts the broker at most once in 60 seconds, unless the symptom or the certificate files
-    change; in between it returns the last finding.
+    It contacts the broker at most once in 60 seconds, unless the symptom, the certificate files or
+    the credentials change; in between it returns the last finding.
     """
 
     def __init__(
@@ -49,32 +51,43 @@ class Diagnostician:
     async def explain(self, symptom: Fault) -> Fault:
         """Return the cause of a failure, or the symptom itself if no cause is found."""
         async with self._lock:
-            credentials = None
+            upgrade, expires = None, None
             try:
                 if self._options.signing_region is not None:
-                    credentials = await find_credentials(self._options)
-                cause = await self._thread.run(lambda: self._find_cause(symptom, credentials))
+                    upgrade, expires = await self._signed_upgrade()
+                cause = await self._thread.run(lambda: self._find_cause(symptom, upgrade, expires))
             except ConnectError as error:
                 cause = error.fault
             except TimeoutError:
                 cause = None
             return cause or symptom
 
-    def _find_cause(self, symptom: Fault, credentials: Credentials | None) -> Fault | None:
+    async def _signed_upgrade(self) -> tuple[AfterHandshake, float | None]:
+        """Return a signed WebSocket handshake, and when its credentials expire."""
+        # It brings in awscrt, which the transport aiomqtt does without.
+        from presenced.sources.mqtt.websocket import find_credentials, upgrade
+
+        credentials = await find_credentials(self._options)
+        step = partial(upgrade, options=self._options, credentials=credentials)
+        return step, credentials.expires
+
+    def _find_cause(
+        self, symptom: Fault, upgrade: AfterHandshake | None, expires: float | None
+    ) -> Fault | None:
         snapshot = FileSnapshot()
-        key = (symptom, *file_digests(self._options.tls, snapshot).values())
+        key = (symptom, expires, *file_digests(self._options.tls, snapshot).values())
         if self._last is None or self._last[0] != key or self._clock() >= self._last[1]:
-            found = diagnose(self._options, snapshot, credentials)
+            found = diagnose(self._options, snapshot, upgrade)
             self._last = (key, self._clock() + _REPEAT_AFTER, found)
         return self._last[2]
 
 
 def diagnose(
-    options: ConnectionOptions, snapshot: FileSnapshot, credentials: Credentials | None = None
+    options: ConnectionOptions, snapshot: FileSnapshot, upgrade: AfterHandshake | None = None
 ) -> Fault | None:
     """Repeat the steps up to the TLS handshake; return None if all succeed.
 
-    With `credentials` a WebSocket handshake, signed with them, is the last step.
+    `upgrade`, a WebSocket handshake, is the last step if there is one.
 
     Blocks for a few seconds at most, apart from name resolution and files. Sends no MQTT packet: a
     second connection with the same client ID would end the first.
@@ -86,12 +99,8 @@ def diagnose(
     except OSError as error:
         return network_fault(error, options)
     with connection:
-        if options.tls and credentials is not None:
-            return handshake(
-                connection, options, snapshot, lambda tls: upgrade(tls, options, credentials)
-            )
         if options.tls:
-            return handshake(connection, options, snapshot)
+            return handshake(connection, options, snapshot, upgrade)
         return _expects_tls(connection, options)
 
 
@@ -99,16 +108,15 @@ def handshake(
     connection: socket.socket,
     options: ConnectionOptions,
     snapshot: FileSnapshot | None = None,
-    met: Callable[[ssl.SSLSocket], Fault | None] = lambda _: None,
+    after_handshake: AfterHandshake | None = None,
 ) -> Fault | None:
     """Negotiate TLS and wait for a rejection of the client certificate.
 
-    Return None if the server accepts it. `met` is called in between, after the server's certificate
-    has been verified; the fault that it returns ends the handshake. The connection cannot be used
-    afterwards. With a WebSocket handshake to come there is no client certificate to wait for. A key
-    in hardware cannot be used here, so a server that demands the client certificate is no fault.
+    Return None if the server accepts it. The connection cannot be used afterwards. With a WebSocket
+    handshake to come there is no client certificate to wait for. A key in hardware cannot be used
+    here, so a server that demands the client certificate is no fault.
     """
-    fault = _negotiate(connection, options, snapshot, met)
+    fault = _negotiate(connection, options, snapshot, after_handshake)
     in_hardware = options.tls is not None and options.tls.pkcs11 is not None
     if fault and fault.reason is FaultReason.TLS_CLIENT_CERTIFICATE and in_hardware:
         return None
@@ -119,13 +127,15 @@ def _negotiate(
     connection: socket.socket,
     options: ConnectionOptions,
     snapshot: FileSnapshot | None,
-    met: Callable[[ssl.SSLSocket], Fault | None],
+    after_handshake: AfterHandshake | None,
 ) -> Fault | None:
     try:
         context = client_context(options, snapshot)
         with context.wrap_socket(connection, server_hostname=options.certified_name) as secured:
-            if (fault := met(secured)) or options.signing_region is not None:
+            if after_handshake and (fault := after_handshake(secured)):
                 return fault
+            if options.signing_region is not None:
+                return None
             if options.alpn and secured.selected_alpn_protocol() is None:
                 return alpn_fault(options)
             secured.settimeout(options.alert_timeout)

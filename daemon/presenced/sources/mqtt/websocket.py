@@ -14,6 +14,7 @@ from http.client import HTTPConnection, HTTPException
 from secrets import token_bytes
 from typing import Any
 
+from awscrt.exceptions import AwsCrtError
 from multidict import CIMultiDict
 
 from presenced.aws.credentials import Credentials, DefaultChainProvider
@@ -97,9 +98,13 @@ def upgrade(
 
     Blocks. The connection cannot be used afterwards. No MQTT packet is sent.
     """
-    target = signed_handshake(
-        options.endpoint, signer=credentials.signer, region=options.signing_region or ""
-    )
+    try:
+        target = signed_handshake(
+            options.endpoint, signer=credentials.signer, region=options.signing_region or ""
+        )
+    except AwsCrtError as error:
+        detail = f"the WebSocket handshake cannot be signed ({error.name})"
+        return Fault(FaultReason.CREDENTIALS, detail, _RENEW)
     connection = HTTPConnection(options.endpoint)
     connection.sock = secured
     key = b64encode(token_bytes(16)).decode()
@@ -184,9 +189,9 @@ def _forbidden(status: int, options: ConnectionOptions) -> Fault:
         FaultReason.CREDENTIALS,
         "AWS refuses the WebSocket handshake and does not say why"
         f" (HTTP status {status}, signed for {options.signing_region})",
-        "Check that the credentials are complete, have not expired (`aws sts get-caller-identity`"
-        " with the same ones tells) and are of the account of mqtt.endpoint; and that a policy of"
-        f" their IAM role contains {statements}",
+        "Check that the credentials are complete and valid (run `aws sts get-caller-identity` with"
+        " them), that they belong to the account of mqtt.endpoint, and that a policy of their IAM"
+        f" role contains {statements}",
     )
 
 
