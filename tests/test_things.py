@@ -4,8 +4,10 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from itertools import permutations
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -80,6 +82,18 @@ def test_a_thing_that_events_name_takes_precedence() -> None:
     }
     bench.connect("a-jobs")
     assert bench.fleet.thing_of(clients["a-jobs"]) == "a", "it names none any more"
+
+
+@pytest.mark.parametrize("order", list(permutations(("a", "b-jobs", "c"))))
+def test_a_client_that_events_name_after_itself_is_a_thing_in_any_order(
+    order: tuple[str, ...],
+) -> None:
+    bench = Bench(r"(?P<thing>[a-z]+)-jobs")
+    for client_id in order:
+        bench.connect(client_id, None if client_id == "b-jobs" else client_id)
+    assert bench.things == {"online": 3}
+    bench.connect("a")
+    assert bench.things == {"online": 2}, "it names no thing any more"
 
 
 def test_a_client_without_events_is_the_thing_itself() -> None:

@@ -105,10 +105,14 @@ class Fleet:
         change = self.presence.apply(event, received, now)
         self._record(change)
         thing_name = event.thing_name
-        # By default a client belongs to the thing of its own name; a disconnect that names no thing
-        # leaves the client at the one that its connect named.
+        # Without a pattern, only another name than the client ID says something; a disconnect that
+        # names no thing leaves the client at the one that its connect named.
         if (
-            (self._shared or (thing_name is not None and thing_name != event.client_id))
+            (
+                self._thing_pattern is not None
+                or self._shared
+                or (thing_name is not None and thing_name != event.client_id)
+            )
             and (event.connected or thing_name)
             and change.against is None
             and change.client is self.presence.clients.get(event.client_id)
