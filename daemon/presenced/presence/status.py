@@ -2,7 +2,7 @@
 
 For a client without lifecycle events they are its events, in the order of receipt. For any other
 client the lifecycle events decide: a status that contradicts them for longer than the offline delay
-leaves the client in doubt, and has AWS asked about it.
+leaves the client in doubt, and requests a lookup from AWS.
 """
 
 from typing import Any
@@ -59,7 +59,10 @@ class StatusEvidence:
         self._states = states
 
     def apply(self, event: StatusEvent, received: float, now: float) -> ClientChange | None:
-        """Apply a status message; clocks as in `Presence.apply`. None if nothing is known of it."""
+        """Apply a status message; clocks as in `Presence.apply`.
+
+        None if the client was forgotten and has no newer event.
+        """
         client = self._clients.get(event.client_id)
         if client is not None and client.has_event:
             return self._compare(event, client, received, now)
