@@ -4,14 +4,18 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from itertools import permutations
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fleet_bench import DELAY, Bench
-from fleet_process import Process, Time, check, known
+from fleet_process import Process, Time, check, dumped, known, stored
 from histories import lifecycle
+from presenced.presence import State
 from registries import member, thing
 
 ROLES = r"(?P<thing>.+?)(-jobs|-shadow)?"
@@ -82,6 +86,18 @@ def test_a_thing_that_events_name_takes_precedence() -> None:
     assert bench.fleet.thing_of(clients["a-jobs"]) == "a", "it names none any more"
 
 
+@pytest.mark.parametrize("order", list(permutations(("a", "b-jobs", "c"))))
+def test_a_client_that_events_name_after_itself_is_a_thing_in_any_order(
+    order: tuple[str, ...],
+) -> None:
+    bench = Bench(r"(?P<thing>[a-z]+)-jobs")
+    for client_id in order:
+        bench.connect(client_id, None if client_id == "b-jobs" else client_id)
+    assert bench.things == {"online": 3}
+    bench.connect("a")
+    assert bench.things == {"online": 2}, "it names no thing any more"
+
+
 def test_a_client_without_events_is_the_thing_itself() -> None:
     """The registry names it; what the pattern would make of its name says nothing."""
     bench = Bench(r"(?P<thing>[a-z]+)-.*")
@@ -134,6 +150,20 @@ def test_another_pattern_moves_the_clients_that_are_known() -> None:
     assert bench.states["a"] == "unknown"
 
 
+def test_without_the_pattern_a_client_named_after_itself_is_no_thing() -> None:
+    bench = Bench(ROLES)
+    bench.connect("x-jobs", "x-jobs")
+    assert bench.things == {"online": 1}
+    bench.use_pattern(None)
+    assert bench.things == {}
+    bench.disconnect("x-jobs")
+    bench.wait(DELAY)
+    assert bench.states == {"x-jobs": "offline"}
+    assert bench.things == {}
+    bench.learn(thing("x-jobs", "pump"))
+    assert bench.things == {"offline": 1}
+
+
 def test_a_client_id_that_aws_would_not_allow_is_not_matched() -> None:
     bench = Bench(ROLES)
     bench.connect("x" * 124 + "-jobs")
@@ -166,10 +196,14 @@ STEPS = st.one_of(
     None,
     [("disconnect", "a-jobs"), ("subscribe", "a"), ("use_pattern", ROLES), ("connect", "a", "b")],
 )
+@example(
+    ROLES,
+    [("connect", "a-jobs", "a-jobs"), ("use_pattern", None), ("disconnect", "a-jobs")],
+)
 @settings(max_examples=400)
 @given(st.sampled_from([None, ROLES]), st.lists(STEPS, max_size=40))
 def test_counts_are_those_of_a_recount_after_each_change(
-    pattern: str | None, steps: list[tuple[object, ...]]
+    pattern: str | None, steps: list[tuple[Any, ...]]
 ) -> None:
     bench = Bench(pattern)
     for at, (name, *arguments) in enumerate(steps, 1):
@@ -180,15 +214,21 @@ def test_counts_are_those_of_a_recount_after_each_change(
                 bench.learn(thing(str(arguments[0]), at=at, type="deleted", thing_id=f"i{at}"))
             case "join":
                 bench.learn(member("hall", str(arguments[0]), at))
+            case "use_pattern":
+                (pattern,) = arguments
+                bench.use_pattern(pattern)
             case _:
                 getattr(bench, str(name))(*arguments)
         incremental = (bench.things, bench.by_type, bench.by_group)
-        assert incremental == expected(bench), (name, arguments)
+        assert incremental == expected(bench, pattern), (name, arguments)
         assert +bench.counted == +Counter(bench.fleet.presence.counts.clients)
 
 
-def expected(bench: Bench) -> tuple[dict[str, int], ...]:
-    """The counts by their definition, from every client and every thing."""
+def expected(bench: Bench, pattern: str | None) -> tuple[dict[str, int], ...]:
+    """The counts by their definition, from every client and every thing.
+
+    Without a pattern the name of a client's own thing, which the registry lacks, is no thing.
+    """
     fleet = bench.fleet
     order = ["online", "pending", "offline", "unknown"]
     clients: dict[str, list[str]] = {}
@@ -202,7 +242,8 @@ def expected(bench: Bench) -> tuple[dict[str, int], ...]:
         own = fleet.presence.clients.get(name)
         others = [c for c in fleet.presence.clients.values() if c.thing == name and c is not own]
         live = fleet.inventory.things.live.get(name)
-        named = bool(others) or (own is not None and own.names_thing)
+        is_own_named = own is not None and own.thing == name and own.names_thing
+        named = bool(others) or (is_own_named and pattern is not None)
         if live is not None or named:
             things[state] += 1
         if live is not None:
@@ -232,6 +273,43 @@ def replay_metrics(*arguments: str) -> dict[str, float]:
     done = subprocess.run([*command, str(RECORDING)], capture_output=True, text=True, check=True)
     lines = [line for line in done.stdout.splitlines() if not line.startswith("#")]
     return {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines)}
+
+
+@pytest.mark.parametrize("reloaded", [False, True], ids=["restart", "reload"])
+def test_a_restart_without_the_pattern_leaves_no_thing_of_a_client_named_after_itself(
+    tmp_path: Path, reloaded: bool
+) -> None:
+    path, time = tmp_path / "presenced.db", Time()
+    process = Process(path, time, thing_pattern=re.compile(ROLES))
+    for connected in (True, False):
+        event = lifecycle(
+            connected=connected,
+            timestamp=round(time.wall * 1000),
+            version=1,
+            session="s",
+            client_id="x-jobs",
+        )
+        event.thing_name = "x-jobs"
+        process.apply(event)
+    assert process.fleet.thing_counts.states[State.PENDING] == 1
+    if reloaded:
+        process.fleet.use_thing_pattern(None)
+        process.publish()
+        process.flush()
+        written = dumped(process)["clients"]
+        process.end()
+        assert stored(path)["clients"] == written
+    else:
+        process.flush()
+        process.end()
+    process = Process(path, time)
+    for _ in range(2):
+        assert not any(process.fleet.thing_counts.states.values())
+        check(process)
+        time.now += DELAY
+        process.advance()
+    assert process.presence.clients["x-jobs"].state is State.OFFLINE
+    process.end()
 
 
 def test_things_after_a_restart(tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def test_texts(payload: bytes, connected: bool) -> None:
         ("/a/0", "1", "0", {"a": [1]}),
         ("/a~1b/c~0d", "null", "0", {"a/b": {"c~d": None}}),
         ("/", "x", "y", {"": "x"}),
+        ("/12", "12", "0", list(range(13))),
+        ("/00", "x", "y", {"00": "x"}),
     ],
 )
 def test_values_in_json(pointer: str, online: str, offline: str, value: object) -> None:
@@ -89,6 +91,9 @@ def test_values_in_json(pointer: str, online: str, offline: str, value: object) 
         ("/state", b"{}", "invalid_payload"),
         ("/state", b'{"state": {}}', "invalid_payload"),
         ("/state/9999999999999999999999", b'{"state": [1]}', "invalid_payload"),
+        ("/00", b'["online"]', "invalid_payload"),
+        ("/\N{ARABIC-INDIC DIGIT ZERO}", b'["online"]', "invalid_payload"),
+        ("/-", b'["online"]', "invalid_payload"),
     ],
 )
 def test_what_says_neither_is_rejected(pointer: str | None, payload: bytes, reason: str) -> None:

@@ -242,6 +242,110 @@ def test_aws_is_asked_about_a_contradiction() -> None:
     assert broker.state == "offline", "its disconnect had been lost"
 
 
+def answer(broker: Broker, *, connected: bool, at: float | None = None, **fields: Any) -> None:
+    """Merge the answer to a lookup that is made now: what AWS knows since `at`."""
+    row = Row(
+        "a",
+        connected=connected,
+        timestamp=round((broker.now if at is None else at) * 1000),
+        asked=broker.now,
+        gap_epoch=broker.presence.gap_epoch,
+        operation="GetConnection",
+        is_answer=True,
+        **fields,
+    )
+    broker.fleet.merge(row, broker.now)
+    broker.record()
+
+
+@pytest.mark.parametrize("settles", [True, False])
+def test_a_state_that_aws_has_corrected_contradicts_no_status(settles: bool) -> None:
+    broker = Broker()
+    broker.presence.lookups.use("never", LookupBudget(50.0))
+    broker.lifecycle(connected=True)
+    broker.wait(10)
+    broker.status(connected=OFFLINE)
+    broker.wait(1)
+    answer(broker, connected=False, at=broker.now - 1, settles=settles)
+    assert broker.state == "pending"
+    broker.wait(100)
+    assert (broker.state, broker.verified) == ("offline", True)
+    assert broker.counts.status_contradictions == {"online": 0, "offline": 0}
+    assert not broker.presence.lookups
+
+
+def test_a_doubt_ends_when_aws_corrects_the_state() -> None:
+    broker = Broker()
+    broker.presence.lookups.use("never", LookupBudget(50.0))
+    broker.lifecycle(connected=True)
+    broker.status(connected=OFFLINE)
+    broker.wait(DELAY)
+    assert broker.presence.status.is_in_doubt("a")
+    answer(broker, connected=False)
+    broker.wait(DELAY)
+    assert (broker.state, broker.verified) == ("offline", True)
+    broker.presence.note_gap(broker.now)
+    assert not broker.presence.status.is_in_doubt("a"), "the gap is the cause"
+    answer(broker, connected=True)
+    broker.status(connected=OFFLINE)
+    broker.wait(DELAY)
+    assert broker.presence.status.is_in_doubt("a"), "it contradicts anew"
+
+
+@pytest.mark.parametrize("by", ["answer", "subscription"])
+def test_a_doubt_ends_when_the_client_is_verified_against_its_status(by: str) -> None:
+    broker = Broker()
+    broker.presence.lookups.use("never", LookupBudget(50.0))
+    broker.lifecycle(connected=True)
+    broker.status(connected=OFFLINE)
+    broker.wait(DELAY)
+    assert broker.presence.lookups.take(broker.now) == ["a"]
+    if by == "answer":
+        answer(broker, connected=True, at=1000.0)
+    else:
+        event = SubscriptionEvent(type="subscribed", client_id="a", timestamp=None)
+        broker.fleet.apply_subscription(event, broker.now)
+    assert broker.verified
+    broker.status(connected=OFFLINE)
+    broker.wait(DELAY)
+    assert broker.verified, "a copy of the status tells nothing new"
+    assert not broker.presence.lookups
+    broker.presence.note_gap(broker.now)
+    assert not broker.presence.status.is_in_doubt("a"), "the gap is the cause"
+
+
+ACTS = st.one_of(
+    st.tuples(st.just("status"), st.booleans()),
+    st.tuples(st.just("lifecycle"), st.booleans()),
+    st.tuples(st.just("answer"), st.booleans(), st.booleans(), st.sampled_from([0.0, 1.0, 100.0])),
+    st.tuples(st.just("wait"), st.sampled_from([1.0, DELAY, 100.0])),
+    st.tuples(st.just("gap")),
+)
+
+
+@given(st.lists(ACTS, max_size=20), st.sampled_from(["always", "unverified", "never"]))
+def test_what_is_left_of_contradictions_contradicts(acts: list[Any], mode: Any) -> None:
+    """Whatever decides the state: events, AWS, or the end of a delay."""
+    broker = Broker()
+    broker.presence.lookups.use(mode, LookupBudget(50.0))
+    broker.lifecycle(connected=True)
+    for name, *arguments in acts:
+        match name:
+            case "status" | "lifecycle":
+                getattr(broker, name)(connected=arguments[0])
+            case "answer":
+                connected, settles, age = arguments
+                answer(broker, connected=connected, at=broker.now - age, settles=settles)
+            case "wait":
+                broker.wait(arguments[0])
+            case "gap":
+                broker.presence.note_gap(broker.now)
+        is_online = broker.state == "online"
+        for contradiction in broker.presence.status.contradictions.values():
+            assert contradiction.connected != is_online, name
+        assert not (broker.verified and broker.presence.status.is_in_doubt("a")), name
+
+
 def test_a_subscription_changes_nothing_about_a_client_with_a_status() -> None:
     broker = Broker()
     broker.status(connected=OFFLINE)

@@ -12,6 +12,7 @@ from presenced.events.model import Rejected, RejectionReason, StatusEvent
 from presenced.events.payloads import invalid, name
 
 _PLACEHOLDER = re.compile(r"\{([1-9][0-9]*)\}")
+_is_index = re.compile("0|[1-9][0-9]{0,5}").fullmatch  # RFC 6901 section 4
 _INVALID = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -119,8 +120,8 @@ def _text_at(payload: bytes, pointer: str) -> str:
         key = part.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict) and key in value:
             value = value[key]
-        elif isinstance(value, list) and key.isdecimal() and int(key[:6]) < len(value):
-            value = value[int(key[:6])]
+        elif isinstance(value, list) and _is_index(key) and int(key) < len(value):
+            value = value[int(key)]
         else:
             raise invalid("it has no value where presence.status_topics points")
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -105,10 +105,14 @@ class Fleet:
         change = self.presence.apply(event, received, now)
         self._record(change)
         thing_name = event.thing_name
-        # By default a client belongs to the thing of its own name; a disconnect that names no thing
-        # leaves the client at the one that its connect named.
+        # Without a pattern, only another name than the client ID says something; a disconnect that
+        # names no thing leaves the client at the one that its connect named.
         if (
-            (self._shared or (thing_name is not None and thing_name != event.client_id))
+            (
+                self._thing_pattern is not None
+                or self._shared
+                or (thing_name is not None and thing_name != event.client_id)
+            )
             and (event.connected or thing_name)
             and change.against is None
             and change.client is self.presence.clients.get(event.client_id)
@@ -184,12 +188,13 @@ class Fleet:
             before = client.thing
             if client.state is not _UNKNOWN:
                 client.matched_thing = match_thing(thing_pattern, client.client_id)
-            if client.thing != before:
-                moved.append(client)
+            renamed = self._drop_default_name(client)
+            if renamed or client.thing != before:
+                moved.append((client, renamed))
         self._thing_clients.rebuild()
         self.recount()
-        for client in moved:
-            self._note_described(client, changed=False)
+        for client, renamed in moved:
+            self._note_described(client, changed=renamed)
 
     def fire(self, now: float, offset: float, limit: int | None = None) -> int:
         """Fire the deadlines due at `now`, at most `limit`; return how many fired.
@@ -230,6 +235,7 @@ class Fleet:
         self.presence.restore(client, deadline, awaited)
         if client.state is not _UNKNOWN:
             client.matched_thing = match_thing(self._thing_pattern, client.client_id)
+        self._drop_default_name(client)
         self._thing_clients.join(client)
 
     def recount(self) -> None:
@@ -333,12 +339,22 @@ class Fleet:
 
     def _rename(self, client: Client, thing_name: str | None) -> None:
         """Assign a client to the thing that its events name."""
-        is_default = thing_name == client.client_id and self._thing_pattern is None
-        named = None if is_default else thing_name
+        named = None if self._is_default(thing_name, client) else thing_name
         if named == client.thing_name:
             return
         self._move(client, client.state, named, client.matched_thing)
         self._note_described(client, changed=True)
+
+    def _is_default(self, thing_name: str | None, client: Client) -> bool:
+        """Return whether a name is that of the thing which the client belongs to without it."""
+        return self._thing_pattern is None and thing_name == client.client_id
+
+    def _drop_default_name(self, client: Client) -> bool:
+        """Drop a name that was kept because of an earlier pattern; return whether there was one."""
+        if not self._is_default(client.thing_name, client):
+            return False
+        client.thing_name = None
+        return True
 
     def _find_thing(self, client: Client, before: State | None) -> None:
         """Assign a client, which has its first event, to the thing that the pattern finds."""

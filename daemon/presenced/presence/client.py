@@ -114,7 +114,7 @@ class Client(msgspec.Struct, gc=False, eq=False):
     session. `replaced` are the connections whose disconnect is awaited, and `ambiguous` the events
     whose order is not certain; None if there are none, as for nearly all clients. `rule` is what is
     different for the client by its ID. `status_at` is the monotonic time at which its last status
-    message was received; None once a lifecycle event decides.
+    message was received; None after the first lifecycle event.
     """
 
     client_id: str

@@ -58,11 +58,13 @@ class Presence:
         self._states = Transitions(
             rules, self.counts, self.deadlines, self.disconnects, self.lookups
         )
-        self.record = RecordMerger(self.clients, self.forgotten, self.lookups, self._states)
         self.status = StatusEvidence(
             self.clients, self.forgotten, self.deadlines, self.lookups, self._states
         )
         self._contradictions = self.status.contradictions
+        self.record = RecordMerger(
+            self.clients, self.forgotten, self.lookups, self._states, self.status
+        )
 
     @property
     def rules(self) -> PresenceRules:
@@ -286,6 +288,7 @@ class Presence:
         if client.state is not _ONLINE or at < self.last_gap_at or not self.is_unverified(client):
             return False
         self._states.verify(client)
+        self.status.review(client)
         return True
 
     def restore_gaps(self, epoch: int, last_gap_at: float) -> None:
@@ -323,6 +326,8 @@ class Presence:
         for when, item in self.deadlines.due(now):
             if isinstance(item, Client):
                 transition, effect = self._states.end_of_delay(item, when + offset, when)
+                if self._contradictions:
+                    self.status.review(item)
                 yield ClientChange(
                     item, _PENDING, item.state, transition, received=when + offset, record=effect
                 )

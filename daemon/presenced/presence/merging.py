@@ -8,6 +8,7 @@ from presenced.presence.client import Client, ClientChange, RecordEffect, State
 from presenced.presence.forgetting import ForgottenClients
 from presenced.presence.lookups import Lookups
 from presenced.presence.record import Row, RowDecision, decide
+from presenced.presence.status import StatusEvidence
 from presenced.presence.transitions import Transitions
 
 # As globals: see `State`.
@@ -23,11 +24,13 @@ class RecordMerger:
         forgotten: ForgottenClients,
         lookups: Lookups,
         states: Transitions,
+        status: StatusEvidence,
     ) -> None:
         self._clients = clients
         self._forgotten = forgotten
         self._lookups = lookups
         self._states = states
+        self._status = status
 
     def merge(
         self, row: Row, now: float, event: LifecycleEvent | None = None
@@ -70,6 +73,7 @@ class RecordMerger:
             row.note_in(client)  # the same state, of a later connection
         if row.settles:
             self._states.verify(client, row.gap_epoch)
+        self._status.review(client)
         if effect is None and (client.gap_epoch, client.timestamp) == known:
             return None
         return ClientChange(

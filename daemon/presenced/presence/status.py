@@ -2,7 +2,7 @@
 
 For a client without lifecycle events they are its events, in the order of receipt. For any other
 client the lifecycle events decide: a status that contradicts them for longer than the offline delay
-leaves the client in doubt, and has AWS asked about it.
+leaves the client in doubt, and requests a lookup from AWS.
 """
 
 from typing import Any
@@ -24,17 +24,23 @@ _ONLINE, _OFFLINE, _UNKNOWN = State.ONLINE, State.OFFLINE, State.UNKNOWN
 
 
 class Contradiction(msgspec.Struct, gc=False, eq=False):
-    """A status that says something else than the lifecycle events of its client."""
+    """A status that says something else than the lifecycle events of its client.
+
+    It is `in_doubt` from the end of the offline delay until the client is verified. It is kept
+    after that, so that copies of the status raise no new doubt.
+    """
 
     client: Client
     connected: bool
     deadline: float | None = None
+    in_doubt: bool = False
 
 
 class StatusEvidence:
     """Applies status messages to `clients`, by client ID.
 
-    `contradictions` are those that no later lifecycle event or status has settled, by client ID.
+    `contradictions` are those that no later lifecycle event, status or change of the state has
+    settled, by client ID.
     """
 
     def __init__(
@@ -53,7 +59,10 @@ class StatusEvidence:
         self._states = states
 
     def apply(self, event: StatusEvent, received: float, now: float) -> ClientChange | None:
-        """Apply a status message; clocks as in `Presence.apply`. None if nothing is known of it."""
+        """Apply a status message; clocks as in `Presence.apply`.
+
+        None if the client was forgotten and has no newer event.
+        """
         client = self._clients.get(event.client_id)
         if client is not None and client.has_event:
             return self._compare(event, client, received, now)
@@ -87,9 +96,9 @@ class StatusEvidence:
         return change
 
     def is_in_doubt(self, client_id: str) -> bool:
-        """Return whether a contradiction has lasted for the offline delay, and is not settled."""
+        """Return whether a contradiction has lasted for the offline delay, and is unresolved."""
         contradiction = self.contradictions.get(client_id)
-        return contradiction is not None and contradiction.deadline is None
+        return contradiction is not None and contradiction.in_doubt
 
     def settle(self, client_id: str) -> None:
         """Forget a contradiction, if there is one."""
@@ -97,8 +106,23 @@ class StatusEvidence:
         if contradiction is not None:
             self._deadlines.cancel(contradiction)
 
+    def review(self, client: Client) -> None:
+        """Compare a contradiction, if there is one, with a state that something else decided.
+
+        Forget it if the state agrees with the status now. End the doubt if the client has been
+        verified against the status.
+        """
+        contradiction = self.contradictions.get(client.client_id)
+        if contradiction is None:
+            return
+        if contradiction.connected == (client.state is _ONLINE):
+            self.settle(client.client_id)
+        elif not self._states.is_unverified(client):
+            contradiction.in_doubt = False
+
     def doubt(self, contradiction: Contradiction) -> None:
         """Leave a client in doubt whose lifecycle events its status has contradicted for long."""
+        contradiction.in_doubt = True
         self._states.counts.status_contradictions[_name(contradiction)] += 1
         self._states.mark_unverified(contradiction.client)
         self._lookups.want(contradiction.client.client_id)
