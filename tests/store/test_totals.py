@@ -19,6 +19,10 @@ GAUGES = {"clients", "unverified"}
 NOT_KEPT = {"faults"}
 
 
+def is_kept(name: str) -> bool:
+    return name not in GAUGES | NOT_KEPT and not name.startswith("_")
+
+
 class Counted:
     """What has been counted, and the totals of it that outlive a restart."""
 
@@ -36,7 +40,7 @@ class Counted:
             (type(each), name): plain(value)
             for each in counts
             for name, value in vars(each).items()
-            if name not in GAUGES | NOT_KEPT
+            if is_kept(name)
         }
         return found | {(Gaps, "counts"): plain(self.gaps.counts)}
 
@@ -46,7 +50,7 @@ class Counted:
         counts = (self.pipeline.fleet.presence.counts, self.pipeline.counts)
         for each in counts:
             for name, value in vars(each).items():
-                if name in GAUGES | NOT_KEPT:
+                if not is_kept(name):
                     continue
                 if isinstance(value, int):
                     setattr(each, name, next(numbers))
