@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,18 +47,16 @@ class Topic:
     def events_writer(self) -> "Topic":
         return self
 
-    def write_row(self, key: str, value: bytes) -> None:
-        raise AssertionError(key, value)
+    async def write_rows(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        raise AssertionError(rows)
 
-    def write(self, record: Record, partition: int) -> None:
+    async def write(self, record: Record, partition: int) -> None:
         self.written.append((record, partition))
-
-    def write_everywhere(self, record: Record) -> None:
-        raise AssertionError(record)
-
-    async def flush(self) -> None:
         if self.fails:
             raise SnapshotTargetError("the brokers are away")
+
+    async def write_everywhere(self, record: Record) -> None:
+        raise AssertionError(record)
 
 
 class Worker:

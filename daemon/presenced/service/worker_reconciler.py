@@ -103,10 +103,8 @@ class WorkerReconciler:
             self._reconciler.use_share(len(self._parts) / partition.of)
 
     async def _report(self, report: GapReport) -> None:
-        writer = self._group.events_writer()
         try:
-            writer.write(report, GLOBAL_OWNER)
-            await writer.flush()
+            await self._group.events_writer().write(report, GLOBAL_OWNER)
         except SnapshotTargetError as error:
             _log.warning("a gap could not be reported; it is tried again", error=str(error))
 
