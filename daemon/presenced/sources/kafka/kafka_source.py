@@ -195,7 +195,9 @@ class KafkaSource:
         return await self._join_with(config, errors)
 
     async def _read(self, settings: Settings) -> tuple[Mapping[str, Any], ConnectionErrors]:
-        errors = ConnectionErrors(settings.kafka, settings.brokers_region)
+        errors = ConnectionErrors(
+            settings.kafka, settings.brokers_region, asks_aws=settings.reconcile.enabled
+        )
         return await self._access.read(settings, errors.report), errors
 
     async def _join_with(self, config: Mapping[str, Any], errors: ConnectionErrors) -> int:
