@@ -220,15 +220,23 @@ class Kafka(JavaServer):
         pattern: ResourcePatternType = ResourcePatternType.LITERAL,
     ) -> None:
         """Grant a user an operation on a topic, a group, a transactional ID or the cluster."""
-        binding = AclBinding(
-            kind,
-            name,
-            pattern,
-            f"User:{user}",
-            "*",
-            operation,
-            AclPermissionType.ALLOW,
-        )
+        self._rule(AclPermissionType.ALLOW, user, operation, kind, name, pattern)
+
+    def deny(self, user: str, operation: AclOperation, kind: ResourceType, name: str) -> None:
+        """Refuse a user an operation that it is granted otherwise."""
+        pattern = ResourcePatternType.LITERAL
+        self._rule(AclPermissionType.DENY, user, operation, kind, name, pattern)
+
+    def _rule(
+        self,
+        permission: AclPermissionType,
+        user: str,
+        operation: AclOperation,
+        kind: ResourceType,
+        name: str,
+        pattern: ResourcePatternType,
+    ) -> None:
+        binding = AclBinding(kind, name, pattern, f"User:{user}", "*", operation, permission)
         self.admin.create_acls([binding])[binding].result(30)
 
     def produce(self, topic: str, *records: tuple[str | None, bytes], **more: Any) -> None:

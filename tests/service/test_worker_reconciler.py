@@ -4,12 +4,14 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from emulator_aws import Fleet as Account
+from presenced.aws.client import AwsClient
 from presenced.aws.reconciler import Reconciler
 from presenced.aws.snapshot import SnapshotTargetError
 from presenced.events.message import Message
@@ -37,28 +39,26 @@ LOOKUPS = 8
 
 
 class Topic:
-    """The membership of a group, and what is written into its topic; `fails` until it is unset."""
+    """The membership of a group, and what is written into its topic, unless `fails` is raised."""
 
     def __init__(self) -> None:
         self.may_show = True
-        self.fails = False
+        self.fails: Exception | None = None
         self.written: list[tuple[Record, int]] = []
 
     def events_writer(self) -> "Topic":
         return self
 
-    def write_row(self, key: str, value: bytes) -> None:
-        raise AssertionError(key, value)
+    async def write_rows(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        raise AssertionError(rows)
 
-    def write(self, record: Record, partition: int) -> None:
+    async def write(self, record: Record, partition: int) -> None:
         self.written.append((record, partition))
+        if self.fails is not None:
+            raise self.fails
 
-    def write_everywhere(self, record: Record) -> None:
+    async def write_everywhere(self, record: Record) -> None:
         raise AssertionError(record)
-
-    async def flush(self) -> None:
-        if self.fails:
-            raise SnapshotTargetError("the brokers are away")
 
 
 class Worker:
@@ -203,19 +203,28 @@ def test_lookups_end_when_a_partition_goes(play: Callable[..., None]) -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [
+        (SnapshotTargetError("the brokers are away"), "a gap could not be reported"),
+        (RuntimeError("a fault"), "a gap could not be reported because of an error in presenced"),
+    ],
+)
 def test_a_gap_is_reported_to_the_owner_of_partition_0_until_it_is_settled(
-    play: Callable[..., None],
+    play: Callable[..., None], error: Exception, event: str
 ) -> None:
     async def scenario(worker: Worker) -> None:
         shard = worker.show(3)
         worker.worker.check()
         assert worker.topic.written == []
-        worker.topic.fails = True
+        worker.topic.fails = error
         shard.fleet.presence.note_gap(at := time.time())
         report = (GapReport(partition=3, at=at), 0)
         worker.worker.check()
-        await until(lambda: worker.topic.written == [report])
-        worker.topic.fails = False
+        with capture_logs() as logged:
+            await until(lambda: worker.topic.written == [report] and logged)
+        assert logged[0]["event"].startswith(event)
+        worker.topic.fails = None
         worker.worker.check()
         worker.ahead += 60
         worker.worker.check()
@@ -257,5 +266,43 @@ def test_a_thing_that_two_snapshots_lack_is_deleted_by_the_owner_of_its_partitio
             await until(lambda: shard.snapshots is not None and shard.snapshots.complete)
         await until(lambda: name not in shard.fleet.inventory.things.live)
         assert kept in shard.fleet.inventory.things.live, "AWS knows it"
+
+    play(scenario)
+
+
+def test_missing_things_are_deleted_later_after_an_error(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(worker: Worker) -> None:
+        name = next(
+            each
+            for each in (f"pump-{number}" for number in range(8))
+            if partition_of(each.encode(), PARTITIONS) == 1
+        )
+        shard = worker.show(1)
+        assert shard.snapshots is not None
+        shard.fleet.apply_registry(thing(name), time.time() - 100)
+        end_snapshot(worker, shard, began=time.time() - 50)
+        worker.worker.check()
+        await asyncio.sleep(0.1)
+        end_snapshot(worker, shard, began=time.time() - 40)
+        client = worker.reconciler.client
+
+        def fail() -> AwsClient:
+            raise RuntimeError("a fault")
+
+        monkeypatch.setattr(worker.reconciler, "client", fail)
+        with capture_logs() as logged:
+            worker.worker.check()
+            await until(lambda: logged)
+            monkeypatch.setattr(worker.reconciler, "client", client)
+            worker.worker.check()
+            await asyncio.sleep(0.1)
+            assert name in shard.fleet.inventory.things.live, "not at once"
+        assert "could not be deleted" in logged[0]["event"]
+        assert len(logged) == 1
+        worker.ahead += 60
+        worker.worker.check()
+        await until(lambda: name not in shard.fleet.inventory.things.live)
 
     play(scenario)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 
@@ -17,6 +18,7 @@ from kafka_fleet import Publisher
 from kafka_server import Kafka
 from partition_fleets import CLOCKS, Fleets, kafka_settings
 from presenced.aws.client import RequestCounts
+from presenced.aws.snapshot import SnapshotTargetError
 from presenced.presence import State
 from presenced.service.partition_fleet import ShardFleet
 from presenced.settings import Settings
@@ -26,6 +28,7 @@ from presenced.sources.kafka.client_config import client_config
 from presenced.sources.kafka.consumer import GroupConsumer
 from presenced.sources.kafka.kafka_source import KafkaSource
 from presenced.sources.kafka.partition import OwnedPartition
+from presenced.sources.kafka.snapshot_records import GapReport
 from presenced.sources.kafka.topics import PARTITIONS_KEY
 from presenced.sources.source import SourceFiles
 from presenced.system.loop import Clocks
@@ -55,11 +58,14 @@ class Site:
 
     @asynccontextmanager
     async def source(
-        self, clocks: Clocks = CLOCKS, access: KafkaAccess | None = None
+        self, clocks: Clocks = CLOCKS, access: KafkaAccess | None = None, **sections: Any
     ) -> AsyncIterator[tuple[KafkaSource, Fleets]]:
         """A source that has been started."""
         settings = kafka_settings(
-            kafka=self.section, presence={"offline_delay": "5s"}, aws={"region": "eu-west-1"}
+            kafka=self.section,
+            presence={"offline_delay": "5s"},
+            aws={"region": "eu-west-1"},
+            **sections,
         )
         fleets = Fleets(settings, self.partitions, clocks)
         access = access or KafkaAccess(RequestCounts({}), clocks)
@@ -217,11 +223,21 @@ def test_tokens_that_the_event_loop_makes(kafka: Kafka, certificates: Certificat
 
     async def main() -> None:
         access = TokenAccess()
-        async with site.source(access=access) as (source, fleets):
+        reconcile = {"enabled": True}
+        async with site.source(access=access, reconcile=reconcile) as (source, fleets):
             await ready(source)
             assert access.tokens > 0
             site.publisher.report(*IDS, connected=True)
             await checked(source, lambda: len(fleets.clients) == len(IDS), "applied")
+            before = kafka.records(site.section["topic"], 1)
+            await source.events_writer().write(GapReport(partition=0, at=time.time()), 1)
+            assert len(kafka.records(site.section["topic"], 1)) == len(before) + 1
+            kafka.deny("msk", AclOperation.WRITE, ResourceType.TOPIC, site.section["topic"])
+            with pytest.raises(SnapshotTargetError) as denied:
+                await source.events_writer().write(GapReport(partition=0, at=time.time()), 1)
+            topic = site.section["topic"]
+            assert f"this user lacks a permission on the topic {topic}" in str(denied.value)
+            assert "Read and Write" in str(denied.value)
 
     asyncio.run(main())
 

@@ -50,7 +50,7 @@ class Stages:
     ) -> None:
         self.store: StateStore | None = None
         self.reconciler: Reconciler | None = None
-        self._worker: WorkerReconciler | None = None
+        self._worker_reconciler: WorkerReconciler | None = None
         self.transitions = TransitionLog()
         self._settings = settings
         self._clocks = Clocks(time.monotonic, time.time)
@@ -122,8 +122,8 @@ class Stages:
             store = Changelog(partition.number, shard.pipeline, totals, self._clocks, snapshots)
             placement, shards = source.placement.observer_of(partition), self.shards
             shard.pipeline.observers.append(placement)
-            if self._worker is not None:
-                self._worker.open(shard)
+            if self._worker_reconciler is not None:
+                self._worker_reconciler.open(shard)
 
             def restored(shard: Shard) -> None:
                 shards.add(shard)
@@ -135,25 +135,25 @@ class Stages:
         self.metric_sources.kafka = source
         self.metric_sources.state = source.transactions
         if (reconciler := self._make_reconciler()) is not None:
-            self._worker = WorkerReconciler(reconciler, source, self._clocks)
+            self._worker_reconciler = WorkerReconciler(reconciler, source, self._clocks)
         return source
 
     def _show(self, shard: Shard) -> None:
         self.shards.show(shard)
-        if self._worker is not None:
-            self._worker.begin(shard)
+        if self._worker_reconciler is not None:
+            self._worker_reconciler.begin(shard)
 
     def _drop(self, shard: Shard) -> None:
-        if self._worker is not None:
-            self._worker.end(shard)
+        if self._worker_reconciler is not None:
+            self._worker_reconciler.end(shard)
         self.shards.drop(shard)
 
     def check(self) -> None:
         """Look for gaps and for what can be concluded; called four times a second."""
         self.source.check()
         self.shards.arm()
-        if self._worker is not None:
-            self._worker.check()
+        if self._worker_reconciler is not None:
+            self._worker_reconciler.check()
 
     def _partition_of(self, client_id: str) -> int:
         """Return the partition of Kafka that the events of a client are in."""

@@ -22,8 +22,9 @@ from presenced.sources.kafka.topic_target import RecordWriter, TopicTarget
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
-# Until a snapshot has settled the gap: a report may be lost with its worker.
+# A report is repeated until a snapshot has settled the gap: it may be lost with its worker.
 _REPORT_AGAIN_AFTER = 30.0
+_DELETE_AGAIN_AFTER = 30.0
 
 
 class Group(Protocol):
@@ -44,7 +45,7 @@ class WorkerReconciler:
         self._reconciler = reconciler
         self._group = group
         self._clocks = clocks
-        self._parts: dict[Shard, _Part] = {}
+        self._parts: dict[Shard, _PartitionRequests] = {}
 
     def open(self, shard: Shard) -> None:
         """Prepare a partition that is restored and catches up.
@@ -60,7 +61,7 @@ class WorkerReconciler:
         lookups = self._reconciler.look_up(shard.fleet, shard.delivery)
         shard.pipeline.observers.append(lookups)
         missing = MissingThings(shard.fleet, shard.delivery, self._clocks)
-        self._parts[shard] = _Part(shard.partition, shard.snapshots, lookups, missing)
+        self._parts[shard] = _PartitionRequests(shard.partition, shard.snapshots, lookups, missing)
         self._use_share(shard.partition)
         if shard.partition.number == GLOBAL_OWNER:
             target = TopicTarget(
@@ -93,29 +94,45 @@ class WorkerReconciler:
                 part.reported_at = now
                 part.run(self._report(GapReport(partition=part.partition.number, at=gap_at)))
             number = part.snapshots.complete
-            if number != part.checked:
+            if number != part.checked and now >= part.delete_from:
                 part.checked = number
                 if self._reconciler.seeds_registry:
-                    part.run(part.missing.delete(number, self._reconciler.client))
+                    part.run(self._delete_missing(part, number))
 
     def _use_share(self, partition: Partition) -> None:
         if self._parts:
             self._reconciler.use_share(len(self._parts) / partition.of)
 
     async def _report(self, report: GapReport) -> None:
-        writer = self._group.events_writer()
         try:
-            writer.write(report, GLOBAL_OWNER)
-            await writer.flush()
+            await self._group.events_writer().write(report, GLOBAL_OWNER)
         except SnapshotTargetError as error:
             _log.warning("a gap could not be reported; it is tried again", error=str(error))
+        except Exception:  # noqa: BLE001 - the next attempt may succeed
+            _log.exception("a gap could not be reported because of an error in presenced")
+
+    async def _delete_missing(self, part: "_PartitionRequests", number: int) -> None:
+        """Delete the things that AWS lists no more; after an error `check` does it again."""
+        try:
+            await part.missing.delete(number, self._reconciler.client)
+        except Exception:  # noqa: BLE001 - the next attempt may succeed
+            _log.exception(
+                "the things that AWS lists no more could not be deleted because of an error in presenced"
+            )
+            if part.checked == number:
+                part.checked = None
+                part.delete_from = self._clocks.monotonic() + _DELETE_AGAIN_AFTER
 
 
 _log = ThrottledLogger(get_logger("presenced.aws"))
 
 
-class _Part:
-    """What is asked for one partition; `reported_at` and `checked` are of the last time."""
+class _PartitionRequests:
+    """What is asked for one partition.
+
+    `reported_at` is when a gap was last reported, `checked` the last snapshot after which missing
+    things were deleted, None if that failed: it is done again from `delete_from` on.
+    """
 
     def __init__(
         self,
@@ -128,7 +145,8 @@ class _Part:
         self.snapshots = snapshots
         self.lookups = lookups
         self.missing = missing
-        self.checked = snapshots.complete
+        self.checked: int | None = snapshots.complete
+        self.delete_from = -math.inf
         self.reported_at = -math.inf
         self._tasks: set[asyncio.Task[None]] = set()
 

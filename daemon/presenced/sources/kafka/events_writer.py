@@ -4,12 +4,14 @@ A snapshot takes minutes to hours, longer than a transaction may. Its rows need 
 membership: each has the moment at which it was asked for, and is merged by that.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from presenced.aws.snapshot import SnapshotTargetError
+from presenced.sources.kafka.library_errors import error_of
 from presenced.sources.kafka.snapshot_records import HEADER, VERSION, Record, encode
 from presenced.system.loop import in_thread
 
@@ -21,7 +23,9 @@ class EventsWriter:
     """A producer of such records, made with the first one.
 
     `config` is that of librdkafka. `partitions` is how many the topic has. `explain` returns what
-    an error of Kafka means.
+    an error of Kafka about a topic means. All methods that write raise SnapshotTargetError. The
+    producer is made, used and dropped in threads: the first may wait for a token that the event
+    loop makes, the last for connections to end.
     """
 
     def __init__(
@@ -29,55 +33,72 @@ class EventsWriter:
         config: Mapping[str, Any],
         topic: str,
         partitions: int,
-        explain: Callable[[KafkaError], object],
+        explain: Callable[[KafkaError, str], object],
     ) -> None:
         self.partitions = partitions
         self._config = {**config, "message.timeout.ms": round(_TIMEOUT * 1000)}
         self._topic = topic
         self._explain = explain
         self._producer: Producer | None = None
-        self._failure: KafkaError | None = None
+        self._lock = threading.Lock()
 
-    def write_row(self, key: str, value: bytes) -> None:
-        """Write a record into the partition of its key, soon. Raises SnapshotTargetError."""
-        self._produce(value, key=key.encode())
+    async def write_rows(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Write records into the partitions of their keys, and wait until the brokers have them."""
+        await self._write([_Unwritten(value, {"key": key.encode()}) for key, value in rows])
 
-    def write(self, record: Record, partition: int) -> None:
-        """Write a record into a partition, soon. Raises SnapshotTargetError."""
-        self._produce(encode(record), partition=partition)
+    async def write(self, record: Record, partition: int) -> None:
+        """Write a record into a partition, and wait until the brokers have it."""
+        await self._write([_Unwritten(encode(record), {"partition": partition})])
 
-    def write_everywhere(self, record: Record) -> None:
-        """Write a record into each partition, soon. Raises SnapshotTargetError."""
-        for partition in range(self.partitions):
-            self.write(record, partition)
+    async def write_everywhere(self, record: Record) -> None:
+        """Write a record into each partition, and wait until the brokers have all of them."""
+        value = encode(record)
+        await self._write(
+            [_Unwritten(value, {"partition": number}) for number in range(self.partitions)]
+        )
 
-    async def flush(self) -> None:
-        """Wait until the brokers have what has been written. Raises SnapshotTargetError."""
-        producer = self._producer
-        if producer is not None:
-            left = await in_thread(lambda: producer.flush(_TIMEOUT + 5), name="kafka events")
-            failure, self._failure = self._failure, None
-            if failure is not None or left:
-                raise self._error(failure or KafkaError(KafkaError._MSG_TIMED_OUT))  # noqa: SLF001
+    def close(self) -> None:
+        """Drop the producer."""
+        threading.Thread(target=self._drop, name="kafka events", daemon=True).start()
 
-    def _produce(self, value: bytes, **place: Any) -> None:
+    def _drop(self) -> None:
+        with self._lock:
+            self._producer = None
+
+    async def _write(self, records: list["_Unwritten"]) -> None:
         try:
+            await in_thread(lambda: self._produce(records), name="kafka events")
+        except KafkaException as raised:
+            what = self._explain(error_of(raised), self._topic)
+            raise SnapshotTargetError(
+                f"its records cannot be written into the topic {self._topic}: {what}"
+            ) from None
+
+    def _produce(self, records: list["_Unwritten"]) -> None:
+        """Write records and wait for the brokers. Raises KafkaException."""
+        with self._lock:
             if self._producer is None:
                 self._producer = Producer(dict(self._config))
-            self._producer.produce(
-                self._topic, value, headers=_HEADERS, on_delivery=self._note, **place
-            )
+            producer = self._producer
+        failures: list[KafkaError] = []
+
+        def note(error: KafkaError | None, _: object) -> None:
+            if error is not None:
+                failures.append(error)
+
+        try:
+            for value, place in records:
+                producer.produce(self._topic, value, headers=_HEADERS, on_delivery=note, **place)
         except BufferError:
-            error = KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001
-            raise self._error(error) from None
-        except KafkaException as error:
-            raise self._error(error.args[0]) from None
+            raise KafkaException(KafkaError(KafkaError._QUEUE_FULL)) from None  # noqa: SLF001
+        if producer.flush(_TIMEOUT + 5):
+            failures.append(KafkaError(KafkaError._MSG_TIMED_OUT))  # noqa: SLF001
+        if failures:
+            raise KafkaException(failures[0])
 
-    def _note(self, error: KafkaError | None, _: object) -> None:
-        if error is not None:
-            self._failure = error
 
-    def _error(self, error: KafkaError) -> SnapshotTargetError:
-        return SnapshotTargetError(
-            f"its records cannot be written into the topic {self._topic}: {self._explain(error)}"
-        )
+class _Unwritten(NamedTuple):
+    """A value and what tells its partition: a number, or a key."""
+
+    value: bytes
+    place: dict[str, Any]

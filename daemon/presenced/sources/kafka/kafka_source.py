@@ -140,9 +140,12 @@ class KafkaSource:
     def events_writer(self) -> EventsWriter:
         """Return what writes records of our own into the topic of events; used while it is joined.
 
-        After the settings or files of the connection have changed it is another one.
+        After the settings or files of the connection have changed it is another one, and after the
+        number of partitions has.
         """
         assert self._settings is not None  # noqa: S101 - see `use`
+        if self._writer is not None and self._writer.partitions != self.partitions:
+            self._drop_writer()
         if self._writer is None:
             self._writer = EventsWriter(
                 events_producer(self._config),
@@ -151,6 +154,11 @@ class KafkaSource:
                 self._explain,
             )
         return self._writer
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     def check(self) -> None:
         """Look how far the partitions are; called four times a second."""
@@ -187,18 +195,22 @@ class KafkaSource:
         return await self._join_with(config, errors)
 
     async def _read(self, settings: Settings) -> tuple[Mapping[str, Any], ConnectionErrors]:
-        errors = ConnectionErrors(settings.kafka, settings.brokers_region)
+        errors = ConnectionErrors(
+            settings.kafka, settings.brokers_region, asks_aws=settings.reconcile.enabled
+        )
         return await self._access.read(settings, errors.report), errors
 
     async def _join_with(self, config: Mapping[str, Any], errors: ConnectionErrors) -> int:
         await self._leave()
-        self._config, self._errors, self._writer = config, errors, None
+        self._drop_writer()
+        self._config, self._errors = config, errors
         self._join_after(0.0)
         return 1
 
     async def stop(self) -> None:
         """Leave the group; what has changed is written first."""
         await self._leave()
+        self._drop_writer()
         await self._access.close()
 
     async def _leave(self) -> None:

@@ -77,7 +77,7 @@ class ConnectionErrors:
 
     It is called in the thread that polls the client, or in one of the library. A fault that is not
     reported again explains nothing after a minute: the broker can be reached by then. `region` is
-    that of a cluster of Amazon MSK.
+    that of a cluster of Amazon MSK. A worker that `asks_aws` writes the answers as events.
     """
 
     def __init__(
@@ -85,9 +85,12 @@ class ConnectionErrors:
         kafka: KafkaSettings,
         region: str | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        asks_aws: bool = False,
     ) -> None:
         self._kafka = kafka
         self._region = region
+        self._asks_aws = asks_aws
         self._clock = clock
         self._by_server: dict[str, KafkaFault] = {}
         self._reported_at: dict[str, float] = {}
@@ -118,7 +121,7 @@ class ConnectionErrors:
         needs_connection = error.code() in _NO_ANSWER or error.code() == _NO_LEADER
         if needs_connection and (current := self._current()):
             return current[-1]
-        needed = _needed(error, self._kafka, topic)
+        needed = self._needed(error, topic)
         if needed is not None:
             return refused(self._kafka, needed, self._region)
         return request_fault(error, self._kafka)
@@ -131,6 +134,19 @@ class ConnectionErrors:
         if error.code() in _NO_ANSWER and not self._current():
             return faults.late_answer(printable(error.str()))
         return self.explain(error, topic)
+
+    def _needed(self, error: KafkaError, topic: str | None) -> Permission | None:
+        """Return what a worker needs if a request was denied; None if that is not the error."""
+        match cause_among(_DENIED, error):
+            case KafkaError.TOPIC_AUTHORIZATION_FAILED if topic is not None:
+                return topic_permission(self._kafka, topic, asks_aws=self._asks_aws)
+            case KafkaError.GROUP_AUTHORIZATION_FAILED:
+                return group_permission(self._kafka)
+            case KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+                return transaction_permission(self._kafka)
+            case KafkaError.CLUSTER_AUTHORIZATION_FAILED:
+                return Permission("cluster", "", ("Describe",))
+        return None
 
     def _current(self) -> list[KafkaFault]:
         since = self._clock() - _CURRENT_FOR
@@ -193,20 +209,6 @@ def _connect_verdict(why: str) -> str:
     if "timed out" in why.lower():
         return "did not answer"
     return f"cannot be reached ({printable(why)})"
-
-
-def _needed(error: KafkaError, kafka: KafkaSettings, topic: str | None) -> Permission | None:
-    """Return what a worker needs where a request was denied; None if that is not the error."""
-    match cause_among(_DENIED, error):
-        case KafkaError.TOPIC_AUTHORIZATION_FAILED if topic is not None:
-            return topic_permission(kafka, topic)
-        case KafkaError.GROUP_AUTHORIZATION_FAILED:
-            return group_permission(kafka)
-        case KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
-            return transaction_permission(kafka)
-        case KafkaError.CLUSTER_AUTHORIZATION_FAILED:
-            return Permission("cluster", "", ("Describe",))
-    return None
 
 
 def request_fault(error: KafkaError, kafka: KafkaSettings) -> KafkaFault:

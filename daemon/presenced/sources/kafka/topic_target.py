@@ -1,6 +1,6 @@
 """Snapshots of AWS's record that go into the topic of events, for the fleets of all partitions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -15,19 +15,19 @@ from presenced.sources.kafka.snapshot_records import Record, SnapshotBegin, Snap
 
 
 class RecordWriter(Protocol):
-    """Writes records into the topic of events. All methods may raise SnapshotTargetError."""
+    """Writes records into the topic of events, and waits until the brokers have them.
 
-    def write_row(self, key: str, value: bytes) -> None:
-        """Write a record into the partition of its key, soon."""
+    All methods may raise SnapshotTargetError.
+    """
 
-    def write(self, record: Record, partition: int) -> None:
-        """Write a record into a partition, soon."""
+    async def write_rows(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Write records, each a key and a value, into the partitions of their keys."""
 
-    def write_everywhere(self, record: Record) -> None:
-        """Write a record into each partition, soon."""
+    async def write(self, record: Record, partition: int) -> None:
+        """Write a record into a partition."""
 
-    async def flush(self) -> None:
-        """Wait until the brokers have what has been written."""
+    async def write_everywhere(self, record: Record) -> None:
+        """Write a record into each partition."""
 
 
 class TopicTarget:
@@ -68,9 +68,7 @@ class TopicTarget:
 
     async def begin(self, snapshot: Snapshot) -> None:
         """Write to all partitions that it begins."""
-        writer = self._writer_if_up()
-        writer.write_everywhere(SnapshotBegin(snapshot=snapshot.number))
-        await writer.flush()
+        await self._writer_if_up().write_everywhere(SnapshotBegin(snapshot=snapshot.number))
 
     def asking(self) -> AbstractContextManager[None]:
         """Do nothing: the partitions note their events from the begin on."""
@@ -83,20 +81,24 @@ class TopicTarget:
     async def add(self, snapshot: Snapshot, things: Sequence[ThingRow], asked: float) -> None:
         """Write each row into the partition of its thing, and merge the types of things."""
         writer = self._writer_if_up()
-        for thing in things:
-            value = row_of(
-                snapshot.number,
-                thing,
-                asked=asked,
-                settles=snapshot.settles,
-                registry=snapshot.has_registry,
+        rows = [
+            (
+                thing.name,
+                row_of(
+                    snapshot.number,
+                    thing,
+                    asked=asked,
+                    settles=snapshot.settles,
+                    registry=snapshot.has_registry,
+                ),
             )
-            writer.write_row(thing.name, value)
+            for thing in things
+        ]
         if snapshot.has_registry:
             types = type_events(things, self._fleet, asked=asked)
             if types:
                 self._delivery.merge((), types, {})
-        await writer.flush()
+        await writer.write_rows(rows)
 
     async def end(
         self,
@@ -105,8 +107,7 @@ class TopicTarget:
         client: Callable[[], AwsClient],  # noqa: ARG002 - SnapshotTarget
     ) -> None:
         """Write to all partitions that it is complete."""
-        writer = self._writer_if_up()
-        writer.write_everywhere(
+        await self._writer_if_up().write_everywhere(
             SnapshotEnd(
                 snapshot=snapshot.number,
                 ended=ended,
@@ -114,7 +115,6 @@ class TopicTarget:
                 settled=snapshot.settles,
             )
         )
-        await writer.flush()
 
     def _writer_if_up(self) -> RecordWriter:
         if not self._is_up():
