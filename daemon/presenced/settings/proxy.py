@@ -15,7 +15,7 @@ from pydantic import AfterValidator, SecretStr
 from presenced.settings.files import FileSnapshot
 from presenced.settings.passwords import read_password_file
 from presenced.settings.problems import InvalidValue
-from presenced.settings.values import is_host
+from presenced.settings.values import host_port, is_host
 
 # tinyproxy answers 401 to a wrong password, and 407 to none.
 _LOGIN_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
@@ -46,7 +46,7 @@ class Proxy:
     @property
     def address(self) -> str:
         """Host and port; an IPv6 address is in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
     @property
     def headers(self) -> dict[str, str]:
