@@ -8,7 +8,10 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import (
+    getproxies_environment,
+    proxy_bypass_environment,  # type: ignore[attr-defined] # typeshed has it for macOS alone
+)
 
 from pydantic import AfterValidator, SecretStr
 
@@ -114,7 +117,7 @@ def environment_proxy() -> Proxy | None:
 
     Raises InvalidValue, which does not show it, if it is not the URL of a proxy.
     """
-    found = getproxies().get("https")
+    found = getproxies_environment().get("https")
     if not found:
         return None
     try:
@@ -138,8 +141,8 @@ def is_exempt(host: str, port: int) -> bool:
     try:
         address = ip_address(host)
     except ValueError:
-        return bool(proxy_bypass(f"{host}:{port}"))
-    for entry in getproxies().get("no", "").split(","):
+        return bool(proxy_bypass_environment(f"{host}:{port}"))
+    for entry in getproxies_environment().get("no", "").split(","):
         text = entry.strip()
         try:
             if text == "*" or address in ip_network(text.strip("[]"), strict=False):
