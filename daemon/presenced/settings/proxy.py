@@ -8,9 +8,9 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import (
+from urllib.request import (  # type: ignore[attr-defined] # typeshed has one for macOS alone
     getproxies_environment,
-    proxy_bypass_environment,  # type: ignore[attr-defined] # typeshed has it for macOS alone
+    proxy_bypass_environment,
 )
 
 from pydantic import AfterValidator, SecretStr

@@ -15,6 +15,7 @@ from presenced.settings.values import split_host_port
 from presenced.sources.faults import client_alert, is_no_tls, tcp_problem
 from presenced.sources.kafka import faults
 from presenced.sources.kafka.faults import KafkaFaultError
+from presenced.system.network import connect_tcp
 
 _TIMEOUT = 5.0
 # In TLS 1.3 a server checks the client certificate after the client has finished the handshake.
@@ -43,7 +44,7 @@ def negotiate(
     read.
     """
     try:
-        connection = socket.create_connection(_parts(server), timeout=_TIMEOUT)
+        connection = connect_tcp(*_parts(server), _TIMEOUT)
     except OSError as error:
         fault = faults.unreachable(server, tcp_problem(error), advertised=advertised)
         raise KafkaFaultError(fault) from None
