@@ -1,8 +1,11 @@
-"""TCP connections within a time limit."""
+"""TCP connections within a time limit, and what is wrong with those that fail."""
 
 import contextlib
+import errno
 import socket
 import time
+
+_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 
 
 def connect_tcp(host: str, port: int, timeout: float) -> socket.socket:
@@ -27,3 +30,22 @@ def connect_tcp(host: str, port: int, timeout: float) -> socket.socket:
             connection.settimeout(timeout)
             return connection
     raise failure
+
+
+def tcp_problem(error: OSError) -> str:
+    """Return why a TCP connection failed; it continues "the broker at ..."."""
+    if isinstance(error, TimeoutError):
+        return "did not answer"
+    if error.errno == errno.ECONNREFUSED:
+        return "refused the TCP connection"
+    return f"cannot be reached ({error.strerror or error})"
+
+
+def tls_reason(error: BaseException) -> str:
+    """Return OpenSSL's name of what went wrong, such as WRONG_VERSION_NUMBER; empty if unknown."""
+    return getattr(error, "reason", None) or ""
+
+
+def is_no_tls(error: BaseException) -> bool:
+    """Whether the answer to a TLS handshake is of another protocol."""
+    return tls_reason(error) in _NO_TLS
