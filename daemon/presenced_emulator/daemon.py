@@ -13,7 +13,7 @@ from typing import Never, Self
 import aiohttp
 
 from presenced.commands.output import CommandError
-from presenced.settings.values import ListenAddress
+from presenced.settings.values import ListenAddress, host_port
 from presenced_emulator.certificates import HOST, Certificates
 from presenced_emulator.truth import ATTRIBUTES, OFFLINE_DELAY
 
@@ -91,8 +91,7 @@ def clean_environment() -> dict[str, str]:
 
 def url_of(address: ListenAddress) -> str:
     """Return the URL of a listen address, as this machine can reach it."""
-    host = address.reachable_host
-    return f"http://[{host}]:{address.port}" if ":" in host else f"http://{host}:{address.port}"
+    return f"http://{host_port(address.reachable_host, address.port)}"
 
 
 class DemoError(CommandError):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced.settings import ListenAddress
-from presenced.settings.values import check_endpoint, parse_listen
+from presenced.settings.values import check_endpoint, host_port, parse_listen, split_host_port
 
 
 @pytest.mark.parametrize(
@@ -137,3 +137,12 @@ def test_any_text_is_an_address_or_a_value_error(text):
     for read in (parse_listen, check_endpoint):
         with suppress(ValueError):
             read(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "text"),
+    [("broker", 8883, "broker:8883"), ("192.0.2.1", 80, "192.0.2.1:80"), ("::1", 443, "[::1]:443")],
+)
+def test_an_ipv6_address_is_in_brackets(host, port, text):
+    assert host_port(host, port) == text
+    assert split_host_port(text) == (host, port)

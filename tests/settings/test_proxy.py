@@ -1,5 +1,9 @@
 """How proxies are written, which hosts need none, and what is never shown."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from presenced.settings import SettingsError, read_aws_proxy, read_mqtt_proxy
@@ -158,6 +162,33 @@ def test_the_proxy_of_the_environment(monkeypatch):
         with pytest.raises(InvalidValue) as caught:
             environment_proxy()
         assert "hunter2" not in str(caught.value)
+
+
+ON_MACOS = """
+import sys, types
+sys.modules["_scproxy"] = types.SimpleNamespace(
+    _get_proxies=lambda: {"https": "http://system:3128"},
+    _get_proxy_settings=lambda: {"exclude_simple": True, "exceptions": ["192.0.2.1"]},
+)
+own, sys.platform = sys.platform, "darwin"
+import urllib.request
+sys.platform = own
+assert urllib.request.getproxies() == {"https": "http://system:3128"}
+assert urllib.request.proxy_bypass("broker")
+
+from presenced.settings.proxy import environment_proxy, is_exempt
+print(environment_proxy(), is_exempt("broker", 8883), is_exempt("192.0.2.1", 8883))
+"""
+
+
+def test_a_proxy_in_the_settings_of_macos_is_not_used():
+    """The documentation promises HTTPS_PROXY and NO_PROXY alone."""
+    named = ("https_proxy", "no_proxy")
+    clean = {name: value for name, value in os.environ.items() if name.lower() not in named}
+    found = subprocess.run(
+        [sys.executable, "-c", ON_MACOS], env=clean, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["None", "False", "False"]
 
 
 @pytest.mark.parametrize(

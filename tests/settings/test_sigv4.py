@@ -4,6 +4,7 @@ import pytest
 
 AWS = "x-ats.iot.eu-west-1.amazonaws.com"
 CUSTOM = "iot.example.com"
+NO_LOGIN = "has no effect with mqtt.auth: sigv4, which identifies presenced by its signature"
 
 
 def text(endpoint=AWS, more="", rest=""):
@@ -62,6 +63,10 @@ def test_only_sigv4_signs(load):
             "aws.role_alias",
             "which mqtt.auth: sigv4 does not use: remove it",
         ),
+        (text(more=", username: u"), "mqtt.username", NO_LOGIN),
+        (text(CUSTOM, ", username: u", "aws: {region: eu-west-1}"), "mqtt.username", NO_LOGIN),
+        (text(more=", password: p"), "mqtt.password", NO_LOGIN),
+        (text(more=", password_file: p"), "mqtt.password_file", NO_LOGIN),
         ("mqtt: {auth: sigv}", "mqtt.auth", "did you mean sigv4?"),
     ],
 )

@@ -4,7 +4,6 @@ Redirects are not followed: a signature is for one host.
 """
 
 import asyncio
-import errno
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from presenced.settings.problems import InvalidValue
 from presenced.settings.proxy import HTTPS_PROXY, Proxy, environment_proxy, is_exempt, refusal
 from presenced.settings.values import format_duration, is_loopback
 from presenced.system.loop import in_thread
+from presenced.system.network import is_no_tls, tcp_problem, tls_reason
 
 T = TypeVar("T")
 
@@ -32,7 +32,6 @@ MAX_BODY = 16 << 20
 POOL_SIZE = 20
 """How many connections there are at most, unless more are asked for."""
 
-_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 # What aiohttp would add by itself; a signed request has exactly the headers that it needs.
 _AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -228,7 +227,7 @@ def network_error(error: Exception, request: HttpRequest, proxy: Proxy | None) -
             _, detail, remedy = refusal(proxy, error.status, address)
         case aiohttp.ClientProxyConnectionError() if proxy:
             cause = Cause.UNREACHABLE
-            detail = f"the proxy at {proxy.address} {_reason(error.os_error)}"
+            detail = f"the proxy at {proxy.address} {tcp_problem(error.os_error)}"
             remedy = f"Check {proxy.key}, that the proxy runs, and the firewalls in between"
         case aiohttp.ClientConnectorDNSError():
             cause, detail = Cause.NAME_RESOLUTION, f"the name {error.host} cannot be resolved"
@@ -244,7 +243,7 @@ def network_error(error: Exception, request: HttpRequest, proxy: Proxy | None) -
         case TimeoutError():
             cause, detail = Cause.TIMEOUT, f"{address} did not answer"
         case aiohttp.ClientConnectorError():
-            cause, detail = Cause.UNREACHABLE, f"{address} {_reason(error.os_error)}"
+            cause, detail = Cause.UNREACHABLE, f"{address} {tcp_problem(error.os_error)}"
         case aiohttp.ClientResponseError():
             cause, detail, remedy = Cause.UNREADABLE, f"{address} does not speak HTTP", check
         case _ if request.by_certificate:
@@ -264,12 +263,6 @@ def network_error(error: Exception, request: HttpRequest, proxy: Proxy | None) -
     return AwsError(cause, request.operation, detail, remedy, sent=sent)
 
 
-def _reason(error: OSError) -> str:
-    if error.errno == errno.ECONNREFUSED:
-        return "refused the TCP connection"
-    return f"cannot be reached ({error.strerror or type(error).__name__})"
-
-
 def _certificate_problem(error: Exception, address: str) -> str:
     inner = getattr(error, "certificate_error", error)
     message = getattr(inner, "verify_message", "") or "it is not valid"
@@ -278,7 +271,6 @@ def _certificate_problem(error: Exception, address: str) -> str:
 
 def _handshake_problem(error: Exception, address: str) -> str:
     inner = getattr(error, "os_error", error)
-    reason = getattr(inner, "reason", None) or "no reason given"
-    if reason in _NO_TLS:
+    if is_no_tls(inner):
         return f"{address} does not speak TLS"
-    return f"the TLS handshake with {address} failed ({reason})"
+    return f"the TLS handshake with {address} failed ({tls_reason(inner) or 'no reason given'})"

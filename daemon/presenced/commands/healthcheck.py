@@ -5,13 +5,13 @@ those that it was started with, such as `run --listen :9000`.
 """
 
 import argparse
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from presenced.settings import DEFAULT_CONFIG, ListenAddress, SettingsError, load_settings
-from presenced.settings.values import DEMO_LISTEN, parse_listen
+from presenced.settings.values import DEMO_LISTEN, host_port, parse_listen
+from presenced.system.network import connect_tcp
 
 _REQUEST = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _HEALTHY = (b"HTTP/1.1 200 ", b"HTTP/1.0 200 ")
@@ -68,17 +68,17 @@ def problem_at(address: ListenAddress, *, protected: bool, timeout: float = 4.0)
     """
     host = address.reachable_host
     try:
-        with socket.create_connection((host, address.port), timeout) as connection:
+        with connect_tcp(host, address.port, timeout) as connection:
             connection.sendall(_REQUEST)
             answer = connection.recv(100)
     except ConnectionResetError:
         answer = b""
     except OSError as error:
-        return f"presenced does not answer at {host}:{address.port}: {error}"
+        return f"presenced does not answer at {host_port(host, address.port)}: {error}"
     if protected or answer.startswith(_HEALTHY):
         return None
     status = answer.partition(b"\r")[0].decode("latin-1")
-    return f"presenced answers {status!r} at {host}:{address.port}"
+    return f"presenced answers {status!r} at {host_port(host, address.port)}"
 
 
 if __name__ == "__main__":

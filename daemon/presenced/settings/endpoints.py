@@ -12,7 +12,7 @@ from presenced.settings.partitions import (
     region_of_queue,
 )
 from presenced.settings.problems import Problem, SettingsError
-from presenced.settings.values import split_host_port
+from presenced.settings.values import bracketed, split_host_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def aws_endpoints(
     region = region_of(aws, mqtt_endpoint, queue_url)
     if region is None:
         raise SettingsError([Problem(key="aws.region", message=REGION_REQUIRED)])
-    data_host = f"[{mqtt_endpoint}]" if ":" in mqtt_endpoint else mqtt_endpoint
+    data_host = bracketed(mqtt_endpoint)
     credentials_url = None
     if aws.role_alias is not None:
         alias = quote(aws.role_alias, safe="")

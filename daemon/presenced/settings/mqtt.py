@@ -47,6 +47,7 @@ _PLACEHOLDER = re.compile(r"x{5,}(-ats)?\.")
 _MAX_CLIENT_ID = 128
 _SHOWN_OVERLAPS = 5
 _SIGV4, _WEBSOCKET_PORT = "sigv4", 443
+_NO_LOGIN = "has no effect with mqtt.auth: sigv4, which identifies presenced by its signature"
 
 
 def _check_client_id(text: str) -> str:
@@ -151,7 +152,7 @@ class MqttSettings(Section):
     """What the custom authorizer gets besides `username` and `password`."""
 
     username: str | None = None
-    """User name, for brokers and custom authorizers that require one."""
+    """User name, for brokers and custom authorizers that require one; not with `auth: sigv4`."""
 
     password: SecretStr | None = None
     """Password of the user name. Better kept out of the file: see `password_file`, or set the
@@ -294,6 +295,8 @@ class MqttSettings(Section):
         if username == "":
             raise InvalidValue("must not be empty", nearest="null")
         auth, authorizer = info.data.get("auth"), info.data.get("authorizer")
+        if username is not None and auth == _SIGV4:
+            raise InvalidValue(_NO_LOGIN)
         if username and names_authorizer(username) and auth == "certificate":
             raise InvalidValue(
                 "names a custom authorizer, which AWS IoT Core asks only with mqtt.auth: custom:"
@@ -306,6 +309,8 @@ class MqttSettings(Section):
     @field_validator("password", "password_file")
     @classmethod
     def _check_password(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and info.data.get("auth") == _SIGV4:
+            raise InvalidValue(_NO_LOGIN)
         without_authorizer = info.data.get("auth") != "custom"
         if value is not None and info.data.get("username", "") is None and without_authorizer:
             raise InvalidValue("needs mqtt.username too")

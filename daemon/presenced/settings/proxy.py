@@ -8,14 +8,17 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import (  # type: ignore[attr-defined] # typeshed has one for macOS alone
+    getproxies_environment,
+    proxy_bypass_environment,
+)
 
 from pydantic import AfterValidator, SecretStr
 
 from presenced.settings.files import FileSnapshot
 from presenced.settings.passwords import read_password_file
 from presenced.settings.problems import InvalidValue
-from presenced.settings.values import is_host
+from presenced.settings.values import host_port, is_host
 
 # tinyproxy answers 401 to a wrong password, and 407 to none.
 _LOGIN_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
@@ -46,7 +49,7 @@ class Proxy:
     @property
     def address(self) -> str:
         """Host and port; an IPv6 address is in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -114,7 +117,7 @@ def environment_proxy() -> Proxy | None:
 
     Raises InvalidValue, which does not show it, if it is not the URL of a proxy.
     """
-    found = getproxies().get("https")
+    found = getproxies_environment().get("https")
     if not found:
         return None
     try:
@@ -138,8 +141,8 @@ def is_exempt(host: str, port: int) -> bool:
     try:
         address = ip_address(host)
     except ValueError:
-        return bool(proxy_bypass(f"{host}:{port}"))
-    for entry in getproxies().get("no", "").split(","):
+        return bool(proxy_bypass_environment(f"{host}:{port}"))
+    for entry in getproxies_environment().get("no", "").split(","):
         text = entry.strip()
         try:
             if text == "*" or address in ip_network(text.strip("[]"), strict=False):

@@ -303,6 +303,16 @@ def split_host_port(text: str) -> tuple[str, int] | None:
     return (host, int(match["port"])) if is_host(host) else None
 
 
+def bracketed(host: str) -> str:
+    """Return a host as it stands in a URL: an IPv6 address is in brackets (RFC 3986)."""
+    return f"[{host}]" if ":" in host else host
+
+
+def host_port(host: str, port: int) -> str:
+    """Return `HOST:PORT`; an IPv6 address is in brackets."""
+    return f"{bracketed(host)}:{port}"
+
+
 def _is_ipv6(text: str) -> bool:
     try:
         IPv6Address(text)

@@ -1,21 +1,20 @@
 """What went wrong between presenced and a broker, in words, with a remedy.
 
-What is the same for MQTT and for Kafka: TCP connections and TLS handshakes fail alike.
+What is the same for MQTT and for Kafka: the certificates of both sides.
 """
 
-import errno
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from presenced.system.network import tls_reason
+
 # Numbers of X509_V_ERR_* in OpenSSL's x509_vfy.h.
 _NOT_YET_VALID, _EXPIRED = 9, 10
 _OTHER_NAME = (62, 64)
 _ABOUT_ITSELF = (_NOT_YET_VALID, _EXPIRED, *_OTHER_NAME)
-
-_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 
 CLIENT_ALERTS: Mapping[str, str] = {
     "unknown ca": "it does not know the CA that signed it",
@@ -50,29 +49,11 @@ class SourceFault:
         return f"{self.detail}{said}. {self.remedy}" if self.remedy else f"{self.detail}{said}"
 
 
-def tcp_problem(error: OSError) -> str:
-    """Return why a TCP connection failed; it continues "the broker at ..."."""
-    if isinstance(error, TimeoutError):
-        return "did not answer"
-    if error.errno == errno.ECONNREFUSED:
-        return "refused the TCP connection"
-    return f"cannot be reached ({error.strerror or error})"
-
-
 def client_alert(error: OSError) -> str | None:
     """Return the name of the alert about the client certificate; None if the error is another."""
     # OpenSSL names them as TLSV1_ALERT_UNKNOWN_CA and SSLV3_ALERT_BAD_CERTIFICATE.
-    name = _reason(error).partition("ALERT_")[2].lower().replace("_", " ")
+    name = tls_reason(error).partition("ALERT_")[2].lower().replace("_", " ")
     return name if name in CLIENT_ALERTS else None
-
-
-def is_no_tls(error: OSError) -> bool:
-    """Whether the answer to a TLS handshake is of another protocol."""
-    return _reason(error) in _NO_TLS
-
-
-def _reason(error: OSError) -> str:
-    return getattr(error, "reason", None) or ""
 
 
 def trust_store(ca: Path | None) -> str:

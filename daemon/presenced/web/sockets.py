@@ -6,6 +6,7 @@ import os
 import socket
 
 from presenced.settings import ListenAddress
+from presenced.settings.values import host_port
 
 _BACKLOG = 128
 # A name may have addresses that this machine cannot use: one that it can use is enough.
@@ -26,8 +27,8 @@ async def bind(address: ListenAddress, key: str) -> list[socket.socket]:
         return await _bind_all(address)
     except OSError as error:
         reason, remedy = _bind_problem(error, key)
-        host = f"[{address.host}]" if ":" in (address.host or "") else address.host or ""
-        text = f"cannot listen on {host}:{address.port}: {reason}. {remedy}"
+        place = host_port(address.host or "", address.port)
+        text = f"cannot listen on {place}: {reason}. {remedy}"
         raise ListenerError(text) from error
 
 

@@ -28,6 +28,7 @@ from confluent_kafka.admin import (
 )
 
 from presenced.settings.kafka import KafkaSettings
+from presenced.settings.values import host_port
 from presenced.sources.kafka.client_config import reader_config
 from presenced.sources.kafka.faults import Cause, KafkaFaultError, topic_missing
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
@@ -114,7 +115,7 @@ class Cluster:
                 if error.fault.reason in _FINAL or time.monotonic() >= deadline:
                     raise
         brokers = metadata.brokers.values()
-        return [f"{_bracketed(str(each.host))}:{each.port}" for each in brokers]
+        return [host_port(str(each.host), each.port) for each in brokers]
 
     def find(self, topic: str) -> FoundTopic | None:
         """Return a topic, None if it does not exist."""
@@ -320,10 +321,6 @@ class Cluster:
 class _MissingTopicError(KafkaFaultError):
     def __init__(self, topic: str) -> None:
         super().__init__(topic_missing(topic))
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _timed_out() -> KafkaError:

@@ -12,9 +12,10 @@ from presenced.settings.certificates import load_authorities, load_pair
 from presenced.settings.files import FileSnapshot
 from presenced.settings.kafka import KafkaSecurity
 from presenced.settings.values import split_host_port
-from presenced.sources.faults import client_alert, is_no_tls, tcp_problem
+from presenced.sources.faults import client_alert
 from presenced.sources.kafka import faults
 from presenced.sources.kafka.faults import KafkaFaultError
+from presenced.system.network import connect_tcp, is_no_tls, tcp_problem, tls_reason
 
 _TIMEOUT = 5.0
 # In TLS 1.3 a server checks the client certificate after the client has finished the handshake.
@@ -43,7 +44,7 @@ def negotiate(
     read.
     """
     try:
-        connection = socket.create_connection(_parts(server), timeout=_TIMEOUT)
+        connection = connect_tcp(*_parts(server), _TIMEOUT)
     except OSError as error:
         fault = faults.unreachable(server, tcp_problem(error), advertised=advertised)
         raise KafkaFaultError(fault) from None
@@ -90,4 +91,4 @@ def _tls_fault(error: OSError, server: str, security: KafkaSecurity) -> faults.K
         return faults.client_certificate(server, security, alert)
     if is_no_tls(error) or isinstance(error, ssl.SSLEOFError | ConnectionError | TimeoutError):
         return faults.no_tls(server)
-    return faults.files_refused(getattr(error, "reason", None) or str(error))
+    return faults.files_refused(tls_reason(error) or str(error))

@@ -6,6 +6,7 @@ from typing import Literal
 
 from presenced.settings.pkcs11 import Pkcs11Settings
 from presenced.settings.proxy import Proxy
+from presenced.settings.values import host_port
 
 # AWS IoT Core speaks MQTT with client certificates on port 443 if the client asks for it by ALPN
 # ("Device communication protocols" in the AWS IoT developer guide).
@@ -75,8 +76,7 @@ class ConnectionOptions:
     @property
     def address(self) -> str:
         """Host and port; an IPv6 address is in brackets."""
-        host = f"[{self.endpoint}]" if ":" in self.endpoint else self.endpoint
-        return f"{host}:{self.port}"
+        return host_port(self.endpoint, self.port)
 
     @property
     def certified_name(self) -> str:

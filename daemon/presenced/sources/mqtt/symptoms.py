@@ -18,12 +18,11 @@ from presenced.sources.faults import (
     certificate_problem,
     certificate_remedy,
     client_alert,
-    is_no_tls,
-    tcp_problem,
 )
 from presenced.sources.mqtt.connection_options import ConnectionOptions
 from presenced.sources.mqtt.faults import Fault, FaultReason, connect_remedy
 from presenced.sources.mqtt.tunnel import ProxyError
+from presenced.system.network import is_no_tls, tcp_problem, tls_reason
 
 _ALPN_ALERT = "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"
 
@@ -107,7 +106,7 @@ def tls_fault(error: OSError, options: ConnectionOptions) -> Fault:
         return _server_fault(error, options)
     if alert := client_alert(error):
         return _client_fault(alert, options)
-    reason = getattr(error, "reason", None) or ""
+    reason = tls_reason(error)
     if reason == _ALPN_ALERT:
         return alpn_fault(options)
     if is_no_tls(error):

@@ -6,6 +6,7 @@ import time
 
 from presenced.settings.proxy import Proxy
 from presenced.sources.mqtt.connection_options import ConnectionOptions
+from presenced.system.network import connect_tcp
 
 _LONGEST_ANSWER = 16384
 
@@ -25,9 +26,10 @@ class ProxyError(OSError):
 
 
 def open_connection(options: ConnectionOptions, timeout: float) -> socket.socket:
-    """Return a TCP connection that reaches the broker, with a timeout for each step.
+    """Return a TCP connection that reaches the broker.
 
-    Blocks, apart from name resolution, for twice `timeout` seconds at most. Raises OSError.
+    `timeout`, in seconds, is for the TCP connection, and again for the answer of the proxy: with a
+    proxy it blocks for twice as long at most, apart from name resolution. Raises OSError.
     """
     connection = connect(options, timeout)
     try:
@@ -39,10 +41,13 @@ def open_connection(options: ConnectionOptions, timeout: float) -> socket.socket
 
 
 def connect(options: ConnectionOptions, timeout: float) -> socket.socket:
-    """Return a TCP connection to the proxy, or to the broker if there is none. Raises OSError."""
+    """Return a TCP connection to the proxy, or to the broker if there is none.
+
+    Blocks for `timeout` seconds at most, apart from name resolution. Raises OSError.
+    """
     proxy = options.proxy
     address = (proxy.host, proxy.port) if proxy else (options.endpoint, options.port)
-    return socket.create_connection(address, timeout=timeout)
+    return connect_tcp(*address, timeout)
 
 
 def open_tunnel(connection: socket.socket, options: ConnectionOptions, timeout: float) -> None:
