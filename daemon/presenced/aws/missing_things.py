@@ -1,4 +1,4 @@
-"""Delete the things that AWS lists no more."""
+"""Delete the things that AWS no longer lists."""
 
 from collections.abc import Callable
 

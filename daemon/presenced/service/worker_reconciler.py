@@ -86,7 +86,7 @@ class WorkerReconciler:
             self._reconciler.end_snapshots()
 
     def check(self) -> None:
-        """Report gaps, and look for things that AWS lists no more; called four times a second."""
+        """Report gaps, and look for things that AWS no longer lists; called four times a second."""
         now = self._clocks.monotonic()
         for part in self._parts.values():
             gap_at = part.snapshots.unsettled_gap
@@ -112,12 +112,12 @@ class WorkerReconciler:
             _log.exception("a gap could not be reported because of an error in presenced")
 
     async def _delete_missing(self, part: "_PartitionRequests", number: int) -> None:
-        """Delete the things that AWS lists no more; after an error `check` does it again."""
+        """Delete the things that AWS no longer lists; after an error `check` does it again."""
         try:
             await part.missing.delete(number, self._reconciler.client)
         except Exception:  # noqa: BLE001 - the next attempt may succeed
             _log.exception(
-                "the things that AWS lists no more could not be deleted because of an error in presenced"
+                "the things that AWS no longer lists could not be deleted: an error in presenced"
             )
             if part.checked == number:
                 part.checked = None

@@ -150,8 +150,8 @@ FLEET: tuple[CollectedMetric[FleetSources], ...] = (
     ),
     KeptCounter(
         "iot_status_contradictions_total",
-        "Status messages (presence.status_topics) that still contradicted the state of their client "
-        "at the end of the offline delay, with no lifecycle event since.",
+        "Status messages (presence.status_topics) that still contradicted the state of their "
+        "client at the end of the offline delay, with no lifecycle event since.",
         "sum by (status) (increase(iot_status_contradictions_total[1h])) > 0",
         labels=("status",),
         read=lambda s: s.presence.status_contradictions,
