@@ -4,8 +4,10 @@ import json
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -38,7 +40,7 @@ class Fleet:
         self.gone: list[str] = []
         self._broker = broker
         self._versions = dict.fromkeys(FLAPPING + LEAVING, 1)
-        self._leavers = 0
+        self._leavers, self._pause = 0, 0.1
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live)
@@ -67,21 +69,25 @@ class Fleet:
         self._thread.join()
 
     def _live(self) -> None:
-        turn = 0
-        while not self._ended.wait(0.02):
-            client_id = FLAPPING[turn % len(FLAPPING)]
+        left_at = 0.0
+        for client_id in cycle(FLAPPING):
+            if self._ended.wait(0.02):
+                return
             self.report((client_id, False))
             self.report((client_id, True))
-            if turn % 5 == 0 and len(self.gone) < self._leavers:
+            if len(self.gone) < self._leavers and time.monotonic() >= left_at + self._pause:
+                left_at = time.monotonic()
                 leaver = LEAVING[len(self.gone)]
                 self.report((leaver, False))
                 self.gone.append(leaver)
-            turn += 1
 
-    def wait_for_more(self, leavers: int = 5) -> None:
-        """Until so many more clients have left, and others were away and back meanwhile."""
-        self._leavers = len(self.gone) + leavers
-        wait_for(lambda: len(self.gone) == self._leavers, 60, "the fleet lives")
+    def wait_for_more(self, leavers: int = 5, pause: float = 0.1) -> None:
+        """Until so many more clients have left, and others were away and back meanwhile.
+
+        At least `pause` seconds are between one that leaves and the next.
+        """
+        self._leavers, self._pause = len(self.gone) + leavers, pause
+        wait_for(lambda: len(self.gone) == self._leavers, 180, "the fleet lives")
 
 
 def states(daemon: Daemon) -> dict[str, bool]:
@@ -130,8 +136,8 @@ def old(broker_of: Callable[..., Mosquitto], tmp_path: Path) -> Iterator[tuple[D
 
 
 def finish(old: Daemon, new: Daemon, fleet: Fleet) -> None:
-    """Let both run, then the new one alone, and hold it against the truth."""
-    fleet.wait_for_more(10)
+    """Let both run for a minute, then the new one alone."""
+    fleet.wait_for_more(30, pause=2)
     stop(old)
     for rule in fleet.rules:  # AWS tells of the old daemon too
         topic = {"topic": "$aws/events/presence/disconnected/presenced"}
