@@ -230,7 +230,8 @@ def test_the_kafka_stack_has_the_rules_of_the_file() -> None:
 
 def test_the_kafka_stack_gives_workers_what_they_need_in_msk() -> None:
     document = template(KAFKA)["Resources"]["WorkerPolicy"]["Properties"]["PolicyDocument"]
-    assert substituted(document, Cluster="CLUSTER", Group="presenced") == MSK_POLICY
+    given = {"Cluster": "CLUSTER", "Group": "presenced", "TopicPrefix": "presenced."}
+    assert substituted(document, **given) == MSK_POLICY
 
 
 def test_the_policy_in_msk_has_what_workers_and_create_topics_need() -> None:
@@ -315,6 +316,7 @@ def test_terraform_computes_the_permissions_in_msk(tmp_path: Path) -> None:
     variables = {
         "msk_cluster_arn": CLUSTER_ARN,
         "group": "g",
+        "topic_prefix": "iot-",
         "secret_arn": "SECRET",
         "bootstrap_servers": '["b:9096"]',
         "subnet_ids": "[]",
@@ -329,6 +331,7 @@ def test_terraform_computes_the_permissions_in_msk(tmp_path: Path) -> None:
         return json.loads(json.loads(done.stdout))
 
     expected = json.dumps(MSK_POLICY).replace("REGION:ACCOUNT", "eu-west-1:111122223333")
+    expected = expected.replace("CLUSTER/presenced.*", "CLUSTER/iot-*")
     expected = expected.replace("CLUSTER", "main/6f3-1")
     for kind in ("group", "transactional-id"):
         expected = expected.replace(f"{kind}/main/6f3-1/presenced", f"{kind}/main/6f3-1/g")

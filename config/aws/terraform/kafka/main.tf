@@ -1,3 +1,5 @@
+data "aws_caller_identity" "current" {}
+
 locals {
   # A rule has one topic filter and one key, so each kind of event has a rule. The key decides about the
   # partition, and all events of a client must be in one. Use no other functions for it:
@@ -12,13 +14,17 @@ locals {
     "$${get_secret('${var.secret_arn}', 'SecretString', '${field}', '${aws_iam_role.rules.arn}')}"
   }
 
-  # The workers' permissions in MSK: those of the directory above for this cluster and group.
+  # The workers' permissions in MSK: those of the directory above for this cluster, its topics and group.
   msk_policy = var.msk_cluster_arn == null ? null : replace(
     replace(
       replace(
-        file("${path.module}/../../msk-policy.json"),
-        "arn:aws:kafka:REGION:ACCOUNT",
-        join(":", slice(split(":", var.msk_cluster_arn), 0, 5)),
+        replace(
+          file("${path.module}/../../msk-policy.json"),
+          "arn:aws:kafka:REGION:ACCOUNT",
+          join(":", slice(split(":", var.msk_cluster_arn), 0, 5)),
+        ),
+        "CLUSTER/presenced.*",
+        "CLUSTER/${var.topic_prefix}*",
       ),
       "CLUSTER",
       trimprefix(element(split(":", var.msk_cluster_arn), 5), "cluster/"),
@@ -59,6 +65,7 @@ resource "aws_iam_role" "rules" {
       Effect    = "Allow"
       Principal = { Service = "iot.amazonaws.com" }
       Action    = "sts:AssumeRole"
+      Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id } }
     }]
   })
 }

@@ -40,15 +40,21 @@ variable "security_group_ids" {
 }
 
 variable "events_topic" {
-  description = "The kafka.topic of the workers. The policy in MSK covers topics that begin with `presenced.`; for another name add it in msk-policy.json."
+  description = "The kafka.topic of the workers."
   type        = string
   default     = "presenced.events"
 }
 
 variable "global_topic" {
-  description = "The kafka.global_topic of the workers; for the policy in MSK as events_topic."
+  description = "The kafka.global_topic of the workers."
   type        = string
   default     = "presenced.global"
+}
+
+variable "topic_prefix" {
+  description = "What the names of the workers' four topics begin with. Their policy in MSK permits all topics with this prefix."
+  type        = string
+  default     = "presenced."
 }
 
 variable "msk_cluster_arn" {
