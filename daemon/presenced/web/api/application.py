@@ -17,6 +17,7 @@ from presenced.system.supervision import Readiness
 from presenced.web.api import answers
 from presenced.web.api.answer_builder import ClientAnswers, history_answer, summary_answer
 from presenced.web.api.client_index import ClientIndex
+from presenced.web.api.flapping import flapping_answer
 from presenced.web.api.history import History
 from presenced.web.api.openapi import document
 from presenced.web.api.parameters import check_query, page_request, write_cursor
@@ -109,6 +110,7 @@ class Api:
                 web.get("/clients", self._get_clients),
                 web.get(_CLIENTS + "{rest:(?s:.+)}", self._get_client),
                 web.get("/summary", self._get_summary),
+                web.get("/flapping", self._get_flapping),
                 web.get("/events", self._get_events),
                 web.get("/openapi.json", self._get_document),
             ]
@@ -173,6 +175,11 @@ class Api:
             sources.clocks.wall(),
         )
         return _respond(request, summary)
+
+    async def _get_flapping(self, request: web.Request) -> web.Response:
+        check_query(request.query)
+        self._check_shown()
+        return _respond(request, flapping_answer(self._parts, self._sources.clocks.wall()))
 
     async def _get_events(self, request: web.Request) -> web.StreamResponse:
         self._check_shown()

@@ -89,6 +89,12 @@ def _operations(classes: Sequence[str]) -> dict[str, Node]:
         "/summary": _operation(
             "getSummary", "The fleet in numbers", _json("The numbers.", answers.Summary)
         ),
+        "/flapping": _operation(
+            "listFlappingClients",
+            "The clients whose connections end most often",
+            _json("The clients, the worst first.", answers.Flapping),
+            problems={"503": f"{_NOT_SHOWN}; see Retry-After."},
+        ),
         "/events": _operation(
             "listen",
             "Transitions as they happen",
