@@ -13,7 +13,7 @@
 # make test-setup   test config/aws/setup.sh with the AWS CLI, interrupted at each of its calls
 # make test-streams  test the sources Kafka and SQS with real servers; as root, install Java and Maven
 # make test-system  test the service on a Debian with systemd in a container; as root
-# make image       build the container image `presenced`; ENGINE=podman uses podman
+# make image       build the container image presenced:VERSION and :latest; ENGINE=podman uses podman
 # make sbom        list the components of wheel and image in dist/, as CycloneDX; after `make image`
 # make test-image  build the image on a base of Debian packages and test it with podman; as root
 # make lock        update requirements*.lock from pyproject.toml; ARGS=--upgrade for newest versions
@@ -113,7 +113,7 @@ kubernetes: $(VENV)/.test
 	$(BIN)/python config/kubernetes/prometheus_rule.py > config/kubernetes/monitoring/rules.yaml
 
 image:
-	$(ENGINE) build --tag presenced --build-arg VERSION="$(VERSION)" \
+	$(ENGINE) build --tag presenced --tag "presenced:$(VERSION)" --build-arg VERSION="$(VERSION)" \
 	    --build-arg REVISION="$(REVISION)" $(IMAGE_TIME) .
 
 lock: $(BIN)/uv
@@ -168,7 +168,7 @@ sbom: build/release/.done build/venv/.done
 deb: build/venv/.done
 	rm -rf build/deb
 	$(MAKE) --silent install DESTDIR="$(CURDIR)/build/deb" PREFIX=/usr SYSTEMD_VERSION=0
-	@mkdir -p dist
+	@mkdir -p dist && rm -f dist/*.deb
 	@VERSION="$(VERSION)" SOURCE_DATE_EPOCH="$(SOURCE_DATE_EPOCH)" sh systemd/debian/build build/deb \
 	    "dist/presenced_$(VERSION)_$$(dpkg --print-architecture).deb"
 
