@@ -83,7 +83,8 @@ test-security: $(VENV)/.test tools
 test-setup: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal tests/setup $(ARGS)
 
-test-streams: $(VENV)/.test build/kafka/.jars build/kafka-3/.jars build/elasticmq/.jars tools
+test-streams: $(VENV)/.test build/kafka/.jars build/kafka-3.9/.jars build/kafka-3.6/.jars \
+    build/elasticmq/.jars tools
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/streams $(ARGS)
 
 test-system: $(VENV)/.test build/release/.done system-tools

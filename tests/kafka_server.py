@@ -70,7 +70,7 @@ class Kafka(JavaServer):
     certificates, and a client's user is the common name of its certificate; `sasl_bootstrap` speaks
     TLS and takes the passwords of `users` by PLAIN and SCRAM-SHA-512, and OAUTHBEARER tokens that
     are unsigned JWTs. `settings` are more of its server.properties. Its program is that of `jars`
-    in build/: `kafka`, or `kafka-3`, which lacks the protocol `consumer`.
+    in build/: `kafka`, or `kafka-3.9` and `kafka-3.6`, which lack the protocol `consumer`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Kafka(JavaServer):
         properties = {
             **_SETTINGS,
             "log.dirs": str(directory / "data"),
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "listeners": _addresses({**listeners, "CONTROLLER": controller}),
             "advertised.listeners": _addresses(listeners),
             "listener.security.protocol.map": ",".join(
@@ -139,7 +139,7 @@ class Kafka(JavaServer):
             f"--add-scram=SCRAM-SHA-512=[name={name},password={password}]"
             for name, password in self._users.items()
         ]
-        command = ["kafka.tools.StorageTool", "format", "--standalone", f"--config={self._config}"]
+        command = ["kafka.tools.StorageTool", "format", f"--config={self._config}"]
         subprocess.run(
             [*need_java(self._jars), *command, f"--cluster-id={_CLUSTER_ID}", *scram],
             check=True,

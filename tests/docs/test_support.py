@@ -42,19 +42,15 @@ def only(pattern: str, file: str) -> str:
     return found
 
 
+KAFKA = r"kafka_2.13</artifactId>\s*<version>(.+)<"
+
+
 @pytest.mark.parametrize(
     ("program", "pattern", "file"),
     [
-        (
-            "Apache Kafka",
-            r"kafka_2.13</artifactId>\s*<version>(.+)<",
-            "tests/streams/kafka/pom.xml",
-        ),
-        (
-            "Apache Kafka 3",
-            r"kafka_2.13</artifactId>\s*<version>(.+)<",
-            "tests/streams/kafka-3/pom.xml",
-        ),
+        ("Apache Kafka", KAFKA, "tests/streams/kafka/pom.xml"),
+        ("Apache Kafka 3.9", KAFKA, "tests/streams/kafka-3.9/pom.xml"),
+        ("Apache Kafka 3.6", KAFKA, "tests/streams/kafka-3.6/pom.xml"),
         ("ElasticMQ (SQS)", r"<version>(\d+\..+)<", "tests/streams/elasticmq/pom.xml"),
         ("ministack (AWS)", r"ministack==([\d.]+)", "Makefile"),
         ("AWS CLI", r'"awscli>=([\d]+)\.\d+,<2"', "pyproject.toml"),
