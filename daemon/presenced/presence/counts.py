@@ -110,6 +110,19 @@ class StateCounts:
         if change < 0 and not any(counts.values()):
             del self._counts[name]
 
+    @property
+    def names(self) -> list[str]:
+        """The names of which anything is counted."""
+        return list(self._counts)
+
+    def offline_of(self, name: str) -> tuple[int, int]:
+        """Return how many are offline of a name, and how many are in any known state."""
+        counts = self._counts.get(name)
+        if counts is None:
+            return 0, 0
+        offline = counts[State.OFFLINE]
+        return offline, counts[State.ONLINE] + counts[State.PENDING] + offline
+
     def clear(self) -> None:
         """Set all counts to zero."""
         self._counts.clear()
