@@ -1,8 +1,9 @@
 """Take screenshots of the console in an incident: `python docs/draw/draw_console.py`.
 
-The fleet is that of the tests (tests/incidents.py): six hours on a virtual clock, at the end of which
-a hall loses its connection. Requires Chromium and its driver (`apt-get install chromium
-chromium-driver`), the extra `test`, and Pillow, which compresses the pictures (`pip install pillow`).
+The fleet is that of the tests (tests/incidents.py): six hours on a virtual clock, at the end of
+which a hall loses its connection. Requires Chromium and its driver (`apt-get install chromium
+chromium-driver`), the extra `test`, and Pillow, which compresses the pictures (`pip install
+pillow`).
 """
 
 import sys
@@ -13,11 +14,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from consoles import staged  # noqa: E402 -- of the tests
+from PIL import Image  # noqa: E402 -- modules of the tests are found from here on
+
+from consoles import staged  # noqa: E402
 from incidents import play  # noqa: E402
 from pages import Page, chromium  # noqa: E402
-from PIL import Image  # noqa: E402
-
 from presenced.presence import PresenceRules  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
