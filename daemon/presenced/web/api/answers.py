@@ -102,7 +102,13 @@ _Partitions = Annotated[
 class Clients(Answer):
     """A page of clients."""
 
-    clients: Annotated[list[Client], _doc("In the requested order.")]
+    clients: Annotated[
+        list[Client],
+        _doc(
+            "In the requested order. With `contains` or `offline_for` a page may have fewer than"
+            " `limit`, or none, before the last one."
+        ),
+    ]
     next_cursor: Annotated[str | None, _doc("The cursor of the next page; null on the last one.")]
     partitions: _Partitions
 

@@ -122,7 +122,7 @@ class Api:
             part.index.close()
 
     async def _get_clients(self, request: web.Request) -> web.Response:
-        wanted = page_request(request.query, self._pattern)
+        wanted = page_request(request.query, self._pattern, self._sources.clocks.wall())
         self._check_shown()
         page = await self._parts.page(wanted)
         # The page may have taken seconds.

@@ -143,23 +143,24 @@ class FleetParts:
     async def page(self, request: PageRequest) -> MergedPage:
         """Return a page of the clients of all parts, as `ClientIndex.page` does of one."""
         parts = [*self]
-        rest = request
+        rest = request._replace(parts=len(parts) or 1)
         if len(parts) > 1:
             share = 2 * request.limit // len(parts) + _SLACK
-            rest = request._replace(limit=min(share, request.limit))
+            rest = rest._replace(limit=min(share, request.limit))
         found: list[tuple[Any, FleetPart, Client]] = []
         while True:
             pages = [(part, await part.index.page(rest)) for part in parts if not part.closed]
             merged, end = _merge(pages, request.order)
             found += merged
-            if end is None or len(found) >= request.limit:
+            is_cut = any(page.cut for _, page in pages)
+            if end is None or is_cut or len(found) >= request.limit:
                 break
             rest = rest._replace(after=end)
-        has_more = end is not None or len(found) > request.limit
         shown = found[: request.limit]
+        following = shown[-1][0] if len(found) > request.limit else end
         # A part may have been removed while another one was asked.
         clients = [(part, client) for _, part, client in shown if not part.closed]
-        return MergedPage(clients, shown[-1][0] if has_more else None)
+        return MergedPage(clients, following)
 
     def _share(self) -> None:
         for part in self:
