@@ -310,6 +310,8 @@ class Presence:
         client.rule = self._states.find_rule(client.client_id)
         self.clients[client.client_id] = client
         self.counts.clients[client.state] += 1
+        if client.state is _OFFLINE:
+            self.counts.count_offline(client.reason, 1)
         self.counts.unverified[client.state] += client.gap_epoch != self.gap_epoch
         if deadline is not None and client.state is _OFFLINE:
             self._states.offline.add(client, deadline)
@@ -377,4 +379,6 @@ class Presence:
         self._states.awaited.drop(client)
         self._states.verify(client)
         self.counts.clients[client.state] -= 1
+        if client.state is _OFFLINE:
+            self.counts.count_offline(client.reason, -1)
         return ClientChange(client, client.state, None)

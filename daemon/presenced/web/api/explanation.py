@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from presenced.presence import Client, Effect, RecordEffect, State
+from presenced.presence.counts import STATUS_OFFLINE
 from presenced.presence.lookups import LOOKUP_TIMEOUT
 from presenced.presence.record import TAKEN_OVER
-from presenced.presence.status import STATUS_OFFLINE
 from presenced.sources.gaps import GapReason
 from presenced.web.api.doubt import Doubt, DoubtCause
 from presenced.web.api.history import ClientHistory, ReceivedEvent, RecordEntry

@@ -45,7 +45,7 @@ class Parameter(NamedTuple):
                 raise ProblemError.of_parameter(self.name, value, allowed)
             if schema["type"] == "integer":
                 low, high = schema["minimum"], schema["maximum"]
-                if not (re.fullmatch("[0-9]{1,4}", value) and low <= int(value) <= high):
+                if not (re.fullmatch("[0-9]{1,16}", value) and low <= int(value) <= high):
                     allowed = f"a number from {low} to {high}"
                     raise ProblemError.of_parameter(self.name, value, allowed)
 
@@ -124,6 +124,20 @@ _LIST = (
     _CURSOR,
 )
 
+RECENT_PARAMETERS = (
+    Parameter(
+        "limit",
+        "The maximum number of entries.",
+        {"type": "integer", "minimum": 1, "maximum": _MAX_LIMIT, "default": _DEFAULT_LIMIT},
+    ),
+    Parameter(
+        "before",
+        "The `next_before` of the answer that the entries follow.",
+        {"type": "integer", "minimum": 0, "maximum": 2**53},
+    ),
+)
+"""The parameters of what happened in the last hours."""
+
 STREAM_PARAMETERS = (
     Parameter("client_id", "Transitions of this client only.", _TEXT),
     Parameter("prefix", "Transitions of clients whose client ID begins with this text.", _TEXT),
@@ -187,6 +201,13 @@ def page_request(
     cursor = query.get("cursor")
     after = read_cursor(cursor, order) if cursor is not None else None
     return PageRequest(selection, order, int(query.get("limit", _DEFAULT_LIMIT)), after)
+
+
+def recent_request(query: MultiMapping[str]) -> tuple[int, int | None]:
+    """Read the query of what happened in the last hours: how many entries, before which one."""
+    check_query(query, RECENT_PARAMETERS)
+    before = query.get("before")
+    return int(query.get("limit", _DEFAULT_LIMIT)), None if before is None else int(before)
 
 
 def _read_class(text: str, pattern: re.Pattern[str] | None) -> tuple[str, str]:

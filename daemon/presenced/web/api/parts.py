@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from presenced.fleet import Partition
+from presenced.fleet import Fleet, Partition
 from presenced.pipeline import Batch, Pipeline
-from presenced.presence import Client, Transition
+from presenced.presence import Client, ClientChange
 from presenced.sources.gaps import Gaps
 from presenced.system.loop import Clocks
 from presenced.web.api.client_index import ClientIndex
@@ -32,7 +32,8 @@ class PartSources(NamedTuple):
 class FleetPart:
     """A part of the fleet: its clients as pages and their history. An observer of its pipeline.
 
-    `publish` is called with the transitions of a batch. A part that is `closed` is not shown.
+    `publish` is called with its fleet and those changes of a batch that are transitions. A part
+    that is `closed` is not shown.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class FleetPart:
         sources: PartSources,
         index: ClientIndex,
         history: History,
-        publish: Callable[[Sequence[Transition]], None],
+        publish: Callable[[Fleet, Sequence[ClientChange]], None],
     ) -> None:
         self.fleet = sources.pipeline.fleet
         self.partition = sources.partition
@@ -55,7 +56,7 @@ class FleetPart:
         if self.closed:
             return
         changes = batch.changes.clients
-        transitions: list[Transition] = []
+        transitions: list[ClientChange] = []
         for change in changes:
             if change.after is not None:
                 if change.before is None:
@@ -64,9 +65,9 @@ class FleetPart:
             elif change.before is not None:
                 self.index.removed(change.client)
             if change.transition is not None:
-                transitions.append(change.transition)
+                transitions.append(change)
         if transitions:
-            self._publish(transitions)
+            self._publish(self.fleet, transitions)
         self.history.observe(changes)
 
     def close(self) -> None:
