@@ -3,29 +3,37 @@
 Times are wall-clock seconds since the epoch.
 """
 
-from collections.abc import Iterator
-from enum import StrEnum
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from itertools import islice
+from operator import add
 from typing import NamedTuple
 
 WINDOW = 3600.0
 """What counts as recent, in seconds: the present slot of ten minutes and the five before it."""
 
 MAX_COUNTED = 10_000
-"""How many clients have counts. If there are more, those with the lowest counts have none."""
+"""How many clients have counts. If there are more, those with the lowest lose theirs."""
 
 _SLOTS = 6
 _SLOT_SECONDS = WINDOW / _SLOTS
 
 
-class Interruption(StrEnum):
-    """What is counted."""
+class Interruption(IntEnum):
+    """What is counted, as the number of its field in `Counts`."""
 
-    FLAP = "flap"
+    FLAP = 0
     """A connection that ended, but not by a takeover."""
-    TAKEOVER = "takeover"
+    TAKEOVER = 1
     """A connection that another one with the same client ID replaced."""
-    SHORT_SESSION = "short_session"
+    SHORT_SESSION = 2
     """A connection of either kind that lasted less than a minute."""
+
+
+# As globals: see `State`.
+_FLAP, _TAKEOVER, _SHORT_SESSION = Interruption
+
+_NONE = (0, 0, 0)
 
 
 class Counts(NamedTuple):
@@ -41,48 +49,33 @@ class Counts(NamedTuple):
         return self.flaps + self.takeovers
 
 
-class RankedCounts:
-    """A positive number for each client, with the clients in the order of their numbers."""
+class Ranking:
+    """Clients in the order of a number that each has; one whose number is 0 is not in it."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._by_count: dict[int, dict[str, None]] = {}
+        self._by_number: dict[int, dict[str, None]] = {}
 
-    def __len__(self) -> int:
-        return len(self._counts)
-
-    def __contains__(self, client_id: str) -> bool:
-        return client_id in self._counts
-
-    def get(self, client_id: str) -> int:
-        """Return the number of a client, 0 for one that has none."""
-        return self._counts.get(client_id, 0)
-
-    def add(self, client_id: str, change: int) -> None:
-        """Add to the number of a client. One whose number becomes 0 is removed."""
-        before = self._counts.get(client_id, 0)
-        after = before + change
+    def move(self, client_id: str, before: int, after: int) -> None:
+        """Give a client another number than `before`."""
+        by_number = self._by_number
         if before:
-            equals = self._by_count[before]
+            equals = by_number[before]
             del equals[client_id]
             if not equals:
-                del self._by_count[before]
+                del by_number[before]
         if after:
-            self._counts[client_id] = after
-            self._by_count.setdefault(after, {})[client_id] = None
-        else:
-            self._counts.pop(client_id, None)
+            by_number.setdefault(after, {})[client_id] = None
 
     def highest(self) -> Iterator[tuple[str, int]]:
         """Yield clients with their numbers, the highest first."""
         # There are few different numbers: of n interruptions less than the square root of 2 n.
-        for count in sorted(self._by_count, reverse=True):
-            for client_id in self._by_count[count]:
-                yield client_id, count
+        for number in sorted(self._by_number, reverse=True):
+            for client_id in self._by_number[number]:
+                yield client_id, number
 
-    def lowest(self) -> str:
-        """Return the client with the lowest number; of several, the one that has had it longest."""
-        return next(iter(self._by_count[min(self._by_count)]))
+    def lowest(self, limit: int) -> list[str]:
+        """Return clients that have the lowest number, those that have had it longest first."""
+        return list(islice(self._by_number[min(self._by_number)], limit))
 
 
 class RecentCounts:
@@ -90,58 +83,70 @@ class RecentCounts:
 
     def __init__(self, limit: int = MAX_COUNTED) -> None:
         self._limit = limit
-        self._slots: dict[int, dict[Interruption, dict[str, int]]] = {}
-        self._ranked = {kind: RankedCounts() for kind in Interruption}
-        self._ended = RankedCounts()
+        # Of each client the numbers of `Counts`, by slot and in all.
+        self._slots: dict[int, dict[str, list[int]]] = {}
+        self._totals: dict[str, list[int]] = {}
+        self._rankings = [Ranking() for _ in Interruption]
+        self._by_ended = Ranking()
         self._present = 0
 
     def __len__(self) -> int:
-        return len(self._ended)
+        return len(self._totals)
 
     def count(self, client_id: str, at: float, now: float, *, takeover: bool, short: bool) -> None:
         """Count that a connection ended `at` a time, if that is recent."""
         self._expire(now)
-        slot = int(at // _SLOT_SECONDS)
-        if not self._is_recent(slot):
+        number = int(at // _SLOT_SECONDS)
+        if not self._is_recent(number):
             return
-        if client_id not in self._ended and len(self._ended) >= self._limit:
-            self.remove(self._ended.lowest())
-        kinds = [Interruption.TAKEOVER if takeover else Interruption.FLAP]
-        if short:
-            kinds.append(Interruption.SHORT_SESSION)
-        counts = self._slots.setdefault(slot, {kind: {} for kind in Interruption})
-        for kind in kinds:
-            counts[kind][client_id] = counts[kind].get(client_id, 0) + 1
-            self._change(client_id, kind, 1)
+        if len(self._totals) >= self._limit and client_id not in self._totals:
+            # Several, because to find one takes as long as to find them all.
+            for each in self._by_ended.lowest(1 + self._limit // 16):
+                self.remove(each)
+        added = [0] * len(Interruption)
+        added[_TAKEOVER if takeover else _FLAP] = 1
+        added[_SHORT_SESSION] = int(short)
+        self._add(client_id, added)
+        slot = self._slots.setdefault(number, {})
+        counts = slot.get(client_id)
+        slot[client_id] = added if counts is None else [*map(add, counts, added)]
 
     def remove(self, client_id: str) -> None:
         """Remove the counts of a client."""
-        if client_id not in self._ended:
-            return
-        for slot in self._slots.values():
-            for kind, counts in slot.items():
-                self._change(client_id, kind, -counts.pop(client_id, 0))
+        totals = self._totals.get(client_id)
+        if totals is not None:
+            self._add(client_id, [-each for each in totals])
+            for slot in self._slots.values():
+                slot.pop(client_id, None)
 
     def of(self, client_id: str, now: float) -> Counts:
         """Return the counts of a client."""
         self._expire(now)
-        return Counts(*(self._ranked[kind].get(client_id) for kind in Interruption))
+        return Counts(*self._totals.get(client_id, _NONE))
 
     def highest(self, kind: Interruption, now: float) -> Iterator[tuple[str, int]]:
         """Yield clients with their counts of a kind, the highest first."""
         self._expire(now)
-        return self._ranked[kind].highest()
+        return self._rankings[kind].highest()
 
     def most_ended(self, now: float) -> Iterator[tuple[str, int]]:
         """Yield clients with the numbers of their connections that ended, the highest first."""
         self._expire(now)
-        return self._ended.highest()
+        return self._by_ended.highest()
 
-    def _change(self, client_id: str, kind: Interruption, change: int) -> None:
-        if change:
-            self._ranked[kind].add(client_id, change)
-            if kind is not Interruption.SHORT_SESSION:
-                self._ended.add(client_id, change)
+    def _add(self, client_id: str, added: list[int]) -> None:
+        """Add to the totals of a client, which is removed when they are 0."""
+        before: Sequence[int] = self._totals.get(client_id, _NONE)
+        after = [*map(add, before, added)]
+        for kind, change in enumerate(added):
+            if change:
+                self._rankings[kind].move(client_id, before[kind], after[kind])
+        ended = after[_FLAP] + after[_TAKEOVER]
+        self._by_ended.move(client_id, before[_FLAP] + before[_TAKEOVER], ended)
+        if ended:
+            self._totals[client_id] = after
+        else:
+            del self._totals[client_id]
 
     def _is_recent(self, slot: int) -> bool:
         """Return whether a slot is in the window, or the one after it.
@@ -156,7 +161,6 @@ class RecentCounts:
         if present == self._present:
             return
         self._present = present
-        for slot in [each for each in self._slots if not self._is_recent(each)]:
-            for kind, counts in self._slots.pop(slot).items():
-                for client_id, count in counts.items():
-                    self._change(client_id, kind, -count)
+        for number in [each for each in self._slots if not self._is_recent(each)]:
+            for client_id, counts in self._slots.pop(number).items():
+                self._add(client_id, [-each for each in counts])
