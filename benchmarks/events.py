@@ -76,7 +76,9 @@ class Lives:
         return Event(f"$aws/events/presence/{kind}/{name}", json.dumps(fields).encode())
 
 
-def random_events(count: int, clients: int, seed: int = 1) -> list[Event]:
+def random_events(
+    count: int, clients: int, seed: int = 1, timestamp: int | None = None
+) -> list[Event]:
     """Events of clients at random, each of which connects and disconnects in turns."""
     random = Random(seed)
-    return list(Lives(seed).turn(random.randrange(clients) for _ in range(count)))
+    return list(Lives(seed, timestamp).turn(random.randrange(clients) for _ in range(count)))

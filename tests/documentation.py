@@ -5,7 +5,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [
-    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "config/aws/README.md"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "config/aws/README.md"),
     *(str(page.relative_to(PROJECT)) for page in sorted((PROJECT / "docs").rglob("*.md"))),
 ]
 

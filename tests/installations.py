@@ -11,7 +11,7 @@ from machines import Machine
 WORK = PROJECT / "build" / "system"
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "procps", "curl", "make"),
-    *("python3", "python3-venv", "mosquitto", "mosquitto-clients"),
+    *("python3", "python3-venv", "mosquitto", "mosquitto-clients", "softhsm2", "openssl"),
 )
 SOURCE, WHEELS = "/mnt/source", "/mnt/wheels"
 # In the home of root, as an administrator has it; the service can read nothing there.

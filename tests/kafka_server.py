@@ -69,7 +69,8 @@ class Kafka(JavaServer):
     are two more, whose clients may do what `allow` has granted them: `tls_bootstrap` demands client
     certificates, and a client's user is the common name of its certificate; `sasl_bootstrap` speaks
     TLS and takes the passwords of `users` by PLAIN and SCRAM-SHA-512, and OAUTHBEARER tokens that
-    are unsigned JWTs. `settings` are more of its server.properties.
+    are unsigned JWTs. `settings` are more of its server.properties. Its program is that of `jars`
+    in build/: `kafka`, or `kafka-3.9` and `kafka-3.6`, which lack the protocol `consumer`.
     """
 
     def __init__(
@@ -80,9 +81,11 @@ class Kafka(JavaServer):
         users: Mapping[str, str] | None = None,
         settings: Mapping[str, str] | None = None,
         heap: str = "384m",
+        jars: str = "kafka",
     ) -> None:
         self.port, self.tls_port, self.sasl_port = free_port(), free_port(), free_port()
         self._users = users or {}
+        self._jars = jars
         controller = free_port()
         listeners = {"PLAINTEXT": self.port}
         if certificates:
@@ -91,7 +94,7 @@ class Kafka(JavaServer):
         properties = {
             **_SETTINGS,
             "log.dirs": str(directory / "data"),
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "listeners": _addresses({**listeners, "CONTROLLER": controller}),
             "advertised.listeners": _addresses(listeners),
             "listener.security.protocol.map": ",".join(
@@ -102,7 +105,7 @@ class Kafka(JavaServer):
         }
         self._config.write_text("".join(f"{key}={text}\n" for key, text in properties.items()))
         super().__init__(
-            "kafka",
+            jars,
             directory,
             ["kafka.Kafka", str(self._config)],
             ready="Kafka Server started",
@@ -136,9 +139,9 @@ class Kafka(JavaServer):
             f"--add-scram=SCRAM-SHA-512=[name={name},password={password}]"
             for name, password in self._users.items()
         ]
-        command = ["kafka.tools.StorageTool", "format", "--standalone", f"--config={self._config}"]
+        command = ["kafka.tools.StorageTool", "format", f"--config={self._config}"]
         subprocess.run(
-            [*need_java("kafka"), *command, f"--cluster-id={_CLUSTER_ID}", *scram],
+            [*need_java(self._jars), *command, f"--cluster-id={_CLUSTER_ID}", *scram],
             check=True,
             capture_output=True,
         )

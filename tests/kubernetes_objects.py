@@ -4,12 +4,16 @@ import functools
 import os
 from typing import Any
 
+import kubernetes_validate
 import yaml
 
 from brokers import missing
 from debian import PROJECT, call
 
 KUBERNETES = PROJECT / "config" / "kubernetes"
+SCHEMAS = ("1.29", "1.33", kubernetes_validate.latest_version())
+"""The versions of Kubernetes whose schemas the objects are checked with."""
+
 _KUBECTL = PROJECT / "build" / "kubectl" / "kubectl" / "kubectl"
 
 

@@ -9,12 +9,14 @@ import pytest
 import yaml
 
 from debian import PROJECT
-from documentation import blocks
-from kubernetes_objects import KUBERNETES, container, environment, only, pod, rendered
+from documentation import blocks, prose
+from kubernetes_objects import KUBERNETES, SCHEMAS, container, environment, only, pod, rendered
+from presenced import __version__
 from presenced.settings import Settings, load_settings
 from prometheus_rule import prometheus_rule
 
 KINDS = ("single", "pair", "kafka")
+PAGE = "docs/how-to/run-on-kubernetes.md"
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 MONITOR: dict[str, Any] = yaml.safe_load(
     (KUBERNETES / "monitoring" / "podmonitor.yaml").read_text()
@@ -29,7 +31,7 @@ def settings(kind: str, pod_name: str, directory: Path) -> Settings:
     return load_settings(file, environ=environment(kind, pod_name))
 
 
-@pytest.mark.parametrize("version", ["1.29", "1.33", kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("version", SCHEMAS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_kubernetes_takes_it(kind: str, version: str) -> None:
     found = rendered(kind)
@@ -39,6 +41,13 @@ def test_kubernetes_takes_it(kind: str, version: str) -> None:
     }
     for each in found:
         kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_the_image_is_that_of_this_version() -> None:
+    assert container("single")["image"] == f"presenced:{__version__}"
+    tags = re.findall(r"newTag: ([^}]+)}", "".join(blocks(PAGE, "yaml")))
+    assert tags == [__version__]
+    assert f"names it `presenced:{__version__}`" in prose(PAGE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -111,7 +120,7 @@ def test_a_worker_is_named_after_its_pod_and_finds_its_files(tmp_path: Path) -> 
 
 
 def test_the_documented_secrets_are_those_that_are_mounted() -> None:
-    text = "\n".join(blocks("docs/how-to/run-on-kubernetes.md", "sh"))
+    text = "\n".join(blocks(PAGE, "sh"))
     created = dict(re.findall(r"create secret generic (\S+)((?:\s*\\\n[^\\\n]*)+)", text))
     mounted = {
         volume["secret"]["secretName"]

@@ -32,20 +32,28 @@ class Drained(NamedTuple):
 def measure(bench: Bench) -> list[Figure]:
     """Events a second, and processor time an event."""
     log.configure("error", "json")
-    events = random_events(EVENTS, CLIENTS)
-    drained: dict[str, list[Drained]] = {name: [] for name in ("one", "two", "api", "bare")}
+    # All of them have arrived before the first worker starts: none is dated ahead of the clock.
+    first = time.time() - EVENTS / EVENTS_A_SECOND
+    events = random_events(EVENTS, CLIENTS, timestamp=round(first * 1000))
+    drained: dict[str, list[Drained]] = {
+        name: [] for name in ("one", "shared", "two", "api", "bare")
+    }
 
-    def rate(name: str, *make: Callable[[Path, KafkaBroker], Worker]) -> float:
-        drained[name].append(_drain(bench.directory, events, make))
-        return drained[name][-1].rate
+    def rate(
+        name: str, *make: Callable[[Path, KafkaBroker], Worker], broker_apart: bool = True
+    ) -> float:
+        drain = _drain(bench.directory, events, first, make, broker_apart=broker_apart)
+        drained[name].append(drain)
+        return drain.rate
 
     results = take_turns(
         bench.runs,
         {
-            "apply": lambda: apply(events),
+            "apply": lambda: apply(events, first),
             "one": lambda: rate("one", _worker),
             "bare": lambda: rate("bare", BareWorker),
-            "two": lambda: rate("two", _worker, _second_worker),
+            "shared": lambda: rate("shared", _worker, broker_apart=False),
+            "two": lambda: rate("two", _worker, _second_worker, broker_apart=False),
             "api": lambda: rate("api", _worker_with_api),
         },
     )
@@ -82,13 +90,21 @@ def measure(bench: Bench) -> list[Figure]:
             cost["one"],
         ),
         Figure(
-            f"events of two workers, on {len(_cores())} cores with the broker",
+            "events of two workers and the broker on two cores",
             "1/s",
             results["two"],
-            "one worker",
-            results["one"],
+            "one worker and the broker on one core",
+            results["shared"],
             more_is_better=True,
             at_least=1.7,
+        ),
+        Figure(
+            "events of two workers and the broker on two cores",
+            "1/s",
+            results["two"],
+            "one worker on a core, the broker on the other",
+            results["one"],
+            more_is_better=True,
         ),
         Figure(
             "processor time an event of two workers", "µs", cost["two"], "one worker", cost["one"]
@@ -118,12 +134,16 @@ def _worker_with_api(directory: Path, broker: KafkaBroker) -> KafkaWorker:
 def _drain(
     directory: Path,
     events: Sequence[Event],
+    first: float,
     make: Sequence[Callable[[Path, KafkaBroker], Worker]],
+    *,
+    broker_apart: bool,
 ) -> Drained:
     """Have workers apply and commit a backlog, each on a core of its own.
 
-    They have joined before, and are stopped while it is written, so that neither their start nor
-    the load generator is in the figures.
+    The broker has the other cores, or, unless it is `broker_apart`, the same. The workers have
+    joined before, and are stopped while the backlog is written, so that neither their start nor the
+    load generator is in the figures.
     """
     with ExitStack() as stack:
         broker = stack.enter_context(KafkaBroker(directory))
@@ -135,9 +155,9 @@ def _drain(
             worker.wait_for_partitions(PARTITIONS // len(workers))
             worker.signal(signal.SIGSTOP)
             worker.run_on(cores)
-        _produce(broker, events)
-        if len(workers) == 1:
-            broker.run_on(set(_cores()) - set(_shares(1)[0]) or _cores())
+        _produce(broker, events, first)
+        taken = {core for cores in _shares(len(workers)) for core in cores}
+        broker.run_on(set(_cores()) - taken or _cores() if broker_apart else taken)
         return _resume(broker, workers, len(events))
 
 
@@ -155,9 +175,8 @@ def _resume(broker: KafkaBroker, workers: Sequence[Worker], events: int) -> Drai
     )
 
 
-def _produce(broker: KafkaBroker, events: Sequence[Event]) -> None:
-    """Write events with the times at which the row `apply` has them arrive, up to now."""
-    first = time.time() - len(events) / EVENTS_A_SECOND
+def _produce(broker: KafkaBroker, events: Sequence[Event], first: float) -> None:
+    """Write events with the times at which the row `apply` has them arrive."""
     broker.produce(
         record(event, round((first + number / EVENTS_A_SECOND) * 1000))
         for number, event in enumerate(events)

@@ -1,3 +1,3 @@
 """Presence of an AWS IoT Core fleet as Prometheus metrics."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -48,6 +48,11 @@ def add_demo(commands: Any) -> None:
     parser.add_argument("--cold", action="store_true", help=text)
     text = "event messages that the broker loses (default 0%%, or 15%% with --cold)"
     add_option(parser, "--drop-events", "PERCENT", text, _share)
+    text = (
+        "a broker without AWS's events: devices publish retained whether they are online, and leave"
+        " Last Wills"
+    )
+    parser.add_argument("--status", action="store_true", help=text)
     _add_seed(parser)
 
 

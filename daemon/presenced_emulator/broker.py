@@ -119,7 +119,7 @@ class EmulatedBroker:
         if self._message_limit is not None:
             plugins[_path(MessageLimitPlugin)] = {"rate": self._message_limit}
         listeners = {LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)}
-        self._amqtt = Broker(BrokerConfig(listeners=listeners, plugins=plugins))
+        self._amqtt = _Broker(BrokerConfig(listeners=listeners, plugins=plugins))
         await self._amqtt.start()
         self._server = await asyncio.start_server(
             self._serve,
@@ -222,6 +222,20 @@ class EmulatedBroker:
 
     async def _broadcast(self, topic: str, payload: bytes) -> None:
         await self._amqtt.internal_message_broadcast(topic, payload)
+
+
+class _Broker(Broker):
+    """amqtt without a fault of 0.12: a client got what is retained for others' subscriptions.
+
+    It got all of that at each connect: in a fleet, the status of every other device.
+    """
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        subscribers = self.subscriptions.get(subscription[0], ())
+        if any(subscriber is session for subscriber, _ in subscribers):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
 
 
 def _path(plugin: type) -> str:

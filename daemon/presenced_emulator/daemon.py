@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Never, Self
 
@@ -37,14 +37,14 @@ mqtt:
     cert: {cert}
     key: {key}
     ca: {ca}
-  connections:
-    - ["$aws/events/#"]
+  connections: {connections}
   qos: 1
   keep_alive: 30s
   session_expiry: 0s
 presence:
   offline_delay: {offline_delay:g}s
   timestamp_accuracy: 2s    # event times of the embedded broker are wrong by up to 1 s
+  status_topics: {status_topics}
 metrics:
   listen: {listen}
   thing_attributes: {attributes}
@@ -59,12 +59,14 @@ def configuration(
     port: int,
     listen: str,
     sections: Mapping[str, Mapping[str, object]] | None = None,
+    status_topics: Sequence[Mapping[str, str]] = (),
 ) -> str:
     """Return the file's text for a broker on this port and metrics on this address.
 
-    `sections` are added to those that every demo needs.
+    `sections` are added to those that every demo needs. With `status_topics` the daemon subscribes
+    to these instead of AWS's events.
     """
-    values: dict[str, str | tuple[str, ...]] = {
+    values: dict[str, object] = {
         "endpoint": HOST,
         "client_id": CLIENT_ID,
         "cert": str(certificates.daemon.cert),
@@ -72,6 +74,8 @@ def configuration(
         "ca": str(certificates.daemon.ca),
         "listen": listen,
         "attributes": ATTRIBUTES,
+        "connections": [[] if status_topics else ["$aws/events/#"]],
+        "status_topics": status_topics,
     }
     # JSON is YAML, whatever characters a path holds.
     quoted = {name: json.dumps(value) for name, value in values.items()}

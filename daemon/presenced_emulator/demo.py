@@ -9,8 +9,10 @@ from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from presenced.commands.output import DONE, counted, print_line
+from presenced.settings import Problem, SettingsError
 from presenced.settings.values import parse_listen
 from presenced.system.loop import race, stop_signals
 from presenced_emulator.aws.account import EmulatedAccount, RoleAlias
@@ -21,7 +23,7 @@ from presenced_emulator.certificates import HOST, Certificates, issue
 from presenced_emulator.clients import KEEP_ALIVE, Server, run_fleet
 from presenced_emulator.daemon import CLIENT_ID, DaemonProcess, DemoError, configuration, url_of
 from presenced_emulator.delivery import DeliveryModel
-from presenced_emulator.devices import KINDS, thing_name
+from presenced_emulator.devices import KINDS, OFFLINE, ONLINE, STATUS_FILTER, thing_name
 from presenced_emulator.fleet import FleetLife, FleetPlan
 from presenced_emulator.limits import check_devices, machine_limits
 from presenced_emulator.peer import KEEP_ALIVE_FACTOR
@@ -36,6 +38,12 @@ INDEX_LAG = (0.2, 1.5)
 COLD_DEVICES, COLD_DROP_EVENTS = 200, 0.15
 COLD_FLAPS = 0.7
 DEVICES, DROP_EVENTS = 50, 0.0
+STATUS_TOPIC = {
+    "filter": STATUS_FILTER,
+    "client_id": "{1}",
+    "online": ONLINE.decode(),
+    "offline": OFFLINE.decode(),
+}
 LEGEND = (
     "Pending: disconnected within the offline delay of 5 s. In flight: a connect or disconnect is"
     " not delivered yet."
@@ -44,13 +52,20 @@ LOSSES_LEGEND = (
     "{drop_events:.0%} of the events are lost. A device that is disconnected for less than the"
     " offline delay counts as online on both sides."
 )
+STATUS_LEGEND = (
+    "The broker publishes no event messages. Each device publishes whether it is online, retained,"
+    " to devices/ID/status, and has a Last Will."
+)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the demo for `options.duration` seconds, or with None until a signal.
 
-    Raises DemoError, and SettingsError if the machine cannot run the devices.
+    Raises DemoError, and SettingsError for options that exclude each other or if the machine cannot
+    run the devices.
     """
+    if options.status:
+        _check_status_options(options)
     if options.devices is None:
         options.devices = COLD_DEVICES if options.cold else DEVICES
     if options.drop_events is None:
@@ -70,17 +85,19 @@ async def _run(options: argparse.Namespace, directory: Path) -> None:
     devices, seed, listen = options.devices, options.seed, options.listen
     certificates = issue(directory)
     url = url_of(parse_listen(listen))
-    delivery = DeliveryModel(loss_rate=options.drop_events)
+    delivery = DeliveryModel(loss_rate=1.0 if options.status else options.drop_events)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(
             EmulatedBroker(certificates, seed=seed, delivery=delivery)
         )
-        aws = await stack.enter_async_context(_aws_of(broker, certificates, seed))
         config = directory / "presenced.yaml"
-        sections = _sections(aws)
-        config.write_text(
-            configuration(certificates, port=broker.port, listen=listen, sections=sections)
-        )
+        settings: dict[str, Any]
+        if options.status:
+            settings = {"status_topics": [STATUS_TOPIC]}
+        else:
+            aws = await stack.enter_async_context(_aws_of(broker, certificates, seed))
+            settings = {"sections": _sections(aws)}
+        config.write_text(configuration(certificates, port=broker.port, listen=listen, **settings))
         print_line(f"Configuration: {config}")
         print_line(f"Console:       {url}/")
         print_line(f"Metrics:       {url}/metrics")
@@ -90,6 +107,8 @@ async def _run(options: argparse.Namespace, directory: Path) -> None:
         print_line(LEGEND)
         if options.drop_events:
             print_line(LOSSES_LEGEND.format(drop_events=options.drop_events))
+        if options.status:
+            print_line(STATUS_LEGEND)
         daemon = DaemonProcess(config, url)
         plan = _plan(options)
         begin = asyncio.Event()
@@ -100,9 +119,25 @@ async def _run(options: argparse.Namespace, directory: Path) -> None:
                 Server(HOST, broker.port, certificates.devices),
                 pause_at=plan.first_connect(devices) if options.cold else 0.0,
                 resume=begin,
+                reports_status=options.status,
             ),
             _run_daemon(options, broker, daemon, begin),
         )
+
+
+def _check_status_options(options: argparse.Namespace) -> None:
+    """Raise SettingsError for options that are about AWS."""
+    refused = {
+        "--cold": (options.cold, "without AWS there is no record of the fleet to ask for"),
+        "--drop-events": (options.drop_events is not None, "the broker publishes no events"),
+    }
+    problems = [
+        Problem(key=key, message=f"cannot be used with --status: {reason}")
+        for key, (is_given, reason) in refused.items()
+        if is_given
+    ]
+    if problems:
+        raise SettingsError(problems)
 
 
 def _aws_of(broker: EmulatedBroker, certificates: Certificates, seed: int) -> AwsServer:
@@ -137,12 +172,15 @@ def _plan(options: argparse.Namespace) -> FleetPlan:
     not seen it connect, it learns of the device by its next event only. A cold start has none. Its
     devices flap and are taken over, but none stays away: if its disconnect were lost, the daemon
     would learn of it by the next snapshot, hours later. So it would of changes of the registry.
+
+    Devices that report their status have no registry, and their client ID is one topic level.
     """
-    kinds = [kind for kind in KINDS if not options.cold or thing_name(kind) == kind]
+    usual = not (options.cold or options.status)
+    kinds = [kind for kind in KINDS if usual or thing_name(kind) == kind]
     return FleetPlan(
         devices=options.devices,
         seed=options.seed,
-        changes=not options.cold,
+        changes=usual,
         flaps=COLD_FLAPS if options.cold else None,
         takeovers=1 - COLD_FLAPS if options.cold else None,
         silence=KEEP_ALIVE * KEEP_ALIVE_FACTOR,
@@ -159,8 +197,11 @@ async def _run_daemon(
 ) -> None:
     """Start the daemon, set `begin` for the fleet to go on, and compare daemon and broker.
 
-    Unless the start is cold, no device connects before: AWS repeats no event.
+    Unless the start is cold or statuses are retained, no device connects before: AWS repeats no
+    event.
     """
+    if options.status:
+        begin.set()
     if options.cold:
         await _all_connected(broker, options.devices)
     async with daemon:
@@ -231,7 +272,8 @@ async def _compare(
     finally:
         if samples:
             total = f"of {counted(samples, 'sample')}"
-            print_line(f"presence by thing type and group was right in {right_parts} {total}")
+            if not options.status:
+                print_line(f"presence by thing type and group was right in {right_parts} {total}")
             print_line(f"presenced and the broker agreed in {agreements} {total}")
 
 

@@ -11,6 +11,10 @@ from typing import NamedTuple
 
 from presenced_emulator.lifecycle import DisconnectReason
 
+STATUS_FILTER = "devices/+/status"
+ONLINE, OFFLINE = b"online", b"offline"
+"""What a device that reports its status publishes, and its Last Will."""
+
 MEAN_DURATION = 30.0
 SHORTEST_DURATION = 0.5
 
@@ -81,6 +85,11 @@ def kind_of(client_id: str) -> Kind:
 def thing_name(client_id: str) -> str:
     """Return the name of a device's thing: the client ID without `/`, which AWS does not allow."""
     return client_id.replace("/", "-")
+
+
+def status_topic(client_id: str) -> str:
+    """Return the topic on which a device reports its status."""
+    return STATUS_FILTER.replace("+", client_id)
 
 
 def plan_connections(

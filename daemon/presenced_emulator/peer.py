@@ -5,6 +5,7 @@ import hashlib
 
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 
+from presenced.system.loop import abort_transport
 from presenced_emulator.lifecycle import Connection, DisconnectReason
 
 # A silent client is disconnected after this many keep-alive times (MQTT 3.1.1 section 3.1.2.10).
@@ -76,7 +77,7 @@ class Peer(StreamReaderAdapter):
         """End the connection at once, for this reason unless it has ended already."""
         if not self._closed.is_set():
             self.ending(reason)
-        self._writer.transport.abort()
+        abort_transport(self._writer.transport)
         self._closed.set()
 
     async def abandoned(self) -> None:

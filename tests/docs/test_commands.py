@@ -30,6 +30,9 @@ RUN = {
     "docs/how-to/install-the-debian-package.md": {
         "tests/system/test_deb.py": ["make deb", "apt install", "apt remove"],
     },
+    "docs/how-to/keep-the-key-in-hardware.md": {
+        "tests/system/test_systemd_hardware_key.py": ["install -D"],
+    },
     "docs/how-to/recordings.md": {
         "tests/test_recordings_docs.py": [
             "presenced record --config presenced.yaml --duration 5s fleet.jsonl",
@@ -112,10 +115,6 @@ NOT_RUN = {
         ("docs/how-to/scale-out.md", words): "needs a cluster; tests/streams does the same"
         for words in ("presenced kafka create-topics", "sqlite3 -readonly")
     },
-    (
-        "docs/how-to/keep-the-key-in-hardware.md",
-        "install -D",
-    ): "needs a TPM; tests/test_units.py verifies the drop-in",
     (
         "docs/how-to/recordings.md",
         "presenced record --config presenced.yaml --start",

@@ -95,6 +95,18 @@ def stage(certificates: Certificates) -> Callable[[], Any]:
 
 
 @pytest.fixture
+def watcher(certificates: Certificates) -> Callable[..., aiomqtt.Client]:
+    """Makes clients of a stage's broker."""
+
+    def client(on: Stage, name: str = "watcher") -> aiomqtt.Client:
+        return aiomqtt.Client(
+            "localhost", on.broker.port, identifier=name, tls_context=certificates.devices
+        )
+
+    return client
+
+
+@pytest.fixture
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])

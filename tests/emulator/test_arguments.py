@@ -21,6 +21,7 @@ def test_defaults() -> None:
         "listen": "127.0.0.1:9883",
         "cold": False,
         "drop_events": None,
+        "status": False,
     }
 
 
@@ -37,6 +38,7 @@ def test_all() -> None:
     assert (options.devices, options.listen, options.seed) == (7, ":9000", 3)
     options = parse("--cold", "--drop-events", "15%")
     assert (options.cold, options.drop_events) == (True, 0.15)
+    assert parse("--status").status
 
 
 @pytest.mark.parametrize(

@@ -254,3 +254,19 @@ def test_stop_drops_clients_and_leaves_no_task(certificates: Certificates) -> No
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(scenario())
+
+
+def test_what_is_retained_is_sent_to_its_subscribers_only(
+    stage: OpenStage, watcher: Callable[..., aiomqtt.Client]
+) -> None:
+    async def scenario() -> None:
+        async with stage() as on, watcher(on) as first, asyncio.timeout(20):
+            await first.subscribe("devices/+/status", qos=1)
+            await first.publish("devices/a/status", "online", qos=1, retain=True)
+            assert (await anext(aiter(first.messages))).payload == b"online"
+            async with watcher(on, "second") as second:
+                await second.subscribe("other", qos=1)
+                await first.publish("other", "hello", qos=1)
+                assert (await anext(aiter(second.messages))).payload == b"hello"
+
+    asyncio.run(scenario())

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from presenced_emulator.clients import DeviceClient, run_fleet
-from presenced_emulator.devices import Ending, client_ids, thing_name
+from presenced_emulator.devices import (
+    OFFLINE,
+    ONLINE,
+    STATUS_FILTER,
+    Ending,
+    client_ids,
+    status_topic,
+    thing_name,
+)
 from presenced_emulator.fleet import Connect, Disconnect, FleetLife, FleetPlan, Remove
 from presenced_emulator.lifecycle import TIMESTAMP_ERROR_MS, DisconnectReason
 
@@ -65,6 +73,33 @@ def test_a_second_connect_takes_over(stage: OpenStage) -> None:
             assert ended["disconnectReason"] == "DUPLICATE_CLIENTID"
             assert on.connected == {SENSOR}
             await stopped(running)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "then",
+    [*((Disconnect(SENSOR, ending), Connect(SENSOR)) for ending in REASONS), (Connect(SENSOR),)],
+    ids=[*(ending.name for ending in REASONS), "TAKEOVER"],
+)
+def test_a_device_reports_its_status(
+    stage: OpenStage, watcher: OpenStage, then: tuple[Connect | Disconnect, ...]
+) -> None:
+    async def scenario() -> None:
+        async with stage() as on, watcher(on) as client, asyncio.timeout(20):
+            await client.subscribe(STATUS_FILTER, qos=1)
+            messages = aiter(client.messages)
+            device = DeviceClient(SENSOR, on.devices, keep_alive=1, reports_status=True)
+            running = asyncio.create_task(device.run())
+            for step in (Connect(SENSOR), *then):
+                device.perform(step)
+            statuses = [(await anext(messages)).payload for _ in range(3)]
+            assert statuses == [ONLINE, OFFLINE, ONLINE]
+            await stopped(running)
+            assert (await anext(messages)).payload == OFFLINE
+            await client.subscribe(status_topic(SENSOR), qos=1)
+            kept = await anext(messages)
+            assert (kept.payload, kept.retain, kept.qos) == (OFFLINE, True, 1)
 
     asyncio.run(scenario())
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from presenced.cli import main
 from presenced_emulator import daemon, demo
 from presenced_emulator.daemon import DemoError
 
@@ -27,7 +28,17 @@ def perform(port: int, script: str = "", *, say: Callable[[str], None] = print) 
         patch.setattr(demo, "print_line", say)
         patch.setattr(daemon, "COMMAND", (sys.executable, "-c", script))
         options = {"devices": 3, "duration": None, "seed": 1, "listen": f"127.0.0.1:{port}"}
-        demo.run(argparse.Namespace(**options, cold=False, drop_events=0.0))
+        demo.run(argparse.Namespace(**options, cold=False, drop_events=0.0, status=False))
+
+
+def test_options_about_aws_exclude_a_fleet_without_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for arguments in (["--cold"], ["--drop-events", "0%"]):
+        assert main(["demo", "--status", *arguments]) == 2
+        assert f"presenced: {arguments[0]}: cannot be used with --status: " in (
+            capsys.readouterr().err
+        )
 
 
 def test_daemon_that_ends_is_reported(

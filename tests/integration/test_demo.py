@@ -134,6 +134,41 @@ def test_cold_start_with_losses(port: int, tmp_path: Path) -> None:
     assert_nothing_left(port, tmp_path)
 
 
+def test_a_fleet_without_events(port: int, tmp_path: Path) -> None:
+    """Devices that connect before the daemon are known by what they retain."""
+
+    async def scenario() -> tuple[str, str]:
+        options = ("--status", "--devices", "40", "--duration", "20s")
+        async with demo(port, tmp_path, *options) as process:
+            url = (await line_with(process, "Metrics:")).split()[1]
+            await line_with(process, "| broker: connected")
+            scrapes = asyncio.create_task(last_scrape(url))
+            out, err = await process.communicate()
+            assert process.returncode == 0, err.decode()
+            assert err == b""
+            return out.decode(), await scrapes
+
+    out, metrics = asyncio.run(scenario())
+    agreed = re.search(r"presenced and the broker agreed in (\d+) of (\d+) samples", out)
+    assert agreed is not None, out
+    assert agreed[1] == agreed[2], out
+    assert int(agreed[2]) >= 5
+    assert "thing type" not in out
+    values = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+    }
+    assert values["iot_clients_adopted_total", "online"] > 0
+    assert values["iot_events_total", "status", "online"] >= 40
+    assert values["iot_events_total", "status", "offline"] > 0
+    assert values["iot_client_transitions_total", "offline"] > 0
+    assert values["iot_client_flaps_suppressed_total",] > 0
+    assert values.get(("iot_events_total", "presence", "connected"), 0) == 0
+    assert values["iot_clients_unverified",] == 0
+    assert_nothing_left(port, tmp_path)
+
+
 async def last_scrape(url: str) -> str:
     """The metrics just before the daemon ends."""
     text = ""

@@ -153,3 +153,5 @@ def test_promtool_and_both_formats(
         openmetrics = gzip.decompress(answer.read()).decode()
     assert openmetrics.endswith("# EOF\n")
     assert openmetrics.count("# EOF") == 1
+    # Prometheus would store them as series.
+    assert "_created" not in text + openmetrics

@@ -3,10 +3,12 @@
 import asyncio
 import os
 import signal
+import ssl
 
 import pytest
 
-from presenced.system.loop import race, stop_signals
+from certificates import Certificates
+from presenced.system.loop import abort_transport, race, stop_signals
 
 
 def test_race_ends_with_the_first_and_cancels_the_others() -> None:
@@ -75,5 +77,29 @@ def test_signals_set_the_event(number: signal.Signals) -> None:
                 await stop.wait()
             os.kill(os.getpid(), number)  # a second one does no harm
             await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+
+
+def test_a_tls_connection_that_was_closed_twice_is_aborted(certificates: Certificates) -> None:
+    """Fails with a plain `abort` on Python 3.11.2."""
+
+    async def scenario() -> None:
+        accepted = asyncio.get_running_loop().create_future()
+        server_tls, tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+        server_tls.load_cert_chain(certificates.server_cert, certificates.server_key)
+        tls.load_verify_locations(certificates.ca)
+        server = await asyncio.start_server(
+            lambda _, writer: accepted.set_result(writer), "localhost", 0, ssl=server_tls
+        )
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("localhost", port, ssl=tls)
+        transport = (await accepted).transport
+        transport.close()
+        transport.close()
+        abort_transport(transport)
+        assert await reader.read() == b""
+        writer.close()
+        server.close()
 
     asyncio.run(scenario())

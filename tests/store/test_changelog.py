@@ -1,5 +1,6 @@
 """A partition's fleet as records of a compacted topic, restored as it was written."""
 
+import json
 from collections.abc import Callable
 from random import Random
 
@@ -225,6 +226,11 @@ def test_a_row_of_a_newer_presenced_is_read_without_its_new_columns() -> None:
     assert life.process.damaged == 0
 
 
+def client_record(client_id: str, extra: str) -> bytes:
+    row = (client_id, "online", 1.0, 1.0, None, None, 1, 1000, 0, None, None, 0, 0, extra, None)
+    return json.dumps(row).encode()
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -236,6 +242,12 @@ def test_a_row_of_a_newer_presenced_is_read_without_its_new_columns() -> None:
         (b'["counted_disconnects",3]', b'"x"'),
         (b'["counted_disconnects","x"]', b"[1]"),
         (b'["arrivals","a"]', b'"x"'),
+        (b'["clients","b"]', client_record("b", "no object")),
+        (b'["clients","b"]', client_record("b", '{"awaited":[["x"]]}')),
+        (b'["meta","gaps"]', b'["gaps","many"]'),
+        (b'["meta","lived"]', b'["lived","nan"]'),
+        (b'["things","t"]', b'["t",null,null,null,0,-1,null,"{",null,null]'),
+        (b'["thing_groups","g"]', b'["g",null,null,null,0,-1,null,"[1]",null]'),
     ],
 )
 def test_records_of_others_are_counted_and_survived(record: Record) -> None:

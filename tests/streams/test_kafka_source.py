@@ -64,7 +64,7 @@ class Site:
         settings = kafka_settings(
             kafka=self.section,
             presence={"offline_delay": "5s"},
-            aws={"region": "eu-west-1"},
+            aws={"region": "eu-west-1", "data_url": "https://127.0.0.1:1"},
             **sections,
         )
         fleets = Fleets(settings, self.partitions, clocks)

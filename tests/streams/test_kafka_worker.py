@@ -359,11 +359,19 @@ def test_the_lease_is_no_longer_than_the_session_of_the_group(group: Group) -> N
     assert worker.ask()["lease"] == 30
 
 
+@pytest.mark.parametrize(
+    "broker",
+    [
+        {"settings": {"group.coordinator.rebalance.protocols": "classic"}},
+        {"jars": "kafka-3.9"},
+        {"jars": "kafka-3.6"},
+    ],
+    ids=["told not to use it", "3.9", "3.6"],
+)
 def test_brokers_without_the_new_protocol_get_the_classic_one(
-    kafka_of: Any, tmp_path: Path
+    kafka_of: Any, tmp_path: Path, broker: dict[str, Any]
 ) -> None:
-    settings = {"group.coordinator.rebalance.protocols": "classic"}
-    group = Group(kafka_of(settings=settings), tmp_path)
+    group = Group(kafka_of(**broker), tmp_path)
     try:
         first = group.start()
         until(all_shown(first), "all partitions shown", 40)

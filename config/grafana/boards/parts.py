@@ -62,12 +62,17 @@ _LEGEND = (
     .placement(common.LegendPlacement.BOTTOM)
     .show_legend(show_legend=True)
 )
+# Keys of interval variables, which the SDK writes into variables of all types.
+_OF_INTERVALS = ("auto", "auto_min", "auto_count")
 _LAST = building.ReduceDataOptions().calcs(["lastNotNull"])
 
 
 def as_json(made: Dashboard) -> str:
     """Return the JSON of a dashboard, with the panel and query IDs that Grafana requires."""
     document = json.loads(JSONEncoder().encode(made))
+    for variable in document["templating"]["list"]:
+        for key in _OF_INTERVALS:
+            variable.pop(key, None)
     for number, panel in enumerate(document["panels"], start=1):
         panel["id"] = number
         for letter, asked in zip(ascii_uppercase, panel.get("targets", ()), strict=False):

@@ -19,6 +19,7 @@ import msgspec
 from presenced.presence import State
 from presenced.presence.disconnects import CountedDisconnects
 from presenced.store.changes import Changes
+from presenced.store.records import check_texts
 from presenced.store.schema import TABLES, ClientRow, DisconnectRow, Table
 
 BLOCK = 64
@@ -184,13 +185,17 @@ class RecordReader:
         decode = msgspec.json.Decoder(value_type).decode
         for key, value in self._tables.get(name.encode(), {}).items():
             try:
-                yield key, decode(value)
+                row = decode(value)
             except msgspec.MsgspecError:
                 row = _row_of_newer_version(value, value_type)
-                if row is None:
-                    self.damaged += 1
-                else:
-                    yield key, row
+            try:
+                check_texts(row)
+            except ValueError:
+                row = None
+            if row is None:
+                self.damaged += 1
+            else:
+                yield key, row
 
 
 def _arrival_key(client_key: bytes) -> bytes:

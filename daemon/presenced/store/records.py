@@ -210,6 +210,21 @@ def restored_object(
     return item
 
 
+def check_texts(row: tuple[Any, ...]) -> None:
+    """Raise ValueError for a row with texts that presenced never wrote; its columns are right."""
+    if isinstance(row, ClientRow):
+        if row.extra is not None:
+            _EXTRA.decode(row.extra)
+    elif isinstance(row, MetaRow):
+        Notes.of([row])
+    elif isinstance(row, ThingRow):
+        restored_object(Thing(row.name), row)
+    elif isinstance(row, ThingGroupRow):
+        restored_object(ThingGroup(row.name), row)
+    elif isinstance(row, ThingTypeRow):
+        restored_object(ThingType(row.name), row)
+
+
 def _column(value: Any) -> str | int | None:
     """Return the value of a column: text unchanged, flags as 0 or 1, everything else as JSON."""
     if value is None or isinstance(value, str):

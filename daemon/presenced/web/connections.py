@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, cast
 from aiohttp import hdrs, web
 
 from presenced.system.log import ThrottledLogger, get_logger, stack_of
+from presenced.system.loop import abort_transport
 from presenced.web.limits import limit_key
 from presenced.web.tls import handshake_hint
 
@@ -110,7 +111,7 @@ class Connection(web.RequestHandler):
     def abort(self) -> None:
         """Close the connection without waiting for the client to read what is left."""
         if self._channel is not None:
-            self._channel.abort()
+            abort_transport(self._channel)
 
     def begin_answer(self) -> None:
         """Wait for nothing: a handler works on the answer."""

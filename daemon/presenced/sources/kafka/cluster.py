@@ -53,7 +53,13 @@ _NO_COORDINATOR_YET = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
-_NO_GROUP_SETTINGS = (KafkaError.INVALID_REQUEST, KafkaError.UNSUPPORTED_VERSION)
+# Brokers that do not know this kind of resource answer for an unknown one, which librdkafka cannot
+# parse (Kafka 2.5), or refuse the request (3.9).
+_NO_GROUP_SETTINGS = (
+    KafkaError.INVALID_REQUEST,
+    KafkaError.UNSUPPORTED_VERSION,
+    KafkaError._BAD_MSG,  # noqa: SLF001 - the public name of a local error
+)
 _SESSION = ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms")
 _MEMBER = "doctor"
 

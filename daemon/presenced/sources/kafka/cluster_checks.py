@@ -8,6 +8,7 @@ from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.cluster import Cluster, GroupSession
 from presenced.sources.kafka.faults import Cause, KafkaFault, KafkaFaultError
 from presenced.sources.kafka.topics import TopicCheck, four_topics
+from presenced.sources.kafka.worker_config import Protocol
 
 # Of group.consumer.session.timeout.ms and group.consumer.heartbeat.interval.ms.
 _DEFAULT_SESSION: GroupSession | None = GroupSession(45.0, 5.0)
@@ -41,6 +42,22 @@ def repartitioned(cluster: Cluster, kafka: KafkaSettings, partitions: int) -> Ma
     must = {topic.name: 1 if topic.single else partitions for topic in four_topics(kafka)}
     found = cluster.partition_counts(must)
     return {name: number for name, number in found.items() if number != must[name]}
+
+
+def group_protocol(cluster: Cluster) -> Protocol:
+    """Return the newest protocol that the brokers may have.
+
+    librdkafka does not report that brokers lack the request of `consumer`, as those before Kafka
+    4.0 do: it looks for another coordinator for ever. These brokers have no settings of groups
+    either. Newer ones that are told not to use `consumer` refuse the request, which is reported.
+    Blocks; raises KafkaFaultError.
+    """
+    try:
+        return "classic" if cluster.group_session() is None else "consumer"
+    except KafkaFaultError as error:
+        if error.fault.reason is Cause.DENIED:
+            return "consumer"
+        raise
 
 
 class LeaseLimit(NamedTuple):

@@ -3,6 +3,7 @@
 Assignments and revocations are callbacks of the poll, so they come in order with the records.
 """
 
+import math
 import sys
 import threading
 import time
@@ -30,7 +31,8 @@ from presenced.system.loop import Clocks
 _RECORDS_AT_ONCE = 1_000
 # A poll waits until it has that many records or this time is over.
 _POLL_TIMEOUT = 0.02
-_BACKLOG_PAUSE = 0.005
+_BACKLOG_PAUSE = 0.02
+_MEMBERSHIP_INTERVAL = 0.05
 _QUERY_TIMEOUT = 10.0
 
 
@@ -85,6 +87,7 @@ class GroupConsumer:
         self._to_begin: list[tuple[OwnedPartition, int | None]] = []
         self._stopping = False
         self._membership: Any = None
+        self._membership_read = -math.inf
         self._log = get_logger("presenced.kafka")
         self._consumer: Consumer = Consumer(dict(config))
         self._thread = threading.Thread(target=self._run, name="kafka consumer", daemon=True)
@@ -137,7 +140,8 @@ class GroupConsumer:
                 on_lost=self._on_lost,
             )
             while not self._stopping:
-                self._read_membership()
+                if time.monotonic() - self._membership_read >= _MEMBERSHIP_INTERVAL:
+                    self._read_membership()
                 self._begin_partitions()
                 if self.backlog >= self._max_backlog:
                     self.is_drained = False
@@ -156,6 +160,7 @@ class GroupConsumer:
 
     def _read_membership(self) -> None:
         """Read the membership, which the client tells only to the thread that polls."""
+        self._membership_read = time.monotonic()
         metadata: Any = self._consumer.consumer_group_metadata()
         self._membership = metadata if is_member(metadata) else None
 

@@ -13,7 +13,7 @@ from presenced.settings.connection_secrets import aws_proxy_choice
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.cluster import Cluster
-from presenced.sources.kafka.cluster_checks import partitions_of
+from presenced.sources.kafka.cluster_checks import group_protocol, partitions_of
 from presenced.sources.kafka.cluster_watch import ClusterWatch
 from presenced.sources.kafka.errors import is_unsupported
 from presenced.sources.kafka.events_writer import EventsWriter
@@ -243,9 +243,11 @@ class KafkaSource:
     async def _join(self, kafka: KafkaSettings, region: str | None) -> Cluster | None:
         """Join the group; return None if that fails."""
         try:
-            cluster, self.partitions = await in_thread(
+            cluster, self.partitions, protocol = await in_thread(
                 lambda: self._prepare(kafka, region), name="kafka topics"
             )
+            if protocol == "classic" != self._protocol:
+                self._use_classic()
             await self._watch.limit_lease(cluster, kafka, self._protocol)
             worker = await in_thread(lambda: self._new_worker(kafka), name="kafka clients")
         except KafkaFaultError as error:
@@ -265,9 +267,9 @@ class KafkaSource:
         worker.start()
         return cluster
 
-    def _prepare(self, kafka: KafkaSettings, region: str | None) -> tuple[Cluster, int]:
+    def _prepare(self, kafka: KafkaSettings, region: str | None) -> tuple[Cluster, int, Protocol]:
         cluster = Cluster(kafka, self._configured, region)
-        return cluster, partitions_of(cluster, kafka)
+        return cluster, partitions_of(cluster, kafka), group_protocol(cluster)
 
     def _new_worker(self, kafka: KafkaSettings) -> Worker:
         config = worker_config(kafka, self._config, self._protocol)
@@ -308,15 +310,18 @@ class KafkaSource:
         if error is None:
             self._problem = "the membership of the group ended"
         elif self._protocol == "consumer" and is_unsupported(error):
-            self._protocol = "classic"
+            self._use_classic()
             self._problem = "the group has not been joined yet"
-            self._log.info("the brokers have no protocol `consumer`; `classic` is used")
         else:
             self._report(
                 self._explain(error), "the membership of the group ended; presenced joins it again"
             )
         worker.end()
         self._join_after(_JOIN_AGAIN_AFTER)
+
+    def _use_classic(self) -> None:
+        self._protocol = "classic"
+        self._log.info("the brokers have no protocol `consumer`; `classic` is used")
 
     def _errors_of(self, worker: Worker) -> list[str]:
         """Return a text for each fault, with what it concerns."""

@@ -18,6 +18,8 @@ from presenced.system.log import ThrottledLogger, get_logger
 
 # A few milliseconds, four times a second: 800 clients a second.
 _CLIENTS_AT_ONCE = 200
+_UNKNOWN = State.UNKNOWN  # as a global: see `State`
+_OF_CLIENTS = (LifecycleEvent, StatusEvent)
 _OF_THINGS = (ThingEvent, ThingTypeAssociationEvent, ThingGroupMembershipEvent)
 
 
@@ -98,14 +100,18 @@ class PartitionPlacement:
     def observe(self, batch: Batch) -> None:
         """Look at the clients that are new, at those known to be misplaced, and at all things."""
         for change in batch.changes.clients:
-            if not isinstance(change.event, LifecycleEvent | StatusEvent):
-                continue
-            client_id = change.client.client_id
-            if change.before in (None, State.UNKNOWN):
-                self.look_at(client_id)
-            if client_id in self._misplaced:
-                self._placement.report_client(client_id, self._partition)
+            before = change.before
+            is_new = before is None or before is _UNKNOWN
+            if (is_new or self._misplaced) and isinstance(change.event, _OF_CLIENTS):
+                client_id = change.client.client_id
+                if is_new:
+                    self.look_at(client_id)
+                if client_id in self._misplaced:
+                    self._placement.report_client(client_id, self._partition)
         for event in batch.events:
+            # Nearly all events are of this type, and one comparison is less than three.
+            if type(event) is LifecycleEvent:
+                continue
             if isinstance(event, _OF_THINGS) and self._is_elsewhere(event.thing_name):
                 self._placement.report_thing(event.thing_name, self._partition)
 

@@ -33,7 +33,7 @@ _INTERVAL = 0.1
 # With a backlog: each transaction has rows of its own for every partition (positions, counters),
 # and brokers write three markers or more, so that fewer of them leave time for the events. Longer
 # ones would stop the event loop while the changes of a large partition are taken.
-_BACKLOG_INTERVAL = 0.5
+_BACKLOG_INTERVAL = 1.0
 _FIRST_RETRY, _LAST_RETRY = 0.2, 5.0
 _QUEUE_FULL_PAUSE = 0.05
 _STUCK_AFTER = 1.5 * _LAST_RETRY
@@ -104,7 +104,7 @@ class TransactionCounts:
 class TransactionWriter:
     """Writes what `ledger` has, and renews `lease` with each success.
 
-    Transactions begin 100 ms after the one before, 500 ms while there is a backlog.
+    Transactions begin 100 ms after the one before, 1 s while there is a backlog.
 
     `membership` returns the metadata of the group, None if the worker is no member. `config` is
     that of librdkafka. `failures` are why the last attempt failed, empty if it did not: one error,
