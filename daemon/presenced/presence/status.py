@@ -10,7 +10,14 @@ from typing import Any
 import msgspec
 
 from presenced.events.model import StatusEvent
-from presenced.presence.client import Client, ClientChange, Effect, State, Transition
+from presenced.presence.client import (
+    Client,
+    ClientChange,
+    Effect,
+    EndedConnection,
+    State,
+    Transition,
+)
 from presenced.presence.counts import STATUS_OFFLINE
 from presenced.presence.deadlines import Deadlines
 from presenced.presence.forgetting import ForgottenClients
@@ -89,6 +96,8 @@ class StatusEvidence:
             effect, transition = self._go_offline(client, received, now)
         change = ClientChange(client, before, client.state, transition, event, effect, received)
         change.adopted = adopted
+        if before is _ONLINE and client.state is not _ONLINE:
+            change.ended = EndedConnection(received)
         # Some clients repeat their status all the time; that need not be written.
         change.changed = not (is_repeated and effect is Effect.NOTED)
         return change

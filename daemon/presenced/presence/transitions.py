@@ -8,7 +8,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from presenced.events.model import LifecycleEvent
-from presenced.presence.client import Client, Effect, PackedSession, RecordEffect, State, Transition
+from presenced.presence.client import (
+    Client,
+    Effect,
+    EndedConnection,
+    PackedSession,
+    RecordEffect,
+    State,
+    Transition,
+)
 from presenced.presence.client_rules import ClientRule, ClientRules
 from presenced.presence.counts import PresenceCounts
 from presenced.presence.deadlines import Deadlines
@@ -99,14 +107,8 @@ class Transitions:
         session: PackedSession,
         received: float,
         now: float,
-        is_own: bool,  # noqa: FBT001
     ) -> Outcome:
-        """Apply an accepted disconnect; `is_own` if it ends the connection known last."""
-        if is_own:
-            self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
-        else:
-            self.counts.missed["connected"] += 1
-        self.count_disconnect(event, client)
+        """Apply an accepted disconnect, after `end_connection`."""
         self.set_reason(client, event.reason)
         if not (client.adopted and event.reason == TAKEN_OVER):
             client.timestamp, client.version = event.timestamp, event.version
@@ -119,13 +121,40 @@ class Transitions:
             return Effect.WENT_OFFLINE, self.go_offline(client, received, now)
         return Effect.NOTED, None
 
-    def count_disconnect(self, event: LifecycleEvent, client: Client) -> None:
-        """Count a disconnect once, even if it changes nothing any more."""
+    def end_connection(
+        self, event: LifecycleEvent, client: Client, received: float, *, is_own: bool = True
+    ) -> EndedConnection | None:
+        """Count an accepted disconnect; `is_own` if it ends the connection known last.
+
+        `client` must not have the event yet. None if it has been counted before.
+        """
+        if not is_own:
+            self.counts.missed["connected"] += 1
+            return self.count_disconnect(event, client, received)
+        seconds = (event.timestamp - client.timestamp) / 1000
+        self.counts.session_duration.observe(seconds)
+        return self.count_disconnect(event, client, received, seconds)
+
+    def count_disconnect(
+        self,
+        event: LifecycleEvent,
+        client: Client,
+        received: float,
+        seconds: float | None = None,
+    ) -> EndedConnection | None:
+        """Count a disconnect once, even if it changes nothing any more.
+
+        `seconds` is how long the connection lasted, if that is known. None if it has been counted
+        before.
+        """
         if not self._disconnects.add(event.client_id, event):
-            return
+            return None
         if client.replaced:
-            self.awaited.settle(event, client)
+            settled = self.awaited.settle(event, client)
+            seconds = settled if seconds is None else seconds
         self.counts.count_disconnect(event.reason, client_initiated=event.client_initiated)
+        at = self.began(event.timestamp, received)
+        return EndedConnection(at, event.reason == TAKEN_OVER, seconds)
 
     def began(self, timestamp: int, received: float) -> float:
         """Return when the state that an event led to began, in seconds since the epoch.

@@ -19,6 +19,7 @@ from presenced.system.supervision import Readiness
 from presenced.web.api import answers
 from presenced.web.api.answer_builder import ClientAnswers, history_answer, summary_answer
 from presenced.web.api.client_index import ClientIndex
+from presenced.web.api.flapping import flapping_answer
 from presenced.web.api.history import History
 from presenced.web.api.offline_breakdown import OfflineBreakdown
 from presenced.web.api.openapi import document
@@ -132,6 +133,7 @@ class Api:
                 web.get("/summary", self._get_summary),
                 web.get("/overview", self._get_overview),
                 web.get("/recent", self._get_recent),
+                web.get("/flapping", self._get_flapping),
                 web.get("/events", self._get_events),
                 web.get("/openapi.json", self._get_document),
             ]
@@ -224,6 +226,11 @@ class Api:
         limit, before = recent_request(request.query)
         self._check_shown()
         return _respond(request, recent_answer(self.activity, self._fleets(), limit, before))
+
+    async def _get_flapping(self, request: web.Request) -> web.Response:
+        check_query(request.query)
+        self._check_shown()
+        return _respond(request, flapping_answer(self._parts, self._sources.clocks.wall()))
 
     async def _get_events(self, request: web.Request) -> web.StreamResponse:
         self._check_shown()

@@ -108,6 +108,12 @@ def _operations(classes: Sequence[str]) -> dict[str, Node]:
             [_query(parameter) for parameter in RECENT_PARAMETERS],
             {"503": f"{_NOT_SHOWN}; see Retry-After."},
         ),
+        "/flapping": _operation(
+            "listFlappingClients",
+            "The clients whose connections end most often",
+            _json("The clients, the worst first.", answers.Flapping),
+            problems={"503": f"{_NOT_SHOWN}; see Retry-After."},
+        ),
         "/events": _operation(
             "listen",
             "Transitions as they happen",

@@ -44,6 +44,7 @@ class FleetPart:
         publish: Callable[[Fleet, Sequence[ClientChange]], None],
     ) -> None:
         self.fleet = sources.pipeline.fleet
+        self.flapping = sources.pipeline.flapping
         self.partition = sources.partition
         self.index = index
         self.history = history
@@ -92,6 +93,7 @@ class FleetPart:
             held=due is not None and due > self._sources.hold_after(),
             awaits_lookup=presence.lookups.is_awaited(client.client_id),
             doubt=doubt,
+            held_until=self.flapping.held_until(client.client_id, now),
         )
 
 

@@ -7,20 +7,15 @@ from enum import StrEnum
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from presenced.events.model import DISCONNECT_REASONS
 from presenced.fleet import Fleet
 from presenced.presence import Client, State
-from presenced.presence.status import STATUS_OFFLINE
+from presenced.presence.counts import reason_key
 
 Key = str | tuple[float, str]
 """The position of a client: its client ID, or when its state began and then its client ID."""
 
 Predicate = Callable[[Client], bool]
 
-OTHER_REASONS = "other"
-"""Stands for all reasons that AWS does not document, as in metrics."""
-
-_NAMED_REASONS = {"", STATUS_OFFLINE, *DISCONNECT_REASONS}
 _NEVER = -1.0
 
 
@@ -58,8 +53,7 @@ class Selection(NamedTuple):
     """Filters, all of which a client must pass; the default of each passes every client.
 
     `thing` selects the clients of a thing. An empty `thing_type` or `thing_group` selects clients
-    that have none. `reasons` may have `OTHER_REASONS`, and an empty text for clients without a
-    reason. `classes` are pairs of a named group of `metrics.client_id_pattern` and its value.
+    that have none. `reasons` are those of clients, or as `reason_key` names them. `classes` are pairs of a named group of `metrics.client_id_pattern` and its value.
     `in_doubt` selects clients by whether their state is in doubt. `contains` is a casefolded text
     in the client ID, in any case. `offline_before` selects clients that have been offline since
     that time at least, in seconds since the epoch.
@@ -130,9 +124,8 @@ class Selection(NamedTuple):
             yield lambda client: self._has_classes(client.client_id, pattern)
 
     def _has_reason(self, client: Client) -> bool:
-        reason = client.reason or ""
-        is_other = OTHER_REASONS in self.reasons and reason not in _NAMED_REASONS
-        return is_other or reason in self.reasons
+        reasons = self.reasons
+        return reason_key(client.reason) in reasons or client.reason in reasons
 
     def _thing_tests(self, fleet: Fleet) -> Iterator[Predicate]:
         if self.thing is not None:
