@@ -53,10 +53,11 @@ class Selection(NamedTuple):
     """Filters, all of which a client must pass; the default of each passes every client.
 
     `thing` selects the clients of a thing. An empty `thing_type` or `thing_group` selects clients
-    that have none. `reasons` are those of clients, or as `reason_key` names them. `classes` are pairs of a named group of `metrics.client_id_pattern` and its value.
-    `in_doubt` selects clients by whether their state is in doubt. `contains` is a casefolded text
-    in the client ID, in any case. `offline_before` selects clients that have been offline since
-    that time at least, in seconds since the epoch.
+    that have none. `reasons` are those of clients, or as `reason_key` names them. `classes` are
+    pairs of a named group of `metrics.client_id_pattern` and its value. `in_doubt` selects clients
+    by whether their state is in doubt. `contains` is a casefolded text in the client ID, in any
+    case. `offline_before` selects clients that have been offline since that time at least, in
+    seconds since the epoch.
     """
 
     states: frozenset[State] = frozenset()
