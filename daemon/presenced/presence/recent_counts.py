@@ -3,41 +3,30 @@
 Times are wall-clock seconds since the epoch.
 """
 
-from collections.abc import Iterator, Sequence
-from enum import IntEnum
-from itertools import islice
-from operator import add
+from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 WINDOW = 3600.0
 """What counts as recent, in seconds: the present slot of ten minutes and the five before it."""
 
 MAX_COUNTED = 10_000
-"""How many clients have counts. If there are more, those with the lowest lose theirs."""
+"""How many clients have counts in a slot. If there are more, the lower half loses theirs."""
 
 _SLOTS = 6
 _SLOT_SECONDS = WINDOW / _SLOTS
 
-
-class Interruption(IntEnum):
-    """What is counted, as the number of its field in `Counts`."""
-
-    FLAP = 0
-    """A connection that ended, but not by a takeover."""
-    TAKEOVER = 1
-    """A connection that another one with the same client ID replaced."""
-    SHORT_SESSION = 2
-    """A connection of either kind that lasted less than a minute."""
-
-
-# As globals: see `State`.
-_FLAP, _TAKEOVER, _SHORT_SESSION = Interruption
-
-_NONE = (0, 0, 0)
+# The counts of a client are one number: a million disconnects must cost little.
+_FLAP, _TAKEOVER, _SHORT_SESSION = 1, 1 << 32, 1 << 64
+_MASK = (1 << 32) - 1
 
 
 class Counts(NamedTuple):
-    """The counts of one client."""
+    """The counts of one client.
+
+    `flaps` are connections that ended, but not by a takeover, `takeovers` those that another one
+    with the same client ID replaced, `short_sessions` those of either kind that were short.
+    """
 
     flaps: int
     takeovers: int
@@ -49,104 +38,51 @@ class Counts(NamedTuple):
         return self.flaps + self.takeovers
 
 
-class Ranking:
-    """Clients in the order of a number that each has; one whose number is 0 is not in it."""
-
-    def __init__(self) -> None:
-        self._by_number: dict[int, dict[str, None]] = {}
-
-    def move(self, client_id: str, before: int, after: int) -> None:
-        """Give a client another number than `before`."""
-        by_number = self._by_number
-        if before:
-            equals = by_number[before]
-            del equals[client_id]
-            if not equals:
-                del by_number[before]
-        if after:
-            by_number.setdefault(after, {})[client_id] = None
-
-    def highest(self) -> Iterator[tuple[str, int]]:
-        """Yield clients with their numbers, the highest first."""
-        # There are few different numbers: of n interruptions less than the square root of 2 n.
-        for number in sorted(self._by_number, reverse=True):
-            for client_id in self._by_number[number]:
-                yield client_id, number
-
-    def lowest(self, limit: int) -> list[str]:
-        """Return clients that have the lowest number, those that have had it longest first."""
-        return list(islice(self._by_number[min(self._by_number)], limit))
-
-
 class RecentCounts:
-    """The interruptions of at most `limit` clients in slots of ten minutes."""
+    """The connections of clients that ended, in slots of ten minutes of at most `limit` clients."""
 
     def __init__(self, limit: int = MAX_COUNTED) -> None:
         self._limit = limit
-        # Of each client the numbers of `Counts`, by slot and in all.
-        self._slots: dict[int, dict[str, list[int]]] = {}
-        self._totals: dict[str, list[int]] = {}
-        self._rankings = [Ranking() for _ in Interruption]
-        self._by_ended = Ranking()
+        self._slots: dict[int, dict[str, int]] = {}
         self._present = 0
-
-    def __len__(self) -> int:
-        return len(self._totals)
+        self._at_least: tuple[int, Mapping[str, Counts]] | None = None
 
     def count(self, client_id: str, at: float, now: float, *, takeover: bool, short: bool) -> None:
         """Count that a connection ended `at` a time, if that is recent."""
         self._expire(now)
         number = int(at // _SLOT_SECONDS)
-        if not self._is_recent(number):
-            return
-        if len(self._totals) >= self._limit and client_id not in self._totals:
-            # Several, because to find one takes as long as to find them all.
-            for each in self._by_ended.lowest(1 + self._limit // 16):
-                self.remove(each)
-        added = [0] * len(Interruption)
-        added[_TAKEOVER if takeover else _FLAP] = 1
-        added[_SHORT_SESSION] = int(short)
-        self._add(client_id, added)
-        slot = self._slots.setdefault(number, {})
-        counts = slot.get(client_id)
-        slot[client_id] = added if counts is None else [*map(add, counts, added)]
+        slot = self._slots.get(number)
+        if slot is None:
+            if not self._is_recent(number):
+                return
+            slot = self._slots[number] = {}
+        added = (_TAKEOVER if takeover else _FLAP) + (_SHORT_SESSION if short else 0)
+        slot[client_id] = slot.get(client_id, 0) + added
+        self._at_least = None
+        if len(slot) > self._limit:
+            self._slots[number] = _higher_half(slot)
 
     def remove(self, client_id: str) -> None:
         """Remove the counts of a client."""
-        totals = self._totals.get(client_id)
-        if totals is not None:
-            self._add(client_id, [-each for each in totals])
-            for slot in self._slots.values():
-                slot.pop(client_id, None)
+        for slot in self._slots.values():
+            slot.pop(client_id, None)
+        self._at_least = None
 
     def of(self, client_id: str, now: float) -> Counts:
         """Return the counts of a client."""
         self._expire(now)
-        return Counts(*self._totals.get(client_id, _NONE))
+        return _unpacked(sum(slot.get(client_id, 0) for slot in self._slots.values()))
 
-    def highest(self, kind: Interruption, now: float) -> Iterator[tuple[str, int]]:
-        """Yield clients with their counts of a kind, the highest first."""
+    def at_least(self, ended: int, now: float) -> Mapping[str, Counts]:
+        """Return the counts of the clients of which so many connections ended."""
         self._expire(now)
-        return self._rankings[kind].highest()
-
-    def most_ended(self, now: float) -> Iterator[tuple[str, int]]:
-        """Yield clients with the numbers of their connections that ended, the highest first."""
-        self._expire(now)
-        return self._by_ended.highest()
-
-    def _add(self, client_id: str, added: list[int]) -> None:
-        """Add to the totals of a client, which is removed when they are 0."""
-        before: Sequence[int] = self._totals.get(client_id, _NONE)
-        after = [*map(add, before, added)]
-        for kind, change in enumerate(added):
-            if change:
-                self._rankings[kind].move(client_id, before[kind], after[kind])
-        ended = after[_FLAP] + after[_TAKEOVER]
-        self._by_ended.move(client_id, before[_FLAP] + before[_TAKEOVER], ended)
-        if ended:
-            self._totals[client_id] = after
-        else:
-            del self._totals[client_id]
+        if self._at_least is None or self._at_least[0] != ended:
+            totals: Counter[str] = Counter()
+            for slot in self._slots.values():
+                totals.update(slot)
+            found = {each: _unpacked(n) for each, n in totals.items() if _ended(n) >= ended}
+            self._at_least = ended, found
+        return self._at_least[1]
 
     def _is_recent(self, slot: int) -> bool:
         """Return whether a slot is in the window, or the one after it.
@@ -158,9 +94,21 @@ class RecentCounts:
 
     def _expire(self, now: float) -> None:
         present = int(now // _SLOT_SECONDS)
-        if present == self._present:
-            return
-        self._present = present
-        for number in [each for each in self._slots if not self._is_recent(each)]:
-            for client_id, counts in self._slots.pop(number).items():
-                self._add(client_id, [-each for each in counts])
+        if present != self._present:
+            self._present = present
+            self._slots = {n: slot for n, slot in self._slots.items() if self._is_recent(n)}
+            self._at_least = None
+
+
+def _ended(number: int) -> int:
+    return (number & _MASK) + (number >> 32 & _MASK)
+
+
+def _unpacked(number: int) -> Counts:
+    return Counts(number & _MASK, number >> 32 & _MASK, number >> 64)
+
+
+def _higher_half(slot: dict[str, int]) -> dict[str, int]:
+    """Return the clients with the highest counts; of equal ones those that came last."""
+    ranked = sorted(slot.items(), key=lambda each: _ended(each[1]))
+    return dict(ranked[len(ranked) // 2 :])
