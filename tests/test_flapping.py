@@ -267,6 +267,6 @@ def test_memory_is_bounded_whatever_the_fleet_does(parts: int) -> None:
         topic = f"$aws/events/presence/disconnected/c{number}"
         payload = b'{"versionNumber": 1, "sessionIdentifier": "s"}'
         pipeline.process([Message(topic, payload, 1, START, START, "presenced")])
-    assert len(detector.recent) == limit
+    assert 0.4 * limit < len(detector.recent.at_least(1, START)) <= limit
     assert detector.damping is not None
     assert 0 < len(detector.damping) <= limit

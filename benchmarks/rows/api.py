@@ -134,14 +134,15 @@ class Pages:
 
     def slowest(self, query: str) -> float:
         """Milliseconds of the slowest of pages that follow one another."""
-        self._ask(query)  # which makes the list, where one is made
-        slowest, cursor = 0.0, ""
+        _, following, clients = self._ask(query)  # which makes the list, where one is made
+        slowest = 0.0
         for _ in range(PAGES):
-            took, following = self._ask(query + cursor)
-            slowest = max(slowest, took)
             if following is None:
                 break
-            cursor = f"&cursor={following}"
+            took, following, more = self._ask(f"{query}&cursor={following}")
+            slowest, clients = max(slowest, took), clients + more
+        if not clients:
+            raise SystemExit(f"the list {query} is empty")
         return slowest
 
     def longest_pause(self) -> float:
@@ -149,7 +150,7 @@ class Pages:
         began, self._began = self._began, time.perf_counter()
         return self._daemon.longest_pause(began) * 1e3
 
-    def _ask(self, query: str) -> tuple[float, str | None]:
+    def _ask(self, query: str) -> tuple[float, str | None, int]:
         answer = scrape(self._daemon.port, f"{_CLIENTS}&{query}" if query else _CLIENTS)
         page = json.loads(answer.text)
-        return answer.seconds * 1e3, page["next_cursor"]
+        return answer.seconds * 1e3, page["next_cursor"], len(page["clients"])

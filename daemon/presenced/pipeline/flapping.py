@@ -1,6 +1,6 @@
 """Which clients flap, or fight over a client ID: counts of the last hour, and damping."""
 
-from itertools import islice, takewhile
+from heapq import nlargest
 
 from presenced.fleet import Fleet
 from presenced.pipeline.batch import Batch
@@ -64,5 +64,6 @@ class FlapDetector:
 
     def worst(self, now: float) -> list[tuple[str, int]]:
         """Return the clients of which the most connections ended, with how many these are."""
-        most = takewhile(lambda each: each[1] >= LEAST_SHOWN, self.recent.most_ended(now))
-        return list(islice(most, MAX_SHOWN))
+        counts = self.recent.at_least(LEAST_SHOWN, now)
+        ended = ((client_id, each.ended) for client_id, each in counts.items())
+        return nlargest(MAX_SHOWN, ended, key=lambda each: each[1])

@@ -242,7 +242,7 @@ class RecordEffect(StrEnum):
     """The lookup that was due could not be made, or its answer did not come in time."""
 
 
-class EndedConnection(NamedTuple):
+class EndedConnection(msgspec.Struct, frozen=True, gc=False):
     """The end of a connection, which counts once however often its disconnect is delivered.
 
     `at` is when it ended, in seconds since the epoch, by the rule for `Client.since`. `taken_over`

@@ -81,8 +81,9 @@ class PresenceCounts:
 
     def count_offline(self, reason: str | None, change: int) -> None:
         """Count clients that are offline for a reason from now on, or not any more (negative)."""
-        key = reason_key(reason)
-        self.offline_by_reason[key] = self.offline_by_reason.get(key, 0) + change
+        counts = self.offline_by_reason
+        key = reason if reason in counts and reason else reason_key(reason)
+        counts[key] = counts.get(key, 0) + change
 
     @property
     def unverified_connected(self) -> int:

@@ -3,33 +3,30 @@
 Times are wall-clock seconds since the epoch.
 """
 
-from collections.abc import Iterator
-from enum import StrEnum
+from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 WINDOW = 3600.0
 """What counts as recent, in seconds: the present slot of ten minutes and the five before it."""
 
 MAX_COUNTED = 10_000
-"""How many clients have counts. If there are more, those with the lowest counts have none."""
+"""How many clients have counts in a slot. If there are more, the lower half loses theirs."""
 
 _SLOTS = 6
 _SLOT_SECONDS = WINDOW / _SLOTS
 
-
-class Interruption(StrEnum):
-    """What is counted."""
-
-    FLAP = "flap"
-    """A connection that ended, but not by a takeover."""
-    TAKEOVER = "takeover"
-    """A connection that another one with the same client ID replaced."""
-    SHORT_SESSION = "short_session"
-    """A connection of either kind that lasted less than a minute."""
+# The counts of a client are one number: a million disconnects must cost little.
+_FLAP, _TAKEOVER, _SHORT_SESSION = 1, 1 << 32, 1 << 64
+_MASK = (1 << 32) - 1
 
 
 class Counts(NamedTuple):
-    """The counts of one client."""
+    """The counts of one client.
+
+    `flaps` are connections that ended, but not by a takeover, `takeovers` those that another one
+    with the same client ID replaced, `short_sessions` those of either kind that were short.
+    """
 
     flaps: int
     takeovers: int
@@ -41,107 +38,51 @@ class Counts(NamedTuple):
         return self.flaps + self.takeovers
 
 
-class RankedCounts:
-    """A positive number for each client, with the clients in the order of their numbers."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._by_count: dict[int, dict[str, None]] = {}
-
-    def __len__(self) -> int:
-        return len(self._counts)
-
-    def __contains__(self, client_id: str) -> bool:
-        return client_id in self._counts
-
-    def get(self, client_id: str) -> int:
-        """Return the number of a client, 0 for one that has none."""
-        return self._counts.get(client_id, 0)
-
-    def add(self, client_id: str, change: int) -> None:
-        """Add to the number of a client. One whose number becomes 0 is removed."""
-        before = self._counts.get(client_id, 0)
-        after = before + change
-        if before:
-            equals = self._by_count[before]
-            del equals[client_id]
-            if not equals:
-                del self._by_count[before]
-        if after:
-            self._counts[client_id] = after
-            self._by_count.setdefault(after, {})[client_id] = None
-        else:
-            self._counts.pop(client_id, None)
-
-    def highest(self) -> Iterator[tuple[str, int]]:
-        """Yield clients with their numbers, the highest first."""
-        # There are few different numbers: of n interruptions less than the square root of 2 n.
-        for count in sorted(self._by_count, reverse=True):
-            for client_id in self._by_count[count]:
-                yield client_id, count
-
-    def lowest(self) -> str:
-        """Return the client with the lowest number; of several, the one that has had it longest."""
-        return next(iter(self._by_count[min(self._by_count)]))
-
-
 class RecentCounts:
-    """The interruptions of at most `limit` clients in slots of ten minutes."""
+    """The connections of clients that ended, in slots of ten minutes of at most `limit` clients."""
 
     def __init__(self, limit: int = MAX_COUNTED) -> None:
         self._limit = limit
-        self._slots: dict[int, dict[Interruption, dict[str, int]]] = {}
-        self._ranked = {kind: RankedCounts() for kind in Interruption}
-        self._ended = RankedCounts()
+        self._slots: dict[int, dict[str, int]] = {}
         self._present = 0
-
-    def __len__(self) -> int:
-        return len(self._ended)
+        self._at_least: tuple[int, Mapping[str, Counts]] | None = None
 
     def count(self, client_id: str, at: float, now: float, *, takeover: bool, short: bool) -> None:
         """Count that a connection ended `at` a time, if that is recent."""
         self._expire(now)
-        slot = int(at // _SLOT_SECONDS)
-        if not self._is_recent(slot):
-            return
-        if client_id not in self._ended and len(self._ended) >= self._limit:
-            self.remove(self._ended.lowest())
-        kinds = [Interruption.TAKEOVER if takeover else Interruption.FLAP]
-        if short:
-            kinds.append(Interruption.SHORT_SESSION)
-        counts = self._slots.setdefault(slot, {kind: {} for kind in Interruption})
-        for kind in kinds:
-            counts[kind][client_id] = counts[kind].get(client_id, 0) + 1
-            self._change(client_id, kind, 1)
+        number = int(at // _SLOT_SECONDS)
+        slot = self._slots.get(number)
+        if slot is None:
+            if not self._is_recent(number):
+                return
+            slot = self._slots[number] = {}
+        added = (_TAKEOVER if takeover else _FLAP) + (_SHORT_SESSION if short else 0)
+        slot[client_id] = slot.get(client_id, 0) + added
+        self._at_least = None
+        if len(slot) > self._limit:
+            self._slots[number] = _higher_half(slot)
 
     def remove(self, client_id: str) -> None:
         """Remove the counts of a client."""
-        if client_id not in self._ended:
-            return
         for slot in self._slots.values():
-            for kind, counts in slot.items():
-                self._change(client_id, kind, -counts.pop(client_id, 0))
+            slot.pop(client_id, None)
+        self._at_least = None
 
     def of(self, client_id: str, now: float) -> Counts:
         """Return the counts of a client."""
         self._expire(now)
-        return Counts(*(self._ranked[kind].get(client_id) for kind in Interruption))
+        return _unpacked(sum(slot.get(client_id, 0) for slot in self._slots.values()))
 
-    def highest(self, kind: Interruption, now: float) -> Iterator[tuple[str, int]]:
-        """Yield clients with their counts of a kind, the highest first."""
+    def at_least(self, ended: int, now: float) -> Mapping[str, Counts]:
+        """Return the counts of the clients of which so many connections ended."""
         self._expire(now)
-        return self._ranked[kind].highest()
-
-    def most_ended(self, now: float) -> Iterator[tuple[str, int]]:
-        """Yield clients with the numbers of their connections that ended, the highest first."""
-        self._expire(now)
-        return self._ended.highest()
-
-    def _change(self, client_id: str, kind: Interruption, change: int) -> None:
-        if change:
-            self._ranked[kind].add(client_id, change)
-            if kind is not Interruption.SHORT_SESSION:
-                self._ended.add(client_id, change)
+        if self._at_least is None or self._at_least[0] != ended:
+            totals: Counter[str] = Counter()
+            for slot in self._slots.values():
+                totals.update(slot)
+            found = {each: _unpacked(n) for each, n in totals.items() if _ended(n) >= ended}
+            self._at_least = ended, found
+        return self._at_least[1]
 
     def _is_recent(self, slot: int) -> bool:
         """Return whether a slot is in the window, or the one after it.
@@ -153,10 +94,21 @@ class RecentCounts:
 
     def _expire(self, now: float) -> None:
         present = int(now // _SLOT_SECONDS)
-        if present == self._present:
-            return
-        self._present = present
-        for slot in [each for each in self._slots if not self._is_recent(each)]:
-            for kind, counts in self._slots.pop(slot).items():
-                for client_id, count in counts.items():
-                    self._change(client_id, kind, -count)
+        if present != self._present:
+            self._present = present
+            self._slots = {n: slot for n, slot in self._slots.items() if self._is_recent(n)}
+            self._at_least = None
+
+
+def _ended(number: int) -> int:
+    return (number & _MASK) + (number >> 32 & _MASK)
+
+
+def _unpacked(number: int) -> Counts:
+    return Counts(number & _MASK, number >> 32 & _MASK, number >> 64)
+
+
+def _higher_half(slot: dict[str, int]) -> dict[str, int]:
+    """Return the clients with the highest counts; of equal ones those that came last."""
+    ranked = sorted(slot.items(), key=lambda each: _ended(each[1]))
+    return dict(ranked[len(ranked) // 2 :])

@@ -1,7 +1,8 @@
 """Metrics of the clients that flap, or fight over a client ID, with the client ID as a label."""
 
-from collections.abc import Iterable
-from itertools import islice, takewhile
+from collections.abc import Callable, Iterable
+from heapq import nlargest
+from itertools import islice
 
 from presenced.metrics.declaration import (
     CollectedMetric,
@@ -12,7 +13,7 @@ from presenced.metrics.declaration import (
 )
 from presenced.metrics.metric import is_long
 from presenced.pipeline.flapping import LEAST_SHOWN, MAX_SHOWN
-from presenced.presence.recent_counts import Interruption
+from presenced.presence.recent_counts import Counts
 
 # More than of the others: alerts leave out a client by its series.
 _MAX_HELD = 1000
@@ -29,11 +30,14 @@ def _may_have_series(sources: FleetSources, client_id: str) -> bool:
     return not (excluded or is_long(client_id))
 
 
-def _highest(sources: FleetSources, kind: Interruption) -> Values:
-    highest = sources.pipeline.flapping.recent.highest(kind, sources.clock())
-    enough = takewhile(lambda each: each[1] >= LEAST_SHOWN, highest)
-    shown = (each for each in enough if _may_have_series(sources, each[0]))
-    return dict(islice(shown, MAX_SHOWN))
+def _highest(sources: FleetSources, number_of: Callable[[Counts], int]) -> Values:
+    counts = sources.pipeline.flapping.recent.at_least(LEAST_SHOWN, sources.clock())
+    shown = [
+        (client_id, number)
+        for client_id, each in counts.items()
+        if (number := number_of(each)) >= LEAST_SHOWN and _may_have_series(sources, client_id)
+    ]
+    return dict(nlargest(MAX_SHOWN, shown, key=lambda each: each[1]))
 
 
 def _held(sources: FleetSources) -> Iterable[str]:
@@ -53,7 +57,7 @@ FLAPPING: tuple[CollectedMetric[FleetSources], ...] = (
         f"takeover. {_BOUND}",
         "topk(10, max without (instance, partition) (iot_client_flaps_recent))",
         labels=("client_id",),
-        read=lambda s: _highest(s, Interruption.FLAP),
+        read=lambda s: _highest(s, lambda counts: counts.flaps),
         limit=MAX_SHOWN,
     ),
     WorstClientsMetric(
@@ -62,7 +66,7 @@ FLAPPING: tuple[CollectedMetric[FleetSources], ...] = (
         f"last hour. {_BOUND}",
         "topk(10, max without (instance, partition) (iot_client_takeovers_recent))",
         labels=("client_id",),
-        read=lambda s: _highest(s, Interruption.TAKEOVER),
+        read=lambda s: _highest(s, lambda counts: counts.takeovers),
         limit=MAX_SHOWN,
     ),
     WorstClientsMetric(
@@ -71,7 +75,7 @@ FLAPPING: tuple[CollectedMetric[FleetSources], ...] = (
         f"event time. {_BOUND}",
         "topk(10, max without (instance, partition) (iot_client_short_sessions_recent))",
         labels=("client_id",),
-        read=lambda s: _highest(s, Interruption.SHORT_SESSION),
+        read=lambda s: _highest(s, lambda counts: counts.short_sessions),
         limit=MAX_SHOWN,
     ),
     WorstClientsMetric(

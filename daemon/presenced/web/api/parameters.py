@@ -77,8 +77,8 @@ _CONTAINS = Parameter(
 )
 _REASON = Parameter(
     "reason",
-    "Clients whose last disconnect had one of these reasons, as AWS writes them; empty for those"
-    " without one, such as all that are online.",
+    "Clients whose last disconnect had one of these reasons, as AWS writes them; `other` for all"
+    " that AWS does not document; empty for clients without one, such as all that are online.",
     _repeatable(),
 )
 _IN_DOUBT = Parameter(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from presenced.fleet import Fleet
 from presenced.presence import Client, State
+from presenced.presence.counts import reason_key
 
 Key = str | tuple[float, str]
 """The position of a client: its client ID, or when its state began and then its client ID."""
@@ -52,11 +53,11 @@ class Selection(NamedTuple):
     """Filters, all of which a client must pass; the default of each passes every client.
 
     `thing` selects the clients of a thing. An empty `thing_type` or `thing_group` selects clients
-    that have none, and an empty text in `reasons` those without a reason. `classes` are pairs of a
-    named group of `metrics.client_id_pattern` and its value. `in_doubt` selects clients by whether
-    their state is in doubt. `contains` is a casefolded text in the client ID, in any case.
-    `offline_before` selects clients that have been offline since that time at least, in seconds
-    since the epoch.
+    that have none. `reasons` are those of clients, or as `reason_key` names them. `classes` are
+    pairs of a named group of `metrics.client_id_pattern` and its value. `in_doubt` selects clients
+    by whether their state is in doubt. `contains` is a casefolded text in the client ID, in any
+    case. `offline_before` selects clients that have been offline since that time at least, in
+    seconds since the epoch.
     """
 
     states: frozenset[State] = frozenset()
@@ -112,7 +113,7 @@ class Selection(NamedTuple):
         if self.states:
             yield lambda client: client.state in self.states
         if self.reasons:
-            yield lambda client: (client.reason or "") in self.reasons
+            yield self._has_reason
         if self.in_doubt is not None:
             is_unverified = fleet.presence.is_unverified
             yield lambda client: is_unverified(client) is self.in_doubt
@@ -122,6 +123,10 @@ class Selection(NamedTuple):
             yield lambda client: self.contains in client.client_id.casefold()
         if self.classes:
             yield lambda client: self._has_classes(client.client_id, pattern)
+
+    def _has_reason(self, client: Client) -> bool:
+        reasons = self.reasons
+        return reason_key(client.reason) in reasons or client.reason in reasons
 
     def _thing_tests(self, fleet: Fleet) -> Iterator[Predicate]:
         if self.thing is not None:
