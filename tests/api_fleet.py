@@ -105,8 +105,8 @@ class ApiFleet:
             self.reconciler = Reconciler(settings, clocks)
             self.reconciler.take_snapshots(FleetTarget(fleet, delivery, lambda: True, clocks))
             self.reconciler.look_up(fleet, delivery)
-        client_metrics = ClientMetrics(fleet, MetricsSettings())
-        self.view = metric_sources(self.pipeline, client_metrics)
+        client_metrics = ClientMetrics(fleet, metrics_settings, partition)
+        self.view = metric_sources(self.pipeline, client_metrics, lambda: self.now)
         self.hub = beside.hub if beside else Hub()
         scheduler = CooperativeScheduler(seconds)
         self.api = (

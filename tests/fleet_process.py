@@ -28,7 +28,7 @@ from presenced.store.schema import TABLES, CounterRow
 from presenced.store.totals import Total, Totals
 from presenced.store.writer import WriterCounts
 from presenced.system.loop import Clocks
-from recorders import ChangeRecorder, pending_deadlines
+from recorders import ChangeRecorder, assert_reasons_are_counted, pending_deadlines
 from registry.life import seen
 
 DELAY = 5.0
@@ -245,6 +245,7 @@ def check(process: FleetProcess) -> None:
     presence, fleet = process.presence, process.fleet
     states = [client.state for client in presence.clients.values()]
     assert presence.counts.clients == {state: states.count(state) for state in State}
+    assert_reasons_are_counted(presence)
     unverified = Counter(c.state for c in presence.clients.values() if presence.is_unverified(c))
     counted = presence.counts.unverified
     assert {state: counted[state] for state in State if state is not State.UNKNOWN} == {

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from presenced.pipeline import Batch
 from presenced.presence import ClientChange, Presence, State, Transition
+from presenced.presence.counts import reason_key
 
 
 def fire(presence: Presence, now: float, offset: float = 0.0) -> list[ClientChange]:
@@ -16,6 +17,13 @@ def pending_deadlines(presence: Presence) -> int:
     """How many deadlines there are; those of offline clients are one in `deadlines`."""
     offline = presence._states.offline
     return len(presence.deadlines) + len(offline) - offline.scheduled
+
+
+def assert_reasons_are_counted(presence: Presence) -> None:
+    """Every client that is offline counts for its reason, and no other one does."""
+    offline = [each for each in presence.clients.values() if each.state is State.OFFLINE]
+    counted = {name: count for name, count in presence.counts.offline_by_reason.items() if count}
+    assert counted == Counter(reason_key(client.reason) for client in offline)
 
 
 class ChangeRecorder:

@@ -43,7 +43,18 @@ def config(tmp_path: Path, certificates: Certificates) -> Path:
 
 def test_help_and_version() -> None:
     assert presenced("--version").stdout == f"presenced {__version__}\n"
-    commands = ("run", "reload", "check", "doctor", "demo", "record", "replay", "simulate", "state")
+    commands = (
+        "run",
+        "reload",
+        "check",
+        "doctor",
+        "demo",
+        "record",
+        "replay",
+        "simulate",
+        "state",
+        "top",
+    )
     for command in ([], *([each] for each in commands)):
         done = presenced(*command, "--help")
         assert done.returncode == 0

@@ -13,6 +13,7 @@ from presenced.commands.arguments import (
     add_command,
     add_config,
     add_option,
+    check_url,
     parse_count,
     parse_size,
     parse_start,
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_record(commands)
     _add_replay(commands)
     _add_state(commands)
+    _add_top(commands)
     _add_kafka(commands)
     for entry in entry_points(group="presenced.commands"):
         entry.load()(commands)
@@ -226,6 +228,28 @@ def _add_state(commands: Any) -> None:
         source = parser.add_mutually_exclusive_group()
         add_config(source)
         add_option(source, "--file", "FILE", "state file, instead of the configured one", Path)
+
+
+def _add_top(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "top",
+        "show the state of a running daemon and its fleet in the terminal",
+        "Ask the API of a running daemon, and show whether it receives events, how many clients "
+        "are online now, an hour ago and a day ago, why others are offline, and which went offline "
+        "last. Times are in UTC. Ctrl-C stops. Into a pipe it prints once. A password is read from "
+        "--password-file or the environment variable PRESENCED_TOP_PASSWORD.",
+        "presenced.commands.top.command",
+    )
+    text = "where the daemon listens (default %(default)s)"
+    add_option(parser, "--url", "URL", text, check_url, "http://localhost:9883")
+    parser.add_argument("--once", action="store_true", help="print once and exit")
+    text = "how often to ask, such as 5s (default 2s)"
+    add_option(parser, "--interval", "TIME", text, positive_duration, 2.0)
+    add_option(parser, "--user", "NAME", "user name, if the listener wants one")
+    add_option(parser, "--password-file", "FILE", "file with the password of the user", Path)
+    text = "authority of the listener's certificate, PEM (default: those of the system)"
+    add_option(parser, "--ca", "FILE", text, Path)
 
 
 def _add_kafka(commands: Any) -> None:

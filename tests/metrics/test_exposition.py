@@ -33,8 +33,13 @@ from registries import member, thing
 
 TEXT, OPENMETRICS = CONTENT_TYPES
 CLOCKS = Clocks(lambda: 0.0, lambda: 0.0)
-# These have samples with a snapshot, with a queue, or with Kafka only.
+# These have samples with a snapshot, with a queue, with Kafka, or with clients that flap only.
 _OPTIONAL = (
+    "iot_client_flaps_recent",
+    "iot_client_takeovers_recent",
+    "iot_client_short_sessions_recent",
+    "iot_client_flapping",
+    "iot_clients_flapping",
     "presenced_aws_last",
     "presenced_aws_snapshot",
     "presenced_sqs_",

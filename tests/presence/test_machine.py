@@ -57,6 +57,19 @@ def test_connect_of_an_unknown_client() -> None:
     assert bench.counts.clients == {"online": 1, "pending": 0, "offline": 0, "unknown": 0}
 
 
+def test_offline_clients_count_by_few_reasons() -> None:
+    bench = Bench()
+    for number, reason in enumerate(["CONNECTION_LOST", "CONNECTION_LOST", None, "", "X1", "X2"]):
+        client_id = f"c-{number}"
+        bench.apply(client_id=client_id, connected=False, version=1, session="s", reason=reason)
+    assert bench.counts.offline_by_reason == {"CONNECTION_LOST": 2, "": 2, "other": 2}
+    bench.apply(client_id="c-0", connected=False, version=2, session="t", reason="FORBIDDEN_ACCESS")
+    bench.apply(client_id="c-1", connected=True, version=2, session="t")
+    bench.presence.forget("c-5", "requested")
+    counted = {name: count for name, count in bench.counts.offline_by_reason.items() if count}
+    assert counted == {"FORBIDDEN_ACCESS": 1, "": 2, "other": 1}
+
+
 def test_disconnect_of_an_unknown_client_needs_no_delay() -> None:
     bench = Bench()
     bench.disconnect()

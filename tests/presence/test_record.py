@@ -11,6 +11,7 @@ from presenced.events.model import LifecycleEvent
 from presenced.presence import OrderingRules, Presence, PresenceRules, State
 from presenced.presence.lookups import LookupBudget, VerifyOffline
 from presenced.presence.record import Row
+from recorders import assert_reasons_are_counted
 
 T = 120.0
 LAG = 60.0
@@ -107,6 +108,7 @@ class World:
             self.answer()
         self.now = max(self.now, to)
         self.answer()
+        assert_reasons_are_counted(self.presence)
 
     def receive_all(self, deliveries: list[tuple[float, LifecycleEvent]]) -> None:
         for at, event in deliveries:

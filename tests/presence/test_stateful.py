@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from histories import lifecycle
 from presenced.presence import ClientChange, Presence, PresenceRules, State
-from recorders import fire
+from recorders import assert_reasons_are_counted, fire
 
 DELAY, FORGET = 5.0, 100.0
 CLIENTS = st.sampled_from(["a", "b", "c"])
@@ -128,6 +128,7 @@ class PresenceMachine(RuleBasedStateMachine):
         }
         states = [model.state for model in self.model.values()]
         assert self.presence.counts.clients == {state: states.count(state) for state in State}
+        assert_reasons_are_counted(self.presence)
         assert {k: v for k, v in self.transitions.items() if v} == {
             k: v for k, v in self.expected.items() if v
         }

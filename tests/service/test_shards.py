@@ -58,6 +58,28 @@ def test_a_partition_that_is_restored_during_a_reload_gets_the_new_settings() ->
     asyncio.run(main())
 
 
+def test_a_reload_keeps_a_client_held_until_damping_is_off() -> None:
+    async def main() -> None:
+        fleets = new_fleets()
+        fleet = fleets.open(1)
+        fleet.restored()
+        fleet.show()
+        damping = {"enabled": True, "suppress_after": 0.9, "reuse_below": 0.5}
+        fleets.reload(presence={"damping": damping})
+        apply(fleet, "a")
+        apply(fleet, "a", connected=False)
+        held = 'iot_client_flapping{client_id="a",partition="1"} 1.0'
+        assert held in fleets.scrape()
+        fleets.reload(presence={"damping": damping | {"half_life": "1h"}})
+        assert held in fleets.scrape()
+        fleets.reload()
+        assert held not in fleets.scrape()
+        fleets.reload(presence={"damping": damping})
+        assert 'iot_clients_flapping{partition="1"} 0.0' in fleets.scrape()
+
+    asyncio.run(main())
+
+
 def test_reloads_and_timers_leave_a_partition_alone_that_a_thread_restores() -> None:
     async def main() -> None:
         fleets = new_fleets()

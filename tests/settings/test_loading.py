@@ -82,6 +82,12 @@ def test_defaults_are_those_of_the_contract():
             "timestamp_accuracy": 120.0,
             "version_reset_after": 3600.0,
             "forget_offline_after": 30 * 86400.0,
+            "damping": {
+                "enabled": False,
+                "half_life": 900.0,
+                "suppress_after": 3.0,
+                "reuse_below": 0.75,
+            },
             "ignore_clients": ["iotconsole-*"],
             "clients": [
                 {

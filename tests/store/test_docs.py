@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from presenced.store.file import StateFile
-from presenced.store.schema import TABLES
+from presenced.store.schema import TABLES, MassEventRow
 from statefiles import client_row, of_clients, query, thing_row
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "state-file.md").read_text()
@@ -17,6 +17,9 @@ ROWS = {
     "Online and pending clients that are unverified: events may have been lost": [("a",)],
     "Members of a thing group that are online; the client ID is the thing's name": [("a",)],
     "Things by an attribute": [("x", 1)],
+    "Mass events of the last hours: when, how many, and why": [
+        ("1970-01-01 00:00:01", 12, "offline", '{"CONNECTION_LOST":12}')
+    ],
     "A counter": [('{"to":"online"}', 5.0)],
 }
 
@@ -31,6 +34,8 @@ def test_each_query_finds_what_it_says(tmp_path, what, sql):
     )
     changes.note("gaps", "2")
     changes.things["a"] = thing_row("a", memberships='[["plant-7",1,true],["old",1,false]]')
+    reasons = '{"CONNECTION_LOST":12}'
+    changes.mass_events[7] = MassEventRow(7, "offline", 12, 1.5, 9.0, reasons, "{}", "{}", "[]")
     changes.count("iot_client_transitions_total", '{"to":"online"}', 5)
     file = StateFile.open(path)
     file.commit(changes)

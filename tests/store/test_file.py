@@ -271,9 +271,11 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_made(path, damage):
     [
         "PRAGMA application_id = 5",
         "PRAGMA application_id = 0",
-        *(f"PRAGMA user_version = {version}" for version in (-1, 0, 1, VERSION + 1, 99)),
+        *(f"PRAGMA user_version = {version}" for version in (-1, 0, 1, 2, 3, VERSION + 1, 99)),
         "PRAGMA application_id = 0; PRAGMA user_version = 0",
         "DROP TABLE things",
+        "DROP TABLE mass_events",
+        "DROP TABLE mass_events; DROP TABLE recent_transitions; DROP TABLE trend_minutes",
         "DROP TABLE meta; CREATE VIEW meta AS SELECT 'gaps' AS key, '1' AS value",
         "ALTER TABLE clients RENAME COLUMN gaps TO gapt",
         "ALTER TABLE clients DROP COLUMN offline_at",

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from presenced.settings import DEFAULT_CONFIG, parse_duration
 
@@ -59,6 +60,16 @@ def positive_duration(text: str) -> float:
     if not (seconds := parse_duration(text)):
         raise ValueError("must be longer than 0s")
     return seconds
+
+
+def check_url(text: str) -> str:
+    """Return the URL of a daemon. Raises ValueError."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("is not a URL: write it as http://localhost:9883")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("must have neither user name nor query: use --user and --password-file")
+    return text
 
 
 def parse_moment(text: str) -> float:

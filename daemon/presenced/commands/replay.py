@@ -25,7 +25,7 @@ from presenced.metrics.exposition import Exposition
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import State, Transition
 from presenced.presence.lookups import LookupBudget
-from presenced.service.build import new_fleet, status_topics
+from presenced.service.build import damping_rules, new_fleet, status_topics
 from presenced.settings import Settings, load_settings
 from presenced.sources.recording import read_recording
 from presenced.system import log
@@ -80,7 +80,9 @@ class Replay:
         self._pipeline = Pipeline(
             self._fleet, [self._metrics, self], status_topics=status_topics(settings.presence)
         )
+        self._pipeline.flapping.use_damping(damping_rules(settings.presence), 0.0)
         self._transport = settings.transport
+        self._received = 0.0
         self._reconcile = reconcile = settings.reconcile
         if reconcile.enabled:
             budget = LookupBudget(reconcile.lookups_per_second)
@@ -105,7 +107,7 @@ class Replay:
         if self._shown == "clients":
             self._write(self._clients())
         elif self._shown == "metrics":
-            fleet = FleetSources(self._pipeline, self._metrics)
+            fleet = FleetSources(self._pipeline, self._metrics, clock=lambda: self._received)
             sources = MetricSources(lambda: [fleet], self._transport)
             self._out.write(Exposition(sources).render())
 
@@ -119,7 +121,7 @@ class Replay:
             self._advance(math.nextafter(now, 0.0), timeline)
             merger.merge(step)
         else:
-            now = step[-1].moment
+            now, self._received = step[-1].moment, step[-1].received
             if self._reconcile.enabled:
                 self._advance(now, timeline)
             self._pipeline.process(step)

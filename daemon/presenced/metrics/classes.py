@@ -30,14 +30,21 @@ class ClassCounts:
 
     def count(self, client: Client, state: State, change: int) -> None:
         """Count that a client entered (1) or left (-1) a state."""
-        match = self._pattern.search(client.client_id) if self._pattern else None
-        if match is None:
+        groups = self._match(client.client_id)
+        if groups is None:
             return
-        groups = tuple(value or "" for value in match.groupdict().values())
         is_full = len(self._classes) >= self._limit and groups not in self._classes
         if is_full or any(map(is_long, groups)):
             groups = (_OTHER,) * len(groups)
         self._classes.setdefault(groups, dict.fromkeys(State, 0))[state] += change
+
+    def values(self, client_id: str) -> tuple[str, ...]:
+        """Return the texts of the groups in a client ID, empty ones if it does not match."""
+        return self._match(client_id) or ("",) * len(self.labels)
+
+    def _match(self, client_id: str) -> tuple[str, ...] | None:
+        match = self._pattern.search(client_id) if self._pattern else None
+        return tuple(value or "" for value in match.groupdict().values()) if match else None
 
     def samples(self) -> Iterator[tuple[tuple[str, ...], int]]:
         """Yield label values, the groups and then the state, each with the number of clients."""

@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from heapq import nlargest
 from itertools import accumulate
+from operator import itemgetter
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from prometheus_client.core import (
@@ -36,13 +38,17 @@ from presenced.store.writer import WriterCounts
 
 @dataclass(slots=True)
 class FleetSources:
-    """The sources of the metrics of a fleet, or of the part of it in one partition of Kafka."""
+    """The sources of the metrics of a fleet, or of the part of it in one partition of Kafka.
+
+    `clock` returns the wall-clock time, in seconds since the epoch.
+    """
 
     pipeline: Pipeline
     clients: ClientMetrics
     gaps: dict[GapReason, int] = field(default_factory=lambda: dict.fromkeys(GapReason, 0))
     inbox: Inbox | None = None
     partition: Partition | None = None
+    clock: Callable[[], float] = time.time
 
     @property
     def events(self) -> EventCounts:
@@ -178,6 +184,31 @@ class GaugeMetric(CollectedMetric[S]):
 
     kind = "gauge"
     family_type = GaugeMetricFamily
+
+
+@dataclass(frozen=True, slots=True)
+class WorstClientsMetric(GaugeMetric[FleetSources]):
+    """A number of single clients, by client ID: the highest `limit` of all partitions together.
+
+    It has the labels of the other series of clients: one more for each group of
+    `metrics.client_id_pattern`, which is empty if the client ID does not match.
+    """
+
+    limit: int = field(kw_only=True)
+
+    def collect(
+        self, sources: Iterable[tuple[Labels, FleetSources]], more_labels: Sequence[str] = ()
+    ) -> MetricFamily:
+        """Return the present samples; `more_labels` ends with the groups of the pattern."""
+        family = self.family_type(self.name, self.help, labels=(*more_labels, *self.labels))
+        samples = [
+            (value, (*first, *source.clients.classes.values(labels[0]), *labels))
+            for first, source in sources
+            for labels, value in self.values(source)
+        ]
+        for value, labels in nlargest(self.limit, samples, key=itemgetter(0)):
+            family.add_metric(labels, value)
+        return family
 
 
 class CounterMetric(CollectedMetric[S]):

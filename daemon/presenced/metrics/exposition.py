@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from presenced.metrics.catalog import OF_DAEMON, OF_FLEET
-from presenced.metrics.declaration import FleetSources, MetricSources
+from presenced.metrics.declaration import FleetSources, MetricSources, WorstClientsMetric
 from presenced.metrics.metric import Block
 from presenced.metrics.series import series_blocks
 
@@ -80,6 +80,8 @@ def _of_fleets(fleets: Sequence[FleetSources], *, partitioned: bool) -> Iterator
     for metric in OF_FLEET.values():
         if metric.global_:
             yield metric.collect([((), fleets[0])] if fleets else [])
+        elif isinstance(metric, WorstClientsMetric):
+            yield metric.collect(labelled, (*partition, *classes))
         elif metric.by_class:
             if classes:
                 yield metric.collect(labelled, (*partition, *classes))

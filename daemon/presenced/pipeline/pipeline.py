@@ -27,6 +27,7 @@ from presenced.events.status import StatusDecoder, StatusTopic
 from presenced.fleet import Fleet
 from presenced.pipeline.batch import Answers, Batch, Observer, SnapshotRecords
 from presenced.pipeline.event_counts import EventCounts
+from presenced.pipeline.flapping import FlapDetector
 from presenced.presence import ForgetReason
 from presenced.presence.name_patterns import ClientFilter
 from presenced.presence.record import Row
@@ -38,8 +39,9 @@ _CONNECTED, _DISCONNECTED = ("presence", "connected"), ("presence", "disconnecte
 class Pipeline:
     """Applies messages in the order of their arrival to `fleet`, then calls `observers` in order.
 
-    `snapshots` reads those that a worker of Kafka wrote; without it they are rejected. `hold_after`
-    arguments are the monotonic time after which no deadline may fire yet.
+    `flapping` is the first of these. `snapshots` reads those that a worker of Kafka wrote; without
+    it they are rejected. `parts` is of how many parts the fleet is one. `hold_after` arguments are
+    the monotonic time after which no deadline may fire yet.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Pipeline:
         observers: Iterable[Observer] = (),
         snapshots: SnapshotRecords | None = None,
         status_topics: Sequence[StatusTopic] = (),
+        parts: int = 1,
     ) -> None:
         self.fleet = fleet
         self.use_status_topics(status_topics)
         self._snapshots = snapshots
         self.counts = EventCounts()
-        self.observers = list(observers)
+        self.flapping = FlapDetector(fleet, parts)
+        self.observers: list[Observer] = [self.flapping, *observers]
 
     def process(
         self,

@@ -242,6 +242,19 @@ class RecordEffect(StrEnum):
     """The lookup that was due could not be made, or its answer did not come in time."""
 
 
+class EndedConnection(msgspec.Struct, frozen=True, gc=False):
+    """The end of a connection, which counts once however often its disconnect is delivered.
+
+    `at` is when it ended, in seconds since the epoch, by the rule for `Client.since`. `taken_over`
+    if another connection with the same client ID replaced it. `seconds` is how long it lasted by
+    event times, None if its connect is not known.
+    """
+
+    at: float
+    taken_over: bool = False
+    seconds: float | None = None
+
+
 class ClientChange(msgspec.Struct, gc=False):
     """What one event, deadline or request did to one client.
 
@@ -253,7 +266,8 @@ class ClientChange(msgspec.Struct, gc=False):
     changed, so that its row in the state file stays the same. `adopted` if a client without events
     got the state of AWS's record, which is no transition. `record` is what the record did at
     `received`, and `operation` the one of AWS that answered, if any. `dropped` is the client ID
-    whose ordering record made room for this one's.
+    whose ordering record made room for this one's. `ended` is the connection that ended, whether
+    or not the state changed.
     """
 
     client: Client
@@ -271,3 +285,4 @@ class ClientChange(msgspec.Struct, gc=False):
     record: RecordEffect | None = None
     operation: str | None = None
     dropped: str | None = None
+    ended: EndedConnection | None = None

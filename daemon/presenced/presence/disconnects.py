@@ -40,14 +40,18 @@ class AwaitedDisconnects:
         client.replaced = {**(client.replaced or {}), connect: connection}
         self._deadlines.schedule(until, connection, ahead=ahead)
 
-    def settle(self, disconnect: Stamp, client: Client) -> None:
-        """Stop awaiting a disconnect that arrived, if it ends a replaced connection."""
+    def settle(self, disconnect: Stamp, client: Client) -> float | None:
+        """Stop awaiting a disconnect that arrived, if it ends a replaced connection.
+
+        Returns how many seconds that had lasted; None if it ends none.
+        """
         for connection in (client.replaced or {}).values():
             if same_connection(disconnect, connection.connect):
                 self._remove(connection)
-                milliseconds = disconnect.timestamp - connection.connect.timestamp
-                self._counts.session_duration.observe(milliseconds / 1000)
-                return
+                seconds = (disconnect.timestamp - connection.connect.timestamp) / 1000
+                self._counts.session_duration.observe(seconds)
+                return seconds
+        return None
 
     def miss(self, connection: ReplacedConnection) -> None:
         """Count a disconnect as missed."""

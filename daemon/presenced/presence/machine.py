@@ -120,17 +120,17 @@ class Presence:
         client.status_at = None
         self.counts.version_resets += ordering is Ordering.LATER_AFTER_RESET
         self._states.set_unverified(client, unverified=doubtful)
+        ended = None
         if event.connected:
             effect, transition = self._states.connect(event, client, session, received, now)
             if doubtful:
                 self.lookups.want(client.client_id)
         else:
             is_own = was_connected and same_connection(event, client)
-            effect, transition = self._states.disconnect(
-                event, client, session, received, now, is_own
-            )
+            ended = self._states.end_connection(event, client, received, is_own=is_own)
+            effect, transition = self._states.disconnect(event, client, session, received, now)
         return ClientChange(
-            client, before, client.state, transition, event, effect, received, session
+            client, before, client.state, transition, event, effect, received, session, ended=ended
         )
 
     def _order(self, event: LifecycleEvent, last: Client | None) -> tuple[Ordering, bool]:
@@ -169,8 +169,9 @@ class Presence:
         is_duplicate = ordering is Ordering.DUPLICATE
         effect = Effect.DUPLICATE if is_duplicate else Effect.STALE
         self.counts.ignored[effect.value] += 1
+        ended = None
         if not (event.connected or is_duplicate):
-            self._states.count_disconnect(event, last)
+            ended = self._states.count_disconnect(event, last, received)
         state = None if client is None else client.state
         return ClientChange(
             client or last,
@@ -182,6 +183,7 @@ class Presence:
             session=session,
             against=last.stamp,
             changed=not is_duplicate or last.ambiguous is not None,
+            ended=ended,
         )
 
     def _correct(
@@ -224,6 +226,7 @@ class Presence:
             self.status.settle(client.client_id)
         if client.gap_epoch != self._states.gap_epoch:
             self._states.verify(client)
+        ended = None
         if event.connected:
             client.timestamp, client.version = event.timestamp, event.version
             client.packed_session = session
@@ -231,14 +234,13 @@ class Presence:
                 client, self._states.began(event.timestamp, received), received
             )
         else:
-            self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
-            self._states.count_disconnect(event, client)
+            ended = self._states.end_connection(event, client, received)
             client.timestamp, client.reason = event.timestamp, event.reason
             effect, transition = self._states.begin_delay(
                 client, self._states.began(event.timestamp, received), received, now
             )
         return ClientChange(
-            client, before, client.state, transition, event, effect, received, session
+            client, before, client.state, transition, event, effect, received, session, ended=ended
         )
 
     def add(self, client_id: str) -> ClientChange | None:
@@ -310,6 +312,8 @@ class Presence:
         client.rule = self._states.find_rule(client.client_id)
         self.clients[client.client_id] = client
         self.counts.clients[client.state] += 1
+        if client.state is _OFFLINE:
+            self.counts.count_offline(client.reason, 1)
         self.counts.unverified[client.state] += client.gap_epoch != self.gap_epoch
         if deadline is not None and client.state is _OFFLINE:
             self._states.offline.add(client, deadline)
@@ -377,4 +381,6 @@ class Presence:
         self._states.awaited.drop(client)
         self._states.verify(client)
         self.counts.clients[client.state] -= 1
+        if client.state is _OFFLINE:
+            self.counts.count_offline(client.reason, -1)
         return ClientChange(client, client.state, None)

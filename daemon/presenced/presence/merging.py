@@ -70,7 +70,7 @@ class RecordMerger:
             effect = RecordEffect.OFFLINE_CONFIRMED
             transition = self._states.confirm_offline(client, row, now)
         elif row.is_later_than(client, self._states.rules.ordering.timestamp_accuracy):
-            row.note_in(client)  # the same state, of a later connection
+            self._states.note_row(client, row)  # the same state, of a later connection
         if row.settles:
             self._states.verify(client, row.gap_epoch)
         self._status.review(client)

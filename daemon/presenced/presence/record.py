@@ -61,16 +61,22 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         slack = 0 if client.adopted else accuracy
         return self.timestamp is not None and self.timestamp > client.timestamp + slack
 
+    @property
+    def kept_reason(self) -> str | None:
+        """The reason that its client has after it.
+
+        That of a takeover is kept for events only: after a row it would mean that the client may
+        still be online.
+        """
+        return None if self.reason == TAKEN_OVER else self.reason
+
     def note_in(self, client: Client) -> None:
-        """Keep it as what is known of a client last, in place of an event."""
+        """Keep it, without its reason, as what is known of a client last in place of an event."""
         asked = round(self.asked * 1000)
         # A clock behind that of AWS puts no time into the future.
         at = asked if self.timestamp is None else min(self.timestamp, asked)
         client.timestamp, client.version, client.packed_session = at, None, None
         client.ambiguous, client.adopted = None, True
-        # The reason of a takeover is kept for events only: after a row it would mean that the
-        # client may still be online.
-        client.reason = None if self.reason == TAKEN_OVER else self.reason
 
 
 class RowDecision(Enum):

@@ -10,14 +10,19 @@ from typing import Any
 import msgspec
 
 from presenced.events.model import StatusEvent
-from presenced.presence.client import Client, ClientChange, Effect, State, Transition
+from presenced.presence.client import (
+    Client,
+    ClientChange,
+    Effect,
+    EndedConnection,
+    State,
+    Transition,
+)
+from presenced.presence.counts import STATUS_OFFLINE
 from presenced.presence.deadlines import Deadlines
 from presenced.presence.forgetting import ForgottenClients
 from presenced.presence.lookups import Lookups
 from presenced.presence.transitions import Outcome, Transitions
-
-STATUS_OFFLINE = "STATUS_OFFLINE"
-"""The reason of clients that are offline by their status."""
 
 # As globals: see `State`.
 _ONLINE, _OFFLINE, _UNKNOWN = State.ONLINE, State.OFFLINE, State.UNKNOWN
@@ -91,6 +96,8 @@ class StatusEvidence:
             effect, transition = self._go_offline(client, received, now)
         change = ClientChange(client, before, client.state, transition, event, effect, received)
         change.adopted = adopted
+        if before is _ONLINE and client.state is not _ONLINE:
+            change.ended = EndedConnection(received)
         # Some clients repeat their status all the time; that need not be written.
         change.changed = not (is_repeated and effect is Effect.NOTED)
         return change
@@ -141,7 +148,7 @@ class StatusEvidence:
         return Effect.NOTED, None
 
     def _go_offline(self, client: Client, received: float, now: float) -> Outcome:
-        client.reason = STATUS_OFFLINE
+        self._states.set_reason(client, STATUS_OFFLINE)
         if client.state is _ONLINE:
             return self._states.begin_delay(client, received, received, now)
         transition: Transition | None = None

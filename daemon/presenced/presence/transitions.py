@@ -8,7 +8,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from presenced.events.model import LifecycleEvent
-from presenced.presence.client import Client, Effect, PackedSession, RecordEffect, State, Transition
+from presenced.presence.client import (
+    Client,
+    Effect,
+    EndedConnection,
+    PackedSession,
+    RecordEffect,
+    State,
+    Transition,
+)
 from presenced.presence.client_rules import ClientRule, ClientRules
 from presenced.presence.counts import PresenceCounts
 from presenced.presence.deadlines import Deadlines
@@ -99,15 +107,9 @@ class Transitions:
         session: PackedSession,
         received: float,
         now: float,
-        is_own: bool,  # noqa: FBT001
     ) -> Outcome:
-        """Apply an accepted disconnect; `is_own` if it ends the connection known last."""
-        if is_own:
-            self.counts.session_duration.observe((event.timestamp - client.timestamp) / 1000)
-        else:
-            self.counts.missed["connected"] += 1
-        self.count_disconnect(event, client)
-        client.reason = event.reason
+        """Apply an accepted disconnect, after `end_connection`."""
+        self.set_reason(client, event.reason)
         if not (client.adopted and event.reason == TAKEN_OVER):
             client.timestamp, client.version = event.timestamp, event.version
             client.packed_session, client.adopted = session, False
@@ -119,13 +121,40 @@ class Transitions:
             return Effect.WENT_OFFLINE, self.go_offline(client, received, now)
         return Effect.NOTED, None
 
-    def count_disconnect(self, event: LifecycleEvent, client: Client) -> None:
-        """Count a disconnect once, even if it changes nothing any more."""
+    def end_connection(
+        self, event: LifecycleEvent, client: Client, received: float, *, is_own: bool = True
+    ) -> EndedConnection | None:
+        """Count an accepted disconnect; `is_own` if it ends the connection known last.
+
+        `client` must not have the event yet. None if it has been counted before.
+        """
+        if not is_own:
+            self.counts.missed["connected"] += 1
+            return self.count_disconnect(event, client, received)
+        seconds = (event.timestamp - client.timestamp) / 1000
+        self.counts.session_duration.observe(seconds)
+        return self.count_disconnect(event, client, received, seconds)
+
+    def count_disconnect(
+        self,
+        event: LifecycleEvent,
+        client: Client,
+        received: float,
+        seconds: float | None = None,
+    ) -> EndedConnection | None:
+        """Count a disconnect once, even if it changes nothing any more.
+
+        `seconds` is how long the connection lasted, if that is known. None if it has been counted
+        before.
+        """
         if not self._disconnects.add(event.client_id, event):
-            return
+            return None
         if client.replaced:
-            self.awaited.settle(event, client)
+            settled = self.awaited.settle(event, client)
+            seconds = settled if seconds is None else seconds
         self.counts.count_disconnect(event.reason, client_initiated=event.client_initiated)
+        at = self.began(event.timestamp, received)
+        return EndedConnection(at, event.reason == TAKEN_OVER, seconds)
 
     def began(self, timestamp: int, received: float) -> float:
         """Return when the state that an event led to began, in seconds since the epoch.
@@ -138,15 +167,17 @@ class Transitions:
 
     def go_online(self, client: Client, since: float, received: float) -> Outcome:
         """Transition to online from any state."""
-        state, client.reason = client.state, None
+        state, reason, client.reason = client.state, client.reason, None
         if state is _PENDING:
             self.counts.flaps_suppressed += 1
             self.end_delay(client)
             return _FLAP_SUPPRESSED, None
         if state is _ONLINE:
             return Effect.NOTED, None
-        if state is _OFFLINE and client.since is not None:
-            self.counts.offline_duration.observe(since - client.since)
+        if state is _OFFLINE:
+            self.counts.count_offline(reason, -1)
+            if client.since is not None:
+                self.counts.offline_duration.observe(since - client.since)
         self.offline.discard(client)
         client.since = since
         return _WENT_ONLINE, self.change(client, _ONLINE, received)
@@ -216,7 +247,7 @@ class Transitions:
 
         For one that is offline, `transition` stays None: nothing tells whether it is in use.
         """
-        row.note_in(client)
+        self.note_row(client, row)
         client.since = client.timestamp / 1000
         age = row.asked - client.since
         left = self.rules.delay(row.reason, client.rule) - age
@@ -237,7 +268,7 @@ class Transitions:
 
     def correct(self, client: Client, row: Row, now: float) -> Transition | None:
         """Change the state of a client to that of a row."""
-        row.note_in(client)
+        self.note_row(client, row)
         self.counts.corrections[_ONLINE if row.connected else _OFFLINE, row.operation] += 1
         since = client.timestamp / 1000
         if row.connected and client.state is _PENDING:
@@ -268,14 +299,28 @@ class Transitions:
         return Transition(confirmed, since, client.client_id, previous, state, client.reason)
 
     def enter(self, client: Client, state: State) -> None:
-        """Change the state and the totals."""
+        """Change the state and the totals; `go_online` alone takes a client out of offline."""
         counts, before = self.counts, client.state
         counts.clients[before] -= 1
         counts.clients[state] += 1
         client.state = state
+        if state is _OFFLINE:
+            counts.count_offline(client.reason, 1)
         if client.gap_epoch != self.gap_epoch:
             counts.unverified[before] -= 1
             counts.unverified[state] += 1
+
+    def set_reason(self, client: Client, reason: str | None) -> None:
+        """Change the reason of a client's last disconnect, and the totals."""
+        if client.state is _OFFLINE:
+            self.counts.count_offline(client.reason, -1)
+            self.counts.count_offline(reason, 1)
+        client.reason = reason
+
+    def note_row(self, client: Client, row: Row) -> None:
+        """Keep a row as what is known of a client last, in place of an event."""
+        row.note_in(client)
+        self.set_reason(client, row.kept_reason)
 
     def is_unverified(self, client: Client) -> bool:
         """Return whether a gap, or a lookup that was not made, leaves a doubt about a client."""

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from presenced.events.status import StatusTopic
 from presenced.fleet import Fleet
 from presenced.presence import ClientRule, OrderingRules, PresenceRules
+from presenced.presence.damping import DampingRules
 from presenced.presence.name_patterns import ClientFilter
 from presenced.settings import PresenceSettings, Settings
 from presenced.settings.credential_files import certificate_problems, expiries
@@ -52,6 +53,14 @@ def presence_rules(presence: PresenceSettings) -> PresenceRules:
             version_reset_after=round(presence.version_reset_after * 1000),
         ),
     )
+
+
+def damping_rules(presence: PresenceSettings) -> DampingRules | None:
+    """Return the rules of damping, None if it is off."""
+    damping = presence.damping
+    if not damping.enabled:
+        return None
+    return DampingRules(damping.half_life, damping.suppress_after, damping.reuse_below)
 
 
 def client_filter(settings: Settings) -> ClientFilter:

@@ -159,7 +159,8 @@ class Service:
         # Under `stall` a file that cannot be written is what keeps presence behind.
         state = stages.store.problems if stages.store is not None else []
         if problems := source.problems:
-            return Readiness(ready=False, text="\n".join([*state, *problems]))
+            text = "\n".join([*state, *problems])
+            return Readiness(ready=False, text=text, catching_up=source.catching_up)
         is_mqtt = stages.metric_sources.mqtt is not None
         what = "every connection is up, every filter granted" if is_mqtt else source.summary
         lines = [f"ready: {what}", *source.warnings, *state]

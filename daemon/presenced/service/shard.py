@@ -6,7 +6,13 @@ from presenced.fleet import Partition
 from presenced.metrics.clients import ClientMetrics
 from presenced.metrics.declaration import FleetSources
 from presenced.pipeline import Pipeline
-from presenced.service.build import client_filter, new_fleet, presence_rules, status_topics
+from presenced.service.build import (
+    client_filter,
+    damping_rules,
+    new_fleet,
+    presence_rules,
+    status_topics,
+)
 from presenced.service.delivery import Delivery, Store
 from presenced.settings import Settings
 from presenced.sources.gaps import Gaps
@@ -27,16 +33,20 @@ class Shard:
         self, settings: Settings, clocks: Clocks, partition: Partition | None = None
     ) -> None:
         self.partition = partition
-        self.fleet = new_fleet(settings, partition.of if partition else 1)
+        parts = partition.of if partition else 1
+        self.fleet = new_fleet(settings, parts)
         self.snapshots = None if partition is None else PartitionSnapshots(self.fleet, partition)
         topics = status_topics(settings.presence)
-        self.pipeline = Pipeline(self.fleet, snapshots=self.snapshots, status_topics=topics)
+        self.pipeline = Pipeline(
+            self.fleet, snapshots=self.snapshots, status_topics=topics, parts=parts
+        )
+        self.pipeline.flapping.use_damping(damping_rules(settings.presence), clocks.wall())
         if self.snapshots is not None:
             self.pipeline.observers.append(self.snapshots)
         self.gaps = Gaps(self.fleet.presence, clocks)
         self.clients = ClientMetrics(self.fleet, settings.metrics, partition)
         self.sources = FleetSources(
-            self.pipeline, self.clients, self.gaps.counts, partition=partition
+            self.pipeline, self.clients, self.gaps.counts, partition=partition, clock=clocks.wall
         )
         self._clocks = clocks
         self._settings = settings
@@ -62,6 +72,9 @@ class Shard:
         """Go on with other settings; the clients stay."""
         before, self._settings = self._settings, settings
         self.fleet.presence.use_rules(presence_rules(settings.presence))
+        if settings.presence.damping != before.presence.damping:
+            rules = damping_rules(settings.presence)
+            self.pipeline.flapping.use_damping(rules, self._clocks.wall())
         if settings.presence.clients != before.presence.clients:
             self.clients.use(settings.metrics)
         if settings.presence.status_topics != before.presence.status_topics:

@@ -149,9 +149,11 @@ class Stages:
         self.shards.drop(shard)
 
     def check(self) -> None:
-        """Look for gaps and for what can be concluded; called four times a second."""
+        """Look for gaps, and for what follows from time alone; called four times a second."""
         self.source.check()
         self.shards.arm()
+        if self.api is not None:
+            self.api.check()
         if self._worker_reconciler is not None:
             self._worker_reconciler.check()
 
@@ -185,7 +187,10 @@ class Stages:
         if path is None:
             return None
         totals, on_error = kept_totals(shard.sources), self._settings.state.on_error
-        store = StateStore(path, shard.pipeline, gap_detector, totals, on_error, self._clocks)
+        recent = None if self.api is None else self.api.activity
+        store = StateStore(
+            path, shard.pipeline, gap_detector, totals, on_error, self._clocks, recent
+        )
         self.metric_sources.state = store.counts
         return store
 

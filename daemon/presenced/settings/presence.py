@@ -13,6 +13,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    Strict,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -30,6 +31,7 @@ from presenced.settings.values import (
     check_shell_pattern,
     file_default,
     format_duration,
+    within,
 )
 
 _REASON = "^[A-Z][A-Z0-9_]*$"
@@ -97,6 +99,7 @@ def _check_not_empty(text: str) -> str:
 NonEmpty = Annotated[str, AfterValidator(_check_not_empty)]
 ForgetAfter = Annotated[Duration, AfterValidator(_check_forget)]
 ShellPattern = Annotated[str, AfterValidator(check_shell_pattern)]
+Penalty = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
 
 
 class ClientRuleSettings(Section):
@@ -160,6 +163,39 @@ class StatusTopicSettings(Section):
         return pointer
 
 
+class DampingSettings(Section):
+    """Damping of clients that flap, after RFC 2439. Presence itself stays what it is."""
+
+    enabled: Flag = False
+    """Whether clients that flap are held as flapping: iot_client_flapping is 1 for them, and the
+    alerts on single offline devices leave them out. Each connection of a client that ends adds 1 to
+    its penalty, which halves in every `half_life`. Penalties are kept across a reload; after a
+    restart they begin at 0."""
+
+    half_life: Annotated[Duration, within("1m", "1d")] = file_default("15m")
+    """How long a penalty takes to halve. A client is held for at most four times as long after its
+    last flap."""
+
+    suppress_after: Penalty = 3
+    """A client with a higher penalty is held. With 3 it takes four flaps at once, or more within a
+    longer time. Must be less than 16 times `reuse_below`, which is the highest penalty."""
+
+    reuse_below: Penalty = 0.75
+    """A client is held until its penalty is below this. Must be less than `suppress_after`."""
+
+    @field_validator("reuse_below")
+    @classmethod
+    def _check_reuse(cls, reuse_below: float, info: ValidationInfo) -> float:
+        suppress_after = info.data.get("suppress_after")
+        if suppress_after is not None and not reuse_below < suppress_after < 16 * reuse_below:
+            raise InvalidValue(
+                "must be less than presence.damping.suppress_after, here"
+                f" {suppress_after:g}, and more than a sixteenth of it: a client is held for at"
+                " most four half-lives"
+            )
+        return reuse_below
+
+
 class PresenceSettings(Section):
     """When a client counts as offline, which clients count at all, and which thing each one is."""
 
@@ -186,6 +222,9 @@ class PresenceSettings(Section):
     forget_offline_after: ForgetAfter = file_default("30d")
     """How long a client may be offline before it is forgotten and its series end. An online client
     is never forgotten."""
+
+    damping: DampingSettings = file_default({})
+    """Damping of clients that flap, for alerts."""
 
     ignore_clients: tuple[ShellPattern, ...] = ("iotconsole-*",)
     """Client IDs that presence leaves out, as shell-style patterns with *, ? and [...]. The default

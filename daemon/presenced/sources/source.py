@@ -41,6 +41,10 @@ class Source(Protocol):
         """Why the source is not ready, one text each; empty if it is, and has caught up."""
 
     @property
+    def catching_up(self) -> bool:
+        """Whether all that keeps it from being ready is what had waited and is not applied yet."""
+
+    @property
     def warnings(self) -> list[str]:
         """What is wrong although the source is ready, one text each."""
 

@@ -26,8 +26,10 @@ BLOCK = 64
 """How many counted disconnects share a record."""
 
 _ARRIVALS = "arrivals"
-_KEPT_APART = frozenset({"clients", "counted_disconnects", "forget_requests"})
-_OTHER_TABLES = tuple(table for table in TABLES if table.name not in _KEPT_APART)
+_KEPT_APART = frozenset({"clients", "counted_disconnects"})
+# A worker keeps these in memory: they are about the partitions that it has had.
+_NOT_KEPT = frozenset({"forget_requests", "recent_transitions", "mass_events", "trend_minutes"})
+_OTHER_TABLES = tuple(table for table in TABLES if table.name not in _KEPT_APART | _NOT_KEPT)
 _REGISTRY_TABLES = tuple(t for t in TABLES if t.name in ("thing_types", "thing_groups"))
 _STATES = frozenset(State)
 

@@ -17,11 +17,14 @@ from presenced.store.schema import (
     ClientRow,
     CounterRow,
     DisconnectRow,
+    MassEventRow,
     MetaRow,
+    RecentTransitionRow,
     Table,
     ThingGroupRow,
     ThingRow,
     ThingTypeRow,
+    TrendMinuteRow,
 )
 
 _MAX_ROWS = 64
@@ -56,6 +59,9 @@ class Changes:
         self.counted_disconnects: dict[int, DisconnectRow | None] = {}
         self.meta: dict[str, MetaRow | None] = {}
         self.forget_requests: dict[int, None] = {}
+        self.recent_transitions: dict[int, RecentTransitionRow | None] = {}
+        self.mass_events: dict[int, MassEventRow | None] = {}
+        self.trend_minutes: dict[int, TrendMinuteRow | None] = {}
 
     def count(self, name: str, labels: str, value: float) -> None:
         """Set a total; `labels` is a JSON object with sorted keys, `{}` without labels."""

@@ -6,14 +6,16 @@ The rows are kept in the state file, or as records of Kafka's state topic.
 from array import array
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client, State
 from presenced.presence.client import EventStamp
+from presenced.recent.activity import RecentActivity
 from presenced.registry import Thing, ThingGroup, ThingType
 from presenced.sources.mqtt.gap_detector import GapDetector
 from presenced.store.changes import Changes
+from presenced.store.recent_rows import RowReader, collect_recent, restore_recent
 from presenced.store.records import (
     Notes,
     Offsets,
@@ -42,15 +44,6 @@ from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
 
 _UNKNOWN = State.UNKNOWN  # as a global: see `State`
-
-R = TypeVar("R", bound=tuple[Any, ...])
-
-
-class RowReader(Protocol):
-    """What an earlier process kept."""
-
-    def read(self, row_type: type[R]) -> Iterable[R]:
-        """Return all rows of a table, by the type of its rows."""
 
 
 class DirtyKeys:
@@ -94,7 +87,8 @@ class Collector:
     `gap_detector` has the MQTT sessions; None if there are none to keep. `dirty` observes the
     pipeline. `requests` are the operators' requests to forget clients. If one row fails because of
     an error in presenced, it is left out, logged and counted in `counts`; all others are written.
-    `offsets` convert monotonic time into the times of the rows.
+    `offsets` convert monotonic time into the times of the rows. `recent` is the recent activity of
+    the fleet; None if that is not kept.
     """
 
     def __init__(
@@ -104,6 +98,7 @@ class Collector:
         totals: Iterable[Total],
         clocks: Clocks,
         counts: WriterCounts,
+        recent: RecentActivity | None = None,
     ) -> None:
         self.dirty = DirtyKeys()
         self.requests: list[ForgetRow] = []
@@ -112,6 +107,7 @@ class Collector:
         self._fleet = pipeline.fleet
         self._gap_detector = gap_detector
         self._totals = Totals(totals)
+        self._recent = recent
         self._clocks = clocks
         self._counts = counts
         self._noted: dict[str, str] = {}
@@ -135,6 +131,8 @@ class Collector:
             self._gap_detector.restore(notes.sessions)
         self._restore_fleet(rows, notes, now)
         self._totals.restore(rows.read(CounterRow))
+        if self._recent is not None:
+            restore_recent(self._recent, rows)
         for _ in rows.read(ForgetRow):
             pass  # the writer takes them later, and could only skip damaged ones
         disconnects = self._fleet.presence.disconnects
@@ -191,7 +189,11 @@ class Collector:
         types = partial(_object, registry.types, ThingTypeRow)
         self._collect_rows("thing_types", types, changes)
         self._collect_disconnects(changes)
-        for kind, collect in (("totals", self._totals.collect), ("notes", self._collect_notes)):
+        for kind, collect in (
+            ("totals", self._totals.collect),
+            ("notes", self._collect_notes),
+            ("recent activity", self._collect_recent),
+        ):
             try:
                 collect(changes)
             except Exception:  # noqa: BLE001 - the rest must still be written
@@ -234,6 +236,10 @@ class Collector:
             if self._noted.get(key) != value:
                 changes.note(key, value)
         self._noted = noted
+
+    def _collect_recent(self, changes: Changes) -> None:
+        if self._recent is not None:
+            collect_recent(self._recent, self._fleet.inventory.with_ancestors, changes)
 
     def _client(self, client_id: str) -> ClientRow | None:
         presence, offsets = self._fleet.presence, self.offsets

@@ -14,11 +14,16 @@ from presenced.store.schema import TABLES
 APPLICATION_ID = 0x70726573
 """The letters "pres", by which `file` and presenced recognise a state file."""
 
-# Each step adds a column: only then do the tables tell the format.
+_RECENT = ("recent_transitions", "mass_events", "trend_minutes")
+
+# Each step adds a column or tables: only then do the tables tell the format.
 _MIGRATIONS = (
-    "ALTER TABLE clients ADD COLUMN offline_at REAL",
-    "ALTER TABLE clients ADD COLUMN arrival INTEGER",
+    ("ALTER TABLE clients ADD COLUMN offline_at REAL",),
+    ("ALTER TABLE clients ADD COLUMN arrival INTEGER",),
+    tuple(table.definition for table in TABLES if table.name in _RECENT),
 )
+# How many columns tables had in the formats before this one, if they had not all.
+_EARLIER_WIDTHS = {"clients": (14, 15, 16)} | dict.fromkeys(_RECENT, (0, 0, 0))
 
 VERSION = 1 + len(_MIGRATIONS)
 """The format that this version of presenced reads and writes."""
@@ -29,11 +34,6 @@ class _Layout(NamedTuple):
 
     columns: list[tuple[object, ...]]
     lacking: list[str]
-
-    def begins(self, whole: "_Layout") -> bool:
-        """Whether this is the other layout, perhaps without its last columns."""
-        width = len(self.columns)
-        return width > 0 and self == whole._replace(columns=whole.columns[:width])
 
 
 def version_of(connection: sqlite3.Connection, path: object) -> int:
@@ -47,9 +47,8 @@ def version_of(connection: sqlite3.Connection, path: object) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if is_empty and application == version == 0:
         return 0
-    ours, found = _own_layouts(), _layouts(connection)
-    is_complete = found == ours
-    has_tables = all(each.begins(own) for each, own in zip(found, ours, strict=True))
+    formats, found = _own_layouts(), _layouts(connection)
+    has_tables = found in formats.values()
     if application != APPLICATION_ID and not has_tables:
         raise StateError(
             f"{path} is an SQLite database of another program: set state.path to a file that only "
@@ -61,8 +60,7 @@ def version_of(connection: sqlite3.Connection, path: object) -> int:
             f"this version reads up to {VERSION}): install the newer version again, or move the "
             "file aside to start without its state"
         )
-    is_right = is_complete if version == VERSION else 0 < version < VERSION and not is_complete
-    if not (is_right and has_tables and application == APPLICATION_ID):
+    if not (found == formats.get(version) and application == APPLICATION_ID):
         header = f"application_id {application}, user_version {version}"
         raise StateDamagedError(path, f"its tables do not fit its header: {header}")
     if (trigger := _trigger(connection)) is not None:
@@ -78,7 +76,8 @@ def migrate(connection: sqlite3.Connection, path: object) -> None:
     version = version_of(connection, path)
     if version == VERSION:
         return
-    statements = _MIGRATIONS[version - 1 :] if version else [table.definition for table in TABLES]
+    missing = [statement for step in _MIGRATIONS[version - 1 :] for statement in step]
+    statements = missing if version else [table.definition for table in TABLES]
     connection.execute("BEGIN IMMEDIATE")
     try:
         for statement in statements:
@@ -92,12 +91,25 @@ def migrate(connection: sqlite3.Connection, path: object) -> None:
         raise
 
 
-def _own_layouts() -> list[_Layout]:
-    """Return the tables as this version of presenced creates them."""
+def _own_layouts() -> dict[int, list[_Layout]]:
+    """Return the tables as presenced creates them, by the format."""
     with closing(sqlite3.connect(":memory:")) as connection:
         for table in TABLES:
             connection.execute(table.definition)
-        return _layouts(connection)
+        ours = _layouts(connection)
+    earlier = {version: _earlier(ours, version) for version in range(1, VERSION)}
+    return {**earlier, VERSION: ours}
+
+
+def _earlier(layouts: list[_Layout], version: int) -> list[_Layout]:
+    """Return these layouts as they were in an earlier format."""
+    found = []
+    for table, layout in zip(TABLES, layouts, strict=True):
+        widths = _EARLIER_WIDTHS.get(table.name)
+        width = len(layout.columns) if widths is None else widths[version - 1]
+        lacking = layout.lacking if width else table.constraints
+        found.append(_Layout(layout.columns[:width], lacking))
+    return found
 
 
 def _layouts(connection: sqlite3.Connection) -> list[_Layout]:

@@ -16,6 +16,7 @@ MAX_SECONDS = MAX_TIMESTAMP // 1000
 Json = Annotated[str, "JSON"]
 """Text that is JSON."""
 _State = Annotated[str, "CHECK (state IN ('online', 'pending', 'offline', 'unknown'))"]
+_Connectedness = Annotated[str, "CHECK (state IN ('online', 'offline'))"]
 _Number = Annotated[int, Meta(ge=0), "PRIMARY KEY"]
 # AUTOINCREMENT: an id is never used again, so that a new request is not mistaken for an old one.
 _Id = Annotated[int, Meta(ge=0), "PRIMARY KEY AUTOINCREMENT"]
@@ -140,6 +141,54 @@ class ForgetRow(NamedTuple):
     requested: _Seconds
 
 
+class RecentTransitionRow(NamedTuple):
+    """A transition of the last hours; later ones have higher numbers, as those of mass events do.
+
+    `time` is when it took effect, `since` when its new state began.
+    """
+
+    number: _Number
+    time: _Seconds
+    since: _Seconds
+    client_id: str
+    previous: str
+    state: _Connectedness
+    reason: str | None
+
+
+class MassEventRow(NamedTuple):
+    """Transitions in short succession, which are not in `recent_transitions`.
+
+    `total` is their number, `first` and `last` are when they took effect. `reasons`, `thing_types`
+    and `thing_groups` are objects of counts, `client_ids` is the array of the first clients.
+    """
+
+    number: _Number
+    state: _Connectedness
+    total: _Count
+    first: _Seconds
+    last: _Seconds
+    reasons: Json
+    thing_types: Json
+    thing_groups: Json
+    client_ids: Json
+
+
+class TrendMinuteRow(NamedTuple):
+    """The clients by state at the beginning of a minute, and the transitions since the last one.
+
+    `reasons` is an object of the reasons of those to offline.
+    """
+
+    at: _Number
+    online: _Count
+    pending: _Count
+    offline: _Count
+    to_online: _Count
+    to_offline: _Count
+    reasons: Json
+
+
 _SQL_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}
 
 
@@ -208,5 +257,8 @@ TABLES = (
     Table("counted_disconnects", DisconnectRow),
     Table("meta", MetaRow),
     Table("forget_requests", ForgetRow),
+    Table("recent_transitions", RecentTransitionRow),
+    Table("mass_events", MassEventRow),
+    Table("trend_minutes", TrendMinuteRow),
 )
 """All tables. Their names are also those of the attributes of `Changes`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from presenced.pipeline import Batch, Pipeline
+from presenced.recent.activity import RecentActivity
 from presenced.sources.mqtt.gap_detector import GapDetector
 from presenced.store.collector import Collector
 from presenced.store.errors import StateDamagedError, StateUnusableError
@@ -26,7 +27,8 @@ _CLOSE_TIMEOUT = 1.4
 class StateStore:
     """Presence, registry, totals and sessions of one daemon, kept in its state file.
 
-    `gap_detector` has the sessions of MQTT, and is None with another source.
+    `gap_detector` has the sessions of MQTT, and is None with another source. `recent` is the recent
+    activity of the fleet, None if nothing shows it.
 
     `open` restores them before anything changes; `start` begins to write. From `start` on all
     methods must be called on the event loop.
@@ -40,6 +42,7 @@ class StateStore:
         totals: Iterable[Total],
         on_error: Literal["continue", "stall"],
         clocks: Clocks,
+        recent: RecentActivity | None = None,
     ) -> None:
         self.path = path
         self.counts = WriterCounts()
@@ -47,7 +50,8 @@ class StateStore:
         self._damage: StateDamagedError | None = None
         self._pipeline = pipeline
         self._on_error = on_error
-        self._collector = Collector(pipeline, gap_detector, totals, clocks, self.counts)
+        self._recent = recent
+        self._collector = Collector(pipeline, gap_detector, totals, clocks, self.counts, recent)
         self._file: StateFile | None = None
         self._writer: Writer | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -182,6 +186,8 @@ class StateStore:
             self._flush_timer.cancel()
         writer, self._writer = self._writer, None
         if writer is not None:
+            if self._recent is not None:
+                self._recent.mass_events.note_growing()
             writer.submit(self._collector.collect())
             if not await in_thread(lambda: writer.close(_CLOSE_TIMEOUT), name="state file"):
                 self._log.error("the last changes could not be written to the state file")

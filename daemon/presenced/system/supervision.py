@@ -16,10 +16,14 @@ _READY_WITHIN = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether events are received and none that had waited is left; `text` is the reason."""
+    """Whether events are received and none that had waited is left; `text` is the reason.
+
+    While it is not ready, `catching_up` is whether events are received nevertheless.
+    """
 
     ready: bool
     text: str
+    catching_up: bool = False
 
 
 class Supervision:

@@ -119,6 +119,7 @@ def test_a_client_and_its_place_in_the_registry():
             "unverified": None,
             "record_time": None,
             "awaits_lookup": False,
+            "flapping_until": None,
             "awaited_disconnects": 0,
             "attributes": {"room": "7"},
         }
@@ -257,6 +258,57 @@ def test_any_client_id_has_its_path(client_id):
     ask(fleet, use)
 
 
+def test_who_is_offline_why_and_for_how_long():
+    fleet = ApiFleet()
+    for number, (name, reason) in enumerate(
+        [
+            ("hall-1/Pump-1", "CONNECTION_LOST"),
+            ("hall-1/fan-2", "CLIENT_ERROR"),
+            ("hall-2/pump-3", "CONNECTION_LOST"),
+            ("hall-2/fan-4", None),
+        ]
+    ):
+        fleet.hear("connected", name, at=number)
+        fields = {} if reason is None else {"disconnectReason": reason}
+        fleet.hear("disconnected", name, at=60.0 * (number + 1), **fields)
+    fleet.hear("connected", "hall-3/pump-5", at=300)
+    # Its first event, which is a doubt, with a reason that AWS does not document.
+    fleet.hear("disconnected", "hall-9/new", at=300, disconnectReason="SOLAR_FLARE")
+    fleet.wait(600)
+
+    async def use(get: Get) -> None:
+        async def found(query: str) -> list[str]:
+            status, page = await get(f"/clients?{query}")
+            assert status == 200, page
+            validate("Clients", page)
+            assert page["next_cursor"] is None
+            return [client["client_id"] for client in page["clients"]]
+
+        lost = ["hall-1/Pump-1", "hall-2/pump-3"]
+        assert await found("reason=CONNECTION_LOST") == lost
+        both = await found("reason=CONNECTION_LOST&reason=CLIENT_ERROR&sort=-since")
+        assert both == ["hall-2/pump-3", "hall-1/fan-2", "hall-1/Pump-1"]
+        assert await found("reason=&state=offline") == ["hall-2/fan-4"]
+        for reason in ("other", "SOLAR_FLARE"):
+            assert await found(f"reason={reason}") == ["hall-9/new"]
+        assert await found("contains=PUMP") == [*lost, "hall-3/pump-5"]
+        assert await found("contains=pump&state=offline&sort=-since") == lost[::-1]
+        # The first is offline for nine minutes, the second for eight.
+        assert await found("offline_for=9m") == ["hall-1/Pump-1"]
+        assert await found("offline_for=8m&sort=-since") == ["hall-1/fan-2", "hall-1/Pump-1"]
+        assert await found("offline_for=8m&state=offline&state=online&contains=f") == [
+            "hall-1/fan-2"
+        ]
+        assert await found("offline_for=9999d") == []
+        assert await found("offline_for=0&state=online") == []
+        assert await found("in_doubt=true") == ["hall-9/new"]
+        assert len(await found("in_doubt=false")) == 5
+        fleet.wait(660)
+        assert await found("offline_for=9m") == ["hall-1/Pump-1", "hall-1/fan-2"]
+
+    ask(fleet, use)
+
+
 def test_slashes_may_be_left_unencoded():
     fleet = ApiFleet()
     fleet.hear("connected", "plant/camera/7", at=0)
@@ -278,6 +330,9 @@ def test_slashes_may_be_left_unencoded():
         ("limit=5&limit=6", "limit", "6", "given once"),
         ("sort=name", "sort", "name", "one of client_id, -client_id, since, -since"),
         ("state=gone", "state", "gone", "one of online, pending, offline, unknown"),
+        ("in_doubt=yes", "in_doubt", "yes", "one of true, false"),
+        ("offline_for=10", "offline_for", "10", "a duration such as 90s, 10m, 1h30m or 7d"),
+        ("offline_for=1m&offline_for=2m", "offline_for", "2m", "given once"),
         ("class=site", "class", "site", "NAME:VALUE with one of the names site, line"),
         ("class=x:y", "class", "x:y", "NAME:VALUE with one of the names site, line"),
         (

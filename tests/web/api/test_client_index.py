@@ -8,19 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api_fleet import ApiFleet
+from api_fleet import START, ApiFleet
 from presenced.presence import State
 from presenced.system.loop import CooperativeScheduler
-from presenced.web.api.client_index import ClientIndex, SortedIndex
+from presenced.web.api.client_index import ClientIndex
 from presenced.web.api.problems import ProblemError
 from presenced.web.api.selection import Order, PageRequest, Selection
+from presenced.web.api.sorted_index import SortedIndex
 from presenced.web.api.sorted_keys import SortedKeys
 
 PATTERN = re.compile("(?P<site>[a-z])(?P<number>[0-9]*)")
 
 
-SMALL_STEPS = {"step": 3, "max_scanned": 6}
-"""So that few clients take many steps."""
+SMALL_STEPS = {"step": 3, "max_scanned": 6, "max_walked": 2}
+"""So that few clients take many steps, and pages are cut."""
 
 
 def make(seconds: float = 0.002, **index):
@@ -53,29 +54,49 @@ async def pages(index: ClientIndex, selection: Selection, order: Order, limit: i
         found += [client.client_id for client in page.clients]
         if page.next is None:
             return found
-        assert len(page.clients) == limit
+        if page.cut:
+            assert selection.contains or selection.offline_before is not None
+            assert page.next != after
+        else:
+            assert len(page.clients) == limit
         after = page.next
         if between is not None:
             between()
 
 
 NAMES = st.sampled_from([f"{site}{number}" for site in "abc" for number in ("", *range(4))])
-KINDS = [*["connected", "disconnected"] * 3, "wait", "forget", "thing", "join", "leave"]
+KINDS = [
+    *["connected", "disconnected"] * 3,
+    *["lost", "wait", "forget", "thing", "join", "leave", "gap"],
+]
 STEPS = st.tuples(st.sampled_from(KINDS), NAMES)
 STATES = st.sets(st.sampled_from(State), min_size=1, max_size=2).map(frozenset)
 TYPES = st.sampled_from(["pump", ""])
 GROUPS = st.sampled_from(["inner", "outer", ""])
 CLASSES = st.sampled_from([(("site", "a"),), (("number", ""),)])
 PREFIXES = st.sampled_from(["a", "b1", "\U0010ffff"])
+REASONS = st.sampled_from(["CONNECTION_LOST", "other", ""]).map(lambda reason: frozenset({reason}))
+TEXTS = st.sampled_from(["a", "b1", "3", "x"])
+TIMES = st.integers(0, 200).map(lambda seconds: START + seconds)
+FILTERS = {
+    "states": STATES,
+    "thing": NAMES,
+    "thing_type": TYPES,
+    "thing_group": GROUPS,
+    "classes": CLASSES,
+    "prefix": PREFIXES,
+    "reasons": REASONS,
+    "in_doubt": st.booleans(),
+    "contains": TEXTS,
+    "offline_before": TIMES,
+}
 # One filter mostly: several rarely leave any client.
 SELECTIONS = st.one_of(
     st.just(Selection()),
-    st.builds(Selection, states=STATES),
-    st.builds(Selection, thing_type=TYPES),
-    st.builds(Selection, thing_group=GROUPS),
-    st.builds(Selection, classes=CLASSES),
-    st.builds(Selection, prefix=PREFIXES),
-    st.builds(Selection, STATES, TYPES, GROUPS, CLASSES, PREFIXES),
+    *(st.builds(Selection, **{name: values}) for name, values in FILTERS.items()),
+    st.builds(Selection, contains=TEXTS, offline_before=TIMES),
+    st.builds(Selection, contains=TEXTS, in_doubt=st.just(True)),
+    st.fixed_dictionaries({}, optional=FILTERS).map(lambda filters: Selection(**filters)),
 )
 
 
@@ -94,6 +115,11 @@ class Steps:
         if kind in ("connected", "disconnected"):
             # A version of its own for each, so that each is the later one.
             self.fleet.hear(kind, name, self.version, at=self.at)
+        elif kind == "lost":
+            reason = {"disconnectReason": "CONNECTION_LOST"}
+            self.fleet.hear("disconnected", name, self.version, at=self.at, **reason)
+        elif kind == "gap":
+            self.fleet.presence.note_gap(START + self.at)
         elif kind == "wait":
             self.at += 10
             self.fleet.wait(self.at)
@@ -219,27 +245,106 @@ def test_an_unused_index_is_discarded():
     asyncio.run(run())
 
 
-def test_an_index_with_many_outdated_keys_is_built_anew():
+def test_an_index_has_one_key_of_each_client_however_often_it_changes():
     async def run() -> None:
-        fleet, index = make(settle_interval=0.001)
-        names = [f"a{number}" for number in range(100)]
+        fleet, index = make()
+        names = [f"a{number}" for number in range(20)]
         for name in names:
             fleet.hear("connected", name, at=0)
-        request = PageRequest(Selection(), Order.SINCE, 5)
-        other = PageRequest(Selection(prefix="x"), Order.SINCE, 5)
+        selection = Selection(states=frozenset({State.ONLINE}))
+        request = PageRequest(selection, Order.SINCE, 5)
         before = live_indexes()
         await index.page(request)
-        await index.page(other)
-        assert len(live_indexes() - before) == 3  # with that of all client IDs
-        for number in range(1, 120):
+        gc.collect()
+        made = [
+            each
+            for each in gc.get_objects()
+            if isinstance(each, SortedIndex) and id(each) not in before
+        ]
+        for number in range(1, 40):
             kind = "disconnected" if number % 2 else "connected"
             for name in names:
                 fleet.hear(kind, name, number, at=number * 10)
-            await index.page(other)  # which applies all changes to all indexes
-        while len(live_indexes() - before) == 3:
+            await index.page(request)
+        assert await pages(index, selection, Order.SINCE, 5) == []
+        assert sorted(len(each.keys) for each in made) == [0, 20]  # and all client IDs
+        fleet.pipeline.forget(names, "requested")
+        await index.page(request)
+        assert [len(each.keys) for each in made] == [0, 0]
+        index.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("order", Order)
+def test_a_text_needs_no_index_and_leaves_out_few_clients_at_a_time(order: Order) -> None:
+    async def run() -> None:
+        fleet, index = make(max_walked=10)
+        for number in range(1000):
+            fleet.hear("connected", f"Device-{number:03}", at=number)
+        await index.page(PageRequest(Selection(), order, 5))
+        before = live_indexes()
+        found: list[str] = []
+        requests, after = 0, None
+        while requests == 0 or after is not None:
+            request = PageRequest(Selection(contains="ce-9"), order, 1000, after)
+            page = await index.page(request)
+            found += [client.client_id for client in page.clients]
+            requests, after = requests + 1, page.next
+        expected = [f"Device-{number}" for number in range(900, 1000)]
+        assert found == (expected[::-1] if order.descending else expected)
+        # A hundred of the others for each page, and a few more in the last step.
+        assert 8 <= requests <= 10
+        for text in ("d", "de", "dev", "none"):
+            await index.page(PageRequest(Selection(contains=text), order, 5))
+        assert live_indexes() == before
+        index.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("order", [Order.SINCE, Order.SINCE_DESCENDING])
+def test_those_that_are_offline_for_long_are_a_part_of_the_list_of_all_offline(order: Order):
+    """Without a client left out, and while time passes without an index made anew."""
+
+    async def run() -> None:
+        fleet, index = make()
+        for number in range(60):
+            fleet.hear("connected", f"a{number:02}", at=number)
+            fleet.hear("disconnected", f"a{number:02}", at=number + 0.5)
+        fleet.wait(100)
+        offline = Selection(frozenset({State.OFFLINE}))
+        await index.page(PageRequest(offline, order, 5))
+        before = live_indexes()
+        for count in (0, 1, 30, 60):
+            selection = Selection(offline_before=START + count)
+            page = await index.page(PageRequest(selection, order, 60))
+            found = [client.client_id for client in page.clients]
+            expected = [f"a{number:02}" for number in range(count)]
+            assert found == (expected[::-1] if order.descending else expected)
+            assert page.next is None
+        assert live_indexes() == before
+        index.close()
+
+    asyncio.run(run())
+
+
+def test_a_gap_puts_all_clients_in_doubt_at_once():
+    async def run() -> None:
+        fleet, index = make(settle_interval=0.001)
+        for number in range(10):
+            fleet.hear("connected", f"a{number}", at=number)
+        in_doubt = Selection(in_doubt=True)
+        assert await pages(index, in_doubt, Order.SINCE, 4) == []
+        before = live_indexes()
+        fleet.presence.note_gap(START + 20)
+        assert len(await pages(index, in_doubt, Order.SINCE, 4)) == 10
+        fleet.hear("connected", "a3", 2, at=30)
+        assert len(await pages(index, in_doubt, Order.SINCE, 4)) == 9
+        assert await pages(index, Selection(in_doubt=False), Order.SINCE, 4) == ["a3"]
+        # The index from before the gap is of no use any more.
+        while before <= live_indexes():
             await asyncio.sleep(0.001)
-        page = await index.page(request)
-        assert len(page.clients) == 5
         index.close()
 
     asyncio.run(run())

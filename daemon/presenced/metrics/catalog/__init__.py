@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from presenced.metrics.catalog.daemon import COMMIT_DURATION, DAEMON
+from presenced.metrics.catalog.flapping import FLAPPING
 from presenced.metrics.catalog.fleet import (
     CLASS_CLIENTS,
     EVENT_DELAY,
@@ -28,6 +29,7 @@ OF_FLEET: dict[str, CollectedMetric[FleetSources]] = {
     metric.name: metric
     for metric in (
         *FLEET,
+        *FLAPPING,
         CLASS_CLIENTS,
         SESSION_DURATION,
         OFFLINE_DURATION,

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any
 
@@ -27,22 +27,30 @@ class EndOffsets:
     After an error it asks with a new client: one whose broker has crashed keeps the epoch of the
     former leader, and is refused from then on (FENCED_LEADER_EPOCH). Clients are made and dropped
     in threads: the first may wait for a token that the event loop makes, the second for connections
-    to end.
+    to end. `timeout` is that of a request, in seconds.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], timeout: float = _TIMEOUT) -> None:
         self._config = config
+        self._timeout = timeout
         self._client: AdminClient | None = None
+        self._unanswered: set[Future[Any]] = set()
         self._has_failed = False
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Drop the client."""
-        threading.Thread(target=self._drop, name="kafka ends", daemon=True).start()
+        threading.Thread(target=self._close, name="kafka ends", daemon=True).start()
 
-    def _drop(self) -> None:
+    def _close(self) -> None:
         with self._lock:
-            self._client = None
+            self._retire()
+
+    def _retire(self) -> None:
+        """Drop the client once it has answered all requests; called with the lock."""
+        last = self._client, self._unanswered, 2 * self._timeout
+        self._client, self._unanswered = None, set()
+        threading.Thread(target=_outlast, args=last, name="kafka ends", daemon=True).start()
 
     def of_partition(self, topic: str, partition: int) -> int:
         """Return the end of a partition, behind all that has been written to it.
@@ -96,11 +104,24 @@ class EndOffsets:
         latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, number): latest for number in partitions}
         with self._lock:
-            if self._client is None or self._has_failed:
+            if self._has_failed:
+                self._retire()
+            if self._client is None:
                 self._client = AdminClient(dict(self._config))
                 self._has_failed = False
-            client = self._client
-        return client.list_offsets(asked, isolation_level=isolation, request_timeout=_TIMEOUT)
+            futures: dict[TopicPartition, Future[Any]] = self._client.list_offsets(
+                asked, isolation_level=isolation, request_timeout=self._timeout
+            )
+            self._unanswered.update(futures.values())
+        for future in futures.values():
+            future.add_done_callback(self._unanswered.discard)
+        return futures
+
+
+def _outlast(client: AdminClient | None, unanswered: set[Future[Any]], timeout: float) -> None:
+    """Keep a client until it has answered, else those requests get no answer, not even an error."""
+    wait(set(unanswered), timeout)
+    del client
 
 
 def _collected(

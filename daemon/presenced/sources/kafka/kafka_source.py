@@ -31,6 +31,7 @@ from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
 
 _JOIN_AGAIN_AFTER = 2.0
+_BEHIND = {Stage.RESTORING, Stage.CATCHING_UP}
 
 OpenPartition = Callable[[Partition, Callable[[], float]], PartitionFleet]
 """Makes the fleet of a partition; the second argument is `held_at` of its delivery."""
@@ -112,6 +113,15 @@ class KafkaSource:
         if owned and not self.lease.is_valid:
             problems.append(self._no_word())
         return problems
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether all is well but for partitions that are being restored, or catch up."""
+        worker = self.worker
+        if worker is None or self._errors_of(worker) or not self.lease.is_valid:
+            return False
+        stages = {each.stage for each in worker.partitions.owned.values()}
+        return bool(stages & _BEHIND) and stages <= _BEHIND | {Stage.SHOWN}
 
     @property
     def warnings(self) -> list[str]:

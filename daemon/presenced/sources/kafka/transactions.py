@@ -7,6 +7,7 @@ are taken. Rows that are taken afterwards belong to it, because a worker joins a
 partitions of its former membership have been taken from it.
 """
 
+import math
 import threading
 import time
 from collections import Counter
@@ -31,9 +32,10 @@ from presenced.system.log import ThrottledLogger, get_logger
 
 _INTERVAL = 0.1
 # With a backlog: each transaction has rows of its own for every partition (positions, counters),
-# and brokers write three markers or more, so that fewer of them leave time for the events. Longer
-# ones would stop the event loop while the changes of a large partition are taken.
-_BACKLOG_INTERVAL = 1.0
+# brokers write three markers or more, and several events of a client become one row, so that fewer
+# of them leave time for the events. Longer ones would stop the event loop while the changes of a
+# large partition are taken.
+_BACKLOG_INTERVAL = 2.0
 _FIRST_RETRY, _LAST_RETRY = 0.2, 5.0
 _QUEUE_FULL_PAUSE = 0.05
 _STUCK_AFTER = 1.5 * _LAST_RETRY
@@ -104,7 +106,8 @@ class TransactionCounts:
 class TransactionWriter:
     """Writes what `ledger` has, and renews `lease` with each success.
 
-    Transactions begin 100 ms after the one before, 1 s while there is a backlog.
+    Transactions begin 100 ms after the one before; while there is a backlog, 2 s or a
+    quarter of the lease.
 
     `membership` returns the metadata of the group, None if the worker is no member. `config` is
     that of librdkafka. `failures` are why the last attempt failed, empty if it did not: one error,
@@ -129,6 +132,7 @@ class TransactionWriter:
         self._counts = counts
         self._producer: Producer | None = None
         self._retry_after = 0.0
+        self._attempted_at = -math.inf
         self._wake = threading.Condition()
         self._asked = self._done = 0  # attempts that were asked for, and those that are over
         self._work: Work | None = None
@@ -182,15 +186,17 @@ class TransactionWriter:
 
     def _run(self) -> None:
         while not self._stopping:
-            interval = _BACKLOG_INTERVAL if self._ledger.has_backlog else _INTERVAL
             with self._wake:
                 self._wake.wait_for(
                     lambda: self._asked > self._done or self._stopping,
-                    max(interval, self._retry_after),
+                    max(_INTERVAL, self._retry_after),
                 )
                 asked = self._asked
             if self._stopping:
                 return
+            if asked == self._done and not self._is_due:
+                continue
+            self._attempted_at = time.monotonic()
             try:
                 self._attempt()
             except Exception:  # noqa: BLE001 - the next attempt may succeed
@@ -200,6 +206,13 @@ class TransactionWriter:
             with self._wake:
                 self._done = asked
                 self._wake.notify_all()
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether to begin a transaction: at once, or with a backlog after the longest interval."""
+        longest = min(_BACKLOG_INTERVAL, self._lease.seconds / 4)
+        is_late = time.monotonic() - self._attempted_at >= longest
+        return is_late or not self._ledger.has_backlog
 
     def _attempt(self) -> None:
         membership = self._membership()

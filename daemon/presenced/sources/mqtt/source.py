@@ -66,6 +66,11 @@ class MqttSource:
         return problems
 
     @property
+    def catching_up(self) -> bool:
+        """Whether every connection is ready, but messages that were queued are still coming."""
+        return not self._connections.problems and bool(self._gap_detector.catching_up)
+
+    @property
     def warnings(self) -> list[str]:
         """Filters whose events come at QoS 0 though QoS 1 was requested, one text each."""
         return self._gap_detector.warnings

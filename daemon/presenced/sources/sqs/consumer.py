@@ -92,6 +92,12 @@ class Consumer:
         return [f"catching up with the queue {name}: not all messages{since} are applied"]
 
     @property
+    def catching_up(self) -> bool:
+        """Whether the queue is read without a fault, but is not drained."""
+        faults = self._receivers.fault or self._in_flight.fault
+        return self._receivers.answered and not faults and not self._is_drained
+
+    @property
     def poison_at(self) -> float | None:
         """When a message without topic came last, in monotonic seconds."""
         return self._receivers.poison_at

@@ -70,6 +70,11 @@ class SqsSource:
         return self._consumer.problems if self._consumer else []
 
     @property
+    def catching_up(self) -> bool:
+        """Whether the queue answers, but is not drained."""
+        return self._consumer is not None and self._consumer.catching_up
+
+    @property
     def warnings(self) -> list[str]:
         """What is wrong although messages are received, one text each."""
         consumer = self._consumer

@@ -88,6 +88,7 @@ class ClientAnswers:
             unverified=_gap(doubt) if doubt else None,
             record_time=_event_time(client.timestamp) if client.adopted else None,
             awaits_lookup=details.awaits_lookup,
+            flapping_until=_timestamp(details.held_until),
             awaited_disconnects=len(client.replaced or ()),
             attributes={
                 name: attributes[name] or "" for name in self._attributes if name in attributes

@@ -102,7 +102,13 @@ _Partitions = Annotated[
 class Clients(Answer):
     """A page of clients."""
 
-    clients: Annotated[list[Client], _doc("In the requested order.")]
+    clients: Annotated[
+        list[Client],
+        _doc(
+            "In the requested order. With `contains` or `offline_for` a page may have fewer than"
+            " `limit`, or none, before the last one."
+        ),
+    ]
     next_cursor: Annotated[str | None, _doc("The cursor of the next page; null on the last one.")]
     partitions: _Partitions
 
@@ -206,6 +212,13 @@ class Story(Client):
     awaits_lookup: Annotated[
         bool, _doc("True while it stays pending until AWS tells whether it is connected.")
     ]
+    flapping_until: Annotated[
+        Timestamp | None,
+        _doc(
+            "Until when it is held as flapping (presence.damping) if it does not flap again; null"
+            " if it is not held. Its presence is not affected."
+        ),
+    ]
     awaited_disconnects: Annotated[Count, _doc("Replaced connections without a disconnect yet.")]
     attributes: Annotated[dict[str, str], _doc("Those that metrics.thing_attributes names.")]
 
@@ -273,6 +286,34 @@ class Summary(Answer):
     thing_groups: Count
 
 
+class FlappingClient(Answer):
+    """A client whose connections end often."""
+
+    client_id: str
+    flaps: Annotated[Count, _doc("Connections that ended, but not by a takeover.")]
+    takeovers: Annotated[
+        Count, _doc("Connections that another one with the same client ID took over.")
+    ]
+    short_sessions: Annotated[
+        Count, _doc("Connections of both kinds that lasted less than a minute by event time.")
+    ]
+    state: State
+    held: Annotated[bool, _doc("True while it is held as flapping (presence.damping).")]
+
+
+class Flapping(Answer):
+    """The clients whose connections ended most often within the last hour."""
+
+    clients: Annotated[
+        list[FlappingClient],
+        _doc("At most 50, those with the most flaps and takeovers first; each has at least 3."),
+    ]
+    window_seconds: Annotated[
+        Count,
+        _doc("The window. It moves on every ten minutes, and is up to ten minutes shorter then."),
+    ]
+
+
 class Transition(Answer):
     """A client went online or offline."""
 
@@ -303,5 +344,13 @@ class Problem(msgspec.Struct):
     allowed: Annotated[str | list[str] | UnsetType, _doc("The allowed values.")] = UNSET
 
 
-ANSWERS: tuple[type[msgspec.Struct], ...] = (Clients, Story, History, Summary, Transition, Problem)
+ANSWERS: tuple[type[msgspec.Struct], ...] = (
+    Clients,
+    Story,
+    History,
+    Summary,
+    Flapping,
+    Transition,
+    Problem,
+)
 """The structs that become components, together with those that they refer to."""

@@ -1,6 +1,7 @@
 """The API as an aiohttp application, and the parts of the fleet that it shows."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -10,18 +11,23 @@ from aiohttp import web
 
 from presenced.aws.reconciler import Reconciler
 from presenced.fleet import Fleet
-from presenced.presence import Client, Transition
+from presenced.presence import Client, ClientChange, State
+from presenced.recent.activity import RecentActivity
 from presenced.settings import HistorySettings, MetricsSettings
 from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
 from presenced.web.api import answers
 from presenced.web.api.answer_builder import ClientAnswers, history_answer, summary_answer
 from presenced.web.api.client_index import ClientIndex
+from presenced.web.api.flapping import flapping_answer
 from presenced.web.api.history import History
+from presenced.web.api.offline_breakdown import OfflineBreakdown
 from presenced.web.api.openapi import document
-from presenced.web.api.parameters import check_query, page_request, write_cursor
+from presenced.web.api.overview import DaemonState, overview_answer
+from presenced.web.api.parameters import check_query, page_request, recent_request, write_cursor
 from presenced.web.api.parts import FleetPart, FleetParts, PartSources
 from presenced.web.api.problems import HEADERS, ProblemError, problems
+from presenced.web.api.recent_entries import recent_answer
 from presenced.web.api.stream import Hub, serve_events
 from presenced.web.api.worker import not_shown, partitions_answer, unknown_client
 from presenced.web.negotiation import negotiate_type
@@ -56,7 +62,7 @@ class Sources(NamedTuple):
 class Api:
     """The API of a fleet, read-only, which shows the parts that were added.
 
-    `make_index` and `hub` replace the default ones.
+    `make_index` and `hub` replace the default ones. `activity` is what happened in the last hours.
     """
 
     def __init__(
@@ -68,12 +74,15 @@ class Api:
         make_index: Callable[[Fleet], ClientIndex] | None = None,
         hub: Hub | None = None,
     ) -> None:
+        self.activity = RecentActivity()
         self._sources = sources
         scheduler = CooperativeScheduler()
         self._make_index = make_index or (lambda fleet: ClientIndex(fleet, scheduler))
         self._hub = Hub() if hub is None else hub
         self._history = history
         self._parts = FleetParts(history.clients)
+        self._daemon = DaemonState()
+        self._offline = OfflineBreakdown(self._parts, self.activity, sources.clocks, scheduler)
         self.use(metrics)
 
     def use(self, metrics: MetricsSettings) -> None:
@@ -101,6 +110,19 @@ class Api:
         """Show nothing of a partition any more, by its number, if it was added."""
         self._parts.remove(partition)
 
+    def check(self) -> None:
+        """Note what depends on time: the trend, and since when events are received.
+
+        Called four times a second.
+        """
+        now, clients = self._sources.clocks.wall(), Counter[State]()
+        self._daemon.update(self._sources.readiness(), now)
+        fleets = self._fleets()
+        for fleet in fleets:
+            clients.update(fleet.presence.counts.clients)
+        ancestors = fleets[0].inventory.with_ancestors if fleets else set
+        self.activity.check(now, clients, ancestors)
+
     def application(self) -> web.Application:
         """Return the application; the listener serves it below a path."""
         app = web.Application(middlewares=[problems])
@@ -109,6 +131,9 @@ class Api:
                 web.get("/clients", self._get_clients),
                 web.get(_CLIENTS + "{rest:(?s:.+)}", self._get_client),
                 web.get("/summary", self._get_summary),
+                web.get("/overview", self._get_overview),
+                web.get("/recent", self._get_recent),
+                web.get("/flapping", self._get_flapping),
                 web.get("/events", self._get_events),
                 web.get("/openapi.json", self._get_document),
             ]
@@ -122,7 +147,7 @@ class Api:
             part.index.close()
 
     async def _get_clients(self, request: web.Request) -> web.Response:
-        wanted = page_request(request.query, self._pattern)
+        wanted = page_request(request.query, self._pattern, self._sources.clocks.wall())
         self._check_shown()
         page = await self._parts.page(wanted)
         # The page may have taken seconds.
@@ -164,15 +189,48 @@ class Api:
 
     async def _get_summary(self, request: web.Request) -> web.Response:
         check_query(request.query)
-        sources, shown = self._sources, self._sources.may_show()
-        summary = summary_answer(
-            [part.fleet for part in self._parts] if shown else [],
-            partitions_answer(self._parts, shown=shown),
+        return _respond(request, self._summary())
+
+    def _summary(self) -> answers.Summary:
+        sources = self._sources
+        return summary_answer(
+            self._fleets(),
+            partitions_answer(self._parts, shown=sources.may_show()),
             sources.reconciler(),
             sources.readiness(),
             sources.clocks.wall(),
         )
-        return _respond(request, summary)
+
+    def _fleets(self) -> list[Fleet]:
+        """Return the fleets that may be shown now."""
+        return [part.fleet for part in self._parts] if self._sources.may_show() else []
+
+    async def _get_overview(self, request: web.Request) -> web.Response:
+        check_query(request.query)
+        self._check_shown()
+        breakdown = await self._offline.get()
+        self._check_shown()
+        now = self._sources.clocks.wall()
+        self._daemon.update(self._sources.readiness(), now)
+        answer = overview_answer(
+            self._summary(),
+            self._daemon,
+            self.activity.trend,
+            self._offline.by_reason(),
+            breakdown,
+            now,
+        )
+        return _respond(request, answer)
+
+    async def _get_recent(self, request: web.Request) -> web.Response:
+        limit, before = recent_request(request.query)
+        self._check_shown()
+        return _respond(request, recent_answer(self.activity, self._fleets(), limit, before))
+
+    async def _get_flapping(self, request: web.Request) -> web.Response:
+        check_query(request.query)
+        self._check_shown()
+        return _respond(request, flapping_answer(self._parts, self._sources.clocks.wall()))
 
     async def _get_events(self, request: web.Request) -> web.StreamResponse:
         self._check_shown()
@@ -186,12 +244,14 @@ class Api:
         if not self._sources.may_show():
             raise not_shown()
 
-    def _publish(self, transitions: Sequence[Transition]) -> None:
+    def _publish(self, fleet: Fleet, changes: Sequence[ClientChange]) -> None:
         if not self._sources.may_show():
-            self._hub.skip(len(transitions))
+            self._hub.skip(len(changes))
             return
-        for transition in transitions:
-            self._hub.publish(transition)
+        self.activity.observe(fleet, changes)
+        for change in changes:
+            if change.transition is not None:
+                self._hub.publish(change.transition)
 
 
 def _respond(request: web.Request, answer: Any) -> web.Response:

@@ -2,15 +2,17 @@
 
 An index of all client IDs is built at the first request and kept up to date from then on. Any other
 selection or order gets its own index when it is requested, which is kept up to date while it is in
-use. A change of a client costs one entry in a set, and only while there is such an index.
+use. A change of a client costs one entry in a set, and only while there is such an index. Filters
+that have no index (`Selection.indexed`) are applied to the clients of one, up to a limit for each
+page.
 """
 
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice, takewhile
-from typing import Any
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 from presenced.fleet import Fleet
 from presenced.presence import Client
@@ -18,76 +20,30 @@ from presenced.system.loop import CooperativeScheduler
 from presenced.web.api.problems import ProblemError
 from presenced.web.api.selection import (
     Key,
-    Order,
     Page,
     PageRequest,
     Predicate,
     Selection,
-    client_id_of,
 )
-from presenced.web.api.sorted_keys import SortedKeys
+from presenced.web.api.sorted_index import SortedIndex
 
 _MAX_INDEXES = 8
 _UNUSED_AFTER = 300.0
-_STALE_SLACK = 10_000
 _RETRY_AFTER = 1
+_TEXT_COST = 0.1
+"""What it costs to search a client ID for a text, compared with looking at the client."""
 
-IndexKey = tuple[Selection, bool]
-"""The selection of an index, and whether it is sorted by when the state of a client began."""
 
+class _IndexKey(NamedTuple):
+    """The selection of an index, and whether it is sorted by when the state of a client began.
 
-class SortedIndex:
-    """The keys of the clients that a predicate selects, by client ID or by when their state began.
-
-    Keys become outdated: they are only added, by `consider`, until a scan meets and discards them.
-    `pending` is None once the index is complete; until then it collects the IDs of clients that
-    change while the index is filled.
+    A gap leaves all clients in doubt at once: an index of clients in doubt, or of the others, is of
+    the `gap_epoch` in which it was begun.
     """
 
-    def __init__(
-        self, clients: dict[str, Client], selects: Predicate, *, by_since: bool = False
-    ) -> None:
-        self.keys: SortedKeys[Any] = SortedKeys()
-        self.pending: set[str] | None = set()
-        self.used_at = 0.0
-        self.selects = selects
-        self._clients = clients
-        self._key = (Order.SINCE if by_since else Order.CLIENT_ID).key
-        self._initial_length = 0
-
-    def finish(self) -> None:
-        """Mark the index as complete."""
-        self.pending = None
-        self._initial_length = len(self.keys)
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether more than half of the keys may be outdated."""
-        return len(self.keys) > 2 * self._initial_length + _STALE_SLACK
-
-    def consider(self, client_ids: Iterable[str]) -> None:
-        """Add the keys of those clients that are selected."""
-        for client_id in client_ids:
-            client = self._clients.get(client_id)
-            if client is not None and self.selects(client):
-                self.keys.add(self._key(client))
-
-    def select(
-        self, keys: Iterable[Key], selects: Predicate, limit: int
-    ) -> list[tuple[Key, Client]]:
-        """Return the first selected clients with their keys; discard outdated keys before them."""
-        selected: list[tuple[Key, Client]] = []
-        for key in keys:
-            if len(selected) == limit:
-                break
-            client = self._clients.get(client_id_of(key))
-            if client is None or self._key(client) != key:
-                self.keys.discard(key)
-            elif selects(client):
-                selected.append((key, client))
-            elif selects is self.selects:
-                self.keys.discard(key)
-        return selected
+    selection: Selection
+    by_since: bool
+    gap_epoch: int | None
 
 
 class ClientIndex:
@@ -97,9 +53,9 @@ class ClientIndex:
     that may have changed; all from the first page on.
 
     Work is done in steps of `step` clients, between which other tasks may run. A page in the order
-    of client IDs is read from the index of all of them if it is complete after `max_scanned`
-    clients. Changes are applied to the other indexes before each page and every `settle_interval`
-    seconds.
+    of client IDs is read from the index of all of them if it is complete before `max_scanned`
+    clients were left out. From its own index, a page is cut when `max_walked` clients were left
+    out. Changes are applied to these indexes before each page and every `settle_interval` seconds.
     """
 
     def __init__(
@@ -110,6 +66,7 @@ class ClientIndex:
         clock: Callable[[], float] = time.monotonic,
         step: int = 100,
         max_scanned: int = 5000,
+        max_walked: int = 2500,
         settle_interval: float = 0.25,
     ) -> None:
         self._fleet = fleet
@@ -119,9 +76,10 @@ class ClientIndex:
         self._clock = clock
         self._step = step
         self._max_scanned = max_scanned
+        self._max_walked = max_walked
         self._settle_interval = settle_interval
         self._all: SortedIndex | None = None
-        self._indexes: dict[IndexKey, SortedIndex] = {}
+        self._indexes: dict[_IndexKey, SortedIndex] = {}
         self._builds: dict[SortedIndex, asyncio.Task[None]] = {}
         self._filling_all = asyncio.Lock()
         self._building = asyncio.Lock()
@@ -145,6 +103,7 @@ class ClientIndex:
         """Remove a forgotten client."""
         if self._all is not None:
             self._all.keys.discard(client.client_id)
+        self.changed(client)
 
     def use_pattern(self, pattern: re.Pattern[str] | None) -> None:
         """Replace the pattern of the classes."""
@@ -167,51 +126,60 @@ class ClientIndex:
         once every client that stays selected and keeps its position in the order. Raises
         ProblemError if too many indexes are being built, or if it was closed.
         """
-        selection = request.selection
-        key = (selection, request.order.by_since)
+        selection, by_since = request.selection, request.order.by_since
+        if selection.is_impossible:
+            return Page([], None)
+        indexed = selection.indexed
         all_clients = await self._index_of_all()
-        if key not in self._indexes and not request.order.by_since:
-            limit = None if selection.is_range else self._max_scanned
-            selects = selection.predicate(self._fleet, self._pattern)
-            page = await self._scan(all_clients, selects, request, limit)
-            if page is not None:
+        limit = self._max_walked / request.parts
+        if not by_since and self._key(indexed, by_since=False) not in self._indexes:
+            selects = indexed.predicate(self._fleet, self._pattern)
+            most = limit if indexed.is_range else self._max_scanned
+            page = await self._scan(all_clients, selects, request, most)
+            if indexed.is_range or not page.cut:
                 return page
-        index = await self._index(key)
+        index = await self._index(indexed, by_since=by_since)
         await self._settle()
         # Not with the current predicate: the pattern may have changed since the index was built.
-        return await self._scan(index, index.selects, request) or Page([], None)
+        return await self._scan(index, index.selects, request, limit)
 
     async def _scan(
-        self,
-        index: SortedIndex,
-        selects: Predicate,
-        request: PageRequest,
-        max_scanned: int | None = None,
-    ) -> Page | None:
-        """Return the page; None if it is not complete after `max_scanned` keys."""
-        prefix = "" if request.order.by_since else request.selection.prefix
+        self, index: SortedIndex, indexed: Predicate, request: PageRequest, most: float
+    ) -> Page:
+        """Read a page from an index; `indexed` are its own filters.
+
+        The page is cut when `most` clients were left out.
+        """
+        selection, order = request.selection, request.order
+
+        def selects(client: Client) -> bool:
+            return indexed(client) and selection.is_long_offline(client)
+
         position, inclusive = request.start
         found: list[tuple[Key, Client]] = []
-        scanned = 0
+        left_out = 0.0
         async with self._scheduler.turn() as turn:
-            while len(found) <= request.limit:
+            while (wanted := request.limit + 1 - len(found)) > 0:
                 keys = index.keys.next(
-                    position,
-                    self._step,
-                    descending=request.order.descending,
-                    inclusive=inclusive,
+                    position, self._step, descending=order.descending, inclusive=inclusive
                 )
-                scanned += len(keys)
-                in_range = [*takewhile(lambda key: client_id_of(key).startswith(prefix), keys)]
-                found += index.select(in_range, selects, request.limit + 1 - len(found))
+                in_range = request.in_range(keys)
+                named = selection.containing(in_range)
+                chosen = index.select(named, selects, wanted)
+                found += chosen
                 if len(in_range) < self._step:
                     break
-                if max_scanned is not None and scanned >= max_scanned:
-                    return None
                 position, inclusive = keys[-1], False
+                left_out += len(named) - len(chosen) + (len(keys) - len(named)) * _TEXT_COST
+                if left_out >= most and len(found) <= request.limit:
+                    return Page([client for _, client in found], position, cut=True)
                 await turn.yield_if_due()
         clients = [client for _, client in found[: request.limit]]
         return Page(clients, found[request.limit - 1][0] if len(found) > request.limit else None)
+
+    def _key(self, indexed: Selection, *, by_since: bool) -> _IndexKey:
+        epoch = None if indexed.in_doubt is None else self._fleet.presence.gap_epoch
+        return _IndexKey(indexed, by_since, epoch)
 
     async def _index_of_all(self) -> SortedIndex:
         async with self._filling_all:
@@ -221,13 +189,14 @@ class ClientIndex:
                 client_ids = iter(list(self._clients))
                 async with self._scheduler.turn() as turn:
                     while chunk := list(islice(client_ids, self._step)):
-                        index.consider(chunk)
+                        index.fill(chunk)
                         await turn.yield_if_due()
-                index.finish()
+                index.pending = None
             return index
 
-    async def _index(self, key: IndexKey) -> SortedIndex:
+    async def _index(self, indexed: Selection, *, by_since: bool) -> SortedIndex:
         while True:
+            key = self._key(indexed, by_since=by_since)
             index = self._indexes.get(key) or self._begin(key)
             index.used_at = self._clock()
             if index.pending is None:
@@ -246,14 +215,13 @@ class ClientIndex:
             )
             raise ProblemError(503, detail, retry_after=_RETRY_AFTER)
 
-    def _begin(self, key: IndexKey) -> SortedIndex:
+    def _begin(self, key: _IndexKey) -> SortedIndex:
         self._check_open()
         if len(self._builds) >= _MAX_INDEXES:
             detail = "too many lists are being prepared at the moment; try again"
             raise ProblemError(503, detail, retry_after=_RETRY_AFTER)
-        selection, by_since = key
-        selects = selection.predicate(self._fleet, self._pattern)
-        index = SortedIndex(self._clients, selects, by_since=by_since)
+        selects = key.selection.predicate(self._fleet, self._pattern)
+        index = SortedIndex(self._clients, selects, by_since=key.by_since)
         self._indexes[key] = index
         self._builds[index] = asyncio.create_task(self._build(key, index))
         if self._upkeep is None:
@@ -261,14 +229,14 @@ class ClientIndex:
             self._upkeep = asyncio.create_task(self._keep_up())
         return index
 
-    async def _build(self, key: IndexKey, index: SortedIndex) -> None:
+    async def _build(self, key: _IndexKey, index: SortedIndex) -> None:
         try:
             all_clients = await self._index_of_all()
             async with self._building, self._scheduler.turn() as turn:
-                prefix = key[0].prefix
+                prefix = key.selection.prefix
                 client_ids = all_clients.keys.next(prefix or None, self._step, inclusive=True)
                 while client_ids:
-                    index.consider(client_ids)
+                    index.fill(client_ids)
                     if not client_ids[-1].startswith(prefix):
                         break
                     await turn.yield_if_due()
@@ -276,7 +244,7 @@ class ClientIndex:
                 while index.pending:
                     index.consider(_pop(index.pending, self._step))
                     await turn.yield_if_due()
-                index.finish()
+                index.pending = None
             complete = [key for key, each in self._indexes.items() if each.pending is None]
             if len(complete) > _MAX_INDEXES:
                 del self._indexes[min(complete, key=lambda key: self._indexes[key].used_at)]
@@ -316,7 +284,8 @@ class ClientIndex:
                 await self._settle()
                 oldest = self._clock() - _UNUSED_AFTER
                 for key, index in list(self._indexes.items()):
-                    if index.pending is None and (index.used_at < oldest or index.is_stale):
+                    is_outdated = key != self._key(key.selection, by_since=key.by_since)
+                    if index.pending is None and (index.used_at < oldest or is_outdated):
                         del self._indexes[key]
         finally:
             # Without upkeep an index would become outdated.

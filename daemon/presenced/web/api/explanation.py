@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from presenced.presence import Client, Effect, RecordEffect, State
+from presenced.presence.counts import STATUS_OFFLINE
 from presenced.presence.lookups import LOOKUP_TIMEOUT
 from presenced.presence.record import TAKEN_OVER
-from presenced.presence.status import STATUS_OFFLINE
 from presenced.sources.gaps import GapReason
 from presenced.web.api.doubt import Doubt, DoubtCause
 from presenced.web.api.history import ClientHistory, ReceivedEvent, RecordEntry
@@ -72,6 +72,7 @@ class ClientDetails(NamedTuple):
     `deadline` is when it goes offline or is forgotten; `held` is true while that is delayed until
     the backlog of events has been applied, `awaits_lookup` while AWS is asked whether it is
     connected. `doubt` is why it is unverified, None if it is verified.
+    `held_until` is until when it is held as flapping, None if it is not.
     """
 
     client: Client
@@ -81,6 +82,7 @@ class ClientDetails(NamedTuple):
     held: bool
     awaits_lookup: bool
     doubt: Doubt | None
+    held_until: float | None = None
 
 
 def explain(details: ClientDetails) -> str:
@@ -108,6 +110,11 @@ def _sentences(details: ClientDetails) -> Iterator[str]:
     )
     if flaps:
         yield f"{flaps} flap{'s' * (flaps > 1)} in the last hour."
+    if details.held_until is not None:
+        yield (
+            f"Held as flapping until {_time(details.held_until)}, unless it flaps again: alerts on"
+            " single offline devices leave it out."
+        )
     ignored = history.ignored
     if len(ignored) > 1:
         yield f"{len(ignored)} events have been ignored since then. The last:"

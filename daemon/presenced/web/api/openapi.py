@@ -6,8 +6,13 @@ from typing import Any
 import msgspec
 
 from presenced import __version__
-from presenced.web.api import answers
-from presenced.web.api.parameters import STREAM_PARAMETERS, Parameter, list_parameters
+from presenced.web.api import activity_answers, answers
+from presenced.web.api.parameters import (
+    RECENT_PARAMETERS,
+    STREAM_PARAMETERS,
+    Parameter,
+    list_parameters,
+)
 
 Node = dict[str, Any]
 
@@ -45,7 +50,8 @@ _UNKNOWN_CLIENT = {
 
 def document(classes: Sequence[str] = ()) -> Node:
     """Return the document, for a fleet whose client IDs have these classes."""
-    _, components = msgspec.json.schema_components(answers.ANSWERS, ref_template=_REF)
+    structs = (*answers.ANSWERS, *activity_answers.ANSWERS)
+    _, components = msgspec.json.schema_components(structs, ref_template=_REF)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -88,6 +94,25 @@ def _operations(classes: Sequence[str]) -> dict[str, Node]:
         ),
         "/summary": _operation(
             "getSummary", "The fleet in numbers", _json("The numbers.", answers.Summary)
+        ),
+        "/overview": _operation(
+            "getOverview",
+            "The fleet in one look",
+            _json("The overview.", activity_answers.Overview),
+            problems={"503": f"{_NOT_SHOWN}; see Retry-After."},
+        ),
+        "/recent": _operation(
+            "listRecent",
+            "What happened in the last hours",
+            _json("Transitions and mass events, newest first.", activity_answers.Recent),
+            [_query(parameter) for parameter in RECENT_PARAMETERS],
+            {"503": f"{_NOT_SHOWN}; see Retry-After."},
+        ),
+        "/flapping": _operation(
+            "listFlappingClients",
+            "The clients whose connections end most often",
+            _json("The clients, the worst first.", answers.Flapping),
+            problems={"503": f"{_NOT_SHOWN}; see Retry-After."},
         ),
         "/events": _operation(
             "listen",

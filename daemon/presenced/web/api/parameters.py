@@ -13,11 +13,15 @@ import msgspec
 from multidict import MultiMapping
 
 from presenced.presence import State
+from presenced.settings import parse_duration
 from presenced.web.api.problems import ProblemError
 from presenced.web.api.selection import Key, Order, PageRequest, Selection
 
 _MAX_SHOWN = 100
 _DEFAULT_LIMIT, _MAX_LIMIT = 100, 1000
+
+# As `parse_duration` reads it, at most four digits each: then none is too long.
+_DURATION_PATTERN = "^(0|(?=[0-9])" + "".join(f"([0-9]{{1,4}}{u})?" for u in "dhms") + ")$"
 
 
 class Parameter(NamedTuple):
@@ -36,9 +40,12 @@ class Parameter(NamedTuple):
             if "enum" in schema and value not in schema["enum"]:
                 allowed = f"one of {', '.join(schema['enum'])}"
                 raise ProblemError.of_parameter(self.name, value, allowed)
+            if schema.get("format") == "duration" and not re.fullmatch(schema["pattern"], value):
+                allowed = "a duration such as 90s, 10m, 1h30m or 7d"
+                raise ProblemError.of_parameter(self.name, value, allowed)
             if schema["type"] == "integer":
                 low, high = schema["minimum"], schema["maximum"]
-                if not (re.fullmatch("[0-9]{1,4}", value) and low <= int(value) <= high):
+                if not (re.fullmatch("[0-9]{1,16}", value) and low <= int(value) <= high):
                     allowed = f"a number from {low} to {high}"
                     raise ProblemError.of_parameter(self.name, value, allowed)
 
@@ -65,6 +72,26 @@ _CLASS = Parameter(
     _repeatable(),
 )
 _PREFIX = Parameter("prefix", "Clients whose client ID begins with this text.", _TEXT)
+_CONTAINS = Parameter(
+    "contains", "Clients whose client ID contains this text, in upper or lower case.", _TEXT
+)
+_REASON = Parameter(
+    "reason",
+    "Clients whose last disconnect had one of these reasons, as AWS writes them; `other` for all"
+    " that AWS does not document; empty for clients without one, such as all that are online.",
+    _repeatable(),
+)
+_IN_DOUBT = Parameter(
+    "in_doubt",
+    "Clients whose state is in doubt (`verified` is false); `false` selects the others.",
+    {"type": "string", "enum": ["true", "false"]},
+)
+_OFFLINE_FOR = Parameter(
+    "offline_for",
+    "Clients that have been offline at least so long, such as `10m` or `1h30m`. It selects no"
+    " client in another state.",
+    {"type": "string", "format": "duration", "pattern": _DURATION_PATTERN},
+)
 _SORT = Parameter(
     "sort",
     "The order; a leading minus reverses it. `since` is when the present state began; clients with"
@@ -81,7 +108,35 @@ _CURSOR = Parameter(
     "The `next_cursor` of the previous page. All other parameters must be the same.",
     {"type": "string", "format": "cursor"},
 )
-_LIST = (_STATE, _THING, _THING_TYPE, _THING_GROUP, _CLASS, _PREFIX, _SORT, _LIMIT, _CURSOR)
+_LIST = (
+    _STATE,
+    _REASON,
+    _OFFLINE_FOR,
+    _IN_DOUBT,
+    _THING,
+    _THING_TYPE,
+    _THING_GROUP,
+    _CLASS,
+    _PREFIX,
+    _CONTAINS,
+    _SORT,
+    _LIMIT,
+    _CURSOR,
+)
+
+RECENT_PARAMETERS = (
+    Parameter(
+        "limit",
+        "The maximum number of entries.",
+        {"type": "integer", "minimum": 1, "maximum": _MAX_LIMIT, "default": _DEFAULT_LIMIT},
+    ),
+    Parameter(
+        "before",
+        "The `next_before` of the answer that the entries follow.",
+        {"type": "integer", "minimum": 0, "maximum": 2**53},
+    ),
+)
+"""The parameters of what happened in the last hours."""
 
 STREAM_PARAMETERS = (
     Parameter("client_id", "Transitions of this client only.", _TEXT),
@@ -121,9 +176,15 @@ def states(query: MultiMapping[str]) -> frozenset[State]:
     return frozenset(map(State, query.getall("state", [])))
 
 
-def page_request(query: MultiMapping[str], pattern: re.Pattern[str] | None) -> PageRequest:
-    """Read the query of a list of clients; `pattern` is metrics.client_id_pattern."""
+def page_request(
+    query: MultiMapping[str], pattern: re.Pattern[str] | None, now: float
+) -> PageRequest:
+    """Read the query of a list of clients.
+
+    `pattern` is metrics.client_id_pattern, `now` the time in seconds since the epoch.
+    """
     check_query(query, _LIST)
+    offline_for, in_doubt = query.get("offline_for"), query.get("in_doubt")
     selection = Selection(
         states=states(query),
         thing=query.get("thing"),
@@ -131,11 +192,22 @@ def page_request(query: MultiMapping[str], pattern: re.Pattern[str] | None) -> P
         thing_group=query.get("thing_group"),
         classes=tuple(_read_class(value, pattern) for value in query.getall("class", [])),
         prefix=query.get("prefix", ""),
+        reasons=frozenset(query.getall("reason", [])),
+        in_doubt=None if in_doubt is None else in_doubt == "true",
+        contains=query.get("contains", "").casefold(),
+        offline_before=None if offline_for is None else now - parse_duration(offline_for),
     )
     order = Order(query.get("sort", Order.CLIENT_ID))
     cursor = query.get("cursor")
     after = read_cursor(cursor, order) if cursor is not None else None
     return PageRequest(selection, order, int(query.get("limit", _DEFAULT_LIMIT)), after)
+
+
+def recent_request(query: MultiMapping[str]) -> tuple[int, int | None]:
+    """Read the query of what happened in the last hours: how many entries, before which one."""
+    check_query(query, RECENT_PARAMETERS)
+    before = query.get("before")
+    return int(query.get("limit", _DEFAULT_LIMIT)), None if before is None else int(before)
 
 
 def _read_class(text: str, pattern: re.Pattern[str] | None) -> tuple[str, str]:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from presenced.fleet import Partition
+from presenced.fleet import Fleet, Partition
 from presenced.pipeline import Batch, Pipeline
-from presenced.presence import Client, Transition
+from presenced.presence import Client, ClientChange
 from presenced.sources.gaps import Gaps
 from presenced.system.loop import Clocks
 from presenced.web.api.client_index import ClientIndex
@@ -32,7 +32,8 @@ class PartSources(NamedTuple):
 class FleetPart:
     """A part of the fleet: its clients as pages and their history. An observer of its pipeline.
 
-    `publish` is called with the transitions of a batch. A part that is `closed` is not shown.
+    `publish` is called with its fleet and those changes of a batch that are transitions. A part
+    that is `closed` is not shown.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class FleetPart:
         sources: PartSources,
         index: ClientIndex,
         history: History,
-        publish: Callable[[Sequence[Transition]], None],
+        publish: Callable[[Fleet, Sequence[ClientChange]], None],
     ) -> None:
         self.fleet = sources.pipeline.fleet
+        self.flapping = sources.pipeline.flapping
         self.partition = sources.partition
         self.index = index
         self.history = history
@@ -55,7 +57,7 @@ class FleetPart:
         if self.closed:
             return
         changes = batch.changes.clients
-        transitions: list[Transition] = []
+        transitions: list[ClientChange] = []
         for change in changes:
             if change.after is not None:
                 if change.before is None:
@@ -64,9 +66,9 @@ class FleetPart:
             elif change.before is not None:
                 self.index.removed(change.client)
             if change.transition is not None:
-                transitions.append(change.transition)
+                transitions.append(change)
         if transitions:
-            self._publish(transitions)
+            self._publish(self.fleet, transitions)
         self.history.observe(changes)
 
     def close(self) -> None:
@@ -91,6 +93,7 @@ class FleetPart:
             held=due is not None and due > self._sources.hold_after(),
             awaits_lookup=presence.lookups.is_awaited(client.client_id),
             doubt=doubt,
+            held_until=self.flapping.held_until(client.client_id, now),
         )
 
 
@@ -143,23 +146,24 @@ class FleetParts:
     async def page(self, request: PageRequest) -> MergedPage:
         """Return a page of the clients of all parts, as `ClientIndex.page` does of one."""
         parts = [*self]
-        rest = request
+        rest = request._replace(parts=len(parts) or 1)
         if len(parts) > 1:
             share = 2 * request.limit // len(parts) + _SLACK
-            rest = request._replace(limit=min(share, request.limit))
+            rest = rest._replace(limit=min(share, request.limit))
         found: list[tuple[Any, FleetPart, Client]] = []
         while True:
             pages = [(part, await part.index.page(rest)) for part in parts if not part.closed]
             merged, end = _merge(pages, request.order)
             found += merged
-            if end is None or len(found) >= request.limit:
+            is_cut = any(page.cut for _, page in pages)
+            if end is None or is_cut or len(found) >= request.limit:
                 break
             rest = rest._replace(after=end)
-        has_more = end is not None or len(found) > request.limit
         shown = found[: request.limit]
+        following = shown[-1][0] if len(found) > request.limit else end
         # A part may have been removed while another one was asked.
         clients = [(part, client) for _, part, client in shown if not part.closed]
-        return MergedPage(clients, shown[-1][0] if has_more else None)
+        return MergedPage(clients, following)
 
     def _share(self) -> None:
         for part in self:

@@ -1,0 +1,214 @@
+"""The screen of `presenced top`, as lines of text that fit a width.
+
+Nothing is told by colour alone. Text of others, such as client IDs, cannot control the terminal.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import zip_longest
+from textwrap import wrap
+from typing import NamedTuple
+from unicodedata import combining, east_asian_width
+
+from presenced.commands.top.daemon_api import Facts
+from presenced.commands.top.overview import Daemon, Fleet, Minute, Offline, OfflineClient, Share
+
+_BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", ".:-=+*%#"
+_SPAN = timedelta(hours=6)
+_SMALLEST_RANGE = 0.01
+_SHOWN_SHARES = 5
+_LONGEST_TEXT = 400
+_WORDS = {
+    "receiving": "receiving events",
+    "catching_up": "CATCHING UP: what it shows may be old",
+    "not_receiving": "NOT RECEIVING EVENTS: what it shows may be old",
+}
+_STATES = ("online", "pending", "offline", "unknown")
+
+
+class Look(NamedTuple):
+    """The terminal: its size in characters, whether it has colours, and characters beyond ASCII."""
+
+    width: int
+    height: int
+    colours: bool = False
+    unicode: bool = True
+
+    def bold(self, text: str) -> str:
+        """Return a text in bold."""
+        return f"\x1b[1m{text}\x1b[0m" if self.colours else text
+
+    def alarm(self, text: str) -> str:
+        """Return a text in bold red."""
+        return f"\x1b[1;31m{text}\x1b[0m" if self.colours else text
+
+
+def screen(facts: Facts, look: Look, *, notice: str = "") -> list[str]:
+    """Return the lines of the screen, as many as fit; a notice comes first."""
+    overview = facts.overview
+    lines = [look.alarm(line) for line in wrapped(notice, look.width)]
+    lines += _daemon_lines(overview.daemon, overview.time, look)
+    if overview.partitions is not None:
+        lines.append(
+            clip(_partitions(overview.partitions.owned, overview.partitions.of), look.width)
+        )
+    lines += ["", *_fleet_lines(overview.fleet, overview.offline, overview.time, look)]
+    lines += ["", *_offline_lines(overview.offline, look), ""]
+    if overview.partitions is not None and not overview.partitions.shown:
+        return [*lines, look.bold("no client is shown: Kafka has not confirmed its partitions")]
+    room = max(1, look.height - len(lines) - 1)
+    return lines + _client_lines(facts.clients[:room], overview.time, look)
+
+
+def _daemon_lines(daemon: Daemon, now: datetime, look: Look) -> Iterator[str]:
+    words = _WORDS.get(daemon.state, daemon.state)
+    since = f" since {moment(daemon.since, now)}" if daemon.since else ""
+    paint = look.bold if daemon.state == "receiving" else look.alarm
+    yield paint(clip(f"presenced: {words}{since}", look.width))
+    if daemon.text and daemon.state != "receiving":
+        yield from wrapped(f"  {daemon.text}", look.width)
+    if daemon.in_doubt:
+        yield clip(f"  {daemon.in_doubt:,} clients in doubt: events may be lost", look.width)
+    if daemon.aws is not None:
+        for problem in daemon.aws.problems[:3]:
+            for line in wrapped(f"  AWS: {problem}", look.width):
+                yield look.alarm(line)
+
+
+def _partitions(owned: Sequence[int], of: int | None) -> str:
+    return f"  this worker has {len(owned)} of {of or '?'} partitions; the others have the rest"
+
+
+def _fleet_lines(fleet: Fleet, offline: Offline, now: datetime, look: Look) -> Iterator[str]:
+    text = (
+        f"online {percent(fleet.share_online)}, an hour ago {percent(fleet.hour_ago)},"
+        f" a day ago {percent(fleet.day_ago)}"
+    )
+    yield look.bold(clip(text, look.width))
+    counts = [f"{fleet.clients.get(state, 0):,} {state}" for state in _STATES]
+    yield clip(f"  {', '.join(counts)}", look.width)
+    yield from _trend_lines(fleet.trend, now, look)
+    if offline.standout is not None:
+        for line in wrapped(f"  {offline.standout.text}", look.width):
+            yield look.alarm(line)
+
+
+def _trend_lines(trend: Sequence[Minute], now: datetime, look: Look) -> Iterator[str]:
+    shares = [(minute.share, minute.at) for minute in trend if minute.share is not None]
+    if not shares:
+        return
+    lowest, at = min(shares)
+    highest = max(shares)[0]
+    bars = sparkline(trend, now, min(72, look.width - 4), unicode=look.unicode)
+    yield clip(f"  {bars}", look.width)
+    text = f"  6 hours, {percent(lowest)} to {percent(highest)}; lowest at {moment(at, now)}"
+    yield clip(text, look.width)
+
+
+def sparkline(trend: Iterable[Minute], now: datetime, width: int, *, unicode: bool = True) -> str:
+    """Return the share online over six hours as `width` bars, each the lowest of its time.
+
+    The lowest bar is the lowest share, but at least a percent below the highest. Times without
+    figures are blank.
+    """
+    bars = _BARS if unicode else _ASCII_BARS
+    lowest: list[float | None] = [None] * width
+    for minute in trend:
+        place = width - 1 - int((now - minute.at) / _SPAN * width)
+        share = minute.share
+        if share is not None and 0 <= place < width:
+            before = lowest[place]
+            lowest[place] = share if before is None else min(before, share)
+    known = [share for share in lowest if share is not None]
+    top = max(known, default=1.0)
+    span = max(top - min(known, default=1.0), _SMALLEST_RANGE)
+    last = len(bars) - 1
+    return "".join(
+        " " if share is None else bars[last - round((top - share) / span * last)]
+        for share in lowest
+    )
+
+
+def _offline_lines(offline: Offline, look: Look) -> Iterator[str]:
+    reasons = sorted(offline.by_reason.items(), key=lambda pair: -pair[1])[:_SHOWN_SHARES]
+    columns = [
+        ["offline by reason", *(f"{count:,} {name or 'no reason'}" for name, count in reasons)],
+        ["by thing type", *map(_share, offline.by_thing_type[:_SHOWN_SHARES])],
+        ["by thing group", *map(_share, offline.by_thing_group[:_SHOWN_SHARES])],
+    ]
+    first = max(34, look.width * 2 // 5)
+    widths = (first, (look.width - first) // 2, (look.width - first) // 2)
+    for number, row in enumerate(zip_longest(*columns, fillvalue="")):
+        cells = [pad(text, width - 1) for text, width in zip(row, widths, strict=True)]
+        line = " ".join(cells).rstrip()
+        yield look.bold(line) if number == 0 else line
+
+
+def _share(share: Share) -> str:
+    return f"{share.offline:,}/{share.of:,} {share.name or '(none)'}"
+
+
+def _client_lines(clients: Sequence[OfflineClient], now: datetime, look: Look) -> list[str]:
+    if not clients:
+        return [look.bold("no client is offline")]
+    lines = [look.bold(clip(f"{'went offline':<14}{'for':>8}  {'reason':<28}client", look.width))]
+    for client in clients:
+        since = moment(client.since, now) if client.since else ""
+        duration = ago(now - client.since) if client.since else ""
+        reason = pad(client.reason or "", 27)
+        lines.append(clip(f"{since:<14}{duration:>8}  {reason} {client.client_id}", look.width))
+    return lines
+
+
+def percent(share: float | None) -> str:
+    """Return a share from 0 to 1 in percent; it is rounded to 100 % only if all are online."""
+    if share is None:
+        return "unknown"
+    return f"{int(share * 1000 + 1e-6) / 10:.1f} %"
+
+
+def moment(at: datetime, now: datetime) -> str:
+    """Return a time in UTC: of day if it is on the same day, else with the date."""
+    return f"{at:%H:%M:%S}" if at.date() == now.date() else f"{at:%m-%d %H:%M}"
+
+
+def ago(duration: timedelta) -> str:
+    """Return a duration by its two largest units, such as `2m 5s`."""
+    rest = max(0, int(duration.total_seconds()))
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count or parts or unit == "s":
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])
+
+
+def clip(text: str, width: int) -> str:
+    """Return a text that takes at most `width` columns, with `?` for what is not printable."""
+    shown, used = [], 0
+    for character in text:
+        printable = character if character.isprintable() else "?"
+        columns = _columns(printable)
+        if used + columns > width:
+            break
+        shown.append(printable)
+        used += columns
+    return "".join(shown)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return a text as lines of at most `width` columns; all but the first are indented."""
+    printable = clip(text, _LONGEST_TEXT)
+    return [clip(line, width) for line in wrap(printable, width, subsequent_indent="    ")]
+
+
+def pad(text: str, width: int) -> str:
+    """Return a text that takes `width` columns."""
+    clipped = clip(text, width)
+    return clipped + " " * (width - sum(map(_columns, clipped)))
+
+
+def _columns(character: str) -> int:
+    if combining(character):
+        return 0
+    return 2 if east_asian_width(character) in "WF" else 1

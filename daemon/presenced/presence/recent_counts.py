@@ -1,0 +1,114 @@
+"""How often the connections of each client ended within the last hour, in bounded memory.
+
+Times are wall-clock seconds since the epoch.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+WINDOW = 3600.0
+"""What counts as recent, in seconds: the present slot of ten minutes and the five before it."""
+
+MAX_COUNTED = 10_000
+"""How many clients have counts in a slot. If there are more, the lower half loses theirs."""
+
+_SLOTS = 6
+_SLOT_SECONDS = WINDOW / _SLOTS
+
+# The counts of a client are one number: a million disconnects must cost little.
+_FLAP, _TAKEOVER, _SHORT_SESSION = 1, 1 << 32, 1 << 64
+_MASK = (1 << 32) - 1
+
+
+class Counts(NamedTuple):
+    """The counts of one client.
+
+    `flaps` are connections that ended, but not by a takeover, `takeovers` those that another one
+    with the same client ID replaced, `short_sessions` those of either kind that were short.
+    """
+
+    flaps: int
+    takeovers: int
+    short_sessions: int
+
+    @property
+    def ended(self) -> int:
+        """How many connections ended."""
+        return self.flaps + self.takeovers
+
+
+class RecentCounts:
+    """The connections of clients that ended, in slots of ten minutes of at most `limit` clients."""
+
+    def __init__(self, limit: int = MAX_COUNTED) -> None:
+        self._limit = limit
+        self._slots: dict[int, dict[str, int]] = {}
+        self._present = 0
+        self._at_least: tuple[int, Mapping[str, Counts]] | None = None
+
+    def count(self, client_id: str, at: float, now: float, *, takeover: bool, short: bool) -> None:
+        """Count that a connection ended `at` a time, if that is recent."""
+        self._expire(now)
+        number = int(at // _SLOT_SECONDS)
+        slot = self._slots.get(number)
+        if slot is None:
+            if not self._is_recent(number):
+                return
+            slot = self._slots[number] = {}
+        added = (_TAKEOVER if takeover else _FLAP) + (_SHORT_SESSION if short else 0)
+        slot[client_id] = slot.get(client_id, 0) + added
+        self._at_least = None
+        if len(slot) > self._limit:
+            self._slots[number] = _higher_half(slot)
+
+    def remove(self, client_id: str) -> None:
+        """Remove the counts of a client."""
+        for slot in self._slots.values():
+            slot.pop(client_id, None)
+        self._at_least = None
+
+    def of(self, client_id: str, now: float) -> Counts:
+        """Return the counts of a client."""
+        self._expire(now)
+        return _unpacked(sum(slot.get(client_id, 0) for slot in self._slots.values()))
+
+    def at_least(self, ended: int, now: float) -> Mapping[str, Counts]:
+        """Return the counts of the clients of which so many connections ended."""
+        self._expire(now)
+        if self._at_least is None or self._at_least[0] != ended:
+            totals: Counter[str] = Counter()
+            for slot in self._slots.values():
+                totals.update(slot)
+            found = {each: _unpacked(n) for each, n in totals.items() if _ended(n) >= ended}
+            self._at_least = ended, found
+        return self._at_least[1]
+
+    def _is_recent(self, slot: int) -> bool:
+        """Return whether a slot is in the window, or the one after it.
+
+        Events may come in another order than their times; after a slot that is further ahead, the
+        clock was set back.
+        """
+        return self._present - _SLOTS < slot <= self._present + 1
+
+    def _expire(self, now: float) -> None:
+        present = int(now // _SLOT_SECONDS)
+        if present != self._present:
+            self._present = present
+            self._slots = {n: slot for n, slot in self._slots.items() if self._is_recent(n)}
+            self._at_least = None
+
+
+def _ended(number: int) -> int:
+    return (number & _MASK) + (number >> 32 & _MASK)
+
+
+def _unpacked(number: int) -> Counts:
+    return Counts(number & _MASK, number >> 32 & _MASK, number >> 64)
+
+
+def _higher_half(slot: dict[str, int]) -> dict[str, int]:
+    """Return the clients with the highest counts; of equal ones those that came last."""
+    ranked = sorted(slot.items(), key=lambda each: _ended(each[1]))
+    return dict(ranked[len(ranked) // 2 :])

@@ -1,0 +1,1 @@
+"""What happened in the last hours: transitions, mass events, the trend, and what stands out."""

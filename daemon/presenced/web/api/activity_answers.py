@@ -1,0 +1,145 @@
+"""The answers about the whole fleet now and in the last hours, as structs like those of `answers`.
+
+They are apart because of their number.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from presenced.presence import State
+from presenced.web.api.answers import Answer, Aws, Count, Partitions, Timestamp, Transition
+
+
+def _doc(description: str) -> Meta:
+    return Meta(description=description)
+
+
+def _one_of(*values: str) -> Meta:
+    return Meta(extra_json_schema={"enum": values})
+
+
+_Share = Annotated[float, Meta(ge=0, le=1)] | None
+_Counts = dict[str, Count]
+
+
+class DaemonNow(Answer):
+    """Whether the numbers are those of now: the state of presenced itself."""
+
+    state: Annotated[str, _one_of("receiving", "catching_up", "not_receiving")]
+    since: Annotated[Timestamp | None, _doc("When it became so; null just after the start.")]
+    text: Annotated[str, _doc("The same in words, as /-/ready has it.")]
+    in_doubt: Annotated[Count, _doc("The number of clients whose state is in doubt.")]
+    aws: Annotated[Aws | None, _doc("Null if AWS is not asked (reconcile.enabled).")]
+
+
+class TrendPoint(Answer):
+    """The fleet at the beginning of a minute."""
+
+    at: Timestamp
+    online: Count
+    pending: Count
+    offline: Count
+    to_online: Annotated[Count, _doc("The transitions to online since the point before.")]
+    to_offline: Annotated[Count, _doc("The transitions to offline since the point before.")]
+
+
+class FleetNow(Answer):
+    """How many clients are online, now and before. Pending clients count as online in shares."""
+
+    clients: Annotated[_Counts, _doc("The number of clients by state.")]
+    share_online: Annotated[_Share, _doc("Of the clients whose state is known; null without any.")]
+    hour_ago: Annotated[_Share, _doc("The share an hour ago; null if presenced did not run then.")]
+    day_ago: Annotated[_Share, _doc("The share a day ago; null if presenced did not run then.")]
+    trend: Annotated[
+        list[TrendPoint],
+        _doc("Six hours, one point a minute; minutes without presenced are left out."),
+    ]
+
+
+class OfflineShare(Answer):
+    """How many things of a thing type or thing group are offline."""
+
+    name: str
+    offline: Count
+    of: Annotated[Count, _doc("The number of its things whose state is known.")]
+
+
+class Standout(Answer):
+    """What stands out among the clients that are offline."""
+
+    kind: Annotated[str, _one_of("thing_group", "thing_type", "reason")]
+    name: str
+    offline: Annotated[Count, _doc("The number of things offline; of clients for a reason.")]
+    of: Annotated[
+        Count, _doc("Of how many things of the group or type; for a reason, of how many offline.")
+    ]
+    since: Annotated[
+        Timestamp | None, _doc("Since when half of them are offline; null if that is too long ago.")
+    ]
+    reason: Annotated[str | None, _doc("The main reason; null if it is not known.")]
+    text: Annotated[str, _doc("The same in words.")]
+
+
+class OfflineNow(Answer):
+    """Who is offline, and why."""
+
+    by_reason: Annotated[
+        _Counts,
+        _doc(
+            "Offline clients by the reason of their last disconnect; the empty name is for those"
+            " without one, `other` for reasons that AWS does not document."
+        ),
+    ]
+    by_thing_type: Annotated[list[OfflineShare], _doc("The worst first, at most 20.")]
+    by_thing_group: Annotated[
+        list[OfflineShare], _doc("The worst first, at most 20; subgroups count in their parents.")
+    ]
+    standout: Annotated[Standout | None, _doc("Null if nothing stands out.")]
+
+
+class Overview(Answer):
+    """The fleet in one look: is it presenced, how bad is it, and where."""
+
+    time: Timestamp
+    partitions: Annotated[
+        Partitions | None,
+        _doc("The partitions that this is about; null if the events do not come from Kafka."),
+    ]
+    daemon: DaemonNow
+    fleet: FleetNow
+    offline: OfflineNow
+
+
+class RecentTransition(Transition, tag_field="kind", tag="transition"):
+    """A transition of the last hours."""
+
+
+class MassEvent(Answer, tag_field="kind", tag="mass"):
+    """Many clients that went online, or offline, in short succession."""
+
+    state: Annotated[State, _one_of(State.ONLINE, State.OFFLINE)]
+    count: Annotated[Count, _doc("The number of transitions.")]
+    first: Annotated[Timestamp, _doc("When the first one took effect.")]
+    last: Annotated[Timestamp, _doc("When the last one took effect.")]
+    reasons: Annotated[_Counts, _doc("The reasons of clients that went offline.")]
+    thing_types: Annotated[_Counts, _doc("How many were of each thing type, at most 20.")]
+    thing_groups: Annotated[
+        _Counts, _doc("How many were in each thing group or below it, at most 20.")
+    ]
+    text: Annotated[str, _doc("The same in words.")]
+    clients: Annotated[list[str], _doc("The client IDs of the first transitions, at most 100.")]
+
+
+class Recent(Answer):
+    """What happened in the last hours."""
+
+    entries: Annotated[list[RecentTransition | MassEvent], _doc("Newest first.")]
+    next_before: Annotated[
+        Count | None, _doc("What to pass as `before` for older entries; null if there are none.")
+    ]
+
+
+ANSWERS: tuple[type[msgspec.Struct], ...] = (Overview, Recent)
+"""The structs that become components, together with those that they refer to."""

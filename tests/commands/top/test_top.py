@@ -1,0 +1,361 @@
+"""`presenced top` at a server that answers as the contract of the API says."""
+
+import base64
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import ioctl
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokers import free_port
+from command_line import run_here
+from presenced_emulator.daemon import clean_environment
+
+NOW = "2026-11-27T02:58:00.000Z"
+
+
+def overview() -> dict[str, Any]:
+    """A hall that lost its connection seven minutes ago."""
+    trend = [
+        {
+            "at": f"2026-11-27T{minute // 60:02}:{minute % 60:02}:00.000Z",
+            "online": 600 if minute >= 171 else 990,
+            "pending": 0,
+            "offline": 400 if minute >= 171 else 10,
+            "to_online": 0,
+            "to_offline": 0,
+        }
+        for minute in range(60, 178)
+    ]
+    return {
+        "time": NOW,
+        "partitions": None,
+        "daemon": {
+            "state": "receiving",
+            "since": "2026-11-27T01:00:00.000Z",
+            "text": "events are received",
+            "in_doubt": 12,
+            "aws": {"problems": ["iot:SearchIndex is denied: allow it"], "adopted": 3},
+        },
+        "fleet": {
+            "clients": {"online": 600, "pending": 0, "offline": 400, "unknown": 5},
+            "share_online": 0.6,
+            "hour_ago": 0.9999,
+            "day_ago": None,
+            "trend": trend,
+        },
+        "offline": {
+            "by_reason": {"CLIENT_ERROR": 10, "CONNECTION_LOST": 390},
+            "by_thing_type": [{"name": "pump", "offline": 300, "of": 500}],
+            "by_thing_group": [{"name": "hall-3", "offline": 390, "of": 400}],
+            "standout": {
+                "kind": "thing_group",
+                "name": "hall-3",
+                "offline": 390,
+                "of": 400,
+                "since": "2026-11-27T02:51:00.000Z",
+                "reason": "CONNECTION_LOST",
+                "text": "hall-3: 97 % offline since 02:51, connection lost",
+            },
+        },
+    }
+
+
+def clients() -> list[dict[str, Any]]:
+    names = ["hall-3/pump-1", "hall-3/pump-\x1b[31m2", "泵-3", "x" * 128]
+    return [
+        {
+            "client_id": name,
+            "state": "offline",
+            "since": f"2026-11-27T02:5{number}:00.000Z",
+            "reason": "CONNECTION_LOST" if number else None,
+            "thing_groups": ["hall-3"],
+        }
+        for number, name in enumerate(names)
+    ]
+
+
+class Server(ThreadingHTTPServer):
+    """Answers `overview` and `clients`; wants the pair `user:password` if that is set."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.overview = overview()
+        self.clients = clients()
+        self.pair: str | None = None
+        self.status = 200
+        self.asked: list[str] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        status, kind = self.server.status, "application/json"
+        answer: Any = {"detail": "try again later", "status": status}
+        if self.server.pair is not None and self.headers["Authorization"] != self._basic():
+            status = 401
+        elif self.path == "/api/v1/overview" and status == 200:
+            answer = self.server.overview
+        elif self.path.startswith("/api/v1/clients?state=offline&sort=-since&") and status == 200:
+            limit = int(self.path.rpartition("=")[2])
+            assert 1 <= limit <= 1000
+            answer = {
+                "clients": self.server.clients[:limit],
+                "next_cursor": None,
+                "partitions": None,
+            }
+        elif status == 200:
+            status = 404
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _basic(self) -> str:
+        return f"Basic {base64.b64encode(str(self.server.pair).encode()).decode()}"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def served(port: int = 0) -> Iterator[Server]:
+    server = Server(port)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def top(server: Server, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    url = f"http://127.0.0.1:{server.server_port}"
+    return run_here("top", "--url", url, *arguments, **environ)
+
+
+def test_into_a_pipe_it_prints_the_three_answers_once() -> None:
+    with served() as server:
+        done = top(server, COLUMNS="80")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "\x1b" not in done.stdout
+    bars = " " * 48 + "█" * 22 + "▁" * 2
+    assert lines == [
+        "presenced: receiving events since 01:00:00",
+        "  12 clients in doubt: events may be lost",
+        "  AWS: iot:SearchIndex is denied: allow it",
+        "",
+        "online 60.0 %, an hour ago 99.9 %, a day ago unknown",
+        "  600 online, 0 pending, 400 offline, 5 unknown",
+        f"  {bars}",
+        "  6 hours, 60.0 % to 99.0 %; lowest at 02:51:00",
+        "  hall-3: 97 % offline since 02:51, connection lost",
+        "",
+        "offline by reason                 by thing type          by thing group",
+        "390 CONNECTION_LOST               300/500 pump           390/400 hall-3",
+        "10 CLIENT_ERROR",
+        "",
+        "went offline       for  reason                      client",
+        "02:50:00         8m 0s                              hall-3/pump-1",
+        "02:51:00         7m 0s  CONNECTION_LOST             hall-3/pump-?[31m2",
+        "02:52:00         6m 0s  CONNECTION_LOST             泵-3",
+        f"02:53:00         5m 0s  CONNECTION_LOST             {'x' * 28}",
+    ]
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("catching_up", "CATCHING UP: what it shows may be old since 01:00:00"),
+        ("not_receiving", "NOT RECEIVING EVENTS: what it shows may be old since 01:00:00"),
+        ("some_later_state", "some_later_state since 01:00:00"),
+    ],
+)
+def test_trouble_of_the_daemon_comes_first(state: str, words: str) -> None:
+    with served() as server:
+        server.overview["daemon"] |= {"state": state, "text": "the broker refuses the connection"}
+        lines = top(server, "--once").stdout.splitlines()
+    assert lines[:2] == [f"presenced: {words}", "  the broker refuses the connection"]
+
+
+def test_a_long_text_is_wrapped_because_its_remedy_is_at_the_end() -> None:
+    with served() as server:
+        problem = "iot:SearchIndex is denied. " + "Allow it in the policy of the role, please. " * 3
+        server.overview["daemon"]["aws"]["problems"] = [problem]
+        done = top(server, "--once", COLUMNS="60")
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert "  AWS: iot:SearchIndex is denied. Allow it in the policy of" in lines
+    assert " ".join(done.stdout.split()).count("the role, please.") == 3
+
+
+def test_a_fleet_without_clients_and_a_worker_that_may_show_none() -> None:
+    with served() as server:
+        server.overview |= {"partitions": {"owned": [], "of": 24, "shown": False}}
+        server.overview["fleet"] |= {"share_online": None, "hour_ago": None, "trend": []}
+        server.overview["offline"] |= {
+            "by_reason": {},
+            "by_thing_type": [],
+            "by_thing_group": [],
+            "standout": None,
+        }
+        done = top(server, "--once")
+    assert done.returncode == 0
+    assert "this worker has 0 of 24 partitions" in done.stdout
+    assert "online unknown, an hour ago unknown, a day ago unknown" in done.stdout
+    assert "no client is shown" in done.stdout
+    assert server.asked == ["/api/v1/overview"]
+
+
+def test_an_output_without_unicode_has_other_bars() -> None:
+    with served() as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        done = subprocess.run(
+            [sys.executable, "-m", "presenced", "top", "--url", url],
+            capture_output=True,
+            check=False,
+            env=clean_environment() | {"PYTHONIOENCODING": "ascii:replace"},
+            timeout=60,
+        )
+    assert done.returncode == 0
+    assert b"#" * 22 + b".." in done.stdout
+
+
+def test_the_password_comes_from_a_file_or_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("sécret\n")
+    with served() as server:
+        server.pair = "oncall:sécret"
+        refused = top(server, "--once", "--user", "oncall", PRESENCED_TOP_PASSWORD="wrong")
+        assert refused.returncode == 1
+        assert "--password-file FILE or the environment variable" in refused.stderr
+        assert "wrong" not in refused.stderr
+        by_file = ("--once", "--user", "oncall", "--password-file", str(file))
+        assert top(server, *by_file).returncode == 0
+        done = top(server, "--once", "--user", "oncall", PRESENCED_TOP_PASSWORD="sécret")
+        assert done.returncode == 0
+        missing = top(server, "--once", "--user", "a", "--password-file", str(tmp_path / "none"))
+        assert missing.returncode == 2
+        assert "--password-file" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (503, "answers 503: try again later"),
+        (404, "metrics.api is off"),
+        (500, "answers 500: try again later"),
+    ],
+)
+def test_a_refusal_says_what_to_do(status: int, words: str) -> None:
+    with served() as server:
+        server.status = status
+        done = top(server, "--once")
+    assert done.returncode == 1
+    assert words in done.stderr
+
+
+def test_nothing_that_answers_and_something_else() -> None:
+    done = run_here("top", "--once", "--url", f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert "does not answer" in done.stderr
+    with served() as server:
+        server.overview = {"some": "thing"}
+        done = top(server, "--once")
+    assert done.returncode == 1
+    assert "is not an answer of presenced" in done.stderr
+
+
+@pytest.mark.parametrize("url", ["localhost:9883", "ftp://x", "http://a:b@x", "http://x/?a"])
+def test_a_wrong_url_is_wrong_usage(url: str) -> None:
+    assert run_here("top", "--url", url).returncode == 2
+
+
+class Terminal:
+    """`presenced top` in a terminal of 80 columns and 24 lines."""
+
+    def __init__(self, port: int, **environ: str) -> None:
+        self._master, slave = pty.openpty()
+        ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        url = f"http://127.0.0.1:{port}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "presenced", "top", "--url", url, "--interval", "50ms"],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=clean_environment() | {"TERM": "xterm"} | environ,
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def read_until(self, text: str) -> str:
+        """What was written since the last call, up to a text."""
+        deadline = time.monotonic() + 60
+        while text not in self.seen:
+            assert time.monotonic() < deadline, self.seen
+            if select.select([self._master], [], [], 1)[0]:
+                self.seen += os.read(self._master, 65536).decode(errors="replace")
+        until, found, self.seen = self.seen.partition(text)
+        return until + found
+
+    def end(self) -> int:
+        """The exit status after Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+        try:
+            while select.select([self._master], [], [], 0.2)[0]:
+                os.read(self._master, 65536)
+        except OSError:  # the other end is closed
+            pass
+        status = self.process.wait(60)
+        os.close(self._master)
+        return status
+
+
+def test_in_a_terminal_it_draws_again_and_outlives_the_daemon() -> None:
+    port = free_port()
+    with served(port):
+        terminal = Terminal(port)
+        first = terminal.read_until("hall-3/pump-1")
+        assert "\x1b[1;31m  AWS:" in first
+    terminal.read_until("as of 02:58:00 UTC: ")
+    assert "does not answer: Connection refused" in terminal.read_until("\x1b[0m")
+    terminal.read_until("hall-3/pump-1")  # what was known stays
+    with served(port) as server:
+        server.clients = [{"client_id": "a-new-one"}]
+        terminal.read_until("a-new-one")
+    assert terminal.end() == 0
+
+
+def test_a_terminal_without_colours_is_not_painted() -> None:
+    with served() as server:
+        terminal = Terminal(server.server_port, NO_COLOR="1")
+        text = terminal.read_until("hall-3/pump-1") + terminal.read_until("hall-3/pump-1")
+        assert terminal.end() == 0
+    # Only the cursor home, and what clears the rest of a line or of the screen.
+    assert set(re.findall(r"\x1b\[[0-9;]*[A-Za-z]", text)) == {"\x1b[H", "\x1b[K", "\x1b[J"}

@@ -1,0 +1,114 @@
+"""The counts of the last hour, against a list of all that happened."""
+
+from typing import NamedTuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from presenced.presence.recent_counts import WINDOW, Counts, RecentCounts
+
+START = 1_700_000_400.0
+"""The start of a slot of ten minutes."""
+SLOT = 600.0
+
+
+class Ended(NamedTuple):
+    """A connection that ended `late` seconds before it was received, `after` the one before."""
+
+    client_id: str
+    after: float
+    late: float
+    takeover: bool
+    short: bool
+
+
+def ended(clients: int) -> st.SearchStrategy[Ended]:
+    return st.builds(
+        Ended,
+        st.integers(1, clients).map("c{}".format),
+        st.sampled_from([0.0, 1.0, SLOT]) | st.floats(0, 2 * WINDOW),
+        st.sampled_from([0.0, 0.0, WINDOW]) | st.floats(0, 2 * WINDOW),
+        st.booleans(),
+        st.booleans(),
+    )
+
+
+class Model:
+    """Everything that happened, in a list that only grows."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.happened: list[tuple[int, Ended]] = []
+
+    def add(self, each: Ended) -> float:
+        self.now += each.after
+        at = self.now - each.late
+        self.happened.append((int(at // SLOT), each))
+        return at
+
+    def counts(self, client_id: str) -> Counts:
+        oldest = int(self.now // SLOT) - 5
+        recent = [e for slot, e in self.happened if slot >= oldest and e.client_id == client_id]
+        takeovers = sum(each.takeover for each in recent)
+        short = sum(each.short for each in recent)
+        return Counts(len(recent) - takeovers, takeovers, short)
+
+
+def play(happening: list[Ended], limit: int) -> tuple[Model, RecentCounts]:
+    model, counts = Model(), RecentCounts(limit)
+    for each in happening:
+        at = model.add(each)
+        counts.count(each.client_id, at, model.now, takeover=each.takeover, short=each.short)
+    return model, counts
+
+
+@given(st.lists(ended(clients=4), max_size=60), st.floats(0, 2 * WINDOW))
+def test_counts_are_those_of_the_window(happening: list[Ended], later: float) -> None:
+    model, counts = play(happening, limit=4)
+    model.now += later
+    expected = {f"c{n}": model.counts(f"c{n}") for n in range(1, 5)}
+    assert {each: counts.of(each, model.now) for each in expected} == expected
+    for least in (1, 2, 1):
+        some = {key: each for key, each in expected.items() if each.ended >= least}
+        assert counts.at_least(least, model.now) == some
+
+
+@given(st.lists(ended(clients=12), max_size=80))
+def test_beyond_the_limit_the_lowest_counts_go(happening: list[Ended]) -> None:
+    """In one slot: a client that stays has at least as high a count as each that goes."""
+    model, counts = Model(), RecentCounts(3)
+    for each in happening:
+        at = model.add(each._replace(after=0.0, late=0.0))
+        before = counts.at_least(1, model.now)
+        counts.count(each.client_id, at, model.now, takeover=each.takeover, short=each.short)
+        after = counts.at_least(1, model.now)
+        assert len(after) <= 3
+        dropped = before.keys() - after.keys()
+        assert not dropped or max(before[key].ended for key in dropped) <= min(
+            counted.ended for counted in after.values()
+        )
+        for key in after:
+            assert counts.of(key, model.now).ended <= model.counts(key).ended
+
+
+@given(st.lists(ended(clients=3), max_size=30))
+def test_a_removed_client_has_no_counts(happening: list[Ended]) -> None:
+    model, counts = play(happening, limit=3)
+    others = counts.of("c2", model.now)
+    counts.remove("c1")
+    assert counts.of("c1", model.now) == Counts(0, 0, 0)
+    assert counts.of("c2", model.now) == others
+    model.now += WINDOW + SLOT
+    assert not counts.at_least(1, model.now)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.integers(0, 5)), max_size=40))
+def test_a_clock_that_jumps_never_leaves_counts_for_longer_than_the_window(
+    jumps: list[tuple[float, int]],
+) -> None:
+    counts = RecentCounts(3)
+    for at, client in jumps:
+        counts.count(f"c{client}", at, at, takeover=False, short=True)
+    now = jumps[-1][0] if jumps else 0.0
+    kept = sum(each.ended for each in counts.at_least(1, now).values())
+    assert kept <= sum(-WINDOW < at - now <= 2 * SLOT for at, _ in jumps)

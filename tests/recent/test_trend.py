@@ -1,0 +1,82 @@
+"""The numbers of a fleet minute by minute."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from presenced.presence import State, Transition
+from presenced.recent.trend import MAX_MINUTES, Trend, TrendMinute
+
+START = 1_700_000_040  # a full minute
+
+
+def clients(online: int, offline: int = 0, pending: int = 0) -> Counter[State]:
+    return Counter({State.ONLINE: online, State.OFFLINE: offline, State.PENDING: pending})
+
+
+def transition(state: State, reason: str | None = None) -> Transition:
+    return Transition(0.0, 0.0, "a", State.UNKNOWN, state, reason)
+
+
+def test_a_minute_has_the_clients_at_its_beginning_and_the_transitions_before() -> None:
+    trend = Trend()
+    trend.sample(START + 0.1, clients(5))
+    trend.count([transition(State.OFFLINE, "CONNECTION_LOST")])
+    trend.count([transition(State.OFFLINE, "anything"), transition(State.ONLINE)])
+    for seconds in (30, 59.9, 60, 60.3):
+        trend.sample(START + seconds, clients(3, 1, 1))
+    assert list(trend.since(0)) == [
+        TrendMinute(START, 5, 0, 0, 0, 0, {}),
+        TrendMinute(START + 60, 3, 1, 1, 1, 2, {"CONNECTION_LOST": 1, "other": 1}),
+    ]
+
+
+def test_a_fleet_without_known_clients_has_no_trend() -> None:
+    trend = Trend()
+    trend.sample(START, Counter({State.UNKNOWN: 7}))
+    assert list(trend.since(0)) == []
+
+
+def test_the_share_of_a_time_is_that_of_the_last_minute_before_it() -> None:
+    trend = Trend()
+    trend.sample(START, clients(3, 1))
+    trend.sample(START + 60, clients(1, 1))
+    for seconds, share in ((-1, None), (0, 0.75), (59, 0.75), (60, 0.5), (180, 0.5)):
+        found = trend.near(START + seconds)
+        assert (found.share_online if found else None) == share
+    assert trend.near(START + 181) is None, "presenced did not run"
+
+
+def test_25_hours_are_kept_and_all_that_changed_is_unsaved() -> None:
+    trend = Trend()
+    trend.unsaved = saved = set()
+    kept: set[int] = set()
+    for minute in range(MAX_MINUTES + 100):
+        trend.sample(START + 60 * minute, clients(minute + 1))
+        while saved:
+            at = saved.pop()
+            (kept.add if trend.get(at) else kept.discard)(at)
+    assert [each.at for each in trend.since(0)] == sorted(kept)
+    assert len(kept) == MAX_MINUTES
+    assert max(kept) == START + 60 * (MAX_MINUTES + 99)
+
+
+@given(st.lists(st.integers(-400, 400), max_size=40))
+def test_minutes_are_in_order_whatever_the_clock_is_set_to(steps: list[int]) -> None:
+    trend, now = Trend(), START
+    for step in steps:
+        now += step
+        trend.sample(now, clients(1))
+        times = [each.at for each in trend.since(0)]
+        assert times == sorted(set(times))
+        assert now - times[-1] < 180
+        assert times[-1] - now < 120, "the future is dropped soon"
+
+
+def test_reasons_are_added_up_between_two_times() -> None:
+    trend = Trend()
+    trend.restore(
+        TrendMinute(START + 60 * n, 1, 0, 0, 0, 1, {"CONNECTION_LOST": n}) for n in range(5)
+    )
+    assert trend.reasons(START + 60, START + 180) == {"CONNECTION_LOST": 5}

@@ -1,0 +1,220 @@
+"""`/overview`: presenced itself, the fleet now and before, and who is offline."""
+
+import asyncio
+from typing import Any
+
+from api_fleet import START, ApiFleet, asking_settings
+from presenced.fleet import Partition
+from presenced.presence import PresenceRules
+from presenced.system.supervision import Readiness
+
+RULES = PresenceRules(offline_delay=0.0)
+
+
+def answered(fleet: ApiFleet, path: str = "/overview", status: int = 200) -> Any:
+    async def ask() -> Any:
+        async with fleet.served() as get:
+            found, answer = await get(path)
+            assert found == status, answer
+            return answer
+
+    return asyncio.run(ask())
+
+
+def hall(fleet: ApiFleet, name: str, things: range, kind: str = "pump") -> None:
+    """Things in a group, all online."""
+    for number in things:
+        fleet.thing(f"d-{number}", at=0, thingTypeName=kind)
+        fleet.join(f"d-{number}", name, at=0)
+        fleet.hear("connected", f"d-{number}", at=1)
+
+
+def go_dark(fleet: ApiFleet, things: range, at: float, reason: str = "CONNECTION_LOST") -> None:
+    for number in things:
+        fleet.hear("disconnected", f"d-{number}", at=at, disconnectReason=reason)
+
+
+def test_an_empty_fleet_has_no_share_and_nothing_stands_out() -> None:
+    fleet = ApiFleet()
+    answer = answered(fleet)
+    assert answer["fleet"] == {
+        "clients": {"online": 0, "pending": 0, "offline": 0, "unknown": 0},
+        "share_online": None,
+        "hour_ago": None,
+        "day_ago": None,
+        "trend": [],
+    }
+    assert answer["offline"] == {
+        "by_reason": {},
+        "by_thing_type": [],
+        "by_thing_group": [],
+        "standout": None,
+    }
+    assert answer["partitions"] is None
+    assert answer["daemon"]["aws"] is None
+
+
+def test_the_state_of_the_daemon_has_since_when() -> None:
+    fleet = ApiFleet()
+    seen = []
+    for at, readiness in (
+        (0, Readiness(ready=False, text="starting")),
+        (5, Readiness(ready=False, text="catching up", catching_up=True)),
+        (9, Readiness(ready=True, text="ready: all is well")),
+        (20, Readiness(ready=True, text="ready: nearly all is well")),
+        (30, Readiness(ready=False, text="presenced: connection lost")),
+    ):
+        fleet.wait(at)
+        fleet.readiness = readiness
+        fleet.api.check()
+        daemon = answered(fleet)["daemon"]
+        seen.append((daemon["state"], daemon["since"][17:19], daemon["text"]))
+    assert seen == [
+        ("not_receiving", "20", "starting"),
+        ("catching_up", "25", "catching up"),
+        ("receiving", "29", "ready: all is well"),
+        ("receiving", "29", "ready: nearly all is well"),
+        ("not_receiving", "50", "presenced: connection lost"),
+    ]
+
+
+def test_the_trend_has_the_share_of_an_hour_and_of_a_day_ago() -> None:
+    fleet = ApiFleet(RULES)
+    hall(fleet, "hall-1", range(4))
+    for minute in range(25 * 60):
+        at = 60.0 * minute + 40
+        fleet.wait(at)
+        if minute == 120:
+            go_dark(fleet, range(1), at)
+        if minute == 25 * 60 - 30:
+            go_dark(fleet, range(1, 3), at)
+        fleet.api.check()
+    numbers = answered(fleet)["fleet"]
+    assert numbers["clients"] == {"online": 1, "pending": 0, "offline": 3, "unknown": 0}
+    assert (numbers["share_online"], numbers["hour_ago"], numbers["day_ago"]) == (0.25, 0.75, 1.0)
+    assert len(numbers["trend"]) == 360
+    assert sum(point["to_offline"] for point in numbers["trend"]) == 2
+    assert numbers["trend"][-1] == {
+        "at": "2023-11-15T23:13:00.000Z",
+        "online": 1,
+        "pending": 0,
+        "offline": 3,
+        "to_online": 0,
+        "to_offline": 0,
+    }
+
+
+def test_a_hall_that_goes_dark_stands_out_with_the_time_and_the_reason() -> None:
+    fleet = ApiFleet(RULES)
+    hall(fleet, "hall-1", range(60))
+    hall(fleet, "hall-2", range(60, 160))
+    hall(fleet, "hall-3", range(160, 260), kind="valve")
+    for name in ("hall-1", "hall-2", "hall-3"):
+        fleet.nest(name, "site", at=2)
+    go_dark(fleet, range(2), at=100, reason="CLIENT_INITIATED_DISCONNECT")
+    go_dark(fleet, range(160, 200), at=16_600)
+    fleet.wait(17_000)
+    offline = answered(fleet)["offline"]
+    assert offline["by_reason"] == {"CONNECTION_LOST": 40, "CLIENT_INITIATED_DISCONNECT": 2}
+    assert offline["by_thing_group"][0] == {"name": "hall-3", "offline": 40, "of": 100}
+    assert [each["name"] for each in offline["by_thing_group"]] == ["hall-3", "site", "hall-1"]
+    assert offline["by_thing_type"][0]["name"] == "valve"
+    assert offline["standout"] == {
+        "kind": "thing_type",
+        "name": "valve",
+        "offline": 40,
+        "of": 100,
+        "since": "2023-11-15T02:50:00.000Z",
+        "reason": "CONNECTION_LOST",
+        "text": "valve: 40 % offline since 02:50 UTC, connection lost",
+    }
+
+
+def test_a_hall_that_lost_devices_one_by_one_has_the_time_of_half_of_them() -> None:
+    fleet = ApiFleet(RULES)
+    hall(fleet, "hall-1", range(100))
+    hall(fleet, "hall-3", range(100, 120))
+    for number in range(9):
+        go_dark(fleet, range(100 + number, 101 + number), at=1000 + 60 * number)
+    fleet.wait(2000)
+    standout = answered(fleet)["offline"]["standout"]
+    assert (standout["name"], standout["offline"], standout["of"]) == ("hall-3", 9, 20)
+    assert standout["since"] == "2023-11-14T22:34:00.000Z"
+
+
+def test_without_a_memory_of_it_there_is_no_time() -> None:
+    fleet = ApiFleet(RULES)
+    hall(fleet, "hall-1", range(100))
+    for number in range(100, 120):
+        fleet.thing(f"d-{number}", at=10)
+        fleet.join(f"d-{number}", "hall-3", at=10)
+        fleet.asked(f"d-{number}", connected=False, since=5, at=20)
+    assert answered(fleet)["offline"]["standout"] == {
+        "kind": "thing_group",
+        "name": "hall-3",
+        "offline": 20,
+        "of": 20,
+        "since": None,
+        "reason": None,
+        "text": "hall-3: 100 % offline",
+    }
+
+
+def test_a_reason_that_is_new_stands_out_if_no_group_does() -> None:
+    fleet = ApiFleet(RULES)
+    for number in range(400):
+        fleet.hear("connected", f"d-{number}", at=0)
+    for number in range(300):
+        go_dark(fleet, range(number, number + 1), at=60.0 * number)
+        fleet.api.check()
+    at = 60.0 * 300 + 7200
+    fleet.wait(at)
+    fleet.api.check()
+    go_dark(fleet, range(300, 340), at=at + 1, reason="FORBIDDEN_ACCESS")
+    fleet.wait(at + 60)
+    fleet.api.check()
+    standout = answered(fleet)["offline"]["standout"]
+    assert (standout["kind"], standout["name"], standout["reason"]) == (
+        "reason",
+        "FORBIDDEN_ACCESS",
+        "FORBIDDEN_ACCESS",
+    )
+    assert standout["text"] == (
+        "forbidden access: 40 of 340 offline clients since 05:13 UTC, unusually many"
+    )
+
+
+def test_a_worker_adds_up_its_partitions_while_it_may_show_them() -> None:
+    first = ApiFleet(RULES, partition=Partition(0, 4))
+    second = ApiFleet(RULES, partition=Partition(2, 4), beside=first)
+    hall(first, "hall-1", range(50))
+    hall(second, "hall-1", range(50, 100))
+    hall(second, "hall-3", range(100, 150))
+    hall(first, "hall-3", range(150, 200))
+    go_dark(second, range(100, 120), at=50)
+    go_dark(first, range(150, 170), at=50)
+    answer = answered(first)
+    assert answer["partitions"] == {"owned": [0, 2], "of": 4, "shown": True}
+    assert answer["fleet"]["clients"]["offline"] == 40
+    assert answer["offline"]["by_reason"] == {"CONNECTION_LOST": 40}
+    assert answer["offline"]["by_thing_group"] == [{"name": "hall-3", "offline": 40, "of": 100}]
+    assert answer["offline"]["standout"]["since"] == "2023-11-14T22:14:10.000Z"
+    (entry,) = answered(first, "/recent?limit=1")["entries"]
+    assert entry["text"] == "40 devices offline within 1 s, CONNECTION_LOST, 100 % in hall-3"
+    first.holding = False
+    for path in ("/overview", "/recent"):
+        assert answered(first, path, status=503)["title"] == "Service Unavailable"
+
+
+def test_aws_and_the_clients_in_doubt_are_those_of_the_summary(tmp_path: Any) -> None:
+    async def ask() -> None:
+        fleet = ApiFleet(settings=asking_settings(tmp_path / "presenced.yaml"))
+        fleet.hear("connected", "a", at=0)
+        fleet.presence.note_gap(START + 1)
+        async with fleet.served() as get:
+            summary, overview = (await get("/summary"))[1], (await get("/overview"))[1]
+            assert summary["aws"] is not None
+            assert overview["daemon"]["aws"] == summary["aws"]
+            assert overview["daemon"]["in_doubt"] == 1
+
+    asyncio.run(ask())
