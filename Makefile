@@ -24,7 +24,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # Servers that the tests run: Debian package and a command of it.
 TOOLS = mosquitto:mosquitto prometheus:promtool chromium:chromium chromium-driver:chromedriver \
-    iproute2:ip tinyproxy-bin:tinyproxy softhsm2:softhsm2-util opensc:pkcs11-tool
+    prometheus-alertmanager:amtool iproute2:ip tinyproxy-bin:tinyproxy softhsm2:softhsm2-util opensc:pkcs11-tool
 # mqtt2prometheus is prometheus-mqtt-exporter in Debian.
 BENCH_TOOLS = mosquitto:mosquitto prometheus-mqtt-exporter:prometheus-mqtt-exporter
 IMAGE_TOOLS = buildah:buildah podman:podman runc:runc mmdebstrap:mmdebstrap

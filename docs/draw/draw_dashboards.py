@@ -1,9 +1,11 @@
-"""Draw docs/images/dashboard-*.svg from a demo run scraped by Prometheus.
+"""Draw docs/images/dashboard-*.svg from a simulated fleet with an incident, scraped by Prometheus.
 
-`python docs/draw/draw_dashboards.py` takes four minutes and needs `prometheus` on the path.
+`python docs/draw/draw_dashboards.py` takes four minutes and needs `prometheus` and `mosquitto` on
+the path. The fleet comes over MQTT, so there is no picture of the dashboard Scale-out.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +26,10 @@ IMAGES = PROJECT / "docs" / "images"
 DASHBOARDS = PROJECT / "config" / "grafana" / "dashboards"
 WIDTH, COLUMN, ROW = 1200, 50, 30
 SPAN, RATE_INTERVAL = 180, 20
-SEED, DEVICES, DEMO, PROMETHEUS = 11, 200, "127.0.0.1:9983", "127.0.0.1:9990"
+BROKER, DAEMON, PROMETHEUS = 9982, "127.0.0.1:9983", "127.0.0.1:9990"
+# The pictures show one of the storms, and some of its devices back.
+INCIDENT = ("--storms", "2", "--storm-share", "35%", "--outage", "90s")
+FLEET = ("--devices", "300", "--seed", "11", *INCIDENT)
 KINDS = {
     "stat": stat,
     "timeseries": lines,
@@ -61,7 +66,7 @@ def _panel(panel: Mapping[str, Any], source: Source) -> Iterator[str]:
 
 
 def main() -> None:
-    """Run the demo and write the pictures."""
+    """Run the fleet and write the pictures."""
     with TemporaryDirectory() as directory, _running(Path(directory)):
         time.sleep(SPAN + RATE_INTERVAL + 10)
         everything = Source(f"http://{PROMETHEUS}", span=SPAN, rate_interval=20, variables={})
@@ -73,34 +78,57 @@ def main() -> None:
             f"http://{PROMETHEUS}", span=SPAN, rate_interval=RATE_INTERVAL, variables=variables
         )
         for file in sorted(DASHBOARDS.glob("*.json")):
+            if file.stem == "scale-out":
+                continue
             picture = draw(json.loads(file.read_text()), source)
             (IMAGES / f"dashboard-{file.stem}.svg").write_text(picture)
 
 
 @contextmanager
 def _running(directory: Path) -> Iterator[None]:
-    """Run the demo and a Prometheus that scrapes it every second."""
-    config = {
-        "global": {"scrape_interval": "1s"},
-        "scrape_configs": [{"job_name": "presenced", "static_configs": [{"targets": [DEMO]}]}],
+    """Run broker, daemon, fleet, and a Prometheus that scrapes the daemon every second."""
+    daemon = {
+        "mqtt": {"endpoint": "localhost", "port": BROKER, "tls": False},
+        "metrics": {"listen": DAEMON},
+        "state": {"path": str(directory / "presenced.db")},
     }
+    (directory / "presenced.yaml").write_text(json.dumps(daemon))
+    scrape = {"job_name": "presenced", "static_configs": [{"targets": [DAEMON]}]}
+    config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}
     (directory / "prometheus.yml").write_text(json.dumps(config))
-    demo = [sys.executable, "-m", "presenced", "demo", "--listen", DEMO]
-    demo += ["--seed", str(SEED), "--devices", str(DEVICES)]
-    prometheus = [
-        shutil.which("prometheus") or "prometheus",
-        f"--config.file={directory / 'prometheus.yml'}",
-        f"--storage.tsdb.path={directory / 'data'}",
-        f"--web.listen-address={PROMETHEUS}",
-        "--log.level=warn",
-    ]
-    running = [subprocess.Popen(command) for command in (demo, prometheus)]  # noqa: S603
+    (directory / "mosquitto.conf").write_text(
+        f"listener {BROKER} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"
+    )
+    presenced = [sys.executable, "-m", "presenced"]
+    of_daemon = ["--config", str(directory / "presenced.yaml")]
+    duration = ["--duration", f"{SPAN + RATE_INTERVAL + 60}s"]
+    commands = (
+        [_path("mosquitto"), "-c", str(directory / "mosquitto.conf")],
+        [*presenced, "run", *of_daemon],
+        [
+            _path("prometheus"),
+            f"--config.file={directory / 'prometheus.yml'}",
+            f"--storage.tsdb.path={directory / 'data'}",
+            f"--web.listen-address={PROMETHEUS}",
+            "--log.level=warn",
+        ],
+        [*presenced, "simulate", *of_daemon, *FLEET, *duration],
+    )
+    running = []
     try:
+        for command in commands:
+            running.append(subprocess.Popen(command))  # noqa: S603
+            # The broker answers when the daemon connects, and the daemon when the fleet does.
+            time.sleep(2)
         yield
     finally:
         for process in reversed(running):
             process.terminate()
             process.wait(30)
+
+
+def _path(program: str) -> str:
+    return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") or program
 
 
 if __name__ == "__main__":

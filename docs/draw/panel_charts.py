@@ -66,15 +66,15 @@ def lines(panel: Panel, box: Box, source: Source) -> Iterator[str]:
     stacked = defaults["custom"].get("stacking", {}).get("mode") == "normal"
     layers = _stack([series for _, series in found]) if stacked else None
     tops = layers or [dict(series.points) for _, series in found]
-    top = _round_up(max((value for layer in tops for value in layer.values()), default=1.0))
-    yield from _axes(plot, top, defaults["unit"], source)
+    low, top = _range(defaults, [value for layer in tops for value in layer.values()])
+    yield from _axes(plot, low, top, defaults["unit"], source)
     if not found:
         middle = plot.left + plot.width / 2
         yield text(middle, plot.top + plot.height / 2, "No data", more='text-anchor="middle"')
 
     def place(at: float, value: float) -> tuple[float, float]:
         x = plot.right - (source.end - at) / source.span * plot.width
-        return x, plot.bottom - value / top * plot.height
+        return x, plot.bottom - (value - low) / (top - low) * plot.height
 
     floor: dict[float, float] = {}
     for layer, ink in zip(tops, inks, strict=True):
@@ -190,11 +190,23 @@ def _round_up(value: float) -> float:
     return next(step * size for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * size >= value)
 
 
-def _axes(plot: Box, top: float, unit: str, source: Source) -> Iterator[str]:
+def _range(defaults: Mapping[str, Any], values: list[float]) -> tuple[float, float]:
+    """Return where the axis begins and ends: at 0, or for shares where Grafana has them begin."""
+    if "min" in defaults:
+        return 0.0, _round_up(max(values, default=1.0))
+    return min([defaults["custom"]["axisSoftMin"], *values]), defaults["max"]
+
+
+def _axes(plot: Box, low: float, top: float, unit: str, source: Source) -> Iterator[str]:
     for step in range(LINES + 1):
         y = plot.bottom - step * plot.height / LINES
         yield rect(Box(plot.left, y, plot.width, 0.6), "#ddd")
-        yield text(plot.left - 6, y + 4, number(top * step / LINES, unit, source.end), more=END)
+        yield text(
+            plot.left - 6,
+            y + 4,
+            number(low + (top - low) * step / LINES, unit, source.end),
+            more=END,
+        )
     yield from _times(plot, source)
 
 

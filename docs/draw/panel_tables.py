@@ -20,8 +20,9 @@ def table(panel: Mapping[str, Any], box: Box, source: Source) -> Iterator[str]:
         head, rows = ("Label", "Value"), _labels(source.instant(targets[0]["expr"]))
     else:
         found = sorted(source.instant(targets[0]["expr"]), key=lambda s: s.last, reverse=True)
-        head = ("Client", panel["title"])
-        rows = [(s.labels["client_id"], number(s.last, unit, source.end)) for s in found]
+        label, heading = next(iter(_renamed(panel).items()))
+        head = (heading, panel["title"])
+        rows = [(s.labels[label], number(s.last, unit, source.end)) for s in found]
     if not rows:
         yield text(box.left, box.top + 20, panel["fieldConfig"]["defaults"].get("noValue", "-"))
         return
@@ -31,6 +32,13 @@ def table(panel: Mapping[str, Any], box: Box, source: Source) -> Iterator[str]:
         yield text(box.left, y, left, more=weight)
         yield text(box.left + box.width / 2, y, right, more=weight)
         yield rect(Box(box.left, y + 4, box.width, 0.5), "#ddd")
+
+
+def _renamed(panel: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headings of columns by the labels that they show."""
+    (organized,) = (t for t in panel["transformations"] if t["id"] == "organize")
+    renamed: dict[str, str] = organized["options"]["renameByName"]
+    return renamed
 
 
 def _labels(found: list[Series]) -> list[tuple[str, str]]:

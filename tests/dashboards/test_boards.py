@@ -1,6 +1,7 @@
 """The dashboards in config/grafana: current, whole, and of use without series per client."""
 
 import json
+import re
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ from promql import PROJECT
 FILES = sorted((PROJECT / "config/grafana/dashboards").glob("*.json"))
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 PER_CLIENT = ("iot_client_connected", "iot_client_last_transition", "iot_client_info")
-OWN_VARIABLES = {"fleet": set(), "device": {"client_id"}, "presenced": {"limit"}}
+OWN_VARIABLES = {
+    "fleet": set(),
+    "device": {"client_id"},
+    "presenced": {"limit"},
+    "scale-out": set(),
+}
+COMMON_VARIABLES = {"datasource", "job", "instance", "console", "docs"}
 
 
 def load(file: Path) -> dict[str, Any]:
@@ -33,11 +40,12 @@ def test_a_dashboard_says_what_it_is_and_links_to_the_others(file: Path) -> None
     dashboard = load(file)
     assert dashboard["description"]
     assert dashboard["tags"] == ["presenced"]
-    (link,) = dashboard["links"]
+    link, console, runbook = dashboard["links"]
     assert (link["type"], link["tags"]) == ("dashboards", ["presenced"])
     assert link["includeVars"]
     variables = {each["name"] for each in dashboard["templating"]["list"]}
-    assert variables == {"datasource", "job", "instance"} | OWN_VARIABLES[file.stem]
+    assert variables == COMMON_VARIABLES | OWN_VARIABLES[file.stem]
+    assert (console["url"], runbook["url"]) == ("${console}/", "${docs}/how-to/runbook.md")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -75,7 +83,26 @@ def overlap(one: dict[str, int], other: dict[str, int]) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", ["fleet", "presenced"])
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_restarts_gaps_and_snapshots_are_marked(file: Path) -> None:
+    marks = load(file)["annotations"]["list"]
+    assert [mark["name"] for mark in marks] == ["restart", "gap", "snapshot of AWS's record"]
+    for mark in marks:
+        assert mark["datasource"] == SOURCE
+        assert mark["enable"]
+        assert mark["target"]["expr"].endswith("[$__rate_interval]) > 0")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_shares_near_one_have_an_axis_that_shows_the_loss(file: Path) -> None:
+    for panel in panels(file):
+        if panel["type"] == "timeseries" and "share online" in panel["title"].lower():
+            defaults = panel["fieldConfig"]["defaults"]
+            assert "min" not in defaults
+            assert (defaults["custom"]["axisSoftMin"], defaults["max"]) == (0.9, 1)
+
+
+@pytest.mark.parametrize("name", ["fleet", "presenced", "scale-out"])
 def test_only_a_row_of_its_own_needs_series_per_client(name: str) -> None:
     dashboard = load(PROJECT / f"config/grafana/dashboards/{name}.json")
     rows = [panel for panel in dashboard["panels"] if panel["type"] == "row"]
@@ -88,14 +115,27 @@ def test_only_a_row_of_its_own_needs_series_per_client(name: str) -> None:
             assert "per_client" in panel["fieldConfig"]["defaults"]["noValue"]
 
 
-def test_a_client_in_fleet_leads_to_device() -> None:
+def test_rows_lead_to_the_console_the_device_and_the_runbook() -> None:
     device = load(PROJECT / "config/grafana/dashboards/device.json")
-    links = [
-        link["url"]
-        for panel in panels(PROJECT / "config/grafana/dashboards/fleet.json")
-        for link in panel["fieldConfig"]["defaults"].get("links", ())
+    runbook = (PROJECT / "docs/how-to/runbook.md").read_text()
+    sections = {
+        heading.lower().replace(" ", "-") for heading in re.findall("^#+ (.+)$", runbook, re.M)
+    }
+    tables = [
+        [link["url"] for link in panel["fieldConfig"]["defaults"]["links"]]
+        for file in FILES
+        for panel in panels(file)
+        if panel["fieldConfig"]["defaults"].get("links")
     ]
-    assert len(links) == 2
-    for url in links:
-        assert url.startswith(f"/d/{device['uid']}/")
-        assert "var-client_id=${__data.fields.Client:percentencode}" in url
+    assert len(tables) == 4
+    client = "${__data.fields.Client:percentencode}"
+    of_clients = [urls for urls in tables if len(urls) > 1]
+    assert len(of_clients) == 2
+    for to_console, to_device, _ in of_clients:
+        assert to_console == f"${{console}}/#/clients/{client}"
+        assert to_device.startswith(f"/d/{device['uid']}/")
+        assert f"var-client_id={client}" in to_device
+    for *_, to_runbook in tables:
+        page, _, section = to_runbook.partition("#")
+        assert page == "${docs}/how-to/runbook.md"
+        assert section in sections

@@ -17,6 +17,7 @@ PAGE = "docs/reference/support.md"
 PACKAGES = {
     "systemd": "libsystemd0",
     "Prometheus": "prometheus",
+    "Alertmanager": "prometheus-alertmanager",
     "mosquitto": "mosquitto",
     "tinyproxy": "tinyproxy-bin",
     "SoftHSM (PKCS #11)": "softhsm2",

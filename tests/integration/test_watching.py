@@ -42,6 +42,8 @@ EMPTY = (
     "presenced_kafka_lag_messages",
     "presenced_records_misplaced_total",
     "presenced_sqs_",
+    'iot_clients{partition!=""',
+    "offset 1d",
 )
 NO_YESTERDAY = {
     "fleet:iot_events:increase1h_min1d",

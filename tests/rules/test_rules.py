@@ -86,11 +86,43 @@ def evaluations() -> Iterator[tuple[str, list[str]]]:
 def test_an_alert_tells_what_a_person_needs(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in SEVERITIES
     annotations = alert["annotations"]
-    assert set(annotations) == {"summary", "description", "runbook_url"}
+    assert set(annotations) >= {"summary", "description", "action", "runbook_url"}
     assert len(annotations["summary"]) < 200
     assert len(annotations["description"]) > 80
+    assert len(annotations["action"]) > 20
     base = "{{ with $externalLabels.docs_url }}{{ . }}{{ else }}docs{{ end }}"
     assert annotations["runbook_url"] == f"{base}/how-to/runbook.md#{alert['alert'].lower()}"
+
+
+SINCE = (
+    '{{{{ $of := `alertname="{name}"` }}}}'
+    "{{{{ range $n, $v := $labels }}}}{{{{ if ne $n `__name__` }}}}"
+    "{{{{ $of = printf `%s,%s=%q` $of $n $v }}}}{{{{ end }}}}{{{{ end }}}}"
+    "{{{{ with printf `ALERTS_FOR_STATE{{%s}}` $of | query }}}}"
+    "{{{{ (. | first | value | toTime).UTC.Format `2006-01-02 15:04 MST` }}}}{{{{ end }}}}"
+)
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_an_alert_tells_since_when(alert: dict[str, Any]) -> None:
+    """A query for each of thousands of devices would be too much: their summary has it."""
+    since = alert["annotations"].get("since")
+    if alert["alert"].startswith("Device"):
+        assert since is None
+        assert "$value" in alert["annotations"]["summary"]
+    else:
+        assert since == SINCE.format(name=alert["alert"])
+
+
+def test_the_text_of_each_alert_is_rendered_in_a_case() -> None:
+    rendered = {
+        check["alertname"]
+        for file in CASES
+        for case in load(file)["tests"]
+        for check in case.get("alert_rule_test", ())
+        if all(alert["exp_annotations"] for alert in check["exp_alerts"])
+    }
+    assert rendered == NAMES
 
 
 def test_each_alert_has_its_section_in_the_runbook_and_the_other_way_round() -> None:
@@ -112,22 +144,6 @@ def test_the_runbook_sets_the_label_of_which_links_are_made(tmp_path: Path) -> N
     assert list(yaml.safe_load(block)["global"]["external_labels"]) == ["docs_url"]
 
 
-def test_the_runbook_inhibits_alerts_that_there_are() -> None:
-    block = next(b for b in re.findall(r"```yaml\n(.*?)```", RUNBOOK, re.DOTALL) if "inhibit" in b)
-    matchers = [
-        matcher
-        for rule in yaml.safe_load(block)["inhibit_rules"]
-        for matcher in (*rule["source_matchers"], *rule["target_matchers"])
-    ]
-    assert matchers
-    for matcher in matchers:
-        name, operator, value = matcher.split(" ", 2)
-        assert name == "alertname"
-        patterns = value.strip('"').split("|") if operator == "=~" else [value]
-        for pattern in patterns:
-            assert any(re.fullmatch(pattern, alert) for alert in NAMES), pattern
-
-
 @pytest.mark.parametrize("page", ["docs/how-to/runbook.md", "docs/how-to/cookbook.md"])
 def test_recorded_series_that_a_page_names_are_recorded(page: str) -> None:
     named = {name for query in shown(page) for name in re.findall(r"\w+:\w+:\w+", query)}
@@ -141,5 +157,6 @@ def test_every_record_is_of_use() -> None:
         for page in ("docs/how-to/runbook.md", "docs/how-to/cookbook.md")
         for query in shown(page)
     ]
-    queries = "\n".join([*(rule["expr"] for file in RULES for rule in rules(file)), *pages])
+    texts = [text for alert in ALERTS for text in alert["annotations"].values()]
+    queries = "\n".join([*(rule["expr"] for file in RULES for rule in rules(file)), *pages, *texts])
     assert {name for name in RECORDS if not re.search(rf"\b{name}\b", queries)} == set()

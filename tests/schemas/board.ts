@@ -1,5 +1,6 @@
 // A dashboard by Grafana's published types. They leave the options of panels open; here these depend on
-// the type of the panel. Queries and the values of overrides stay open.
+// the type of the panel. Queries, also those of
+// annotations, and the values of overrides stay open.
 import type * as grafana from "@grafana/schema";
 import type * as bargauge from "@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen";
 import type * as heatmap from "@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen";
@@ -29,7 +30,12 @@ type Panel<Type, Options, Custom> = Json<
   };
 };
 
-export type Board = Omit<Json<grafana.Dashboard>, "panels"> & {
+export type Board = Omit<Json<grafana.Dashboard>, "panels" | "annotations"> & {
+  annotations?: {
+    list?: Array<
+      Omit<Json<grafana.AnnotationQuery>, "target"> & { target?: Record<string, unknown> }
+    >;
+  };
   panels: Array<
     | Json<grafana.RowPanel>
     | Panel<"bargauge", bargauge.Options, never>

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from boards import daemon, device, fleet
-from boards.parts import as_json
+from boards import daemon, device, fleet, scale_out
+from boards.frame import as_json
 
 
 def dashboards() -> dict[str, str]:
@@ -12,6 +12,7 @@ def dashboards() -> dict[str, str]:
     return {
         "fleet.json": as_json(fleet.dashboard()),
         "device.json": as_json(device.dashboard()),
+        "scale-out.json": as_json(scale_out.dashboard()),
         "presenced.json": as_json(daemon.dashboard()),
     }
 

@@ -3,25 +3,14 @@
 from grafana_foundation_sdk.builders import dashboard as building
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from boards.parts import (
-    CHOSEN,
-    GOOD_IF_NONE,
-    board,
-    lines,
-    merged,
-    number,
-    query,
-    stacked,
-    timeline,
-    words,
-)
+from boards.frame import board
+from boards.parts import GOOD_IF_NONE, lines, number, query, stacked, timeline, words
+from boards.queries import of, rate, seen
 
 _DAY = 86400.0
 _UP = {"1": ("up", "green"), "0": ("down", "red")}
-_OWNED = {"1": ("has an owner", "green"), "0": ("without owner", "red")}
 _NO_MQTT = "Another source"
 _NO_SQS = "Another source than SQS"
-_NO_KAFKA = "Another source than Kafka"
 _NOT_ASKED = "AWS is not asked (reconcile.enabled)"
 _GRANTED = {"1": ("granted", "green"), "0": ("not granted", "red")}
 
@@ -31,7 +20,7 @@ def dashboard() -> Dashboard:
     made = board(
         "presenced-daemon",
         "presenced",
-        "State of the daemons: connections, message rates and AWS's limit, queue or partitions, "
+        "State of the daemons: connections, message rates and AWS's limit, queue, "
         "delays, backlog, requests to AWS, state file, memory.",
         span="6h",
     ).with_variable(
@@ -43,7 +32,7 @@ def dashboard() -> Dashboard:
     _now(made)
     _connections(made)
     _traffic(made)
-    _streams(made)
+    _queue(made)
     _delays(made)
     _aws(made)
     _state(made)
@@ -56,7 +45,7 @@ def _now(made: building.Dashboard) -> None:
         words(
             "Ready",
             "Whether every daemon is ready, as /-/ready says.",
-            f"min({_of('presenced_ready')})",
+            f"min({of('presenced_ready')})",
             {"1": ("all ready", "green"), "0": ("not ready", "red")},
         ).span(4)
     )
@@ -64,8 +53,8 @@ def _now(made: building.Dashboard) -> None:
         words(
             "Connections and filters",
             "Whether all MQTT connections are up, and the broker has granted every topic filter.",
-            f"min({_of('presenced_mqtt_connected')})"
-            f" * min({_of('presenced_mqtt_subscription_granted')})",
+            f"min({of('presenced_mqtt_connected')})"
+            f" * min({of('presenced_mqtt_subscription_granted')})",
             {"1": ("all up", "green"), "0": ("down", "red")},
         )
         .no_value(_NO_MQTT)
@@ -75,7 +64,7 @@ def _now(made: building.Dashboard) -> None:
         number(
             "Gaps",
             "Number of times in which events may have been lost, in the selected time.",
-            f"sum(increase({_of('presenced_gaps_total')}[$__range]))",
+            f"sum(increase({of('presenced_gaps_total')}[$__range]))",
             steps=GOOD_IF_NONE,
         )
         .decimals(0)
@@ -85,7 +74,7 @@ def _now(made: building.Dashboard) -> None:
         number(
             "Clients without series",
             "Clients beyond metrics.max_clients, or with an ID of over 128 bytes: only in totals.",
-            f"max(sum without (partition) ({_of('presenced_clients_without_series')}))",
+            f"max(sum without (partition) ({of('presenced_clients_without_series')}))",
             steps=GOOD_IF_NONE,
         ).span(4)
     )
@@ -93,7 +82,7 @@ def _now(made: building.Dashboard) -> None:
         number(
             "Certificate expires in",
             "The earliest expiry of all client and CA certificates.",
-            f"min({_of('presenced_certificate_expiry_timestamp_seconds')}) - time()",
+            f"min({of('presenced_certificate_expiry_timestamp_seconds')}) - time()",
             "s",
             (("red", None), ("orange", 7 * _DAY), ("green", 30 * _DAY)),
         ).span(4)
@@ -102,7 +91,7 @@ def _now(made: building.Dashboard) -> None:
         words(
             "Configuration",
             "Whether the configuration was valid when it was last read.",
-            f"min({_of('presenced_config_last_reload_successful')})",
+            f"min({of('presenced_config_last_reload_successful')})",
             {"1": ("valid", "green"), "0": ("invalid", "red")},
         ).span(4)
     )
@@ -114,7 +103,7 @@ def _connections(made: building.Dashboard) -> None:
             "MQTT connections",
             "When each connection was up.",
             _UP,
-            query(_of("presenced_mqtt_connected"), "{{instance}} {{connection}}"),
+            query(of("presenced_mqtt_connected"), "{{instance}} {{connection}}"),
         )
     )
     made.with_panel(
@@ -123,7 +112,7 @@ def _connections(made: building.Dashboard) -> None:
             "When each filter was granted.",
             _GRANTED,
             query(
-                _of("presenced_mqtt_subscription_granted"), "{{instance}} {{connection}} {{filter}}"
+                of("presenced_mqtt_subscription_granted"), "{{instance}} {{connection}} {{filter}}"
             ),
         )
     )
@@ -134,7 +123,7 @@ def _connections(made: building.Dashboard) -> None:
             "Refused attempts, lost connections, refused filters. taken_over: a second client uses "
             "this client ID.",
             "cpm",
-            query(_seen(failures, "instance, reason", times=60), "{{instance}} {{reason}}"),
+            query(seen(failures, "instance, reason", times=60), "{{instance}} {{reason}}"),
         )
     )
     made.with_panel(
@@ -143,7 +132,7 @@ def _connections(made: building.Dashboard) -> None:
             "A resumed session lost nothing; a new session may be a gap.",
             "cpm",
             query(
-                f"sum by (instance, session) ({_rate('presenced_mqtt_connects_total')}) * 60",
+                f"sum by (instance, session) ({rate('presenced_mqtt_connects_total')}) * 60",
                 "{{instance}} {{session}}",
             ),
         )
@@ -151,7 +140,7 @@ def _connections(made: building.Dashboard) -> None:
 
 
 def _traffic(made: building.Dashboard) -> None:
-    messages = _rate("presenced_mqtt_messages_total")
+    messages = rate("presenced_mqtt_messages_total")
     made.with_panel(
         lines(
             "Messages per second against the limit",
@@ -167,7 +156,7 @@ def _traffic(made: building.Dashboard) -> None:
             "Share of time at the limit",
             "For each connection. Above 0, AWS IoT Core has probably discarded messages.",
             "percentunit",
-            query(_rate("presenced_mqtt_saturated_seconds_total"), "{{instance}} {{connection}}"),
+            query(rate("presenced_mqtt_saturated_seconds_total"), "{{instance}} {{connection}}"),
         )
     )
     made.with_panel(
@@ -176,7 +165,7 @@ def _traffic(made: building.Dashboard) -> None:
                 "Events per second, by family",
                 "Decoded events.",
                 "eps",
-                query(_seen("iot_events_total", "family"), "{{family}}"),
+                query(seen("iot_events_total", "family"), "{{family}}"),
             )
         )
     )
@@ -186,50 +175,20 @@ def _traffic(made: building.Dashboard) -> None:
             "Ignored events (duplicates, stale events, ignored clients), rejected messages, and "
             "events that must have been lost.",
             "cpm",
-            query(_seen("iot_events_ignored_total", "reason", times=60), "{{reason}}"),
-            query(_seen("iot_events_rejected_total", "reason", times=60), "rejected: {{reason}}"),
-            query(_seen("iot_events_missed_total", "type", times=60), "missed: {{type}}"),
+            query(seen("iot_events_ignored_total", "reason", times=60), "{{reason}}"),
+            query(seen("iot_events_rejected_total", "reason", times=60), "rejected: {{reason}}"),
+            query(seen("iot_events_missed_total", "type", times=60), "missed: {{type}}"),
         )
     )
 
 
-def _streams(made: building.Dashboard) -> None:
-    made.with_panel(
-        timeline(
-            "Partitions",
-            "When each partition of the Kafka topic had an owner among the workers.",
-            _OWNED,
-            query(merged(_of("presenced_partition_owned")), "{{partition}}"),
-        )
-        .no_value(_NO_KAFKA)
-        .height(8)
-    )
-    made.with_panel(
-        lines(
-            "Partitions of each worker",
-            "A worker that stops hands its partitions to the others.",
-            "short",
-            query(f"sum by (instance) ({_of('presenced_partition_owned')})", "{{instance}}"),
-        ).no_value(_NO_KAFKA)
-    )
-    made.with_panel(
-        lines(
-            "Records behind the end of the partition",
-            "The ten partitions with the largest lag, and records in the wrong partition.",
-            "short",
-            query(f"topk(10, {merged(_of('presenced_kafka_lag_messages'))})", "{{partition}}"),
-            query(
-                f"sum(increase({_of('presenced_records_misplaced_total')}[$__rate_interval]))",
-                "misplaced",
-            ),
-        ).no_value(_NO_KAFKA)
-    )
+def _queue(made: building.Dashboard) -> None:
     made.with_panel(
         lines(
             "Age of messages in the queue",
             "The oldest message that was received in the last minute.",
             "s",
-            query(_of("presenced_sqs_message_age_seconds"), "{{instance}}"),
+            query(of("presenced_sqs_message_age_seconds"), "{{instance}}"),
         ).no_value(_NO_SQS)
     )
     made.with_panel(
@@ -238,16 +197,14 @@ def _streams(made: building.Dashboard) -> None:
             "Received from SQS, with results that did not occur left out.",
             "mps",
             query(
-                _seen("presenced_sqs_messages_total", "instance, result"), "{{instance}} {{result}}"
+                seen("presenced_sqs_messages_total", "instance, result"), "{{instance}} {{result}}"
             ),
-        )
-        .no_value(_NO_SQS)
-        .span(24)
+        ).no_value(_NO_SQS)
     )
 
 
 def _delays(made: building.Dashboard) -> None:
-    buckets = _rate("iot_event_delay_seconds_bucket", 'family="presence",')
+    buckets = rate("iot_event_delay_seconds_bucket", 'family="presence",')
     made.with_panel(
         lines(
             "Delay of lifecycle events",
@@ -273,7 +230,7 @@ def _delays(made: building.Dashboard) -> None:
                 "{{instance}} waiting",
             ),
             query(
-                f"increase({_of('presenced_mqtt_messages_dropped_total')}[$__rate_interval])",
+                f"increase({of('presenced_mqtt_messages_dropped_total')}[$__rate_interval])",
                 "{{instance}} {{connection}} dropped",
             ),
         )
@@ -281,11 +238,11 @@ def _delays(made: building.Dashboard) -> None:
 
 
 def _backlog() -> str:
-    return f"max_over_time({_of('presenced_pipeline_backlog_messages')}[$__rate_interval])"
+    return f"max_over_time({of('presenced_pipeline_backlog_messages')}[$__rate_interval])"
 
 
 def _aws(made: building.Dashboard) -> None:
-    age = f"time() - {_of('presenced_aws_last_snapshot_timestamp_seconds')}"
+    age = f"time() - {of('presenced_aws_last_snapshot_timestamp_seconds')}"
     made.with_panel(
         lines(
             "Age of the last snapshot of AWS's record",
@@ -296,13 +253,13 @@ def _aws(made: building.Dashboard) -> None:
         ).no_value(_NOT_ASKED)
     )
     requests = "presenced_aws_requests_total"
-    failed = _seen(requests, "operation, result", times=60, more='result!="ok",')
+    failed = seen(requests, "operation, result", times=60, more='result!="ok",')
     made.with_panel(
         lines(
             "Requests to AWS per minute",
             "Answered requests by operation, and those that failed by operation and result.",
             "cpm",
-            query(_seen(requests, "operation", times=60, more='result="ok",'), "{{operation}}"),
+            query(seen(requests, "operation", times=60, more='result="ok",'), "{{operation}}"),
             query(failed, "{{operation}}: {{result}}"),
         ).no_value(_NOT_ASKED)
     )
@@ -315,11 +272,11 @@ def _state(made: building.Dashboard) -> None:
             "Commits to the state file per second",
             "0 without a state file. Failures are shown by cause.",
             "cps",
-            query(_rate("presenced_state_commits_total"), "{{instance}} commits"),
-            query(_seen(failures, "instance, cause"), "{{instance}} failed: {{cause}}"),
+            query(rate("presenced_state_commits_total"), "{{instance}} commits"),
+            query(seen(failures, "instance, cause"), "{{instance}} failed: {{cause}}"),
         )
     )
-    buckets = _rate("presenced_state_commit_duration_seconds_bucket")
+    buckets = rate("presenced_state_commit_duration_seconds_bucket")
     made.with_panel(
         lines(
             "Duration of commits",
@@ -342,7 +299,7 @@ def _process(made: building.Dashboard) -> None:
             "Memory",
             "Resident memory of the process.",
             "bytes",
-            query(_of("process_resident_memory_bytes"), "{{instance}}"),
+            query(of("process_resident_memory_bytes"), "{{instance}}"),
         )
     )
     made.with_panel(
@@ -350,20 +307,6 @@ def _process(made: building.Dashboard) -> None:
             "CPU",
             "CPU seconds per second. presenced applies messages on one core.",
             "percentunit",
-            query(_rate("process_cpu_seconds_total"), "{{instance}}"),
+            query(rate("process_cpu_seconds_total"), "{{instance}}"),
         )
     )
-
-
-def _of(metric: str) -> str:
-    return f"{metric}{{{CHOSEN}}}"
-
-
-def _rate(metric: str, more: str = "") -> str:
-    return f"rate({metric}{{{more}{CHOSEN}}}[$__rate_interval])"
-
-
-def _seen(metric: str, labels: str, *, times: int = 1, more: str = "") -> str:
-    """Return the rate by these labels, without series that did not rise in the selected time."""
-    rate = f"sum by ({labels}) ({_rate(metric, more)})" + (f" * {times}" if times > 1 else "")
-    return f"{rate} and sum by ({labels}) (increase({metric}{{{more}{CHOSEN}}}[$__range])) > 0"

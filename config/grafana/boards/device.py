@@ -6,19 +6,9 @@ from grafana_foundation_sdk.models.dashboard import (
     DynamicConfigValue,
 )
 
-from boards.parts import (
-    CHOSEN,
-    NO_SERIES,
-    SHARE_ONLINE,
-    board,
-    listing,
-    merged_client,
-    number,
-    query,
-    query_variable,
-    timeline,
-    words,
-)
+from boards.frame import board, query_variable
+from boards.parts import NO_SERIES, listing, number, query, timeline, words
+from boards.queries import CHOSEN, SHARE_ONLINE, merged_client
 
 _CLIENT = f'client_id="$client_id",{CHOSEN}'
 _CONNECTED = merged_client(f"iot_client_connected{{{_CLIENT}}}")

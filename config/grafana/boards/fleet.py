@@ -1,31 +1,27 @@
 """The dashboard Fleet: share online, by type and group, and reasons of disconnects."""
 
 from grafana_foundation_sdk.builders import dashboard as building
-from grafana_foundation_sdk.models.dashboard import Dashboard, DataTransformerConfig
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from boards.frame import board, console_link, device_link, runbook_link
 from boards.parts import (
-    CHOSEN,
+    GOOD_IF_FEW,
     GOOD_IF_MANY,
     GOOD_IF_NONE,
-    KNOWN,
     NO_SERIES,
-    ONLINE,
-    SHARE_ONLINE,
     STATES,
     bars,
-    board,
     coloured,
-    device_link,
     heat,
     lines,
-    listing,
-    merged,
-    merged_client,
     number,
     query,
+    shares,
     stacked,
+    table_of,
     words,
 )
+from boards.queries import CHOSEN, KNOWN, ONLINE, SHARE_ONLINE, merged, merged_client
 
 
 def dashboard() -> Dashboard:
@@ -40,6 +36,7 @@ def dashboard() -> Dashboard:
     _over_time(made)
     _parts(made)
     _reasons(made)
+    _reason_table(made)
     _durations(made)
     _record(made)
     _devices(made)
@@ -86,6 +83,14 @@ def _now(made: building.Dashboard) -> None:
 
 
 def _over_time(made: building.Dashboard) -> None:
+    made.with_panel(
+        shares(
+            "Share online",
+            "Online and pending clients as a share of those with known presence, and a day before.",
+            query(SHARE_ONLINE, "now"),
+            query(SHARE_ONLINE.replace("})", "} offset 1d)"), "a day before"),
+        ).span(24)
+    )
     by_state = lines(
         "Clients by presence",
         "All clients, by presence.",
@@ -109,20 +114,19 @@ def _over_time(made: building.Dashboard) -> None:
 
 def _parts(made: building.Dashboard) -> None:
     made.with_panel(
-        lines(
+        shares(
             "Share online by thing type",
             "Online and pending clients of each type, as a share of those with known presence.",
-            "percentunit",
             query(_share("thing_type"), "{{thing_type}}"),
-        ).max(1)
+        )
     )
     made.with_panel(
         bars(
-            "Thing groups with the lowest share online",
-            "The 15 lowest shares now. Groups include the members of their subgroups.",
+            "Thing groups with the largest share offline",
+            "The 15 largest shares now. Groups include the members of their subgroups.",
             "percentunit",
-            GOOD_IF_MANY,
-            query(f"sort(bottomk(15, {_share('thing_group')}))", "{{thing_group}}"),
+            GOOD_IF_FEW,
+            query(f"sort_desc(topk(15, 1 - {_share('thing_group')}))", "{{thing_group}}"),
         )
     )
 
@@ -152,6 +156,23 @@ def _reasons(made: building.Dashboard) -> None:
             query(_per_minute("iot_client_connections_replaced_total"), "replaced"),
             query(_per_minute("iot_client_connect_failures_total"), "refused"),
         )
+    )
+
+
+def _reason_table(made: building.Dashboard) -> None:
+    counted = f"increase(iot_client_disconnects_total{{{CHOSEN}}}[$__range])"
+    by_reason = f"sum by (reason) ({merged(f'sum without (initiated_by) ({counted})')})"
+    made.with_panel(
+        table_of(
+            "Reasons of disconnects",
+            "Disconnects in the selected time by the reason that AWS names, most frequent first.",
+            "short",
+            f"{by_reason} > 0",
+            ("reason", "Reason"),
+        )
+        .decimals(0)
+        .data_links([runbook_link("Usual cause", "disconnect-reasons")])
+        .span(24)
     )
 
 
@@ -229,25 +250,14 @@ def _devices(made: building.Dashboard) -> None:
         ),
     ):
         made.with_panel(
-            listing(title, description, unit, query(expression).instant())
-            .with_transformation(
-                DataTransformerConfig(
-                    id_val="filterFieldsByName",
-                    options={"include": {"names": ["client_id", "Value"]}},
-                )
+            table_of(title, description, unit, expression, ("client_id", "Client"))
+            .data_links(
+                [
+                    console_link("Client"),
+                    device_link("Client"),
+                    runbook_link("What to do (runbook)", "deviceoffline"),
+                ]
             )
-            .with_transformation(
-                DataTransformerConfig(
-                    id_val="organize",
-                    options={"renameByName": {"client_id": "Client", "Value": title}},
-                )
-            )
-            .with_transformation(
-                DataTransformerConfig(
-                    id_val="sortBy", options={"sort": [{"field": title, "desc": True}]}
-                )
-            )
-            .data_links([device_link("Client")])
             .no_value(NO_SERIES)
         )
 

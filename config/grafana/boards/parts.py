@@ -1,14 +1,6 @@
-"""Variables, links, colours and panel types that the dashboards share.
+"""Colours and panel types that the dashboards share."""
 
-Queries select daemons with `CHOSEN`. Targets that differ only in `instance` are one fleet: a
-high-availability pair (docs/how-to/high-availability.md) or the workers of a Kafka group
-(docs/how-to/scale-out.md). `merged` merges them to one value for each partition, which a panel adds
-up; without Kafka there are no partitions. `merged_client` merges the series of one client.
-"""
-
-import json
 from collections.abc import Sequence
-from string import ascii_uppercase
 
 from grafana_foundation_sdk.builders import (
     bargauge,
@@ -21,13 +13,10 @@ from grafana_foundation_sdk.builders import (
     timeseries,
 )
 from grafana_foundation_sdk.builders import common as building
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models.dashboard import (
-    Dashboard,
-    DashboardCursorSync,
-    DashboardLinkType,
     DataSourceRef,
+    DataTransformerConfig,
     DynamicConfigValue,
     FieldColorModeId,
     Threshold,
@@ -35,26 +24,21 @@ from grafana_foundation_sdk.models.dashboard import (
     ValueMap,
     ValueMapping,
     ValueMappingResult,
-    VariableOption,
-    VariableRefresh,
-    VariableSort,
 )
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-CHOSEN = 'job=~"$job",instance=~"$instance"'
-KNOWN = 'state!="unknown"'
-ONLINE = 'state=~"online|pending"'
 NO_SERIES = "No series of each client (metrics.per_client)"
 
 Steps = Sequence[tuple[str, float | None]]
 Query = prometheus.Dataquery
 
 GOOD_IF_MANY: Steps = (("red", None), ("orange", 0.8), ("green", 0.95))
+GOOD_IF_FEW: Steps = (("green", None), ("orange", 0.05), ("red", 0.2))
 GOOD_IF_NONE: Steps = (("green", None), ("orange", 1.0))
 STATES = {"online": "green", "pending": "yellow", "offline": "red", "unknown": "text"}
 
-_SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 _NEUTRAL: Steps = (("text", None),)
 _LEGEND = (
     building.VizLegendOptions()
@@ -62,109 +46,13 @@ _LEGEND = (
     .placement(common.LegendPlacement.BOTTOM)
     .show_legend(show_legend=True)
 )
-# Keys of interval variables, which the SDK writes into variables of all types.
-_OF_INTERVALS = ("auto", "auto_min", "auto_count")
 _LAST = building.ReduceDataOptions().calcs(["lastNotNull"])
-
-
-def as_json(made: Dashboard) -> str:
-    """Return the JSON of a dashboard, with the panel and query IDs that Grafana requires."""
-    document = json.loads(JSONEncoder().encode(made))
-    for variable in document["templating"]["list"]:
-        for key in _OF_INTERVALS:
-            variable.pop(key, None)
-    for number, panel in enumerate(document["panels"], start=1):
-        panel["id"] = number
-        for letter, asked in zip(ascii_uppercase, panel.get("targets", ()), strict=False):
-            asked["refId"] = asked["refId"] or letter
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def merged(expression: str) -> str:
-    """Merge the daemons of a fleet; with Kafka the label `partition` stays."""
-    return f"max without (instance) ({expression})"
-
-
-def merged_client(expression: str) -> str:
-    """Merge the series of each client, which may have moved to another worker."""
-    return f"max without (instance, partition) ({expression})"
-
-
-def _clients(states: str) -> str:
-    return f"sum({merged(f'sum without (state) (iot_clients{{{states},{CHOSEN}}})')})"
-
-
-SHARE_ONLINE = f"{_clients(ONLINE)} / {_clients(KNOWN)}"
-
-
-def board(uid: str, title: str, description: str, *, span: str) -> dashboard.Dashboard:
-    """Start a dashboard with the common variables and links; `span` is a time such as 6h."""
-    return (
-        dashboard.Dashboard(title)
-        .uid(uid)
-        .description(description)
-        .tags(["presenced"])
-        .editable()
-        .tooltip(DashboardCursorSync.CROSSHAIR)
-        .refresh("30s")
-        .time(f"now-{span}", "now")
-        .timezone("browser")
-        .link(
-            dashboard.DashboardLink("presenced")
-            .type(DashboardLinkType.DASHBOARDS)
-            .tooltip("Other dashboards of presenced")
-            .tags(["presenced"])
-            .include_vars(include_vars=True)
-            .keep_time(keep_time=True)
-        )
-        .with_variable(
-            dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
-        )
-        .with_variable(_choice("job", "Job", "label_values(presenced_build_info, job)"))
-        .with_variable(
-            _choice(
-                "instance",
-                "Instance",
-                'label_values(presenced_build_info{job=~"$job"}, instance)',
-            )
-        )
-    )
-
-
-def _choice(name: str, label: str, asked: str) -> dashboard.QueryVariable:
-    return (
-        query_variable(name, label, asked)
-        .multi(multi=True)
-        .include_all(include_all=True)
-        .all_value(".*")
-        .current(VariableOption(text=["All"], value=["$__all"]))
-    )
-
-
-def query_variable(name: str, label: str, asked: str) -> dashboard.QueryVariable:
-    """Return a variable whose values come from Prometheus."""
-    return (
-        dashboard.QueryVariable(name)
-        .label(label)
-        .datasource(_SOURCE)
-        .query({"query": asked, "refId": name})
-        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(VariableSort.NATURAL_ASC)
-    )
 
 
 def query(expression: str, legend: str = "") -> Query:
     """Return a query over the selected time."""
     asked = prometheus.Dataquery().expr(expression).legend_format(legend).range()
-    return asked.datasource(_SOURCE)
-
-
-def device_link(column: str) -> dashboard.DashboardLink:
-    """Return a link from a table row to the dashboard Device; `column` holds the client ID."""
-    client = f"${{__data.fields.{column}:percentencode}}"
-    chosen = "${datasource:queryparam}&${job:queryparam}"
-    url = f"/d/presenced-device/device?var-client_id={client}&{chosen}"
-    return dashboard.DashboardLink("Presence of this device over time").url(url)
+    return asked.datasource(SOURCE)
 
 
 def number(
@@ -175,7 +63,7 @@ def number(
         stat.Panel()
         .title(title)
         .description(description)
-        .datasource(_SOURCE)
+        .datasource(SOURCE)
         .unit(unit)
         .thresholds(_thresholds(steps))
         .color_scheme(_by_thresholds())
@@ -194,14 +82,22 @@ def words(
 
 
 def lines(title: str, description: str, unit: str, *queries: Query) -> timeseries.Panel:
-    """Return a panel with lines over time."""
+    """Return a panel with lines over time, from 0."""
+    return _lines(title, description, unit, *queries).min(0)
+
+
+def shares(title: str, description: str, *queries: Query) -> timeseries.Panel:
+    """Return a panel with shares near 1; its axis begins at 0.9, or at the lowest share."""
+    return _lines(title, description, "percentunit", *queries).max(1).axis_soft_min(0.9)
+
+
+def _lines(title: str, description: str, unit: str, *queries: Query) -> timeseries.Panel:
     panel = (
         timeseries.Panel()
         .title(title)
         .description(description)
-        .datasource(_SOURCE)
+        .datasource(SOURCE)
         .unit(unit)
-        .min(0)
         .thresholds(_thresholds(_NEUTRAL))
         .fill_opacity(10)
         .show_points(common.VisibilityMode.NEVER)
@@ -235,7 +131,7 @@ def bars(title: str, description: str, unit: str, steps: Steps, asked: Query) ->
         bargauge.Panel()
         .title(title)
         .description(description)
-        .datasource(_SOURCE)
+        .datasource(SOURCE)
         .unit(unit)
         .min(0)
         .max(1)
@@ -256,7 +152,7 @@ def heat(title: str, description: str, unit: str, expression: str) -> heatmap.Pa
         heatmap.Panel()
         .title(title)
         .description(description)
-        .datasource(_SOURCE)
+        .datasource(SOURCE)
         .calculate(calculate=False)
         .y_axis(heatmap.YAxisConfig().unit(unit))
         .color(
@@ -279,7 +175,7 @@ def timeline(
         statetimeline.Panel()
         .title(title)
         .description(description)
-        .datasource(_SOURCE)
+        .datasource(SOURCE)
         .unit("none")
         .thresholds(_thresholds(_NEUTRAL))
         .mappings(_mappings(meaning))
@@ -299,7 +195,7 @@ def listing(title: str, description: str, unit: str, *queries: Query) -> table.P
         table.Panel()
         .title(title)
         .description(description)
-        .datasource(_SOURCE)
+        .datasource(SOURCE)
         .unit(unit)
         .thresholds(_thresholds(_NEUTRAL))
         .height(8)
@@ -307,6 +203,25 @@ def listing(title: str, description: str, unit: str, *queries: Query) -> table.P
     )
     for asked in queries:
         panel.with_target(asked.format(PromQueryFormat.TABLE))
+    return panel
+
+
+def table_of(
+    title: str, description: str, unit: str, expression: str, label: tuple[str, str]
+) -> table.Panel:
+    """Return a table of the present values by one label, largest first.
+
+    `label` is its name and the heading of its column; the title is the heading of the values.
+    """
+    name, heading = label
+    transformations: tuple[tuple[str, dict[str, object]], ...] = (
+        ("filterFieldsByName", {"include": {"names": [name, "Value"]}}),
+        ("organize", {"renameByName": {name: heading, "Value": title}}),
+        ("sortBy", {"sort": [{"field": title, "desc": True}]}),
+    )
+    panel = listing(title, description, unit, query(expression).instant())
+    for transformation, options in transformations:
+        panel.with_transformation(DataTransformerConfig(id_val=transformation, options=options))
     return panel
 
 

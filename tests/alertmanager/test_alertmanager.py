@@ -1,0 +1,208 @@
+"""config/alertmanager with a real Alertmanager, and what people get from it.
+
+Alerts have the labels and texts that promtool renders in tests/rules.
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from alertmanager_server import CONFIG, Alertmanager, Notified, running, tool
+from documentation import PROJECT
+from waiting import wait_for
+
+RULES = PROJECT / "config/prometheus/rules"
+CASES = [
+    case
+    for file in sorted((PROJECT / "tests/rules").glob("*.test.yml"))
+    for case in yaml.safe_load(file.read_text())["tests"]
+]
+TEXTS = {
+    check["alertname"]: check["exp_alerts"][0]
+    for case in CASES
+    for check in case.get("alert_rule_test", ())
+}
+NAMES = {
+    rule["alert"]
+    for file in RULES.glob("*.yml")
+    for group in yaml.safe_load(file.read_text())["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+}
+INHIBITION = [
+    (rule, source)
+    for rule in yaml.safe_load(CONFIG.read_text())["inhibit_rules"]
+    for source in sorted(NAMES)
+    if re.fullmatch(rule["source_matchers"][0].split(" ")[-1].strip('"'), source)
+]
+
+
+def alert(name: str, **labels: str) -> dict[str, Any]:
+    """An alert as Prometheus sends it, with labels that differ from those of its case."""
+    text = TEXTS[name]
+    return {
+        "labels": {"alertname": name, **text["exp_labels"], **labels},
+        "annotations": {key: value for key, value in text["exp_annotations"].items() if value},
+    }
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[tuple[Alertmanager, Notified]]:
+    tool("prometheus-alertmanager")
+    with running(tmp_path) as stage:
+        yield stage
+
+
+def test_amtool_takes_it() -> None:
+    done = subprocess.run(
+        [tool("amtool"), "check-config", str(CONFIG)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_inhibits_alerts_that_there_are() -> None:
+    matchers = [
+        matcher
+        for rule in yaml.safe_load(CONFIG.read_text())["inhibit_rules"]
+        for matcher in (*rule["source_matchers"], *rule["target_matchers"])
+    ]
+    assert matchers
+    for matcher in matchers:
+        name, operator, value = matcher.split(" ", 2)
+        assert name == "alertname"
+        patterns = value.strip('"').split("|") if operator == "=~" else [value]
+        for pattern in patterns:
+            assert any(re.fullmatch(pattern, each) for each in NAMES), pattern
+
+
+def test_a_page_says_what_a_person_needs(stage: tuple[Alertmanager, Notified]) -> None:
+    alertmanager, notified = stage
+    alertmanager.post(alert("FleetOnlineDropped"))
+    wait_for(lambda: notified.pages() and notified.slack())
+    page = notified.pages()[0]["payload"]
+    summary = "eu: 120 fewer clients online than within the last 10 minutes"
+    assert (page["summary"], page["severity"]) == (summary, "critical")
+    text = page["custom_details"]["text"]
+    assert text.startswith(
+        f"{summary}\nSince 1970-01-01 00:30 UTC. 88% of the fleet is online now."
+    )
+    assert "Stands out: thing group hall-3, 118 of 200. Leading reason: CONNECTION_LOST." in text
+    assert "presenced has trouble of its own (PresencedRateLimit)" in text
+    assert "\nFirst: Open the dashboard Fleet" in text
+    assert text.endswith("Runbook: docs/how-to/runbook.md#fleetonlinedropped\n")
+    (message,) = notified.slack()
+    assert (message["title"], message["color"]) == ("Critical: FleetOnlineDropped", "danger")
+    assert message["text"].startswith(f"*{summary}*\nSince 1970-01-01 00:30 UTC. 88% of")
+    assert "\n*First:* Open the dashboard Fleet" in message["text"]
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_each_alert_is_written_out(name: str) -> None:
+    """Each text and each link is in what Slack shows."""
+    tool("amtool")
+    given = alert(name)
+    data = {
+        "receiver": "slack",
+        "status": "firing",
+        "alerts": [{"status": "firing", "startsAt": "2026-11-28T02:51:00Z", **given}],
+        "commonLabels": given["labels"],
+    }
+    shown = rendered("presenced.slack.text", data)
+    texts = given["annotations"]
+    assert texts["action"] in shown
+    assert texts["description"].strip() in shown
+    assert texts["runbook_url"] in shown
+    assert f"Since {texts.get('since', '2026-11-28 02:51 UTC')}." in shown
+
+
+def rendered(template: str, data: dict[str, Any]) -> str:
+    """The text that a template gives for a group of alerts, by amtool."""
+    done = subprocess.run(
+        [
+            *(tool("amtool"), "template", "render"),
+            f"--template.glob={CONFIG.with_name('presenced.tmpl')}",
+            f'--template.text={{{{ template "{template}" . }}}}',
+            "--template.data=/dev/stdin",
+        ],
+        input=json.dumps(data),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_group_is_one_message_that_ends(stage: tuple[Alertmanager, Notified]) -> None:
+    alertmanager, notified = stage
+    hostile = "<!channel> & co"
+    names = [hostile, *(f"pump-{number:02}" for number in range(11))]
+    for each in names:
+        given = alert("PresencedDown", instance=each)
+        given["annotations"]["summary"] = f"presenced on {each} does not answer"
+        given["annotations"]["runbook_url"] = "https://wiki.example.org/runbook.md"
+        alertmanager.post(given)
+    wait_for(lambda: notified.slack() and "12 alerts" in notified.slack()[-1]["title"])
+    text = notified.slack()[-1]["text"]
+    assert "presenced on &lt;!channel&gt; &amp; co does not answer" in text
+    assert "<!" not in text
+    assert text.count("<https://wiki.example.org/runbook.md|Runbook>") == 10
+    assert text.endswith("10 of 12 alerts are shown; Alertmanager has all.")
+    assert notified.pages() == []
+
+
+def test_an_alert_that_ends_is_resolved(stage: tuple[Alertmanager, Notified]) -> None:
+    alertmanager, notified = stage
+    alertmanager.post(alert("PresencedDown"))
+    wait_for(notified.slack)
+    end = datetime.now(UTC)
+    alertmanager.post(alert("PresencedDown") | {"endsAt": end.isoformat()})
+    wait_for(lambda: notified.slack()[-1]["title"] == "Resolved: PresencedDown")
+    assert f"until {end:%Y-%m-%d %H:%M} UTC." in notified.slack()[-1]["text"]
+
+
+def test_no_page_on_the_fleet_while_presenced_catches_up(
+    stage: tuple[Alertmanager, Notified],
+) -> None:
+    alertmanager, notified = stage
+    fleet = [alert(name) for name in sorted(NAMES) if name.startswith(("Fleet", "Device"))]
+    for each in fleet:
+        each["labels"] |= {"job": "presenced", "fleet": "eu"}
+    other = alert("FleetOnlineDropped", fleet="us")
+    other["annotations"]["summary"] = "us: 50 fewer clients online"
+    caught_up = alert("PresencedNotCurrent", fleet="eu")
+    alertmanager.post(caught_up)
+    alertmanager.post(*fleet, other)
+    wait_for(notified.pages, what="the page on the other fleet")
+    assert [page["payload"]["summary"] for page in notified.pages()] == [
+        "us: 50 fewer clients online"
+    ]
+    assert [message["title"] for message in notified.slack()] == ["Critical: FleetOnlineDropped"]
+    # It has caught up, and the devices are offline indeed.
+    alertmanager.post(caught_up | {"endsAt": datetime.now(UTC).isoformat()})
+    wait_for(lambda: len(notified.pages()) == 2, what="the page that was held back")
+    assert notified.pages()[1]["payload"]["summary"].startswith("eu: 120 fewer clients online")
+
+
+@pytest.mark.parametrize(
+    ("rule", "source"),
+    INHIBITION,
+    ids=[f"{source}-{k}" for k, (_, source) in enumerate(INHIBITION)],
+)
+def test_a_cause_inhibits_what_follows(
+    stage: tuple[Alertmanager, Notified], rule: dict[str, Any], source: str
+) -> None:
+    alertmanager, _ = stage
+    pattern = rule["target_matchers"][0].split(" ")[-1].strip('"')
+    targets = [name for name in sorted(NAMES) if re.fullmatch(pattern, name)]
+    place = dict.fromkeys(("job", "fleet", "instance", "connection"), "x")
+    alertmanager.post(alert(source, **place), *(alert(name, **place) for name in targets))
+    suppressed = dict.fromkeys(targets, "suppressed")
+    wait_for(lambda: alertmanager.states().items() >= suppressed.items(), what=str(suppressed))
