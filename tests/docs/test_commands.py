@@ -79,6 +79,7 @@ RUN = {
             "timeout 3 curl",
             "curl -sf 'http://localhost:9883/api/v1/summary",
             "curl -sf 'http://localhost:9883/api/v1/flapping",
+            "# is it presenced or the fleet",
         ],
     },
     "docs/reference/state-file.md": {"tests/docs/test_walkthrough.py": ["sqlite3 -readonly"]},

@@ -107,13 +107,14 @@ def test_other_rules_apply_to_the_penalties_that_there_are():
     assert made.held(later + 61) == []
 
 
-def test_a_clock_that_was_set_back_holds_no_client_for_long():
+def test_after_the_clock_was_set_back_a_penalty_begins_anew():
     made = damping(12)
     back = START - 86400.0
     assert made.held(back) == []
+    assert made.penalty("a", back) == 0.0
     made.add("a", back, back)
-    assert made.held(back) == ["a"]
-    assert made.held(back + MAX_HALF_LIVES * 900 + 1) == []
+    assert made.penalty("a", back) == 1.0
+    assert made.held(back) == []
 
 
 def test_a_client_that_is_removed_begins_anew():

@@ -126,6 +126,8 @@ def test_a_mass_event_counts_reasons_types_and_groups_with_their_parents() -> No
     assert counts.thing_groups == {"hall": 20, "site": 20}
     assert event.reasons == {"": 22}
     bench.check(bench.now + 100)
+    assert event.combinations, "it may grow: its transitions are from a backlog"
+    bench.check(bench.now + 121)
     assert event.combinations == {}
     assert event.counts(set) == counts, "they stay, even if the groups change"
 

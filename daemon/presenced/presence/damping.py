@@ -79,8 +79,10 @@ class Damping:
         reusable_at = self._reusable_at.get(client_id)
         if reusable_at is None:
             return 0.0
-        # More than that is left only if the clock was set back.
-        half_lives = min((reusable_at - now) / self._rules.half_life, MAX_HALF_LIVES)
+        half_life = self._rules.half_life
+        if reusable_at - now > MAX_HALF_LIVES * half_life + _ROUNDING:
+            return 0.0  # of before the clock was set back
+        half_lives = min((reusable_at - now) / half_life, MAX_HALF_LIVES)
         return float(self._rules.reuse_below * 2.0**half_lives)
 
     def held_until(self, client_id: str, now: float) -> float | None:

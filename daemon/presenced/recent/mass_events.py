@@ -124,6 +124,8 @@ class MassEvents:
         self._limit = limit
         self._events: dict[int, MassEvent] = {}
         self.runs: dict[State, MassEvent] = {}
+        # Of each run its count, and when that was first seen.
+        self._seen: dict[State, tuple[MassEvent, int, float]] = {}
 
     def __iter__(self) -> Iterator[MassEvent]:
         """Yield the mass events, newest first."""
@@ -155,9 +157,15 @@ class MassEvents:
             self._note(oldest)
 
     def end_before(self, now: float, ancestors: Ancestors) -> None:
-        """End what has had no transition for `MAX_PAUSE` at a wall-clock time."""
+        """End what has had no transition for `MAX_PAUSE` at a wall-clock time.
+
+        The times of its transitions do not tell: after a backlog they are all long ago.
+        """
         for run in list(self.runs.values()):
-            if abs(now - run.last) > MAX_PAUSE:
+            seen = self._seen.get(run.state)
+            if seen is None or seen[0] is not run or seen[1] != run.count:
+                self._seen[run.state] = run, run.count, now
+            elif abs(now - seen[2]) > MAX_PAUSE:
                 self._end(run, ancestors)
 
     def note_growing(self) -> None:

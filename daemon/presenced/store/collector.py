@@ -131,8 +131,10 @@ class Collector:
             self._gap_detector.restore(notes.sessions)
         self._restore_fleet(rows, notes, now)
         self._totals.restore(rows.read(CounterRow))
-        if self._recent is not None:
-            restore_recent(self._recent, rows)
+        damaged = 0 if self._recent is None else restore_recent(self._recent, rows)
+        if damaged:
+            self._counts.failures["corrupt"] += damaged
+            self._log.error("rows of the last hours cannot be read; they are deleted", rows=damaged)
         for _ in rows.read(ForgetRow):
             pass  # the writer takes them later, and could only skip damaged ones
         disconnects = self._fleet.presence.disconnects

@@ -16,7 +16,8 @@ APPLICATION_ID = 0x70726573
 
 _RECENT = ("recent_transitions", "mass_events", "trend_minutes")
 
-# Each step adds a column or tables: only then do the tables tell the format.
+# Each step adds a column or tables: only then do the tables tell the format. After a release a
+# step must change a table that it knew, or the release takes the new file for a damaged one.
 _MIGRATIONS = (
     ("ALTER TABLE clients ADD COLUMN offline_at REAL",),
     ("ALTER TABLE clients ADD COLUMN arrival INTEGER",),

@@ -1,6 +1,6 @@
 """Recent activity as rows of the state file, and back."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ _NUMBERS = msgspec.json.Decoder(dict[str, int])
 _NAMES = msgspec.json.Decoder(list[str])
 
 R = TypeVar("R", bound=tuple[Any, ...])
+T = TypeVar("T")
 
 
 class RowReader(Protocol):
@@ -25,17 +26,36 @@ class RowReader(Protocol):
         """Return all rows of a table, by the type of its rows, in the order of their keys."""
 
 
-def restore_recent(activity: RecentActivity, rows: RowReader) -> None:
+def restore_recent(activity: RecentActivity, rows: RowReader) -> int:
     """Take over rows of an earlier process, and note from now on what is to be saved.
 
-    Raises what `rows` raises, and other exceptions for values that presenced never wrote.
+    Returns how many rows have values that presenced never wrote. They are deleted: presence does
+    not depend on them. Raises what `rows` raises.
     """
-    activity.restore(
-        ((row.number, _transition(row)) for row in rows.read(RecentTransitionRow)),
-        map(_mass_event, rows.read(MassEventRow)),
-        map(_minute, rows.read(TrendMinuteRow)),
-    )
+    transitions, bad_transitions = _read(rows.read(RecentTransitionRow), _transition)
+    events, bad_events = _read(rows.read(MassEventRow), _mass_event)
+    minutes, bad_minutes = _read(rows.read(TrendMinuteRow), _minute)
+    activity.restore(transitions.items(), events.values(), minutes.values())
     activity.keep()
+    for unsaved, bad in (
+        (activity.transitions.unsaved, bad_transitions),
+        (activity.mass_events.unsaved, bad_events),
+        (activity.trend.unsaved, bad_minutes),
+    ):
+        if unsaved is not None:
+            unsaved.update(bad)
+    return len(bad_transitions) + len(bad_events) + len(bad_minutes)
+
+
+def _read(rows: Iterable[R], decode: Callable[[R], T]) -> tuple[dict[int, T], list[int]]:
+    """Return what rows have, and the keys of those that cannot be decoded, both by their keys."""
+    found, bad = {}, []
+    for row in rows:
+        try:
+            found[row[0]] = decode(row)
+        except ValueError:
+            bad.append(row[0])
+    return found, bad
 
 
 def collect_recent(activity: RecentActivity, ancestors: Ancestors, changes: Changes) -> None:

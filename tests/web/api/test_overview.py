@@ -180,7 +180,7 @@ def test_a_reason_that_is_new_stands_out_if_no_group_does() -> None:
         "FORBIDDEN_ACCESS",
     )
     assert standout["text"] == (
-        "forbidden access: 40 of 340 offline clients since 05:13 UTC, unusually many"
+        "forbidden access: the reason of 40 of 340 offline clients, unusually many since 05:13 UTC"
     )
 
 

@@ -1,6 +1,7 @@
 """`presenced top`: show the answers of a running daemon in a terminal, again and again."""
 
 import argparse
+import io
 import os
 import shutil
 import sys
@@ -23,6 +24,8 @@ def run(options: argparse.Namespace) -> int:
 
     Raises SettingsError and CommandError.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a client ID may have any characters
     api = DaemonApi(options.url, options.user, _password(options), options.ca)
     is_terminal = sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
     if options.once or not is_terminal:

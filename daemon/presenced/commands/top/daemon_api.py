@@ -17,6 +17,14 @@ from presenced.commands.top.overview import Clients, OfflineClient, Overview
 T = TypeVar("T")
 
 _TIMEOUT = 10.0
+_LONGEST_DETAIL = 300
+# What a daemon that restarts answers, or a proxy before it.
+_PASSING = (
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
 _LONGEST_ANSWER = 8 * 2**20
 _OVERVIEW = "/api/v1/overview"
 _LAST_OFFLINE = "/api/v1/clients?state=offline&sort=-since&limit="
@@ -84,6 +92,7 @@ class DaemonApi:
                 message = f"the certificate of {self._url} is not trusted: {reason.verify_message}"
                 raise CommandError(f"{message}; name its authority with --ca FILE") from error
             words = getattr(reason, "strerror", None) or reason
+            words = _printable(str(words))
             raise UnreachableError(f"{self._url} does not answer: {words}") from error
         except msgspec.MsgspecError as error:
             raise CommandError(
@@ -102,8 +111,8 @@ class DaemonApi:
                 f"{error.url} does not exist: metrics.api is off, presenced there is older, or"
                 " --url is not that of presenced"
             )
-        detail = _detail(error.read(_LONGEST_ANSWER)) or error.reason
-        if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        detail = _printable(_detail(error.read(_LONGEST_ANSWER)) or error.reason)
+        if status in _PASSING:
             return UnreachableError(f"{self._url} answers {status}: {detail}")
         return CommandError(f"{self._url} answers {status}: {detail}")
 
@@ -113,6 +122,11 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: object) -> None:
         return None
+
+
+def _printable(text: str) -> str:
+    """Return a text of a server without what could control the terminal."""
+    return "".join(each if each.isprintable() else "?" for each in text[:_LONGEST_DETAIL])
 
 
 def _detail(body: bytes) -> str:

@@ -1,8 +1,11 @@
 """What `presenced top` reads of the answers of the API. It ignores fields that it does not know."""
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
+
+Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Aws(msgspec.Struct):
@@ -15,7 +18,7 @@ class Daemon(msgspec.Struct):
     """The daemon itself: its state, since when, and how many clients are in doubt."""
 
     state: str
-    since: datetime | None = None
+    since: Timestamp | None = None
     text: str = ""
     in_doubt: int = 0
     aws: Aws | None = None
@@ -24,7 +27,7 @@ class Daemon(msgspec.Struct):
 class Minute(msgspec.Struct):
     """How many clients were in each state at a time."""
 
-    at: datetime
+    at: Timestamp
     online: int
     pending: int
     offline: int
@@ -80,7 +83,7 @@ class Partitions(msgspec.Struct):
 class Overview(msgspec.Struct):
     """The answer of `/api/v1/overview`."""
 
-    time: datetime
+    time: Timestamp
     daemon: Daemon
     fleet: Fleet
     offline: Offline
@@ -91,7 +94,7 @@ class OfflineClient(msgspec.Struct):
     """A client that is offline."""
 
     client_id: str
-    since: datetime | None = None
+    since: Timestamp | None = None
     reason: str | None = None
     thing_groups: list[str] = []
 

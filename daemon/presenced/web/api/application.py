@@ -116,10 +116,12 @@ class Api:
         Called four times a second.
         """
         now, clients = self._sources.clocks.wall(), Counter[State]()
-        self._daemon.update(self._sources.readiness(), now)
+        readiness = self._sources.readiness()
+        self._daemon.update(readiness, now)
         fleets = self._fleets()
-        for fleet in fleets:
-            clients.update(fleet.presence.counts.clients)
+        if readiness.ready:  # else the numbers are those of before
+            for fleet in fleets:
+                clients.update(fleet.presence.counts.clients)
         ancestors = fleets[0].inventory.with_ancestors if fleets else set
         self.activity.check(now, clients, ancestors)
 

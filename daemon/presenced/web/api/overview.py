@@ -109,7 +109,10 @@ def _text(found: Standout, now: float) -> str:
     name, offline, of = found.share
     since = "" if found.since is None else f" since {_clock(found.since, now)}"
     if found.kind == "reason":
-        return f"{_words(name)}: {offline:,} of {of:,} offline clients{since}, unusually many"
+        return (
+            f"{_words(name)}: the reason of {offline:,} of {of:,} offline clients, unusually many"
+            f"{since}"
+        )
     reason = f", {_words(found.reason)}" if found.reason else ""
     return f"{name}: {100 * offline / of:.0f} % offline{since}{reason}"
 
