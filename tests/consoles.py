@@ -24,13 +24,13 @@ class Stage:
         self.url = ""
         self._loop = loop
 
-    def call(self, act: Callable[[], Result]) -> Result:
+    def call(self, act: Callable[[], Result], timeout: float = 10) -> Result:
         """Do something on the loop of the fleet, and wait until it is done."""
 
         async def done() -> Result:
             return act()
 
-        return asyncio.run_coroutine_threadsafe(done(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(done(), self._loop).result(timeout)
 
 
 @contextmanager

@@ -1,102 +1,53 @@
-"""Take screenshots of the console during a demo run: `python docs/draw/draw_console.py`.
+"""Take screenshots of the console in an incident: `python docs/draw/draw_console.py`.
 
-Requires Chromium and its driver (`apt-get install chromium chromium-driver`), the extra `test`, and
-Pillow, which compresses the pictures (`pip install pillow`).
+The fleet is that of the tests (tests/incidents.py): six hours on a virtual clock, at the end of
+which a hall loses its connection. Requires Chromium and its driver (`apt-get install chromium
+chromium-driver`), the extra `test`, and Pillow, which compresses the pictures (`pip install
+pillow`).
 """
 
-import json
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from urllib.parse import quote
-from urllib.request import urlopen
 
-from PIL import Image
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
 
-IMAGES = Path(__file__).parents[1] / "images"
-LISTEN = "127.0.0.1:9984"
-URL = f"http://{LISTEN}"
-DEVICES, SEED, AFTER = 40, 11, 100
-DESKTOP, PHONE = (1120, 720), (390, 720)
-OPTIONS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--hide-scrollbars",
-)
+from PIL import Image  # noqa: E402 -- modules of the tests are found from here on
+
+from consoles import staged  # noqa: E402
+from incidents import play  # noqa: E402
+from pages import Page, chromium  # noqa: E402
+from presenced.presence import PresenceRules  # noqa: E402
+
+IMAGES = ROOT / "docs" / "images"
+DEVICE = "#/clients/hall-3-sensor-000"
+DESKTOP, PHONE = (1120, 860), (360, 740)
+PLAYED_WITHIN = 60.0
 
 
 def main() -> None:
-    """Run the demo for `AFTER` seconds, then take all screenshots."""
-    with demo(), browser() as driver:
-        time.sleep(AFTER)
-        device = f"#/clients/{quote(most_eventful_client(), safe='')}"
-        take(driver, "console-fleet-light", "", "light", DESKTOP)
-        take(driver, "console-device-dark", device, "dark", DESKTOP)
-        take(driver, "console-phone", "", "dark", PHONE)
+    """Play the incident, then take all screenshots."""
+    rules = PresenceRules(offline_delay=5.0)
+    with staged(rules=rules) as stage, chromium() as driver:
+        stage.call(lambda: play(stage.fleet), timeout=PLAYED_WITHIN)
+        page = Page(driver, stage.url)
+        take(page, "console-fleet-light", "", "light", DESKTOP)
+        take(page, "console-device-dark", DEVICE, "dark", DESKTOP)
+        take(page, "console-phone", "", "dark", PHONE)
+        page.forget()
 
 
-@contextmanager
-def demo() -> Iterator[None]:
-    """Run the demo for the duration of this context."""
-    command = [sys.executable, "-m", "presenced", "demo", "--listen", LISTEN]
-    options = ["--devices", str(DEVICES), "--seed", str(SEED)]
-    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)  # noqa: S603
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@contextmanager
-def browser() -> Iterator[Chrome]:
-    """Start a headless browser."""
-    options = ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for option in OPTIONS:
-        options.add_argument(option)
-    driver = Chrome(options, ChromeService("/usr/bin/chromedriver"))
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
-def most_eventful_client() -> str:
-    """Return the client with the longest explanation."""
-
-    def length(client_id: str) -> int:
-        client = ask(f"clients/{quote(client_id, safe='')}")
-        return len(client["explanation"]) + 100 * len(client["ignored"])
-
-    return max((client["client_id"] for client in ask("clients")["clients"]), key=length)
-
-
-def ask(path: str) -> dict[str, list[dict[str, str]]]:
-    """Query the API of the demo."""
-    with urlopen(f"{URL}/api/v1/{path}") as answer:  # noqa: S310
-        document: dict[str, list[dict[str, str]]] = json.load(answer)
-        return document
-
-
-def take(driver: Chrome, name: str, place: str, scheme: str, size: tuple[int, int]) -> None:
-    """Take one screenshot, after enough time for some transitions to appear."""
+def take(page: Page, name: str, place: str, scheme: str, size: tuple[int, int]) -> None:
+    """Take one screenshot, after enough time for the page to be complete."""
     width, height = size
-    view = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", view)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    driver.get("about:blank")
-    driver.get(f"{URL}/{place}")
-    time.sleep(3 if place else 12)
-    with Image.open(BytesIO(driver.get_screenshot_as_png())) as taken:
+    page.emulate(width=width, height=height, scheme=scheme)
+    page.open(place)
+    page.run("document.documentElement.style.scrollbarWidth = 'none'")
+    page.wait_for_text("#link", "Live")
+    time.sleep(2)
+    with Image.open(BytesIO(page.driver.get_screenshot_as_png())) as taken:
         taken.convert("RGB").quantize(256).save(IMAGES / f"{name}.png", optimize=True)
 
 

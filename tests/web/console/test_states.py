@@ -26,12 +26,29 @@ def stage() -> Iterator[Stage]:
 def test_an_empty_fleet_says_so(page: Page) -> None:
     page.open()
     page.wait_for_text("#list-note", "No client is known yet.")
-    assert page.text("#strip-note") == "None since this page was opened."
+    page.wait_for_text(
+        "#standout", "No client has been seen yet. A client is seen when it connects"
+    )
+    assert seen(page, "#hero") == seen(page, "#breakdown") == []
+    assert page.one("#recent-note").is_displayed()
+    page.open("#/recent")
+    page.wait_for_text("#all-recent-note", "Nothing is remembered")
+    page.open("#/flapping")
+    page.wait_for_text("#flapping-lead", "No client was interrupted often in the last hour.")
+    assert seen(page, "#flapping-table") == []
+    page.open("#/daemon")
+    page.wait_for_text("#doubt", "No client is in doubt")
+    page.wait_for_text("#aws", "AWS is not asked.")
 
 
 def seen(page: Page, selector: str) -> list[str]:
     """The texts of what is displayed."""
     return [each.text for each in page.all(selector) if each.is_displayed()]
+
+
+def level(page: Page) -> str | None:
+    """How loud the state of the daemon is."""
+    return page.one("#state").get_attribute("data-level")
 
 
 def be(stage: Stage, text: str, *, ready: bool = False) -> None:
@@ -44,28 +61,37 @@ def test_while_the_daemon_is_not_ready_nothing_looks_live(page: Page, stage: Sta
     page.open()
     page.wait_for_text("#link", "Not ready")
     assert page.one("#link .mark").get_attribute("data-state") == "offline"
-    assert page.text("#notices") == (
-        "Not ready. This page shows the last known state."
-        " Connection presenced: <b>no</b> broker."
-        " Connection presenced-2: refused. Try again."
-    )
+    page.wait_for_text("#state-line", "Not receiving events")
+    assert level(page) == "down"
+    assert page.texts("#state-details li") == [
+        "Connection presenced: <b>no</b> broker.",
+        "Connection presenced-2: refused. Try again.",
+        "The fleet is shown as it was before.",
+    ]
     be(stage, "starting")
     page.open()
-    page.wait_for_text("#notices", "Not ready. This page shows the last known state. Starting.")
+    page.wait_for_text("#state-details", "Starting.")
+    assert page.barriers() == []
 
 
 def test_catching_up_is_told_with_what_that_means(page: Page, stage: Stage) -> None:
-    be(stage, "catching up with messages queued meanwhile: presenced")
+    text = "catching up with messages queued meanwhile: presenced"
+    stage.fleet.readiness = Readiness(ready=False, text=text, catching_up=True)
     page.open()
     page.wait_for_text("#link", "Catching up")
-    assert page.text("#notices") == (
+    page.wait_for_text("#state-line", "Catching up")
+    assert level(page) == "unsure"
+    assert page.text("#state-details") == (
         "Catching up with messages queued meanwhile: presenced. Until then no client goes offline."
     )
     be(stage, "ready: every connection is up, every filter granted", ready=True)
     page.open()
     page.wait_for_text("#link", "Live")
-    page.wait_for_text("#totals", "Went online 0")
-    assert page.text("#notices") == ""
+    page.wait_for_text("#state-line", "Receiving events")
+    assert level(page) == "well"
+    assert page.text("#state-details") == page.text("#notices") == ""
+    page.open("#/daemon")
+    page.wait_for_text("#readiness", "Every connection is up, every filter granted.")
 
 
 def test_what_is_wrong_with_a_ready_daemon_is_told(page: Page, stage: Stage) -> None:
@@ -73,14 +99,15 @@ def test_what_is_wrong_with_a_ready_daemon_is_told(page: Page, stage: Stage) -> 
     be(stage, text, ready=True)
     page.open()
     page.wait_for_text("#link", "Live")
-    page.wait_for_text("#notices", "Connection presenced: events come at QoS 0.")
-    assert page.text("#notices").endswith("The state file is full.")
+    page.wait_for_text("#state-details", "Connection presenced: events come at QoS 0.")
+    assert page.text("#state-details").endswith("The state file is full.")
+    assert level(page) == "unsure"
 
 
 def test_what_is_wrong_with_kafka_is_no_connection_of_mqtt(page: Page, stage: Stage) -> None:
     be(stage, "consumer group: no answer\npartition 3: refused")
     page.open()
-    page.wait_for_text("#notices", "Consumer group: no answer. Partition 3: refused.")
+    page.wait_for_text("#state-details", "Consumer group: no answer. Partition 3: refused.")
 
 
 def test_the_broker_goes_down_while_the_page_is_open(page: Page, stage: Stage) -> None:
@@ -99,13 +126,13 @@ def test_a_client_that_is_not_known_has_no_empty_parts(page: Page, stage: Stage)
     page.open("#/clients/unknown")
     page.wait_for_text("#notices", "The client is not known")
     assert page.text("#device-title") == "unknown"
-    assert seen(page, "#device h2") == []
+    assert seen(page, "#client h2") == []
     page.open("#/clients/a")
     page.wait_for_text("#badge", "online")
-    assert seen(page, "#device h2") == ["Timeline", "Facts", "Last event of each type"]
+    assert seen(page, "#client h2") == ["Timeline", "Facts", "Last event of each type"]
     page.driver.execute_script("location.hash = '#/clients/unknown'")
     page.wait_for_text("#notices", "The client is not known")
-    assert seen(page, "#device h2") == []
+    assert seen(page, "#client h2") == []
 
 
 def test_a_list_without_clients_has_no_heads_of_columns(page: Page, stage: Stage) -> None:
@@ -134,10 +161,11 @@ def test_every_reason_of_disconnects_has_its_number(page: Page, stage: Stage) ->
     for number, reason in enumerate(DISCONNECT_REASONS):
         for each in range(number + 1):
             lose(stage, f"c-{number}-{each}", reason, 2000 * number + 100 * each)
-    page.open()
+    page.open("#/daemon")
     page.wait_for_text("#totals", "Disconnects")
-    counted = [f"{reason} {number}" for number, reason in enumerate(DISCONNECT_REASONS, 1)]
-    assert page.texts(".reasons li") == counted[::-1]
+    counted = [f"{number} {{}} · {reason}" for number, reason in enumerate(DISCONNECT_REASONS, 1)]
+    shown = page.texts(".disconnects li")
+    assert [re.sub("^([0-9]+) [^·]+ ·", "\\1 {} ·", each) for each in shown] == counted[::-1]
 
 
 @pytest.mark.parametrize("width", [1200, 1000, 700])
@@ -147,9 +175,9 @@ def test_a_reason_breaks_between_its_words(page: Page, stage: Stage, width: int)
         lose(stage, f"a-rather-long-client-id-{number}", reason, 100 * number)
     page.open()
     page.wait(lambda: len(page.all("#clients tbody tr")) == len(DISCONNECT_REASONS))
-    assert set(page.texts("td.reason")) == set(DISCONNECT_REASONS)
+    assert {each.partition(" · ")[2] for each in page.texts("td.why")} == set(DISCONNECT_REASONS)
     words = {word for each in DISCONNECT_REASONS for word in re.split("(?<=_)", each)}
-    lines = page.run(LINES, "td.reason .code")
+    lines = page.run(LINES, "td.why .code")
     assert {word for line in lines for word in re.split("(?<=_)", line) if word} <= words
     assert page.run("return document.documentElement.scrollWidth - innerWidth") <= 0
 
@@ -188,31 +216,20 @@ def test_groups_that_are_left_out_are_counted(page: Page, stage: Stage) -> None:
     page.wait_for_text("#clients tbody", f"{', '.join(shown)} and 7 more")
 
 
-def test_transitions_that_are_not_shown_are_told(page: Page, stage: Stage) -> None:
-    page.emulate(width=700)
-    page.open()
-    page.wait_for_text("#link", "Live")
-    for number in range(7):
-        stage.call(lambda at=number: stage.fleet.hear("connected", f"c{at}", at=at))
-    page.wait_for_text(
-        "#strip-note", "7 since this page was opened, of which the latest 5 are shown."
-    )
-    assert [each.is_displayed() for each in page.all("#strip li")] == 5 * [True] + 2 * [False]
-    page.emulate(width=1200)
-    page.wait_for_text("#strip-note", "7 since this page was opened.")
-
-
 def test_a_client_after_a_gap_is_unverified(page: Page, stage: Stage) -> None:
     stage.call(lambda: stage.fleet.hear("connected", at=1))
     stage.call(lambda: stage.fleet.presence.note_gap(stage.fleet.now))
-    page.open()
+    page.open("#/daemon")
     page.wait_for_text(
-        "#notices",
+        "#doubt",
         "The state of 1 client (1 online) is in doubt since the gap at 22:13:21, in which events"
         " may have been lost. The next event of each verifies it.",
     )
-    page.wait_for_text("#totals", "In doubt 1")
+    page.one("#state-line a").click()
     page.wait_for_text("#clients tbody", "unverified")
+    assert page.text("#state-line a") == "1 in doubt"
+    assert level(page) == "well"  # nothing is to be done: it must not be loud
+    assert page.one("#in_doubt").is_selected()
     page.one("#clients tbody a").click()
     page.wait_for_text("#badge", "unverified")
     assert "Unverified: events may have been lost" in page.text("#story")
@@ -226,14 +243,15 @@ def test_a_snapshot_of_aws_ends_the_doubt(browser: Chrome, tmp_path: Path) -> No
         stage.call(lambda: fleet.hear("connected", "a", at=1))
         stage.call(lambda: fleet.hear("connected", "b", at=1))
         stage.call(lambda: fleet.presence.note_gap(fleet.now))
-        page.open()
+        page.open("#/daemon")
         page.wait_for_text(
-            "#notices",
+            "#doubt",
             "The state of 2 clients (2 online) is in doubt: events may have been lost in the gap at"
             " 22:13:21, or AWS has not confirmed it yet. The next snapshot of AWS's record verifies"
             " them; none has been completed since the start.",
         )
-        page.wait_for_text("#totals", "Last snapshot of AWS none yet")
+        page.wait_for_text("#aws", "Last snapshot none yet")
+        page.wait_for_text("#state-line", "AWS's record: no snapshot since the start. 2 in doubt")
 
         def snapshot() -> None:
             last = fleet.reconciler.snapshots
@@ -244,13 +262,12 @@ def test_a_snapshot_of_aws_ends_the_doubt(browser: Chrome, tmp_path: Path) -> No
             fleet.reconciler.counts.count("GetConnection", denied)
 
         stage.call(snapshot)
-        page.open()
-        page.wait_for_text("#totals", "Last snapshot of AWS 250 things, 22:21:40")
+        page.driver.refresh()
+        page.wait_for_text("#aws", "Last snapshot 250 things, 22:21:40")
         assert page.text("#notices") == ""
-        totals = page.text("#totals")
-        assert "Corrected by AWS 0 to online, 1 to offline" in totals
-        assert "Failed requests to AWS GetConnection denied 1" in totals
-        assert "In doubt" not in totals
+        assert "Corrected 0 to online, 1 to offline" in page.text("#aws")
+        assert "Failed requests GetConnection denied 1" in page.text("#aws")
+        assert re.search("AWS's record: compared [0-9]+ s ago.$", page.text("#state-line"))
         page.open("#/clients/b")
         page.wait_for_text("#story", "AWS's record (SearchIndex), asked at 2023-11-14 22:21:40 UTC")
         assert "By AWS's record 22:20:00" in page.text("#facts")
@@ -334,10 +351,10 @@ def test_a_page_that_is_not_seen_leaves_its_place_and_misses_nothing(
     stage.call(lambda: stage.fleet.hear("connected", "meanwhile", at=1))
     page.driver.close()
     page.driver.switch_to.window(first)
-    page.wait_for_text("#strip li", "meanwhile")
+    page.wait_for_text("#recent li", "meanwhile")
 
 
-def test_what_was_lost_is_told(page: Page, stage: Stage) -> None:
+def test_a_flood_is_one_line_that_opens(page: Page, stage: Stage) -> None:
     page.open()
     page.wait_for_text("#link", "Live")
 
@@ -350,13 +367,16 @@ def test_what_was_lost_is_told(page: Page, stage: Stage) -> None:
         stage.fleet.pipeline.process(messages)
 
     stage.call(flood)
-    page.wait(lambda: page.all("#strip li"))
-    page.wait_for_text("#strip-note", "1,000 since this page was opened, of which the latest 30")
-    assert "are shown; 500 more were missed" in page.text("#strip-note")
-    shown = page.texts("#strip li")
-    assert len(shown) == 30
-    assert "c1499" in shown[0]
-    page.wait_for_text("#numbers", "1,500 online")
+    page.wait(lambda: len(page.all("#recent > li")) == 1 and page.all("#recent > .mass"))
+    assert "1,500 devices online" in page.text("#recent summary")
+    page.wait_for_text("#numbers", "online 1,500")
+    page.one("#recent summary").click()
+    page.wait_for_text("#recent .mass", "The first 100 of 1,500 clients:")
+    assert len(page.texts("#recent .mass .links a")) == 100
+    stage.call(lambda: stage.fleet.hear("connected", "later", at=100))
+    page.wait_for_text("#recent", "later")
+    page.wait_for_text("#numbers", "online 1,501")
+    assert page.one("#recent details").get_attribute("open")  # it stays open while the list grows
 
 
 def test_the_console_works_below_a_path(browser: Chrome) -> None:
@@ -369,9 +389,9 @@ def test_the_console_works_below_a_path(browser: Chrome) -> None:
         page.wait(lambda: page.texts("#clients tbody th") == ["a/b%"])
         page.one("#clients tbody a").click()
         page.wait_for_text("#badge", "online")
-        links = [link.get_attribute("href") for link in page.all("header nav a")]
+        links = [link.get_attribute("href") for link in page.all("a[href]")]
         assert all(link.startswith(stage.url) for link in links)
         stage.call(lambda: stage.fleet.hear("connected", "b", at=2))
         page.driver.back()
-        page.wait_for_text("#strip", "b")
+        page.wait_for_text("#recent", "b")
         assert page.complaints() == []

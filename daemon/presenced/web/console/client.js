@@ -1,9 +1,10 @@
-// The page of one client: the explanation of its state, and its history.
+// The page of one client: the explanation of its state, who shares its fate, and its history.
 
 import { ask, Refusal } from "./api.js";
+import { inBoth, reason } from "./reasons.js";
 import {
-  $, age, badge, clock, code, duration, el, facts, fill, mark, moment, name, now, plural, showShare, since,
-  unverified, visible,
+  $, age, badge, breakable, clock, code, count, duration, el, facts, fill, mark, moment, name, now, percent,
+  plural, showShare, since, tag, unverified, visible,
 } from "./text.js";
 
 /** The state that an entry of a history leads to, by effect; other effects change nothing. */
@@ -18,6 +19,7 @@ const LEADS_TO = {
 /** Effects of AWS's record after which the client is what the record says. */
 const CHANGES = ["adopted", "corrected", "offline_prevented"];
 const IGNORED = ["stale", "duplicate"];
+const LISTED = 20; // how many types and groups the overview has at most
 
 const effectOf = (entry) => (entry.kind === "confirmed_offline" ? entry.kind : entry.effect);
 const stateOf = (entry) =>
@@ -41,25 +43,48 @@ export async function clientOf(id) {
 export function showName(id) {
   fill($("device-title"), name(id));
   for (const part of ["badge", "story"]) fill($(part));
-  $("device-parts").hidden = true;
+  $("device-parts").hidden = $("company").hidden = true;
 }
 
-/** Show all about a client. */
-export function showClient({ story, history }) {
+/** Show all about a client; `overview` tells who else is offline, if it is known. */
+export function showClient({ story, history }, overview) {
   const parts = [badge(story.state), " "];
   if (story.since !== null) parts.push("for ", age(story.since), " ");
-  if (!story.verified) parts.push(unverified());
+  if (!story.verified) parts.push(unverified(), " ");
+  if (story.flapping_until) parts.push(tag("held as flapping"));
   fill($("badge"), ...parts);
   fill($("story"), visible(story.explanation));
+  showCompany(story, overview?.offline);
   showFacts(story);
   showTimeline(history);
   $("device-parts").hidden = false;
 }
 
+/** Show whether others in its groups or of its type are offline, too, if that is known. */
+function showCompany({ state, thing_groups: groups, thing_type: type }, offline) {
+  const known = state === "offline" && offline !== undefined ? [
+    ...groups.map((each) => ["thing_group", each, offline.by_thing_group]),
+    ...(type === null ? [] : [["thing_type", type, offline.by_thing_type]]),
+  ].map(([kind, each, all]) => [kind, all.find(({ name: one }) => one === each), all.length < LISTED]) : [];
+  const others = known.filter(([, share]) => share?.offline > 1);
+  const isAlone = known.length > 0 && known.every(([, share, isAll]) => share?.offline === 1 || (!share && isAll));
+  $("company").hidden = !others.length && !isAlone;
+  fill($("company"), ...(others.length
+    ? ["Not alone: ", ...others.flatMap(company), "."]
+    : ["Alone: no other device in its groups or of its type is offline."]));
+}
+
+function company([kind, { name: of, offline, of: all }], at) {
+  const query = new URLSearchParams({ state: "offline", [kind]: of, sort: "-since" });
+  const link = el("a", { href: `#/?${query}` }, ...breakable(visible(of, 80)));
+  const what = kind === "thing_type" ? "of type " : "in ";
+  return [at ? "; " : "", `${count(offline)} of ${count(all)} devices ${what}`, link, ` are offline (${percent(offline / all)})`];
+}
+
 function showFacts(story) {
   fill($("facts"), ...facts([
     ["Last transition", story.last_transition === null ? "" : since(story.last_transition)],
-    ["Reason", story.reason === null ? "" : code(story.reason)],
+    ["Reason", story.reason === null ? "" : reason(story.reason)],
     ["Version", story.version === null ? "" : code(`${story.version}`)],
     ["Session", story.session === null ? "" : code(story.session, Infinity)],
     ["By AWS's record", story.record_time === null ? "" : since(story.record_time)],
@@ -94,9 +119,16 @@ function showTimeline({ entries, kept_per_client: kept }) {
     const phases = spans.map(([state, span]) => `${state} for ${duration(span)}`);
     const label = `From ${clock(timeOf(steps[0]))} on: ${phases.join(", ")}`;
     $("presence").setAttribute("aria-label", label);
-    fill($("span"), moment(timeOf(steps[0])), el("span", {}, "now"));
+    fill($("span"), moment(timeOf(steps[0])), el("span", {}, onlineOf(spans)), el("span", {}, "now"));
   }
   $("bounds").textContent = bounds(entries.length, kept);
+}
+
+/** The part of the known time in which it was online, the offline delay included. */
+function onlineOf(spans) {
+  const all = spans.reduce((sum, [, span]) => sum + span, 0);
+  const online = spans.filter(([state]) => state !== "offline").reduce((sum, [, span]) => sum + span, 0);
+  return all > 0 ? `online ${percent(online / all)} of ${duration(all)}` : "";
 }
 
 function item(entry) {
@@ -157,7 +189,9 @@ const rival = (against) =>
 function details(event) {
   const late = event.late_seconds >= 1 ? `came ${duration(1000 * event.late_seconds)} late` : null;
   const version = (event.version ?? null) === null ? null : `version ${event.version}`;
-  return code([event.reason, version, late, event.operation].filter(Boolean).join(" · "), 160);
+  const why = event.reason ? inBoth(event.reason) : "";
+  const parts = [why, version, late, event.operation];
+  return el("span", { class: "event" }, ...breakable(visible(parts.filter(Boolean).join(" · "), 200)));
 }
 
 function bounds(number, kept) {

@@ -1,93 +1,34 @@
 // The console: shows the view that the URL names, and keeps it up to date through the API.
 
+import { Announcer } from "./announcer.js";
 import { ask, Refusal } from "./api.js";
 import { clientOf, showClient, showName } from "./client.js";
-import { hidePage, isHidden, pageOf, showNumbers, showPage, showPartitions, Strip } from "./fleet.js";
+import { ClientList, focusClient } from "./clients.js";
+import { showDaemon } from "./daemon.js";
+import { flappingOf, showFlapping } from "./flapping.js";
+import { Link, notice } from "./link.js";
+import { headline, Overview } from "./overview.js";
+import { isHidden, showPartitions } from "./partitions.js";
+import { RecentList, recentOf, showRecent } from "./recent.js";
+import { showState, stateWords } from "./state.js";
 import { Stream } from "./stream.js";
-import {
-  $, address, clock, count, dated, el, fill, now, plural, sentence, setClock, updateAges, visible,
-} from "./text.js";
+import { $, sentence, setClock, updateAges } from "./text.js";
+import { viewOfUrl } from "./views.js";
 
-const SOON = 1000, REGULARLY = 10000, TYPING = 200, STRIP_EVERY = 250, AGES_EVERY = 1000;
-const FIELDS = ["prefix", "state", "sort"];
-
-/** The view that the URL names: a client by `id`, or else the clients selected by `query`. */
-function viewOfUrl() {
-  const [path, query] = location.hash.slice(1).split("?");
-  const id = path.match(/^\/clients\/(.+)$/s)?.[1];
-  return { id: id && decoded(id), query: new URLSearchParams(id ? "" : query) };
-}
-
-function decoded(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text; // it was typed by hand
-  }
-}
-
-const texts = new Map();
-
-/** Show the notice of a kind; an empty text removes it. */
-function notice(kind, text) {
-  texts.set(kind, text.split("\n").map((line) => visible(line)).join("\n"));
-  const shown = [...texts.values()].filter(Boolean);
-  fill($("notices"), ...shown.map((each) => el("p", { class: "notice" }, each)));
-}
-
-/** Shows whether the page is up to date, by the results of requests and of the stream. */
-class Link {
-  constructor() {
-    this.downSince = null;
-    this.streaming = false;
-    this.refusal = null;
-    this.hasAsked = false;
-    this.summary = undefined;
-  }
-
-  /** Requests were answered, or failed to reach the daemon; `summary` is undefined if refused. */
-  answered(isUp, summary) {
-    this.downSince = isUp ? null : this.downSince ?? now();
-    this.hasAsked = true;
-    this.summary = summary;
-    this.show();
-  }
-
-  /** The stream was opened, or ended by an error. */
-  stream(isOpen, error = null) {
-    this.streaming = isOpen;
-    this.refusal = error instanceof Refusal ? error.message : null;
-    this.show();
-  }
-
-  /** The state in words, and the client state that has the same mark. */
-  state() {
-    if (this.downSince !== null) return ["offline", `Connection lost at ${clock(this.downSince)}`];
-    if (!this.hasAsked) return ["unknown", "Connecting"];
-    if (!this.streaming || !this.summary) return ["pending", "Not live"];
-    if (this.summary.ready) return ["online", "Live"];
-    return isCatchingUp(this.summary) ? ["pending", "Catching up"] : ["offline", "Not ready"];
-  }
-
-  show() {
-    const [state, text] = this.state();
-    fill($("link-text"), text);
-    $("link").firstElementChild.dataset.state = state;
-    const lost = this.downSince !== null;
-    document.body.classList.toggle("stale", lost);
-    const down = lost &&
-      `The connection to presenced is lost. This page shows the state of ${clock(this.downSince)}; reconnecting.`;
-    const refused = `Transitions cannot be followed: ${this.refusal}. Everything else is still updated.`;
-    // If all requests are refused, the notice of these says why.
-    const isTold = this.refusal === null || isHidden(this.summary?.partitions ?? null);
-    notice("link", lost ? down : isTold ? "" : refused);
-  }
-}
+const SOON = 2000, REGULARLY = 10000, LIVE_EVERY = 250, AGES_EVERY = 1000; // milliseconds
+const LATEST = 12, HISTORY = 100; // entries
 
 /** Requests what the view shows, at intervals and when something happens. */
 class Page {
-  constructor(link) {
-    this.link = link;
+  constructor() {
+    this.link = new Link();
+    this.announcer = new Announcer();
+    this.overview = new Overview();
+    this.recent = new RecentList($("recent"), LATEST);
+    this.clients = new ClientList((query) => {
+      history.replaceState(null, "", `#/?${query}`);
+      this.go();
+    });
     this.generation = 0;
     this.busy = this.again = false;
     this.due = Infinity;
@@ -98,19 +39,17 @@ class Page {
   /** The URL has changed. */
   go() {
     const before = this.view;
-    this.view = viewOfUrl();
-    const { id, query } = this.view;
-    const isClient = id !== undefined;
-    $("fleet").hidden = isClient;
-    $("device").hidden = !isClient;
-    document.title = `${isClient ? visible(id, 80) : "Fleet"} · presenced`;
-    if (isClient && id !== before?.id) showName(id);
-    if (!isClient) {
-      $("back").href = `#/?${query}`;
-      showFields(query);
+    const view = (this.view = viewOfUrl());
+    for (const each of document.querySelectorAll(".view")) each.hidden = each.id !== view.name;
+    for (const each of document.querySelectorAll("#views a")) {
+      const isThis = each.hash === view.place;
+      isThis ? each.setAttribute("aria-current", "page") : each.removeAttribute("aria-current");
     }
+    document.title = `${view.title} · presenced`;
+    if (view.name === "client" && view.id !== before?.id) showName(view.id);
+    if (view.name === "fleet") $("back").href = `#/?${view.query}`;
     notice("refused", "");
-    if (before) moveFocus(before, this.view);
+    if (before) moveFocus(before, view);
     this.refresh();
   }
 
@@ -134,132 +73,125 @@ class Page {
     this.busy = true;
     this.again = false;
     const generation = ++this.generation;
-    const { id, query } = this.view;
-    const content = id === undefined ? pageOf(query) : clientOf(id);
-    const [summary, shown] = await Promise.allSettled([ask("summary"), content]);
-    if (generation !== this.generation) return; // the view has changed meanwhile
+    const isLatest = () => generation === this.generation; // the view has not changed meanwhile
+    const [summary, overview] = await Promise.allSettled([ask("summary"), ask("overview")]);
+    if (!isLatest()) return;
+    const [content] = await Promise.allSettled([this.contentOf(overview.value)]);
+    if (!isLatest()) return;
     this.busy = false;
-    const errors = [shown, summary].map((each) => each.reason).filter(Boolean);
+    const errors = [content, summary, overview].map((each) => each.reason).filter(Boolean);
     this.notBefore = Date.now() + Math.max(0, ...errors.map((error) => error.wait ?? 0));
     this.refreshIn(this.again ? SOON : REGULARLY);
     this.link.answered(errors.every((error) => error instanceof Refusal), summary.value);
     const refused = errors.find((error) => error instanceof Refusal);
     notice("refused", refused ? explain(refused) : "");
-    if (summary.value) showSummary(summary.value);
-    if (shown.reason?.status === 404) showName(id);
-    if (summary.value && isHidden(summary.value.partitions)) id === undefined ? hidePage() : showName(id);
-    else if (shown.value) id === undefined ? showPage(shown.value, query) : showClient(shown.value);
+    this.show(summary.value, overview.value, content);
+  }
+
+  /** Request what only this view shows. */
+  contentOf(overview) {
+    const { name, id, query, before } = this.view;
+    switch (name) {
+      case "client":
+        return clientOf(id);
+      case "history":
+        return recentOf(HISTORY, before);
+      case "flapping":
+        return flappingOf();
+      case "fleet":
+        this.clients.select(query, overview?.fleet.clients.offline ?? 0);
+        return Promise.all([this.clients.ask(), this.recent.ask()]);
+      default:
+        return null;
+    }
+  }
+
+  show(summary, overview, content) {
+    const { name, id, before } = this.view;
+    if (summary) {
+      setClock(summary.time);
+      showPartitions(summary.partitions);
+      showDaemon(summary);
+    }
+    const hides = summary !== undefined && isHidden(summary.partitions);
+    $("state").hidden = !summary || !overview;
+    $("overview").hidden = hides || !overview;
+    if (summary && overview) {
+      showState(overview, summary);
+      this.announcer.daemon(stateWords(overview));
+      this.overview.show(overview);
+      if (name === "fleet") document.title = `${headline(overview)} · presenced`;
+    }
+    if (content.reason?.status === 404 && id !== undefined) showName(id);
+    if (hides) this.hide();
+    else if (content.value) this.showContent(content.value, overview, before);
+  }
+
+  showContent(value, overview, before) {
+    switch (this.view.name) {
+      case "client":
+        return showClient(value, overview);
+      case "history":
+        return showRecent(value, before);
+      case "flapping":
+        return showFlapping(value);
+      default:
+        this.clients.show(value[0]);
+        this.recent.show(value[1]);
+    }
+  }
+
+  /** Show no client, because another worker may have it. */
+  hide() {
+    if (this.view.name === "client") showName(this.view.id);
+    this.clients.hide();
+    this.recent.hide();
+    for (const each of ["all-recent", "flapping-lead"]) $(each).replaceChildren();
+    $("flapping-table").hidden = true;
   }
 }
 
 const explain = ({ status, message }) =>
   status === 404 ? sentence(message) : sentence(`No answer: ${message}`);
 
-function showSummary(summary) {
-  setClock(summary.time);
-  fill($("version"), summary.version);
-  showNumbers(summary);
-  showPartitions(summary.partitions);
-  notice("unready", summary.ready ? "" : unready(summary));
-  // If ready, the lines after the first are warnings.
-  const warnings = summary.ready ? summary.readiness.split("\n").slice(1) : [];
-  notice("warnings", warnings.map(problem).join("\n"));
-  notice("doubt", doubt(summary));
-}
-
-/** How many clients are in doubt, since when, and what ends that; empty if none is. */
-function doubt({ in_doubt: { clients, since }, aws }) {
-  const states = Object.entries(clients).filter(([, number]) => number);
-  // Only AWS verifies a client that stays offline: without it the numbers of the fleet tell of these.
-  if (!states.length || (aws === null && !clients.online && !clients.pending)) return "";
-  const total = states.reduce((sum, [, number]) => sum + number, 0);
-  const byState = states.map(([state, number]) => `${count(number)} ${state}`).join(", ");
-  if (aws === null) {
-    const gap = since === null ? "" : ` since the gap at ${dated(since)}, in which events may have been lost`;
-    return `The state of ${plural(total, "client")} (${byState}) is in doubt${gap}. The next event of each verifies it.`;
-  }
-  const gap = since === null ? "" : `events may have been lost in the gap at ${dated(since)}, or `;
-  const end = `The next snapshot of AWS's record verifies them${lastOf(aws.last_snapshot)}.`;
-  return `The state of ${plural(total, "client")} (${byState}) is in doubt: ${gap}AWS has not confirmed it yet. ${end}`;
-}
-
-const lastOf = (snapshot) =>
-  snapshot === null ? "; none has been completed since the start" : `; the last one was at ${dated(snapshot.at)}`;
-
-const isCatchingUp = ({ readiness }) => readiness.startsWith("catching up");
-
-function unready(summary) {
-  if (isCatchingUp(summary)) return `${sentence(summary.readiness)} Until then no client goes offline.`;
-  const problems = summary.readiness.split("\n").map(problem);
-  return ["Not ready. This page shows the last known state.", ...problems].join("\n");
-}
-
-/** A line of the readiness as a sentence; one that begins with a client ID is of a connection. */
-const problem = (line) => sentence(line.replace(/^[^\s:]+: /, "Connection $&"));
-
 /** Move the keyboard focus to what has changed. */
 function moveFocus(before, view) {
-  if (view.id !== undefined && before.id !== view.id) {
+  const isSame = before.name === view.name && before.id === view.id;
+  if (!isSame && view.name === "fleet" && before.name === "client") {
+    focusClient(before.id, $("fleet-title"));
+  } else if (!isSame) {
     scrollTo(0, 0);
-    $("device-title").focus();
-  } else if (before.id !== view.id) {
-    const links = [...$("clients").querySelectorAll("a")];
-    const from = links.find((each) => each.getAttribute("href") === address(before.id));
-    (from ?? $("fleet-title")).focus();
-  } else if (view.id === undefined && before.query.get("cursor") !== view.query.get("cursor")) {
+    $(view.heading).focus();
+  } else if (view.name === "fleet" && before.query.get("cursor") !== view.query.get("cursor")) {
     $("list-title").focus();
+  } else if (view.name === "history" && before.before !== view.before) {
+    $("history-title").focus();
   }
-}
-
-function showFields(query) {
-  for (const id of FIELDS) {
-    const value = query.get(id) ?? "";
-    if ($(id).value !== value) $(id).value = value;
-  }
-}
-
-function follow(page) {
-  const query = new URLSearchParams();
-  for (const id of FIELDS) if ($(id).value) query.set(id, $(id).value);
-  history.replaceState(null, "", `#/?${query}`);
-  page.go();
 }
 
 function begin() {
-  const link = new Link();
-  const page = new Page(link);
-  const strip = new Strip();
-  let typing;
-  $("search").addEventListener("input", () => {
-    clearTimeout(typing);
-    typing = setTimeout(() => follow(page), TYPING);
-  });
-  $("search").addEventListener("submit", (event) => {
-    event.preventDefault();
-    clearTimeout(typing);
-    follow(page);
-  });
+  const page = new Page();
   addEventListener("hashchange", () => /^(#\/|$)/.test(location.hash) && page.go());
   document.addEventListener("visibilitychange", () => page.soon());
-  setInterval(() => strip.show(), STRIP_EVERY);
+  setInterval(() => page.recent.draw(), LIVE_EVERY);
   setInterval(updateAges, AGES_EVERY);
   page.go();
   new Stream({
     opened() {
-      link.stream(true);
+      page.link.stream(true);
       page.soon();
     },
     down(error) {
-      link.stream(false, error);
+      page.link.stream(false, error);
       page.soon();
     },
     transition(transition) {
-      strip.add(transition);
+      page.recent.add(transition);
+      page.announcer.transition(transition.state);
       page.soon();
     },
-    lost(count) {
-      strip.lost(count);
-      page.soon();
+    lost() {
+      page.soon(); // the daemon's list of what happened has them
     },
   }).run();
 }

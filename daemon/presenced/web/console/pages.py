@@ -22,7 +22,11 @@ _HEADERS = {
     # Another version of presenced has other files under the same names.
     "Cache-Control": "no-cache",
 }
-_FILES = ("console.css", "console.js", "api.js", "client.js", "fleet.js", "stream.js", "text.js")
+_FILES = tuple(
+    each.name
+    for each in files("presenced.web.console").iterdir()
+    if each.name.endswith((".css", ".js"))
+)
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 

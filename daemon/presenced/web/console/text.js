@@ -17,14 +17,20 @@ export function el(name, attributes = {}, ...children) {
   return made;
 }
 
-/** Replace the content of an element if it differs; a focused link keeps the focus. */
+/** What is the same in two versions of an element: its key, or where it leads to. */
+const keyOf = (element) => element.dataset.key ?? element.href;
+
+/** Replace the content of an element if it differs; what has the focus and what is open stays so. */
 export function fill(at, ...children) {
   const next = at.cloneNode(false);
-  next.append(...children);
+  next.append(...children.filter((child) => child !== null && child !== ""));
+  const open = new Set([...at.querySelectorAll("details[open]")].map(keyOf));
+  for (const each of next.querySelectorAll("details")) if (open.has(keyOf(each))) each.open = true;
   if (next.isEqualNode(at)) return;
-  const focused = at.contains(document.activeElement) ? document.activeElement.href : null;
+  const focused = at.contains(document.activeElement) ? keyOf(document.activeElement) : undefined;
   at.replaceChildren(...next.childNodes);
-  if (focused) [...at.querySelectorAll("a")].find((a) => a.href === focused)?.focus();
+  if (focused === undefined) return;
+  [...at.querySelectorAll("a, summary")].find((each) => keyOf(each) === focused)?.focus();
 }
 
 /** Escape characters that are invisible or change the direction of text; cut after `limit`. */
@@ -34,11 +40,17 @@ export function visible(text, limit = Infinity) {
   return all.length > limit ? `${[...all].slice(0, limit).join("")}…` : all;
 }
 
+/** Text with places to break lines: after punctuation, and within a word only if it is very long. */
+export function breakable(text) {
+  const parts = text.match(/[^\p{P} ]{1,24}[\p{P} ]*|[\p{P} ]{1,24}/gu) ?? [];
+  return parts.flatMap((part) => [part, el("wbr")]).slice(0, -1);
+}
+
 /** The URL of a client on this page. */
 export const address = (id) => `#/clients/${encodeURIComponent(id)}`;
 
 /** A client ID, cut after `limit` characters. */
-export const name = (id, limit) => el("bdi", { class: "id" }, visible(id, limit));
+export const name = (id, limit) => el("bdi", { class: "id" }, ...breakable(visible(id, limit)));
 
 /** A link to a client. */
 export const link = (id) => el("a", { href: address(id) }, name(id, 160));
@@ -50,14 +62,15 @@ export const mark = (state) => el("span", { class: "mark", "data-state": state }
 export const badge = (state) =>
   el("span", { class: "state", "data-state": state }, mark(state), ` ${state}`);
 
-/** The badge of a client whose events may have been lost. */
-export const unverified = () => el("span", { class: "unverified" }, "unverified");
+/** A short remark about a client. */
+export const tag = (text) => el("span", { class: "tag" }, text);
 
-/** Text in a fixed-width font; a line breaks after an underscore rather than in a word. */
-export function code(text, limit = 64) {
-  const parts = visible(text, limit).split(/(?<=_)/);
-  return el("span", { class: "code" }, ...parts.flatMap((part) => [part, el("wbr")]).slice(0, -1));
-}
+/** The tag of a client whose events may have been lost. */
+export const unverified = () => tag("unverified");
+
+/** Text in a fixed-width font. */
+export const code = (text, limit = 64) =>
+  el("span", { class: "code" }, ...breakable(visible(text, limit)));
 
 /** Names as a list, as many as fit into `limit` characters, and how many more there are. */
 export function listed(names, limit) {
@@ -96,21 +109,38 @@ export const setClock = (time) => (ahead = Date.parse(time) - Date.now());
 
 export const now = () => Date.now() + ahead;
 
+const NEAR = 20 * 3600 * 1000; // milliseconds: a time so near cannot be taken for that of another day
 const day = (time) => new Date(time).toISOString().slice(0, 10);
+
+const PERCENT = "\u00a0%"; // no line breaks between a number and its unit
+
+/** Words of the daemon about numbers. */
+export const numbersIn = (text) => visible(text).replaceAll(" %", PERCENT);
+
+/** A share of 1 in percent; 100 % only if it is all, 0 % only if it is nothing. */
+export function percent(share) {
+  if (share === 0 || share === 1) return `${100 * share}${PERCENT}`;
+  const rounded = (100 * share).toFixed(share > 0.99 || share < 0.01 ? 2 : 1);
+  return `${{ "100.00": "> 99.99", "0.00": "< 0.01" }[rounded] ?? rounded}${PERCENT}`;
+}
+
+/** The hour and minute. */
+export const minute = (time) => new Date(time).toISOString().slice(11, 16);
 
 /** The time of day. */
 export const clock = (time) => new Date(time).toISOString().slice(11, 19);
 
-/** A time, with the date unless it is today. */
+/** A time, with the date unless it is within the last hours: at night much was before midnight. */
 export const dated = (time) =>
-  day(time) === day(now()) ? clock(time) : `${day(time)} ${clock(time)}`;
+  Math.abs(now() - new Date(time)) < NEAR ? clock(time) : `${day(time)} ${clock(time)}`;
 
-/** A time as an element, with the date unless it is today. */
+/** A time as an element, with the date unless it is within the last hours. */
 export const moment = (time) =>
   el("time", { datetime: new Date(time).toISOString() }, dated(time));
 
 /** A time and how long ago that is. */
-export const since = (time) => el("span", {}, moment(time), el("span", { class: "quiet" }, " ", age(time), " ago"));
+export const since = (time) =>
+  el("span", { class: "since" }, moment(time), " ", el("span", { class: "quiet" }, age(time), " ago"));
 
 /** The time since then, kept up to date by `updateAges`. */
 export function age(time) {

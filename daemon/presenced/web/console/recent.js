@@ -1,0 +1,135 @@
+// What happened recently: mass events, which open, and single transitions.
+
+import { ask } from "./api.js";
+import { inBoth, reason } from "./reasons.js";
+import {
+  $, badge, breakable, clock, count, dated, el, fill, link, mark, moment, now, numbersIn, plural,
+  visible,
+} from "./text.js";
+
+const MAX_LIVE = 100, MAX_MASS = 4;
+const MASS_FOR = 6 * 3600 * 1000, DEEP_EVERY = 60000; // milliseconds
+const DEEP = 1000; // entries, among which mass events are looked for
+const LATE = 60000; // milliseconds after which it is told when the new state began
+
+/** Request what happened, newest first; `before` is where the page before ended. */
+export function recentOf(limit, before = null) {
+  const parameters = new URLSearchParams({ limit });
+  if (before !== null) parameters.set("before", before);
+  return ask(`recent?${parameters}`);
+}
+
+const keyOf = ({ state, first }) => `${state} ${first}`;
+const endOf = (entry) => Date.parse(entry.kind === "mass" ? entry.last : entry.confirmed_at);
+
+/**
+ * The mass events of the last hours, then the latest transitions.
+ *
+ * Transitions of the stream are shown until the daemon's list has them. Mass events are looked for
+ * among many more entries, but seldom. Nothing changes while the list is paused.
+ */
+export class RecentList {
+  /** `at` shows at most `limit` entries. */
+  constructor(at, limit) {
+    this.at = at;
+    this.limit = limit;
+    this.entries = null;
+    this.live = [];
+    this.mass = new Map();
+    this.deepAt = -Infinity;
+    this.paused = false;
+    $("pause").addEventListener("click", () => this.pause());
+  }
+
+  pause() {
+    this.paused = !this.paused;
+    $("pause").setAttribute("aria-pressed", this.paused);
+    this.draw();
+  }
+
+  /** A transition came by the stream. */
+  add(transition) {
+    this.live.unshift({ kind: "transition", ...transition });
+    this.live.splice(MAX_LIVE);
+  }
+
+  /** Request the entries. */
+  async ask() {
+    const begun = Date.now();
+    const isDeep = begun - this.deepAt > DEEP_EVERY;
+    const answer = await recentOf(isDeep ? DEEP : this.limit);
+    if (isDeep) this.deepAt = begun;
+    return answer;
+  }
+
+  /** The list of the daemon, which has all until its latest entry. */
+  show({ entries }) {
+    for (const each of entries) if (each.kind === "mass") this.mass.set(keyOf(each), each);
+    this.mass = new Map([...this.mass]
+      .filter(([, each]) => now() - endOf(each) < MASS_FOR)
+      .sort(([, a], [, b]) => endOf(b) - endOf(a))
+      .slice(0, MAX_MASS));
+    this.entries = entries.filter((each) => each.kind !== "mass").slice(0, this.limit);
+    const latest = entries.reduce((time, each) => Math.max(time, endOf(each)), 0);
+    this.live = this.live.filter((each) => endOf(each) > latest);
+    this.draw();
+  }
+
+  /** Show what is there. */
+  draw() {
+    if (this.paused || this.entries === null) return;
+    const shown = [...this.mass.values(), ...[...this.live, ...this.entries].slice(0, this.limit)];
+    fill(this.at, ...shown.map(item));
+    $("recent-note").hidden = shown.length > 0;
+  }
+
+  /** Show no entry. */
+  hide() {
+    this.entries = null;
+    this.live = [];
+    this.mass.clear();
+    this.deepAt = -Infinity;
+    fill(this.at);
+  }
+}
+
+/** Show a page of entries on the page of its own. */
+export function showRecent({ entries, next_before: next }, before) {
+  fill($("all-recent"), ...entries.map(item));
+  $("all-recent-note").hidden = entries.length > 0;
+  $("latest").hidden = before === null;
+  $("earlier").hidden = next === null;
+  $("earlier").href = `#/recent?before=${next}`;
+}
+
+const item = (entry) => (entry.kind === "mass" ? massEvent(entry) : transition(entry));
+
+function transition({ client_id: id, state, since: began, confirmed_at: confirmed, reason: why }) {
+  const parts = [moment(confirmed), badge(state), link(id)];
+  const details = [];
+  if (state === "offline" && why) details.push(reason(why));
+  if (Date.parse(confirmed) - Date.parse(began) >= LATE) details.push(el("span", { class: "quiet" }, "since ", moment(began)));
+  return el("li", {}, ...parts, details.length ? el("div", { class: "details" }, ...details) : "");
+}
+
+function massEvent(entry) {
+  const { state, count: number, first, last, reasons, thing_types: types, thing_groups: groups, text, clients } = entry;
+  const key = keyOf(entry);
+  const counts = (title, byName, words) => {
+    const parts = Object.entries(byName).filter(([, each]) => each).sort(([, a], [, b]) => b - a);
+    if (!parts.length) return "";
+    return el("div", {}, el("dt", {}, title), el("dd", {}, ...parts.flatMap(([name, each], at) =>
+      [at ? ", " : "", ...words(name), ` ${count(each)}`])));
+  };
+  const named = (name) => breakable(visible(name, 80) || "none");
+  return el("li", { class: "mass" },
+    el("details", { "data-key": key },
+      el("summary", { "data-key": key }, moment(last), " ", mark(state), " ", el("b", {}, numbersIn(text))),
+      el("dl", {},
+        el("div", {}, el("dt", {}, "When"), el("dd", {}, `${dated(first)} to ${clock(last)}`)),
+        counts("Reasons", state === "offline" ? reasons : {}, (name) => breakable(visible(inBoth(name), 80))),
+        counts("Types", types, named),
+        counts("Groups", groups, named)),
+      el("p", { class: "quiet" }, number > clients.length ? `The first ${count(clients.length)} of ${plural(number, "client")}:` : `${plural(number, "client")}:`),
+      el("ul", { class: "links" }, ...clients.map((id) => el("li", {}, link(id))))));
+}

@@ -1,0 +1,37 @@
+// The views of the console, by the part of the URL after the `#`.
+
+import { visible } from "./text.js";
+
+const PAGES = {
+  "/recent": { name: "history", heading: "history-title", title: "What happened" },
+  "/flapping": { name: "flapping", heading: "flapping-title", title: "Flapping clients" },
+  "/daemon": { name: "daemon", heading: "daemon-title", title: "Daemon" },
+};
+const FLEET = { name: "fleet", heading: "fleet-title", title: "Fleet" };
+
+/**
+ * The view that the URL names.
+ *
+ * `place` is where the navigation has it. The fleet has the `query` of its list, a client its `id`,
+ * and what happened recently the number `before` which it ends, or null.
+ */
+export function viewOfUrl() {
+  const [path, text] = location.hash.slice(1).split("?");
+  const id = path.match(/^\/clients\/(.+)$/s)?.[1];
+  if (id) {
+    const client = decoded(id);
+    return { name: "client", heading: "device-title", title: visible(client, 80), id: client };
+  }
+  const query = new URLSearchParams(text);
+  const page = PAGES[path];
+  if (page) return { ...page, place: `#${path}`, before: query.get("before") };
+  return { ...FLEET, place: "#/", query };
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // it was typed by hand
+  }
+}

@@ -1,0 +1,159 @@
+"""The opening page of a plant in which a hall has lost its connection, and where it leads to."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from selenium.webdriver import ActionChains, Chrome
+
+from consoles import Stage, staged
+from incidents import MINUTES, devices_of, play
+from pages import Page
+from presenced.presence import PresenceRules
+
+IDS = "#clients tbody th"
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with staged(
+        rules=PresenceRules(offline_delay=5.0),
+        metrics={"client_id_pattern": "(?P<hall>hall-[0-9]+)-.*"},
+    ) as made:
+        made.call(lambda: play(made.fleet), timeout=60)
+        yield made
+
+
+def test_one_look_answers_the_three_questions(page: Page) -> None:
+    page.open()
+    page.wait_for_text("#state-line", "Receiving events since 22:14:19")
+    assert page.one("#state").get_attribute("data-level") == "well"
+    page.wait_for_text("#share-now", "80.7 % online")
+    assert re.match(r"An hour ago 9[0-9.]+ % ▼ 1[0-9.]+ points", page.text("#compared"))
+    assert "A day ago no record" in page.text("#compared")
+    assert re.match("hall-3: 67 % offline since 03:44 UTC, connection lost", page.text("#standout"))
+    assert page.driver.title == "80.7\xa0% online · presenced"
+    assert page.text("#breakdown section:last-child li") == "hall-3 66.7 % 50 of 75"
+    assert page.text("#list-title") == "Who went offline last"
+    page.wait(lambda: len(page.texts(IDS)) == 50)
+    assert page.texts(IDS)[0] in devices_of("hall-3")
+    page.wait(lambda: page.all("#recent .mass"))
+    mass = "03:45:06 50 devices offline within 16 s, CONNECTION_LOST, 100 % in hall-3"
+    assert page.texts("#recent .mass summary")[0] == mass
+    assert len(page.all("#recent > li:not(.mass)")) == 12
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 800, 360])
+def test_an_incident_keeps_no_one_out(page: Page, scheme: str, width: int) -> None:
+    page.emulate(width=width, scheme=scheme)
+    page.open()
+    page.wait_for_text("#share-now", "online")
+    page.wait(lambda: page.all("#recent .mass"))
+    page.run("for (const each of document.querySelectorAll('details')) each.open = true")
+    assert page.barriers() == []
+    assert page.run("return document.documentElement.scrollWidth") <= width
+    assert page.run("return document.querySelector('#trend svg').clientWidth") <= width
+
+
+def test_the_standout_leads_to_its_clients(page: Page) -> None:
+    page.open()
+    page.wait_for_text("#standout", "hall-3")
+    page.one("#standout a").click()
+    page.wait(lambda: set(page.texts(IDS)) == set(devices_of("hall-3")[:50]))
+    assert page.one("#thing_group").get_attribute("value") == "hall-3"
+    assert page.one("#thing_group").is_displayed()
+    page.one("#clear").click()
+    page.wait(lambda: page.one("#thing_group").get_attribute("value") == "")
+
+
+def test_a_class_is_offered_as_a_filter(page: Page) -> None:
+    page.open("#/?state=any")
+    page.wait(lambda: page.texts(IDS))
+    page.one("#more-filters summary").click()
+    page.wait(page.one("#class-field").is_displayed)
+    page.one("#class").send_keys("hall:hall-2")
+    page.wait(lambda: set(page.texts(IDS)) <= set(devices_of("hall-2")))
+    assert "class=hall%3Ahall-2" in page.driver.current_url
+
+
+def chart(page: Page) -> str:
+    page.wait(lambda: page.all("#trend svg"))
+    return page.one("#trend svg").get_attribute("aria-label") or ""
+
+
+def test_the_chart_has_the_loss_and_where_nothing_is_known(page: Page) -> None:
+    page.open()
+    page.wait_for_text("#share-now", "online")
+    assert "Most went offline at 03:45: 50 in a minute." in chart(page)
+    assert re.search("lowest 80.7.% at 03:45", chart(page))
+    labels = page.run(
+        "return [...document.querySelectorAll('#trend text')].map(e => e.textContent)"
+    )
+    assert labels.count("no record") == 1
+    assert {"100\xa0%", "90.0\xa0%", "80.0\xa0%"} <= set(labels)
+
+
+def test_the_chart_tells_the_numbers_of_a_minute(page: Page) -> None:
+    page.open()
+    page.wait_for_text("#share-now", "online")
+    ActionChains(page.driver).move_to_element(page.one("#trend svg")).perform()
+    page.wait(
+        lambda: re.match(r"01:[0-9]+: [0-9.]+ % online, [0-9]+ offline", page.text("#trend-at"))
+    )
+    page.one("#list-title").click()
+    page.wait(lambda: page.text("#trend-at") == "")
+
+
+def test_a_device_is_not_alone(page: Page) -> None:
+    page.open("#/clients/hall-3-sensor-000")
+    page.wait_for_text("#company", "Not alone: 50 of 75 devices in hall-3 are offline (66.7 %)")
+    assert page.text("#badge").startswith("offline for")
+    page.one("#company a").click()
+    page.wait(lambda: set(page.texts(IDS)) == set(devices_of("hall-3")[:50]))
+
+
+def test_flapping_and_fighting_clients_have_names(page: Page) -> None:
+    page.open("#/flapping")
+    page.wait(lambda: page.all("#flapping-table tbody tr"))
+    rows = page.texts("#flapping-table tbody tr")
+    assert re.match(r"hall-1-sensor-000 [45][0-9] 0 ", rows[0])
+    assert re.match(r"hall-1-sensor-001 0 [45][0-9] ", rows[1])
+    page.emulate(width=360)
+    assert page.run("return document.documentElement.scrollWidth") <= 360
+    page.one("#flapping-table tbody a").click()
+    page.wait_for_text("#device-title", "hall-1-sensor-000")
+
+
+def test_all_that_happened_is_there_page_by_page(page: Page) -> None:
+    page.open("#/recent")
+    seen: list[str] = []
+
+    def is_new() -> bool:
+        shown = page.texts("#all-recent > li")
+        return bool(shown) and shown[-1] not in seen
+
+    while True:
+        page.wait(is_new, "the next page")
+        seen += page.texts("#all-recent > li")
+        if not page.one("#earlier").is_displayed():
+            break
+        page.one("#earlier").click()
+    assert sum("devices offline within" in each for each in seen) == 1
+    assert len(seen) > MINUTES / 2
+    assert "300 devices online" in seen[-1]
+    page.one("#latest").click()
+    page.wait(lambda: page.texts("#all-recent > li")[0] == seen[0])
+
+
+def test_the_page_says_of_many_changes_one_sentence(browser: Chrome) -> None:
+    with staged(rules=PresenceRules(offline_delay=0.0)) as stage:
+        page = Page(browser, stage.url)
+        page.emulate()
+        page.open()
+        page.wait_for_text("#link", "Live")
+        for number in range(5):
+            stage.call(lambda n=number: stage.fleet.hear("connected", f"c-{n}", at=n))
+        stage.call(lambda: stage.fleet.hear("disconnected", "c-0", at=9))
+        page.wait_for_text("#announcer", "1 client went offline. 5 clients went online.")
+        page.forget()
