@@ -45,7 +45,10 @@ EMPTY = (
     'iot_clients{partition!=""',
     "offset 1d",
 )
+# Damping is off by default.
+NO_DAMPING = {"fleet_client_id:iot_client_flapping:max"}
 NO_YESTERDAY = {
+    "fleet_part:iot_clients_lost:sum1d",
     "fleet:iot_events:increase1h_min1d",
     "fleet:iot_clients_online:ratio_usual",
     "instance_connection:presenced_mqtt_silence:seconds_usual",
@@ -140,7 +143,9 @@ def faulty_rules(prometheus: Prometheus) -> list[str]:
 
 def empty_records(prometheus: Prometheus) -> list[str]:
     names = {rule["name"] for rule in loaded_rules(prometheus) if rule["type"] == "recording"}
-    return [name for name in sorted(names - NO_YESTERDAY) if not prometheus.values(name)]
+    return [
+        name for name in sorted(names - NO_YESTERDAY - NO_DAMPING) if not prometheus.values(name)
+    ]
 
 
 def refused(prometheus: Prometheus) -> list[str]:
