@@ -310,6 +310,8 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             env=clean_environment() | {"TERM": "xterm"} | environ,
+            # A shell has background jobs ignore Ctrl-C, and so the tests that it runs there.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(slave)
         self.seen = ""
