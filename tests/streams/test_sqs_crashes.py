@@ -85,6 +85,8 @@ def take_down(sqs, daemon: Daemon) -> None:
     wait_for(lambda: time.monotonic() > until, timeout=DOWN_FOR + 5)
     assert not daemon.ready
     sqs.start()
+    # It answers before it has restored its queues.
+    wait_for(lambda: sqs.client().list_queues().get("QueueUrls"), timeout=60, what="the queue")
 
 
 def test_fifty_thousand_messages_twenty_crashes_and_a_dead_endpoint(sqs_of, tmp_path):
