@@ -15,16 +15,16 @@ from waiting import wait_for
 PAGE = "docs/how-to/keep-the-key-in-hardware.md"
 STORE = "/etc/tpm2_pkcs11"
 SOFTHSM = f"SOFTHSM2_CONF={STORE}/softhsm2.conf"
-KEY, AWAY = "/etc/presenced/certs/private.pem.key", "/root/private.pem.key"
+KEY, AWAY = "/etc/presenced/certs/private.pem.key", "/run/private.pem.key"
 MAKE_TOKEN = f"""
 groupadd --system tss
 mkdir -p {STORE}/tokens
 echo 'directories.tokendir = {STORE}/tokens' > {STORE}/softhsm2.conf
 export {SOFTHSM}
 softhsm2-util --init-token --free --label presenced --so-pin so-pin --pin {PIN}
-openssl pkcs8 -topk8 -nocrypt -in {KEY} -out /root/key.p8
-softhsm2-util --import /root/key.p8 --token presenced --label presenced --id 01 --pin {PIN}
-rm /root/key.p8
+openssl pkcs8 -topk8 -nocrypt -in {KEY} -out /run/key.p8
+softhsm2-util --import /run/key.p8 --token presenced --label presenced --id 01 --pin {PIN}
+rm /run/key.p8
 mv {KEY} {AWAY}
 """
 # A node without a driver. The container's systemd cannot enforce the list of devices: no BPF.

@@ -17,7 +17,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from boards.parts import SOURCE
 from boards.queries import CHOSEN
 
-# Where links lead to; each is a variable with which a Grafana is told of its own addresses.
+# Where links lead. Each is a dashboard variable, so that an installation can set its own addresses.
 _CONSOLE, _DOCS = "http://localhost:9883", "https://wiki.example.org/presenced/docs"
 
 _DAEMONS = f'job=~"presenced.*",{CHOSEN}'

@@ -1,6 +1,6 @@
 """The screen of `presenced top`, as lines of text that fit a width.
 
-Nothing is told by colour alone. Text of others, such as client IDs, cannot control the terminal.
+Colour never carries meaning alone. Client IDs and other foreign text cannot control the terminal.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -49,7 +49,7 @@ def group_protocol(cluster: Cluster) -> Protocol:
 
     librdkafka does not report that brokers lack the request of `consumer`, as those before Kafka
     4.0 do: it looks for another coordinator for ever. These brokers have no settings of groups
-    either. Newer ones that are told not to use `consumer` refuse the request, which is reported.
+    either. Newer ones with `consumer` disabled reject the request, and librdkafka reports that.
     Blocks; raises KafkaFaultError.
     """
     try:

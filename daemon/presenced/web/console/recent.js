@@ -10,7 +10,7 @@ import {
 const MAX_LIVE = 100, MAX_MASS = 4;
 const MASS_FOR = 6 * 3600 * 1000, DEEP_EVERY = 60000; // milliseconds
 const DEEP = 1000; // entries, among which mass events are looked for
-const LATE = 60000; // milliseconds after which it is told when the new state began
+const LATE = 60000; // in milliseconds; beyond this delay the entry also says when the new state began
 
 /** Request what happened, newest first; `before` is where the page before ended. */
 export function recentOf(limit, before = null) {
