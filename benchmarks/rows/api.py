@@ -39,6 +39,7 @@ _WALKS = {
     "offline for 5 s, by client ID": "offline_for=5s&contains=77",
 }
 _SECTIONS: dict[str, Any] = {
+    "mqtt": {"connections": [["$aws/events/#"]]},
     "presence": {"offline_delay": "0s"},
     "metrics": {"client_id_pattern": "device-[0-9]{7}(?P<block>[0-9])"},
     "log": {"level": "warning"},
