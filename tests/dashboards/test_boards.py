@@ -2,13 +2,16 @@
 
 import json
 import re
+import subprocess
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from boards.__main__ import dashboards
+from prometheus_server import tool
 from promql import PROJECT
 
 FILES = sorted((PROJECT / "config/grafana/dashboards").glob("*.json"))
@@ -139,3 +142,84 @@ def test_rows_lead_to_the_console_the_device_and_the_runbook() -> None:
         page, _, section = to_runbook.partition("#")
         assert page == "${docs}/how-to/runbook.md"
         assert section in sections
+
+
+def expression(name: str, title: str) -> str:
+    """The query of a panel with one number, for all daemons."""
+    (found,) = (
+        target["expr"]
+        for panel in panels(PROJECT / f"config/grafana/dashboards/{name}.json")
+        if panel["title"] == title and panel["type"] == "stat"
+        for target in panel["targets"]
+    )
+    return found.replace("$job", ".*").replace("$instance", ".*")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_number_is_that_of_now(file: Path) -> None:
+    """Over a range, the last number of a daemon that is down would stand for hours."""
+    for panel in panels(file):
+        if panel["type"] == "stat":
+            assert [target["instant"] for target in panel["targets"]] == [True]
+
+
+# a has lost its connection and has the fleet of before; c is down.
+PAIR = {
+    'up{job="presenced",instance="a"}': "1x9",
+    'up{job="presenced",instance="b"}': "1x9",
+    'up{job="other",instance="x"}': "0x9",
+    'presenced_ready{job="presenced",instance="a"}': "0x9",
+    'presenced_ready{job="presenced",instance="b"}': "1x9",
+    'iot_clients{job="presenced",instance="a",state="online"}': "100x9",
+    'iot_clients{job="presenced",instance="a",state="offline"}': "0x9",
+    'iot_clients{job="presenced",instance="b",state="online"}': "60x9",
+    'iot_clients{job="presenced",instance="b",state="offline"}': "40x9",
+}
+DOWN = {'up{job="presenced",instance="c"}': "0x9"}
+ALONE = {name: values for name, values in PAIR.items() if '"b"' not in name}
+WORKER = {
+    'up{job="presenced",instance="w"}': "1x9",
+    'presenced_ready{job="presenced",instance="w"}': "1x9",
+    'presenced_partition_owned{job="presenced",instance="w",partition="0"}': "1x9",
+    'iot_clients{job="presenced",instance="w",partition="0",state="online"}': "1x9",
+}
+
+
+@pytest.mark.parametrize(
+    ("series", "name", "title", "value"),
+    [
+        (PAIR, "fleet", "Share online", 0.6),
+        (PAIR, "fleet", "Offline", 40),
+        (ALONE, "fleet", "Share online", 1),
+        (PAIR, "device", "Share of the fleet online", 0.6),
+        (PAIR | DOWN, "presenced", "Ready", 0),
+        (WORKER, "presenced", "Ready", 1),
+        (WORKER | DOWN, "fleet", "presenced", 0),
+        (DOWN, "fleet", "Share online", None),
+        (WORKER, "scale-out", "Workers that are not ready", 0),
+        (WORKER | DOWN, "scale-out", "Workers that are not ready", 1),
+        (WORKER, "scale-out", "Partitions without owner", 0),
+        (DOWN, "scale-out", "Partitions without owner", None),
+        (DOWN, "scale-out", "Partitions not shown", None),
+    ],
+)
+def test_a_number_counts_daemons_that_are_ready(
+    series: dict[str, str], name: str, title: str, value: float | None, tmp_path: Path
+) -> None:
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": each, "values": values} for each, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": expression(name, title),
+                "eval_time": "5m",
+                "exp_samples": [] if value is None else [{"labels": "{}", "value": value}],
+            }
+        ],
+    }
+    file = tmp_path / "panel.test.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [], "tests": [case]}))
+    done = subprocess.run(
+        [tool("promtool"), "test", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -5,11 +5,11 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from boards.frame import board
 from boards.parts import GOOD_IF_NONE, lines, number, query, stacked, timeline, words
-from boards.queries import of, rate, seen
+from boards.queries import of, rate, readiness, seen
 
 _DAY = 86400.0
 _UP = {"1": ("up", "green"), "0": ("down", "red")}
-_NO_MQTT = "Another source"
+_NO_MQTT = "No answer, or another source"
 _NO_SQS = "Another source than SQS"
 _NOT_ASKED = "AWS is not asked (reconcile.enabled)"
 _GRANTED = {"1": ("granted", "green"), "0": ("not granted", "red")}
@@ -45,7 +45,7 @@ def _now(made: building.Dashboard) -> None:
         words(
             "Ready",
             "Whether every daemon is ready, as /-/ready says.",
-            f"min({of('presenced_ready')})",
+            f"min({readiness()})",
             {"1": ("all ready", "green"), "0": ("not ready", "red")},
         ).span(4)
     )

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models.dashboard import (
 
 from boards.frame import board, query_variable
 from boards.parts import NO_SERIES, listing, number, query, timeline, words
-from boards.queries import CHOSEN, SHARE_ONLINE, merged_client
+from boards.queries import CHOSEN, merged_client, share_online
 
 _CLIENT = f'client_id="$client_id",{CHOSEN}'
 _CONNECTED = merged_client(f"iot_client_connected{{{_CLIENT}}}")
@@ -69,7 +69,7 @@ def dashboard() -> Dashboard:
     rest = number(
         "Share of the fleet online",
         "If this share fell as well, the cause is not this device.",
-        SHARE_ONLINE,
+        share_online(),
         "percentunit",
     )
     made.with_panel(rest.decimals(1).span(5))

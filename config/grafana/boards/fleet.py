@@ -21,7 +21,16 @@ from boards.parts import (
     table_of,
     words,
 )
-from boards.queries import CHOSEN, KNOWN, ONLINE, SHARE_ONLINE, merged, merged_client
+from boards.queries import (
+    CHOSEN,
+    KNOWN,
+    ONLINE,
+    current,
+    merged,
+    merged_client,
+    readiness,
+    share_online,
+)
 
 
 def dashboard() -> Dashboard:
@@ -47,7 +56,7 @@ def _now(made: building.Dashboard) -> None:
     share = number(
         "Share online",
         "Online and pending clients as a share of all clients with known presence.",
-        SHARE_ONLINE,
+        share_online(),
         "percentunit",
         GOOD_IF_MANY,
     )
@@ -60,7 +69,7 @@ def _now(made: building.Dashboard) -> None:
     ):
         steps = ((STATES[state], None),)
         chosen = f'iot_clients{{state="{state}",{CHOSEN}}}'
-        count = f"sum({merged(chosen)})"
+        count = f"sum({current(chosen)})"
         made.with_panel(number(state.capitalize(), meaning, count, steps=steps).span(3))
     unverified = merged(f"iot_clients_unverified{{{CHOSEN}}}")
     made.with_panel(
@@ -76,7 +85,7 @@ def _now(made: building.Dashboard) -> None:
         words(
             "presenced",
             "Whether every daemon is ready, and with Kafka each partition has an owner.",
-            f"min(presenced_ready{{{CHOSEN}}} or {owned})",
+            f"min({readiness()} or {owned})",
             {"1": ("ready", "green"), "0": ("not ready", "red")},
         ).span(3)
     )
@@ -87,15 +96,15 @@ def _over_time(made: building.Dashboard) -> None:
         shares(
             "Share online",
             "Online and pending clients as a share of those with known presence, and a day before.",
-            query(SHARE_ONLINE, "now"),
-            query(SHARE_ONLINE.replace("})", "} offset 1d)"), "a day before"),
+            query(share_online(), "now"),
+            query(share_online(" offset 1d"), "a day before"),
         ).span(24)
     )
     by_state = lines(
         "Clients by presence",
         "All clients, by presence.",
         "short",
-        query(f"sum by (state) ({merged(f'iot_clients{{{CHOSEN}}}')})", "{{state}}"),
+        query(f"sum by (state) ({current(f'iot_clients{{{CHOSEN}}}')})", "{{state}}"),
     )
     made.with_panel(coloured(stacked(by_state), STATES))
     transitions = merged(f"rate(iot_client_transitions_total{{{CHOSEN}}}[$__rate_interval])")
@@ -266,8 +275,8 @@ def _share(label: str) -> str:
     metric = f"iot_{label}_clients"
 
     def count(states: str) -> str:
-        merged_count = merged(f"sum without (state) ({metric}{{{states},{CHOSEN}}})")
-        return f"sum by ({label}) ({merged_count})"
+        counted = current(f"sum without (state) ({metric}{{{states},{CHOSEN}}})")
+        return f"sum by ({label}) ({counted})"
 
     return f"{count(ONLINE)} / ({count(KNOWN)} > 0)"
 

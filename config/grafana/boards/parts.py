@@ -70,7 +70,8 @@ def number(
         .reduce_options(_LAST)
         .graph_mode(common.BigValueGraphMode.NONE)
         .height(4)
-        .with_target(query(expression))
+        # Over a range it would be the last number of a daemon that is down.
+        .with_target(query(expression).instant())
     )
 
 

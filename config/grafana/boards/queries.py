@@ -3,7 +3,8 @@
 Queries select daemons with `CHOSEN`. Targets that differ only in `instance` are one fleet: a
 high-availability pair (docs/how-to/high-availability.md) or the workers of a Kafka group
 (docs/how-to/scale-out.md). `merged` merges them to one value for each partition, which a panel adds
-up; without Kafka there are no partitions. `merged_client` merges the series of one client.
+up; without Kafka there are no partitions. `current` does so for numbers of clients; those of a
+daemon that is not ready are out of date. `merged_client` merges the series of one client.
 """
 
 CHOSEN = 'job=~"$job",instance=~"$instance"'
@@ -14,6 +15,14 @@ ONLINE = 'state=~"online|pending"'
 def merged(expression: str) -> str:
     """Merge the daemons of a fleet; with Kafka the label `partition` stays."""
     return f"max without (instance) ({expression})"
+
+
+def current(expression: str, offset: str = "") -> str:
+    """Merge the daemons of a fleet that are ready; if none is, all of them."""
+    not_ready = f"{of('presenced_ready')}{offset} == 0"
+    return (
+        f"({merged(f'{expression} unless on (job, instance) {not_ready}')} or {merged(expression)})"
+    )
 
 
 def merged_client(expression: str) -> str:
@@ -37,8 +46,17 @@ def seen(metric: str, labels: str, *, times: int = 1, more: str = "") -> str:
     return f"{by_labels} and sum by ({labels}) (increase({metric}{{{more}{CHOSEN}}}[$__range])) > 0"
 
 
-def _clients(states: str) -> str:
-    return f"sum({merged(f'sum without (state) (iot_clients{{{states},{CHOSEN}}})')})"
+def share_online(offset: str = "") -> str:
+    """Return the share online of those with known presence; `offset` is one of PromQL."""
+
+    def clients(states: str) -> str:
+        counted = f"sum without (state) (iot_clients{{{states},{CHOSEN}}}{offset})"
+        return f"sum({current(counted, offset)})"
+
+    return f"{clients(ONLINE)} / {clients(KNOWN)}"
 
 
-SHARE_ONLINE = f"{_clients(ONLINE)} / {_clients(KNOWN)}"
+def readiness() -> str:
+    """Return 1 for each daemon that is ready and 0 for one that is not, or does not answer."""
+    down = f'up{{job=~"presenced.*",{CHOSEN}}} == 0'
+    return f"{of('presenced_ready')} or 0 * ({down})"

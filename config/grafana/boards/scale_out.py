@@ -5,9 +5,9 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from boards.frame import board, runbook_link
 from boards.parts import GOOD_IF_NONE, lines, number, query, table_of, timeline
-from boards.queries import merged, of, rate, seen
+from boards.queries import CHOSEN, merged, of, rate, seen
 
-_NO_KAFKA = "Another source than Kafka"
+_NO_KAFKA = "No worker answers, or another source than Kafka"
 _OWNED = {"1": ("has an owner", "green"), "0": ("without owner", "red")}
 _OF_TRANSACTIONS = 'cause=~"aborted|fenced|replaced",'
 
@@ -31,21 +31,24 @@ def _now(made: building.Dashboard) -> None:
     owned = merged(of("presenced_partition_owned"))
     worker = of("presenced_partition_owned")
     not_ready = f"{of('presenced_ready')} == 0 and ignoring (partition) {worker}"
+    down = f'up{{job=~"presenced.*",{CHOSEN}}} == 0'
+    # No data without a worker that answers: a green 0 would be wrong.
+    none = f"0 * count({worker})"
     for title, description, expression in (
         (
             "Workers that are not ready",
-            "Workers that are no member of the group, or have a partition that has not caught up.",
-            f"count({not_ready}) or vector(0)",
+            "Workers that do not answer, are not in the group, or have not caught up.",
+            f"count({not_ready} or {down}) or {none}",
         ),
         (
             "Partitions without owner",
             "Partitions that no scraped worker owns: presence of their devices is not observed.",
-            f"count({owned} == 0) or vector(0)",
+            f"count({owned} == 0) or {none}",
         ),
         (
             "Partitions not shown",
             "Partitions whose owner restores their state or catches up.",
-            f"count({owned} == 1 unless {_shown()}) or vector(0)",
+            f"count({owned} == 1 unless {_shown()}) or {none}",
         ),
         (
             "Records behind",
