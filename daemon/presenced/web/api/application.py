@@ -225,9 +225,9 @@ class Api:
         return _respond(request, answer)
 
     async def _get_recent(self, request: web.Request) -> web.Response:
-        limit, before = recent_request(request.query)
+        wanted = recent_request(request.query)
         self._check_shown()
-        return _respond(request, recent_answer(self.activity, self._fleets(), limit, before))
+        return _respond(request, recent_answer(self.activity, self._fleets(), wanted))
 
     async def _get_flapping(self, request: web.Request) -> web.Response:
         check_query(request.query)

@@ -9,9 +9,11 @@ from presenced.presence import State, Transition
 from presenced.presence.counts import StateCounts
 from presenced.recent.activity import RecentActivity
 from presenced.recent.mass_events import Counts, MassEvent
+from presenced.system.shares import percent
 from presenced.system.timestamps import format_utc
 from presenced.web.api import activity_answers as answers
 from presenced.web.api.answer_builder import transition_answer
+from presenced.web.api.parameters import RecentRequest
 
 _MAIN_SHARE = 0.5
 _MIN_EXCESS = 0.2
@@ -19,12 +21,12 @@ _MIN_EXCESS = 0.2
 
 
 def recent_answer(
-    activity: RecentActivity, fleets: Sequence[Fleet], limit: int, before: int | None
+    activity: RecentActivity, fleets: Sequence[Fleet], request: RecentRequest
 ) -> answers.Recent:
     """Return a page of what happened; without fleets there is nothing to show."""
     if not fleets:
         return answers.Recent(entries=[], next_before=None)
-    entries, following = activity.page(limit, before)
+    entries, following = activity.page(request.limit, request.before, request.kind)
     shown: list[answers.RecentTransition | answers.MassEvent] = [
         _transition(entry.what)
         if isinstance(entry.what, Transition)
@@ -49,15 +51,25 @@ def _mass_event(event: MassEvent, fleets: Sequence[Fleet]) -> answers.MassEvent:
         thing_types=counts.thing_types,
         thing_groups=counts.thing_groups,
         text=_text(event, counts, fleets),
-        clients=list(event.clients),
+        clients=[_member(client_id, fleets) for client_id in event.clients],
+    )
+
+
+def _member(client_id: str, fleets: Sequence[Fleet]) -> answers.MassEventClient:
+    found = (fleet.presence.clients.get(client_id) for fleet in fleets)
+    client = next((client for client in found if client is not None), None)
+    return answers.MassEventClient(
+        client_id=client_id,
+        state=None if client is None else client.state,
+        reason=None if client is None else client.reason,
     )
 
 
 def _text(event: MassEvent, counts: Counts, fleets: Sequence[Fleet]) -> str:
-    parts = [f"{event.count:,} devices {event.state} within {_length(event.last - event.first)}"]
+    parts = [f"{event.count:,} clients {event.state} within {_length(event.last - event.first)}"]
     reason, number = max(event.reasons.items(), key=lambda item: item[1], default=("", 0))
     if reason and number >= _MAIN_SHARE * event.count:
-        share = "" if number == event.count else f"{number / event.count:.0%} ".replace("%", " %")
+        share = "" if number == event.count else f"{percent(number / event.count)} "
         parts.append(f"{share}{reason}")
     if (where := _where(event, counts, fleets)) is not None:
         parts.append(where)
@@ -83,7 +95,7 @@ def _where(event: MassEvent, counts: Counts, fleets: Sequence[Fleet]) -> str | N
         if number >= _MAIN_SHARE * event.count
     ]
     excess, number, name = max(found, default=(0.0, 0, ""))
-    return f"{100 * number / event.count:.0f} % in {name}" if excess >= _MIN_EXCESS else None
+    return f"{percent(number / event.count)} in {name}" if excess >= _MIN_EXCESS else None
 
 
 def _size(counts: Sequence[StateCounts], name: str) -> int:

@@ -71,14 +71,14 @@ function showCompany({ state, thing_groups: groups, thing_type: type }, offline)
   $("company").hidden = !others.length && !isAlone;
   fill($("company"), ...(others.length
     ? ["Not alone: ", ...others.flatMap(company), "."]
-    : ["Alone: no other device in its groups or of its type is offline."]));
+    : ["Alone: no other thing in its groups or of its type is offline."]));
 }
 
 function company([kind, { name: of, offline, of: all }], at) {
   const query = new URLSearchParams({ state: "offline", [kind]: of, sort: "-since" });
   const link = el("a", { href: `#/?${query}` }, ...breakable(visible(of, 80)));
   const what = kind === "thing_type" ? "of type " : "in ";
-  return [at ? "; " : "", `${count(offline)} of ${count(all)} devices ${what}`, link, ` are offline (${percent(offline / all)})`];
+  return [at ? "; " : "", `${count(offline)} of ${count(all)} things ${what}`, link, ` are offline (${percent(offline / all)})`];
 }
 
 function showFacts(story) {

@@ -46,9 +46,9 @@ function compared(when, share, before) {
 function changeOf(share, before) {
   if (share === null || before === null) return "";
   const points = 100 * (share - before);
-  if (Math.abs(points) < 0.05) return el("span", { class: "quiet" }, " unchanged");
+  if (points === 0) return el("span", { class: "quiet" }, " unchanged");
   const [direction, arrow] = points < 0 ? ["worse", "▼"] : ["better", "▲"];
-  const size = Math.abs(points).toFixed(1);
+  const size = Math.abs(points) < 0.05 ? "<\u00a00.1" : Math.abs(points).toFixed(1);
   return el("span", { class: direction }, ` ${arrow} ${size} `, el("span", { class: "unit" }, "points"));
 }
 
@@ -91,7 +91,7 @@ function showBreakdown({ by_reason: reasons, by_thing_type: types, by_thing_grou
     return el("section", {},
       el("h2", {}, title),
       el("ul", { class: "bars" }, ...bars),
-      more > 0 ? el("p", { class: "quiet" }, `${count(more)} more with fewer.`) : "");
+      more > 0 ? el("p", { class: "quiet" }, `${count(more)} more.`) : "");
   }));
 }
 

@@ -115,13 +115,16 @@ const day = (time) => new Date(time).toISOString().slice(0, 10);
 const PERCENT = "\u00a0%"; // no line breaks between a number and its unit
 
 /** Words of the daemon about numbers. */
-export const numbersIn = (text) => visible(text).replaceAll(" %", PERCENT);
+export const numbersIn = (text) =>
+  visible(text).replaceAll(" %", PERCENT).replace(/([<>]) (?=\d)/g, "$1\u00a0");
 
-/** A share of 1 in percent; 100 % only if it is all, 0 % only if it is nothing. */
+/** A share from 0 to 1 in percent, by the rule of `percent` in presenced/system/shares.py. */
 export function percent(share) {
-  if (share === 0 || share === 1) return `${100 * share}${PERCENT}`;
-  const rounded = (100 * share).toFixed(share > 0.99 || share < 0.01 ? 2 : 1);
-  return `${{ "100.00": "> 99.99", "0.00": "< 0.01" }[rounded] ?? rounded}${PERCENT}`;
+  const isWhole = share === 0 || share === 1;
+  const digits = !isWhole && (share < 0.01 || share > 0.99) ? 100 : 10;
+  const rounded = Math.round(100 * digits * share) / digits;
+  const text = isWhole ? rounded : { 0: "<\u00a00.01", 100: ">\u00a099.99" }[rounded] ?? rounded;
+  return `${text}${PERCENT}`;
 }
 
 /** The hour and minute. */
