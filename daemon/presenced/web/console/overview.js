@@ -3,7 +3,7 @@
 import { TrendChart } from "./chart.js";
 import { inWords, reason } from "./reasons.js";
 import {
-  $, badge, breakable, count, el, fill, now, numbersIn, percent, visible,
+  $, badge, breakable, count, el, fill, now, percent, prose, visible,
 } from "./text.js";
 
 const STATES = ["online", "pending", "offline", "unknown"];
@@ -12,7 +12,7 @@ const BARS = 4;
 /** Shows the overview of the fleet. */
 export class Overview {
   constructor() {
-    this.chart = new TrendChart($("trend"), $("trend-at"));
+    this.chart = new TrendChart();
   }
 
   show({ fleet, offline }) {
@@ -55,7 +55,7 @@ function changeOf(share, before) {
 function showStandout({ standout }, clients) {
   $("standout").dataset.level = standout ? "loud" : "quiet";
   if (standout) {
-    const link = el("a", { href: addressOf(standout.kind, standout.name) }, numbersIn(standout.text));
+    const link = el("a", { href: addressOf(standout.kind, standout.name) }, ...prose(standout.text));
     fill($("standout"), link);
   } else {
     fill($("standout"), clients.offline ? "Nothing stands out: no group, type or reason has far more offline than the others." : none(clients));

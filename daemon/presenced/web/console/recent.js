@@ -1,9 +1,9 @@
 // What happened recently: mass events, which open, and single transitions.
 
 import { ask } from "./api.js";
-import { inBoth, reason } from "./reasons.js";
+import { reason } from "./reasons.js";
 import {
-  $, badge, breakable, clock, count, dated, el, fill, link, mark, moment, now, numbersIn, plural,
+  $, badge, breakable, clock, count, dated, el, fill, link, mark, moment, now, plural, prose,
   visible,
 } from "./text.js";
 
@@ -118,15 +118,15 @@ function massEvent(entry) {
     const parts = Object.entries(byName).filter(([, each]) => each).sort(([, a], [, b]) => b - a);
     if (!parts.length) return "";
     return el("div", {}, el("dt", {}, title), el("dd", {}, ...parts.flatMap(([name, each], at) =>
-      [at ? ", " : "", ...words(name), ` ${count(each)}`])));
+      [at ? ", " : "", ...words(name), `\u00a0${count(each)}`])));
   };
   const named = (name) => breakable(visible(name, 80) || "none");
   return el("li", { class: "mass" },
     el("details", { "data-key": key },
-      el("summary", { "data-key": key }, moment(last), " ", mark(state), " ", el("b", {}, numbersIn(text))),
+      el("summary", { "data-key": key }, moment(last), " ", mark(state), " ", el("b", {}, ...prose(text))),
       el("dl", {},
         el("div", {}, el("dt", {}, "When"), el("dd", {}, `${dated(first)} to ${clock(last)}`)),
-        counts("Reasons", state === "offline" ? reasons : {}, (name) => breakable(visible(inBoth(name), 80))),
+        counts("Reasons", state === "offline" ? reasons : {}, (name) => [reason(name)]),
         counts("Types", types, named),
         counts("Groups", groups, named)),
       el("p", { class: "quiet" }, number > clients.length ? `The first ${count(clients.length)} of ${plural(number, "client")}, as they are now:` : `${plural(number, "client")}, as they are now:`),
