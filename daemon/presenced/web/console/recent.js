@@ -83,6 +83,7 @@ export class RecentList {
     this.live = [];
     this.mass = [];
     fill(this.at);
+    $("recent-note").hidden = true;
   }
 }
 
