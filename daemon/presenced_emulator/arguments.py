@@ -21,6 +21,7 @@ from presenced.commands.arguments import (
 )
 from presenced.commands.output import CommandError
 from presenced.settings.values import DEMO_LISTEN, parse_listen
+from presenced_emulator.devices import Incident
 
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s?%")
 
@@ -83,6 +84,12 @@ def add_simulate(commands: Any) -> None:
     option("--storm-share", "PERCENT", text, _share, 0.5)
     text = "how long a storm keeps devices offline (default 30s)"
     option("--outage", "TIME", text, duration, 30.0)
+    text = (
+        "what happens at half of the duration, and lasts: a hall loses its connections, two devices"
+        " use one client ID, or a device is refused; may be repeated"
+    )
+    names = [str(incident) for incident in Incident]
+    parser.add_argument("--incident", action="append", choices=names, default=[], help=text)
     option(
         "--reorder",
         "PERCENT",

@@ -20,7 +20,7 @@ from amqtt.mqtt.subscribe import SubscribePacket
 
 from presenced_emulator.devices import OFFLINE, ONLINE, Ending, status_topic
 from presenced_emulator.events import EventMessage
-from presenced_emulator.fleet import Connect, Disconnect, FleetLife, Remove
+from presenced_emulator.fleet import Connect, Disconnect, FleetLife, Refuse, Remove
 
 KEEP_ALIVE = 6
 RETRY_AFTER = 1.0
@@ -259,6 +259,8 @@ async def run_fleet(
                 if isinstance(step, EventMessage):
                     publish(step)
                     continue
+                if isinstance(step, Refuse):
+                    continue  # the broker of the demo refuses no device
                 if step.client_id not in clients:
                     client = clients[step.client_id] = DeviceClient(
                         step.client_id, server, reports_status=reports_status

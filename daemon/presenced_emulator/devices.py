@@ -1,4 +1,4 @@
-"""The simulated devices: their kinds and names, and how their connections last and end.
+"""The simulated devices: kinds and names, how connections last and end, and what goes wrong.
 
 Pure: the same seed gives the same behaviour.
 """
@@ -6,7 +6,7 @@ Pure: the same seed gives the same behaviour.
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from presenced_emulator.lifecycle import DisconnectReason
@@ -40,6 +40,17 @@ class Ending(Enum):
     def __init__(self, reason: DisconnectReason, shortest: float, longest: float) -> None:
         self.reason = reason
         self.away = (shortest, longest)
+
+
+class Incident(StrEnum):
+    """What happens to some devices at half of the duration, and lasts until its end."""
+
+    DARK_HALL = "dark-hall"
+    """The devices of a hall lose their connections within 20 s."""
+    SHARED_CLIENT_ID = "shared-client-id"
+    """Two devices with one client ID take the connection from each other every 1 to 3 s."""
+    REFUSED_DEVICE = "refused-device"
+    """A device is cut off, as when its certificate is revoked, and refused every 5 to 10 s."""
 
 
 @dataclass(frozen=True, slots=True)

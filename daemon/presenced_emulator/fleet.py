@@ -19,6 +19,7 @@ from presenced_emulator.devices import (
     KINDS,
     MEAN_DURATION,
     Ending,
+    Incident,
     PlannedConnection,
     client_ids,
     kind_of,
@@ -32,6 +33,8 @@ FIRST_CONNECTS_PER_SECOND = 50
 CHANGE_EVERY = 1.5
 RECOVERY = 5.0
 """After a storm, devices come back within this time in seconds."""
+DARKENING, FIGHT_EVERY, RETRY_EVERY = 20.0, (1.0, 3.0), (5.0, 10.0)
+"""In an incident: seconds until a whole hall is dark, between two takeovers, between attempts."""
 
 # A connect, what the device subscribes to, and the disconnect.
 _MESSAGES_PER_CONNECTION = 3
@@ -58,6 +61,7 @@ class FleetPlan:
     storms: int = 0
     storm_share: float = 0.5
     outage: float = 30.0
+    incidents: frozenset[Incident] = frozenset()
     changes: bool = False
     silence: float = 0.0
     calm: bool = False
@@ -117,13 +121,19 @@ class Disconnect(NamedTuple):
     ending: Ending
 
 
+class Refuse(NamedTuple):
+    """A device tries to connect and is not authorized to."""
+
+    client_id: str
+
+
 class Remove(NamedTuple):
     """A device that is not connected is removed for good."""
 
     client_id: str
 
 
-Step = EventMessage | Connect | Disconnect | Remove
+Step = EventMessage | Connect | Disconnect | Refuse | Remove
 """What happens at one moment; a message reports a change of the registry."""
 
 
@@ -145,7 +155,8 @@ class FleetLife:
         self._plan = plan
         self._pace = plan.pace
         self._provisioner = Provisioner(registry, plan.random("upkeep"), plan.devices, plan.kinds)
-        self._storms = plan.random("storms")
+        self._storms, self._incidents = plan.random("storms"), plan.random("incidents")
+        self._struck: set[str] = set()
         self._first_end = plan.first_connect(plan.devices) if plan.calm else 0.0
         self._devices: dict[str, _Device] = {}
         self._now = 0.0
@@ -154,6 +165,8 @@ class FleetLife:
         self._schedule(0.0, self._begin)
         for moment in plan.storm_times:
             self._schedule(moment, self._storm)
+        for incident in sorted(plan.incidents):
+            self._schedule(plan.duration / 2, partial(self._begin_incident, incident))
 
     @property
     def next_at(self) -> float | None:
@@ -187,7 +200,7 @@ class FleetLife:
 
     def _connect(self, device: _Device, at: float) -> Iterator[Step]:
         if device.client_id not in self._devices:
-            return  # removed while it was away
+            return  # removed while it was away, or kept away by an incident
         device.online = True
         device.connections += 1
         yield Connect(device.client_id)
@@ -220,6 +233,44 @@ class FleetLife:
             if device.online and self._storms.random() < self._plan.storm_share:
                 away = self._plan.outage + self._storms.uniform(0.0, RECOVERY)
                 yield from self._disconnect(device, Ending.VANISH, at, away)
+
+    def _begin_incident(self, incident: Incident, at: float) -> Iterator[Step]:
+        if incident is Incident.DARK_HALL:
+            return self._darken(at)
+        # Devices of their own, unless there are too few.
+        taken = set(self._provisioner.largest_hall()) | self._struck
+        devices = self._provisioner.devices
+        client_id = self._incidents.choice([d for d in devices if d not in taken] or devices)
+        self._struck.add(client_id)
+        act = self._fight if incident is Incident.SHARED_CLIENT_ID else self._refuse
+        return act(client_id, at)
+
+    def _darken(self, at: float) -> Iterator[Step]:
+        """Cut off the devices of a hall, each once."""
+        for client_id in self._provisioner.largest_hall():
+            moment = at + self._incidents.uniform(0.0, DARKENING)
+            self._schedule(moment, partial(self._cut_off, client_id))
+        yield from ()
+
+    def _fight(self, client_id: str, at: float) -> Iterator[Step]:
+        """Connect a device once more, again and again."""
+        device = self._devices.get(client_id)
+        if device is not None:
+            yield from self._connect(device, at)
+            pause = self._incidents.uniform(*FIGHT_EVERY)
+            self._schedule(at + pause, partial(self._fight, client_id))
+
+    def _refuse(self, client_id: str, at: float) -> Iterator[Step]:
+        """Cut a device off, and let it try to connect again and again."""
+        yield from self._cut_off(client_id, at)
+        yield Refuse(client_id)
+        pause = self._incidents.uniform(*RETRY_EVERY)
+        self._schedule(at + pause, partial(self._refuse, client_id))
+
+    def _cut_off(self, client_id: str, at: float) -> Iterator[Step]:
+        device = self._devices.pop(client_id, None)
+        if device is not None and device.online:
+            yield from self._disconnect(device, Ending.VANISH, at, 0.0)
 
     def _change(self, at: float) -> Iterator[Step]:
         online = {each.client_id for each in self._devices.values() if each.online}

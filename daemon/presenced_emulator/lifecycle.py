@@ -89,6 +89,16 @@ class ConnectionLedger:
         }
         return self._message(connection, "presence/disconnected", now, extra)
 
+    def connect_failed(self, connection: Connection, now: float) -> EventMessage:
+        """Return the message of a refused connect, in a session of its own."""
+        session = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        extra = {
+            "connectFailureReason": "AUTHORIZATION_FAILED",
+            "ipAddress": connection.ip_address,
+            "sessionIdentifier": session,
+        }
+        return self._message(connection, "presence/connect_failed", now, extra)
+
     def subscription(
         self, connection: Connection, verb: str, topic_filter: str, now: float
     ) -> EventMessage:

@@ -99,6 +99,12 @@ class Provisioner:
             self._installed.append(client_id)
         return messages
 
+    def largest_hall(self) -> list[str]:
+        """Return the devices of the hall that has the most of them."""
+        members = (set(self._registry.members_of(hall)) for hall in self._halls)
+        halls = ([each for each in self.devices if thing_name(each) in hall] for hall in members)
+        return max(halls, key=len)
+
     def change(self, now: float, online: Collection[str]) -> FleetChange:
         """Make the next change: kinds of change take turns, the device or hall is random.
 

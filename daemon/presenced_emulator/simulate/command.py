@@ -17,6 +17,7 @@ from presenced.system.loop import in_thread, race, stop_signals
 from presenced.system.progress import show_progress
 from presenced.system.timestamps import format_utc
 from presenced_emulator.delivery import DeliveryModel
+from presenced_emulator.devices import Incident
 from presenced_emulator.fleet import FleetPlan
 from presenced_emulator.simulate.publisher import Publisher
 from presenced_emulator.simulate.simulation import Simulation, summary, truth_lines
@@ -85,6 +86,7 @@ def _plan(options: argparse.Namespace) -> FleetPlan:
         storms=options.storms,
         storm_share=options.storm_share,
         outage=options.outage,
+        incidents=frozenset(map(Incident, options.incident)),
         delivery=DeliveryModel(
             late_rate=options.reorder,
             taken_over_late_rate=usual.taken_over_late_rate if options.reorder else 0.0,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from presenced_emulator.connections import ConnectionTable
 from presenced_emulator.events import EventMessage
-from presenced_emulator.fleet import Connect, Disconnect, FleetLife, FleetPlan, Step
+from presenced_emulator.fleet import Connect, Disconnect, FleetLife, FleetPlan, Refuse, Step
 from presenced_emulator.lifecycle import Connection, ConnectionLedger, DisconnectReason
 from presenced_emulator.registry import Registry
 
@@ -96,6 +96,10 @@ class Simulation:
             self.truth[step.client_id] = ClientTruth(connection, at, reason)
             self.connections.close(connection, reason, self._start + at)
             yield self._ledger.disconnected(connection, reason, self._start + at)
+
+        elif isinstance(step, Refuse):
+            last = self.truth[step.client_id].connection
+            yield self._ledger.connect_failed(last, self._start + at)
 
     def _connect(self, client_id: str, at: float) -> Iterator[EventMessage]:
         before = self.truth.get(client_id)

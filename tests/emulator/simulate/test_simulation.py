@@ -17,6 +17,7 @@ from presenced.system import log
 from presenced_emulator.aws.account import EmulatedAccount
 from presenced_emulator.aws.index import FleetIndex
 from presenced_emulator.delivery import DeliveryModel
+from presenced_emulator.devices import Incident
 from presenced_emulator.fleet import FleetPlan
 from presenced_emulator.simulate.simulation import (
     ScheduledMessage,
@@ -83,6 +84,7 @@ plans = st.builds(
     storms=st.integers(0, 3),
     storm_share=shares,
     outage=st.sampled_from([0.5, 10.0]),
+    incidents=st.frozensets(st.sampled_from(Incident)),
     delivery=st.builds(
         DeliveryModel,
         late_rate=shares,
@@ -164,6 +166,45 @@ def test_a_storm_is_the_end_of_a_stay_and_not_one_more() -> None:
     times = [message.at for message in messages if "/disconnected/" in message.topic]
     others = [at for at in times if at not in plan.storm_times]
     assert 0 < len(others) < 1.2 * 20 * 400 / 30, "devices stay for 30 s on average"
+
+
+def test_a_dark_hall_stays_dark_and_the_others_do_not() -> None:
+    simulation, _ = simulated(
+        devices=100, duration=200.0, rate=0.1, incidents={Incident.DARK_HALL}, delivery=IN_ORDER
+    )
+    halls = {
+        hall: {truth.get(name) for name in simulation.registry.members_of(hall)}
+        for truth in [true(simulation)]
+        for hall in simulation.registry.groups
+        if hall.startswith("hall-")
+    }
+    dark = [hall for hall, states in halls.items() if "online" not in states]
+    assert len(dark) == 1
+    members = simulation.registry.members_of(dark[0])
+    lost = [simulation.truth[name] for name in members if name in simulation.truth]
+    assert len(lost) > 100 / len(halls)
+    # A few were away before.
+    assert sum(each.reason == "CONNECTION_LOST" for each in lost) > len(lost) / 2
+
+
+def test_two_devices_with_one_client_id_take_the_connection_from_each_other() -> None:
+    messages = simulated(
+        devices=10, takeovers=0.0, incidents={Incident.SHARED_CLIENT_ID}, delivery=IN_ORDER
+    )[1]
+    taken_over = [each for each in messages if b"DUPLICATE_CLIENTID" in each.payload]
+    assert len({each.topic for each in taken_over}) == 1
+    assert min(each.at for each in taken_over) >= 60
+    assert len(taken_over) > 60 / 3 - 1
+
+
+def test_a_refused_device_tries_again_and_again() -> None:
+    simulation, messages = simulated(
+        devices=10, incidents={Incident.REFUSED_DEVICE}, delivery=IN_ORDER
+    )
+    failed = [each for each in messages if "/connect_failed/" in each.topic]
+    (client_id,) = {json.loads(each.payload)["clientId"] for each in failed}
+    assert len(failed) > 60 / 10 - 1
+    assert true(simulation)[client_id] == "offline"
 
 
 def test_shares_of_endings() -> None:

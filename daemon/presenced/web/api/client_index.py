@@ -10,7 +10,7 @@ page.
 import asyncio
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -56,6 +56,7 @@ class ClientIndex:
     of client IDs is read from the index of all of them if it is complete before `max_scanned`
     clients were left out. From its own index, a page is cut when `max_walked` clients were left
     out. Changes are applied to these indexes before each page and every `settle_interval` seconds.
+    The client IDs are copied `copied` at a time: all of a million would hold up the event loop.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class ClientIndex:
         max_scanned: int = 5000,
         max_walked: int = 2500,
         settle_interval: float = 0.25,
+        copied: int = 50_000,
     ) -> None:
         self._fleet = fleet
         self._clients = fleet.presence.clients
@@ -78,10 +80,14 @@ class ClientIndex:
         self._max_scanned = max_scanned
         self._max_walked = max_walked
         self._settle_interval = settle_interval
+        self._copied = copied
         self._all: SortedIndex | None = None
         self._indexes: dict[_IndexKey, SortedIndex] = {}
+        self._dropped: list[SortedIndex] = []
         self._builds: dict[SortedIndex, asyncio.Task[None]] = {}
         self._filling_all = asyncio.Lock()
+        self._filled = 0
+        self._unfilled: Iterator[str] | None = None
         self._building = asyncio.Lock()
         self._settling = asyncio.Lock()
         self._changed: set[str] | None = None
@@ -103,12 +109,14 @@ class ClientIndex:
         """Remove a forgotten client."""
         if self._all is not None:
             self._all.keys.discard(client.client_id)
+            self._filled, self._unfilled = max(0, self._filled - 1), None
         self.changed(client)
 
     def use_pattern(self, pattern: re.Pattern[str] | None) -> None:
         """Replace the pattern of the classes."""
         self._pattern = pattern
-        self._indexes.clear()
+        for key in list(self._indexes):
+            self._drop(key)
 
     def close(self) -> None:
         """Cancel all background work, discard all indexes and refuse to make new ones."""
@@ -139,9 +147,13 @@ class ClientIndex:
             if indexed.is_range or not page.cut:
                 return page
         index = await self._index(indexed, by_since=by_since)
-        await self._settle()
-        # Not with the current predicate: the pattern may have changed since the index was built.
-        return await self._scan(index, index.selects, request, limit)
+        index.readers += 1
+        try:
+            await self._settle()
+            # Not with the current predicate: the pattern may have changed since it was built.
+            return await self._scan(index, index.selects, request, limit)
+        finally:
+            index.readers -= 1
 
     async def _scan(
         self, index: SortedIndex, indexed: Predicate, request: PageRequest, most: float
@@ -186,13 +198,33 @@ class ClientIndex:
             while (index := self._all) is None or index.pending is not None:
                 self._check_open()
                 index = self._all = SortedIndex(self._clients, lambda _: True)
-                client_ids = iter(list(self._clients))
-                async with self._scheduler.turn() as turn:
-                    while chunk := list(islice(client_ids, self._step)):
-                        index.fill(chunk)
-                        await turn.yield_if_due()
+                await self._fill_all(index)
                 index.pending = None
             return index
+
+    async def _fill_all(self, index: SortedIndex) -> None:
+        """Fill the index of all clients, in the order in which they became known.
+
+        Clients that are removed meanwhile move those behind them forward: `removed` steps back, so
+        that none is left out. Those that are repeated are in the index already.
+        """
+        self._filled, self._unfilled = 0, None
+        async with self._scheduler.turn() as turn:
+            while client_ids := self._copy():
+                self._filled += len(client_ids)
+                while client_ids:
+                    index.fill(client_ids[-self._step :])
+                    del client_ids[-self._step :]
+                    await turn.yield_if_due()
+
+    def _copy(self) -> list[str]:
+        while True:
+            if self._unfilled is None:
+                self._unfilled = islice(self._clients, self._filled, None)
+            try:
+                return list(islice(self._unfilled, self._copied))
+            except RuntimeError:  # a client was added
+                self._unfilled = None
 
     async def _index(self, indexed: Selection, *, by_since: bool) -> SortedIndex:
         while True:
@@ -247,7 +279,7 @@ class ClientIndex:
                 index.pending = None
             complete = [key for key, each in self._indexes.items() if each.pending is None]
             if len(complete) > _MAX_INDEXES:
-                del self._indexes[min(complete, key=lambda key: self._indexes[key].used_at)]
+                self._drop(min(complete, key=lambda key: self._indexes[key].used_at))
         finally:
             del self._builds[index]
             if index.pending is not None and self._indexes.get(key) is index:
@@ -279,19 +311,36 @@ class ClientIndex:
 
     async def _keep_up(self) -> None:
         try:
-            while self._indexes:
+            while self._indexes or self._dropped:
                 await asyncio.sleep(self._settle_interval)
                 await self._settle()
+                await self._free()
                 oldest = self._clock() - _UNUSED_AFTER
                 for key, index in list(self._indexes.items()):
                     is_outdated = key != self._key(key.selection, by_since=key.by_since)
                     if index.pending is None and (index.used_at < oldest or is_outdated):
-                        del self._indexes[key]
+                        self._drop(key)
         finally:
             # Without upkeep an index would become outdated.
             self._indexes.clear()
+            self._dropped.clear()
             self._changed = None
             self._upkeep = None
+
+    def _drop(self, key: _IndexKey) -> None:
+        self._dropped.append(self._indexes.pop(key))
+
+    async def _free(self) -> None:
+        """Free the memory of dropped indexes that no page is being read from.
+
+        All of 100,000 keys at once would hold up the event loop for 30 ms.
+        """
+        unread = [each for each in self._dropped if not each.readers and each not in self._builds]
+        self._dropped = [each for each in self._dropped if each not in unread]
+        async with self._scheduler.turn() as turn:
+            for index in unread:
+                while index.shrink():
+                    await turn.yield_if_due()
 
 
 def _pop(client_ids: set[str], limit: int) -> Sequence[str]:

@@ -15,6 +15,7 @@ class SortedIndex:
 
     `fill` it, then call `consider` for each client that changes. `pending` is None once the index
     is complete; until then it collects the IDs of clients that change while the index is filled.
+    `readers` counts the pages that are being read from it.
     """
 
     def __init__(
@@ -22,6 +23,7 @@ class SortedIndex:
     ) -> None:
         self.keys: SortedKeys[Any] = SortedKeys()
         self.pending: set[str] | None = set()
+        self.readers = 0
         self.used_at = 0.0
         self.selects = selects
         self._clients = clients
@@ -60,6 +62,12 @@ class SortedIndex:
             if client is not None and self._key(client) == key and selects(client):
                 selected.append((key, client))
         return selected
+
+    def shrink(self) -> bool:
+        """Free some of the memory, in an index that is not used any more; False if none is left."""
+        if self._times:
+            self._times.pop()
+        return self.keys.shrink() or bool(self._times)
 
     def _place(self, client_id: str, key: Any) -> None:
         if key is None:

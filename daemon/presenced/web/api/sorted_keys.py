@@ -52,6 +52,13 @@ class SortedKeys(Generic[K]):
             self._length -= 1
             self._replace(index, block[:place] + block[place + 1 :])
 
+    def shrink(self) -> bool:
+        """Remove some of the last keys; False if none is left."""
+        if self._blocks:
+            self._length -= len(self._blocks.pop())
+            self._lasts.pop()
+        return bool(self._blocks)
+
     def next(
         self, start: K | None, limit: int, *, descending: bool = False, inclusive: bool = False
     ) -> list[K]:
