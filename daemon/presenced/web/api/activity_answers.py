@@ -116,7 +116,7 @@ class RecentTransition(Transition, tag_field="kind", tag="transition"):
     """A transition of the last hours."""
 
 
-class MassEventClient(Answer):
+class MassEventClient(Answer, gc=False):
     """A client of a mass event, as it is now."""
 
     client_id: str

@@ -9,6 +9,7 @@ from presenced.presence import State, Transition
 from presenced.presence.counts import StateCounts
 from presenced.recent.activity import RecentActivity
 from presenced.recent.mass_events import Counts, MassEvent
+from presenced.system.loop import TimeSlice
 from presenced.system.shares import percent
 from presenced.system.timestamps import format_utc
 from presenced.web.api import activity_answers as answers
@@ -20,19 +21,21 @@ _MIN_EXCESS = 0.2
 """By how much the share of a group in a mass event must exceed its share of the fleet."""
 
 
-def recent_answer(
-    activity: RecentActivity, fleets: Sequence[Fleet], request: RecentRequest
+async def recent_answer(
+    activity: RecentActivity, fleets: Sequence[Fleet], request: RecentRequest, turn: TimeSlice
 ) -> answers.Recent:
-    """Return a page of what happened; without fleets there is nothing to show."""
+    """Return a page of what happened, made in slices; without fleets there is nothing to show."""
     if not fleets:
         return answers.Recent(entries=[], next_before=None)
     entries, following = activity.page(request.limit, request.before, request.kind)
-    shown: list[answers.RecentTransition | answers.MassEvent] = [
-        _transition(entry.what)
-        if isinstance(entry.what, Transition)
-        else _mass_event(entry.what, fleets)
-        for entry in entries
-    ]
+    shown: list[answers.RecentTransition | answers.MassEvent] = []
+    for entry in entries:
+        shown.append(
+            _transition(entry.what)
+            if isinstance(entry.what, Transition)
+            else _mass_event(entry.what, fleets)
+        )
+        await turn.yield_if_due()
     return answers.Recent(entries=shown, next_before=following)
 
 
