@@ -8,6 +8,7 @@ import {
 } from "./text.js";
 
 const PAGE = 50, TYPING = 250; // clients, milliseconds
+const WHOLE = 12; // characters of a name that are not broken in a column
 const MAX_REQUESTS = 5; // until the user is asked to go on: each searches a part of the fleet
 
 /** The list of clients with its filters. */
@@ -110,7 +111,7 @@ function rows(client) {
     el("td", {}, badge(client.state), client.verified ? "" : " ", client.verified ? "" : unverified()),
     el("td", { class: "time" }, client.since === null ? "" : since(client.since)),
     el("td", { class: "wide why" }, why),
-    el("td", { class: "widest" }, ...breakable(visible(client.thing_type, 64))),
-    el("td", { class: "widest" }, ...listed(client.thing_groups, 48)));
+    el("td", { class: "widest" }, ...breakable(visible(client.thing_type, 64), WHOLE)),
+    el("td", { class: "widest" }, ...listed(client.thing_groups, 48, WHOLE)));
   return why ? [row, el("tr", { class: "narrow" }, el("td", { colspan: 3 }, why.cloneNode(true)))] : [row];
 }

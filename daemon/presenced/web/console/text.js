@@ -77,12 +77,12 @@ export const code = (text, limit = 64) =>
   el("span", { class: "code" }, ...breakable(visible(text, limit), 28));
 
 /** Names as a list, as many as fit into `limit` characters, and how many more there are. */
-export function listed(names, limit) {
+export function listed(names, limit, whole) {
   let room = limit;
   const fits = names.filter((each) => (room -= each.length + 2) > -2);
   const shown = fits.length ? fits : names.slice(0, 1);
   const more = names.length - shown.length;
-  const parts = shown.flatMap((each, at) => [at ? ", " : "", ...breakable(visible(each, limit))]);
+  const parts = shown.flatMap((each, at) => [at ? ", " : "", ...breakable(visible(each, limit), whole)]);
   return more ? [...parts, ` and ${count(more)} more`] : parts;
 }
 
