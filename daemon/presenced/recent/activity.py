@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from presenced.fleet import Fleet
 from presenced.presence import ClientChange, State, Transition
-from presenced.recent.mass_events import MIN_COUNT, Ancestors, MassEvent, MassEvents
+from presenced.recent.mass_events import SLOT, Ancestors, MassEvent, MassEvents
 from presenced.recent.transitions import RecentTransitions
-from presenced.recent.trend import Trend, TrendMinute
+from presenced.recent.trend import MINUTE, Trend, TrendMinute
 
 _SAVE_EVERY = 5.0
 
@@ -87,9 +87,12 @@ class RecentActivity:
             if run is not None and (members := grown.pop(state, None)):
                 run.add(members, things)
             if run is None or not run.takes(transition):
-                run = self.mass_events.begin(transition, fleet.inventory.with_ancestors)
+                usual = self.trend.usual(state) * SLOT / MINUTE
+                ancestors = fleet.inventory.with_ancestors
+                run = self.mass_events.begin(transition, usual, ancestors)
             run.add([change], things)
-            self._note_alone(run, transition)
+            if run.number == 0:
+                self._note_alone(run, transition)
         for state, members in grown.items():
             runs[state].add(members, things)
 
@@ -99,12 +102,12 @@ class RecentActivity:
         alone = self._alone[transition.state]
         if run.count == 1:
             alone.clear()
-        if run.count < MIN_COUNT:
-            alone.append(self._number)
-            self.transitions.add(self._number, transition)
-        else:
+        if run.is_mass_event:
             self.transitions.remove(alone)
             self.mass_events.keep(run, self._number)
+        else:
+            alone.append(self._number)
+            self.transitions.add(self._number, transition)
 
     def check(self, now: float, clients: Mapping[State, int], ancestors: Ancestors) -> None:
         """End mass events and add to the trend, as is due at a wall-clock time.

@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
+from statistics import median
 
 import msgspec
 
@@ -117,6 +118,18 @@ class Trend:
     def since(self, at: float) -> Sequence[TrendMinute]:
         """Return the minutes that began at a time or later, oldest first."""
         return self._minutes[bisect_left(self._minutes, at, key=_at) :]
+
+    def usual(self, state: State) -> float:
+        """Return how many transitions to a state a minute has: the median of the last hour.
+
+        0 without a sixth of an hour, which would make what happens after a start usual.
+        """
+        minutes = self._minutes[-MINUTE:]
+        if len(minutes) < MINUTE / 6:
+            return 0.0
+        if state is _OFFLINE:
+            return median(each.to_offline for each in minutes)
+        return median(each.to_online for each in minutes)
 
     def reasons(self, begin: float, end: float) -> Counter[str]:
         """Return for which reasons clients went offline between two times."""
