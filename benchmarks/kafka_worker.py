@@ -21,13 +21,18 @@ _SHOWN = re.compile(rb'^iot_clients\{partition="(\d+)"', re.MULTILINE)
 
 
 class KafkaWorker(Server):
-    """A worker with the defaults of the daemon, but for what `sections` say."""
+    """A worker with the defaults of the daemon, but for what `sections` say; `port` 0 is any."""
 
     def __init__(
-        self, directory: Path, broker: KafkaBroker, name: str = "worker", **sections: Any
+        self,
+        directory: Path,
+        broker: KafkaBroker,
+        name: str = "worker",
+        port: int = 0,
+        **sections: Any,
     ) -> None:
         self.name = name
-        port = free_port()
+        port = port or free_port()
         config = directory / f"{name}.yaml"
         config.write_text(yaml.safe_dump(_configuration(broker, port, **sections)))
         command = [sys.executable, "-m", "presenced", "run", "--config", str(config)]

@@ -1,7 +1,7 @@
 """Draw docs/images/dashboard-*.svg from a simulated fleet with an incident, scraped by Prometheus.
 
 `python docs/draw/draw_dashboards.py` takes four minutes and needs `prometheus` and `mosquitto` on
-the path. The fleet comes over MQTT, so there is no picture of the dashboard Scale-out.
+the path. The fleet comes over MQTT: `draw_scale_out.py` draws the dashboard Scale-out.
 """
 
 import json
@@ -103,10 +103,10 @@ def _running(directory: Path) -> Iterator[None]:
     of_daemon = ["--config", str(directory / "presenced.yaml")]
     duration = ["--duration", f"{SPAN + RATE_INTERVAL + 60}s"]
     commands = (
-        [_path("mosquitto"), "-c", str(directory / "mosquitto.conf")],
+        [program("mosquitto"), "-c", str(directory / "mosquitto.conf")],
         [*presenced, "run", *of_daemon],
         [
-            _path("prometheus"),
+            program("prometheus"),
             f"--config.file={directory / 'prometheus.yml'}",
             f"--storage.tsdb.path={directory / 'data'}",
             f"--web.listen-address={PROMETHEUS}",
@@ -127,8 +127,9 @@ def _running(directory: Path) -> Iterator[None]:
             process.wait(30)
 
 
-def _path(program: str) -> str:
-    return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") or program
+def program(name: str) -> str:
+    """Return the path of a program, also of one for administrators."""
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") or name
 
 
 if __name__ == "__main__":

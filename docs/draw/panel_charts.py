@@ -138,12 +138,15 @@ def timeline(panel: Panel, box: Box, source: Source) -> Iterator[str]:
     found = answers(panel, source)
     meaning = _meaning(panel)
     yield from _legend(box, [(each["text"], colour(each["color"])) for each in meaning.values()])
-    plot = box.inside(8, 4, 6, 34)
+    names = plot = box.inside(8, 4, 6, 34)
     height = plot.height / max(len(found), 1)
+    above = 17  # room for the name
+    if height < 2 * above:  # beside the band, then
+        above, plot = 0, box.inside(32, 4, 6, 34)
     width = plot.width / 60
     for place, (name, series) in enumerate(found):
         top = plot.top + place * height
-        yield text(plot.left, top + 12, name)
+        yield text(names.left, top + 12 - (0 if above else 3), name)
         for value, run in groupby(series.points, key=lambda point: point[1]):
             times = [at for at, _ in run]
             left, right = (
@@ -152,7 +155,7 @@ def timeline(panel: Panel, box: Box, source: Source) -> Iterator[str]:
             )
             left = max(left - width, plot.left)
             ink = colour(meaning[f"{value:g}"]["color"])
-            yield rect(Box(left, top + 17, right - left, height - 22), ink)
+            yield rect(Box(left, top + above, right - left, height - above - 2), ink)
     yield from _times(plot, source)
 
 

@@ -303,7 +303,7 @@ def test_the_commands_of_the_docs(daemon_of: Any, broker_of: Any) -> None:
     with fleet_of(daemon_of, broker_of, **pattern) as (daemon, broker):
         broker.publish([event("plant/camera-0003", "connected", 1)])
         wait_for(lambda: taken(daemon) == 1)
-        assert len(commands()) == 14
+        assert len(commands()) == 15
         for command in commands():
             here = command.replace("localhost:9883", f"127.0.0.1:{daemon.port}")
             done = subprocess.run(here, shell=True, capture_output=True, text=True, check=False)

@@ -300,7 +300,7 @@ def test_the_focus_stays_where_it_is_while_a_list_changes(page: Page, broker: Mo
 WIDTH = "return document.documentElement.scrollWidth"
 OTHER_PAGES = (
     ("#/clients/taken", "#timeline", "Connected"),
-    ("#/recent", "#all-recent", "devices online"),
+    ("#/recent", "#all-recent", "clients online"),
     ("#/flapping", "#flapping-lead", "in the last hour"),
     ("#/daemon", "#totals", "Went online"),
 )

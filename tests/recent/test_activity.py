@@ -18,6 +18,7 @@ from presenced.recent.mass_events import (
     MIN_COUNT,
     SAMPLE,
     MassEvent,
+    more_than_usual,
 )
 from presenced.recent.transitions import MAX_TRANSITIONS
 from registries import link, member, thing
@@ -101,6 +102,37 @@ def test_a_fleet_in_which_it_never_stops_has_a_mass_event_every_five_minutes() -
     for _, what in bench.activity.entries():
         assert isinstance(what, MassEvent)
         assert what.last - what.first <= MAX_LENGTH
+
+
+def test_what_is_usual_in_a_busy_fleet_is_no_mass_event_and_a_burst_in_it_is_one() -> None:
+    """Every 2 s a client goes offline, and every 2 s one comes back."""
+    bench, dark = Observed(), 1800
+    for second in range(0, 2700, 2):
+        if second % 60 == 0:
+            bench.activity.check(second, dict.fromkeys(State, 100), set)
+        bench.let(f"usual-{second}", State.OFFLINE, second)
+        bench.let(f"usual-{second - 20}", State.ONLINE, second)
+        if dark <= second < dark + 20:
+            for number in range(3):
+                bench.let(f"hall-{second}-{number}", State.OFFLINE, second)
+    events = [
+        what
+        for _, what in bench.activity.entries()
+        # Before there were ten minutes of a trend, nothing was known to be usual.
+        if isinstance(what, MassEvent) and what.first > 1000
+    ]
+    (event,) = events
+    assert event.state is State.OFFLINE
+    assert 40 <= event.count <= 60
+    assert dark - 20 <= event.first <= dark + 2
+    assert dark + 16 <= event.last <= dark + 60
+
+
+@given(st.floats(1, 1e6))
+def test_more_than_usual_is_twice_and_in_no_fleet_chance(usual: float) -> None:
+    enough = more_than_usual(usual)
+    assert enough >= 2 * usual
+    assert enough >= usual + 4 * usual**0.5
 
 
 def test_a_mass_event_counts_reasons_types_and_groups_with_their_parents() -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,13 @@ from presenced.presence import State, Transition
 from presenced.recent.trend import MAX_MINUTES, Trend, TrendMinute
 
 START = 1_700_000_040  # a full minute
+
+
+def running_trend() -> Trend:
+    """The trend of a daemon that has been running for a minute."""
+    trend = Trend()
+    trend.sample(START - 1, clients(1))
+    return trend
 
 
 def clients(online: int, offline: int = 0, pending: int = 0) -> Counter[State]:
@@ -20,7 +28,7 @@ def transition(state: State, reason: str | None = None) -> Transition:
 
 
 def test_a_minute_has_the_clients_at_its_beginning_and_the_transitions_before() -> None:
-    trend = Trend()
+    trend = running_trend()
     trend.sample(START + 0.1, clients(5))
     trend.count([transition(State.OFFLINE, "CONNECTION_LOST")])
     trend.count([transition(State.OFFLINE, "anything"), transition(State.ONLINE)])
@@ -38,8 +46,27 @@ def test_a_fleet_without_known_clients_has_no_trend() -> None:
     assert list(trend.since(0)) == []
 
 
+@pytest.mark.parametrize("pause", [0, 50, 5000])
+def test_the_rest_of_the_minute_of_a_start_is_left_out(pause: int) -> None:
+    """Then a few clients have connected, and are not the share of the fleet."""
+    trend = running_trend()
+    trend.sample(START, clients(1000))
+    start = START + 10 + pause
+    for seconds, known in (
+        (0, clients(0)),
+        (2, clients(1, 3)),
+        (5, clients(900)),
+        (70, clients(990)),
+    ):
+        trend.sample(start + seconds, known)
+    assert {each.at: each.online for each in trend.since(0)} == {
+        START: 1000,
+        (start + 70) // 60 * 60: 990,
+    }
+
+
 def test_the_share_of_a_time_is_that_of_the_last_minute_before_it() -> None:
-    trend = Trend()
+    trend = running_trend()
     trend.sample(START, clients(3, 1))
     trend.sample(START + 60, clients(1, 1))
     for seconds, share in ((-1, None), (0, 0.75), (59, 0.75), (60, 0.5), (180, 0.5)):
@@ -49,7 +76,7 @@ def test_the_share_of_a_time_is_that_of_the_last_minute_before_it() -> None:
 
 
 def test_25_hours_are_kept_and_all_that_changed_is_unsaved() -> None:
-    trend = Trend()
+    trend = running_trend()
     trend.unsaved = saved = set()
     kept: set[int] = set()
     for minute in range(MAX_MINUTES + 100):
@@ -64,7 +91,8 @@ def test_25_hours_are_kept_and_all_that_changed_is_unsaved() -> None:
 
 @given(st.lists(st.integers(-400, 400), max_size=40))
 def test_minutes_are_in_order_whatever_the_clock_is_set_to(steps: list[int]) -> None:
-    trend, now = Trend(), START
+    trend, now = running_trend(), START
+    trend.sample(now, clients(1))
     for step in steps:
         now += step
         trend.sample(now, clients(1))

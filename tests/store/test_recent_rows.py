@@ -55,6 +55,12 @@ class Kept:
     def check(self) -> None:
         self.activity.check(self.now, dict.fromkeys(State, 3), set)
 
+    def minute(self) -> None:
+        """Let a minute pass, at whose beginning the clients are counted."""
+        for _ in range(2):
+            self.check()
+            self.now += 60
+
     @property
     def content(self) -> list[Any]:
         """All that is known, with mass events as they are when they are over."""
@@ -142,7 +148,7 @@ def test_an_export_has_what_happened(path: Path) -> None:
     kept.let("alone", State.ONLINE)
     for number in range(10):
         kept.let(f"c-{number}")
-    kept.check()
+    kept.minute()
     kept.restart()
     lines = {line["kind"]: line for line in map(json.loads, export(path))}
     assert lines["recent_transition"]["client_id"] == "alone"
@@ -196,7 +202,7 @@ def kept_and_damaged(path: Path, sql: str) -> Kept:
     kept.let("alone", State.ONLINE)
     for number in range(10):
         kept.let(f"c-{number}")
-    kept.check()
+    kept.minute()
     kept.restart()
     kept.file.close()
     with sqlite3.connect(path) as connection:

@@ -1,6 +1,7 @@
 """The recent activity of a fleet: its transitions, mass events and trend, from one observer."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from heapq import merge
 from itertools import dropwhile, islice
 from operator import itemgetter
@@ -8,11 +9,18 @@ from typing import NamedTuple
 
 from presenced.fleet import Fleet
 from presenced.presence import ClientChange, State, Transition
-from presenced.recent.mass_events import MIN_COUNT, Ancestors, MassEvent, MassEvents
+from presenced.recent.mass_events import SLOT, Ancestors, MassEvent, MassEvents
 from presenced.recent.transitions import RecentTransitions
-from presenced.recent.trend import Trend, TrendMinute
+from presenced.recent.trend import MINUTE, Trend, TrendMinute
 
 _SAVE_EVERY = 5.0
+
+
+class EntryKind(StrEnum):
+    """What an entry is."""
+
+    TRANSITION = "transition"
+    MASS = "mass"
 
 
 class Entry(NamedTuple):
@@ -79,9 +87,12 @@ class RecentActivity:
             if run is not None and (members := grown.pop(state, None)):
                 run.add(members, things)
             if run is None or not run.takes(transition):
-                run = self.mass_events.begin(transition, fleet.inventory.with_ancestors)
+                usual = self.trend.usual(state) * SLOT / MINUTE
+                ancestors = fleet.inventory.with_ancestors
+                run = self.mass_events.begin(transition, usual, ancestors)
             run.add([change], things)
-            self._note_alone(run, transition)
+            if run.number == 0:
+                self._note_alone(run, transition)
         for state, members in grown.items():
             runs[state].add(members, things)
 
@@ -91,12 +102,12 @@ class RecentActivity:
         alone = self._alone[transition.state]
         if run.count == 1:
             alone.clear()
-        if run.count < MIN_COUNT:
-            alone.append(self._number)
-            self.transitions.add(self._number, transition)
-        else:
+        if run.is_mass_event:
             self.transitions.remove(alone)
             self.mass_events.keep(run, self._number)
+        else:
+            alone.append(self._number)
+            self.transitions.add(self._number, transition)
 
     def check(self, now: float, clients: Mapping[State, int], ancestors: Ancestors) -> None:
         """End mass events and add to the trend, as is due at a wall-clock time.
@@ -109,19 +120,27 @@ class RecentActivity:
             self._saved_at = now
             self.mass_events.note_growing()
 
-    def entries(self, before: int | None = None) -> Iterator[Entry]:
-        """Yield what happened, newest first; with `before` only what has a lower number."""
+    def entries(self, before: int | None = None, kind: EntryKind | None = None) -> Iterator[Entry]:
+        """Yield what happened, newest first.
+
+        With `before` only what has a lower number, with `kind` only that.
+        """
         found: Iterator[tuple[int, Transition | MassEvent]] = merge(
-            iter(self.transitions),
-            ((event.number, event) for event in self.mass_events),
-            key=itemgetter(0),
-            reverse=True,
+            *self._of(kind), key=itemgetter(0), reverse=True
         )
         if before is not None:
             found = dropwhile(lambda each: each[0] >= before, found)
         return (Entry(number, what) for number, what in found)
 
-    def page(self, limit: int, before: int | None) -> tuple[list[Entry], int | None]:
+    def _of(self, kind: EntryKind | None) -> Iterator[Iterator[tuple[int, Transition | MassEvent]]]:
+        if kind is not EntryKind.MASS:
+            yield iter(self.transitions)
+        if kind is not EntryKind.TRANSITION:
+            yield ((event.number, event) for event in self.mass_events)
+
+    def page(
+        self, limit: int, before: int | None, kind: EntryKind | None = None
+    ) -> tuple[list[Entry], int | None]:
         """Return at most `limit` entries, and what to pass as `before` for the next ones."""
-        entries = list(islice(self.entries(before), limit + 1))
+        entries = list(islice(self.entries(before, kind), limit + 1))
         return entries[:limit], entries[limit - 1].number if len(entries) > limit else None

@@ -3,6 +3,7 @@
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import ceil, sqrt
 
 import msgspec
 
@@ -15,7 +16,9 @@ MIN_COUNT = 10
 MAX_PAUSE = 20.0
 """How many seconds apart they may be."""
 MAX_LENGTH = 300.0
-"""After how many seconds another mass event begins. A large fleet has transitions all the time."""
+"""After how many seconds another mass event begins."""
+SLOT = 20.0
+"""In how many seconds transitions must be more than usual, and how long a mass event goes on."""
 MAX_EVENTS = 200
 MAX_CLIENTS = 100
 """How many clients of a mass event are kept by name: the first ones."""
@@ -41,12 +44,22 @@ class Counts(msgspec.Struct):
     thing_groups: dict[str, int]
 
 
+def more_than_usual(usual: float) -> int:
+    """Return how many transitions in a slot are more than usual, if `usual` is their number.
+
+    A large fleet has transitions all the time. Twice as many are not chance, and in a large number
+    four standard deviations of the Poisson distribution. Where less than one is usual, any is.
+    """
+    return ceil(max(2 * usual, usual + 4 * sqrt(usual))) if usual >= 1 else 1
+
+
 class MassEvent(msgspec.Struct):
     """Transitions to one state that follow each other by at most `MAX_PAUSE`.
 
-    `number` is 0 until it is a mass event. `first` and `last` are when they took effect, in seconds
-    since the epoch. `reasons` are those of clients that went offline, as
-    `PresenceCounts.offline_by_reason` names them. `ended` has the counts of things once it is over.
+    It goes on while each slot has `enough`. `number` is 0 until it is a mass event. `first` and
+    `last` are when they took effect, in seconds since the epoch. `reasons` are those of clients
+    that went offline, as `PresenceCounts.offline_by_reason` names them. `ended` has the counts of
+    things once it is over.
     """
 
     number: int
@@ -58,11 +71,26 @@ class MassEvent(msgspec.Struct):
     clients: list[str]
     ended: Counts | None = None
     combinations: dict[tuple[str, tuple[str, ...]], int] = {}
+    enough: int = 1
+    slot: float = 0.0
+    before_slot: int = 0
 
     def takes(self, transition: Transition) -> bool:
         """Return whether a transition, to the same state, belongs to it."""
         at = transition.time
-        return abs(at - self.last) <= MAX_PAUSE and at - self.first <= MAX_LENGTH
+        if abs(at - self.last) > MAX_PAUSE or at - self.first > MAX_LENGTH:
+            return False
+        return at - self.slot <= SLOT or self.exceeds_usual
+
+    @property
+    def exceeds_usual(self) -> bool:
+        """Whether it has enough transitions in the slot."""
+        return self.count - self.before_slot >= self.enough
+
+    @property
+    def is_mass_event(self) -> bool:
+        """Whether it is one, or becomes one now."""
+        return self.number > 0 or (self.count >= MIN_COUNT and self.exceeds_usual)
 
     def add(self, changes: Sequence[ClientChange], things: Mapping[str, Thing]) -> None:
         """Count changes that are transitions; `things` are those of the registry."""
@@ -70,6 +98,8 @@ class MassEvent(msgspec.Struct):
         before = self.count
         self.count += len(changes)
         self.last = max(self.last, *(transition.time for transition in transitions))
+        if self.last - self.slot > SLOT:
+            self.slot, self.before_slot = self.last, before
         if self.state is _OFFLINE:
             for reason, count in Counter([each.reason for each in transitions]).items():
                 key = reason_key(reason)
@@ -135,15 +165,17 @@ class MassEvents:
         """Return the mass event of a number; None if it is not kept any more."""
         return self._events.get(number)
 
-    def begin(self, transition: Transition, ancestors: Ancestors) -> MassEvent:
+    def begin(self, transition: Transition, usual: float, ancestors: Ancestors) -> MassEvent:
         """Return what a transition begins, which may become a mass event; it has no transition yet.
 
-        What there was before of the same state is over.
+        So many transitions to its state are usual in a slot. What there was before of the same
+        state is over.
         """
         state, at = transition.state, transition.time
         if (run := self.runs.get(state)) is not None:
             self._end(run, ancestors)
-        run = self.runs[state] = MassEvent(0, state, 0, at, at, {}, [], None, {})
+        run = MassEvent(0, state, 0, at, at, {}, [], None, {}, more_than_usual(usual), at)
+        self.runs[state] = run
         return run
 
     def keep(self, event: MassEvent, number: int) -> None:

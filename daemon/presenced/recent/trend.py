@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
+from statistics import median
 
 import msgspec
 
@@ -13,6 +14,7 @@ from presenced.presence.counts import reason_key
 MINUTE = 60
 MAX_MINUTES = 25 * 60
 _NEAR = 2 * MINUTE
+_WHOLE = -1
 
 _OFFLINE = State.OFFLINE  # as a global: see `State`
 _at = attrgetter("at")
@@ -53,6 +55,8 @@ class Trend:
     def __init__(self) -> None:
         self.unsaved: set[int] | None = None
         self._minutes: list[TrendMinute] = []
+        # The minute in which samples began or resumed; None while there are none.
+        self._partial: int | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -71,16 +75,22 @@ class Trend:
     def sample(self, now: float, clients: Mapping[State, int]) -> None:
         """Add the minute that has begun, if it is not there; `now` is wall-clock time.
 
-        Without clients there is nothing to add.
+        Without clients there is nothing to add. The first minute with clients is not added: it had
+        begun before, and the clients that are known in the middle of it, such as the first ones
+        that connect after a start, are not those at its beginning.
         """
         at = int(now) // MINUTE * MINUTE
-        if self._minutes and at <= self._minutes[-1].at < at + _NEAR:
-            return
         online, pending, offline = (
             clients[state] for state in (State.ONLINE, State.PENDING, State.OFFLINE)
         )
         if online + pending + offline == 0:
+            self._partial = None
             return
+        if self._partial is None:
+            self._partial = at
+        if at == self._partial or (self._minutes and at <= self._minutes[-1].at < at + _NEAR):
+            return
+        self._partial = _WHOLE
         # Minutes in the future are from before the clock was set back.
         kept = bisect_left(self._minutes, at, key=_at)
         removed = [*self._minutes[kept:], *self._minutes[: max(0, kept + 1 - MAX_MINUTES)]]
@@ -108,6 +118,18 @@ class Trend:
     def since(self, at: float) -> Sequence[TrendMinute]:
         """Return the minutes that began at a time or later, oldest first."""
         return self._minutes[bisect_left(self._minutes, at, key=_at) :]
+
+    def usual(self, state: State) -> float:
+        """Return how many transitions to a state a minute has: the median of the last hour.
+
+        0 without a sixth of an hour, which would make what happens after a start usual.
+        """
+        minutes = self._minutes[-MINUTE:]
+        if len(minutes) < MINUTE / 6:
+            return 0.0
+        if state is _OFFLINE:
+            return median(each.to_offline for each in minutes)
+        return median(each.to_online for each in minutes)
 
     def reasons(self, begin: float, end: float) -> Counter[str]:
         """Return for which reasons clients went offline between two times."""

@@ -24,6 +24,8 @@ import pytest
 
 from brokers import free_port
 from command_line import run_here
+from consoles import staged
+from presenced.fleet import Partition
 from presenced_emulator.daemon import clean_environment
 
 NOW = "2026-11-27T02:58:00.000Z"
@@ -170,10 +172,10 @@ def test_into_a_pipe_it_prints_the_three_answers_once() -> None:
         "  12 clients in doubt: events may be lost",
         "  AWS: iot:SearchIndex is denied: allow it",
         "",
-        "online 60.0 %, an hour ago 99.9 %, a day ago unknown",
+        "online 60 %, an hour ago 99.99 %, a day ago unknown",
         "  600 online, 0 pending, 400 offline, 5 unknown",
         f"  {bars}",
-        "  6 hours, 60.0 % to 99.0 %; lowest at 02:51:00",
+        "  last 1h 58m: 60 % to 99 %; lowest at 02:51:00",
         "  hall-3: 97 % offline since 02:51, connection lost",
         "",
         "offline by reason                 by thing type          by thing group",
@@ -215,10 +217,16 @@ def test_a_long_text_is_wrapped_because_its_remedy_is_at_the_end() -> None:
     assert " ".join(done.stdout.split()).count("the role, please.") == 3
 
 
-def test_a_fleet_without_clients_and_a_worker_that_may_show_none() -> None:
+def test_a_fleet_without_clients_in_a_worker_without_partitions() -> None:
     with served() as server:
-        server.overview |= {"partitions": {"owned": [], "of": 24, "shown": False}}
-        server.overview["fleet"] |= {"share_online": None, "hour_ago": None, "trend": []}
+        server.overview |= {"partitions": {"owned": [], "of": 24, "shown": True}}
+        server.overview["fleet"] |= {
+            "clients": {"online": 0, "pending": 0, "offline": 0, "unknown": 0},
+            "share_online": None,
+            "hour_ago": None,
+            "trend": [],
+        }
+        server.clients = []
         server.overview["offline"] |= {
             "by_reason": {},
             "by_thing_type": [],
@@ -229,8 +237,23 @@ def test_a_fleet_without_clients_and_a_worker_that_may_show_none() -> None:
     assert done.returncode == 0
     assert "this worker has 0 of 24 partitions" in done.stdout
     assert "online unknown, an hour ago unknown, a day ago unknown" in done.stdout
-    assert "no client is shown" in done.stdout
-    assert server.asked == ["/api/v1/overview"]
+    assert "no client is offline" in done.stdout
+    assert "last" not in done.stdout
+
+
+def test_the_trend_ends_now_and_names_the_time_that_it_covers() -> None:
+    with served() as server:
+        fleet = server.overview["fleet"]
+        fleet["trend"] = [
+            {"at": f"2026-11-27T02:{minute}:00.000Z", "online": 9999, "pending": 0, "offline": 1}
+            for minute in range(53, 58)
+        ]
+        fleet["clients"] |= {"online": 4_999, "pending": 1, "offline": 5_000}
+        lines = top(server, "--once", COLUMNS="80").stdout.splitlines()
+        assert "  last 5m 0s: 50 % to 99.99 %; lowest at 02:58:00" in lines
+        assert f"  {' ' * 70}█▁" in lines
+        fleet["trend"] = []
+        assert "lowest" not in top(server, "--once").stdout
 
 
 def test_an_output_without_unicode_has_other_bars() -> None:
@@ -268,7 +291,8 @@ def test_the_password_comes_from_a_file_or_the_environment(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (503, "answers 503: try again later"),
+        (503, "presenced: try again later"),
+        (502, "answers 502: try again later"),
         (404, "metrics.api is off"),
         (500, "answers 500: try again later"),
     ],
@@ -352,6 +376,30 @@ def test_in_a_terminal_it_draws_again_and_outlives_the_daemon() -> None:
         server.clients = [{"client_id": "a-new-one"}]
         terminal.read_until("a-new-one")
     assert terminal.end() == 0
+
+
+def test_a_worker_whose_lease_is_over_says_so() -> None:
+    with staged(partition=Partition(0, 4)) as stage:
+        stage.call(lambda: stage.fleet.hear("connected", at=1))
+        shown = run_here("top", "--once", "--url", stage.url)
+        assert "this worker has 1 of 4 partitions" in shown.stdout
+        stage.fleet.holding = False
+        done = run_here("top", "--once", "--url", stage.url)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("presenced: this worker shows no clients at present: Kafka has")
+
+
+def test_a_worker_that_may_show_no_client_takes_those_shown_away() -> None:
+    with served() as server:
+        terminal = Terminal(server.server_port)
+        terminal.read_until("hall-3/pump-1")
+        server.status = 503
+        shown = terminal.read_until("presenced: try again later")
+        shown = terminal.read_until("presenced: try again later")
+        assert "pump-1" not in shown
+        server.status = 200
+        terminal.read_until("hall-3/pump-1")
+        assert terminal.end() == 0
 
 
 def test_a_terminal_without_colours_is_not_painted() -> None:

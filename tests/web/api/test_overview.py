@@ -200,7 +200,7 @@ def test_a_worker_adds_up_its_partitions_while_it_may_show_them() -> None:
     assert answer["offline"]["by_thing_group"] == [{"name": "hall-3", "offline": 40, "of": 100}]
     assert answer["offline"]["standout"]["since"] == "2023-11-14T22:14:10.000Z"
     (entry,) = answered(first, "/recent?limit=1")["entries"]
-    assert entry["text"] == "40 devices offline within 1 s, CONNECTION_LOST, 100 % in hall-3"
+    assert entry["text"] == "40 clients offline within 1 s, CONNECTION_LOST, 100 % in hall-3"
     first.holding = False
     for path in ("/overview", "/recent"):
         assert answered(first, path, status=503)["title"] == "Service Unavailable"

@@ -49,8 +49,15 @@ def test_a_mass_event_is_one_line_that_opens() -> None:
         "reasons": {"AUTH_ERROR": 3, "CONNECTION_LOST": 27},
         "thing_types": {},
         "thing_groups": {"hall-3": 30},
-        "text": "30 devices offline within 14 s, 90 % CONNECTION_LOST, 100 % in hall-3",
-        "clients": [f"d-{number}" for number in range(30)],
+        "text": "30 clients offline within 14 s, 90 % CONNECTION_LOST, 100 % in hall-3",
+        "clients": [
+            {
+                "client_id": f"d-{number}",
+                "state": "offline",
+                "reason": "AUTH_ERROR" if number < 3 else "CONNECTION_LOST",
+            }
+            for number in range(30)
+        ],
     }
     assert alone == {
         "kind": "transition",
@@ -61,7 +68,36 @@ def test_a_mass_event_is_one_line_that_opens() -> None:
         "confirmed_at": "2023-11-14T22:21:40.000Z",
         "reason": "AUTH_ERROR",
     }
-    assert connects["text"] == "60 devices online within 1 s", "half of a fleet is no place"
+    assert connects["text"] == "60 clients online within 1 s", "half of a fleet is no place"
+
+
+def test_the_clients_of_a_mass_event_are_as_they_are_now() -> None:
+    fleet = ApiFleet(PresenceRules(offline_delay=0.0, forget_offline_after=3600.0))
+    for number in range(12):
+        fleet.hear("connected", f"d-{number}", at=1)
+        fleet.hear("disconnected", f"d-{number}", at=10, disconnectReason="CONNECTION_LOST")
+    for number in range(1, 12):
+        fleet.hear("connected", f"d-{number}", 2, at=3000)
+    fleet.hear("disconnected", "d-2", 2, at=3001, disconnectReason="SERVER_ERROR")
+    fleet.wait(3700)
+    by_state = {each["state"]: each for each in answered(fleet, "?kind=mass")["entries"]}
+    assert [tuple(each.values()) for each in by_state["offline"]["clients"][:4]] == [
+        ("d-0", None, None),
+        ("d-1", "online", None),
+        ("d-2", "offline", "SERVER_ERROR"),
+        ("d-3", "online", None),
+    ]
+
+
+def test_one_kind_of_entries_is_asked_for() -> None:
+    fleet = incident()
+    both = answered(fleet)["entries"]
+    mass = answered(fleet, "?kind=mass")
+    assert mass == {"entries": [both[0], both[2]], "next_before": None}
+    assert answered(fleet, "?kind=transition") == {"entries": [both[1]], "next_before": None}
+    page = answered(fleet, "?kind=mass&limit=1")
+    assert page["entries"] == both[:1]
+    assert answered(fleet, f"?kind=mass&before={page['next_before']}")["entries"] == both[2:]
 
 
 def test_pages_follow_one_another() -> None:
@@ -76,8 +112,17 @@ def test_pages_follow_one_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["?limit=0", "?limit=1001", "?before=-1", "?before=x", "?befor=1", "?limit=1&limit=2"]
+    "query",
+    [
+        "?limit=0",
+        "?limit=1001",
+        "?before=-1",
+        "?before=x",
+        "?befor=1",
+        "?limit=1&limit=2",
+        "?kind=event",
+    ],
 )
 def test_wrong_parameters_are_named(query: str) -> None:
     answer = answered(ApiFleet(), query, status=400)
-    assert answer["parameter"] in ("limit", "before", "befor")
+    assert answer["parameter"] in ("limit", "before", "befor", "kind")

@@ -109,6 +109,9 @@ def test_nothing_is_shown_once_the_lease_is_over(page: Page, stage: Stage) -> No
     stage.call(lose_the_lease)
     look_again(stage, "b", at=2)
     page.wait_for_text("#partitions", "This worker shows no clients until Kafka confirms")
+    page.wait(
+        lambda: not page.one("#recent-note").is_displayed(), "that nothing happened is no fact"
+    )
     page.wait_for_text("#notices", "Kafka has not confirmed for kafka.lease")
     page.wait_for_text("#link", "Not ready")
     assert page.texts("#clients tbody th") == []

@@ -8,7 +8,7 @@ import sys
 import time
 
 from presenced.commands.output import DONE, CommandError
-from presenced.commands.top.daemon_api import DaemonApi, Facts, UnreachableError
+from presenced.commands.top.daemon_api import DaemonApi, Facts, UnreachableError, WithheldError
 from presenced.commands.top.screen import Look, screen, wrapped
 from presenced.settings.passwords import read_password_file
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         look = _look(is_terminal=is_terminal)
         try:
             facts = api.read(_CLIENTS_IN_A_PIPE)
-        except UnreachableError as error:
+        except (UnreachableError, WithheldError) as error:
             raise CommandError(str(error)) from error
         print(*screen(facts, look._replace(height=1000)), sep="\n")
         return DONE
@@ -44,7 +44,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _redraw(api: DaemonApi, interval: float) -> None:
-    """Draw the screen every `interval` seconds, with the last facts while there are no new ones."""
+    """Draw the screen every `interval` seconds.
+
+    The last facts stay while there are no new ones, unless the daemon withholds them.
+    """
     facts: Facts | None = None
     print(_CLEAR, end="")
     while True:
@@ -53,6 +56,8 @@ def _redraw(api: DaemonApi, interval: float) -> None:
             facts = api.read(min(_MAX_CLIENTS, look.height))
         except UnreachableError as error:
             notice = f"as of {facts.overview.time:%H:%M:%S} UTC: {error}" if facts else str(error)
+        except WithheldError as error:
+            facts, notice = None, f"presenced: {error}"
         lines = screen(facts, look, notice=notice) if facts else wrapped(notice, look.width)
         # Not cleared first, which would flicker.
         text = "\n".join(f"{line}{_REST_OF_LINE}" for line in lines[: look.height])

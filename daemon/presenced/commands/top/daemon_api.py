@@ -34,6 +34,10 @@ class UnreachableError(Exception):
     """The daemon does not answer now, but may do so later."""
 
 
+class WithheldError(Exception):
+    """The daemon may not show any client now, because other workers may have its partitions."""
+
+
 class Facts(NamedTuple):
     """What the screen shows: the overview, and the clients that went offline last."""
 
@@ -70,11 +74,9 @@ class DaemonApi:
     def read(self, limit: int) -> Facts:
         """Ask for the overview, and for at most `limit` clients that went offline last.
 
-        Raises UnreachableError, or CommandError if another attempt would not help.
+        Raises UnreachableError or WithheldError, or CommandError if another attempt would not help.
         """
         overview = self._get(_OVERVIEW, Overview)
-        if overview.partitions is not None and not overview.partitions.shown:
-            return Facts(overview, [])
         return Facts(overview, self._get(f"{_LAST_OFFLINE}{limit}", Clients).clients)
 
     def _get(self, path: str, kind: type[T]) -> T:
@@ -111,7 +113,10 @@ class DaemonApi:
                 f"{error.url} does not exist: metrics.api is off, presenced there is older, or"
                 " --url is not that of presenced"
             )
-        detail = _printable(_detail(error.read(_LONGEST_ANSWER)) or error.reason)
+        problem = _detail(error.read(_LONGEST_ANSWER))
+        detail = _printable(problem or error.reason)
+        if status == HTTPStatus.SERVICE_UNAVAILABLE and problem and _OVERVIEW in error.url:
+            return WithheldError(detail)
         if status in _PASSING:
             return UnreachableError(f"{self._url} answers {status}: {detail}")
         return CommandError(f"{self._url} answers {status}: {detail}")

@@ -77,7 +77,6 @@ class Partitions(msgspec.Struct):
 
     owned: list[int]
     of: int | None = None
-    shown: bool = True
 
 
 class Overview(msgspec.Struct):

@@ -11,7 +11,16 @@ from typing import NamedTuple
 from unicodedata import combining, east_asian_width
 
 from presenced.commands.top.daemon_api import Facts
-from presenced.commands.top.overview import Daemon, Fleet, Minute, Offline, OfflineClient, Share
+from presenced.commands.top.overview import (
+    Daemon,
+    Fleet,
+    Minute,
+    Offline,
+    OfflineClient,
+    Overview,
+    Share,
+)
+from presenced.system.shares import percent
 
 _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", ".:-=+*%#"
 _SPAN = timedelta(hours=6)
@@ -52,10 +61,8 @@ def screen(facts: Facts, look: Look, *, notice: str = "") -> list[str]:
         lines.append(
             clip(_partitions(overview.partitions.owned, overview.partitions.of), look.width)
         )
-    lines += ["", *_fleet_lines(overview.fleet, overview.offline, overview.time, look)]
+    lines += ["", *_fleet_lines(overview, look)]
     lines += ["", *_offline_lines(overview.offline, look), ""]
-    if overview.partitions is not None and not overview.partitions.shown:
-        return [*lines, look.bold("no client is shown: Kafka has not confirmed its partitions")]
     room = max(1, look.height - len(lines) - 1)
     return lines + _client_lines(facts.clients[:room], overview.time, look)
 
@@ -79,34 +86,47 @@ def _partitions(owned: Sequence[int], of: int | None) -> str:
     return f"  this worker has {len(owned)} of {of or '?'} partitions; the others have the rest"
 
 
-def _fleet_lines(fleet: Fleet, offline: Offline, now: datetime, look: Look) -> Iterator[str]:
+def _fleet_lines(overview: Overview, look: Look) -> Iterator[str]:
+    fleet, standout = overview.fleet, overview.offline.standout
     text = (
-        f"online {percent(fleet.share_online)}, an hour ago {percent(fleet.hour_ago)},"
-        f" a day ago {percent(fleet.day_ago)}"
+        f"online {_known(fleet.share_online)}, an hour ago {_known(fleet.hour_ago)},"
+        f" a day ago {_known(fleet.day_ago)}"
     )
     yield look.bold(clip(text, look.width))
     counts = [f"{fleet.clients.get(state, 0):,} {state}" for state in _STATES]
     yield clip(f"  {', '.join(counts)}", look.width)
-    yield from _trend_lines(fleet.trend, now, look)
-    if offline.standout is not None:
-        for line in wrapped(f"  {offline.standout.text}", look.width):
+    yield from _trend_lines(_until_now(fleet, overview.time), overview.time, look)
+    if standout is not None:
+        for line in wrapped(f"  {standout.text}", look.width):
             yield look.alarm(line)
+
+
+def _until_now(fleet: Fleet, now: datetime) -> list[Minute]:
+    """Return the trend of the last six hours, and the present."""
+    counts = [fleet.clients.get(state, 0) for state in ("online", "pending", "offline")]
+    trend = [minute for minute in fleet.trend if now - minute.at < _SPAN]
+    return [*trend, Minute(now, *counts)]
 
 
 def _trend_lines(trend: Sequence[Minute], now: datetime, look: Look) -> Iterator[str]:
     shares = [(minute.share, minute.at) for minute in trend if minute.share is not None]
-    if not shares:
+    if len(shares) < 2:
         return
     lowest, at = min(shares)
     highest = max(shares)[0]
     bars = sparkline(trend, now, min(72, look.width - 4), unicode=look.unicode)
     yield clip(f"  {bars}", look.width)
-    text = f"  6 hours, {percent(lowest)} to {percent(highest)}; lowest at {moment(at, now)}"
+    text = (
+        f"  last {ago(now - trend[0].at)}: {percent(lowest)} to {percent(highest)}; lowest at"
+        f" {moment(at, now)}"
+    )
     yield clip(text, look.width)
 
 
 def sparkline(trend: Iterable[Minute], now: datetime, width: int, *, unicode: bool = True) -> str:
     """Return the share online over six hours as `width` bars, each the lowest of its time.
+
+    `trend` may end now, and has nothing later.
 
     The lowest bar is the lowest share, but at least a percent below the highest. Times without
     figures are blank.
@@ -160,11 +180,8 @@ def _client_lines(clients: Sequence[OfflineClient], now: datetime, look: Look) -
     return lines
 
 
-def percent(share: float | None) -> str:
-    """Return a share from 0 to 1 in percent; it is rounded to 100 % only if all are online."""
-    if share is None:
-        return "unknown"
-    return f"{int(share * 1000 + 1e-6) / 10:.1f} %"
+def _known(share: float | None) -> str:
+    return "unknown" if share is None else percent(share)
 
 
 def moment(at: datetime, now: datetime) -> str:

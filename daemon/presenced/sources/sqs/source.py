@@ -16,6 +16,7 @@ from presenced.sources.sqs.counts import SqsCounts
 from presenced.sources.sqs.sharing import SharedQueueDetector
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks
+from presenced.system.shares import percent
 
 _POISON_SHOWN_FOR = 600.0
 
@@ -170,7 +171,8 @@ class SqsSource:
 
 def _shared(queue: Queue, incomplete: float) -> str:
     return (
-        f"{incomplete:.0%} of connections lack their connect or disconnect: another consumer seems"
-        f" to read queue {queue.name}, and each message reaches only one of them. Give each daemon"
-        " its own queue and the rule one action for each queue; stop other consumers of this one"
+        f"{percent(incomplete)} of connections lack their connect or disconnect: another consumer"
+        f" seems to read queue {queue.name}, and each message reaches only one of them. Give each"
+        " daemon its own queue and the rule one action for each queue; stop other consumers of this"
+        " one"
     )

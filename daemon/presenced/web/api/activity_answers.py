@@ -116,6 +116,16 @@ class RecentTransition(Transition, tag_field="kind", tag="transition"):
     """A transition of the last hours."""
 
 
+class MassEventClient(Answer, gc=False):
+    """A client of a mass event, as it is now."""
+
+    client_id: str
+    state: Annotated[
+        State | None, _doc("Null if it is not known any more, or another worker has it.")
+    ]
+    reason: Annotated[str | None, _doc("The reason of its last disconnect; null without one.")]
+
+
 class MassEvent(Answer, tag_field="kind", tag="mass"):
     """Many clients that went online, or offline, in short succession."""
 
@@ -129,7 +139,9 @@ class MassEvent(Answer, tag_field="kind", tag="mass"):
         _Counts, _doc("How many were in each thing group or below it, at most 20.")
     ]
     text: Annotated[str, _doc("The same in words.")]
-    clients: Annotated[list[str], _doc("The client IDs of the first transitions, at most 100.")]
+    clients: Annotated[
+        list[MassEventClient], _doc("The clients of the first transitions, at most 100.")
+    ]
 
 
 class Recent(Answer):

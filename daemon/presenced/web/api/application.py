@@ -76,7 +76,7 @@ class Api:
     ) -> None:
         self.activity = RecentActivity()
         self._sources = sources
-        scheduler = CooperativeScheduler()
+        self._scheduler = scheduler = CooperativeScheduler()
         self._make_index = make_index or (lambda fleet: ClientIndex(fleet, scheduler))
         self._hub = Hub() if hub is None else hub
         self._history = history
@@ -225,9 +225,13 @@ class Api:
         return _respond(request, answer)
 
     async def _get_recent(self, request: web.Request) -> web.Response:
-        limit, before = recent_request(request.query)
+        wanted = recent_request(request.query)
         self._check_shown()
-        return _respond(request, recent_answer(self.activity, self._fleets(), limit, before))
+        async with self._scheduler.turn() as turn:
+            answer = await recent_answer(self.activity, self._fleets(), wanted, turn)
+        # Other workers may have got partitions meanwhile.
+        self._check_shown()
+        return _respond(request, answer)
 
     async def _get_flapping(self, request: web.Request) -> web.Response:
         check_query(request.query)

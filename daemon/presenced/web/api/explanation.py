@@ -113,7 +113,7 @@ def _sentences(details: ClientDetails) -> Iterator[str]:
     if details.held_until is not None:
         yield (
             f"Held as flapping until {_time(details.held_until)}, unless it flaps again: alerts on"
-            " single offline devices leave it out."
+            " single offline clients leave it out."
         )
     ignored = history.ignored
     if len(ignored) > 1:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from presenced.recent.standout import Share
 from presenced.recent.trend import Trend, TrendMinute, share_online
+from presenced.system.shares import percent
 from presenced.system.supervision import Readiness
 from presenced.system.timestamps import format_utc
 from presenced.web.api import activity_answers as answers
@@ -75,7 +76,8 @@ def _share_at(trend: Trend, at: float) -> float | None:
 
 
 def _rounded(share: float | None) -> float | None:
-    return None if share is None else round(share, 6)
+    # A client less than all of a hundred million is less than 1.
+    return None if share is None else round(share, 9)
 
 
 def _point(minute: TrendMinute) -> answers.TrendPoint:
@@ -114,7 +116,7 @@ def _text(found: Standout, now: float) -> str:
             f"{since}"
         )
     reason = f", {_words(found.reason)}" if found.reason else ""
-    return f"{name}: {100 * offline / of:.0f} % offline{since}{reason}"
+    return f"{name}: {percent(offline / of)} offline{since}{reason}"
 
 
 def _clock(at: float, now: float) -> str:

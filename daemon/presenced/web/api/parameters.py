@@ -13,6 +13,7 @@ import msgspec
 from multidict import MultiMapping
 
 from presenced.presence import State
+from presenced.recent.activity import EntryKind
 from presenced.settings import parse_duration
 from presenced.web.api.problems import ProblemError
 from presenced.web.api.selection import Key, Order, PageRequest, Selection
@@ -135,6 +136,11 @@ RECENT_PARAMETERS = (
         "The `next_before` of the answer that the entries follow.",
         {"type": "integer", "minimum": 0, "maximum": 2**53},
     ),
+    Parameter(
+        "kind",
+        "Entries of this kind only: mass events, or transitions that are part of none.",
+        {"type": "string", "enum": list(EntryKind)},
+    ),
 )
 """The parameters of what happened in the last hours."""
 
@@ -203,11 +209,23 @@ def page_request(
     return PageRequest(selection, order, int(query.get("limit", _DEFAULT_LIMIT)), after)
 
 
-def recent_request(query: MultiMapping[str]) -> tuple[int, int | None]:
-    """Read the query of what happened in the last hours: how many entries, before which one."""
+class RecentRequest(NamedTuple):
+    """How many entries of the last hours, before which one, and of which kind; None is any."""
+
+    limit: int
+    before: int | None
+    kind: EntryKind | None
+
+
+def recent_request(query: MultiMapping[str]) -> RecentRequest:
+    """Read the query of what happened in the last hours."""
     check_query(query, RECENT_PARAMETERS)
-    before = query.get("before")
-    return int(query.get("limit", _DEFAULT_LIMIT)), None if before is None else int(before)
+    before, kind = query.get("before"), query.get("kind")
+    return RecentRequest(
+        int(query.get("limit", _DEFAULT_LIMIT)),
+        None if before is None else int(before),
+        None if kind is None else EntryKind(kind),
+    )
 
 
 def _read_class(text: str, pattern: re.Pattern[str] | None) -> tuple[str, str]:

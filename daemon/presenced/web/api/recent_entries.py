@@ -9,28 +9,33 @@ from presenced.presence import State, Transition
 from presenced.presence.counts import StateCounts
 from presenced.recent.activity import RecentActivity
 from presenced.recent.mass_events import Counts, MassEvent
+from presenced.system.loop import TimeSlice
+from presenced.system.shares import percent
 from presenced.system.timestamps import format_utc
 from presenced.web.api import activity_answers as answers
 from presenced.web.api.answer_builder import transition_answer
+from presenced.web.api.parameters import RecentRequest
 
 _MAIN_SHARE = 0.5
 _MIN_EXCESS = 0.2
 """By how much the share of a group in a mass event must exceed its share of the fleet."""
 
 
-def recent_answer(
-    activity: RecentActivity, fleets: Sequence[Fleet], limit: int, before: int | None
+async def recent_answer(
+    activity: RecentActivity, fleets: Sequence[Fleet], request: RecentRequest, turn: TimeSlice
 ) -> answers.Recent:
-    """Return a page of what happened; without fleets there is nothing to show."""
+    """Return a page of what happened, made in slices; without fleets there is nothing to show."""
     if not fleets:
         return answers.Recent(entries=[], next_before=None)
-    entries, following = activity.page(limit, before)
-    shown: list[answers.RecentTransition | answers.MassEvent] = [
-        _transition(entry.what)
-        if isinstance(entry.what, Transition)
-        else _mass_event(entry.what, fleets)
-        for entry in entries
-    ]
+    entries, following = activity.page(request.limit, request.before, request.kind)
+    shown: list[answers.RecentTransition | answers.MassEvent] = []
+    for entry in entries:
+        shown.append(
+            _transition(entry.what)
+            if isinstance(entry.what, Transition)
+            else _mass_event(entry.what, fleets)
+        )
+        await turn.yield_if_due()
     return answers.Recent(entries=shown, next_before=following)
 
 
@@ -49,15 +54,25 @@ def _mass_event(event: MassEvent, fleets: Sequence[Fleet]) -> answers.MassEvent:
         thing_types=counts.thing_types,
         thing_groups=counts.thing_groups,
         text=_text(event, counts, fleets),
-        clients=list(event.clients),
+        clients=[_member(client_id, fleets) for client_id in event.clients],
+    )
+
+
+def _member(client_id: str, fleets: Sequence[Fleet]) -> answers.MassEventClient:
+    found = (fleet.presence.clients.get(client_id) for fleet in fleets)
+    client = next((client for client in found if client is not None), None)
+    return answers.MassEventClient(
+        client_id=client_id,
+        state=None if client is None else client.state,
+        reason=None if client is None else client.reason,
     )
 
 
 def _text(event: MassEvent, counts: Counts, fleets: Sequence[Fleet]) -> str:
-    parts = [f"{event.count:,} devices {event.state} within {_length(event.last - event.first)}"]
+    parts = [f"{event.count:,} clients {event.state} within {_length(event.last - event.first)}"]
     reason, number = max(event.reasons.items(), key=lambda item: item[1], default=("", 0))
     if reason and number >= _MAIN_SHARE * event.count:
-        share = "" if number == event.count else f"{number / event.count:.0%} ".replace("%", " %")
+        share = "" if number == event.count else f"{percent(number / event.count)} "
         parts.append(f"{share}{reason}")
     if (where := _where(event, counts, fleets)) is not None:
         parts.append(where)
@@ -83,7 +98,7 @@ def _where(event: MassEvent, counts: Counts, fleets: Sequence[Fleet]) -> str | N
         if number >= _MAIN_SHARE * event.count
     ]
     excess, number, name = max(found, default=(0.0, 0, ""))
-    return f"{100 * number / event.count:.0f} % in {name}" if excess >= _MIN_EXCESS else None
+    return f"{percent(number / event.count)} in {name}" if excess >= _MIN_EXCESS else None
 
 
 def _size(counts: Sequence[StateCounts], name: str) -> int:

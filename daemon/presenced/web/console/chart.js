@@ -1,13 +1,15 @@
 // The trend of the fleet as SVG: the share that is offline hangs from the line of 100 %, and beneath
 // are the transitions of each minute.
 
-import { count, el, fill, minute, percent } from "./text.js";
+import { $, count, duration, fill, minute, percent } from "./text.js";
 
-const MINUTE = 60000, HOURS = 6;
+const MINUTE = 60000, LONGEST = 360 * MINUTE, SHORTEST = 10 * MINUTE;
 const LEFT = 52, RIGHT = 4, TOP = 9, SHARE = 112, GAP = 20, BAR = 19, AXIS = 18;
 const BOTTOM = TOP + SHARE, MIDDLE = BOTTOM + GAP + BAR, HEIGHT = MIDDLE + BAR + AXIS;
 const LOSSES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
-const NARROW = 480; // pixels, below which every second hour has a label
+const STEPS = [2, 5, 10, 20, 30, 60, 120], STEP_ROOM = 80; // minutes with a label; pixels for one
+
+const short = new Intl.NumberFormat("en", { notation: "compact" }); // a million has no room
 
 function svg(name, attributes, ...children) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -33,30 +35,48 @@ function runsOf(points) {
   return runs;
 }
 
-/** Shows a trend in an element, in its width. */
+/**
+ * Shows the trend of the fleet, in the width that there is.
+ *
+ * The numbers of a minute are told where the mouse or a finger points. The keyboard and a screen
+ * reader choose it by a slider, which is only seen by what it does to the chart.
+ */
 export class TrendChart {
-  constructor(at, readout) {
-    this.at = at;
-    this.readout = readout;
+  constructor() {
+    this.at = $("trend");
+    this.slider = $("trend-minute");
     this.points = [];
-    this.end = 0;
-    new ResizeObserver(() => this.draw()).observe(at);
-    at.addEventListener("pointermove", (event) => this.point(event.offsetX));
-    at.addEventListener("pointerleave", () => this.point(null));
+    this.begin = this.end = 0;
+    this.chosen = null; // the time of the minute whose numbers are told
+    new ResizeObserver(() => this.draw()).observe(this.at);
+    const pointTo = ({ clientX }) => this.choose(this.timeAt(clientX));
+    const keep = (event) => {
+      pointTo(event);
+      this.slider.focus({ preventScroll: true });
+    };
+    this.at.addEventListener("pointermove", pointTo);
+    this.at.addEventListener("pointerup", keep);
+    this.at.addEventListener("click", keep); // the mouse takes the focus away before it
+    this.at.addEventListener("pointerleave", () => {
+      if (document.activeElement !== this.slider) this.choose(null);
+    });
+    const slide = () => this.choose(this.points[this.slider.value]?.at ?? null);
+    this.slider.addEventListener("input", slide);
+    this.slider.addEventListener("focus", slide);
+    this.slider.addEventListener("blur", () => this.choose(null));
   }
 
-  /** Show the last six hours before `now`, in milliseconds, where the fleet has these `clients`. */
+  /** Show at most six hours before `now`, in milliseconds, where the fleet has these `clients`. */
   show(trend, clients, now) {
-    this.end = now;
     const present = { ...clients, at: now, to_online: 0, to_offline: 0 };
     this.points = [...trend, present]
       .map((each) => ({ ...each, at: new Date(each.at).getTime(), share: shareOf(each) }))
-      .filter(({ at, share }) => at > this.begin && share !== null);
+      .filter(({ at, share }) => at > now - LONGEST && share !== null);
+    this.end = now;
+    const first = this.points[0]?.at ?? now;
+    this.begin = Math.max(now - LONGEST, Math.min(first - MINUTE, now - SHORTEST));
+    $("trend-title").textContent = titleOf(now - first);
     this.draw();
-  }
-
-  get begin() {
-    return this.end - HOURS * 60 * MINUTE;
   }
 
   x(time) {
@@ -73,22 +93,23 @@ export class TrendChart {
     const size = { viewBox: `0 0 ${this.width} ${HEIGHT}`, width: this.width, height: HEIGHT };
     const runs = runsOf(this.points);
     fill(this.at, svg("svg", { ...size, role: "img", "aria-label": this.summary(lowest) },
-      ...this.hours(), ...this.missing(runs), ...this.shareAxis(),
+      ...this.times(), ...this.missing(runs), ...this.shareAxis(),
       ...runs.flatMap((run) => this.line(run)),
-      ...this.bars(most)));
+      ...this.bars(most),
+      ...this.cursor()));
   }
 
-  /** The hours, with a line each. */
-  hours() {
-    const step = this.width < NARROW ? 2 : 1;
-    const first = Math.ceil(this.begin / (60 * MINUTE));
-    return [...Array(HOURS).keys()].map((index) => first + index).flatMap((hour) => {
-      const time = hour * 60 * MINUTE;
+  /** Round times, with a line each. */
+  times() {
+    const pixels = (this.width - LEFT - RIGHT) / ((this.end - this.begin) / MINUTE); // a minute
+    const step = (STEPS.find((each) => each * pixels >= STEP_ROOM) ?? STEPS.at(-1)) * MINUTE;
+    const first = Math.ceil(this.begin / step) * step;
+    const number = Math.max(0, Math.floor((this.end - first) / step) + 1);
+    return [...Array(number).keys()].map((index) => first + index * step).flatMap((time) => {
       const x = this.x(time).toFixed(1);
       const line = svg("line", { class: "grid", x1: x, x2: x, y1: TOP, y2: MIDDLE + BAR });
       const label = svg("text", { x, y: HEIGHT - 3, "text-anchor": "middle" }, minute(time));
-      const hasRoom = x > LEFT + 16 && x < this.width - 16;
-      return hour % step === 0 && hasRoom ? [line, label] : [line];
+      return x > LEFT + 16 && x < this.width - 16 ? [line, label] : [line];
     });
   }
 
@@ -128,12 +149,12 @@ export class TrendChart {
 
   /** Transitions to offline above a line, transitions to online beneath it. */
   bars(most) {
-    const width = Math.max(1, (this.width - LEFT - RIGHT) / (HOURS * 60));
+    const width = Math.max(1, (MINUTE * (this.width - LEFT - RIGHT)) / (this.end - this.begin));
     const path = (key, sign) => this.points.filter((each) => each[key]).map((each) => {
       const height = Math.max(1.5, (BAR * each[key]) / most);
       return `M${(this.x(each.at) - width / 2).toFixed(1)} ${MIDDLE}v${(sign * height).toFixed(1)}`;
     }).join("");
-    const label = (y) => svg("text", { x: LEFT - 6, y, "text-anchor": "end" }, count(most));
+    const label = (y) => svg("text", { x: LEFT - 6, y, "text-anchor": "end" }, short.format(most));
     return [
       svg("path", { class: "to-offline", d: path("to_offline", -1), "stroke-width": width }),
       svg("path", { class: "to-online", d: path("to_online", 1), "stroke-width": width }),
@@ -144,7 +165,7 @@ export class TrendChart {
 
   /** The chart in words. */
   summary(lowest) {
-    if (!this.points.length) return "No record of the last six hours yet.";
+    if (!this.points.length) return "No record yet.";
     const low = this.points.find(({ share }) => share === lowest) ?? this.points[0];
     const last = this.points.at(-1);
     const worst = this.points.reduce((a, b) => (b.to_offline > a.to_offline ? b : a));
@@ -155,12 +176,37 @@ export class TrendChart {
       ` ${minute(low.at)}, ${percent(last.share)} at ${minute(last.at)}.${most}`;
   }
 
-  /** Tell the numbers at the end of the minute at a place; null tells none. */
-  point(x) {
-    const time = x === null ? NaN : this.begin + ((x - LEFT) / (this.width - LEFT - RIGHT)) * (this.end - this.begin);
-    const found = this.points.find(({ at }) => time > at - MINUTE && time <= at);
-    fill(this.readout, ...(found ? [el("span", {}, numbersOf(found))] : []));
+  /** The time at a place in the window. */
+  timeAt(clientX) {
+    const x = clientX - this.at.getBoundingClientRect().left;
+    return this.begin + ((x - LEFT) / (this.width - LEFT - RIGHT)) * (this.end - this.begin);
   }
+
+  /** Tell the numbers at the end of the minute that a time is in; null tells none. */
+  choose(time) {
+    this.chosen = time;
+    this.draw();
+  }
+
+  /** A line at the minute that is chosen, whose numbers are told beside it. */
+  cursor() {
+    const index = this.points.findIndex(({ at }) => this.chosen > at - MINUTE && this.chosen <= at);
+    const found = this.chosen === null ? undefined : this.points[index];
+    fill($("trend-at"), found ? numbersOf(found) : "");
+    this.slider.max = Math.max(0, this.points.length - 1);
+    this.slider.value = found ? index : this.slider.max;
+    this.slider.disabled = !this.points.length;
+    const told = found ?? this.points.at(-1);
+    this.slider.setAttribute("aria-valuetext", told ? numbersOf(told) : "no record");
+    if (!found) return [];
+    const x = this.x(found.at).toFixed(1);
+    return [svg("line", { class: "cursor", x1: x, x2: x, y1: TOP, y2: MIDDLE + BAR })];
+  }
+}
+
+function titleOf(covered) {
+  if (covered < MINUTE) return "Trend";
+  return `Last ${covered > LONGEST - 2 * MINUTE ? "six hours" : duration(covered)}`;
 }
 
 function numbersOf({ at, share, offline, to_online: up, to_offline: down }) {

@@ -1,9 +1,9 @@
 // The page of one client: the explanation of its state, who shares its fate, and its history.
 
 import { ask, Refusal } from "./api.js";
-import { inBoth, reason } from "./reasons.js";
+import { reason } from "./reasons.js";
 import {
-  $, age, badge, breakable, clock, code, count, duration, el, facts, fill, mark, moment, name, now, percent,
+  $, age, badge, breakable, clock, code, count, duration, el, facts, fill, listed, mark, moment, name, now, percent,
   plural, showShare, since, tag, unverified, visible,
 } from "./text.js";
 
@@ -71,14 +71,14 @@ function showCompany({ state, thing_groups: groups, thing_type: type }, offline)
   $("company").hidden = !others.length && !isAlone;
   fill($("company"), ...(others.length
     ? ["Not alone: ", ...others.flatMap(company), "."]
-    : ["Alone: no other device in its groups or of its type is offline."]));
+    : ["Alone: no other thing in its groups or of its type is offline."]));
 }
 
 function company([kind, { name: of, offline, of: all }], at) {
   const query = new URLSearchParams({ state: "offline", [kind]: of, sort: "-since" });
   const link = el("a", { href: `#/?${query}` }, ...breakable(visible(of, 80)));
   const what = kind === "thing_type" ? "of type " : "in ";
-  return [at ? "; " : "", `${count(offline)} of ${count(all)} devices ${what}`, link, ` are offline (${percent(offline / all)})`];
+  return [at ? "; " : "", `${count(offline)} of ${count(all)} things ${what}`, link, ` are offline (${percent(offline / all)})`];
 }
 
 function showFacts(story) {
@@ -90,9 +90,9 @@ function showFacts(story) {
     ["By AWS's record", story.record_time === null ? "" : since(story.record_time)],
     ["Deadline", story.deadline === null ? "" : deadline(story.deadline)],
     ["Awaited disconnects", story.awaited_disconnects ? `${story.awaited_disconnects}` : ""],
-    ["Thing", visible(story.thing)],
+    ["Thing", story.thing === null ? "" : el("bdi", {}, ...breakable(visible(story.thing)))],
     ["Thing type", visible(story.thing_type)],
-    ["Groups", visible(story.thing_groups.join(", "))],
+    ["Groups", story.thing_groups.length ? el("span", {}, ...listed(story.thing_groups, Infinity)) : ""],
     ...Object.entries({ ...story.classes, ...story.attributes })
       .map(([key, value]) => [visible(key), visible(value)]),
   ]));
@@ -189,9 +189,9 @@ const rival = (against) =>
 function details(event) {
   const late = event.late_seconds >= 1 ? `came ${duration(1000 * event.late_seconds)} late` : null;
   const version = (event.version ?? null) === null ? null : `version ${event.version}`;
-  const why = event.reason ? inBoth(event.reason) : "";
-  const parts = [why, version, late, event.operation];
-  return el("span", { class: "event" }, ...breakable(visible(parts.filter(Boolean).join(" · "), 200)));
+  const why = event.reason ? reason(event.reason) : null;
+  const parts = [why, version, late, event.operation].filter(Boolean);
+  return el("span", { class: "event" }, ...parts.flatMap((part, at) => (at ? [" · ", part] : [part])));
 }
 
 function bounds(number, kept) {

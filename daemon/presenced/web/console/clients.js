@@ -8,6 +8,7 @@ import {
 } from "./text.js";
 
 const PAGE = 50, TYPING = 250; // clients, milliseconds
+const WHOLE = 12; // characters of a name that are not broken in a column
 const MAX_REQUESTS = 5; // until the user is asked to go on: each searches a part of the fleet
 
 /** The list of clients with its filters. */
@@ -39,7 +40,7 @@ export class ClientList {
   }
 
   show(page) {
-    fill($("clients").tBodies[0], ...page.clients.map(row));
+    fill($("clients").tBodies[0], ...page.clients.flatMap(rows));
     $("clients").hidden = !page.clients.length;
     this.pointTo("first-page", this.query.has("cursor") ? "" : null);
     this.pointTo("next-page", page.next_cursor);
@@ -102,14 +103,15 @@ export function focusClient(id, other) {
   (links.find((each) => each.getAttribute("href") === address(id)) ?? other).focus();
 }
 
-function row(client) {
+/** The row of a client, and one with its reason beneath for where the columns have no room. */
+function rows(client) {
   const why = client.reason ? reason(client.reason) : "";
-  return el("tr", {},
+  const row = el("tr", {},
     el("th", { scope: "row" }, link(client.client_id)),
     el("td", {}, badge(client.state), client.verified ? "" : " ", client.verified ? "" : unverified()),
-    el("td", { class: "time" }, client.since === null ? "" : since(client.since),
-      why && el("span", { class: "narrow" }, why.cloneNode(true))),
+    el("td", { class: "time" }, client.since === null ? "" : since(client.since)),
     el("td", { class: "wide why" }, why),
-    el("td", { class: "wide" }, ...breakable(visible(client.thing_type, 64))),
-    el("td", { class: "wide" }, ...breakable(listed(client.thing_groups, 48))));
+    el("td", { class: "widest" }, ...breakable(visible(client.thing_type, 64), WHOLE)),
+    el("td", { class: "widest" }, ...listed(client.thing_groups, 48, WHOLE)));
+  return why ? [row, el("tr", { class: "narrow" }, el("td", { colspan: 3 }, why.cloneNode(true)))] : [row];
 }

@@ -3,7 +3,7 @@
 import { TrendChart } from "./chart.js";
 import { inWords, reason } from "./reasons.js";
 import {
-  $, badge, breakable, count, el, fill, now, numbersIn, percent, visible,
+  $, badge, breakable, count, el, fill, now, percent, prose, visible,
 } from "./text.js";
 
 const STATES = ["online", "pending", "offline", "unknown"];
@@ -12,7 +12,7 @@ const BARS = 4;
 /** Shows the overview of the fleet. */
 export class Overview {
   constructor() {
-    this.chart = new TrendChart($("trend"), $("trend-at"));
+    this.chart = new TrendChart();
   }
 
   show({ fleet, offline }) {
@@ -46,16 +46,16 @@ function compared(when, share, before) {
 function changeOf(share, before) {
   if (share === null || before === null) return "";
   const points = 100 * (share - before);
-  if (Math.abs(points) < 0.05) return el("span", { class: "quiet" }, " unchanged");
+  if (points === 0) return el("span", { class: "quiet" }, " unchanged");
   const [direction, arrow] = points < 0 ? ["worse", "▼"] : ["better", "▲"];
-  const size = Math.abs(points).toFixed(1);
+  const size = Math.abs(points) < 0.05 ? "<\u00a00.1" : Math.abs(points).toFixed(1);
   return el("span", { class: direction }, ` ${arrow} ${size} `, el("span", { class: "unit" }, "points"));
 }
 
 function showStandout({ standout }, clients) {
   $("standout").dataset.level = standout ? "loud" : "quiet";
   if (standout) {
-    const link = el("a", { href: addressOf(standout.kind, standout.name) }, numbersIn(standout.text));
+    const link = el("a", { href: addressOf(standout.kind, standout.name) }, ...prose(standout.text));
     fill($("standout"), link);
   } else {
     fill($("standout"), clients.offline ? "Nothing stands out: no group, type or reason has far more offline than the others." : none(clients));
@@ -91,7 +91,7 @@ function showBreakdown({ by_reason: reasons, by_thing_type: types, by_thing_grou
     return el("section", {},
       el("h2", {}, title),
       el("ul", { class: "bars" }, ...bars),
-      more > 0 ? el("p", { class: "quiet" }, `${count(more)} more with fewer.`) : "");
+      more > 0 ? el("p", { class: "quiet" }, `${count(more)} more.`) : "");
   }));
 }
 

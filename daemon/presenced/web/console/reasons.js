@@ -37,4 +37,4 @@ export const inBoth = (name) => (name in WORDS && name !== "other" ? `${WORDS[na
 export const reason = (name) =>
   name in WORDS && name !== "other"
     ? el("span", { class: "reason" }, WORDS[name], " ", el("span", { class: "quiet" }, "· ", code(name)))
-    : el("span", { class: "reason" }, name ? code(name) : inWords(name));
+    : el("span", { class: "reason" }, name in WORDS || !name ? inWords(name) : code(name));

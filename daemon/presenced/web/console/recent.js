@@ -1,23 +1,21 @@
 // What happened recently: mass events, which open, and single transitions.
 
 import { ask } from "./api.js";
-import { inBoth, reason } from "./reasons.js";
+import { reason } from "./reasons.js";
 import {
-  $, badge, breakable, clock, count, dated, el, fill, link, mark, moment, now, numbersIn, plural,
+  $, badge, breakable, clock, count, dated, el, fill, link, mark, moment, now, plural, prose,
   visible,
 } from "./text.js";
 
 const MAX_LIVE = 100, MAX_MASS = 4;
-const MASS_FOR = 6 * 3600 * 1000, DEEP_EVERY = 60000; // milliseconds
-const DEEP = 1000; // entries, among which mass events are looked for
+const MASS_FOR = 6 * 3600 * 1000; // milliseconds
 const LATE = 60000; // in milliseconds; beyond this delay the entry also says when the new state began
 
+const request = (parameters) => ask(`recent?${new URLSearchParams(parameters)}`);
+
 /** Request what happened, newest first; `before` is where the page before ended. */
-export function recentOf(limit, before = null) {
-  const parameters = new URLSearchParams({ limit });
-  if (before !== null) parameters.set("before", before);
-  return ask(`recent?${parameters}`);
-}
+export const recentOf = (limit, before = null) =>
+  request(before === null ? { limit } : { limit, before });
 
 const keyOf = ({ state, first }) => `${state} ${first}`;
 const endOf = (entry) => Date.parse(entry.kind === "mass" ? entry.last : entry.confirmed_at);
@@ -25,8 +23,8 @@ const endOf = (entry) => Date.parse(entry.kind === "mass" ? entry.last : entry.c
 /**
  * The mass events of the last hours, then the latest transitions.
  *
- * Transitions of the stream are shown until the daemon's list has them. Mass events are looked for
- * among many more entries, but seldom. Nothing changes while the list is paused.
+ * Transitions of the stream are shown until the daemon's list has them. Nothing changes while the
+ * list is paused.
  */
 export class RecentList {
   /** `at` shows at most `limit` entries. */
@@ -35,8 +33,7 @@ export class RecentList {
     this.limit = limit;
     this.entries = null;
     this.live = [];
-    this.mass = new Map();
-    this.deepAt = -Infinity;
+    this.mass = [];
     this.paused = false;
     $("pause").addEventListener("click", () => this.pause());
   }
@@ -53,24 +50,21 @@ export class RecentList {
     this.live.splice(MAX_LIVE);
   }
 
-  /** Request the entries. */
-  async ask() {
-    const begun = Date.now();
-    const isDeep = begun - this.deepAt > DEEP_EVERY;
-    const answer = await recentOf(isDeep ? DEEP : this.limit);
-    if (isDeep) this.deepAt = begun;
-    return answer;
+  /** Request the entries: of mass events the first ones, however many transitions came since. */
+  ask() {
+    return Promise.all([
+      request({ kind: "mass", limit: MAX_MASS }),
+      request({ kind: "transition", limit: this.limit }),
+    ]);
   }
 
-  /** The list of the daemon, which has all until its latest entry. */
-  show({ entries }) {
-    for (const each of entries) if (each.kind === "mass") this.mass.set(keyOf(each), each);
-    this.mass = new Map([...this.mass]
-      .filter(([, each]) => now() - endOf(each) < MASS_FOR)
-      .sort(([, a], [, b]) => endOf(b) - endOf(a))
-      .slice(0, MAX_MASS));
-    this.entries = entries.filter((each) => each.kind !== "mass").slice(0, this.limit);
-    const latest = entries.reduce((time, each) => Math.max(time, endOf(each)), 0);
+  /** The lists of the daemon, which have all until their latest entry. */
+  show([{ entries: mass }, { entries: transitions }]) {
+    this.mass = mass
+      .filter((each) => now() - endOf(each) < MASS_FOR)
+      .sort((a, b) => endOf(b) - endOf(a));
+    this.entries = transitions;
+    const latest = [...mass, ...transitions].reduce((time, each) => Math.max(time, endOf(each)), 0);
     this.live = this.live.filter((each) => endOf(each) > latest);
     this.draw();
   }
@@ -78,7 +72,7 @@ export class RecentList {
   /** Show what is there. */
   draw() {
     if (this.paused || this.entries === null) return;
-    const shown = [...this.mass.values(), ...[...this.live, ...this.entries].slice(0, this.limit)];
+    const shown = [...this.mass, ...[...this.live, ...this.entries].slice(0, this.limit)];
     fill(this.at, ...shown.map(item));
     $("recent-note").hidden = shown.length > 0;
   }
@@ -87,9 +81,9 @@ export class RecentList {
   hide() {
     this.entries = null;
     this.live = [];
-    this.mass.clear();
-    this.deepAt = -Infinity;
+    this.mass = [];
     fill(this.at);
+    $("recent-note").hidden = true;
   }
 }
 
@@ -112,6 +106,12 @@ function transition({ client_id: id, state, since: began, confirmed_at: confirme
   return el("li", {}, ...parts, details.length ? el("div", { class: "details" }, ...details) : "");
 }
 
+/** A client of a mass event: is it back, and why is it offline. */
+const member = ({ client_id: id, state, reason: why }) =>
+  el("li", {}, link(id),
+    state === null ? el("span", { class: "quiet" }, "not known any more") : badge(state),
+    state === "offline" && why ? reason(why) : "");
+
 function massEvent(entry) {
   const { state, count: number, first, last, reasons, thing_types: types, thing_groups: groups, text, clients } = entry;
   const key = keyOf(entry);
@@ -119,17 +119,17 @@ function massEvent(entry) {
     const parts = Object.entries(byName).filter(([, each]) => each).sort(([, a], [, b]) => b - a);
     if (!parts.length) return "";
     return el("div", {}, el("dt", {}, title), el("dd", {}, ...parts.flatMap(([name, each], at) =>
-      [at ? ", " : "", ...words(name), ` ${count(each)}`])));
+      [at ? ", " : "", ...words(name), `\u00a0${count(each)}`])));
   };
   const named = (name) => breakable(visible(name, 80) || "none");
   return el("li", { class: "mass" },
     el("details", { "data-key": key },
-      el("summary", { "data-key": key }, moment(last), " ", mark(state), " ", el("b", {}, numbersIn(text))),
+      el("summary", { "data-key": key }, moment(last), " ", mark(state), " ", el("b", {}, ...prose(text))),
       el("dl", {},
         el("div", {}, el("dt", {}, "When"), el("dd", {}, `${dated(first)} to ${clock(last)}`)),
-        counts("Reasons", state === "offline" ? reasons : {}, (name) => breakable(visible(inBoth(name), 80))),
+        counts("Reasons", state === "offline" ? reasons : {}, (name) => [reason(name)]),
         counts("Types", types, named),
         counts("Groups", groups, named)),
-      el("p", { class: "quiet" }, number > clients.length ? `The first ${count(clients.length)} of ${plural(number, "client")}:` : `${plural(number, "client")}:`),
-      el("ul", { class: "links" }, ...clients.map((id) => el("li", {}, link(id))))));
+      el("p", { class: "quiet" }, number > clients.length ? `The first ${count(clients.length)} of ${plural(number, "client")}, as they are now:` : `${plural(number, "client")}, as they are now:`),
+      el("ul", { class: "members" }, ...clients.map(member))));
 }

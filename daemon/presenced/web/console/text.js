@@ -40,8 +40,12 @@ export function visible(text, limit = Infinity) {
   return all.length > limit ? `${[...all].slice(0, limit).join("")}…` : all;
 }
 
-/** Text with places to break lines: after punctuation, and within a word only if it is very long. */
-export function breakable(text) {
+/**
+ * Text with places to break lines: none up to `whole` characters, else after punctuation, and
+ * within a word only if it is very long.
+ */
+export function breakable(text, whole = 20) {
+  if (text.length <= whole) return text ? [el("span", { class: "whole" }, text)] : [];
   const parts = text.match(/[^\p{P} ]{1,24}[\p{P} ]*|[\p{P} ]{1,24}/gu) ?? [];
   return parts.flatMap((part) => [part, el("wbr")]).slice(0, -1);
 }
@@ -68,18 +72,18 @@ export const tag = (text) => el("span", { class: "tag" }, text);
 /** The tag of a client whose events may have been lost. */
 export const unverified = () => tag("unverified");
 
-/** Text in a fixed-width font. */
+/** Text in a fixed-width font; names that AWS gives to reasons are not broken. */
 export const code = (text, limit = 64) =>
-  el("span", { class: "code" }, ...breakable(visible(text, limit)));
+  el("span", { class: "code" }, ...breakable(visible(text, limit), 28));
 
 /** Names as a list, as many as fit into `limit` characters, and how many more there are. */
-export function listed(names, limit) {
+export function listed(names, limit, whole) {
   let room = limit;
   const fits = names.filter((each) => (room -= each.length + 2) > -2);
   const shown = fits.length ? fits : names.slice(0, 1);
   const more = names.length - shown.length;
-  const text = shown.map((each) => visible(each, limit)).join(", ");
-  return more ? `${text} and ${count(more)} more` : text;
+  const parts = shown.flatMap((each, at) => [at ? ", " : "", ...breakable(visible(each, limit), whole)]);
+  return more ? [...parts, ` and ${count(more)} more`] : parts;
 }
 
 /** A sentence: with a capital letter, unless its first word is a name, and a full stop. */
@@ -114,14 +118,21 @@ const day = (time) => new Date(time).toISOString().slice(0, 10);
 
 const PERCENT = "\u00a0%"; // no line breaks between a number and its unit
 
-/** Words of the daemon about numbers. */
-export const numbersIn = (text) => visible(text).replaceAll(" %", PERCENT);
+/** A text of the daemon; no line breaks between a number and its unit, or within a short name. */
+export const prose = (text) =>
+  visible(text)
+    .replace(/(\d) (?=(?:%|s|min)(?![\p{L}\d]))/gu, "$1\u00a0")
+    .replace(/([<>]) (?=\d)/g, "$1\u00a0")
+    .split(/( )/)
+    .flatMap((word) => (word === " " ? [word] : breakable(word)));
 
-/** A share of 1 in percent; 100 % only if it is all, 0 % only if it is nothing. */
+/** A share from 0 to 1 in percent, by the rule of `percent` in presenced/system/shares.py. */
 export function percent(share) {
-  if (share === 0 || share === 1) return `${100 * share}${PERCENT}`;
-  const rounded = (100 * share).toFixed(share > 0.99 || share < 0.01 ? 2 : 1);
-  return `${{ "100.00": "> 99.99", "0.00": "< 0.01" }[rounded] ?? rounded}${PERCENT}`;
+  const isWhole = share === 0 || share === 1;
+  const digits = !isWhole && (share < 0.01 || share > 0.99) ? 100 : 10;
+  const rounded = Math.round(100 * digits * share) / digits;
+  const text = isWhole ? rounded : { 0: "<\u00a00.01", 100: ">\u00a099.99" }[rounded] ?? rounded;
+  return `${text}${PERCENT}`;
 }
 
 /** The hour and minute. */
