@@ -47,6 +47,8 @@ EMPTY = (
 )
 # Damping is off by default.
 NO_DAMPING = {"fleet_client_id:iot_client_flapping:max"}
+# No large part of the fleet goes offline at once.
+NO_DROP = {"fleet:iot_clients_lost:sum10m", "fleet:iot_clients_online:ratio_before_drop"}
 NO_YESTERDAY = {
     "fleet_part:iot_clients_lost:sum1d",
     "fleet:iot_events:increase1h_min1d",
@@ -143,9 +145,8 @@ def faulty_rules(prometheus: Prometheus) -> list[str]:
 
 def empty_records(prometheus: Prometheus) -> list[str]:
     names = {rule["name"] for rule in loaded_rules(prometheus) if rule["type"] == "recording"}
-    return [
-        name for name in sorted(names - NO_YESTERDAY - NO_DAMPING) if not prometheus.values(name)
-    ]
+    rare = NO_YESTERDAY | NO_DAMPING | NO_DROP
+    return [name for name in sorted(names - rare) if not prometheus.values(name)]
 
 
 def refused(prometheus: Prometheus) -> list[str]:
