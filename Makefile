@@ -52,8 +52,9 @@ PIP_IN_VENV = build/tools/bin/pip --python build/venv/bin/python3
 SYSTEMD_VERSION ?= $(shell systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
 
 ENGINE ?= docker
-# podman sets the times of all files, Docker only those of the image's description.
-IMAGE_TIME = $(if $(findstring podman,$(ENGINE)),--timestamp=$(SOURCE_DATE_EPOCH),\
+# podman sets the times of all files, Docker only those of the image's description. podman's own format
+# has no health check.
+ENGINE_OPTIONS = $(if $(findstring podman,$(ENGINE)),--format=docker --timestamp=$(SOURCE_DATE_EPOCH),\
     --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH))
 VERSION = $$(sed -n 's/^__version__ = "\(.*\)"/\1/p' daemon/presenced/__init__.py)
 REVISION = $$(git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -128,7 +129,7 @@ kubernetes: $(VENV)/.test
 
 image:
 	$(ENGINE) build --tag presenced --tag "presenced:$(VERSION)" --build-arg VERSION="$(VERSION)" \
-	    --build-arg REVISION="$(REVISION)" $(IMAGE_TIME) .
+	    --build-arg REVISION="$(REVISION)" $(ENGINE_OPTIONS) .
 
 lock: $(BIN)/uv
 	$(LOCK) pyproject.toml --extra kafka --output-file requirements.lock

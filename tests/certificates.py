@@ -7,7 +7,17 @@ from pathlib import Path
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import NameOID
 
 from presenced.sources.mqtt.connection_options import TlsFiles
@@ -63,6 +73,33 @@ def renew(ca: trustme.CA, directory: Path, key_file: Path) -> Path:
     file = directory / "renewed.crt"
     file.write_bytes(certificate.public_bytes(Encoding.PEM))
     return file
+
+
+def make_plain_authority(directory: Path) -> tuple[Path, tuple[Path, Path]]:
+    """An authority without a key usage, as `openssl req -x509` of OpenSSL 3.0; and its server."""
+    now = datetime.now(UTC)
+
+    def sign(name: str, key: EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plain")]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=60))
+            .add_extension(extension, critical=True)
+            .sign(ca_key, hashes.SHA256())
+            .public_bytes(Encoding.PEM)
+        )
+
+    ca_key, server_key = generate_private_key(SECP256R1()), generate_private_key(SECP256R1())
+    ca, cert, key = (directory / f"plain-{name}.pem" for name in ("ca", "server", "key"))
+    ca.write_bytes(sign("plain", ca_key, x509.BasicConstraints(ca=True, path_length=None)))
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    cert.write_bytes(sign("server", server_key, names))
+    key.write_bytes(server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return ca, (cert, key)
 
 
 def make_certificates(directory: Path) -> Certificates:

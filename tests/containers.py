@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -94,20 +95,38 @@ def make_wheels() -> Path:
 def build(target: str, directory: Path, *more: str, tag: str = "") -> str:
     """Build a target of the Dockerfile; returns the image's name."""
     name = f"localhost/presenced-test:{tag or target}"
-    pip = directory / "pip.conf"
-    pip.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
-    environment = {name: value for name, value in os.environ.items() if "PIP" not in name}
     call(
-        *("buildah", *STORE, "build", "--isolation=chroot", "--format=docker", "--pull-never"),
-        *("--layers", "--target", target, "--tag", name, "--secret", f"id=pip.conf,src={pip}"),
-        *("--volume", f"{make_wheels()}:/wheels:ro"),
-        *("--build-arg", f"PYTHON_IMAGE={base_name()}"),
+        *(*_buildah(directory), "--format=docker", "--target", target, "--tag", name),
         *("--build-arg", f"VERSION={VERSION}", "--build-arg", f"REVISION={REVISION}"),
         *("--timestamp", "1700000000", *more),
         *("--file", str(PROJECT / "Dockerfile"), str(PROJECT)),
-        env=environment,
+        env=_environment(),
     )
     return name
+
+
+def make_image(directory: Path) -> str:
+    """Build the image by `make image` with podman, as far as this machine has it."""
+    engine = directory / "podman"
+    engine.write_text(f'#!/bin/sh\nshift\nexec {shlex.join(_buildah(directory))} "$@"\n')
+    engine.chmod(0o755)
+    call("make", "image", f"ENGINE={engine}", cwd=PROJECT, env=_environment())
+    return "localhost/presenced:latest"
+
+
+def _buildah(directory: Path) -> list[str]:
+    """The start of a build on the base from packages, with wheels instead of an index."""
+    pip = directory / "pip.conf"
+    pip.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
+    return [
+        *("buildah", *STORE, "build", "--isolation=chroot", "--pull-never", "--layers"),
+        *("--secret", f"id=pip.conf,src={pip}", "--volume", f"{make_wheels()}:/wheels:ro"),
+        *("--build-arg", f"PYTHON_IMAGE={base_name()}"),
+    ]
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if "PIP" not in name}
 
 
 def inspect(image: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ RUN = {
         "tests/setup/test_setup.py": ["sh config/aws/setup.sh --reconcile"],
     },
     "docs/how-to/install-the-debian-package.md": {
-        "tests/system/test_deb.py": ["make deb", "apt install", "apt remove"],
+        "tests/system/test_deb.py": ["make deb", "apt install", "systemctl enable", "apt remove"],
     },
     "docs/how-to/keep-the-key-in-hardware.md": {
         "tests/system/test_systemd_hardware_key.py": ["install -D"],
@@ -133,6 +133,18 @@ NOT_RUN = {
             "kubectl --namespace presenced apply",
         )
     },
+    (
+        "docs/how-to/keep-the-key-in-hardware.md",
+        "LIBRARY=",
+    ): "needs an AWS account; tests/tokens.py puts keys into tokens",
+    (
+        "docs/how-to/plain-mosquitto.md",
+        "presenced doctor",
+    ): "tests/integration/test_status_topics.py runs the page's configuration",
+    ("docs/how-to/plain-mosquitto.md", "systemctl edit"): "the drop-in is run by tests/system",
+    ("docs/how-to/run-in-a-container.md", "curl --retry"): "tests/image asks for the page itself",
+    ("docs/how-to/run-on-kubernetes.md", "kubectl --namespace presenced port-forward"): "needs a"
+    " cluster",
     ("docs/how-to/secure-the-listener.md", "groupadd"): "needs root, and creates a group",
     ("docs/how-to/upgrade.md", "make install"): "needs root and systemd; see tests/system",
     ("docs/how-to/upgrade.md", "make image"): "needs Docker; see tests/image",

@@ -318,6 +318,11 @@ def test_the_list_of_components_has_all_that_is_installed(image: str) -> None:
     assert any(url.startswith("pkg:generic/python@") for url in found)
 
 
+def test_podman_builds_an_image_with_its_health_check(base: str, tmp_path: Path) -> None:
+    found = containers.inspect(containers.make_image(tmp_path))
+    assert found["Healthcheck"]["Test"][-1] == "presenced.commands.healthcheck"
+
+
 def test_two_builds_are_the_same_bytes(image: str, tmp_path: Path) -> None:
     again = containers.build("presenced", tmp_path, "--no-cache", tag="again")
     first, second = (containers.inspect(name)["RootFS"]["Layers"] for name in (image, again))

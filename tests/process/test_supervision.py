@@ -79,6 +79,15 @@ def test_ready_is_sent_once_the_daemon_is_ready() -> None:
     assert notifier.sent[-1][1] == {"STOPPING": 1, "STATUS": "stopping"}
 
 
+def test_ready_comes_with_the_status_of_its_moment() -> None:
+    async def scene(notifier: FakeNotifier, now: dict[str, Any]) -> None:
+        await until(lambda: notifier.values("STATUS") == ["starting"])
+        now.update(status="connected", ready=True)
+        await until(lambda: notifier.times("READY"))
+
+    assert {"READY": 1, "STATUS": "connected"} in [sent for _, sent in play(scene).sent]
+
+
 def test_ready_is_sent_at_latest_after_ready_within() -> None:
     async def scene(notifier: FakeNotifier, now: dict[str, Any]) -> None:
         begun = time.monotonic()

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from brokers import free_port
+from certificates import make_plain_authority
 from presenced.settings.files import FileSnapshot
 from presenced.sources.mqtt import diagnosis
 from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
@@ -75,6 +76,12 @@ def test_good_files_pass(certificates):
     assert examine_files(certificates.client) is None
     assert examine_files(TlsFiles()) is None
     assert examine_files(TlsFiles(ca=certificates.ca)) is None
+
+
+def test_an_authority_without_key_usage_is_trusted_as_by_awscrt(certificates, tmp_path):
+    ca, (cert, key) = make_plain_authority(tmp_path)
+    with server(replace(certificates, server_cert=cert, server_key=key)) as port:
+        assert look(port, replace(certificates.client, ca=ca)) is None
 
 
 def test_dates_are_judged_at_the_given_time(certificates):

@@ -13,7 +13,7 @@ from machines import Machine
 from presenced import __version__
 from waiting import wait_for
 
-BUILD, INSTALL, REMOVE = blocks("docs/how-to/install-the-debian-package.md", "sh")
+BUILD, INSTALL, START, REMOVE = blocks("docs/how-to/install-the-debian-package.md", "sh")
 OTHER = "/srv/elsewhere"
 
 
@@ -48,7 +48,7 @@ def test_two_builds_are_the_same_bytes(built: Machine) -> None:
 def test_apt_installs_it(built: Machine) -> None:
     # The machine has no network, so nothing that is only recommended can be had.
     offline = INSTALL.replace("apt install", "apt-get install --yes --no-install-recommends")
-    built.run(in_clone(offline.partition("systemctl")[0]))
+    built.run(in_clone(offline))
     assert built.run("presenced --version") == f"presenced {__version__}"
     assert built.try_run("systemctl is-enabled presenced").stdout.strip() == "disabled"
     assert "mqtt:" in built.run("cat /etc/presenced/presenced.yaml.example")
@@ -58,7 +58,7 @@ def test_apt_installs_it(built: Machine) -> None:
 def test_the_service_runs_under_a_user_of_its_own(built: Machine) -> None:
     built.run("systemctl start mosquitto")
     built.write("/etc/presenced/presenced.yaml", SETTINGS)
-    built.run("systemctl " + INSTALL.partition("systemctl ")[2])
+    assert "iot_clients{" in built.run(START)
     wait_for(lambda: built.get("http://localhost:9883/-/ready")[0] == 200, what="readiness")
     process = built.show("presenced", "MainPID")["MainPID"]
     user = int(built.run(f"ps -o uid= -p {process}"))

@@ -16,7 +16,7 @@ from yarl import URL
 
 from presenced.aws.errors import AwsError, Cause
 from presenced.settings import SettingsError
-from presenced.settings.certificates import load_authorities, load_pair
+from presenced.settings.certificates import load_authorities, load_pair, verifying_context
 from presenced.settings.files import FileSnapshot
 from presenced.settings.problems import InvalidValue
 from presenced.settings.proxy import HTTPS_PROXY, Proxy, environment_proxy, is_exempt, refusal
@@ -77,7 +77,7 @@ def client_tls(
     It shows the client certificate, if there is one. Reads regular files only; raises
     SettingsError if one cannot be read, and OSError, such as ssl.SSLError, if it cannot be used.
     """
-    context, files = ssl.create_default_context(), FileSnapshot()
+    context, files = verifying_context(), FileSnapshot()
     if ca is not None:
         load_authorities(context, files.read(ca, "mqtt.tls.ca"))
     if cert is not None and key is not None:

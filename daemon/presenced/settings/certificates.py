@@ -104,6 +104,22 @@ def certificate_expiries(
     return expiries
 
 
+def verifying_context(authorities: bytes | None = None) -> ssl.SSLContext:
+    """Return a context that verifies a server with these authorities (PEM), None for the system's.
+
+    Raises OSError, such as ssl.SSLError.
+    """
+    if authorities is None:
+        context = ssl.create_default_context()
+    else:
+        with file_in_memory(authorities) as path:
+            context = ssl.create_default_context(cafile=path)
+    # Since Python 3.13 the default refuses an authority without a key usage, as `openssl req -x509`
+    # of OpenSSL 3.0 makes it. awscrt and librdkafka take it, so a diagnosis must take it, too.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
 def load_pair(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
     """Load a certificate and its key, in PEM format; raises OSError, such as ssl.SSLError."""
     with file_in_memory(cert) as cert_path, file_in_memory(key) as key_path:

@@ -32,7 +32,7 @@ class Supervision:
     READY=1 is sent when `ready` returns True, so that units ordered after this one find it working,
     but at the latest after 60 seconds: a broker that is down must not delay the boot of a
     machine, and the watchdog counts only from READY=1 on. `status` returns the text for
-    `systemctl status`; it is sent when it changes, at most once a second.
+    `systemctl status`; it is sent with READY=1, and when it changes, at most once a second.
     """
 
     def __init__(self, ready: Callable[[], bool], status: Callable[[], str]) -> None:
@@ -80,12 +80,16 @@ class Supervision:
         # Set first, so that an error in `status` or `ready` does not end the reports.
         self._handle = self._loop.call_later(interval, self._report)
         now = self._loop.time()
-        if now - self._sent_at >= _STATUS_INTERVAL:
+        if not self._announced and (self._ready() or now >= self._ready_until):
+            # The status of that moment: people look at it when `systemctl start` returns.
+            status = self._status()
+            self._announced = self._notifier.send(READY=1, STATUS=status)
+            if self._announced:
+                self._sent, self._sent_at = status, now
+        elif now - self._sent_at >= _STATUS_INTERVAL:
             status = self._status()
             if status != self._sent and self._notifier.send(STATUS=status):
                 self._sent, self._sent_at = status, now
-        if not self._announced and (self._ready() or now >= self._ready_until):
-            self._announced = self._notifier.send(READY=1)
         if self._watchdog is not None:
             self._notifier.send(WATCHDOG=1)
 

@@ -13,6 +13,7 @@ import msgspec
 
 from presenced.commands.output import CommandError
 from presenced.commands.top.overview import Clients, OfflineClient, Overview
+from presenced.settings.certificates import verifying_context
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ class DaemonApi:
             pair = base64.b64encode(f"{user}:{password or ''}".encode()).decode()
             self._headers["Authorization"] = f"Basic {pair}"
         try:
-            context = ssl.create_default_context(cafile=ca)
+            context = verifying_context(ca.read_bytes() if ca else None)
         except OSError as error:
             raise CommandError(f"--ca {ca} cannot be read: {error}") from error
         self._opener = urllib.request.build_opener(

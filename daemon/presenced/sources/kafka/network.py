@@ -8,7 +8,7 @@ import contextlib
 import socket
 import ssl
 
-from presenced.settings.certificates import load_authorities, load_pair
+from presenced.settings.certificates import load_pair, verifying_context
 from presenced.settings.files import FileSnapshot
 from presenced.settings.kafka import KafkaSecurity
 from presenced.settings.values import split_host_port
@@ -64,11 +64,8 @@ def _parts(server: str) -> tuple[str, int]:
 
 
 def _context(security: KafkaSecurity, snapshot: FileSnapshot) -> ssl.SSLContext:
-    if security.ca is None:
-        context = ssl.create_default_context()
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        load_authorities(context, snapshot.read(security.ca, "kafka.security.ca"))
+    ca = snapshot.read(security.ca, "kafka.security.ca") if security.ca else None
+    context = verifying_context(ca)
     if security.cert is not None and security.key is not None:
         cert = snapshot.read(security.cert, "kafka.security.cert")
         load_pair(context, cert, snapshot.read(security.key, "kafka.security.key"))

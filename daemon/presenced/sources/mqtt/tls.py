@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from presenced.settings.certificates import check_tls_files, file_in_memory, load_pair
+from presenced.settings.certificates import check_tls_files, load_pair, verifying_context
 from presenced.settings.file_access import FileAccess, Look
 from presenced.settings.files import Digests, FileSnapshot
 from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
@@ -54,11 +54,7 @@ def client_context(
     be used.
     """
     tls, snapshot = options.tls or TlsFiles(), snapshot or FileSnapshot()
-    if (authorities := read_authorities(tls, snapshot)) is None:
-        context = ssl.create_default_context()
-    else:
-        with file_in_memory(authorities) as path:
-            context = ssl.create_default_context(cafile=path)
+    context = verifying_context(read_authorities(tls, snapshot))
     if (pair := read_pair(tls, snapshot)) is not None:
         load_pair(context, *pair)
     if options.alpn:
