@@ -6,11 +6,15 @@ import { $, el, visible } from "./text.js";
 const TEXTS = ["contains", "thing_type", "thing_group", "class"];
 const FILTERS = [...TEXTS, "state", "reason", "offline_for", "in_doubt", "prefix", "thing"];
 const IN_DETAIL = ["thing_type", "thing_group", "class", "offline_for", "in_doubt"];
+const CHOICES = ["state", "reason", "offline_for"];
 const ANY = "any";
+
+/** Whether a value of a filter selects all; `any` may also be a name, or part of a client ID. */
+const isAny = (key, value) => value === ANY && CHOICES.includes(key);
 
 /** Whether a query selects some clients only. */
 export const isFiltered = (query) =>
-  FILTERS.some((key) => query.has(key) && query.get(key) !== ANY);
+  FILTERS.some((key) => query.has(key) && !isAny(key, query.get(key)));
 
 /**
  * The query with the state and order that are meant if it names none: what went offline last, while
@@ -31,7 +35,7 @@ export function parametersOf(query) {
   for (const key of [...FILTERS, "sort", "cursor"]) {
     for (const value of query.getAll(key)) {
       const isEmpty = value === "" && key !== "reason" && !key.startsWith("thing");
-      if (value !== ANY && !isEmpty) parameters.append(key, value);
+      if (!isAny(key, value) && !isEmpty) parameters.append(key, value);
     }
   }
   return parameters;
@@ -46,8 +50,10 @@ export class FilterForm {
     this.query = new URLSearchParams();
     $("reason").append(...REASONS.map((name) => el("option", { value: name }, inBoth(name))));
     const form = $("search");
+    this.timer = null; // set while what is in the form is not yet in the query
     const now = () => {
       clearTimeout(this.timer);
+      this.timer = null;
       changed(this.read());
     };
     form.addEventListener("input", ({ target }) => {
@@ -73,11 +79,11 @@ export class FilterForm {
     return query;
   }
 
-  /** Show a query, and what it means. */
+  /** Show a query, and what it means. Text that is being typed stays. */
   show(query, whole) {
     this.query = query;
     this.shown = whole;
-    for (const key of TEXTS) set($(key), query.get(key) ?? "");
+    if (this.timer === null) for (const key of TEXTS) set($(key), query.get(key) ?? "");
     for (const key of ["reason", "offline_for"]) choose($(key), query.get(key) ?? ANY);
     choose(stateField(), whole.get("state"));
     choose($("sort"), whole.get("sort"));
@@ -92,7 +98,7 @@ export class FilterForm {
   suggest(types, groups, classes) {
     for (const [list, names] of [["types", types], ["groups", groups], ["classes", classes]]) {
       const known = new Set([...$(list).children].map((each) => each.value));
-      $(list).append(...names.filter((name) => !known.has(name)).slice(0, 100 - known.size).map((name) => el("option", { value: name })));
+      $(list).append(...[...new Set(names)].filter((name) => !known.has(name)).slice(0, 100 - known.size).map((name) => el("option", { value: name })));
     }
     $("class-field").hidden = !$("classes").children.length && !this.query.has("class");
   }
