@@ -13,7 +13,7 @@ from presenced.settings.connection_secrets import aws_proxy_choice
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.cluster import Cluster
-from presenced.sources.kafka.cluster_checks import group_protocol, partitions_of
+from presenced.sources.kafka.cluster_checks import group_protocol, partitions_of, topic_ids
 from presenced.sources.kafka.cluster_watch import ClusterWatch
 from presenced.sources.kafka.errors import is_unsupported
 from presenced.sources.kafka.events_writer import EventsWriter
@@ -23,6 +23,7 @@ from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
 from presenced.sources.kafka.not_shown import not_shown
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.placement import Placement
+from presenced.sources.kafka.topic_ids import TopicIds
 from presenced.sources.kafka.transactions import TransactionCounts
 from presenced.sources.kafka.worker import Worker
 from presenced.sources.kafka.worker_config import Protocol, events_producer, worker_config
@@ -242,18 +243,21 @@ class KafkaSource:
         while True:
             await asyncio.sleep(wait)
             wait = _JOIN_AGAIN_AFTER
-            if (cluster := await self._join(kafka, region)) is None:
+            if (joined := await self._join(kafka, region)) is None:
                 continue
-            await self._watch.until_repartitioned(cluster, kafka, self._protocol, self.partitions)
-            worker, self.worker = self.worker, None
-            if worker is not None:
-                self._problem = "the number of partitions has changed"
-                await worker.stop()
+            cluster, topics, worker = joined
+            await self._watch.until_repartitioned(
+                cluster, kafka, self._protocol, self.partitions, topics, worker
+            )
+            self.worker, self._problem = None, "the number of partitions has changed"
+            await worker.stop()
 
-    async def _join(self, kafka: KafkaSettings, region: str | None) -> Cluster | None:
+    async def _join(
+        self, kafka: KafkaSettings, region: str | None
+    ) -> tuple[Cluster, TopicIds, Worker] | None:
         """Join the group; return None if that fails."""
         try:
-            cluster, self.partitions, protocol = await in_thread(
+            cluster, topics, self.partitions, protocol = await in_thread(
                 lambda: self._prepare(kafka, region), name="kafka topics"
             )
             if protocol == "classic" != self._protocol:
@@ -275,11 +279,14 @@ class KafkaSource:
         self._watch.begin()
         self.worker = worker
         worker.start()
-        return cluster
+        return cluster, topics, worker
 
-    def _prepare(self, kafka: KafkaSettings, region: str | None) -> tuple[Cluster, int, Protocol]:
+    def _prepare(
+        self, kafka: KafkaSettings, region: str | None
+    ) -> tuple[Cluster, TopicIds, int, Protocol]:
         cluster = Cluster(kafka, self._configured, region)
-        return cluster, partitions_of(cluster, kafka), group_protocol(cluster)
+        number = partitions_of(cluster, kafka)
+        return cluster, topic_ids(cluster, kafka), number, group_protocol(cluster)
 
     def _new_worker(self, kafka: KafkaSettings) -> Worker:
         config = worker_config(kafka, self._config, self._protocol)
@@ -363,6 +370,8 @@ class KafkaSource:
 
     def _why_no_commit(self) -> list[KafkaFault]:
         """Return why the last transaction may have failed; empty if it did not."""
+        if self._watch.topic_fault is not None:
+            return [self._watch.topic_fault]
         failures = self.worker.writer.failures if self.worker is not None else ()
         return list(dict.fromkeys(self._explain(*each) for each in failures))
 
