@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, Producer, TopicPartition
 
 from daemons import Samples
 from kafka_fleet import Worker
@@ -334,7 +334,14 @@ def test_a_global_state_topic_that_is_created_anew_gets_all_types_and_groups(
     before = {key for key, value in kafka.records(topic) if value is not None}
     kafka.delete_topic(topic)
     kafka.create_topic(topic, cleanup_policy="compact")
-    wait_for(lambda: before <= {key for key, _ in kafka.records(topic)}, 30, "all written again")
+
+    def is_written() -> bool:
+        try:
+            return before <= {key for key, _ in kafka.records(topic)}
+        except KafkaException:
+            return False  # the broker does not know the new topic at once
+
+    wait_for(is_written, 30, "all written again")
     first.signal(signal.SIGKILL)
     first.wait(10)
     plant.add_worker()
