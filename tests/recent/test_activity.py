@@ -1,6 +1,7 @@
 """Transitions and mass events, against a naive model."""
 
 from collections.abc import Iterable
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -128,7 +129,20 @@ def test_what_is_usual_in_a_busy_fleet_is_no_mass_event_and_a_burst_in_it_is_one
     assert dark + 16 <= event.last <= dark + 60
 
 
-@given(st.floats(1, 1e6))
+def test_chance_in_a_fleet_of_a_few_transitions_a_minute_is_no_mass_event() -> None:
+    """On average one every 25 s goes offline, each by itself."""
+    bench, chance, at, minute = Observed(), Random(17), 0.0, 0
+    while (at := at + chance.expovariate(1 / 25)) < 86_400:
+        while minute * 60 < at:
+            bench.activity.check(minute * 60, dict.fromkeys(State, 100), set)
+            minute += 1
+        bench.let(f"single-{int(at)}", State.OFFLINE, at)
+    events = [what for _, what in bench.activity.entries() if isinstance(what, MassEvent)]
+    # Before there were ten minutes of a trend, nothing was known to be usual.
+    assert [event.first for event in events if event.first > 1000] == []
+
+
+@given(st.floats(0.01, 1e6))
 def test_more_than_usual_is_twice_and_in_no_fleet_chance(usual: float) -> None:
     enough = more_than_usual(usual)
     assert enough >= 2 * usual

@@ -47,10 +47,10 @@ class Counts(msgspec.Struct):
 def more_than_usual(usual: float) -> int:
     """Return how many transitions in a slot are more than usual, if `usual` is their number.
 
-    A large fleet has transitions all the time. Twice as many are not chance, and in a large number
-    four standard deviations of the Poisson distribution. Where less than one is usual, any is.
+    A fleet has transitions all the time. Twice as many are not chance in a large number, and four
+    standard deviations of the Poisson distribution not in a small one. Where none is usual, any is.
     """
-    return ceil(max(2 * usual, usual + 4 * sqrt(usual))) if usual >= 1 else 1
+    return max(1, ceil(max(2 * usual, usual + 4 * sqrt(usual))))
 
 
 class MassEvent(msgspec.Struct):

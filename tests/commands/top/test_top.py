@@ -217,6 +217,23 @@ def test_a_long_text_is_wrapped_because_its_remedy_is_at_the_end() -> None:
     assert " ".join(done.stdout.split()).count("the role, please.") == 3
 
 
+def test_a_narrow_terminal_cuts_no_number() -> None:
+    with served() as server:
+        server.overview["fleet"]["clients"] |= {"online": 123_456, "offline": 98_765}
+        server.overview["offline"] |= {
+            "by_thing_type": [{"name": "pump", "offline": 12_345, "of": 23_456}],
+            "by_thing_group": [{"name": "hall-3", "offline": 1_234, "of": 1_300}],
+        }
+        lines = top(server, "--once", COLUMNS="40").stdout.splitlines()
+    assert max(map(len, lines)) <= 40
+    text = " ".join(" ".join(lines).split())
+    for words in ("98,765 offline,", "a day ago", "12,345/23,456 pump", "1,234/1,300 hall-3"):
+        assert words in text
+    numbers = set(re.findall(r"\d+,\d+", text))
+    assert numbers >= {"123,456", "98,765"}
+    assert not {"12,3", "1,2"} & numbers
+
+
 def test_a_fleet_without_clients_in_a_worker_without_partitions() -> None:
     with served() as server:
         server.overview |= {"partitions": {"owned": [], "of": 24, "shown": True}}
@@ -376,6 +393,17 @@ def test_in_a_terminal_it_draws_again_and_outlives_the_daemon() -> None:
         server.clients = [{"client_id": "a-new-one"}]
         terminal.read_until("a-new-one")
     assert terminal.end() == 0
+
+
+def test_a_line_as_wide_as_the_terminal_keeps_its_last_character() -> None:
+    with served() as server:
+        server.clients = [{"client_id": "x" * 128}]
+        terminal = Terminal(server.server_port)
+        drawn = terminal.read_until("x" * 20)
+        drawn += terminal.read_until("went offline")
+        assert terminal.end() == 0
+    # After the last column the cursor stays on it, so that erasing the rest would take it away.
+    assert not re.search(r"x\x1b\[[KJ]", drawn)
 
 
 def test_a_worker_whose_lease_is_over_says_so() -> None:

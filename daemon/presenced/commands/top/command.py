@@ -59,9 +59,12 @@ def _redraw(api: DaemonApi, interval: float) -> None:
         except WithheldError as error:
             facts, notice = None, f"presenced: {error}"
         lines = screen(facts, look, notice=notice) if facts else wrapped(notice, look.width)
-        # Not cleared first, which would flicker.
-        text = "\n".join(f"{line}{_REST_OF_LINE}" for line in lines[: look.height])
-        print(f"{_HOME}{text}{_REST_OF_SCREEN}", end="", flush=True)
+        # The screen is not cleared first, which would flicker. Each line is, because after one that
+        # is as wide as the terminal the cursor is still on its last character.
+        shown = lines[: look.height]
+        text = "\n".join(f"{_REST_OF_LINE}{line}" for line in shown)
+        rest = f"\n{_REST_OF_SCREEN}" if len(shown) < look.height else ""
+        print(f"{_HOME}{text}{rest}", end="", flush=True)
         time.sleep(interval)
 
 

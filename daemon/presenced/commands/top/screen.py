@@ -25,7 +25,8 @@ from presenced.system.shares import percent
 _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", ".:-=+*%#"
 _SPAN = timedelta(hours=6)
 _SMALLEST_RANGE = 0.01
-_SHOWN_SHARES = 5
+_SHOWN_SHARES, _SHOWN_IF_NARROW = 5, 2
+_NARROWEST_COLUMN = 18
 _LONGEST_TEXT = 400
 _WORDS = {
     "receiving": "receiving events",
@@ -58,9 +59,7 @@ def screen(facts: Facts, look: Look, *, notice: str = "") -> list[str]:
     lines = [look.alarm(line) for line in wrapped(notice, look.width)]
     lines += _daemon_lines(overview.daemon, overview.time, look)
     if overview.partitions is not None:
-        lines.append(
-            clip(_partitions(overview.partitions.owned, overview.partitions.of), look.width)
-        )
+        lines += wrapped(_partitions(overview.partitions.owned, overview.partitions.of), look.width)
     lines += ["", *_fleet_lines(overview, look)]
     lines += ["", *_offline_lines(overview.offline, look), ""]
     room = max(1, look.height - len(lines) - 1)
@@ -71,11 +70,13 @@ def _daemon_lines(daemon: Daemon, now: datetime, look: Look) -> Iterator[str]:
     words = _WORDS.get(daemon.state, daemon.state)
     since = f" since {moment(daemon.since, now)}" if daemon.since else ""
     paint = look.bold if daemon.state == "receiving" else look.alarm
-    yield paint(clip(f"presenced: {words}{since}", look.width))
+    yield from map(paint, wrapped(f"presenced: {words}{since}", look.width))
     if daemon.text and daemon.state != "receiving":
         yield from wrapped(f"  {daemon.text}", look.width)
     if daemon.in_doubt:
-        yield clip(f"  {daemon.in_doubt:,} clients in doubt: events may be lost", look.width)
+        yield from wrapped(
+            f"  {daemon.in_doubt:,} clients in doubt: events may be lost", look.width
+        )
     if daemon.aws is not None:
         for problem in daemon.aws.problems[:3]:
             for line in wrapped(f"  AWS: {problem}", look.width):
@@ -92,9 +93,9 @@ def _fleet_lines(overview: Overview, look: Look) -> Iterator[str]:
         f"online {_known(fleet.share_online)}, an hour ago {_known(fleet.hour_ago)},"
         f" a day ago {_known(fleet.day_ago)}"
     )
-    yield look.bold(clip(text, look.width))
+    yield from map(look.bold, wrapped(text, look.width))
     counts = [f"{fleet.clients.get(state, 0):,} {state}" for state in _STATES]
-    yield clip(f"  {', '.join(counts)}", look.width)
+    yield from wrapped(f"  {', '.join(counts)}", look.width)
     yield from _trend_lines(_until_now(fleet, overview.time), overview.time, look)
     if standout is not None:
         for line in wrapped(f"  {standout.text}", look.width):
@@ -120,7 +121,7 @@ def _trend_lines(trend: Sequence[Minute], now: datetime, look: Look) -> Iterator
         f"  last {ago(now - trend[0].at)}: {percent(lowest)} to {percent(highest)}; lowest at"
         f" {moment(at, now)}"
     )
-    yield clip(text, look.width)
+    yield from wrapped(text, look.width)
 
 
 def sparkline(trend: Iterable[Minute], now: datetime, width: int, *, unicode: bool = True) -> str:
@@ -150,14 +151,22 @@ def sparkline(trend: Iterable[Minute], now: datetime, width: int, *, unicode: bo
 
 
 def _offline_lines(offline: Offline, look: Look) -> Iterator[str]:
-    reasons = sorted(offline.by_reason.items(), key=lambda pair: -pair[1])[:_SHOWN_SHARES]
+    first = max(34, look.width * 2 // 5)
+    other = (look.width - first) // 2
+    is_narrow = other < _NARROWEST_COLUMN
+    shown = _SHOWN_IF_NARROW if is_narrow else _SHOWN_SHARES
+    reasons = sorted(offline.by_reason.items(), key=lambda pair: -pair[1])[:shown]
     columns = [
         ["offline by reason", *(f"{count:,} {name or 'no reason'}" for name, count in reasons)],
-        ["by thing type", *map(_share, offline.by_thing_type[:_SHOWN_SHARES])],
-        ["by thing group", *map(_share, offline.by_thing_group[:_SHOWN_SHARES])],
+        ["by thing type", *map(_share, offline.by_thing_type[:shown])],
+        ["by thing group", *map(_share, offline.by_thing_group[:shown])],
     ]
-    first = max(34, look.width * 2 // 5)
-    widths = (first, (look.width - first) // 2, (look.width - first) // 2)
+    if is_narrow:  # one beneath the other: part of a number would be a wrong number
+        for heading, *texts in columns:
+            yield look.bold(clip(heading, look.width))
+            yield from (clip(f"  {text}", look.width) for text in texts)
+        return
+    widths = (first, other, other)
     for number, row in enumerate(zip_longest(*columns, fillvalue="")):
         cells = [pad(text, width - 1) for text, width in zip(row, widths, strict=True)]
         line = " ".join(cells).rstrip()

@@ -1,6 +1,6 @@
 // Requests to the API.
 
-const TIMEOUT = 15000; // milliseconds
+const TIMEOUT = 15000, LONGEST_WAIT = 300000; // milliseconds
 
 /** A response other than 200; `wait` is how long to wait before the next request, in milliseconds. */
 export class Refusal extends Error {
@@ -17,7 +17,18 @@ export async function refusal(response) {
   const isProblem = response.headers.get("Content-Type")?.startsWith("application/problem+json");
   const start = text.length > 200 ? `${text.slice(0, 200)}…` : text;
   const detail = isProblem ? JSON.parse(text).detail : `${response.status} ${start}`;
-  return new Refusal(response.status, detail, 1000 * (response.headers.get("Retry-After") ?? 0));
+  return new Refusal(response.status, detail, waitOf(response.headers.get("Retry-After")));
+}
+
+/**
+ * Return how long to wait, in milliseconds: a proxy may answer with a date (RFC 9110, 10.2.3).
+ *
+ * A timer that is given no number, or one beyond its range, does not wait at all.
+ */
+function waitOf(retryAfter) {
+  const isSeconds = /^\d+$/.test(retryAfter ?? "");
+  const wait = isSeconds ? 1000 * retryAfter : Date.parse(retryAfter) - Date.now();
+  return Math.min(Math.max(wait || 0, 0), LONGEST_WAIT);
 }
 
 /** The URL of a path of the API. It lacks the page's user and password, which `fetch` refuses. */

@@ -4,6 +4,7 @@ import { code, el } from "./text.js";
 
 /** Values of `disconnectReason` (guide of AWS IoT Core, "Lifecycle events"), and presenced's own. */
 const WORDS = {
+  __proto__: null, // a reason may be named as a property of all objects
   AUTH_ERROR: "not authorized",
   CLIENT_INITIATED_DISCONNECT: "disconnected on its own",
   CLIENT_ERROR: "protocol or limit violated",

@@ -3,6 +3,7 @@
 import { visible } from "./text.js";
 
 const PAGES = {
+  __proto__: null,
   "/recent": { name: "history", heading: "history-title", title: "What happened" },
   "/flapping": { name: "flapping", heading: "flapping-title", title: "Flapping clients" },
   "/daemon": { name: "daemon", heading: "daemon-title", title: "Daemon" },
