@@ -196,6 +196,11 @@ class Kafka(JavaServer):
         )
         self.admin.create_topics([topic])[name].result(30)
 
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic, and return when its name is free again."""
+        self.admin.delete_topics([name])[name].result(30)
+        wait_for(lambda: name not in self.admin.list_topics(timeout=30).topics, what=name)
+
     def add_partitions(self, topic: str, total: int) -> None:
         """Let a topic have more partitions."""
         wait_for(lambda: topic in self.admin.list_topics(timeout=30).topics, what=topic)

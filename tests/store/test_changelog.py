@@ -60,6 +60,11 @@ class Life:
         self.time = Time()
         self.process = PartitionProcess(self.topic, self.time)
 
+    def create_topic_anew(self) -> None:
+        """Lose all that was written, but not what the process has in memory."""
+        self.topic.clear()
+        self.process.changelog.write_whole()
+
     def move(self) -> None:
         """Hand the partition over once all is written."""
         self.process.changelog.flush()
@@ -100,8 +105,11 @@ def test_a_partition_that_moves_keeps_its_fleet(
 ) -> None:
     random = Random(seed)
     moves = data.draw(st.sets(st.integers(0, len(steps) - 1), min_size=1, max_size=4))
+    losses = data.draw(st.sets(st.integers(0, len(steps) - 1), max_size=2))
     moved, whole = Life(), Life()
     for number, step in enumerate(steps):
+        if number in losses:
+            moved.create_topic_anew()
         if number in moves:
             compact(moved.topic, random)
             moved.move()

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, Producer, TopicPartition
 
 from daemons import Samples
 from kafka_fleet import Worker
@@ -322,6 +322,51 @@ def test_groups_arrive_after_the_broker_has_crashed(kafka_of: Any, tmp_path: Pat
     finally:
         for worker in plant.workers:
             worker.stop()
+
+
+def test_a_global_state_topic_that_is_created_anew_gets_all_types_and_groups(
+    kafka: Kafka, plant: Plant
+) -> None:
+    first = plant.add_worker()
+    found(plant)
+    plant.wait_until_true()
+    topic = plant.topics["global_state_topic"]
+    before = {key for key, value in kafka.records(topic) if value is not None}
+    kafka.delete_topic(topic)
+    kafka.create_topic(topic, cleanup_policy="compact")
+
+    def is_written() -> bool:
+        try:
+            return before <= {key for key, _ in kafka.records(topic)}
+        except KafkaException:
+            return False  # the broker does not know the new topic at once
+
+    wait_for(is_written, 30, "all written again")
+    first.signal(signal.SIGKILL)
+    first.wait(10)
+    plant.add_worker()
+    plant.wait_until_true()
+
+
+@pytest.mark.parametrize("events", [1, 30])
+def test_a_global_topic_that_is_created_anew_is_read_from_its_first_event(
+    kafka: Kafka, plant: Plant, events: int
+) -> None:
+    worker = plant.add_worker()
+    found(plant)
+    plant.wait_until_true()
+    topic = plant.topics["global_topic"]
+    # While it hangs, the new topic may get more events than the worker had read of the former one.
+    worker.pause()
+    kafka.delete_topic(topic)
+    kafka.create_topic(topic, message_timestamp_type="LogAppendTime")
+    plant.publish(plant.registry.create_type("motor", time.time(), searchable=()))
+    for _ in range(events):
+        plant.run_job()
+    worker.resume()
+    wait_for(lambda: "created anew" in worker.log_file.read_text(), 30, "it is logged")
+    plant.wait_until_true()
+    assert worker.value("presenced_gaps_total", partition="0", reason="offset_out_of_range")
 
 
 def test_a_global_topic_that_cannot_be_read_is_told(kafka: Kafka, plant: Plant) -> None:

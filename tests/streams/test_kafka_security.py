@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+import yaml
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 
+from brokers import free_port
 from certificates import Certificates
 from kafka_config import TOPICS, by_certificate, by_password, settings_of
 from kafka_fleet import Publisher, Worker
@@ -102,6 +105,34 @@ class Site:
         assert found[0]["remedy"]
 
 
+def wrong_password(_: Site, security: dict[str, Any]) -> str:
+    Path(security["password_file"]).write_text("not-the-password")
+    return "does not accept the password of the user alice"
+
+
+def wrong_user(_: Site, security: dict[str, Any]) -> str:
+    security["username"] = "bob"
+    Path(security["password_file"]).write_text("bob-secret")
+    return "this user lacks a permission on the topic"
+
+
+def wrong_authority(site: Site, security: dict[str, Any]) -> str:
+    stranger = site.worker.config.parent / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(stranger))
+    security["ca"] = str(stranger)
+    return "is not valid"
+
+
+def wrong_address(site: Site, _: dict[str, Any]) -> str:
+    site.worker.settings["kafka"]["bootstrap_servers"] = [f"127.0.0.1:{free_port()}"]
+    return "refused the TCP connection"
+
+
+def wrong_topic(site: Site, _: dict[str, Any]) -> str:
+    site.worker.settings["kafka"]["state_topic"] = name = f"{site.section['state_topic']}-none"
+    return f"this user lacks a permission on the topic {name}"
+
+
 @pytest.fixture
 def site_of(kafka: Kafka, tmp_path: Path) -> Iterator[Callable[[Login], Site]]:
     made: list[Site] = []
@@ -165,6 +196,50 @@ def test_a_wrong_password_until_it_is_corrected(
     log = site.worker.log_file.read_text()
     assert "not-the-password" not in log
     assert "alice-secret" not in log
+
+
+@pytest.mark.parametrize(
+    "wrong", [wrong_password, wrong_user, wrong_authority, wrong_address, wrong_topic]
+)
+def test_a_reload_with_wrong_settings_keeps_the_connection(
+    site_of: Callable[[Login], Site],
+    alice: Login,
+    wrong: Callable[[Site, dict[str, Any]], str],
+) -> None:
+    site = site_of(alice)
+    worker, password = site.worker, Path(alice["security"]["password_file"])
+    worker.settings["metrics"]["enable_reload_endpoint"] = True
+    site.create_topics()
+    site.grant("alice", site.rights())
+    site.start()
+    site.assert_works()
+    before = yaml.safe_load(yaml.safe_dump(worker.settings["kafka"]))
+    said = wrong(site, worker.settings["kafka"]["security"])
+    worker.write()
+    status, text = worker.post("/-/reload")
+    assert status == 500
+    assert said in text
+    assert worker.ready
+    assert worker.value("presenced_config_last_reload_successful") == 0
+    Publisher(site.kafka, site.section["topic"]).report("later", connected=True)
+
+    def is_applied() -> bool:
+        view = worker.view()
+        return view is not None and "later" in view.connected
+
+    wait_for(is_applied, what="events are applied")
+    # It has had its partitions all the time.
+    restored = [line for line in worker.log if line["event"] == "partition restored"]
+    assert len(restored) == PARTITIONS
+    worker.settings["kafka"] = before
+    password.write_text("alice-secret")
+    worker.write()
+    assert worker.post("/-/reload")[0] == 200
+    assert worker.value("presenced_config_last_reload_successful") == 1
+    log = worker.log_file.read_text()
+    assert "not-the-password" not in log
+    assert "-secret" not in log
+    assert "Traceback" not in log
 
 
 def test_a_missing_topic_until_it_is_created(

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 
 from certificates import Certificates
-from kafka_config import TOPICS, settings_of
+from kafka_config import TOPICS, by_password, settings_of
 from kafka_fleet import Publisher
 from kafka_server import Kafka
 from partition_fleets import CLOCKS, Fleets, kafka_settings
@@ -238,6 +239,41 @@ def test_tokens_that_the_event_loop_makes(kafka: Kafka, certificates: Certificat
             topic = site.section["topic"]
             assert f"this user lacks a permission on the topic {topic}" in str(denied.value)
             assert "Read and Write" in str(denied.value)
+
+    asyncio.run(main())
+
+
+def test_changed_files_are_used_only_if_the_brokers_accept_them(
+    kafka: Kafka, certificates: Certificates, tmp_path: Path
+) -> None:
+    site = Site(kafka)
+    for kind in (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID):
+        name = site.section["group"]
+        kafka.allow("alice", AclOperation.ALL, kind, name, ResourcePatternType.PREFIXED)
+    login = by_password(kafka, certificates, tmp_path)
+    authority = tmp_path / "authority.pem"
+    authority.write_bytes(certificates.ca.read_bytes())
+    login["security"]["ca"] = str(authority)
+    site.section |= login
+    password = Path(login["security"]["password_file"])
+
+    async def main() -> None:
+        async with site.source() as (source, _):
+            await ready(source)
+            worker = source.worker
+            password.write_text("not-the-password")
+            assert await source.renew() == 0
+            assert source.worker is worker
+            assert source.problems == []
+            (warning,) = source.warnings
+            assert "changed files are not used" in warning
+            assert "does not accept the password" in warning
+            password.write_text("alice-secret")
+            assert await source.renew() == 0
+            assert source.warnings == []
+            authority.write_bytes(certificates.ca.read_bytes() + b"\n")
+            assert await source.renew() == 1
+            await ready(source)
 
     asyncio.run(main())
 

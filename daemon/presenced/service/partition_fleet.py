@@ -71,10 +71,9 @@ class ShardFleet:
             self.shard.pipeline.process(messages, hold_after=-math.inf)
         self.store.global_position = position
 
-    def note_gap(self) -> None:
+    def note_gap(self, reason: GapReason) -> None:
         """Report that events are missing."""
-        number = self.store.partition
-        self.shard.gaps.report(f"partition {number}", Gap(GapReason.OFFSET_OUT_OF_RANGE, 0.0))
+        self.shard.gaps.report(f"partition {self.store.partition}", Gap(reason, 0.0))
 
     def show(self) -> None:
         """Let the shard be seen."""

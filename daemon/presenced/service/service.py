@@ -195,6 +195,8 @@ class Service:
             look = await self._files.look_until_settled(self._read_all)
             settings, files, protection = look.value
             self._watcher.current.check_successor(protection, settings.metrics.web_config)
+            if self._stages.trial is not None:
+                await self._stages.trial.try_settings(settings)
         except SettingsError as error:
             self._stages.metric_sources.reload_successful = False
             problems = [str(problem) for problem in error.problems]

@@ -22,7 +22,7 @@ from presenced.sources.inbox import InboxTurns
 from presenced.sources.kafka.partitioner import partition_of
 from presenced.sources.mqtt.gap_detector import GapDetector
 from presenced.sources.mqtt.source import MqttSource
-from presenced.sources.source import Source
+from presenced.sources.source import SettingsTrial, Source
 from presenced.sources.sqs.source import SqsSource
 from presenced.store.changelog import Changelog
 from presenced.store.file import default_path
@@ -40,7 +40,8 @@ class Stages:
 
     `readiness` returns whether the daemon is ready, for metrics and the API. `max_connections` is
     how many connections the listener may have: streams of the API take a part of them. `store` is
-    None without a state file, `reconciler` if AWS is not asked, `api` if it is off.
+    None without a state file, `reconciler` if AWS is not asked, `api` if it is off, `trial` if the
+    source tries no settings before it uses them.
     """
 
     source: Source
@@ -50,6 +51,7 @@ class Stages:
     ) -> None:
         self.store: StateStore | None = None
         self.reconciler: Reconciler | None = None
+        self.trial: SettingsTrial | None = None
         self._worker_reconciler: WorkerReconciler | None = None
         self.transitions = TransitionLog()
         self._settings = settings
@@ -132,7 +134,7 @@ class Stages:
             return ShardFleet(shard, store, held_at, turns, restored, self._show, self._drop)
 
         source = KafkaSource(open_partition, KafkaAccess(requests, self._clocks), self._clocks)
-        self.metric_sources.kafka = source
+        self.metric_sources.kafka = self.trial = source
         self.metric_sources.state = source.transactions
         if (reconciler := self._make_reconciler()) is not None:
             self._worker_reconciler = WorkerReconciler(reconciler, source, self._clocks)

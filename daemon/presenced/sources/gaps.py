@@ -18,6 +18,7 @@ class GapReason(StrEnum):
     RATE_LIMIT = "rate_limit"
     BACKLOG_FULL = "backlog_full"
     OFFSET_OUT_OF_RANGE = "offset_out_of_range"
+    STATE_LOST = "state_lost"
 
 
 class Gap(NamedTuple):

@@ -21,6 +21,13 @@ class SourceFiles:
     expiries: Mapping[str, float] = field(default_factory=dict)
 
 
+class SettingsTrial(Protocol):
+    """A source that can find out whether other settings would do before it uses them."""
+
+    async def try_settings(self, settings: Settings) -> None:
+        """Raise SettingsError if it could not go on with these settings; change nothing."""
+
+
 class Source(Protocol):
     """Where events come from; it fills the inbox of each fleet until it is stopped.
 

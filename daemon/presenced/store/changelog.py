@@ -166,6 +166,16 @@ class Changelog:
         registry, self._unwritten_registry = self._unwritten_registry | registry, {}
         return registry
 
+    def write_whole(self) -> None:
+        """Let the next `take` return everything, because what was written is gone.
+
+        It holds the event loop for as long as that takes: a transaction has all of it or nothing.
+        """
+        self._collector.forget_written()
+        self._encoder.begin_anew()
+        self._registry, self._written_past = {}, PastSnapshots()
+        self._is_dirty = True
+
     def written(self, unwritten: Unwritten) -> None:
         """Take note that what `take` returned last is committed."""
         taken, self._taken = self._taken, []

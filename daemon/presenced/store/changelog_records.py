@@ -58,6 +58,10 @@ class RecordEncoder:
         newest = list(disconnects.since(disconnects.end - size))
         self._block = [digest for _, digest in reversed(newest)]
 
+    def begin_anew(self) -> None:
+        """Go on with the first block of disconnects, as if none had been written."""
+        self._block, self._block_number = [], 0
+
     def encode(self, changes: Changes) -> Records:
         """Return the records of all changes."""
         records = self._encode_clients(changes.clients)

@@ -204,6 +204,19 @@ class Collector:
         self.requests = []
         return changes
 
+    def forget_written(self) -> None:
+        """Take everything for changed, because the rows that were collected so far are gone."""
+        presence, inventory, dirty = self._fleet.presence, self._fleet.inventory, self.dirty
+        dirty.clients.update(presence.clients, presence.forgotten)
+        dirty.arrivals = {name: number for number, name in enumerate(presence.clients, 1)}
+        dirty.arrived = max(dirty.arrived, len(dirty.arrivals))
+        dirty.things.update(inventory.things.live, inventory.things.tombstones)
+        dirty.thing_types.update(inventory.types.live, inventory.types.tombstones)
+        dirty.thing_groups.update(inventory.groups.live, inventory.groups.tombstones)
+        self._totals.forget_written()
+        self._noted = {}
+        self._written_disconnects = range(0)
+
     def _collect_rows(self, table: str, row_of: Callable[[str], Any], changes: Changes) -> None:
         names: set[str] = getattr(self.dirty, table)
         rows: dict[str, Any] = getattr(changes, table)

@@ -41,6 +41,11 @@ class Totals:
                     labels = dict(sorted(zip(total.labels, values, strict=True)))
                     changes.count(name, msgspec.json.encode(labels).decode(), value)
 
+    def forget_written(self) -> None:
+        """Take all totals for changed."""
+        for written in self._written.values():
+            written.clear()
+
     def restore(self, rows: Iterable[CounterRow]) -> None:
         """Add stored totals to those counted so far; ignore totals that no longer exist."""
         for row in rows:

@@ -26,8 +26,7 @@ def failed() -> Iterator[list[Exception]]:
     reported: list[Exception] = []
     restorer = Restorer(
         REFUSED,
-        TOPICS.events,
-        TOPICS.state,
+        TOPICS,
         EndOffsets(REFUSED),
         lambda *_: None,
         lambda _, error: reported.append(error),

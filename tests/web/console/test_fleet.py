@@ -44,7 +44,7 @@ def test_one_look_answers_the_three_questions(page: Page) -> None:
     page.wait(lambda: len(page.texts(IDS)) == 50)
     assert page.texts(IDS)[0] in devices_of("hall-3")
     page.wait(lambda: page.all("#recent .mass"))
-    mass = "03:45:06 50 clients offline within 16 s, CONNECTION_LOST, 100 % in hall-3"
+    mass = "03:44:50 50 clients offline within 16 s, CONNECTION_LOST, 100 % in hall-3"
     assert page.texts("#recent .mass summary")[0] == mass
     assert len(page.all("#recent > li:not(.mass)")) == 12
 

@@ -323,7 +323,7 @@ PIPELINE: tuple[CollectedMetric[FleetSources], ...] = (
         "Times in which events may have been lost: the session was lost, had expired, is not kept "
         "(clean_session) or did not have a new filter yet (filters_changed), messages arrived at "
         "the rate limit, the backlog was full, or Kafka had deleted records that were not read "
-        "(offset_out_of_range).",
+        "(offset_out_of_range) or the state of a partition (state_lost).",
         "sum by (reason) (increase(presenced_gaps_total[1h])) > 0",
         labels=("reason",),
         read=lambda s: s.gaps,

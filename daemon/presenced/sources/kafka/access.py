@@ -42,6 +42,10 @@ class KafkaAccess:
             name="kafka files",
         )
 
+    def another(self) -> "KafkaAccess":
+        """Return one for other settings, which leaves the credentials of this one alone."""
+        return KafkaAccess(self._requests, self._clocks)
+
     async def close(self) -> None:
         """Ask for no more credentials."""
         credentials, self._credentials = self._credentials, None

@@ -30,6 +30,7 @@ from confluent_kafka.admin import (
 from presenced.settings.kafka import KafkaSettings
 from presenced.settings.values import host_port
 from presenced.sources.kafka.client_config import reader_config
+from presenced.sources.kafka.errors import PARTITION_END
 from presenced.sources.kafka.faults import Cause, KafkaFaultError, topic_missing
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
 from presenced.sources.kafka.permissions import transactional_id
@@ -74,6 +75,13 @@ class GroupState:
     state: str
     members: int
     operations: frozenset[str] | None
+
+
+class TopicState(NamedTuple):
+    """The ID of a topic, and how many partitions it has."""
+
+    id: str
+    partitions: int
 
 
 class GroupSession(NamedTuple):
@@ -144,19 +152,20 @@ class Cluster:
                 )[topic]
             )
 
-    def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
-        """Return how many partitions topics have, without those that do not exist."""
-        counts: dict[str, int] = {}
+    def topics(self, names: Iterable[str]) -> dict[str, TopicState]:
+        """Return the ID and the number of partitions of topics, without those that do not exist."""
+        found: dict[str, TopicState] = {}
         with self._faults():
-            asked = TopicCollection(list(topics))
+            asked = TopicCollection(list(names))
             answers = self._client.describe_topics(asked, request_timeout=_TIMEOUT)
             for name, answer in answers.items():
                 try:
-                    counts[name] = len(_result(answer).partitions)
+                    topic = _result(answer)
+                    found[name] = TopicState(str(topic.topic_id), len(topic.partitions))
                 except KafkaException as error:
                     if error_of(error).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                         raise
-        return counts
+        return found
 
     def _settings(self, topic: str) -> dict[str, str] | None:
         resource = ConfigResource(ResourceType.TOPIC, topic)
@@ -269,11 +278,14 @@ class Cluster:
             begin, end = consumer.get_watermark_offsets(where, timeout=_TIMEOUT)
             where.offset = begin
             consumer.assign([where])
-            while consumer.position([where])[0].offset < end and begin < end:
+            while begin < end:
                 message = consumer.poll(_TIMEOUT)
                 if message is None:
                     raise KafkaException(_timed_out())
                 if problem := message.error():
+                    # The end of a transaction has an offset, but is no message.
+                    if problem.code() == PARTITION_END:
+                        break
                     raise KafkaException(problem)
                 if message.key() == PARTITIONS_KEY and (value := message.value()):
                     return int(value)
@@ -282,7 +294,8 @@ class Cluster:
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Consumer]:
         """Yield a consumer that is assigned partitions, and joins no group."""
-        consumer = Consumer(reader_config(self._kafka, self.config))
+        config = {**reader_config(self._kafka, self.config), "enable.partition.eof": True}
+        consumer = Consumer(config)
         try:
             yield consumer
         finally:

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from presenced.settings import format_duration
 from presenced.settings.kafka import KafkaSettings
-from presenced.sources.kafka.cluster import Cluster, GroupSession
-from presenced.sources.kafka.faults import Cause, KafkaFault, KafkaFaultError
+from presenced.sources.kafka.cluster import Cluster, GroupSession, TopicState
+from presenced.sources.kafka.faults import Cause, KafkaFault, KafkaFaultError, topic_missing
+from presenced.sources.kafka.topic_ids import TopicIds
 from presenced.sources.kafka.topics import TopicCheck, four_topics
 from presenced.sources.kafka.worker_config import Protocol
 
@@ -20,6 +21,17 @@ def partitions_of(cluster: Cluster, kafka: KafkaSettings) -> int:
     The number is written into the state topic, unless `create-topics` has done that. Blocks; raises
     KafkaFaultError.
     """
+    number, recorded = check_topics(cluster, kafka)
+    if recorded is None:
+        cluster.record_partitions(number)
+    return number
+
+
+def check_topics(cluster: Cluster, kafka: KafkaSettings) -> tuple[int, int | None]:
+    """Return the number of partitions, and the one that the state topic says, if any.
+
+    Blocks; raises KafkaFaultError if a topic is not what it must be.
+    """
     topics = four_topics(kafka)
     found = {topic.name: there for topic in topics if (there := cluster.find(topic.name))}
     recorded = cluster.recorded_partitions() if kafka.state_topic in found else None
@@ -27,21 +39,69 @@ def partitions_of(cluster: Cluster, kafka: KafkaSettings) -> int:
     for topic in topics:
         for fault in check.faults(topic):
             raise KafkaFaultError(fault)
-    number = found[kafka.topic].partitions
-    if recorded is None:
-        cluster.record_partitions(number)
-    return number
+    return found[kafka.topic].partitions, recorded
 
 
-def repartitioned(cluster: Cluster, kafka: KafkaSettings, partitions: int) -> Mapping[str, int]:
-    """Return the topics that have another number of partitions than when the worker joined.
+class TopicLook(NamedTuple):
+    """What has become of the topics of a member of the group.
 
-    A topic that is missing is not among them: a broker that has just started may not know it yet.
-    Blocks; raises KafkaFaultError.
+    `repartitioned` are those with another number of partitions than when it joined. `fault` is what
+    is wrong with the others, None if nothing is; `ids` are theirs, None if one is missing.
+    """
+
+    repartitioned: Mapping[str, int]
+    fault: KafkaFault | None
+    ids: TopicIds | None
+
+
+def topic_ids(cluster: Cluster, kafka: KafkaSettings) -> TopicIds:
+    """Return the IDs of the topics. Blocks; raises KafkaFaultError, also if one is missing."""
+    names = [topic.name for topic in four_topics(kafka)]
+    found = cluster.topics(names)
+    for name in names:
+        if name not in found:
+            raise KafkaFaultError(topic_missing(name))
+    return _ids(found, kafka)
+
+
+def _ids(found: Mapping[str, TopicState], kafka: KafkaSettings) -> TopicIds:
+    return TopicIds(
+        events=found[kafka.topic].id,
+        state=found[kafka.state_topic].id,
+        global_events=found[kafka.global_topic].id,
+        global_state=found[kafka.global_state_topic].id,
+    )
+
+
+def look_at_topics(
+    cluster: Cluster, kafka: KafkaSettings, partitions: int, known: TopicIds
+) -> TopicLook:
+    """Look whether the topics are those that are `known`, and check others.
+
+    Another topic of events with another number of partitions is repartitioned; any other new topic
+    can be created again. Blocks; raises KafkaFaultError.
     """
     must = {topic.name: 1 if topic.single else partitions for topic in four_topics(kafka)}
-    found = cluster.partition_counts(must)
-    return {name: number for name, number in found.items() if number != must[name]}
+    found = cluster.topics(must)
+    former = set(known)
+    changed = {
+        name: topic.partitions
+        for name, topic in found.items()
+        if topic.partitions != must[name] and (name == kafka.topic or topic.id in former)
+    }
+    for name in must:
+        if name not in found:
+            return TopicLook(changed, topic_missing(name), None)
+    ids = _ids(found, kafka)
+    fault = None
+    if ids != known and not changed:
+        try:
+            partitions_of(cluster, kafka)
+        except KafkaFaultError as error:
+            if error.fault.reason not in (Cause.TOPIC_MISSING, Cause.TOPIC_WRONG):
+                raise
+            fault = error.fault
+    return TopicLook(changed, fault, ids)
 
 
 def group_protocol(cluster: Cluster) -> Protocol:

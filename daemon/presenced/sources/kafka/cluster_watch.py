@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from functools import partial
 
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.cluster import Cluster
-from presenced.sources.kafka.cluster_checks import LeaseLimit, lease_limit, repartitioned
+from presenced.sources.kafka.cluster_checks import LeaseLimit, lease_limit, look_at_topics
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.lease import Lease
+from presenced.sources.kafka.topic_ids import TopicIds
+from presenced.sources.kafka.worker import Worker
 from presenced.sources.kafka.worker_config import Protocol
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import in_thread
@@ -16,16 +19,20 @@ from presenced.system.loop import in_thread
 # Seconds. Producers use added partitions once they ask for the topic again; Kafka's own does that
 # at least every 5 minutes (`metadata.max.age.ms`).
 _LOOK_EVERY = 10.0
+_LOOK_AGAIN_AFTER = 1.0
 
 
 class ClusterWatch:
     """Looks at the cluster, and keeps `lease` as short as its group demands; used on the loop.
 
-    `lease_fault` is what is wrong with `kafka.lease`, None if nothing is.
+    `lease_fault` is what is wrong with `kafka.lease`, `topic_fault` what is wrong with a topic that
+    was deleted or created anew; None if nothing is.
     """
 
     def __init__(self, lease: Lease) -> None:
         self.lease_fault: KafkaFault | None = None
+        self.topic_fault: KafkaFault | None = None
+        self._suspected: KafkaFault | None = None
         self._lease = lease
         self._has_foreign_partition = asyncio.Event()
         self._log = ThrottledLogger(get_logger("presenced.kafka"))
@@ -45,6 +52,7 @@ class ClusterWatch:
 
     def begin(self) -> None:
         """A membership begins."""
+        self.topic_fault = self._suspected = None
         self._has_foreign_partition.clear()
 
     def note_foreign_partition(self) -> None:
@@ -52,23 +60,36 @@ class ClusterWatch:
         self._has_foreign_partition.set()
 
     async def until_repartitioned(
-        self, cluster: Cluster, kafka: KafkaSettings, protocol: Protocol, partitions: int
+        self,
+        cluster: Cluster,
+        kafka: KafkaSettings,
+        protocol: Protocol,
+        partitions: int,
+        topics: TopicIds,
+        worker: Worker,
     ) -> None:
         """Return when a topic has another number of partitions, `partitions` if it is not single.
 
         From then on producers place keys by that number: a client goes on in another partition, and
-        is stale in its former one. So the worker must leave the group, and show nothing.
+        is stale in its former one. So the worker must leave the group, and show nothing. `topics`
+        are those with which it joined. It goes on with topics that were created anew once they are
+        as they must be, and writes nothing before.
         """
         changed: Mapping[str, int] = {}
         while not changed:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_EVERY):
+                async with asyncio.timeout(_LOOK_AGAIN_AFTER if self._suspected else _LOOK_EVERY):
                     await self._has_foreign_partition.wait()
                     break
             try:
-                changed = await in_thread(
-                    lambda: repartitioned(cluster, kafka, partitions), name="kafka topics"
+                look = await in_thread(
+                    partial(look_at_topics, cluster, kafka, partitions, topics), name="kafka topics"
                 )
+                changed = look.repartitioned
+                self._note_fault(look.fault, worker)
+                if look.fault is None and look.ids is not None and not changed:
+                    topics = look.ids
+                    worker.partitions.use_topics(look.ids)
                 await self.limit_lease(cluster, kafka, protocol)
             except KafkaFaultError:
                 pass  # asked again; the worker reports brokers that are down
@@ -79,3 +100,23 @@ class ClusterWatch:
             partitions=partitions,
             changed=dict(changed),
         )
+
+    def _note_fault(self, fault: KafkaFault | None, worker: Worker) -> None:
+        """Let the worker write nothing while a topic is missing or wrong.
+
+        That is once it was found twice: a broker that has just started may not know a topic yet.
+        """
+        before, suspected, self._suspected = self.topic_fault, self._suspected, fault
+        if fault is None or suspected is not None:
+            self.topic_fault = fault
+        worker.may_write = self.topic_fault is None
+        if fault is not None and fault == self.topic_fault != before:
+            self._log.error(
+                "nothing is written until the topics are as they must be",
+                key=fault,
+                cause=fault.reason.value,
+                detail=fault.detail,
+                remedy=fault.remedy,
+            )
+        elif before is not None and self.topic_fault is None:
+            self._log.info("the topics are as they must be again")

@@ -182,7 +182,7 @@ class GroupConsumer:
                 continue
             if position is None:
                 position = partition.delivered
-                partition.end = -1
+            partition.end = -1
             place = TopicPartition(self._topic, partition.number, position)
             # Not `seek`: librdkafka refuses it for a partition whose offset was out of range.
             self._unassign([partition.number])

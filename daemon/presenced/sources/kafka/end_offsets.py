@@ -1,4 +1,4 @@
-"""Ask Kafka where partitions end."""
+"""Ask Kafka where partitions end, and which topics there are."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,7 +6,13 @@ from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AdminClient,
     ListOffsetsResultInfo,
@@ -14,6 +20,8 @@ from confluent_kafka.admin import (
 )
 
 from presenced.sources.kafka.errors import FAILED
+from presenced.sources.kafka.topic_ids import TopicIds
+from presenced.sources.kafka.worker_config import WorkerTopics
 
 _TIMEOUT = 10.0
 
@@ -66,6 +74,22 @@ class EndOffsets:
             raise
         return result.offset
 
+    def topic_ids(self, topics: WorkerTopics) -> TopicIds:
+        """Return the IDs of the four topics. Blocks; raises KafkaException if one is missing."""
+        with self._lock:
+            answers = self._usable_client().describe_topics(
+                TopicCollection([*topics]), request_timeout=self._timeout
+            )
+            self._keep(answers.values())
+        try:
+            events, state, global_events, global_state = (
+                str(answers[name].result().topic_id) for name in topics
+            )
+        except KafkaException:
+            self._has_failed = True
+            raise
+        return TopicIds(events, state, global_events, global_state)
+
     def ask(self, topic: str, partitions: Iterable[int], answer: Answer) -> None:
         """Ask for the ends of partitions, up to which there is something to read now.
 
@@ -104,18 +128,26 @@ class EndOffsets:
         latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, number): latest for number in partitions}
         with self._lock:
-            if self._has_failed:
-                self._retire()
-            if self._client is None:
-                self._client = AdminClient(dict(self._config))
-                self._has_failed = False
-            futures: dict[TopicPartition, Future[Any]] = self._client.list_offsets(
+            futures: dict[TopicPartition, Future[Any]] = self._usable_client().list_offsets(
                 asked, isolation_level=isolation, request_timeout=self._timeout
             )
-            self._unanswered.update(futures.values())
-        for future in futures.values():
-            future.add_done_callback(self._unanswered.discard)
+            self._keep(futures.values())
         return futures
+
+    def _usable_client(self) -> AdminClient:
+        """Return the client, another one after an error; called with the lock."""
+        if self._has_failed:
+            self._retire()
+        if self._client is None:
+            self._client = AdminClient(dict(self._config))
+            self._has_failed = False
+        return self._client
+
+    def _keep(self, futures: Iterable[Future[Any]]) -> None:
+        """Keep the client until it has answered; called with the lock."""
+        for future in futures:
+            self._unanswered.add(future)
+            future.add_done_callback(self._unanswered.discard)
 
 
 def _outlast(client: AdminClient | None, unanswered: set[Future[Any]], timeout: float) -> None:

@@ -79,6 +79,7 @@ class GlobalReader:
         self._heard_at: dict[str, float] = {}
         self._asked: set[str] = set()
         self._has_failed = False
+        self._is_anew = False
         self._stopping = threading.Event()
         self._log = get_logger("presenced.kafka")
         self._throttled = ThrottledLogger(self._log)
@@ -91,6 +92,10 @@ class GlobalReader:
     def follow(self, owner: OwnedPartition | None) -> None:
         """Read events for the owner, which has been restored, or none; called from any thread."""
         self._owner = owner
+
+    def read_anew(self) -> None:
+        """Read the events of the owner from the first on; called from any thread."""
+        self._is_anew = True
 
     def stop(self) -> None:
         """Read nothing more."""
@@ -142,14 +147,15 @@ class GlobalReader:
 
     def _follow_owner(self, consumer: Consumer) -> None:
         owner = self._owner
-        if owner is self._followed:
+        if owner is self._followed and not self._is_anew:
             return
+        is_anew, self._is_anew = self._is_anew, False
         if self._followed is not None:
             consumer.incremental_unassign([TopicPartition(self._events, 0)])
             del self._positions[self._events]
             self._followed = None
         if owner is not None and (fleet := owner.fleet) is not None:
-            applied = fleet.store.global_position
+            applied = None if is_anew else fleet.store.global_position
             self._assign(consumer, self._events, OFFSET_BEGINNING if applied is None else applied)
             self._followed = owner
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
+from presenced.sources.gaps import GapReason
 from presenced.sources.kafka.errors import TopicError
 from presenced.sources.kafka.global_reader import GlobalBatch, GlobalReader
 from presenced.sources.kafka.library_errors import text_of
@@ -44,6 +45,7 @@ class GlobalTopics:
         # The keys of what each partition has yet to take over.
         self._missing: dict[OwnedPartition, dict[bytes, None]] = {}
         self._is_spreading = False
+        self._is_reread = False  # because the position was out of range
         self._reader = GlobalReader(
             config,
             topics,
@@ -68,6 +70,13 @@ class GlobalTopics:
         else:
             self._missing[partition] = dict.fromkeys(self._state)
             self._spread_soon()
+
+    def note_topic(self, partition: OwnedPartition, *, is_new: bool) -> None:
+        """Read the events from their first on if their topic is new, unless that has been done."""
+        is_reread, self._is_reread = self._is_reread, False
+        if is_new and not is_reread and partition.fleet is not None:
+            partition.fleet.note_gap(GapReason.OFFSET_OUT_OF_RANGE)
+            self._reader.read_anew()
 
     def end(self, partition: OwnedPartition) -> None:
         """Give a partition nothing more."""
@@ -99,8 +108,9 @@ class GlobalTopics:
             owner = batch.owner
             if owner is None or owner.fleet is None or not owner.is_running:
                 return
+            self._is_reread |= batch.is_gap
             if batch.is_gap:
-                owner.fleet.note_gap()
+                owner.fleet.note_gap(GapReason.OFFSET_OUT_OF_RANGE)
             if batch.position is not None:
                 owner.fleet.apply_global(batch.messages, batch.position)
         finally:

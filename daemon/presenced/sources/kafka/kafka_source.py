@@ -8,12 +8,11 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from presenced.fleet import Partition
-from presenced.settings import Settings, format_duration
-from presenced.settings.connection_secrets import aws_proxy_choice
+from presenced.settings import Settings, SettingsError, format_duration
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.cluster import Cluster
-from presenced.sources.kafka.cluster_checks import group_protocol, partitions_of
+from presenced.sources.kafka.cluster_checks import group_protocol, partitions_of, topic_ids
 from presenced.sources.kafka.cluster_watch import ClusterWatch
 from presenced.sources.kafka.errors import is_unsupported
 from presenced.sources.kafka.events_writer import EventsWriter
@@ -23,7 +22,9 @@ from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
 from presenced.sources.kafka.not_shown import not_shown
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
 from presenced.sources.kafka.placement import Placement
+from presenced.sources.kafka.topic_ids import TopicIds
 from presenced.sources.kafka.transactions import TransactionCounts
+from presenced.sources.kafka.trial import made_of, secrets_of, try_settings
 from presenced.sources.kafka.worker import Worker
 from presenced.sources.kafka.worker_config import Protocol, events_producer, worker_config
 from presenced.sources.source import SourceFiles
@@ -59,6 +60,7 @@ class KafkaSource:
         self._errors: ConnectionErrors | None = None
         self._problem = "the group has not been joined yet"
         self._is_hiding = False
+        self._refused: SettingsError | None = None
         self._watch = ClusterWatch(self.lease)
         self._membership: asyncio.Task[None] | None = None
         self._writer: EventsWriter | None = None
@@ -128,6 +130,8 @@ class KafkaSource:
         """What is wrong although the worker is ready, one text each."""
         faults = "; or ".join(map(str, self._why_no_commit()))
         warnings = [f"no transaction is committed: {faults}"] if faults else []
+        if self._refused is not None:
+            warnings.append(f"changed files are not used, the connection stays: {self._refused}")
         if self._watch.lease_fault is not None:
             warnings.append(str(self._watch.lease_fault))
         if (skew := self._skew_warning()) is not None:
@@ -191,28 +195,65 @@ class KafkaSource:
     async def use(self, settings: Settings, files: SourceFiles) -> int:  # noqa: ARG002 - Source
         """Join the group; join it anew if its settings have changed. Raises SettingsError."""
         before, self._settings = self._settings, settings
-        if before is not None and _made_of(before) == _made_of(settings):
+        if before is not None and made_of(before) == made_of(settings):
             return await self.renew()
         return await self._join_with(*await self._read(settings))
 
     async def renew(self) -> int:
-        """Join the group anew if the files that `kafka.security` names have changed."""
+        """Join the group anew if the files that `kafka.security` names have changed.
+
+        While partitions are shown the new ones are tried before; if they are refused, the worker
+        goes on with those that it has.
+        """
         if self._settings is None:
             return 0
         config, errors = await self._read(self._settings)
-        if _secrets(config) == _secrets(self._config):
+        if secrets_of(config) == secrets_of(self._config):
+            self._refused = None
+            return 0
+        try:
+            await self.try_settings(self._settings)
+        except SettingsError as error:
+            self._refused = error
+            self._log.error("changed files of kafka.security are not used", problem=str(error))
             return 0
         return await self._join_with(config, errors)
 
-    async def _read(self, settings: Settings) -> tuple[Mapping[str, Any], ConnectionErrors]:
+    async def try_settings(self, settings: Settings) -> None:
+        """Connect with settings or files that differ, beside the membership, which goes on.
+
+        To join anew with wrong ones would hide the partitions of this worker, or move them to
+        another one. Without a membership there is nothing to keep, and nothing is tried. Raises
+        SettingsError if the worker could not join with them.
+        """
+        if self.worker is None or not self.may_show:
+            return
+        access = self._access.another()
+        try:
+            config, _ = await self._read(settings, access)
+            if self._has_joined_with(settings, config):
+                return
+            await try_settings(settings, config)
+        finally:
+            await access.close()
+
+    def _has_joined_with(self, settings: Settings, config: Mapping[str, Any]) -> bool:
+        assert self._settings is not None  # noqa: S101 - it has joined
+        is_same = made_of(self._settings) == made_of(settings)
+        return is_same and secrets_of(config) == secrets_of(self._config)
+
+    async def _read(
+        self, settings: Settings, access: KafkaAccess | None = None
+    ) -> tuple[Mapping[str, Any], ConnectionErrors]:
         errors = ConnectionErrors(
             settings.kafka, settings.brokers_region, asks_aws=settings.reconcile.enabled
         )
-        return await self._access.read(settings, errors.report), errors
+        return await (access or self._access).read(settings, errors.report), errors
 
     async def _join_with(self, config: Mapping[str, Any], errors: ConnectionErrors) -> int:
         await self._leave()
         self._drop_writer()
+        self._refused = None
         self._config, self._errors = config, errors
         self._join_after(0.0)
         return 1
@@ -242,18 +283,21 @@ class KafkaSource:
         while True:
             await asyncio.sleep(wait)
             wait = _JOIN_AGAIN_AFTER
-            if (cluster := await self._join(kafka, region)) is None:
+            if (joined := await self._join(kafka, region)) is None:
                 continue
-            await self._watch.until_repartitioned(cluster, kafka, self._protocol, self.partitions)
-            worker, self.worker = self.worker, None
-            if worker is not None:
-                self._problem = "the number of partitions has changed"
-                await worker.stop()
+            cluster, topics, worker = joined
+            await self._watch.until_repartitioned(
+                cluster, kafka, self._protocol, self.partitions, topics, worker
+            )
+            self.worker, self._problem = None, "the number of partitions has changed"
+            await worker.stop()
 
-    async def _join(self, kafka: KafkaSettings, region: str | None) -> Cluster | None:
+    async def _join(
+        self, kafka: KafkaSettings, region: str | None
+    ) -> tuple[Cluster, TopicIds, Worker] | None:
         """Join the group; return None if that fails."""
         try:
-            cluster, self.partitions, protocol = await in_thread(
+            cluster, topics, self.partitions, protocol = await in_thread(
                 lambda: self._prepare(kafka, region), name="kafka topics"
             )
             if protocol == "classic" != self._protocol:
@@ -275,11 +319,14 @@ class KafkaSource:
         self._watch.begin()
         self.worker = worker
         worker.start()
-        return cluster
+        return cluster, topics, worker
 
-    def _prepare(self, kafka: KafkaSettings, region: str | None) -> tuple[Cluster, int, Protocol]:
+    def _prepare(
+        self, kafka: KafkaSettings, region: str | None
+    ) -> tuple[Cluster, TopicIds, int, Protocol]:
         cluster = Cluster(kafka, self._configured, region)
-        return cluster, partitions_of(cluster, kafka), group_protocol(cluster)
+        number = partitions_of(cluster, kafka)
+        return cluster, topic_ids(cluster, kafka), number, group_protocol(cluster)
 
     def _new_worker(self, kafka: KafkaSettings) -> Worker:
         config = worker_config(kafka, self._config, self._protocol)
@@ -363,16 +410,7 @@ class KafkaSource:
 
     def _why_no_commit(self) -> list[KafkaFault]:
         """Return why the last transaction may have failed; empty if it did not."""
+        if self._watch.topic_fault is not None:
+            return [self._watch.topic_fault]
         failures = self.worker.writer.failures if self.worker is not None else ()
         return list(dict.fromkeys(self._explain(*each) for each in failures))
-
-
-def _made_of(settings: Settings) -> tuple[object, ...]:
-    """Return what a membership is made of."""
-    proxy = aws_proxy_choice(settings.aws, settings.mqtt)
-    return settings.kafka, settings.aws, settings.tls_files, proxy
-
-
-def _secrets(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was read from files."""
-    return {key: value for key, value in config.items() if key.startswith(("ssl.", "sasl."))}

@@ -8,12 +8,20 @@ from collections.abc import Callable, Iterator, Sequence
 
 from confluent_kafka import KafkaException
 
+from presenced.sources.gaps import GapReason
 from presenced.sources.kafka.end_offsets import EndOffsets
 from presenced.sources.kafka.errors import TopicError
 from presenced.sources.kafka.global_topics import GlobalTopics
 from presenced.sources.kafka.library_errors import text_of
-from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
+from presenced.sources.kafka.partition import (
+    GLOBAL_OWNER,
+    TOPICS_KEY,
+    OwnedPartition,
+    PartitionFleet,
+    Stage,
+)
 from presenced.sources.kafka.restorer import AbandonedError, Restored, Restorer
+from presenced.sources.kafka.topic_ids import TopicIds
 from presenced.sources.kafka.transactions import Work
 from presenced.sources.kafka.worker_config import WorkerConfig
 from presenced.system.log import ThrottledLogger, get_logger
@@ -51,8 +59,7 @@ class OwnedPartitions:
         self._taken_last = -1
         self._restorer = Restorer(
             config.restorer,
-            config.topics.events,
-            config.topics.state,
+            config.topics,
             ends,
             lambda partition, restored: call(self._restored, partition, restored),
             lambda partition, error: call(self._restore_failed, partition, error),
@@ -96,8 +103,12 @@ class OwnedPartitions:
         fleet.store.position = restored.position
         fleet.store.global_position = restored.global_position
         fleet.restored()
-        if restored.is_gap:
-            fleet.note_gap()
+        if restored.gap is not None:
+            fleet.note_gap(restored.gap)
+        partition.topics = restored.written_for._replace(
+            events=restored.topics.events, global_events=restored.topics.global_events
+        )
+        self._write_into_new(partition, restored.topics)
         partition.was_restored = True
         partition.stage = Stage.CATCHING_UP
         self._global.begin(partition)
@@ -139,11 +150,48 @@ class OwnedPartitions:
     def note_gap(self, partition: OwnedPartition, position: int) -> None:
         """Take note that events before the offset `position` are missing."""
         if partition.fleet is not None and partition.is_running:
+            partition.is_reread = position < partition.fleet.store.position
             partition.fleet.inbox.drain()
             partition.fleet.store.position = position
             partition.marks.clear()
-            partition.fleet.note_gap()
+            partition.fleet.note_gap(GapReason.OFFSET_OUT_OF_RANGE)
             self._begin(partition, position)
+
+    def use_topics(self, topics: TopicIds) -> None:
+        """Take note of which topics there are; one that was created anew is empty, and begins at 0.
+
+        In memory is what the state topics had. What the topics of events had is lost.
+        """
+        found: set[str] = set()
+        for partition in [*self.owned.values()]:
+            before, fleet = partition.topics, partition.fleet
+            if before is None or fleet is None or not partition.is_running:
+                continue
+            found |= topics.differing(before)
+            self._write_into_new(partition, topics)
+            if topics.events != before.events and not partition.is_reread:
+                self.note_gap(partition, 0)
+            partition.is_reread = False
+            if partition.number == GLOBAL_OWNER:
+                is_new = topics.global_events != before.global_events
+                self._global.note_topic(partition, is_new=is_new)
+        if found:
+            self._log.warning(
+                "topics were deleted and created anew: their state is written again from memory,"
+                " their events are read from the first",
+                topics=sorted(found),
+            )
+
+    def _write_into_new(self, partition: OwnedPartition, topics: TopicIds) -> None:
+        """Take over the topics; write the whole state of a partition if one for it is new."""
+        before, partition.topics = partition.topics, topics
+        assert partition.fleet is not None  # noqa: S101 - it is restored
+        assert before is not None  # noqa: S101 - it is restored
+        has_registry = partition.number == GLOBAL_OWNER
+        if topics.state != before.state or (
+            has_registry and topics.global_state != before.global_state
+        ):
+            partition.fleet.store.write_whole()
 
     def stop(self, partition: OwnedPartition, stage: Stage) -> None:
         """Apply and show nothing more of a partition, which is `stage` from now on."""
@@ -182,6 +230,8 @@ class OwnedPartitions:
                 unchanged[partition.number] = fleet.store.position
                 partition.is_settled = partition.has_last
                 continue
+            if partition.topics is not None:
+                unwritten.records[TOPICS_KEY] = partition.topics.encode()
             changed.append((partition, unwritten))
             rows += len(unwritten.records) + len(unwritten.global_records)
             if rows >= _MAX_ROWS:

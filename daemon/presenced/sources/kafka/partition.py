@@ -7,9 +7,11 @@ from typing import NamedTuple, Protocol
 
 from presenced.events.message import Message
 from presenced.sources.clock_skew import ClockSkew
+from presenced.sources.gaps import GapReason
 from presenced.sources.inbox import Inbox
 from presenced.sources.kafka.end_marks import EndMarks
 from presenced.sources.kafka.holes import HoleCheck
+from presenced.sources.kafka.topic_ids import TopicIds
 from presenced.system.loop import Clocks
 
 Record = tuple[bytes | None, bytes | None]
@@ -26,6 +28,13 @@ They are in the state topic beside the rows of the same transaction, that of the
 partition of its owner. The positions of the group are committed too, as proof of the membership;
 but Kafka does not tell them while any transaction with them is open, and after a crash of a broker
 that may be for ever.
+"""
+
+TOPICS_KEY = b'["topics"]'
+"""Key of the record whose value is the IDs of the topics that a partition was restored from.
+
+It is in every transaction. If it names another state topic than the one that it is in, that was
+created anew under the worker, which has not written the whole state into it.
 """
 
 
@@ -56,6 +65,9 @@ class PartitionStore(Protocol):
 
         Each call is followed by `written` or `failed`, before the next one.
         """
+
+    def write_whole(self) -> None:
+        """Let the next `take` return everything, because what was written is gone."""
 
     def written(self, unwritten: Unwritten) -> None:
         """Take note that it is committed."""
@@ -90,8 +102,8 @@ class PartitionFleet(Protocol):
     def apply_global(self, messages: Sequence[Message], position: int) -> None:
         """Apply events of the global topic, up to the offset `position`."""
 
-    def note_gap(self) -> None:
-        """Take note that events are missing: their offsets are out of range."""
+    def note_gap(self, reason: GapReason) -> None:
+        """Take note that events are missing."""
 
     def show(self) -> None:
         """Let the fleet be seen from now on: all that had happened before has been applied."""
@@ -130,7 +142,9 @@ class OwnedPartition:
     clocks by `skew`. `gone` is set by that thread when the partition is the worker's no more, and
     nothing of it may be written. `was_restored` is whether the thread that restores has left the
     fleet to the event loop; `has_last`, whether the writer has taken the last changes of a
-    partition that is revoked; `is_settled`, whether they are written.
+    partition that is revoked; `is_settled`, whether they are written. `topics` are those that it
+    was restored from, or that have been taken over since; None before that. `is_reread` is whether
+    it is read from its first event on because its position had become invalid.
     """
 
     def __init__(self, number: int, clocks: Clocks) -> None:
@@ -149,6 +163,8 @@ class OwnedPartition:
         self.was_restored = False
         self.has_last = False
         self.is_settled = False
+        self.topics: TopicIds | None = None
+        self.is_reread = False
 
     @property
     def lag(self) -> int | None:

@@ -14,14 +14,18 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from presenced.sources.gaps import GapReason
 from presenced.sources.kafka.end_offsets import EndOffsets
 from presenced.sources.kafka.errors import PARTITION_END, TIMED_OUT
 from presenced.sources.kafka.partition import (
     GLOBAL_POSITION_KEY,
     POSITION_KEY,
+    TOPICS_KEY,
     OwnedPartition,
     Record,
 )
+from presenced.sources.kafka.topic_ids import TopicIds, decode_topic_ids
+from presenced.sources.kafka.worker_config import WorkerTopics
 from presenced.system.log import get_logger
 
 _RECORDS_AT_ONCE = 1_000
@@ -38,14 +42,17 @@ Failed = Callable[[OwnedPartition, Exception], None]
 class Restored(NamedTuple):
     """Where to go on in a restored partition.
 
-    `position` is that of the state, or of the group; else that of the first event. `is_gap`
-    is whether a fleet with state has none. `global_position` is that in the global topic, None if
-    none of its events are in the state.
+    `position` is that of the state, or of the group; else that of the first event. `gap` is why
+    events may be missing, None if none are. `global_position` is that in the global topic, None if
+    none of its events are in the state. `topics` are those that there are, `written_for` those that
+    the state was written for.
     """
 
     position: int
-    is_gap: bool
+    gap: GapReason | None
     global_position: int | None
+    topics: TopicIds
+    written_for: TopicIds
 
 
 class AbandonedError(Exception):
@@ -53,15 +60,22 @@ class AbandonedError(Exception):
 
 
 class Positions:
-    """The positions among the records of a state, by key; damaged ones are not found."""
+    """The positions among the records of a state, by key; damaged ones are not found.
+
+    `topics` are those that they count for, None if an earlier version has written the state, which
+    does not say.
+    """
 
     def __init__(self) -> None:
         self.found: dict[bytes, int] = {}
+        self.topics: TopicIds | None = None
 
     def among(self, records: Iterator[Record]) -> Iterator[Record]:
         """Yield all other records."""
         for key, value in records:
-            if key not in (POSITION_KEY, GLOBAL_POSITION_KEY):
+            if key == TOPICS_KEY:
+                self.topics = decode_topic_ids(value or b"")
+            elif key not in (POSITION_KEY, GLOBAL_POSITION_KEY):
                 yield key, value
             elif value is not None and value.isdigit():
                 self.found[key] = int(value)
@@ -80,15 +94,13 @@ class Restorer:
     def __init__(
         self,
         config: Mapping[str, Any],
-        topic: str,
-        state_topic: str,
+        topics: WorkerTopics,
         ends: EndOffsets,
         done: Done,
         failed: Failed,
     ) -> None:
         self._config = config
-        self._topic = topic
-        self._state_topic = state_topic
+        self._topics = topics
         self._ends = ends
         self._done = done
         self._failed = failed
@@ -135,27 +147,62 @@ class Restorer:
         written = Positions()
         has_state = partition.fleet.restore(written.among(self._records(consumer, partition)))
         self._check(partition)
-        position = written.found.get(POSITION_KEY)
-        if position is None:
-            position = self._committed(consumer, partition)
-        global_position = written.found.get(GLOBAL_POSITION_KEY)
+        # Asked for after the records, so that a topic that was created anew in between counts as
+        # lost, and never as the whole state.
+        topics = self._ends.topic_ids(self._topics)
+        restored = self._restored(consumer, partition, written, topics, has_state=has_state)
         self._log.info(
             "partition restored",
             partition=partition.number,
-            position=position,
+            position=restored.position,
             seconds=round(time.monotonic() - began, 2),
         )
-        if position is not None:
-            return Restored(position, is_gap=False, global_position=global_position)
-        place = TopicPartition(self._topic, partition.number)
+        return restored
+
+    def _restored(
+        self,
+        consumer: Consumer,
+        partition: OwnedPartition,
+        written: Positions,
+        topics: TopicIds,
+        *,
+        has_state: bool,
+    ) -> Restored:
+        """Return where to go on: behind the state, or at the first event if the state is lost."""
+        written_for = written.topics or topics
+        place = TopicPartition(self._topics.events, partition.number)
         first, _ = consumer.get_watermark_offsets(place, _QUERY_TIMEOUT)
-        return Restored(first, is_gap=has_state, global_position=global_position)
+        position = written.found.get(POSITION_KEY)
+        global_position = written.found.get(GLOBAL_POSITION_KEY)
+        gap: GapReason | None = None
+        if position is None and (committed := self._committed(consumer, partition)) is not None:
+            position = committed
+            gap = None if has_state or committed <= first else GapReason.STATE_LOST
+        elif position is None:
+            gap = GapReason.OFFSET_OUT_OF_RANGE if has_state else None
+        elif written_for.state != topics.state:
+            gap = GapReason.STATE_LOST
+        elif written_for.events != topics.events:
+            gap = GapReason.OFFSET_OUT_OF_RANGE
+        if gap is GapReason.STATE_LOST:
+            self._log.error(
+                "the state of a partition is lost, because its topic was deleted or created anew;"
+                " it is made again from the events that the topic of events still has",
+                partition=partition.number,
+                topic=self._topics.state,
+            )
+        if position is None or gap is not None:
+            position = first
+        if gap is GapReason.STATE_LOST or written_for.global_events != topics.global_events:
+            gap = gap or (None if global_position is None else GapReason.OFFSET_OUT_OF_RANGE)
+            global_position = None
+        return Restored(position, gap, global_position, topics, written_for)
 
     def _committed(self, consumer: Consumer, partition: OwnedPartition) -> int | None:
         """Return the position of the group, once no transaction with another one is open."""
         while True:
             self._check(partition)
-            place = TopicPartition(self._topic, partition.number)
+            place = TopicPartition(self._topics.events, partition.number)
             (answer,) = consumer.committed([place], _QUERY_TIMEOUT)
             if answer.error is None:
                 return answer.offset if answer.offset >= 0 else None
@@ -166,8 +213,8 @@ class Restorer:
     def _records(self, consumer: Consumer, partition: OwnedPartition) -> Iterator[Record]:
         """Yield the records of the state up to the end that it has now."""
         number = partition.number
-        end = self._ends.of_partition(self._state_topic, number)
-        consumer.assign([TopicPartition(self._state_topic, number, 0)])
+        end = self._ends.of_partition(self._topics.state, number)
+        consumer.assign([TopicPartition(self._topics.state, number, 0)])
         try:
             warn_at = time.monotonic() + _WAITING_AFTER
             reached, progress_at = -1, time.monotonic()

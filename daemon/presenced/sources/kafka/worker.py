@@ -38,7 +38,8 @@ class Worker:
     Create it in a thread: a client of Kafka may wait for a token that the event loop makes. From
     `start` to `stop` use it on the event loop. `open_partition` makes the fleet of a partition.
     `on_end` is called when the membership has ended by itself, for a fatal error. `errors` are
-    errors of Kafka by what they are about.
+    errors of Kafka by what they are about. Nothing is written unless `may_write`, and so the lease
+    ends.
     """
 
     _loop: asyncio.AbstractEventLoop
@@ -54,6 +55,7 @@ class Worker:
     ) -> None:
         self.errors: dict[str, TopicError] = {}
         self.has_assignment = False
+        self.may_write = True
         self.partitions_lost = 0
         self._spare_since: float | None = None
         self._config = config
@@ -84,7 +86,7 @@ class Worker:
         return TransactionWriter(
             config.producer,
             config.topics,
-            self._consumer.membership,
+            lambda: self._consumer.membership() if self.may_write else None,
             self,
             self._lease,
             self._counts,
@@ -184,6 +186,10 @@ class Worker:
                     self._take_end(partition, asked_at, end)
 
     def _take_end(self, partition: OwnedPartition, asked_at: float, end: int) -> None:
+        if end < partition.position:
+            # Of another topic than the one that was read, or of a broker that lags behind: it does
+            # not prove that all has been applied.
+            return
         partition.marks.add(asked_at, end, partition.position)
         now, is_drained = self._clocks.monotonic(), self._consumer.is_drained
         if partition.has_stalled(now, is_drained=is_drained):
@@ -202,8 +208,10 @@ class Worker:
         try:
             self._on_loop(self._stop_partitions(partitions))
             until = time.monotonic() + _HAND_OVER_TIMEOUT
-            while time.monotonic() < until and not all(
-                each.is_settled or each.gone for each in partitions
+            while (
+                self.may_write
+                and time.monotonic() < until
+                and not all(each.is_settled or each.gone for each in partitions)
             ):
                 self.writer.attempt(until - time.monotonic())
         except TimeoutError:

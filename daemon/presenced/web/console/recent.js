@@ -62,7 +62,7 @@ export class RecentList {
   show([{ entries: mass }, { entries: transitions }]) {
     this.mass = mass
       .filter((each) => now() - endOf(each) < MASS_FOR)
-      .sort((a, b) => endOf(b) - endOf(a));
+      .sort((a, b) => Date.parse(b.first) - Date.parse(a.first));
     this.entries = transitions;
     const latest = [...mass, ...transitions].reduce((time, each) => Math.max(time, endOf(each)), 0);
     this.live = this.live.filter((each) => endOf(each) > latest);
@@ -124,7 +124,7 @@ function massEvent(entry) {
   const named = (name) => breakable(visible(name, 80) || "none");
   return el("li", { class: "mass" },
     el("details", { "data-key": key },
-      el("summary", { "data-key": key }, moment(last), " ", mark(state), " ", el("b", {}, ...prose(text))),
+      el("summary", { "data-key": key }, moment(first), " ", mark(state), " ", el("b", {}, ...prose(text))),
       el("dl", {},
         el("div", {}, el("dt", {}, "When"), el("dd", {}, `${dated(first)} to ${clock(last)}`)),
         counts("Reasons", state === "offline" ? reasons : {}, (name) => [reason(name)]),

@@ -1,0 +1,237 @@
+"""Topics that are deleted under workers, or created anew: by mistake, or with a test cluster."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from kafka_config import settings_of
+from kafka_fleet import Publisher, Worker
+from kafka_server import Kafka
+from waiting import wait_for
+
+PARTITIONS = 2
+CLIENTS = [f"device-{number}" for number in range(60)]
+STATE = {"cleanup_policy": "compact"}
+EVENTS = {"message_timestamp_type": "LogAppendTime"}
+
+
+class Site:
+    """Workers on topics of their own, and what is true of the clients."""
+
+    def __init__(self, kafka: Kafka, directory: Path) -> None:
+        self.kafka = kafka
+        self.section = settings_of(kafka)
+        self.publisher = Publisher(kafka, self.section["topic"])
+        self.truth: dict[str, bool] = {}
+        self.workers: list[Worker] = []
+        self._versions: dict[str, int] = {}
+        self._directory = directory
+
+    def start(self) -> Worker:
+        """Start one more worker, which creates the topics if it is the first."""
+        worker = Worker(
+            self._directory / f"worker-{len(self.workers)}",
+            self.kafka,
+            kafka=dict(self.section),
+            presence={"offline_delay": "0s"},
+        )
+        if not self.workers:
+            worker.create_topics(PARTITIONS)
+        self.workers.append(worker)
+        worker.start()
+        return worker
+
+    def report(self, *client_ids: str, connected: bool) -> None:
+        for name in client_ids:
+            self._versions[name] = version = self._versions.get(name, 0) + connected
+            self.publisher.report(name, connected=connected, version=version)
+            self.truth[name] = connected
+
+    def fill(self) -> None:
+        """Let some clients be online, the others offline."""
+        self.report(*CLIENTS, connected=True)
+        self.report(*CLIENTS[::3], connected=False)
+
+    def delete(self, key: str) -> None:
+        self.kafka.delete_topic(self.section[key])
+
+    def create(self, key: str, config: Mapping[str, str]) -> None:
+        name = self.section[key]
+        self.kafka.create_topic(name, PARTITIONS, **config)
+        wait_for(lambda: name in self.kafka.admin.list_topics(timeout=30).topics, what=name)
+
+    def create_anew(self, key: str, config: Mapping[str, str]) -> None:
+        self.delete(key)
+        self.create(key, config)
+
+    def wait_until_true(self, worker: Worker) -> None:
+        """Until a worker is ready and shows what is true of every client."""
+
+        def is_true() -> bool:
+            view = worker.view()
+            shown = {name: up for name, (_, up) in view.connected.items()} if view else {}
+            return worker.ready and shown == self.truth
+
+        wait_for(is_true, 40, "what is true is shown")
+
+    def written(self) -> set[str]:
+        """The clients that are in the state topic."""
+        records = [
+            record
+            for number in range(PARTITIONS)
+            for record in self.kafka.records(self.section["state_topic"], number)
+        ]
+        keys = [json.loads(key) for key, value in records if key and value is not None]
+        return {key[1] for key in keys if key[0] == "clients"}
+
+
+@pytest.fixture
+def site(kafka: Kafka, tmp_path: Path) -> Iterator[Site]:
+    made = Site(kafka, tmp_path)
+    yield made
+    for worker in made.workers:
+        worker.stop()
+
+
+def kill(worker: Worker) -> None:
+    worker.signal(signal.SIGKILL)
+    worker.wait(10)
+
+
+def gaps(worker: Worker, reason: str) -> float:
+    """How many gaps a worker has counted for a reason."""
+    return sum(
+        value
+        for (name, labels), value in worker.scrape().items()
+        if name == "presenced_gaps_total" and ("reason", reason) in labels
+    )
+
+
+def is_logged(worker: Worker, text: str) -> Callable[[], bool]:
+    return lambda: any(text in line["event"] for line in worker.log)
+
+
+def test_a_new_state_topic_gets_the_whole_state_from_memory(site: Site) -> None:
+    first = site.start()
+    site.fill()
+    site.wait_until_true(first)
+    site.create_anew("state_topic", STATE)
+    wait_for(is_logged(first, "created anew"), 30, "it is logged")
+    wait_for(lambda: site.written() == set(CLIENTS), 20, "the whole state is written")
+    kill(first)
+    second = site.start()
+    site.wait_until_true(second)
+    assert gaps(second, "state_lost") == gaps(second, "offset_out_of_range") == 0
+
+
+def test_a_state_topic_that_is_created_anew_without_workers_is_made_of_the_events(
+    site: Site,
+) -> None:
+    first = site.start()
+    site.fill()
+    site.wait_until_true(first)
+    first.stop()
+    site.create_anew("state_topic", STATE)
+    second = site.start()
+    site.wait_until_true(second)
+    assert gaps(second, "state_lost") == PARTITIONS
+    assert is_logged(second, "state of a partition is lost")()
+
+
+def test_a_worker_that_dies_before_it_has_written_the_whole_state_loses_no_client(
+    site: Site,
+) -> None:
+    first = site.start()
+    site.fill()
+    site.wait_until_true(first)
+    site.create_anew("state_topic", STATE)
+    site.report(CLIENTS[0], connected=True)
+    wait_for(lambda: CLIENTS[0] in site.written(), 20, "a part of the state is written")
+    kill(first)
+    site.wait_until_true(site.start())
+
+
+def test_nothing_is_shown_while_the_state_topic_is_missing_or_wrong(site: Site) -> None:
+    worker = site.start()
+    site.fill()
+    site.wait_until_true(worker)
+    name = site.section["state_topic"]
+
+    def wait_for_problem(text: str) -> None:
+        def is_said() -> bool:
+            status, said = worker.get("/-/ready")
+            return status == 503 and text in said
+
+        wait_for(is_said, 40, text)
+        view = worker.view()
+        assert view is not None
+        assert view.connected == {}
+
+    site.delete("state_topic")
+    wait_for_problem(f"the topic {name} does not exist. Create it with `presenced kafka create-")
+    site.report(CLIENTS[1], connected=False)
+    site.kafka.create_topic(name, PARTITIONS + 1, **STATE)
+    wait_for_problem(f"the topic {name} has 3 partitions instead of 2")
+    site.create_anew("state_topic", {"cleanup_policy": "delete"})
+    wait_for_problem(f"the topic {name} has cleanup.policy=delete, which must be compact")
+    site.kafka.configure_topic(name, "cleanup.policy", "compact")
+    site.wait_until_true(worker)
+    causes = [line["cause"] for line in worker.log if "cause" in line]
+    assert [cause for cause, _ in groupby(causes)][:2] == ["topic_missing", "topic_wrong"]
+    assert gaps(worker, "state_lost") == gaps(worker, "offset_out_of_range") == 0
+    wait_for(lambda: site.written() == set(CLIENTS), 20, "the whole state is written")
+    kill(worker)
+    site.wait_until_true(site.start())
+
+
+def test_events_of_a_new_topic_are_read_from_its_first(site: Site) -> None:
+    worker = site.start()
+    site.fill()
+    site.wait_until_true(worker)
+    # While the worker hangs, the new topic gets more events than it had read of the former one.
+    worker.pause()
+    site.create_anew("topic", EVENTS)
+    site.report(*CLIENTS[:20], connected=False)
+    for _ in range(3):
+        site.report(*CLIENTS[20:], connected=True)
+    worker.resume()
+    site.wait_until_true(worker)
+    assert gaps(worker, "offset_out_of_range") >= PARTITIONS
+    site.report(*CLIENTS, connected=False)
+    site.wait_until_true(worker)
+
+
+def test_a_position_in_a_former_topic_is_none_in_a_new_one(site: Site) -> None:
+    first = site.start()
+    site.fill()
+    site.wait_until_true(first)
+    first.stop()
+    site.create_anew("topic", EVENTS)
+    site.report(*CLIENTS[:20], connected=False)
+    for _ in range(3):
+        site.report(*CLIENTS[20:], connected=True)
+    second = site.start()
+    site.wait_until_true(second)
+    assert gaps(second, "offset_out_of_range") == PARTITIONS
+
+
+def test_a_state_topic_that_says_no_number_of_partitions_can_be_joined(site: Site) -> None:
+    site.start().stop()
+    site.create_anew("state_topic", STATE)
+    config: dict[str, Any] = {
+        "bootstrap.servers": site.kafka.bootstrap,
+        "transactional.id": site.section["group"],
+    }
+    producer = Producer(config)
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(site.section["state_topic"], b"0", b'["position"]', 0)
+    producer.commit_transaction(30)
+    worker = site.start()
+    worker.wait_until_ready()
