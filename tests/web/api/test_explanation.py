@@ -212,6 +212,37 @@ def test_flaps_of_the_last_hour():
     assert "flap" not in explained(fleet)
 
 
+def test_two_devices_with_one_client_id():
+    fleet = ApiFleet()
+    fleet.hear("connected", version=1, at=0)
+    for version in range(2, 22):
+        fleet.hear("connected", version=version, at=version)
+        assert "two devices" not in explained(fleet)
+        fleet.hear(
+            "disconnected", version=version - 1, at=version, disconnectReason="DUPLICATE_CLIENTID"
+        )
+    assert "taken over 20 times in the last hour: two devices use this client ID" in explained(
+        fleet
+    )
+
+
+def test_a_client_that_is_refused():
+    fleet = ApiFleet()
+    fleet.hear("connected", version=1, at=0)
+    fleet.hear("connect_failed", at=5, connectFailureReason="AUTHORIZATION_FAILED")
+    assert "refused" not in explained(fleet)
+    fleet.hear("disconnected", version=1, at=10, disconnectReason="CONNECTION_LOST")
+    assert "refused" not in explained(fleet)
+    fleet.hear("connect_failed", at=20, connectFailureReason="AUTHORIZATION_FAILED")
+    fleet.wait(30)
+    assert explained(fleet) == (
+        "Offline since 2023-11-14 22:13:30 UTC: the connection was lost. It tried to connect again"
+        " at 2023-11-14 22:13:40 UTC, and was refused (AUTHORIZATION_FAILED)."
+    )
+    fleet.hear("connected", version=2, at=40)
+    assert "refused" not in explained(fleet)
+
+
 def test_a_decision_that_came_late():
     fleet = ApiFleet()
     fleet.hear("connected", at=0)

@@ -17,6 +17,8 @@ LATEST_TIME = 253_402_300_799.0
 
 _HOUR = 3600.0
 _LATE = 10.0
+_FIGHT = 20
+"""So many takeovers in an hour are two devices with one client ID: as `PresencedClientFighting`."""
 
 _REASONS = {
     "AUTH_ERROR": "it could not be authenticated or lost its permission",
@@ -73,7 +75,8 @@ class ClientDetails(NamedTuple):
     `deadline` is when it goes offline or is forgotten; `held` is true while that is delayed until
     the backlog of events has been applied, `awaits_lookup` while AWS is asked whether it is
     connected. `doubt` is why it is unverified, None if it is verified.
-    `held_until` is until when it is held as flapping, None if it is not.
+    `held_until` is until when it is held as flapping, None if it is not. `takeovers` are those of
+    its connections within the last hour.
     """
 
     client: Client
@@ -84,6 +87,7 @@ class ClientDetails(NamedTuple):
     awaits_lookup: bool
     doubt: Doubt | None
     held_until: float | None = None
+    takeovers: int = 0
 
 
 def explain(details: ClientDetails) -> str:
@@ -103,6 +107,31 @@ def _sentences(details: ClientDetails) -> Iterator[str]:
     lateness = decided.lateness if decided else None
     if lateness is not None and lateness >= _LATE:
         yield f"The event that led to this state came {_duration(lateness)} late."
+    yield from _troubles(details)
+    ignored = history.ignored
+    if len(ignored) > 1:
+        yield f"{len(ignored)} events have been ignored since then. The last:"
+    if ignored:
+        yield _ignored(ignored[-1], client)
+    if awaited := len(client.replaced or ()):
+        plural = "s" * (awaited > 1)
+        yield f"The disconnect{plural} of {awaited} replaced connection{plural} may still come."
+    if details.doubt is not None:
+        yield _unverified(details.doubt)
+
+
+def _troubles(details: ClientDetails) -> Iterator[str]:
+    """Tell of takeovers, refusals and flaps."""
+    client, history = details.client, details.history
+    if details.takeovers >= _FIGHT:
+        yield (
+            f"Its connection was taken over {details.takeovers} times in the last hour: two devices"
+            " use this client ID, and neither works."
+        )
+    refused = history.last_by_type.get("connect_failed")
+    if refused and client.state is not State.ONLINE and refused.received > (client.since or 0.0):
+        why = f" ({refused.reason})" if refused.reason else ""
+        yield f"It tried to connect again at {_time(refused.received)}, and was refused{why}."
     flaps = sum(
         isinstance(entry, ReceivedEvent)
         and entry.effect is Effect.FLAP_SUPPRESSED
@@ -116,16 +145,6 @@ def _sentences(details: ClientDetails) -> Iterator[str]:
             f"Held as flapping until {_time(details.held_until)}, unless it flaps again: alerts on"
             " single offline clients leave it out."
         )
-    ignored = history.ignored
-    if len(ignored) > 1:
-        yield f"{len(ignored)} events have been ignored since then. The last:"
-    if ignored:
-        yield _ignored(ignored[-1], client)
-    if awaited := len(client.replaced or ()):
-        plural = "s" * (awaited > 1)
-        yield f"The disconnect{plural} of {awaited} replaced connection{plural} may still come."
-    if details.doubt is not None:
-        yield _unverified(details.doubt)
 
 
 def _adopted(record: RecordEntry | None) -> str:
