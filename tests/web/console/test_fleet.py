@@ -75,6 +75,7 @@ def test_the_standout_leads_to_its_clients(page: Page) -> None:
     page.wait(lambda: page.one("#thing_group").get_attribute("value") == "hall-3")
     page.wait(lambda: set(page.texts(IDS)) == set(devices_of("hall-3")[:50]))
     assert page.one("#thing_group").is_displayed()
+    page.wait(lambda: page.driver.switch_to.active_element == page.one("#list-title"))
     page.one("#clear").click()
     page.wait(lambda: page.one("#thing_group").get_attribute("value") == "")
 
@@ -86,6 +87,7 @@ def test_a_class_is_offered_as_a_filter(page: Page) -> None:
     page.wait(page.one("#class-field").is_displayed)
     page.one("#class").send_keys("hall:hall-2")
     page.wait(lambda: set(page.texts(IDS)) <= set(devices_of("hall-2")))
+    assert page.driver.switch_to.active_element == page.one("#class")
     assert "class=hall%3Ahall-2" in page.driver.current_url
 
 

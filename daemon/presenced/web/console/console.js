@@ -154,6 +154,11 @@ class Page {
 const explain = ({ status, message }) =>
   status === 404 ? sentence(message) : sentence(`No answer: ${message}`);
 
+/** Whether a link led from a list to another, and not what is typed or chosen in a filter. */
+const isLinked = (before, after) =>
+  before.get("cursor") !== after.get("cursor") ||
+  (`${before}` !== `${after}` && document.activeElement?.matches("a"));
+
 /** Move the keyboard focus to what has changed. */
 function moveFocus(before, view) {
   const isSame = before.name === view.name && before.id === view.id;
@@ -162,7 +167,7 @@ function moveFocus(before, view) {
   } else if (!isSame) {
     scrollTo(0, 0);
     $(view.heading).focus();
-  } else if (view.name === "fleet" && before.query.get("cursor") !== view.query.get("cursor")) {
+  } else if (view.name === "fleet" && isLinked(before.query, view.query)) {
     $("list-title").focus();
   } else if (view.name === "history" && before.before !== view.before) {
     $("history-title").focus();
