@@ -14,6 +14,7 @@ from presenced.events.message import Message
 from presenced.presence import State
 from presenced.store.changelog import Changelog
 from presenced.store.changelog_records import BLOCK, RecordReader
+from registries import thing
 from store.steps import START, STEPS, Step, forgetting
 
 Record = tuple[bytes, bytes | None]
@@ -63,7 +64,8 @@ class Life:
     def create_topic_anew(self) -> None:
         """Lose all that was written, but not what the process has in memory."""
         self.topic.clear()
-        self.process.changelog.write_whole()
+        series = self.process.client_metrics.series.clients()
+        self.process.changelog.write_whole(client.client_id for client in series)
 
     def move(self) -> None:
         """Hand the partition over once all is written."""
@@ -131,6 +133,18 @@ def event(connected: bool, version: int, client_id: str = "a") -> object:
         session=f"s{version}",
         client_id=client_id,
     )
+
+
+def test_a_new_topic_has_clients_in_the_order_in_which_they_arrived() -> None:
+    life = Life()
+    life.process.apply(event(True, 1, "first"))
+    life.process.apply_registry(thing("second", "pump", 1))
+    life.move()  # which restores the client that has not arrived before the other one
+    life.process.apply(event(True, 1, "second"))
+    life.create_topic_anew()
+    life.move()
+    series = [client.client_id for client in life.process.client_metrics.series.clients()]
+    assert series == ["first", "second"]
 
 
 def test_records_of_other_tables_are_no_state() -> None:

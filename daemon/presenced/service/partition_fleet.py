@@ -71,6 +71,10 @@ class ShardFleet:
             self.shard.pipeline.process(messages, hold_after=-math.inf)
         self.store.global_position = position
 
+    def write_whole(self) -> None:
+        """Write everything once more, because what was written is gone."""
+        self.store.write_whole([each.client_id for each in self.shard.clients.series.clients()])
+
     def note_gap(self, reason: GapReason) -> None:
         """Report that events are missing."""
         self.shard.gaps.report(f"partition {self.store.partition}", Gap(reason, 0.0))

@@ -166,12 +166,13 @@ class Changelog:
         registry, self._unwritten_registry = self._unwritten_registry | registry, {}
         return registry
 
-    def write_whole(self) -> None:
+    def write_whole(self, arrived: Iterable[str]) -> None:
         """Let the next `take` return everything, because what was written is gone.
 
+        `arrived` are clients by their first transition, as far as that is known.
         It holds the event loop for as long as that takes: a transaction has all of it or nothing.
         """
-        self._collector.forget_written()
+        self._collector.forget_written(arrived)
         self._encoder.begin_anew()
         self._registry, self._written_past = {}, PastSnapshots()
         self._is_dirty = True

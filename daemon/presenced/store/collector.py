@@ -204,11 +204,17 @@ class Collector:
         self.requests = []
         return changes
 
-    def forget_written(self) -> None:
-        """Take everything for changed, because the rows that were collected so far are gone."""
+    def forget_written(self, arrived: Iterable[str]) -> None:
+        """Take everything for changed, because the rows that were collected so far are gone.
+
+        `arrived` are clients by their first transition, as far as that is known.
+        """
         presence, inventory, dirty = self._fleet.presence, self._fleet.inventory, self.dirty
         dirty.clients.update(presence.clients, presence.forgotten)
-        dirty.arrivals = {name: number for number, name in enumerate(presence.clients, 1)}
+        # Clients without a transition have not arrived.
+        known = (name for name, each in presence.clients.items() if each.state is not _UNKNOWN)
+        ordered = dict.fromkeys((*arrived, *known))
+        dirty.arrivals = {name: number for number, name in enumerate(ordered, 1)}
         dirty.arrived = max(dirty.arrived, len(dirty.arrivals))
         dirty.things.update(inventory.things.live, inventory.things.tombstones)
         dirty.thing_types.update(inventory.types.live, inventory.types.tombstones)

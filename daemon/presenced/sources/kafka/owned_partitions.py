@@ -191,7 +191,7 @@ class OwnedPartitions:
         if topics.state != before.state or (
             has_registry and topics.global_state != before.global_state
         ):
-            partition.fleet.store.write_whole()
+            partition.fleet.write_whole()
 
     def stop(self, partition: OwnedPartition, stage: Stage) -> None:
         """Apply and show nothing more of a partition, which is `stage` from now on."""

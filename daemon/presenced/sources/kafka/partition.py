@@ -66,9 +66,6 @@ class PartitionStore(Protocol):
         Each call is followed by `written` or `failed`, before the next one.
         """
 
-    def write_whole(self) -> None:
-        """Let the next `take` return everything, because what was written is gone."""
-
     def written(self, unwritten: Unwritten) -> None:
         """Take note that it is committed."""
 
@@ -101,6 +98,9 @@ class PartitionFleet(Protocol):
 
     def apply_global(self, messages: Sequence[Message], position: int) -> None:
         """Apply events of the global topic, up to the offset `position`."""
+
+    def write_whole(self) -> None:
+        """Let the store return everything once more, because what was written is gone."""
 
     def note_gap(self, reason: GapReason) -> None:
         """Take note that events are missing."""
