@@ -57,7 +57,8 @@ def in_hardware(installed: Machine) -> Iterator[Machine]:
     machine.run(MAKE_DEVICE)
     machine.run("systemctl start mosquitto")
     try:
-        machine.run(in_clone(blocks(PAGE, "sh")[0]))
+        # The one before makes key and certificate, which the machine has.
+        machine.run(in_clone(blocks(PAGE, "sh")[1]))
         yield machine
     finally:
         machine.run(CLEAN_UP)
