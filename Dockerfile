@@ -22,8 +22,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY daemon daemon
 RUN tools/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir wheel . && \
     tools/bin/pip --python /opt/presenced/bin/python3 install --no-deps --no-index wheel/*.whl
-# Parts of libraries that presenced does not import: 4 MB.
-RUN cd /opt/presenced/lib/python3*/site-packages && rm -r awsiot confluent_kafka/schema_registry
+# Parts of libraries that presenced does not import: 5 MB.
+RUN cd /opt/presenced/lib/python3*/site-packages && rm -r awsiot confluent_kafka/schema_registry pydantic/v1
 # Unchecked bytecode is identical in every build.
 RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/presenced/lib
 # A new volume takes the mode of its mount point, so that any user can write to it.
