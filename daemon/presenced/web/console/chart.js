@@ -38,8 +38,8 @@ function runsOf(points) {
 /**
  * Shows the trend of the fleet, in the width that there is.
  *
- * The numbers of a minute are told where the mouse or a finger points. The keyboard and a screen
- * reader choose it by a slider, which is only seen by what it does to the chart.
+ * Pointing at a minute with the mouse or a finger shows its numbers. With a keyboard or a screen
+ * reader, an invisible slider selects the minute.
  */
 export class TrendChart {
   constructor() {
@@ -47,7 +47,7 @@ export class TrendChart {
     this.slider = $("trend-minute");
     this.points = [];
     this.begin = this.end = 0;
-    this.chosen = null; // the time of the minute whose numbers are told
+    this.chosen = null; // the time of the selected minute
     new ResizeObserver(() => this.draw()).observe(this.at);
     const pointTo = ({ clientX }) => this.choose(this.timeAt(clientX));
     const keep = (event) => {
@@ -188,7 +188,7 @@ export class TrendChart {
     this.draw();
   }
 
-  /** A line at the minute that is chosen, whose numbers are told beside it. */
+  /** A line at the selected minute, with its numbers beside it. */
   cursor() {
     const index = this.points.findIndex(({ at }) => this.chosen > at - MINUTE && this.chosen <= at);
     const found = this.chosen === null ? undefined : this.points[index];
@@ -196,8 +196,8 @@ export class TrendChart {
     this.slider.max = Math.max(0, this.points.length - 1);
     this.slider.value = found ? index : this.slider.max;
     this.slider.disabled = !this.points.length;
-    const told = found ?? this.points.at(-1);
-    this.slider.setAttribute("aria-valuetext", told ? numbersOf(told) : "no record");
+    const selected = found ?? this.points.at(-1);
+    this.slider.setAttribute("aria-valuetext", selected ? numbersOf(selected) : "no record");
     if (!found) return [];
     const x = this.x(found.at).toFixed(1);
     return [svg("line", { class: "cursor", x1: x, x2: x, y1: TOP, y2: MIDDLE + BAR })];
