@@ -54,6 +54,20 @@ class Notified:
         """The events that PagerDuty would take."""
         return [body for path, body in list(self._received) if path == "/pagerduty"]
 
+    def message(self, words: str) -> dict[str, str]:
+        """Wait for an attachment with these words in its title; the newest one of them."""
+        wait_for(lambda: any(words in each["title"] for each in self.slack()), what=words)
+        return [each for each in self.slack() if words in each["title"]][-1]
+
+    def page(self, words: str) -> dict[str, Any]:
+        """Wait for an event with these words in its summary; the newest one of them."""
+        wait_for(lambda: any(words in each for each in self.summaries()), what=words)
+        return [each for each in self.pages() if words in each["payload"]["summary"]][-1]
+
+    def summaries(self) -> list[str]:
+        """The summaries of the events that PagerDuty would take."""
+        return [event["payload"]["summary"] for event in self.pages()]
+
 
 class Alertmanager:
     """An Alertmanager that sends after `wait` instead of half a minute."""

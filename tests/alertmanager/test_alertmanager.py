@@ -150,8 +150,7 @@ def test_a_group_is_one_message_that_ends(stage: tuple[Alertmanager, Notified]) 
         given["annotations"]["summary"] = f"presenced on {each} does not answer"
         given["annotations"]["runbook_url"] = "https://wiki.example.org/runbook.md"
         alertmanager.post(given)
-    wait_for(lambda: notified.slack() and "12 alerts" in notified.slack()[-1]["title"])
-    text = notified.slack()[-1]["text"]
+    text = notified.message("12 alerts")["text"]
     assert "presenced on &lt;!channel&gt; &amp; co does not answer" in text
     assert "<!" not in text
     assert text.count("<https://wiki.example.org/runbook.md|Runbook>") == 1
@@ -165,8 +164,8 @@ def test_an_alert_that_ends_is_resolved(stage: tuple[Alertmanager, Notified]) ->
     wait_for(notified.slack)
     end = datetime.now(UTC)
     alertmanager.post(alert("PresencedDown") | {"endsAt": end.isoformat()})
-    wait_for(lambda: notified.slack()[-1]["title"] == "Resolved: PresencedDown")
-    assert f"until {end:%Y-%m-%d %H:%M} UTC." in notified.slack()[-1]["text"]
+    message = notified.message("Resolved: PresencedDown")
+    assert f"until {end:%Y-%m-%d %H:%M} UTC." in message["text"]
 
 
 def test_no_page_on_the_fleet_while_presenced_catches_up(
@@ -182,14 +181,13 @@ def test_no_page_on_the_fleet_while_presenced_catches_up(
     alertmanager.post(caught_up)
     alertmanager.post(*fleet, other)
     wait_for(notified.pages, what="the page on the other fleet")
-    assert [page["payload"]["summary"] for page in notified.pages()] == [
-        "us: 50 fewer clients online"
-    ]
+    assert notified.summaries() == ["us: 50 fewer clients online"]
+    wait_for(notified.slack)
     assert [message["title"] for message in notified.slack()] == ["Critical: FleetOnlineDropped"]
     # It has caught up, and the devices are offline indeed.
     alertmanager.post(caught_up | {"endsAt": datetime.now(UTC).isoformat()})
     wait_for(lambda: len(notified.pages()) == 3, what="the pages that were held back")
-    held_back = sorted(page["payload"]["summary"] for page in notified.pages()[1:])
+    held_back = sorted(notified.summaries()[1:])
     assert held_back[0].startswith("eu: 120 clients went offline")
     assert "another 300000 clients went offline" in held_back[1]
 
@@ -223,12 +221,11 @@ def test_a_thousand_alerts_are_one_text_that_slack_and_pagerduty_take(
         given["annotations"]["runbook_url"] = f"https://wiki.example.org/{'docs/' * 40}runbook.md"
         alerts.append(given)
     alertmanager.post(*alerts)
-    wait_for(lambda: notified.pages() and notified.slack())
-    page = notified.pages()[-1]["payload"]
+    page = notified.page("1000 alerts")["payload"]
     assert page["summary"] == "kafka: no worker has partition 000 (1000 alerts)"
     text = page["custom_details"]["firing"]
     assert page["custom_details"]["num_firing"] == "1000"
-    for each in (text, notified.slack()[-1]["text"]):
+    for each in (text, notified.message("1000 alerts")["text"]):
         assert len(each) < 3000
         assert alerts[0]["annotations"]["description"].strip() in each
         assert alerts[0]["annotations"]["action"] in each
@@ -243,12 +240,12 @@ def test_the_longest_texts_are_shortened(stage: tuple[Alertmanager, Notified]) -
         given = alert("PresencedPartitionNotShown", partition=str(number))
         given["annotations"] |= {"summary": "&" * 2000, "description": "<" * 5000}
         alertmanager.post(given)
-    wait_for(lambda: notified.slack() and "12 alerts" in notified.slack()[-1]["title"])
-    wait_for(lambda: "12 alerts" in notified.pages()[-1]["payload"]["summary"])
-    assert len(notified.pages()[-1]["payload"]["summary"]) <= 1024
+    message = notified.message("12 alerts")
+    page = notified.page("12 alerts")["payload"]
+    assert len(page["summary"]) <= 1024
     for each in (
-        notified.slack()[-1]["text"].replace("&amp;", "&").replace("&lt;", "<"),
-        notified.pages()[-1]["payload"]["custom_details"]["firing"],
+        message["text"].replace("&amp;", "&").replace("&lt;", "<"),
+        page["custom_details"]["firing"],
     ):
         assert len(each) < 4000
         assert "#presencedpartitionnotshown" in each
@@ -263,13 +260,10 @@ def test_what_still_fires_comes_first(stage: tuple[Alertmanager, Notified]) -> N
     wait_for(lambda: notified.pages())
     now = datetime.now(UTC).isoformat()
     alertmanager.post(*(each | {"endsAt": now} for each in alerts[:11]))
-    wait_for(lambda: "resolved" in notified.pages()[-1]["payload"]["summary"])
-    assert notified.pages()[-1]["event_action"] == "trigger"
-    assert notified.pages()[-1]["payload"]["summary"] == (
-        "no worker has partition 11 (1 alert, 11 resolved)"
-    )
-    wait_for(lambda: "resolved" in notified.slack()[-1]["title"])
-    message = notified.slack()[-1]
+    page = notified.page("resolved")
+    assert page["event_action"] == "trigger"
+    assert page["payload"]["summary"] == "no worker has partition 11 (1 alert, 11 resolved)"
+    message = notified.message("resolved")
     assert message["title"] == ("Critical: PresencedPartitionWithoutOwner (1 alert, 11 resolved)")
     assert message["text"].startswith("*no worker has partition 11*\nSince ")
 
@@ -289,8 +283,8 @@ def test_a_restart_of_prometheus_does_not_change_since_when(
     given["annotations"] |= {"since": f"{restarted:%Y-%m-%d %H:%M} UTC", "summary": "again"}
     other = alert("PresencedPartitionWithoutOwner", partition="8")
     alertmanager.post(given | {"startsAt": restarted.isoformat()}, other)
-    wait_for(lambda: "2 alerts" in notified.slack()[-1]["title"])
-    assert f"*again*\nSince {start:%Y-%m-%d %H:%M} UTC." in notified.slack()[-1]["text"]
+    message = notified.message("2 alerts")
+    assert f"*again*\nSince {start:%Y-%m-%d %H:%M} UTC." in message["text"]
 
 
 @pytest.mark.parametrize("label", ["fleet", "namespace", "cluster"])
