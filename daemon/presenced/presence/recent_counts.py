@@ -1,4 +1,4 @@
-"""How often the connections of each client ended within the last hour, in bounded memory.
+"""How often connections of each client ended or were refused in the last hour, in bounded memory.
 
 Times are wall-clock seconds since the epoch.
 """
@@ -17,7 +17,7 @@ _SLOTS = 6
 _SLOT_SECONDS = WINDOW / _SLOTS
 
 # The counts of a client are one number: a million disconnects must cost little.
-_FLAP, _TAKEOVER, _SHORT_SESSION = 1, 1 << 32, 1 << 64
+_FLAP, _TAKEOVER, _SHORT_SESSION, _REFUSED = 1, 1 << 32, 1 << 64, 1 << 96
 _MASK = (1 << 32) - 1
 
 
@@ -26,11 +26,13 @@ class Counts(NamedTuple):
 
     `flaps` are connections that ended, but not by a takeover, `takeovers` those that another one
     with the same client ID replaced, `short_sessions` those of either kind that were short.
+    `refused` are connects that the broker refused.
     """
 
     flaps: int
     takeovers: int
     short_sessions: int
+    refused: int = 0
 
     @property
     def ended(self) -> int:
@@ -39,7 +41,7 @@ class Counts(NamedTuple):
 
 
 class RecentCounts:
-    """The connections of clients that ended, in slots of ten minutes of at most `limit` clients."""
+    """Counts of clients in slots of ten minutes, each of at most `limit` clients."""
 
     def __init__(self, limit: int = MAX_COUNTED) -> None:
         self._limit = limit
@@ -49,6 +51,14 @@ class RecentCounts:
 
     def count(self, client_id: str, at: float, now: float, *, takeover: bool, short: bool) -> None:
         """Count that a connection ended `at` a time, if that is recent."""
+        added = (_TAKEOVER if takeover else _FLAP) + (_SHORT_SESSION if short else 0)
+        self._add(client_id, at, now, added)
+
+    def count_refused(self, client_id: str, at: float, now: float) -> None:
+        """Count that a connect was refused `at` a time, if that is recent."""
+        self._add(client_id, at, now, _REFUSED)
+
+    def _add(self, client_id: str, at: float, now: float, added: int) -> None:
         self._expire(now)
         number = int(at // _SLOT_SECONDS)
         slot = self._slots.get(number)
@@ -56,7 +66,6 @@ class RecentCounts:
             if not self._is_recent(number):
                 return
             slot = self._slots[number] = {}
-        added = (_TAKEOVER if takeover else _FLAP) + (_SHORT_SESSION if short else 0)
         slot[client_id] = slot.get(client_id, 0) + added
         self._at_least = None
         if len(slot) > self._limit:
@@ -73,15 +82,19 @@ class RecentCounts:
         self._expire(now)
         return _unpacked(sum(slot.get(client_id, 0) for slot in self._slots.values()))
 
-    def at_least(self, ended: int, now: float) -> Mapping[str, Counts]:
-        """Return the counts of the clients of which so many connections ended."""
+    def at_least(self, least: int, now: float) -> Mapping[str, Counts]:
+        """Return the counts of clients of which so many connections ended, or were refused."""
         self._expire(now)
-        if self._at_least is None or self._at_least[0] != ended:
+        if self._at_least is None or self._at_least[0] != least:
             totals: Counter[str] = Counter()
             for slot in self._slots.values():
                 totals.update(slot)
-            found = {each: _unpacked(n) for each, n in totals.items() if _ended(n) >= ended}
-            self._at_least = ended, found
+            found = {
+                each: _unpacked(number)
+                for each, number in totals.items()
+                if _ended(number) >= least or number >= least * _REFUSED
+            }
+            self._at_least = least, found
         return self._at_least[1]
 
     def _is_recent(self, slot: int) -> bool:
@@ -105,10 +118,10 @@ def _ended(number: int) -> int:
 
 
 def _unpacked(number: int) -> Counts:
-    return Counts(number & _MASK, number >> 32 & _MASK, number >> 64)
+    return Counts(number & _MASK, number >> 32 & _MASK, number >> 64 & _MASK, number >> 96)
 
 
 def _higher_half(slot: dict[str, int]) -> dict[str, int]:
     """Return the clients with the highest counts; of equal ones those that came last."""
-    ranked = sorted(slot.items(), key=lambda each: _ended(each[1]))
+    ranked = sorted(slot.items(), key=lambda each: _ended(each[1]) + (each[1] >> 96))
     return dict(ranked[len(ranked) // 2 :])

@@ -175,6 +175,7 @@ def test_flapping_and_fighting_clients_have_names(page: Page) -> None:
     rows = page.texts("#flapping-table tbody tr")
     assert re.match(r"hall-1-sensor-000 [45][0-9] 0 ", rows[0])
     assert re.match(r"hall-1-sensor-001 0 [45][0-9] ", rows[1])
+    assert re.match(r"gateway-0034 0 0 2[0-9] 0 never seen online", rows[2])
     page.emulate(width=360)
     assert page.run("return document.documentElement.scrollWidth") <= 360
     page.one("#flapping-table tbody a").click()

@@ -34,7 +34,9 @@ def test_an_empty_fleet_says_so(page: Page) -> None:
     page.open("#/recent")
     page.wait_for_text("#all-recent-note", "Nothing is remembered")
     page.open("#/flapping")
-    page.wait_for_text("#flapping-lead", "No client was interrupted often in the last hour.")
+    page.wait_for_text(
+        "#flapping-lead", "No client was interrupted or refused often in the last hour."
+    )
     assert seen(page, "#flapping-table") == []
     page.open("#/daemon")
     page.wait_for_text("#doubt", "No client is in doubt")
