@@ -3,7 +3,6 @@
 Times are wall-clock seconds since the epoch.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -38,6 +37,9 @@ class Counts(NamedTuple):
     def ended(self) -> int:
         """How many connections ended."""
         return self.flaps + self.takeovers
+
+
+NO_COUNTS = Counts(0, 0, 0)
 
 
 class RecentCounts:
@@ -86,13 +88,16 @@ class RecentCounts:
         """Return the counts of clients of which so many connections ended, or were refused."""
         self._expire(now)
         if self._at_least is None or self._at_least[0] != least:
-            totals: Counter[str] = Counter()
+            totals: dict[str, int] = {}
             for slot in self._slots.values():
-                totals.update(slot)
+                for client_id, number in slot.items():
+                    totals[client_id] = totals.get(client_id, 0) + number
+            # Written out, because there may be 60,000 of them, of which few are found.
+            least_refused = least * _REFUSED
             found = {
-                each: _unpacked(number)
-                for each, number in totals.items()
-                if _ended(number) >= least or number >= least * _REFUSED
+                client_id: _unpacked(number)
+                for client_id, number in totals.items()
+                if number >= least_refused or (number & _MASK) + (number >> 32 & _MASK) >= least
             }
             self._at_least = least, found
         return self._at_least[1]

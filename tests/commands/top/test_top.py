@@ -191,6 +191,21 @@ def test_into_a_pipe_it_prints_the_three_answers_once() -> None:
     assert len(server.asked) == 2
 
 
+def test_single_devices_that_stand_out_are_named_beneath_the_group() -> None:
+    with served() as server:
+        texts = ["camera-0179: two devices use this client ID (58 takeovers in the last hour)"]
+        texts += [f"gateway-003{number}\x1b[2J: 31 connects refused" for number in range(3)]
+        server.overview["devices"] = [{"client_id": "a", "text": text} for text in texts]
+        lines = top(server, "--once", COLUMNS="100").stdout.splitlines()
+    start = lines.index("  hall-3: 97 % offline since 02:51, connection lost")
+    assert lines[start + 1] == f"  {texts[0]}"
+    assert lines[start + 2 : start + 5] == [
+        "  gateway-0030?[2J: 31 connects refused",
+        "  gateway-0031?[2J: 31 connects refused",
+        "",
+    ]
+
+
 @pytest.mark.parametrize(
     ("state", "words"),
     [

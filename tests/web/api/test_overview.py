@@ -218,3 +218,54 @@ def test_aws_and_the_clients_in_doubt_are_those_of_the_summary(tmp_path: Any) ->
             assert overview["daemon"]["in_doubt"] == 1
 
     asyncio.run(ask())
+
+
+def fight(fleet: ApiFleet, client_id: str, times: int, at: float) -> None:
+    for version in range(times + 1):
+        fleet.hear("connected", client_id, version, at=at + version)
+        if version:
+            fleet.hear(
+                "disconnected",
+                client_id,
+                version - 1,
+                at=at + version,
+                disconnectReason="DUPLICATE_CLIENTID",
+            )
+
+
+def refuse(fleet: ApiFleet, client_id: str, times: int, at: float) -> None:
+    for _ in range(times):
+        fleet.hear("connect_failed", client_id, None, at=at)
+
+
+def test_single_devices_stand_out_the_worst_of_each_kind_first() -> None:
+    fleet = ApiFleet()
+    fight(fleet, "calm", 19, at=0)
+    fight(fleet, "camera-0179", 58, at=100)
+    refuse(fleet, "calm", 5, at=200)
+    for number in range(5):
+        refuse(fleet, f"gateway-{number}", 30 + number, at=300)
+    beside = ApiFleet(partition=Partition(1, 2), beside=fleet)
+    refuse(beside, "camera-0179", 6, at=300)
+    fight(beside, "pump", 20, at=400)
+    answer = answered(fleet)
+    assert answer["devices"][0] == {
+        "client_id": "camera-0179",
+        "kind": "takeovers",
+        "count": 58,
+        "state": "online",
+        "text": "camera-0179: two devices use this client ID (58 takeovers in the last hour)",
+    }
+    assert answer["devices"][1] == {
+        "client_id": "gateway-4",
+        "kind": "refused",
+        "count": 34,
+        "state": None,
+        "text": "gateway-4: 34 connects refused in the last hour",
+    }
+    assert [each["client_id"] for each in answer["devices"][2:]] == ["pump"]
+    story = answered(fleet, "/clients/camera-0179")
+    assert story["troubles"] == ["two devices use this client ID (58 takeovers in the last hour)"]
+    assert answered(fleet, "/clients/calm")["troubles"] == []
+    fleet.wait(400 + 3600 + 600)
+    assert answered(fleet)["devices"] == []

@@ -39,6 +39,9 @@ def test_one_look_answers_the_three_questions(page: Page) -> None:
         "hall-3: 66.7 % offline since 03:44 UTC, connection lost", page.text("#standout")
     )
     assert page.driver.title == "80.7\xa0% online · presenced"
+    fought, refused = page.texts("#devices li")
+    assert re.match("hall-1-sensor-001: two devices use this client ID .[45]. takeovers", fought)
+    assert re.match("gateway-0034: 2. connects refused in the last hour", refused)
     assert page.text("#breakdown section:last-child li") == "hall-3 66.7 % 50 of 75"
     assert page.text("#list-title") == "Who went offline last"
     page.wait(lambda: len(page.texts(IDS)) == 50)
@@ -159,6 +162,18 @@ def test_a_finger_chooses_a_minute_of_the_chart(page: Page) -> None:
     page.wait(lambda: re.match("0[23]:[0-9]+: [0-9.]+ % online", told(page)[0]))
     assert told(page)[0] == told(page)[1]
     assert page.run("return document.querySelector('#trend').offsetTop") == top
+
+
+def test_a_device_that_is_fought_over_is_not_only_online(page: Page) -> None:
+    page.open()
+    page.wait(lambda: page.all("#devices a"))
+    page.all("#devices a")[1].click()
+    page.wait(lambda: page.all("#flapping-table tbody tr"))
+    page.open()
+    page.wait(lambda: page.all("#devices a"))
+    page.one("#devices a").click()
+    page.wait_for_text("#badge", "online for")
+    page.wait_for_text("#badge .trouble", "two devices use this client ID")
 
 
 def test_a_device_is_not_alone(page: Page) -> None:

@@ -72,6 +72,12 @@ class Offline(msgspec.Struct):
     standout: Standout | None = None
 
 
+class Device(msgspec.Struct):
+    """A single device that stands out, in words."""
+
+    text: str
+
+
 class Partitions(msgspec.Struct):
     """The partitions of Kafka that a worker has."""
 
@@ -86,6 +92,7 @@ class Overview(msgspec.Struct):
     daemon: Daemon
     fleet: Fleet
     offline: Offline
+    devices: list[Device] = []
     partitions: Partitions | None = None
 
 

@@ -26,6 +26,7 @@ _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", ".:-=+*%#"
 _SPAN = timedelta(hours=6)
 _SMALLEST_RANGE = 0.01
 _SHOWN_SHARES, _SHOWN_IF_NARROW = 5, 2
+_SHOWN_DEVICES = 3
 _NARROWEST_COLUMN = 18
 _LONGEST_TEXT = 400
 _WORDS = {
@@ -100,6 +101,8 @@ def _fleet_lines(overview: Overview, look: Look) -> Iterator[str]:
     if standout is not None:
         for line in wrapped(f"  {standout.text}", look.width):
             yield look.alarm(line)
+    for device in overview.devices[:_SHOWN_DEVICES]:
+        yield from map(look.bold, wrapped(f"  {device.text}", look.width))
 
 
 def _until_now(fleet: Fleet, now: datetime) -> list[Minute]:

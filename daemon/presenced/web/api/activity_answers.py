@@ -3,12 +3,13 @@
 They are apart because of their number.
 """
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 from msgspec import Meta
 
 from presenced.presence import State
+from presenced.recent.troubles import TroubleKind
 from presenced.web.api.answers import Answer, Aws, Count, Partitions, Timestamp, Transition
 
 
@@ -99,6 +100,24 @@ class OfflineNow(Answer):
     standout: Annotated[Standout | None, _doc("Null if nothing stands out.")]
 
 
+class StandoutDevice(Answer):
+    """A single device that stands out."""
+
+    client_id: str
+    kind: Annotated[
+        str,
+        Meta(
+            description="Takeovers of its connection, or connects that the broker refused.",
+            extra_json_schema={"enum": get_args(TroubleKind)},
+        ),
+    ]
+    count: Annotated[Count, _doc("Their number within the last hour.")]
+    state: Annotated[
+        State | None, _doc("Null if nothing but refused connects of it has been received.")
+    ]
+    text: Annotated[str, _doc("The same in words.")]
+
+
 class Overview(Answer):
     """The fleet in one look: is it presenced, how bad is it, and where."""
 
@@ -110,6 +129,9 @@ class Overview(Answer):
     daemon: DaemonNow
     fleet: FleetNow
     offline: OfflineNow
+    devices: Annotated[
+        list[StandoutDevice], _doc("Single devices that stand out, the worst first; at most 3.")
+    ]
 
 
 class RecentTransition(Transition, tag_field="kind", tag="transition"):

@@ -212,6 +212,13 @@ class Story(Client):
     awaits_lookup: Annotated[
         bool, _doc("True while it stays pending until AWS tells whether it is connected.")
     ]
+    troubles: Annotated[
+        list[str],
+        _doc(
+            "What is wrong with it, in words: two devices that use its ID (20 takeovers in the last"
+            " hour), refused connects (6)."
+        ),
+    ]
     flapping_until: Annotated[
         Timestamp | None,
         _doc(

@@ -19,7 +19,7 @@ from presenced.system.supervision import Readiness
 from presenced.web.api import answers
 from presenced.web.api.answer_builder import ClientAnswers, history_answer, summary_answer
 from presenced.web.api.client_index import ClientIndex
-from presenced.web.api.flapping import flapping_answer
+from presenced.web.api.flapping import flapping_answer, standout_devices
 from presenced.web.api.history import History
 from presenced.web.api.offline_breakdown import OfflineBreakdown
 from presenced.web.api.openapi import document
@@ -220,6 +220,7 @@ class Api:
             self.activity.trend,
             self._offline.by_reason(),
             breakdown,
+            standout_devices(self._parts, now),
             now,
         )
         return _respond(request, answer)

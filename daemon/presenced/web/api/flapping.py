@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterable
 from heapq import nlargest
+from itertools import islice, zip_longest
 from operator import attrgetter, itemgetter
+from typing import get_args
 
 from presenced.pipeline.flapping import MAX_SHOWN
 from presenced.presence.recent_counts import WINDOW, Counts
-from presenced.web.api import answers
+from presenced.recent.troubles import Trouble, TroubleKind, troubles_of
+from presenced.web.api import activity_answers, answers
 from presenced.web.api.parts import FleetPart
 
 _KINDS: tuple[Callable[[Counts], int], ...] = (attrgetter("ended"), attrgetter("refused"))
+_MAX_DEVICES = 3
 
 
 def flapping_answer(parts: Iterable[FleetPart], now: float) -> answers.Flapping:
@@ -27,6 +31,38 @@ def flapping_answer(parts: Iterable[FleetPart], now: float) -> answers.Flapping:
     clients = [_client(part, client_id, now) for client_id, part in found.items()]
     clients.sort(key=lambda each: (-each.flaps - each.takeovers - each.refused, each.client_id))
     return answers.Flapping(clients=clients, window_seconds=round(WINDOW))
+
+
+def standout_devices(
+    parts: Iterable[FleetPart], now: float
+) -> list[activity_answers.StandoutDevice]:
+    """Return the devices that stand out at a wall-clock time, at most 3.
+
+    The worst of each kind comes before the next ones, however many these are.
+    """
+    parts = list(parts)
+    by_kind = [
+        [
+            _standout(part, client_id, trouble)
+            for _, client_id, part in worst(parts, attrgetter(kind), now)[:_MAX_DEVICES]
+            for trouble in troubles_of(part.flapping.recent.of(client_id, now))
+            if trouble.kind == kind
+        ]
+        for kind in get_args(TroubleKind)
+    ]
+    ranked = (each for rank in zip_longest(*by_kind) for each in rank if each is not None)
+    return list(islice(ranked, _MAX_DEVICES))
+
+
+def _standout(part: FleetPart, client_id: str, trouble: Trouble) -> activity_answers.StandoutDevice:
+    client = part.fleet.presence.clients.get(client_id)
+    return activity_answers.StandoutDevice(
+        client_id=client_id,
+        kind=trouble.kind,
+        count=trouble.number,
+        state=None if client is None else client.state,
+        text=f"{client_id}: {trouble.text}",
+    )
 
 
 def worst(

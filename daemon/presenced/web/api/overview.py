@@ -37,6 +37,7 @@ def overview_answer(
     trend: Trend,
     by_reason: dict[str, int],
     breakdown: Breakdown,
+    devices: list[answers.StandoutDevice],
     now: float,
 ) -> answers.Overview:
     """Return the overview at a wall-clock time."""
@@ -67,6 +68,7 @@ def overview_answer(
             by_thing_group=_shares(breakdown.groups),
             standout=_standout(breakdown.standout, now) if breakdown.standout else None,
         ),
+        devices=devices,
     )
 
 

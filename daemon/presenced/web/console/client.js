@@ -51,6 +51,7 @@ export function showClient({ story, history }, overview) {
   const parts = [badge(story.state), " "];
   if (story.since !== null) parts.push("for ", age(story.since), " ");
   if (!story.verified) parts.push(unverified(), " ");
+  for (const each of story.troubles) parts.push(el("strong", { class: "trouble" }, each), " ");
   if (story.flapping_until) parts.push(tag("held as flapping"));
   fill($("badge"), ...parts);
   fill($("story"), visible(story.explanation));

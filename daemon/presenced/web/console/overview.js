@@ -3,7 +3,7 @@
 import { TrendChart } from "./chart.js";
 import { inWords, reason } from "./reasons.js";
 import {
-  $, badge, breakable, count, el, fill, now, percent, prose, visible,
+  $, address, badge, breakable, count, el, fill, now, percent, prose, visible,
 } from "./text.js";
 
 const STATES = ["online", "pending", "offline", "unknown"];
@@ -15,11 +15,12 @@ export class Overview {
     this.chart = new TrendChart();
   }
 
-  show({ fleet, offline }) {
+  show({ fleet, offline, devices }) {
     $("hero").hidden = fleet.share_online === null;
     showNumbers(fleet);
     this.chart.show(fleet.trend, fleet.clients, now());
     showStandout(offline, fleet.clients);
+    showDevices(devices);
     showBreakdown(offline, fleet.clients.offline);
   }
 }
@@ -60,6 +61,13 @@ function showStandout({ standout }, clients) {
   } else {
     fill($("standout"), clients.offline ? "Nothing stands out: no group, type or reason has far more offline than the others." : none(clients));
   }
+}
+
+/** Single devices: each leads to its page, or to the list if it has none. */
+function showDevices(devices) {
+  $("devices").hidden = !devices.length;
+  fill($("devices"), ...devices.map(({ client_id: id, state, text }) =>
+    el("li", {}, el("a", { href: state === null ? "#/flapping" : address(id) }, ...prose(text)))));
 }
 
 const none = ({ online, pending, unknown }) =>
