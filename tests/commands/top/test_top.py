@@ -206,6 +206,19 @@ def test_single_devices_that_stand_out_are_named_beneath_the_group() -> None:
     ]
 
 
+def test_a_certificate_that_expires_is_told_whatever_the_state() -> None:
+    with served() as server:
+        warning = "presenced's client certificate expired on 2026-11-20 08:00 UTC"
+        named = [{"name": "client", "warning": warning}, {"name": "ca", "warning": None}]
+        server.overview["daemon"]["certificates"] = named
+        lines = top(server, "--once").stdout.splitlines()
+    assert lines[:3] == [
+        "presenced: receiving events since 01:00:00",
+        f"  {warning}",
+        "  12 clients in doubt: events may be lost",
+    ]
+
+
 @pytest.mark.parametrize(
     ("state", "words"),
     [

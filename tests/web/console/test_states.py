@@ -398,3 +398,20 @@ def test_the_console_works_below_a_path(browser: Chrome) -> None:
         page.driver.back()
         page.wait_for_text("#recent", "b")
         assert page.complaints() == []
+
+
+def test_a_certificate_that_expires_is_told_on_all_pages(page: Page, stage: Stage) -> None:
+    page.open("#/daemon")
+    page.wait_for_text("#link", "Live")
+    assert seen(page, "#certificates, #certificates-title") == []
+    expired = stage.fleet.now - 60
+    stage.fleet.certificate_expiry = {"client": expired, "ca": stage.fleet.now + 400.5 * 86400}
+    for place in ("", "#/recent", "#/flapping", "#/daemon"):
+        page.open(place)
+        page.wait_for_text("#notices", "presenced's client certificate expired on 2023-11-14 22:12")
+    page.wait_for_text("#certificates", "Client certificate 22:12:20 expired")
+    assert "CA certificate 2024-12-19 10:13:20 400 d left" in page.text("#certificates")
+    stage.fleet.certificate_expiry = {"ca": stage.fleet.now + 400.5 * 86400}
+    page.open()
+    page.wait_for_text("#link", "Live")
+    assert page.text("#notices") == ""

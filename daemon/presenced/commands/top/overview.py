@@ -14,6 +14,12 @@ class Aws(msgspec.Struct):
     problems: list[str] = []
 
 
+class Certificate(msgspec.Struct):
+    """A certificate of the daemon: what to say of it if it has expired or expires soon."""
+
+    warning: str | None = None
+
+
 class Daemon(msgspec.Struct):
     """The daemon itself: its state, since when, and how many clients are in doubt."""
 
@@ -22,6 +28,7 @@ class Daemon(msgspec.Struct):
     text: str = ""
     in_doubt: int = 0
     aws: Aws | None = None
+    certificates: list[Certificate] | None = None
 
 
 class Minute(msgspec.Struct):

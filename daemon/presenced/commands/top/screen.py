@@ -27,6 +27,7 @@ _SPAN = timedelta(hours=6)
 _SMALLEST_RANGE = 0.01
 _SHOWN_SHARES, _SHOWN_IF_NARROW = 5, 2
 _SHOWN_DEVICES = 3
+_SHOWN_CERTIFICATES = 4
 _NARROWEST_COLUMN = 18
 _LONGEST_TEXT = 400
 _WORDS = {
@@ -74,6 +75,8 @@ def _daemon_lines(daemon: Daemon, now: datetime, look: Look) -> Iterator[str]:
     yield from map(paint, wrapped(f"presenced: {words}{since}", look.width))
     if daemon.text and daemon.state != "receiving":
         yield from wrapped(f"  {daemon.text}", look.width)
+    for certificate in (daemon.certificates or ())[:_SHOWN_CERTIFICATES]:
+        yield from map(look.alarm, wrapped(f"  {certificate.warning or ''}", look.width))
     if daemon.in_doubt:
         yield from wrapped(
             f"  {daemon.in_doubt:,} clients in doubt: events may be lost", look.width

@@ -25,6 +25,16 @@ _Share = Annotated[float, Meta(ge=0, le=1)] | None
 _Counts = dict[str, Count]
 
 
+class DaemonCertificate(Answer):
+    """A certificate with which presenced connects, or verifies the server that it connects to."""
+
+    name: Annotated[str, _one_of("client", "ca", "kafka_client", "kafka_ca")]
+    expires_at: Timestamp
+    warning: Annotated[
+        str | None, _doc("What to say of it if it has expired or expires soon; else null.")
+    ]
+
+
 class DaemonNow(Answer):
     """Whether the numbers are those of now: the state of presenced itself."""
 
@@ -33,6 +43,10 @@ class DaemonNow(Answer):
     text: Annotated[str, _doc("The same in words, as /-/ready has it.")]
     in_doubt: Annotated[Count, _doc("The number of clients whose state is in doubt.")]
     aws: Annotated[Aws | None, _doc("Null if AWS is not asked (reconcile.enabled).")]
+    certificates: Annotated[
+        list[DaemonCertificate] | None,
+        _doc("The first to expire first; null if presenced uses no certificate files."),
+    ]
 
 
 class TrendPoint(Answer):

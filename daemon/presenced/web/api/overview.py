@@ -38,6 +38,7 @@ def overview_answer(
     by_reason: dict[str, int],
     breakdown: Breakdown,
     devices: list[answers.StandoutDevice],
+    certificates: list[answers.DaemonCertificate] | None,
     now: float,
 ) -> answers.Overview:
     """Return the overview at a wall-clock time."""
@@ -52,6 +53,7 @@ def overview_answer(
             text=summary.readiness,
             in_doubt=sum(summary.in_doubt.clients.values()),
             aws=summary.aws,
+            certificates=certificates,
         ),
         fleet=answers.FleetNow(
             clients=clients,

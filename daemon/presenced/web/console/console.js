@@ -4,7 +4,7 @@ import { Announcer } from "./announcer.js";
 import { ask, Refusal } from "./api.js";
 import { clientOf, showClient, showName } from "./client.js";
 import { ClientList, focusClient } from "./clients.js";
-import { showDaemon } from "./daemon.js";
+import { certificateWarning, showCertificates, showDaemon } from "./daemon.js";
 import { flappingOf, showFlapping } from "./flapping.js";
 import { Link, notice } from "./link.js";
 import { headline, Overview } from "./overview.js";
@@ -120,6 +120,8 @@ class Page {
       showState(overview, summary);
       this.announcer.daemon(stateWords(overview));
       this.overview.show(overview);
+      showCertificates(overview);
+      notice("certificate", certificateWarning(overview));
       if (name === "fleet") document.title = `${headline(overview)} · presenced`;
     }
     if (content.reason?.status === 404 && id !== undefined) showName(id);

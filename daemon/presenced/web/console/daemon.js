@@ -2,7 +2,9 @@
 
 import { reason } from "./reasons.js";
 import { doubtWords } from "./state.js";
-import { $, code, count, el, facts, fill, plural, sentence, since, visible } from "./text.js";
+import {
+  $, code, count, duration, el, facts, fill, moment, now, plural, sentence, since, tag, visible,
+} from "./text.js";
 
 /** Show the daemon by the summary, which every page requests. */
 export function showDaemon(summary) {
@@ -19,6 +21,30 @@ export function showDaemon(summary) {
     ["Disconnects", disconnects(summary.disconnects)],
   ]));
 }
+
+const CERTIFICATES = {
+  __proto__: null,
+  client: "Client certificate",
+  ca: "CA certificate",
+  kafka_client: "Client certificate for Kafka",
+  kafka_ca: "CA certificate for Kafka",
+};
+
+/** Show until when the certificates of the daemon are valid, if it uses any. */
+export function showCertificates({ daemon: { certificates } }) {
+  $("certificates").hidden = $("certificates-title").hidden = certificates === null;
+  fill($("certificates"), ...facts((certificates ?? []).map(({ name, expires_at: end }) => [CERTIFICATES[name], validity(end)])));
+}
+
+function validity(end) {
+  const left = Date.parse(end) - now();
+  const words = left > 0 ? `${duration(left)} left` : "expired";
+  return el("span", {}, moment(end), " ", left > 0 ? el("span", { class: "quiet" }, words) : tag(words));
+}
+
+/** What is wrong with the certificates of the daemon, in one text. */
+export const certificateWarning = ({ daemon: { certificates } }) =>
+  (certificates ?? []).filter(({ warning }) => warning).map(({ warning }) => sentence(warning)).join(" ");
 
 /** What requests to AWS did. */
 function ofAws({ problems, last_snapshot: last, adopted, corrections, offlines_prevented: prevented, failed_requests: failed }) {
