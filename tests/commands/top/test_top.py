@@ -222,8 +222,8 @@ def test_a_certificate_that_expires_is_told_whatever_the_state() -> None:
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ("catching_up", "CATCHING UP: what it shows may be old since 01:00:00"),
-        ("not_receiving", "NOT RECEIVING EVENTS: what it shows may be old since 01:00:00"),
+        ("catching_up", "CATCHING UP since 01:00:00: what is below may be old"),
+        ("not_receiving", "NOT RECEIVING EVENTS since 01:00:00: the numbers below are as of then"),
         ("some_later_state", "some_later_state since 01:00:00"),
     ],
 )
@@ -299,6 +299,20 @@ def test_the_trend_ends_now_and_names_the_time_that_it_covers() -> None:
         assert f"  {' ' * 70}█▁" in lines
         fleet["trend"] = []
         assert "lowest" not in top(server, "--once").stdout
+
+
+def test_while_nothing_is_received_the_numbers_have_their_time() -> None:
+    with served() as server:
+        server.overview["daemon"] |= {"state": "not_receiving", "since": "2026-11-27T02:30:00.000Z"}
+        fleet = server.overview["fleet"]
+        fleet["trend"] = [each for each in fleet["trend"] if each["at"] < "2026-11-27T02:30"]
+        lines = top(server, "--once", COLUMNS="80").stdout.splitlines()
+        assert "online 60 % as of 02:30:00, an hour ago 99.99 %, a day ago unknown" in lines
+        (bars,) = (line.rstrip() for line in lines if "█" in line)
+        assert 50 + 17 <= len(bars) <= 50 + 19  # and five for the time since then
+        terminal = Terminal(server.server_port)
+        terminal.read_until("\x1b[2monline 60 % as of 02:30:00")
+        assert terminal.end() == 0
 
 
 def test_an_output_without_unicode_has_other_bars() -> None:

@@ -40,7 +40,7 @@ def test_an_empty_fleet_says_so(page: Page) -> None:
     assert seen(page, "#flapping-table") == []
     page.open("#/daemon")
     page.wait_for_text("#doubt", "No client is in doubt")
-    page.wait_for_text("#aws", "AWS is not asked.")
+    page.wait_for_text("#aws", "Off. If the broker is AWS IoT Core")
 
 
 def seen(page: Page, selector: str) -> list[str]:
@@ -68,12 +68,47 @@ def test_while_the_daemon_is_not_ready_nothing_looks_live(page: Page, stage: Sta
     assert page.texts("#state-details li") == [
         "Connection presenced: <b>no</b> broker.",
         "Connection presenced-2: refused. Try again.",
-        "The fleet is shown as it was before.",
+        "The fleet is shown as of 22:13:20.",
     ]
     be(stage, "starting")
     page.open()
     page.wait_for_text("#state-details", "Starting.")
     assert page.barriers() == []
+
+
+def test_while_nothing_is_received_the_numbers_are_old_and_any_client_may_have_changed(
+    page: Page, stage: Stage
+) -> None:
+    def began() -> None:
+        fleet = stage.fleet
+        fleet.hear("connected", at=1)
+        for second in (59, 119, 179):
+            fleet.wait(second)
+            fleet.api.check()
+        fleet.readiness = Readiness(ready=False, text="presenced: no broker")
+        fleet.wait(180)
+        fleet.api.check()
+        fleet.wait(180 + 600)
+
+    stage.call(began)
+    page.open()
+    page.wait_for_text("#share-old", "As of 22:16:20: no events for 10 min.")
+    assert page.text("#state-details").endswith("The fleet is shown as of 22:16:20.")
+    assert page.driver.title == "Not receiving events · presenced"
+    page.wait(lambda: page.all("#trend .missing"))
+    assert page.barriers() == []
+    page.open("#/daemon")
+    page.wait_for_text("#doubt", "No event has been received since 22:16:20: any client may have")
+    assert "No client is in doubt" not in page.text("#daemon")
+    stage.fleet.readiness = Readiness(ready=False, text="catching up: 9 wait", catching_up=True)
+    page.open("#/daemon")
+    page.wait_for_text("#doubt", "States may be old until all messages that had waited")
+    be(stage, "ready", ready=True)
+    page.open()
+    page.wait_for_text("#share-now", "100 % online")
+    assert seen(page, "#share-old") == []
+    page.open("#/daemon")
+    page.wait_for_text("#doubt", "No client is in doubt: no gap in the events is open.")
 
 
 def test_catching_up_is_told_with_what_that_means(page: Page, stage: Stage) -> None:

@@ -13,7 +13,6 @@ from unicodedata import combining, east_asian_width
 from presenced.commands.top.daemon_api import Facts
 from presenced.commands.top.overview import (
     Daemon,
-    Fleet,
     Minute,
     Offline,
     OfflineClient,
@@ -30,10 +29,12 @@ _SHOWN_DEVICES = 3
 _SHOWN_CERTIFICATES = 4
 _NARROWEST_COLUMN = 18
 _LONGEST_TEXT = 400
+_NOT_RECEIVING = "not_receiving"
+# What a state is called, and what it means for what is shown.
 _WORDS = {
-    "receiving": "receiving events",
-    "catching_up": "CATCHING UP: what it shows may be old",
-    "not_receiving": "NOT RECEIVING EVENTS: what it shows may be old",
+    "receiving": ("receiving events", ""),
+    "catching_up": ("CATCHING UP", ": what is below may be old"),
+    _NOT_RECEIVING: ("NOT RECEIVING EVENTS", ": the numbers below are as of then"),
 }
 _STATES = ("online", "pending", "offline", "unknown")
 
@@ -49,6 +50,10 @@ class Look(NamedTuple):
     def bold(self, text: str) -> str:
         """Return a text in bold."""
         return f"\x1b[1m{text}\x1b[0m" if self.colours else text
+
+    def dim(self, text: str) -> str:
+        """Return a text that is faint."""
+        return f"\x1b[2m{text}\x1b[0m" if self.colours else text
 
     def alarm(self, text: str) -> str:
         """Return a text in bold red."""
@@ -69,10 +74,10 @@ def screen(facts: Facts, look: Look, *, notice: str = "") -> list[str]:
 
 
 def _daemon_lines(daemon: Daemon, now: datetime, look: Look) -> Iterator[str]:
-    words = _WORDS.get(daemon.state, daemon.state)
+    words, meaning = _WORDS.get(daemon.state, (daemon.state, ""))
     since = f" since {moment(daemon.since, now)}" if daemon.since else ""
     paint = look.bold if daemon.state == "receiving" else look.alarm
-    yield from map(paint, wrapped(f"presenced: {words}{since}", look.width))
+    yield from map(paint, wrapped(f"presenced: {words}{since}{meaning}", look.width))
     if daemon.text and daemon.state != "receiving":
         yield from wrapped(f"  {daemon.text}", look.width)
     for certificate in (daemon.certificates or ())[:_SHOWN_CERTIFICATES]:
@@ -93,14 +98,19 @@ def _partitions(owned: Sequence[int], of: int | None) -> str:
 
 def _fleet_lines(overview: Overview, look: Look) -> Iterator[str]:
     fleet, standout = overview.fleet, overview.offline.standout
+    is_old = overview.daemon.state == _NOT_RECEIVING
+    paint = look.dim if is_old else look.bold
+    since = overview.daemon.since
+    as_of = f" as of {moment(since, overview.time)}" if is_old and since else ""
     text = (
-        f"online {_known(fleet.share_online)}, an hour ago {_known(fleet.hour_ago)},"
+        f"online {_known(fleet.share_online)}{as_of}, an hour ago {_known(fleet.hour_ago)},"
         f" a day ago {_known(fleet.day_ago)}"
     )
-    yield from map(look.bold, wrapped(text, look.width))
+    yield from map(paint, wrapped(text, look.width))
     counts = [f"{fleet.clients.get(state, 0):,} {state}" for state in _STATES]
-    yield from wrapped(f"  {', '.join(counts)}", look.width)
-    yield from _trend_lines(_until_now(fleet, overview.time), overview.time, look)
+    counted = wrapped(f"  {', '.join(counts)}", look.width)
+    yield from map(look.dim, counted) if is_old else counted
+    yield from _trend_lines(_trend(overview), overview.time, look)
     if standout is not None:
         for line in wrapped(f"  {standout.text}", look.width):
             yield look.alarm(line)
@@ -108,11 +118,12 @@ def _fleet_lines(overview: Overview, look: Look) -> Iterator[str]:
         yield from map(look.bold, wrapped(f"  {device.text}", look.width))
 
 
-def _until_now(fleet: Fleet, now: datetime) -> list[Minute]:
-    """Return the trend of the last six hours, and the present."""
+def _trend(overview: Overview) -> list[Minute]:
+    """Return the trend of the last six hours, and the present if events are received."""
+    fleet, now = overview.fleet, overview.time
     counts = [fleet.clients.get(state, 0) for state in ("online", "pending", "offline")]
     trend = [minute for minute in fleet.trend if now - minute.at < _SPAN]
-    return [*trend, Minute(now, *counts)]
+    return trend if overview.daemon.state == _NOT_RECEIVING else [*trend, Minute(now, *counts)]
 
 
 def _trend_lines(trend: Sequence[Minute], now: datetime, look: Look) -> Iterator[str]:

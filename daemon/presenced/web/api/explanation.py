@@ -44,7 +44,7 @@ _GAPS = {
     "filters_changed": "it was not subscribed to a new topic filter before",
     "offset_out_of_range": "Kafka had deleted records that presenced had not read",
     "state_lost": "Kafka's state topic was deleted, and presenced had no copy of the state",
-    "rate_limit": "messages arrived at the rate limit, above which AWS discards them",
+    "rate_limit": "messages arrived at the rate limit, above which the broker discards them",
     "backlog_full": "the backlog was full",
 }
 

@@ -66,10 +66,13 @@ export class TrendChart {
     this.slider.addEventListener("blur", () => this.choose(null));
   }
 
-  /** Show at most six hours before `now`, in milliseconds, where the fleet has these `clients`. */
+  /**
+   * Show at most six hours before `now`, in milliseconds, where the fleet has these `clients`; null if
+   * that is not known.
+   */
   show(trend, clients, now) {
-    const present = { ...clients, at: now, to_online: 0, to_offline: 0 };
-    this.points = [...trend, present]
+    const present = clients === null ? [] : [{ ...clients, at: now, to_online: 0, to_offline: 0 }];
+    this.points = [...trend, ...present]
       .map((each) => ({ ...each, at: new Date(each.at).getTime(), share: shareOf(each) }))
       .filter(({ at, share }) => at > now - LONGEST && share !== null);
     this.end = now;

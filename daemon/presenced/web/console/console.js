@@ -10,7 +10,7 @@ import { Link, notice } from "./link.js";
 import { headline, Overview } from "./overview.js";
 import { isHidden, showPartitions } from "./partitions.js";
 import { RecentList, recentOf, showRecent } from "./recent.js";
-import { showState, stateWords } from "./state.js";
+import { oldSince, showState, stateWords } from "./state.js";
 import { Stream } from "./stream.js";
 import { $, sentence, setClock, updateAges } from "./text.js";
 import { viewOfUrl } from "./views.js";
@@ -111,13 +111,14 @@ class Page {
     if (summary) {
       setClock(summary.time);
       showPartitions(summary.partitions);
-      showDaemon(summary);
+      showDaemon(summary, overview);
     }
     const hides = summary !== undefined && isHidden(summary.partitions);
     $("state").hidden = !summary || !overview;
     $("overview").hidden = hides || !overview;
     if (summary && overview) {
       showState(overview, summary);
+      document.body.classList.toggle("old", oldSince(overview) !== null);
       this.announcer.daemon(stateWords(overview));
       this.overview.show(overview);
       showCertificates(overview);

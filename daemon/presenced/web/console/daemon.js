@@ -1,4 +1,4 @@
-// The page of the daemon: what it receives, what AWS answered, and totals since the state file began.
+// The page of the daemon: what it receives, what AWS answered if it is asked, and totals since the state file began.
 
 import { reason } from "./reasons.js";
 import { doubtWords } from "./state.js";
@@ -7,11 +7,11 @@ import {
 } from "./text.js";
 
 /** Show the daemon by the summary, which every page requests. */
-export function showDaemon(summary) {
+export function showDaemon(summary, overview) {
   fill($("version"), summary.version);
   fill($("readiness"), ...summary.readiness.replace(/^ready: /, "").split("\n").map((line) => el("li", {}, sentence(visible(line)))));
-  fill($("doubt"), doubtWords(summary) || "No client is in doubt: no gap in the events is open.");
-  fill($("aws"), ...(summary.aws === null ? [el("p", {}, "AWS is not asked. With ", code("reconcile.enabled"), " presenced compares its states with AWS's record.")] : ofAws(summary.aws)));
+  fill($("doubt"), doubtWords(summary, overview));
+  fill($("aws"), ...(summary.aws === null ? [el("p", {}, "Off. If the broker is AWS IoT Core, ", code("reconcile.enabled"), " lets presenced compare its states with AWS's record.")] : ofAws(summary.aws)));
   const { transitions } = summary;
   fill($("totals"), ...facts([
     ["Registry", registry(summary)],
