@@ -103,13 +103,26 @@ def test_the_chart_has_the_loss_and_where_nothing_is_known(page: Page) -> None:
     page.open()
     page.wait_for_text("#share-now", "online")
     assert "Most went offline at 03:45: 50 in a minute." in chart(page)
-    assert re.search("lowest 80.7.% at 03:45", chart(page))
+    assert re.search("highest 19.3.% at 03:45", chart(page))
     assert page.text("#trend-title") == "Last six hours"
     labels = page.run(
         "return [...document.querySelectorAll('#trend text')].map(e => e.textContent)"
     )
     assert labels.count("no record") == 1
-    assert {"100\xa0%", "90\xa0%", "80\xa0%"} <= set(labels)
+    assert {"0\xa0%", "10\xa0%", "20\xa0%"} <= set(labels)
+    assert {"↑ share offline", "↑ to offline, clients a minute (log scale)"} <= set(labels)
+    assert (labels.count("100"), labels.count("10")) == (2, 2)
+
+
+def test_bars_after_a_mass_connect_are_still_seen(page: Page) -> None:
+    """300 connects in a minute, and 50 disconnects in another: that bar is not flat."""
+    page.open()
+    page.wait_for_text("#share-now", "online")
+    chart(page)
+    path = page.one("#trend .to-offline").get_attribute("d") or ""
+    highest = max(-float(height) for height in re.findall(r"v(-[0-9.]+)", path))
+    whole = float(re.findall(r"v([0-9.]+)", page.one("#trend .to-online").get_attribute("d"))[0])
+    assert 0.6 < highest / whole < 0.75
 
 
 def test_the_chart_tells_the_numbers_of_a_minute(page: Page) -> None:
