@@ -81,7 +81,7 @@ class RecentActivity:
             run = runs.get(state)
             if run is not None and run.number and run.takes(transition):
                 # As for nearly all of many transitions: they are counted together.
-                run.last = max(run.last, transition.time)
+                run.latest = max(run.latest, transition.time)
                 grown.setdefault(state, []).append(change)
                 continue
             if run is not None and (members := grown.pop(state, None)):

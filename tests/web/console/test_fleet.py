@@ -47,7 +47,7 @@ def test_one_look_answers_the_three_questions(page: Page) -> None:
     page.wait(lambda: len(page.texts(IDS)) == 50)
     assert page.texts(IDS)[0] in devices_of("hall-3")
     page.wait(lambda: page.all("#recent .mass"))
-    mass = "03:44:50 50 clients offline within 16 s, CONNECTION_LOST, 100 % in hall-3"
+    mass = "03:44:45 50 clients offline within 16 s, CONNECTION_LOST, 100 % in hall-3"
     assert page.texts("#recent .mass summary")[0] == mass
     assert len(page.all("#recent > li:not(.mass)")) == 12
 
@@ -253,6 +253,56 @@ def test_mass_events_stay_however_much_follows(browser: Chrome) -> None:
         page.open()
         page.wait(lambda: len(page.all("#recent > li:not(.mass)")) == 12)
         assert page.texts("#recent .mass summary")[-1].endswith("12 clients online within 1 s")
+        page.forget()
+
+
+def test_what_happened_is_in_order_and_has_the_times_of_the_list(browser: Chrome) -> None:
+    with staged(rules=PresenceRules(offline_delay=90.0)) as stage:
+
+        def incident() -> None:
+            for number in range(12):
+                stage.fleet.hear("connected", f"c-{number}", at=0)
+            for number in range(11):
+                stage.fleet.hear("disconnected", f"c-{number}", at=100)
+            stage.fleet.hear("disconnected", "c-11", at=300)
+            stage.fleet.wait(500)
+
+        stage.call(incident)
+        page = Page(browser, stage.url)
+        page.emulate()
+        page.open()
+        page.wait(lambda: len(page.all("#recent > li")) == 3)
+        alone, dark, connects = page.texts("#recent > li")
+        assert alone == "22:18:20 offline c-11 known at 22:19:50"
+        assert dark.startswith("22:15:00 11 clients offline within 1 s")
+        assert connects.startswith("22:13:20 12 clients online within 1 s")
+        since = page.texts("#clients tbody tr > td.time")
+        assert [each[:8] for each in since] == ["22:18:20", *["22:15:00"] * 11]
+        page.open("#/recent")
+        page.wait(lambda: page.texts("#all-recent > li")[:1] == [alone])
+        page.forget()
+
+
+def test_reasons_that_are_left_out_are_opened(browser: Chrome) -> None:
+    with staged(rules=PresenceRules(offline_delay=0.0)) as stage:
+
+        def incident() -> None:
+            for number in range(6):
+                name = f"d-{number}"
+                stage.fleet.thing(name, at=0, thingTypeName=f"type-{number}")
+                stage.fleet.hear("connected", name, at=1)
+                stage.fleet.hear("disconnected", name, at=2)
+
+        stage.call(incident)
+        page = Page(browser, stage.url)
+        page.emulate()
+        page.open()
+        page.wait_for_text("#breakdown details summary", "2 more")
+        page.one("#breakdown details summary").click()
+        assert len(page.texts("#breakdown details[open] li")) == 2
+        page.one("#breakdown details[open] a").click()
+        page.wait(lambda: len(page.texts(IDS)) == 1)
+        assert page.all("#breakdown details[open]"), "the page was updated meanwhile"
         page.forget()
 
 

@@ -66,8 +66,8 @@ def test_while_the_daemon_is_not_ready_nothing_looks_live(page: Page, stage: Sta
     page.wait_for_text("#state-line", "Not receiving events")
     assert level(page) == "down"
     assert page.texts("#state-details li") == [
-        "Connection presenced: <b>no</b> broker.",
-        "Connection presenced-2: refused. Try again.",
+        "MQTT connection presenced: <b>no</b> broker.",
+        "MQTT connection presenced-2: refused. Try again.",
         "The fleet is shown as of 22:13:20.",
     ]
     be(stage, "starting")
@@ -136,7 +136,7 @@ def test_what_is_wrong_with_a_ready_daemon_is_told(page: Page, stage: Stage) -> 
     be(stage, text, ready=True)
     page.open()
     page.wait_for_text("#link", "Live")
-    page.wait_for_text("#state-details", "Connection presenced: events come at QoS 0.")
+    page.wait_for_text("#state-details", "MQTT connection presenced: events come at QoS 0.")
     assert page.text("#state-details").endswith("The state file is full.")
     assert level(page) == "unsure"
 
@@ -357,7 +357,7 @@ def test_a_pending_client_has_a_deadline_and_then_goes_offline(page: Page, stage
     lost = {"disconnectReason": "CONNECTION_LOST"}
     stage.call(lambda: stage.fleet.hear("disconnected", at=10, happened=6, **lost))
     page.open("#/clients/a")
-    page.wait_for_text("#facts", "Deadline offline at 22:13:35")
+    page.wait_for_text("#facts", "Next change goes offline at 22:13:35")
     assert "came 4 s late" in page.text("#timeline li")
     stage.call(lambda: stage.fleet.wait(60))
     page.wait_for_text("#badge", "offline")
@@ -369,7 +369,7 @@ def test_a_page_that_cannot_follow_says_so_and_is_renewed(page: Page, stage: Sta
     others = stage.call(lambda: [hub.subscribe(lambda _: True) for _ in range(32)])
     page.open()
     page.wait_for_text("#notices", "Transitions cannot be followed: the maximum number of streams")
-    assert page.text("#link") == "Not live"
+    page.wait_for_text("#link", "Not live")
     stage.call(lambda: [hub.unsubscribe(each) for each in others])
     page.wait_for_text("#link", "Live")
     assert page.text("#notices") == ""

@@ -167,8 +167,14 @@ class MassEvent(Answer, tag_field="kind", tag="mass"):
 
     state: Annotated[State, _one_of(State.ONLINE, State.OFFLINE)]
     count: Annotated[Count, _doc("The number of transitions.")]
-    first: Annotated[Timestamp, _doc("When the first one took effect.")]
-    last: Annotated[Timestamp, _doc("When the last one took effect.")]
+    first: Annotated[
+        Timestamp,
+        _doc(
+            "When the first state began, as `since` of a transition; of one that took effect more"
+            " than 5 min later, when it took effect."
+        ),
+    ]
+    last: Annotated[Timestamp, _doc("When the last state began, likewise.")]
     reasons: Annotated[_Counts, _doc("The reasons of clients that went offline.")]
     thing_types: Annotated[_Counts, _doc("How many were of each thing type, at most 20.")]
     thing_groups: Annotated[

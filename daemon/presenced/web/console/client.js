@@ -89,7 +89,7 @@ function showFacts(story) {
     ["Version", story.version === null ? "" : code(`${story.version}`)],
     ["Session", story.session === null ? "" : code(story.session, Infinity)],
     ["By AWS's record", story.record_time === null ? "" : since(story.record_time)],
-    ["Deadline", story.deadline === null ? "" : deadline(story.deadline)],
+    ["Next change", story.deadline === null ? "" : deadline(story.deadline)],
     ["Awaited disconnects", story.awaited_disconnects ? `${story.awaited_disconnects}` : ""],
     ["Thing", story.thing === null ? "" : el("bdi", {}, ...breakable(visible(story.thing)))],
     ["Thing type", visible(story.thing_type)],
@@ -104,9 +104,10 @@ function showFacts(story) {
 }
 
 function deadline({ then, at, held }) {
-  if (held) return `${then}, but not before the backlog of events has been applied`;
-  if (at === null) return `${then} after the year 9999`;
-  return el("span", {}, `${then} at `, moment(at));
+  const what = then === "offline" ? "goes offline" : "is forgotten";
+  if (held) return `${what} once all messages that had waited have been applied`;
+  if (at === null) return `${what} after the year 9999`;
+  return el("span", {}, `${what} at `, moment(at));
 }
 
 function showTimeline({ entries, kept_per_client: kept }) {

@@ -1,7 +1,7 @@
 // The page of the daemon: what it receives, what AWS answered if it is asked, and totals since the state file began.
 
 import { reason } from "./reasons.js";
-import { doubtWords } from "./state.js";
+import { doubtWords, problem } from "./state.js";
 import {
   $, code, count, duration, el, facts, fill, moment, now, plural, sentence, since, tag, visible,
 } from "./text.js";
@@ -9,7 +9,7 @@ import {
 /** Show the daemon by the summary, which every page requests. */
 export function showDaemon(summary, overview) {
   fill($("version"), summary.version);
-  fill($("readiness"), ...summary.readiness.replace(/^ready: /, "").split("\n").map((line) => el("li", {}, sentence(visible(line)))));
+  fill($("readiness"), ...summary.readiness.replace(/^ready: /, "").split("\n").map((line) => el("li", {}, visible(problem(line)))));
   fill($("doubt"), doubtWords(summary, overview));
   fill($("aws"), ...(summary.aws === null ? [el("p", {}, "Off. If the broker is AWS IoT Core, ", code("reconcile.enabled"), " lets presenced compare its states with AWS's record.")] : ofAws(summary.aws)));
   const { transitions } = summary;

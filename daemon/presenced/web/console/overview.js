@@ -112,9 +112,15 @@ function showBreakdown({ by_reason: reasons, by_thing_type: types, by_thing_grou
     return el("section", {},
       el("h2", {}, title),
       el("ul", { class: "bars" }, ...bars),
-      more > 0 ? el("p", { class: "quiet" }, `${count(more)} more.`) : "");
+      more > 0 ? rest(kind, more, rows.slice(BARS).map((row) => bar(kind, row, words, false))) : "");
   }));
 }
+
+/** The other bars, which are shown when they are opened. */
+const rest = (kind, more, bars) =>
+  el("details", { "data-key": kind },
+    el("summary", { class: "quiet", "data-key": kind }, `${count(more)} more`),
+    el("ul", { class: "bars" }, ...bars));
 
 const named = (name) => [el("bdi", {}, ...breakable(visible(name, 80) || "none"))];
 

@@ -41,7 +41,7 @@ function problemsOf({ state, since }, { readiness }) {
 }
 
 /** A line of the readiness as a sentence; one that begins with a client ID is of a connection. */
-const problem = (line) => sentence(line.replace(/^[^\s:]+: /, "Connection $&"));
+export const problem = (line) => sentence(line.replace(/^[^\s:]+: /, "MQTT connection $&"));
 
 function quietParts(summary) {
   const parts = [];
