@@ -87,7 +87,7 @@ class RecentActivity:
             if run is not None and (members := grown.pop(state, None)):
                 run.add(members, things)
             if run is None or not run.takes(transition):
-                usual = self.trend.usual(state) * SLOT / MINUTE
+                usual = self.trend.usual(state, transition.time) * SLOT / MINUTE
                 ancestors = fleet.inventory.with_ancestors
                 run = self.mass_events.begin(transition, usual, ancestors)
             run.add([change], things)

@@ -315,6 +315,43 @@ def test_while_nothing_is_received_the_numbers_have_their_time() -> None:
         assert terminal.end() == 0
 
 
+def test_minutes_ahead_of_a_clock_that_was_set_back_do_not_count() -> None:
+    with served() as server:
+        ahead = {"online": 1, "pending": 0, "offline": 999}
+        server.overview["fleet"]["trend"] += [{"at": "2026-11-27T03:10:00.000Z", **ahead}]
+        lines = top(server, "--once", COLUMNS="80").stdout.splitlines()
+    assert "  last 1h 58m: 60 % to 99 %; lowest at 02:51:00" in lines
+
+
+def test_wide_characters_are_wrapped_and_not_cut_off() -> None:
+    with served() as server:
+        text = "泵站三号厅: 97 % offline " + "连接丢失" * 12 + " since 02:51"
+        server.overview["offline"]["standout"] = {"text": text}
+        lines = top(server, "--once", COLUMNS="40").stdout.splitlines()
+    start = next(number for number, line in enumerate(lines) if "泵站三号厅" in line)
+    shown = "".join("".join(lines[start : start + 4]).split())
+    assert shown.startswith(text.replace(" ", ""))
+    wide = [len(line) + sum(each > "\u2e80" for each in line) for line in lines[start : start + 4]]
+    assert max(wide) <= 40
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(40, 10), (80, 12), (80, 18)])
+def test_a_low_terminal_still_shows_clients(columns: int, rows: int) -> None:
+    with served() as server:
+        server.overview["devices"] = [{"text": f"camera-{number}: " + "x" * 60} for number in "123"]
+        terminal = Terminal(server.server_port, columns=columns, rows=rows)
+        drawn = terminal.read_until("\x1b[H") + terminal.read_until("\x1b[H")
+        drawn = terminal.read_until("\x1b[H")
+        assert terminal.end() == 0
+    lines = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", drawn).splitlines()
+    assert len(lines) <= rows + 1
+    assert lines[0].startswith("presenced: receiving events")
+    assert any(line.startswith("online 60 %") for line in lines)
+    header = next(number for number, line in enumerate(lines) if line.startswith("went offline"))
+    assert lines[header + 1].startswith("02:50:00")
+    assert lines[header + 2].startswith("02:51:00")
+
+
 def test_an_output_without_unicode_has_other_bars() -> None:
     with served() as server:
         url = f"http://127.0.0.1:{server.server_port}"
@@ -381,18 +418,21 @@ def test_a_wrong_url_is_wrong_usage(url: str) -> None:
 
 
 class Terminal:
-    """`presenced top` in a terminal of 80 columns and 24 lines."""
+    """`presenced top` in a terminal."""
 
-    def __init__(self, port: int, **environ: str) -> None:
+    def __init__(self, port: int, columns: int = 80, rows: int = 24, **environ: str) -> None:
         self._master, slave = pty.openpty()
-        ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         url = f"http://127.0.0.1:{port}"
+        # Workers of pytest-xdist have a size of a terminal there, which would count for more.
+        sizes = ("COLUMNS", "LINES")
+        others = {key: each for key, each in clean_environment().items() if key not in sizes}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "presenced", "top", "--url", url, "--interval", "50ms"],
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env=clean_environment() | {"TERM": "xterm"} | environ,
+            env=others | {"TERM": "xterm"} | environ,
             # A shell has background jobs ignore Ctrl-C, and so the tests that it runs there.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )

@@ -3,10 +3,10 @@
 Colour never carries meaning alone. Client IDs and other foreign text cannot control the terminal.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import zip_longest
-from textwrap import wrap
 from typing import NamedTuple
 from unicodedata import combining, east_asian_width
 
@@ -26,9 +26,11 @@ _SPAN = timedelta(hours=6)
 _SMALLEST_RANGE = 0.01
 _SHOWN_SHARES, _SHOWN_IF_NARROW = 5, 2
 _SHOWN_DEVICES = 3
+_LEAST_CLIENTS = 2
 _SHOWN_CERTIFICATES = 4
 _NARROWEST_COLUMN = 18
 _LONGEST_TEXT = 400
+_INDENT = "    "
 _NOT_RECEIVING = "not_receiving"
 # What a state is called, and what it means for what is shown.
 _WORDS = {
@@ -61,15 +63,25 @@ class Look(NamedTuple):
 
 
 def screen(facts: Facts, look: Look, *, notice: str = "") -> list[str]:
-    """Return the lines of the screen, as many as fit; a notice comes first."""
+    """Return the lines of the screen, as many as fit; a notice comes first.
+
+    A low terminal has no breakdown or trend, but always clients.
+    """
     overview = facts.overview
     lines = [look.alarm(line) for line in wrapped(notice, look.width)]
     lines += _daemon_lines(overview.daemon, overview.time, look)
     if overview.partitions is not None:
         lines += wrapped(_partitions(overview.partitions.owned, overview.partitions.of), look.width)
-    lines += ["", *_fleet_lines(overview, look)]
-    lines += ["", *_offline_lines(overview.offline, look), ""]
-    room = max(1, look.height - len(lines) - 1)
+    clients = 1 + min(len(facts.clients), _LEAST_CLIENTS)
+    for fleet in (
+        ["", *_fleet_lines(overview, look), "", *_offline_lines(overview.offline, look), ""],
+        ["", *_fleet_lines(overview, look), ""],
+        [*_fleet_lines(overview, look, trend=False)],
+    ):
+        if len(lines) + len(fleet) + clients <= look.height:
+            break
+    lines = [*lines, *fleet][: look.height - clients]
+    room = look.height - len(lines) - 1
     return lines + _client_lines(facts.clients[:room], overview.time, look)
 
 
@@ -96,7 +108,7 @@ def _partitions(owned: Sequence[int], of: int | None) -> str:
     return f"  this worker has {len(owned)} of {of or '?'} partitions; the others have the rest"
 
 
-def _fleet_lines(overview: Overview, look: Look) -> Iterator[str]:
+def _fleet_lines(overview: Overview, look: Look, *, trend: bool = True) -> Iterator[str]:
     fleet, standout = overview.fleet, overview.offline.standout
     is_old = overview.daemon.state == _NOT_RECEIVING
     paint = look.dim if is_old else look.bold
@@ -110,7 +122,8 @@ def _fleet_lines(overview: Overview, look: Look) -> Iterator[str]:
     counts = [f"{fleet.clients.get(state, 0):,} {state}" for state in _STATES]
     counted = wrapped(f"  {', '.join(counts)}", look.width)
     yield from map(look.dim, counted) if is_old else counted
-    yield from _trend_lines(_trend(overview), overview.time, look)
+    if trend:
+        yield from _trend_lines(_trend(overview), overview.time, look)
     if standout is not None:
         for line in wrapped(f"  {standout.text}", look.width):
             yield look.alarm(line)
@@ -122,7 +135,7 @@ def _trend(overview: Overview) -> list[Minute]:
     """Return the trend of the last six hours, and the present if events are received."""
     fleet, now = overview.fleet, overview.time
     counts = [fleet.clients.get(state, 0) for state in ("online", "pending", "offline")]
-    trend = [minute for minute in fleet.trend if now - minute.at < _SPAN]
+    trend = [minute for minute in fleet.trend if timedelta() <= now - minute.at < _SPAN]
     return trend if overview.daemon.state == _NOT_RECEIVING else [*trend, Minute(now, *counts)]
 
 
@@ -241,14 +254,28 @@ def clip(text: str, width: int) -> str:
 
 def wrapped(text: str, width: int) -> list[str]:
     """Return a text as lines of at most `width` columns; all but the first are indented."""
-    printable = clip(text, _LONGEST_TEXT)
-    return [clip(line, width) for line in wrap(printable, width, subsequent_indent="    ")]
+    lines, line = [], ""
+    for word in re.findall(r" *[^ ]+", clip(text, _LONGEST_TEXT)):
+        if line and _width(line + word) > width:
+            lines.append(line)
+            line = _INDENT + word.lstrip()
+        else:
+            line += word
+        while _width(line) > width:
+            head = clip(line, width)
+            lines.append(head)
+            line = _INDENT + line[len(head) :]
+    return [*lines, line] if line else lines
 
 
 def pad(text: str, width: int) -> str:
     """Return a text that takes `width` columns."""
     clipped = clip(text, width)
-    return clipped + " " * (width - sum(map(_columns, clipped)))
+    return clipped + " " * (width - _width(clipped))
+
+
+def _width(text: str) -> int:
+    return sum(map(_columns, text))
 
 
 def _columns(character: str) -> int:

@@ -43,7 +43,7 @@ def overview_answer(
 ) -> answers.Overview:
     """Return the overview at a wall-clock time."""
     clients = summary.clients
-    minutes = trend.since(now - _SHOWN_HOURS * _HOUR + 1)
+    minutes = trend.since(now - _SHOWN_HOURS * _HOUR + 1, now)
     return answers.Overview(
         time=summary.time,
         partitions=summary.partitions,
