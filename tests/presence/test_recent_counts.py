@@ -107,6 +107,22 @@ def test_beyond_the_limit_the_lowest_counts_go(happening: list[Ended]) -> None:
             assert total(counts.of(key, model.now)) <= total(model.counts(key))
 
 
+@given(st.lists(ended(clients=5) | st.integers(1, 5), max_size=60))
+def test_those_found_are_kept_up_to_date(happening: list[Ended | int]) -> None:
+    model, counts = Model(), RecentCounts(4)
+    for each in happening:
+        if isinstance(each, int):
+            counts.remove(f"c{each}")
+        else:
+            count(counts, each, model.add(each), model.now)
+        expected = {}
+        for client_id in (f"c{number}" for number in range(1, 6)):
+            counted = counts.of(client_id, model.now)
+            if counted.ended >= 2 or counted.refused >= 2:
+                expected[client_id] = counted
+        assert counts.at_least(2, model.now) == expected
+
+
 @given(st.lists(ended(clients=3), max_size=30))
 def test_a_removed_client_has_no_counts(happening: list[Ended]) -> None:
     model, counts = play(happening, limit=3)

@@ -49,7 +49,7 @@ class RecentCounts:
         self._limit = limit
         self._slots: dict[int, dict[str, int]] = {}
         self._present = 0
-        self._at_least: tuple[int, Mapping[str, Counts]] | None = None
+        self._at_least: tuple[int, dict[str, Counts]] | None = None
 
     def count(self, client_id: str, at: float, now: float, *, takeover: bool, short: bool) -> None:
         """Count that a connection ended `at` a time, if that is recent."""
@@ -69,38 +69,45 @@ class RecentCounts:
                 return
             slot = self._slots[number] = {}
         slot[client_id] = slot.get(client_id, 0) + added
-        self._at_least = None
         if len(slot) > self._limit:
             self._slots[number] = _higher_half(slot)
+            self._at_least = None
+        elif self._at_least is not None:
+            least, found = self._at_least
+            total = self._total(client_id)
+            if _reaches(total, least):
+                found[client_id] = _unpacked(total)
 
     def remove(self, client_id: str) -> None:
         """Remove the counts of a client."""
         for slot in self._slots.values():
             slot.pop(client_id, None)
-        self._at_least = None
+        if self._at_least is not None:
+            self._at_least[1].pop(client_id, None)
 
     def of(self, client_id: str, now: float) -> Counts:
         """Return the counts of a client."""
         self._expire(now)
-        return _unpacked(sum(slot.get(client_id, 0) for slot in self._slots.values()))
+        return _unpacked(self._total(client_id))
 
     def at_least(self, least: int, now: float) -> Mapping[str, Counts]:
-        """Return the counts of clients of which so many connections ended, or were refused."""
+        """Return the counts of clients of which so many connections ended, or were refused.
+
+        The result is kept up to date until a slot begins or is full: it takes tens of milliseconds
+        to make if all slots are full of different clients.
+        """
         self._expire(now)
         if self._at_least is None or self._at_least[0] != least:
             totals: dict[str, int] = {}
             for slot in self._slots.values():
                 for client_id, number in slot.items():
                     totals[client_id] = totals.get(client_id, 0) + number
-            # Written out, because there may be 60,000 of them, of which few are found.
-            least_refused = least * _REFUSED
-            found = {
-                client_id: _unpacked(number)
-                for client_id, number in totals.items()
-                if number >= least_refused or (number & _MASK) + (number >> 32 & _MASK) >= least
-            }
+            found = {each: _unpacked(n) for each, n in totals.items() if _reaches(n, least)}
             self._at_least = least, found
         return self._at_least[1]
+
+    def _total(self, client_id: str) -> int:
+        return sum(slot.get(client_id, 0) for slot in self._slots.values())
 
     def _is_recent(self, slot: int) -> bool:
         """Return whether a slot is in the window, or the one after it.
@@ -120,6 +127,10 @@ class RecentCounts:
 
 def _ended(number: int) -> int:
     return (number & _MASK) + (number >> 32 & _MASK)
+
+
+def _reaches(number: int, least: int) -> bool:
+    return number >= least * _REFUSED or _ended(number) >= least
 
 
 def _unpacked(number: int) -> Counts:
