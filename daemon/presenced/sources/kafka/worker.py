@@ -56,7 +56,6 @@ class Worker:
         self.errors: dict[str, TopicError] = {}
         self.has_assignment = False
         self.may_write = True
-        self.partitions_lost = 0
         self._spare_since: float | None = None
         self._config = config
         self._lease = lease
@@ -287,7 +286,6 @@ class Worker:
             self.partitions.stop(each, Stage.REVOKED)
 
     def _lose(self, partitions: Sequence[OwnedPartition]) -> None:
-        self.partitions_lost += len(partitions)
         self._log.warning(
             "partitions lost: the group had no word from this worker in time",
             partitions=[each.number for each in partitions],
