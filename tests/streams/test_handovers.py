@@ -10,39 +10,18 @@ from typing import Any
 
 import pytest
 
-from kafka_config import settings_of
-from kafka_fleet import Publisher, View, Worker
+from kafka_fleet import View, Worker
 from kafka_server import Kafka
 from waiting import repeated, wait_for
+from worker_group import WorkerGroup
 
 PARTITIONS = 12
 EVERY_PARTITION = set(range(PARTITIONS))
 CLIENTS = [f"device-{number}" for number in range(240)]
 
 
-class Group:
-    """Workers on topics of their own, and the publisher of the events."""
-
-    def __init__(self, kafka: Kafka, directory: Path) -> None:
-        self._kafka = kafka
-        self._directory = directory
-        self._section = settings_of(kafka)
-        self.workers: list[Worker] = []
-        self.publisher = Publisher(kafka, self._section["topic"])
-
-    def start(self) -> Worker:
-        """Start one more worker."""
-        worker = Worker(
-            self._directory / f"worker-{len(self.workers)}",
-            self._kafka,
-            kafka=dict(self._section),
-            presence={"offline_delay": "0s"},
-        )
-        if not self.workers:
-            worker.create_topics(PARTITIONS)
-        self.workers.append(worker)
-        worker.start()
-        return worker
+class Group(WorkerGroup):
+    """A group of workers that share all clients."""
 
     def settled(self, *workers: Worker) -> Callable[[], bool]:
         """Whether these workers, each with its share, show every client once."""
@@ -60,10 +39,9 @@ class Group:
 
 @pytest.fixture
 def group(kafka: Kafka, tmp_path: Path) -> Iterator[Group]:
-    made = Group(kafka, tmp_path)
+    made = Group(kafka, tmp_path, PARTITIONS, presence={"offline_delay": "0s"})
     yield made
-    for worker in made.workers:
-        worker.stop()
+    made.stop()
 
 
 @contextlib.contextmanager
