@@ -159,10 +159,12 @@ class KafkaSource:
 
     async def use(self, settings: Settings, files: SourceFiles) -> int:  # noqa: ARG002 - Source
         """Join the group; join it anew if its settings have changed. Raises SettingsError."""
-        before, self._settings = self._settings, settings
-        if before is not None and made_of(before) == made_of(settings):
+        if self._settings is not None and made_of(self._settings) == made_of(settings):
+            self._settings = settings
             return await self.renew()
-        return await self._join_with(*await self._read(settings))
+        config, errors = await self._read(settings)
+        self._settings = settings
+        return await self._join_with(config, errors)
 
     async def renew(self) -> int:
         """Join the group anew if the files that `kafka.security` names have changed.
@@ -191,21 +193,16 @@ class KafkaSource:
         another one. Without a membership there is nothing to keep, and nothing is tried. Raises
         SettingsError if the worker could not join with them.
         """
-        if self.worker is None or not self.may_show:
+        if self._settings is None or self.worker is None or not self.may_show:
             return
         access = self._access.another()
         try:
             config, _ = await self._read(settings, access)
-            if self._has_joined_with(settings, config):
-                return
-            await try_settings(settings, config)
+            is_same = made_of(self._settings) == made_of(settings)
+            if not (is_same and secrets_of(config) == secrets_of(self._config)):
+                await try_settings(settings, config)
         finally:
             await access.close()
-
-    def _has_joined_with(self, settings: Settings, config: Mapping[str, Any]) -> bool:
-        assert self._settings is not None  # noqa: S101 - it has joined
-        is_same = made_of(self._settings) == made_of(settings)
-        return is_same and secrets_of(config) == secrets_of(self._config)
 
     async def _read(
         self, settings: Settings, access: KafkaAccess | None = None
@@ -291,8 +288,12 @@ class KafkaSource:
         self, kafka: KafkaSettings, region: str | None
     ) -> tuple[Cluster, TopicIds, int, Protocol]:
         cluster = Cluster(kafka, self._configured, region)
-        number = partitions_of(cluster, kafka)
-        return cluster, topic_ids(cluster, kafka), number, group_protocol(cluster)
+        try:
+            number = partitions_of(cluster, kafka)
+            return cluster, topic_ids(cluster, kafka), number, group_protocol(cluster)
+        except BaseException:
+            cluster.close()
+            raise
 
     def _new_worker(self, kafka: KafkaSettings) -> Worker:
         config = worker_config(kafka, self._config, self._protocol)

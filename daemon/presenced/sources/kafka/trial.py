@@ -1,6 +1,7 @@
 """Whether a worker could join its group with other settings, found out without joining."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from presenced.settings import Problem, Settings, SettingsError
@@ -27,12 +28,12 @@ async def try_settings(settings: Settings, config: Mapping[str, Any]) -> None:
 
 
 def _try(settings: Settings, config: Mapping[str, Any]) -> None:
-    kafka = settings.kafka
-    cluster = Cluster(kafka, lambda report: {**config, "error_cb": report}, settings.brokers_region)
-    cluster.connect()
-    check_topics(cluster, kafka)
-    cluster.group()
-    cluster.try_transactions()
+    kafka, region = settings.kafka, settings.brokers_region
+    with closing(Cluster(kafka, lambda report: {**config, "error_cb": report}, region)) as cluster:
+        cluster.connect()
+        check_topics(cluster, kafka)
+        cluster.group()
+        cluster.try_transactions()
 
 
 def made_of(settings: Settings) -> tuple[object, ...]:
