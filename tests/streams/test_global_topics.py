@@ -302,6 +302,18 @@ def test_groups_arrive_after_the_broker_has_crashed(kafka_of: Any, tmp_path: Pat
         plant.stop()
 
 
+def create_anew(kafka: Kafka, topic: str) -> None:
+    kafka.delete_topic(topic)
+    kafka.create_topic(topic, cleanup_policy="compact")
+
+
+def keys(kafka: Kafka, topic: str) -> set[bytes | None]:
+    try:
+        return {key for key, value in kafka.records(topic) if value is not None}
+    except KafkaException:
+        return set()  # the broker does not know a new topic at once
+
+
 def test_a_global_state_topic_that_is_created_anew_gets_all_types_and_groups(
     kafka: Kafka, plant: Plant
 ) -> None:
@@ -309,21 +321,41 @@ def test_a_global_state_topic_that_is_created_anew_gets_all_types_and_groups(
     found(plant)
     plant.wait_until_true()
     topic = plant.section["global_state_topic"]
-    before = {key for key, value in kafka.records(topic) if value is not None}
-    kafka.delete_topic(topic)
-    kafka.create_topic(topic, cleanup_policy="compact")
-
-    def is_written() -> bool:
-        try:
-            return before <= {key for key, _ in kafka.records(topic)}
-        except KafkaException:
-            return False  # the broker does not know the new topic at once
-
-    wait_for(is_written, 30, "all written again")
+    before = keys(kafka, topic)
+    create_anew(kafka, topic)
+    wait_for(lambda: before <= keys(kafka, topic), 30, "all written again")
     first.signal(signal.SIGKILL)
     first.wait(10)
     plant.start()
     plant.wait_until_true()
+
+
+def test_every_worker_reads_a_global_state_topic_that_is_created_anew(
+    kafka_of: Any, tmp_path: Path
+) -> None:
+    kafka = kafka_of()
+    plant = Plant(kafka, tmp_path)
+    try:
+        workers = [plant.start(), plant.start()]
+        found(plant)
+        plant.wait_until_true()
+        owner = plant.owner_of_the_first()
+        (other,) = (worker for worker in workers if worker is not owner)
+        # While it hangs, the broker ends its connection, and the new topic gets more records than
+        # it had read of the former one.
+        other.pause()
+        kafka.kill()
+        kafka.start()
+        create_anew(kafka, topic := plant.section["global_state_topic"])
+        registry, now = plant.registry, time.time()
+        for number in range(100):
+            name = f"row-{number}"
+            plant.publish(registry.create_group(name, now, parent="south", attributes={}))
+        wait_for(lambda: len(keys(kafka, topic)) > 100, 60, "all groups written")
+        other.resume()
+        plant.wait_until_true()
+    finally:
+        plant.stop()
 
 
 @pytest.mark.parametrize("events", [1, 30])

@@ -195,6 +195,29 @@ def test_events_of_a_new_topic_are_read_from_its_first(site: Site, runs: bool) -
     site.wait_until_true(worker)
 
 
+def test_events_are_read_from_the_first_of_the_last_topic_that_was_created(
+    kafka_of: Any, tmp_path: Path
+) -> None:
+    # With the group protocol of Kafka 3 a new topic of the same name is no rebalance.
+    site = Site(kafka_of(jars="kafka-3.9"), tmp_path)
+    try:
+        worker = site.start()
+        site.fill()
+        site.wait_until_true(worker)
+        site.create_anew("topic", EVENTS)
+        site.report(*CLIENTS[:10], connected=True)
+        wait_for(lambda: gaps(worker, "offset_out_of_range") == PARTITIONS, 30, "the gaps")
+        site.wait_until_true(worker)
+        worker.pause()
+        site.create_anew("topic", EVENTS)
+        site.report(*CLIENTS[:20], connected=False)
+        site.report(*CLIENTS[20:], connected=True)
+        worker.resume()
+        site.wait_until_true(worker)
+    finally:
+        site.stop()
+
+
 def test_a_state_topic_that_says_no_number_of_partitions_can_be_joined(site: Site) -> None:
     site.start().stop()
     site.create_anew("state_topic", STATE)

@@ -88,8 +88,8 @@ class ClusterWatch:
                 changed = look.repartitioned
                 self._note_fault(look.fault, worker)
                 if look.fault is None and look.ids is not None and not changed:
+                    worker.partitions.use_topics(look.ids, topics)
                     topics = look.ids
-                    worker.partitions.use_topics(look.ids)
                 await self.limit_lease(cluster, kafka, protocol)
             except KafkaFaultError:
                 pass  # asked again; the worker reports brokers that are down

@@ -72,7 +72,7 @@ class Worker:
             config,
             self._ends,
             open_partition,
-            self._consumer.begin,
+            self._consumer,
             self.errors,
             self._call,
             clocks,
