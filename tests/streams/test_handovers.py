@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from kafka_fleet import View, Worker
 from kafka_server import Kafka
@@ -104,6 +105,31 @@ def test_a_worker_that_wakes_shows_nothing_of_partitions_that_moved(group: Group
     status, text = sleeper.get(f"/api/v1/clients/{elsewhere}")
     assert status == 404
     assert "the events of this client are in partition" in json.loads(text)["detail"]
+
+
+def test_a_transaction_that_stays_open_holds_no_other_partition_back(group: Group) -> None:
+    worker = group.prepare()
+    name, server = group.section["group"], {"bootstrap.servers": group.kafka.bootstrap}
+    hanging = Producer(server | {"transactional.id": f"{name}-x", "transaction.timeout.ms": 300000})
+    hanging.init_transactions(30)
+    hanging.begin_transaction()
+    tool = Consumer(server | {"group.id": name})
+    # The first and the last, so that others are restored after one of them.
+    held = {0, PARTITIONS - 1}
+    positions = [TopicPartition(group.section["topic"], number, 0) for number in held]
+    hanging.send_offsets_to_transaction(positions, tool.consumer_group_metadata(), 30)
+    try:
+        worker.start()
+        others = EVERY_PARTITION - held
+        wait_for(lambda: (worker.view() or View()).owned == EVERY_PARTITION, 30, "all assigned")
+        wait_for(lambda: (worker.view() or View()).partitions == others, 60, "all others shown")
+        status, problems = worker.get("/-/ready")
+        assert status == 503
+        assert "2 partitions are being restored: 0, 11" in problems
+    finally:
+        hanging.abort_transaction(30)
+        tool.close()
+    worker.wait_until_ready()
 
 
 class Scrapes:

@@ -118,7 +118,7 @@ class Cluster:
         return self._admin
 
     def close(self) -> None:
-        """End all connections; needed after errors, which keep the client and are in cycles."""
+        """Disconnect. After an error, references in a cycle would keep the client connected."""
         self._opened.close()
 
     def connect(self) -> list[str]:

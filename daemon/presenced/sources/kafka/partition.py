@@ -33,9 +33,9 @@ that may be for ever.
 TOPICS_KEY = b'["topics"]'
 """Key of the record whose value is the IDs of the topics that a partition was restored from.
 
-It is in every transaction; the positions are those in these topics. If it names another state topic
-than the one that it is in, that was created anew under the worker, which has not written the whole
-state into it.
+Every transaction writes it. The positions are offsets in these topics. If it names another state
+topic than the one that it is in, that one was created anew while a worker ran, and has only a part
+of the state.
 """
 
 
@@ -143,8 +143,8 @@ class OwnedPartition:
     clocks by `skew`. `gone` is set by that thread when the partition is the worker's no more, and
     nothing of it may be written. `was_restored` is whether the thread that restores has left the
     fleet to the event loop; `has_last`, whether the writer has taken the last changes of a
-    partition that is revoked; `is_settled`, whether they are written. `topics` are those that its
-    state and its positions are about, `found` those that there are; None before it is restored.
+    partition that is revoked; `is_settled`, whether they are written. `topics` are the topics that
+    its state and positions refer to, `found` those that exist; None before it is restored.
     """
 
     def __init__(self, number: int, clocks: Clocks) -> None:
@@ -167,7 +167,7 @@ class OwnedPartition:
         self.found: TopicIds | None = None
 
     def take_over(self, *names: str) -> None:
-        """Let its state and its positions be about topics that there are, by their names here."""
+        """Set fields of `topics` to those of `found`."""
         if self.topics is not None and self.found is not None:
             found = {name: getattr(self.found, name) for name in names}
             self.topics = self.topics._replace(**found)

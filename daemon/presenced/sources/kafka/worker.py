@@ -38,8 +38,8 @@ class Worker:
     Create it in a thread: a client of Kafka may wait for a token that the event loop makes. From
     `start` to `stop` use it on the event loop. `open_partition` makes the fleet of a partition.
     `on_end` is called when the membership has ended by itself, for a fatal error. `errors` are
-    errors of Kafka by what they are about. Nothing is written unless `may_write`, and so the lease
-    ends.
+    errors of Kafka by what they are about. While `may_write` is false, nothing is written, and
+    the lease ends.
     """
 
     _loop: asyncio.AbstractEventLoop
