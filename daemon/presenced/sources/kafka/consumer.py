@@ -4,6 +4,7 @@ Assignments and revocations are callbacks of the poll, so they come in order wit
 """
 
 import math
+import queue
 import sys
 import threading
 import time
@@ -35,6 +36,8 @@ _POLL_TIMEOUT = 0.02
 _BACKLOG_PAUSE = 0.02
 _MEMBERSHIP_INTERVAL = 0.05
 _QUERY_TIMEOUT = 10.0
+
+_Request = tuple[OwnedPartition, Callable[[OwnedPartition], None]]
 
 
 class GroupListener(Protocol):
@@ -85,7 +88,7 @@ class GroupConsumer:
         self._owned: dict[int, OwnedPartition] = {}
         self._running: dict[int, OwnedPartition] = {}
         self._assigned: set[int] = set()  # those that librdkafka fetches
-        self._requests: list[tuple[OwnedPartition, Callable[[OwnedPartition], None]]] = []
+        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._stopping = False
         self._membership: Any = None
         self._membership_read = -math.inf
@@ -99,18 +102,18 @@ class GroupConsumer:
 
     def begin(self, partition: OwnedPartition, position: int) -> None:
         """Deliver the records of a partition from an offset on; called from any thread."""
-        self._requests.append((partition, partial(self._begin, position=position)))
+        self._requests.put((partition, partial(self._begin, position=position)))
 
     def begin_again(self, partition: OwnedPartition) -> None:
         """Deliver what follows the last record; called from any thread.
 
         For a partition that librdkafka does not fetch. `_on_assign` avoids the known causes.
         """
-        self._requests.append((partition, self._begin))
+        self._requests.put((partition, self._begin))
 
     def read_anew(self, partition: OwnedPartition) -> None:
         """Report that events are missing, because their topic is new; called from any thread."""
-        self._requests.append((partition, self._end_reading))
+        self._requests.put((partition, self._end_reading))
 
     def stop(self) -> None:
         """Leave the group, after all partitions are revoked; called from any thread."""
@@ -181,8 +184,8 @@ class GroupConsumer:
 
     def _do_requests(self) -> None:
         """Do what was asked for about partitions that the worker still has."""
-        requests, self._requests = self._requests, []
-        for partition, do in requests:
+        while not self._requests.empty():
+            partition, do = self._requests.get()
             if self._owned.get(partition.number) is partition:
                 do(partition)
 
