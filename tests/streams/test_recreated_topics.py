@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from kafka_fleet import Worker
+from kafka_fleet import View, Worker
 from kafka_server import Kafka
 from waiting import wait_for
 from worker_group import WorkerGroup
@@ -52,13 +52,14 @@ class Site(WorkerGroup):
         self.delete(key)
         self.create(key, config)
 
-    def wait_until_true(self, worker: Worker) -> None:
-        """Until a worker is ready and shows what is true of every client."""
+    def wait_until_true(self, *workers: Worker) -> None:
+        """Until workers are ready, and show what is true of every client."""
 
         def is_true() -> bool:
-            view = worker.view()
-            shown = {name: up for name, (_, up) in view.connected.items()} if view else {}
-            return worker.ready and shown == self.truth
+            views = [worker.view() or View() for worker in workers]
+            shown = {name: up for view in views for name, (_, up) in view.connected.items()}
+            ready = all(worker.ready for worker in workers)
+            return ready and shown == self.truth and all(view.partitions for view in views)
 
         wait_for(is_true, 40, "what is true is shown")
 
@@ -136,6 +137,16 @@ def test_a_worker_that_dies_before_it_has_written_the_whole_state_loses_no_clien
     wait_for(lambda: CLIENTS[0] in site.written(), 20, "a part of the state is written")
     kill(first)
     site.wait_until_true(site.start())
+
+
+def test_a_partition_that_moves_before_its_worker_has_looked_loses_no_state(site: Site) -> None:
+    first = site.start()
+    site.fill()
+    site.wait_until_true(first)
+    site.create_anew("state_topic", STATE)
+    second = site.start()
+    site.wait_until_true(first, second)
+    assert gaps(first, "state_lost") == gaps(second, "state_lost") == 0
 
 
 def test_nothing_is_shown_while_the_state_topic_is_missing_or_wrong(site: Site) -> None:

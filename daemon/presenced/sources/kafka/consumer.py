@@ -202,9 +202,9 @@ class GroupConsumer:
         self._running[partition.number] = partition
 
     def _end_reading(self, partition: OwnedPartition, first: int = 0) -> None:
-        """Deliver no more before the listener goes on with the oldest events that there are.
+        """Deliver nothing more until the listener begins again, with the oldest event there is.
 
-        The gap must be noted after what was delivered before it, and before what follows.
+        It must note the gap after what was delivered before it, and before what follows.
         """
         self._running.pop(partition.number, None)
         partition.end = -1

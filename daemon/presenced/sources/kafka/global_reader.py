@@ -161,7 +161,7 @@ class GlobalReader:
             self._followed = owner
 
     def _begin_anew(self, consumer: Consumer) -> None:
-        """Read topics anew that were created anew; of their events, those before are missing."""
+        """Read topics that were created anew from their first record; a gap in the events first."""
         while not self._anew.empty():
             topic = self._anew.get()
             if topic == self._events:

@@ -109,7 +109,7 @@ class OwnedPartitions:
         partition.topics = restored.written_for._replace(
             events=restored.topics.events, global_events=restored.topics.global_events
         )
-        self._write_into_new(partition, fleet, restored.topics)
+        self.use_state_topics(partition, restored.topics)
         partition.was_restored = True
         partition.stage = Stage.CATCHING_UP
         self._global.begin(partition)
@@ -165,11 +165,11 @@ class OwnedPartitions:
         """
         changed: set[str] = set()
         for partition in [*self.owned.values()]:
-            before, fleet = partition.topics, partition.fleet
-            if before is None or fleet is None or not partition.is_running:
+            before = partition.topics
+            if before is None or not partition.is_running:
                 continue
             changed |= topics.differing(before)
-            self._write_into_new(partition, fleet, topics)
+            self.use_state_topics(partition, topics)
             if topics.events != before.events:
                 self._consumer.read_anew(partition)
             if topics.global_events != before.global_events and partition.number == GLOBAL_OWNER:
@@ -183,16 +183,16 @@ class OwnedPartitions:
                 topics=sorted(changed),
             )
 
-    def _write_into_new(
-        self, partition: OwnedPartition, fleet: PartitionFleet, topics: TopicIds
-    ) -> None:
+    def use_state_topics(self, partition: OwnedPartition, topics: TopicIds) -> None:
         """Take over the state topics; write the whole state of a partition if one for it is new.
 
         Topics of events are taken over when they are read from the first event on: until then
         positions are those in the former ones.
         """
-        before, partition.found = partition.topics, topics
-        assert before is not None  # noqa: S101 - it is restored
+        before, fleet = partition.topics, partition.fleet
+        if before is None or fleet is None:
+            return
+        partition.found = topics
         partition.take_over("state", "global_state")
         is_new = topics.state != before.state
         if partition.number == GLOBAL_OWNER:
