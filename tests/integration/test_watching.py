@@ -47,6 +47,8 @@ EMPTY = (
 )
 # Damping is off by default.
 NO_DAMPING = {"fleet_client_id:iot_client_flapping:max"}
+# No client has been taken over often enough in so short a time.
+NO_FIGHT = {"fleet_client_id:iot_client_takeovers_recent:max"}
 # No large part of the fleet goes offline at once.
 NO_DROP = {
     "fleet:iot_clients_lost:sum10m",
@@ -151,7 +153,7 @@ def faulty_rules(prometheus: Prometheus) -> list[str]:
 
 def empty_records(prometheus: Prometheus) -> list[str]:
     names = {rule["name"] for rule in loaded_rules(prometheus) if rule["type"] == "recording"}
-    rare = NO_YESTERDAY | NO_DAMPING | NO_DROP
+    rare = NO_YESTERDAY | NO_DAMPING | NO_DROP | NO_FIGHT
     return [name for name in sorted(names - rare) if not prometheus.values(name)]
 
 
