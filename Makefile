@@ -9,7 +9,7 @@
 # make uninstall    remove what install created
 # make dist        build the wheel and the sdist in dist/
 # make deb         build a Debian package for this machine's Python, dist/presenced_VERSION_ARCH.deb
-# make test-prometheus  test with the newest Prometheus; builds it, with Go from a Python package
+# make test-prometheus  test rules, and with the newest Prometheus, which it builds with Go from a Python package
 # make test-security  attack a running daemon: connections, floods, files that change
 # make test-setup   test config/aws/setup.sh with the AWS CLI, interrupted at each of its calls
 # make test-streams  test the sources Kafka and SQS with real servers; as root, install Java and Maven
@@ -88,6 +88,7 @@ test: $(VENV)/.test build/ministack/.done build/kubectl/.done build/release/.don
 
 # `make test` skips these directories: norecursedirs in pyproject.toml.
 test-prometheus: $(VENV)/.test build/prometheus/.done tools
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal tests/alertmanager tests/rules $(ARGS)
 	PATH="$(CURDIR)/build/prometheus:$$PATH" $(BIN)/python -m pytest --numprocesses 4 \
 	    --dist worksteal tests/prometheus $(PROMETHEUS_TESTS) $(ARGS)
 

@@ -55,8 +55,9 @@ class ClientIndex:
     Work is done in steps of `step` clients, between which other tasks may run. A page in the order
     of client IDs is read from the index of all of them if it is complete before `max_scanned`
     clients were left out. From its own index, a page is cut when `max_walked` clients were left
-    out. Changes are applied to these indexes before each page and every `settle_interval` seconds.
-    The client IDs are copied `copied` at a time: all of a million would hold up the event loop.
+    out. Changes are applied to an index before each of its pages, and to all of them every
+    `settle_interval` seconds. The client IDs are copied `copied` at a time: all of a million would
+    hold up the event loop.
     """
 
     def __init__(
@@ -89,7 +90,6 @@ class ClientIndex:
         self._filled = 0
         self._unfilled: Iterator[str] | None = None
         self._building = asyncio.Lock()
-        self._settling = asyncio.Lock()
         self._changed: set[str] | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._closed = False
@@ -149,7 +149,7 @@ class ClientIndex:
         index = await self._index(indexed, by_since=by_since)
         index.readers += 1
         try:
-            await self._settle()
+            await self._settle(index)
             # Not with the current predicate: the pattern may have changed since it was built.
             return await self._scan(index, index.selects, request, limit)
         finally:
@@ -195,11 +195,11 @@ class ClientIndex:
 
     async def _index_of_all(self) -> SortedIndex:
         async with self._filling_all:
-            while (index := self._all) is None or index.pending is not None:
+            while (index := self._all) is None or not index.is_complete:
                 self._check_open()
                 index = self._all = SortedIndex(self._clients, lambda _: True)
                 await self._fill_all(index)
-                index.pending = None
+                index.is_complete = True
             return index
 
     async def _fill_all(self, index: SortedIndex) -> None:
@@ -231,7 +231,7 @@ class ClientIndex:
             key = self._key(indexed, by_since=by_since)
             index = self._indexes.get(key) or self._begin(key)
             index.used_at = self._clock()
-            if index.pending is None:
+            if index.is_complete:
                 return index
             # The build continues if this request is cancelled: others may wait for it, too.
             build = self._builds[index]
@@ -273,52 +273,42 @@ class ClientIndex:
                         break
                     await turn.yield_if_due()
                     client_ids = all_clients.keys.next(client_ids[-1], self._step)
-                while index.pending:
-                    index.consider(_pop(index.pending, self._step))
-                    await turn.yield_if_due()
-                index.pending = None
-            complete = [key for key, each in self._indexes.items() if each.pending is None]
+            await self._settle(index)
+            index.is_complete = True
+            complete = [key for key, each in self._indexes.items() if each.is_complete]
             if len(complete) > _MAX_INDEXES:
                 self._drop(min(complete, key=lambda key: self._indexes[key].used_at))
         finally:
             del self._builds[index]
-            if index.pending is not None and self._indexes.get(key) is index:
+            if not index.is_complete and self._indexes.get(key) is index:
                 del self._indexes[key]
 
-    async def _settle(self) -> None:
-        """Apply all changes up to now to all indexes."""
-        async with self._settling:
-            changed = self._changed
-            if not changed:
-                return
-            self._changed = set()
-            try:
-                async with self._scheduler.turn() as turn:
-                    while changed:
-                        self._apply(_pop(changed, self._step))
-                        await turn.yield_if_due()
-            finally:
-                # A request whose client disconnects leaves the rest to the next one.
-                if self._changed is not None:
-                    self._changed |= changed
+    async def _settle(self, *indexes: SortedIndex) -> None:
+        """Apply all changes up to now to these indexes; the others take note of them.
 
-    def _apply(self, client_ids: Sequence[str]) -> None:
-        for index in self._indexes.values():
-            if index.pending is None:
-                index.consider(client_ids)
-            else:
-                index.pending.update(client_ids)
+        A page must not wait until each index is up to date.
+        """
+        async with self._scheduler.turn() as turn:
+            while self._changed:
+                changed = _pop(self._changed, self._step)
+                for index in self._indexes.values():
+                    index.changed.update(changed)
+                await turn.yield_if_due()
+            for index in indexes:
+                while index.changed:
+                    index.consider(_pop(index.changed, self._step))
+                    await turn.yield_if_due()
 
     async def _keep_up(self) -> None:
         try:
             while self._indexes or self._dropped:
                 await asyncio.sleep(self._settle_interval)
-                await self._settle()
+                await self._settle(*(each for each in self._indexes.values() if each.is_complete))
                 await self._free()
                 oldest = self._clock() - _UNUSED_AFTER
                 for key, index in list(self._indexes.items()):
                     is_outdated = key != self._key(key.selection, by_since=key.by_since)
-                    if index.pending is None and (index.used_at < oldest or is_outdated):
+                    if index.is_complete and (index.used_at < oldest or is_outdated):
                         self._drop(key)
         finally:
             # Without upkeep an index would become outdated.

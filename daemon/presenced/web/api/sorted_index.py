@@ -13,16 +13,16 @@ _MAPS = 256
 class SortedIndex:
     """The keys of the clients that a predicate selects, by client ID or by when their state began.
 
-    `fill` it, then call `consider` for each client that changes. `pending` is None once the index
-    is complete; until then it collects the IDs of clients that change while the index is filled.
-    `readers` counts the pages that are being read from it.
+    `fill` it, then call `consider` for each client that has changed meanwhile, whose IDs `changed`
+    collects; then it `is_complete`. `readers` counts the pages that are being read from it.
     """
 
     def __init__(
         self, clients: dict[str, Client], selects: Predicate, *, by_since: bool = False
     ) -> None:
         self.keys: SortedKeys[Any] = SortedKeys()
-        self.pending: set[str] | None = set()
+        self.changed: set[str] = set()
+        self.is_complete = False
         self.readers = 0
         self.used_at = 0.0
         self.selects = selects
