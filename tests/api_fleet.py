@@ -100,6 +100,7 @@ class ApiFleet:
         self.gaps = Gaps(fleet.presence, clocks)
         self.readiness = Readiness(ready=True, text="ready")
         self.reconciler: Reconciler | None = None
+        self.certificate_expiry: dict[str, float] = {}
         if settings is not None:
             delivery = Delivery(self.pipeline, lambda: math.inf, None, clocks)
             self.reconciler = Reconciler(settings, clocks)
@@ -119,6 +120,7 @@ class ApiFleet:
                     lambda: self.reconciler,
                     lambda: self.holding,
                     partition_of,
+                    lambda: self.certificate_expiry,
                 ),
                 metrics_settings,
                 HistorySettings.model_validate(history),

@@ -22,7 +22,8 @@ def _kind(number: int) -> str:
 
 
 def play(fleet: ApiFleet) -> None:
-    """Let all happen: devices come and go, one flaps, two share an ID, and a hall goes dark.
+    """Let all happen: devices come and go, one flaps, two share an ID, one is refused, and a
+    hall goes dark.
 
     The clock stands at the end of the last minute then.
     """
@@ -71,6 +72,8 @@ def _minute(minute: int) -> Iterator[tuple[float, str, str, str]]:
         yield 22, "connected", others[0], ""
         yield 30, "connected", others[1], ""
         yield 30.5, "disconnected", others[1], "DUPLICATE_CLIENTID"
+    if minute > MINUTES - 50 and minute % 2:
+        yield 40, "connect_failed", "gateway-0034", ""
     if minute == DARK:
         for number, name in enumerate(devices_of("hall-3")[:50]):
             yield 25 + number / 3, "disconnected", name, "CONNECTION_LOST"

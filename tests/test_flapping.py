@@ -148,6 +148,50 @@ def test_the_counts_are_those_of_the_events_in_any_order(history: History, data:
     assert plain.fleet.presence.counts.transitions == damped.fleet.presence.counts.transitions
 
 
+def refuse(fleet: ApiFleet, client_id: str, times: int, *, at: float = 0.0) -> None:
+    for number in range(times):
+        fleet.hear("connect_failed", client_id, None, at=at + number, principalIdentifier="p")
+
+
+def test_a_client_that_is_only_ever_refused_is_counted_and_named():
+    fleet = ApiFleet(metrics={"per_client": False})
+    flap(fleet, "pump", 4)
+    refuse(fleet, "gateway", 5, at=20)
+    refuse(fleet, "pump", 3, at=30)
+    refuse(fleet, "few", 2, at=40)
+    refuse(fleet, "presenced", 9, at=50)
+    assert "gateway" not in fleet.presence.clients
+    assert counts(fleet, "pump") == Counts(4, 0, 4, 3)
+    assert samples(fleet.view)["iot_client_connect_failures_recent"] == {"gateway": 5, "pump": 3}
+
+    async def use(get: Get) -> None:
+        pump, gateway = (await get("/flapping"))[1]["clients"]
+        assert pump["client_id"] == "pump"
+        assert (pump["flaps"], pump["refused"], pump["state"]) == (4, 3, "offline")
+        zeros = {"flaps": 0, "takeovers": 0, "short_sessions": 0, "held": False}
+        assert gateway == zeros | {"client_id": "gateway", "refused": 5, "state": None}
+
+    ask(fleet, use)
+    fleet.wait(3600 + 1200)
+    assert "iot_client_connect_failures_recent" not in samples(fleet.view)
+
+
+def test_those_that_are_refused_leave_places_to_those_that_flap():
+    fleet = ApiFleet()
+    flap(fleet, "pump", 3)
+    for number in range(70):
+        refuse(fleet, f"g{number}", 4 + (number < 20), at=20 + number)
+    assert len(samples(fleet.view)["iot_client_connect_failures_recent"]) == 50
+
+    async def use(get: Get) -> None:
+        clients = (await get("/flapping"))[1]["clients"]
+        assert len(clients) == 51
+        assert {f"g{number}" for number in range(20)} < {each["client_id"] for each in clients}
+        assert clients[-1]["client_id"] == "pump"
+
+    ask(fleet, use)
+
+
 def test_metrics_have_the_worst_and_only_those_from_three_on():
     fleet = ApiFleet(metrics={"client_id_pattern": "(?P<site>[a-z]+)-", "per_client": False})
     flap(fleet, "few", 2)
@@ -169,6 +213,7 @@ def test_clients_that_may_have_no_series_have_none_of_these():
     fleet = ApiFleet(rules)
     flap(fleet, "once-1", 5)
     flap(fleet, "x" * 129, 5)
+    refuse(fleet, "once-2", 5, at=100)
     assert samples(fleet.view) == {}
     assert counts(fleet, "once-1").flaps == 5
 
@@ -243,7 +288,7 @@ def test_the_api_answers_as_its_document_says():
             "components": json.loads(json.dumps(document()["components"])),
         }
         Draft202012Validator(schema).validate(answer)
-        base = {"takeovers": 0, "state": "offline", "held": False}
+        base = {"takeovers": 0, "refused": 0, "state": "offline", "held": False}
         assert answer == {
             "clients": [
                 base | {"client_id": "camera", "flaps": 6, "short_sessions": 0, "state": "pending"},
@@ -264,9 +309,10 @@ def test_memory_is_bounded_whatever_the_fleet_does(parts: int) -> None:
     detector, limit = pipeline.flapping, -(-MAX_COUNTED // parts)
     detector.use_damping(DampingRules(), START)
     for number in range(limit + 100):
-        topic = f"$aws/events/presence/disconnected/c{number}"
         payload = b'{"versionNumber": 1, "sessionIdentifier": "s"}'
-        pipeline.process([Message(topic, payload, 1, START, START, "presenced")])
+        for kind in ("disconnected", "connect_failed"):
+            topic = f"$aws/events/presence/{kind}/{kind[3]}{number}"
+            pipeline.process([Message(topic, payload, 1, START, START, "presenced")])
     assert 0.4 * limit < len(detector.recent.at_least(1, START)) <= limit
     assert detector.damping is not None
     assert 0 < len(detector.damping) <= limit

@@ -338,7 +338,9 @@ def test_a_lost_connection_is_told_and_comes_back(
     broker.stop()
     page.wait_for_text("#link", "Not ready")
     page.wait_for_text("#state-line", "Not receiving events since")
-    assert re.search(r"Connection presenced: .*\. The fleet is shown", page.text("#state-details"))
+    assert re.search(
+        r"MQTT connection presenced: .*\. The fleet is shown", page.text("#state-details")
+    )
     daemon.signal(signal.SIGTERM)
     daemon.wait(timeout=5)
     page.wait_for_text("#link", "Connection lost at")

@@ -33,6 +33,12 @@ def flaps(client_id: str, count: int) -> list[tuple[str, bytes]]:
     ]
 
 
+def refusals(client_id: str, count: int) -> list[tuple[str, bytes]]:
+    fields = {"clientId": client_id, "timestamp": round(time.time() * 1000)}
+    payload = json.dumps(fields | {"connectFailureReason": "AUTHORIZATION_FAILED"}).encode()
+    return [(f"$aws/events/presence/connect_failed/{client_id}", payload)] * count
+
+
 def worst(daemon: Daemon) -> Any:
     status, text = daemon.get("/api/v1/flapping")
     assert status == 200
@@ -51,7 +57,7 @@ def test_it_is_held_across_a_reload_and_begins_anew_after_a_restart(
         presence={"offline_delay": "0s", "damping": {"enabled": True}},
     )
     daemon.wait_until_ready()
-    broker.publish([*flaps("pump", 6), *flaps("calm", 2)])
+    broker.publish([*refusals("gateway", 4), *flaps("pump", 6), *flaps("calm", 2)])
     wait_for(lambda: daemon.value("iot_client_disconnects_total", **LOST) == 8)
     assert daemon.value("iot_client_flaps_recent", client_id="pump") == 6
     assert daemon.value("iot_client_flaps_recent", client_id="calm") is None
@@ -59,12 +65,15 @@ def test_it_is_held_across_a_reload_and_begins_anew_after_a_restart(
     assert daemon.value("iot_client_flapping", client_id="pump") == 1
     assert daemon.value("iot_clients_flapping") == 1
     assert daemon.value("iot_clients", state="offline") == 2
-    (pump,) = worst(daemon)
+    assert daemon.value("iot_client_connect_failures_recent", client_id="gateway") == 4
+    pump, gateway = worst(daemon)
+    assert (gateway["client_id"], gateway["refused"], gateway["state"]) == ("gateway", 4, None)
     assert pump == {
         "client_id": "pump",
         "flaps": 6,
         "takeovers": 0,
         "short_sessions": 6,
+        "refused": 0,
         "state": "offline",
         "held": True,
     }

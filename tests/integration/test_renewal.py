@@ -1,8 +1,10 @@
 """Certificate files that are replaced under a running daemon."""
 
+import json
 import shutil
 import signal
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,9 @@ def test_a_complete_new_pair_is_taken_and_half_a_one_is_not(
     name = "presenced_certificate_expiry_timestamp_seconds"
     expires = certificate_expiries(certificates.second_client)["client"]
     wait_for(lambda: daemon.value(name, certificate="client") == expires)
+    shown = json.loads(daemon.get("/api/v1/overview")[1])["daemon"]["certificates"]
+    ends = {each["name"]: datetime.fromisoformat(each["expires_at"]) for each in shown}
+    assert ends["client"].timestamp() == expires
     assert certificate_expiries(certificates.client)["client"] != expires
 
 

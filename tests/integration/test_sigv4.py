@@ -1,5 +1,6 @@
 """The daemon with an IAM role and no certificate: through a signed WebSocket to mosquitto."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ def test_the_end_of_a_connection_with_its_credentials_is_no_gap(
             daemon.value("presenced_certificate_expiry_timestamp_seconds", certificate="client")
             is None
         )
+        shown = json.loads(daemon.get("/api/v1/overview")[1])["daemon"]["certificates"]
+        assert [each["name"] for each in shown] == ["ca"]
 
         endpoint.tokens, endpoint.expired = {"token-2"}, {"token-1"}
         endpoint.end_connections()

@@ -37,6 +37,7 @@ CLOCKS = Clocks(lambda: 0.0, lambda: 0.0)
 _OPTIONAL = (
     "iot_client_flaps_recent",
     "iot_client_takeovers_recent",
+    "iot_client_connect_failures_recent",
     "iot_client_short_sessions_recent",
     "iot_client_flapping",
     "iot_clients_flapping",

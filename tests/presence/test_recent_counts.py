@@ -13,13 +13,14 @@ SLOT = 600.0
 
 
 class Ended(NamedTuple):
-    """A connection that ended `late` seconds before it was received, `after` the one before."""
+    """A connection that ended, or was refused, `late` seconds before that was received."""
 
     client_id: str
     after: float
     late: float
     takeover: bool
     short: bool
+    refused: bool
 
 
 def ended(clients: int) -> st.SearchStrategy[Ended]:
@@ -28,6 +29,7 @@ def ended(clients: int) -> st.SearchStrategy[Ended]:
         st.integers(1, clients).map("c{}".format),
         st.sampled_from([0.0, 1.0, SLOT]) | st.floats(0, 2 * WINDOW),
         st.sampled_from([0.0, 0.0, WINDOW]) | st.floats(0, 2 * WINDOW),
+        st.booleans(),
         st.booleans(),
         st.booleans(),
     )
@@ -49,16 +51,28 @@ class Model:
     def counts(self, client_id: str) -> Counts:
         oldest = int(self.now // SLOT) - 5
         recent = [e for slot, e in self.happened if slot >= oldest and e.client_id == client_id]
-        takeovers = sum(each.takeover for each in recent)
-        short = sum(each.short for each in recent)
-        return Counts(len(recent) - takeovers, takeovers, short)
+        ended = [each for each in recent if not each.refused]
+        takeovers = sum(each.takeover for each in ended)
+        short = sum(each.short for each in ended)
+        return Counts(len(ended) - takeovers, takeovers, short, len(recent) - len(ended))
+
+
+def count(counts: RecentCounts, each: Ended, at: float, now: float) -> None:
+    if each.refused:
+        counts.count_refused(each.client_id, at, now)
+    else:
+        counts.count(each.client_id, at, now, takeover=each.takeover, short=each.short)
+
+
+def total(counted: Counts) -> int:
+    return counted.ended + counted.refused
 
 
 def play(happening: list[Ended], limit: int) -> tuple[Model, RecentCounts]:
     model, counts = Model(), RecentCounts(limit)
     for each in happening:
         at = model.add(each)
-        counts.count(each.client_id, at, model.now, takeover=each.takeover, short=each.short)
+        count(counts, each, at, model.now)
     return model, counts
 
 
@@ -69,7 +83,9 @@ def test_counts_are_those_of_the_window(happening: list[Ended], later: float) ->
     expected = {f"c{n}": model.counts(f"c{n}") for n in range(1, 5)}
     assert {each: counts.of(each, model.now) for each in expected} == expected
     for least in (1, 2, 1):
-        some = {key: each for key, each in expected.items() if each.ended >= least}
+        some = {
+            key: each for key, each in expected.items() if least <= max(each.ended, each.refused)
+        }
         assert counts.at_least(least, model.now) == some
 
 
@@ -80,15 +96,31 @@ def test_beyond_the_limit_the_lowest_counts_go(happening: list[Ended]) -> None:
     for each in happening:
         at = model.add(each._replace(after=0.0, late=0.0))
         before = counts.at_least(1, model.now)
-        counts.count(each.client_id, at, model.now, takeover=each.takeover, short=each.short)
+        count(counts, each, at, model.now)
         after = counts.at_least(1, model.now)
         assert len(after) <= 3
         dropped = before.keys() - after.keys()
-        assert not dropped or max(before[key].ended for key in dropped) <= min(
-            counted.ended for counted in after.values()
+        assert not dropped or max(total(before[key]) for key in dropped) <= min(
+            map(total, after.values())
         )
         for key in after:
-            assert counts.of(key, model.now).ended <= model.counts(key).ended
+            assert total(counts.of(key, model.now)) <= total(model.counts(key))
+
+
+@given(st.lists(ended(clients=5) | st.integers(1, 5), max_size=60))
+def test_those_found_are_kept_up_to_date(happening: list[Ended | int]) -> None:
+    model, counts = Model(), RecentCounts(4)
+    for each in happening:
+        if isinstance(each, int):
+            counts.remove(f"c{each}")
+        else:
+            count(counts, each, model.add(each), model.now)
+        expected = {}
+        for client_id in (f"c{number}" for number in range(1, 6)):
+            counted = counts.of(client_id, model.now)
+            if counted.ended >= 2 or counted.refused >= 2:
+                expected[client_id] = counted
+        assert counts.at_least(2, model.now) == expected
 
 
 @given(st.lists(ended(clients=3), max_size=30))

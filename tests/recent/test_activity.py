@@ -5,6 +5,7 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fleet_bench import DELAY, Bench
 from presenced.presence import ClientChange, State, Transition
@@ -77,7 +78,21 @@ def test_nine_transitions_are_nine_entries_and_ten_are_one() -> None:
     (entry,) = bench.activity.entries()
     assert isinstance(entry.what, MassEvent)
     assert entry.what.clients == names(10)
-    assert (entry.what.first, entry.what.last) == (100, 120)
+    # When the states began, which `change` dates a second before.
+    assert (entry.what.first, entry.what.last) == (99, 119)
+
+
+def test_a_state_that_began_long_before_does_not_stretch_a_mass_event() -> None:
+    bench = Observed()
+    for at, name in enumerate(names(10), 100):
+        change = bench.change(name, State.OFFLINE, at)
+        assert change.transition is not None
+        since = {"c-0": at - 3600.0, "c-1": at + 1.0, "c-9": at - MAX_LENGTH}.get(name, at - 60.0)
+        change.transition = replace(change.transition, since=since)
+        bench.activity.observe(bench.fleet, [change])
+    (entry,) = bench.activity.entries()
+    assert isinstance(entry.what, MassEvent)
+    assert (entry.what.first, entry.what.last) == (109 - MAX_LENGTH, 101)
 
 
 def test_a_pause_ends_a_mass_event_and_the_next_one_begins_alone() -> None:

@@ -1,6 +1,7 @@
 """The numbers of a fleet minute by minute."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -108,3 +109,25 @@ def test_reasons_are_added_up_between_two_times() -> None:
         TrendMinute(START + 60 * n, 1, 0, 0, 0, 1, {"CONNECTION_LOST": n}) for n in range(5)
     )
     assert trend.reasons(START + 60, START + 180) == {"CONNECTION_LOST": 5}
+
+
+def usual(counts: Sequence[int], at: float) -> float:
+    """What is usual at seconds after minutes with so many transitions to offline each."""
+    trend = running_trend()
+    for minute, count in enumerate(counts):
+        trend.count([transition(State.OFFLINE)] * count)
+        trend.sample(START + 60 * minute, clients(9))
+    return trend.usual(State.OFFLINE, START + 60 * len(counts) + at)
+
+
+def test_usual_is_the_median_of_the_hour_before() -> None:
+    assert usual([9] * 20 + [3] * 31 + [80] * 29, at=0) == 3
+    assert usual([3] * 9, at=0) == 0, "too little to tell"
+    assert usual([3] * 60, at=30 * 60) == 3
+    assert usual([3] * 60, at=55 * 60) == 0, "it ended too long ago"
+    assert usual([3] * 60, at=-70 * 60) == 0, "the clock was set back"
+
+
+def test_a_fleet_in_which_most_minutes_have_nothing_has_something_usual() -> None:
+    assert 0.1 < usual([0, 0, 1] * 20, at=0) < 1 / 3
+    assert usual([0] * 46 + [100] * 14, at=0) == 0, "an incident is not usual"

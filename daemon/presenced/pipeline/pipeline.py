@@ -295,6 +295,7 @@ class Pipeline:
             known = event.reason in CONNECT_FAILURE_REASONS
             self.counts.connect_failures[str(event.reason) if known else "other"] += 1
             self.fleet.note_connect_failure(event, received)
+            self.flapping.note_refused(event, received)
 
     def _publish(
         self, messages: Sequence[Message] = (), events: Sequence[Event | None] = ()

@@ -19,6 +19,7 @@ from presenced.presence.client import (
     State,
     pack,
 )
+from presenced.presence.client_rules import ClientRule
 from presenced.presence.counts import PresenceCounts
 from presenced.presence.deadlines import Deadlines
 from presenced.presence.disconnects import MAX_DISCONNECTS, CountedDisconnects
@@ -86,7 +87,11 @@ class Presence:
 
     def forget_after(self, client_id: str) -> float | None:
         """Return how many seconds a client may be offline before it is forgotten; None: forever."""
-        return self.rules.forget_after(self._states.find_rule(client_id))
+        return self.rules.forget_after(self.find_rule(client_id))
+
+    def find_rule(self, client_id: str) -> ClientRule | None:
+        """Return the rule of `presence.clients` for a client, which need not be known."""
+        return self._states.find_rule(client_id)
 
     def deadline(self, client: Client) -> float | None:
         """Return when a client goes offline or is forgotten, in monotonic time; None for never."""

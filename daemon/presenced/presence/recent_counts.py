@@ -1,9 +1,8 @@
-"""How often the connections of each client ended within the last hour, in bounded memory.
+"""How often connections of each client ended or were refused in the last hour, in bounded memory.
 
 Times are wall-clock seconds since the epoch.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ _SLOTS = 6
 _SLOT_SECONDS = WINDOW / _SLOTS
 
 # The counts of a client are one number: a million disconnects must cost little.
-_FLAP, _TAKEOVER, _SHORT_SESSION = 1, 1 << 32, 1 << 64
+_FLAP, _TAKEOVER, _SHORT_SESSION, _REFUSED = 1, 1 << 32, 1 << 64, 1 << 96
 _MASK = (1 << 32) - 1
 
 
@@ -26,11 +25,13 @@ class Counts(NamedTuple):
 
     `flaps` are connections that ended, but not by a takeover, `takeovers` those that another one
     with the same client ID replaced, `short_sessions` those of either kind that were short.
+    `refused` are connects that the broker refused.
     """
 
     flaps: int
     takeovers: int
     short_sessions: int
+    refused: int = 0
 
     @property
     def ended(self) -> int:
@@ -38,17 +39,28 @@ class Counts(NamedTuple):
         return self.flaps + self.takeovers
 
 
+NO_COUNTS = Counts(0, 0, 0)
+
+
 class RecentCounts:
-    """The connections of clients that ended, in slots of ten minutes of at most `limit` clients."""
+    """Counts of clients in slots of ten minutes, each of at most `limit` clients."""
 
     def __init__(self, limit: int = MAX_COUNTED) -> None:
         self._limit = limit
         self._slots: dict[int, dict[str, int]] = {}
         self._present = 0
-        self._at_least: tuple[int, Mapping[str, Counts]] | None = None
+        self._at_least: tuple[int, dict[str, Counts]] | None = None
 
     def count(self, client_id: str, at: float, now: float, *, takeover: bool, short: bool) -> None:
         """Count that a connection ended `at` a time, if that is recent."""
+        added = (_TAKEOVER if takeover else _FLAP) + (_SHORT_SESSION if short else 0)
+        self._add(client_id, at, now, added)
+
+    def count_refused(self, client_id: str, at: float, now: float) -> None:
+        """Count that a connect was refused `at` a time, if that is recent."""
+        self._add(client_id, at, now, _REFUSED)
+
+    def _add(self, client_id: str, at: float, now: float, added: int) -> None:
         self._expire(now)
         number = int(at // _SLOT_SECONDS)
         slot = self._slots.get(number)
@@ -56,33 +68,46 @@ class RecentCounts:
             if not self._is_recent(number):
                 return
             slot = self._slots[number] = {}
-        added = (_TAKEOVER if takeover else _FLAP) + (_SHORT_SESSION if short else 0)
         slot[client_id] = slot.get(client_id, 0) + added
-        self._at_least = None
         if len(slot) > self._limit:
             self._slots[number] = _higher_half(slot)
+            self._at_least = None
+        elif self._at_least is not None:
+            least, found = self._at_least
+            total = self._total(client_id)
+            if _reaches(total, least):
+                found[client_id] = _unpacked(total)
 
     def remove(self, client_id: str) -> None:
         """Remove the counts of a client."""
         for slot in self._slots.values():
             slot.pop(client_id, None)
-        self._at_least = None
+        if self._at_least is not None:
+            self._at_least[1].pop(client_id, None)
 
     def of(self, client_id: str, now: float) -> Counts:
         """Return the counts of a client."""
         self._expire(now)
-        return _unpacked(sum(slot.get(client_id, 0) for slot in self._slots.values()))
+        return _unpacked(self._total(client_id))
 
-    def at_least(self, ended: int, now: float) -> Mapping[str, Counts]:
-        """Return the counts of the clients of which so many connections ended."""
+    def at_least(self, least: int, now: float) -> Mapping[str, Counts]:
+        """Return the counts of clients of which so many connections ended, or were refused.
+
+        The result is kept up to date until a slot begins or is full: it takes tens of milliseconds
+        to make if all slots are full of different clients.
+        """
         self._expire(now)
-        if self._at_least is None or self._at_least[0] != ended:
-            totals: Counter[str] = Counter()
+        if self._at_least is None or self._at_least[0] != least:
+            totals: dict[str, int] = {}
             for slot in self._slots.values():
-                totals.update(slot)
-            found = {each: _unpacked(n) for each, n in totals.items() if _ended(n) >= ended}
-            self._at_least = ended, found
+                for client_id, number in slot.items():
+                    totals[client_id] = totals.get(client_id, 0) + number
+            found = {each: _unpacked(n) for each, n in totals.items() if _reaches(n, least)}
+            self._at_least = least, found
         return self._at_least[1]
+
+    def _total(self, client_id: str) -> int:
+        return sum(slot.get(client_id, 0) for slot in self._slots.values())
 
     def _is_recent(self, slot: int) -> bool:
         """Return whether a slot is in the window, or the one after it.
@@ -104,11 +129,15 @@ def _ended(number: int) -> int:
     return (number & _MASK) + (number >> 32 & _MASK)
 
 
+def _reaches(number: int, least: int) -> bool:
+    return number >= least * _REFUSED or _ended(number) >= least
+
+
 def _unpacked(number: int) -> Counts:
-    return Counts(number & _MASK, number >> 32 & _MASK, number >> 64)
+    return Counts(number & _MASK, number >> 32 & _MASK, number >> 64 & _MASK, number >> 96)
 
 
 def _higher_half(slot: dict[str, int]) -> dict[str, int]:
     """Return the clients with the highest counts; of equal ones those that came last."""
-    ranked = sorted(slot.items(), key=lambda each: _ended(each[1]))
+    ranked = sorted(slot.items(), key=lambda each: _ended(each[1]) + (each[1] >> 96))
     return dict(ranked[len(ranked) // 2 :])

@@ -81,13 +81,13 @@ class RecentActivity:
             run = runs.get(state)
             if run is not None and run.number and run.takes(transition):
                 # As for nearly all of many transitions: they are counted together.
-                run.last = max(run.last, transition.time)
+                run.latest = max(run.latest, transition.time)
                 grown.setdefault(state, []).append(change)
                 continue
             if run is not None and (members := grown.pop(state, None)):
                 run.add(members, things)
             if run is None or not run.takes(transition):
-                usual = self.trend.usual(state) * SLOT / MINUTE
+                usual = self.trend.usual(state, transition.time) * SLOT / MINUTE
                 ancestors = fleet.inventory.with_ancestors
                 run = self.mass_events.begin(transition, usual, ancestors)
             run.add([change], things)

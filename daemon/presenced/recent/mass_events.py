@@ -53,13 +53,24 @@ def more_than_usual(usual: float) -> int:
     return max(1, ceil(max(2 * usual, usual + 4 * sqrt(usual))))
 
 
+def began(transition: Transition) -> float:
+    """Return when the state of a transition began: before the offline delay, as lists show it.
+
+    Of one whose state began more than `MAX_LENGTH` before, as after a backlog, that is when it took
+    effect: a few such ones must not stretch a mass event.
+    """
+    is_delayed = 0 <= transition.time - transition.since <= MAX_LENGTH
+    return transition.since if is_delayed else transition.time
+
+
 class MassEvent(msgspec.Struct):
     """Transitions to one state that follow each other by at most `MAX_PAUSE`.
 
     It goes on while each slot has `enough`. `number` is 0 until it is a mass event. `first` and
-    `last` are when they took effect, in seconds since the epoch. `reasons` are those of clients
-    that went offline, as `PresenceCounts.offline_by_reason` names them. `ended` has the counts of
-    things once it is over.
+    `last` are when the states began, `earliest` and `latest` when the first and the last transition
+    took effect, in seconds since the epoch; the latter are 0 after a restart. `reasons` are those
+    of clients that went offline, as `PresenceCounts.offline_by_reason` names them. `ended` has the
+    counts of things once it is over.
     """
 
     number: int
@@ -72,13 +83,15 @@ class MassEvent(msgspec.Struct):
     ended: Counts | None = None
     combinations: dict[tuple[str, tuple[str, ...]], int] = {}
     enough: int = 1
+    earliest: float = 0.0
+    latest: float = 0.0
     slot: float = 0.0
     before_slot: int = 0
 
     def takes(self, transition: Transition) -> bool:
         """Return whether a transition, to the same state, belongs to it."""
         at = transition.time
-        if abs(at - self.last) > MAX_PAUSE or at - self.first > MAX_LENGTH:
+        if abs(at - self.latest) > MAX_PAUSE or at - self.earliest > MAX_LENGTH:
             return False
         return at - self.slot <= SLOT or self.exceeds_usual
 
@@ -97,9 +110,11 @@ class MassEvent(msgspec.Struct):
         transitions = [change.transition for change in changes if change.transition is not None]
         before = self.count
         self.count += len(changes)
-        self.last = max(self.last, *(transition.time for transition in transitions))
-        if self.last - self.slot > SLOT:
-            self.slot, self.before_slot = self.last, before
+        self.latest = max(self.latest, *(transition.time for transition in transitions))
+        times = [began(transition) for transition in transitions]
+        self.first, self.last = min(self.first, *times), max(self.last, *times)
+        if self.latest - self.slot > SLOT:
+            self.slot, self.before_slot = self.latest, before
         if self.state is _OFFLINE:
             for reason, count in Counter([each.reason for each in transitions]).items():
                 key = reason_key(reason)
@@ -174,7 +189,8 @@ class MassEvents:
         state, at = transition.state, transition.time
         if (run := self.runs.get(state)) is not None:
             self._end(run, ancestors)
-        run = MassEvent(0, state, 0, at, at, {}, [], None, {}, more_than_usual(usual), at)
+        shown, enough = began(transition), more_than_usual(usual)
+        run = MassEvent(0, state, 0, shown, shown, {}, [], None, {}, enough, at, at, at)
         self.runs[state] = run
         return run
 

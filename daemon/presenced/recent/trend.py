@@ -3,8 +3,9 @@
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil, inf
 from operator import attrgetter
-from statistics import median
+from statistics import mean, median
 
 import msgspec
 
@@ -115,31 +116,40 @@ class Trend:
         found = self._minutes[index - 1] if index else None
         return found if found is not None and at - found.at <= _NEAR else None
 
-    def since(self, at: float) -> Sequence[TrendMinute]:
-        """Return the minutes that began at a time or later, oldest first."""
-        return self._minutes[bisect_left(self._minutes, at, key=_at) :]
+    def since(self, at: float, until: float = inf) -> Sequence[TrendMinute]:
+        """Return the minutes that began at a time or later, and not after another, oldest first.
 
-    def usual(self, state: State) -> float:
-        """Return how many transitions to a state a minute has: the median of the last hour.
-
-        0 without a sixth of an hour, which would make what happens after a start usual.
+        There may be minutes in the future, until the first one after the clock was set back.
         """
-        minutes = self._minutes[-MINUTE:]
-        if len(minutes) < MINUTE / 6:
+        first = bisect_left(self._minutes, at, key=_at)
+        return self._minutes[first : bisect_right(self._minutes, until, key=_at)]
+
+    def usual(self, state: State, at: float) -> float:
+        """Return how many transitions to a state a minute has: the median of the hour before `at`.
+
+        Where less than every second minute has any, it is the mean of the three quarters of the
+        minutes with the fewest: an incident of a quarter of an hour is not usual. 0 without a sixth
+        of an hour, which would make what happens after a start usual.
+        """
+        minutes = self._between(at - 60 * MINUTE, at)
+        if len(minutes) < 10:
             return 0.0
-        if state is _OFFLINE:
-            return median(each.to_offline for each in minutes)
-        return median(each.to_online for each in minutes)
+        is_offline = state is _OFFLINE
+        counts = sorted(each.to_offline if is_offline else each.to_online for each in minutes)
+        return median(counts) or mean(counts[: ceil(0.75 * len(counts))])
 
     def reasons(self, begin: float, end: float) -> Counter[str]:
         """Return for which reasons clients went offline between two times."""
         total: Counter[str] = Counter()
-        for minute in self._minutes[
-            bisect_right(self._minutes, begin, key=_at) : bisect_right(self._minutes, end, key=_at)
-        ]:
+        for minute in self._between(begin, end):
             for reason, count in minute.reasons.items():
                 total[reason] += count
         return total
+
+    def _between(self, begin: float, end: float) -> Sequence[TrendMinute]:
+        """Return the minutes that began after one time, and not after another."""
+        first, last = (bisect_right(self._minutes, at, key=_at) for at in (begin, end))
+        return self._minutes[first:last]
 
     def restore(self, minutes: Iterable[TrendMinute]) -> None:
         """Take over the minutes of an earlier process, oldest first."""

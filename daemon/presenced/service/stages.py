@@ -79,6 +79,7 @@ class Stages:
             lambda: self.reconciler,
             lambda: self.source.may_show,
             self._partition_of if self._settings.source == "kafka" else None,
+            lambda: self.metric_sources.certificate_expiry,
         )
         return Api(sources, self._settings.metrics, self._settings.history, hub=hub)
 

@@ -159,7 +159,7 @@ class RecentTransitionRow(NamedTuple):
 class MassEventRow(NamedTuple):
     """Transitions in short succession, which are not in `recent_transitions`.
 
-    `total` is their number, `first` and `last` are when they took effect. `reasons`, `thing_types`
+    `total` is their number, `first` and `last` are when the states began. `reasons`, `thing_types`
     and `thing_groups` are objects of counts, `client_ids` is the array of the first clients.
     """
 

@@ -191,11 +191,39 @@ def test_into_a_pipe_it_prints_the_three_answers_once() -> None:
     assert len(server.asked) == 2
 
 
+def test_single_devices_that_stand_out_are_named_beneath_the_group() -> None:
+    with served() as server:
+        texts = ["camera-0179: two devices use this client ID (58 takeovers in the last hour)"]
+        texts += [f"gateway-003{number}\x1b[2J: 31 connects refused" for number in range(3)]
+        server.overview["devices"] = [{"client_id": "a", "text": text} for text in texts]
+        lines = top(server, "--once", COLUMNS="100").stdout.splitlines()
+    start = lines.index("  hall-3: 97 % offline since 02:51, connection lost")
+    assert lines[start + 1] == f"  {texts[0]}"
+    assert lines[start + 2 : start + 5] == [
+        "  gateway-0030?[2J: 31 connects refused",
+        "  gateway-0031?[2J: 31 connects refused",
+        "",
+    ]
+
+
+def test_a_certificate_that_expires_is_told_whatever_the_state() -> None:
+    with served() as server:
+        warning = "presenced's client certificate expired on 2026-11-20 08:00 UTC"
+        named = [{"name": "client", "warning": warning}, {"name": "ca", "warning": None}]
+        server.overview["daemon"]["certificates"] = named
+        lines = top(server, "--once").stdout.splitlines()
+    assert lines[:3] == [
+        "presenced: receiving events since 01:00:00",
+        f"  {warning}",
+        "  12 clients in doubt: events may be lost",
+    ]
+
+
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ("catching_up", "CATCHING UP: what it shows may be old since 01:00:00"),
-        ("not_receiving", "NOT RECEIVING EVENTS: what it shows may be old since 01:00:00"),
+        ("catching_up", "CATCHING UP since 01:00:00: what is below may be old"),
+        ("not_receiving", "NOT RECEIVING EVENTS since 01:00:00: the numbers below are as of then"),
         ("some_later_state", "some_later_state since 01:00:00"),
     ],
 )
@@ -273,6 +301,57 @@ def test_the_trend_ends_now_and_names_the_time_that_it_covers() -> None:
         assert "lowest" not in top(server, "--once").stdout
 
 
+def test_while_nothing_is_received_the_numbers_have_their_time() -> None:
+    with served() as server:
+        server.overview["daemon"] |= {"state": "not_receiving", "since": "2026-11-27T02:30:00.000Z"}
+        fleet = server.overview["fleet"]
+        fleet["trend"] = [each for each in fleet["trend"] if each["at"] < "2026-11-27T02:30"]
+        lines = top(server, "--once", COLUMNS="80").stdout.splitlines()
+        assert "online 60 % as of 02:30:00, an hour ago 99.99 %, a day ago unknown" in lines
+        (bars,) = (line.rstrip() for line in lines if "█" in line)
+        assert 50 + 17 <= len(bars) <= 50 + 19  # and five for the time since then
+        terminal = Terminal(server.server_port)
+        terminal.read_until("\x1b[2monline 60 % as of 02:30:00")
+        assert terminal.end() == 0
+
+
+def test_minutes_ahead_of_a_clock_that_was_set_back_do_not_count() -> None:
+    with served() as server:
+        ahead = {"online": 1, "pending": 0, "offline": 999}
+        server.overview["fleet"]["trend"] += [{"at": "2026-11-27T03:10:00.000Z", **ahead}]
+        lines = top(server, "--once", COLUMNS="80").stdout.splitlines()
+    assert "  last 1h 58m: 60 % to 99 %; lowest at 02:51:00" in lines
+
+
+def test_wide_characters_are_wrapped_and_not_cut_off() -> None:
+    with served() as server:
+        text = "泵站三号厅: 97 % offline " + "连接丢失" * 12 + " since 02:51"
+        server.overview["offline"]["standout"] = {"text": text}
+        lines = top(server, "--once", COLUMNS="40").stdout.splitlines()
+    start = next(number for number, line in enumerate(lines) if "泵站三号厅" in line)
+    shown = "".join("".join(lines[start : start + 4]).split())
+    assert shown.startswith(text.replace(" ", ""))
+    wide = [len(line) + sum(each > "\u2e80" for each in line) for line in lines[start : start + 4]]
+    assert max(wide) <= 40
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(40, 10), (80, 12), (80, 18)])
+def test_a_low_terminal_still_shows_clients(columns: int, rows: int) -> None:
+    with served() as server:
+        server.overview["devices"] = [{"text": f"camera-{number}: " + "x" * 60} for number in "123"]
+        terminal = Terminal(server.server_port, columns=columns, rows=rows)
+        drawn = terminal.read_until("\x1b[H") + terminal.read_until("\x1b[H")
+        drawn = terminal.read_until("\x1b[H")
+        assert terminal.end() == 0
+    lines = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", drawn).splitlines()
+    assert len(lines) <= rows + 1
+    assert lines[0].startswith("presenced: receiving events")
+    assert any(line.startswith("online 60 %") for line in lines)
+    header = next(number for number, line in enumerate(lines) if line.startswith("went offline"))
+    assert lines[header + 1].startswith("02:50:00")
+    assert lines[header + 2].startswith("02:51:00")
+
+
 def test_an_output_without_unicode_has_other_bars() -> None:
     with served() as server:
         url = f"http://127.0.0.1:{server.server_port}"
@@ -339,18 +418,21 @@ def test_a_wrong_url_is_wrong_usage(url: str) -> None:
 
 
 class Terminal:
-    """`presenced top` in a terminal of 80 columns and 24 lines."""
+    """`presenced top` in a terminal."""
 
-    def __init__(self, port: int, **environ: str) -> None:
+    def __init__(self, port: int, columns: int = 80, rows: int = 24, **environ: str) -> None:
         self._master, slave = pty.openpty()
-        ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         url = f"http://127.0.0.1:{port}"
+        # Workers of pytest-xdist have a size of a terminal there, which would count for more.
+        sizes = ("COLUMNS", "LINES")
+        others = {key: each for key, each in clean_environment().items() if key not in sizes}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "presenced", "top", "--url", url, "--interval", "50ms"],
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env=clean_environment() | {"TERM": "xterm"} | environ,
+            env=others | {"TERM": "xterm"} | environ,
             # A shell has background jobs ignore Ctrl-C, and so the tests that it runs there.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )

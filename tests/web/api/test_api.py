@@ -119,6 +119,7 @@ def test_a_client_and_its_place_in_the_registry():
             "unverified": None,
             "record_time": None,
             "awaits_lookup": False,
+            "troubles": [],
             "flapping_until": None,
             "awaited_disconnects": 0,
             "attributes": {"room": "7"},

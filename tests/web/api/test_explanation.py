@@ -270,7 +270,8 @@ def test_unverified_after_a_gap():
     fleet.gaps.last = LastGap("presenced-2", GapReason.RATE_LIMIT, START + 60)
     assert explained(fleet).endswith(
         "Unverified since 2023-11-14 22:14:20 UTC: events may have been lost on the connection"
-        " presenced-2, because messages arrived at the rate limit, above which AWS discards them."
+        " presenced-2, because messages arrived at the rate limit, above which the broker discards"
+        " them."
     )
 
 

@@ -1,13 +1,18 @@
 """`/overview`: presenced itself, the fleet now and before, and who is offline."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from api_fleet import START, ApiFleet, asking_settings
 from presenced.fleet import Partition
 from presenced.presence import PresenceRules
+from presenced.settings.certificates import EXPIRY_WARNING
 from presenced.system.supervision import Readiness
 
+ROOT = Path(__file__).parents[3]
 RULES = PresenceRules(offline_delay=0.0)
 
 
@@ -218,3 +223,99 @@ def test_aws_and_the_clients_in_doubt_are_those_of_the_summary(tmp_path: Any) ->
             assert overview["daemon"]["in_doubt"] == 1
 
     asyncio.run(ask())
+
+
+def fight(fleet: ApiFleet, client_id: str, times: int, at: float) -> None:
+    for version in range(times + 1):
+        fleet.hear("connected", client_id, version, at=at + version)
+        if version:
+            fleet.hear(
+                "disconnected",
+                client_id,
+                version - 1,
+                at=at + version,
+                disconnectReason="DUPLICATE_CLIENTID",
+            )
+
+
+def refuse(fleet: ApiFleet, client_id: str, times: int, at: float) -> None:
+    for _ in range(times):
+        fleet.hear("connect_failed", client_id, None, at=at)
+
+
+def test_single_devices_stand_out_the_worst_of_each_kind_first() -> None:
+    fleet = ApiFleet()
+    fight(fleet, "calm", 19, at=0)
+    fight(fleet, "camera-0179", 58, at=100)
+    refuse(fleet, "calm", 5, at=200)
+    for number in range(5):
+        refuse(fleet, f"gateway-{number}", 30 + number, at=300)
+    beside = ApiFleet(partition=Partition(1, 2), beside=fleet)
+    refuse(beside, "camera-0179", 6, at=300)
+    fight(beside, "pump", 20, at=400)
+    answer = answered(fleet)
+    assert answer["devices"][0] == {
+        "client_id": "camera-0179",
+        "kind": "takeovers",
+        "count": 58,
+        "state": "online",
+        "text": "camera-0179: two devices use this client ID (58 takeovers in the last hour)",
+    }
+    assert answer["devices"][1] == {
+        "client_id": "gateway-4",
+        "kind": "refused",
+        "count": 34,
+        "state": None,
+        "text": "gateway-4: 34 connects refused in the last hour",
+    }
+    assert [each["client_id"] for each in answer["devices"][2:]] == ["pump"]
+    story = answered(fleet, "/clients/camera-0179")
+    assert story["troubles"] == ["two devices use this client ID (58 takeovers in the last hour)"]
+    assert answered(fleet, "/clients/calm")["troubles"] == []
+    fleet.wait(400 + 3600 + 600)
+    assert answered(fleet)["devices"] == []
+
+
+def test_certificates_of_the_daemon_are_told_before_they_expire() -> None:
+    fleet = ApiFleet()
+    fleet.wait(0)
+    assert answered(fleet)["daemon"]["certificates"] is None
+    warned = EXPIRY_WARNING.total_seconds()
+    fleet.certificate_expiry = {"ca": START + warned, "client": START + warned - 1}
+    assert answered(fleet)["daemon"]["certificates"] == [
+        {
+            "name": "client",
+            "expires_at": "2023-12-14T22:13:19.000Z",
+            "warning": (
+                "presenced's client certificate expires in 29 days, on 2023-12-14 22:13 UTC:"
+                " replace it before, or presenced cannot connect"
+            ),
+        },
+        {"name": "ca", "expires_at": "2023-12-14T22:13:20.000Z", "warning": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (2 * 86400, "expires in 2 days, on 2023-11-16 22:13 UTC: "),
+        (2 * 86400 - 1, "expires in 47 hours, on "),
+        (3600, "expires in 1 hour, on "),
+        (1, "expires in less than an hour, on "),
+        (0, "expired on 2023-11-14 22:13 UTC: presenced may refuse to connect until it is"),
+        (-9 * 86400, "expired on 2023-11-05 22:13 UTC: "),
+    ],
+)
+def test_the_warning_says_how_long_a_certificate_is_valid(left: float, words: str) -> None:
+    fleet = ApiFleet()
+    fleet.certificate_expiry = {"kafka_ca": START + left}
+    (certificate,) = answered(fleet)["daemon"]["certificates"]
+    begin = "a CA certificate by which presenced verifies Kafka "
+    assert certificate["warning"].startswith(begin + words)
+
+
+def test_the_alert_fires_when_the_warning_begins() -> None:
+    rules = ROOT / "config" / "prometheus" / "rules" / "alerts.yml"
+    limit = f"< {EXPIRY_WARNING.days} * 86400\n"
+    expires = "presenced_certificate_expiry_timestamp_seconds - time() "
+    assert expires + limit in rules.read_text()

@@ -58,3 +58,25 @@ def test_each_name_is_suggested_once(page: Page) -> None:
         });
     """
     assert page.driver.execute_async_script(script) == ["hall-1", "hall-2"]
+
+
+def test_clients_without_a_type_stay_selected_when_another_filter_changes(
+    page: Page, stage: Stage
+) -> None:
+    def began() -> None:
+        stage.fleet.thing("typed", at=0, thingTypeName="pump")
+        for name in ("typed", "plain"):
+            stage.fleet.hear("connected", name, at=1)
+
+    stage.call(began)
+    page.open("#/?thing_type=&thing_group=&state=any")
+    page.wait(lambda: page.texts("#clients tbody th") == ["plain"])
+    assert page.one("#thing_type").get_attribute("placeholder") == "none"
+    page.one("#contains").send_keys("l")
+    page.wait(lambda: "contains=l" in page.driver.current_url)
+    assert "thing_type=&thing_group=" in page.driver.current_url
+    page.wait(lambda: page.texts("#clients tbody th") == ["plain"])
+    page.one("#thing_type").send_keys("pump")
+    page.wait(lambda: "thing_type=pump&thing_group=" in page.driver.current_url)
+    page.one("#clear").click()
+    page.wait(lambda: len(page.texts("#clients tbody th")) == 2)

@@ -39,12 +39,15 @@ def test_one_look_answers_the_three_questions(page: Page) -> None:
         "hall-3: 66.7 % offline since 03:44 UTC, connection lost", page.text("#standout")
     )
     assert page.driver.title == "80.7\xa0% online · presenced"
+    fought, refused = page.texts("#devices li")
+    assert re.match("hall-1-sensor-001: two devices use this client ID .[45]. takeovers", fought)
+    assert re.match("gateway-0034: 2. connects refused in the last hour", refused)
     assert page.text("#breakdown section:last-child li") == "hall-3 66.7 % 50 of 75"
     assert page.text("#list-title") == "Who went offline last"
     page.wait(lambda: len(page.texts(IDS)) == 50)
     assert page.texts(IDS)[0] in devices_of("hall-3")
     page.wait(lambda: page.all("#recent .mass"))
-    mass = "03:44:50 50 clients offline within 16 s, CONNECTION_LOST, 100 % in hall-3"
+    mass = "03:44:45 50 clients offline within 16 s, CONNECTION_LOST, 100 % in hall-3"
     assert page.texts("#recent .mass summary")[0] == mass
     assert len(page.all("#recent > li:not(.mass)")) == 12
 
@@ -100,13 +103,26 @@ def test_the_chart_has_the_loss_and_where_nothing_is_known(page: Page) -> None:
     page.open()
     page.wait_for_text("#share-now", "online")
     assert "Most went offline at 03:45: 50 in a minute." in chart(page)
-    assert re.search("lowest 80.7.% at 03:45", chart(page))
+    assert re.search("highest 19.3.% at 03:45", chart(page))
     assert page.text("#trend-title") == "Last six hours"
     labels = page.run(
         "return [...document.querySelectorAll('#trend text')].map(e => e.textContent)"
     )
     assert labels.count("no record") == 1
-    assert {"100\xa0%", "90\xa0%", "80\xa0%"} <= set(labels)
+    assert {"0\xa0%", "10\xa0%", "20\xa0%"} <= set(labels)
+    assert {"↑ share offline", "↑ to offline, clients a minute (log scale)"} <= set(labels)
+    assert (labels.count("100"), labels.count("10")) == (2, 2)
+
+
+def test_bars_after_a_mass_connect_are_still_seen(page: Page) -> None:
+    """300 connects in a minute, and 50 disconnects in another: that bar is not flat."""
+    page.open()
+    page.wait_for_text("#share-now", "online")
+    chart(page)
+    path = page.one("#trend .to-offline").get_attribute("d") or ""
+    highest = max(-float(height) for height in re.findall(r"v(-[0-9.]+)", path))
+    whole = float(re.findall(r"v([0-9.]+)", page.one("#trend .to-online").get_attribute("d"))[0])
+    assert 0.6 < highest / whole < 0.75
 
 
 def test_the_chart_tells_the_numbers_of_a_minute(page: Page) -> None:
@@ -161,6 +177,18 @@ def test_a_finger_chooses_a_minute_of_the_chart(page: Page) -> None:
     assert page.run("return document.querySelector('#trend').offsetTop") == top
 
 
+def test_a_device_that_is_fought_over_is_not_only_online(page: Page) -> None:
+    page.open()
+    page.wait(lambda: page.all("#devices a"))
+    page.all("#devices a")[1].click()
+    page.wait(lambda: page.all("#flapping-table tbody tr"))
+    page.open()
+    page.wait(lambda: page.all("#devices a"))
+    page.one("#devices a").click()
+    page.wait_for_text("#badge", "online for")
+    page.wait_for_text("#badge .trouble", "two devices use this client ID")
+
+
 def test_a_device_is_not_alone(page: Page) -> None:
     page.open("#/clients/hall-3-sensor-000")
     page.wait_for_text("#company", "Not alone: 50 of 75 things in hall-3 are offline (66.7 %)")
@@ -175,6 +203,7 @@ def test_flapping_and_fighting_clients_have_names(page: Page) -> None:
     rows = page.texts("#flapping-table tbody tr")
     assert re.match(r"hall-1-sensor-000 [45][0-9] 0 ", rows[0])
     assert re.match(r"hall-1-sensor-001 0 [45][0-9] ", rows[1])
+    assert re.match(r"gateway-0034 0 0 2[0-9] 0 never seen online", rows[2])
     page.emulate(width=360)
     assert page.run("return document.documentElement.scrollWidth") <= 360
     page.one("#flapping-table tbody a").click()
@@ -224,6 +253,56 @@ def test_mass_events_stay_however_much_follows(browser: Chrome) -> None:
         page.open()
         page.wait(lambda: len(page.all("#recent > li:not(.mass)")) == 12)
         assert page.texts("#recent .mass summary")[-1].endswith("12 clients online within 1 s")
+        page.forget()
+
+
+def test_what_happened_is_in_order_and_has_the_times_of_the_list(browser: Chrome) -> None:
+    with staged(rules=PresenceRules(offline_delay=90.0)) as stage:
+
+        def incident() -> None:
+            for number in range(12):
+                stage.fleet.hear("connected", f"c-{number}", at=0)
+            for number in range(11):
+                stage.fleet.hear("disconnected", f"c-{number}", at=100)
+            stage.fleet.hear("disconnected", "c-11", at=300)
+            stage.fleet.wait(500)
+
+        stage.call(incident)
+        page = Page(browser, stage.url)
+        page.emulate()
+        page.open()
+        page.wait(lambda: len(page.all("#recent > li")) == 3)
+        alone, dark, connects = page.texts("#recent > li")
+        assert alone == "22:18:20 offline c-11 known at 22:19:50"
+        assert dark.startswith("22:15:00 11 clients offline within 1 s")
+        assert connects.startswith("22:13:20 12 clients online within 1 s")
+        since = page.texts("#clients tbody tr > td.time")
+        assert [each[:8] for each in since] == ["22:18:20", *["22:15:00"] * 11]
+        page.open("#/recent")
+        page.wait(lambda: page.texts("#all-recent > li")[:1] == [alone])
+        page.forget()
+
+
+def test_reasons_that_are_left_out_are_opened(browser: Chrome) -> None:
+    with staged(rules=PresenceRules(offline_delay=0.0)) as stage:
+
+        def incident() -> None:
+            for number in range(6):
+                name = f"d-{number}"
+                stage.fleet.thing(name, at=0, thingTypeName=f"type-{number}")
+                stage.fleet.hear("connected", name, at=1)
+                stage.fleet.hear("disconnected", name, at=2)
+
+        stage.call(incident)
+        page = Page(browser, stage.url)
+        page.emulate()
+        page.open()
+        page.wait_for_text("#breakdown details summary", "2 more")
+        page.one("#breakdown details summary").click()
+        assert len(page.texts("#breakdown details[open] li")) == 2
+        page.one("#breakdown details[open] a").click()
+        page.wait(lambda: len(page.texts(IDS)) == 1)
+        assert page.all("#breakdown details[open]"), "the page was updated meanwhile"
         page.forget()
 
 

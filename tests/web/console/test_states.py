@@ -34,11 +34,13 @@ def test_an_empty_fleet_says_so(page: Page) -> None:
     page.open("#/recent")
     page.wait_for_text("#all-recent-note", "Nothing is remembered")
     page.open("#/flapping")
-    page.wait_for_text("#flapping-lead", "No client was interrupted often in the last hour.")
+    page.wait_for_text(
+        "#flapping-lead", "No client was interrupted or refused often in the last hour."
+    )
     assert seen(page, "#flapping-table") == []
     page.open("#/daemon")
     page.wait_for_text("#doubt", "No client is in doubt")
-    page.wait_for_text("#aws", "AWS is not asked.")
+    page.wait_for_text("#aws", "Off. If the broker is AWS IoT Core")
 
 
 def seen(page: Page, selector: str) -> list[str]:
@@ -64,14 +66,49 @@ def test_while_the_daemon_is_not_ready_nothing_looks_live(page: Page, stage: Sta
     page.wait_for_text("#state-line", "Not receiving events")
     assert level(page) == "down"
     assert page.texts("#state-details li") == [
-        "Connection presenced: <b>no</b> broker.",
-        "Connection presenced-2: refused. Try again.",
-        "The fleet is shown as it was before.",
+        "MQTT connection presenced: <b>no</b> broker.",
+        "MQTT connection presenced-2: refused. Try again.",
+        "The fleet is shown as of 22:13:20.",
     ]
     be(stage, "starting")
     page.open()
     page.wait_for_text("#state-details", "Starting.")
     assert page.barriers() == []
+
+
+def test_while_nothing_is_received_the_numbers_are_old_and_any_client_may_have_changed(
+    page: Page, stage: Stage
+) -> None:
+    def began() -> None:
+        fleet = stage.fleet
+        fleet.hear("connected", at=1)
+        for second in (59, 119, 179):
+            fleet.wait(second)
+            fleet.api.check()
+        fleet.readiness = Readiness(ready=False, text="presenced: no broker")
+        fleet.wait(180)
+        fleet.api.check()
+        fleet.wait(180 + 600)
+
+    stage.call(began)
+    page.open()
+    page.wait_for_text("#share-old", "As of 22:16:20: no events for 10 min.")
+    assert page.text("#state-details").endswith("The fleet is shown as of 22:16:20.")
+    assert page.driver.title == "Not receiving events · presenced"
+    page.wait(lambda: page.all("#trend .missing"))
+    assert page.barriers() == []
+    page.open("#/daemon")
+    page.wait_for_text("#doubt", "No event has been received since 22:16:20: any client may have")
+    assert "No client is in doubt" not in page.text("#daemon")
+    stage.fleet.readiness = Readiness(ready=False, text="catching up: 9 wait", catching_up=True)
+    page.open("#/daemon")
+    page.wait_for_text("#doubt", "States may be old until all messages that had waited")
+    be(stage, "ready", ready=True)
+    page.open()
+    page.wait_for_text("#share-now", "100 % online")
+    assert seen(page, "#share-old") == []
+    page.open("#/daemon")
+    page.wait_for_text("#doubt", "No client is in doubt: no gap in the events is open.")
 
 
 def test_catching_up_is_told_with_what_that_means(page: Page, stage: Stage) -> None:
@@ -99,7 +136,7 @@ def test_what_is_wrong_with_a_ready_daemon_is_told(page: Page, stage: Stage) -> 
     be(stage, text, ready=True)
     page.open()
     page.wait_for_text("#link", "Live")
-    page.wait_for_text("#state-details", "Connection presenced: events come at QoS 0.")
+    page.wait_for_text("#state-details", "MQTT connection presenced: events come at QoS 0.")
     assert page.text("#state-details").endswith("The state file is full.")
     assert level(page) == "unsure"
 
@@ -320,7 +357,7 @@ def test_a_pending_client_has_a_deadline_and_then_goes_offline(page: Page, stage
     lost = {"disconnectReason": "CONNECTION_LOST"}
     stage.call(lambda: stage.fleet.hear("disconnected", at=10, happened=6, **lost))
     page.open("#/clients/a")
-    page.wait_for_text("#facts", "Deadline offline at 22:13:35")
+    page.wait_for_text("#facts", "Next change goes offline at 22:13:35")
     assert "came 4 s late" in page.text("#timeline li")
     stage.call(lambda: stage.fleet.wait(60))
     page.wait_for_text("#badge", "offline")
@@ -332,7 +369,7 @@ def test_a_page_that_cannot_follow_says_so_and_is_renewed(page: Page, stage: Sta
     others = stage.call(lambda: [hub.subscribe(lambda _: True) for _ in range(32)])
     page.open()
     page.wait_for_text("#notices", "Transitions cannot be followed: the maximum number of streams")
-    assert page.text("#link") == "Not live"
+    page.wait_for_text("#link", "Not live")
     stage.call(lambda: [hub.unsubscribe(each) for each in others])
     page.wait_for_text("#link", "Live")
     assert page.text("#notices") == ""
@@ -396,3 +433,20 @@ def test_the_console_works_below_a_path(browser: Chrome) -> None:
         page.driver.back()
         page.wait_for_text("#recent", "b")
         assert page.complaints() == []
+
+
+def test_a_certificate_that_expires_is_told_on_all_pages(page: Page, stage: Stage) -> None:
+    page.open("#/daemon")
+    page.wait_for_text("#link", "Live")
+    assert seen(page, "#certificates, #certificates-title") == []
+    expired = stage.fleet.now - 60
+    stage.fleet.certificate_expiry = {"client": expired, "ca": stage.fleet.now + 400.5 * 86400}
+    for place in ("", "#/recent", "#/flapping", "#/daemon"):
+        page.open(place)
+        page.wait_for_text("#notices", "presenced's client certificate expired on 2023-11-14 22:12")
+    page.wait_for_text("#certificates", "Client certificate 22:12:20 expired")
+    assert "CA certificate 2024-12-19 10:13:20 400 d left" in page.text("#certificates")
+    stage.fleet.certificate_expiry = {"ca": stage.fleet.now + 400.5 * 86400}
+    page.open()
+    page.wait_for_text("#link", "Live")
+    assert page.text("#notices") == ""

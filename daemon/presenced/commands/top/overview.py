@@ -14,6 +14,12 @@ class Aws(msgspec.Struct):
     problems: list[str] = []
 
 
+class Certificate(msgspec.Struct):
+    """A certificate of the daemon: what to say of it if it has expired or expires soon."""
+
+    warning: str | None = None
+
+
 class Daemon(msgspec.Struct):
     """The daemon itself: its state, since when, and how many clients are in doubt."""
 
@@ -22,6 +28,7 @@ class Daemon(msgspec.Struct):
     text: str = ""
     in_doubt: int = 0
     aws: Aws | None = None
+    certificates: list[Certificate] | None = None
 
 
 class Minute(msgspec.Struct):
@@ -72,6 +79,12 @@ class Offline(msgspec.Struct):
     standout: Standout | None = None
 
 
+class Device(msgspec.Struct):
+    """A single device that stands out, in words."""
+
+    text: str
+
+
 class Partitions(msgspec.Struct):
     """The partitions of Kafka that a worker has."""
 
@@ -86,6 +99,7 @@ class Overview(msgspec.Struct):
     daemon: Daemon
     fleet: Fleet
     offline: Offline
+    devices: list[Device] = []
     partitions: Partitions | None = None
 
 

@@ -3,17 +3,16 @@
 Colour never carries meaning alone. Client IDs and other foreign text cannot control the terminal.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import zip_longest
-from textwrap import wrap
 from typing import NamedTuple
 from unicodedata import combining, east_asian_width
 
 from presenced.commands.top.daemon_api import Facts
 from presenced.commands.top.overview import (
     Daemon,
-    Fleet,
     Minute,
     Offline,
     OfflineClient,
@@ -26,12 +25,18 @@ _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", ".:-=+*%#"
 _SPAN = timedelta(hours=6)
 _SMALLEST_RANGE = 0.01
 _SHOWN_SHARES, _SHOWN_IF_NARROW = 5, 2
+_SHOWN_DEVICES = 3
+_LEAST_CLIENTS = 2
+_SHOWN_CERTIFICATES = 4
 _NARROWEST_COLUMN = 18
 _LONGEST_TEXT = 400
+_INDENT = "    "
+_NOT_RECEIVING = "not_receiving"
+# What a state is called, and what it means for what is shown.
 _WORDS = {
-    "receiving": "receiving events",
-    "catching_up": "CATCHING UP: what it shows may be old",
-    "not_receiving": "NOT RECEIVING EVENTS: what it shows may be old",
+    "receiving": ("receiving events", ""),
+    "catching_up": ("CATCHING UP", ": what is below may be old"),
+    _NOT_RECEIVING: ("NOT RECEIVING EVENTS", ": the numbers below are as of then"),
 }
 _STATES = ("online", "pending", "offline", "unknown")
 
@@ -48,31 +53,47 @@ class Look(NamedTuple):
         """Return a text in bold."""
         return f"\x1b[1m{text}\x1b[0m" if self.colours else text
 
+    def dim(self, text: str) -> str:
+        """Return a text that is faint."""
+        return f"\x1b[2m{text}\x1b[0m" if self.colours else text
+
     def alarm(self, text: str) -> str:
         """Return a text in bold red."""
         return f"\x1b[1;31m{text}\x1b[0m" if self.colours else text
 
 
 def screen(facts: Facts, look: Look, *, notice: str = "") -> list[str]:
-    """Return the lines of the screen, as many as fit; a notice comes first."""
+    """Return the lines of the screen, as many as fit; a notice comes first.
+
+    A low terminal has no breakdown or trend, but always clients.
+    """
     overview = facts.overview
     lines = [look.alarm(line) for line in wrapped(notice, look.width)]
     lines += _daemon_lines(overview.daemon, overview.time, look)
     if overview.partitions is not None:
         lines += wrapped(_partitions(overview.partitions.owned, overview.partitions.of), look.width)
-    lines += ["", *_fleet_lines(overview, look)]
-    lines += ["", *_offline_lines(overview.offline, look), ""]
-    room = max(1, look.height - len(lines) - 1)
+    clients = 1 + min(len(facts.clients), _LEAST_CLIENTS)
+    for fleet in (
+        ["", *_fleet_lines(overview, look), "", *_offline_lines(overview.offline, look), ""],
+        ["", *_fleet_lines(overview, look), ""],
+        [*_fleet_lines(overview, look, trend=False)],
+    ):
+        if len(lines) + len(fleet) + clients <= look.height:
+            break
+    lines = [*lines, *fleet][: look.height - clients]
+    room = look.height - len(lines) - 1
     return lines + _client_lines(facts.clients[:room], overview.time, look)
 
 
 def _daemon_lines(daemon: Daemon, now: datetime, look: Look) -> Iterator[str]:
-    words = _WORDS.get(daemon.state, daemon.state)
+    words, meaning = _WORDS.get(daemon.state, (daemon.state, ""))
     since = f" since {moment(daemon.since, now)}" if daemon.since else ""
     paint = look.bold if daemon.state == "receiving" else look.alarm
-    yield from map(paint, wrapped(f"presenced: {words}{since}", look.width))
+    yield from map(paint, wrapped(f"presenced: {words}{since}{meaning}", look.width))
     if daemon.text and daemon.state != "receiving":
         yield from wrapped(f"  {daemon.text}", look.width)
+    for certificate in (daemon.certificates or ())[:_SHOWN_CERTIFICATES]:
+        yield from map(look.alarm, wrapped(f"  {certificate.warning or ''}", look.width))
     if daemon.in_doubt:
         yield from wrapped(
             f"  {daemon.in_doubt:,} clients in doubt: events may be lost", look.width
@@ -87,26 +108,35 @@ def _partitions(owned: Sequence[int], of: int | None) -> str:
     return f"  this worker has {len(owned)} of {of or '?'} partitions; the others have the rest"
 
 
-def _fleet_lines(overview: Overview, look: Look) -> Iterator[str]:
+def _fleet_lines(overview: Overview, look: Look, *, trend: bool = True) -> Iterator[str]:
     fleet, standout = overview.fleet, overview.offline.standout
+    is_old = overview.daemon.state == _NOT_RECEIVING
+    paint = look.dim if is_old else look.bold
+    since = overview.daemon.since
+    as_of = f" as of {moment(since, overview.time)}" if is_old and since else ""
     text = (
-        f"online {_known(fleet.share_online)}, an hour ago {_known(fleet.hour_ago)},"
+        f"online {_known(fleet.share_online)}{as_of}, an hour ago {_known(fleet.hour_ago)},"
         f" a day ago {_known(fleet.day_ago)}"
     )
-    yield from map(look.bold, wrapped(text, look.width))
+    yield from map(paint, wrapped(text, look.width))
     counts = [f"{fleet.clients.get(state, 0):,} {state}" for state in _STATES]
-    yield from wrapped(f"  {', '.join(counts)}", look.width)
-    yield from _trend_lines(_until_now(fleet, overview.time), overview.time, look)
+    counted = wrapped(f"  {', '.join(counts)}", look.width)
+    yield from map(look.dim, counted) if is_old else counted
+    if trend:
+        yield from _trend_lines(_trend(overview), overview.time, look)
     if standout is not None:
         for line in wrapped(f"  {standout.text}", look.width):
             yield look.alarm(line)
+    for device in overview.devices[:_SHOWN_DEVICES]:
+        yield from map(look.bold, wrapped(f"  {device.text}", look.width))
 
 
-def _until_now(fleet: Fleet, now: datetime) -> list[Minute]:
-    """Return the trend of the last six hours, and the present."""
+def _trend(overview: Overview) -> list[Minute]:
+    """Return the trend of the last six hours, and the present if events are received."""
+    fleet, now = overview.fleet, overview.time
     counts = [fleet.clients.get(state, 0) for state in ("online", "pending", "offline")]
-    trend = [minute for minute in fleet.trend if now - minute.at < _SPAN]
-    return [*trend, Minute(now, *counts)]
+    trend = [minute for minute in fleet.trend if timedelta() <= now - minute.at < _SPAN]
+    return trend if overview.daemon.state == _NOT_RECEIVING else [*trend, Minute(now, *counts)]
 
 
 def _trend_lines(trend: Sequence[Minute], now: datetime, look: Look) -> Iterator[str]:
@@ -224,14 +254,28 @@ def clip(text: str, width: int) -> str:
 
 def wrapped(text: str, width: int) -> list[str]:
     """Return a text as lines of at most `width` columns; all but the first are indented."""
-    printable = clip(text, _LONGEST_TEXT)
-    return [clip(line, width) for line in wrap(printable, width, subsequent_indent="    ")]
+    lines, line = [], ""
+    for word in re.findall(r" *[^ ]+", clip(text, _LONGEST_TEXT)):
+        if line and _width(line + word) > width:
+            lines.append(line)
+            line = _INDENT + word.lstrip()
+        else:
+            line += word
+        while _width(line) > width:
+            head = clip(line, width)
+            lines.append(head)
+            line = _INDENT + line[len(head) :]
+    return [*lines, line] if line else lines
 
 
 def pad(text: str, width: int) -> str:
     """Return a text that takes `width` columns."""
     clipped = clip(text, width)
-    return clipped + " " * (width - sum(map(_columns, clipped)))
+    return clipped + " " * (width - _width(clipped))
+
+
+def _width(text: str) -> int:
+    return sum(map(_columns, text))
 
 
 def _columns(character: str) -> int:

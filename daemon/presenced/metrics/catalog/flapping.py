@@ -1,4 +1,4 @@
-"""Metrics of the clients that flap, or fight over a client ID, with the client ID as a label."""
+"""Metrics of clients that flap, fight over a client ID or are refused, with the ID as a label."""
 
 from collections.abc import Callable, Iterable
 from heapq import nlargest
@@ -25,8 +25,10 @@ _BOUND = (
 
 
 def _may_have_series(sources: FleetSources, client_id: str) -> bool:
-    client = sources.pipeline.fleet.presence.clients.get(client_id)
-    excluded = client is not None and client.rule is not None and not client.rule.series
+    presence = sources.pipeline.fleet.presence
+    client = presence.clients.get(client_id)
+    rule = presence.find_rule(client_id) if client is None else client.rule
+    excluded = rule is not None and not rule.series
     return not (excluded or is_long(client_id))
 
 
@@ -67,6 +69,14 @@ FLAPPING: tuple[CollectedMetric[FleetSources], ...] = (
         "topk(10, max without (instance, partition) (iot_client_takeovers_recent))",
         labels=("client_id",),
         read=lambda s: _highest(s, lambda counts: counts.takeovers),
+        limit=MAX_SHOWN,
+    ),
+    WorstClientsMetric(
+        "iot_client_connect_failures_recent",
+        f"Connects of the client that were refused within the last hour. {_BOUND}",
+        "topk(10, max without (instance, partition) (iot_client_connect_failures_recent))",
+        labels=("client_id",),
+        read=lambda s: _highest(s, lambda counts: counts.refused),
         limit=MAX_SHOWN,
     ),
     WorstClientsMetric(

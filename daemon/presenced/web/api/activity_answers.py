@@ -3,12 +3,13 @@
 They are apart because of their number.
 """
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 from msgspec import Meta
 
 from presenced.presence import State
+from presenced.recent.troubles import TroubleKind
 from presenced.web.api.answers import Answer, Aws, Count, Partitions, Timestamp, Transition
 
 
@@ -24,6 +25,16 @@ _Share = Annotated[float, Meta(ge=0, le=1)] | None
 _Counts = dict[str, Count]
 
 
+class DaemonCertificate(Answer):
+    """A certificate with which presenced connects, or verifies the server that it connects to."""
+
+    name: Annotated[str, _one_of("client", "ca", "kafka_client", "kafka_ca")]
+    expires_at: Timestamp
+    warning: Annotated[
+        str | None, _doc("What to say of it if it has expired or expires soon; else null.")
+    ]
+
+
 class DaemonNow(Answer):
     """Whether the numbers are those of now: the state of presenced itself."""
 
@@ -32,6 +43,10 @@ class DaemonNow(Answer):
     text: Annotated[str, _doc("The same in words, as /-/ready has it.")]
     in_doubt: Annotated[Count, _doc("The number of clients whose state is in doubt.")]
     aws: Annotated[Aws | None, _doc("Null if AWS is not asked (reconcile.enabled).")]
+    certificates: Annotated[
+        list[DaemonCertificate] | None,
+        _doc("The first to expire first; null if presenced uses no certificate files."),
+    ]
 
 
 class TrendPoint(Answer):
@@ -99,6 +114,24 @@ class OfflineNow(Answer):
     standout: Annotated[Standout | None, _doc("Null if nothing stands out.")]
 
 
+class StandoutDevice(Answer):
+    """A single device that stands out."""
+
+    client_id: str
+    kind: Annotated[
+        str,
+        Meta(
+            description="Takeovers of its connection, or connects that the broker refused.",
+            extra_json_schema={"enum": get_args(TroubleKind)},
+        ),
+    ]
+    count: Annotated[Count, _doc("Their number within the last hour.")]
+    state: Annotated[
+        State | None, _doc("Null if nothing but refused connects of it has been received.")
+    ]
+    text: Annotated[str, _doc("The same in words.")]
+
+
 class Overview(Answer):
     """The fleet in one look: is it presenced, how bad is it, and where."""
 
@@ -110,6 +143,9 @@ class Overview(Answer):
     daemon: DaemonNow
     fleet: FleetNow
     offline: OfflineNow
+    devices: Annotated[
+        list[StandoutDevice], _doc("Single devices that stand out, the worst first; at most 3.")
+    ]
 
 
 class RecentTransition(Transition, tag_field="kind", tag="transition"):
@@ -131,8 +167,14 @@ class MassEvent(Answer, tag_field="kind", tag="mass"):
 
     state: Annotated[State, _one_of(State.ONLINE, State.OFFLINE)]
     count: Annotated[Count, _doc("The number of transitions.")]
-    first: Annotated[Timestamp, _doc("When the first one took effect.")]
-    last: Annotated[Timestamp, _doc("When the last one took effect.")]
+    first: Annotated[
+        Timestamp,
+        _doc(
+            "When the first state began, as `since` of a transition; of one that took effect more"
+            " than 5 min later, when it took effect."
+        ),
+    ]
+    last: Annotated[Timestamp, _doc("When the last state began, likewise.")]
     reasons: Annotated[_Counts, _doc("The reasons of clients that went offline.")]
     thing_types: Annotated[_Counts, _doc("How many were of each thing type, at most 20.")]
     thing_groups: Annotated[

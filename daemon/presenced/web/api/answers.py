@@ -212,6 +212,13 @@ class Story(Client):
     awaits_lookup: Annotated[
         bool, _doc("True while it stays pending until AWS tells whether it is connected.")
     ]
+    troubles: Annotated[
+        list[str],
+        _doc(
+            "What is wrong with it, in words: two devices that use its ID (20 takeovers in the last"
+            " hour), refused connects (6)."
+        ),
+    ]
     flapping_until: Annotated[
         Timestamp | None,
         _doc(
@@ -287,7 +294,7 @@ class Summary(Answer):
 
 
 class FlappingClient(Answer):
-    """A client whose connections end often."""
+    """A client whose connections end or are refused often."""
 
     client_id: str
     flaps: Annotated[Count, _doc("Connections that ended, but not by a takeover.")]
@@ -297,16 +304,22 @@ class FlappingClient(Answer):
     short_sessions: Annotated[
         Count, _doc("Connections of both kinds that lasted less than a minute by event time.")
     ]
-    state: State
+    refused: Annotated[Count, _doc("Connects that the broker refused.")]
+    state: Annotated[
+        State | None, _doc("Null if nothing but refused connects of it has been received.")
+    ]
     held: Annotated[bool, _doc("True while it is held as flapping (presence.damping).")]
 
 
 class Flapping(Answer):
-    """The clients whose connections ended most often within the last hour."""
+    """The clients whose connections ended or were refused most often within the last hour."""
 
     clients: Annotated[
         list[FlappingClient],
-        _doc("At most 50, those with the most flaps and takeovers first; each has at least 3."),
+        _doc(
+            "At most 50 with the most flaps and takeovers, and at most 50 with the most refused"
+            " connects, each with at least 3; those with the highest sum first."
+        ),
     ]
     window_seconds: Annotated[
         Count,

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -18,8 +18,9 @@ from presenced.system.loop import Clocks, CooperativeScheduler
 from presenced.system.supervision import Readiness
 from presenced.web.api import answers
 from presenced.web.api.answer_builder import ClientAnswers, history_answer, summary_answer
+from presenced.web.api.certificates import certificate_answers
 from presenced.web.api.client_index import ClientIndex
-from presenced.web.api.flapping import flapping_answer
+from presenced.web.api.flapping import flapping_answer, standout_devices
 from presenced.web.api.history import History
 from presenced.web.api.offline_breakdown import OfflineBreakdown
 from presenced.web.api.openapi import document
@@ -49,7 +50,8 @@ class Sources(NamedTuple):
 
     `may_show` returns whether the clients may be shown now: the partitions of a worker of Kafka may
     not once its lease is over. `partition_of` returns the partition that the events of a client are
-    in, by client ID; it is None if there are no partitions.
+    in, by client ID; it is None if there are no partitions. `certificate_expiry` returns when the
+    certificates of the daemon expire, in epoch seconds by name.
     """
 
     clocks: Clocks
@@ -57,6 +59,7 @@ class Sources(NamedTuple):
     reconciler: Callable[[], Reconciler | None] = _nobody
     may_show: Callable[[], bool] = _always
     partition_of: Callable[[str], int] | None = None
+    certificate_expiry: Callable[[], Mapping[str, float]] = dict
 
 
 class Api:
@@ -220,6 +223,8 @@ class Api:
             self.activity.trend,
             self._offline.by_reason(),
             breakdown,
+            standout_devices(self._parts, now),
+            certificate_answers(self._sources.certificate_expiry(), now),
             now,
         )
         return _respond(request, answer)

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from presenced.presence import Client, Effect, RecordEffect, State
 from presenced.presence.counts import STATUS_OFFLINE
 from presenced.presence.lookups import LOOKUP_TIMEOUT
+from presenced.presence.recent_counts import NO_COUNTS, Counts
 from presenced.presence.record import TAKEN_OVER
+from presenced.recent.troubles import FIGHT
 from presenced.sources.gaps import GapReason
 from presenced.web.api.doubt import Doubt, DoubtCause
 from presenced.web.api.history import ClientHistory, ReceivedEvent, RecordEntry
@@ -17,8 +19,6 @@ LATEST_TIME = 253_402_300_799.0
 
 _HOUR = 3600.0
 _LATE = 10.0
-_FIGHT = 20
-"""So many takeovers in an hour are two devices with one client ID: as `PresencedClientFighting`."""
 
 _REASONS = {
     "AUTH_ERROR": "it could not be authenticated or lost its permission",
@@ -44,7 +44,7 @@ _GAPS = {
     "filters_changed": "it was not subscribed to a new topic filter before",
     "offset_out_of_range": "Kafka had deleted records that presenced had not read",
     "state_lost": "Kafka's state topic was deleted, and presenced had no copy of the state",
-    "rate_limit": "messages arrived at the rate limit, above which AWS discards them",
+    "rate_limit": "messages arrived at the rate limit, above which the broker discards them",
     "backlog_full": "the backlog was full",
 }
 
@@ -75,8 +75,8 @@ class ClientDetails(NamedTuple):
     `deadline` is when it goes offline or is forgotten; `held` is true while that is delayed until
     the backlog of events has been applied, `awaits_lookup` while AWS is asked whether it is
     connected. `doubt` is why it is unverified, None if it is verified.
-    `held_until` is until when it is held as flapping, None if it is not. `takeovers` are those of
-    its connections within the last hour.
+    `held_until` is until when it is held as flapping, None if it is not. `counts` are those of the
+    last hour.
     """
 
     client: Client
@@ -87,7 +87,7 @@ class ClientDetails(NamedTuple):
     awaits_lookup: bool
     doubt: Doubt | None
     held_until: float | None = None
-    takeovers: int = 0
+    counts: Counts = NO_COUNTS
 
 
 def explain(details: ClientDetails) -> str:
@@ -123,10 +123,11 @@ def _sentences(details: ClientDetails) -> Iterator[str]:
 def _troubles(details: ClientDetails) -> Iterator[str]:
     """Tell of takeovers, refusals and flaps."""
     client, history = details.client, details.history
-    if details.takeovers >= _FIGHT:
+    takeovers = details.counts.takeovers
+    if takeovers >= FIGHT:
         yield (
-            f"Its connection was taken over {details.takeovers} times in the last hour: two devices"
-            " use this client ID, and neither works."
+            f"Its connection was taken over {takeovers} times in the last hour: two devices use"
+            " this client ID, and neither works."
         )
     refused = history.last_by_type.get("connect_failed")
     if refused and client.state is not State.ONLINE and refused.received > (client.since or 0.0):

@@ -37,11 +37,13 @@ def overview_answer(
     trend: Trend,
     by_reason: dict[str, int],
     breakdown: Breakdown,
+    devices: list[answers.StandoutDevice],
+    certificates: list[answers.DaemonCertificate] | None,
     now: float,
 ) -> answers.Overview:
     """Return the overview at a wall-clock time."""
     clients = summary.clients
-    minutes = trend.since(now - _SHOWN_HOURS * _HOUR + 1)
+    minutes = trend.since(now - _SHOWN_HOURS * _HOUR + 1, now)
     return answers.Overview(
         time=summary.time,
         partitions=summary.partitions,
@@ -51,6 +53,7 @@ def overview_answer(
             text=summary.readiness,
             in_doubt=sum(summary.in_doubt.clients.values()),
             aws=summary.aws,
+            certificates=certificates,
         ),
         fleet=answers.FleetNow(
             clients=clients,
@@ -67,6 +70,7 @@ def overview_answer(
             by_thing_group=_shares(breakdown.groups),
             standout=_standout(breakdown.standout, now) if breakdown.standout else None,
         ),
+        devices=devices,
     )
 
 

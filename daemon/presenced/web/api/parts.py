@@ -94,7 +94,7 @@ class FleetPart:
             awaits_lookup=presence.lookups.is_awaited(client.client_id),
             doubt=doubt,
             held_until=self.flapping.held_until(client.client_id, now),
-            takeovers=self.flapping.recent.of(client.client_id, now).takeovers,
+            counts=self.flapping.recent.of(client.client_id, now),
         )
 
 

@@ -1,10 +1,11 @@
-// The trend of the fleet as SVG: the share that is offline hangs from the line of 100 %, and beneath
-// are the transitions of each minute.
+// The trend of the fleet as SVG: the share that is offline, which rises from 0, and beneath it the
+// transitions of each minute on a logarithmic scale, because a million connects once would leave
+// nothing to see of a thousand disconnects later.
 
 import { $, count, duration, fill, minute, percent } from "./text.js";
 
 const MINUTE = 60000, LONGEST = 360 * MINUTE, SHORTEST = 10 * MINUTE;
-const LEFT = 52, RIGHT = 4, TOP = 9, SHARE = 112, GAP = 20, BAR = 19, AXIS = 18;
+const LEFT = 52, RIGHT = 4, TOP = 21, SHARE = 104, GAP = 24, BAR = 34, AXIS = 34, CAPTION = 6;
 const BOTTOM = TOP + SHARE, MIDDLE = BOTTOM + GAP + BAR, HEIGHT = MIDDLE + BAR + AXIS;
 const LOSSES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
 const STEPS = [2, 5, 10, 20, 30, 60, 120], STEP_ROOM = 80; // minutes with a label; pixels for one
@@ -66,10 +67,13 @@ export class TrendChart {
     this.slider.addEventListener("blur", () => this.choose(null));
   }
 
-  /** Show at most six hours before `now`, in milliseconds, where the fleet has these `clients`. */
+  /**
+   * Show at most six hours before `now`, in milliseconds, where the fleet has these `clients`; null if
+   * that is not known.
+   */
   show(trend, clients, now) {
-    const present = { ...clients, at: now, to_online: 0, to_offline: 0 };
-    this.points = [...trend, present]
+    const present = clients === null ? [] : [{ ...clients, at: now, to_online: 0, to_offline: 0 }];
+    this.points = [...trend, ...present]
       .map((each) => ({ ...each, at: new Date(each.at).getTime(), share: shareOf(each) }))
       .filter(({ at, share }) => at > now - LONGEST && share !== null);
     this.end = now;
@@ -93,7 +97,7 @@ export class TrendChart {
     const size = { viewBox: `0 0 ${this.width} ${HEIGHT}`, width: this.width, height: HEIGHT };
     const runs = runsOf(this.points);
     fill(this.at, svg("svg", { ...size, role: "img", "aria-label": this.summary(lowest) },
-      ...this.times(), ...this.missing(runs), ...this.shareAxis(),
+      ...this.times(), ...this.missing(runs), ...this.shareAxis(), ...captions(),
       ...runs.flatMap((run) => this.line(run)),
       ...this.bars(most),
       ...this.cursor()));
@@ -115,8 +119,8 @@ export class TrendChart {
 
   shareAxis() {
     return [0, 0.5, 1].flatMap((part) => {
-      const y = TOP + part * SHARE;
-      const text = percent(1 - part * this.loss);
+      const y = BOTTOM - part * SHARE;
+      const text = percent(part * this.loss);
       return [
         svg("line", { class: part ? "grid" : "axis", x1: LEFT, x2: this.width - RIGHT, y1: y, y2: y }),
         svg("text", { x: LEFT - 6, y: y + 4, "text-anchor": "end" }, text),
@@ -124,11 +128,11 @@ export class TrendChart {
     });
   }
 
-  /** A line of the share of a run, and the area of the loss above it. */
+  /** A line of the share of a run that is offline, and the area below it. */
   line(run) {
-    const y = (share) => (TOP + (SHARE * (1 - share)) / this.loss).toFixed(1);
+    const y = (share) => (BOTTOM - (SHARE * (1 - share)) / this.loss).toFixed(1);
     const points = run.map(({ at, share }) => `${this.x(at).toFixed(1)},${y(share)}`);
-    const [from, to] = [run[0], run.at(-1)].map(({ at }) => `${this.x(at).toFixed(1)},${TOP}`);
+    const [from, to] = [run[0], run.at(-1)].map(({ at }) => `${this.x(at).toFixed(1)},${BOTTOM}`);
     return [
       svg("polygon", { class: "loss", points: [from, ...points, to].join(" ") }),
       svg("polyline", { class: "share-line", points: points.join(" ") }),
@@ -151,15 +155,23 @@ export class TrendChart {
   bars(most) {
     const width = Math.max(1, (MINUTE * (this.width - LEFT - RIGHT)) / (this.end - this.begin));
     const path = (key, sign) => this.points.filter((each) => each[key]).map((each) => {
-      const height = Math.max(1.5, (BAR * each[key]) / most);
+      const height = Math.max(1.5, BAR * level(each[key], most));
       return `M${(this.x(each.at) - width / 2).toFixed(1)} ${MIDDLE}v${(sign * height).toFixed(1)}`;
     }).join("");
-    const label = (y) => svg("text", { x: LEFT - 6, y, "text-anchor": "end" }, short.format(most));
     return [
+      ...ticksOf(most).flatMap((value) => [-1, 1].flatMap((sign) => this.tick(value, sign * BAR * level(value, most)))),
       svg("path", { class: "to-offline", d: path("to_offline", -1), "stroke-width": width }),
       svg("path", { class: "to-online", d: path("to_online", 1), "stroke-width": width }),
       svg("line", { class: "axis", x1: LEFT, x2: this.width - RIGHT, y1: MIDDLE, y2: MIDDLE }),
-      label(MIDDLE - BAR + 9), label(MIDDLE + BAR),
+    ];
+  }
+
+  /** A number of transitions at a distance from their middle line. */
+  tick(value, distance) {
+    const y = MIDDLE + distance;
+    return [
+      svg("line", { class: "grid", x1: LEFT, x2: this.width - RIGHT, y1: y, y2: y }),
+      svg("text", { x: LEFT - 6, y: y + 4, "text-anchor": "end" }, short.format(value)),
     ];
   }
 
@@ -172,8 +184,8 @@ export class TrendChart {
     const most = worst.to_offline
       ? ` Most went offline at ${minute(worst.at)}: ${count(worst.to_offline)} in a minute.`
       : " No client went offline.";
-    return `Share online since ${minute(this.points[0].at)}: lowest ${percent(low.share)} at` +
-      ` ${minute(low.at)}, ${percent(last.share)} at ${minute(last.at)}.${most}`;
+    return `Share offline since ${minute(this.points[0].at)}: highest ${percent(1 - low.share)} at` +
+      ` ${minute(low.at)}, ${percent(1 - last.share)} at ${minute(last.at)}.${most}`;
   }
 
   /** The time at a place in the window. */
@@ -202,6 +214,26 @@ export class TrendChart {
     const x = this.x(found.at).toFixed(1);
     return [svg("line", { class: "cursor", x1: x, x2: x, y1: TOP, y2: MIDDLE + BAR })];
   }
+}
+
+/** What each part shows, and in which direction: the middle line has an opposite on either side. */
+function captions() {
+  const caption = (kind, y, text) => svg("text", { class: `caption ${kind}`, x: LEFT, y }, text);
+  return [
+    caption("down", TOP - CAPTION, "↑ share offline"),
+    caption("down", MIDDLE - BAR - CAPTION, "↑ to offline, clients a minute (log scale)"),
+    caption("up", MIDDLE + BAR + CAPTION + 8, "↓ to online, clients a minute (log scale)"),
+  ];
+}
+
+/** The height of a number of transitions, from 0 to 1, if `most` has 1. */
+const level = (value, most) => Math.log1p(value) / Math.log1p(most);
+
+/** The numbers that the scale of transitions names: powers of ten, as many as there is room for. */
+function ticksOf(most) {
+  const highest = Math.floor(Math.log10(most) + 1e-9);
+  const middle = Math.floor(highest / 2);
+  return highest > 1 ? [10 ** highest, 10 ** middle] : [10 ** highest];
 }
 
 function titleOf(covered) {

@@ -51,6 +51,7 @@ export function showClient({ story, history }, overview) {
   const parts = [badge(story.state), " "];
   if (story.since !== null) parts.push("for ", age(story.since), " ");
   if (!story.verified) parts.push(unverified(), " ");
+  for (const each of story.troubles) parts.push(el("strong", { class: "trouble" }, each), " ");
   if (story.flapping_until) parts.push(tag("held as flapping"));
   fill($("badge"), ...parts);
   fill($("story"), visible(story.explanation));
@@ -88,7 +89,7 @@ function showFacts(story) {
     ["Version", story.version === null ? "" : code(`${story.version}`)],
     ["Session", story.session === null ? "" : code(story.session, Infinity)],
     ["By AWS's record", story.record_time === null ? "" : since(story.record_time)],
-    ["Deadline", story.deadline === null ? "" : deadline(story.deadline)],
+    ["Next change", story.deadline === null ? "" : deadline(story.deadline)],
     ["Awaited disconnects", story.awaited_disconnects ? `${story.awaited_disconnects}` : ""],
     ["Thing", story.thing === null ? "" : el("bdi", {}, ...breakable(visible(story.thing)))],
     ["Thing type", visible(story.thing_type)],
@@ -103,9 +104,10 @@ function showFacts(story) {
 }
 
 function deadline({ then, at, held }) {
-  if (held) return `${then}, but not before the backlog of events has been applied`;
-  if (at === null) return `${then} after the year 9999`;
-  return el("span", {}, `${then} at `, moment(at));
+  const what = then === "offline" ? "goes offline" : "is forgotten";
+  if (held) return `${what} once all messages that had waited have been applied`;
+  if (at === null) return `${what} after the year 9999`;
+  return el("span", {}, `${what} at `, moment(at));
 }
 
 function showTimeline({ entries, kept_per_client: kept }) {

@@ -4,13 +4,13 @@ import { Announcer } from "./announcer.js";
 import { ask, Refusal } from "./api.js";
 import { clientOf, showClient, showName } from "./client.js";
 import { ClientList, focusClient } from "./clients.js";
-import { showDaemon } from "./daemon.js";
+import { certificateWarning, showCertificates, showDaemon } from "./daemon.js";
 import { flappingOf, showFlapping } from "./flapping.js";
 import { Link, notice } from "./link.js";
 import { headline, Overview } from "./overview.js";
 import { isHidden, showPartitions } from "./partitions.js";
 import { RecentList, recentOf, showRecent } from "./recent.js";
-import { showState, stateWords } from "./state.js";
+import { oldSince, showState, stateWords } from "./state.js";
 import { Stream } from "./stream.js";
 import { $, sentence, setClock, updateAges } from "./text.js";
 import { viewOfUrl } from "./views.js";
@@ -111,15 +111,18 @@ class Page {
     if (summary) {
       setClock(summary.time);
       showPartitions(summary.partitions);
-      showDaemon(summary);
+      showDaemon(summary, overview);
     }
     const hides = summary !== undefined && isHidden(summary.partitions);
     $("state").hidden = !summary || !overview;
     $("overview").hidden = hides || !overview;
     if (summary && overview) {
       showState(overview, summary);
+      document.body.classList.toggle("old", oldSince(overview) !== null);
       this.announcer.daemon(stateWords(overview));
       this.overview.show(overview);
+      showCertificates(overview);
+      notice("certificate", certificateWarning(overview));
       if (name === "fleet") document.title = `${headline(overview)} · presenced`;
     }
     if (content.reason?.status === 404 && id !== undefined) showName(id);

@@ -1,15 +1,17 @@
-// The page of the daemon: what it receives, what AWS answered, and totals since the state file began.
+// The page of the daemon: what it receives, what AWS answered if it is asked, and totals since the state file began.
 
 import { reason } from "./reasons.js";
-import { doubtWords } from "./state.js";
-import { $, code, count, el, facts, fill, plural, sentence, since, visible } from "./text.js";
+import { doubtWords, problem } from "./state.js";
+import {
+  $, code, count, duration, el, facts, fill, moment, now, plural, sentence, since, tag, visible,
+} from "./text.js";
 
 /** Show the daemon by the summary, which every page requests. */
-export function showDaemon(summary) {
+export function showDaemon(summary, overview) {
   fill($("version"), summary.version);
-  fill($("readiness"), ...summary.readiness.replace(/^ready: /, "").split("\n").map((line) => el("li", {}, sentence(visible(line)))));
-  fill($("doubt"), doubtWords(summary) || "No client is in doubt: no gap in the events is open.");
-  fill($("aws"), ...(summary.aws === null ? [el("p", {}, "AWS is not asked. With ", code("reconcile.enabled"), " presenced compares its states with AWS's record.")] : ofAws(summary.aws)));
+  fill($("readiness"), ...summary.readiness.replace(/^ready: /, "").split("\n").map((line) => el("li", {}, visible(problem(line)))));
+  fill($("doubt"), doubtWords(summary, overview));
+  fill($("aws"), ...(summary.aws === null ? [el("p", {}, "Off. If the broker is AWS IoT Core, ", code("reconcile.enabled"), " lets presenced compare its states with AWS's record.")] : ofAws(summary.aws)));
   const { transitions } = summary;
   fill($("totals"), ...facts([
     ["Registry", registry(summary)],
@@ -19,6 +21,30 @@ export function showDaemon(summary) {
     ["Disconnects", disconnects(summary.disconnects)],
   ]));
 }
+
+const CERTIFICATES = {
+  __proto__: null,
+  client: "Client certificate",
+  ca: "CA certificate",
+  kafka_client: "Client certificate for Kafka",
+  kafka_ca: "CA certificate for Kafka",
+};
+
+/** Show until when the certificates of the daemon are valid, if it uses any. */
+export function showCertificates({ daemon: { certificates } }) {
+  $("certificates").hidden = $("certificates-title").hidden = certificates === null;
+  fill($("certificates"), ...facts((certificates ?? []).map(({ name, expires_at: end }) => [CERTIFICATES[name], validity(end)])));
+}
+
+function validity(end) {
+  const left = Date.parse(end) - now();
+  const words = left > 0 ? `${duration(left)} left` : "expired";
+  return el("span", {}, moment(end), " ", left > 0 ? el("span", { class: "quiet" }, words) : tag(words));
+}
+
+/** What is wrong with the certificates of the daemon, in one text. */
+export const certificateWarning = ({ daemon: { certificates } }) =>
+  (certificates ?? []).filter(({ warning }) => warning).map(({ warning }) => sentence(warning)).join(" ");
 
 /** What requests to AWS did. */
 function ofAws({ problems, last_snapshot: last, adopted, corrections, offlines_prevented: prevented, failed_requests: failed }) {

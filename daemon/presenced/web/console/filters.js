@@ -16,6 +16,9 @@ const isAny = (key, value) => value === ANY && CHOICES.includes(key);
 export const isFiltered = (query) =>
   FILTERS.some((key) => query.has(key) && !isAny(key, query.get(key)));
 
+/** Whether a query selects clients without a type, or without a group: the field is empty then, too. */
+const isNone = (key, query) => key.startsWith("thing_") && query.get(key) === "";
+
 /**
  * The query with the state and order that are meant if it names none: what went offline last, while
  * any client is `offline`. A search for an ID is in all states.
@@ -70,7 +73,7 @@ export class FilterForm {
   read() {
     const query = new URLSearchParams();
     for (const key of ["prefix", "thing"]) if (this.query.has(key)) query.set(key, this.query.get(key));
-    for (const key of TEXTS) if ($(key).value) query.set(key, $(key).value);
+    for (const key of TEXTS) if ($(key).value || isNone(key, this.query)) query.set(key, $(key).value);
     for (const key of ["reason", "offline_for"]) if ($(key).value !== ANY) query.set(key, $(key).value);
     if ($("in_doubt").checked) query.set("in_doubt", "true");
     const isChosen = this.query.has("state") || stateField().value !== this.shown.get("state");
@@ -84,6 +87,7 @@ export class FilterForm {
     this.query = query;
     this.shown = whole;
     if (this.timer === null) for (const key of TEXTS) set($(key), query.get(key) ?? "");
+    for (const key of TEXTS) $(key).placeholder = isNone(key, query) ? "none" : "";
     for (const key of ["reason", "offline_for"]) choose($(key), query.get(key) ?? ANY);
     choose(stateField(), whole.get("state"));
     choose($("sort"), whole.get("sort"));

@@ -2,8 +2,9 @@
 
 import { TrendChart } from "./chart.js";
 import { inWords, reason } from "./reasons.js";
+import { oldSince } from "./state.js";
 import {
-  $, badge, breakable, count, el, fill, now, percent, prose, visible,
+  $, address, age, badge, breakable, count, el, fill, moment, now, percent, prose, visible,
 } from "./text.js";
 
 const STATES = ["online", "pending", "offline", "unknown"];
@@ -15,18 +16,31 @@ export class Overview {
     this.chart = new TrendChart();
   }
 
-  show({ fleet, offline }) {
+  show(overview) {
+    const { fleet, offline, devices } = overview;
+    const since = oldSince(overview);
     $("hero").hidden = fleet.share_online === null;
     showNumbers(fleet);
-    this.chart.show(fleet.trend, fleet.clients, now());
+    showAge(since);
+    this.chart.show(fleet.trend, since === null ? fleet.clients : null, now());
     showStandout(offline, fleet.clients);
+    showDevices(devices);
     showBreakdown(offline, fleet.clients.offline);
   }
 }
 
 /** The title of the page: the number to know is in it. */
-export const headline = ({ fleet }) =>
-  fleet.share_online === null ? "Fleet" : `${percent(fleet.share_online)} online`;
+export const headline = (overview) => {
+  const share = overview.fleet.share_online;
+  if (oldSince(overview) !== null) return "Not receiving events";
+  return share === null ? "Fleet" : `${percent(share)} online`;
+};
+
+/** Say since when the numbers are old; null if they are those of now. */
+function showAge(since) {
+  $("share-old").hidden = since === null;
+  fill($("share-old"), ...(since === null ? [] : ["As of ", moment(since), ": no events for ", age(since), "."]));
+}
 
 function showNumbers({ clients, share_online: share, hour_ago: hour, day_ago: day }) {
   fill($("share-now"), ...(share === null ? [] : [el("b", {}, percent(share)), " online"]));
@@ -62,10 +76,17 @@ function showStandout({ standout }, clients) {
   }
 }
 
+/** Single devices: each leads to its page, or to the list if it has none. */
+function showDevices(devices) {
+  $("devices").hidden = !devices.length;
+  fill($("devices"), ...devices.map(({ client_id: id, state, text }) =>
+    el("li", {}, el("a", { href: state === null ? "#/flapping" : address(id) }, ...prose(text)))));
+}
+
 const none = ({ online, pending, unknown }) =>
   online + pending
     ? "No client is offline."
-    : `No client has been seen yet${unknown ? `, of ${count(unknown)} that AWS or the registry names` : ""}. A client is` +
+    : `No client has been seen yet${unknown ? `, of ${count(unknown)} whose things are known` : ""}. A client is` +
       " seen when it connects or disconnects. If devices do, the line above says whether presenced receives their events.";
 
 /** The URL of the offline clients of a reason, type or group. */
@@ -91,9 +112,15 @@ function showBreakdown({ by_reason: reasons, by_thing_type: types, by_thing_grou
     return el("section", {},
       el("h2", {}, title),
       el("ul", { class: "bars" }, ...bars),
-      more > 0 ? el("p", { class: "quiet" }, `${count(more)} more.`) : "");
+      more > 0 ? rest(kind, more, rows.slice(BARS).map((row) => bar(kind, row, words, false))) : "");
   }));
 }
+
+/** The other bars, which are shown when they are opened. */
+const rest = (kind, more, bars) =>
+  el("details", { "data-key": kind },
+    el("summary", { class: "quiet", "data-key": kind }, `${count(more)} more`),
+    el("ul", { class: "bars" }, ...bars));
 
 const named = (name) => [el("bdi", {}, ...breakable(visible(name, 80) || "none"))];
 

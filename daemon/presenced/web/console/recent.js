@@ -9,7 +9,7 @@ import {
 
 const MAX_LIVE = 100, MAX_MASS = 4;
 const MASS_FOR = 6 * 3600 * 1000; // milliseconds
-const LATE = 60000; // in milliseconds; beyond this delay the entry also says when the new state began
+const LATE = 60000; // in milliseconds; beyond this delay the entry also says when it was known
 
 const request = (parameters) => ask(`recent?${new URLSearchParams(parameters)}`);
 
@@ -19,9 +19,12 @@ export const recentOf = (limit, before = null) =>
 
 const keyOf = ({ state, first }) => `${state} ${first}`;
 const endOf = (entry) => Date.parse(entry.kind === "mass" ? entry.last : entry.confirmed_at);
+/** The time that an entry shows: when its state began, as in the list of clients. */
+const beganAt = (entry) => Date.parse(entry.kind === "mass" ? entry.first : entry.since);
+const newestFirst = (a, b) => beganAt(b) - beganAt(a);
 
 /**
- * The mass events of the last hours, then the latest transitions.
+ * The mass events of the last hours and the latest transitions, in the order in which they began.
  *
  * Transitions of the stream are shown until the daemon's list has them. Nothing changes while the
  * list is paused.
@@ -58,13 +61,11 @@ export class RecentList {
     ]);
   }
 
-  /** The lists of the daemon, which have all until their latest entry. */
+  /** The lists of the daemon, which have all until their latest entry, and all until it told the time. */
   show([{ entries: mass }, { entries: transitions }]) {
-    this.mass = mass
-      .filter((each) => now() - endOf(each) < MASS_FOR)
-      .sort((a, b) => Date.parse(b.first) - Date.parse(a.first));
+    this.mass = mass.filter((each) => now() - endOf(each) < MASS_FOR);
     this.entries = transitions;
-    const latest = [...mass, ...transitions].reduce((time, each) => Math.max(time, endOf(each)), 0);
+    const latest = [...mass, ...transitions].reduce((time, each) => Math.max(time, endOf(each)), now());
     this.live = this.live.filter((each) => endOf(each) > latest);
     this.draw();
   }
@@ -72,7 +73,7 @@ export class RecentList {
   /** Show what is there. */
   draw() {
     if (this.paused || this.entries === null) return;
-    const shown = [...this.mass, ...[...this.live, ...this.entries].slice(0, this.limit)];
+    const shown = [...this.mass, ...[...this.live, ...this.entries].slice(0, this.limit)].sort(newestFirst);
     fill(this.at, ...shown.map(item));
     $("recent-note").hidden = shown.length > 0;
   }
@@ -89,7 +90,7 @@ export class RecentList {
 
 /** Show a page of entries on the page of its own. */
 export function showRecent({ entries, next_before: next }, before) {
-  fill($("all-recent"), ...entries.map(item));
+  fill($("all-recent"), ...entries.toSorted(newestFirst).map(item));
   $("all-recent-note").hidden = entries.length > 0;
   $("latest").hidden = before === null;
   $("earlier").hidden = next === null;
@@ -99,10 +100,10 @@ export function showRecent({ entries, next_before: next }, before) {
 const item = (entry) => (entry.kind === "mass" ? massEvent(entry) : transition(entry));
 
 function transition({ client_id: id, state, since: began, confirmed_at: confirmed, reason: why }) {
-  const parts = [moment(confirmed), badge(state), link(id)];
+  const parts = [moment(began), badge(state), link(id)];
   const details = [];
   if (state === "offline" && why) details.push(reason(why));
-  if (Date.parse(confirmed) - Date.parse(began) >= LATE) details.push(el("span", { class: "quiet" }, "since ", moment(began)));
+  if (Date.parse(confirmed) - Date.parse(began) >= LATE) details.push(el("span", { class: "quiet" }, "known at ", moment(confirmed)));
   return el("li", {}, ...parts, details.length ? el("div", { class: "details" }, ...details) : "");
 }
 

@@ -15,9 +15,12 @@ const MARKS = { well: "online", unsure: "pending", down: "offline" };
 /** The state of the daemon in words. */
 export const stateWords = ({ daemon }) => WORDS[daemon.state];
 
+/** Since when what is shown is old, because no events are received; null if it is not. */
+export const oldSince = ({ daemon: { state, since } }) => (state === "not_receiving" ? since : null);
+
 /** Show the state of the daemon, what is wrong with it, and which clients are in doubt. */
 export function showState({ daemon }, summary) {
-  const lines = problemsOf(daemon.state, summary);
+  const lines = problemsOf(daemon, summary);
   const level = daemon.state === "receiving" && lines.length ? "unsure" : LEVELS[daemon.state];
   const parts = [mark(MARKS[level]), " ", el("b", {}, WORDS[daemon.state]), sinceWhen(daemon.since), "."];
   $("state").dataset.level = level;
@@ -28,17 +31,17 @@ export function showState({ daemon }, summary) {
 const sinceWhen = (since) =>
   since === null ? "" : el("span", {}, " since ", moment(since), el("span", { class: "quiet" }, " (", age(since), ")"));
 
-function problemsOf(state, { readiness }) {
+function problemsOf({ state, since }, { readiness }) {
   const lines = readiness.split("\n");
   if (state === "receiving") return lines.slice(1).map(problem);
   const meaning = state === "catching_up"
     ? "Until then no client goes offline."
-    : "The fleet is shown as it was before.";
+    : `The fleet is shown as of ${since === null ? "then" : dated(since)}.`;
   return [...lines.map(problem), meaning];
 }
 
 /** A line of the readiness as a sentence; one that begins with a client ID is of a connection. */
-const problem = (line) => sentence(line.replace(/^[^\s:]+: /, "Connection $&"));
+export const problem = (line) => sentence(line.replace(/^[^\s:]+: /, "MQTT connection $&"));
 
 function quietParts(summary) {
   const parts = [];
@@ -63,11 +66,16 @@ function doubtOf({ in_doubt: { clients }, aws }) {
   return Object.values(clients).reduce((sum, number) => sum + number, 0);
 }
 
-/** How many clients are in doubt by state, since when, and what ends that; empty if none is. */
-export function doubtWords(summary) {
+/**
+ * How many clients are in doubt by state, since when, and what ends that.
+ *
+ * If none is, whether that means anything: without events, or before those that wait are applied, no
+ * state is known to be that of now.
+ */
+export function doubtWords(summary, overview) {
   const { in_doubt: { clients, since }, aws } = summary;
   const total = Object.values(clients).reduce((sum, number) => sum + number, 0);
-  if (!total) return "";
+  if (!total) return noDoubt(summary, overview?.daemon.since ?? null);
   const byState = Object.entries(clients).filter(([, number]) => number).map(([state, number]) => `${count(number)} ${state}`).join(", ");
   if (aws === null) {
     const gap = since === null ? "" : ` since the gap at ${dated(since)}, in which events may have been lost`;
@@ -76,6 +84,14 @@ export function doubtWords(summary) {
   const gap = since === null ? "" : `events may have been lost in the gap at ${dated(since)}, or `;
   const end = `The next snapshot of AWS's record verifies them${lastOf(aws.last_snapshot)}.`;
   return `The state of ${plural(total, "client")} (${byState}) is in doubt: ${gap}AWS has not confirmed it yet. ${end}`;
+}
+
+function noDoubt({ ready, readiness }, since) {
+  if (ready) return "No client is in doubt: no gap in the events is open.";
+  if (readiness.startsWith("catching up")) return "States may be old until all messages that had waited have been applied.";
+  const when = since === null ? "" : ` since ${dated(since)}`;
+  return `No event has been received${when}: any client may have changed. If the broker does not keep` +
+    " what happens meanwhile, all clients are in doubt once it is back.";
 }
 
 const lastOf = (snapshot) =>
