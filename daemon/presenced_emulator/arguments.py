@@ -85,8 +85,8 @@ def add_simulate(commands: Any) -> None:
     text = "how long a storm keeps devices offline (default 30s)"
     option("--outage", "TIME", text, duration, 30.0)
     text = (
-        "what happens at half of the duration, and lasts: a hall loses its connections, two devices"
-        " use one client ID, or a device is refused; may be repeated"
+        "an incident that begins halfway through and lasts until the end: a hall loses its"
+        " connections, two devices use one client ID, or a device is refused; may be repeated"
     )
     names = [str(incident) for incident in Incident]
     parser.add_argument("--incident", action="append", choices=names, default=[], help=text)

@@ -43,7 +43,7 @@ class Ending(Enum):
 
 
 class Incident(StrEnum):
-    """What happens to some devices at half of the duration, and lasts until its end."""
+    """An incident that begins at half of the duration and lasts until its end."""
 
     DARK_HALL = "dark-hall"
     """The devices of a hall lose their connections within 20 s."""

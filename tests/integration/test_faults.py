@@ -1,5 +1,8 @@
 """The log and `/-/ready` distinguish what is wrong with a connection."""
 
+import json
+import re
+import time
 from typing import Any
 
 import pytest
@@ -47,6 +50,27 @@ def test_certificates(
         lambda: any(line.get("reason") == reason and told in str(line) for line in daemon.log),
         what=f"{told} in the log",
     )
+
+
+def test_a_clock_that_is_behind_is_named(broker_of: Any, daemon_of: Any) -> None:
+    """By such a clock disconnects are stale, and clients stay online that are offline."""
+    broker: Mosquitto = broker_of()
+    daemon: Daemon = daemon_of(broker=broker)
+    daemon.wait_until_ready()
+    assert daemon.get("/-/ready")[1].count("\n") == 1
+    event = {
+        "clientId": "device-0",
+        "eventType": "connected",
+        "timestamp": round((time.time() + 7200) * 1000),
+        "sessionIdentifier": "s",
+        "versionNumber": 0,
+    }
+    broker.publish([("$aws/events/presence/connected/device-0", json.dumps(event).encode())])
+    wait_for(lambda: daemon.value("iot_events_dated_ahead_total") == 1)
+    status, text = daemon.get("/-/ready")
+    assert status == 200
+    assert re.search(r"dated (2h|1h59m\S*) ahead of the clock of this machine", text)
+    assert "timedatectl" in text
 
 
 def test_the_endpoint_may_have_capitals_and_a_dot_at_its_end(

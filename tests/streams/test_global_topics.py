@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, Producer, TopicPartition
@@ -19,6 +18,7 @@ from kafka_server import Kafka
 from presenced_emulator.events import EventMessage
 from presenced_emulator.registry import Registry
 from waiting import wait_for
+from worker_group import WorkerGroup
 
 PARTITIONS, THINGS = 6, 40
 HALLS = {"hall-1": "north", "hall-2": "north", "hall-3": "south"}
@@ -26,45 +26,24 @@ OF_THINGS = ("thing", "thingTypeAssociation", "thingGroupMembership")
 """The events that an IoT rule keys by the name of the thing; all others are global."""
 
 
-class Plant:
+class Plant(WorkerGroup):
     """A registry whose events are published as IoT rules do it, and the workers that follow it."""
 
     def __init__(self, kafka: Kafka, directory: Path) -> None:
+        super().__init__(kafka, directory, PARTITIONS)
         self.registry = Registry(Random(15))
         self.online: set[str] = set()
         self.jobs = 0
-        self.workers: list[Worker] = []
-        self._kafka = kafka
-        self._directory = directory
-        name = f"plant-{uuid4().hex[:8]}"
-        self.topics = {
-            "topic": name,
-            "state_topic": f"{name}-state",
-            "global_topic": f"{name}-global",
-            "global_state_topic": f"{name}-global-state",
-        }
         self._producer = Producer(
             {"bootstrap.servers": kafka.bootstrap, "partitioner": "murmur2_random", "linger.ms": 0}
         )
-
-    def add_worker(self) -> Worker:
-        """Start one more worker, which creates the topics if it is the first."""
-        number = len(self.workers)
-        worker = Worker(self._directory / f"worker-{number}", self._kafka)
-        worker.settings["kafka"] |= self.topics | {"group": self.topics["topic"]}
-        worker.write()
-        if not number:
-            worker.create_topics(PARTITIONS)
-        self.workers.append(worker)
-        worker.start()
-        return worker
 
     def publish(self, messages: Iterable[EventMessage]) -> None:
         for message in messages:
             family = message.topic.split("/")[2]
             of_thing = family in OF_THINGS
             self._produce(
-                self.topics["topic" if of_thing else "global_topic"],
+                self.section["topic" if of_thing else "global_topic"],
                 message.fields | {"topic": message.topic},
                 next(iter(message.things)) if of_thing else None,
             )
@@ -80,7 +59,7 @@ class Plant:
             "timestamp": round(time.time() * 1000),
             "topic": f"$aws/events/presence/connected/{name}",
         }
-        self._produce(self.topics["topic"], event, name)
+        self._produce(self.section["topic"], event, name)
 
     def run_job(self) -> None:
         """Cancel a job."""
@@ -95,7 +74,7 @@ class Plant:
             "status": "CANCELED",
             "topic": f"$aws/events/job/{name}/canceled",
         }
-        self._produce(self.topics["global_topic"], event, None)
+        self._produce(self.section["global_topic"], event, None)
         assert self._producer.flush(30) == 0
 
     def _produce(self, topic: str, event: dict[str, object], key: str | None) -> None:
@@ -188,8 +167,7 @@ class Plant:
 def plant(kafka: Kafka, tmp_path: Path) -> Iterator[Plant]:
     made = Plant(kafka, tmp_path)
     yield made
-    for worker in made.workers:
-        worker.stop()
+    made.stop()
 
 
 def found(plant: Plant) -> None:
@@ -215,8 +193,8 @@ def found(plant: Plant) -> None:
 
 
 def test_groups_are_right_in_every_partition_whoever_owns_the_first(plant: Plant) -> None:
-    plant.add_worker()
-    plant.add_worker()
+    plant.start()
+    plant.start()
     found(plant)
     plant.wait_until_true()
 
@@ -234,7 +212,7 @@ def test_groups_are_right_in_every_partition_whoever_owns_the_first(plant: Plant
     plant.run_job()
     plant.wait_until_true()
 
-    plant.add_worker().wait_until_ready()
+    plant.start().wait_until_ready()
     killed.start()
     killed.wait_until_ready()
     plant.wait_until_true()
@@ -245,7 +223,7 @@ def test_groups_are_right_in_every_partition_whoever_owns_the_first(plant: Plant
 
 
 def test_the_whole_group_restarts_without_applying_anything_twice(plant: Plant) -> None:
-    plant.add_worker()
+    plant.start()
     found(plant)
     plant.wait_until_true()
     (worker,) = plant.workers
@@ -258,7 +236,7 @@ def test_the_whole_group_restarts_without_applying_anything_twice(plant: Plant) 
 
 
 def test_events_that_the_global_topic_no_longer_has_are_a_gap(kafka: Kafka, plant: Plant) -> None:
-    plant.add_worker()
+    plant.start()
     found(plant)
     plant.wait_until_true()
     (worker,) = plant.workers
@@ -266,7 +244,7 @@ def test_events_that_the_global_topic_no_longer_has_are_a_gap(kafka: Kafka, plan
     worker.wait(20)
     lost = plant.jobs
     plant.run_job()
-    place = TopicPartition(plant.topics["global_topic"], 0, OFFSET_END)
+    place = TopicPartition(plant.section["global_topic"], 0, OFFSET_END)
     kafka.admin.delete_records([place])[place].result(30)
     worker.start()
     worker.wait_until_ready()
@@ -278,19 +256,20 @@ def test_events_that_the_global_topic_no_longer_has_are_a_gap(kafka: Kafka, plan
 
 
 def test_a_transaction_that_never_ends_holds_no_events_back(kafka: Kafka, plant: Plant) -> None:
-    worker = plant.add_worker()
+    worker = plant.start()
     found(plant)
     plant.wait_until_true()
     worker.signal(signal.SIGTERM)
     worker.wait(20)
-    group, server = plant.topics["topic"], {"bootstrap.servers": kafka.bootstrap}
+    group, server = plant.section["group"], {"bootstrap.servers": kafka.bootstrap}
     hanging = Producer(
         server | {"transactional.id": f"{group}-x", "transaction.timeout.ms": 300000}
     )
     hanging.init_transactions(30)
     hanging.begin_transaction()
-    positions = [TopicPartition(group, number, 0) for number in range(PARTITIONS)]
-    positions.append(TopicPartition(plant.topics["global_topic"], 0, 0))
+    topic = plant.section["topic"]
+    positions = [TopicPartition(topic, number, 0) for number in range(PARTITIONS)]
+    positions.append(TopicPartition(plant.section["global_topic"], 0, 0))
     tool = Consumer(server | {"group.id": group})
     hanging.send_offsets_to_transaction(positions, tool.consumer_group_metadata(), 30)
     try:
@@ -308,7 +287,7 @@ def test_groups_arrive_after_the_broker_has_crashed(kafka_of: Any, tmp_path: Pat
     kafka = kafka_of()
     plant = Plant(kafka, tmp_path)
     try:
-        plant.add_worker()
+        plant.start()
         found(plant)
         plant.wait_until_true()
         kafka.kill()
@@ -320,42 +299,73 @@ def test_groups_arrive_after_the_broker_has_crashed(kafka_of: Any, tmp_path: Pat
         plant.run_job()
         plant.wait_until_true()
     finally:
-        for worker in plant.workers:
-            worker.stop()
+        plant.stop()
+
+
+def create_anew(kafka: Kafka, topic: str) -> None:
+    kafka.delete_topic(topic)
+    kafka.create_topic(topic, cleanup_policy="compact")
+
+
+def keys(kafka: Kafka, topic: str) -> set[bytes | None]:
+    try:
+        return {key for key, value in kafka.records(topic) if value is not None}
+    except KafkaException:
+        return set()  # the broker does not know a new topic at once
 
 
 def test_a_global_state_topic_that_is_created_anew_gets_all_types_and_groups(
     kafka: Kafka, plant: Plant
 ) -> None:
-    first = plant.add_worker()
+    first = plant.start()
     found(plant)
     plant.wait_until_true()
-    topic = plant.topics["global_state_topic"]
-    before = {key for key, value in kafka.records(topic) if value is not None}
-    kafka.delete_topic(topic)
-    kafka.create_topic(topic, cleanup_policy="compact")
-
-    def is_written() -> bool:
-        try:
-            return before <= {key for key, _ in kafka.records(topic)}
-        except KafkaException:
-            return False  # the broker does not know the new topic at once
-
-    wait_for(is_written, 30, "all written again")
+    topic = plant.section["global_state_topic"]
+    before = keys(kafka, topic)
+    create_anew(kafka, topic)
+    wait_for(lambda: before <= keys(kafka, topic), 30, "all written again")
     first.signal(signal.SIGKILL)
     first.wait(10)
-    plant.add_worker()
+    plant.start()
     plant.wait_until_true()
+
+
+def test_every_worker_reads_a_global_state_topic_that_is_created_anew(
+    kafka_of: Any, tmp_path: Path
+) -> None:
+    kafka = kafka_of()
+    plant = Plant(kafka, tmp_path)
+    try:
+        workers = [plant.start(), plant.start()]
+        found(plant)
+        plant.wait_until_true()
+        owner = plant.owner_of_the_first()
+        (other,) = (worker for worker in workers if worker is not owner)
+        # While it hangs, the broker ends its connection, and the new topic gets more records than
+        # it had read of the former one.
+        other.pause()
+        kafka.kill()
+        kafka.start()
+        create_anew(kafka, topic := plant.section["global_state_topic"])
+        registry, now = plant.registry, time.time()
+        for number in range(100):
+            name = f"row-{number}"
+            plant.publish(registry.create_group(name, now, parent="south", attributes={}))
+        wait_for(lambda: len(keys(kafka, topic)) > 100, 60, "all groups written")
+        other.resume()
+        plant.wait_until_true()
+    finally:
+        plant.stop()
 
 
 @pytest.mark.parametrize("events", [1, 30])
 def test_a_global_topic_that_is_created_anew_is_read_from_its_first_event(
     kafka: Kafka, plant: Plant, events: int
 ) -> None:
-    worker = plant.add_worker()
+    worker = plant.start()
     found(plant)
     plant.wait_until_true()
-    topic = plant.topics["global_topic"]
+    topic = plant.section["global_topic"]
     # While it hangs, the new topic may get more events than the worker had read of the former one.
     worker.pause()
     kafka.delete_topic(topic)
@@ -370,9 +380,9 @@ def test_a_global_topic_that_is_created_anew_is_read_from_its_first_event(
 
 
 def test_a_global_topic_that_cannot_be_read_is_told(kafka: Kafka, plant: Plant) -> None:
-    worker = plant.add_worker()
+    worker = plant.start()
     worker.wait_until_ready()
-    topic = plant.topics["global_state_topic"]
+    topic = plant.section["global_state_topic"]
     kafka.admin.delete_topics([topic])[topic].result(30)
     wait_for(lambda: "global topics: " in worker.get("/-/ready")[1], 60, "the problem")
     kafka.create_topic(topic, cleanup_policy="compact")

@@ -9,40 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 
-from kafka_config import settings_of
-from kafka_fleet import Publisher, View, Worker
+from kafka_fleet import View, Worker
 from kafka_server import Kafka
 from waiting import repeated, wait_for
+from worker_group import WorkerGroup
 
 PARTITIONS = 12
 EVERY_PARTITION = set(range(PARTITIONS))
 CLIENTS = [f"device-{number}" for number in range(240)]
 
 
-class Group:
-    """Workers on topics of their own, and the publisher of the events."""
-
-    def __init__(self, kafka: Kafka, directory: Path) -> None:
-        self._kafka = kafka
-        self._directory = directory
-        self._section = settings_of(kafka)
-        self.workers: list[Worker] = []
-        self.publisher = Publisher(kafka, self._section["topic"])
-
-    def start(self) -> Worker:
-        """Start one more worker."""
-        worker = Worker(
-            self._directory / f"worker-{len(self.workers)}",
-            self._kafka,
-            kafka=dict(self._section),
-            presence={"offline_delay": "0s"},
-        )
-        if not self.workers:
-            worker.create_topics(PARTITIONS)
-        self.workers.append(worker)
-        worker.start()
-        return worker
+class Group(WorkerGroup):
+    """A group of workers that share all clients."""
 
     def settled(self, *workers: Worker) -> Callable[[], bool]:
         """Whether these workers, each with its share, show every client once."""
@@ -60,10 +40,9 @@ class Group:
 
 @pytest.fixture
 def group(kafka: Kafka, tmp_path: Path) -> Iterator[Group]:
-    made = Group(kafka, tmp_path)
+    made = Group(kafka, tmp_path, PARTITIONS, presence={"offline_delay": "0s"})
     yield made
-    for worker in made.workers:
-        worker.stop()
+    made.stop()
 
 
 @contextlib.contextmanager
@@ -126,6 +105,31 @@ def test_a_worker_that_wakes_shows_nothing_of_partitions_that_moved(group: Group
     status, text = sleeper.get(f"/api/v1/clients/{elsewhere}")
     assert status == 404
     assert "the events of this client are in partition" in json.loads(text)["detail"]
+
+
+def test_a_transaction_that_stays_open_holds_no_other_partition_back(group: Group) -> None:
+    worker = group.prepare()
+    name, server = group.section["group"], {"bootstrap.servers": group.kafka.bootstrap}
+    hanging = Producer(server | {"transactional.id": f"{name}-x", "transaction.timeout.ms": 300000})
+    hanging.init_transactions(30)
+    hanging.begin_transaction()
+    tool = Consumer(server | {"group.id": name})
+    # The first and the last, so that others are restored after one of them.
+    held = {0, PARTITIONS - 1}
+    positions = [TopicPartition(group.section["topic"], number, 0) for number in held]
+    hanging.send_offsets_to_transaction(positions, tool.consumer_group_metadata(), 30)
+    try:
+        worker.start()
+        others = EVERY_PARTITION - held
+        wait_for(lambda: (worker.view() or View()).owned == EVERY_PARTITION, 30, "all assigned")
+        wait_for(lambda: (worker.view() or View()).partitions == others, 60, "all others shown")
+        status, problems = worker.get("/-/ready")
+        assert status == 503
+        assert "2 partitions are being restored: 0, 11" in problems
+    finally:
+        hanging.abort_transaction(30)
+        tool.close()
+    worker.wait_until_ready()
 
 
 class Scrapes:

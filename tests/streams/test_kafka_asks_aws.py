@@ -14,54 +14,32 @@ from confluent_kafka import OFFSET_END, Producer, TopicPartition
 
 from emulator_aws import Fleet as Account
 from emulator_aws import in_thread
-from kafka_config import settings_of
-from kafka_fleet import Publisher, View, Worker
+from kafka_fleet import View, Worker
 from kafka_server import Kafka
 from presenced.sources.kafka.partitioner import partition_of
 from presenced_emulator.aws.server import AwsServer
 from presenced_emulator.certificates import issue
 from waiting import wait_for
+from worker_group import WorkerGroup
 
 PARTITIONS = 6
 HEADERS = {"presenced": b"1"}
 
 
-class Group:
-    """Workers that ask an emulated account, on topics of their own."""
+class Group(WorkerGroup):
+    """Workers that ask an emulated account."""
 
     def __init__(self, kafka: Kafka, directory: Path, server: AwsServer, account: Account) -> None:
-        self.kafka = kafka
+        super().__init__(
+            kafka,
+            directory,
+            PARTITIONS,
+            presence={"offline_delay": "1s", "timestamp_accuracy": "1s"},
+            aws={"region": "eu-west-1", "iot_url": server.http_url, "data_url": server.http_url},
+            reconcile={"enabled": True},
+        )
         self.server = server
         self.account = account
-        self.section = settings_of(kafka)
-        self.publisher = Publisher(kafka, self.section["topic"])
-        self.workers: list[Worker] = []
-        self._directory = directory
-
-    def start(self, **reconcile: Any) -> Worker:
-        """Start one more worker."""
-        worker = self.prepare(**reconcile)
-        worker.start()
-        return worker
-
-    def prepare(self, **reconcile: Any) -> Worker:
-        """Configure one more worker; the first one creates the topics."""
-        worker = Worker(
-            self._directory / f"worker-{len(self.workers)}",
-            self.kafka,
-            kafka=dict(self.section),
-            presence={"offline_delay": "1s", "timestamp_accuracy": "1s"},
-            aws={
-                "region": "eu-west-1",
-                "iot_url": self.server.http_url,
-                "data_url": self.server.http_url,
-            },
-            reconcile={"enabled": True, **reconcile},
-        )
-        if not self.workers:
-            worker.create_topics(PARTITIONS)
-        self.workers.append(worker)
-        return worker
 
     @property
     def running(self) -> list[Worker]:
@@ -156,8 +134,7 @@ def group(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         try:
             yield made
         finally:
-            for worker in made.workers:
-                worker.stop()
+            made.stop()
 
 
 def partition_of_name(name: str) -> int:
@@ -222,8 +199,8 @@ def test_a_cold_start_of_two_workers_learns_the_fleet_by_one_snapshot(group: Gro
 
 def test_the_next_owner_completes_a_snapshot_that_was_cut_off(group: Group) -> None:
     expected = pumps(group.account, 450)
-    group.start(searches_per_second=1)
-    group.start(searches_per_second=1)
+    group.start(reconcile={"enabled": True, "searches_per_second": 1})
+    group.start(reconcile={"enabled": True, "searches_per_second": 1})
     wait_for(lambda: group.searches() >= 2, 60, "the first pages")
     wait_for(lambda: any(0 in (w.view() or View()).partitions for w in group.running), 60, "taken")
     taker = group.owner_of(0)

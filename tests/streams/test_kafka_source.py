@@ -17,6 +17,7 @@ from certificates import Certificates
 from kafka_config import TOPICS, by_password, settings_of
 from kafka_fleet import Publisher
 from kafka_server import Kafka
+from librdkafka import clients, nothing_collected
 from partition_fleets import CLOCKS, Fleets, kafka_settings
 from presenced.aws.client import RequestCounts
 from presenced.aws.snapshot import SnapshotTargetError
@@ -260,7 +261,7 @@ def test_changed_files_are_used_only_if_the_brokers_accept_them(
     async def main() -> None:
         async with site.source() as (source, _):
             await ready(source)
-            worker = source.worker
+            worker, before = source.worker, clients()
             password.write_text("not-the-password")
             assert await source.renew() == 0
             assert source.worker is worker
@@ -268,14 +269,17 @@ def test_changed_files_are_used_only_if_the_brokers_accept_them(
             (warning,) = source.warnings
             assert "changed files are not used" in warning
             assert "does not accept the password" in warning
+            await until(lambda: clients() == before, what="the trial leaves no client")
             password.write_text("alice-secret")
             assert await source.renew() == 0
             assert source.warnings == []
             authority.write_bytes(certificates.ca.read_bytes() + b"\n")
             assert await source.renew() == 1
             await ready(source)
+            await until(lambda: clients() == before, what="the former worker leaves no client")
 
-    asyncio.run(main())
+    with nothing_collected():
+        asyncio.run(main())
 
 
 class Listener:

@@ -45,13 +45,15 @@ class EventCounts:
         self.certificates_registered = 0
         self.topic_disagreements = 0
         self.dated_ahead = 0
+        self.last_ahead: tuple[float, float] | None = None
+        """When the last event that was dated ahead came (monotonic), and by how many seconds."""
         self.faults = 0
         self.connect_failures: Counter[str] = Counter()
         self.delays = {family: Distribution(_DELAY_BUCKETS) for family in EVENT_TYPES}
         self._repeats: OrderedDict[int, None] = OrderedDict()
         self._log = ThrottledLogger(get_logger("presenced.pipeline"))
 
-    def is_dated_ahead(self, event: Event, delay: float, accuracy: float) -> bool:
+    def is_dated_ahead(self, event: Event, message: Message, delay: float, accuracy: float) -> bool:
         """Return whether an event time lies too far ahead to be right; it counts as just now then.
 
         Otherwise no true event would be accepted until that time has come. `delay` is in seconds,
@@ -60,6 +62,7 @@ class EventCounts:
         if -delay * 1000 <= accuracy:
             return False
         self.dated_ahead += 1
+        self.last_ahead = (message.moment, -delay)
         self._log.warning(
             "event time is ahead of the clock of this machine; the received time counts. If this "
             "happens with most events, correct the clock",

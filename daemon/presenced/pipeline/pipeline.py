@@ -242,7 +242,7 @@ class Pipeline:
             counts.note_disagreement(event, message)
         if not event.untimed:
             delay = received - event.timestamp / 1000
-            if delay < 0 and counts.is_dated_ahead(event, delay, self._accuracy):
+            if delay < 0 and counts.is_dated_ahead(event, message, delay, self._accuracy):
                 event.timestamp, event.untimed = round(received * 1000), True
             counts.delays["presence"].observe(delay)
         why = self.fleet.client_filter.why_ignored(event.client_id)
@@ -258,7 +258,7 @@ class Pipeline:
             counts.note_disagreement(event, message)
         if event.timestamp is not None:
             delay = received - event.timestamp / 1000
-            if delay < 0 and counts.is_dated_ahead(event, delay, self._accuracy):
+            if delay < 0 and counts.is_dated_ahead(event, message, delay, self._accuracy):
                 event.timestamp = None
             counts.delays[event.family].observe(delay)
         if isinstance(event, ConnectFailedEvent | SubscriptionEvent | StatusEvent):

@@ -78,6 +78,7 @@ class ShardFleet:
     def note_gap(self, reason: GapReason) -> None:
         """Report that events are missing."""
         self.shard.gaps.report(f"partition {self.store.partition}", Gap(reason, 0.0))
+        self.store.flush()
 
     def show(self) -> None:
         """Let the shard be seen."""

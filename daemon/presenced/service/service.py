@@ -164,6 +164,8 @@ class Service:
         is_mqtt = stages.metric_sources.mqtt is not None
         what = "every connection is up, every filter granted" if is_mqtt else source.summary
         lines = [f"ready: {what}", *source.warnings, *state]
+        if is_mqtt:  # messages of queues and topics have the clock of AWS, or of the brokers
+            lines += self._only_shard.warnings
         if stages.reconciler is not None:
             lines += stages.reconciler.problems
         return Readiness(ready=True, text="\n".join(lines))

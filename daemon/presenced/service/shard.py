@@ -15,10 +15,13 @@ from presenced.service.build import (
 )
 from presenced.service.delivery import Delivery, Store
 from presenced.settings import Settings
+from presenced.settings.values import format_duration
 from presenced.sources.gaps import Gaps
 from presenced.sources.inbox import InboxTurns
 from presenced.sources.kafka.partition_snapshots import PartitionSnapshots
 from presenced.system.loop import Clocks
+
+_AHEAD_SHOWN_FOR = 600.0
 
 
 class Shard:
@@ -67,6 +70,20 @@ class Shard:
             turns=turns,
         )
         self.sources.inbox = self.delivery.inbox
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with its events, for people."""
+        last = self.pipeline.counts.last_ahead
+        if last is None or self._clocks.monotonic() - last[0] > _AHEAD_SHOWN_FOR:
+            return []
+        text = (
+            f"an event of the last {format_duration(_AHEAD_SHOWN_FOR)} was dated"
+            f" {format_duration(round(last[1]))} ahead of the clock of this machine. If most are,"
+            " the clock is behind, and clients that went offline are still reported online: run"
+            " timedatectl and correct the clock"
+        )
+        return [text]
 
     def use(self, settings: Settings) -> None:
         """Go on with other settings; the clients stay."""

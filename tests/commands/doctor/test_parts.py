@@ -123,7 +123,9 @@ def test_only_a_refused_client_id_is_explained_by_the_client_id() -> None:
     assert refused(fault, OPTIONS, None).remedy == "Mend it"
     other = replace(fault, reason=FaultReason.UNREACHABLE)
     assert refused(other, OPTIONS, "presenced").remedy == "Mend it"
-    assert "did not answer CONNECT" in refused(None, OPTIONS, None).detail
+    silence = refused(None, OPTIONS, "presenced")
+    assert "did not answer CONNECT" in silence.detail
+    assert "--client-id" not in silence.remedy
 
 
 def test_no_message_names_the_statement_of_this_region() -> None:

@@ -160,9 +160,10 @@ def refused(
 
     The cause may be the client ID of the doctor alone, if it differs from `daemon_client_id`.
     """
-    finding = Finding.of(fault or no_connack(options))
+    fault = fault or no_connack(options)
+    finding = Finding.of(fault)
     about_client_id = (FaultReason.NOT_AUTHORIZED, FaultReason.CONNECT_REFUSED)
-    if daemon_client_id is None or (fault and fault.reason not in about_client_id):
+    if daemon_client_id is None or fault.reason not in about_client_id:
         return finding
     why = (
         f"The doctor connects as {options.client_id} so that the daemon stays connected. If the"

@@ -108,13 +108,18 @@ class Cluster:
         self.errors = ConnectionErrors(kafka, region)
         self.config = make_config(self.errors.report)
         self._admin: AdminClient | None = None
+        self._opened = contextlib.ExitStack()
         with self._faults():
-            self._admin = AdminClient(dict(self.config))
+            self._admin = self._opened.enter_context(AdminClient(dict(self.config)))
 
     @property
     def _client(self) -> AdminClient:
         assert self._admin is not None  # noqa: S101 - else it could not be made
         return self._admin
+
+    def close(self) -> None:
+        """Disconnect. After an error, references in a cycle would keep the client connected."""
+        self._opened.close()
 
     def connect(self) -> list[str]:
         """Ask for the brokers, and return the addresses that the cluster gives to its clients."""

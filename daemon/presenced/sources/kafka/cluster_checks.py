@@ -78,8 +78,8 @@ def look_at_topics(
 ) -> TopicLook:
     """Look whether the topics are those that are `known`, and check others.
 
-    Another topic of events with another number of partitions is repartitioned; any other new topic
-    can be created again. Blocks; raises KafkaFaultError.
+    A new topic of events with another number of partitions counts as repartitioned. Any other new
+    topic that is wrong is a fault: it can be created once more. Blocks; raises KafkaFaultError.
     """
     must = {topic.name: 1 if topic.single else partitions for topic in four_topics(kafka)}
     found = cluster.topics(must)

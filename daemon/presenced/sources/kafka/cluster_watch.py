@@ -68,12 +68,12 @@ class ClusterWatch:
         topics: TopicIds,
         worker: Worker,
     ) -> None:
-        """Return when a topic has another number of partitions, `partitions` if it is not single.
+        """Return when the number of partitions is no longer `partitions`, or 1 of a global topic.
 
         From then on producers place keys by that number: a client goes on in another partition, and
         is stale in its former one. So the worker must leave the group, and show nothing. `topics`
-        are those with which it joined. It goes on with topics that were created anew once they are
-        as they must be, and writes nothing before.
+        are those with which it joined. With topics that were created anew it goes on once they are
+        right, and writes nothing before.
         """
         changed: Mapping[str, int] = {}
         while not changed:
@@ -88,8 +88,8 @@ class ClusterWatch:
                 changed = look.repartitioned
                 self._note_fault(look.fault, worker)
                 if look.fault is None and look.ids is not None and not changed:
+                    worker.partitions.use_topics(look.ids, topics)
                     topics = look.ids
-                    worker.partitions.use_topics(look.ids)
                 await self.limit_lease(cluster, kafka, protocol)
             except KafkaFaultError:
                 pass  # asked again; the worker reports brokers that are down
@@ -102,9 +102,9 @@ class ClusterWatch:
         )
 
     def _note_fault(self, fault: KafkaFault | None, worker: Worker) -> None:
-        """Let the worker write nothing while a topic is missing or wrong.
+        """Stop the worker from writing while a topic is missing or wrong.
 
-        That is once it was found twice: a broker that has just started may not know a topic yet.
+        A fault counts once it is found twice: a broker that has just started may not know a topic.
         """
         before, suspected, self._suspected = self.topic_fault, self._suspected, fault
         if fault is None or suspected is not None:

@@ -4,11 +4,13 @@ Assignments and revocations are callbacks of the poll, so they come in order wit
 """
 
 import math
+import queue
 import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from confluent_kafka import (
@@ -34,6 +36,8 @@ _POLL_TIMEOUT = 0.02
 _BACKLOG_PAUSE = 0.02
 _MEMBERSHIP_INTERVAL = 0.05
 _QUERY_TIMEOUT = 10.0
+
+_Request = tuple[OwnedPartition, Callable[[OwnedPartition], None]]
 
 
 class GroupListener(Protocol):
@@ -84,7 +88,7 @@ class GroupConsumer:
         self._owned: dict[int, OwnedPartition] = {}
         self._running: dict[int, OwnedPartition] = {}
         self._assigned: set[int] = set()  # those that librdkafka fetches
-        self._to_begin: list[tuple[OwnedPartition, int | None]] = []
+        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._stopping = False
         self._membership: Any = None
         self._membership_read = -math.inf
@@ -98,14 +102,18 @@ class GroupConsumer:
 
     def begin(self, partition: OwnedPartition, position: int) -> None:
         """Deliver the records of a partition from an offset on; called from any thread."""
-        self._to_begin.append((partition, position))
+        self._requests.put((partition, partial(self._begin, position=position)))
 
     def begin_again(self, partition: OwnedPartition) -> None:
         """Deliver what follows the last record; called from any thread.
 
         For a partition that librdkafka does not fetch. `_on_assign` avoids the known causes.
         """
-        self._to_begin.append((partition, None))
+        self._requests.put((partition, self._begin))
+
+    def read_anew(self, partition: OwnedPartition) -> None:
+        """Report that events are missing, because their topic is new; called from any thread."""
+        self._requests.put((partition, self._end_reading))
 
     def stop(self) -> None:
         """Leave the group, after all partitions are revoked; called from any thread."""
@@ -142,7 +150,7 @@ class GroupConsumer:
             while not self._stopping:
                 if time.monotonic() - self._membership_read >= _MEMBERSHIP_INTERVAL:
                     self._read_membership()
-                self._begin_partitions()
+                self._do_requests()
                 if self.backlog >= self._max_backlog:
                     self.is_drained = False
                     time.sleep(_BACKLOG_PAUSE)
@@ -174,22 +182,33 @@ class GroupConsumer:
             self._report(self._listener.lost, list(self._owned.values()))
             self._listener.ended()
 
-    def _begin_partitions(self) -> None:
-        """Begin with the partitions that have been restored."""
-        waiting, self._to_begin = self._to_begin, []
-        for partition, position in waiting:
-            if self._owned.get(partition.number) is not partition:
-                continue
-            if position is None:
-                position = partition.delivered
-            partition.end = -1
-            place = TopicPartition(self._topic, partition.number, position)
-            # Not `seek`: librdkafka refuses it for a partition whose offset was out of range.
-            self._unassign([partition.number])
-            self._consumer.incremental_assign([place])
-            self._assigned.add(partition.number)
-            partition.delivered = position
-            self._running[partition.number] = partition
+    def _do_requests(self) -> None:
+        """Do what was asked for about partitions that the worker still has."""
+        while not self._requests.empty():
+            partition, do = self._requests.get()
+            if self._owned.get(partition.number) is partition:
+                do(partition)
+
+    def _begin(self, partition: OwnedPartition, position: int | None = None) -> None:
+        if position is None:
+            position = partition.delivered
+        partition.end = -1
+        place = TopicPartition(self._topic, partition.number, position)
+        # Not `seek`: librdkafka refuses it for a partition whose offset was out of range.
+        self._unassign([partition.number])
+        self._consumer.incremental_assign([place])
+        self._assigned.add(partition.number)
+        partition.delivered = position
+        self._running[partition.number] = partition
+
+    def _end_reading(self, partition: OwnedPartition, first: int = 0) -> None:
+        """Deliver nothing more until the listener begins again, with the oldest event there is.
+
+        It must note the gap after what was delivered before it, and before what follows.
+        """
+        self._running.pop(partition.number, None)
+        partition.end = -1
+        self._listener.out_of_range(partition, first)
 
     def _unassign(self, numbers: Iterable[int]) -> None:
         """Let librdkafka fetch partitions no more, those that it fetches."""
@@ -244,19 +263,13 @@ class GroupConsumer:
             self._listener.error(error, record.topic())
 
     def _report_gap(self, partition: OwnedPartition) -> None:
-        """Deliver no more before the listener goes on with the oldest events that there are.
-
-        The gap must be noted after what was delivered before it, and before what follows.
-        """
         place = TopicPartition(self._topic, partition.number)
         try:
             first, _ = self._consumer.get_watermark_offsets(place, timeout=_QUERY_TIMEOUT)
         except KafkaException as error:
             self._listener.error(error.args[0], self._topic)
             first = partition.delivered  # out of range again, and tried again
-        del self._running[partition.number]
-        partition.end = -1
-        self._listener.out_of_range(partition, first)
+        self._end_reading(partition, first)
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         partitions = [OwnedPartition(place.partition, self._clocks) for place in places]

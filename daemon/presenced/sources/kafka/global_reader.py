@@ -4,6 +4,7 @@ The state, thing types and groups, is read whole by every worker, from its begin
 The events are read for the owner of one partition only, from the position that its state has.
 """
 
+import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ class GlobalReader:
         self._heard_at: dict[str, float] = {}
         self._asked: set[str] = set()
         self._has_failed = False
-        self._is_anew = False
+        self._anew: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._log = get_logger("presenced.kafka")
         self._throttled = ThrottledLogger(self._log)
@@ -93,9 +94,9 @@ class GlobalReader:
         """Read events for the owner, which has been restored, or none; called from any thread."""
         self._owner = owner
 
-    def read_anew(self) -> None:
-        """Read the events of the owner from the first on; called from any thread."""
-        self._is_anew = True
+    def read_anew(self, topic: str) -> None:
+        """Read a topic from the first record on, because it is new; called from any thread."""
+        self._anew.put(topic)
 
     def stop(self) -> None:
         """Read nothing more."""
@@ -126,6 +127,7 @@ class GlobalReader:
             self._assign(consumer, self._state, OFFSET_BEGINNING)
             while not self._stopping.is_set():
                 self._follow_owner(consumer)
+                self._begin_anew(consumer)
                 self._read(consumer)
                 self._ask_the_silent(consumer)
         finally:
@@ -147,17 +149,25 @@ class GlobalReader:
 
     def _follow_owner(self, consumer: Consumer) -> None:
         owner = self._owner
-        if owner is self._followed and not self._is_anew:
+        if owner is self._followed:
             return
-        is_anew, self._is_anew = self._is_anew, False
         if self._followed is not None:
             consumer.incremental_unassign([TopicPartition(self._events, 0)])
             del self._positions[self._events]
             self._followed = None
         if owner is not None and (fleet := owner.fleet) is not None:
-            applied = None if is_anew else fleet.store.global_position
+            applied = fleet.store.global_position
             self._assign(consumer, self._events, OFFSET_BEGINNING if applied is None else applied)
             self._followed = owner
+
+    def _begin_anew(self, consumer: Consumer) -> None:
+        """Read topics that were created anew from their first record; a gap in the events first."""
+        while not self._anew.empty():
+            topic = self._anew.get()
+            if topic == self._events:
+                self._hand_over(GlobalBatch(self._followed, position=0, is_gap=True))
+            if topic in self._positions:
+                self._assign(consumer, topic, OFFSET_BEGINNING)
 
     def _ask_the_silent(self, consumer: Consumer) -> None:
         """Read topics again that were silent for long, so that at least their end comes.

@@ -45,7 +45,6 @@ class GlobalTopics:
         # The keys of what each partition has yet to take over.
         self._missing: dict[OwnedPartition, dict[bytes, None]] = {}
         self._is_spreading = False
-        self._is_reread = False  # because the position was out of range
         self._reader = GlobalReader(
             config,
             topics,
@@ -71,12 +70,9 @@ class GlobalTopics:
             self._missing[partition] = dict.fromkeys(self._state)
             self._spread_soon()
 
-    def note_topic(self, partition: OwnedPartition, *, is_new: bool) -> None:
-        """Read the events from their first on if their topic is new, unless that has been done."""
-        is_reread, self._is_reread = self._is_reread, False
-        if is_new and not is_reread and partition.fleet is not None:
-            partition.fleet.note_gap(GapReason.OFFSET_OUT_OF_RANGE)
-            self._reader.read_anew()
+    def read_anew(self, topic: str) -> None:
+        """Read a topic that was created anew from its first record on."""
+        self._reader.read_anew(topic)
 
     def end(self, partition: OwnedPartition) -> None:
         """Give a partition nothing more."""
@@ -108,9 +104,9 @@ class GlobalTopics:
             owner = batch.owner
             if owner is None or owner.fleet is None or not owner.is_running:
                 return
-            self._is_reread |= batch.is_gap
             if batch.is_gap:
                 owner.fleet.note_gap(GapReason.OFFSET_OUT_OF_RANGE)
+                owner.take_over("global_events")
             if batch.position is not None:
                 owner.fleet.apply_global(batch.messages, batch.position)
         finally:

@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from presenced.fleet import Partition
-from presenced.settings import Settings, SettingsError, format_duration
+from presenced.settings import Settings, SettingsError
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.cluster import Cluster
@@ -19,20 +19,19 @@ from presenced.sources.kafka.events_writer import EventsWriter
 from presenced.sources.kafka.faults import KafkaFault, KafkaFaultError
 from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.library_errors import ConnectionErrors, error_of
-from presenced.sources.kafka.not_shown import not_shown
-from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
+from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet
 from presenced.sources.kafka.placement import Placement
 from presenced.sources.kafka.topic_ids import TopicIds
 from presenced.sources.kafka.transactions import TransactionCounts
 from presenced.sources.kafka.trial import made_of, secrets_of, try_settings
 from presenced.sources.kafka.worker import Worker
 from presenced.sources.kafka.worker_config import Protocol, events_producer, worker_config
+from presenced.sources.kafka.worker_report import WorkerReport
 from presenced.sources.source import SourceFiles
 from presenced.system.log import ThrottledLogger, get_logger
 from presenced.system.loop import Clocks, in_thread
 
 _JOIN_AGAIN_AFTER = 2.0
-_BEHIND = {Stage.RESTORING, Stage.CATCHING_UP}
 
 OpenPartition = Callable[[Partition, Callable[[], float]], PartitionFleet]
 """Makes the fleet of a partition; the second argument is `held_at` of its delivery."""
@@ -48,7 +47,6 @@ class KafkaSource:
     def __init__(self, open_partition: OpenPartition, access: KafkaAccess, clocks: Clocks) -> None:
         self.lease = Lease(math.inf)
         self.partitions = 0
-        self.worker: Worker | None = None
         self.placement = Placement()
         self.transactions = TransactionCounts()
         self._open_partition = open_partition
@@ -58,8 +56,8 @@ class KafkaSource:
         self._settings: Settings | None = None
         self._config: Mapping[str, Any] = {}
         self._errors: ConnectionErrors | None = None
+        self._report: WorkerReport | None = None
         self._problem = "the group has not been joined yet"
-        self._is_hiding = False
         self._refused: SettingsError | None = None
         self._watch = ClusterWatch(self.lease)
         self._membership: asyncio.Task[None] | None = None
@@ -70,6 +68,11 @@ class KafkaSource:
     def started(self) -> bool:
         """Whether `use` has been called."""
         return self._settings is not None
+
+    @property
+    def worker(self) -> Worker | None:
+        """The member of the group; None while there is none."""
+        return None if self._report is None else self._report.worker
 
     @property
     def owned(self) -> Mapping[int, OwnedPartition]:
@@ -95,57 +98,30 @@ class KafkaSource:
     @property
     def may_show(self) -> bool:
         """Whether the partitions may be shown now: while the lease lasts, or if there are none."""
-        return self.lease.is_valid or self._is_idle
-
-    @property
-    def _is_idle(self) -> bool:
-        return self.worker is not None and self.worker.is_idle
+        return self.lease.is_valid or (self.worker is not None and self.worker.is_idle)
 
     @property
     def problems(self) -> list[str]:
         """Why the worker is not ready, one text each."""
-        worker = self.worker
-        if worker is None:
-            return [self._problem]
-        problems = self._errors_of(worker)
-        if not (worker.has_assignment or worker.is_idle):
-            return [*problems, "the group has assigned no partitions yet"]
-        owned = worker.partitions.owned
-        problems += not_shown({number: each.stage for number, each in owned.items()})
-        if owned and not self.lease.is_valid:
-            problems.append(self._no_word())
-        return problems
+        return [self._problem] if self._report is None else self._report.problems
 
     @property
     def catching_up(self) -> bool:
         """Whether all is well but for partitions that are being restored, or catch up."""
-        worker = self.worker
-        if worker is None or self._errors_of(worker) or not self.lease.is_valid:
-            return False
-        stages = {each.stage for each in worker.partitions.owned.values()}
-        return bool(stages & _BEHIND) and stages <= _BEHIND | {Stage.SHOWN}
+        return self._report is not None and self._report.catching_up
 
     @property
     def warnings(self) -> list[str]:
         """What is wrong although the worker is ready, one text each."""
-        faults = "; or ".join(map(str, self._why_no_commit()))
-        warnings = [f"no transaction is committed: {faults}"] if faults else []
+        warnings = [] if self._report is None else self._report.warnings
         if self._refused is not None:
             warnings.append(f"changed files are not used, the connection stays: {self._refused}")
-        if self._watch.lease_fault is not None:
-            warnings.append(str(self._watch.lease_fault))
-        if (skew := self._skew_warning()) is not None:
-            warnings.append(skew)
         return warnings
 
     @property
     def summary(self) -> str:
         """The state in a few words."""
-        if problems := self.problems:
-            return f"not ready: {'; '.join(problems)}"
-        if self._is_idle:
-            return f"idle: other workers have all {self.partitions} partitions"
-        return f"has {len(self.owned)} of {self.partitions} partitions"
+        return f"not ready: {self._problem}" if self._report is None else self._report.summary
 
     def held_at(self, number: int) -> float:
         """Return the monotonic time after which no deadline of a partition is due yet."""
@@ -177,27 +153,18 @@ class KafkaSource:
     def check(self) -> None:
         """Look how far the partitions are; called four times a second."""
         self.placement.check()
-        if self.worker is not None:
-            self.worker.check()
-        self._log_lease()
-
-    def _log_lease(self) -> None:
-        """Log that partitions are hidden because the lease is over, and that they are back."""
-        if not any(each.stage is Stage.SHOWN for each in self.owned.values()):
-            self._is_hiding = False
-        elif self._is_hiding == self.may_show:
-            self._is_hiding = not self._is_hiding
-            if self._is_hiding:
-                self._log.warning("partitions are hidden", problems=self.problems)
-            else:
-                self._log.info("partitions are shown again", partitions=len(self.owned))
+        if self._report is not None:
+            self._report.worker.check()
+            self._report.log_lease()
 
     async def use(self, settings: Settings, files: SourceFiles) -> int:  # noqa: ARG002 - Source
         """Join the group; join it anew if its settings have changed. Raises SettingsError."""
-        before, self._settings = self._settings, settings
-        if before is not None and made_of(before) == made_of(settings):
+        if self._settings is not None and made_of(self._settings) == made_of(settings):
+            self._settings = settings
             return await self.renew()
-        return await self._join_with(*await self._read(settings))
+        config, errors = await self._read(settings)
+        self._settings = settings
+        return await self._join_with(config, errors)
 
     async def renew(self) -> int:
         """Join the group anew if the files that `kafka.security` names have changed.
@@ -226,21 +193,16 @@ class KafkaSource:
         another one. Without a membership there is nothing to keep, and nothing is tried. Raises
         SettingsError if the worker could not join with them.
         """
-        if self.worker is None or not self.may_show:
+        if self._settings is None or self.worker is None or not self.may_show:
             return
         access = self._access.another()
         try:
             config, _ = await self._read(settings, access)
-            if self._has_joined_with(settings, config):
-                return
-            await try_settings(settings, config)
+            is_same = made_of(self._settings) == made_of(settings)
+            if not (is_same and secrets_of(config) == secrets_of(self._config)):
+                await try_settings(settings, config)
         finally:
             await access.close()
-
-    def _has_joined_with(self, settings: Settings, config: Mapping[str, Any]) -> bool:
-        assert self._settings is not None  # noqa: S101 - it has joined
-        is_same = made_of(self._settings) == made_of(settings)
-        return is_same and secrets_of(config) == secrets_of(self._config)
 
     async def _read(
         self, settings: Settings, access: KafkaAccess | None = None
@@ -267,7 +229,7 @@ class KafkaSource:
     async def _leave(self) -> None:
         if self._membership is not None:
             self._membership.cancel()
-        worker, self.worker = self.worker, None
+        worker, self._report = self.worker, None
         if worker is not None:
             await worker.stop()
 
@@ -289,7 +251,7 @@ class KafkaSource:
             await self._watch.until_repartitioned(
                 cluster, kafka, self._protocol, self.partitions, topics, worker
             )
-            self.worker, self._problem = None, "the number of partitions has changed"
+            self._report, self._problem = None, "the number of partitions has changed"
             await worker.stop()
 
     async def _join(
@@ -305,10 +267,10 @@ class KafkaSource:
             await self._watch.limit_lease(cluster, kafka, self._protocol)
             worker = await in_thread(lambda: self._new_worker(kafka), name="kafka clients")
         except KafkaFaultError as error:
-            self._report(error.fault)
+            self._fail(error.fault)
             return None
         except KafkaException as error:
-            self._report(self._explain(error_of(error)))
+            self._fail(self._explain(error_of(error)))
             return None
         except Exception:  # noqa: BLE001 - the next attempt may succeed
             self._problem = (
@@ -317,7 +279,8 @@ class KafkaSource:
             self._log.exception(self._problem)
             return None
         self._watch.begin()
-        self.worker = worker
+        assert self._errors is not None  # noqa: S101 - set before
+        self._report = WorkerReport(worker, self.partitions, self.lease, self._watch, self._errors)
         worker.start()
         return cluster, topics, worker
 
@@ -325,8 +288,12 @@ class KafkaSource:
         self, kafka: KafkaSettings, region: str | None
     ) -> tuple[Cluster, TopicIds, int, Protocol]:
         cluster = Cluster(kafka, self._configured, region)
-        number = partitions_of(cluster, kafka)
-        return cluster, topic_ids(cluster, kafka), number, group_protocol(cluster)
+        try:
+            number = partitions_of(cluster, kafka)
+            return cluster, topic_ids(cluster, kafka), number, group_protocol(cluster)
+        except BaseException:
+            cluster.close()
+            raise
 
     def _new_worker(self, kafka: KafkaSettings) -> Worker:
         config = worker_config(kafka, self._config, self._protocol)
@@ -335,7 +302,7 @@ class KafkaSource:
     def _configured(self, report: Callable[[KafkaError], None]) -> Mapping[str, Any]:
         return {**self._config, "error_cb": report}
 
-    def _report(
+    def _fail(
         self,
         fault: KafkaFault,
         event: str = "the group cannot be joined; presenced tries again",
@@ -361,7 +328,7 @@ class KafkaSource:
 
     def _ended(self, error: KafkaError | None) -> None:
         """Join anew after a membership that has ended by itself."""
-        worker, self.worker = self.worker, None
+        worker, self._report = self.worker, None
         if worker is None:
             return
         if error is None:
@@ -370,7 +337,7 @@ class KafkaSource:
             self._use_classic()
             self._problem = "the group has not been joined yet"
         else:
-            self._report(
+            self._fail(
                 self._explain(error), "the membership of the group ended; presenced joins it again"
             )
         worker.end()
@@ -379,38 +346,3 @@ class KafkaSource:
     def _use_classic(self) -> None:
         self._protocol = "classic"
         self._log.info("the brokers have no protocol `consumer`; `classic` is used")
-
-    def _errors_of(self, worker: Worker) -> list[str]:
-        """Return a text for each fault, with what it concerns."""
-        concerned: dict[KafkaFault, list[str]] = {}
-        for what, failure in worker.errors.items():
-            concerned.setdefault(self._explain(*failure), []).append(what)
-        return [f"{', '.join(what)}: {fault}" for fault, what in concerned.items()]
-
-    def _skew_warning(self) -> str | None:
-        skews = {n: each.skew.seconds for n, each in self.owned.items() if each.skew.is_certain}
-        number = max(skews, key=lambda number: abs(skews[number]), default=None)
-        if number is None or not (skew := skews[number]):
-            return None
-        way = "ahead of" if skew > 0 else "behind"
-        return (
-            f"the clock of this machine is {format_duration(round(abs(skew)))} {way} that of the"
-            f" broker that leads partition {number}, by which events are dated: synchronize both,"
-            " timedatectl status"
-        )
-
-    def _no_word(self) -> str:
-        age, worker = self.lease.age, self.worker
-        since = "yet" if age is None else f"for {round(age)} s"
-        problem = f"no word from the group {since}, so no partition is shown"
-        # Leave out what another problem already reports.
-        told = [self._explain(*each) for each in worker.errors.values()] if worker else []
-        faults = [fault for fault in self._why_no_commit() if fault not in told]
-        return f"{problem}: {'; or '.join(map(str, faults))}" if faults else problem
-
-    def _why_no_commit(self) -> list[KafkaFault]:
-        """Return why the last transaction may have failed; empty if it did not."""
-        if self._watch.topic_fault is not None:
-            return [self._watch.topic_fault]
-        failures = self.worker.writer.failures if self.worker is not None else ()
-        return list(dict.fromkeys(self._explain(*each) for each in failures))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from confluent_kafka import KafkaException
 
 from presenced.sources.gaps import GapReason
+from presenced.sources.kafka.consumer import GroupConsumer
 from presenced.sources.kafka.end_offsets import EndOffsets
 from presenced.sources.kafka.errors import TopicError
 from presenced.sources.kafka.global_topics import GlobalTopics
@@ -36,9 +37,9 @@ _RESTORE_AGAIN_AFTER = 2.0
 class OwnedPartitions:
     """Opens, restores, shows, stops and closes partitions; used on the event loop.
 
-    `open_partition` makes the fleet of a partition, and `begin` has its records delivered from an
-    offset on. `call` calls a function on the loop from another thread. `owned` are the partitions
-    by number. `errors` are those of the worker, by what they are about.
+    `open_partition` makes the fleet of a partition, and `consumer` delivers its records. `call`
+    calls a function on the loop from another thread. `owned` are the partitions by number. `errors`
+    are those of the worker, by what they are about.
     """
 
     def __init__(
@@ -46,16 +47,16 @@ class OwnedPartitions:
         config: WorkerConfig,
         ends: EndOffsets,
         open_partition: Callable[[int], PartitionFleet],
-        begin: Callable[[OwnedPartition, int], None],
+        consumer: GroupConsumer,
         errors: dict[str, TopicError],
         call: Callable[..., None],
         clocks: Clocks,
     ) -> None:
         self.owned: dict[int, OwnedPartition] = {}
         self._open = open_partition
-        self._begin = begin
+        self._consumer = consumer
         self._errors = errors
-        self._state_topic = config.topics.state
+        self._topics = config.topics
         self._taken_last = -1
         self._restorer = Restorer(
             config.restorer,
@@ -108,11 +109,11 @@ class OwnedPartitions:
         partition.topics = restored.written_for._replace(
             events=restored.topics.events, global_events=restored.topics.global_events
         )
-        self._write_into_new(partition, restored.topics)
+        self.use_state_topics(partition, restored.topics)
         partition.was_restored = True
         partition.stage = Stage.CATCHING_UP
         self._global.begin(partition)
-        self._begin(partition, restored.position)
+        self._consumer.begin(partition, restored.position)
 
     def _restore_failed(self, partition: OwnedPartition, error: Exception) -> None:
         assert partition.fleet is not None  # noqa: S101 - opened before it is restored
@@ -121,7 +122,7 @@ class OwnedPartitions:
         if isinstance(error, AbandonedError) or partition.stage is not Stage.RESTORING:
             return
         if isinstance(error, KafkaException):
-            self._errors[_subject(partition)] = TopicError(error.args[0], self._state_topic)
+            self._errors[_subject(partition)] = TopicError(error.args[0], self._topics.state)
         self._throttled.error(
             "partition not restored; presenced tries again",
             key=partition.number,
@@ -150,48 +151,56 @@ class OwnedPartitions:
     def note_gap(self, partition: OwnedPartition, position: int) -> None:
         """Take note that events before the offset `position` are missing."""
         if partition.fleet is not None and partition.is_running:
-            partition.is_reread = position < partition.fleet.store.position
             partition.fleet.inbox.drain()
             partition.fleet.store.position = position
             partition.marks.clear()
             partition.fleet.note_gap(GapReason.OFFSET_OUT_OF_RANGE)
-            self._begin(partition, position)
+            partition.take_over("events")
+            self._consumer.begin(partition, position)
 
-    def use_topics(self, topics: TopicIds) -> None:
-        """Take note of which topics there are; one that was created anew is empty, and begins at 0.
+    def use_topics(self, topics: TopicIds, former: TopicIds) -> None:
+        """Take note of which topics there are now; `former` were there before.
 
         In memory is what the state topics had. What the topics of events had is lost.
         """
-        found: set[str] = set()
+        changed: set[str] = set()
         for partition in [*self.owned.values()]:
-            before, fleet = partition.topics, partition.fleet
-            if before is None or fleet is None or not partition.is_running:
+            before = partition.topics
+            if before is None or not partition.is_running:
                 continue
-            found |= topics.differing(before)
-            self._write_into_new(partition, topics)
-            if topics.events != before.events and not partition.is_reread:
-                self.note_gap(partition, 0)
-            partition.is_reread = False
-            if partition.number == GLOBAL_OWNER:
-                is_new = topics.global_events != before.global_events
-                self._global.note_topic(partition, is_new=is_new)
-        if found:
+            changed |= topics.differing(before)
+            self.use_state_topics(partition, topics)
+            if topics.events != before.events:
+                self._consumer.read_anew(partition)
+            if topics.global_events != before.global_events and partition.number == GLOBAL_OWNER:
+                self._global.read_anew(self._topics.global_events)
+        if topics.global_state != former.global_state:
+            self._global.read_anew(self._topics.global_state)
+        if changed:
             self._log.warning(
                 "topics were deleted and created anew: their state is written again from memory,"
                 " their events are read from the first",
-                topics=sorted(found),
+                topics=sorted(changed),
             )
 
-    def _write_into_new(self, partition: OwnedPartition, topics: TopicIds) -> None:
-        """Take over the topics; write the whole state of a partition if one for it is new."""
-        before, partition.topics = partition.topics, topics
-        assert partition.fleet is not None  # noqa: S101 - it is restored
-        assert before is not None  # noqa: S101 - it is restored
-        has_registry = partition.number == GLOBAL_OWNER
-        if topics.state != before.state or (
-            has_registry and topics.global_state != before.global_state
-        ):
-            partition.fleet.write_whole()
+    def use_state_topics(self, partition: OwnedPartition, topics: TopicIds) -> None:
+        """Take over the state topics; write the whole state of a partition if one for it is new.
+
+        Topics of events are taken over when they are read from the first event on: until then
+        positions are those in the former ones.
+        """
+        before, fleet = partition.topics, partition.fleet
+        if before is None or fleet is None:
+            return
+        partition.found = topics
+        partition.take_over("state", "global_state")
+        is_new = topics.state != before.state
+        if partition.number == GLOBAL_OWNER:
+            is_new |= topics.global_state != before.global_state
+        else:
+            partition.take_over("global_events")
+        if is_new:
+            fleet.write_whole()
 
     def stop(self, partition: OwnedPartition, stage: Stage) -> None:
         """Apply and show nothing more of a partition, which is `stage` from now on."""

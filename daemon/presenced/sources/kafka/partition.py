@@ -33,8 +33,9 @@ that may be for ever.
 TOPICS_KEY = b'["topics"]'
 """Key of the record whose value is the IDs of the topics that a partition was restored from.
 
-It is in every transaction. If it names another state topic than the one that it is in, that was
-created anew under the worker, which has not written the whole state into it.
+Every transaction writes it. The positions are offsets in these topics. If it names another state
+topic than the one that it is in, that one was created anew while a worker ran, and has only a part
+of the state.
 """
 
 
@@ -142,9 +143,8 @@ class OwnedPartition:
     clocks by `skew`. `gone` is set by that thread when the partition is the worker's no more, and
     nothing of it may be written. `was_restored` is whether the thread that restores has left the
     fleet to the event loop; `has_last`, whether the writer has taken the last changes of a
-    partition that is revoked; `is_settled`, whether they are written. `topics` are those that it
-    was restored from, or that have been taken over since; None before that. `is_reread` is whether
-    it is read from its first event on because its position had become invalid.
+    partition that is revoked; `is_settled`, whether they are written. `topics` are the topics that
+    its state and positions refer to, `found` those that exist; None before it is restored.
     """
 
     def __init__(self, number: int, clocks: Clocks) -> None:
@@ -164,7 +164,13 @@ class OwnedPartition:
         self.has_last = False
         self.is_settled = False
         self.topics: TopicIds | None = None
-        self.is_reread = False
+        self.found: TopicIds | None = None
+
+    def take_over(self, *names: str) -> None:
+        """Set fields of `topics` to those of `found`."""
+        if self.topics is not None and self.found is not None:
+            found = {name: getattr(self.found, name) for name in names}
+            self.topics = self.topics._replace(**found)
 
     @property
     def lag(self) -> int | None:

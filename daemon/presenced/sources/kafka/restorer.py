@@ -31,7 +31,6 @@ from presenced.system.log import get_logger
 _RECORDS_AT_ONCE = 1_000
 _POLL_TIMEOUT = 0.02
 _QUERY_TIMEOUT = 5.0
-_UNSTABLE_PAUSE = 0.1
 _WAITING_AFTER = 5.0
 _NO_PROGRESS = 10.0
 
@@ -62,8 +61,7 @@ class AbandonedError(Exception):
 class Positions:
     """The positions among the records of a state, by key; damaged ones are not found.
 
-    `topics` are those that they count for, None if an earlier version has written the state, which
-    does not say.
+    `topics` are the topics that they are offsets in; None in the state of an earlier version.
     """
 
     def __init__(self) -> None:
@@ -187,7 +185,7 @@ class Restorer:
         if gap is GapReason.STATE_LOST:
             self._log.error(
                 "the state of a partition is lost, because its topic was deleted or created anew;"
-                " it is made again from the events that the topic of events still has",
+                " it is rebuilt from the events that the topic of events still has",
                 partition=partition.number,
                 topic=self._topics.state,
             )
@@ -199,16 +197,16 @@ class Restorer:
         return Restored(position, gap, global_position, topics, written_for)
 
     def _committed(self, consumer: Consumer, partition: OwnedPartition) -> int | None:
-        """Return the position of the group, once no transaction with another one is open."""
-        while True:
-            self._check(partition)
-            place = TopicPartition(self._topics.events, partition.number)
-            (answer,) = consumer.committed([place], _QUERY_TIMEOUT)
-            if answer.error is None:
-                return answer.offset if answer.offset >= 0 else None
-            if answer.error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
-                raise KafkaException(answer.error)
-            time.sleep(_UNSTABLE_PAUSE)
+        """Return the position of the group, None if it has none.
+
+        While a transaction with another one is open, the library asks again until the time limit.
+        Raises KafkaException.
+        """
+        place = TopicPartition(self._topics.events, partition.number)
+        (answer,) = consumer.committed([place], _QUERY_TIMEOUT)
+        if answer.error is not None:
+            raise KafkaException(answer.error)
+        return answer.offset if answer.offset >= 0 else None
 
     def _records(self, consumer: Consumer, partition: OwnedPartition) -> Iterator[Record]:
         """Yield the records of the state up to the end that it has now."""

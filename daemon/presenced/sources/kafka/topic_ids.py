@@ -16,16 +16,16 @@ class TopicIds(NamedTuple):
     global_state: str
 
     def differing(self, others: "TopicIds") -> set[str]:
-        """Return which of the topics have another ID, by their names here."""
+        """Return the fields in which the IDs differ."""
         pairs = zip(self._fields, self, others, strict=True)
         return {name for name, mine, other in pairs if mine != other}
 
     def encode(self) -> bytes:
-        """Return them as the value of a record."""
+        """Return the value of a record."""
         return " ".join(self).encode()
 
 
 def decode_topic_ids(value: bytes) -> TopicIds | None:
-    """Return the IDs in the value of a record; None if it has others than `encode` writes."""
+    """Return the IDs in the value of a record; None if `encode` has not written it."""
     parts = value.decode(errors="replace").split(" ")
     return TopicIds(*parts) if len(parts) == len(TopicIds._fields) else None

@@ -185,6 +185,11 @@ class TransactionWriter:
             self._wake.wait_for(lambda: self._done >= number or self._stopping, timeout)
 
     def _run(self) -> None:
+        self._attempt_until_stopped()
+        # Disconnect now: the writer is in reference cycles, which may be collected much later.
+        self._producer = None
+
+    def _attempt_until_stopped(self) -> None:
         while not self._stopping:
             with self._wake:
                 self._wake.wait_for(

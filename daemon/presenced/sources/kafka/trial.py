@@ -1,6 +1,7 @@
 """Whether a worker could join its group with other settings, found out without joining."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from presenced.settings import Problem, Settings, SettingsError
@@ -14,9 +15,9 @@ from presenced.system.loop import in_thread
 async def try_settings(settings: Settings, config: Mapping[str, Any]) -> None:
     """Connect as a worker does, with a configuration of librdkafka that was made of the settings.
 
-    The brokers must let this user in, the topics be what they must be, and the user be allowed to
-    describe the group and to begin transactions. No record is written. It takes 5 s if no broker
-    can be reached. Raises SettingsError.
+    No record is written. It takes 5 s if no broker can be reached. Raises SettingsError if the
+    brokers reject the user, if a topic is wrong, or if the user may not describe the group or begin
+    transactions.
     """
     try:
         await in_thread(lambda: _try(settings, config), name="kafka settings")
@@ -27,16 +28,16 @@ async def try_settings(settings: Settings, config: Mapping[str, Any]) -> None:
 
 
 def _try(settings: Settings, config: Mapping[str, Any]) -> None:
-    kafka = settings.kafka
-    cluster = Cluster(kafka, lambda report: {**config, "error_cb": report}, settings.brokers_region)
-    cluster.connect()
-    check_topics(cluster, kafka)
-    cluster.group()
-    cluster.try_transactions()
+    kafka, region = settings.kafka, settings.brokers_region
+    with closing(Cluster(kafka, lambda report: {**config, "error_cb": report}, region)) as cluster:
+        cluster.connect()
+        check_topics(cluster, kafka)
+        cluster.group()
+        cluster.try_transactions()
 
 
 def made_of(settings: Settings) -> tuple[object, ...]:
-    """Return what a membership is made of, but for files."""
+    """Return the settings that a membership depends on, without the contents of their files."""
     proxy = aws_proxy_choice(settings.aws, settings.mqtt)
     return settings.kafka, settings.aws, settings.tls_files, proxy
 

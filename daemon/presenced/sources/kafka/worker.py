@@ -16,6 +16,7 @@ from presenced.sources.kafka.lease import Lease
 from presenced.sources.kafka.library_errors import text_of
 from presenced.sources.kafka.owned_partitions import OwnedPartitions
 from presenced.sources.kafka.partition import OwnedPartition, PartitionFleet, Stage
+from presenced.sources.kafka.topic_ids import TopicIds
 from presenced.sources.kafka.transactions import TransactionCounts, TransactionWriter, Work
 from presenced.sources.kafka.worker_config import WorkerConfig
 from presenced.system.log import ThrottledLogger, get_logger
@@ -38,8 +39,8 @@ class Worker:
     Create it in a thread: a client of Kafka may wait for a token that the event loop makes. From
     `start` to `stop` use it on the event loop. `open_partition` makes the fleet of a partition.
     `on_end` is called when the membership has ended by itself, for a fatal error. `errors` are
-    errors of Kafka by what they are about. Nothing is written unless `may_write`, and so the lease
-    ends.
+    errors of Kafka by what they are about. While `may_write` is false, nothing is written, and
+    the lease ends.
     """
 
     _loop: asyncio.AbstractEventLoop
@@ -56,7 +57,6 @@ class Worker:
         self.errors: dict[str, TopicError] = {}
         self.has_assignment = False
         self.may_write = True
-        self.partitions_lost = 0
         self._spare_since: float | None = None
         self._config = config
         self._lease = lease
@@ -73,7 +73,7 @@ class Worker:
             config,
             self._ends,
             open_partition,
-            self._consumer.begin,
+            self._consumer,
             self.errors,
             self._call,
             clocks,
@@ -206,7 +206,7 @@ class Worker:
     def revoked(self, partitions: Sequence[OwnedPartition]) -> None:
         """Write what is left of partitions, and close them."""
         try:
-            self._on_loop(self._stop_partitions(partitions))
+            self._on_loop(self._stop_partitions(partitions, self._topics_now()))
             until = time.monotonic() + _HAND_OVER_TIMEOUT
             while (
                 self.may_write
@@ -219,6 +219,13 @@ class Worker:
         for each in partitions:
             each.gone = True
         self._call(self.partitions.close, partitions)
+
+    def _topics_now(self) -> TopicIds | None:
+        """Return which topics there are, None if that is not known; the next owner uses these."""
+        try:
+            return self._ends.topic_ids(self._config.topics)
+        except KafkaException:
+            return None
 
     def lost(self, partitions: Sequence[OwnedPartition]) -> None:
         """Close partitions without writing."""
@@ -282,12 +289,15 @@ class Worker:
         self.has_assignment = True
         self.partitions.open(partitions)
 
-    async def _stop_partitions(self, partitions: Sequence[OwnedPartition]) -> None:
+    async def _stop_partitions(
+        self, partitions: Sequence[OwnedPartition], topics: TopicIds | None
+    ) -> None:
         for each in partitions:
+            if topics is not None:
+                self.partitions.use_state_topics(each, topics)
             self.partitions.stop(each, Stage.REVOKED)
 
     def _lose(self, partitions: Sequence[OwnedPartition]) -> None:
-        self.partitions_lost += len(partitions)
         self._log.warning(
             "partitions lost: the group had no word from this worker in time",
             partitions=[each.number for each in partitions],

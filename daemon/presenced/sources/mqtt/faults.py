@@ -27,6 +27,7 @@ class FaultReason(StrEnum):
     TLS_FILES = "tls_files"
     TLS = "tls"
     CREDENTIALS = "credentials"
+    NO_ANSWER = "no_answer"
     CONNECT_REFUSED = "connect_refused"
     NOT_AUTHORIZED = "not_authorized"
     TAKEN_OVER = "taken_over"

@@ -184,9 +184,10 @@ def closed_before_connack(options: ConnectionOptions) -> Fault:
 def no_connack(options: ConnectionOptions) -> Fault:
     """Return the fault of a broker that does not answer CONNECT."""
     return Fault(
-        FaultReason.CONNECT_REFUSED,
+        FaultReason.NO_ANSWER,
         f"the broker at {options.address} did not answer CONNECT",
-        "Check that mqtt.port is the port of an MQTT broker",
+        "If it did before, read the broker's log: it may be overloaded or hang. Else check that"
+        " mqtt.port is the port of an MQTT broker",
     )
 
 

@@ -1,7 +1,7 @@
 """Partitions that are not shown, in the text of `/-/ready`."""
 
-from presenced.sources.kafka.not_shown import not_shown
 from presenced.sources.kafka.partition import Stage
+from presenced.sources.kafka.worker_report import not_shown
 
 
 def test_shown_partitions_are_not_named() -> None:
