@@ -38,6 +38,7 @@ export class RecentList {
     this.live = [];
     this.mass = [];
     this.paused = false;
+    this.changed = false; // since it was drawn
     $("pause").addEventListener("click", () => this.pause());
   }
 
@@ -51,6 +52,7 @@ export class RecentList {
   add(transition) {
     this.live.unshift({ kind: "transition", ...transition });
     this.live.splice(MAX_LIVE);
+    this.changed = true;
   }
 
   /** Request the entries: of mass events the first ones, however many transitions came since. */
@@ -67,12 +69,14 @@ export class RecentList {
     this.entries = transitions;
     const latest = [...mass, ...transitions].reduce((time, each) => Math.max(time, endOf(each)), now());
     this.live = this.live.filter((each) => endOf(each) > latest);
+    this.changed = true;
     this.draw();
   }
 
-  /** Show what is there. */
+  /** Show what is there, if it has changed: four mass events have four hundred clients to draw. */
   draw() {
-    if (this.paused || this.entries === null) return;
+    if (this.paused || this.entries === null || !this.changed) return;
+    this.changed = false;
     const shown = [...this.mass, ...[...this.live, ...this.entries].slice(0, this.limit)].sort(newestFirst);
     fill(this.at, ...shown.map(item));
     $("recent-note").hidden = shown.length > 0;
