@@ -275,15 +275,25 @@ def test_unverified_after_a_gap():
     )
 
 
-def test_a_gap_of_kafka_is_one_of_a_partition():
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        (
+            GapReason.OFFSET_OUT_OF_RANGE,
+            "Kafka had deleted records that presenced had not read",
+        ),
+        (
+            GapReason.STATE_LOST,
+            "Kafka's state topic was deleted, and presenced had no copy of the state",
+        ),
+    ],
+)
+def test_a_gap_of_kafka_is_one_of_a_partition(reason, why):
     fleet = ApiFleet()
     fleet.hear("connected", at=0)
     fleet.presence.note_gap(START + 60)
-    fleet.gaps.last = LastGap("partition 3", GapReason.OFFSET_OUT_OF_RANGE, START + 60)
-    assert explained(fleet).endswith(
-        "events may have been lost in partition 3, because Kafka had deleted records that presenced"
-        " had not read."
-    )
+    fleet.gaps.last = LastGap("partition 3", reason, START + 60)
+    assert explained(fleet).endswith(f"events may have been lost in partition 3, because {why}.")
 
 
 @pytest.mark.parametrize("reason", GapReason)

@@ -47,6 +47,7 @@ _GAPS = {
     "rate_limit": "messages arrived at the rate limit, above which the broker discards them",
     "backlog_full": "the backlog was full",
 }
+_KAFKA_GAPS = {GapReason.OFFSET_OUT_OF_RANGE, GapReason.STATE_LOST}
 
 
 _DOUBTS = {
@@ -181,7 +182,7 @@ def _prevention(record: RecordEntry) -> str:
 def _unverified(doubt: Doubt) -> str:
     gap = doubt.gap
     if gap is not None:
-        is_kafka = gap.reason is GapReason.OFFSET_OUT_OF_RANGE
+        is_kafka = gap.reason in _KAFKA_GAPS
         where = f"in {gap.connection}" if is_kafka else f"on the connection {gap.connection}"
         return (
             f"Unverified since {_time(gap.at)}: events may have been lost {where}, because"
