@@ -349,6 +349,7 @@ def test_a_lost_connection_is_told_and_comes_back(
     page.wait_for_text("#link", "Not ready")
     page.wait(lambda: "is lost" not in page.text("#notices"))
     broker.start()
+    daemon.wait_until_ready()
     page.wait_for_text("#link", "Live")
     page.wait(lambda: page.text("#notices") == page.text("#state-details") == "")
     page.complaints()  # of what could not be reached

@@ -16,7 +16,7 @@ from presenced.store.totals import Totals
 from presenced.system.loop import Clocks
 
 GAUGES = {"clients", "unverified"}
-NOT_KEPT = {"faults"}
+NOT_KEPT = {"faults", "last_ahead"}
 
 
 def is_kept(name: str) -> bool:
