@@ -396,8 +396,8 @@ def test_a_clock_that_is_ahead_is_told_and_makes_nobody_offline_early(sqs, queue
             sqs.send(queue, [body("connected", "c")])
             await until(lambda: stage.source.warnings)
             (warning,) = stage.source.warnings
-            # Dates of answers have whole seconds.
-            assert re.search("of this machine is 1[01]s ahead of AWS's", warning)
+            # Dates of answers have whole seconds, and an answer may be slow.
+            assert re.search("of this machine is 1[0-9]s ahead of AWS's", warning)
             sqs.send(queue, [body("disconnected", "c")])
             await until(lambda: stage.states == {"c": State.PENDING})
             await asyncio.sleep(4)
