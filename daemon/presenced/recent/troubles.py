@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from presenced.presence.recent_counts import Counts
 
 FIGHT = 20
-"""So many takeovers in an hour are two devices with one client ID: as `PresencedClientFighting`."""
+"""So many takeovers in an hour suggest two devices with one ID: as `PresencedClientFighting`."""
 MANY_REFUSED = 6
 """So many refused connects in an hour are no chance: one every ten minutes."""
 
@@ -24,7 +24,10 @@ class Trouble(NamedTuple):
 def troubles_of(counts: Counts) -> Iterator[Trouble]:
     """Yield what is wrong with a client, the worse first; nothing of most clients."""
     if counts.takeovers >= FIGHT:
-        text = f"two devices use this client ID ({counts.takeovers:,} takeovers in the last hour)"
+        text = (
+            f"taken over {counts.takeovers:,} times in the last hour:"
+            " two devices may use this client ID"
+        )
         yield Trouble("takeovers", counts.takeovers, text)
     if counts.refused >= MANY_REFUSED:
         text = f"{counts.refused:,} connects refused in the last hour"

@@ -193,7 +193,9 @@ def test_into_a_pipe_it_prints_the_three_answers_once() -> None:
 
 def test_single_devices_that_stand_out_are_named_beneath_the_group() -> None:
     with served() as server:
-        texts = ["camera-0179: two devices use this client ID (58 takeovers in the last hour)"]
+        texts = [
+            "camera-0179: taken over 58 times in the last hour: two devices may use this client ID"
+        ]
         texts += [f"gateway-003{number}\x1b[2J: 31 connects refused" for number in range(3)]
         server.overview["devices"] = [{"client_id": "a", "text": text} for text in texts]
         lines = top(server, "--once", COLUMNS="100").stdout.splitlines()

@@ -221,7 +221,7 @@ def test_two_devices_with_one_client_id():
         fleet.hear(
             "disconnected", version=version - 1, at=version, disconnectReason="DUPLICATE_CLIENTID"
         )
-    assert "taken over 20 times in the last hour: two devices use this client ID" in explained(
+    assert "taken over 20 times in the last hour. If two devices use this client ID" in explained(
         fleet
     )
 

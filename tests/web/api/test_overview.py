@@ -259,7 +259,8 @@ def test_single_devices_stand_out_the_worst_of_each_kind_first() -> None:
         "kind": "takeovers",
         "count": 58,
         "state": "online",
-        "text": "camera-0179: two devices use this client ID (58 takeovers in the last hour)",
+        "text": "camera-0179: taken over 58 times in the last hour:"
+        " two devices may use this client ID",
     }
     assert answer["devices"][1] == {
         "client_id": "gateway-4",
@@ -270,7 +271,9 @@ def test_single_devices_stand_out_the_worst_of_each_kind_first() -> None:
     }
     assert [each["client_id"] for each in answer["devices"][2:]] == ["pump"]
     story = answered(fleet, "/clients/camera-0179")
-    assert story["troubles"] == ["two devices use this client ID (58 takeovers in the last hour)"]
+    assert story["troubles"] == [
+        "taken over 58 times in the last hour: two devices may use this client ID"
+    ]
     assert answered(fleet, "/clients/calm")["troubles"] == []
     fleet.wait(400 + 3600 + 600)
     assert answered(fleet)["devices"] == []

@@ -215,8 +215,8 @@ class Story(Client):
     troubles: Annotated[
         list[str],
         _doc(
-            "What is wrong with it, in words: two devices that use its ID (20 takeovers in the last"
-            " hour), refused connects (6)."
+            "What is wrong with it, in words: two devices that may use its ID (20 takeovers in the"
+            " last hour), refused connects (6)."
         ),
     ]
     flapping_until: Annotated[

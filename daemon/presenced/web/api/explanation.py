@@ -127,8 +127,8 @@ def _troubles(details: ClientDetails) -> Iterator[str]:
     takeovers = details.counts.takeovers
     if takeovers >= FIGHT:
         yield (
-            f"Its connection was taken over {takeovers} times in the last hour: two devices use"
-            " this client ID, and neither works."
+            f"Its connection was taken over {takeovers} times in the last hour. If two"
+            " devices use this client ID, neither works; a bad network can cause takeovers, too."
         )
     refused = history.last_by_type.get("connect_failed")
     if refused and client.state is not State.ONLINE and refused.received > (client.since or 0.0):
