@@ -10,6 +10,7 @@
 # make dist        build the wheel and the sdist in dist/
 # make deb         build a Debian package for this machine's Python, dist/presenced_VERSION_ARCH.deb
 # make test-prometheus  test rules, and with the newest Prometheus, which it builds with Go from a Python package
+# make test-console  test the pages of the console in Chromium
 # make test-security  attack a running daemon: connections, floods, files that change
 # make test-setup   test config/aws/setup.sh with the AWS CLI, interrupted at each of its calls
 # make test-streams  test the sources Kafka and SQS with real servers; as root, install Java and Maven
@@ -68,7 +69,7 @@ LOCK_PYTHONS = 3.11 3.12 3.13
 LOCK_PLATFORMS = x86_64-manylinux_2_36 aarch64-manylinux_2_36
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-prometheus test-security test-setup test-streams test-system test-image \
+.PHONY: help demo test test-console test-prometheus test-security test-setup test-streams test-system test-image \
     bench check docs dashboards image lock tools bench-tools stream-tools system-tools image-tools \
     install uninstall dist deb sbom kubernetes clean
 
@@ -79,7 +80,7 @@ demo: $(VENV)/.demo
 	$(BIN)/presenced demo $(ARGS)
 
 # Without bytecode files, which some images turn off, each daemon of a test compiles all modules anew.
-test test-prometheus test-security test-setup test-streams: export PYTHONDONTWRITEBYTECODE =
+test test-console test-prometheus test-security test-setup test-streams: export PYTHONDONTWRITEBYTECODE =
 
 # More workers than cores, because tests mostly wait for servers.
 test: $(VENV)/.test build/ministack/.done build/kubectl/.done build/release/.done \
@@ -91,6 +92,9 @@ test-prometheus: $(VENV)/.test build/prometheus/.done tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal tests/alertmanager tests/rules $(ARGS)
 	PATH="$(CURDIR)/build/prometheus:$$PATH" $(BIN)/python -m pytest --numprocesses 4 \
 	    --dist worksteal tests/prometheus $(PROMETHEUS_TESTS) $(ARGS)
+
+test-console: $(VENV)/.test tools
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal tests/web/console $(ARGS)
 
 test-security: $(VENV)/.test tools
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal tests/security $(ARGS)
