@@ -67,7 +67,7 @@ class Prometheus(Process):
         super().__init__(command, directory / "prometheus.log")
 
     def get(self, path: str) -> Any:
-        """The data of an answer of its API; raises OSError while nobody listens."""
+        """Return `data` from the JSON of an API path. Raises OSError until Prometheus listens."""
         return json.loads(scrape(self.port, f"/api/v1/{path}").text)["data"]
 
     def count(self, selector: str) -> int:

@@ -72,7 +72,7 @@ class Prometheus:
         return [float(sample["value"][1]) for sample in result]
 
     def get(self, endpoint: str, **words: str) -> Any:
-        """The data of an answer of its API; raises OSError while there is none."""
+        """Return `data` from the JSON of an API path. Raises OSError without an answer."""
         url = f"{self.url}/api/v1/{endpoint}?{urllib.parse.urlencode(words)}"
         with urllib.request.urlopen(url, timeout=10) as answer:
             return json.load(answer)["data"]

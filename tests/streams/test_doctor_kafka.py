@@ -367,7 +367,7 @@ def test_brokers_that_name_an_address_that_cannot_be_reached(kafka_of: Any, doct
         found[:] = [the_failure(doctor(settings_of(kafka)))]
         return found[0][0] == "advertised addresses"
 
-    # A broker that has just started may answer too late, which is told of the step before.
+    # Just after its start a broker can be slow to answer: the doctor then fails at authentication.
     wait_for(is_told, 60, "the step that fails")
     said = found[0][1]
     assert "the name kafka.invalid cannot be resolved" in said
