@@ -71,6 +71,18 @@ def test_a_mass_event_is_one_line_that_opens() -> None:
     assert connects["text"] == "60 clients online within 1 s", "half of a fleet is no place"
 
 
+def test_more_transitions_than_there_are_clients_are_not_called_clients() -> None:
+    fleet = ApiFleet(RULES)
+    for at in range(1, 40, 2):
+        fleet.hear("connected", "d", at=at, version=at)
+        fleet.hear("disconnected", "d", at=at + 1, version=at)
+    texts = [entry["text"] for entry in answered(fleet)["entries"] if entry["kind"] == "mass"]
+    assert texts == [
+        "20 transitions to offline within 38 s",
+        "20 transitions to online within 38 s",
+    ]
+
+
 def test_the_clients_of_a_mass_event_are_as_they_are_now() -> None:
     fleet = ApiFleet(PresenceRules(offline_delay=0.0, forget_offline_after=3600.0))
     for number in range(12):

@@ -69,7 +69,7 @@ def _member(client_id: str, fleets: Sequence[Fleet]) -> answers.MassEventClient:
 
 
 def _text(event: MassEvent, counts: Counts, fleets: Sequence[Fleet]) -> str:
-    parts = [f"{event.count:,} clients {event.state} within {_length(event.last - event.first)}"]
+    parts = [f"{_what(event, fleets)} within {_length(event.last - event.first)}"]
     reason, number = max(event.reasons.items(), key=lambda item: item[1], default=("", 0))
     if reason and number >= _MAIN_SHARE * event.count:
         share = "" if number == event.count else f"{percent(number / event.count)} "
@@ -77,6 +77,14 @@ def _text(event: MassEvent, counts: Counts, fleets: Sequence[Fleet]) -> str:
     if (where := _where(event, counts, fleets)) is not None:
         parts.append(where)
     return ", ".join(parts)
+
+
+def _what(event: MassEvent, fleets: Sequence[Fleet]) -> str:
+    """Return what happened how often; some clients more than once if there are not so many."""
+    is_once = event.count <= sum(len(fleet.presence.clients) for fleet in fleets)
+    return f"{event.count:,} " + (
+        f"clients {event.state}" if is_once else f"transitions to {event.state}"
+    )
 
 
 def _length(seconds: float) -> str:
