@@ -71,3 +71,35 @@ def test_a_cancelled_task_keeps_no_other_waiting(rounds):
         return done
 
     assert asyncio.run(run()) == 2
+
+
+async def interrupted(scheduler: CooperativeScheduler) -> list[str]:
+    """Work in the foreground that comes while there is work in the background, and yields."""
+    log: list[str] = []
+
+    async def work(name: str, *, background: bool) -> None:
+        async with scheduler.turn(background=background) as turn:
+            for _ in range(20):
+                log.append(name)
+                await turn.yield_if_due()
+
+    behind = asyncio.create_task(work("background", background=True))
+    while len(log) < 5:
+        await asyncio.sleep(0)
+    await work("foreground", background=False)
+    await asyncio.wait_for(behind, 10)
+    return log
+
+
+def test_work_in_the_background_waits_for_other_work():
+    log = asyncio.run(interrupted(CooperativeScheduler(0.0, patience=60.0)))
+    began = log.index("foreground")
+    # One slice of the background had begun.
+    assert log[began : began + 20].count("background") <= 1
+    assert log.count("background") == 20
+
+
+def test_work_in_the_background_goes_on_however_much_other_work_there_is():
+    log = asyncio.run(interrupted(CooperativeScheduler(0.0, patience=0.0)))
+    began = log.index("foreground")
+    assert log[began : began + 25].count("background") > 5

@@ -157,46 +157,72 @@ class CooperativeScheduler:
     """Runs pieces of work one at a time on the event loop, each for `seconds` without interruption.
 
     Between two iterations of the loop only one slice runs, however many pieces of work there are.
-    With the default a task that waits for a timer is delayed by up to three slices, 6 ms.
+    With the default a task that waits for a timer is delayed by up to three slices, 6 ms. Work in
+    the background waits while there is other work, but for each slice at most `patience` seconds.
     """
 
-    def __init__(self, seconds: float = 0.002) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float = 0.002, patience: float = 0.02) -> None:
+        self.seconds = seconds
+        self._patience = patience
         self._lock = asyncio.Lock()
+        self._foreground = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator["TimeSlice"]:
+    async def turn(self, *, background: bool = False) -> AsyncIterator["TimeSlice"]:
         """Wait for the loop, and yield the time slice to work in."""
-        turn = TimeSlice(self._lock, self._seconds)
+        turn, foreground = TimeSlice(self, background=background), 0 if background else 1
+        self._count(foreground)
         try:
             await turn.take()
             yield turn
         finally:
             turn.release()
+            self._count(-foreground)
+
+    async def acquire(self, *, background: bool) -> None:
+        """Wait until no other work has the loop, for its next slice."""
+        if background:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self._idle.wait()
+        await self._lock.acquire()
+
+    def release(self) -> None:
+        """Let other work have the loop."""
+        self._lock.release()
+
+    def _count(self, change: int) -> None:
+        self._foreground += change
+        if self._foreground:
+            self._idle.clear()
+        else:
+            self._idle.set()
 
 
 class TimeSlice:
     """The right to hold the event loop; call `yield_if_due` between small steps of work."""
 
-    def __init__(self, lock: asyncio.Lock, seconds: float) -> None:
-        self._lock = lock
-        self._seconds = seconds
+    def __init__(self, scheduler: CooperativeScheduler, *, background: bool) -> None:
+        self._scheduler = scheduler
+        self._background = background
         self._held = False
         self._until = 0.0
 
     async def take(self) -> None:
         """Wait for the right."""
-        await self._lock.acquire()
+        await self._scheduler.acquire(background=self._background)
         self._held = True
         # One iteration of the loop first: the previous holder may just have used up a slice.
         await asyncio.sleep(0)
-        self._until = time.perf_counter() + self._seconds
+        self._until = time.perf_counter() + self._scheduler.seconds
 
     def release(self) -> None:
         """Give up the right if it is held; after a cancelled `take` it is not."""
         if self._held:
             self._held = False
-            self._lock.release()
+            self._scheduler.release()
 
     async def yield_if_due(self) -> None:
         """Let other work and the loop go on if the slice is used up."""

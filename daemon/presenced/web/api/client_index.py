@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from presenced.fleet import Fleet
 from presenced.presence import Client
-from presenced.system.loop import CooperativeScheduler
+from presenced.system.loop import CooperativeScheduler, TimeSlice
 from presenced.web.api.problems import ProblemError
 from presenced.web.api.selection import (
     Key,
@@ -143,20 +143,27 @@ class ClientIndex:
         if not by_since and self._key(indexed, by_since=False) not in self._indexes:
             selects = indexed.predicate(self._fleet, self._pattern)
             most = limit if indexed.is_range else self._max_scanned
-            page = await self._scan(all_clients, selects, request, most)
+            async with self._scheduler.turn() as turn:
+                page = await self._scan(turn, all_clients, selects, request, most)
             if indexed.is_range or not page.cut:
                 return page
         index = await self._index(indexed, by_since=by_since)
         index.readers += 1
         try:
-            await self._settle(index)
-            # Not with the current predicate: the pattern may have changed since it was built.
-            return await self._scan(index, index.selects, request, limit)
+            async with self._scheduler.turn() as turn:
+                await self._settle(turn, index)
+                # Not with the current predicate: the pattern may have changed since it was built.
+                return await self._scan(turn, index, index.selects, request, limit)
         finally:
             index.readers -= 1
 
     async def _scan(
-        self, index: SortedIndex, indexed: Predicate, request: PageRequest, most: float
+        self,
+        turn: TimeSlice,
+        index: SortedIndex,
+        indexed: Predicate,
+        request: PageRequest,
+        most: float,
     ) -> Page:
         """Read a page from an index; `indexed` are its own filters.
 
@@ -170,22 +177,21 @@ class ClientIndex:
         position, inclusive = request.start
         found: list[tuple[Key, Client]] = []
         left_out = 0.0
-        async with self._scheduler.turn() as turn:
-            while (wanted := request.limit + 1 - len(found)) > 0:
-                keys = index.keys.next(
-                    position, self._step, descending=order.descending, inclusive=inclusive
-                )
-                in_range = request.in_range(keys)
-                named = selection.containing(in_range)
-                chosen = index.select(named, selects, wanted)
-                found += chosen
-                if len(in_range) < self._step:
-                    break
-                position, inclusive = keys[-1], False
-                left_out += len(named) - len(chosen) + (len(keys) - len(named)) * _TEXT_COST
-                if left_out >= most and len(found) <= request.limit:
-                    return Page([client for _, client in found], position, cut=True)
-                await turn.yield_if_due()
+        while (wanted := request.limit + 1 - len(found)) > 0:
+            keys = index.keys.next(
+                position, self._step, descending=order.descending, inclusive=inclusive
+            )
+            in_range = request.in_range(keys)
+            named = selection.containing(in_range)
+            chosen = index.select(named, selects, wanted)
+            found += chosen
+            if len(in_range) < self._step:
+                break
+            position, inclusive = keys[-1], False
+            left_out += len(named) - len(chosen) + (len(keys) - len(named)) * _TEXT_COST
+            if left_out >= most and len(found) <= request.limit:
+                return Page([client for _, client in found], position, cut=True)
+            await turn.yield_if_due()
         clients = [client for _, client in found[: request.limit]]
         return Page(clients, found[request.limit - 1][0] if len(found) > request.limit else None)
 
@@ -209,7 +215,7 @@ class ClientIndex:
         that none is left out. Those that are repeated are in the index already.
         """
         self._filled, self._unfilled = 0, None
-        async with self._scheduler.turn() as turn:
+        async with self._scheduler.turn(background=True) as turn:
             while client_ids := self._copy():
                 self._filled += len(client_ids)
                 while client_ids:
@@ -264,7 +270,7 @@ class ClientIndex:
     async def _build(self, key: _IndexKey, index: SortedIndex) -> None:
         try:
             all_clients = await self._index_of_all()
-            async with self._building, self._scheduler.turn() as turn:
+            async with self._building, self._scheduler.turn(background=True) as turn:
                 prefix = key.selection.prefix
                 client_ids = all_clients.keys.next(prefix or None, self._step, inclusive=True)
                 while client_ids:
@@ -273,7 +279,7 @@ class ClientIndex:
                         break
                     await turn.yield_if_due()
                     client_ids = all_clients.keys.next(client_ids[-1], self._step)
-            await self._settle(index)
+                await self._settle(turn, index)
             index.is_complete = True
             complete = [key for key, each in self._indexes.items() if each.is_complete]
             if len(complete) > _MAX_INDEXES:
@@ -283,28 +289,30 @@ class ClientIndex:
             if not index.is_complete and self._indexes.get(key) is index:
                 del self._indexes[key]
 
-    async def _settle(self, *indexes: SortedIndex) -> None:
+    async def _settle(self, turn: TimeSlice, *indexes: SortedIndex) -> None:
         """Apply all changes up to now to these indexes; the others take note of them.
 
         A page must not wait until each index is up to date.
         """
-        async with self._scheduler.turn() as turn:
-            while self._changed:
-                changed = _pop(self._changed, self._step)
-                for index in self._indexes.values():
-                    index.changed.update(changed)
+        while self._changed:
+            changed = _pop(self._changed, self._step)
+            for index in self._indexes.values():
+                index.changed.update(changed)
+            await turn.yield_if_due()
+        for index in indexes:
+            while index.changed:
+                # Not afterwards: other clients may have changed by then, and so on without end.
                 await turn.yield_if_due()
-            for index in indexes:
-                while index.changed:
-                    index.consider(_pop(index.changed, self._step))
-                    await turn.yield_if_due()
+                index.consider(_pop(index.changed, self._step))
 
     async def _keep_up(self) -> None:
         try:
             while self._indexes or self._dropped:
                 await asyncio.sleep(self._settle_interval)
-                await self._settle(*(each for each in self._indexes.values() if each.is_complete))
-                await self._free()
+                async with self._scheduler.turn(background=True) as turn:
+                    complete = [each for each in self._indexes.values() if each.is_complete]
+                    await self._settle(turn, *complete)
+                    await self._free(turn)
                 oldest = self._clock() - _UNUSED_AFTER
                 for key, index in list(self._indexes.items()):
                     is_outdated = key != self._key(key.selection, by_since=key.by_since)
@@ -320,17 +328,16 @@ class ClientIndex:
     def _drop(self, key: _IndexKey) -> None:
         self._dropped.append(self._indexes.pop(key))
 
-    async def _free(self) -> None:
+    async def _free(self, turn: TimeSlice) -> None:
         """Free the memory of dropped indexes that no page is being read from.
 
         All of 100,000 keys at once would hold up the event loop for 30 ms.
         """
         unread = [each for each in self._dropped if not each.readers and each not in self._builds]
         self._dropped = [each for each in self._dropped if each not in unread]
-        async with self._scheduler.turn() as turn:
-            for index in unread:
-                while index.shrink():
-                    await turn.yield_if_due()
+        for index in unread:
+            while index.shrink():
+                await turn.yield_if_due()
 
 
 def _pop(client_ids: set[str], limit: int) -> Sequence[str]:
