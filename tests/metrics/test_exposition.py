@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from histories import lifecycle
 from presenced.aws.client import RequestCounts
+from presenced.events.message import Message
 from presenced.events.model import EVENT_TYPES
 from presenced.fleet import Fleet
 from presenced.metrics.catalog import CATALOG, PER_CLIENT
@@ -30,6 +31,7 @@ from presenced.sources.mqtt.status import ConnectionStatus
 from presenced.sources.mqtt.traffic import Traffic
 from presenced.system.loop import Clocks
 from registries import member, thing
+from waiting import until
 
 TEXT, OPENMETRICS = CONTENT_TYPES
 CLOCKS = Clocks(lambda: 0.0, lambda: 0.0)
@@ -177,6 +179,23 @@ def test_values(view: MetricSources) -> None:
     for family, types in EVENT_TYPES.items():
         for event_type in types:
             assert f'iot_events_total{{family="{family}",type="{event_type}"}} 0.0' in lines
+
+
+def test_messages_of_a_batch_that_fails_as_a_whole_are_faults(view: MetricSources) -> None:
+    def fail(_: list[Message]) -> None:
+        raise RuntimeError("the state cannot be written")
+
+    async def run() -> None:
+        (fleet,) = view.fleets()
+        fleet.inbox = Inbox(asyncio.get_running_loop(), fail)
+        for topic in "ab":
+            fleet.inbox.put(Message(topic, b"", 1, 0.0, 0.0))
+        await until(lambda: not fleet.inbox.backlog)
+
+    asyncio.run(run())
+    samples = parse_text(Exposition(view, process_metrics=False).render().decode())
+    values = {sample.name: sample.value for family in samples for sample in family.samples}
+    assert values["presenced_pipeline_faults_total"] == 2
 
 
 def test_gzip(view: MetricSources) -> None:

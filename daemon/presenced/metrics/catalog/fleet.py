@@ -338,7 +338,7 @@ PIPELINE: tuple[CollectedMetric[FleetSources], ...] = (
         "presenced_pipeline_faults_total",
         "Messages not applied because of an error inside presenced; the log has it.",
         "increase(presenced_pipeline_faults_total[1h]) > 0",
-        read=lambda s: s.events.faults,
+        read=lambda s: s.events.faults + (s.inbox.undelivered if s.inbox else 0),
     ),
     GaugeMetric(
         "presenced_clients_without_series",

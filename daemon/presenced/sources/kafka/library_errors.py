@@ -94,8 +94,6 @@ class ConnectionErrors:
         self._clock = clock
         self._by_server: dict[str, KafkaFault] = {}
         self._reported_at: dict[str, float] = {}
-        self.all_down = False
-        """Whether no broker could be reached at some time."""
 
     @property
     def faults(self) -> list[KafkaFault]:
@@ -105,7 +103,6 @@ class ConnectionErrors:
     def report(self, error: KafkaError) -> None:
         """Take an error of a connection."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
-            self.all_down = True
             return
         fault = connection_fault(error, self._kafka)
         if fault is None:
