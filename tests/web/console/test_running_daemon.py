@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 
 from brokers import Mosquitto, free_port
 from daemons import Daemon
-from pages import Page, chromium
+from pages import Page
 from waiting import wait_for
 
 HOSTILE = (
@@ -78,12 +78,6 @@ def daemon(broker: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield made
     finally:
         made.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chrome]:
-    with chromium() as driver:
-        yield driver
 
 
 @pytest.fixture
@@ -300,7 +294,7 @@ def test_the_focus_stays_where_it_is_while_a_list_changes(page: Page, broker: Mo
 WIDTH = "return document.documentElement.scrollWidth"
 OTHER_PAGES = (
     ("#/clients/taken", "#timeline", "Connected"),
-    ("#/recent", "#all-recent", "clients online"),
+    ("#/recent", "#all-recent", "pump-002"),
     ("#/flapping", "#flapping-lead", "in the last hour"),
     ("#/daemon", "#totals", "Went online"),
 )
