@@ -166,6 +166,23 @@ def test_jobs_certificates_and_commands_count_once_each() -> None:
     assert pipeline.counts.ignored["duplicate"] == 2
 
 
+def test_a_refused_connect_counts_once_however_often_it_is_delivered() -> None:
+    pipeline, _ = make()
+    first, second = (message("connect_failed", at=at) for at in (10, 11))
+    ahead = message("connect_failed", at=12, timestamp=1_000_000)
+    pipeline.process([first, second, ahead, first, second, ahead])
+    assert pipeline.counts.connect_failures == {"other": 3}
+    assert pipeline.counts.ignored["duplicate"] == 3
+    assert pipeline.flapping.recent.of("a", 12).refused == 3
+
+
+def test_refused_connects_without_a_date_may_be_equal() -> None:
+    pipeline, _ = make()
+    undated = message("connect_failed", at=10, timestamp=None)
+    pipeline.process([undated, undated])
+    assert pipeline.counts.connect_failures == {"other": 2}
+
+
 def test_repeats_are_recognised_among_the_last_messages_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

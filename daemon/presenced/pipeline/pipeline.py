@@ -256,13 +256,14 @@ class Pipeline:
         counts.decoded[event.family, event.type] += 1
         if event.topic_disagrees:
             counts.note_disagreement(event, message)
+        is_dated = event.timestamp is not None
         if event.timestamp is not None:
             delay = received - event.timestamp / 1000
             if delay < 0 and counts.is_dated_ahead(event, message, delay, self._accuracy):
                 event.timestamp = None
             counts.delays[event.family].observe(delay)
         if isinstance(event, ConnectFailedEvent | SubscriptionEvent | StatusEvent):
-            self._apply_client_event(event, message)
+            self._apply_client_event(event, message, is_dated=is_dated)
         elif isinstance(event, RegistryEvent):
             outcome = self.fleet.apply_registry(event, received)
             if outcome is Outcome.APPLIED:
@@ -281,7 +282,11 @@ class Pipeline:
         return self.fleet.presence.rules.ordering.timestamp_accuracy
 
     def _apply_client_event(
-        self, event: ConnectFailedEvent | SubscriptionEvent | StatusEvent, message: Message
+        self,
+        event: ConnectFailedEvent | SubscriptionEvent | StatusEvent,
+        message: Message,
+        *,
+        is_dated: bool,
     ) -> None:
         received = message.received
         why = self.fleet.client_filter.why_ignored(event.client_id)
@@ -291,6 +296,8 @@ class Pipeline:
             self.fleet.apply_status(event, received, message.moment)
         elif isinstance(event, SubscriptionEvent):
             self.fleet.apply_subscription(event, received)
+        elif is_dated and self.counts.is_repeat(message):  # undated ones may be equal
+            self.counts.ignored["duplicate"] += 1
         else:
             known = event.reason in CONNECT_FAILURE_REASONS
             self.counts.connect_failures[str(event.reason) if known else "other"] += 1
