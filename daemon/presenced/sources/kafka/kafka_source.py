@@ -252,6 +252,7 @@ class KafkaSource:
                 cluster, kafka, self._protocol, self.partitions, topics, worker
             )
             self._report, self._problem = None, "the number of partitions has changed"
+            await in_thread(cluster.close, name="kafka topics")
             await worker.stop()
 
     async def _join(
@@ -262,27 +263,35 @@ class KafkaSource:
             cluster, topics, self.partitions, protocol = await in_thread(
                 lambda: self._prepare(kafka, region), name="kafka topics"
             )
+        except Exception as error:  # noqa: BLE001 - the next attempt may succeed
+            self._not_joined(error)
+            return None
+        try:
             if protocol == "classic" != self._protocol:
                 self._use_classic()
             await self._watch.limit_lease(cluster, kafka, self._protocol)
             worker = await in_thread(lambda: self._new_worker(kafka), name="kafka clients")
-        except KafkaFaultError as error:
-            self._fail(error.fault)
-            return None
-        except KafkaException as error:
-            self._fail(self._explain(error_of(error)))
-            return None
-        except Exception:  # noqa: BLE001 - the next attempt may succeed
-            self._problem = (
-                "the group cannot be joined because of an error in presenced, which its log has"
-            )
-            self._log.exception(self._problem)
+        except Exception as error:  # noqa: BLE001 - the next attempt may succeed
+            self._not_joined(error)
+            await in_thread(cluster.close, name="kafka topics")
             return None
         self._watch.begin()
         assert self._errors is not None  # noqa: S101 - set before
         self._report = WorkerReport(worker, self.partitions, self.lease, self._watch, self._errors)
         worker.start()
         return cluster, topics, worker
+
+    def _not_joined(self, error: Exception) -> None:
+        """Report why an attempt to join failed."""
+        if isinstance(error, KafkaFaultError):
+            self._fail(error.fault)
+        elif isinstance(error, KafkaException):
+            self._fail(self._explain(error_of(error)))
+        else:
+            self._problem = (
+                "the group cannot be joined because of an error in presenced, which its log has"
+            )
+            self._log.exception(self._problem)
 
     def _prepare(
         self, kafka: KafkaSettings, region: str | None
