@@ -263,6 +263,28 @@ def test_an_event_dated_ahead_counts_as_just_received(capsys: pytest.CaptureFixt
     assert line["seconds_ahead"] == 365 * 86400
 
 
+@pytest.mark.parametrize("back", [600.0, 7200.0, 1e6])
+def test_clients_come_and_go_after_the_clock_was_set_back(back: float) -> None:
+    pipeline, _ = make()
+    noon = 1_700_000_000.0
+
+    def happen(kind: str, version: int, after: float) -> State:
+        at = noon + after - (back if after > 0 else 0)
+        pipeline.process([message(kind, version=version, at=at, timestamp=(noon + after) * 1000)])
+        pipeline.advance(at + 30, 0)
+        return pipeline.fleet.presence.clients["a"].state
+
+    assert happen("connected", 1, 0) is State.ONLINE
+    assert happen("disconnected", 1, 60) is State.OFFLINE
+    assert happen("connected", 2, 120) is State.ONLINE
+    assert happen("disconnected", 2, 180) is State.OFFLINE
+    # Late copies are still not later than what is known.
+    assert happen("connected", 2, 120) is State.OFFLINE
+    assert happen("connected", 1, 0.001) is State.OFFLINE
+    assert happen("connected", 3, 240) is State.ONLINE
+    assert happen("disconnected", 1, 60) is State.ONLINE
+
+
 def test_a_change_of_the_registry_dated_ahead_keeps_no_later_one_out() -> None:
     pipeline, _ = make()
     noon = 1_700_000_000

@@ -243,13 +243,24 @@ class Pipeline:
         if not event.untimed:
             delay = received - event.timestamp / 1000
             if delay < 0 and counts.is_dated_ahead(event, message, delay, self._accuracy):
-                event.timestamp, event.untimed = round(received * 1000), True
+                event.timestamp, event.untimed = self._time_if_ahead(event, received), True
             counts.delays["presence"].observe(delay)
         why = self.fleet.client_filter.why_ignored(event.client_id)
         if why is None:
             self.fleet.apply(event, received, message.moment)
         else:
             counts.ignored[why] += 1
+
+    def _time_if_ahead(self, event: LifecycleEvent, received: float) -> int:
+        """Return when an event that is dated ahead counts: just now, or at its own time if earlier.
+
+        Just now is not before the last event of its client. Otherwise every event would be stale
+        after the clock was set back, and no client would go offline.
+        """
+        presence = self.fleet.presence
+        known = presence.clients.get(event.client_id), presence.forgotten.get(event.client_id)
+        last = max((each.timestamp for each in known if each is not None), default=0)
+        return min(event.timestamp, max(round(received * 1000), last))
 
     def _apply_other(self, event: Event, message: Message) -> None:
         counts, received = self.counts, message.received
