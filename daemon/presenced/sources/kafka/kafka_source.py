@@ -12,7 +12,7 @@ from presenced.settings import Settings, SettingsError
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.cluster import Cluster
-from presenced.sources.kafka.cluster_checks import group_protocol, partitions_of, topic_ids
+from presenced.sources.kafka.cluster_checks import open_cluster
 from presenced.sources.kafka.cluster_watch import ClusterWatch
 from presenced.sources.kafka.errors import is_unsupported
 from presenced.sources.kafka.events_writer import EventsWriter
@@ -261,7 +261,7 @@ class KafkaSource:
         """Join the group; return None if that fails."""
         try:
             cluster, topics, self.partitions, protocol = await in_thread(
-                lambda: self._prepare(kafka, region), name="kafka topics"
+                lambda: open_cluster(kafka, self._config, region), name="kafka topics"
             )
         except Exception as error:  # noqa: BLE001 - the next attempt may succeed
             self._not_joined(error)
@@ -293,23 +293,9 @@ class KafkaSource:
             )
             self._log.exception(self._problem)
 
-    def _prepare(
-        self, kafka: KafkaSettings, region: str | None
-    ) -> tuple[Cluster, TopicIds, int, Protocol]:
-        cluster = Cluster(kafka, self._configured, region)
-        try:
-            number = partitions_of(cluster, kafka)
-            return cluster, topic_ids(cluster, kafka), number, group_protocol(cluster)
-        except BaseException:
-            cluster.close()
-            raise
-
     def _new_worker(self, kafka: KafkaSettings) -> Worker:
         config = worker_config(kafka, self._config, self._protocol)
         return Worker(config, self.lease, self.transactions, self._open, self._ended, self._clocks)
-
-    def _configured(self, report: Callable[[KafkaError], None]) -> Mapping[str, Any]:
-        return {**self._config, "error_cb": report}
 
     def _fail(
         self,
