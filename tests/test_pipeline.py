@@ -166,6 +166,23 @@ def test_jobs_certificates_and_commands_count_once_each() -> None:
     assert pipeline.counts.ignored["duplicate"] == 2
 
 
+def test_a_refused_connect_counts_once_however_often_it_is_delivered() -> None:
+    pipeline, _ = make()
+    first, second = (message("connect_failed", at=at) for at in (10, 11))
+    ahead = message("connect_failed", at=12, timestamp=1_000_000)
+    pipeline.process([first, second, ahead, first, second, ahead])
+    assert pipeline.counts.connect_failures == {"other": 3}
+    assert pipeline.counts.ignored["duplicate"] == 3
+    assert pipeline.flapping.recent.of("a", 12).refused == 3
+
+
+def test_refused_connects_without_a_date_may_be_equal() -> None:
+    pipeline, _ = make()
+    undated = message("connect_failed", at=10, timestamp=None)
+    pipeline.process([undated, undated])
+    assert pipeline.counts.connect_failures == {"other": 2}
+
+
 def test_repeats_are_recognised_among_the_last_messages_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -244,6 +261,28 @@ def test_an_event_dated_ahead_counts_as_just_received(capsys: pytest.CaptureFixt
     line = json.loads(capsys.readouterr().err.splitlines()[0])
     assert "ahead of the clock" in line["event"]
     assert line["seconds_ahead"] == 365 * 86400
+
+
+@pytest.mark.parametrize("back", [600.0, 7200.0, 1e6])
+def test_clients_come_and_go_after_the_clock_was_set_back(back: float) -> None:
+    pipeline, _ = make()
+    noon = 1_700_000_000.0
+
+    def happen(kind: str, version: int, after: float) -> State:
+        at = noon + after - (back if after > 0 else 0)
+        pipeline.process([message(kind, version=version, at=at, timestamp=(noon + after) * 1000)])
+        pipeline.advance(at + 30, 0)
+        return pipeline.fleet.presence.clients["a"].state
+
+    assert happen("connected", 1, 0) is State.ONLINE
+    assert happen("disconnected", 1, 60) is State.OFFLINE
+    assert happen("connected", 2, 120) is State.ONLINE
+    assert happen("disconnected", 2, 180) is State.OFFLINE
+    # Late copies are still not later than what is known.
+    assert happen("connected", 2, 120) is State.OFFLINE
+    assert happen("connected", 1, 0.001) is State.OFFLINE
+    assert happen("connected", 3, 240) is State.ONLINE
+    assert happen("disconnected", 1, 60) is State.ONLINE
 
 
 def test_a_change_of_the_registry_dated_ahead_keeps_no_later_one_out() -> None:

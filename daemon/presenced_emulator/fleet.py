@@ -171,7 +171,7 @@ class FleetLife:
     @property
     def next_at(self) -> float | None:
         """When the next steps happen, in seconds after the start; None after the last."""
-        at = self._agenda[0][0]
+        at = self._agenda[0][0] if self._agenda else math.inf
         return at if at <= self._plan.duration else None
 
     def advance(self, now: float) -> list[Step]:

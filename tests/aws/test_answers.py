@@ -30,7 +30,6 @@ READERS = {
     "GetConnection": answers.connection,
     "ListSubscriptions": answers.subscription_page,
     "DescribeEventConfigurations": answers.event_types,
-    "ListThings": answers.thing_record_page,
     "ListThingGroups": answers.name_page,
     "DescribeThingGroup": answers.thing_group,
     "ListBillingGroups": answers.name_page,
@@ -116,14 +115,6 @@ def expected(name, parsed):
         case "DescribeEventConfigurations":
             types = parsed["eventConfigurations"]
             return {kind: switch["Enabled"] for kind, switch in types.items()}
-        case "ListThings":
-            things = tuple(
-                answers.ThingRecord(
-                    t["thingName"], t.get("thingTypeName"), t["attributes"], t["version"]
-                )
-                for t in parsed["things"]
-            )
-            return answers.ThingRecordPage(things, parsed["nextToken"])
         case "ListThingGroups" | "ListBillingGroups":
             groups = parsed.get("thingGroups") or parsed["billingGroups"]
             names = tuple(group["groupName"] for group in groups)
@@ -204,7 +195,6 @@ def test_garbage_is_one_kind_of_error(read, body):
     [
         (answers.thing_page, b'{"things": [{}]}'),
         (answers.thing_page, b'{"things": [{"thingName": 5}]}'),
-        (answers.thing_record_page, b'{"things": [{"version": 1}]}'),
         (answers.thing_connectivity, b"{}"),
         (answers.connection, b'{"connected": "maybe"}'),
         (answers.thing_group, b"{}"),

@@ -115,8 +115,9 @@ def test_a_path_arrives_as_it_was_signed():
                 request = operations.get_connection(client_id)
                 await client.send(request)
                 assert aws.asked[-1].path == request.path
-            await client.send(operations.list_things("/+= &"))
-            assert aws.asked[-1].path == "/things?nextToken=%2F%2B%3D%20%26&maxResults=250"
+            await client.send(operations.list_billing_groups("/+= &"))
+            query = "nextToken=%2F%2B%3D%20%26&maxResults=250"
+            assert aws.asked[-1].path == f"/billing-groups?{query}"
             await client.close()
 
     run(scenario)
@@ -189,7 +190,7 @@ def test_the_permission_is_that_which_aws_names():
     [
         (SEARCH, "arn:aws:iot:eu-west-1:ACCOUNT:index/AWS_Things"),
         (CONNECTION, "arn:aws:iot:eu-west-1:ACCOUNT:client/*"),
-        (operations.list_things(), "*"),
+        (operations.list_thing_groups(), "*"),
         (operations.describe_thing_group("g"), "arn:aws:iot:eu-west-1:ACCOUNT:thinggroup/*"),
     ],
 )
@@ -832,5 +833,5 @@ def test_a_client_with_a_role_alias_from_the_settings(certificates):
 
 def test_every_known_operation_and_result_starts_at_0():
     counts = RequestCounts().requests
-    assert len(counts) == 12 * 4
+    assert len(counts) == 11 * 4
     assert counts["AssumeRoleWithCertificate", "denied"] == counts["SearchIndex", "ok"] == 0

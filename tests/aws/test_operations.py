@@ -48,12 +48,6 @@ CASES = [
     (operations.describe_index(), "describe_index", {"indexName": "AWS_Things"}),
     (operations.get_indexing_configuration(), "get_indexing_configuration", {}),
     (operations.describe_event_configurations(), "describe_event_configurations", {}),
-    (operations.list_things(), "list_things", {"maxResults": 250}),
-    (
-        operations.list_things(PAGE_TOKEN),
-        "list_things",
-        {"maxResults": 250, "nextToken": PAGE_TOKEN},
-    ),
     (operations.list_thing_groups(), "list_thing_groups", {"maxResults": 250, "recursive": True}),
     (
         operations.list_thing_groups(PAGE_TOKEN),

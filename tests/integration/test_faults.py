@@ -53,7 +53,7 @@ def test_certificates(
 
 
 def test_a_clock_that_is_behind_is_named(broker_of: Any, daemon_of: Any) -> None:
-    """By such a clock disconnects are stale, and clients stay online that are offline."""
+    """By such a clock all times are wrong, and some events may be taken for older ones."""
     broker: Mosquitto = broker_of()
     daemon: Daemon = daemon_of(broker=broker)
     daemon.wait_until_ready()

@@ -34,9 +34,13 @@ def flaps(client_id: str, count: int) -> list[tuple[str, bytes]]:
 
 
 def refusals(client_id: str, count: int) -> list[tuple[str, bytes]]:
-    fields = {"clientId": client_id, "timestamp": round(time.time() * 1000)}
-    payload = json.dumps(fields | {"connectFailureReason": "AUTHORIZATION_FAILED"}).encode()
-    return [(f"$aws/events/presence/connect_failed/{client_id}", payload)] * count
+    now = round(time.time() * 1000)
+    fields = {"clientId": client_id, "connectFailureReason": "AUTHORIZATION_FAILED"}
+    topic = f"$aws/events/presence/connect_failed/{client_id}"
+    return [
+        (topic, json.dumps(fields | {"timestamp": now - number}).encode())
+        for number in range(count)
+    ]
 
 
 def worst(daemon: Daemon) -> Any:

@@ -38,6 +38,23 @@ def test_the_penalty_is_the_sum_of_decayed_flaps(
     assert made.penalty("a", now) == pytest.approx(expected, rel=1e-3)
 
 
+@given(st.data())
+def test_the_penalty_is_the_same_in_any_order_of_reception(data: st.DataObject) -> None:
+    """A queue without order may deliver an event hours after later ones."""
+    times = [START + 1200.0 * number for number in range(8)]
+    made = damping()
+    for at in data.draw(st.permutations(times)):
+        made.add("a", at, at)
+    expected = sum(0.5 ** ((times[-1] - at) / 900) for at in times)
+    assert made.penalty("a", times[-1]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_an_event_that_waited_for_long_releases_no_client() -> None:
+    made = damping(5)
+    made.add("a", START - 7200, START - 7200)
+    assert made.held(START) == ["a"]
+
+
 @given(st.lists(st.floats(0, 600), min_size=1, max_size=100))
 def test_no_client_is_held_for_longer_than_four_half_lives(pauses: list[float]) -> None:
     made, now = damping(), START

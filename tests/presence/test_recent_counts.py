@@ -89,6 +89,22 @@ def test_counts_are_those_of_the_window(happening: list[Ended], later: float) ->
         assert counts.at_least(least, model.now) == some
 
 
+@given(st.lists(ended(clients=4), max_size=40), st.data())
+def test_counts_are_the_same_in_any_order_of_reception(
+    happening: list[Ended], data: st.DataObject
+) -> None:
+    """A queue without order may deliver an event hours after later ones."""
+    model, received = Model(), []
+    for each in happening:
+        at = model.add(each)
+        received.append((each, at, model.now))
+    counts = RecentCounts(4)
+    for each, at, now in data.draw(st.permutations(received)):
+        count(counts, each, at, now)
+    expected = {f"c{n}": model.counts(f"c{n}") for n in range(1, 5)}
+    assert {each: counts.of(each, model.now) for each in expected} == expected
+
+
 @given(st.lists(ended(clients=12), max_size=80))
 def test_beyond_the_limit_the_lowest_counts_go(happening: list[Ended]) -> None:
     """In one slot: a client that stays has at least as high a count as each that goes."""

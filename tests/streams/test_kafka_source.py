@@ -25,9 +25,13 @@ from presenced.presence import State
 from presenced.service.partition_fleet import ShardFleet
 from presenced.settings import Settings
 from presenced.settings.files import FileSnapshot
+from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.client_config import client_config
+from presenced.sources.kafka.cluster import Cluster
+from presenced.sources.kafka.cluster_checks import LeaseLimit
 from presenced.sources.kafka.consumer import GroupConsumer
+from presenced.sources.kafka.faults import KafkaFaultError, no_answer
 from presenced.sources.kafka.kafka_source import KafkaSource
 from presenced.sources.kafka.partition import OwnedPartition
 from presenced.sources.kafka.snapshot_records import GapReport
@@ -242,6 +246,28 @@ def test_tokens_that_the_event_loop_makes(kafka: Kafka, certificates: Certificat
             assert "Read and Write" in str(denied.value)
 
     asyncio.run(main())
+
+
+def test_an_attempt_to_join_that_fails_late_leaves_no_client(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The topics are as they must be, and then the broker does not answer."""
+    site = Site(kafka)
+
+    def unanswered(cluster: Cluster, section: KafkaSettings) -> LeaseLimit:
+        del cluster, section
+        raise KafkaFaultError(no_answer(kafka_settings().kafka.security))
+
+    monkeypatch.setattr("presenced.sources.kafka.cluster_watch.lease_limit", unanswered)
+
+    async def main() -> None:
+        async with site.source() as (source, _):
+            await until(lambda: "answer no request" in source.summary, what="it has failed")
+            await until(lambda: clients() == before, what="no client")
+
+    with nothing_collected():
+        before = clients()
+        asyncio.run(main())
 
 
 def test_changed_files_are_used_only_if_the_brokers_accept_them(

@@ -59,24 +59,6 @@ class ThingPage(msgspec.Struct, frozen=True):
     next_token: str | None
 
 
-class ThingRecord(
-    msgspec.Struct, frozen=True, rename={"name": "thingName", "thing_type": "thingTypeName"}
-):
-    """A thing in an answer of ListThings; `version` is that of the thing's events."""
-
-    name: str
-    thing_type: str | None = None
-    attributes: Mapping[str, str] = {}
-    version: int | None = None
-
-
-class ThingRecordPage(msgspec.Struct, frozen=True, rename="camel"):
-    """A page of ListThings; without `next_token` the last one."""
-
-    things: tuple[ThingRecord, ...] = ()
-    next_token: str | None = None
-
-
 class NamePage(msgspec.Struct, frozen=True):
     """A page of the names of groups; without `next_token` the last one."""
 
@@ -212,9 +194,6 @@ index_description = _decoder(IndexDescription)
 
 subscription_page = _decoder(SubscriptionPage)
 """Read an answer of ListSubscriptions."""
-
-thing_record_page = _decoder(ThingRecordPage)
-"""Read an answer of ListThings."""
 
 
 def thing_page(body: bytes) -> ThingPage:

@@ -74,7 +74,6 @@ GET_THING_CONNECTIVITY_DATA = Operation(
 GET_CONNECTION = Operation("GetConnection", "iotdata", "GET", "client/*", Budget.CONNECTIONS)
 LIST_SUBSCRIPTIONS = Operation("ListSubscriptions", "iotdata", "GET", "client/*")
 DESCRIBE_EVENT_CONFIGURATIONS = Operation("DescribeEventConfigurations", "iot", "GET", "*")
-LIST_THINGS = Operation("ListThings", "iot", "GET", "*", Budget.SEARCHES)
 LIST_THING_GROUPS = Operation("ListThingGroups", "iot", "GET", "*", Budget.SEARCHES)
 DESCRIBE_THING_GROUP = Operation(
     "DescribeThingGroup", "iot", "GET", "thinggroup/*", Budget.SEARCHES
@@ -89,7 +88,6 @@ OPERATIONS = (
     GET_CONNECTION,
     LIST_SUBSCRIPTIONS,
     DESCRIBE_EVENT_CONFIGURATIONS,
-    LIST_THINGS,
     LIST_THING_GROUPS,
     DESCRIBE_THING_GROUP,
     LIST_BILLING_GROUPS,
@@ -181,12 +179,6 @@ def describe_event_configurations() -> Request[Mapping[str, bool]]:
     """Return the request for which types of events are enabled."""
     path = "/event-configurations"
     return Request(DESCRIBE_EVENT_CONFIGURATIONS, path, answers.event_types)
-
-
-def list_things(next_token: str | None = None) -> Request[answers.ThingRecordPage]:
-    """Return the request for a page of the things of the registry."""
-    query = _page(_LIST_PAGE, next_token)
-    return Request(LIST_THINGS, "/things", answers.thing_record_page, query)
 
 
 def list_thing_groups(next_token: str | None = None) -> Request[answers.NamePage]:

@@ -108,7 +108,7 @@ class LifecycleEvent(Event, gc=False):
     The connect and the disconnect of one connection have the same `session` and `version`.
     `reason` and `client_initiated` are None for connects, and if AWS leaves them out. `untimed` is
     set if the message carries no event time, or one that cannot be right; `timestamp` is then the
-    received time.
+    received time, or that of the client's last event if that is later.
     """
 
     family = "presence"

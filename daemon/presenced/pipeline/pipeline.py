@@ -243,7 +243,7 @@ class Pipeline:
         if not event.untimed:
             delay = received - event.timestamp / 1000
             if delay < 0 and counts.is_dated_ahead(event, message, delay, self._accuracy):
-                event.timestamp, event.untimed = round(received * 1000), True
+                event.timestamp, event.untimed = self._time_if_ahead(event, received), True
             counts.delays["presence"].observe(delay)
         why = self.fleet.client_filter.why_ignored(event.client_id)
         if why is None:
@@ -251,18 +251,30 @@ class Pipeline:
         else:
             counts.ignored[why] += 1
 
+    def _time_if_ahead(self, event: LifecycleEvent, received: float) -> int:
+        """Return when an event that is dated ahead counts: just now, or at its own time if earlier.
+
+        Just now is not before the last event of its client. Otherwise every event would be stale
+        after the clock was set back, and no client would go offline.
+        """
+        presence = self.fleet.presence
+        known = presence.clients.get(event.client_id), presence.forgotten.get(event.client_id)
+        last = max((each.timestamp for each in known if each is not None), default=0)
+        return min(event.timestamp, max(round(received * 1000), last))
+
     def _apply_other(self, event: Event, message: Message) -> None:
         counts, received = self.counts, message.received
         counts.decoded[event.family, event.type] += 1
         if event.topic_disagrees:
             counts.note_disagreement(event, message)
+        is_dated = event.timestamp is not None
         if event.timestamp is not None:
             delay = received - event.timestamp / 1000
             if delay < 0 and counts.is_dated_ahead(event, message, delay, self._accuracy):
                 event.timestamp = None
             counts.delays[event.family].observe(delay)
         if isinstance(event, ConnectFailedEvent | SubscriptionEvent | StatusEvent):
-            self._apply_client_event(event, message)
+            self._apply_client_event(event, message, is_dated=is_dated)
         elif isinstance(event, RegistryEvent):
             outcome = self.fleet.apply_registry(event, received)
             if outcome is Outcome.APPLIED:
@@ -281,7 +293,11 @@ class Pipeline:
         return self.fleet.presence.rules.ordering.timestamp_accuracy
 
     def _apply_client_event(
-        self, event: ConnectFailedEvent | SubscriptionEvent | StatusEvent, message: Message
+        self,
+        event: ConnectFailedEvent | SubscriptionEvent | StatusEvent,
+        message: Message,
+        *,
+        is_dated: bool,
     ) -> None:
         received = message.received
         why = self.fleet.client_filter.why_ignored(event.client_id)
@@ -291,6 +307,8 @@ class Pipeline:
             self.fleet.apply_status(event, received, message.moment)
         elif isinstance(event, SubscriptionEvent):
             self.fleet.apply_subscription(event, received)
+        elif is_dated and self.counts.is_repeat(message):  # undated ones may be equal
+            self.counts.ignored["duplicate"] += 1
         else:
             known = event.reason in CONNECT_FAILURE_REASONS
             self.counts.connect_failures[str(event.reason) if known else "other"] += 1

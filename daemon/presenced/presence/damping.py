@@ -37,7 +37,11 @@ class DampingRules:
 
 
 class Damping:
-    """The penalties of at most `limit` clients: if there are more, the lower half is dropped."""
+    """The penalties of at most `limit` clients: if there are more, the lower half is dropped.
+
+    A queue without order may deliver an event long after later ones. It counts at the latest time
+    so far, which goes back only when the penalties are read.
+    """
 
     def __init__(self, rules: DampingRules, limit: int = MAX_COUNTED) -> None:
         self._rules = rules
@@ -46,12 +50,14 @@ class Damping:
         # these times is the order of the penalties.
         self._reusable_at: dict[str, float] = {}
         self._held: set[str] = set()
+        self._latest = 0.0
 
     def __len__(self) -> int:
         return len(self._reusable_at)
 
     def use(self, rules: DampingRules, now: float) -> None:
         """Replace the rules; the penalties stay."""
+        self._latest = now
         penalties = {client_id: self.penalty(client_id, now) for client_id in self._reusable_at}
         held = {client_id for client_id in self._held if self._is_held(client_id, now)}
         self._rules, self._reusable_at, self._held = rules, {}, set()
@@ -61,7 +67,11 @@ class Damping:
                 self._held.add(client_id)
 
     def add(self, client_id: str, at: float, now: float) -> None:
-        """Add 1 to the penalty of a client whose connection ended `at` a time, and its decay."""
+        """Add 1 to the penalty of a client whose connection ended `at` a time, and its decay.
+
+        `now` is when that was received.
+        """
+        self._latest = now = max(now, self._latest)
         if not self._is_held(client_id, now):
             self._held.discard(client_id)
         added = 2.0 ** min((at - now) / self._rules.half_life, 0.0)
@@ -87,10 +97,12 @@ class Damping:
 
     def held_until(self, client_id: str, now: float) -> float | None:
         """Return until when a client is held if it does not flap again; None if it is not held."""
+        self._latest = now
         return self._reusable_at[client_id] if self._is_held(client_id, now) else None
 
     def held(self, now: float) -> list[str]:
         """Return the clients that are held, those with the highest penalties first."""
+        self._latest = now
         self._held = {client_id for client_id in self._held if self._is_held(client_id, now)}
         return sorted(self._held, key=self._reusable_at.__getitem__, reverse=True)
 

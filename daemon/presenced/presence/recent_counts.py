@@ -43,7 +43,11 @@ NO_COUNTS = Counts(0, 0, 0)
 
 
 class RecentCounts:
-    """Counts of clients in slots of ten minutes, each of at most `limit` clients."""
+    """Counts of clients in slots of ten minutes, each of at most `limit` clients.
+
+    A queue without order may deliver an event long after later ones. So the time at which an event
+    was received does not move the window back; the time at which the counts are read does.
+    """
 
     def __init__(self, limit: int = MAX_COUNTED) -> None:
         self._limit = limit
@@ -61,8 +65,9 @@ class RecentCounts:
         self._add(client_id, at, now, _REFUSED)
 
     def _add(self, client_id: str, at: float, now: float, added: int) -> None:
-        self._expire(now)
-        number = int(at // _SLOT_SECONDS)
+        if _slot_of(now) > self._present:
+            self._expire(now)
+        number = _slot_of(at)
         slot = self._slots.get(number)
         if slot is None:
             if not self._is_recent(number):
@@ -118,11 +123,15 @@ class RecentCounts:
         return self._present - _SLOTS < slot <= self._present + 1
 
     def _expire(self, now: float) -> None:
-        present = int(now // _SLOT_SECONDS)
+        present = _slot_of(now)
         if present != self._present:
             self._present = present
             self._slots = {n: slot for n, slot in self._slots.items() if self._is_recent(n)}
             self._at_least = None
+
+
+def _slot_of(at: float) -> int:
+    return int(at // _SLOT_SECONDS)
 
 
 def _ended(number: int) -> int:

@@ -80,8 +80,7 @@ class Shard:
         text = (
             f"an event of the last {format_duration(_AHEAD_SHOWN_FOR)} was dated"
             f" {format_duration(round(last[1]))} ahead of the clock of this machine. If most are,"
-            " the clock is behind, and clients that went offline are still reported online: run"
-            " timedatectl and correct the clock"
+            " the clock is behind, as are all times: run timedatectl and correct the clock"
         )
         return [text]
 

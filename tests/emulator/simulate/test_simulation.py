@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from presenced.commands.replay import Replay
@@ -96,6 +96,7 @@ plans = st.builds(
 
 
 @given(plans)
+@example(plan_of(devices=1, duration=400.0, seed=0, incidents=frozenset({Incident.DARK_HALL})))
 @settings(max_examples=60, deadline=None)
 def test_the_daemon_finds_the_truth_whatever_the_plan(plan: FleetPlan) -> None:
     simulation = Simulation(plan, START)

@@ -239,8 +239,8 @@ def fight(fleet: ApiFleet, client_id: str, times: int, at: float) -> None:
 
 
 def refuse(fleet: ApiFleet, client_id: str, times: int, at: float) -> None:
-    for _ in range(times):
-        fleet.hear("connect_failed", client_id, None, at=at)
+    for number in range(times):
+        fleet.hear("connect_failed", client_id, None, at=at, happened=at - number / 1000)
 
 
 def test_single_devices_stand_out_the_worst_of_each_kind_first() -> None:

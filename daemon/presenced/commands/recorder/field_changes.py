@@ -10,7 +10,6 @@ Fields = Mapping[str, tuple[Any, Change]]
 """The type of each field to keep and the change to its value, by the field's name."""
 
 _ABSENT = msgspec.Raw()
-_THING_FIELDS = ("thingName", "thingId", "thingTypeName", "attributes")
 
 
 class FieldChanges:

@@ -1,7 +1,7 @@
 """What a worker asks its cluster before it joins the group, and again while it is a member."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from presenced.settings import format_duration
 from presenced.settings.kafka import KafkaSettings
@@ -15,7 +15,7 @@ from presenced.sources.kafka.worker_config import Protocol
 _DEFAULT_SESSION: GroupSession | None = GroupSession(45.0, 5.0)
 
 
-def partitions_of(cluster: Cluster, kafka: KafkaSettings) -> int:
+def _partitions_of(cluster: Cluster, kafka: KafkaSettings) -> int:
     """Return how many partitions the fleet has, if all topics are what they must be.
 
     The number is written into the state topic, unless `create-topics` has done that. Blocks; raises
@@ -42,6 +42,32 @@ def check_topics(cluster: Cluster, kafka: KafkaSettings) -> tuple[int, int | Non
     return found[kafka.topic].partitions, recorded
 
 
+class OpenCluster(NamedTuple):
+    """A client of a cluster, and what a worker must know of it to join the group."""
+
+    cluster: Cluster
+    topics: TopicIds
+    partitions: int
+    protocol: Protocol
+
+
+def open_cluster(
+    kafka: KafkaSettings, config: Mapping[str, Any], region: str | None
+) -> OpenCluster:
+    """Connect a client with a configuration of librdkafka, and ask for what a worker must know.
+
+    Blocks; raises KafkaFaultError, and has disconnected the client then.
+    """
+    cluster = Cluster(kafka, lambda report: {**config, "error_cb": report}, region)
+    try:
+        partitions = _partitions_of(cluster, kafka)
+        topics, protocol = _topic_ids(cluster, kafka), _group_protocol(cluster)
+    except BaseException:
+        cluster.close()
+        raise
+    return OpenCluster(cluster, topics, partitions, protocol)
+
+
 class TopicLook(NamedTuple):
     """What has become of the topics of a member of the group.
 
@@ -54,7 +80,7 @@ class TopicLook(NamedTuple):
     ids: TopicIds | None
 
 
-def topic_ids(cluster: Cluster, kafka: KafkaSettings) -> TopicIds:
+def _topic_ids(cluster: Cluster, kafka: KafkaSettings) -> TopicIds:
     """Return the IDs of the topics. Blocks; raises KafkaFaultError, also if one is missing."""
     names = [topic.name for topic in four_topics(kafka)]
     found = cluster.topics(names)
@@ -96,7 +122,7 @@ def look_at_topics(
     fault = None
     if ids != known and not changed:
         try:
-            partitions_of(cluster, kafka)
+            _partitions_of(cluster, kafka)
         except KafkaFaultError as error:
             if error.fault.reason not in (Cause.TOPIC_MISSING, Cause.TOPIC_WRONG):
                 raise
@@ -104,7 +130,7 @@ def look_at_topics(
     return TopicLook(changed, fault, ids)
 
 
-def group_protocol(cluster: Cluster) -> Protocol:
+def _group_protocol(cluster: Cluster) -> Protocol:
     """Return the newest protocol that the brokers may have.
 
     librdkafka does not report that brokers lack the request of `consumer`, as those before Kafka

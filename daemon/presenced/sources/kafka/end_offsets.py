@@ -74,11 +74,14 @@ class EndOffsets:
             raise
         return result.offset
 
-    def topic_ids(self, topics: WorkerTopics) -> TopicIds:
-        """Return the IDs of the four topics. Blocks; raises KafkaException if one is missing."""
+    def topic_ids(self, topics: WorkerTopics, timeout: float | None = None) -> TopicIds:
+        """Return the IDs of the four topics. Blocks; raises KafkaException if one is missing.
+
+        `timeout` is that of this request.
+        """
         with self._lock:
             answers = self._usable_client().describe_topics(
-                TopicCollection([*topics]), request_timeout=self._timeout
+                TopicCollection([*topics]), request_timeout=timeout or self._timeout
             )
             self._keep(answers.values())
         try:

@@ -12,7 +12,7 @@ from presenced.settings import Settings, SettingsError
 from presenced.settings.kafka import KafkaSettings
 from presenced.sources.kafka.access import KafkaAccess
 from presenced.sources.kafka.cluster import Cluster
-from presenced.sources.kafka.cluster_checks import group_protocol, partitions_of, topic_ids
+from presenced.sources.kafka.cluster_checks import open_cluster
 from presenced.sources.kafka.cluster_watch import ClusterWatch
 from presenced.sources.kafka.errors import is_unsupported
 from presenced.sources.kafka.events_writer import EventsWriter
@@ -252,6 +252,7 @@ class KafkaSource:
                 cluster, kafka, self._protocol, self.partitions, topics, worker
             )
             self._report, self._problem = None, "the number of partitions has changed"
+            await in_thread(cluster.close, name="kafka topics")
             await worker.stop()
 
     async def _join(
@@ -260,23 +261,19 @@ class KafkaSource:
         """Join the group; return None if that fails."""
         try:
             cluster, topics, self.partitions, protocol = await in_thread(
-                lambda: self._prepare(kafka, region), name="kafka topics"
+                lambda: open_cluster(kafka, self._config, region), name="kafka topics"
             )
+        except Exception as error:  # noqa: BLE001 - the next attempt may succeed
+            self._not_joined(error)
+            return None
+        try:
             if protocol == "classic" != self._protocol:
                 self._use_classic()
             await self._watch.limit_lease(cluster, kafka, self._protocol)
             worker = await in_thread(lambda: self._new_worker(kafka), name="kafka clients")
-        except KafkaFaultError as error:
-            self._fail(error.fault)
-            return None
-        except KafkaException as error:
-            self._fail(self._explain(error_of(error)))
-            return None
-        except Exception:  # noqa: BLE001 - the next attempt may succeed
-            self._problem = (
-                "the group cannot be joined because of an error in presenced, which its log has"
-            )
-            self._log.exception(self._problem)
+        except Exception as error:  # noqa: BLE001 - the next attempt may succeed
+            self._not_joined(error)
+            await in_thread(cluster.close, name="kafka topics")
             return None
         self._watch.begin()
         assert self._errors is not None  # noqa: S101 - set before
@@ -284,23 +281,21 @@ class KafkaSource:
         worker.start()
         return cluster, topics, worker
 
-    def _prepare(
-        self, kafka: KafkaSettings, region: str | None
-    ) -> tuple[Cluster, TopicIds, int, Protocol]:
-        cluster = Cluster(kafka, self._configured, region)
-        try:
-            number = partitions_of(cluster, kafka)
-            return cluster, topic_ids(cluster, kafka), number, group_protocol(cluster)
-        except BaseException:
-            cluster.close()
-            raise
+    def _not_joined(self, error: Exception) -> None:
+        """Report why an attempt to join failed."""
+        if isinstance(error, KafkaFaultError):
+            self._fail(error.fault)
+        elif isinstance(error, KafkaException):
+            self._fail(self._explain(error_of(error)))
+        else:
+            self._problem = (
+                "the group cannot be joined because of an error in presenced, which its log has"
+            )
+            self._log.exception(self._problem)
 
     def _new_worker(self, kafka: KafkaSettings) -> Worker:
         config = worker_config(kafka, self._config, self._protocol)
         return Worker(config, self.lease, self.transactions, self._open, self._ended, self._clocks)
-
-    def _configured(self, report: Callable[[KafkaError], None]) -> Mapping[str, Any]:
-        return {**self._config, "error_cb": report}
 
     def _fail(
         self,

@@ -26,6 +26,8 @@ from presenced.system.loop import Clocks, in_thread
 _BACKLOG = 500
 _LOOP_TIMEOUT = 10.0
 _HAND_OVER_TIMEOUT = 10.0
+# The group waits for the answer, and a process that stops has 2.5 s.
+_TOPICS_TIMEOUT = 2.0
 _STOP_TIMEOUT = 2.5
 # A new member gets no partition before another one has given it up, which takes some heartbeats.
 _IDLE_AFTER = 15.0
@@ -204,7 +206,7 @@ class Worker:
         self._call(self._open, partitions)
 
     def revoked(self, partitions: Sequence[OwnedPartition]) -> None:
-        """Write what is left of partitions, and close them."""
+        """Write what is left of partitions, and close them, whatever goes wrong before."""
         try:
             self._on_loop(self._stop_partitions(partitions, self._topics_now()))
             until = time.monotonic() + _HAND_OVER_TIMEOUT
@@ -216,14 +218,15 @@ class Worker:
                 self.writer.attempt(until - time.monotonic())
         except TimeoutError:
             self._log.error("partitions given up without their last changes: presenced hangs")
-        for each in partitions:
-            each.gone = True
-        self._call(self.partitions.close, partitions)
+        finally:
+            for each in partitions:
+                each.gone = True
+            self._call(self.partitions.close, partitions)
 
     def _topics_now(self) -> TopicIds | None:
         """Return which topics there are, None if that is not known; the next owner uses these."""
         try:
-            return self._ends.topic_ids(self._config.topics)
+            return self._ends.topic_ids(self._config.topics, _TOPICS_TIMEOUT)
         except KafkaException:
             return None
 
