@@ -333,7 +333,7 @@ def test_a_lost_connection_is_told_and_comes_back(
     page.wait_for_text("#link", "Not ready")
     page.wait_for_text("#state-line", "Not receiving events since")
     assert re.search(
-        r"MQTT connection presenced: .*\. The fleet is shown", page.text("#state-details")
+        r"MQTT connection presenced: .*\. The states are those of", page.text("#state-details")
     )
     daemon.signal(signal.SIGTERM)
     daemon.wait(timeout=5)

@@ -39,8 +39,9 @@ def test_an_empty_fleet_says_so(page: Page) -> None:
     )
     assert seen(page, "#flapping-table") == []
     page.open("#/daemon")
-    page.wait_for_text("#doubt", "No client is in doubt")
-    page.wait_for_text("#aws", "Off. If the broker is AWS IoT Core")
+    page.wait_for_text("#meaning", "No client is in doubt")
+    assert seen(page, "#aws, #aws-title") == []  # and no word of AWS, which the broker may not be
+    assert "AWS" not in page.text("#daemon")
 
 
 def seen(page: Page, selector: str) -> list[str]:
@@ -58,6 +59,12 @@ def be(stage: Stage, text: str, *, ready: bool = False) -> None:
     stage.fleet.readiness = Readiness(ready=ready, text=text)
 
 
+CHECK = (
+    "Check first whether other clients of the MQTT broker work: if they do, only presenced is cut"
+    " off; if not, the devices probably are, too."
+)
+
+
 def test_while_the_daemon_is_not_ready_nothing_looks_live(page: Page, stage: Stage) -> None:
     be(stage, "presenced: <b>no</b> broker\npresenced-2: refused. Try again.")
     page.open()
@@ -68,7 +75,9 @@ def test_while_the_daemon_is_not_ready_nothing_looks_live(page: Page, stage: Sta
     assert page.texts("#state-details li") == [
         "MQTT connection presenced: <b>no</b> broker.",
         "MQTT connection presenced-2: refused. Try again.",
-        "The fleet is shown as of 22:13:20.",
+        "The states are those of 22:13:20 UTC: presenced cannot tell whether devices are affected.",
+        CHECK,
+        "Whether events are lost meanwhile is known once presenced receives them again.",
     ]
     be(stage, "starting")
     page.open()
@@ -93,22 +102,25 @@ def test_while_nothing_is_received_the_numbers_are_old_and_any_client_may_have_c
     stage.call(began)
     page.open()
     page.wait_for_text("#share-old", "As of 22:16:20: no events for 10 min.")
-    assert page.text("#state-details").endswith("The fleet is shown as of 22:16:20.")
+    told = (
+        "The states are those of 22:16:20 UTC: presenced cannot tell whether devices are affected"
+    )
+    assert told in page.text("#state-details")
     assert page.driver.title == "Not receiving events · presenced"
     page.wait(lambda: page.all("#trend .missing"))
     assert page.barriers() == []
     page.open("#/daemon")
-    page.wait_for_text("#doubt", "No event has been received since 22:16:20: any client may have")
+    page.wait_for_text("#meaning", told)
     assert "No client is in doubt" not in page.text("#daemon")
     stage.fleet.readiness = Readiness(ready=False, text="catching up: 9 wait", catching_up=True)
     page.open("#/daemon")
-    page.wait_for_text("#doubt", "States may be old until all messages that had waited")
+    page.wait_for_text("#meaning", "Until presenced has caught up, states may be old")
     be(stage, "ready", ready=True)
     page.open()
     page.wait_for_text("#share-now", "100 % online")
     assert seen(page, "#share-old") == []
     page.open("#/daemon")
-    page.wait_for_text("#doubt", "No client is in doubt: no gap in the events is open.")
+    page.wait_for_text("#meaning", "No client is in doubt.")
 
 
 def test_catching_up_is_told_with_what_that_means(page: Page, stage: Stage) -> None:
@@ -119,7 +131,8 @@ def test_catching_up_is_told_with_what_that_means(page: Page, stage: Stage) -> N
     page.wait_for_text("#state-line", "Catching up")
     assert level(page) == "unsure"
     assert page.text("#state-details") == (
-        "Catching up with messages queued meanwhile: presenced. Until then no client goes offline."
+        "Catching up with messages queued meanwhile: presenced."
+        " Until presenced has caught up, states may be old, and no client goes offline."
     )
     be(stage, "ready: every connection is up, every filter granted", ready=True)
     page.open()
@@ -254,23 +267,23 @@ def test_groups_that_are_left_out_are_counted(page: Page, stage: Stage) -> None:
     page.wait_for_text("#clients tbody", f"{', '.join(shown)} and 7 more")
 
 
-def test_a_client_after_a_gap_is_unverified(page: Page, stage: Stage) -> None:
+def test_a_client_after_a_gap_is_in_doubt(page: Page, stage: Stage) -> None:
     stage.call(lambda: stage.fleet.hear("connected", at=1))
     stage.call(lambda: stage.fleet.presence.note_gap(stage.fleet.now))
     page.open("#/daemon")
     page.wait_for_text(
-        "#doubt",
-        "The state of 1 client (1 online) is in doubt since the gap at 22:13:21, in which events"
-        " may have been lost. The next event of each verifies it.",
+        "#meaning",
+        "1 client is in doubt (1 online): events may have been lost, last at 22:13:21 UTC."
+        " The next event of a client confirms its state.",
     )
     page.one("#state-line a").click()
-    page.wait_for_text("#clients tbody", "unverified")
+    page.wait_for_text("#clients tbody", "in doubt")
     assert page.text("#state-line a") == "1 in doubt"
     assert level(page) == "well"  # nothing is to be done: it must not be loud
     assert page.one("#in_doubt").is_selected()
     page.one("#clients tbody a").click()
-    page.wait_for_text("#badge", "unverified")
-    assert "Unverified: events may have been lost" in page.text("#story")
+    page.wait_for_text("#badge", "in doubt")
+    assert "In doubt: events may have been lost" in page.text("#story")
 
 
 def test_a_snapshot_of_aws_ends_the_doubt(browser: Chrome, tmp_path: Path) -> None:
@@ -283,10 +296,10 @@ def test_a_snapshot_of_aws_ends_the_doubt(browser: Chrome, tmp_path: Path) -> No
         stage.call(lambda: fleet.presence.note_gap(fleet.now))
         page.open("#/daemon")
         page.wait_for_text(
-            "#doubt",
-            "The state of 2 clients (2 online) is in doubt: events may have been lost in the gap at"
-            " 22:13:21, or AWS has not confirmed it yet. The next snapshot of AWS's record verifies"
-            " them; none has been completed since the start.",
+            "#meaning",
+            "2 clients are in doubt (2 online): events may have been lost, last at 22:13:21 UTC, or"
+            " AWS has not confirmed the state. The next snapshot of AWS's record confirms it; none"
+            " is complete since the start.",
         )
         page.wait_for_text("#aws", "Last snapshot none yet")
         page.wait_for_text("#state-line", "AWS's record: no snapshot since the start. 2 in doubt")
@@ -334,7 +347,7 @@ def test_a_lookup_before_a_client_goes_offline_is_told(browser: Chrome) -> None:
         stage.call(lambda: fleet.hear("disconnected", version=2, at=40))
         stage.call(lambda: fleet.wait(60))
         page.open("#/clients/a")
-        page.wait_for_text("#story", "Unverified: AWS should have been asked")
+        page.wait_for_text("#story", "In doubt: AWS should have been asked")
         page.wait_for_text("#timeline", "AWS could not be asked, or did not answer in time.")
 
 

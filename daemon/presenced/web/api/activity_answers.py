@@ -41,6 +41,13 @@ class DaemonNow(Answer):
     state: Annotated[str, _one_of("receiving", "catching_up", "not_receiving")]
     since: Annotated[Timestamp | None, _doc("When it became so; null just after the start.")]
     text: Annotated[str, _doc("The same in words, as /-/ready has it.")]
+    meaning: Annotated[
+        list[str],
+        _doc(
+            "Sentences on what that means: whether the states of the clients are those of now,"
+            " whether events may have been lost, and what to check first."
+        ),
+    ]
     in_doubt: Annotated[Count, _doc("The number of clients whose state is in doubt.")]
     aws: Annotated[Aws | None, _doc("Null if AWS is not asked (reconcile.enabled).")]
     certificates: Annotated[

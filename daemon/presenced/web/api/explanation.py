@@ -30,7 +30,7 @@ _REASONS = {
     "MQTT_KEEP_ALIVE_TIMEOUT": "it sent nothing within its keep-alive interval",
     "SERVER_ERROR": "the broker had an internal error",
     "SERVER_INITIATED_DISCONNECT": "the broker ended the connection",
-    "API_INITIATED_DISCONNECT": "it was disconnected through the AWS API",
+    "API_INITIATED_DISCONNECT": "an API call disconnected it",
     "THROTTLED": "it exceeded a limit",
     "WEBSOCKET_TTL_EXPIRATION": "its WebSocket connection reached its maximum age",
     "CUSTOMAUTH_TTL_EXPIRATION": "its custom authorization expired",
@@ -185,10 +185,10 @@ def _unverified(doubt: Doubt) -> str:
         is_kafka = gap.reason in _KAFKA_GAPS
         where = f"in {gap.connection}" if is_kafka else f"on the connection {gap.connection}"
         return (
-            f"Unverified since {_time(gap.at)}: events may have been lost {where}, because"
+            f"In doubt since {_time(gap.at)}: events may have been lost {where}, because"
             f" {_GAPS[gap.reason]}."
         )
-    return f"Unverified: {_DOUBTS[doubt.cause]}."
+    return f"In doubt: {_DOUBTS[doubt.cause]}."
 
 
 def _state(details: ClientDetails) -> str:
@@ -221,8 +221,8 @@ def _pending(details: ClientDetails) -> str:
         )
     if details.deadline is None or details.held:
         return (
-            "It counts as online until the backlog of events has been applied: presenced was cut"
-            " off from their source or is behind it, or the state could not be stored."
+            "It counts as online until presenced has caught up: a connect of it may be among the"
+            " events that wait."
         )
     return f"It counts as offline from {_time(details.deadline)} on, unless it connects before."
 

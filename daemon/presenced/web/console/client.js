@@ -3,8 +3,8 @@
 import { ask, Refusal } from "./api.js";
 import { reason } from "./reasons.js";
 import {
-  $, age, badge, breakable, clock, code, count, duration, el, facts, fill, listed, mark, moment, name, now, percent,
-  plural, showShare, since, tag, unverified, visible,
+  $, age, badge, breakable, clock, code, count, duration, el, facts, fill, inDoubt, listed, mark, moment, name, now, percent,
+  plural, showShare, since, tag, visible,
 } from "./text.js";
 
 /** The state that an entry of a history leads to, by effect; other effects change nothing. */
@@ -50,7 +50,7 @@ export function showName(id) {
 export function showClient({ story, history }, overview) {
   const parts = [badge(story.state), " "];
   if (story.since !== null) parts.push("for ", age(story.since), " ");
-  if (!story.verified) parts.push(unverified(), " ");
+  if (!story.verified) parts.push(inDoubt(), " ");
   for (const each of story.troubles) parts.push(el("strong", { class: "trouble" }, each), " ");
   if (story.flapping_until) parts.push(tag("held as flapping"));
   fill($("badge"), ...parts);

@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { complete, FilterForm, isFiltered, parametersOf } from "./filters.js";
 import { reason } from "./reasons.js";
 import {
-  $, address, badge, breakable, el, fill, link, listed, plural, since, unverified, visible,
+  $, address, badge, breakable, el, fill, inDoubt, link, listed, plural, since, visible,
 } from "./text.js";
 
 const PAGE = 50, TYPING = 250; // clients, milliseconds
@@ -108,7 +108,7 @@ function rows(client) {
   const why = client.reason ? reason(client.reason) : "";
   const row = el("tr", {},
     el("th", { scope: "row" }, link(client.client_id)),
-    el("td", {}, badge(client.state), client.verified ? "" : " ", client.verified ? "" : unverified()),
+    el("td", {}, badge(client.state), client.verified ? "" : " ", client.verified ? "" : inDoubt()),
     el("td", { class: "time" }, client.since === null ? "" : since(client.since)),
     el("td", { class: "wide why" }, why),
     el("td", { class: "widest" }, ...breakable(visible(client.thing_type, 64), WHOLE)),

@@ -1,17 +1,18 @@
 // The page of the daemon: what it receives, what AWS answered if it is asked, and totals since the state file began.
 
 import { reason } from "./reasons.js";
-import { doubtWords, problem } from "./state.js";
+import { problem } from "./state.js";
 import {
-  $, code, count, duration, el, facts, fill, moment, now, plural, sentence, since, tag, visible,
+  $, code, count, duration, el, facts, fill, moment, now, plural, prose, sentence, since, tag, visible,
 } from "./text.js";
 
 /** Show the daemon by the summary, which every page requests. */
 export function showDaemon(summary, overview) {
   fill($("version"), summary.version);
   fill($("readiness"), ...summary.readiness.replace(/^ready: /, "").split("\n").map((line) => el("li", {}, visible(problem(line)))));
-  fill($("doubt"), doubtWords(summary, overview));
-  fill($("aws"), ...(summary.aws === null ? [el("p", {}, "Off. If the broker is AWS IoT Core, ", code("reconcile.enabled"), " lets presenced compare its states with AWS's record.")] : ofAws(summary.aws)));
+  fill($("meaning"), ...prose((overview?.daemon.meaning ?? []).join(" ")));
+  $("aws-title").hidden = $("aws").hidden = summary.aws === null;
+  fill($("aws"), ...(summary.aws === null ? [] : ofAws(summary.aws)));
   const { transitions } = summary;
   fill($("totals"), ...facts([
     ["Registry", registry(summary)],
