@@ -79,10 +79,43 @@ def test_the_standout_leads_to_its_clients(page: Page) -> None:
     # The list may have had the same clients before.
     page.wait(lambda: page.one("#thing_group").get_attribute("value") == "hall-3")
     page.wait(lambda: set(page.texts(IDS)) == set(devices_of("hall-3")[:50]))
-    assert page.one("#thing_group").is_displayed()
+    assert page.texts("#active .chip") == [
+        "group hall-3 \N{MULTIPLICATION SIGN}",
+        "offline \N{MULTIPLICATION SIGN}",
+    ]
+    assert page.text("#list-title") == "Clients that match"
     page.wait(lambda: page.driver.switch_to.active_element == page.one("#list-title"))
     page.one("#clear").click()
     page.wait(lambda: page.one("#thing_group").get_attribute("value") == "")
+
+
+TOP_OF_LIST = "return document.querySelector('#list-title').getBoundingClientRect().top"
+
+
+@pytest.mark.parametrize("width", [1200, 360])
+def test_a_link_to_the_list_shows_the_list_each_time(page: Page, width: int) -> None:
+    page.emulate(width=width, height=600)
+    page.open()
+    page.wait_for_text("#standout", "hall-3")
+    page.wait(lambda: page.texts(IDS))
+    for _ in range(2):
+        page.run("scrollTo(0, 0)")
+        assert page.run(TOP_OF_LIST) > 600
+        page.one("#standout a").click()
+        page.wait(lambda: 0 <= page.run(TOP_OF_LIST) < 100)
+        assert page.driver.switch_to.active_element == page.one("#list-title")
+    assert page.one("#active").is_displayed()
+
+
+def test_a_filter_that_is_typed_does_not_move_the_page(page: Page) -> None:
+    page.emulate(height=600)
+    page.open()
+    page.wait(lambda: page.texts(IDS))
+    page.one("#contains").send_keys("hall-3-sensor-000")
+    before = page.run("return scrollY")
+    page.wait(lambda: page.texts(IDS) == ["hall-3-sensor-000"])
+    assert page.driver.switch_to.active_element == page.one("#contains")
+    assert page.run("return scrollY") == before
 
 
 def test_a_class_is_offered_as_a_filter(page: Page) -> None:

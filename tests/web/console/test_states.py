@@ -59,9 +59,10 @@ def be(stage: Stage, text: str, *, ready: bool = False) -> None:
     stage.fleet.readiness = Readiness(ready=ready, text=text)
 
 
-CHECK = (
-    "Check first whether other clients of the MQTT broker work: if they do, only presenced is cut"
-    " off; if not, the devices probably are, too."
+CUT_OFF = (
+    "presenced cannot tell whether devices are affected. Check first whether other clients of the"
+    " MQTT broker work: if they do, only presenced is cut off; if not, the devices probably are,"
+    " too. Whether events are lost meanwhile is known once presenced receives them again."
 )
 
 
@@ -75,9 +76,7 @@ def test_while_the_daemon_is_not_ready_nothing_looks_live(page: Page, stage: Sta
     assert page.texts("#state-details li") == [
         "MQTT connection presenced: <b>no</b> broker.",
         "MQTT connection presenced-2: refused. Try again.",
-        "The states are those of 22:13:20 UTC: presenced cannot tell whether devices are affected.",
-        CHECK,
-        "Whether events are lost meanwhile is known once presenced receives them again.",
+        f"The states are those of 22:13:20 UTC: {CUT_OFF}",
     ]
     be(stage, "starting")
     page.open()

@@ -1,7 +1,7 @@
 // Who: the clients that the filters select, page by page.
 
 import { ask } from "./api.js";
-import { complete, FilterForm, isFiltered, parametersOf } from "./filters.js";
+import { activeOf, complete, FilterForm, isFiltered, parametersOf } from "./filters.js";
 import { reason } from "./reasons.js";
 import {
   $, address, badge, breakable, el, fill, inDoubt, link, listed, plural, since, visible,
@@ -62,7 +62,7 @@ export class ClientList {
 
   title() {
     const isLast = this.whole.get("state") === "offline" && this.whole.get("sort") === "-since";
-    if (isLast) return "Who went offline last";
+    if (isLast && activeOf(this.query).every(([key]) => key === "state")) return "Who went offline last";
     return isFiltered(this.query) ? "Clients that match" : "Clients";
   }
 

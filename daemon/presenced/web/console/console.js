@@ -5,6 +5,7 @@ import { ask, Refusal } from "./api.js";
 import { clientOf, showClient, showName } from "./client.js";
 import { ClientList, focusClient } from "./clients.js";
 import { certificateWarning, showCertificates, showDaemon } from "./daemon.js";
+import { isFiltered } from "./filters.js";
 import { flappingOf, showFlapping } from "./flapping.js";
 import { Link, notice } from "./link.js";
 import { headline, Overview } from "./overview.js";
@@ -27,7 +28,7 @@ class Page {
     this.recent = new RecentList($("recent"), LATEST);
     this.clients = new ClientList((query) => {
       history.replaceState(null, "", `#/?${query}`);
-      this.go();
+      this.go({ isLinked: false });
     });
     this.generation = 0;
     this.busy = this.again = false;
@@ -36,8 +37,8 @@ class Page {
     this.view = null;
   }
 
-  /** The URL has changed. */
-  go() {
+  /** The URL has changed: by a link, or by what is typed or chosen in a filter. */
+  go({ isLinked }) {
     const before = this.view;
     const view = (this.view = viewOfUrl());
     for (const each of document.querySelectorAll(".view")) each.hidden = each.id !== view.name;
@@ -47,9 +48,13 @@ class Page {
     }
     document.title = `${view.title} · presenced`;
     if (view.name === "client" && view.id !== before?.id) showName(view.id);
-    if (view.name === "fleet") $("back").href = `#/?${view.query}`;
+    const back = this.listQuery ?? "";
+    if (view.name === "fleet") {
+      this.listQuery = `${view.query}`;
+      $("back").href = `#/?${view.query}`;
+    }
     notice("refused", "");
-    if (before) moveFocus(before, view);
+    if (before && isLinked) moveFocus(before, view, back);
     this.refresh();
   }
 
@@ -157,21 +162,25 @@ class Page {
 const explain = ({ status, message }) =>
   status === 404 ? sentence(message) : sentence(`No answer: ${message}`);
 
-/** Whether a link led from a list to another, and not what is typed or chosen in a filter. */
-const isLinked = (before, after) =>
-  before.get("cursor") !== after.get("cursor") ||
-  (`${before}` !== `${after}` && document.activeElement?.matches("a"));
+/** Show the list of clients, which may be below what the window shows. */
+function goToList() {
+  $("list-title").scrollIntoView();
+  $("list-title").focus({ preventScroll: true });
+}
 
-/** Move the keyboard focus to what has changed. */
-function moveFocus(before, view) {
+/** Move the keyboard focus, and what the window shows, to what has changed; `back` is the query of the last list. */
+function moveFocus(before, view, back) {
   const isSame = before.name === view.name && before.id === view.id;
-  if (!isSame && view.name === "fleet" && before.name === "client") {
+  const isBack = before.name === "client" && view.name === "fleet" && `${view.query}` === back;
+  if (isBack) {
     focusClient(before.id, $("fleet-title"));
+  } else if (view.name === "fleet" && (isFiltered(view.query) || (isSame && view.query.has("cursor")))) {
+    goToList();
+  } else if (isSame && view.name === "fleet") {
+    $("list-title").focus({ preventScroll: true });
   } else if (!isSame) {
     scrollTo(0, 0);
     $(view.heading).focus();
-  } else if (view.name === "fleet" && isLinked(before.query, view.query)) {
-    $("list-title").focus();
   } else if (view.name === "history" && before.before !== view.before) {
     $("history-title").focus();
   }
@@ -179,11 +188,15 @@ function moveFocus(before, view) {
 
 function begin() {
   const page = new Page();
-  addEventListener("hashchange", () => /^(#\/|$)/.test(location.hash) && page.go());
+  addEventListener("hashchange", () => /^(#\/|$)/.test(location.hash) && page.go({ isLinked: true }));
+  // A link to the list as it is changes no URL, but must not seem to do nothing.
+  document.querySelector("main").addEventListener("click", ({ target }) => {
+    if (page.view.name === "fleet" && target.closest("a")?.hash === location.hash) goToList();
+  });
   document.addEventListener("visibilitychange", () => page.soon());
   setInterval(() => page.recent.draw(), LIVE_EVERY);
   setInterval(updateAges, AGES_EVERY);
-  page.go();
+  page.go({ isLinked: false });
   new Stream({
     opened() {
       page.link.stream(true);

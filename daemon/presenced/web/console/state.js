@@ -33,7 +33,7 @@ const sinceWhen = (since) =>
 function problemsOf({ state, meaning }, { readiness }) {
   const lines = readiness.split("\n");
   if (state === "receiving") return lines.slice(1).map(problem);
-  return [...lines.map(problem), ...meaning];
+  return [...lines.map(problem), meaning.join(" ")];
 }
 
 /** A line of the readiness as a sentence; one that begins with a client ID is of a connection. */
