@@ -13,6 +13,14 @@ def format_utc(seconds: float) -> str:
 
 def clock_utc(seconds: float, now: float) -> str:
     """Return the time of day, such as `12:00:00 UTC`, with the date unless it is near."""
-    at = datetime.fromtimestamp(seconds, UTC)
-    form = "%H:%M:%S UTC" if abs(now - seconds) < _NEAR else "%Y-%m-%d %H:%M:%S UTC"
-    return at.strftime(form)
+    return _text(seconds, now, "%H:%M:%S UTC")
+
+
+def minute_utc(seconds: float, now: float) -> str:
+    """Return the same without seconds, such as `12:00 UTC`."""
+    return _text(seconds, now, "%H:%M UTC")
+
+
+def _text(seconds: float, now: float, form: str) -> str:
+    is_near = abs(now - seconds) < _NEAR
+    return datetime.fromtimestamp(seconds, UTC).strftime(form if is_near else f"%Y-%m-%d {form}")

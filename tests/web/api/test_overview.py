@@ -326,25 +326,41 @@ def test_single_devices_stand_out_the_worst_of_each_kind_first() -> None:
         "client_id": "camera-0179",
         "kind": "takeovers",
         "count": 58,
+        "since": "2023-11-14T22:10:00.000Z",
         "state": "online",
-        "text": "camera-0179: taken over 58 times in the last hour:"
+        "text": "camera-0179: taken over 58 times in the last hour, since about 22:10 UTC:"
         " two devices may use this client ID",
     }
     assert answer["devices"][1] == {
         "client_id": "gateway-4",
         "kind": "refused",
         "count": 34,
+        "since": "2023-11-14T22:10:00.000Z",
         "state": None,
-        "text": "gateway-4: 34 connects refused in the last hour",
+        "text": "gateway-4: 34 connects refused in the last hour, since about 22:10 UTC",
     }
     assert [each["client_id"] for each in answer["devices"][2:]] == ["pump"]
     story = answered(fleet, "/clients/camera-0179")
-    assert story["troubles"] == [
-        "taken over 58 times in the last hour: two devices may use this client ID"
-    ]
+    (told,) = story["troubles"]
+    assert told == answer["devices"][0]["text"].removeprefix("camera-0179: ")
     assert answered(fleet, "/clients/calm")["troubles"] == []
+    refuse(fleet, "gateway-4", 1, at=1200)
+    fleet.wait(3000)
+    fought, refused, _ = (each["text"] for each in answered(fleet)["devices"])
+    assert "in the last hour, at about 22:10 UTC:" in fought
+    assert refused.endswith("in the last hour, from about 22:10 UTC to 22:30 UTC")
     fleet.wait(400 + 3600 + 600)
     assert answered(fleet)["devices"] == []
+
+
+def test_a_fight_of_days_has_since_when_it_began() -> None:
+    fleet = ApiFleet()
+    refuse(fleet, "gateway", 1, at=0)  # a single one, hours before
+    for half in range(8, 80):
+        refuse(fleet, "gateway", 6, at=1800.0 * half)
+    device = answered(fleet)["devices"][0]
+    assert device["since"] == "2023-11-15T02:10:00.000Z"
+    assert device["text"].endswith("in the last hour, since about 2023-11-15 02:10 UTC")
 
 
 def test_certificates_of_the_daemon_are_told_before_they_expire() -> None:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from presenced.presence import State
-from presenced.recent.troubles import TroubleKind
+from presenced.presence.recent_counts import Kind
 from presenced.web.api.answers import Answer, Aws, Count, Partitions, Timestamp, Transition
 
 
@@ -129,10 +129,17 @@ class StandoutDevice(Answer):
         str,
         Meta(
             description="Takeovers of its connection, or connects that the broker refused.",
-            extra_json_schema={"enum": get_args(TroubleKind)},
+            extra_json_schema={"enum": get_args(Kind)},
         ),
     ]
     count: Annotated[Count, _doc("Their number within the last hour.")]
+    since: Annotated[
+        Timestamp,
+        _doc(
+            "When they began, to ten minutes, with pauses of less than an hour; a restart of"
+            " presenced begins anew."
+        ),
+    ]
     state: Annotated[
         State | None, _doc("Null if nothing but refused connects of it has been received.")
     ]

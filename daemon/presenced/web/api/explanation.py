@@ -1,15 +1,14 @@
 """Explain in English sentences why a client is in its state."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from presenced.presence import Client, Effect, RecordEffect, State
 from presenced.presence.counts import STATUS_OFFLINE
 from presenced.presence.lookups import LOOKUP_TIMEOUT
-from presenced.presence.recent_counts import NO_COUNTS, Counts
 from presenced.presence.record import TAKEN_OVER
-from presenced.recent.troubles import FIGHT
+from presenced.recent.troubles import Trouble
 from presenced.sources.gaps import GapReason
 from presenced.web.api.doubt import Doubt, DoubtCause
 from presenced.web.api.history import ClientHistory, ReceivedEvent, RecordEntry
@@ -76,8 +75,8 @@ class ClientDetails(NamedTuple):
     `deadline` is when it goes offline or is forgotten; `held` is true while that is delayed until
     the backlog of events has been applied, `awaits_lookup` while AWS is asked whether it is
     connected. `doubt` is why it is unverified, None if it is verified.
-    `held_until` is until when it is held as flapping, None if it is not. `counts` are those of the
-    last hour.
+    `held_until` is until when it is held as flapping, None if it is not. `troubles` are those of
+    the last hour.
     """
 
     client: Client
@@ -88,7 +87,7 @@ class ClientDetails(NamedTuple):
     awaits_lookup: bool
     doubt: Doubt | None
     held_until: float | None = None
-    counts: Counts = NO_COUNTS
+    troubles: Sequence[Trouble] = ()
 
 
 def explain(details: ClientDetails) -> str:
@@ -124,12 +123,13 @@ def _sentences(details: ClientDetails) -> Iterator[str]:
 def _troubles(details: ClientDetails) -> Iterator[str]:
     """Tell of takeovers, refusals and flaps."""
     client, history = details.client, details.history
-    takeovers = details.counts.takeovers
-    if takeovers >= FIGHT:
-        yield (
-            f"Its connection was taken over {takeovers} times in the last hour. If two"
-            " devices use this client ID, neither works; a bad network can cause takeovers, too."
-        )
+    for trouble in details.troubles:
+        if trouble.kind == "takeovers":
+            yield (
+                f"Its connection was taken over {trouble.number:,} times in the last hour,"
+                f" {trouble.when}. If two devices use this client ID, neither works; a bad network"
+                " can cause takeovers, too."
+            )
     refused = history.last_by_type.get("connect_failed")
     if refused and client.state is not State.ONLINE and refused.received > (client.since or 0.0):
         why = f" ({refused.reason})" if refused.reason else ""
