@@ -318,6 +318,7 @@ def test_the_trend_ends_now_and_names_the_time_that_it_covers() -> None:
         fleet["clients"] |= {"online": 4_999, "pending": 1, "offline": 5_000}
         lines = top(server, "--once", COLUMNS="80").stdout.splitlines()
         assert "  last 5m 0s: 50 % to 99.99 %; lowest at 02:58:00" in lines
+        assert any(line.startswith("online 60 % (of these 1 pending), an hour") for line in lines)
         assert f"  {' ' * 70}█▁" in lines
         fleet["trend"] = []
         assert "lowest" not in top(server, "--once").stdout

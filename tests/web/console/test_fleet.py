@@ -365,6 +365,39 @@ def test_all_that_happened_is_there_page_by_page(page: Page) -> None:
     page.wait(lambda: page.texts("#all-recent > li")[0] == seen[0])
 
 
+@pytest.mark.parametrize(
+    ("kind", "title"), [("mass", "Mass events"), ("transition", "Single clients")]
+)
+def test_mass_events_and_single_clients_are_apart(page: Page, kind: str, title: str) -> None:
+    page.open("#/recent")
+    page.wait(lambda: page.all("#all-recent > li"))
+    assert page.texts("#kinds [aria-current]") == ["All"]
+    is_mass = "document.querySelector('#all-recent > li.mass')"
+    is_single = "document.querySelector('#all-recent > li:not(.mass)')"
+    one, other = (is_mass, is_single) if kind == "mass" else (is_single, is_mass)
+    page.one(f"#kinds a[href$={kind}]").click()
+    page.wait(lambda: page.run(f"return {one} && !{other}"))
+    assert page.texts("#kinds [aria-current]") == [title]
+    assert page.driver.switch_to.active_element == page.one("#history-title")
+    page.driver.refresh()
+    page.wait(lambda: page.run(f"return {one} && !{other}"))
+    assert page.barriers() == []
+    if kind == "transition":
+        page.one("#earlier").click()
+        page.wait_for_text("#latest", "Latest")
+        assert page.run(f"return {one} && !{other}")
+        page.one("#latest").click()
+        page.wait(lambda: not page.one("#latest").is_displayed())
+        assert page.driver.current_url.endswith("#/recent?kind=transition")
+
+
+def test_a_kind_that_there_is_not_lists_all(page: Page) -> None:
+    page.open("#/recent?kind=flood")
+    page.wait(lambda: page.all("#all-recent > li.mass, #all-recent > li:not(.mass)"))
+    assert page.text("#notices") == ""
+    assert page.texts("#kinds [aria-current]") == ["All"]
+
+
 def test_the_page_says_of_many_changes_one_sentence(browser: Chrome) -> None:
     with staged(rules=PresenceRules(offline_delay=0.0)) as stage:
         page = Page(browser, stage.url)

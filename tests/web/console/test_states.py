@@ -32,7 +32,7 @@ def test_an_empty_fleet_says_so(page: Page) -> None:
     assert seen(page, "#hero") == seen(page, "#breakdown") == []
     assert page.one("#recent-note").is_displayed()
     page.open("#/recent")
-    page.wait_for_text("#all-recent-note", "Nothing is remembered")
+    page.wait_for_text("#all-recent-note", "Nothing yet: no client")
     page.open("#/flapping")
     page.wait_for_text(
         "#flapping-lead", "No client was interrupted or refused often in the last hour."
@@ -370,6 +370,10 @@ def test_a_pending_client_has_a_deadline_and_then_goes_offline(page: Page, stage
     stage.call(lambda: stage.fleet.hear("disconnected", at=10, happened=6, **lost))
     page.open("#/clients/a")
     page.wait_for_text("#facts", "Next change goes offline at 22:13:35")
+    page.open()
+    page.wait_for_text("#share-pending", "of these 1 pending")
+    page.open("#/clients/a")
+    page.wait_for_text("#facts", "Next change")
     assert "came 4 s late" in page.text("#timeline li")
     stage.call(lambda: stage.fleet.wait(60))
     page.wait_for_text("#badge", "offline")

@@ -124,9 +124,11 @@ def _fleet_lines(overview: Overview, look: Look, *, trend: bool = True) -> Itera
     paint = look.dim if is_old else look.bold
     since = overview.daemon.since
     as_of = f" as of {moment(since, overview.time)}" if is_old and since else ""
+    pending = fleet.clients.get("pending", 0)
+    of_these = f" (of these {pending:,} pending)" if pending else ""
     text = (
-        f"online {_known(fleet.share_online)}{as_of}, an hour ago {_known(fleet.hour_ago)},"
-        f" a day ago {_known(fleet.day_ago)}"
+        f"online {_known(fleet.share_online)}{of_these}{as_of},"
+        f" an hour ago {_known(fleet.hour_ago)}, a day ago {_known(fleet.day_ago)}"
     )
     yield from map(paint, wrapped(text, look.width))
     counts = [f"{fleet.clients.get(state, 0):,} {state}" for state in _STATES]

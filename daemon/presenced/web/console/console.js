@@ -10,7 +10,7 @@ import { flappingOf, showFlapping } from "./flapping.js";
 import { Link, notice } from "./link.js";
 import { headline, Overview } from "./overview.js";
 import { isHidden, showPartitions } from "./partitions.js";
-import { RecentList, recentOf, showRecent } from "./recent.js";
+import { RecentList, recentOf, showKind, showRecent } from "./recent.js";
 import { oldSince, showState, stateWords } from "./state.js";
 import { Stream } from "./stream.js";
 import { $, sentence, setClock, updateAges } from "./text.js";
@@ -47,6 +47,7 @@ class Page {
       isThis ? each.setAttribute("aria-current", "page") : each.removeAttribute("aria-current");
     }
     document.title = `${view.title} · presenced`;
+    if (view.name === "history") showKind(view);
     if (view.name === "client" && view.id !== before?.id) showName(view.id);
     const back = this.listQuery ?? "";
     if (view.name === "fleet") {
@@ -95,12 +96,12 @@ class Page {
 
   /** Request what only this view shows. */
   contentOf(overview) {
-    const { name, id, query, before } = this.view;
+    const { name, id, query } = this.view;
     switch (name) {
       case "client":
         return clientOf(id);
       case "history":
-        return recentOf(HISTORY, before);
+        return recentOf(HISTORY, this.view);
       case "flapping":
         return flappingOf();
       case "fleet":
@@ -112,7 +113,7 @@ class Page {
   }
 
   show(summary, overview, content) {
-    const { name, id, before } = this.view;
+    const { name, id } = this.view;
     if (summary) {
       setClock(summary.time);
       showPartitions(summary.partitions);
@@ -132,15 +133,15 @@ class Page {
     }
     if (content.reason?.status === 404 && id !== undefined) showName(id);
     if (hides) this.hide();
-    else if (content.value) this.showContent(content.value, overview, before);
+    else if (content.value) this.showContent(content.value, overview);
   }
 
-  showContent(value, overview, before) {
+  showContent(value, overview) {
     switch (this.view.name) {
       case "client":
         return showClient(value, overview);
       case "history":
-        return showRecent(value, before);
+        return showRecent(value, this.view);
       case "flapping":
         return showFlapping(value);
       default:
@@ -181,7 +182,7 @@ function moveFocus(before, view, back) {
   } else if (!isSame) {
     scrollTo(0, 0);
     $(view.heading).focus();
-  } else if (view.name === "history" && before.before !== view.before) {
+  } else if (view.name === "history" && (before.before !== view.before || before.kind !== view.kind)) {
     $("history-title").focus();
   }
 }

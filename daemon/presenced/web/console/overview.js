@@ -44,6 +44,7 @@ function showAge(since) {
 
 function showNumbers({ clients, share_online: share, hour_ago: hour, day_ago: day }) {
   fill($("share-now"), ...(share === null ? [] : [el("b", {}, percent(share)), " online"]));
+  $("share-pending").textContent = clients.pending ? `of these ${count(clients.pending)} pending` : "";
   fill($("compared"),
     compared("An hour ago", share, hour),
     compared("A day ago", share, day));
