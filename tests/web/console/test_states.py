@@ -122,6 +122,32 @@ def test_while_nothing_is_received_the_numbers_are_old_and_any_client_may_have_c
     page.wait_for_text("#meaning", "No client is in doubt.")
 
 
+def test_a_client_is_shown_as_of_when_events_were_last_received(page: Page, stage: Stage) -> None:
+    def began() -> None:
+        fleet = stage.fleet
+        fleet.hear("connected", at=1)
+        fleet.wait(60)
+        fleet.api.check()
+        be(stage, "presenced: no broker")
+        fleet.wait(70)
+        fleet.api.check()
+        fleet.wait(70 + 600)
+
+    stage.call(began)
+    page.open("#/clients/a")
+    page.wait_for_text("#client-old", "As of 22:14:30: no events for 10 min.")
+    assert page.text("#badge") == "online since 22:13:21"
+    assert page.text("#span") == "22:13:21 online 100 % of 69 s 22:14:30"
+    assert page.barriers() == []
+    page.open("#/clients/nobody")
+    page.wait_for_text("#notices", "The client is not known")
+    assert seen(page, "#client-old") == []
+    be(stage, "ready", ready=True)
+    page.open("#/clients/a")
+    page.wait_for_text("#badge", "online for 11 min")
+    assert seen(page, "#client-old") == []
+
+
 def test_catching_up_is_told_with_what_that_means(page: Page, stage: Stage) -> None:
     text = "catching up with messages queued meanwhile: presenced"
     stage.fleet.readiness = Readiness(ready=False, text=text, catching_up=True)
@@ -386,9 +412,14 @@ def test_a_page_that_cannot_follow_says_so_and_is_renewed(page: Page, stage: Sta
     page.open()
     page.wait_for_text("#notices", "Transitions cannot be followed: the maximum number of streams")
     page.wait_for_text("#link", "Not live")
+    stage.call(lambda: stage.fleet.hear("connected", at=1))
+    page.run("location.hash = '#/clients/a'")
+    page.wait_for_text("#client-old", "As of 22:13:21: this page is not live.")
     stage.call(lambda: [hub.unsubscribe(each) for each in others])
     page.wait_for_text("#link", "Live")
     assert page.text("#notices") == ""
+    page.wait_for_text("#badge", "online for")
+    assert seen(page, "#client-old") == []
 
 
 def test_a_page_that_is_not_seen_leaves_its_place_and_misses_nothing(

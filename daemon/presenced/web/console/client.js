@@ -2,6 +2,7 @@
 
 import { ask, Refusal } from "./api.js";
 import { reason } from "./reasons.js";
+import { asOf } from "./state.js";
 import {
   $, age, badge, breakable, clock, code, count, duration, el, facts, fill, inDoubt, listed, mark, moment, name, now, percent,
   plural, showShare, since, tag, visible,
@@ -43,13 +44,19 @@ export async function clientOf(id) {
 export function showName(id) {
   fill($("device-title"), name(id));
   for (const part of ["badge", "story"]) fill($(part));
-  $("device-parts").hidden = $("company").hidden = true;
+  $("device-parts").hidden = $("company").hidden = $("client-old").hidden = true;
 }
 
-/** Show all about a client; `overview` tells who else is offline, if it is known. */
-export function showClient({ story, history }, overview) {
+/**
+ * Show all about a client; `overview` tells who else is offline, if it is known.
+ *
+ * `old` is as of when that is, `at` a time in milliseconds, and `why`; null if it is live.
+ */
+export function showClient({ story, history }, overview, old) {
+  $("client-old").hidden = old === null;
+  fill($("client-old"), ...(old === null ? [] : asOf(old.at, old.why)));
   const parts = [badge(story.state), " "];
-  if (story.since !== null) parts.push("for ", age(story.since), " ");
+  if (story.since !== null) parts.push(...(old === null ? ["for ", age(story.since)] : ["since ", moment(story.since)]), " ");
   if (!story.verified) parts.push(inDoubt(), " ");
   for (const each of story.troubles) parts.push(el("strong", { class: "trouble" }, each), " ");
   if (story.flapping_until) parts.push(tag("held as flapping"));
@@ -57,7 +64,7 @@ export function showClient({ story, history }, overview) {
   fill($("story"), visible(story.explanation));
   showCompany(story, overview?.offline);
   showFacts(story);
-  showTimeline(history);
+  showTimeline(history, old?.at ?? null);
   $("device-parts").hidden = false;
 }
 
@@ -110,10 +117,11 @@ function deadline({ then, at, held }) {
   return el("span", {}, `${what} at `, moment(at));
 }
 
-function showTimeline({ entries, kept_per_client: kept }) {
+/** Show the history, which ends at `end`; null for now. */
+function showTimeline({ entries, kept_per_client: kept }, end) {
   fill($("timeline"), ...entries.map(item));
   const steps = entries.filter(stateOf).reverse();
-  const ends = [...steps.slice(1).map((entry) => Date.parse(timeOf(entry))), now()];
+  const ends = [...steps.slice(1).map((entry) => Date.parse(timeOf(entry))), end ?? now()];
   const spans = steps.map((entry, at) => [stateOf(entry), ends[at] - Date.parse(timeOf(entry))]);
   showShare($("presence"), spans);
   $("presence").hidden = $("span").hidden = !steps.length;
@@ -121,7 +129,7 @@ function showTimeline({ entries, kept_per_client: kept }) {
     const phases = spans.map(([state, span]) => `${state} for ${duration(span)}`);
     const label = `From ${clock(timeOf(steps[0]))} on: ${phases.join(", ")}`;
     $("presence").setAttribute("aria-label", label);
-    fill($("span"), moment(timeOf(steps[0])), el("span", {}, onlineOf(spans)), el("span", {}, "now"));
+    fill($("span"), moment(timeOf(steps[0])), el("span", {}, onlineOf(spans)), el("span", {}, end === null ? "now" : moment(end)));
   }
   $("bounds").textContent = bounds(entries.length, kept);
 }

@@ -13,7 +13,7 @@ import { isHidden, showPartitions } from "./partitions.js";
 import { RecentList, recentOf, showKind, showRecent } from "./recent.js";
 import { oldSince, showState, stateWords } from "./state.js";
 import { Stream } from "./stream.js";
-import { $, sentence, setClock, updateAges } from "./text.js";
+import { $, age, sentence, setClock, updateAges } from "./text.js";
 import { viewOfUrl } from "./views.js";
 
 const SOON = 2000, REGULARLY = 10000, LIVE_EVERY = 250, AGES_EVERY = 1000; // milliseconds
@@ -35,12 +35,14 @@ class Page {
     this.due = Infinity;
     this.notBefore = 0;
     this.view = null;
+    this.shown = null; // the content that the view has, and the overview that came with it
   }
 
   /** The URL has changed: by a link, or by what is typed or chosen in a filter. */
   go({ isLinked }) {
     const before = this.view;
     const view = (this.view = viewOfUrl());
+    this.shown = null;
     for (const each of document.querySelectorAll(".view")) each.hidden = each.id !== view.name;
     for (const each of document.querySelectorAll("#views a")) {
       const isThis = each.hash === view.place;
@@ -132,14 +134,24 @@ class Page {
       if (name === "fleet") document.title = `${headline(overview)} · presenced`;
     }
     if (content.reason?.status === 404 && id !== undefined) showName(id);
+    if (content.value) this.shown = { value: content.value, overview };
+    else if (content.reason instanceof Refusal) this.shown = null;
     if (hides) this.hide();
-    else if (content.value) this.showContent(content.value, overview);
+    else if (content.value) this.showContent(content.value);
+    else if (name === "client" && this.shown) this.showContent(this.shown.value); // it has become old
   }
 
-  showContent(value, overview) {
+  /** As of when the view shows what it does, and why, unless it is live. */
+  old() {
+    const since = this.shown.overview ? oldSince(this.shown.overview) : null;
+    if (since !== null) return { at: Date.parse(since), why: ["no events for ", age(since)] };
+    return this.link.oldAt === null ? null : { at: this.link.oldAt, why: ["this page is not live"] };
+  }
+
+  showContent(value) {
     switch (this.view.name) {
       case "client":
-        return showClient(value, overview);
+        return showClient(value, this.shown.overview, this.old());
       case "history":
         return showRecent(value, this.view);
       case "flapping":

@@ -2,9 +2,9 @@
 
 import { TrendChart } from "./chart.js";
 import { inWords, reason } from "./reasons.js";
-import { oldSince } from "./state.js";
+import { asOf, oldSince } from "./state.js";
 import {
-  $, address, age, badge, breakable, count, el, fill, moment, now, percent, prose, visible,
+  $, address, age, badge, breakable, count, el, fill, now, percent, prose, visible,
 } from "./text.js";
 
 const STATES = ["online", "pending", "offline", "unknown"];
@@ -39,7 +39,7 @@ export const headline = (overview) => {
 /** Say since when the numbers are old; null if they are those of now. */
 function showAge(since) {
   $("share-old").hidden = since === null;
-  fill($("share-old"), ...(since === null ? [] : ["As of ", moment(since), ": no events for ", age(since), "."]));
+  fill($("share-old"), ...(since === null ? [] : asOf(since, ["no events for ", age(since)])));
 }
 
 function showNumbers({ clients, share_online: share, hour_ago: hour, day_ago: day }) {

@@ -16,6 +16,9 @@ export const stateWords = ({ daemon }) => WORDS[daemon.state];
 /** Since when what is shown is old, because no events are received; null if it is not. */
 export const oldSince = ({ daemon: { state, since } }) => (state === "not_receiving" ? since : null);
 
+/** As of when something is, in words; ages go on, but what is old does not get older by them. */
+export const asOf = (at, why) => ["As of ", moment(at), ": ", ...why, "."];
+
 /** Show the state of the daemon, what is wrong with it, and which clients are in doubt. */
 export function showState({ daemon }, summary) {
   const lines = problemsOf(daemon, summary);
