@@ -205,11 +205,11 @@ def test_flaps_of_the_last_hour():
     for number in range(1, 4):
         fleet.hear("disconnected", version=number, at=2000 * number)
         fleet.hear("connected", version=number + 1, at=2000 * number + 1)
-    assert "2 flaps in the last hour." in explained(fleet)
+    assert "It reconnected within the offline delay 2 times in the last hour." in explained(fleet)
     fleet.wait(9000)
-    assert "1 flap in the last hour." in explained(fleet)
+    assert "It reconnected within the offline delay once in the last hour." in explained(fleet)
     fleet.wait(20000)
-    assert "flap" not in explained(fleet)
+    assert "reconnected" not in explained(fleet)
 
 
 def test_two_devices_with_one_client_id():

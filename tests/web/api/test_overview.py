@@ -375,7 +375,7 @@ def test_certificates_of_the_daemon_are_told_before_they_expire() -> None:
             "expires_at": "2023-12-14T22:13:19.000Z",
             "warning": (
                 "presenced's client certificate expires in 29 days, on 2023-12-14 22:13 UTC:"
-                " replace it before, or presenced cannot connect"
+                " replace it before then, or presenced cannot connect"
             ),
         },
         {"name": "ca", "expires_at": "2023-12-14T22:13:20.000Z", "warning": None},
@@ -397,7 +397,7 @@ def test_the_warning_says_how_long_a_certificate_is_valid(left: float, words: st
     fleet = ApiFleet()
     fleet.certificate_expiry = {"kafka_ca": START + left}
     (certificate,) = answered(fleet)["daemon"]["certificates"]
-    begin = "a CA certificate by which presenced verifies Kafka "
+    begin = "a CA certificate with which presenced verifies Kafka "
     assert certificate["warning"].startswith(begin + words)
 
 

@@ -1,5 +1,6 @@
 """What the console says of a daemon and of a stream that are not as they should be."""
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_an_empty_fleet_says_so(page: Page) -> None:
     page.wait_for_text("#all-recent-note", "Nothing yet: no client")
     page.open("#/flapping")
     page.wait_for_text(
-        "#flapping-lead", "No client was interrupted or refused often in the last hour."
+        "#flapping-lead", "No client was disconnected or refused often in the last hour."
     )
     assert seen(page, "#flapping-table") == []
     page.open("#/daemon")
@@ -385,8 +386,8 @@ def test_what_came_before_is_not_remembered(page: Page, stage: Stage) -> None:
     page.open("#/clients/a")
     page.wait_for_text("#bounds", "Earlier events are no longer remembered.")
     assert len(page.all("#timeline li")) == 20
-    assert "14 flaps" not in page.text("#story")  # of which twenty events do not tell
-    assert "10 flaps in the last hour" in page.text("#story")
+    # Twenty events do not tell of fourteen.
+    assert "reconnected within the offline delay 10 times" in page.text("#story")
     assert len(page.all("#presence span")) == 20
 
 
@@ -401,6 +402,14 @@ def test_a_pending_client_has_a_deadline_and_then_goes_offline(page: Page, stage
     page.open("#/clients/a")
     page.wait_for_text("#facts", "Next change")
     assert "came 4 s late" in page.text("#timeline li")
+
+    def hold() -> None:
+        stage.fleet.hold_after = stage.fleet.now
+
+    stage.call(hold)
+    page.open("#/clients/a")
+    page.wait_for_text("#facts", "Next change goes offline after presenced has caught up")
+    stage.fleet.hold_after = math.inf
     stage.call(lambda: stage.fleet.wait(60))
     page.wait_for_text("#badge", "offline")
     page.wait_for_text("#timeline li", "Offline: it did not reconnect within 5 s.")
@@ -410,7 +419,7 @@ def test_a_page_that_cannot_follow_says_so_and_is_renewed(page: Page, stage: Sta
     hub = stage.fleet.hub
     others = stage.call(lambda: [hub.subscribe(lambda _: True) for _ in range(32)])
     page.open()
-    page.wait_for_text("#notices", "Transitions cannot be followed: the maximum number of streams")
+    page.wait_for_text("#notices", "This page is not live: the maximum number of streams")
     page.wait_for_text("#link", "Not live")
     stage.call(lambda: stage.fleet.hear("connected", at=1))
     page.run("location.hash = '#/clients/a'")
@@ -493,7 +502,10 @@ def test_a_certificate_that_expires_is_told_on_all_pages(page: Page, stage: Stag
         page.wait_for_text("#notices", "presenced's client certificate expired on 2023-11-14 22:12")
     page.wait_for_text("#certificates", "Client certificate 22:12:20 expired")
     assert "CA certificate 2024-12-19 10:13:20 400 d left" in page.text("#certificates")
-    stage.fleet.certificate_expiry = {"ca": stage.fleet.now + 400.5 * 86400}
+    stage.fleet.certificate_expiry = {"ca": stage.fleet.now + 355_414 * 86400}
     page.open()
     page.wait_for_text("#link", "Live")
     assert page.text("#notices") == ""
+    page.open("#/daemon")
+    page.wait_for_text("#certificates", "CA certificate 2996-12-16 22:13:20")
+    assert "left" not in page.text("#certificates")

@@ -121,7 +121,7 @@ def _sentences(details: ClientDetails) -> Iterator[str]:
 
 
 def _troubles(details: ClientDetails) -> Iterator[str]:
-    """Tell of takeovers, refusals and flaps."""
+    """Tell of takeovers, refusals and short interruptions."""
     client, history = details.client, details.history
     for trouble in details.troubles:
         if trouble.kind == "takeovers":
@@ -141,11 +141,12 @@ def _troubles(details: ClientDetails) -> Iterator[str]:
         for entry in history.entries
     )
     if flaps:
-        yield f"{flaps} flap{'s' * (flaps > 1)} in the last hour."
+        often = "once" if flaps == 1 else f"{flaps} times"
+        yield f"It reconnected within the offline delay {often} in the last hour."
     if details.held_until is not None:
         yield (
-            f"Held as flapping until {_time(details.held_until)}, unless it flaps again: alerts on"
-            " single offline clients leave it out."
+            f"Held as flapping until {_time(details.held_until)}, unless it disconnects again:"
+            " alerts on single offline clients leave it out."
         )
 
 

@@ -97,7 +97,7 @@ function showFacts(story) {
     ["Session", story.session === null ? "" : code(story.session, Infinity)],
     ["By AWS's record", story.record_time === null ? "" : since(story.record_time)],
     ["Next change", story.deadline === null ? "" : deadline(story.deadline)],
-    ["Awaited disconnects", story.awaited_disconnects ? `${story.awaited_disconnects}` : ""],
+    ["Disconnects still to come", story.awaited_disconnects ? `${story.awaited_disconnects}` : ""],
     ["Thing", story.thing === null ? "" : el("bdi", {}, ...breakable(visible(story.thing)))],
     ["Thing type", visible(story.thing_type)],
     ["Groups", story.thing_groups.length ? el("span", {}, ...listed(story.thing_groups, Infinity)) : ""],
@@ -112,7 +112,7 @@ function showFacts(story) {
 
 function deadline({ then, at, held }) {
   const what = then === "offline" ? "goes offline" : "is forgotten";
-  if (held) return `${what} once all messages that had waited have been applied`;
+  if (held) return `${what} after presenced has caught up`;
   if (at === null) return `${what} after the year 9999`;
   return el("span", {}, `${what} at `, moment(at));
 }
@@ -162,7 +162,7 @@ function words(entry) {
     case "began_delay":
       return "Disconnected; the offline delay began.";
     case "flap_suppressed":
-      return "Reconnected within the offline delay: a flap; it stayed online.";
+      return "Reconnected within the offline delay: it stayed online.";
     case "connection_replaced":
       return "Connected while another connection was open, which it replaced.";
     case "adopted":

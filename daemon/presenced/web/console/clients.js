@@ -77,7 +77,7 @@ export class ClientList {
 
   note({ clients, next_cursor: next, partitions }) {
     if (clients.length) return [`${plural(clients.length, "client")} on this page${next ? "; more follow" : ""}.`];
-    if (next) return ["None in this part of the fleet. Search on with “Next page”."];
+    if (next) return ["No match in this part of the fleet. “Next page” searches the rest."];
     if (this.query.has("cursor")) return ["No more clients."];
     const filtered = isFiltered(this.whole);
     if (partitions !== null) {

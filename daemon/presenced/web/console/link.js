@@ -64,7 +64,7 @@ export class Link {
     document.body.classList.toggle("stale", lost);
     const down = lost &&
       `The connection to presenced is lost. This page shows the state of ${clock(this.downSince)}; reconnecting.`;
-    const refused = `Transitions cannot be followed: ${this.refusal}. Everything else is still updated.`;
+    const refused = `This page is not live: ${this.refusal}. It is updated every ten seconds.`;
     // If all requests are refused, the notice of these says why.
     const isTold = this.refusal === null || isHidden(this.summary?.partitions ?? null);
     notice("link", lost ? down : isTold ? "" : refused);

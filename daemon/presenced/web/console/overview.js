@@ -88,7 +88,7 @@ const none = ({ online, pending, unknown }) =>
   online + pending
     ? "No client is offline."
     : `No client has been seen yet${unknown ? `, of ${count(unknown)} whose things are known` : ""}. A client is` +
-      " seen when it connects or disconnects. If devices do, the line above says whether presenced receives their events.";
+      " seen when it connects or disconnects. If devices do, check in the line above whether presenced receives their events.";
 
 /** The URL of the offline clients of a reason, type or group. */
 function addressOf(kind, name) {
