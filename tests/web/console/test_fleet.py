@@ -244,6 +244,8 @@ def test_flapping_and_fighting_clients_have_names(page: Page) -> None:
     assert re.match(r"gateway-0034 0 0 2[0-9] 0 never seen online", rows[2])
     page.emulate(width=360)
     assert page.run("return document.documentElement.scrollWidth") <= 360
+    wide = "return document.querySelector(arguments[0]).getBoundingClientRect().right"
+    assert page.run(wide, "#flapping-table") <= page.run(wide, "#flapping-lead")
     page.one("#flapping-table tbody a").click()
     page.wait_for_text("#device-title", "hall-1-sensor-000")
 
