@@ -97,7 +97,7 @@ def test_a_page_says_what_a_person_needs(stage: tuple[Alertmanager, Notified]) -
     assert "Stands out: thing group hall-3, 118 of 200. Leading reason in the" in text
     assert "presenced has trouble of its own (PresencedRateLimit)" in text
     assert "\nFirst: Open the dashboard Fleet" in text
-    assert text.endswith("Runbook: docs/how-to/runbook.md#fleetonlinedropped\n")
+    assert text.endswith("Runbook: FleetOnlineDropped in docs/how-to/runbook.md\n")
     (message,) = notified.slack()
     assert (message["title"], message["color"]) == ("Critical: FleetOnlineDropped", "danger")
     assert message["text"].startswith(f"*{summary}*\nSince 1970-01-01 00:30 UTC. 88% of")
@@ -248,7 +248,7 @@ def test_the_longest_texts_are_shortened(stage: tuple[Alertmanager, Notified]) -
         page["custom_details"]["firing"],
     ):
         assert len(each) < 4000
-        assert "#presencedpartitionnotshown" in each
+        assert "PresencedPartitionNotShown in docs/how-to/runbook.md" in each
 
 
 def test_what_still_fires_comes_first(stage: tuple[Alertmanager, Notified]) -> None:

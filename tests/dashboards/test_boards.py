@@ -23,7 +23,7 @@ OWN_VARIABLES = {
     "presenced": {"limit"},
     "scale-out": set(),
 }
-COMMON_VARIABLES = {"datasource", "job", "instance", "console", "docs"}
+COMMON_VARIABLES = {"datasource", "job", "instance", "console"}
 
 
 def load(file: Path) -> dict[str, Any]:
@@ -43,12 +43,12 @@ def test_a_dashboard_says_what_it_is_and_links_to_the_others(file: Path) -> None
     dashboard = load(file)
     assert dashboard["description"]
     assert dashboard["tags"] == ["presenced"]
-    link, console, runbook = dashboard["links"]
+    link, console = dashboard["links"]
     assert (link["type"], link["tags"]) == ("dashboards", ["presenced"])
     assert link["includeVars"]
     variables = {each["name"] for each in dashboard["templating"]["list"]}
     assert variables == COMMON_VARIABLES | OWN_VARIABLES[file.stem]
-    assert (console["url"], runbook["url"]) == ("${console}/", "${docs}/how-to/runbook.md")
+    assert console["url"] == "${console}/"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -118,30 +118,36 @@ def test_only_a_row_of_its_own_needs_series_per_client(name: str) -> None:
             assert "per_client" in panel["fieldConfig"]["defaults"]["noValue"]
 
 
-def test_rows_lead_to_the_console_the_device_and_the_runbook() -> None:
-    device = load(PROJECT / "config/grafana/dashboards/device.json")
+def test_panels_name_sections_of_the_runbook_and_link_to_no_page_that_may_not_be_there() -> None:
     runbook = (PROJECT / "docs/how-to/runbook.md").read_text()
-    sections = {
-        heading.lower().replace(" ", "-") for heading in re.findall("^#+ (.+)$", runbook, re.M)
-    }
+    sections = set(re.findall("^#+ (.+)$", runbook, re.M))
+    named = [
+        section
+        for file in FILES
+        for panel in panels(file)
+        for section in re.findall(
+            r"Runbook: (.+) in docs/how-to/runbook\.md\.$", panel["description"]
+        )
+    ]
+    assert len(named) == 5
+    assert set(named) <= sections
+    assert not [file.name for file in FILES if "runbook.md#" in file.read_text()]
+
+
+def test_rows_lead_to_the_console_and_the_device() -> None:
+    device = load(PROJECT / "config/grafana/dashboards/device.json")
     tables = [
         [link["url"] for link in panel["fieldConfig"]["defaults"]["links"]]
         for file in FILES
         for panel in panels(file)
         if panel["fieldConfig"]["defaults"].get("links")
     ]
-    assert len(tables) == 4
     client = "${__data.fields.Client:percentencode}"
-    of_clients = [urls for urls in tables if len(urls) > 1]
-    assert len(of_clients) == 2
-    for to_console, to_device, _ in of_clients:
+    assert len(tables) == 2
+    for to_console, to_device in tables:
         assert to_console == f"${{console}}/#/clients/{client}"
         assert to_device.startswith(f"/d/{device['uid']}/")
         assert f"var-client_id={client}" in to_device
-    for *_, to_runbook in tables:
-        page, _, section = to_runbook.partition("#")
-        assert page == "${docs}/how-to/runbook.md"
-        assert section in sections
 
 
 def expression(name: str, title: str) -> str:

@@ -5,6 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
+import yaml
+
 from brokers import free_port
 from command_runner import CommandRunner, need
 from documentation import PROJECT, block, blocks, prose
@@ -89,9 +91,15 @@ def test_what_the_runbook_does_with_the_rules(tmp_path: Path) -> None:
     asyncio.run(runner.run(readdress))
     for name in ("alerts.yml", "devices.yml"):
         text = (runner.etc / name).read_text()
-        urls = re.findall("runbook_url: (.*)", text)
-        assert all("}}https://wiki.example.org/presenced/docs{{" in url for url in urls)
-        assert "}}docs{{" not in text
+        urls = [
+            rule["annotations"]["runbook_url"]
+            for group in yaml.safe_load(text)["groups"]
+            for rule in group["rules"]
+        ]
+        assert urls
+        begin = '{{ with "https://wiki.example.org/presenced/docs" }}{{ . }}/how-to/runbook.md#'
+        assert all(url.startswith(begin) for url in urls)
+        assert "docs_url" not in text
 
 
 def test_the_tutorial(tmp_path: Path) -> None:

@@ -150,6 +150,38 @@ def test_a_removed_client_has_no_counts(happening: list[Ended]) -> None:
     assert not counts.at_least(1, model.now)
 
 
+def goes_on(model: Model, client_id: str, slot: int) -> bool:
+    happened = [e for at, e in model.happened if at == slot and e.client_id == client_id]
+    return sum(each.takeover and not each.refused for each in happened) >= 2
+
+
+@given(st.lists(ended(clients=2), max_size=60))
+def test_a_spell_begins_after_an_hour_without_it(happening: list[Ended]) -> None:
+    model, counts = Model(), RecentCounts(2)
+    first = last = None
+    for each in happening:
+        at = model.add(each._replace(late=0.0))  # late events change slots of long ago
+        count(counts, each, at, model.now)
+        present = int(model.now // SLOT)
+        if last is not None and present - last >= 6:
+            first = last = None
+        if goes_on(model, "c1", present):
+            first, last = first or present, present
+        expected = None if first is None or last is None else (first * SLOT, last * SLOT)
+        assert counts.spell("c1", "takeovers", model.now) == expected
+    counts.remove("c1")
+    assert counts.spell("c1", "takeovers", model.now) is None
+
+
+def test_a_clock_that_is_set_back_leaves_no_begin_in_the_future() -> None:
+    counts = RecentCounts()
+    for at in (START + 10 * SLOT, START + 10 * SLOT, START, START):
+        counts.count_refused("c", at, at)
+    spell = counts.spell("c", "refused", START + 5 * SLOT)
+    assert spell is not None
+    assert spell.first == START
+
+
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.integers(0, 5)), max_size=40))
 def test_a_clock_that_jumps_never_leaves_counts_for_longer_than_the_window(
     jumps: list[tuple[float, int]],

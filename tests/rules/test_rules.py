@@ -90,8 +90,10 @@ def test_an_alert_tells_what_a_person_needs(alert: dict[str, Any]) -> None:
     assert len(annotations["summary"]) < 200
     assert len(annotations["description"]) > 80
     assert len(annotations["action"]) > 20
-    base = "{{ with $externalLabels.docs_url }}{{ . }}{{ else }}docs{{ end }}"
-    assert annotations["runbook_url"] == f"{base}/how-to/runbook.md#{alert['alert'].lower()}"
+    page = "/how-to/runbook.md"
+    link = f"{{{{ with $externalLabels.docs_url }}}}{{{{ . }}}}{page}#{alert['alert'].lower()}"
+    named = f"{alert['alert']} in docs{page}"
+    assert annotations["runbook_url"] == f"{link}{{{{ else }}}}{named}{{{{ end }}}}"
 
 
 SINCE = (

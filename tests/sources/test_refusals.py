@@ -2,11 +2,21 @@
 
 import asyncio
 import itertools
+import ssl
+from pathlib import Path
 
 import pytest
 
-from presenced.sources.mqtt.connection_options import ConnectionOptions
-from presenced.sources.mqtt.symptoms import connack_fault
+from presenced.sources.mqtt.connection_options import ConnectionOptions, TlsFiles
+from presenced.sources.mqtt.faults import published_at_qos_0, receive_remedy, subscribe_remedy
+from presenced.sources.mqtt.symptoms import (
+    alpn_fault,
+    closed_before_connack,
+    connack_fault,
+    connection_closed,
+    name_unknown,
+    tls_fault,
+)
 from scripted_broker import CONNECT, SUBSCRIBE, UNSUBSCRIBE, scripted_broker
 from source_harness import FILTER, KINDS, KeptSession, running
 from waiting import until
@@ -89,6 +99,46 @@ def test_aws_needs_a_policy_for_a_login_too():
     )
     remedy = connack_fault(135, options).remedy
     assert remedy.startswith("Check mqtt.username and mqtt.password_file. On AWS, add ")
+
+
+PLAIN = ConnectionOptions(
+    endpoint="broker.example",
+    port=8883,
+    client_id="presenced",
+    filters=("devices/+/status",),
+    tls=TlsFiles(cert=Path("cert.pem"), key=Path("key.pem")),
+)
+
+
+def alert(reason):
+    """The error of a TLS handshake that the server ends with an alert."""
+    error = ssl.SSLError(1, reason)
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *(connack_fault(code, PLAIN) for code, *_ in CONNACKS),
+        connection_closed(PLAIN),
+        closed_before_connack(PLAIN),
+        name_unknown(PLAIN),
+        alpn_fault(PLAIN),
+        tls_fault(alert("TLSV1_ALERT_UNKNOWN_CA"), PLAIN),
+        published_at_qos_0(PLAIN.filters[0]),
+    ],
+    ids=lambda fault: fault.detail,
+)
+def test_of_a_broker_that_is_not_aws_no_text_speaks_of_aws(fault):
+    assert "aws" not in f"{fault.detail} {fault.remedy}".lower()
+    assert fault.remedy
+
+
+def test_a_refused_filter_of_a_broker_that_is_not_aws_needs_no_policy():
+    remedy = subscribe_remedy(PLAIN.filters[0], PLAIN.endpoint)
+    assert remedy == "Check that the broker allows this client to subscribe to devices/+/status"
+    assert "AWS" not in receive_remedy(PLAIN.filters, PLAIN.endpoint)
 
 
 @every_new_kind

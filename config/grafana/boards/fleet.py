@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import dashboard as building
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from boards.frame import board, console_link, device_link, runbook_link
+from boards.frame import board, console_link, device_link, in_runbook
 from boards.parts import (
     GOOD_IF_FEW,
     GOOD_IF_MANY,
@@ -149,7 +149,7 @@ def _reasons(made: building.Dashboard) -> None:
             lines(
                 "Disconnects per minute, by reason",
                 "All disconnects, including those without effect. The runbook lists the usual "
-                "cause of each reason.",
+                f"cause of each reason. {in_runbook('Disconnect reasons')}",
                 "cpm",
                 query(f"sum by (reason) ({rate}) * 60 and {seen}", "{{reason}}"),
             )
@@ -174,13 +174,13 @@ def _reason_table(made: building.Dashboard) -> None:
     made.with_panel(
         table_of(
             "Reasons of disconnects",
-            "Disconnects in the selected time by the reason that AWS names, most frequent first.",
+            "Disconnects in the selected time by the reason that AWS names, most frequent first. "
+            + in_runbook("Disconnect reasons"),
             "short",
             f"{by_reason} > 0",
             ("reason", "Reason"),
         )
         .decimals(0)
-        .data_links([runbook_link("Usual cause", "disconnect-reasons")])
         .span(24)
     )
 
@@ -259,14 +259,14 @@ def _devices(made: building.Dashboard) -> None:
         ),
     ):
         made.with_panel(
-            table_of(title, description, unit, expression, ("client_id", "Client"))
-            .data_links(
-                [
-                    console_link("Client"),
-                    device_link("Client"),
-                    runbook_link("What to do (runbook)", "deviceoffline"),
-                ]
+            table_of(
+                title,
+                f"{description} {in_runbook('DeviceOffline')}",
+                unit,
+                expression,
+                ("client_id", "Client"),
             )
+            .data_links([console_link("Client"), device_link("Client")])
             .no_value(NO_SERIES)
         )
 

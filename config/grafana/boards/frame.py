@@ -17,8 +17,8 @@ from grafana_foundation_sdk.models.dashboard import (
 from boards.parts import SOURCE
 from boards.queries import CHOSEN
 
-# Where links lead. Each is a dashboard variable, so that an installation can set its own addresses.
-_CONSOLE, _DOCS = "http://localhost:9883", "https://wiki.example.org/presenced/docs"
+# Where links lead: a dashboard variable, so that an installation can set its own address.
+_CONSOLE = "http://localhost:9883"
 
 _DAEMONS = f'job=~"presenced.*",{CHOSEN}'
 _SNAPSHOT = f"presenced_aws_last_snapshot_timestamp_seconds{{{CHOSEN}}}"
@@ -66,7 +66,6 @@ def board(uid: str, title: str, description: str, *, span: str) -> dashboard.Das
             .keep_time(keep_time=True)
         )
         .link(_link("Console", "${console}/"))
-        .link(_link("Runbook", "${docs}/how-to/runbook.md"))
         .with_variable(
             dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
         )
@@ -79,7 +78,6 @@ def board(uid: str, title: str, description: str, *, span: str) -> dashboard.Das
             )
         )
         .with_variable(_address("console", "Console", "of presenced for browsers", _CONSOLE))
-        .with_variable(_address("docs", "Documentation", "of the folder docs", _DOCS))
     )
     for name, colour, expression in (
         ("restart", "blue", f"changes(process_start_time_seconds{{{_DAEMONS}}}[$__rate_interval])"),
@@ -152,6 +150,9 @@ def console_link(column: str) -> dashboard.DashboardLink:
     return dashboard.DashboardLink("Why it is in this state (console)").url(url)
 
 
-def runbook_link(title: str, section: str) -> dashboard.DashboardLink:
-    """Return a link from a table row to a section of the runbook."""
-    return dashboard.DashboardLink(title).url(f"${{docs}}/how-to/runbook.md#{section}")
+def in_runbook(section: str) -> str:
+    """Return a sentence that names a section of the runbook.
+
+    It is no link: where an installation has the documentation, if at all, a dashboard cannot know.
+    """
+    return f"Runbook: {section} in docs/how-to/runbook.md."

@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import dashboard as building
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from boards.frame import board, runbook_link
+from boards.frame import board, in_runbook
 from boards.parts import GOOD_IF_NONE, lines, number, query, table_of, timeline
 from boards.queries import CHOSEN, merged, of, rate, seen
 
@@ -96,13 +96,12 @@ def _partitions(made: building.Dashboard) -> None:
     made.with_panel(
         table_of(
             "Clients of each partition",
-            "Clients that the owner of each partition shows.",
+            "Clients that the owner of each partition shows. "
+            + in_runbook("PresencedPartitionWithoutOwner"),
             "short",
             f"sum by (partition) (max without (instance) ({_with_partition('iot_clients')}))",
             ("partition", "Partition"),
-        )
-        .data_links([runbook_link("What to do (runbook)", "presencedpartitionwithoutowner")])
-        .no_value(_NO_KAFKA)
+        ).no_value(_NO_KAFKA)
     )
 
 

@@ -4,7 +4,7 @@ Times are wall-clock seconds since the epoch.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 WINDOW = 3600.0
 """What counts as recent, in seconds: the present slot of ten minutes and the five before it."""
@@ -18,6 +18,11 @@ _SLOT_SECONDS = WINDOW / _SLOTS
 # The counts of a client are one number: a million disconnects must cost little.
 _FLAP, _TAKEOVER, _SHORT_SESSION, _REFUSED = 1, 1 << 32, 1 << 64, 1 << 96
 _MASK = (1 << 32) - 1
+
+Kind = Literal["takeovers", "refused"]
+_SHIFTS: Mapping[Kind, int] = {"takeovers": 32, "refused": 96}
+_GOES_ON: Mapping[Kind, int] = {"takeovers": 2, "refused": 1}
+"""From how many in a slot on it goes on: one takeover is a device that changed networks."""
 
 
 class Counts(NamedTuple):
@@ -39,7 +44,11 @@ class Counts(NamedTuple):
         return self.flaps + self.takeovers
 
 
-NO_COUNTS = Counts(0, 0, 0)
+class Spell(NamedTuple):
+    """Since when something happens again and again, and when it last did: the start of slots."""
+
+    first: float
+    last: float
 
 
 class RecentCounts:
@@ -54,6 +63,8 @@ class RecentCounts:
         self._slots: dict[int, dict[str, int]] = {}
         self._present = 0
         self._at_least: tuple[int, dict[str, Counts]] | None = None
+        # The slot in which it began, of clients with which it has gone on since before the window.
+        self._began: dict[Kind, dict[str, int]] = {kind: {} for kind in _SHIFTS}
 
     def count(self, client_id: str, at: float, now: float, *, takeover: bool, short: bool) -> None:
         """Count that a connection ended `at` a time, if that is recent."""
@@ -89,6 +100,23 @@ class RecentCounts:
             slot.pop(client_id, None)
         if self._at_least is not None:
             self._at_least[1].pop(client_id, None)
+        for began in self._began.values():
+            began.pop(client_id, None)
+
+    def spell(self, client_id: str, kind: Kind, now: float) -> Spell | None:
+        """Return since when takeovers or refusals of a client go on; None if there are not enough.
+
+        Pauses of less than the window do not end it. The memory is that of the counts: a client
+        that loses these is taken for one that begins.
+        """
+        self._expire(now)
+        slots = sorted(
+            number for number, slot in self._slots.items() if _goes_on(slot.get(client_id, 0), kind)
+        )
+        if not slots:
+            return None
+        first = self._began[kind].get(client_id, slots[0])
+        return Spell(first * _SLOT_SECONDS, slots[-1] * _SLOT_SECONDS)
 
     def of(self, client_id: str, now: float) -> Counts:
         """Return the counts of a client."""
@@ -126,8 +154,27 @@ class RecentCounts:
         present = _slot_of(now)
         if present != self._present:
             self._present = present
-            self._slots = {n: slot for n, slot in self._slots.items() if self._is_recent(n)}
+            kept = {n: slot for n, slot in self._slots.items() if self._is_recent(n)}
+            self._remember_begins(kept)
+            self._slots = kept
             self._at_least = None
+
+    def _remember_begins(self, kept: Mapping[int, dict[str, int]]) -> None:
+        """Remember of the slots that go when what still goes on in those that are kept began."""
+        gone = sorted(self._slots.keys() - kept.keys())
+        for kind, began in self._began.items():
+            for number in gone:
+                if number < self._present:  # else the clock was set back
+                    for client_id, counted in self._slots[number].items():
+                        if _goes_on(counted, kind):
+                            began.setdefault(client_id, number)
+            for client_id in list(began):
+                if not any(_goes_on(slot.get(client_id, 0), kind) for slot in kept.values()):
+                    del began[client_id]
+
+
+def _goes_on(number: int, kind: Kind) -> bool:
+    return (number >> _SHIFTS[kind] & _MASK) >= _GOES_ON[kind]
 
 
 def _slot_of(at: float) -> int:

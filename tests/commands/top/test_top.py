@@ -51,6 +51,10 @@ def overview() -> dict[str, Any]:
             "state": "receiving",
             "since": "2026-11-27T01:00:00.000Z",
             "text": "events are received",
+            "meaning": [
+                "12 clients are in doubt (12 online): events may have been lost, last at 02:00Z.",
+                "The next event of a client confirms its state.",
+            ],
             "in_doubt": 12,
             "aws": {"problems": ["iot:SearchIndex is denied: allow it"], "adopted": 3},
         },
@@ -169,7 +173,9 @@ def test_into_a_pipe_it_prints_the_three_answers_once() -> None:
     bars = " " * 48 + "█" * 22 + "▁" * 2
     assert lines == [
         "presenced: receiving events since 01:00:00",
-        "  12 clients in doubt: events may be lost",
+        "  12 clients are in doubt (12 online): events may have been lost, last at",
+        "    02:00Z.",
+        "  The next event of a client confirms its state.",
         "  AWS: iot:SearchIndex is denied: allow it",
         "",
         "online 60 %, an hour ago 99.99 %, a day ago unknown",
@@ -217,23 +223,37 @@ def test_a_certificate_that_expires_is_told_whatever_the_state() -> None:
     assert lines[:3] == [
         "presenced: receiving events since 01:00:00",
         f"  {warning}",
-        "  12 clients in doubt: events may be lost",
+        "  12 clients are in doubt (12 online): events may have been lost, last at",
     ]
 
 
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ("catching_up", "CATCHING UP since 01:00:00: what is below may be old"),
-        ("not_receiving", "NOT RECEIVING EVENTS since 01:00:00: the numbers below are as of then"),
+        ("catching_up", "CATCHING UP since 01:00:00"),
+        ("not_receiving", "NOT RECEIVING EVENTS since 01:00:00"),
         ("some_later_state", "some_later_state since 01:00:00"),
     ],
 )
 def test_trouble_of_the_daemon_comes_first(state: str, words: str) -> None:
     with served() as server:
-        server.overview["daemon"] |= {"state": state, "text": "the broker refuses the connection"}
+        text, meaning = "the broker refuses the connection", ["States may be old.", "Check it."]
+        server.overview["daemon"] |= {"state": state, "text": text, "meaning": meaning}
         lines = top(server, "--once").stdout.splitlines()
-    assert lines[:2] == [f"presenced: {words}", "  the broker refuses the connection"]
+    assert lines[:4] == [f"presenced: {words}", f"  {text}", "  States may be old.", "  Check it."]
+
+
+def test_what_the_state_means_is_told_if_it_is_news() -> None:
+    with served() as server:
+        daemon = server.overview["daemon"] | {"in_doubt": 0, "meaning": ["No client is in doubt."]}
+        server.overview["daemon"] = daemon
+        assert "in doubt" not in top(server, "--once").stdout
+        server.overview["daemon"] = daemon | {"in_doubt": 3, "meaning": ["3 are in doubt.", "So."]}
+        terminal = Terminal(server.server_port, columns=80, rows=18)
+        drawn = terminal.read_until("went offline")
+        assert terminal.end() == 0
+    assert "  3 in doubt" in drawn
+    assert "So." not in drawn
 
 
 def test_a_long_text_is_wrapped_because_its_remedy_is_at_the_end() -> None:
@@ -285,7 +305,7 @@ def test_a_fleet_without_clients_in_a_worker_without_partitions() -> None:
     assert "this worker has 0 of 24 partitions" in done.stdout
     assert "online unknown, an hour ago unknown, a day ago unknown" in done.stdout
     assert "no client is offline" in done.stdout
-    assert "last" not in done.stdout
+    assert "\n  last " not in done.stdout
 
 
 def test_the_trend_ends_now_and_names_the_time_that_it_covers() -> None:
@@ -298,6 +318,7 @@ def test_the_trend_ends_now_and_names_the_time_that_it_covers() -> None:
         fleet["clients"] |= {"online": 4_999, "pending": 1, "offline": 5_000}
         lines = top(server, "--once", COLUMNS="80").stdout.splitlines()
         assert "  last 5m 0s: 50 % to 99.99 %; lowest at 02:58:00" in lines
+        assert any(line.startswith("online 60 % (of these 1 pending), an hour") for line in lines)
         assert f"  {' ' * 70}█▁" in lines
         fleet["trend"] = []
         assert "lowest" not in top(server, "--once").stdout

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from api_fleet import START, ApiFleet, asking_settings
+from presenced.aws.errors import AwsError, Cause
 from presenced.fleet import Partition
 from presenced.presence import PresenceRules
 from presenced.settings.certificates import EXPIRY_WARNING
@@ -81,6 +82,73 @@ def test_the_state_of_the_daemon_has_since_when() -> None:
         ("receiving", "29", "ready: nearly all is well"),
         ("not_receiving", "50", "presenced: connection lost"),
     ]
+
+
+def meaning(fleet: ApiFleet) -> str:
+    fleet.api.check()
+    return " ".join(answered(fleet)["daemon"]["meaning"])
+
+
+LOST = "1 client is in doubt (1 online): events may have been lost, last at 22:13:21 UTC"
+
+
+def test_what_the_state_of_the_daemon_means_for_those_of_the_clients() -> None:
+    fleet = ApiFleet()
+    fleet.hear("connected", "a", at=0)
+    assert meaning(fleet) == "No client is in doubt."
+    fleet.readiness = Readiness(ready=False, text="presenced: connection lost")
+    cut_off = (
+        "The states are those of 22:13:20 UTC: presenced cannot tell whether devices are affected."
+        " Check first whether other clients of the MQTT broker work: if they do, only presenced is"
+        " cut off; if not, the devices probably are, too."
+        " Whether events are lost meanwhile is known once presenced receives them again."
+    )
+    assert meaning(fleet) == cut_off
+    fleet.presence.note_gap(START + 1)
+    doubt = f"{LOST}. The next event of a client confirms its state."
+    assert meaning(fleet) == f"{cut_off} {doubt}"
+    fleet.readiness = Readiness(ready=False, text="catching up", catching_up=True)
+    assert meaning(fleet) == (
+        f"Until presenced has caught up, states may be old, and no client goes offline. {doubt}"
+    )
+    fleet.readiness = Readiness(ready=True, text="ready")
+    assert meaning(fleet) == doubt
+    fleet.wait(86400)
+    assert "last at 2023-11-14 22:13:21 UTC" in meaning(fleet)
+
+
+def test_a_first_disconnect_leaves_a_doubt_without_a_gap() -> None:
+    fleet = ApiFleet()
+    for name in ("a", "b"):
+        fleet.hear("disconnected", name, at=0)
+    told = "2 clients are in doubt (2 offline). The next event of a client confirms its state."
+    assert meaning(fleet) == told
+
+
+def test_what_confirms_the_state_of_clients_in_doubt_if_aws_is_asked(tmp_path: Path) -> None:
+    async def ask() -> None:
+        fleet = ApiFleet(settings=asking_settings(tmp_path / "presenced.yaml"))
+        fleet.hear("connected", "a", at=0)
+        fleet.presence.note_gap(START + 1)
+        assert fleet.reconciler is not None
+        last = fleet.reconciler.snapshots
+        assert last is not None
+        async with fleet.served() as get:
+
+            async def told() -> str:
+                return " ".join((await get("/overview"))[1]["daemon"]["meaning"])
+
+            doubt = f"{LOST}, or AWS has not confirmed the state."
+            confirmed = "The next snapshot of AWS's record confirms it"
+            assert await told() == f"{doubt} {confirmed}; none is complete since the start."
+            last.completed_at, last.duration, last.things = START, 1.5, 250
+            assert await told() == f"{doubt} {confirmed}; the last was complete at 22:13:20 UTC."
+            last.error = AwsError(Cause.DENIED, "SearchIndex", "not allowed", status=403)
+            assert await told() == (
+                f"{doubt} AWS's record would confirm it, but requests to AWS fail."
+            )
+
+    asyncio.run(ask())
 
 
 def test_the_trend_has_the_share_of_an_hour_and_of_a_day_ago() -> None:
@@ -258,25 +326,41 @@ def test_single_devices_stand_out_the_worst_of_each_kind_first() -> None:
         "client_id": "camera-0179",
         "kind": "takeovers",
         "count": 58,
+        "since": "2023-11-14T22:10:00.000Z",
         "state": "online",
-        "text": "camera-0179: taken over 58 times in the last hour:"
+        "text": "camera-0179: taken over 58 times in the last hour, since about 22:10 UTC:"
         " two devices may use this client ID",
     }
     assert answer["devices"][1] == {
         "client_id": "gateway-4",
         "kind": "refused",
         "count": 34,
+        "since": "2023-11-14T22:10:00.000Z",
         "state": None,
-        "text": "gateway-4: 34 connects refused in the last hour",
+        "text": "gateway-4: 34 connects refused in the last hour, since about 22:10 UTC",
     }
     assert [each["client_id"] for each in answer["devices"][2:]] == ["pump"]
     story = answered(fleet, "/clients/camera-0179")
-    assert story["troubles"] == [
-        "taken over 58 times in the last hour: two devices may use this client ID"
-    ]
+    (told,) = story["troubles"]
+    assert told == answer["devices"][0]["text"].removeprefix("camera-0179: ")
     assert answered(fleet, "/clients/calm")["troubles"] == []
+    refuse(fleet, "gateway-4", 1, at=1200)
+    fleet.wait(3000)
+    fought, refused, _ = (each["text"] for each in answered(fleet)["devices"])
+    assert "in the last hour, at about 22:10 UTC:" in fought
+    assert refused.endswith("in the last hour, from about 22:10 UTC to 22:30 UTC")
     fleet.wait(400 + 3600 + 600)
     assert answered(fleet)["devices"] == []
+
+
+def test_a_fight_of_days_has_since_when_it_began() -> None:
+    fleet = ApiFleet()
+    refuse(fleet, "gateway", 1, at=0)  # a single one, hours before
+    for half in range(8, 80):
+        refuse(fleet, "gateway", 6, at=1800.0 * half)
+    device = answered(fleet)["devices"][0]
+    assert device["since"] == "2023-11-15T02:10:00.000Z"
+    assert device["text"].endswith("in the last hour, since about 2023-11-15 02:10 UTC")
 
 
 def test_certificates_of_the_daemon_are_told_before_they_expire() -> None:
@@ -291,7 +375,7 @@ def test_certificates_of_the_daemon_are_told_before_they_expire() -> None:
             "expires_at": "2023-12-14T22:13:19.000Z",
             "warning": (
                 "presenced's client certificate expires in 29 days, on 2023-12-14 22:13 UTC:"
-                " replace it before, or presenced cannot connect"
+                " replace it before then, or presenced cannot connect"
             ),
         },
         {"name": "ca", "expires_at": "2023-12-14T22:13:20.000Z", "warning": None},
@@ -313,7 +397,7 @@ def test_the_warning_says_how_long_a_certificate_is_valid(left: float, words: st
     fleet = ApiFleet()
     fleet.certificate_expiry = {"kafka_ca": START + left}
     (certificate,) = answered(fleet)["daemon"]["certificates"]
-    begin = "a CA certificate by which presenced verifies Kafka "
+    begin = "a CA certificate with which presenced verifies Kafka "
     assert certificate["warning"].startswith(begin + words)
 
 

@@ -76,7 +76,41 @@ def test_clients_without_a_type_stay_selected_when_another_filter_changes(
     page.wait(lambda: "contains=l" in page.driver.current_url)
     assert "thing_type=&thing_group=" in page.driver.current_url
     page.wait(lambda: page.texts("#clients tbody th") == ["plain"])
+    page.one("#more-filters summary").click()
     page.one("#thing_type").send_keys("pump")
     page.wait(lambda: "thing_type=pump&thing_group=" in page.driver.current_url)
+    assert page.texts("#active .chip") == [
+        "ID contains l \N{MULTIPLICATION SIGN}",
+        "thing type pump \N{MULTIPLICATION SIGN}",
+        "no group \N{MULTIPLICATION SIGN}",
+    ]
     page.one("#clear").click()
     page.wait(lambda: len(page.texts("#clients tbody th")) == 2)
+    assert page.texts("#active") == [""]
+
+
+def test_each_filter_that_is_on_has_words_and_is_removed_by_itself(page: Page) -> None:
+    query = (
+        "state=offline&reason=CONNECTION_LOST&offline_for=1h&in_doubt=true&thing=t&class=hall:1"
+        "&class=line:2&thing_group=g%E2%80%AE"
+    )
+    page.open(f"#/?{query}&cursor=")
+    page.wait_for_text("#active", "Filtered by")
+    words = [each.removesuffix(" \N{MULTIPLICATION SIGN}") for each in page.texts("#active .chip")]
+    assert words == [
+        "group g\\u{202e}",
+        "class hall:1",
+        "class line:2",
+        "offline",
+        "connection lost",
+        "offline longer than 1 hour",
+        "in doubt",
+        "thing t",
+    ]
+    assert page.text("#more-filters summary") == "More filters (5 on)"
+    assert page.one(".chip").accessible_name == "Remove the filter group g\\u{202e}"
+    page.all(".chip")[1].click()
+    page.wait(lambda: len(page.all("#active .chip")) == 7)
+    assert "class line:2" in page.text("#active")
+    assert "cursor" not in page.driver.current_url
+    assert page.barriers() == []

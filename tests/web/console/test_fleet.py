@@ -41,9 +41,12 @@ def test_one_look_answers_the_three_questions(page: Page) -> None:
     assert page.driver.title == "80.7\xa0% online · presenced"
     fought, refused = page.texts("#devices li")
     assert re.match(
-        "hall-1-sensor-001: taken over [45]. times in the last hour: two devices may use", fought
+        "hall-1-sensor-001: taken over [45]. times in the last hour, since about 03:20 UTC: two",
+        fought,
     )
-    assert re.match("gateway-0034: 2. connects refused in the last hour", refused)
+    assert re.match(
+        "gateway-0034: 2. connects refused in the last hour, since about 03:20 UTC", refused
+    )
     assert page.text("#breakdown section:last-child li") == "hall-3 66.7 % 50 of 75"
     assert page.text("#list-title") == "Who went offline last"
     page.wait(lambda: len(page.texts(IDS)) == 50)
@@ -79,10 +82,43 @@ def test_the_standout_leads_to_its_clients(page: Page) -> None:
     # The list may have had the same clients before.
     page.wait(lambda: page.one("#thing_group").get_attribute("value") == "hall-3")
     page.wait(lambda: set(page.texts(IDS)) == set(devices_of("hall-3")[:50]))
-    assert page.one("#thing_group").is_displayed()
+    assert page.texts("#active .chip") == [
+        "group hall-3 \N{MULTIPLICATION SIGN}",
+        "offline \N{MULTIPLICATION SIGN}",
+    ]
+    assert page.text("#list-title") == "Clients that match"
     page.wait(lambda: page.driver.switch_to.active_element == page.one("#list-title"))
     page.one("#clear").click()
     page.wait(lambda: page.one("#thing_group").get_attribute("value") == "")
+
+
+TOP_OF_LIST = "return document.querySelector('#list-title').getBoundingClientRect().top"
+
+
+@pytest.mark.parametrize("width", [1200, 360])
+def test_a_link_to_the_list_shows_the_list_each_time(page: Page, width: int) -> None:
+    page.emulate(width=width, height=600)
+    page.open()
+    page.wait_for_text("#standout", "hall-3")
+    page.wait(lambda: page.texts(IDS))
+    for _ in range(2):
+        page.run("scrollTo(0, 0)")
+        assert page.run(TOP_OF_LIST) > 600
+        page.one("#standout a").click()
+        page.wait(lambda: 0 <= page.run(TOP_OF_LIST) < 100)
+        assert page.driver.switch_to.active_element == page.one("#list-title")
+    assert page.one("#active").is_displayed()
+
+
+def test_a_filter_that_is_typed_does_not_move_the_page(page: Page) -> None:
+    page.emulate(height=600)
+    page.open()
+    page.wait(lambda: page.texts(IDS))
+    page.one("#contains").send_keys("hall-3-sensor-000")
+    before = page.run("return scrollY")
+    page.wait(lambda: page.texts(IDS) == ["hall-3-sensor-000"])
+    assert page.driver.switch_to.active_element == page.one("#contains")
+    assert page.run("return scrollY") == before
 
 
 def test_a_class_is_offered_as_a_filter(page: Page) -> None:
@@ -208,6 +244,8 @@ def test_flapping_and_fighting_clients_have_names(page: Page) -> None:
     assert re.match(r"gateway-0034 0 0 2[0-9] 0 never seen online", rows[2])
     page.emulate(width=360)
     assert page.run("return document.documentElement.scrollWidth") <= 360
+    wide = "return document.querySelector(arguments[0]).getBoundingClientRect().right"
+    assert page.run(wide, "#flapping-table") <= page.run(wide, "#flapping-lead")
     page.one("#flapping-table tbody a").click()
     page.wait_for_text("#device-title", "hall-1-sensor-000")
 
@@ -327,6 +365,39 @@ def test_all_that_happened_is_there_page_by_page(page: Page) -> None:
     assert "300 clients online" in seen[-1]
     page.one("#latest").click()
     page.wait(lambda: page.texts("#all-recent > li")[0] == seen[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "title"), [("mass", "Mass events"), ("transition", "Single clients")]
+)
+def test_mass_events_and_single_clients_are_apart(page: Page, kind: str, title: str) -> None:
+    page.open("#/recent")
+    page.wait(lambda: page.all("#all-recent > li"))
+    assert page.texts("#kinds [aria-current]") == ["All"]
+    is_mass = "document.querySelector('#all-recent > li.mass')"
+    is_single = "document.querySelector('#all-recent > li:not(.mass)')"
+    one, other = (is_mass, is_single) if kind == "mass" else (is_single, is_mass)
+    page.one(f"#kinds a[href$={kind}]").click()
+    page.wait(lambda: page.run(f"return {one} && !{other}"))
+    assert page.texts("#kinds [aria-current]") == [title]
+    assert page.driver.switch_to.active_element == page.one("#history-title")
+    page.driver.refresh()
+    page.wait(lambda: page.run(f"return {one} && !{other}"))
+    assert page.barriers() == []
+    if kind == "transition":
+        page.one("#earlier").click()
+        page.wait_for_text("#latest", "Latest")
+        assert page.run(f"return {one} && !{other}")
+        page.one("#latest").click()
+        page.wait(lambda: not page.one("#latest").is_displayed())
+        assert page.driver.current_url.endswith("#/recent?kind=transition")
+
+
+def test_a_kind_that_there_is_not_lists_all(page: Page) -> None:
+    page.open("#/recent?kind=flood")
+    page.wait(lambda: page.all("#all-recent > li.mass, #all-recent > li:not(.mass)"))
+    assert page.text("#notices") == ""
+    assert page.texts("#kinds [aria-current]") == ["All"]
 
 
 def test_the_page_says_of_many_changes_one_sentence(browser: Chrome) -> None:

@@ -1,5 +1,6 @@
 """What the console says of a daemon and of a stream that are not as they should be."""
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,15 +33,16 @@ def test_an_empty_fleet_says_so(page: Page) -> None:
     assert seen(page, "#hero") == seen(page, "#breakdown") == []
     assert page.one("#recent-note").is_displayed()
     page.open("#/recent")
-    page.wait_for_text("#all-recent-note", "Nothing is remembered")
+    page.wait_for_text("#all-recent-note", "Nothing yet: no client")
     page.open("#/flapping")
     page.wait_for_text(
-        "#flapping-lead", "No client was interrupted or refused often in the last hour."
+        "#flapping-lead", "No client was disconnected or refused often in the last hour."
     )
     assert seen(page, "#flapping-table") == []
     page.open("#/daemon")
-    page.wait_for_text("#doubt", "No client is in doubt")
-    page.wait_for_text("#aws", "Off. If the broker is AWS IoT Core")
+    page.wait_for_text("#meaning", "No client is in doubt")
+    assert seen(page, "#aws, #aws-title") == []  # and no word of AWS, which the broker may not be
+    assert "AWS" not in page.text("#daemon")
 
 
 def seen(page: Page, selector: str) -> list[str]:
@@ -58,6 +60,13 @@ def be(stage: Stage, text: str, *, ready: bool = False) -> None:
     stage.fleet.readiness = Readiness(ready=ready, text=text)
 
 
+CUT_OFF = (
+    "presenced cannot tell whether devices are affected. Check first whether other clients of the"
+    " MQTT broker work: if they do, only presenced is cut off; if not, the devices probably are,"
+    " too. Whether events are lost meanwhile is known once presenced receives them again."
+)
+
+
 def test_while_the_daemon_is_not_ready_nothing_looks_live(page: Page, stage: Stage) -> None:
     be(stage, "presenced: <b>no</b> broker\npresenced-2: refused. Try again.")
     page.open()
@@ -68,7 +77,7 @@ def test_while_the_daemon_is_not_ready_nothing_looks_live(page: Page, stage: Sta
     assert page.texts("#state-details li") == [
         "MQTT connection presenced: <b>no</b> broker.",
         "MQTT connection presenced-2: refused. Try again.",
-        "The fleet is shown as of 22:13:20.",
+        f"The states are those of 22:13:20 UTC: {CUT_OFF}",
     ]
     be(stage, "starting")
     page.open()
@@ -93,22 +102,51 @@ def test_while_nothing_is_received_the_numbers_are_old_and_any_client_may_have_c
     stage.call(began)
     page.open()
     page.wait_for_text("#share-old", "As of 22:16:20: no events for 10 min.")
-    assert page.text("#state-details").endswith("The fleet is shown as of 22:16:20.")
+    told = (
+        "The states are those of 22:16:20 UTC: presenced cannot tell whether devices are affected"
+    )
+    assert told in page.text("#state-details")
     assert page.driver.title == "Not receiving events · presenced"
     page.wait(lambda: page.all("#trend .missing"))
     assert page.barriers() == []
     page.open("#/daemon")
-    page.wait_for_text("#doubt", "No event has been received since 22:16:20: any client may have")
+    page.wait_for_text("#meaning", told)
     assert "No client is in doubt" not in page.text("#daemon")
     stage.fleet.readiness = Readiness(ready=False, text="catching up: 9 wait", catching_up=True)
     page.open("#/daemon")
-    page.wait_for_text("#doubt", "States may be old until all messages that had waited")
+    page.wait_for_text("#meaning", "Until presenced has caught up, states may be old")
     be(stage, "ready", ready=True)
     page.open()
     page.wait_for_text("#share-now", "100 % online")
     assert seen(page, "#share-old") == []
     page.open("#/daemon")
-    page.wait_for_text("#doubt", "No client is in doubt: no gap in the events is open.")
+    page.wait_for_text("#meaning", "No client is in doubt.")
+
+
+def test_a_client_is_shown_as_of_when_events_were_last_received(page: Page, stage: Stage) -> None:
+    def began() -> None:
+        fleet = stage.fleet
+        fleet.hear("connected", at=1)
+        fleet.wait(60)
+        fleet.api.check()
+        be(stage, "presenced: no broker")
+        fleet.wait(70)
+        fleet.api.check()
+        fleet.wait(70 + 600)
+
+    stage.call(began)
+    page.open("#/clients/a")
+    page.wait_for_text("#client-old", "As of 22:14:30: no events for 10 min.")
+    assert page.text("#badge") == "online since 22:13:21"
+    assert page.text("#span") == "22:13:21 online 100 % of 69 s 22:14:30"
+    assert page.barriers() == []
+    page.open("#/clients/nobody")
+    page.wait_for_text("#notices", "The client is not known")
+    assert seen(page, "#client-old") == []
+    be(stage, "ready", ready=True)
+    page.open("#/clients/a")
+    page.wait_for_text("#badge", "online for 11 min")
+    assert seen(page, "#client-old") == []
 
 
 def test_catching_up_is_told_with_what_that_means(page: Page, stage: Stage) -> None:
@@ -119,7 +157,8 @@ def test_catching_up_is_told_with_what_that_means(page: Page, stage: Stage) -> N
     page.wait_for_text("#state-line", "Catching up")
     assert level(page) == "unsure"
     assert page.text("#state-details") == (
-        "Catching up with messages queued meanwhile: presenced. Until then no client goes offline."
+        "Catching up with messages queued meanwhile: presenced."
+        " Until presenced has caught up, states may be old, and no client goes offline."
     )
     be(stage, "ready: every connection is up, every filter granted", ready=True)
     page.open()
@@ -254,23 +293,23 @@ def test_groups_that_are_left_out_are_counted(page: Page, stage: Stage) -> None:
     page.wait_for_text("#clients tbody", f"{', '.join(shown)} and 7 more")
 
 
-def test_a_client_after_a_gap_is_unverified(page: Page, stage: Stage) -> None:
+def test_a_client_after_a_gap_is_in_doubt(page: Page, stage: Stage) -> None:
     stage.call(lambda: stage.fleet.hear("connected", at=1))
     stage.call(lambda: stage.fleet.presence.note_gap(stage.fleet.now))
     page.open("#/daemon")
     page.wait_for_text(
-        "#doubt",
-        "The state of 1 client (1 online) is in doubt since the gap at 22:13:21, in which events"
-        " may have been lost. The next event of each verifies it.",
+        "#meaning",
+        "1 client is in doubt (1 online): events may have been lost, last at 22:13:21 UTC."
+        " The next event of a client confirms its state.",
     )
     page.one("#state-line a").click()
-    page.wait_for_text("#clients tbody", "unverified")
+    page.wait_for_text("#clients tbody", "in doubt")
     assert page.text("#state-line a") == "1 in doubt"
     assert level(page) == "well"  # nothing is to be done: it must not be loud
     assert page.one("#in_doubt").is_selected()
     page.one("#clients tbody a").click()
-    page.wait_for_text("#badge", "unverified")
-    assert "Unverified: events may have been lost" in page.text("#story")
+    page.wait_for_text("#badge", "in doubt")
+    assert "In doubt: events may have been lost" in page.text("#story")
 
 
 def test_a_snapshot_of_aws_ends_the_doubt(browser: Chrome, tmp_path: Path) -> None:
@@ -283,10 +322,10 @@ def test_a_snapshot_of_aws_ends_the_doubt(browser: Chrome, tmp_path: Path) -> No
         stage.call(lambda: fleet.presence.note_gap(fleet.now))
         page.open("#/daemon")
         page.wait_for_text(
-            "#doubt",
-            "The state of 2 clients (2 online) is in doubt: events may have been lost in the gap at"
-            " 22:13:21, or AWS has not confirmed it yet. The next snapshot of AWS's record verifies"
-            " them; none has been completed since the start.",
+            "#meaning",
+            "2 clients are in doubt (2 online): events may have been lost, last at 22:13:21 UTC, or"
+            " AWS has not confirmed the state. The next snapshot of AWS's record confirms it; none"
+            " is complete since the start.",
         )
         page.wait_for_text("#aws", "Last snapshot none yet")
         page.wait_for_text("#state-line", "AWS's record: no snapshot since the start. 2 in doubt")
@@ -334,7 +373,7 @@ def test_a_lookup_before_a_client_goes_offline_is_told(browser: Chrome) -> None:
         stage.call(lambda: fleet.hear("disconnected", version=2, at=40))
         stage.call(lambda: fleet.wait(60))
         page.open("#/clients/a")
-        page.wait_for_text("#story", "Unverified: AWS should have been asked")
+        page.wait_for_text("#story", "In doubt: AWS should have been asked")
         page.wait_for_text("#timeline", "AWS could not be asked, or did not answer in time.")
 
 
@@ -347,8 +386,8 @@ def test_what_came_before_is_not_remembered(page: Page, stage: Stage) -> None:
     page.open("#/clients/a")
     page.wait_for_text("#bounds", "Earlier events are no longer remembered.")
     assert len(page.all("#timeline li")) == 20
-    assert "14 flaps" not in page.text("#story")  # of which twenty events do not tell
-    assert "10 flaps in the last hour" in page.text("#story")
+    # Twenty events do not tell of fourteen.
+    assert "reconnected within the offline delay 10 times" in page.text("#story")
     assert len(page.all("#presence span")) == 20
 
 
@@ -358,7 +397,19 @@ def test_a_pending_client_has_a_deadline_and_then_goes_offline(page: Page, stage
     stage.call(lambda: stage.fleet.hear("disconnected", at=10, happened=6, **lost))
     page.open("#/clients/a")
     page.wait_for_text("#facts", "Next change goes offline at 22:13:35")
+    page.open()
+    page.wait_for_text("#share-pending", "of these 1 pending")
+    page.open("#/clients/a")
+    page.wait_for_text("#facts", "Next change")
     assert "came 4 s late" in page.text("#timeline li")
+
+    def hold() -> None:
+        stage.fleet.hold_after = stage.fleet.now
+
+    stage.call(hold)
+    page.open("#/clients/a")
+    page.wait_for_text("#facts", "Next change goes offline after presenced has caught up")
+    stage.fleet.hold_after = math.inf
     stage.call(lambda: stage.fleet.wait(60))
     page.wait_for_text("#badge", "offline")
     page.wait_for_text("#timeline li", "Offline: it did not reconnect within 5 s.")
@@ -368,11 +419,16 @@ def test_a_page_that_cannot_follow_says_so_and_is_renewed(page: Page, stage: Sta
     hub = stage.fleet.hub
     others = stage.call(lambda: [hub.subscribe(lambda _: True) for _ in range(32)])
     page.open()
-    page.wait_for_text("#notices", "Transitions cannot be followed: the maximum number of streams")
+    page.wait_for_text("#notices", "This page is not live: the maximum number of streams")
     page.wait_for_text("#link", "Not live")
+    stage.call(lambda: stage.fleet.hear("connected", at=1))
+    page.run("location.hash = '#/clients/a'")
+    page.wait_for_text("#client-old", "As of 22:13:21: this page is not live.")
     stage.call(lambda: [hub.unsubscribe(each) for each in others])
     page.wait_for_text("#link", "Live")
     assert page.text("#notices") == ""
+    page.wait_for_text("#badge", "online for")
+    assert seen(page, "#client-old") == []
 
 
 def test_a_page_that_is_not_seen_leaves_its_place_and_misses_nothing(
@@ -446,7 +502,10 @@ def test_a_certificate_that_expires_is_told_on_all_pages(page: Page, stage: Stag
         page.wait_for_text("#notices", "presenced's client certificate expired on 2023-11-14 22:12")
     page.wait_for_text("#certificates", "Client certificate 22:12:20 expired")
     assert "CA certificate 2024-12-19 10:13:20 400 d left" in page.text("#certificates")
-    stage.fleet.certificate_expiry = {"ca": stage.fleet.now + 400.5 * 86400}
+    stage.fleet.certificate_expiry = {"ca": stage.fleet.now + 355_414 * 86400}
     page.open()
     page.wait_for_text("#link", "Live")
     assert page.text("#notices") == ""
+    page.open("#/daemon")
+    page.wait_for_text("#certificates", "CA certificate 2996-12-16 22:13:20")
+    assert "left" not in page.text("#certificates")

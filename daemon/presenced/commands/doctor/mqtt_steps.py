@@ -86,7 +86,7 @@ class MqttProbe:
                 Status.FAILED,
                 "the broker ended the connection instead of answering SUBSCRIBE"
                 f" ({status.fault.detail})",
-                "AWS IoT Core does so when the policy does not allow the subscription."
+                "Some brokers do so if they do not allow the subscription."
                 f" {subscribe_remedy(topic_filter, options.certified_name)}",
             )
         return Finding(

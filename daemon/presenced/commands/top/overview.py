@@ -21,11 +21,15 @@ class Certificate(msgspec.Struct):
 
 
 class Daemon(msgspec.Struct):
-    """The daemon itself: its state, since when, and how many clients are in doubt."""
+    """The daemon itself: its state, since when, and how many clients are in doubt.
+
+    `meaning` has sentences on what the state means for those of the clients.
+    """
 
     state: str
     since: Timestamp | None = None
     text: str = ""
+    meaning: list[str] = []
     in_doubt: int = 0
     aws: Aws | None = None
     certificates: list[Certificate] | None = None

@@ -27,16 +27,16 @@ _SMALLEST_RANGE = 0.01
 _SHOWN_SHARES, _SHOWN_IF_NARROW = 5, 2
 _SHOWN_DEVICES = 3
 _LEAST_CLIENTS = 2
+_LOW = 24
 _SHOWN_CERTIFICATES = 4
 _NARROWEST_COLUMN = 18
 _LONGEST_TEXT = 400
 _INDENT = "    "
-_NOT_RECEIVING = "not_receiving"
-# What a state is called, and what it means for what is shown.
+_RECEIVING, _NOT_RECEIVING = "receiving", "not_receiving"
 _WORDS = {
-    "receiving": ("receiving events", ""),
-    "catching_up": ("CATCHING UP", ": what is below may be old"),
-    _NOT_RECEIVING: ("NOT RECEIVING EVENTS", ": the numbers below are as of then"),
+    _RECEIVING: "receiving events",
+    "catching_up": "CATCHING UP",
+    _NOT_RECEIVING: "NOT RECEIVING EVENTS",
 }
 _STATES = ("online", "pending", "offline", "unknown")
 
@@ -86,22 +86,32 @@ def screen(facts: Facts, look: Look, *, notice: str = "") -> list[str]:
 
 
 def _daemon_lines(daemon: Daemon, now: datetime, look: Look) -> Iterator[str]:
-    words, meaning = _WORDS.get(daemon.state, (daemon.state, ""))
+    words = _WORDS.get(daemon.state, daemon.state)
     since = f" since {moment(daemon.since, now)}" if daemon.since else ""
-    paint = look.bold if daemon.state == "receiving" else look.alarm
-    yield from map(paint, wrapped(f"presenced: {words}{since}{meaning}", look.width))
-    if daemon.text and daemon.state != "receiving":
+    paint = look.bold if daemon.state == _RECEIVING else look.alarm
+    yield from map(paint, wrapped(f"presenced: {words}{since}", look.width))
+    if daemon.text and daemon.state != _RECEIVING:
         yield from wrapped(f"  {daemon.text}", look.width)
     for certificate in (daemon.certificates or ())[:_SHOWN_CERTIFICATES]:
         yield from map(look.alarm, wrapped(f"  {certificate.warning or ''}", look.width))
-    if daemon.in_doubt:
-        yield from wrapped(
-            f"  {daemon.in_doubt:,} clients in doubt: events may be lost", look.width
-        )
+    for sentence in _meaning(daemon, is_low=look.height < _LOW):
+        yield from wrapped(f"  {sentence}", look.width)
     if daemon.aws is not None:
         for problem in daemon.aws.problems[:3]:
             for line in wrapped(f"  AWS: {problem}", look.width):
                 yield look.alarm(line)
+
+
+def _meaning(daemon: Daemon, *, is_low: bool) -> Sequence[str]:
+    """Return what the state of the daemon means for those of the clients, as far as that is news.
+
+    A low terminal needs its lines for clients.
+    """
+    if daemon.state != _RECEIVING:
+        return daemon.meaning[:1] if is_low else daemon.meaning
+    if daemon.in_doubt == 0:
+        return ()
+    return [f"{daemon.in_doubt:,} in doubt"] if is_low else daemon.meaning
 
 
 def _partitions(owned: Sequence[int], of: int | None) -> str:
@@ -114,9 +124,11 @@ def _fleet_lines(overview: Overview, look: Look, *, trend: bool = True) -> Itera
     paint = look.dim if is_old else look.bold
     since = overview.daemon.since
     as_of = f" as of {moment(since, overview.time)}" if is_old and since else ""
+    pending = fleet.clients.get("pending", 0)
+    of_these = f" (of these {pending:,} pending)" if pending else ""
     text = (
-        f"online {_known(fleet.share_online)}{as_of}, an hour ago {_known(fleet.hour_ago)},"
-        f" a day ago {_known(fleet.day_ago)}"
+        f"online {_known(fleet.share_online)}{of_these}{as_of},"
+        f" an hour ago {_known(fleet.hour_ago)}, a day ago {_known(fleet.day_ago)}"
     )
     yield from map(paint, wrapped(text, look.width))
     counts = [f"{fleet.clients.get(state, 0):,} {state}" for state in _STATES]

@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from presenced.settings.partitions import is_aws
 from presenced.settings.pkcs11 import Pkcs11Settings
 from presenced.settings.proxy import Proxy
 from presenced.settings.values import host_port
+from presenced.sources.mqtt.faults import is_of_aws
 
 # AWS IoT Core speaks MQTT with client certificates on port 443 if the client asks for it by ALPN
 # ("Device communication protocols" in the AWS IoT developer guide).
@@ -82,6 +84,12 @@ class ConnectionOptions:
     def certified_name(self) -> str:
         """The name that the server's certificate must hold."""
         return self.server_name or self.endpoint
+
+    @property
+    def may_be_aws(self) -> bool:
+        """Whether the broker is AWS IoT Core, or may be: a custom domain shows by its topics."""
+        is_signed = self.auth != "certificate"  # the other ways to authenticate are those of AWS
+        return is_signed or is_aws(self.certified_name) or any(map(is_of_aws, self.filters))
 
     @property
     def alpn(self) -> list[str]:

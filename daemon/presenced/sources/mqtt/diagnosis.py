@@ -146,7 +146,9 @@ def _negotiate(
                         f"the server at {options.address} closes the connection right after the TLS"
                         " handshake",
                         "On AWS, check that the client certificate is active and has a policy:"
-                        " aws iot describe-certificate",
+                        " aws iot describe-certificate"
+                        if options.may_be_aws
+                        else "Check that the broker accepts the client certificate",
                     )
             return None
     except SettingsError as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from presenced.settings.partitions import arn_prefix, region_of_endpoint
+from presenced.settings.partitions import arn_prefix, is_aws, region_of_endpoint
 from presenced.sources.faults import SourceFault
 
 
@@ -46,6 +46,11 @@ class Fault(SourceFault):
     reason: FaultReason
 
 
+def is_of_aws(topic_filter: str) -> bool:
+    """Return whether a topic filter is for the events of AWS IoT Core."""
+    return topic_filter.startswith("$aws/")
+
+
 _ADD_TO_POLICY = "On AWS, add to the policy of the client certificate or IAM role: "
 _RESOURCE_TYPES = {"Connect": "client", "Subscribe": "topicfilter", "Receive": "topic"}
 
@@ -74,14 +79,18 @@ def connect_remedy(client_id: str, endpoint: str) -> str:
 
 
 def subscribe_remedy(topic_filter: str, endpoint: str) -> str:
-    """Return a sentence with the statements that allow a subscription and its messages."""
+    """Return a sentence on what allows a subscription and its messages: for AWS, statements."""
+    if not is_aws(endpoint) and not is_of_aws(topic_filter):
+        return f"Check that the broker allows this client to subscribe to {topic_filter}"
     subscribe = json.dumps(policy_statement("Subscribe", topic_filter, endpoint))
     receive = json.dumps(policy_statement("Receive", topic_filter, endpoint))
     return f"{_ADD_TO_POLICY}{subscribe} and {receive}"
 
 
 def receive_remedy(filters: Sequence[str], endpoint: str) -> str:
-    """Return a sentence with the statements that allow messages of granted subscriptions."""
+    """Return a sentence on what allows messages of granted subscriptions: for AWS, statements."""
+    if not is_aws(endpoint) and not any(map(is_of_aws, filters)):
+        return "Check that the broker allows this client to read these topics"
     statements = (json.dumps(policy_statement("Receive", each, endpoint)) for each in filters)
     return (
         "AWS grants a subscription and then delivers nothing if the policy of the client"
@@ -92,6 +101,7 @@ def receive_remedy(filters: Sequence[str], endpoint: str) -> str:
 
 # The QoS of a message is the lower of that at which it was published and that which the broker
 # granted (MQTT 5 section 3.8.4). A session keeps messages of QoS 1 only (section 4.1).
+_AWS_QOS = "; AWS IoT Core does not document the QoS at which it publishes"
 _CONSEQUENCE = "no message of it is kept while presenced is disconnected, and each outage is a gap"
 
 
@@ -109,6 +119,6 @@ def published_at_qos_0(topic_filter: str) -> Fault:
     return Fault(
         FaultReason.OTHER,
         f"events on {topic_filter} come at QoS 0, though the broker granted QoS 1: {_CONSEQUENCE}",
-        "Publish them at QoS 1 if you control the publisher; AWS IoT Core does not document the QoS"
-        " at which it publishes",
+        "Publish them at QoS 1 if you control the publisher"
+        + (_AWS_QOS if is_of_aws(topic_filter) else ""),
     )

@@ -239,7 +239,7 @@ class ConnectionStatus:
             FaultReason.DROPPED_AFTER_SUBSCRIBE,
             f"the broker repeatedly drops the connection right after SUBSCRIBE to"
             f" {', '.join(self.filters)} ({fault.detail})",
-            f"AWS IoT Core does so if the policy does not allow the subscription. {remedies}",
+            f"Some brokers do so if they do not allow the subscription. {remedies}",
             fault.said,
         )
 

@@ -44,11 +44,12 @@ def name_unknown(options: ConnectionOptions) -> Fault:
             f"the name {proxy.host} of the proxy cannot be resolved",
             f"Check {proxy.key} and the name servers of this machine",
         )
+    command = " (aws iot describe-endpoint --endpoint-type iot:Data-ATS)"
     return Fault(
         FaultReason.NAME_RESOLUTION,
         f"the name {options.endpoint} cannot be resolved",
-        "Check mqtt.endpoint (aws iot describe-endpoint --endpoint-type iot:Data-ATS) and the"
-        " name servers of this machine",
+        f"Check mqtt.endpoint{command if options.may_be_aws else ''} and the name servers of this"
+        " machine",
     )
 
 
@@ -128,6 +129,7 @@ def tls_fault(error: OSError, options: ConnectionOptions) -> Fault:
 
 def _server_fault(error: ssl.SSLCertVerificationError, options: ConnectionOptions) -> Fault:
     ca = options.tls.ca if options.tls else None
+    of_aws = "; for the -ats endpoints of AWS IoT Core that is AmazonRootCA1.pem"
     return Fault(
         FaultReason.TLS_SERVER_CERTIFICATE,
         f"the certificate of the server at {options.address} {certificate_problem(error, ca)}",
@@ -136,8 +138,8 @@ def _server_fault(error: ssl.SSLCertVerificationError, options: ConnectionOption
             server="server",
             name="Set mqtt.endpoint to a name that the server's certificate holds; if that name"
             " does not lead to this server, set mqtt.server_name to it",
-            ca="Set mqtt.tls.ca to the CA that signed the server's certificate; for the -ats"
-            " endpoints of AWS IoT Core that is AmazonRootCA1.pem",
+            ca="Set mqtt.tls.ca to the CA that signed the server's certificate"
+            + (of_aws if options.may_be_aws else ""),
         ),
     )
 
@@ -155,6 +157,8 @@ def _client_fault(alert: str, options: ConnectionOptions) -> Fault:
         remedy = (
             "On AWS, the certificate must be registered in this account and region, and active:"
             " aws iot list-certificates"
+            if options.may_be_aws
+            else "Check that the broker trusts the CA of the certificate"
         )
     return Fault(
         FaultReason.TLS_CLIENT_CERTIFICATE,
@@ -168,7 +172,9 @@ def alpn_fault(options: ConnectionOptions) -> Fault:
     return Fault(
         FaultReason.TLS,
         f"the server at {options.address} does not offer {', '.join(options.alpn)} by ALPN",
-        "Only AWS IoT Core speaks MQTT on port 443; use the TLS port of your broker",
+        "Only AWS IoT Core speaks MQTT on port 443; use the TLS port of your broker"
+        if options.may_be_aws
+        else "Use the TLS port of your broker, such as 8883",
     )
 
 
@@ -208,7 +214,8 @@ def connection_closed(options: ConnectionOptions) -> Fault:
     return Fault(
         FaultReason.CONNECTION_LOST,
         f"the connection to {options.address} was closed without a reason",
-        "Look for this client ID in the broker's log; on AWS, in CloudWatch (AWSIotLogsV2)",
+        "Look for this client ID in the broker's log"
+        + ("; on AWS, in CloudWatch (AWSIotLogsV2)" if options.may_be_aws else ""),
     )
 
 
@@ -234,6 +241,10 @@ _REMEDIES = {
     141: "Check the network between here and the broker; a shorter mqtt.keep_alive keeps idle"
     " connections open through NAT and load balancers",
     142: _OTHER_CLIENT,
+    151: "Look at the limits of the broker: how many clients may connect, and how often",
+    159: "The broker limits how often a client may connect. " + _OTHER_CLIENT,
+}
+_AWS_REMEDIES = {
     151: "AWS IoT Core limits connections per account and per second; look at the account's quotas",
     159: "AWS IoT Core accepts one CONNECT per second and client ID. " + _OTHER_CLIENT,
 }
@@ -276,6 +287,8 @@ def _coded_fault(
 ) -> Fault:
     detail = f"the broker at {options.address} {action} {options.client_id} ({reason_name(code)})"
     remedy = _REMEDIES.get(code, "")
+    if options.may_be_aws:
+        remedy = _AWS_REMEDIES.get(code, remedy)
     if code == _NOT_AUTHORIZED:
         remedy = _not_authorized_remedy(options)
     printable = "".join(c for c in (said or "")[:200] if c.isprintable())
@@ -290,6 +303,9 @@ def _not_authorized_remedy(options: ConnectionOptions) -> str:
             " the authorizer must return a policy that allows iot:Connect, and `aws iot"
             " test-invoke-authorizer` shows what it returns"
         )
+    if not options.may_be_aws:
+        login = "" if options.username is None else "mqtt.username and mqtt.password_file, and "
+        return f"Check {login}what the broker allows this user and client ID"
     policy = connect_remedy(options.client_id, options.certified_name)
     if options.username is None:
         # Without a user name the broker may be a custom domain of AWS.

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from presenced.presence import State
-from presenced.recent.troubles import TroubleKind
+from presenced.presence.recent_counts import Kind
 from presenced.web.api.answers import Answer, Aws, Count, Partitions, Timestamp, Transition
 
 
@@ -41,6 +41,13 @@ class DaemonNow(Answer):
     state: Annotated[str, _one_of("receiving", "catching_up", "not_receiving")]
     since: Annotated[Timestamp | None, _doc("When it became so; null just after the start.")]
     text: Annotated[str, _doc("The same in words, as /-/ready has it.")]
+    meaning: Annotated[
+        list[str],
+        _doc(
+            "Sentences on what that means: whether the states of the clients are those of now,"
+            " whether events may have been lost, and what to check first."
+        ),
+    ]
     in_doubt: Annotated[Count, _doc("The number of clients whose state is in doubt.")]
     aws: Annotated[Aws | None, _doc("Null if AWS is not asked (reconcile.enabled).")]
     certificates: Annotated[
@@ -122,10 +129,17 @@ class StandoutDevice(Answer):
         str,
         Meta(
             description="Takeovers of its connection, or connects that the broker refused.",
-            extra_json_schema={"enum": get_args(TroubleKind)},
+            extra_json_schema={"enum": get_args(Kind)},
         ),
     ]
     count: Annotated[Count, _doc("Their number within the last hour.")]
+    since: Annotated[
+        Timestamp,
+        _doc(
+            "When they began, to ten minutes, with pauses of less than an hour; a restart of"
+            " presenced begins anew."
+        ),
+    ]
     state: Annotated[
         State | None, _doc("Null if nothing but refused connects of it has been received.")
     ]

@@ -15,7 +15,6 @@ from presenced.aws.snapshot_driver import SnapshotDriver
 from presenced.fleet import Fleet, Partition
 from presenced.presence import Client, PresenceCounts, State, Transition
 from presenced.presence.client import EventStamp, unpack
-from presenced.recent.troubles import troubles_of
 from presenced.system.supervision import Readiness
 from presenced.system.timestamps import format_utc
 from presenced.web.api import answers
@@ -89,7 +88,7 @@ class ClientAnswers:
             unverified=_gap(doubt) if doubt else None,
             record_time=_event_time(client.timestamp) if client.adopted else None,
             awaits_lookup=details.awaits_lookup,
-            troubles=[trouble.text for trouble in troubles_of(details.counts)],
+            troubles=[trouble.text for trouble in details.troubles],
             flapping_until=_timestamp(details.held_until),
             awaited_disconnects=len(client.replaced or ()),
             attributes={

@@ -13,9 +13,9 @@ _REFUSED = "presenced cannot connect"
 _NOT_TRUSTED = "presenced may refuse to connect"
 _WORDS = {
     "client": ("presenced's client certificate", _REFUSED),
-    "ca": ("a CA certificate by which presenced verifies the broker", _NOT_TRUSTED),
+    "ca": ("a CA certificate with which presenced verifies the broker", _NOT_TRUSTED),
     "kafka_client": ("presenced's client certificate for Kafka", _REFUSED),
-    "kafka_ca": ("a CA certificate by which presenced verifies Kafka", _NOT_TRUSTED),
+    "kafka_ca": ("a CA certificate with which presenced verifies Kafka", _NOT_TRUSTED),
 }
 
 
@@ -43,7 +43,7 @@ def _warning(name: str, end: float, now: float) -> str | None:
     (words, then), date = _WORDS[name], f"{datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M} UTC"
     if left <= 0:
         return f"{words} expired on {date}: {then} until it is replaced"
-    return f"{words} expires in {_length(left)}, on {date}: replace it before, or {then}"
+    return f"{words} expires in {_length(left)}, on {date}: replace it before then, or {then}"
 
 
 def _length(seconds: float) -> str:

@@ -1,15 +1,14 @@
 """Explain in English sentences why a client is in its state."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from presenced.presence import Client, Effect, RecordEffect, State
 from presenced.presence.counts import STATUS_OFFLINE
 from presenced.presence.lookups import LOOKUP_TIMEOUT
-from presenced.presence.recent_counts import NO_COUNTS, Counts
 from presenced.presence.record import TAKEN_OVER
-from presenced.recent.troubles import FIGHT
+from presenced.recent.troubles import Trouble
 from presenced.sources.gaps import GapReason
 from presenced.web.api.doubt import Doubt, DoubtCause
 from presenced.web.api.history import ClientHistory, ReceivedEvent, RecordEntry
@@ -30,7 +29,7 @@ _REASONS = {
     "MQTT_KEEP_ALIVE_TIMEOUT": "it sent nothing within its keep-alive interval",
     "SERVER_ERROR": "the broker had an internal error",
     "SERVER_INITIATED_DISCONNECT": "the broker ended the connection",
-    "API_INITIATED_DISCONNECT": "it was disconnected through the AWS API",
+    "API_INITIATED_DISCONNECT": "an API call disconnected it",
     "THROTTLED": "it exceeded a limit",
     "WEBSOCKET_TTL_EXPIRATION": "its WebSocket connection reached its maximum age",
     "CUSTOMAUTH_TTL_EXPIRATION": "its custom authorization expired",
@@ -76,8 +75,8 @@ class ClientDetails(NamedTuple):
     `deadline` is when it goes offline or is forgotten; `held` is true while that is delayed until
     the backlog of events has been applied, `awaits_lookup` while AWS is asked whether it is
     connected. `doubt` is why it is unverified, None if it is verified.
-    `held_until` is until when it is held as flapping, None if it is not. `counts` are those of the
-    last hour.
+    `held_until` is until when it is held as flapping, None if it is not. `troubles` are those of
+    the last hour.
     """
 
     client: Client
@@ -88,7 +87,7 @@ class ClientDetails(NamedTuple):
     awaits_lookup: bool
     doubt: Doubt | None
     held_until: float | None = None
-    counts: Counts = NO_COUNTS
+    troubles: Sequence[Trouble] = ()
 
 
 def explain(details: ClientDetails) -> str:
@@ -122,14 +121,15 @@ def _sentences(details: ClientDetails) -> Iterator[str]:
 
 
 def _troubles(details: ClientDetails) -> Iterator[str]:
-    """Tell of takeovers, refusals and flaps."""
+    """Tell of takeovers, refusals and short interruptions."""
     client, history = details.client, details.history
-    takeovers = details.counts.takeovers
-    if takeovers >= FIGHT:
-        yield (
-            f"Its connection was taken over {takeovers} times in the last hour. If two"
-            " devices use this client ID, neither works; a bad network can cause takeovers, too."
-        )
+    for trouble in details.troubles:
+        if trouble.kind == "takeovers":
+            yield (
+                f"Its connection was taken over {trouble.number:,} times in the last hour,"
+                f" {trouble.when}. If two devices use this client ID, neither works; a bad network"
+                " can cause takeovers, too."
+            )
     refused = history.last_by_type.get("connect_failed")
     if refused and client.state is not State.ONLINE and refused.received > (client.since or 0.0):
         why = f" ({refused.reason})" if refused.reason else ""
@@ -141,11 +141,12 @@ def _troubles(details: ClientDetails) -> Iterator[str]:
         for entry in history.entries
     )
     if flaps:
-        yield f"{flaps} flap{'s' * (flaps > 1)} in the last hour."
+        often = "once" if flaps == 1 else f"{flaps} times"
+        yield f"It reconnected within the offline delay {often} in the last hour."
     if details.held_until is not None:
         yield (
-            f"Held as flapping until {_time(details.held_until)}, unless it flaps again: alerts on"
-            " single offline clients leave it out."
+            f"Held as flapping until {_time(details.held_until)}, unless it disconnects again:"
+            " alerts on single offline clients leave it out."
         )
 
 
@@ -185,10 +186,10 @@ def _unverified(doubt: Doubt) -> str:
         is_kafka = gap.reason in _KAFKA_GAPS
         where = f"in {gap.connection}" if is_kafka else f"on the connection {gap.connection}"
         return (
-            f"Unverified since {_time(gap.at)}: events may have been lost {where}, because"
+            f"In doubt since {_time(gap.at)}: events may have been lost {where}, because"
             f" {_GAPS[gap.reason]}."
         )
-    return f"Unverified: {_DOUBTS[doubt.cause]}."
+    return f"In doubt: {_DOUBTS[doubt.cause]}."
 
 
 def _state(details: ClientDetails) -> str:
@@ -221,8 +222,8 @@ def _pending(details: ClientDetails) -> str:
         )
     if details.deadline is None or details.held:
         return (
-            "It counts as online until the backlog of events has been applied: presenced was cut"
-            " off from their source or is behind it, or the state could not be stored."
+            "It counts as online until presenced has caught up: a connect of it may be among the"
+            " events that wait."
         )
     return f"It counts as offline from {_time(details.deadline)} on, unless it connects before."
 

@@ -7,8 +7,9 @@ from operator import attrgetter, itemgetter
 from typing import get_args
 
 from presenced.pipeline.flapping import MAX_SHOWN
-from presenced.presence.recent_counts import WINDOW, Counts
-from presenced.recent.troubles import Trouble, TroubleKind, troubles_of
+from presenced.presence.recent_counts import WINDOW, Counts, Kind
+from presenced.recent.troubles import Trouble, troubles_of
+from presenced.system.timestamps import format_utc
 from presenced.web.api import activity_answers, answers
 from presenced.web.api.parts import FleetPart
 
@@ -45,10 +46,10 @@ def standout_devices(
         [
             _standout(part, client_id, trouble)
             for _, client_id, part in worst(parts, attrgetter(kind), now)[:_MAX_DEVICES]
-            for trouble in troubles_of(part.flapping.recent.of(client_id, now))
+            for trouble in troubles_of(part.flapping.recent, client_id, now)
             if trouble.kind == kind
         ]
-        for kind in get_args(TroubleKind)
+        for kind in get_args(Kind)
     ]
     ranked = (each for rank in zip_longest(*by_kind) for each in rank if each is not None)
     return list(islice(ranked, _MAX_DEVICES))
@@ -60,6 +61,7 @@ def _standout(part: FleetPart, client_id: str, trouble: Trouble) -> activity_ans
         client_id=client_id,
         kind=trouble.kind,
         count=trouble.number,
+        since=format_utc(trouble.since),
         state=None if client is None else client.state,
         text=f"{client_id}: {trouble.text}",
     )

@@ -10,6 +10,7 @@ from presenced.system.supervision import Readiness
 from presenced.system.timestamps import format_utc
 from presenced.web.api import activity_answers as answers
 from presenced.web.api.answers import Summary
+from presenced.web.api.currency import meaning_of
 from presenced.web.api.offline_breakdown import Breakdown, Standout
 
 _HOUR, _DAY = 3600.0, 86400.0
@@ -51,6 +52,7 @@ def overview_answer(
             state=daemon.name,
             since=None if daemon.since is None else format_utc(daemon.since),
             text=summary.readiness,
+            meaning=meaning_of(summary, daemon.name, daemon.since, now),
             in_doubt=sum(summary.in_doubt.clients.values()),
             aws=summary.aws,
             certificates=certificates,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from presenced.fleet import Fleet, Partition
 from presenced.pipeline import Batch, Pipeline
 from presenced.presence import Client, ClientChange
+from presenced.recent.troubles import troubles_of
 from presenced.sources.gaps import Gaps
 from presenced.system.loop import Clocks
 from presenced.web.api.client_index import ClientIndex
@@ -94,7 +95,7 @@ class FleetPart:
             awaits_lookup=presence.lookups.is_awaited(client.client_id),
             doubt=doubt,
             held_until=self.flapping.held_until(client.client_id, now),
-            counts=self.flapping.recent.of(client.client_id, now),
+            troubles=tuple(troubles_of(self.flapping.recent, client.client_id, now)),
         )
 
 

@@ -2,9 +2,10 @@
 
 import { ask, Refusal } from "./api.js";
 import { reason } from "./reasons.js";
+import { asOf } from "./state.js";
 import {
-  $, age, badge, breakable, clock, code, count, duration, el, facts, fill, listed, mark, moment, name, now, percent,
-  plural, showShare, since, tag, unverified, visible,
+  $, age, badge, breakable, clock, code, count, duration, el, facts, fill, inDoubt, listed, mark, moment, name, now, percent,
+  plural, showShare, since, tag, visible,
 } from "./text.js";
 
 /** The state that an entry of a history leads to, by effect; other effects change nothing. */
@@ -43,21 +44,27 @@ export async function clientOf(id) {
 export function showName(id) {
   fill($("device-title"), name(id));
   for (const part of ["badge", "story"]) fill($(part));
-  $("device-parts").hidden = $("company").hidden = true;
+  $("device-parts").hidden = $("company").hidden = $("client-old").hidden = true;
 }
 
-/** Show all about a client; `overview` tells who else is offline, if it is known. */
-export function showClient({ story, history }, overview) {
+/**
+ * Show all about a client; `overview` tells who else is offline, if it is known.
+ *
+ * `old` is as of when that is, `at` a time in milliseconds, and `why`; null if it is live.
+ */
+export function showClient({ story, history }, overview, old) {
+  $("client-old").hidden = old === null;
+  fill($("client-old"), ...(old === null ? [] : asOf(old.at, old.why)));
   const parts = [badge(story.state), " "];
-  if (story.since !== null) parts.push("for ", age(story.since), " ");
-  if (!story.verified) parts.push(unverified(), " ");
+  if (story.since !== null) parts.push(...(old === null ? ["for ", age(story.since)] : ["since ", moment(story.since)]), " ");
+  if (!story.verified) parts.push(inDoubt(), " ");
   for (const each of story.troubles) parts.push(el("strong", { class: "trouble" }, each), " ");
   if (story.flapping_until) parts.push(tag("held as flapping"));
   fill($("badge"), ...parts);
   fill($("story"), visible(story.explanation));
   showCompany(story, overview?.offline);
   showFacts(story);
-  showTimeline(history);
+  showTimeline(history, old?.at ?? null);
   $("device-parts").hidden = false;
 }
 
@@ -90,7 +97,7 @@ function showFacts(story) {
     ["Session", story.session === null ? "" : code(story.session, Infinity)],
     ["By AWS's record", story.record_time === null ? "" : since(story.record_time)],
     ["Next change", story.deadline === null ? "" : deadline(story.deadline)],
-    ["Awaited disconnects", story.awaited_disconnects ? `${story.awaited_disconnects}` : ""],
+    ["Disconnects still to come", story.awaited_disconnects ? `${story.awaited_disconnects}` : ""],
     ["Thing", story.thing === null ? "" : el("bdi", {}, ...breakable(visible(story.thing)))],
     ["Thing type", visible(story.thing_type)],
     ["Groups", story.thing_groups.length ? el("span", {}, ...listed(story.thing_groups, Infinity)) : ""],
@@ -105,15 +112,16 @@ function showFacts(story) {
 
 function deadline({ then, at, held }) {
   const what = then === "offline" ? "goes offline" : "is forgotten";
-  if (held) return `${what} once all messages that had waited have been applied`;
+  if (held) return `${what} after presenced has caught up`;
   if (at === null) return `${what} after the year 9999`;
   return el("span", {}, `${what} at `, moment(at));
 }
 
-function showTimeline({ entries, kept_per_client: kept }) {
+/** Show the history, which ends at `end`; null for now. */
+function showTimeline({ entries, kept_per_client: kept }, end) {
   fill($("timeline"), ...entries.map(item));
   const steps = entries.filter(stateOf).reverse();
-  const ends = [...steps.slice(1).map((entry) => Date.parse(timeOf(entry))), now()];
+  const ends = [...steps.slice(1).map((entry) => Date.parse(timeOf(entry))), end ?? now()];
   const spans = steps.map((entry, at) => [stateOf(entry), ends[at] - Date.parse(timeOf(entry))]);
   showShare($("presence"), spans);
   $("presence").hidden = $("span").hidden = !steps.length;
@@ -121,7 +129,7 @@ function showTimeline({ entries, kept_per_client: kept }) {
     const phases = spans.map(([state, span]) => `${state} for ${duration(span)}`);
     const label = `From ${clock(timeOf(steps[0]))} on: ${phases.join(", ")}`;
     $("presence").setAttribute("aria-label", label);
-    fill($("span"), moment(timeOf(steps[0])), el("span", {}, onlineOf(spans)), el("span", {}, "now"));
+    fill($("span"), moment(timeOf(steps[0])), el("span", {}, onlineOf(spans)), el("span", {}, end === null ? "now" : moment(end)));
   }
   $("bounds").textContent = bounds(entries.length, kept);
 }
@@ -154,7 +162,7 @@ function words(entry) {
     case "began_delay":
       return "Disconnected; the offline delay began.";
     case "flap_suppressed":
-      return "Reconnected within the offline delay: a flap; it stayed online.";
+      return "Reconnected within the offline delay: it stayed online.";
     case "connection_replaced":
       return "Connected while another connection was open, which it replaced.";
     case "adopted":

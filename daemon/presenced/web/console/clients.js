@@ -1,10 +1,10 @@
 // Who: the clients that the filters select, page by page.
 
 import { ask } from "./api.js";
-import { complete, FilterForm, isFiltered, parametersOf } from "./filters.js";
+import { activeOf, complete, FilterForm, isFiltered, parametersOf } from "./filters.js";
 import { reason } from "./reasons.js";
 import {
-  $, address, badge, breakable, el, fill, link, listed, plural, since, unverified, visible,
+  $, address, badge, breakable, el, fill, inDoubt, link, listed, plural, since, visible,
 } from "./text.js";
 
 const PAGE = 50, TYPING = 250; // clients, milliseconds
@@ -62,7 +62,7 @@ export class ClientList {
 
   title() {
     const isLast = this.whole.get("state") === "offline" && this.whole.get("sort") === "-since";
-    if (isLast) return "Who went offline last";
+    if (isLast && activeOf(this.query).every(([key]) => key === "state")) return "Who went offline last";
     return isFiltered(this.query) ? "Clients that match" : "Clients";
   }
 
@@ -77,7 +77,7 @@ export class ClientList {
 
   note({ clients, next_cursor: next, partitions }) {
     if (clients.length) return [`${plural(clients.length, "client")} on this page${next ? "; more follow" : ""}.`];
-    if (next) return ["None in this part of the fleet. Search on with “Next page”."];
+    if (next) return ["No match in this part of the fleet. “Next page” searches the rest."];
     if (this.query.has("cursor")) return ["No more clients."];
     const filtered = isFiltered(this.whole);
     if (partitions !== null) {
@@ -108,7 +108,7 @@ function rows(client) {
   const why = client.reason ? reason(client.reason) : "";
   const row = el("tr", {},
     el("th", { scope: "row" }, link(client.client_id)),
-    el("td", {}, badge(client.state), client.verified ? "" : " ", client.verified ? "" : unverified()),
+    el("td", {}, badge(client.state), client.verified ? "" : " ", client.verified ? "" : inDoubt()),
     el("td", { class: "time" }, client.since === null ? "" : since(client.since)),
     el("td", { class: "wide why" }, why),
     el("td", { class: "widest" }, ...breakable(visible(client.thing_type, 64), WHOLE)),

@@ -5,14 +5,15 @@ import { ask, Refusal } from "./api.js";
 import { clientOf, showClient, showName } from "./client.js";
 import { ClientList, focusClient } from "./clients.js";
 import { certificateWarning, showCertificates, showDaemon } from "./daemon.js";
+import { isFiltered } from "./filters.js";
 import { flappingOf, showFlapping } from "./flapping.js";
 import { Link, notice } from "./link.js";
 import { headline, Overview } from "./overview.js";
 import { isHidden, showPartitions } from "./partitions.js";
-import { RecentList, recentOf, showRecent } from "./recent.js";
+import { RecentList, recentOf, showKind, showRecent } from "./recent.js";
 import { oldSince, showState, stateWords } from "./state.js";
 import { Stream } from "./stream.js";
-import { $, sentence, setClock, updateAges } from "./text.js";
+import { $, age, sentence, setClock, updateAges } from "./text.js";
 import { viewOfUrl } from "./views.js";
 
 const SOON = 2000, REGULARLY = 10000, LIVE_EVERY = 250, AGES_EVERY = 1000; // milliseconds
@@ -27,29 +28,36 @@ class Page {
     this.recent = new RecentList($("recent"), LATEST);
     this.clients = new ClientList((query) => {
       history.replaceState(null, "", `#/?${query}`);
-      this.go();
+      this.go({ isLinked: false });
     });
     this.generation = 0;
     this.busy = this.again = false;
     this.due = Infinity;
     this.notBefore = 0;
     this.view = null;
+    this.shown = null; // the content that the view has, and the overview that came with it
   }
 
-  /** The URL has changed. */
-  go() {
+  /** The URL has changed: by a link, or by what is typed or chosen in a filter. */
+  go({ isLinked }) {
     const before = this.view;
     const view = (this.view = viewOfUrl());
+    this.shown = null;
     for (const each of document.querySelectorAll(".view")) each.hidden = each.id !== view.name;
     for (const each of document.querySelectorAll("#views a")) {
       const isThis = each.hash === view.place;
       isThis ? each.setAttribute("aria-current", "page") : each.removeAttribute("aria-current");
     }
     document.title = `${view.title} · presenced`;
+    if (view.name === "history") showKind(view);
     if (view.name === "client" && view.id !== before?.id) showName(view.id);
-    if (view.name === "fleet") $("back").href = `#/?${view.query}`;
+    const back = this.listQuery ?? "";
+    if (view.name === "fleet") {
+      this.listQuery = `${view.query}`;
+      $("back").href = `#/?${view.query}`;
+    }
     notice("refused", "");
-    if (before) moveFocus(before, view);
+    if (before && isLinked) moveFocus(before, view, back);
     this.refresh();
   }
 
@@ -90,12 +98,12 @@ class Page {
 
   /** Request what only this view shows. */
   contentOf(overview) {
-    const { name, id, query, before } = this.view;
+    const { name, id, query } = this.view;
     switch (name) {
       case "client":
         return clientOf(id);
       case "history":
-        return recentOf(HISTORY, before);
+        return recentOf(HISTORY, this.view);
       case "flapping":
         return flappingOf();
       case "fleet":
@@ -107,7 +115,7 @@ class Page {
   }
 
   show(summary, overview, content) {
-    const { name, id, before } = this.view;
+    const { name, id } = this.view;
     if (summary) {
       setClock(summary.time);
       showPartitions(summary.partitions);
@@ -126,16 +134,26 @@ class Page {
       if (name === "fleet") document.title = `${headline(overview)} · presenced`;
     }
     if (content.reason?.status === 404 && id !== undefined) showName(id);
+    if (content.value) this.shown = { value: content.value, overview };
+    else if (content.reason instanceof Refusal) this.shown = null;
     if (hides) this.hide();
-    else if (content.value) this.showContent(content.value, overview, before);
+    else if (content.value) this.showContent(content.value);
+    else if (name === "client" && this.shown) this.showContent(this.shown.value); // it has become old
   }
 
-  showContent(value, overview, before) {
+  /** As of when the view shows what it does, and why, unless it is live. */
+  old() {
+    const since = this.shown.overview ? oldSince(this.shown.overview) : null;
+    if (since !== null) return { at: Date.parse(since), why: ["no events for ", age(since)] };
+    return this.link.oldAt === null ? null : { at: this.link.oldAt, why: ["this page is not live"] };
+  }
+
+  showContent(value) {
     switch (this.view.name) {
       case "client":
-        return showClient(value, overview);
+        return showClient(value, this.shown.overview, this.old());
       case "history":
-        return showRecent(value, before);
+        return showRecent(value, this.view);
       case "flapping":
         return showFlapping(value);
       default:
@@ -157,33 +175,41 @@ class Page {
 const explain = ({ status, message }) =>
   status === 404 ? sentence(message) : sentence(`No answer: ${message}`);
 
-/** Whether a link led from a list to another, and not what is typed or chosen in a filter. */
-const isLinked = (before, after) =>
-  before.get("cursor") !== after.get("cursor") ||
-  (`${before}` !== `${after}` && document.activeElement?.matches("a"));
+/** Show the list of clients, which may be below what the window shows. */
+function goToList() {
+  $("list-title").scrollIntoView();
+  $("list-title").focus({ preventScroll: true });
+}
 
-/** Move the keyboard focus to what has changed. */
-function moveFocus(before, view) {
+/** Move the keyboard focus, and what the window shows, to what has changed; `back` is the query of the last list. */
+function moveFocus(before, view, back) {
   const isSame = before.name === view.name && before.id === view.id;
-  if (!isSame && view.name === "fleet" && before.name === "client") {
+  const isBack = before.name === "client" && view.name === "fleet" && `${view.query}` === back;
+  if (isBack) {
     focusClient(before.id, $("fleet-title"));
+  } else if (view.name === "fleet" && (isFiltered(view.query) || (isSame && view.query.has("cursor")))) {
+    goToList();
+  } else if (isSame && view.name === "fleet") {
+    $("list-title").focus({ preventScroll: true });
   } else if (!isSame) {
     scrollTo(0, 0);
     $(view.heading).focus();
-  } else if (view.name === "fleet" && isLinked(before.query, view.query)) {
-    $("list-title").focus();
-  } else if (view.name === "history" && before.before !== view.before) {
+  } else if (view.name === "history" && (before.before !== view.before || before.kind !== view.kind)) {
     $("history-title").focus();
   }
 }
 
 function begin() {
   const page = new Page();
-  addEventListener("hashchange", () => /^(#\/|$)/.test(location.hash) && page.go());
+  addEventListener("hashchange", () => /^(#\/|$)/.test(location.hash) && page.go({ isLinked: true }));
+  // A link to the list as it is changes no URL, but must not seem to do nothing.
+  document.querySelector("main").addEventListener("click", ({ target }) => {
+    if (page.view.name === "fleet" && target.closest("a")?.hash === location.hash) goToList();
+  });
   document.addEventListener("visibilitychange", () => page.soon());
   setInterval(() => page.recent.draw(), LIVE_EVERY);
   setInterval(updateAges, AGES_EVERY);
-  page.go();
+  page.go({ isLinked: false });
   new Stream({
     opened() {
       page.link.stream(true);

@@ -1,27 +1,29 @@
 // The page of the daemon: what it receives, what AWS answered if it is asked, and totals since the state file began.
 
 import { reason } from "./reasons.js";
-import { doubtWords, problem } from "./state.js";
+import { problem } from "./state.js";
 import {
-  $, code, count, duration, el, facts, fill, moment, now, plural, sentence, since, tag, visible,
+  $, code, count, duration, el, facts, fill, moment, now, plural, prose, sentence, since, tag, visible,
 } from "./text.js";
 
 /** Show the daemon by the summary, which every page requests. */
 export function showDaemon(summary, overview) {
   fill($("version"), summary.version);
   fill($("readiness"), ...summary.readiness.replace(/^ready: /, "").split("\n").map((line) => el("li", {}, visible(problem(line)))));
-  fill($("doubt"), doubtWords(summary, overview));
-  fill($("aws"), ...(summary.aws === null ? [el("p", {}, "Off. If the broker is AWS IoT Core, ", code("reconcile.enabled"), " lets presenced compare its states with AWS's record.")] : ofAws(summary.aws)));
+  fill($("meaning"), ...prose((overview?.daemon.meaning ?? []).join(" ")));
+  $("aws-title").hidden = $("aws").hidden = summary.aws === null;
+  fill($("aws"), ...(summary.aws === null ? [] : ofAws(summary.aws)));
   const { transitions } = summary;
   fill($("totals"), ...facts([
     ["Registry", registry(summary)],
     ["Went online", count(transitions.online)],
     ["Went offline", count(transitions.offline)],
-    ["Flaps suppressed", count(summary.flaps_suppressed)],
+    ["Back within the offline delay", count(summary.flaps_suppressed)],
     ["Disconnects", disconnects(summary.disconnects)],
   ]));
 }
 
+const FAR = 2 * 365 * 86400 * 1000; // milliseconds: of what expires later, nobody counts the days
 const CERTIFICATES = {
   __proto__: null,
   client: "Client certificate",
@@ -38,8 +40,8 @@ export function showCertificates({ daemon: { certificates } }) {
 
 function validity(end) {
   const left = Date.parse(end) - now();
-  const words = left > 0 ? `${duration(left)} left` : "expired";
-  return el("span", {}, moment(end), " ", left > 0 ? el("span", { class: "quiet" }, words) : tag(words));
+  if (left <= 0) return el("span", {}, moment(end), " ", tag("expired"));
+  return el("span", {}, moment(end), left < FAR ? el("span", { class: "quiet" }, ` ${duration(left)} left`) : "");
 }
 
 /** What is wrong with the certificates of the daemon, in one text. */
@@ -54,9 +56,9 @@ function ofAws({ problems, last_snapshot: last, adopted, corrections, offlines_p
     ...problems.map((each) => el("p", { class: "notice" }, sentence(each))),
     el("dl", { class: "facts-list" }, ...facts([
       ["Last snapshot", snapshot],
-      ["Known from AWS first", adopted ? count(adopted) : ""],
+      ["First known from it", adopted ? count(adopted) : ""],
       ["Corrected", corrected(corrections)],
-      ["Offlines prevented", prevented ? count(prevented) : ""],
+      ["Kept online by a lookup", prevented ? count(prevented) : ""],
       ["Failed requests", failures.length ? el("ul", {}, ...failures) : ""],
     ])),
   ];

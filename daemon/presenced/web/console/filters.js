@@ -1,13 +1,16 @@
 // The filters of the list of clients: a form, the query in the URL, and the parameters of the API.
 
-import { inBoth, REASONS } from "./reasons.js";
-import { $, el, visible } from "./text.js";
+import { inBoth, inWords, REASONS } from "./reasons.js";
+import { $, el, fill, visible } from "./text.js";
 
 const TEXTS = ["contains", "thing_type", "thing_group", "class"];
 const FILTERS = [...TEXTS, "state", "reason", "offline_for", "in_doubt", "prefix", "thing"];
 const IN_DETAIL = ["thing_type", "thing_group", "class", "offline_for", "in_doubt"];
 const CHOICES = ["state", "reason", "offline_for"];
 const ANY = "any";
+/** Those of which an empty value selects: clients without a reason, type or group. */
+const EMPTY = ["reason", "thing", "thing_type", "thing_group"];
+const LENGTHS = { __proto__: null, "10m": "10 minutes", "1h": "1 hour", "6h": "6 hours", "1d": "1 day", "7d": "7 days" };
 
 /** Whether a value of a filter selects all; `any` may also be a name, or part of a client ID. */
 const isAny = (key, value) => value === ANY && CHOICES.includes(key);
@@ -42,6 +45,47 @@ export function parametersOf(query) {
     }
   }
   return parameters;
+}
+
+/** The filters of a query that select some clients only, each as key and value. */
+export const activeOf = (query) =>
+  FILTERS.flatMap((key) => query.getAll(key).map((value) => [key, value]))
+    .filter(([key, value]) => !isAny(key, value) && (value !== "" || EMPTY.includes(key)));
+
+/** A filter in words. */
+function inWordsOf(key, value) {
+  const shown = visible(value, 80);
+  switch (key) {
+    case "contains": return `ID contains ${shown}`;
+    case "prefix": return `ID begins with ${shown}`;
+    case "thing": return `thing ${shown}`;
+    case "thing_type": return value === "" ? "no thing type" : `thing type ${shown}`;
+    case "thing_group": return value === "" ? "no group" : `group ${shown}`;
+    case "class": return `class ${shown}`;
+    case "reason": return visible(inWords(value), 80);
+    case "offline_for": return `offline longer than ${LENGTHS[value] ?? shown}`;
+    case "in_doubt": return value === "true" ? "in doubt" : "not in doubt";
+    default: return shown;
+  }
+}
+
+/** Show which filters are on: each is a link that removes it, and the last one removes all. */
+function showActive(query) {
+  const active = activeOf(query);
+  $("active").hidden = !active.length;
+  fill($("active"), ...(active.length ? [
+    el("span", { class: "quiet" }, "Filtered by"),
+    ...active.flatMap(([key, value]) => [" ", chip(query, key, value)]),
+    " ",
+    el("a", { id: "clear", href: "#/" }, "Clear all filters"),
+  ] : []));
+}
+
+function chip(query, key, value) {
+  const rest = new URLSearchParams([...query].filter(([k, v]) => k !== "cursor" && (k !== key || v !== value)));
+  const words = inWordsOf(key, value);
+  return el("a", { class: "chip", href: `#/?${rest}`, "aria-label": `Remove the filter ${words}` },
+    el("bdi", {}, words), el("span", { "aria-hidden": "true" }, " ×"));
 }
 
 const stateField = () => $("state-filter");
@@ -92,10 +136,9 @@ export class FilterForm {
     choose(stateField(), whole.get("state"));
     choose($("sort"), whole.get("sort"));
     $("in_doubt").checked = query.get("in_doubt") === "true";
-    if (IN_DETAIL.some((key) => query.has(key))) $("more-filters").open = true;
-    $("clear").hidden = !isFiltered(query) && !query.has("sort");
-    $("prefix-note").hidden = !query.has("prefix");
-    $("prefix-note").textContent = query.has("prefix") ? `Only client IDs that begin with ${visible(query.get("prefix"), 80)}.` : "";
+    const more = activeOf(query).filter(([key]) => IN_DETAIL.includes(key)).length;
+    $("more-active").textContent = more ? ` (${more} on)` : "";
+    showActive(query);
   }
 
   /** Suggest names of types and groups, and of classes, whose field is hidden until there are any. */

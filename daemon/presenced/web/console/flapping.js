@@ -11,8 +11,8 @@ export const flappingOf = () => ask("flapping");
 export function showFlapping({ clients, window_seconds: window }) {
   const span = window === 3600 ? "hour" : duration(1000 * window);
   fill($("flapping-lead"), clients.length
-    ? `${plural(clients.length, "client")} with the most interruptions and refused connects in the last ${span}, worst first.`
-    : `No client was interrupted or refused often in the last ${span}.`);
+    ? `${plural(clients.length, "client")} with the most disconnects and refused connects in the last ${span}, worst first.`
+    : `No client was disconnected or refused often in the last ${span}.`);
   $("flapping-table").hidden = !clients.length;
   const most = Math.max(1, ...clients.flatMap((each) => KINDS.map((kind) => each[kind])));
   fill($("flapping-table").tBodies[0], ...clients.map((each) => row(each, most)));

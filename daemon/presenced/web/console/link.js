@@ -21,6 +21,13 @@ export class Link {
     this.refusal = null;
     this.hasAsked = false;
     this.summary = undefined;
+    this.answeredAt = null;
+    this.isBroken = false; // whether a stream has ended, and none was opened since
+  }
+
+  /** When what the page shows was true, if it may be so no more: in milliseconds, else null. */
+  get oldAt() {
+    return this.downSince !== null || this.isBroken ? this.answeredAt : null;
   }
 
   /** Requests were answered, or failed to reach the daemon; `summary` is undefined if refused. */
@@ -28,12 +35,14 @@ export class Link {
     this.downSince = isUp ? null : this.downSince ?? now();
     this.hasAsked = true;
     this.summary = summary;
+    if (summary) this.answeredAt = Date.parse(summary.time);
     this.show();
   }
 
   /** The stream was opened, or ended by an error. */
   stream(isOpen, error = null) {
     this.streaming = isOpen;
+    this.isBroken = !isOpen;
     this.refusal = error instanceof Refusal ? error.message : null;
     this.show();
   }
@@ -55,7 +64,7 @@ export class Link {
     document.body.classList.toggle("stale", lost);
     const down = lost &&
       `The connection to presenced is lost. This page shows the state of ${clock(this.downSince)}; reconnecting.`;
-    const refused = `Transitions cannot be followed: ${this.refusal}. Everything else is still updated.`;
+    const refused = `This page is not live: ${this.refusal}. It is updated every ten seconds.`;
     // If all requests are refused, the notice of these says why.
     const isTold = this.refusal === null || isHidden(this.summary?.partitions ?? null);
     notice("link", lost ? down : isTold ? "" : refused);

@@ -2,9 +2,9 @@
 
 import { TrendChart } from "./chart.js";
 import { inWords, reason } from "./reasons.js";
-import { oldSince } from "./state.js";
+import { asOf, oldSince } from "./state.js";
 import {
-  $, address, age, badge, breakable, count, el, fill, moment, now, percent, prose, visible,
+  $, address, age, badge, breakable, count, el, fill, now, percent, prose, visible,
 } from "./text.js";
 
 const STATES = ["online", "pending", "offline", "unknown"];
@@ -39,11 +39,12 @@ export const headline = (overview) => {
 /** Say since when the numbers are old; null if they are those of now. */
 function showAge(since) {
   $("share-old").hidden = since === null;
-  fill($("share-old"), ...(since === null ? [] : ["As of ", moment(since), ": no events for ", age(since), "."]));
+  fill($("share-old"), ...(since === null ? [] : asOf(since, ["no events for ", age(since)])));
 }
 
 function showNumbers({ clients, share_online: share, hour_ago: hour, day_ago: day }) {
   fill($("share-now"), ...(share === null ? [] : [el("b", {}, percent(share)), " online"]));
+  $("share-pending").textContent = clients.pending ? `of these ${count(clients.pending)} pending` : "";
   fill($("compared"),
     compared("An hour ago", share, hour),
     compared("A day ago", share, day));
@@ -87,7 +88,7 @@ const none = ({ online, pending, unknown }) =>
   online + pending
     ? "No client is offline."
     : `No client has been seen yet${unknown ? `, of ${count(unknown)} whose things are known` : ""}. A client is` +
-      " seen when it connects or disconnects. If devices do, the line above says whether presenced receives their events.";
+      " seen when it connects or disconnects. If devices do, check in the line above whether presenced receives their events.";
 
 /** The URL of the offline clients of a reason, type or group. */
 function addressOf(kind, name) {

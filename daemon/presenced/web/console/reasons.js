@@ -14,7 +14,7 @@ const WORDS = {
   MQTT_KEEP_ALIVE_TIMEOUT: "keep-alive timed out",
   SERVER_ERROR: "error of the broker",
   SERVER_INITIATED_DISCONNECT: "disconnected by the broker",
-  API_INITIATED_DISCONNECT: "disconnected through the AWS API",
+  API_INITIATED_DISCONNECT: "disconnected by an API call",
   THROTTLED: "limit exceeded",
   WEBSOCKET_TTL_EXPIRATION: "WebSocket too old",
   CUSTOMAUTH_TTL_EXPIRATION: "custom authorization expired",

@@ -13,9 +13,12 @@ const LATE = 60000; // in milliseconds; beyond this delay the entry also says wh
 
 const request = (parameters) => ask(`recent?${new URLSearchParams(parameters)}`);
 
+/** The parameters of a view: without those that are null. */
+const given = (parameters) =>
+  Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== null));
+
 /** Request what happened, newest first; `before` is where the page before ended. */
-export const recentOf = (limit, before = null) =>
-  request(before === null ? { limit } : { limit, before });
+export const recentOf = (limit, { before, kind }) => request({ limit, ...given({ before, kind }) });
 
 const keyOf = ({ state, first }) => `${state} ${first}`;
 const endOf = (entry) => Date.parse(entry.kind === "mass" ? entry.last : entry.confirmed_at);
@@ -92,13 +95,35 @@ export class RecentList {
   }
 }
 
+const NOTHING = {
+  all: "Nothing yet: no client has gone online or offline.",
+  mass: "No mass event yet.",
+  transition: "No client has gone online or offline by itself yet.",
+};
+
+/** The URL of a page of entries. */
+const placeOf = (parameters) => {
+  const query = new URLSearchParams(given(parameters));
+  return `#/recent${query.size ? `?${query}` : ""}`;
+};
+
 /** Show a page of entries on the page of its own. */
-export function showRecent({ entries, next_before: next }, before) {
+export function showRecent({ entries, next_before: next }, { before, kind }) {
   fill($("all-recent"), ...entries.toSorted(newestFirst).map(item));
   $("all-recent-note").hidden = entries.length > 0;
+  $("all-recent-note").textContent = NOTHING[kind ?? "all"];
   $("latest").hidden = before === null;
+  $("latest").href = placeOf({ kind });
   $("earlier").hidden = next === null;
-  $("earlier").href = `#/recent?before=${next}`;
+  $("earlier").href = placeOf({ kind, before: next });
+}
+
+/** Mark which kind of entries is listed. */
+export function showKind({ kind }) {
+  for (const each of $("kinds").children) {
+    const isThis = each.getAttribute("href") === placeOf({ kind });
+    isThis ? each.setAttribute("aria-current", "true") : each.removeAttribute("aria-current");
+  }
 }
 
 const item = (entry) => (entry.kind === "mass" ? massEvent(entry) : transition(entry));

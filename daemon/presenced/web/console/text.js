@@ -69,8 +69,8 @@ export const badge = (state) =>
 /** A short remark about a client. */
 export const tag = (text) => el("span", { class: "tag" }, text);
 
-/** The tag of a client whose events may have been lost. */
-export const unverified = () => tag("unverified");
+/** The tag of a client whose state is in doubt, because events may have been lost. */
+export const inDoubt = () => tag("in doubt");
 
 /** Text in a fixed-width font; names that AWS gives to reasons are not broken. */
 export const code = (text, limit = 64) =>

@@ -8,13 +8,15 @@ const PAGES = {
   "/flapping": { name: "flapping", heading: "flapping-title", title: "Flapping clients" },
   "/daemon": { name: "daemon", heading: "daemon-title", title: "Daemon" },
 };
+const KINDS = ["mass", "transition"];
 const FLEET = { name: "fleet", heading: "fleet-title", title: "Fleet" };
 
 /**
  * The view that the URL names.
  *
  * `place` is where the navigation has it. The fleet has the `query` of its list, a client its `id`,
- * and what happened recently the number `before` which it ends, or null.
+ * and what happened recently the number `before` which it ends, and the `kind` of its entries, or
+ * null.
  */
 export function viewOfUrl() {
   const [path, text] = location.hash.slice(1).split("?");
@@ -25,9 +27,12 @@ export function viewOfUrl() {
   }
   const query = new URLSearchParams(text);
   const page = PAGES[path];
-  if (page) return { ...page, place: `#${path}`, before: query.get("before") };
+  if (page) return { ...page, place: `#${path}`, before: query.get("before"), kind: kindOf(query) };
   return { ...FLEET, place: "#/", query };
 }
+
+/** The kind of entries of the query; null for all, and for what somebody typed by hand. */
+const kindOf = (query) => KINDS.find((each) => each === query.get("kind")) ?? null;
 
 function decoded(text) {
   try {

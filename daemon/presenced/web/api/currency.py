@@ -1,0 +1,68 @@
+"""Whether the states of the clients are those of now, and what to check if not, in sentences.
+
+The console and `presenced top` show the same sentences, so that they cannot disagree.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from presenced.system.timestamps import clock_utc
+from presenced.web.api.answers import Summary
+
+_CHECK = (
+    "Check first whether other clients of the MQTT broker work: if they do, only presenced is cut"
+    " off; if not, the devices probably are, too."
+)
+
+
+def meaning_of(summary: Summary, state: str, since: float | None, now: float) -> list[str]:
+    """Return what the state of the daemon means for those of the clients, most important first.
+
+    `state` and `since` are those of the overview; times are in epoch seconds.
+    """
+    doubts = list(_doubts(summary, now))
+    if state == "receiving":
+        return doubts or ["No client is in doubt."]
+    if state == "catching_up":
+        behind = "Until presenced has caught up, states may be old, and no client goes offline."
+        return [behind, *doubts]
+    as_of = "" if since is None else f"The states are those of {clock_utc(since, now)}: "
+    return [
+        f"{as_of}presenced cannot tell whether devices are affected.",
+        _CHECK,
+        "Whether events are lost meanwhile is known once presenced receives them again.",
+        *doubts,
+    ]
+
+
+def _doubts(summary: Summary, now: float) -> Iterator[str]:
+    in_doubt, aws = summary.in_doubt, summary.aws
+    total = sum(in_doubt.clients.values())
+    if not total:
+        return
+    states = ", ".join(
+        f"{number:,} {state}" for state, number in in_doubt.clients.items() if number
+    )
+    verb = "client is" if total == 1 else "clients are"
+    causes = []
+    if in_doubt.since is not None:
+        causes.append(f"events may have been lost, last at {_clock(in_doubt.since, now)}")
+    if aws is not None:
+        causes.append("AWS has not confirmed the state")
+    why = f": {', or '.join(causes)}" if causes else ""
+    yield f"{total:,} {verb} in doubt ({states}){why}."
+    if aws is None:
+        yield "The next event of a client confirms its state."
+    elif aws.problems:
+        yield "AWS's record would confirm it, but requests to AWS fail."
+    else:
+        last = ""
+        if aws.last_snapshot is not None:
+            last = f"; the last was complete at {_clock(aws.last_snapshot.at, now)}"
+        elif summary.partitions is None:  # of workers, only the owner of partition 0 has it
+            last = "; none is complete since the start"
+        yield f"The next snapshot of AWS's record confirms it{last}."
+
+
+def _clock(timestamp: str, now: float) -> str:
+    return clock_utc(datetime.fromisoformat(timestamp).astimezone(UTC).timestamp(), now)
