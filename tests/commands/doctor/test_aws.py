@@ -126,7 +126,7 @@ def test_every_request_succeeds_though_mqtt_fails(stage: Stage) -> None:
     assert details["GetConnection"] == "presenced is connected"
     assert details["subscriptions of presenced"] == "AWS holds what is configured: $aws/events/#"
     asked = {request.operation for request in stage.server.requests}
-    assert asked == {each.name for each in REQUESTED} | {"credentials"}
+    assert asked == {each.name for each in operations.OPERATIONS} | {"credentials"}
     for request in stage.server.requests:
         assert request.parameters.get("clientId") in (None, "presenced")
 
@@ -181,10 +181,7 @@ def test_a_wrong_role(stage: Stage, refusal: CredentialsError) -> None:
     assert f"{ARN}rolealias/presenced" in step["remedy"]
 
 
-REQUESTED = [each for each in operations.OPERATIONS if each is not operations.LIST_THINGS]
-
-
-@pytest.mark.parametrize("operation", REQUESTED, ids=lambda operation: operation.name)
+@pytest.mark.parametrize("operation", operations.OPERATIONS, ids=lambda operation: operation.name)
 def test_a_denied_action(stage: Stage, operation: operations.Operation) -> None:
     names = {
         "GetIndexingConfiguration": "indexing mode",
