@@ -84,7 +84,7 @@ class Inbox:
         deliver: Callable[[list[Message]], int | None],
         *,
         capacity: int = 100_000,
-        batch: int = 500,
+        batch: int = 300,
         settled: Callable[[], Awaitable[None]] | None = None,
         turns: InboxTurns | None = None,
     ) -> None:
