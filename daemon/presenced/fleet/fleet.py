@@ -6,7 +6,7 @@ none of whose clients ever connected is an unknown client.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -265,6 +265,17 @@ class Fleet:
         if not group:
             return thing is None or not thing.groups
         return thing is not None and self.inventory.is_in(thing, group)
+
+    def clients_in_group(self, name: str, limit: int) -> Iterator[Client]:
+        """Yield the clients of at most `limit` members of a group and its subgroups.
+
+        A thing that is a member of several of them counts as several.
+        """
+        groups = self.inventory.groups
+        if (group := groups.live.get(name)) is not None:
+            members = (thing for each in groups.below(group) for thing in each.members)
+            for thing in islice(members, limit):
+                yield from self._thing_clients.clients(thing)
 
     def _record(self, change: ClientChange | None) -> None:
         """Collect a change, count it by type and group, and apply what follows from it."""

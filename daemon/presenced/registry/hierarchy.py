@@ -21,19 +21,21 @@ class GroupStore(ObjectStore[ThingGroup]):
                 return
             name = group.parent
 
-    def members_below(self, group: ThingGroup) -> set[str]:
-        """Return the names of all things in a group and in its subgroups."""
-        members: set[str] = set()
+    def below(self, group: ThingGroup) -> Iterator[ThingGroup]:
+        """Yield a group and all its subgroups."""
         seen = {group.name}
         ahead = [group]
         while ahead:
             each = ahead.pop()
-            members |= each.members
+            yield each
             for name in each.children - seen:
                 seen.add(name)
                 if (child := self.get(name)) is not None:
                     ahead.append(child)
-        return members
+
+    def members_below(self, group: ThingGroup) -> set[str]:
+        """Return the names of all things in a group and in its subgroups."""
+        return {name for each in self.below(group) for name in each.members}
 
     def parent_of(self, group: ThingGroup) -> str:
         """Return the parent that follows from all events; empty at the top.

@@ -215,7 +215,7 @@ def test_a_hall_that_lost_devices_one_by_one_has_the_time_of_half_of_them() -> N
     assert standout["since"] == "2023-11-14T22:34:00.000Z"
 
 
-def test_without_a_memory_of_it_there_is_no_time() -> None:
+def test_a_hall_whose_record_alone_is_known_has_the_time_of_that() -> None:
     fleet = ApiFleet(RULES)
     hall(fleet, "hall-1", range(100))
     for number in range(100, 120):
@@ -227,10 +227,37 @@ def test_without_a_memory_of_it_there_is_no_time() -> None:
         "name": "hall-3",
         "offline": 20,
         "of": 20,
-        "since": None,
+        "since": "2023-11-14T22:13:25.000Z",
         "reason": None,
-        "text": "hall-3: 100 % offline",
+        "text": "hall-3: 100 % offline since 22:13 UTC",
     }
+
+
+def test_a_hall_that_goes_dark_in_a_fleet_that_always_churns_has_its_own_time() -> None:
+    """What happened in it is part of the mass event of all the others."""
+    fleet = ApiFleet(RULES)
+    hall(fleet, "hall-1", range(200))
+    hall(fleet, "hall-3", range(200, 220))
+    for second in range(200):
+        at, name = 100.0 + second, f"d-{second}"
+        fleet.hear("disconnected", name, 1, at=at, disconnectReason="CONNECTION_LOST")
+        if second == 150:
+            go_dark(fleet, range(200, 220), at=at)
+        fleet.wait(at + 0.5)
+        fleet.hear("connected", name, 2, at=at + 0.5)
+    standout = answered(fleet)["offline"]["standout"]
+    assert (standout["name"], standout["offline"]) == ("hall-3", 20)
+    assert standout["text"] == "hall-3: 100 % offline since 22:17 UTC, connection lost"
+
+
+def test_without_a_memory_of_it_there_is_no_time() -> None:
+    fleet = ApiFleet(RULES)
+    for number in range(120):
+        fleet.thing(f"d-{number}", at=10, thingTypeName="valve" if number < 20 else "pump")
+        fleet.asked(f"d-{number}", connected=number >= 20, since=5, at=20)
+    standout = answered(fleet)["offline"]["standout"]
+    assert (standout["kind"], standout["since"]) == ("thing_type", None)
+    assert standout["text"] == "valve: 100 % offline"
 
 
 def test_a_reason_that_is_new_stands_out_if_no_group_does() -> None:

@@ -16,6 +16,7 @@ from presenced.system.loop import Clocks, CooperativeScheduler, TimeSlice
 from presenced.web.api.parts import FleetPart, FleetParts
 
 MAX_SHARES = 20
+_MAX_MEMBERS = 5000
 _MAX_AGE = 1.0
 _HOUR, _DAY = 3600.0, 86400.0
 _OFFLINE = State.OFFLINE
@@ -115,25 +116,35 @@ class OfflineBreakdown:
     async def _dated(
         self, standout: Standout, parts: Sequence[FleetPart], turn: TimeSlice
     ) -> Standout:
-        """Find out since when, and for which reason, from what happened in the last hours."""
+        """Find out since when, and for which reason.
+
+        From a mass event of the last hours, else from the clients of a group, else from what else
+        happened in the last hours.
+        """
         fleet = _Members(parts, standout)
         for event in self._activity.mass_events:
             if 2 * fleet.count(event) >= standout.share.offline and fleet.lasts(event):
                 reason = max(event.reasons, key=event.reasons.__getitem__, default=None)
                 return standout._replace(since=event.first, reason=reason or None)
-        sinces: list[float] = []
-        reasons: Counter[str] = Counter()
+        found = fleet.offline() or await self._went_offline(fleet, standout.share.offline, turn)
+        since = median_low([each for each, _ in found]) if found else None
+        reasons = Counter(reason_key(reason) for _, reason in found)
+        return standout._replace(
+            since=since if 2 * len(found) >= standout.share.offline else None,
+            reason=reasons.most_common(1)[0][0] or None if reasons else None,
+        )
+
+    async def _went_offline(
+        self, fleet: "_Members", limit: int, turn: TimeSlice
+    ) -> list[tuple[float, str | None]]:
+        found: list[tuple[float, str | None]] = []
         for _, transition in list(self._activity.transitions):
-            if len(sinces) >= standout.share.offline:
+            if len(found) >= limit:
                 break
             if fleet.has(transition):
-                sinces.append(transition.since)
-                reasons[reason_key(transition.reason)] += 1
+                found.append((transition.since, transition.reason))
             await turn.yield_if_due()
-        is_known = 2 * len(sinces) >= standout.share.offline
-        since = median_low(sinces) if is_known and sinces else None
-        main = reasons.most_common(1)[0][0] if reasons else None
-        return standout._replace(since=since, reason=main or None)
+        return found
 
 
 class _Members:
@@ -175,6 +186,17 @@ class _Members:
         if self._kind == "thing_type":
             return thing is not None and thing.type == self._name
         return self._kind == "reason" or part.fleet.is_in_group(client, self._name)
+
+    def offline(self) -> list[tuple[float, str | None]]:
+        """Return since when and why the clients of a group are offline, of a large one of some."""
+        if self._kind != "thing_group":
+            return []
+        return [
+            (client.since, client.reason)
+            for part in self._parts
+            for client in part.fleet.clients_in_group(self._name, _MAX_MEMBERS)
+            if client.state is _OFFLINE and client.since is not None
+        ]
 
     def _find(self, client_id: str) -> tuple[FleetPart, Client] | None:
         for part in self._parts:
