@@ -18,12 +18,14 @@ _READY_WITHIN = 60.0
 class Readiness:
     """Whether events are received and none that had waited is left; `text` is the reason.
 
-    While it is not ready, `catching_up` is whether events are received nevertheless.
+    While it is not ready, `catching_up` is whether events are received nevertheless, and
+    `missing_since` is from when on events may be missing (wall clock), if the source knows.
     """
 
     ready: bool
     text: str
     catching_up: bool = False
+    missing_since: float | None = None
 
 
 class Supervision:

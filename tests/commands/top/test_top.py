@@ -326,7 +326,7 @@ def test_the_trend_ends_now_and_names_the_time_that_it_covers() -> None:
 
 def test_while_nothing_is_received_the_numbers_have_their_time() -> None:
     with served() as server:
-        server.overview["daemon"] |= {"state": "not_receiving", "since": "2026-11-27T02:30:00.000Z"}
+        server.overview["daemon"] |= {"state": "not_receiving", "as_of": "2026-11-27T02:30:00.000Z"}
         fleet = server.overview["fleet"]
         fleet["trend"] = [each for each in fleet["trend"] if each["at"] < "2026-11-27T02:30"]
         lines = top(server, "--once", COLUMNS="80").stdout.splitlines()
@@ -336,6 +336,10 @@ def test_while_nothing_is_received_the_numbers_have_their_time() -> None:
         terminal = Terminal(server.server_port)
         terminal.read_until("\x1b[2monline 60 % as of 02:30:00")
         assert terminal.end() == 0
+        server.overview["daemon"]["as_of"] = None
+        assert "online 60 % from the state file, an hour" in top(server, "--once").stdout
+        fleet["share_online"] = None
+        assert "online unknown, an hour ago" in top(server, "--once").stdout
 
 
 def test_minutes_ahead_of_a_clock_that_was_set_back_do_not_count() -> None:

@@ -9,7 +9,8 @@ import pytest
 from api_fleet import START, ApiFleet, asking_settings
 from presenced.aws.errors import AwsError, Cause
 from presenced.fleet import Partition
-from presenced.presence import PresenceRules
+from presenced.presence import Client, PresenceRules, State
+from presenced.recent.trend import TrendMinute
 from presenced.settings.certificates import EXPIRY_WARNING
 from presenced.system.supervision import Readiness
 
@@ -82,6 +83,40 @@ def test_the_state_of_the_daemon_has_since_when() -> None:
         ("receiving", "29", "ready: nearly all is well"),
         ("not_receiving", "50", "presenced: connection lost"),
     ]
+
+
+def test_after_a_restart_the_states_are_as_of_what_was_received_before() -> None:
+    fleet = ApiFleet()
+
+    def as_of(at: float, readiness: Readiness) -> str | None:
+        fleet.wait(at)
+        fleet.readiness = readiness
+        fleet.api.check()
+        found: str | None = answered(fleet)["daemon"]["as_of"]
+        return found
+
+    starting = Readiness(ready=False, text="starting")
+    assert as_of(0, starting) is None
+    minutes = [TrendMinute(int(START) + each, 1, 0, 0, 0, 0, {}) for each in (-600, -540, 900)]
+    fleet.api.activity.restore((), (), minutes)
+    assert as_of(1, starting) == "2023-11-14T22:04:20.000Z"  # not what a wrong clock had in it
+    down = Readiness(ready=False, text="presenced: connection lost", missing_since=START - 501.5)
+    assert as_of(2, down) == "2023-11-14T22:04:58.500Z"
+    assert "The states are those of 22:04:58 UTC: " in meaning(fleet)
+    assert as_of(3, Readiness(ready=False, text="catching up", catching_up=True)) is None
+    assert as_of(4, down) == "2023-11-14T22:04:58.500Z"  # the rest has not come yet
+    assert as_of(5, Readiness(ready=True, text="ready")) is None
+    assert as_of(6, Readiness(ready=False, text="refused")) == "2023-11-14T22:13:26.000Z"
+
+
+def test_without_any_such_time_the_states_are_those_of_the_state_file() -> None:
+    fleet = ApiFleet()
+    fleet.readiness = Readiness(ready=False, text="the queue does not answer")
+    assert meaning(fleet).startswith("presenced cannot tell whether devices are affected.")
+    fleet.pipeline.fleet.restore(Client("a", State.ONLINE), None, ())
+    fleet.pipeline.recount()
+    told = "The states are those of the state file: presenced cannot tell whether devices"
+    assert meaning(fleet).startswith(told)
 
 
 def meaning(fleet: ApiFleet) -> str:

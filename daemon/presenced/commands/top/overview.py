@@ -23,11 +23,13 @@ class Certificate(msgspec.Struct):
 class Daemon(msgspec.Struct):
     """The daemon itself: its state, since when, and how many clients are in doubt.
 
+    `as_of` is as of when the clients are while no events are received, None if that is not known.
     `meaning` has sentences on what the state means for those of the clients.
     """
 
     state: str
     since: Timestamp | None = None
+    as_of: Timestamp | None = None
     text: str = ""
     meaning: list[str] = []
     in_doubt: int = 0

@@ -122,8 +122,7 @@ def _fleet_lines(overview: Overview, look: Look, *, trend: bool = True) -> Itera
     fleet, standout = overview.fleet, overview.offline.standout
     is_old = overview.daemon.state == _NOT_RECEIVING
     paint = look.dim if is_old else look.bold
-    since = overview.daemon.since
-    as_of = f" as of {moment(since, overview.time)}" if is_old and since else ""
+    as_of = _as_of(overview) if is_old else ""
     pending = fleet.clients.get("pending", 0)
     of_these = f" (of these {pending:,} pending)" if pending else ""
     text = (
@@ -141,6 +140,12 @@ def _fleet_lines(overview: Overview, look: Look, *, trend: bool = True) -> Itera
             yield look.alarm(line)
     for device in overview.devices[:_SHOWN_DEVICES]:
         yield from map(look.bold, wrapped(f"  {device.text}", look.width))
+
+
+def _as_of(overview: Overview) -> str:
+    if (as_of := overview.daemon.as_of) is not None:
+        return f" as of {moment(as_of, overview.time)}"
+    return "" if overview.fleet.share_online is None else " from the state file"
 
 
 def _trend(overview: Overview) -> list[Minute]:

@@ -71,6 +71,11 @@ class MqttSource:
         return not self._connections.problems and bool(self._gap_detector.catching_up)
 
     @property
+    def missing_since(self) -> float | None:
+        """From when on messages about clients have not arrived; see `GapDetector`."""
+        return self._gap_detector.missing_since
+
+    @property
     def warnings(self) -> list[str]:
         """Filters whose events come at QoS 0 though QoS 1 was requested, one text each."""
         return self._gap_detector.warnings

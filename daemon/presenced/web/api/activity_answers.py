@@ -40,6 +40,14 @@ class DaemonNow(Answer):
 
     state: Annotated[str, _one_of("receiving", "catching_up", "not_receiving")]
     since: Annotated[Timestamp | None, _doc("When it became so; null just after the start.")]
+    as_of: Annotated[
+        Timestamp | None,
+        _doc(
+            "As of when the states of the clients are while no events are received, also after a"
+            " restart; null if they are received, or if it is not known: then the states are those"
+            " of the state file."
+        ),
+    ]
     text: Annotated[str, _doc("The same in words, as /-/ready has it.")]
     meaning: Annotated[
         list[str],

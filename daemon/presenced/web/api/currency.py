@@ -15,10 +15,10 @@ _CHECK = (
 )
 
 
-def meaning_of(summary: Summary, state: str, since: float | None, now: float) -> list[str]:
+def meaning_of(summary: Summary, state: str, as_of: float | None, now: float) -> list[str]:
     """Return what the state of the daemon means for those of the clients, most important first.
 
-    `state` and `since` are those of the overview; times are in epoch seconds.
+    `state` and `as_of` are those of the overview; times are in epoch seconds.
     """
     doubts = list(_doubts(summary, now))
     if state == "receiving":
@@ -26,13 +26,20 @@ def meaning_of(summary: Summary, state: str, since: float | None, now: float) ->
     if state == "catching_up":
         behind = "Until presenced has caught up, states may be old, and no client goes offline."
         return [behind, *doubts]
-    as_of = "" if since is None else f"The states are those of {clock_utc(since, now)}: "
     return [
-        f"{as_of}presenced cannot tell whether devices are affected.",
+        f"{_source_of(summary, as_of, now)}presenced cannot tell whether devices are affected.",
         _CHECK,
         "Whether events are lost meanwhile is known once presenced receives them again.",
         *doubts,
     ]
+
+
+def _source_of(summary: Summary, as_of: float | None, now: float) -> str:
+    """Return where the states come from, as the beginning of a sentence."""
+    if as_of is not None:
+        return f"The states are those of {clock_utc(as_of, now)}: "
+    # Nothing has been received since the start.
+    return "The states are those of the state file: " if any(summary.clients.values()) else ""
 
 
 def _doubts(summary: Summary, now: float) -> Iterator[str]:

@@ -23,13 +23,33 @@ class DaemonState:
     def __init__(self) -> None:
         self.name = ""
         self.since: float | None = None
+        self._missing_since: float | None = None
+        self._received_until: float | None = None
 
     def update(self, readiness: Readiness, now: float) -> None:
         """Take in whether the daemon is ready at a wall-clock time."""
         behind = "catching_up" if readiness.catching_up else "not_receiving"
         name = "receiving" if readiness.ready else behind
+        self._missing_since = readiness.missing_since
         if name != self.name:
+            if self.name not in ("", "not_receiving"):
+                self._received_until = now
             self.name, self.since = name, now
+
+    def as_of(self, trend: Trend, now: float) -> float | None:
+        """Return as of when the states are while no events are received.
+
+        After a start that is what the source knows of the process before, or the last minute in
+        which that one was ready. None if neither is known, or if events are received.
+        """
+        if self.name != "not_receiving":
+            return None
+        if self._missing_since is not None:
+            return self._missing_since
+        if self._received_until is not None:
+            return self._received_until
+        minute = trend.last_before(now)
+        return None if minute is None else minute.at
 
 
 def overview_answer(
@@ -43,7 +63,7 @@ def overview_answer(
     now: float,
 ) -> answers.Overview:
     """Return the overview at a wall-clock time."""
-    clients = summary.clients
+    clients, as_of = summary.clients, daemon.as_of(trend, now)
     minutes = trend.since(now - _SHOWN_HOURS * _HOUR + 1, now)
     return answers.Overview(
         time=summary.time,
@@ -51,8 +71,9 @@ def overview_answer(
         daemon=answers.DaemonNow(
             state=daemon.name,
             since=None if daemon.since is None else format_utc(daemon.since),
+            as_of=None if as_of is None else format_utc(as_of),
             text=summary.readiness,
-            meaning=meaning_of(summary, daemon.name, daemon.since, now),
+            meaning=meaning_of(summary, daemon.name, as_of, now),
             in_doubt=sum(summary.in_doubt.clients.values()),
             aws=summary.aws,
             certificates=certificates,

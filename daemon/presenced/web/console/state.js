@@ -13,11 +13,15 @@ const MARKS = { well: "online", unsure: "pending", down: "offline" };
 /** The state of the daemon in words. */
 export const stateWords = ({ daemon }) => WORDS[daemon.state];
 
-/** Since when what is shown is old, because no events are received; null if it is not. */
-export const oldSince = ({ daemon: { state, since } }) => (state === "not_receiving" ? since : null);
+/** As of when what is shown is, and why, because no events are received; null if they are. */
+export function oldOf({ daemon: { state, as_of: at } }) {
+  if (state !== "not_receiving") return null;
+  if (at === null) return { at, why: ["no events since presenced started"] };
+  return { at: Date.parse(at), why: ["no events for ", age(at)] };
+}
 
 /** As of when something is, in words; ages go on, but what is old does not get older by them. */
-export const asOf = (at, why) => ["As of ", moment(at), ": ", ...why, "."];
+export const asOf = ({ at, why }) => [...(at === null ? ["From the state file"] : ["As of ", moment(at)]), ": ", ...why, "."];
 
 /** Show the state of the daemon, what is wrong with it, and which clients are in doubt. */
 export function showState({ daemon }, summary) {
