@@ -99,7 +99,7 @@ def test_while_the_broker_is_down_the_states_are_as_of_the_process_before(path: 
         assert as_of == pytest.approx(before, abs=1)
         assert f"The states are those of {clock_utc(as_of, before)}: " in daemon["meaning"][0]
 
-    for _ in range(2):
+    for _ in range(3):
         run(path, scenario)
 
 
