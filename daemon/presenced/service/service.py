@@ -165,6 +165,7 @@ class Service:
                 text="\n".join([*state, *problems]),
                 catching_up=source.catching_up,
                 missing_since=mqtt.missing_since if mqtt else None,
+                unreceived=mqtt.unreceived if mqtt else None,
             )
         what = "every connection is up, every filter granted" if mqtt else source.summary
         lines = [f"ready: {what}", *source.warnings, *state]

@@ -243,6 +243,24 @@ def test_trouble_of_the_daemon_comes_first(state: str, words: str) -> None:
     assert lines[:4] == [f"presenced: {words}", f"  {text}", "  States may be old.", "  Check it."]
 
 
+def test_the_filters_that_are_not_received_are_named() -> None:
+    with served() as server:
+        server.overview["daemon"] |= {
+            "state": "receiving_partly",
+            "not_received": ["a/#", "b/#", "c/#", "d/#"],
+            "text": "presenced-2: no answer\npresenced-3: refused",
+            "meaning": ["Clients shown as online may be offline."],
+        }
+        lines = top(server, "--once", COLUMNS="100").stdout.splitlines()
+        assert lines[:4] == [
+            "presenced: RECEIVING EVENTS, EXCEPT a/#, b/#, c/# and 1 more since 01:00:00",
+            "  presenced-2: no answer",
+            "  presenced-3: refused",
+            "  Clients shown as online may be offline.",
+        ]
+        assert "online 60 %, an hour ago" in "\n".join(lines)
+
+
 def test_what_the_state_means_is_told_if_it_is_news() -> None:
     with served() as server:
         daemon = server.overview["daemon"] | {"in_doubt": 0, "meaning": ["No client is in doubt."]}

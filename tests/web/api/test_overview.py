@@ -12,7 +12,7 @@ from presenced.fleet import Partition
 from presenced.presence import Client, PresenceRules, State
 from presenced.recent.trend import TrendMinute
 from presenced.settings.certificates import EXPIRY_WARNING
-from presenced.system.supervision import Readiness
+from presenced.system.supervision import Readiness, Unreceived
 
 ROOT = Path(__file__).parents[3]
 RULES = PresenceRules(offline_delay=0.0)
@@ -150,6 +150,81 @@ def test_what_the_state_of_the_daemon_means_for_those_of_the_clients() -> None:
     assert meaning(fleet) == doubt
     fleet.wait(86400)
     assert "last at 2023-11-14 22:13:21 UTC" in meaning(fleet)
+
+
+MAYBE_ONLINE = (
+    "Clients shown as offline may be online: not all connects have been received since 22:13:24"
+    " UTC."
+)
+MAYBE_OFFLINE = (
+    "Clients shown as online may be offline: not all disconnects have been received since 22:13:24"
+    " UTC."
+)
+BEHIND = "Until presenced has caught up, states may be old, and no client goes offline."
+
+
+@pytest.mark.parametrize(
+    ("connects", "disconnects", "more", "is_current", "told"),
+    [
+        (
+            True,
+            True,
+            {},
+            False,
+            "Clients may have gone online or offline unnoticed since 22:13:24 UTC.",
+        ),
+        (
+            True,
+            False,
+            {"holds": True},
+            False,
+            f"{MAYBE_ONLINE} Until presenced receives them, no client goes offline.",
+        ),
+        (
+            False,
+            True,
+            {"is_behind": True, "holds": True},
+            False,
+            f"{MAYBE_OFFLINE} {BEHIND}",
+        ),
+        (
+            False,
+            False,
+            {},
+            True,
+            "The states of the clients are those of now: connects and disconnects are received.",
+        ),
+        (
+            False,
+            False,
+            {"is_behind": True},
+            False,
+            BEHIND,
+        ),
+    ],
+)
+def test_what_the_states_are_worth_if_some_events_are_not_received(
+    connects: bool, disconnects: bool, more: dict[str, bool], is_current: bool, told: str
+) -> None:
+    fleet = ApiFleet()
+    fleet.hear("connected", "a", at=0)
+    fleet.api.check()
+    unreceived = Unreceived(["$aws/events/x/#"], connects, disconnects, **more)
+    fleet.wait(4)
+    fleet.readiness = Readiness(ready=False, text="presenced-2: lost", unreceived=unreceived)
+    lost = "Whether events are lost meanwhile is known once presenced receives them again."
+    assert meaning(fleet) == f"{told} {lost}"
+    daemon = answered(fleet)["daemon"]
+    assert daemon["state"] == "receiving_partly"
+    assert daemon["not_received"] == ["$aws/events/x/#"]
+    assert daemon["is_current"] == is_current
+    is_old = connects or disconnects
+    assert daemon["as_of"] == ("2023-11-14T22:13:24.000Z" if is_old else None)
+    fleet.wait(120)
+    fleet.api.check()
+    assert len(answered(fleet)["fleet"]["trend"]) == int(is_current)
+    fleet.readiness = Readiness(ready=False, text="presenced: lost\npresenced-2: lost")
+    assert f"those of {'22:13:24' if is_old else '22:15:20'} UTC: " in meaning(fleet)
 
 
 def test_a_first_disconnect_leaves_a_doubt_without_a_gap() -> None:

@@ -15,7 +15,7 @@ from presenced.aws.errors import AwsError, Cause
 from presenced.events.message import Message
 from presenced.events.model import DISCONNECT_REASONS
 from presenced.presence import Client, State
-from presenced.system.supervision import Readiness
+from presenced.system.supervision import Readiness, Unreceived
 from waiting import wait_for
 
 
@@ -122,6 +122,49 @@ def test_while_nothing_is_received_the_numbers_are_old_and_any_client_may_have_c
     assert seen(page, "#share-old") == []
     page.open("#/daemon")
     page.wait_for_text("#meaning", "No client is in doubt.")
+
+
+DISCONNECTS = "$aws/events/presence/disconnected/#"
+
+
+def test_while_a_part_of_the_events_is_not_received_the_rest_is_not_old(
+    page: Page, stage: Stage
+) -> None:
+    def began() -> None:
+        fleet = stage.fleet
+        fleet.hear("connected", at=1)
+        fleet.api.check()
+        fleet.wait(60)
+
+    stage.call(began)
+    lost = Unreceived([DISCONNECTS], connects=False, disconnects=True)
+    stage.fleet.readiness = Readiness(ready=False, text="presenced-2: lost", unreceived=lost)
+    page.emulate(width=360, scheme="dark")
+    page.open()
+    page.wait_for_text("#state-line", f"Receiving events, except {DISCONNECTS} since 22:14:20")
+    assert level(page) == "unsure"
+    doubt = (
+        "Clients shown as online may be offline: not all disconnects have been received since"
+        " 22:14:20 UTC."
+    )
+    assert page.texts("#state-details li")[0] == "MQTT connection presenced-2: lost."
+    assert page.texts("#state-details li")[1].startswith(doubt)
+    assert page.text("#share-old") == doubt
+    assert page.driver.title == "100\xa0% online · presenced"
+    assert not page.all("body.old")
+    assert page.run("return document.documentElement.scrollWidth") <= 360
+    assert page.barriers() == []
+    page.open("#/clients/a")
+    page.wait_for_text("#client-old", doubt)
+    assert page.text("#badge") == "online for 59 s"
+    things = Unreceived(["$aws/events/thing/#"], connects=False, disconnects=False)
+    stage.fleet.readiness = Readiness(ready=False, text="presenced-2: lost", unreceived=things)
+    page.open("#/clients/a")
+    page.wait_for_text("#state-details", "The states of the clients are those of now")
+    assert seen(page, "#client-old") == []
+    page.open()
+    page.wait_for_text("#share-now", "100 % online")
+    assert seen(page, "#share-old") == []
 
 
 def test_a_client_is_shown_as_of_when_events_were_last_received(page: Page, stage: Stage) -> None:

@@ -2,7 +2,7 @@
 
 import { ask, Refusal } from "./api.js";
 import { reason } from "./reasons.js";
-import { asOf } from "./state.js";
+import { asOf, doubtOfPart } from "./state.js";
 import {
   $, age, badge, breakable, clock, code, count, duration, el, facts, fill, inDoubt, listed, mark, moment, name, now, percent,
   plural, showShare, since, tag, visible,
@@ -54,8 +54,9 @@ export function showName(id) {
  * and `why`; null if it is live.
  */
 export function showClient({ story, history }, overview, old) {
-  $("client-old").hidden = old === null;
-  fill($("client-old"), ...(old === null ? [] : asOf(old)));
+  const doubt = old !== null ? asOf(old) : overview ? doubtOfPart(overview) : null;
+  $("client-old").hidden = doubt === null;
+  fill($("client-old"), ...(doubt ?? []));
   const parts = [badge(story.state), " "];
   if (story.since !== null) parts.push(...(old === null ? ["for ", age(story.since)] : ["since ", moment(story.since)]), " ");
   if (!story.verified) parts.push(inDoubt(), " ");

@@ -2,7 +2,7 @@
 
 import { TrendChart } from "./chart.js";
 import { inWords, reason } from "./reasons.js";
-import { asOf, oldOf } from "./state.js";
+import { asOf, doubtOfPart, oldOf } from "./state.js";
 import {
   $, address, badge, breakable, count, el, fill, now, percent, prose, visible,
 } from "./text.js";
@@ -21,7 +21,7 @@ export class Overview {
     const old = oldOf(overview);
     $("hero").hidden = fleet.share_online === null;
     showNumbers(fleet);
-    showAge(old);
+    showAge(old === null ? doubtOfPart(overview) : asOf(old));
     this.chart.show(fleet.trend, old === null ? fleet.clients : null, now());
     showStandout(offline, fleet.clients);
     showDevices(devices);
@@ -36,10 +36,10 @@ export const headline = (overview) => {
   return share === null ? "Fleet" : `${percent(share)} online`;
 };
 
-/** Say as of when the numbers are; null if they are those of now. */
-function showAge(old) {
-  $("share-old").hidden = old === null;
-  fill($("share-old"), ...(old === null ? [] : asOf(old)));
+/** Say as of when the numbers are, or why they may be wrong; null if they are those of now. */
+function showAge(text) {
+  $("share-old").hidden = text === null;
+  fill($("share-old"), ...(text ?? []));
 }
 
 function showNumbers({ clients, share_online: share, hour_ago: hour, day_ago: day }) {
