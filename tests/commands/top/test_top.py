@@ -356,6 +356,8 @@ def test_while_nothing_is_received_the_numbers_have_their_time() -> None:
         assert terminal.end() == 0
         server.overview["daemon"]["as_of"] = None
         assert "online 60 % from the state file, an hour" in top(server, "--once").stdout
+        server.overview["partitions"] = {"owned": [0], "of": 2}
+        assert "online 60 % from the state topic, an" in top(server, "--once").stdout
         fleet["share_online"] = None
         assert "online unknown, an hour ago" in top(server, "--once").stdout
 

@@ -227,6 +227,23 @@ def test_what_the_states_are_worth_if_some_events_are_not_received(
     assert f"those of {'22:13:24' if is_old else '22:15:20'} UTC: " in meaning(fleet)
 
 
+def test_the_states_of_a_worker_are_those_of_the_state_topic() -> None:
+    fleet = ApiFleet(partition=Partition(0, 4))
+    fleet.readiness = Readiness(ready=False, text="consumer group: no broker answers")
+    fleet.pipeline.fleet.restore(Client("a", State.ONLINE), None, ())
+    fleet.pipeline.recount()
+    assert meaning(fleet).startswith("The states are those of the state topic: presenced cannot")
+
+
+def test_partitions_that_catch_up_are_not_shown_and_the_others_are_current() -> None:
+    fleet = ApiFleet(partition=Partition(0, 4))
+    fleet.readiness = Readiness(ready=False, text="partition 1 is catching up", catching_up=True)
+    assert meaning(fleet) == (
+        "Clients of a partition that is being restored or catches up are not shown until it has;"
+        " the states of the others are those of now."
+    )
+
+
 def test_a_first_disconnect_leaves_a_doubt_without_a_gap() -> None:
     fleet = ApiFleet()
     for name in ("a", "b"):

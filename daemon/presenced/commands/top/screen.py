@@ -152,7 +152,9 @@ def _fleet_lines(overview: Overview, look: Look, *, trend: bool = True) -> Itera
 def _as_of(overview: Overview) -> str:
     if (as_of := overview.daemon.as_of) is not None:
         return f" as of {moment(as_of, overview.time)}"
-    return "" if overview.fleet.share_online is None else " from the state file"
+    if overview.fleet.share_online is None:
+        return ""
+    return f" from the state {'file' if overview.partitions is None else 'topic'}"
 
 
 def _trend(overview: Overview) -> list[Minute]:

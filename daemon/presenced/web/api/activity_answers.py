@@ -46,7 +46,7 @@ class DaemonNow(Answer):
         _doc(
             "As of when the states of the clients are while events about them are not received,"
             " also after a restart; null if they are received, or if it is not known: then the"
-            " states are those of the state file."
+            " states are those of the state file, or of Kafka's state topic."
         ),
     ]
     text: Annotated[str, _doc("The same in words, as /-/ready has it.")]

@@ -18,6 +18,10 @@ _CHECK = (
 
 _LOST = "Whether events are lost meanwhile is known once presenced receives them again."
 _BEHIND = "Until presenced has caught up, states may be old, and no client goes offline."
+_PARTITIONS_BEHIND = (
+    "Clients of a partition that is being restored or catches up are not shown until it has; the"
+    " states of the others are those of now."
+)
 
 
 def meaning_of(
@@ -32,7 +36,7 @@ def meaning_of(
     if state == "receiving":
         return doubts or ["No client is in doubt."]
     if state == "catching_up":
-        return [_BEHIND, *doubts]
+        return [_BEHIND if summary.partitions is None else _PARTITIONS_BEHIND, *doubts]
     if unreceived is not None:
         return [*_of_part(unreceived, as_of, now), _LOST, *doubts]
     return [
@@ -68,8 +72,11 @@ def _source_of(summary: Summary, as_of: float | None, now: float) -> str:
     """Return where the states come from, as the beginning of a sentence."""
     if as_of is not None:
         return f"The states are those of {clock_utc(as_of, now)}: "
+    if not any(summary.clients.values()):
+        return ""
     # Nothing has been received since the start.
-    return "The states are those of the state file: " if any(summary.clients.values()) else ""
+    place = "file" if summary.partitions is None else "topic"
+    return f"The states are those of the state {place}: "
 
 
 def _doubts(summary: Summary, now: float) -> Iterator[str]:

@@ -50,8 +50,8 @@ export function showName(id) {
 /**
  * Show all about a client; `overview` tells who else is offline, if it is known.
  *
- * `old` is as of when that is, `at` a time in milliseconds, null if it is that of the state file,
- * and `why`; null if it is live.
+ * `old` is as of when that is, `at` a time in milliseconds, null if it is not known, then `from`
+ * is where it comes from; and `why`. It is null if it is live.
  */
 export function showClient({ story, history }, overview, old) {
   const doubt = old !== null ? asOf(old) : overview ? doubtOfPart(overview) : null;

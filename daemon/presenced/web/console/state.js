@@ -21,14 +21,15 @@ export const doubtOfPart = ({ daemon: { state, is_current: isCurrent, meaning } 
   state === "receiving_partly" && !isCurrent ? prose(meaning[0]) : null;
 
 /** As of when what is shown is, and why, because no events are received; null if they are. */
-export function oldOf({ daemon: { state, as_of: at } }) {
+export function oldOf({ partitions, daemon: { state, as_of: at } }) {
   if (state !== "not_receiving") return null;
-  if (at === null) return { at, why: ["no events since presenced started"] };
+  const from = `From the state ${partitions === null ? "file" : "topic"}`;
+  if (at === null) return { at, from, why: ["no events since presenced started"] };
   return { at: Date.parse(at), why: ["no events for ", age(at)] };
 }
 
 /** As of when something is, in words; ages go on, but what is old does not get older by them. */
-export const asOf = ({ at, why }) => [...(at === null ? ["From the state file"] : ["As of ", moment(at)]), ": ", ...why, "."];
+export const asOf = ({ at, from, why }) => [...(at === null ? [from] : ["As of ", moment(at)]), ": ", ...why, "."];
 
 /** Show the state of the daemon, what is wrong with it, and which clients are in doubt. */
 export function showState({ daemon }, summary) {
