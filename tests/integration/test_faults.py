@@ -83,6 +83,37 @@ def test_the_endpoint_may_have_capitals_and_a_dot_at_its_end(
     daemon.wait_until_ready()
 
 
+CONNECTS, DISCONNECTS = "$aws/events/presence/connected/#", "$aws/events/presence/disconnected/#"
+
+
+@pytest.mark.parametrize(
+    ("refused", "told"),
+    [
+        (DISCONNECTS, "Clients shown as online may be offline: not all disconnects have been"),
+        ("$aws/events/thing/#", "The states of the clients are those of now: connects and"),
+    ],
+)
+def test_one_of_several_filters_is_not_received(
+    broker_of: Any, daemon_of: Any, refused: str, told: str
+) -> None:
+    broker: Mosquitto = broker_of(refused_filters=[refused])
+    connections = [[CONNECTS, "$aws/events/thing/#"], [DISCONNECTS]]
+    daemon: Daemon = daemon_of(broker=broker, mqtt={"connections": connections})
+
+    def overview() -> dict[str, Any]:
+        status, text = daemon.get("/api/v1/overview")
+        assert status == 200
+        found: dict[str, Any] = json.loads(text)["daemon"]
+        return found
+
+    wait_for(lambda: overview()["not_received"] == [refused], what="the other filters")
+    found = overview()
+    assert found["state"] == "receiving_partly"
+    assert found["is_current"] == (refused != DISCONNECTS)
+    assert found["meaning"][0].startswith(told)
+    assert daemon.get("/-/ready")[0] == 503
+
+
 def test_a_refused_filter(broker_of: Any, daemon_of: Any, transport: dict[str, str]) -> None:
     refused = "$aws/events/thing/#"
     broker: Mosquitto = broker_of(refused_filters=[refused])

@@ -74,6 +74,10 @@ def test_the_share_of_a_time_is_that_of_the_last_minute_before_it() -> None:
         found = trend.near(START + seconds)
         assert (found.share_online if found else None) == share
     assert trend.near(START + 181) is None, "presenced did not run"
+    last = trend.last_before(START + 181)
+    assert last is not None
+    assert last == trend.near(START + 180)
+    assert trend.last_before(START - 600) is None
 
 
 def test_25_hours_are_kept_and_all_that_changed_is_unsaved() -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from presenced.store.errors import StateUnusableError
 from presenced.store.file import StateFile
 from presenced.store.schema import ClientRow, CounterRow
 from presenced.store.tools import forget
+from presenced.system.timestamps import clock_utc
 from statefiles import client_row as row
 from statefiles import clients_in, of_clients, query
 from waiting import until
@@ -82,6 +84,23 @@ def state_of(service: Service, client_id: str = "a") -> str:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "presenced.db"
+
+
+def test_while_the_broker_is_down_the_states_are_as_of_the_process_before(path: Path) -> None:
+    before = int(time.time()) - 600
+    write(path, row("a", state="online"), session_presenced=str(before))
+
+    async def scenario(service: Service) -> None:
+        url = f"http://127.0.0.1:{service.port}/api/v1/overview"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            daemon = (await answer.json())["daemon"]
+        assert daemon["state"] == "not_receiving"
+        as_of = datetime.fromisoformat(daemon["as_of"]).timestamp()
+        assert as_of == pytest.approx(before, abs=1)
+        assert f"The states are those of {clock_utc(as_of, before)}: " in daemon["meaning"][0]
+
+    for _ in range(3):
+        run(path, scenario)
 
 
 CLEAN = {"PRESENCED_MQTT__SESSION_EXPIRY": "0s"}

@@ -428,6 +428,29 @@ def test_a_restart_continues_catching_up() -> None:
     assert watcher.gaps == {}, "it was in use ten seconds ago"
 
 
+def test_from_when_on_something_is_missing_outlasts_a_restart() -> None:
+    first = watching(options("a"), options("things", filters=REGISTRY))
+    for name in ("a", "things"):
+        first.all.up(name, resumed=False)
+    assert first.all.missing_since is None
+    first.all.down("things")
+    assert first.all.missing_since is None, "it has nothing about clients"
+    first.time.now += 10
+    since = first.time.wall
+    first.all.down("a")
+    first.time.now += 5
+    assert first.all.missing_since == pytest.approx(since)
+    second = watching(options("a"), earlier=first.all.sessions)
+    assert second.all.missing_since == pytest.approx(since)
+    second.all.up("a", resumed=True)
+    second.time.now += 1
+    second.all.down("a")
+    assert second.all.missing_since == pytest.approx(since), "the rest has not come yet"
+    second.all.up("a", resumed=True)
+    second.quiet()
+    assert second.all.missing_since is None
+
+
 def session(age: float, client_id: str = "me") -> MqttSession:
     return MqttSession(client_id, Time().wall - age)
 

@@ -4,6 +4,7 @@ import pytest
 
 from presenced.events.message import Message
 from presenced.sources.mqtt.faults import Fault, FaultReason
+from presenced.sources.mqtt.source import unreceived_of
 from presenced.sources.mqtt.status import ConnectionStatus
 
 LOST = Fault(FaultReason.CONNECTION_LOST, "the connection was closed")
@@ -77,6 +78,59 @@ def test_a_refused_filter_is_named_until_it_is_granted(status):
     assert count(status) == {"filter_refused": 1}
     status.filter_granted("b/#", 1)
     assert status.problem is None
+
+
+CONNECTS, DISCONNECTS = "$aws/events/presence/connected/#", "$aws/events/presence/disconnected/#"
+SHARED = "$share/presenced/$aws/events/presence/#"
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "expected"),
+    [
+        ([], [CONNECTS], None),
+        ([CONNECTS], [], None),
+        ([CONNECTS], [DISCONNECTS], ([DISCONNECTS], False, True)),
+        ([DISCONNECTS], [CONNECTS], ([CONNECTS], True, False)),
+        (
+            ["$aws/events/thing/#"],
+            ["$aws/events/presence/#"],
+            (["$aws/events/presence/#"], True, True),
+        ),
+        (
+            ["$aws/events/presence/#"],
+            ["$aws/events/thing/#"],
+            (["$aws/events/thing/#"], False, False),
+        ),
+        (["$aws/events/presence/#"], ["state/#"], (["state/#"], True, True)),
+        ([SHARED], [SHARED], ([f"a part of {SHARED}"], True, True)),
+        (
+            [CONNECTS],
+            ["$aws/events/thing/#", DISCONNECTS],
+            (["$aws/events/thing/#", DISCONNECTS], False, True),
+        ),
+    ],
+)
+def test_what_is_not_received_while_other_filters_are(up, down, expected):
+    statuses = [ConnectionStatus("a", up), ConnectionStatus("b", down)]
+    assert unreceived_of(statuses, {"state/#"}) is None, "nothing is received"
+    statuses[0].up(resumed=False)
+    for each in up:
+        statuses[0].filter_granted(each, 1)
+    found = unreceived_of(statuses, {"state/#"})
+    assert (found and found[:3]) == expected
+    statuses[1].up(resumed=False)
+    assert unreceived_of(statuses, {"state/#"}) == found, "not granted yet"
+    for each in down:
+        statuses[1].filter_granted(each, 1)
+    assert unreceived_of(statuses, {"state/#"}) is None
+
+
+def test_in_a_loop_of_drops_no_filter_is_received(status):
+    for at in (0.0, 10.0):
+        live_and_lose(status, at)
+    status.up(resumed=False)
+    status.filter_granted("a/#", 1)
+    assert status.unreceived == ["a/#", "b/#"]
 
 
 def test_drops_right_after_subscribe_are_recognised_as_a_loop(status):

@@ -157,11 +157,13 @@ def _reasons(made: building.Dashboard) -> None:
     )
     made.with_panel(
         lines(
-            "Flaps, replaced connections, refused connects per minute",
+            "Reconnects, replaced connections, refused connects per minute",
             "Events that are not transitions: reconnects within the offline delay, connects of "
             "clients that were online, and connection attempts that AWS IoT Core refused.",
             "cpm",
-            query(_per_minute("iot_client_flaps_suppressed_total"), "flaps"),
+            query(
+                _per_minute("iot_client_flaps_suppressed_total"), "back within the offline delay"
+            ),
             query(_per_minute("iot_client_connections_replaced_total"), "replaced"),
             query(_per_minute("iot_client_connect_failures_total"), "refused"),
         )
@@ -232,10 +234,11 @@ def _record(made: building.Dashboard) -> None:
         lines(
             "Corrections by AWS's record",
             "Clients whose state AWS's record corrected (reconcile.enabled). Many without a gap: "
-            "events get lost. Offlines prevented are corrections to online by a lookup.",
+            "events get lost. Kept online by a lookup: AWS still had the client as connected when "
+            "it would have gone offline; that is a correction to online, too.",
             "short",
             query(f"sum by (to) ({corrected})", "to {{to}}"),
-            query(f"sum({prevented})", "offlines prevented"),
+            query(f"sum({prevented})", "kept online by a lookup"),
         )
     )
 

@@ -112,9 +112,13 @@ class Trend:
 
     def near(self, at: float) -> TrendMinute | None:
         """Return the last minute that had begun at a time, if that was at most two minutes ago."""
-        index = bisect_right(self._minutes, at, key=_at)
-        found = self._minutes[index - 1] if index else None
+        found = self.last_before(at)
         return found if found is not None and at - found.at <= _NEAR else None
+
+    def last_before(self, at: float) -> TrendMinute | None:
+        """Return the last minute that had begun at a time, however long ago that was."""
+        index = bisect_right(self._minutes, at, key=_at)
+        return self._minutes[index - 1] if index else None
 
     def since(self, at: float, until: float = inf) -> Sequence[TrendMinute]:
         """Return the minutes that began at a time or later, and not after another, oldest first.

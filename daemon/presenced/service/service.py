@@ -154,17 +154,22 @@ class Service:
         if self._stopping:
             return Readiness(ready=False, text="stopping")
         stages, source = self._stages, self._stages.source
+        mqtt = stages.metric_sources.mqtt
         if not source.started:
             return Readiness(ready=False, text="starting")
         # Under `stall` a file that cannot be written is what keeps presence behind.
         state = stages.store.problems if stages.store is not None else []
         if problems := source.problems:
-            text = "\n".join([*state, *problems])
-            return Readiness(ready=False, text=text, catching_up=source.catching_up)
-        is_mqtt = stages.metric_sources.mqtt is not None
-        what = "every connection is up, every filter granted" if is_mqtt else source.summary
+            return Readiness(
+                ready=False,
+                text="\n".join([*state, *problems]),
+                catching_up=source.catching_up,
+                missing_since=mqtt.missing_since if mqtt else None,
+                unreceived=mqtt.unreceived if mqtt else None,
+            )
+        what = "every connection is up, every filter granted" if mqtt else source.summary
         lines = [f"ready: {what}", *source.warnings, *state]
-        if is_mqtt:  # messages of queues and topics have the clock of AWS, or of the brokers
+        if mqtt:  # messages of queues and topics have the clock of AWS, or of the brokers
             lines += self._only_shard.warnings
         if stages.reconciler is not None:
             lines += stages.reconciler.problems

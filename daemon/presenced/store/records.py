@@ -278,7 +278,9 @@ class Notes(NamedTuple):
             times = [session.alive_at]
             if session.missing_since is not None:
                 times.append(session.missing_since)
-            encoded[_SESSION + session.client_id] = " ".join(str(math.floor(at)) for at in times)
+            # Without `round` whole seconds that a restart took over would be one less.
+            texts = [str(math.floor(round(at, 2))) for at in times]
+            encoded[_SESSION + session.client_id] = " ".join(texts)
             if session.subscribed is not None:
                 encoded[_FILTERS + session.client_id] = _encoded(session.subscribed)
         return encoded

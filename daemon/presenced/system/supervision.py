@@ -4,9 +4,10 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _STATUS_INTERVAL = 1.0
 _CHECK_INTERVAL = 1.0
@@ -14,16 +15,39 @@ _CHECK_INTERVAL_AT_START = 0.1
 _READY_WITHIN = 60.0
 
 
+class Unreceived(NamedTuple):
+    """Topic filters whose messages do not all come, while those of others do.
+
+    `connects` and `disconnects` are whether such messages are among these. `is_behind` is whether
+    the others are still catching up, `holds` whether clients that disconnect stay pending.
+    """
+
+    filters: Sequence[str]
+    connects: bool
+    disconnects: bool
+    is_behind: bool = False
+    holds: bool = False
+
+    @property
+    def is_of_clients(self) -> bool:
+        """Whether the states of clients may be wrong for it."""
+        return self.connects or self.disconnects
+
+
 @dataclass(frozen=True, slots=True)
 class Readiness:
     """Whether events are received and none that had waited is left; `text` is the reason.
 
-    While it is not ready, `catching_up` is whether events are received nevertheless.
+    While it is not ready, `catching_up` is whether events are received nevertheless, `unreceived`
+    is what is not received if other events are, and `missing_since` is from when on events about
+    clients may be missing (wall clock), if the source knows.
     """
 
     ready: bool
     text: str
     catching_up: bool = False
+    missing_since: float | None = None
+    unreceived: Unreceived | None = None
 
 
 class Supervision:

@@ -243,6 +243,24 @@ def test_trouble_of_the_daemon_comes_first(state: str, words: str) -> None:
     assert lines[:4] == [f"presenced: {words}", f"  {text}", "  States may be old.", "  Check it."]
 
 
+def test_the_filters_that_are_not_received_are_named() -> None:
+    with served() as server:
+        server.overview["daemon"] |= {
+            "state": "receiving_partly",
+            "not_received": ["a/#", "b/#", "c/#", "d/#"],
+            "text": "presenced-2: no answer\npresenced-3: refused",
+            "meaning": ["Clients shown as online may be offline."],
+        }
+        lines = top(server, "--once", COLUMNS="100").stdout.splitlines()
+        assert lines[:4] == [
+            "presenced: RECEIVING EVENTS, EXCEPT a/#, b/#, c/# and 1 more since 01:00:00",
+            "  presenced-2: no answer",
+            "  presenced-3: refused",
+            "  Clients shown as online may be offline.",
+        ]
+        assert "online 60 %, an hour ago" in "\n".join(lines)
+
+
 def test_what_the_state_means_is_told_if_it_is_news() -> None:
     with served() as server:
         daemon = server.overview["daemon"] | {"in_doubt": 0, "meaning": ["No client is in doubt."]}
@@ -326,7 +344,7 @@ def test_the_trend_ends_now_and_names_the_time_that_it_covers() -> None:
 
 def test_while_nothing_is_received_the_numbers_have_their_time() -> None:
     with served() as server:
-        server.overview["daemon"] |= {"state": "not_receiving", "since": "2026-11-27T02:30:00.000Z"}
+        server.overview["daemon"] |= {"state": "not_receiving", "as_of": "2026-11-27T02:30:00.000Z"}
         fleet = server.overview["fleet"]
         fleet["trend"] = [each for each in fleet["trend"] if each["at"] < "2026-11-27T02:30"]
         lines = top(server, "--once", COLUMNS="80").stdout.splitlines()
@@ -336,6 +354,12 @@ def test_while_nothing_is_received_the_numbers_have_their_time() -> None:
         terminal = Terminal(server.server_port)
         terminal.read_until("\x1b[2monline 60 % as of 02:30:00")
         assert terminal.end() == 0
+        server.overview["daemon"]["as_of"] = None
+        assert "online 60 % from the state file, an hour" in top(server, "--once").stdout
+        server.overview["partitions"] = {"owned": [0], "of": 2}
+        assert "online 60 % from the state topic, an" in top(server, "--once").stdout
+        fleet["share_online"] = None
+        assert "online unknown, an hour ago" in top(server, "--once").stdout
 
 
 def test_minutes_ahead_of_a_clock_that_was_set_back_do_not_count() -> None:

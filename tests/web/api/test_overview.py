@@ -9,9 +9,10 @@ import pytest
 from api_fleet import START, ApiFleet, asking_settings
 from presenced.aws.errors import AwsError, Cause
 from presenced.fleet import Partition
-from presenced.presence import PresenceRules
+from presenced.presence import Client, PresenceRules, State
+from presenced.recent.trend import TrendMinute
 from presenced.settings.certificates import EXPIRY_WARNING
-from presenced.system.supervision import Readiness
+from presenced.system.supervision import Readiness, Unreceived
 
 ROOT = Path(__file__).parents[3]
 RULES = PresenceRules(offline_delay=0.0)
@@ -84,6 +85,40 @@ def test_the_state_of_the_daemon_has_since_when() -> None:
     ]
 
 
+def test_after_a_restart_the_states_are_as_of_what_was_received_before() -> None:
+    fleet = ApiFleet()
+
+    def as_of(at: float, readiness: Readiness) -> str | None:
+        fleet.wait(at)
+        fleet.readiness = readiness
+        fleet.api.check()
+        found: str | None = answered(fleet)["daemon"]["as_of"]
+        return found
+
+    starting = Readiness(ready=False, text="starting")
+    assert as_of(0, starting) is None
+    minutes = [TrendMinute(int(START) + each, 1, 0, 0, 0, 0, {}) for each in (-600, -540, 900)]
+    fleet.api.activity.restore((), (), minutes)
+    assert as_of(1, starting) == "2023-11-14T22:04:20.000Z"  # not what a wrong clock had in it
+    down = Readiness(ready=False, text="presenced: connection lost", missing_since=START - 501.5)
+    assert as_of(2, down) == "2023-11-14T22:04:58.500Z"
+    assert "The states are those of 22:04:58 UTC: " in meaning(fleet)
+    assert as_of(3, Readiness(ready=False, text="catching up", catching_up=True)) is None
+    assert as_of(4, down) == "2023-11-14T22:04:58.500Z"  # the rest has not come yet
+    assert as_of(5, Readiness(ready=True, text="ready")) is None
+    assert as_of(6, Readiness(ready=False, text="refused")) == "2023-11-14T22:13:26.000Z"
+
+
+def test_without_any_such_time_the_states_are_those_of_the_state_file() -> None:
+    fleet = ApiFleet()
+    fleet.readiness = Readiness(ready=False, text="the queue does not answer")
+    assert meaning(fleet).startswith("presenced cannot tell whether devices are affected.")
+    fleet.pipeline.fleet.restore(Client("a", State.ONLINE), None, ())
+    fleet.pipeline.recount()
+    told = "The states are those of the state file: presenced cannot tell whether devices"
+    assert meaning(fleet).startswith(told)
+
+
 def meaning(fleet: ApiFleet) -> str:
     fleet.api.check()
     return " ".join(answered(fleet)["daemon"]["meaning"])
@@ -115,6 +150,98 @@ def test_what_the_state_of_the_daemon_means_for_those_of_the_clients() -> None:
     assert meaning(fleet) == doubt
     fleet.wait(86400)
     assert "last at 2023-11-14 22:13:21 UTC" in meaning(fleet)
+
+
+MAYBE_ONLINE = (
+    "Clients shown as offline may be online: not all connects have been received since 22:13:24"
+    " UTC."
+)
+MAYBE_OFFLINE = (
+    "Clients shown as online may be offline: not all disconnects have been received since 22:13:24"
+    " UTC."
+)
+BEHIND = "Until presenced has caught up, states may be old, and no client goes offline."
+
+
+@pytest.mark.parametrize(
+    ("connects", "disconnects", "more", "is_current", "told"),
+    [
+        (
+            True,
+            True,
+            {},
+            False,
+            "Clients may have gone online or offline unnoticed since 22:13:24 UTC.",
+        ),
+        (
+            True,
+            False,
+            {"holds": True},
+            False,
+            f"{MAYBE_ONLINE} Until presenced receives them, no client goes offline.",
+        ),
+        (
+            False,
+            True,
+            {"is_behind": True, "holds": True},
+            False,
+            f"{MAYBE_OFFLINE} {BEHIND}",
+        ),
+        (
+            False,
+            False,
+            {},
+            True,
+            "The states of the clients are those of now: connects and disconnects are received.",
+        ),
+        (
+            False,
+            False,
+            {"is_behind": True},
+            False,
+            BEHIND,
+        ),
+    ],
+)
+def test_what_the_states_are_worth_if_some_events_are_not_received(
+    connects: bool, disconnects: bool, more: dict[str, bool], is_current: bool, told: str
+) -> None:
+    fleet = ApiFleet()
+    fleet.hear("connected", "a", at=0)
+    fleet.api.check()
+    unreceived = Unreceived(["$aws/events/x/#"], connects, disconnects, **more)
+    fleet.wait(4)
+    fleet.readiness = Readiness(ready=False, text="presenced-2: lost", unreceived=unreceived)
+    lost = "Whether events are lost meanwhile is known once presenced receives them again."
+    assert meaning(fleet) == f"{told} {lost}"
+    daemon = answered(fleet)["daemon"]
+    assert daemon["state"] == "receiving_partly"
+    assert daemon["not_received"] == ["$aws/events/x/#"]
+    assert daemon["is_current"] == is_current
+    is_old = connects or disconnects
+    assert daemon["as_of"] == ("2023-11-14T22:13:24.000Z" if is_old else None)
+    fleet.wait(120)
+    fleet.api.check()
+    assert len(answered(fleet)["fleet"]["trend"]) == int(is_current)
+    fleet.readiness = Readiness(ready=False, text="presenced: lost\npresenced-2: lost")
+    assert f"those of {'22:13:24' if is_old else '22:15:20'} UTC: " in meaning(fleet)
+
+
+def test_the_states_of_a_worker_are_those_of_the_state_topic() -> None:
+    fleet = ApiFleet(partition=Partition(0, 4))
+    fleet.readiness = Readiness(ready=False, text="consumer group: no broker answers")
+    fleet.pipeline.fleet.restore(Client("a", State.ONLINE), None, ())
+    fleet.pipeline.recount()
+    assert meaning(fleet).startswith("The states are those of the state topic: presenced cannot")
+
+
+def test_partitions_that_catch_up_are_not_shown_and_the_others_are_current() -> None:
+    fleet = ApiFleet(partition=Partition(0, 4))
+    fleet.readiness = Readiness(ready=False, text="partition 1 is catching up", catching_up=True)
+    assert meaning(fleet) == (
+        "Clients of a partition that is being restored or catches up are not shown until it has;"
+        " the states of the others are those of now."
+    )
 
 
 def test_a_first_disconnect_leaves_a_doubt_without_a_gap() -> None:

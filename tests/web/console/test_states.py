@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Chrome
 
-from api_fleet import asking_settings, has_room
+from api_fleet import START, asking_settings, has_room
 from consoles import Stage, staged
 from pages import Page
 from presenced.aws.errors import AwsError, Cause
 from presenced.events.message import Message
 from presenced.events.model import DISCONNECT_REASONS
-from presenced.system.supervision import Readiness
+from presenced.presence import Client, State
+from presenced.system.supervision import Readiness, Unreceived
 from waiting import wait_for
 
 
@@ -77,7 +78,7 @@ def test_while_the_daemon_is_not_ready_nothing_looks_live(page: Page, stage: Sta
     assert page.texts("#state-details li") == [
         "MQTT connection presenced: <b>no</b> broker.",
         "MQTT connection presenced-2: refused. Try again.",
-        f"The states are those of 22:13:20 UTC: {CUT_OFF}",
+        CUT_OFF,
     ]
     be(stage, "starting")
     page.open()
@@ -123,6 +124,49 @@ def test_while_nothing_is_received_the_numbers_are_old_and_any_client_may_have_c
     page.wait_for_text("#meaning", "No client is in doubt.")
 
 
+DISCONNECTS = "$aws/events/presence/disconnected/#"
+
+
+def test_while_a_part_of_the_events_is_not_received_the_rest_is_not_old(
+    page: Page, stage: Stage
+) -> None:
+    def began() -> None:
+        fleet = stage.fleet
+        fleet.hear("connected", at=1)
+        fleet.api.check()
+        fleet.wait(60)
+
+    stage.call(began)
+    lost = Unreceived([DISCONNECTS], connects=False, disconnects=True)
+    stage.fleet.readiness = Readiness(ready=False, text="presenced-2: lost", unreceived=lost)
+    page.emulate(width=360, scheme="dark")
+    page.open()
+    page.wait_for_text("#state-line", f"Receiving events, except {DISCONNECTS} since 22:14:20")
+    assert level(page) == "unsure"
+    doubt = (
+        "Clients shown as online may be offline: not all disconnects have been received since"
+        " 22:14:20 UTC."
+    )
+    assert page.texts("#state-details li")[0] == "MQTT connection presenced-2: lost."
+    assert page.texts("#state-details li")[1].startswith(doubt)
+    assert page.text("#share-old") == doubt
+    assert page.driver.title == "100\xa0% online · presenced"
+    assert not page.all("body.old")
+    assert page.run("return document.documentElement.scrollWidth") <= 360
+    assert page.barriers() == []
+    page.open("#/clients/a")
+    page.wait_for_text("#client-old", doubt)
+    assert page.text("#badge") == "online for 59 s"
+    things = Unreceived(["$aws/events/thing/#"], connects=False, disconnects=False)
+    stage.fleet.readiness = Readiness(ready=False, text="presenced-2: lost", unreceived=things)
+    page.open("#/clients/a")
+    page.wait_for_text("#state-details", "The states of the clients are those of now")
+    assert seen(page, "#client-old") == []
+    page.open()
+    page.wait_for_text("#share-now", "100 % online")
+    assert seen(page, "#share-old") == []
+
+
 def test_a_client_is_shown_as_of_when_events_were_last_received(page: Page, stage: Stage) -> None:
     def began() -> None:
         fleet = stage.fleet
@@ -139,6 +183,11 @@ def test_a_client_is_shown_as_of_when_events_were_last_received(page: Page, stag
     page.wait_for_text("#client-old", "As of 22:14:30: no events for 10 min.")
     assert page.text("#badge") == "online since 22:13:21"
     assert page.text("#span") == "22:13:21 online 100 % of 69 s 22:14:30"
+    lost = Readiness(ready=False, text="presenced: no broker", missing_since=START - 60)
+    stage.fleet.readiness = lost  # what had waited since then was cut off half-way
+    page.open("#/clients/a")
+    page.wait_for_text("#client-old", "As of 22:12:20: no events for 12 min.")
+    assert page.text("#span") == "22:13:21 22:13:21"
     assert page.barriers() == []
     page.open("#/clients/nobody")
     page.wait_for_text("#notices", "The client is not known")
@@ -413,6 +462,26 @@ def test_a_pending_client_has_a_deadline_and_then_goes_offline(page: Page, stage
     stage.call(lambda: stage.fleet.wait(60))
     page.wait_for_text("#badge", "offline")
     page.wait_for_text("#timeline li", "Offline: it did not reconnect within 5 s.")
+
+
+def test_after_a_start_without_events_what_is_shown_is_that_of_the_state_file(
+    page: Page, stage: Stage
+) -> None:
+    def began() -> None:
+        fleet = stage.fleet
+        restored = Client("a", State.OFFLINE, since=START - 60, transition=START - 60)
+        fleet.pipeline.fleet.restore(restored, START - 60, ())
+        fleet.pipeline.recount()
+
+    stage.call(began)
+    be(stage, "presenced: no broker")
+    page.open()
+    page.wait_for_text("#share-old", "From the state file: no events since presenced started.")
+    assert f"The states are those of the state file: {CUT_OFF}" in page.texts("#state-details li")
+    page.open("#/clients/a")
+    page.wait_for_text("#client-old", "From the state file: no events since presenced started.")
+    assert page.text("#badge") == "offline since 22:12:20"
+    assert page.barriers() == []
 
 
 def test_a_page_that_cannot_follow_says_so_and_is_renewed(page: Page, stage: Stage) -> None:

@@ -23,12 +23,16 @@ class Certificate(msgspec.Struct):
 class Daemon(msgspec.Struct):
     """The daemon itself: its state, since when, and how many clients are in doubt.
 
+    `as_of` is as of when the clients are while no events are received, None if that is not known;
+    `not_received` are the topic filters that are not while others are.
     `meaning` has sentences on what the state means for those of the clients.
     """
 
     state: str
     since: Timestamp | None = None
+    as_of: Timestamp | None = None
     text: str = ""
+    not_received: list[str] = []
     meaning: list[str] = []
     in_doubt: int = 0
     aws: Aws | None = None

@@ -26,6 +26,7 @@ _SPAN = timedelta(hours=6)
 _SMALLEST_RANGE = 0.01
 _SHOWN_SHARES, _SHOWN_IF_NARROW = 5, 2
 _SHOWN_DEVICES = 3
+_SHOWN_FILTERS = 3
 _LEAST_CLIENTS = 2
 _LOW = 24
 _SHOWN_CERTIFICATES = 4
@@ -35,6 +36,7 @@ _INDENT = "    "
 _RECEIVING, _NOT_RECEIVING = "receiving", "not_receiving"
 _WORDS = {
     _RECEIVING: "receiving events",
+    "receiving_partly": "RECEIVING EVENTS, EXCEPT",
     "catching_up": "CATCHING UP",
     _NOT_RECEIVING: "NOT RECEIVING EVENTS",
 }
@@ -87,11 +89,16 @@ def screen(facts: Facts, look: Look, *, notice: str = "") -> list[str]:
 
 def _daemon_lines(daemon: Daemon, now: datetime, look: Look) -> Iterator[str]:
     words = _WORDS.get(daemon.state, daemon.state)
+    if daemon.not_received:
+        more = len(daemon.not_received) - _SHOWN_FILTERS
+        others = f" and {more} more" if more > 0 else ""
+        words += f" {', '.join(daemon.not_received[:_SHOWN_FILTERS])}{others}"
     since = f" since {moment(daemon.since, now)}" if daemon.since else ""
     paint = look.bold if daemon.state == _RECEIVING else look.alarm
     yield from map(paint, wrapped(f"presenced: {words}{since}", look.width))
     if daemon.text and daemon.state != _RECEIVING:
-        yield from wrapped(f"  {daemon.text}", look.width)
+        for problem in daemon.text.splitlines():  # one for each connection
+            yield from wrapped(f"  {problem}", look.width)
     for certificate in (daemon.certificates or ())[:_SHOWN_CERTIFICATES]:
         yield from map(look.alarm, wrapped(f"  {certificate.warning or ''}", look.width))
     for sentence in _meaning(daemon, is_low=look.height < _LOW):
@@ -122,8 +129,7 @@ def _fleet_lines(overview: Overview, look: Look, *, trend: bool = True) -> Itera
     fleet, standout = overview.fleet, overview.offline.standout
     is_old = overview.daemon.state == _NOT_RECEIVING
     paint = look.dim if is_old else look.bold
-    since = overview.daemon.since
-    as_of = f" as of {moment(since, overview.time)}" if is_old and since else ""
+    as_of = _as_of(overview) if is_old else ""
     pending = fleet.clients.get("pending", 0)
     of_these = f" (of these {pending:,} pending)" if pending else ""
     text = (
@@ -141,6 +147,14 @@ def _fleet_lines(overview: Overview, look: Look, *, trend: bool = True) -> Itera
             yield look.alarm(line)
     for device in overview.devices[:_SHOWN_DEVICES]:
         yield from map(look.bold, wrapped(f"  {device.text}", look.width))
+
+
+def _as_of(overview: Overview) -> str:
+    if (as_of := overview.daemon.as_of) is not None:
+        return f" as of {moment(as_of, overview.time)}"
+    if overview.fleet.share_online is None:
+        return ""
+    return f" from the state {'file' if overview.partitions is None else 'topic'}"
 
 
 def _trend(overview: Overview) -> list[Minute]:

@@ -98,6 +98,17 @@ class GapDetector(ConnectionListener):
         return [name for name, each in self._connections.items() if each.gap.catching_up]
 
     @property
+    def missing_since(self) -> float | None:
+        """From when on messages about clients have not arrived; None if all have.
+
+        In wall-clock time. It lasts over restarts, as the sessions do.
+        """
+        gaps = [each.gap for each in self._connections.values() if each.presence]
+        missing = [gap.missing_since for gap in gaps if gap.missing_since is not None]
+        offset = self._clocks.wall() - self._clocks.monotonic()
+        return min(missing) + offset if missing else None
+
+    @property
     def warnings(self) -> list[str]:
         """Filters whose events come at QoS 0 though QoS 1 was requested, one text each."""
         return [

@@ -1,6 +1,9 @@
 """MQTT connections as the source of events: what they carry, and what may be missing of it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import chain
 
 from presenced.pipeline import Batch
 from presenced.settings import Settings
@@ -8,9 +11,11 @@ from presenced.sources.inbox import Inbox
 from presenced.sources.mqtt.connections import Connections
 from presenced.sources.mqtt.gap_detector import GapDetector
 from presenced.sources.mqtt.status import ConnectionStatus
+from presenced.sources.mqtt.subscriptions import CONNECTS, DISCONNECTS, carries
 from presenced.sources.mqtt.traffic import Traffic
 from presenced.sources.source import SourceFiles
 from presenced.system.loop import Clocks
+from presenced.system.supervision import Unreceived
 
 
 class MqttSource:
@@ -36,6 +41,7 @@ class MqttSource:
         self._clocks = clocks
         self._stalled_after = stalled_after
         self._connections = Connections(inbox, gap_detector)
+        self._status_filters: frozenset[str] = frozenset()
 
     @property
     def started(self) -> bool:
@@ -71,6 +77,20 @@ class MqttSource:
         return not self._connections.problems and bool(self._gap_detector.catching_up)
 
     @property
+    def unreceived(self) -> Unreceived | None:
+        """What is not received while other filters are; None if that is nothing, or everything."""
+        found = unreceived_of(self.statuses, self._status_filters)
+        detector = self._gap_detector
+        return found and found._replace(
+            is_behind=bool(detector.catching_up), holds=detector.held_at < math.inf
+        )
+
+    @property
+    def missing_since(self) -> float | None:
+        """From when on messages about clients have not arrived; see `GapDetector`."""
+        return self._gap_detector.missing_since
+
+    @property
     def warnings(self) -> list[str]:
         """Filters whose events come at QoS 0 though QoS 1 was requested, one text each."""
         return self._gap_detector.warnings
@@ -92,6 +112,8 @@ class MqttSource:
             return 0
         self._connections.expect(mqtt.client_ids, mqtt.message_rate_limit)
         self._gap_detector.expect(files.connections)
+        of_status = (each.status_filters for each in files.connections)
+        self._status_filters = frozenset(chain.from_iterable(of_status))
         return await self._connections.use(mqtt.transport, files.connections)
 
     async def renew(self) -> int:
@@ -113,6 +135,28 @@ class MqttSource:
     async def stop(self) -> None:
         """Disconnect all within 3 seconds."""
         await self._connections.stop()
+
+
+def unreceived_of(
+    statuses: Sequence[ConnectionStatus], status_filters: AbstractSet[str]
+) -> Unreceived | None:
+    """Return what is not received while other filters are; None if that is nothing, or everything.
+
+    `status_filters` are those of the filters that status messages match.
+    """
+    missing = dict.fromkeys(each for status in statuses for each in status.unreceived)
+    received = {
+        each for status in statuses for each in {*status.filters}.difference(status.unreceived)
+    }
+    if not missing or not received:
+        return None
+    of_status = not status_filters.isdisjoint(missing)
+    return Unreceived(
+        # Connections divide the messages of a shared filter.
+        [f"a part of {each}" if each in received else each for each in missing],
+        connects=of_status or carries([*missing], CONNECTS),
+        disconnects=of_status or carries([*missing], DISCONNECTS),
+    )
 
 
 def summary_of(statuses: Sequence[ConnectionStatus]) -> str:

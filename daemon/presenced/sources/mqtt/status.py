@@ -90,6 +90,13 @@ class ConnectionStatus:
         return {f: self.connected and isinstance(self.answers.get(f), int) for f in self.filters}
 
     @property
+    def unreceived(self) -> list[str]:
+        """The filters whose messages do not come at present."""
+        if self.fault and self._in_loop:
+            return [*self.filters]
+        return [topic_filter for topic_filter, granted in self.granted.items() if not granted]
+
+    @property
     def problem(self) -> str | None:
         """Why this connection is not ready; None if it is."""
         # In a loop of drops the connection is up now and then, but not ready.
@@ -97,8 +104,7 @@ class ConnectionStatus:
             return str(self.fault)
         if not self.connected:
             return f"connecting to {self.endpoint}"
-        missing = [topic_filter for topic_filter, granted in self.granted.items() if not granted]
-        if not missing:
+        if not (missing := self.unreceived):
             return None
         faults = [str(self.answers[each]) for each in missing if each in self.answers]
         return "; ".join(faults) or f"waiting for the broker to grant {', '.join(missing)}"

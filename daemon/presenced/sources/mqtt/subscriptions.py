@@ -11,6 +11,8 @@ from presenced.settings.topic_filters import overlapping_filters
 from presenced.sources.mqtt.faults import Fault, granted_qos_0, published_at_qos_0
 
 _PRESENCE = "$aws/events/presence/+/#"
+CONNECTS = "$aws/events/presence/connected/#"
+DISCONNECTS = "$aws/events/presence/disconnected/#"
 
 
 class Subscriptions:
@@ -87,7 +89,12 @@ class Subscriptions:
 
 def carries_presence(filters: Sequence[str]) -> bool:
     """Return whether lifecycle events match one of the topic filters."""
-    return any(any(overlapping_filters([[each], [_PRESENCE]])) for each in filters)
+    return carries(filters, _PRESENCE)
+
+
+def carries(filters: Sequence[str], wanted: str) -> bool:
+    """Return whether messages of the filter `wanted` match one of the topic filters."""
+    return any(any(overlapping_filters([[each], [wanted]])) for each in filters)
 
 
 def covers(wide: str, narrow: str) -> bool:

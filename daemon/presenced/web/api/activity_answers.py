@@ -3,6 +3,7 @@
 They are apart because of their number.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, get_args
 
 import msgspec
@@ -38,9 +39,27 @@ class DaemonCertificate(Answer):
 class DaemonNow(Answer):
     """Whether the numbers are those of now: the state of presenced itself."""
 
-    state: Annotated[str, _one_of("receiving", "catching_up", "not_receiving")]
+    state: Annotated[str, _one_of("receiving", "receiving_partly", "catching_up", "not_receiving")]
     since: Annotated[Timestamp | None, _doc("When it became so; null just after the start.")]
+    as_of: Annotated[
+        Timestamp | None,
+        _doc(
+            "As of when the states of the clients are while events about them are not received,"
+            " also after a restart; null if they are received, or if it is not known: then the"
+            " states are those of the state file, or of Kafka's state topic."
+        ),
+    ]
     text: Annotated[str, _doc("The same in words, as /-/ready has it.")]
+    not_received: Annotated[
+        Sequence[str],
+        _doc(
+            "The MQTT topic filters whose messages are not received while those of others are; `a"
+            " part of` is before a shared one that another connection receives, too."
+        ),
+    ]
+    is_current: Annotated[
+        bool, _doc("Whether all connects and disconnects are received, and none waits.")
+    ]
     meaning: Annotated[
         list[str],
         _doc(

@@ -119,10 +119,9 @@ class Api:
         Called four times a second.
         """
         now, clients = self._sources.clocks.wall(), Counter[State]()
-        readiness = self._sources.readiness()
-        self._daemon.update(readiness, now)
+        self._daemon.update(self._sources.readiness(), now)
         fleets = self._fleets()
-        if readiness.ready:  # else the numbers are those of before
+        if self._daemon.is_current:  # else the numbers are those of before
             for fleet in fleets:
                 clients.update(fleet.presence.counts.clients)
         ancestors = fleets[0].inventory.with_ancestors if fleets else set

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from presenced.recent.standout import Share
 from presenced.recent.trend import Trend, TrendMinute, share_online
 from presenced.system.shares import percent
-from presenced.system.supervision import Readiness
+from presenced.system.supervision import Readiness, Unreceived
 from presenced.system.timestamps import format_utc
 from presenced.web.api import activity_answers as answers
 from presenced.web.api.answers import Summary
@@ -23,13 +23,50 @@ class DaemonState:
     def __init__(self) -> None:
         self.name = ""
         self.since: float | None = None
+        self.unreceived: Unreceived | None = None
+        self._is_old = False
+        self._missing_since: float | None = None
+        self._received_until: float | None = None
 
     def update(self, readiness: Readiness, now: float) -> None:
         """Take in whether the daemon is ready at a wall-clock time."""
-        behind = "catching_up" if readiness.catching_up else "not_receiving"
-        name = "receiving" if readiness.ready else behind
+        name, unreceived = _name_of(readiness), readiness.unreceived
+        is_old = unreceived.is_of_clients if unreceived else name == "not_receiving"
+        if is_old and not self._is_old and self.name:
+            self._received_until = now
         if name != self.name:
             self.name, self.since = name, now
+        self._is_old, self.unreceived = is_old, unreceived
+        self._missing_since = readiness.missing_since
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the states of the clients are those of now."""
+        is_behind = self.unreceived.is_behind if self.unreceived else self.name == "catching_up"
+        return not (self._is_old or is_behind)
+
+    def as_of(self, trend: Trend, now: float) -> float | None:
+        """Return as of when the states are while events about clients are not received.
+
+        After a start that is what the source knows of the process before, or the last minute in
+        which that one was ready. None if neither is known, or if events are received.
+        """
+        if not self._is_old:
+            return None
+        if self._missing_since is not None:
+            return self._missing_since
+        if self._received_until is not None:
+            return self._received_until
+        minute = trend.last_before(now)
+        return None if minute is None else minute.at
+
+
+def _name_of(readiness: Readiness) -> str:
+    if readiness.ready:
+        return "receiving"
+    if readiness.unreceived is not None:
+        return "receiving_partly"
+    return "catching_up" if readiness.catching_up else "not_receiving"
 
 
 def overview_answer(
@@ -43,7 +80,7 @@ def overview_answer(
     now: float,
 ) -> answers.Overview:
     """Return the overview at a wall-clock time."""
-    clients = summary.clients
+    clients, as_of = summary.clients, daemon.as_of(trend, now)
     minutes = trend.since(now - _SHOWN_HOURS * _HOUR + 1, now)
     return answers.Overview(
         time=summary.time,
@@ -51,8 +88,11 @@ def overview_answer(
         daemon=answers.DaemonNow(
             state=daemon.name,
             since=None if daemon.since is None else format_utc(daemon.since),
+            as_of=None if as_of is None else format_utc(as_of),
             text=summary.readiness,
-            meaning=meaning_of(summary, daemon.name, daemon.since, now),
+            not_received=daemon.unreceived.filters if daemon.unreceived else (),
+            is_current=daemon.is_current,
+            meaning=meaning_of(summary, daemon.name, daemon.unreceived, as_of, now),
             in_doubt=sum(summary.in_doubt.clients.values()),
             aws=summary.aws,
             certificates=certificates,

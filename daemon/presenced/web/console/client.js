@@ -2,7 +2,7 @@
 
 import { ask, Refusal } from "./api.js";
 import { reason } from "./reasons.js";
-import { asOf } from "./state.js";
+import { asOf, doubtOfPart } from "./state.js";
 import {
   $, age, badge, breakable, clock, code, count, duration, el, facts, fill, inDoubt, listed, mark, moment, name, now, percent,
   plural, showShare, since, tag, visible,
@@ -50,11 +50,13 @@ export function showName(id) {
 /**
  * Show all about a client; `overview` tells who else is offline, if it is known.
  *
- * `old` is as of when that is, `at` a time in milliseconds, and `why`; null if it is live.
+ * `old` is as of when that is, `at` a time in milliseconds, null if it is not known, then `from`
+ * is where it comes from; and `why`. It is null if it is live.
  */
 export function showClient({ story, history }, overview, old) {
-  $("client-old").hidden = old === null;
-  fill($("client-old"), ...(old === null ? [] : asOf(old.at, old.why)));
+  const doubt = old !== null ? asOf(old) : overview ? doubtOfPart(overview) : null;
+  $("client-old").hidden = doubt === null;
+  fill($("client-old"), ...(doubt ?? []));
   const parts = [badge(story.state), " "];
   if (story.since !== null) parts.push(...(old === null ? ["for ", age(story.since)] : ["since ", moment(story.since)]), " ");
   if (!story.verified) parts.push(inDoubt(), " ");
@@ -121,15 +123,17 @@ function deadline({ then, at, held }) {
 function showTimeline({ entries, kept_per_client: kept }, end) {
   fill($("timeline"), ...entries.map(item));
   const steps = entries.filter(stateOf).reverse();
-  const ends = [...steps.slice(1).map((entry) => Date.parse(timeOf(entry))), end ?? now()];
-  const spans = steps.map((entry, at) => [stateOf(entry), ends[at] - Date.parse(timeOf(entry))]);
+  const times = steps.map((entry) => Date.parse(timeOf(entry)));
+  // What is old may have events that came before those that were missed.
+  const ends = [...times.slice(1), Math.max(end ?? now(), ...times.slice(-1))];
+  const spans = steps.map((entry, at) => [stateOf(entry), ends[at] - times[at]]);
   showShare($("presence"), spans);
   $("presence").hidden = $("span").hidden = !steps.length;
   if (steps.length) {
     const phases = spans.map(([state, span]) => `${state} for ${duration(span)}`);
     const label = `From ${clock(timeOf(steps[0]))} on: ${phases.join(", ")}`;
     $("presence").setAttribute("aria-label", label);
-    fill($("span"), moment(timeOf(steps[0])), el("span", {}, onlineOf(spans)), el("span", {}, end === null ? "now" : moment(end)));
+    fill($("span"), moment(timeOf(steps[0])), el("span", {}, onlineOf(spans)), el("span", {}, end === null ? "now" : moment(ends.at(-1))));
   }
   $("bounds").textContent = bounds(entries.length, kept);
 }

@@ -11,9 +11,9 @@ import { Link, notice } from "./link.js";
 import { headline, Overview } from "./overview.js";
 import { isHidden, showPartitions } from "./partitions.js";
 import { RecentList, recentOf, showKind, showRecent } from "./recent.js";
-import { oldSince, showState, stateWords } from "./state.js";
+import { oldOf, showState, stateWords } from "./state.js";
 import { Stream } from "./stream.js";
-import { $, age, sentence, setClock, updateAges } from "./text.js";
+import { $, sentence, setClock, updateAges } from "./text.js";
 import { viewOfUrl } from "./views.js";
 
 const SOON = 2000, REGULARLY = 10000, LIVE_EVERY = 250, AGES_EVERY = 1000; // milliseconds
@@ -126,7 +126,7 @@ class Page {
     $("overview").hidden = hides || !overview;
     if (summary && overview) {
       showState(overview, summary);
-      document.body.classList.toggle("old", oldSince(overview) !== null);
+      document.body.classList.toggle("old", oldOf(overview) !== null);
       this.announcer.daemon(stateWords(overview));
       this.overview.show(overview);
       showCertificates(overview);
@@ -143,8 +143,8 @@ class Page {
 
   /** As of when the view shows what it does, and why, unless it is live. */
   old() {
-    const since = this.shown.overview ? oldSince(this.shown.overview) : null;
-    if (since !== null) return { at: Date.parse(since), why: ["no events for ", age(since)] };
+    const old = this.shown.overview ? oldOf(this.shown.overview) : null;
+    if (old !== null) return old;
     return this.link.oldAt === null ? null : { at: this.link.oldAt, why: ["this page is not live"] };
   }
 

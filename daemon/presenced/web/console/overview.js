@@ -2,9 +2,9 @@
 
 import { TrendChart } from "./chart.js";
 import { inWords, reason } from "./reasons.js";
-import { asOf, oldSince } from "./state.js";
+import { asOf, doubtOfPart, oldOf } from "./state.js";
 import {
-  $, address, age, badge, breakable, count, el, fill, now, percent, prose, visible,
+  $, address, badge, breakable, count, el, fill, now, percent, prose, visible,
 } from "./text.js";
 
 const STATES = ["online", "pending", "offline", "unknown"];
@@ -18,11 +18,11 @@ export class Overview {
 
   show(overview) {
     const { fleet, offline, devices } = overview;
-    const since = oldSince(overview);
+    const old = oldOf(overview);
     $("hero").hidden = fleet.share_online === null;
     showNumbers(fleet);
-    showAge(since);
-    this.chart.show(fleet.trend, since === null ? fleet.clients : null, now());
+    showAge(old === null ? doubtOfPart(overview) : asOf(old));
+    this.chart.show(fleet.trend, old === null ? fleet.clients : null, now());
     showStandout(offline, fleet.clients);
     showDevices(devices);
     showBreakdown(offline, fleet.clients.offline);
@@ -32,14 +32,14 @@ export class Overview {
 /** The title of the page: the number to know is in it. */
 export const headline = (overview) => {
   const share = overview.fleet.share_online;
-  if (oldSince(overview) !== null) return "Not receiving events";
+  if (oldOf(overview) !== null) return "Not receiving events";
   return share === null ? "Fleet" : `${percent(share)} online`;
 };
 
-/** Say since when the numbers are old; null if they are those of now. */
-function showAge(since) {
-  $("share-old").hidden = since === null;
-  fill($("share-old"), ...(since === null ? [] : asOf(since, ["no events for ", age(since)])));
+/** Say as of when the numbers are, or why they may be wrong; null if they are those of now. */
+function showAge(text) {
+  $("share-old").hidden = text === null;
+  fill($("share-old"), ...(text ?? []));
 }
 
 function showNumbers({ clients, share_online: share, hour_ago: hour, day_ago: day }) {

@@ -1,29 +1,41 @@
 // Is it us or them: whether presenced itself works, in a line that is loud only if it does not.
 
-import { $, age, count, el, fill, mark, moment, prose, sentence } from "./text.js";
+import { $, age, count, el, fill, listed, mark, moment, prose, sentence } from "./text.js";
 
 const WORDS = {
   receiving: "Receiving events",
+  receiving_partly: "Receiving events, except ",
   catching_up: "Catching up",
   not_receiving: "Not receiving events",
 };
-const LEVELS = { receiving: "well", catching_up: "unsure", not_receiving: "down" };
+const LEVELS = { receiving: "well", receiving_partly: "unsure", catching_up: "unsure", not_receiving: "down" };
 const MARKS = { well: "online", unsure: "pending", down: "offline" };
 
-/** The state of the daemon in words. */
-export const stateWords = ({ daemon }) => WORDS[daemon.state];
+const LONGEST = 160; // characters
 
-/** Since when what is shown is old, because no events are received; null if it is not. */
-export const oldSince = ({ daemon: { state, since } }) => (state === "not_receiving" ? since : null);
+/** The state of the daemon in words. */
+export const stateWords = ({ daemon }) => WORDS[daemon.state] + daemon.not_received.join(", ");
+
+/** Why states cannot be trusted while only a part of the events is received; null if they can. */
+export const doubtOfPart = ({ daemon: { state, is_current: isCurrent, meaning } }) =>
+  state === "receiving_partly" && !isCurrent ? prose(meaning[0]) : null;
+
+/** As of when what is shown is, and why, because no events are received; null if they are. */
+export function oldOf({ partitions, daemon: { state, as_of: at } }) {
+  if (state !== "not_receiving") return null;
+  const from = `From the state ${partitions === null ? "file" : "topic"}`;
+  if (at === null) return { at, from, why: ["no events since presenced started"] };
+  return { at: Date.parse(at), why: ["no events for ", age(at)] };
+}
 
 /** As of when something is, in words; ages go on, but what is old does not get older by them. */
-export const asOf = (at, why) => ["As of ", moment(at), ": ", ...why, "."];
+export const asOf = ({ at, from, why }) => [...(at === null ? [from] : ["As of ", moment(at)]), ": ", ...why, "."];
 
 /** Show the state of the daemon, what is wrong with it, and which clients are in doubt. */
 export function showState({ daemon }, summary) {
   const lines = problemsOf(daemon, summary);
   const level = daemon.state === "receiving" && lines.length ? "unsure" : LEVELS[daemon.state];
-  const parts = [mark(MARKS[level]), " ", el("b", {}, WORDS[daemon.state]), sinceWhen(daemon.since), "."];
+  const parts = [mark(MARKS[level]), " ", el("b", {}, WORDS[daemon.state], ...listed(daemon.not_received, LONGEST)), sinceWhen(daemon.since), "."];
   $("state").dataset.level = level;
   fill($("state-line"), el("span", {}, ...parts), ...quietParts(summary));
   fill($("state-details"), ...lines.map((line) => el("li", {}, ...prose(line))));
