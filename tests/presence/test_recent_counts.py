@@ -176,6 +176,7 @@ def test_a_spell_begins_after_an_hour_without_it(happening: list[Ended]) -> None
 def test_a_clock_that_is_set_back_leaves_no_begin_in_the_future() -> None:
     counts = RecentCounts()
     for at in (START + 10 * SLOT, START + 10 * SLOT, START, START):
+        counts.of("c", at)  # which tells that the clock was set back
         counts.count_refused("c", at, at)
     spell = counts.spell("c", "refused", START + 5 * SLOT)
     assert spell is not None
@@ -192,3 +193,14 @@ def test_a_clock_that_jumps_never_leaves_counts_for_longer_than_the_window(
     now = jumps[-1][0] if jumps else 0.0
     kept = sum(each.ended for each in counts.at_least(1, now).values())
     assert kept <= sum(-WINDOW < at - now <= 2 * SLOT for at, _ in jumps)
+
+
+def test_a_few_takeovers_before_a_fight_do_not_make_it_older() -> None:
+    counts = RecentCounts()
+    for slot, number in ((0, 3), (1, 60), (2, 180)):
+        for each in range(number):
+            at = START + slot * SLOT + each
+            counts.count("c", at, at, takeover=True, short=True)
+    spell = counts.spell("c", "takeovers", START + 3 * SLOT)
+    assert spell is not None
+    assert (spell.first, spell.last) == (START + SLOT, START + 2 * SLOT)

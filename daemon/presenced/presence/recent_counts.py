@@ -13,7 +13,8 @@ MAX_COUNTED = 10_000
 """How many clients have counts in a slot. If there are more, the lower half loses theirs."""
 
 _SLOTS = 6
-_SLOT_SECONDS = WINDOW / _SLOTS
+SLOT_SECONDS = WINDOW / _SLOTS
+"""The length of a slot: how exactly it is known when something began."""
 
 # The counts of a client are one number: a million disconnects must cost little.
 _FLAP, _TAKEOVER, _SHORT_SESSION, _REFUSED = 1, 1 << 32, 1 << 64, 1 << 96
@@ -23,6 +24,8 @@ Kind = Literal["takeovers", "refused"]
 _SHIFTS: Mapping[Kind, int] = {"takeovers": 32, "refused": 96}
 _GOES_ON: Mapping[Kind, int] = {"takeovers": 2, "refused": 1}
 """From how many in a slot on it goes on: one takeover is a device that changed networks."""
+_PART_OF_HIGHEST = 0.2
+"""It began with the first slot that has so much of the highest number in a slot."""
 
 
 class Counts(NamedTuple):
@@ -110,13 +113,19 @@ class RecentCounts:
         that loses these is taken for one that begins.
         """
         self._expire(now)
-        slots = sorted(
-            number for number, slot in self._slots.items() if _goes_on(slot.get(client_id, 0), kind)
-        )
+        counted = {
+            number: _number(slot.get(client_id, 0), kind)
+            for number, slot in sorted(self._slots.items())
+        }
+        slots = [number for number, each in counted.items() if each >= _GOES_ON[kind]]
         if not slots:
             return None
-        first = self._began[kind].get(client_id, slots[0])
-        return Spell(first * _SLOT_SECONDS, slots[-1] * _SLOT_SECONDS)
+        # A few in slots before may have had another cause.
+        enough = max(counted.values()) * _PART_OF_HIGHEST
+        first = next(number for number in slots if counted[number] >= enough)
+        if first == slots[0]:
+            first = self._began[kind].get(client_id, first)
+        return Spell(first * SLOT_SECONDS, slots[-1] * SLOT_SECONDS)
 
     def of(self, client_id: str, now: float) -> Counts:
         """Return the counts of a client."""
@@ -174,11 +183,15 @@ class RecentCounts:
 
 
 def _goes_on(number: int, kind: Kind) -> bool:
-    return (number >> _SHIFTS[kind] & _MASK) >= _GOES_ON[kind]
+    return _number(number, kind) >= _GOES_ON[kind]
+
+
+def _number(number: int, kind: Kind) -> int:
+    return number >> _SHIFTS[kind] & _MASK
 
 
 def _slot_of(at: float) -> int:
-    return int(at // _SLOT_SECONDS)
+    return int(at // SLOT_SECONDS)
 
 
 def _ended(number: int) -> int:

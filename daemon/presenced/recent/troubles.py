@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from presenced.presence.recent_counts import Kind, RecentCounts
+from presenced.presence.recent_counts import SLOT_SECONDS, Kind, RecentCounts
 from presenced.system.timestamps import minute_utc
 
 FIGHT = 20
@@ -18,7 +18,8 @@ _OVER_AFTER = 1200.0
 class Trouble(NamedTuple):
     """What is wrong with a client: how often it happened within the last hour, and in words.
 
-    `since` is when it began, to ten minutes; `when` is that in words, with when it ended if it has.
+    `since` is the start of the ten minutes in which it began; `when` is that in words, with when it
+    ended if it has.
     """
 
     kind: Kind
@@ -50,5 +51,7 @@ def _when(recent: RecentCounts, client_id: str, kind: Kind, now: float) -> tuple
     assert spell is not None  # noqa: S101 - some slot has more than a sixth of the count
     first, last = minute_utc(spell.first, now), minute_utc(spell.last, now)
     if now - spell.last < _OVER_AFTER:
-        return spell.first, f"since about {first}"
+        end = min(spell.first + SLOT_SECONDS, now)
+        latest = minute_utc(end, end)  # without a date
+        return spell.first, f"beginning between {first.removesuffix(' UTC')} and {latest}"
     return spell.first, f"from about {first} to {last}" if first != last else f"at about {first}"

@@ -482,8 +482,8 @@ def test_single_devices_stand_out_the_worst_of_each_kind_first() -> None:
         "count": 58,
         "since": "2023-11-14T22:10:00.000Z",
         "state": "online",
-        "text": "camera-0179: taken over 58 times in the last hour, since about 22:10 UTC:"
-        " two devices may use this client ID",
+        "text": "camera-0179: taken over 58 times in the last hour,"
+        " beginning between 22:10 and 22:20 UTC: two devices may use this client ID",
     }
     assert answer["devices"][1] == {
         "client_id": "gateway-4",
@@ -491,7 +491,8 @@ def test_single_devices_stand_out_the_worst_of_each_kind_first() -> None:
         "count": 34,
         "since": "2023-11-14T22:10:00.000Z",
         "state": None,
-        "text": "gateway-4: 34 connects refused in the last hour, since about 22:10 UTC",
+        "text": "gateway-4: 34 connects refused in the last hour,"
+        " beginning between 22:10 and 22:20 UTC",
     }
     assert [each["client_id"] for each in answer["devices"][2:]] == ["pump"]
     story = answered(fleet, "/clients/camera-0179")
@@ -514,7 +515,7 @@ def test_a_fight_of_days_has_since_when_it_began() -> None:
         refuse(fleet, "gateway", 6, at=1800.0 * half)
     device = answered(fleet)["devices"][0]
     assert device["since"] == "2023-11-15T02:10:00.000Z"
-    assert device["text"].endswith("in the last hour, since about 2023-11-15 02:10 UTC")
+    assert device["text"].endswith(", beginning between 2023-11-15 02:10 and 02:20 UTC")
 
 
 def test_certificates_of_the_daemon_are_told_before_they_expire() -> None:

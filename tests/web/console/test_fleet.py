@@ -41,11 +41,13 @@ def test_one_look_answers_the_three_questions(page: Page) -> None:
     assert page.driver.title == "80.7\xa0% online · presenced"
     fought, refused = page.texts("#devices li")
     assert re.match(
-        "hall-1-sensor-001: taken over [45]. times in the last hour, since about 03:20 UTC: two",
+        "hall-1-sensor-001: taken over [45]. times in the last hour,"
+        " beginning between 03:20 and 03:30 UTC: two",
         fought,
     )
     assert re.match(
-        "gateway-0034: 2. connects refused in the last hour, since about 03:20 UTC", refused
+        "gateway-0034: 2. connects refused in the last hour, beginning between 03:20 and 03:30 UTC",
+        refused,
     )
     assert page.text("#breakdown section:last-child li") == "hall-3 66.7 % 50 of 75"
     assert page.text("#list-title") == "Who went offline last"
