@@ -206,6 +206,21 @@ def test_flaps_of_the_last_hour():
         fleet.hear("disconnected", version=number, at=2000 * number)
         fleet.hear("connected", version=number + 1, at=2000 * number + 1)
     assert "It reconnected within the offline delay 2 times in the last hour." in explained(fleet)
+    for version in range(5, 45):
+        fleet.hear("connected", version=version, at=7000 + version)
+    # What happened before is forgotten.
+    assert "offline delay" not in explained(fleet)
+    fleet.hear("disconnected", version=44, at=7100)
+    fleet.hear("connected", version=45, at=7101)
+    assert "It reconnected within the offline delay once since 2023-11-15 00:1" in explained(fleet)
+
+
+def test_flaps_of_the_last_hour_end():
+    fleet = ApiFleet()
+    fleet.hear("connected", version=1, at=0)
+    for number in range(1, 4):
+        fleet.hear("disconnected", version=number, at=2000 * number)
+        fleet.hear("connected", version=number + 1, at=2000 * number + 1)
     fleet.wait(9000)
     assert "It reconnected within the offline delay once in the last hour." in explained(fleet)
     fleet.wait(20000)
@@ -222,8 +237,8 @@ def test_two_devices_with_one_client_id():
             "disconnected", version=version - 1, at=version, disconnectReason="DUPLICATE_CLIENTID"
         )
     assert (
-        "taken over 20 times in the last hour, since about 22:10 UTC. If two devices use this"
-        in explained(fleet)
+        "taken over 20 times in the last hour, beginning between 22:10 and 22:13 UTC."
+        " If two devices use this" in explained(fleet)
     )
 
 

@@ -457,7 +457,7 @@ def test_a_pending_client_has_a_deadline_and_then_goes_offline(page: Page, stage
 
     stage.call(hold)
     page.open("#/clients/a")
-    page.wait_for_text("#facts", "Next change goes offline after presenced has caught up")
+    page.wait_for_text("#facts", "Next change goes offline once presenced has caught up")
     stage.fleet.hold_after = math.inf
     stage.call(lambda: stage.fleet.wait(60))
     page.wait_for_text("#badge", "offline")

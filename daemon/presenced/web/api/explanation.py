@@ -134,15 +134,15 @@ def _troubles(details: ClientDetails) -> Iterator[str]:
     if refused and client.state is not State.ONLINE and refused.received > (client.since or 0.0):
         why = f" ({refused.reason})" if refused.reason else ""
         yield f"It tried to connect again at {_time(refused.received)}, and was refused{why}."
-    flaps = sum(
-        isinstance(entry, ReceivedEvent)
-        and entry.effect is Effect.FLAP_SUPPRESSED
-        and entry.received > details.now - _HOUR
-        for entry in history.entries
-    )
+    events = [entry for entry in history.entries if isinstance(entry, ReceivedEvent)]
+    recent = [each for each in events if each.received > details.now - _HOUR]
+    flaps = sum(each.effect is Effect.FLAP_SUPPRESSED for each in recent)
     if flaps:
         often = "once" if flaps == 1 else f"{flaps} times"
-        yield f"It reconnected within the offline delay {often} in the last hour."
+        # What happened before the oldest event may have been forgotten.
+        is_all = len(recent) < len(events)
+        when = "in the last hour" if is_all else f"since {_time(min(e.received for e in events))}"
+        yield f"It reconnected within the offline delay {often} {when}."
     if details.held_until is not None:
         yield (
             f"Held as flapping until {_time(details.held_until)}, unless it disconnects again:"

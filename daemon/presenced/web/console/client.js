@@ -114,7 +114,7 @@ function showFacts(story) {
 
 function deadline({ then, at, held }) {
   const what = then === "offline" ? "goes offline" : "is forgotten";
-  if (held) return `${what} after presenced has caught up`;
+  if (held && (then === "offline" || Date.parse(at) <= now())) return `${what} once presenced has caught up`;
   if (at === null) return `${what} after the year 9999`;
   return el("span", {}, `${what} at `, moment(at));
 }
