@@ -199,12 +199,18 @@ def test_without_versions_no_version_is_named():
     )
 
 
-def test_flaps_of_the_last_hour():
+def reconnected():
+    """A client that reconnected within the offline delay three times within 4,000 s."""
     fleet = ApiFleet()
     fleet.hear("connected", version=1, at=0)
     for number in range(1, 4):
         fleet.hear("disconnected", version=number, at=2000 * number)
         fleet.hear("connected", version=number + 1, at=2000 * number + 1)
+    return fleet
+
+
+def test_flaps_of_the_last_hour():
+    fleet = reconnected()
     assert "It reconnected within the offline delay 2 times in the last hour." in explained(fleet)
     for version in range(5, 45):
         fleet.hear("connected", version=version, at=7000 + version)
@@ -216,11 +222,7 @@ def test_flaps_of_the_last_hour():
 
 
 def test_flaps_of_the_last_hour_end():
-    fleet = ApiFleet()
-    fleet.hear("connected", version=1, at=0)
-    for number in range(1, 4):
-        fleet.hear("disconnected", version=number, at=2000 * number)
-        fleet.hear("connected", version=number + 1, at=2000 * number + 1)
+    fleet = reconnected()
     fleet.wait(9000)
     assert "It reconnected within the offline delay once in the last hour." in explained(fleet)
     fleet.wait(20000)
