@@ -41,7 +41,7 @@ def _always() -> bool:
     return True
 
 
-def _nobody() -> None:
+def _no_reconciler() -> None:
     return None
 
 
@@ -56,7 +56,7 @@ class Sources(NamedTuple):
 
     clocks: Clocks
     readiness: Callable[[], Readiness]
-    reconciler: Callable[[], Reconciler | None] = _nobody
+    reconciler: Callable[[], Reconciler | None] = _no_reconciler
     may_show: Callable[[], bool] = _always
     partition_of: Callable[[str], int] | None = None
     certificate_expiry: Callable[[], Mapping[str, float]] = dict

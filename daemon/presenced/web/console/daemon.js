@@ -23,7 +23,7 @@ export function showDaemon(summary, overview) {
   ]));
 }
 
-const FAR = 2 * 365 * 86400 * 1000; // milliseconds: of what expires later, nobody counts the days
+const FAR = 2 * 365 * 86400 * 1000; // milliseconds: no day count for a certificate that expires later
 const CERTIFICATES = {
   __proto__: null,
   client: "Client certificate",
